@@ -1,0 +1,131 @@
+"""The error family of the server, and the road on which each class may occur.
+
+    client ─(1)▶ frontend ─(2)▶ queue ─(3)▶ worker: input_fn ▶ predict_fn ▶ output_fn ─(4)▶ frontend ─▶ client
+       (1) BadRequest NotFound MethodNotAllowed RequestTimedOut PayloadTooLarge HeaderTooLarge
+       (2) NotReady Overloaded Draining
+       (3) WorkerDied HandlerTimedOut
+       (4) BadRequest UnsupportedMediaType NotAcceptable HandlerFailed OutOfMemory RaisedByHandler
+
+Each class knows its HTTP status, a short machine-readable code and a public sentence. What the client sees is
+exactly `status` and `{"error": {"code", "message", "request_id"}}`; tracebacks go to the log only.
+"""
+
+from __future__ import annotations
+
+
+class RequestError(Exception):
+    """A request that is answered with an error; `str(error)` is the sentence that the client reads."""
+
+    status = 500
+    code = "internal_error"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+
+    @property
+    def message(self) -> str:
+        return str(self.args[0])
+
+
+class BadRequest(RequestError):
+    """The body, a header or the request line cannot be understood."""
+
+    status, code = 400, "bad_request"
+
+
+class NotFound(RequestError):
+    """No such path or model."""
+
+    status, code = 404, "not_found"
+
+
+class MethodNotAllowed(RequestError):
+    """The path exists, the verb does not."""
+
+    status, code = 405, "method_not_allowed"
+
+
+class NotAcceptable(RequestError):
+    """None of the types in Accept can be produced."""
+
+    status, code = 406, "not_acceptable"
+
+
+class RequestTimedOut(RequestError):
+    """The client was too slow to send its request."""
+
+    status, code = 408, "request_timed_out"
+
+
+class PayloadTooLarge(RequestError):
+    """The body is over the limit."""
+
+    status, code = 413, "payload_too_large"
+
+
+class UnsupportedMediaType(RequestError):
+    """The body's Content-Type cannot be read."""
+
+    status, code = 415, "unsupported_media_type"
+
+
+class HeaderTooLarge(RequestError):
+    """The request line and headers are over the limit in bytes or in number."""
+
+    status, code = 431, "header_too_large"
+
+
+class RaisedByHandler(RequestError):
+    """User code chose the status itself, by an exception with `status_code` (as the toolkit's own errors have)."""
+
+    code = "handler_refused"
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class HandlerFailed(RequestError):
+    """User code raised, or returned something that cannot be sent."""
+
+    status, code = 500, "handler_failed"
+
+
+class WorkerDied(RequestError):
+    """The process that computed this request died, and will not be tried again with it."""
+
+    status, code = 500, "worker_died"
+
+
+class NotReady(RequestError):
+    """No worker has the model loaded (yet, or any more)."""
+
+    status, code = 503, "not_ready"
+
+
+class Overloaded(RequestError):
+    """The queue is full, or the expected wait is longer than the time limit."""
+
+    status, code = 503, "overloaded"
+
+
+class Draining(RequestError):
+    """The server is stopping."""
+
+    status, code = 503, "draining"
+
+
+class HandlerTimedOut(RequestError):
+    """User code took longer than the time limit; its worker was replaced."""
+
+    status, code = 504, "handler_timed_out"
+
+
+class OutOfMemory(RequestError):
+    """This item alone does not fit into the memory of the device."""
+
+    status, code = 507, "out_of_memory"
+
+
+class DeploymentError(Exception):
+    """A mistake of whoever deployed: the server says the sentence, never turns healthy and exits with 1."""

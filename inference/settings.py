@@ -1,0 +1,289 @@
+"""The only reader of the environment.
+
+Every setting is a field of `Settings`. Its metadata names the variables that may set it, the first that is set
+(and not empty) wins, so the order in `names` is the precedence that docs/settings.md shows. `TIDEGATE_*` names are
+ours; the others are the names that the AWS PyTorch container and TorchServe gave the same thing.
+An error names the variable, the value and what would be right.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from inference.errors import DeploymentError
+
+MIB = 1024 * 1024
+
+Parse = Callable[[str], Any]
+
+
+def _whole(low: int, high: int, *, unit: int = 1) -> Parse:
+    def parse(text: str) -> int:
+        try:
+            number = int(text)
+        except ValueError:
+            raise ValueError(f"a whole number from {low} to {high}") from None
+        if not low <= number <= high:
+            raise ValueError(f"a whole number from {low} to {high}")
+        return number * unit
+
+    return parse
+
+
+def _number(low: float, high: float) -> Parse:
+    def parse(text: str) -> float:
+        try:
+            number = float(text)
+        except ValueError:
+            number = math.nan
+        if not low <= number <= high:
+            raise ValueError(f"a number from {low:g} to {high:g}")
+        return number
+
+    return parse
+
+
+def _switch(text: str) -> bool:
+    # Strict: "false" must not turn something on, and a typo must not turn it off.
+    known = {"1": True, "true": True, "on": True, "yes": True, "0": False, "false": False, "off": False, "no": False}
+    try:
+        return known[text.lower()]
+    except KeyError:
+        raise ValueError("on or off (also true/false, yes/no, 1/0)") from None
+
+
+def _payload_mb(text: str) -> int:
+    # 0 means "unlimited, sent chunked" to CreateTransformJob; one GiB is the largest body that any mode of the
+    # platform carries (asynchronous inference).
+    return _whole(0, 1024, unit=MIB)(text) or 1024 * MIB
+
+
+def _log_level(text: str) -> int:
+    names = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
+    if text.lower() in names:
+        return names[text.lower()]
+    try:
+        return int(_whole(0, 50)(text))
+    except ValueError:
+        raise ValueError("a level from 0 to 50 or debug, info, warning, error, critical") from None
+
+
+def _file_name(text: str) -> str:
+    if "\0" in text or Path(text).is_absolute() or ".." in Path(text).parts:
+        raise ValueError("a file name below code/, such as inference.py")
+    return text
+
+
+def _path(text: str) -> Path:
+    return Path(text)
+
+
+def _media_type(text: str) -> str:
+    kind, slash, rest = text.partition("/")
+    if not (kind and slash and rest) or "," in text or "*" in text:
+        raise ValueError("one media type, such as application/json")
+    return text.strip().lower()
+
+
+def _host(text: str) -> str:
+    return text
+
+
+def setting(names: str | tuple[str, ...], default: Any, parse: Parse, doc: str, **parsers: Parse) -> Any:
+    """A field that is set by the first of `names` that is present; `parsers` gives a name a reading of its own."""
+    names = (names,) if isinstance(names, str) else names
+    return field(default=default, metadata={"names": names, "parse": parse, "doc": doc, "parsers": parsers})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What the deployer decided. Built by `read`, or by keyword in tests; units are in the names."""
+
+    # --- where
+    base_dir: Path = setting("SAGEMAKER_BASE_DIR", Path("/opt/ml"), _path, "holds `model/`")
+    host: str = setting("TIDEGATE_HOST", "0.0.0.0", _host, "address to listen on")  # noqa: S104 - a container's port is published by its host
+    port: int = setting("SAGEMAKER_BIND_TO_PORT", 8080, _whole(1, 65535), "port to listen on")
+    program: str = setting("SAGEMAKER_PROGRAM", "inference.py", _file_name, "the user's script, below `code/`")
+    default_accept: str = setting(
+        "SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT",
+        "application/json",
+        _media_type,
+        "the answer's type when Accept is missing or `*/*`",
+    )
+    batch_transform: bool = setting("SAGEMAKER_BATCH", False, _switch, "set by the platform for batch transform jobs")
+
+    # --- workers
+    workers: int | None = setting(
+        ("TIDEGATE_WORKERS", "SAGEMAKER_MODEL_SERVER_WORKERS", "TS_DEFAULT_WORKERS_PER_MODEL"),
+        None,
+        _whole(1, 1024),
+        "model copies, one process each; default: one per GPU, else one per CPU core of the container",
+    )
+    threads_per_worker: int | None = setting(
+        ("TIDEGATE_THREADS_PER_WORKER", "OMP_NUM_THREADS"),
+        None,
+        _whole(1, 1024),
+        "torch threads of each worker; default: the cores divided among the workers",
+    )
+    timeout_s: float = setting(
+        (
+            "TIDEGATE_TIMEOUT_S",
+            "SAGEMAKER_TS_RESPONSE_TIMEOUT",
+            "SAGEMAKER_MODEL_SERVER_TIMEOUT",
+            "TS_DEFAULT_RESPONSE_TIMEOUT",
+        ),
+        60.0,
+        _number(0.1, 3600),
+        "how long user code may take over one batch, and how long a request may wait; 600 in a batch transform job",
+    )
+    load_timeout_s: float = setting(
+        "TIDEGATE_LOAD_TIMEOUT_S", 3600.0, _number(1, 86400), "how long one worker may take to load the model"
+    )
+    retry: bool = setting(
+        "TIDEGATE_RETRY", True, _switch, "try a request again when its worker died; off for handlers with side effects"
+    )
+    crash_loop_s: float = setting(
+        "TIDEGATE_CRASH_LOOP_S", 120.0, _number(1, 3600), "how long no worker may come up before the process gives up"
+    )
+
+    # --- batching
+    max_batch_size: int = setting(
+        ("TIDEGATE_MAX_BATCH_SIZE", "SAGEMAKER_TS_BATCH_SIZE"),
+        1,
+        _whole(1, 4096),
+        "requests of different clients that may share one `predict_fn` call; 1 is off",
+    )
+    max_wait_ms: float = setting(
+        ("TIDEGATE_MAX_WAIT_MS", "SAGEMAKER_TS_MAX_BATCH_DELAY"),
+        5.0,
+        _number(0, 60_000),
+        "how long a batch may wait for more requests, while more are to be expected",
+    )
+
+    # --- limits
+    max_body_bytes: int = setting(
+        ("TIDEGATE_MAX_BODY_BYTES", "SAGEMAKER_MAX_PAYLOAD_IN_MB", "TS_MAX_REQUEST_SIZE"),
+        100 * MIB,
+        _whole(1, 1024 * MIB),
+        "largest request body; SAGEMAKER_MAX_PAYLOAD_IN_MB counts MiB, 0 there means 1 GiB",
+        SAGEMAKER_MAX_PAYLOAD_IN_MB=_payload_mb,
+    )
+    max_bytes_in_flight: int = setting(
+        "TIDEGATE_MAX_BYTES_IN_FLIGHT", 1024 * MIB, _whole(1, 1024 * 1024 * MIB), "all request bodies held at one time"
+    )
+    max_response_bytes: int = setting(
+        ("TIDEGATE_MAX_RESPONSE_BYTES", "TS_MAX_RESPONSE_SIZE"),
+        1024 * MIB,
+        _whole(1, 4095 * MIB),
+        "largest response body",
+    )
+    queue_size: int = setting(
+        ("TIDEGATE_QUEUE_SIZE", "TS_JOB_QUEUE_SIZE"), 1000, _whole(1, 1_000_000), "requests of one model that may wait"
+    )
+    max_connections: int = setting("TIDEGATE_MAX_CONNECTIONS", 2048, _whole(1, 100_000), "open client connections")
+    max_header_bytes: int = setting(
+        "TIDEGATE_MAX_HEADER_BYTES", 32 * 1024, _whole(1024, MIB), "request line and headers together"
+    )
+    max_header_count: int = setting("TIDEGATE_MAX_HEADER_COUNT", 100, _whole(10, 10_000), "headers of one request")
+    header_timeout_s: float = setting(
+        "TIDEGATE_HEADER_TIMEOUT_S",
+        10.0,
+        _number(0.1, 3600),
+        "from the first byte of a request to the end of its headers",
+    )
+    idle_timeout_s: float = setting(
+        "TIDEGATE_IDLE_TIMEOUT_S", 120.0, _number(0.1, 86400), "how long a connection may be open without a request"
+    )
+    min_body_rate_bytes_per_s: int = setting(
+        "TIDEGATE_MIN_BODY_RATE_BYTES_PER_S",
+        1024,
+        _whole(0, MIB),
+        "slower bodies, in or out, are given up after 10 s; 0 is off",
+    )
+    drain_timeout_s: float = setting(
+        "TIDEGATE_DRAIN_TIMEOUT_S", 25.0, _number(0, 3600), "from SIGTERM to exit; the platform kills at 30 s"
+    )
+
+    # --- batch transform
+    max_concurrent_transforms: int | None = setting(
+        "SAGEMAKER_MAX_CONCURRENT_TRANSFORMS",
+        None,
+        _whole(1, 10_000),
+        "reported by `/execution-parameters`; default: the workers times the batch size",
+    )
+    batch_strategy: str = setting(
+        "SAGEMAKER_BATCH_STRATEGY",
+        "MULTI_RECORD",
+        lambda text: _one_of(text, "MULTI_RECORD", "SINGLE_RECORD"),
+        "reported by `/execution-parameters`",
+    )
+
+    # --- seeing
+    log_level: int = setting("SAGEMAKER_CONTAINER_LOG_LEVEL", 20, _log_level, "10 debug … 50 critical, or the name")
+    server_timing: bool = setting("TIDEGATE_SERVER_TIMING", False, _switch, "answer with a Server-Timing header")
+
+    @property
+    def model_dir(self) -> Path:
+        """Where SageMaker unpacks the archive (read-only to the container)."""
+        return self.base_dir / "model"
+
+
+def _one_of(text: str, *choices: str) -> str:
+    # The platform's API spells MultiRecord, its container variable MULTI_RECORD; both are read.
+    for choice in choices:
+        if text.upper().replace("_", "") == choice.replace("_", ""):
+            return choice
+    raise ValueError(" or ".join(choices))
+
+
+def read(environment: Mapping[str, str]) -> Settings:
+    """Build the settings from `environment`.
+
+    Raises `DeploymentError` with one sentence that names the variable, its value and what is allowed.
+    """
+    values: dict[str, Any] = {}
+    for item in fields(Settings):
+        name = next((name for name in item.metadata["names"] if environment.get(name, "").strip()), None)
+        if name is not None:
+            values[item.name] = _parse(item.metadata, name, environment[name].strip())
+    if "timeout_s" not in values and values.get("batch_transform"):
+        values["timeout_s"] = 600.0  # the platform's own default for a transform's invocation
+    return Settings(**values)
+
+
+def environment(**settings: Any) -> dict[str, str]:
+    """The container environment that sets these fields of `Settings`: `environment(workers=2)` → `{"TIDEGATE_WORKERS": "2"}`.
+
+    For whoever writes container environments (the stacks), so that a variable's name is spelled in one place.
+    Raises `DeploymentError` for a field that does not exist or a value that the server would refuse.
+    """
+    known = {item.name: item for item in fields(Settings)}
+    result: dict[str, str] = {}
+    for key, value in settings.items():
+        if key not in known:
+            raise DeploymentError(f"'{key}' is not a setting of the server; there are: {', '.join(sorted(known))}.")
+        name = known[key].metadata["names"][0]
+        text = ("on" if value else "off") if isinstance(value, bool) else str(value)
+        _parse(known[key].metadata, name, text)
+        result[name] = text
+    return result
+
+
+def describe() -> list[tuple[tuple[str, ...], str, str]]:
+    """Every setting as (names in order of precedence, default, meaning), in the order of this file."""
+    rows = []
+    for item in fields(Settings):
+        default = "" if item.default in (None, MISSING) else str(item.default)
+        rows.append((item.metadata["names"], default, item.metadata["doc"]))
+    return rows
+
+
+def _parse(metadata: Mapping[str, Any], name: str, text: str) -> Any:
+    try:
+        return metadata["parsers"].get(name, metadata["parse"])(text)
+    except ValueError as error:
+        raise DeploymentError(f"{name}={text!r} is not valid: it must be {error}.") from None
