@@ -1,1 +1,1 @@
-"""The server that runs inside the image: HTTP in `frontend`, the model in `worker`, frames between them in `protocol`."""
+"""The server inside the image: HTTP in `frontend`, the model in `worker`, the frames between them in `protocol`."""

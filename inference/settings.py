@@ -208,6 +208,13 @@ class Settings:
         "TIDEGATE_DRAIN_TIMEOUT_S", 25.0, _number(0, 3600), "from SIGTERM to exit; the platform kills at 30 s"
     )
 
+    max_image_pixels: int = setting(
+        "TIDEGATE_MAX_IMAGE_PIXELS", 178_956_970, _whole(1, 10**10), "larger images are refused when they are opened"
+    )
+    max_decoded_bytes: int = setting(
+        "TIDEGATE_MAX_DECODED_BYTES", 1024 * MIB, _whole(1, 1024 * 1024 * MIB), "what one npz body may unpack to"
+    )
+
     # --- batch transform
     max_concurrent_transforms: int | None = setting(
         "SAGEMAKER_MAX_CONCURRENT_TRANSFORMS",
@@ -256,7 +263,7 @@ def read(environment: Mapping[str, str]) -> Settings:
 
 
 def environment(**settings: Any) -> dict[str, str]:
-    """The container environment that sets these fields of `Settings`: `environment(workers=2)` → `{"TIDEGATE_WORKERS": "2"}`.
+    """The container environment that sets these fields: `environment(workers=2)` → `{"TIDEGATE_WORKERS": "2"}`.
 
     For whoever writes container environments (the stacks), so that a variable's name is spelled in one place.
     Raises `DeploymentError` for a field that does not exist or a value that the server would refuse.

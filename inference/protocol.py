@@ -1,0 +1,193 @@
+"""The frames between frontend and worker, over one stream socket for each worker.
+
+    frame   := u32 length of payload | u8 kind | payload          (all numbers little-endian)
+
+    frontend ▶ worker   LOAD     JSON                    load this model
+                        COMPUTE  u16 count | items       answer these, as one batch
+    worker ▶ frontend   READY    JSON                    the model is loaded and has answered its example
+                        FAILED   JSON {"message"}        it could not be loaded; the worker exits
+                        ANSWER   one answer
+                        ERROR    one error
+                        DONE     f64 decode, predict and encode seconds; the worker is free
+
+No pickle crosses the border. Bodies are carried as they are, headers as the block of lines that HTTP has.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+
+
+class Kind(IntEnum):
+    LOAD = 1
+    COMPUTE = 2
+    READY = 3
+    FAILED = 4
+    ANSWER = 5
+    ERROR = 6
+    DONE = 7
+
+
+FRAME = struct.Struct("<IB")
+_COUNT = struct.Struct("<H")
+_ITEM = struct.Struct("<QHHII")
+_ANSWER = struct.Struct("<QHHI")
+_ERROR = struct.Struct("<QHH")
+_DONE = struct.Struct("<ddd")
+
+MAX_PAYLOAD_BYTES = 2**32 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One request as the worker sees it. `content_type` and `accept` are empty where the client sent none."""
+
+    id: int
+    content_type: str
+    accept: str
+    headers: bytes
+    body: bytes | bytearray | memoryview
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One response: `headers` is a block of `name: value` lines without the content type."""
+
+    id: int
+    status: int
+    content_type: str
+    headers: bytes
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Error:
+    """One refused or failed request; the frontend writes the body around `code` and `message`."""
+
+    id: int
+    status: int
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The end of a batch, with the seconds that its three phases took."""
+
+    decode_s: float
+    predict_s: float
+    encode_s: float
+
+
+def frame(kind: Kind, payload: bytes = b"") -> bytes:
+    """A whole frame around `payload`."""
+    return FRAME.pack(len(payload), kind) + payload
+
+
+def compute_frame(items: Sequence[Item]) -> bytes:
+    """The COMPUTE frame of one batch."""
+    parts = [b"", _COUNT.pack(len(items))]
+    length = _COUNT.size
+    for item in items:
+        content_type, accept = item.content_type.encode("latin-1"), item.accept.encode("latin-1")
+        parts += (
+            _ITEM.pack(item.id, len(content_type), len(accept), len(item.headers), len(item.body)),
+            content_type,
+            accept,
+            item.headers,
+            item.body,
+        )
+        length += _ITEM.size + len(content_type) + len(accept) + len(item.headers) + len(item.body)
+    parts[0] = FRAME.pack(length, Kind.COMPUTE)
+    return b"".join(parts)
+
+
+def parse_compute(payload: bytes) -> list[Item]:
+    """The items of a COMPUTE payload; each body is a `memoryview` into it."""
+    (count,) = _COUNT.unpack_from(payload)
+    view, at, items = memoryview(payload), _COUNT.size, []
+    for _ in range(count):
+        id_, content_type_size, accept_size, headers_size, body_size = _ITEM.unpack_from(payload, at)
+        at += _ITEM.size
+        content_type = payload[at : at + content_type_size].decode("latin-1")
+        at += content_type_size
+        accept = payload[at : at + accept_size].decode("latin-1")
+        at += accept_size
+        headers = payload[at : at + headers_size]
+        at += headers_size
+        items.append(Item(id_, content_type, accept, headers, view[at : at + body_size]))
+        at += body_size
+    return items
+
+
+def answer_frame(answer: Answer) -> bytes:
+    """The ANSWER frame of one response."""
+    content_type = answer.content_type.encode("latin-1", "replace")
+    head = _ANSWER.pack(answer.id, answer.status, len(content_type), len(answer.headers))
+    length = len(head) + len(content_type) + len(answer.headers) + len(answer.body)
+    return b"".join((FRAME.pack(length, Kind.ANSWER), head, content_type, answer.headers, answer.body))
+
+
+def parse_answer(payload: bytes) -> Answer:
+    """The response of an ANSWER payload."""
+    id_, status, content_type_size, headers_size = _ANSWER.unpack_from(payload)
+    at = _ANSWER.size
+    content_type = payload[at : at + content_type_size].decode("latin-1")
+    at += content_type_size
+    headers = payload[at : at + headers_size]
+    return Answer(id_, status, content_type, headers, payload[at + headers_size :])
+
+
+def error_frame(error: Error) -> bytes:
+    """The ERROR frame of one failed request."""
+    code = error.code.encode()
+    return frame(Kind.ERROR, _ERROR.pack(error.id, error.status, len(code)) + code + error.message.encode())
+
+
+def parse_error(payload: bytes) -> Error:
+    """The failure of an ERROR payload."""
+    id_, status, code_size = _ERROR.unpack_from(payload)
+    at = _ERROR.size
+    return Error(id_, status, payload[at : at + code_size].decode(), payload[at + code_size :].decode())
+
+
+def done_frame(done: Done) -> bytes:
+    """The DONE frame that ends a batch."""
+    return frame(Kind.DONE, _DONE.pack(done.decode_s, done.predict_s, done.encode_s))
+
+
+def parse_done(payload: bytes) -> Done:
+    """The seconds of a DONE payload."""
+    return Done(*_DONE.unpack(payload))
+
+
+class FrameReader:
+    """Cuts a stream of bytes into frames, whatever pieces it arrives in."""
+
+    __slots__ = ("_pending",)
+
+    def __init__(self) -> None:
+        self._pending = bytearray()
+
+    def feed(self, data: bytes) -> Iterator[tuple[int, bytes]]:
+        """Yield (kind, payload) of every frame that `data` completes."""
+        pending = self._pending
+        if pending:
+            pending += data
+            if len(pending) < FRAME.size or len(pending) < FRAME.size + FRAME.unpack_from(pending)[0]:
+                return  # a large body arrives in many pieces: do not copy it at each
+            data = bytes(pending)
+            pending.clear()
+        at, end = 0, len(data)
+        while end - at >= FRAME.size:
+            length, kind = FRAME.unpack_from(data, at)
+            if end - at - FRAME.size < length:
+                break
+            at += FRAME.size
+            yield kind, data[at : at + length]
+            at += length
+        if at < end:
+            pending += data[at:]
