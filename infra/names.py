@@ -1,0 +1,52 @@
+"""The physical names of a stage, spelled once.
+
+Stacks meet in these names and not in CloudFormation exports: an export cannot change while another stack imports
+it, so a bucket or a repository could never be replaced.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import aws_cdk as cdk
+
+MODELS_PREFIX = "models/"
+BATCH_INPUT_PREFIX = "batch/input/"
+BATCH_OUTPUT_PREFIX = "batch/output/"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Names:
+    """Names of one stage. Those that must be unique in all of AWS carry account and Region."""
+
+    prefix: str
+    stage: str
+
+    def stack(self, unit: str) -> str:
+        return f"{self.prefix}-{self.stage}-{unit}"
+
+    def bucket(self, stack: cdk.Stack, purpose: str = "data") -> str:
+        """The bucket's name as seen from `stack`; account and Region may be tokens."""
+        return f"{self.prefix}-{self.stage}-{purpose}-{stack.account}-{stack.region}"
+
+    @property
+    def repository(self) -> str:
+        return f"{self.prefix}-{self.stage}"
+
+    @property
+    def endpoint(self) -> str:
+        return f"{self.prefix}-{self.stage}"
+
+
+def content_name(scope: cdk.Stack, prefix: str, properties: Any) -> str:
+    """`prefix` and a digest of `properties`.
+
+    SageMaker's models and endpoint configurations cannot be changed, and CloudFormation cannot replace a resource
+    whose name stays. With its content in the name a changed resource is made beside the old one, the endpoint moves
+    over in place, and only then is the old one removed.
+    """
+    content = json.dumps(scope.resolve(properties), sort_keys=True)
+    return f"{prefix}-{hashlib.sha256(content.encode()).hexdigest()[:10]}"

@@ -1,0 +1,37 @@
+"""The base of our stacks: a stack belongs to a stage, and the stage knows its name, place and fate."""
+
+from __future__ import annotations
+
+import aws_cdk as cdk
+from constructs import Construct
+
+from infra.configuration import Stage
+from infra.names import Names
+
+
+class StageStack(cdk.Stack):
+    """One deployable unit of one stage.
+
+    The construct's id is the unit (`cdk deploy storage`), the stack's name carries the stage (`tidegate-dev-storage`),
+    so that the commands are the same for every stage.
+    """
+
+    def __init__(
+        self, scope: Construct, unit: str, *, stage: Stage, description: str, holds_data: bool = False
+    ) -> None:
+        self.names = Names(prefix=stage.prefix, stage=stage.name)
+        super().__init__(
+            scope,
+            unit,
+            stack_name=self.names.stack(unit),
+            description=description,
+            env=cdk.Environment(account=stage.account, region=stage.region),
+            termination_protection=holds_data and stage.retention.keep_data,
+            synthesizer=None if stage.bootstrapped else cdk.BootstraplessSynthesizer(),
+            tags={"project": stage.prefix, "stage": stage.name} | dict(stage.tags),
+        )
+        self.removal_policy = cdk.RemovalPolicy.RETAIN if stage.retention.keep_data else cdk.RemovalPolicy.DESTROY
+
+    def output(self, name: str, value: str, description: str) -> None:
+        """Show `value` after a deploy, under exactly this name."""
+        cdk.CfnOutput(self, name, value=value, description=description)
