@@ -1,0 +1,182 @@
+"""pack: from a model directory to `model.tar.gz`, the same bytes from the same directory on every machine."""
+
+import hashlib
+import os
+import tarfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import IO, cast
+
+from tqdm import tqdm  # type: ignore[import-untyped]  # it ships no types
+
+from .artifact import exclusive, finish_interrupted_save
+from .durable_files import replacing
+from .errors import ArtifactError
+from .file_tree import list_files
+from .manifest import (
+    MANIFEST_NAME,
+    FileEntry,
+    dump_manifest,
+    listed_files,
+    measure_file,
+    read_manifest,
+    verify_file,
+)
+from .stored_gzip import StoredGzipWriter
+
+_LARGE_BYTES = 64 << 20  # from here on packing takes long enough to want a progress bar
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PackedArchive:
+    """The archive that `pack` wrote.
+
+    Attributes:
+        path: of the archive.
+        size_bytes: of the archive.
+        sha256: of the archive, in hexadecimal.
+        files: the names inside, sorted.
+        warnings: sentences about what the server may miss in it.
+    """
+
+    path: Path
+    size_bytes: int
+    sha256: str
+    files: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
+def pack(
+    model_dir: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    *,
+    code_dir: str | os.PathLike[str] | None = None,
+) -> PackedArchive:
+    """Pack a directory that `save_model` wrote into a gzipped tar, for S3 and `ModelDataUrl`.
+
+    The files are verified against the manifest first. The archive holds every regular file of the directory except
+    junk (caches, editor files), and a manifest that lists all of them. Order, times, owners and modes are fixed and
+    the blocks are stored, so the bytes depend on the content of the files only. `output` appears whole or not at all.
+
+    Args:
+        model_dir: the directory with `manifest.json`.
+        output: the archive to write, outside `model_dir`.
+        code_dir: packed as `code/`, instead of the directory's own `code/`.
+
+    Raises:
+        ArtifactError: a file differs from the manifest or is missing, or something is a link, pipe or device.
+    """
+    source = Path(model_dir).absolute()
+    target = Path(output).absolute()
+    if not source.is_dir():
+        raise ArtifactError(f"{model_dir} is not a directory")
+    if target.resolve().is_relative_to(source.resolve()):
+        raise ArtifactError(f"the output {output} lies inside {model_dir}; write it elsewhere")
+    if target.is_dir():
+        raise ArtifactError(f"the output {output} is a directory; name a file, for example {output}/model.tar.gz")
+    with exclusive(source):
+        finish_interrupted_save(source)
+        return _pack(source, target, Path(code_dir) if code_dir is not None else None)
+
+
+def _pack(source: Path, target: Path, code_dir: Path | None) -> PackedArchive:
+    manifest = read_manifest(source)
+    listed = listed_files(manifest, source / MANIFEST_NAME)
+    files = list_files(source)
+    files.pop(MANIFEST_NAME, None)
+    if code_dir is not None:
+        if not code_dir.is_dir():
+            raise ArtifactError(f"the code directory {code_dir} does not exist")
+        files = {name: path for name, path in files.items() if not name.startswith("code/")}
+        listed = {name: entry for name, entry in listed.items() if not name.startswith("code/")}
+        files |= {f"code/{name}": path for name, path in list_files(code_dir).items()}
+    for name in listed:
+        if name not in files:
+            raise ArtifactError(f"{name!r} is listed in {MANIFEST_NAME} but missing from {source}")
+
+    total_bytes = sum(path.stat().st_size for path in files.values())
+    # Read twice: the manifest, which goes into the archive first, needs all hashes. disable=None: only on a terminal.
+    with tqdm(
+        total=2 * total_bytes,
+        desc="packing",
+        unit="B",
+        unit_scale=True,
+        leave=False,
+        disable=None if total_bytes >= _LARGE_BYTES else True,
+    ) as progress:
+        entries: dict[str, FileEntry] = {}
+        for name, path in sorted(files.items()):
+            if name in listed:
+                verify_file(name, path, listed[name], progress.update)
+                entries[name] = listed[name]
+            else:
+                entries[name] = measure_file(path, progress.update)
+        packed_manifest = dump_manifest(
+            manifest | {"files": {name: entry.as_json() for name, entry in entries.items()}}
+        )
+        with replacing(target) as temporary, temporary.open("wb") as raw:
+            stream = StoredGzipWriter(raw)
+            with tarfile.open(
+                fileobj=cast("IO[bytes]", stream), mode="w|", format=tarfile.PAX_FORMAT, bufsize=1 << 20
+            ) as tar:
+                _add(tar, MANIFEST_NAME, len(packed_manifest), BytesIO(packed_manifest))
+                for name, entry in entries.items():
+                    _add_file(tar, name, files[name], entry, progress.update)
+            stream.close()
+    return PackedArchive(
+        path=target,
+        size_bytes=stream.size_bytes,
+        sha256=stream.sha256.hexdigest(),
+        files=tuple(sorted([MANIFEST_NAME, *entries])),
+        warnings=tuple(_warnings(entries)),
+    )
+
+
+def _add_file(
+    tar: tarfile.TarFile, name: str, path: Path, expected: FileEntry, on_read: Callable[[int], object]
+) -> None:
+    with path.open("rb") as file:
+        reader = _HashingReader(file, on_read)
+        try:
+            _add(tar, name, expected.size_bytes, reader)
+        except OSError as error:
+            raise ArtifactError(f"{path} could not be read to its end while it was packed: {error}") from error
+        if reader.sha256.hexdigest() != expected.sha256:
+            raise ArtifactError(f"{path} changed while it was packed; pack again when nothing writes to it")
+
+
+def _add(tar: tarfile.TarFile, name: str, size_bytes: int, content: object) -> None:
+    member = tarfile.TarInfo(name)
+    member.size = size_bytes
+    member.mode = 0o644
+    member.mtime = 0
+    member.uid = member.gid = 0
+    member.uname = member.gname = ""
+    tar.addfile(member, cast("IO[bytes]", content))
+
+
+class _HashingReader:
+    """Hashes and reports what tarfile reads through it."""
+
+    def __init__(self, file: IO[bytes], on_read: Callable[[int], object]) -> None:
+        self.sha256 = hashlib.sha256()
+        self._file = file
+        self._on_read = on_read
+
+    def read(self, size: int) -> bytes:
+        data = self._file.read(size)
+        self.sha256.update(data)
+        self._on_read(len(data))
+        return data
+
+
+def _warnings(entries: dict[str, FileEntry]) -> list[str]:
+    warnings: list[str] = []
+    if "code/inference.py" not in entries:
+        warnings.append(
+            "the archive has no code/inference.py, so the server would need its default functions; "
+            "save with code_dir, or pack with --code"
+        )
+    return warnings

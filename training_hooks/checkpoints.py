@@ -1,0 +1,114 @@
+"""Checkpoints that a Spot interruption cannot spoil, in the directory that SageMaker copies to and from S3.
+
+SageMaker uploads `/opt/ml/checkpoints` while the job runs and restores it before a restarted job begins, so a script
+that loads the latest checkpoint at its start resumes by itself.
+"""
+
+import os
+import re
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .durable_files import replacing
+from .errors import ArtifactError
+from .weights import refuse_unloadable, write_loadable
+
+_FILE_NAME = re.compile(r"checkpoint-(\d{12})\.pth")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpoint:
+    """A checkpoint read back.
+
+    Attributes:
+        step: the number given when it was saved.
+        state: what was saved, tensors on the chosen device.
+        path: the file.
+    """
+
+    step: int
+    state: dict[str, Any]
+    path: Path
+
+
+def save_checkpoint(
+    state: Mapping[str, Any],
+    *,
+    step: int,
+    directory: str | os.PathLike[str] | None = None,
+    keep_last: int = 3,
+) -> Path:
+    """Write one checkpoint atomically and remove all but the newest `keep_last`.
+
+    Args:
+        state: tensors and plain values, nested as you like: state dicts of model, optimizer and scheduler, the epoch.
+        step: epoch or step number, at least 0; saving the same step again replaces it.
+        directory: /opt/ml/checkpoints inside a SageMaker container if omitted.
+        keep_last: how many to keep, at least 1.
+
+    Returns:
+        The file.
+
+    Raises:
+        ArtifactError: naming a nested value that could not be loaded again without unpickling code.
+    """
+    if isinstance(step, bool) or not isinstance(step, int) or not 0 <= step < 10**12:
+        raise ArtifactError(f"step is {step!r}; it must be a whole number from 0 to 999999999999")
+    if keep_last < 1:
+        raise ArtifactError(f"keep_last is {keep_last}; at least the checkpoint just written has to stay")
+    for key, value in state.items():
+        refuse_unloadable(key, f"the key {key!r} of state")
+        refuse_unloadable(value, f"state[{key!r}]")
+    target_dir = _checkpoint_directory(directory)
+    for abandoned in target_dir.glob(".checkpoint-*.tmp"):
+        abandoned.unlink(missing_ok=True)  # a kill in the middle of a save; S3 would bring it back for ever
+    path = target_dir / f"checkpoint-{step:012d}.pth"
+    with replacing(path) as temporary:
+        write_loadable(dict(state), temporary, what="the checkpoint")
+    for old in _newest_first(target_dir)[keep_last:]:
+        old.unlink(missing_ok=True)
+    return path
+
+
+def latest_checkpoint(
+    directory: str | os.PathLike[str] | None = None, *, map_location: str | torch.device = "cpu"
+) -> Checkpoint | None:
+    """Load the newest readable checkpoint, or return None when there is none to resume from.
+
+    A file that cannot be read (damaged on its way through S3, say) is passed over with a warning.
+    """
+    for path in _newest_first(_checkpoint_directory(directory)):
+        try:
+            state = torch.load(path, map_location=map_location, weights_only=True)
+        except Exception as error:  # torch.load has four families of errors for a bad file
+            warnings.warn(f"{path} cannot be read and is passed over: {error}", stacklevel=2)
+            continue
+        if not isinstance(state, dict):
+            warnings.warn(f"{path} holds no checkpoint and is passed over", stacklevel=2)
+            continue
+        return Checkpoint(step=_step(path), state=state, path=path)
+    return None
+
+
+def _checkpoint_directory(directory: str | os.PathLike[str] | None) -> Path:
+    if directory is not None:
+        return Path(directory)
+    if Path("/opt/ml").is_dir():
+        return Path("/opt/ml/checkpoints")
+    raise ArtifactError("say where the checkpoints are: pass directory (this is no SageMaker container)")
+
+
+def _step(path: Path) -> int:
+    match = _FILE_NAME.fullmatch(path.name)
+    return int(match[1]) if match else -1
+
+
+def _newest_first(directory: Path) -> list[Path]:
+    if not directory.is_dir():
+        return []
+    return sorted((path for path in directory.iterdir() if _step(path) >= 0), key=_step, reverse=True)

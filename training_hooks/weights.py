@@ -1,0 +1,200 @@
+"""From a live model to a state dict that loads anywhere: plain names, plain CPU tensors, finite numbers.
+
+Facts of torch obeyed here (measured with 2.13): DDP and torch.compile prefix every key, and a strict load then fails;
+NaN weights load without a word; `weights_only=True` rejects numpy values and tensor subclasses; torch.save writes
+the whole storage of a view.
+"""
+
+from collections import OrderedDict
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import nn
+from torch.nn.parameter import is_lazy
+from torch.optim.swa_utils import AveragedModel
+
+from .errors import ArtifactError
+
+_WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel, AveragedModel)
+_COMPILED_PREFIX = "_orig_mod."
+_PARALLEL_PREFIX = "module."
+_PLAIN_TYPES = (type(None), bool, int, float, str, bytes, torch.dtype, torch.device, torch.Size)
+
+
+def portable_state_dict(
+    model: nn.Module | Mapping[str, Any], *, allow_non_finite: bool | Collection[str] = False
+) -> OrderedDict[str, Any]:
+    """Return the weights as contiguous CPU tensors under the names of the bare model.
+
+    Wrappers (DataParallel, DistributedDataParallel, AveragedModel, torch.compile) are taken off a module; from a
+    mapping, `_orig_mod.` is removed wherever it stands and `module.` when every key starts with it. Entries that
+    are the same view of one storage (tied weights) stay tied; other views get a storage of their own, so a slice
+    of a large buffer does not drag the buffer along. Module versions (`_metadata`) are kept.
+
+    Args:
+        model: a module or its state dict.
+        allow_non_finite: True, or the names of entries that may hold NaN or infinity (a mask of -inf, say).
+
+    Raises:
+        ArtifactError: naming the entry that is not finite, not loaded, not a tensor or not alone under its name.
+    """
+    if isinstance(model, nn.Module):
+        state: Mapping[str, Any] = _unwrap(model).state_dict()
+        parallel_depth = 0  # a bare model may well call its only child "module"
+    elif isinstance(model, Mapping):
+        state = model
+        parallel_depth = _parallel_depth(state)
+    else:
+        raise ArtifactError(f"model is a {type(model).__name__}; give a torch.nn.Module or its state dict")
+    if not state:
+        raise ArtifactError("the model has no parameters and no buffers: there is nothing to save")
+
+    portable: OrderedDict[str, Any] = OrderedDict()
+    copies = _Copies()
+    for key, value in state.items():
+        name = _bare_name(key, parallel_depth)
+        if name in portable:
+            raise ArtifactError(f"two entries are both called {name!r} once the wrapper prefixes are removed")
+        if isinstance(value, torch.Tensor):
+            portable[name] = copies.of(_plain_tensor(value, name))
+        else:
+            _check_extra_state(value, name)
+            portable[name] = value
+    if allow_non_finite is not True:
+        _refuse_non_finite(portable, exempt=allow_non_finite or ())
+    metadata = getattr(state, "_metadata", None)
+    if isinstance(metadata, Mapping):
+        refuse_unloadable(dict(metadata), "the state dict's _metadata")
+        # An attribute of the OrderedDict, as torch itself keeps it; load_state_dict reads module versions there.
+        portable._metadata = OrderedDict(  # type: ignore[attr-defined]
+            (_bare_name(f"{path}.", parallel_depth).removesuffix("."), entry) for path, entry in metadata.items()
+        )
+    return portable
+
+
+def write_loadable(value: object, path: Path, *, what: str) -> None:
+    """Write with torch.save and read back with `weights_only=True`, so that nothing unloadable is ever kept.
+
+    Reading maps the file instead of copying it, so the check costs little whatever the size.
+    """
+    torch.save(value, path)
+    try:
+        torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except Exception as error:
+        reason = str(error).partition("\n")[0]
+        raise ArtifactError(f"{what} cannot be read back with torch.load(weights_only=True): {reason}") from error
+
+
+def refuse_unloadable(value: object, where: str) -> None:
+    """Raise `ArtifactError` naming the first nested value that `weights_only=True` would refuse to load."""
+    if type(value) in _PLAIN_TYPES or type(value) in (torch.Tensor, nn.Parameter):
+        return
+    if type(value) in (dict, OrderedDict):
+        for key, item in cast("dict[object, object]", value).items():
+            refuse_unloadable(key, f"the key {key!r} of {where}")
+            refuse_unloadable(item, f"{where}[{key!r}]")
+    elif type(value) in (list, tuple, set):
+        for index, item in enumerate(cast("list[object]", value)):
+            refuse_unloadable(item, f"{where}[{index}]")
+    else:
+        kind = f"{type(value).__module__}.{type(value).__qualname__}"
+        raise ArtifactError(
+            f"{where} is a {kind}, which torch.load(weights_only=True) rejects; "
+            "convert it to a tensor or to plain Python values"
+        )
+
+
+def _unwrap(model: nn.Module) -> nn.Module:
+    while True:
+        if isinstance(model, _WRAPPERS):
+            model = model.module
+        elif isinstance(inner := getattr(model, "_orig_mod", None), nn.Module):
+            model = inner
+        else:
+            return model
+
+
+def _parallel_depth(state: Mapping[str, Any]) -> int:
+    """Count how many `module.` prefixes all keys share."""
+    for key in state:
+        if not isinstance(key, str):
+            raise ArtifactError(f"the state dict has the key {key!r}; names of weights must be text")
+    depth = 0
+    while state and all(_bare_name(key, depth).startswith(_PARALLEL_PREFIX) for key in state):
+        depth += 1
+    return depth
+
+
+def _bare_name(name: str, parallel_depth: int) -> str:
+    name = name.replace(_COMPILED_PREFIX, "")
+    for _ in range(parallel_depth):
+        name = name.removeprefix(_PARALLEL_PREFIX)
+    return name
+
+
+def _plain_tensor(value: torch.Tensor, name: str) -> torch.Tensor:
+    if is_lazy(value):
+        raise ArtifactError(f"{name!r} has no shape yet; run one batch through the lazy module before saving it")
+    if value.is_meta:
+        raise ArtifactError(f"{name!r} is on the meta device: it has a shape but no numbers")
+    if type(value) not in (torch.Tensor, nn.Parameter, nn.Buffer):
+        hint = (
+            "gather it with torch.distributed.checkpoint.state_dict.get_model_state_dict(full_state_dict=True)"
+            if type(value).__name__ in ("DTensor", "ShardedTensor")
+            else "convert it to a plain tensor"
+        )
+        raise ArtifactError(f"{name!r} is a {type(value).__name__}, which weights_only loading rejects; {hint}")
+    return value.detach()
+
+
+class _Copies:
+    """Contiguous CPU tensors, one per distinct view: the same view twice gives the same tensor twice."""
+
+    def __init__(self) -> None:
+        self._by_view: dict[object, torch.Tensor] = {}
+        self._storages: set[int] = set()
+
+    def of(self, tensor: torch.Tensor) -> torch.Tensor:
+        if tensor.layout is not torch.strided:
+            return tensor.cpu()
+        view = (tensor.device, tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride(), tensor.is_conj())
+        if tensor.numel() and view in self._by_view:
+            return self._by_view[view]
+        copy = tensor.resolve_conj().resolve_neg().cpu().contiguous()
+        storage = copy.untyped_storage()
+        # Either a slice of something larger, which torch.save would write whole, or another shape of a storage
+        # that an earlier entry already brings.
+        if storage.nbytes() != copy.numel() * copy.element_size() or storage.data_ptr() in self._storages:
+            copy = copy.clone(memory_format=torch.contiguous_format)
+        if copy.numel():
+            self._storages.add(copy.untyped_storage().data_ptr())
+            self._by_view[view] = copy
+        return copy
+
+
+def _check_extra_state(value: object, name: str) -> None:
+    if isinstance(value, Mapping) and not name.endswith("_extra_state"):
+        raise ArtifactError(
+            f"{name!r} is a {type(value).__name__}, not a tensor; this looks like a checkpoint: "
+            "give the model's own state dict"
+        )
+    refuse_unloadable(value, f"the entry {name!r}")
+
+
+def _refuse_non_finite(state: Mapping[str, Any], *, exempt: Collection[str]) -> None:
+    for name, value in state.items():
+        if name in exempt or not isinstance(value, torch.Tensor):
+            continue
+        if not (value.is_floating_point() or value.is_complex()):
+            continue
+        numbers = value.coalesce().values() if value.layout is torch.sparse_coo else value
+        if numbers.itemsize == 1:
+            numbers = numbers.float()  # isfinite is not defined for the 8-bit floats
+        bad = int(numbers.numel() - torch.isfinite(numbers).sum())
+        if bad:
+            raise ArtifactError(
+                f"{name!r} holds {bad} NaN or infinite numbers of {numbers.numel()}; "
+                "pass allow_non_finite=True, or a list of such names, if that is meant"
+            )
