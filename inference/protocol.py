@@ -2,10 +2,10 @@
 
     frame   := u32 length of payload | u8 kind | payload          (all numbers little-endian)
 
-    frontend ▶ worker   LOAD     JSON                    load this model
+    frontend ▶ worker   LOAD     JSON of a ModelSpec     load this model
                         COMPUTE  u16 count | items       answer these, as one batch
     worker ▶ frontend   READY    JSON                    the model is loaded and has answered its example
-                        FAILED   JSON {"message"}        it could not be loaded; the worker exits
+                        FAILED   UTF-8 sentence          it could not be loaded; the worker exits
                         ANSWER   one answer
                         ERROR    one error
                         DONE     f64 decode, predict and encode seconds; the worker is free
@@ -15,9 +15,10 @@ No pickle crosses the border. Bodies are carried as they are, headers as the blo
 
 from __future__ import annotations
 
+import json
 import struct
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import IntEnum
 
 
@@ -39,6 +40,33 @@ _ERROR = struct.Struct("<QHH")
 _DONE = struct.Struct("<ddd")
 
 MAX_PAYLOAD_BYTES = 2**32 - 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSpec:
+    """Which model a worker loads, and how. `program` is the script that was asked for, None for the usual one."""
+
+    name: str
+    model_dir: str
+    program: str | None
+    gpu_id: int | None
+    threads: int
+    verify: bool
+    max_batch_size: int
+    default_accept: str
+    max_decoded_bytes: int
+    max_response_bytes: int
+    max_image_pixels: int
+    log_level: int
+
+    def to_json(self) -> bytes:
+        """The payload of a LOAD frame."""
+        return json.dumps({field.name: getattr(self, field.name) for field in fields(self)}).encode()
+
+    @classmethod
+    def from_json(cls, payload: bytes) -> ModelSpec:
+        """The spec of a LOAD payload."""
+        return cls(**json.loads(payload))
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +117,7 @@ def frame(kind: Kind, payload: bytes = b"") -> bytes:
 
 def compute_frame(items: Sequence[Item]) -> bytes:
     """The COMPUTE frame of one batch."""
-    parts = [b"", _COUNT.pack(len(items))]
+    parts: list[bytes | bytearray | memoryview] = [b"", _COUNT.pack(len(items))]
     length = _COUNT.size
     for item in items:
         content_type, accept = item.content_type.encode("latin-1"), item.accept.encode("latin-1")

@@ -107,7 +107,9 @@ class Settings:
     base_dir: Path = setting("SAGEMAKER_BASE_DIR", Path("/opt/ml"), _path, "holds `model/`")
     host: str = setting("TIDEGATE_HOST", "0.0.0.0", _host, "address to listen on")  # noqa: S104 - a container's port is published by its host
     port: int = setting("SAGEMAKER_BIND_TO_PORT", 8080, _whole(1, 65535), "port to listen on")
-    program: str = setting("SAGEMAKER_PROGRAM", "inference.py", _file_name, "the user's script, below `code/`")
+    program: str | None = setting(
+        "SAGEMAKER_PROGRAM", None, _file_name, "the user's script below `code/`; default: `inference.py` if it is there"
+    )
     default_accept: str = setting(
         "SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT",
         "application/json",

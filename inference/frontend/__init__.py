@@ -1,0 +1,1 @@
+"""The HTTP side: one event loop. Never imports torch, never runs user code, never waits for anything but sockets."""

@@ -1,0 +1,159 @@
+"""What the paths of this server do. `_invoke` is the request: admitted, queued, sent, awaited, answered."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from itertools import count
+
+from inference.errors import MethodNotAllowed, NotFound, NotReady, RequestError
+from inference.frontend.connection import Connection
+from inference.frontend.exchange import Exchange, Response, error_body, error_response
+from inference.frontend.model_pool import ModelPool
+from inference.frontend.registry import SINGLE_MODEL, Registry
+from inference.protocol import Answer
+from inference.settings import MIB, Settings
+
+log = logging.getLogger("tidegate.http")
+
+_INFERENCE_ID = b"x-amzn-sagemaker-inference-id"
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """What answers a path, by which verbs, and for which model."""
+
+    methods: tuple[str, ...]
+    respond: Callable[[Exchange], Awaitable[Response]]
+    model: str | None = None
+
+
+class Application:
+    """The server as its connections see it."""
+
+    def __init__(self, settings: Settings, registry: Registry) -> None:
+        self.settings = settings
+        self.registry = registry
+        self.draining = False
+        self.connections: set[Connection] = set()
+        self.bytes_held = 0
+        self.answering = 0
+        self._ids = count(1)
+        self._id_prefix = os.urandom(4).hex()
+        invoke = Route(("POST",), self._invoke, SINGLE_MODEL)
+        self._routes = {
+            # The platform's text names GET and, once, POST for /ping.
+            "/ping": Route(("GET", "POST", "HEAD"), self._ping),
+            "/invocations": invoke,
+            f"/models/{SINGLE_MODEL}/invoke": invoke,
+            "/execution-parameters": Route(("GET", "HEAD"), self._execution_parameters),
+        }
+
+    # --- what a connection asks
+
+    def opened(self, connection: Connection) -> bool:
+        """Whether one more connection may be open."""
+        if len(self.connections) >= self.settings.max_connections:
+            return False
+        self.connections.add(connection)
+        return True
+
+    def closed(self, connection: Connection) -> None:
+        """Forget a connection."""
+        self.connections.discard(connection)
+
+    def next_id(self) -> str:
+        """An id for a request that brings none."""
+        return f"{self._id_prefix}-{next(self._ids):x}"
+
+    def hold_bytes(self, count: int) -> None:
+        """Count bodies in (and, negative, out of) memory."""
+        self.bytes_held += count
+
+    def admit(self, exchange: Exchange) -> None:
+        """Refuse, before its body is read, what cannot be answered. Raises `RequestError`."""
+        exchange.id = exchange.header(_INFERENCE_ID) or exchange.id
+        route = self._routes.get(exchange.path)
+        if route is None:
+            raise NotFound(f"There is nothing at {exchange.path[:200]}; predictions are at POST /invocations.")
+        if exchange.method not in route.methods:
+            raise MethodNotAllowed(f"{exchange.path} answers {', '.join(route.methods)}, not {exchange.method}.")
+        if route.model is not None:
+            self._pool(route.model).admit(self.bytes_held + (exchange.content_length or 0))
+        exchange.route = route
+
+    async def respond(self, exchange: Exchange) -> Response:
+        """Answer an admitted exchange, whatever happens."""
+        route = exchange.route
+        assert isinstance(route, Route)  # noqa: S101 - set by admit
+        self.answering += 1
+        try:
+            return await route.respond(exchange)
+        except RequestError as error:
+            return error_response(error, exchange.id)
+        except Exception:
+            log.exception("the server itself failed", extra={"request_id": exchange.id})
+            return error_body(500, "internal_error", "The server failed; its log says why.", exchange.id)
+        finally:
+            self.answering -= 1
+
+    def finished(self, exchange: Exchange | None, status: int) -> None:
+        """Note an answer that was written."""
+        if status >= 500 and log.isEnabledFor(logging.DEBUG):
+            log.debug("answered", extra={"status": status, "request_id": exchange.id if exchange else None})
+
+    # --- the routes
+
+    async def _invoke(self, exchange: Exchange) -> Response:
+        route = exchange.route
+        assert isinstance(route, Route)  # noqa: S101 - set by admit
+        assert route.model is not None  # noqa: S101 - only routes of a model lead here
+        pool = self._pool(route.model)
+        pool.admit(self.bytes_held)
+        lines = [b"%b: %b\r\n" % header for header in exchange.headers]
+        lines.append(b"x-tidegate-request-id: %b\r\n" % exchange.id.encode("latin-1"))
+        outcome = await pool.answer(
+            exchange.header(b"content-type"), exchange.header(b"accept"), b"".join(lines), exchange.whole_body
+        )
+        if isinstance(outcome, Answer):
+            headers = outcome.headers + (self._timing(pool) if self.settings.server_timing else b"")
+            return Response(outcome.status, outcome.content_type, outcome.body, headers)
+        return error_body(outcome.status, outcome.code, outcome.message, exchange.id)
+
+    async def _ping(self, exchange: Exchange) -> Response:
+        if self.draining:
+            return error_body(503, "draining", "The server is stopping.", exchange.id)
+        for pool in self.registry.pools.values():
+            if not pool.healthy:
+                return error_body(503, "not_ready", f"The model '{pool.spec.name}' is not ready.", exchange.id)
+        if not self.registry.pools:
+            return error_body(503, "not_ready", "The server is starting.", exchange.id)
+        return Response(200, "application/json", b"")
+
+    async def _execution_parameters(self, exchange: Exchange) -> Response:  # noqa: ARG002 - a route like the others
+        settings = self.settings
+        pools = self.registry.pools.values()
+        slots = max((pool.limits.workers * pool.limits.max_batch_size for pool in pools), default=1)
+        concurrent = settings.max_concurrent_transforms or slots
+        # CreateTransformJob allows 100 MB for the product of the two.
+        payload_mb = max(1, min(settings.max_body_bytes // MIB, 6 if concurrent * 6 <= 100 else 100 // concurrent))
+        content = {
+            "MaxConcurrentTransforms": concurrent,
+            "BatchStrategy": settings.batch_strategy,
+            "MaxPayloadInMB": payload_mb,
+        }
+        return Response(200, "application/json", json.dumps(content).encode())
+
+    def _pool(self, name: str) -> ModelPool:
+        if not self.registry.pools:
+            raise NotReady("The server is starting.")
+        return self.registry.find(name)
+
+    def _timing(self, pool: ModelPool) -> bytes:
+        phases = pool.phases
+        parts = (("decode", phases.decode_s), ("predict", phases.predict_s), ("encode", phases.encode_s))
+        timing = ", ".join(f"{name};dur={seconds * 1000:.3f}" for name, seconds in parts)
+        return f"server-timing: {timing}\r\n".encode()

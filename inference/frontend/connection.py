@@ -1,0 +1,327 @@
+"""One client connection: bytes to exchanges and back, within limits.
+
+llhttp (through httptools) parses and refuses what smuggles; the limits on bytes, counts and times are ours, because
+no Python server has all of them. Requests on one connection are answered one at a time, in their order.
+
+    IDLE ─ first byte ─▶ HEAD ─ blank line ─▶ BODY ─ last byte ─▶ ANSWERING ─ answer written ─▶ IDLE
+                           └──── refused: answer, `connection: close`, discard what still comes ────▶ DISCARDING
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from enum import Enum, auto
+from http import HTTPStatus
+from typing import Protocol, cast
+
+import httptools
+
+from inference.errors import BadRequest, HeaderTooLarge, PayloadTooLarge, RequestError, RequestTimedOut
+from inference.frontend.exchange import Exchange, Response, error_response, split_target
+from inference.settings import Settings
+
+RATE_GRACE_S = 10.0
+"""How long a body may be slow before its rate counts."""
+DISCARD_S = 5.0
+DISCARD_BYTES = 64 * 1024 * 1024
+"""How long, and how much, a refused client may go on sending."""
+HALF_CLOSE_GRACE_S = 0.2
+_PIPELINED = 16
+"""Requests that may wait on one connection behind the one at hand; more than that is not a client's need."""
+
+_STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+class Phase(Enum):
+    """What the connection waits for."""
+
+    IDLE = auto()
+    HEAD = auto()
+    BODY = auto()
+    ANSWERING = auto()
+    DISCARDING = auto()
+
+
+class Application(Protocol):
+    """What a connection needs from the server."""
+
+    settings: Settings
+    draining: bool
+
+    def opened(self, connection: Connection) -> bool: ...
+    def closed(self, connection: Connection) -> None: ...
+    def next_id(self) -> str: ...
+    def admit(self, exchange: Exchange) -> None: ...
+    def hold_bytes(self, count: int) -> None: ...
+    async def respond(self, exchange: Exchange) -> Response: ...
+    def finished(self, exchange: Exchange | None, status: int) -> None: ...
+
+
+class Connection(asyncio.Protocol):
+    """The protocol of one accepted socket."""
+
+    def __init__(self, application: Application) -> None:
+        self._application = application
+        self._settings = application.settings
+        self._loop = asyncio.get_running_loop()
+        self._transport: asyncio.Transport = cast(asyncio.Transport, None)
+        self._parser = httptools.HttpRequestParser(self)
+        self._phase = Phase.IDLE
+        self._since_s = self._loop.time()
+        self._head_open = False
+        self._head_bytes = 0
+        self._paused = False
+        self._pending_refusal: tuple[RequestError, Exchange | None] | None = None
+        self._discarded_bytes = 0
+        self._target = b""
+        self._headers: list[tuple[bytes, bytes]] = []
+        self._incoming: Exchange | None = None
+        self._queue: deque[Exchange] = deque()
+        self._task: asyncio.Task[None] | None = None
+        self._unread_bytes = 0
+        self._unread_since_s = 0.0
+
+    # --- asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        if not self._application.opened(self):
+            self._transport.close()
+
+    def data_received(self, data: bytes) -> None:
+        if self._deaf:
+            self._discarded_bytes += len(data)
+            if self._discarded_bytes > DISCARD_BYTES:
+                self._transport.abort()
+            return
+        if self._phase is Phase.IDLE:
+            self._enter(Phase.HEAD)
+        if self._head_open:
+            # The parser keeps a header until it is whole, so an endless one is only seen here.
+            self._head_bytes += len(data)
+            if not self._check_head():
+                return
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            # Nothing here is upgraded to: the request was answered as any other and is the last one.
+            self._pause()
+        except httptools.HttpParserError as error:
+            self._refuse(BadRequest(f"The request is not valid HTTP/1.1: {error}."))
+
+    def eof_received(self) -> bool:
+        # Closing and half-closing look the same from here. Who half-closed after a quick request gets its answer;
+        # who closed while waiting is taken out of the queue.
+        if self._task is None:
+            return False
+        self._loop.call_later(HALF_CLOSE_GRACE_S, self._transport.abort)
+        return True
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - there is nobody left to tell
+        if self._task is not None:
+            self._task.cancel()
+        for exchange in (*self._queue, self._incoming):
+            if exchange is not None:
+                self._application.hold_bytes(-exchange.body_bytes)
+        self._queue.clear()
+        self._incoming = None
+        self._application.closed(self)
+
+    # --- httptools
+
+    def on_message_begin(self) -> None:
+        self._head_open, self._head_bytes = True, 0
+        self._target, self._headers = b"", []
+
+    def on_url(self, url: bytes) -> None:
+        self._target += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._headers.append((name.lower(), value))
+
+    def on_headers_complete(self) -> None:
+        self._head_open = False
+        self._head_bytes = len(self._target) + sum(len(name) + len(value) + 4 for name, value in self._headers)
+        if self._deaf or not self._check_head():
+            return
+        path, query = split_target(self._target)
+        length = [value for name, value in self._headers if name == b"content-length"]
+        exchange = Exchange(
+            id=self._application.next_id(),
+            method=self._parser.get_method().decode("latin-1"),
+            path=path,
+            query=query,
+            headers=self._headers,
+            keep_alive=self._parser.should_keep_alive() and not self._parser.should_upgrade(),
+            content_length=int(length[0]) if length else None,
+        )
+        try:
+            self._application.admit(exchange)
+            if (exchange.content_length or 0) > self._settings.max_body_bytes:
+                raise self._too_large()
+        except RequestError as error:
+            self._refuse(error, exchange)
+            return
+        self._incoming = exchange
+        if self._task is None:
+            self._enter(Phase.BODY)
+            if exchange.header(b"expect").lower() == "100-continue":
+                self._transport.write(_CONTINUE)
+
+    def on_body(self, body: bytes) -> None:
+        exchange = self._incoming
+        if exchange is None:
+            return
+        exchange.body.append(body)
+        exchange.body_bytes += len(body)
+        self._application.hold_bytes(len(body))
+        if exchange.body_bytes > self._settings.max_body_bytes:
+            self._refuse(self._too_large(), exchange)
+
+    def on_message_complete(self) -> None:
+        exchange, self._incoming = self._incoming, None
+        if exchange is None:
+            return
+        self._queue.append(exchange)
+        if self._task is None:
+            self._next()
+        elif len(self._queue) >= _PIPELINED:
+            self._pause()
+
+    # --- answering
+
+    def _next(self) -> None:
+        if self._queue:
+            self._enter(Phase.ANSWERING)
+            self._task = self._loop.create_task(self._answer(self._queue.popleft()))
+        elif self._pending_refusal is not None:
+            self._send_refusal(*self._pending_refusal)
+        elif self._incoming is not None:
+            self._enter(Phase.BODY)
+        else:
+            self._enter(Phase.HEAD if self._head_open else Phase.IDLE)
+        if self._paused and not self._queue and not self._deaf:
+            self._paused = False
+            self._transport.resume_reading()
+
+    async def _answer(self, exchange: Exchange) -> None:
+        try:
+            response = await self._application.respond(exchange)
+        finally:
+            self._application.hold_bytes(-exchange.body_bytes)
+        self._task = None
+        if self._transport.is_closing():
+            return
+        keep_alive = exchange.keep_alive and not self._application.draining
+        self._write(response, exchange, keep_alive=keep_alive)
+        self._application.finished(exchange, response.status)
+        if not keep_alive:
+            self._transport.close()
+            return
+        self._next()
+
+    def _write(self, response: Response, exchange: Exchange | None, *, keep_alive: bool) -> None:
+        head = (
+            _STATUS_LINES.get(response.status) or f"HTTP/1.1 {response.status} \r\n".encode(),
+            b"content-type: ",
+            response.content_type.encode("latin-1", "replace"),
+            b"\r\ncontent-length: ",
+            str(len(response.body)).encode(),
+            b"\r\n",
+            response.headers,
+            b"\r\n" if keep_alive else b"connection: close\r\n\r\n",
+        )
+        body = b"" if exchange is not None and exchange.method == "HEAD" else response.body
+        self._transport.write(b"".join((*head, body)))
+        self._unread_bytes, self._unread_since_s = self._transport.get_write_buffer_size(), self._loop.time()
+
+    @property
+    def _deaf(self) -> bool:
+        """Whether what still comes is not looked at, because the last request on this connection was refused."""
+        return self._phase is Phase.DISCARDING or self._pending_refusal is not None
+
+    def _refuse(self, error: RequestError, exchange: Exchange | None = None) -> None:
+        """Answer with `error` in its turn, as the last answer on this connection."""
+        if self._deaf:
+            return
+        self._incoming = None
+        if exchange is not None:
+            self._application.hold_bytes(-exchange.body_bytes)
+            exchange.body, exchange.body_bytes = [], 0
+        if self._task is not None or self._queue:
+            self._pending_refusal = (error, exchange)
+        else:
+            self._send_refusal(error, exchange)
+
+    def _send_refusal(self, error: RequestError, exchange: Exchange | None) -> None:
+        self._enter(Phase.DISCARDING)
+        request_id = exchange.id if exchange is not None else self._application.next_id()
+        self._write(error_response(error, request_id), exchange, keep_alive=False)
+        self._application.finished(exchange, error.status)
+        # The client may go on sending for a while, so that it reads the refusal rather than a reset.
+        if self._transport.can_write_eof():
+            self._transport.write_eof()
+
+    def _pause(self) -> None:
+        self._paused = True
+        self._transport.pause_reading()
+
+    def _check_head(self) -> bool:
+        if len(self._headers) > self._settings.max_header_count:
+            self._refuse(HeaderTooLarge(f"There are more than {self._settings.max_header_count} headers."))
+        elif self._head_bytes > self._settings.max_header_bytes:
+            self._refuse(
+                HeaderTooLarge(f"The request line and headers are over {self._settings.max_header_bytes} bytes.")
+            )
+        else:
+            return True
+        return False
+
+    def _too_large(self) -> PayloadTooLarge:
+        return PayloadTooLarge(f"The body is over the limit of {self._settings.max_body_bytes} bytes.")
+
+    # --- time
+
+    def _enter(self, phase: Phase) -> None:
+        self._phase, self._since_s = phase, self._loop.time()
+
+    def sweep(self, now_s: float) -> None:
+        """Give up a client that is too slow or too quiet. Called twice a second."""
+        elapsed_s = now_s - self._since_s
+        if self._phase is Phase.IDLE and elapsed_s > self._settings.idle_timeout_s:
+            self._transport.close()
+        elif self._phase is Phase.HEAD and elapsed_s > self._settings.header_timeout_s:
+            self._refuse(RequestTimedOut(f"The headers took longer than {self._settings.header_timeout_s:g} s."))
+        elif self._phase is Phase.BODY and self._incoming is not None and self._too_slow(elapsed_s):
+            rate = self._settings.min_body_rate_bytes_per_s
+            self._refuse(RequestTimedOut(f"The body came slower than {rate} bytes/s."), self._incoming)
+        elif self._phase is Phase.DISCARDING and elapsed_s > DISCARD_S:
+            self._transport.abort()
+        self._sweep_unread(now_s)
+
+    def _too_slow(self, elapsed_s: float) -> bool:
+        received = self._incoming.body_bytes if self._incoming is not None else 0
+        return elapsed_s > RATE_GRACE_S and received < elapsed_s * self._settings.min_body_rate_bytes_per_s
+
+    def _sweep_unread(self, now_s: float) -> None:
+        """Abort for a client that does not read its answers at the least rate either."""
+        if not self._unread_bytes:
+            return
+        left = self._transport.get_write_buffer_size()
+        elapsed_s = now_s - self._unread_since_s
+        read = self._unread_bytes - left
+        if left and elapsed_s > RATE_GRACE_S and read < elapsed_s * self._settings.min_body_rate_bytes_per_s:
+            self._transport.abort()
+        elif not left:
+            self._unread_bytes = 0
+
+    def close_if_idle(self) -> None:
+        """Hang up where no request is at hand."""
+        if self._phase is Phase.IDLE:
+            self._transport.close()
+
+    def abort(self) -> None:
+        """Hang up whatever is at hand."""
+        self._transport.abort()

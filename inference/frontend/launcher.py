@@ -1,0 +1,150 @@
+"""Starts the preloaded parent of the workers, asks it for forks, and replaces it when it dies."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from itertools import count
+from pathlib import Path
+
+log = logging.getLogger("tidegate.launcher")
+
+_PACKAGE_ROOT = str(Path(__file__).resolve().parents[2])
+# -P: a user's inference.py in the working directory must not be imported in place of the package.
+_PROGRAM = """
+import sys
+sys.path.insert(0, {root!r})
+from inference.worker.preload import main
+sys.path.remove({root!r})
+main({fd})
+"""
+
+
+class LauncherFailed(Exception):
+    """The parent of the workers does not start."""
+
+
+class Launcher:
+    """The one preloaded parent. `start` forks a worker as soon as it is up."""
+
+    def __init__(self) -> None:
+        self._on_exit: Callable[[int, int], None] = lambda _pid, _status: None
+        self._tokens = count()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._control: socket.socket | None = None
+        self._ready: asyncio.Future[int] | None = None
+        self._starting: dict[int, asyncio.Future[int]] = {}
+        self._closed = False
+
+    def open(self, on_exit: Callable[[int, int], None]) -> None:
+        """Start the parent; its imports go on while the frontend does other things.
+
+        `on_exit` is told the pid and the wait status of every worker that ends.
+        """
+        self._on_exit = on_exit
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        environment = dict(os.environ)
+        if "OPENBLAS_NUM_THREADS" not in environment:
+            # Else numpy's import starts a thread per core, and a process with threads must not fork.
+            environment |= {"OPENBLAS_NUM_THREADS": "1", "TIDEGATE_PRELOAD_BLAS": "1"}
+        program = _PROGRAM.format(root=_PACKAGE_ROOT, fd=theirs.fileno())
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-c", program],
+                pass_fds=[theirs.fileno()],
+                env=environment,
+                stdin=subprocess.DEVNULL,
+            )
+        ours.setblocking(False)
+        self._control = ours
+        loop = asyncio.get_running_loop()
+        self._ready = loop.create_future()
+        loop.add_reader(ours.fileno(), self._receive)
+
+    async def gpus(self) -> int:
+        """How many GPUs the workers see. Raises `LauncherFailed` when the parent dies before it can say."""
+        return await asyncio.shield(self._up())
+
+    async def start(self) -> tuple[int, socket.socket]:
+        """Fork a worker; returns its pid and our end of its socket. Raises `LauncherFailed`."""
+        await self.gpus()
+        if self._control is None:
+            raise LauncherFailed("the parent of the workers is gone")
+        ours, theirs = socket.socketpair()
+        token = next(self._tokens)
+        started: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._starting[token] = started
+        try:
+            with theirs:
+                socket.send_fds(self._control, [json.dumps({"start": token}).encode()], [theirs.fileno()])
+            pid = await started
+        except BaseException as error:
+            ours.close()
+            if isinstance(error, OSError):
+                raise LauncherFailed(f"the parent of the workers cannot be reached: {error}") from error
+            raise
+        finally:
+            self._starting.pop(token, None)
+        ours.setblocking(False)
+        return pid, ours
+
+    def close(self) -> None:
+        """Hang up; the parent kills the workers that are left and ends."""
+        self._closed = True
+        self._disconnect()
+        if self._process is not None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(timeout=2)
+
+    def _up(self) -> asyncio.Future[int]:
+        if self._ready is None:
+            raise LauncherFailed("the parent of the workers was not started")
+        return self._ready
+
+    def _receive(self) -> None:
+        while self._control is not None:
+            try:
+                data = self._control.recv(4096)
+            except BlockingIOError:
+                return
+            except OSError:
+                data = b""
+            if not data:
+                self._parent_died()
+                return
+            message = json.loads(data)
+            if "started" in message:
+                waiting = self._starting.get(message["started"])
+                if waiting is not None and not waiting.done():
+                    waiting.set_result(message["pid"])
+            elif "exited" in message:
+                self._on_exit(message["exited"], message["status"])
+            elif self._ready is not None and not self._ready.done():
+                self._ready.set_result(message["gpus"])
+
+    def _parent_died(self) -> None:
+        self._disconnect()
+        error = LauncherFailed("the parent of the workers died")
+        was_up = self._ready is not None and self._ready.done()
+        for waiting in [*self._starting.values(), *([] if was_up or self._ready is None else [self._ready])]:
+            if not waiting.done():
+                waiting.set_exception(error)
+        if self._process is not None:
+            status = self._process.wait()
+            log.error("the parent of the workers died", extra={"exit_status": status})
+        if was_up and not self._closed:
+            # Its workers live on: each has its own socket to us.
+            self.open(self._on_exit)
+
+    def _disconnect(self) -> None:
+        if self._control is not None:
+            asyncio.get_running_loop().remove_reader(self._control.fileno())
+            self._control.close()
+            self._control = None

@@ -1,0 +1,113 @@
+"""When a batch is ready, who is admitted, who is tried again: rules on plain data, with the time passed in."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from enum import Enum, auto
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What to send to the idle workers now, and how long to hold the rest back (0: until something happens)."""
+
+    sizes: tuple[int, ...] = ()
+    hold_s: float = 0.0
+
+
+NOTHING = Plan()
+
+
+def plan_batches(
+    *, waiting: int, idle: int, expected: int, oldest_wait_s: float, max_size: int, max_wait_s: float
+) -> Plan:
+    """Share `waiting` requests among `idle` workers.
+
+    `expected` is how many requests may be waiting at once, going by the last rounds (see `RecentLoad`). Batches are
+    held back, for at most `max_wait_s` since the oldest request came, only while more than the waiting ones are
+    expected and would still fit. So a lone client never waits.
+    """
+    if not waiting or not idle:
+        return NOTHING
+    if waiting < min(expected, max_size * idle) and oldest_wait_s < max_wait_s and max_size > 1:
+        return Plan(hold_s=max_wait_s - oldest_wait_s)
+    sizes = []
+    for workers_left in range(idle, 0, -1):
+        size = min(max_size, -(-waiting // workers_left))
+        if size == 0:
+            break
+        sizes.append(size)
+        waiting -= size
+    return Plan(sizes=tuple(sizes))
+
+
+class RecentLoad:
+    """How many requests were in flight at each of the last rounds: what a batch may reasonably wait for."""
+
+    __slots__ = ("_rounds",)
+
+    def __init__(self, rounds: int = 4) -> None:
+        self._rounds: deque[int] = deque(maxlen=rounds)
+
+    def record(self, in_flight: int) -> None:
+        """Note a round that was sent with this many requests waiting or computing."""
+        self._rounds.append(in_flight)
+
+    def expected(self, computing: int) -> int:
+        """How many may be waiting now, when `computing` others are with the workers."""
+        return max(self._rounds, default=0) - computing
+
+
+class Refusal(Enum):
+    """Why a request is not admitted."""
+
+    QUEUE_FULL = auto()
+    TOO_MANY_BYTES = auto()
+    TOO_LONG_A_WAIT = auto()
+
+
+def refusal(
+    *,
+    waiting: int,
+    queue_size: int,
+    bytes_in_flight: int,
+    max_bytes_in_flight: int,
+    expected_wait_s: float,
+    max_wait_s: float,
+) -> Refusal | None:
+    """Why one more request must be shed, or None where it may wait."""
+    if waiting >= queue_size:
+        return Refusal.QUEUE_FULL
+    if bytes_in_flight > max_bytes_in_flight:
+        return Refusal.TOO_MANY_BYTES
+    if expected_wait_s > max_wait_s:
+        return Refusal.TOO_LONG_A_WAIT
+    return None
+
+
+class Retry(Enum):
+    """What becomes of a request whose worker was lost with it."""
+
+    ALONE = auto()
+    DIED = auto()
+    HUNG = auto()
+
+
+def after_loss(*, batch_size: int, deaths_alone: int, hung: bool, retry: bool) -> Retry:
+    """Decide for one request of a lost batch; `deaths_alone` counts the workers that died with it alone, now included.
+
+    Whatever shared its batch is tried again alone, because one of them is to blame and the others are not. A request
+    that hung alone is not retried: it would only hang again. One that was alone at two deaths is the killer.
+    """
+    if not retry:
+        return Retry.HUNG if hung else Retry.DIED
+    if batch_size > 1:
+        return Retry.ALONE
+    if hung:
+        return Retry.HUNG
+    return Retry.ALONE if deaths_alone < 2 else Retry.DIED
+
+
+def restart_delay_s(failures: int) -> float:
+    """How long to wait before the next worker, after this many in a row that did not come up or died unprovoked."""
+    return min(0.1 * 2 ** (failures - 1), 10.0) if failures > 0 else 0.0

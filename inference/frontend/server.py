@@ -1,0 +1,137 @@
+"""The life of the process: take the port, load, serve, drain, stop.
+
+Signal handlers only set a future; `serve` reads from top to bottom what happens.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import signal
+import socket
+
+import uvloop
+
+from inference import log_lines
+from inference.errors import DeploymentError
+from inference.frontend.application import Application
+from inference.frontend.connection import Connection
+from inference.frontend.launcher import Launcher, LauncherFailed
+from inference.frontend.registry import SINGLE_MODEL, Registry
+from inference.settings import Settings
+
+log = logging.getLogger("tidegate.server")
+
+SWEEP_S = 0.5
+QUIET_S = 0.5
+"""After SIGTERM, how long nothing may come before the server believes that nobody sends any more."""
+_BACKLOG = 2048
+
+
+def run(settings: Settings) -> int:
+    """Serve until a signal (0) or until a model cannot be kept up (1). Raises `DeploymentError`."""
+    log_lines.configure(settings.log_level)
+    listener = _listen(settings.host, settings.port)
+    with listener, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(_serve(settings, listener))
+
+
+async def _serve(settings: Settings, listener: socket.socket) -> int:
+    loop = asyncio.get_running_loop()
+    stop: asyncio.Future[str] = loop.create_future()
+    crashed: asyncio.Future[str] = loop.create_future()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, _settle, stop, number.name)
+
+    # 1. Start importing torch, in the parent of the workers; meanwhile take the port. /ping says 503.
+    launcher = Launcher()
+    registry = Registry(settings, launcher, lambda cause: _settle(crashed, cause))
+    application = Application(settings, registry)
+    launcher.open(registry.worker_exited)
+    server = await loop.create_server(lambda: Connection(application), sock=listener, backlog=_BACKLOG)
+    log.info("listening", extra={"host": settings.host, "port": settings.port})
+    sweeper = loop.create_task(_sweep(application))
+    try:
+        # 2. Load the model and let it answer its own example. From then on /ping says 200.
+        loading = loop.create_task(registry.load(SINGLE_MODEL, str(settings.model_dir)))
+        await asyncio.wait((loading, stop), return_when=asyncio.FIRST_COMPLETED)
+        if not loading.done():
+            loading.cancel()
+            return 0
+        pool = _loaded(loading)
+        log.info("ready", extra={"model": SINGLE_MODEL, "workers": pool})
+
+        # 3. Serve.
+        await asyncio.wait((stop, crashed), return_when=asyncio.FIRST_COMPLETED)
+        if crashed.done():
+            raise DeploymentError(f"The server gives up: {crashed.result()}.")
+
+        # 4. Drain: /ping says 503, what is at hand and what still comes is answered.
+        log.info("draining", extra={"signal": stop.result()})
+        await _drain(application, settings.drain_timeout_s)
+        return 0
+    finally:
+        # 5. Stop: refuse what is left, let the answers out, end the workers.
+        sweeper.cancel()
+        application.draining = True
+        registry.close()
+        server.close()
+        await _let_answers_out(application)
+        launcher.close()
+        log.info("stopped")
+
+
+def _loaded(loading: asyncio.Task[object]) -> int:
+    try:
+        return loading.result().limits.workers  # type: ignore[attr-defined,no-any-return]
+    except LauncherFailed as error:
+        raise DeploymentError(f"The workers cannot be started: {error}.") from error
+
+
+async def _sweep(application: Application) -> None:
+    loop = asyncio.get_running_loop()
+    while True:
+        await asyncio.sleep(SWEEP_S)
+        now_s = loop.time()
+        for pool in application.registry.pools.values():
+            pool.sweep(now_s)
+        for connection in list(application.connections):
+            connection.sweep(now_s)
+
+
+async def _drain(application: Application, timeout_s: float) -> None:
+    loop = asyncio.get_running_loop()
+    application.draining = True
+    quiet_since_s = started_s = loop.time()
+    while loop.time() - started_s < timeout_s:
+        if application.answering:
+            quiet_since_s = loop.time()
+        elif loop.time() - quiet_since_s >= QUIET_S:
+            return
+        await asyncio.sleep(0.05)
+
+
+async def _let_answers_out(application: Application) -> None:
+    for _ in range(20):
+        for connection in list(application.connections):
+            connection.close_if_idle()
+        if not application.connections:
+            return
+        await asyncio.sleep(0.05)
+    for connection in list(application.connections):
+        connection.abort()
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return socket.create_server((host, port), family=family, backlog=_BACKLOG)
+    except OSError as error:
+        what = "is in use already" if error.errno == errno.EADDRINUSE else f"cannot be taken: {error.strerror}"
+        raise DeploymentError(f"Port {port} on {host} {what} (SAGEMAKER_BIND_TO_PORT, TIDEGATE_HOST).") from None
+
+
+def _settle(future: asyncio.Future[str], value: str) -> None:
+    if not future.done():
+        future.set_result(value)

@@ -1,0 +1,99 @@
+"""The frontend's end of one worker: frames out, outcomes in, and what is known of its life."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+from collections.abc import Sequence
+from typing import Protocol, cast
+
+from inference import protocol
+from inference.frontend.ticket import Ticket
+from inference.protocol import Answer, Done, Error, FrameReader, Kind, ModelSpec
+
+
+class Owner(Protocol):
+    """Who is told what happens to a worker."""
+
+    def worker_ready(self, worker: WorkerLink) -> None: ...
+    def worker_failed(self, worker: WorkerLink, message: str) -> None: ...
+    def worker_answered(self, worker: WorkerLink, outcome: Answer | Error) -> None: ...
+    def worker_done(self, worker: WorkerLink, done: Done) -> None: ...
+    def worker_lost(self, worker: WorkerLink) -> None: ...
+
+
+class WorkerLink(asyncio.Protocol):
+    """One worker process, from its fork to the end of its socket."""
+
+    def __init__(self, owner: Owner, slot: int, pid: int) -> None:
+        self.owner = owner
+        self.slot = slot
+        self.pid = pid
+        self.ready = False
+        self.hung = False
+        self.batch: dict[int, Ticket] = {}
+        self.batch_size = 0
+        self.busy = False
+        self.sent_s = 0.0
+        self.timer: asyncio.TimerHandle | None = None
+        self._reader = FrameReader()
+        self._transport: asyncio.WriteTransport | None = None
+
+    @property
+    def idle(self) -> bool:
+        """Whether it may be given a batch."""
+        return self.ready and not self.busy
+
+    async def attach(self, channel: socket.socket, spec: ModelSpec) -> None:
+        """Take over the frontend's end of the socket and have the worker load its model."""
+        loop = asyncio.get_running_loop()
+        await loop.create_unix_connection(lambda: self, sock=channel)
+        self._write(protocol.frame(Kind.LOAD, spec.to_json()))
+
+    def compute(self, tickets: Sequence[Ticket]) -> None:
+        """Send a batch. The worker is busy until it is done with it or lost."""
+        self.batch = {ticket.item.id: ticket for ticket in tickets}
+        self.batch_size = len(tickets)
+        self.busy = True
+        self._write(protocol.compute_frame([ticket.item for ticket in tickets]))
+
+    def kill(self) -> None:
+        """End the process whatever it is doing; `worker_lost` follows when the socket closes."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGKILL)
+
+    def hang_up(self) -> None:
+        """Let the worker leave when it has finished what it is doing."""
+        if self._transport is not None:
+            self._transport.close()
+
+    def _write(self, data: bytes) -> None:
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write(data)
+
+    # --- asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.WriteTransport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        for kind, payload in self._reader.feed(data):
+            if kind == Kind.ANSWER:
+                self.owner.worker_answered(self, protocol.parse_answer(payload))
+            elif kind == Kind.ERROR:
+                self.owner.worker_answered(self, protocol.parse_error(payload))
+            elif kind == Kind.DONE:
+                self.busy = False
+                self.owner.worker_done(self, protocol.parse_done(payload))
+            elif kind == Kind.READY:
+                self.ready = True
+                self.owner.worker_ready(self)
+            else:
+                self.owner.worker_failed(self, payload.decode(errors="replace"))
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the exit status says more
+        self.ready = False
+        self.owner.worker_lost(self)

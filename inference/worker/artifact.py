@@ -1,0 +1,156 @@
+"""What the archive says about itself: the manifest, checked against the files, and the example that it carries.
+
+An archive without `manifest.json` is served as it is; one that has it is held to it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from inference.errors import DeploymentError
+from inference.worker.content import JSON, JSON_LINES, NPY, split_media_type
+
+FORMAT_VERSION = 1
+MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Example:
+    """One request that the archive carries, and the answer that it gave where it was packed."""
+
+    body: bytes
+    content_type: str
+    accept: str
+    expected: bytes
+    expected_type: str
+    rtol: float
+    atol: float
+
+
+def read_manifest(root: Path) -> dict[str, Any]:
+    """The manifest, or an empty dict where there is none. Raises `DeploymentError`."""
+    path = root / MANIFEST
+    if not path.is_file():
+        return {}
+    try:
+        manifest = json.loads(path.read_bytes())
+    except (ValueError, OSError) as error:
+        raise DeploymentError(f"{path} is not readable JSON: {error}.") from None
+    if not isinstance(manifest, dict):
+        raise DeploymentError(f"{path} must hold a JSON object, not {type(manifest).__name__}.")
+    version = manifest.get("format_version")
+    # TorchServe archives and other tools have manifests too; only ours carry a format_version.
+    if version is None:
+        return {}
+    if version != FORMAT_VERSION:
+        raise DeploymentError(f"{path} has format_version {version!r}; this server reads {FORMAT_VERSION}.")
+    return manifest
+
+
+def verify_files(root: Path, manifest: dict[str, Any]) -> int:
+    """Compare every listed file with its size and SHA-256; returns how many there were. Raises `DeploymentError`."""
+    listed = manifest.get("files", {})
+    for name, facts in _items(listed, "files"):
+        path = _below(root, name)
+        if not path.is_file():
+            raise DeploymentError(f"{path} is missing, although the manifest lists it.")
+        size = path.stat().st_size
+        if size != facts.get("size_bytes"):
+            raise DeploymentError(f"{path} has {size} bytes; the manifest says {facts.get('size_bytes')}.")
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        if digest != facts.get("sha256"):
+            raise DeploymentError(
+                f"{path} is damaged: its SHA-256 is {digest}, the manifest says {facts.get('sha256')}."
+            )
+    return len(listed)
+
+
+def read_example(root: Path, manifest: dict[str, Any]) -> Example | None:
+    """The archive's example, or None where it carries none. Raises `DeploymentError`."""
+    if "example" not in manifest:
+        return None
+    example = manifest["example"]
+    try:
+        request, response = example["request"], example["response"]
+        return Example(
+            body=_below(root, request["file"]).read_bytes(),
+            content_type=str(request["content_type"]),
+            accept=str(request["accept"]),
+            expected=_below(root, response["file"]).read_bytes(),
+            expected_type=str(response["content_type"]),
+            rtol=float(example.get("rtol", 1e-3)),
+            atol=float(example.get("atol", 1e-5)),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise DeploymentError(f"{root / MANIFEST}: 'example' is incomplete: {error!r}.") from None
+    except OSError as error:
+        raise DeploymentError(f"{error.filename} of the manifest's example cannot be read: {error.strerror}.") from None
+
+
+def difference(example: Example, body: bytes, content_type: str) -> str | None:
+    """Where `body` differs from the expected answer beyond the tolerance, or None."""
+    expected_type, actual_type = split_media_type(example.expected_type)[0], split_media_type(content_type)[0]
+    if expected_type != actual_type:
+        return f"its type is {actual_type}, expected was {expected_type}"
+    try:
+        if expected_type == JSON:
+            return _compare(json.loads(example.expected), json.loads(body), "$", example)
+        if expected_type == JSON_LINES:
+            wanted, got = ([json.loads(line) for line in text.splitlines()] for text in (example.expected, body))
+            return _compare(wanted, got, "$", example)
+        if expected_type == NPY:
+            wanted, got = (np.load(io.BytesIO(data), allow_pickle=False) for data in (example.expected, body))
+            return _compare(wanted.tolist(), got.tolist(), "array", example)
+    except ValueError as error:
+        return f"it cannot be read: {error}"
+    return None if body == example.expected else "its bytes are not the expected ones"
+
+
+def _compare(wanted: Any, got: Any, at: str, example: Example) -> str | None:
+    if _is_number(wanted) and _is_number(got):
+        close = math.isclose(wanted, got, rel_tol=example.rtol, abs_tol=example.atol)
+        same = close or (math.isnan(wanted) and math.isnan(got))
+        return None if same else f"at {at} it has {got!r}, expected was {wanted!r}"
+    if type(wanted) is not type(got):
+        return f"at {at} it has {_short(got)}, expected was {_short(wanted)}"
+    if isinstance(wanted, dict):
+        if wanted.keys() != got.keys():
+            return f"at {at} it has the keys {sorted(got)}, expected were {sorted(wanted)}"
+        return next((d for key in wanted if (d := _compare(wanted[key], got[key], f"{at}.{key}", example))), None)
+    if isinstance(wanted, list):
+        if len(wanted) != len(got):
+            return f"at {at} it has {len(got)} entries, expected were {len(wanted)}"
+        pairs = enumerate(zip(wanted, got, strict=True))
+        return next((d for i, (w, g) in pairs if (d := _compare(w, g, f"{at}[{i}]", example))), None)
+    return None if wanted == got else f"at {at} it has {_short(got)}, expected was {_short(wanted)}"
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:79] + "…"
+
+
+def _items(value: Any, what: str) -> list[tuple[str, dict[str, Any]]]:
+    if not isinstance(value, dict) or not all(isinstance(facts, dict) for facts in value.values()):
+        raise DeploymentError(f"{MANIFEST}: '{what}' must be an object of objects.")
+    return list(value.items())
+
+
+def _below(root: Path, name: Any) -> Path:
+    path = root / str(name)
+    if not path.resolve().is_relative_to(root.resolve()):
+        raise DeploymentError(f"{MANIFEST} names '{name}', which is outside the model directory.")
+    return path

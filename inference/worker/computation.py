@@ -1,0 +1,245 @@
+"""One batch of requests to one batch of answers: decode each, predict once, encode each.
+
+One item's error is that item's error. A batch whose prediction fails, for whatever reason, is halved until the
+item that fails is alone; running out of memory is the same road, with the cache emptied first.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from PIL import Image, UnidentifiedImageError
+
+from inference.errors import BadRequest, HandlerFailed, OutOfMemory, RaisedByHandler, RequestError
+from inference.protocol import Answer, Done, Error, Item
+from inference.worker import collate, defaults
+from inference.worker.accept import preferred_type
+from inference.worker.content import TEXT_TYPES, decode_text, split_media_type
+from inference.worker.context import Context, RequestProcessor
+from inference.worker.handler import Functions
+from inference.worker.user_code import one_line
+
+log = logging.getLogger("tidegate.worker")
+
+_CLIENTS_MISTAKES = (ValueError, EOFError, UnidentifiedImageError, Image.DecompressionBombError)
+"""What an input_fn raises when the body is not what it reads; anything else that it raises is its own mistake."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Job:
+    """One request on its way through the functions."""
+
+    item: Item
+    request: RequestProcessor
+    accept: str
+    data: Any = None
+    prediction: Any = None
+    outcome: Answer | Error | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class Computation:
+    """A loaded model with its functions. Shapes and types of what flows between them are the user's own."""
+
+    model: Any
+    functions: Functions
+    context: Context
+    default_accept: str
+    max_decoded_bytes: int
+    max_response_bytes: int
+
+    def answer(self, items: Sequence[Item]) -> tuple[list[Answer | Error], Done]:
+        """Answer every item, in any order of failure, with the seconds that the three phases took."""
+        jobs = [
+            Job(item=item, request=RequestProcessor(item), accept=preferred_type(item.accept, self.default_accept))
+            for item in items
+        ]
+        started = time.perf_counter()
+        for job in jobs:
+            self._attempt(job, "input_fn", self._decode)
+        decoded = time.perf_counter()
+        self._predict([job for job in jobs if job.outcome is None])
+        predicted = time.perf_counter()
+        for job in jobs:
+            if job.outcome is None:
+                self._attempt(job, "output_fn", self._encode)
+        done = Done(decoded - started, predicted - decoded, time.perf_counter() - predicted)
+        return [job.outcome for job in jobs if job.outcome is not None], done
+
+    # --- the three phases
+
+    def _decode(self, job: Job) -> None:
+        media_type, charset = split_media_type(job.item.content_type)
+        body: str | bytearray
+        body = decode_text(job.item.body, charset) if media_type in TEXT_TYPES else bytearray(job.item.body)
+        content_type = media_type if media_type in TEXT_TYPES else job.item.content_type or None
+        if self.functions.transform_fn is not None:
+            job.data = (body, content_type)
+        elif self.functions.input_fn is not None:
+            job.data = self.functions.input_fn(body, content_type)
+        else:
+            job.data = defaults.input_fn(body, content_type, max_decoded_bytes=self.max_decoded_bytes)
+
+    def _predict(self, jobs: Sequence[Job]) -> None:
+        if self.functions.transform_fn is not None or len(jobs) == 1:
+            for job in jobs:
+                self._attempt(job, "transform_fn" if self.functions.transform_fn else "predict_fn", self._predict_alone)
+            return
+        for group in self._groups(jobs):
+            self._predict_group(group)
+
+    def _encode(self, job: Job) -> None:
+        if self.functions.transform_fn is not None:
+            result = job.prediction
+        elif self.functions.output_fn is not None:
+            result = self.functions.output_fn(job.prediction, job.accept)
+        else:
+            result = defaults.output_fn(job.prediction, job.accept)
+        body, content_type = result if isinstance(result, tuple) and len(result) == 2 else (result, job.accept)
+        data = _to_bytes(body)
+        if len(data) > self.max_response_bytes:
+            raise HandlerFailed(f"The answer has {len(data)} bytes; the limit is {self.max_response_bytes}.")
+        request = job.request
+        headers = "".join(f"{_token(key)}: {_line(value)}\r\n" for key, value in request.response_headers.items())
+        job.outcome = Answer(
+            job.item.id,
+            request.response_status or 200,
+            _line(request.response_content_type or content_type),
+            headers.encode("latin-1", "replace"),
+            data,
+        )
+
+    # --- batches
+
+    def _groups(self, jobs: Sequence[Job]) -> list[list[Job]]:
+        if self.functions.collate_fn is not None:
+            return [list(jobs)] if jobs else []
+        groups: dict[Any, list[Job]] = {}
+        for job in jobs:
+            found = collate.signature(job.data)
+            groups.setdefault(found[0] if found else id(job), []).append(job)
+        return list(groups.values())
+
+    def _predict_group(self, jobs: list[Job]) -> None:
+        """Predict `jobs` with one call; where that fails, each half with one call, down to the item that fails."""
+        if len(jobs) == 1:
+            self._attempt(jobs[0], "predict_fn", self._predict_alone)
+            return
+        try:
+            self._predict_together(jobs)
+        except (Exception, SystemExit) as error:
+            log.warning(
+                "a batch of %d is halved, because predicting it failed: %s: %s",
+                len(jobs),
+                type(error).__name__,
+                one_line(error),
+            )
+            if _is_out_of_memory(error):
+                _empty_cache()
+            del error  # its traceback holds the batch's tensors
+            middle = len(jobs) // 2
+            self._predict_group(jobs[:middle])
+            self._predict_group(jobs[middle:])
+
+    def _predict_together(self, jobs: list[Job]) -> None:
+        self.context.request_processor = [job.request for job in jobs]
+        inputs = [job.data for job in jobs]
+        sizes = [found[1] if (found := collate.signature(data)) else 1 for data in inputs]
+        joined = self.functions.collate_fn(inputs) if self.functions.collate_fn else collate.join(inputs)
+        prediction = self._call_predict(joined)
+        if self.functions.split_fn is not None:
+            parts = list(self.functions.split_fn(prediction, len(jobs)))
+            if len(parts) != len(jobs):
+                raise collate.NotSplittable(f"split_fn made {len(parts)} parts for {len(jobs)} requests")
+        else:
+            parts = collate.split(prediction, sizes)
+        for job, part in zip(jobs, parts, strict=True):
+            job.prediction = part
+
+    def _predict_alone(self, job: Job) -> None:
+        if self.functions.transform_fn is not None:
+            body, content_type = job.data
+            job.prediction = self.functions.transform_fn(self.model, body, content_type, job.accept)
+        elif self.functions.collate_fn is not None:
+            self._predict_together([job])
+        else:
+            job.prediction = self._call_predict(job.data)
+
+    def _call_predict(self, data: Any) -> Any:
+        if self.functions.predict_fn is not None:
+            return self.functions.predict_fn(data, self.model)
+        return defaults.predict_fn(data, self.model)
+
+    # --- one item's error is that item's error
+
+    def _attempt(self, job: Job, function: str, step: Callable[[Job], None]) -> None:
+        self.context.request_processor = (job.request,)
+        try:
+            step(job)
+        except (Exception, SystemExit) as error:
+            refusal = _refusal(error, function)
+            if refusal.status >= 500:
+                request_id = self.context.get_request_id(0)
+                log.error("%s failed", function, exc_info=error, extra={"request_id": request_id})
+            if isinstance(refusal, OutOfMemory):
+                _empty_cache()
+            job.outcome = Error(job.item.id, refusal.status, refusal.code, refusal.message)
+
+
+def _refusal(error: BaseException, function: str) -> RequestError:
+    if isinstance(error, RequestError):
+        return error
+    status = getattr(error, "status_code", None)
+    if isinstance(status, int) and 400 <= status <= 599:
+        message = getattr(error, "message", None)
+        return RaisedByHandler(message if isinstance(message, str) and message else one_line(error), status)
+    if _is_out_of_memory(error):
+        return OutOfMemory("This request alone does not fit into the memory that is there.")
+    if function == "input_fn" and isinstance(error, _CLIENTS_MISTAKES):
+        return BadRequest(f"The body was refused: {one_line(error)}.")
+    return HandlerFailed(f"{function} raised {type(error).__name__}; the log has its traceback under this request id.")
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    # The CPU allocator has no error class of its own.
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
+
+
+def _empty_cache() -> None:
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        torch.cuda.empty_cache()
+
+
+def _to_bytes(body: Any) -> bytes:
+    if isinstance(body, bytes):
+        return body
+    if isinstance(body, bytearray | memoryview):
+        return bytes(body)
+    if isinstance(body, str):
+        return body.encode()
+    if isinstance(body, torch.Tensor):
+        return defaults.tensor_bytes(body)
+    try:
+        return json.dumps(body).encode()
+    except (TypeError, ValueError):
+        raise HandlerFailed(
+            f"output_fn returned a {type(body).__name__}; it must return bytes, str, a tensor or what JSON can hold."
+        ) from None
+
+
+def _line(value: Any) -> str:
+    """A header value that cannot start a header of its own."""
+    return " ".join(str(value).split())
+
+
+def _token(key: Any) -> str:
+    text = "".join(character for character in str(key) if character.isalnum() or character in "-_.")
+    if not text:
+        raise HandlerFailed(f"The response header name {key!r} is not one.")
+    return text

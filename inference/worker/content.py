@@ -1,0 +1,241 @@
+"""Bodies to arrays and back, for scripts that leave decoding and encoding to the server.
+
+Nothing here unpickles. Sizes that a header announces are compared with the bytes that are there before memory is
+taken for them. What cannot be read is the client's mistake: `BadRequest` or `UnsupportedMediaType`.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import zipfile
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image, UnidentifiedImageError
+
+from inference.errors import BadRequest, NotAcceptable, UnsupportedMediaType
+
+JSON, JSON_LINES, CSV = "application/json", "application/jsonlines", "text/csv"
+NPY, NPZ = "application/x-npy", "application/x-npz"
+TEXT_TYPES = frozenset({JSON, CSV})
+"""Bodies that user code receives as `str`, as it did in the AWS container; all others are `bytearray`."""
+
+_ALIASES = {"application/jsonl": JSON_LINES, "application/x-jsonlines": JSON_LINES, "application/x-ndjson": JSON_LINES}
+_READABLE = (JSON, JSON_LINES, CSV, NPY, NPZ, "image/*")
+WRITABLE = (JSON, JSON_LINES, CSV, NPY)
+
+Array = npt.NDArray[Any]
+
+
+def split_media_type(text: str) -> tuple[str, str]:
+    """`'Text/CSV; charset=latin-1'` → `('text/csv', 'latin-1')`; the charset is utf-8 where none is named."""
+    media_type, *parameters = (part.strip() for part in text.split(";"))
+    charset = "utf-8"
+    for parameter in parameters:
+        key, _, value = parameter.partition("=")
+        if key.strip().lower() == "charset":
+            charset = value.strip().strip('"') or charset
+    media_type = media_type.lower()
+    return _ALIASES.get(media_type, media_type), charset
+
+
+def decode_text(body: bytes | bytearray | memoryview, charset: str) -> str:
+    """The body as text. Raises `BadRequest` where it is not valid in `charset`."""
+    try:
+        return str(body, charset)
+    except UnicodeDecodeError as error:
+        raise BadRequest(f"The body is not valid {charset}: byte {error.start} cannot be decoded.") from None
+    except LookupError:
+        raise BadRequest(f"The charset '{charset}' of the Content-Type is not known.") from None
+
+
+def decode(body: str | bytes | bytearray, media_type: str, *, max_decoded_bytes: int) -> torch.Tensor | dict[str, Any]:
+    """The body as a tensor; the arrays of an npz as a dict of tensors.
+
+    JSON, JSON Lines and CSV become float32 tensors; npy and npz keep their dtype; an image becomes float32
+    (1, 3, height, width) in 0…1. Raises `BadRequest` and `UnsupportedMediaType`.
+    """
+    if media_type == JSON:
+        return _numbers(_json(_as_text(body), "The body"))
+    if media_type == JSON_LINES:
+        lines = [line for line in _as_text(body).splitlines() if line.strip()]
+        return _numbers([_json(line, f"Line {number}") for number, line in enumerate(lines, 1)])
+    if media_type == CSV:
+        return _numbers(_csv(_as_text(body)))
+    if media_type == NPY:
+        return _tensor(_npy(io.BytesIO(_as_bytes(body)), len(body)))
+    if media_type == NPZ:
+        return {name: _tensor(value) for name, value in _npz(_as_bytes(body), max_decoded_bytes).items()}
+    if media_type.startswith("image/"):
+        return _image(_as_bytes(body))
+    named = f"Content-Type '{media_type}' cannot be read" if media_type else "The Content-Type header is missing"
+    raise UnsupportedMediaType(f"{named}; this model reads {', '.join(_READABLE)}.")
+
+
+def encode(prediction: Any, media_type: str) -> bytes:
+    """The prediction as the bytes of `media_type`. Raises `NotAcceptable` and `ValueError`."""
+    if media_type == JSON:
+        return json.dumps(to_plain(prediction)).encode()
+    if media_type == JSON_LINES:
+        plain = to_plain(prediction)
+        rows = plain if isinstance(plain, list) else [plain]
+        return b"".join(json.dumps(row).encode() + b"\n" for row in rows)
+    if media_type == CSV:
+        return _write_csv(to_plain(prediction))
+    if media_type == NPY:
+        return _write_npy(prediction)
+    raise NotAcceptable(f"Accept '{media_type}' cannot be answered; this model writes {', '.join(WRITABLE)}.")
+
+
+def to_plain(value: Any) -> Any:
+    """Tensors and arrays, also inside dicts, lists and tuples, as lists and numbers."""
+    if isinstance(value, torch.Tensor):
+        return value.detach().cpu().tolist()
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
+    if isinstance(value, dict):
+        return {key: to_plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [to_plain(item) for item in value]
+    return value
+
+
+def to_array(value: Any) -> Array:
+    """The value as an array with its own dtype; bfloat16, which numpy lacks, becomes float32."""
+    if isinstance(value, torch.Tensor):
+        value = value.detach().cpu()
+        value = value.float() if value.dtype == torch.bfloat16 else value.resolve_conj().resolve_neg()
+        value = value.numpy()
+    array: Array = np.asarray(value)
+    return array
+
+
+def _as_text(body: str | bytes | bytearray) -> str:
+    return body if isinstance(body, str) else decode_text(body, "utf-8")
+
+
+def _as_bytes(body: str | bytes | bytearray) -> bytes | bytearray:
+    return body.encode() if isinstance(body, str) else body
+
+
+def _json(text: str, what: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise BadRequest(f"{what} is not valid JSON: {error.msg} at character {error.pos}.") from None
+    except RecursionError:
+        raise BadRequest(f"{what} is not readable JSON: it is nested too deeply.") from None
+
+
+def _numbers(value: Any) -> torch.Tensor:
+    if isinstance(value, dict):
+        raise BadRequest(
+            "The body is a JSON object; without an input_fn of its own this model reads arrays of numbers."
+        )
+    try:
+        return torch.tensor(value, dtype=torch.float32)
+    except (ValueError, TypeError, RuntimeError, OverflowError):
+        raise BadRequest("The body is not an array of numbers whose rows all have the same length.") from None
+
+
+def _csv(text: str) -> list[Any]:
+    rows: list[list[float]] = []
+    for number, row in enumerate(csv.reader(io.StringIO(text)), 1):
+        if not row:
+            continue
+        try:
+            rows.append([float(cell) for cell in row])
+        except ValueError:
+            bad = next(cell for cell in row if not _is_number(cell))
+            raise BadRequest(f"Line {number} of the CSV body holds '{bad[:40]}', which is not a number.") from None
+    if not rows:
+        raise BadRequest("The CSV body is empty.")
+    # One row is one record of shape (columns,), as the AWS container had it.
+    return rows[0] if len(rows) == 1 else rows
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
+
+
+def _npy(file: Any, size: int) -> Array:
+    try:
+        version = np.lib.format.read_magic(file)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, _, dtype = read(file)
+        # In Python's integers, which do not overflow, and before numpy takes the memory that the header asks for.
+        announced = dtype.itemsize
+        for length in shape:
+            announced *= length
+        if dtype.hasobject:
+            raise BadRequest("The npy body holds Python objects, which are never unpickled; send numbers.")
+        if announced > size:
+            raise BadRequest(f"The npy header announces {announced} bytes of numbers, the body holds fewer.")
+        file.seek(0)
+        array: Array = np.lib.format.read_array(file, allow_pickle=False)
+        return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
+    except (ValueError, EOFError, OSError, TypeError, SyntaxError) as error:
+        raise BadRequest(f"The npy body cannot be read: {' '.join(str(error).split())[:200]}.") from None
+
+
+def _tensor(array: Array) -> torch.Tensor:
+    try:
+        return torch.from_numpy(array)
+    except TypeError:
+        raise BadRequest(f"Arrays of the dtype {array.dtype} cannot be read; send numbers.") from None
+
+
+def _npz(body: bytes | bytearray, max_decoded_bytes: int) -> dict[str, Array]:
+    try:
+        with zipfile.ZipFile(io.BytesIO(body)) as archive:
+            members = archive.infolist()
+            total = sum(member.file_size for member in members)
+            if total > max_decoded_bytes:
+                raise BadRequest(f"The npz body unpacks to {total} bytes; the limit is {max_decoded_bytes}.")
+            return {
+                member.filename.removesuffix(".npy"): _npy(io.BytesIO(archive.read(member)), member.file_size)
+                for member in members
+            }
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, OSError) as error:
+        raise BadRequest(f"The npz body cannot be read: {' '.join(str(error).split())[:200]}.") from None
+
+
+def _image(body: bytes | bytearray) -> torch.Tensor:
+    try:
+        with Image.open(io.BytesIO(body)) as image:
+            pixels = np.asarray(image.convert("RGB"), dtype=np.float32) / 255
+    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, ValueError, SyntaxError) as error:
+        raise BadRequest(f"The image cannot be read: {' '.join(str(error).split())[:200]}.") from None
+    return torch.from_numpy(pixels).permute(2, 0, 1).unsqueeze(0).contiguous()
+
+
+def _write_csv(plain: Any) -> bytes:
+    rows: Sequence[Any] = plain if isinstance(plain, list) else [plain]
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    for row in rows:
+        cells = row if isinstance(row, list) else [row]
+        if any(isinstance(cell, list | dict) for cell in cells):
+            raise NotAcceptable(
+                "The prediction has more than two dimensions, which CSV cannot hold; accept JSON or npy."
+            )
+        writer.writerow(cells)
+    return text.getvalue().encode()
+
+
+def _write_npy(prediction: Any) -> bytes:
+    array = to_array(prediction)
+    if array.dtype.hasobject:
+        raise NotAcceptable("The prediction is not an array of numbers, which npy could hold; accept JSON.")
+    file = io.BytesIO()
+    np.save(file, array, allow_pickle=False)
+    return file.getvalue()

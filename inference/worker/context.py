@@ -1,0 +1,87 @@
+"""The `context` that user functions may take as their last argument, as TorchServe made it.
+
+It is one object for the worker's life; what it says about requests changes with each call. Index 0 is the request
+at hand in `input_fn` and `output_fn`; in a `predict_fn` that computes a batch, the indices follow the batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
+
+from inference import protocol
+
+REQUEST_ID_HEADER = "x-tidegate-request-id"
+"""The line by which the frontend tells the worker the id that the client is told too."""
+
+
+class RequestProcessor:
+    """One request's headers, and what user code decided about its response."""
+
+    def __init__(self, item: protocol.Item) -> None:
+        self._item = item
+        self.response_content_type: str | None = None
+        self.response_headers: dict[str, str] = {}
+        self.response_status: int | None = None
+
+    @cached_property
+    def _headers(self) -> dict[str, str]:
+        lines = (line.partition(": ") for line in self._item.headers.decode("latin-1").splitlines())
+        headers = {name: value for name, _, value in lines}
+        headers["content-type"] = self._item.content_type
+        headers["accept"] = self._item.accept
+        return {name: value for name, value in headers.items() if value}
+
+    def get_request_property(self, key: str) -> str | None:
+        """A request header by name, in any case."""
+        return self._headers.get(key.lower())
+
+    def get_request_properties(self) -> dict[str, str]:
+        """All request headers, by lower-case name."""
+        return dict(self._headers)
+
+    def report_status(self, code: int, reason_phrase: str | None = None) -> None:  # noqa: ARG002 - HTTP has no use for it
+        """Answer with this HTTP status."""
+        self.response_status = int(code)
+
+    def add_response_property(self, key: str, value: str) -> None:
+        """Add a response header; one called Content-Type sets the answer's type."""
+        if key.lower() == "content-type":
+            self.response_content_type = value
+        else:
+            self.response_headers[key] = value
+
+
+class Context:
+    """What user code can learn about its surroundings and set on its responses."""
+
+    def __init__(self, *, model_name: str, manifest: dict[str, Any], system_properties: dict[str, Any]) -> None:
+        self.model_name = model_name
+        self.manifest = manifest
+        self.system_properties = system_properties
+        self.request_processor: Sequence[RequestProcessor] = ()
+
+    def get_request_id(self, idx: int = 0) -> str:
+        """The id that the log and the client know this request by."""
+        return self.get_request_header(idx, REQUEST_ID_HEADER) or ""
+
+    def get_request_header(self, idx: int, key: str) -> str | None:
+        """A request header by name, in any case."""
+        return self.request_processor[idx].get_request_property(key)
+
+    def get_all_request_header(self, idx: int) -> dict[str, str]:
+        """All request headers, by lower-case name."""
+        return self.request_processor[idx].get_request_properties()
+
+    def set_response_content_type(self, idx: int, value: str) -> None:
+        """Set the answer's Content-Type."""
+        self.request_processor[idx].response_content_type = value
+
+    def set_response_header(self, idx: int, key: str, value: str) -> None:
+        """Set a response header."""
+        self.request_processor[idx].add_response_property(key, value)
+
+    def set_response_status(self, code: int = 200, phrase: str = "", idx: int = 0) -> None:
+        """Answer with this HTTP status."""
+        self.request_processor[idx].report_status(code, phrase)

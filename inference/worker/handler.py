@@ -1,0 +1,78 @@
+"""The user's functions, bound once at load.
+
+A function that takes one argument more than the contract has gets the context as its last one; keyword defaults count,
+as they did in the AWS toolkit. Signatures are read here and never again.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+from inference.errors import DeploymentError
+from inference.worker.context import Context
+
+ARGUMENTS = {
+    "pre_model_fn": ("model_dir",),
+    "model_fn": ("model_dir",),
+    "model_warmup_fn": ("model_dir", "model"),
+    "input_fn": ("input_data", "content_type"),
+    "predict_fn": ("data", "model"),
+    "output_fn": ("prediction", "accept"),
+    "transform_fn": ("model", "input_data", "content_type", "accept"),
+    "collate_fn": ("inputs",),
+    "split_fn": ("prediction", "count"),
+}
+"""Each function of the contract, and what it takes before the optional context."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Functions:
+    """The user's functions; None where the script leaves one to the server. None of them takes the context any more."""
+
+    pre_model_fn: Callable[..., Any] | None = None
+    model_fn: Callable[..., Any] | None = None
+    model_warmup_fn: Callable[..., Any] | None = None
+    input_fn: Callable[..., Any] | None = None
+    predict_fn: Callable[..., Any] | None = None
+    output_fn: Callable[..., Any] | None = None
+    transform_fn: Callable[..., Any] | None = None
+    collate_fn: Callable[..., Any] | None = None
+    split_fn: Callable[..., Any] | None = None
+
+
+def bind(module: ModuleType, context: Context) -> Functions:
+    """Take the contract's functions from the user's module. Raises `DeploymentError` for one that cannot be called."""
+    found = {name: _bind(module, name, context) for name in ARGUMENTS if hasattr(module, name)}
+    chain = [name for name in ("input_fn", "predict_fn", "output_fn") if name in found]
+    if "transform_fn" in found and chain:
+        raise DeploymentError(
+            f"{module.__file__} defines transform_fn and also {', '.join(chain)}; it replaces them: keep one way."
+        )
+    return Functions(**found)
+
+
+def _bind(module: ModuleType, name: str, context: Context) -> Callable[..., Any]:
+    function, wanted = getattr(module, name), ARGUMENTS[name]
+    if not callable(function):
+        raise DeploymentError(f"{module.__file__}: {name} is a {type(function).__name__}, not a function.")
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (ValueError, TypeError):  # a C function without a signature
+        return function  # type: ignore[no-any-return]
+    positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    collects = any(p.kind is p.VAR_POSITIONAL for p in parameters)
+    demands = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is p.empty]
+    count = len(positional)
+    if not demands:
+        if count == len(wanted) or (collects and count < len(wanted)):
+            return function  # type: ignore[no-any-return]
+        if count == len(wanted) + 1:
+            return lambda *arguments: function(*arguments, context)
+    raise DeploymentError(
+        f"{module.__file__}: {name}{inspect.signature(function)} cannot be called; "
+        f"it must take ({', '.join(wanted)}) or ({', '.join(wanted)}, context)."
+    )

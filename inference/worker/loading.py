@@ -1,0 +1,152 @@
+"""From a model directory to a computation that may take traffic, or one sentence that says why not."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+from PIL import Image
+
+from inference.errors import DeploymentError
+from inference.protocol import Answer, Item, ModelSpec
+from inference.worker import artifact, defaults, handler, user_code
+from inference.worker.computation import Computation
+from inference.worker.context import Context
+from inference.worker.handler import Functions
+
+log = logging.getLogger("tidegate.worker")
+
+Progress = Callable[[str], None]
+"""Told each step that is done, in words."""
+
+
+def load(spec: ModelSpec, progress: Progress = log.info) -> Computation:
+    """Verify, import, load, warm up and ask the archive's own example.
+
+    Raises `DeploymentError`: the deployer's mistake, in one sentence that names the place.
+    """
+    root = _root(Path(spec.model_dir))
+    manifest = artifact.read_manifest(root)
+    if spec.verify and manifest:
+        progress(f"{artifact.verify_files(root, manifest)} files are what the manifest says")
+    script = _script(root, spec.program)
+    _take_resources(spec)
+    user_code.enter(root)
+    context = Context(
+        model_name=spec.name,
+        manifest=manifest,
+        system_properties={
+            "model_dir": str(root),
+            "gpu_id": spec.gpu_id,
+            "batch_size": spec.max_batch_size,
+            "server_name": "tidegate",
+            "server_version": _version(),
+            "limit_max_image_pixels": True,
+        },
+    )
+    module = user_code.import_script(script) if script else None
+    functions = handler.bind(module, context) if module else Functions()
+    computation = Computation(
+        model=_model(root, script, functions),
+        functions=functions,
+        context=context,
+        default_accept=spec.default_accept,
+        max_decoded_bytes=spec.max_decoded_bytes,
+        max_response_bytes=spec.max_response_bytes,
+    )
+    progress(f"model '{spec.name}' is loaded by {_whose(module, functions)}")
+    example = artifact.read_example(root, manifest)
+    if example is not None:
+        _self_check(computation, example)
+        progress("the archive's example is answered as expected")
+    return computation
+
+
+def _root(model_dir: Path) -> Path:
+    if not model_dir.is_dir():
+        raise DeploymentError(f"The model directory {model_dir} does not exist.")
+    try:
+        if not any(model_dir.iterdir()):
+            raise DeploymentError(f"The model directory {model_dir} is empty.")
+        return user_code.model_root(model_dir.resolve())
+    except OSError as error:
+        raise DeploymentError(f"The model directory {model_dir} cannot be read: {error.strerror}.") from None
+
+
+def _script(root: Path, program: str | None) -> Path | None:
+    script = user_code.find_script(root, program or "inference.py")
+    if script is None and program is not None:
+        raise DeploymentError(
+            f"SAGEMAKER_PROGRAM asks for '{program}', which is neither in {root / 'code'} nor in {root}."
+        )
+    return script
+
+
+def _take_resources(spec: ModelSpec) -> None:
+    torch.set_num_threads(spec.threads)
+    if spec.gpu_id is not None:
+        torch.cuda.set_device(spec.gpu_id)
+    # Pillow raises at twice this number and only warns below it.
+    Image.MAX_IMAGE_PIXELS = max(spec.max_image_pixels // 2, 1)
+
+
+def _model(root: Path, script: Path | None, functions: Functions) -> Any:
+    if functions.pre_model_fn is not None:
+        with _named("pre_model_fn", script):
+            functions.pre_model_fn(str(root))
+    if functions.model_fn is None:
+        model = defaults.model_fn(str(root))
+    else:
+        with _named("model_fn", script):
+            model = functions.model_fn(str(root))
+    if functions.model_warmup_fn is not None:
+        with _named("model_warmup_fn", script):
+            functions.model_warmup_fn(str(root), model)
+    return model
+
+
+@contextmanager
+def _named(function: str, script: Path | None) -> Iterator[None]:
+    try:
+        yield
+    except DeploymentError:
+        raise
+    except (Exception, SystemExit) as error:
+        place = user_code.where(error, script or Path(__file__))
+        text = user_code.one_line(error)
+        raise DeploymentError(f"{place}: {function} raised {type(error).__name__}: {text}.") from error
+
+
+def _self_check(computation: Computation, example: artifact.Example) -> None:
+    item = Item(0, example.content_type, example.accept, b"", example.body)
+    (outcome,), _ = computation.answer([item])
+    if not isinstance(outcome, Answer):
+        raise DeploymentError(f"The archive's example was answered with {outcome.status}: {outcome.message}")
+    found = artifact.difference(example, outcome.body, outcome.content_type)
+    if found is not None:
+        raise DeploymentError(f"The archive's example was not answered as expected: {found}.")
+
+
+def _whose(module: ModuleType | None, functions: Functions) -> str:
+    if module is None or functions.model_fn is None:
+        return "the default model_fn"
+    return f"model_fn of {module.__file__}"
+
+
+def _version() -> str:
+    try:
+        return version("tidegate")
+    except PackageNotFoundError:  # run from a checkout that was not installed
+        return "unknown"
+
+
+def report_python() -> str:
+    """The versions that a report is about."""
+    return f"Python {sys.version.split()[0]}, torch {torch.__version__}"

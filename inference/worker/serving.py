@@ -1,0 +1,68 @@
+"""A worker's life: load one model, answer batches, leave when the frontend hangs up."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+import signal
+import socket
+from io import BufferedIOBase
+from typing import cast
+
+import numpy as np
+
+from inference import log_lines, protocol
+from inference.errors import DeploymentError
+from inference.protocol import Answer, Kind, ModelSpec
+from inference.worker.loading import load
+
+log = logging.getLogger("tidegate.worker")
+
+
+def run(channel: socket.socket) -> int:
+    """Serve `channel` until it closes; returns the exit status of the process."""
+    # The frontend decides when a worker ends. Not SIG_IGN, which the subprocesses of user code would inherit.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: None)
+    # Forked workers would otherwise all draw the same numbers.
+    np.random.seed()
+    stream = cast(BufferedIOBase, channel.makefile("rb", buffering=1 << 18))
+    first = _read(stream)
+    if first is None:
+        return 0
+    spec = ModelSpec.from_json(first[1])
+    log_lines.configure(spec.log_level)
+    try:
+        computation = load(spec)
+    except DeploymentError as error:
+        if error.__cause__ is not None:
+            log.error("loading failed", exc_info=error.__cause__)
+        channel.sendall(protocol.frame(Kind.FAILED, str(error).encode()))
+        return 1
+    gc.collect()
+    gc.freeze()
+    channel.sendall(protocol.frame(Kind.READY))
+    while (frame := _read(stream)) is not None:
+        outcomes, done = computation.answer(protocol.parse_compute(frame[1]))
+        frames = [protocol.answer_frame(o) if isinstance(o, Answer) else protocol.error_frame(o) for o in outcomes]
+        channel.sendall(b"".join((*frames, protocol.done_frame(done))))
+    return 0
+
+
+def _read(stream: BufferedIOBase) -> tuple[int, bytes] | None:
+    try:
+        head = stream.read(protocol.FRAME.size)
+        if len(head) < protocol.FRAME.size:
+            return None
+        length, kind = protocol.FRAME.unpack(head)
+        payload = stream.read(length)
+        return (kind, payload) if len(payload) == length else None
+    except ConnectionResetError:
+        return None
+
+
+def leave(status: int) -> None:
+    """End the process at once, without the parent's exit handlers, which a fork has inherited."""
+    logging.shutdown()
+    os._exit(status)

@@ -1,0 +1,78 @@
+"""Find and import the user's script.
+
+TorchServe started its workers in the model directory, with `code/` and the model directory on the path, and so do we:
+helper modules beside the script, a script at the root of the archive and relative file names all work as before.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+from pathlib import Path
+from types import ModuleType
+
+from inference.errors import DeploymentError
+
+
+def model_root(model_dir: Path) -> Path:
+    """The directory that holds the model's files.
+
+    An archive that was packed with its folder around it holds exactly one directory; TorchServe looked inside, and so
+    do we, unless it is `code/` itself.
+    """
+    entries = [entry for entry in model_dir.iterdir() if not entry.name.startswith(".")]
+    if len(entries) == 1 and entries[0].is_dir() and entries[0].name != "code":
+        return entries[0]
+    return model_dir
+
+
+def find_script(root: Path, program: str) -> Path | None:
+    """The user's script below `code/` or at the root, or None. `program` may lack its `.py`, as it may in AWS's."""
+    name = program if program.endswith(".py") else f"{program}.py"
+    return next((path for path in (root / "code" / name, root / name) if path.is_file()), None)
+
+
+def enter(root: Path) -> None:
+    """Make the process a worker of this model: working directory and module path."""
+    os.chdir(root)
+    sys.path[:0] = [str(root / "code"), str(root)]
+
+
+def import_script(script: Path) -> ModuleType:
+    """Import `script` under its own name, whatever else bears that name.
+
+    Raises `DeploymentError` with the file, the line and what went wrong in one sentence.
+    """
+    name = script.stem
+    spec = importlib.util.spec_from_file_location(name, script)
+    if spec is None or spec.loader is None:
+        raise DeploymentError(f"{script} cannot be imported: it is not a Python file.")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except SyntaxError as error:
+        raise DeploymentError(
+            f"{error.filename or script}, line {error.lineno}: {type(error).__name__}: {error.msg}."
+        ) from error
+    except (Exception, SystemExit) as error:
+        raise DeploymentError(f"{where(error, script)}: {type(error).__name__}: {one_line(error)}.") from error
+    return module
+
+
+def where(error: BaseException, script: Path) -> str:
+    """File and line of the last frame of `error` that is in user code."""
+    found, trace = str(script), error.__traceback__
+    while trace is not None:
+        name = trace.tb_frame.f_code.co_filename
+        if Path(name).is_relative_to(script.parent):
+            found = f"{name}, line {trace.tb_lineno}"
+        trace = trace.tb_next
+    return found
+
+
+def one_line(error: BaseException, limit: int = 500) -> str:
+    """The text of `error` as one line without its final full stop."""
+    text = " ".join(str(error).split())
+    return (text if len(text) <= limit else text[: limit - 1] + "…").rstrip(".") or "no message"
