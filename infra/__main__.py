@@ -12,12 +12,20 @@ def main() -> int:
     from infra import app, stages  # noqa: PLC0415 - loading the CDK takes seconds
 
     try:
-        cloud = app.build(stages.STAGES, stages.DEFAULT_STAGE)
+        app.build(stages.STAGES, stages.DEFAULT_STAGE).synth()
     except ConfigurationError as error:
-        print(f"infra: error: {error}.", file=sys.stderr)  # noqa: T201 - the command line's own output
-        return 1
-    cloud.synth()
+        return _fail(str(error))
+    except RuntimeError as error:
+        # The findings themselves are already on stderr, with the constructs that they are about.
+        if not str(error).startswith("ValidationFailed"):
+            raise
+        return _fail("the rules above are broken; mend the construct, or acknowledge the rule there with a reason")
     return 0
+
+
+def _fail(sentence: str) -> int:
+    print(f"infra: error: {sentence}.", file=sys.stderr)  # noqa: T201 - the command line's own output
+    return 1
 
 
 if __name__ == "__main__":

@@ -8,15 +8,11 @@ import aws_cdk as cdk
 from constructs import IConstruct
 
 
-def acknowledge(construct: IConstruct, rule: str, reason: str) -> None:
-    """Accept what `rule`, such as `AwsSolutions-S1`, finds on `construct`."""
-    cdk.Validations.of(construct).acknowledge(cdk.Acknowledgment(id=rule, reason=reason))
-
-
 def acknowledge_wildcard(construct: IConstruct, resource: str, reason: str) -> None:
     """Accept one wildcard resource in the policies of `construct`; every other one stays an error."""
     printed = _as_printed(cdk.Stack.of(construct).resolve(resource))
-    acknowledge(construct, f"AwsSolutions-IAM5[Resource::{printed}]", reason)
+    accepted = cdk.Acknowledgment(id=f"AwsSolutions-IAM5[Resource::{printed}]", reason=reason)
+    cdk.Validations.of(construct).acknowledge(accepted)
 
 
 def _as_printed(value: Any) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import aws_cdk as cdk
 from cdk_nag import AwsSolutionsChecks
@@ -14,12 +15,18 @@ from infra.registry_stack import RegistryStack
 from infra.storage_stack import StorageStack
 
 
-def build(stages: Mapping[str, Stage], default: str) -> cdk.App:
-    """The app of the stage that the command line asks for.
+def build(
+    stages: Mapping[str, Stage],
+    default: str,
+    *,
+    context: Mapping[str, Any] | None = None,
+    outdir: str | None = None,
+) -> cdk.App:
+    """The app of the stage that the context asks for; the command line brings its own context and output directory.
 
     Raises `ConfigurationError` before any stack is made.
     """
-    app = cdk.App()
+    app = cdk.App(context=context, outdir=outdir)
     stage = command_line.choose(stages, default, app.node.get_all_context())
     add_stacks(app, stage)
     # A finding of cdk-nag that nobody acknowledged fails the synthesis.

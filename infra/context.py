@@ -8,11 +8,12 @@ from dataclasses import replace
 from infra import validation
 from infra.configuration import ConfigurationError, ImageUri, RepositoryImage, Stage
 
+# What may be given, and what it looks like.
 KEYS = {
-    "stage": "which stage",
-    "model_data_url": "the model archive",
-    "image_tag": "a tag or digest in the stage's own repository",
-    "image_uri": "an image anywhere",
+    "stage": "dev",
+    "model_data_url": "s3://bucket/path/model.tar.gz",
+    "image_tag": "1.4.0",
+    "image_uri": "host/name:tag",
 }
 # The CDK's own keys hold one of these (feature flags, look-ups), but for one.
 _CDK_MARKS = frozenset(":@/")
@@ -30,7 +31,7 @@ def choose(stages: Mapping[str, Stage], default: str, context: Mapping[str, obje
         if key not in KEYS:
             raise ConfigurationError(f"-c {key}={value} is not known; there are: {', '.join(KEYS)}")
         if not isinstance(value, str) or not value:
-            raise ConfigurationError(f"-c {key}={value} has no value; write -c {key}={KEYS[key].replace(' ', '-')}")
+            raise ConfigurationError(f"-c {key}={value} has no value; write one like -c {key}={KEYS[key]}")
     given = {key: str(value) for key, value in ours.items()}
     name = given.get("stage", default)
     if name not in stages:

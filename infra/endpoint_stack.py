@@ -63,7 +63,7 @@ class EndpointStack(StageStack):
     def _warn_about_the_default_archive(self, stage: Stage) -> None:
         cdk.Annotations.of(self).add_warning_v2(
             "tidegate:default-model",
-            f"no model archive is named, so {self.names.endpoint} takes {MODELS_PREFIX}model.tar.gz of its bucket, and a "
-            "new archive at that key would not reach it; give -c model_data_url=s3://… or write "
+            f"no model archive is named, so {self.names.endpoint} takes {MODELS_PREFIX}model.tar.gz of its bucket, and "
+            "a new archive at that key would not reach it; give -c model_data_url=s3://… or write "
             f"{stage.name}'s model_data_url in infra/stages.py",
         )

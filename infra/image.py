@@ -10,7 +10,9 @@ from aws_cdk import aws_ecr as ecr
 
 from infra.configuration import ImageUri, RepositoryImage
 
-_ECR_URI = re.compile(r"(?P<account>\d{12})\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.amazonaws\.com[^/]*/(?P<name>[^:@]+)[:@].+")
+_ECR_URI = re.compile(
+    r"(?P<account>\d{12})\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.amazonaws\.com[^/]*/(?P<name>[^:@]+)[:@].+"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

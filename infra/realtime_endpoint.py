@@ -9,7 +9,6 @@ from aws_cdk import aws_sagemaker as sagemaker
 from constructs import Construct
 
 from infra import instance_types
-from infra.acknowledgements import acknowledge
 from infra.configuration import Hosting
 from infra.model import Model
 from infra.names import content_name

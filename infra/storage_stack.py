@@ -6,7 +6,6 @@ import aws_cdk as cdk
 from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
-from infra.acknowledgements import acknowledge
 from infra.configuration import Retention, Stage
 from infra.names import BATCH_OUTPUT_PREFIX
 from infra.stage_stack import StageStack
@@ -17,7 +16,11 @@ class StorageStack(StageStack):
 
     def __init__(self, scope: Construct, unit: str, *, stage: Stage) -> None:
         super().__init__(
-            scope, unit, stage=stage, holds_data=True, description=f"Models and batch data of {stage.prefix} {stage.name}"
+            scope,
+            unit,
+            stage=stage,
+            holds_data=True,
+            description=f"Models and batch data of {stage.prefix} {stage.name}",
         )
         logs = AccessLogBucket(
             self,
@@ -107,4 +110,3 @@ class AccessLogBucket(Construct):
             ],
             removal_policy=removal_policy,
         )
-        acknowledge(self.bucket, "AwsSolutions-S1", "this bucket holds the access logs; logging itself would never end")

@@ -102,7 +102,9 @@ def _check_names(stage: Stage) -> None:
             raise _wrong(f"{stage.name}.{key}", value, f"no part of a bucket's name; {rule}")
     for tag, value in stage.tags.items():
         if not tag or len(tag) > 128 or tag.lower().startswith("aws:") or len(value) > 256:
-            raise _wrong(f"{stage.name}.tags", tag, "refused by AWS; keys have 1 to 128 characters and no 'aws:' prefix")
+            raise _wrong(
+                f"{stage.name}.tags", tag, "refused by AWS; keys have 1 to 128 characters and no 'aws:' prefix"
+            )
 
 
 def _check_hosting(key: str, hosting: Hosting) -> None:
@@ -146,4 +148,3 @@ def _check_whole(key: str, value: object, low: int, high: int) -> None:
 
 def _wrong(key: str, value: object, why: str) -> ConfigurationError:
     return ConfigurationError(f"{key}={value!r} is {why}")
-

@@ -1,0 +1,57 @@
+"""The real `cdk` command line, started at the repository's root as a user would, without credentials."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.infra.conftest import ROOT, STAGE_NAMES, UNITS
+
+
+def cdk(*arguments: str, output: Path) -> subprocess.CompletedProcess[str]:
+    beside = Path(sys.executable).parent
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "CDK_"))}
+    environment |= {
+        "PATH": f"{beside}{os.pathsep}{os.environ['PATH']}",
+        # No look at ~/.aws, and no wait for a metadata service that is not there.
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }
+    return subprocess.run(
+        [beside / "cdk", *arguments, "--output", output],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=100,
+    )
+
+
+@pytest.mark.parametrize("stage", STAGE_NAMES)
+def test_cdk_synth_writes_the_three_templates_of_a_stage(stage: str, tmp_path: Path) -> None:
+    synth = cdk("synth", "--quiet", "-c", f"stage={stage}", output=tmp_path)
+
+    assert synth.returncode == 0, synth.stderr
+    assert {path.name for path in tmp_path.glob("*.template.json")} == {f"{unit}.template.json" for unit in UNITS}
+
+
+def test_a_stage_that_does_not_exist_is_one_sentence_and_no_traceback(tmp_path: Path) -> None:
+    synth = cdk("synth", "--quiet", "-c", "stage=staging", output=tmp_path)
+
+    assert synth.returncode == 1
+    assert "infra: error: -c stage=staging does not exist; infra/stages.py has: local, dev, prod." in synth.stderr
+    assert "Traceback" not in synth.stderr
+
+
+def test_a_mistyped_key_is_one_sentence_and_no_traceback(tmp_path: Path) -> None:
+    synth = cdk("synth", "--quiet", "-c", "model_url=s3://bucket/model.tar.gz", output=tmp_path)
+
+    assert synth.returncode == 1
+    assert "infra: error: -c model_url=s3://bucket/model.tar.gz is not known" in synth.stderr
+    assert "Traceback" not in synth.stderr
