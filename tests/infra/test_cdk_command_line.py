@@ -2,35 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from tests.infra.conftest import ROOT, STAGE_NAMES, UNITS
-
-
-def cdk(*arguments: str, output: Path) -> subprocess.CompletedProcess[str]:
-    beside = Path(sys.executable).parent
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "CDK_"))}
-    environment |= {
-        "PATH": f"{beside}{os.pathsep}{os.environ['PATH']}",
-        # No look at ~/.aws, and no wait for a metadata service that is not there.
-        "AWS_CONFIG_FILE": os.devnull,
-        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
-        "AWS_EC2_METADATA_DISABLED": "true",
-    }
-    return subprocess.run(
-        [beside / "cdk", *arguments, "--output", output],
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=100,
-    )
+from tests.infra.command_line import cdk
+from tests.infra.conftest import STAGE_NAMES, UNITS
 
 
 @pytest.mark.parametrize("stage", STAGE_NAMES)

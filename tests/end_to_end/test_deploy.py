@@ -1,0 +1,301 @@
+"""The life of an endpoint, by the real `cdk` command line and plain boto3, on the local cloud with the real server.
+
+`life` lives it once and notes what a user would see; each test reads one thing in the notes.
+What the local cloud does not do, and these tests therefore do not show: rights are not enforced, no image is pulled,
+no instance of the named type exists.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shlex
+import subprocess
+import sys
+import tarfile
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import boto3
+import psutil
+import pytest
+import torch
+
+from tests.infra.command_line import cdk
+from tests.infra.conftest import ROOT
+
+HANDLERS = """
+import json
+import os
+
+import torch
+
+
+def model_fn(model_dir):
+    return torch.load(os.path.join(model_dir, "model.pth"), weights_only=True)
+
+
+def input_fn(request_body, content_type):
+    return json.loads(request_body)
+
+
+def predict_fn(data, model):
+    return {"product": data * model["w"].item(), "process": os.getpid()}
+
+
+def output_fn(prediction, accept):
+    return json.dumps(prediction)
+"""
+
+
+def archive(directory: Path, *, weight: float, handlers: str = HANDLERS) -> Path:
+    """A model.tar.gz that multiplies numbers by `weight`."""
+    weights = io.BytesIO()
+    torch.save({"w": torch.tensor(weight)}, weights)
+    path = directory / f"times-{weight:g}.tar.gz"
+    with tarfile.open(path, "w:gz") as tar:
+        for name, content in (("model.pth", weights.getvalue()), ("code/inference.py", handlers.encode())):
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+    return path
+
+
+@pytest.fixture(scope="module")
+def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """A local cloud of this module's own: the variables that `python -m local_cloud up` prints, also set for boto3."""
+    own = os.environ | {"LOCAL_CLOUD_DIR": str(tmp_path_factory.mktemp("cloud") / "state")}
+
+    def local_cloud(command: str) -> str:
+        run = [sys.executable, "-m", "local_cloud", command]
+        return subprocess.run(run, cwd=ROOT, env=own, check=True, stdout=subprocess.PIPE, text=True).stdout
+
+    lines = [line for line in local_cloud("up").splitlines() if line.startswith("export ")]
+    environment = dict(shlex.split(line)[1].split("=", 1) for line in lines)
+    try:
+        with pytest.MonkeyPatch.context() as monkeypatch:
+            for name, value in environment.items():
+                monkeypatch.setenv(name, value)
+            yield environment
+    finally:
+        local_cloud("down")
+
+
+@dataclass
+class Deployer:
+    """A user at the command line. All stacks of the local stage, and what their outputs say."""
+
+    cloud: dict[str, str]
+    directory: Path
+    outputs: dict[str, dict[str, str]] = field(default_factory=dict)
+
+    def run(self, *arguments: str) -> str:
+        done = cdk(*arguments, output=self.directory / "cdk.out", cloud=self.cloud)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    def deploy(self, *arguments: str) -> str:
+        file = self.directory / "outputs.json"
+        how = ("--method", "direct", "--require-approval", "never", "--outputs-file", str(file))
+        said = self.run("deploy", *arguments, *how)
+        self.outputs |= json.loads(file.read_text())
+        return said
+
+    def output(self, unit: str, name: str) -> str:
+        return self.outputs[f"tidegate-local-{unit}"][name]
+
+    def upload(self, path: Path) -> str:
+        bucket, key = self.output("storage", "BucketName"), f"models/{path.name}"
+        boto3.client("s3").upload_file(str(path), bucket, key)
+        return f"s3://{bucket}/{key}"
+
+
+def invoke(endpoint: str, number: float) -> dict[str, Any]:
+    """What `invoke_endpoint` answers for `number`."""
+    runtime = boto3.client("sagemaker-runtime")
+    answer = runtime.invoke_endpoint(EndpointName=endpoint, ContentType="application/json", Body=json.dumps(number))
+    result: dict[str, Any] = json.loads(answer["Body"].read())
+    return result
+
+
+def transform(deployer: Deployer, numbers: list[float]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """A batch transform job over `numbers` by the deployed model: its description and its results."""
+    bucket, s3, sagemaker = deployer.output("storage", "BucketName"), boto3.client("s3"), boto3.client("sagemaker")
+    lines = "".join(f"{json.dumps(number)}\n" for number in numbers)
+    s3.put_object(Bucket=bucket, Key="batch/input/numbers.jsonl", Body=lines.encode())
+    sagemaker.create_transform_job(
+        TransformJobName="numbers",
+        ModelName=deployer.output("endpoint", "ModelName"),
+        BatchStrategy="SingleRecord",
+        TransformInput={
+            "DataSource": {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": f"s3://{bucket}/batch/input/"}},
+            "ContentType": "application/json",
+            "SplitType": "Line",
+        },
+        TransformOutput={"S3OutputPath": f"s3://{bucket}/batch/output/", "AssembleWith": "Line"},
+        TransformResources={"InstanceType": "ml.g6.xlarge", "InstanceCount": 1},
+    )
+    deadline = time.monotonic() + 60
+    while (job := sagemaker.describe_transform_job(TransformJobName="numbers"))["TransformJobStatus"] == "InProgress":
+        assert time.monotonic() < deadline, job
+        threading.Event().wait(0.2)
+    assert job["TransformJobStatus"] == "Completed", job
+    out = s3.get_object(Bucket=bucket, Key="batch/output/numbers.jsonl.out")["Body"].read()
+    return job, [json.loads(line) for line in out.splitlines()]
+
+
+def inventory() -> dict[str, list[str]]:
+    """Everything that the account holds and our stacks could have left there."""
+    sagemaker, iam = boto3.client("sagemaker"), boto3.client("iam")
+    stacks = boto3.client("cloudformation").list_stacks()["StackSummaries"]
+    return {
+        "models": [item["ModelName"] for item in sagemaker.list_models()["Models"]],
+        "configs": [item["EndpointConfigName"] for item in sagemaker.list_endpoint_configs()["EndpointConfigs"]],
+        "endpoints": [item["EndpointName"] for item in sagemaker.list_endpoints()["Endpoints"]],
+        "buckets": [item["Name"] for item in boto3.client("s3").list_buckets()["Buckets"]],
+        "repositories": [
+            item["repositoryName"] for item in boto3.client("ecr").describe_repositories()["repositories"]
+        ],
+        "roles": [item["RoleName"] for item in iam.list_roles()["Roles"]],
+        "stacks": [item["StackName"] for item in stacks if item["StackStatus"] != "DELETE_COMPLETE"],
+    }
+
+
+class Traffic:
+    """Invokes without a pause from another thread and notes each answer."""
+
+    def __init__(self, endpoint: str) -> None:
+        self.products: list[float] = []
+        self.failures: list[str] = []
+        self._endpoint = endpoint
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+
+    def _run(self) -> None:
+        while not self._over.is_set():
+            try:
+                self.products.append(invoke(self._endpoint, 10)["product"])
+            except Exception as error:
+                self.failures.append(repr(error))
+
+    def __enter__(self) -> Traffic:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+
+@dataclass
+class Life:
+    """What was seen, in the order of the story."""
+
+    created: dict[str, list[str]]
+    endpoint: dict[str, Any]
+    first: dict[str, Any]
+    transformed: list[dict[str, Any]]
+    job: dict[str, Any]
+    redeploy_said: str
+    redeployed: dict[str, list[str]]
+    after_redeploy: dict[str, Any]
+    untouched: bool
+    traffic: Traffic
+    updated: dict[str, list[str]]
+    second: dict[str, Any]
+    destroyed: dict[str, list[str]]
+    left_running: list[int]
+
+
+@pytest.fixture(scope="module")
+def life(cloud: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Life:
+    directory = tmp_path_factory.mktemp("deploy")
+    deployer = Deployer(cloud, directory)
+    sagemaker = boto3.client("sagemaker")
+
+    def describe() -> dict[str, Any]:
+        return dict(sagemaker.describe_endpoint(EndpointName=deployer.output("endpoint", "EndpointName")))
+
+    deployer.deploy("storage")
+    model = f"model_data_url={deployer.upload(archive(directory, weight=2))}"
+    deployer.deploy("--all", "-c", model)
+    name = deployer.output("endpoint", "EndpointName")
+    created, endpoint, first = inventory(), describe(), invoke(name, 21)
+    job, transformed = transform(deployer, [1, 2, 3])
+
+    redeploy_said = deployer.deploy("--all", "-c", model)
+    redeployed, after_redeploy = inventory(), invoke(name, 21)
+    untouched = describe()["LastModifiedTime"] == endpoint["LastModifiedTime"]
+
+    with Traffic(name) as traffic:
+        deployer.deploy("--all", "-c", f"model_data_url={deployer.upload(archive(directory, weight=3))}")
+    updated, second = inventory(), invoke(name, 21)
+
+    boto3.resource("s3").Bucket(deployer.output("storage", "BucketName")).object_versions.delete()
+    deployer.run("destroy", "--all", "--force")
+    return Life(
+        created=created,
+        endpoint=endpoint,
+        first=first,
+        transformed=transformed,
+        job=job,
+        redeploy_said=redeploy_said,
+        redeployed=redeployed,
+        after_redeploy=after_redeploy,
+        untouched=untouched,
+        traffic=traffic,
+        updated=updated,
+        second=second,
+        destroyed=inventory(),
+        left_running=[pid for pid in (first["process"], second["process"]) if psutil.pid_exists(pid)],
+    )
+
+
+def test_a_deploy_makes_one_model_one_configuration_and_one_endpoint_in_service(life: Life) -> None:
+    assert life.created["endpoints"] == ["tidegate-local"]
+    assert (len(life.created["models"]), len(life.created["configs"])) == (1, 1)
+    assert life.endpoint["EndpointStatus"] == "InService"
+    assert life.endpoint["EndpointConfigName"] == life.created["configs"][0]
+
+
+def test_the_endpoint_answers_with_the_model_of_the_archive(life: Life) -> None:
+    assert life.first["product"] == 42
+
+
+def test_a_transform_job_runs_the_deployed_model_by_its_name(life: Life) -> None:
+    assert life.job["ModelName"] == life.created["models"][0]
+    assert [result["product"] for result in life.transformed] == [2, 4, 6]
+
+
+def test_a_second_deploy_of_the_same_changes_nothing(life: Life) -> None:
+    assert life.redeploy_said.count("(no changes)") == 3
+    assert life.redeployed == life.created
+    assert life.untouched
+    assert life.after_redeploy == life.first, "another process answers"
+
+
+def test_a_new_archive_updates_the_endpoint_in_place(life: Life) -> None:
+    assert life.second["product"] == 63
+    assert life.updated["endpoints"] == life.created["endpoints"]
+
+
+def test_what_the_new_archive_replaced_is_removed(life: Life) -> None:
+    assert (len(life.updated["models"]), len(life.updated["configs"])) == (1, 1)
+    assert life.updated["models"] != life.created["models"]
+    assert life.updated["configs"] != life.created["configs"]
+
+
+def test_no_request_fails_during_the_update(life: Life) -> None:
+    assert life.traffic.failures == []
+    assert set(life.traffic.products) == {20, 30}
+    assert life.traffic.products == sorted(life.traffic.products), "the old model answered after the new one"
+
+
+def test_a_destroy_leaves_nothing(life: Life) -> None:
+    assert life.destroyed == {kind: [] for kind in life.created}
+    assert life.left_running == []
