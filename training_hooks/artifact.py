@@ -30,9 +30,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from .container_paths import model_directory
 from .durable_files import move_into_place, sync_directory, sync_file, write_file
 from .errors import ArtifactError
-from .example import Body, Example, answer_from_code, check_example, encode_body
+from .example import Body, Example, answer_from_code, encode_example
 from .file_tree import STAGING_PREFIX, list_files
 from .manifest import (
     FORMAT_VERSION,
@@ -98,7 +99,7 @@ def save_model(
         ArtifactError: one sentence naming what is wrong; the previous artifact in the directory is then untouched.
         OSError: the directory cannot be written, or the disk is full (a save needs room for a second copy).
     """
-    target = _model_directory(model_dir)
+    target = model_directory(model_dir)
     if len(name) > 63 or not _NAME.fullmatch(name):
         raise ArtifactError(f"name is {name!r}; it must be letters, digits and inner hyphens, at most 63")
     described: dict[str, bytes] = {}
@@ -122,10 +123,7 @@ def save_model(
     if metrics is not None:
         manifest["metrics"] = to_floats(metrics)
     code = _code_files(Path(code_dir)) if code_dir is not None else {}
-    request: Body | None = None
-    if example is not None:
-        check_example(example, has_code=bool(code))
-        request = encode_body(example.request, example.content_type, "example.request")
+    bodies = encode_example(example, has_code=bool(code)) if example is not None else None
     state = portable_state_dict(model, allow_non_finite=allow_non_finite)
 
     target.mkdir(parents=True, exist_ok=True)
@@ -140,8 +138,8 @@ def save_model(
             for file_name, path in code.items():
                 write_file(stage / file_name, path.read_bytes())
             staged = [WEIGHTS_NAME, *described, *code]
-            if example is not None and request is not None:
-                manifest["example"], files = _stage_example(stage, example, request)
+            if example is not None and bodies is not None:
+                manifest["example"], files = _stage_example(stage, example, *bodies)
                 staged += files
             _check_room(target, staged)
             manifest["files"] = {file: measure_file(stage / file).as_json() for file in sorted(staged)}
@@ -204,21 +202,6 @@ def _commit(stage: Path, target: Path) -> None:
     shutil.rmtree(stage)
 
 
-def _model_directory(model_dir: str | os.PathLike[str] | None) -> Path:
-    if model_dir is not None:
-        chosen = Path(model_dir)
-    elif os.environ.get("SM_MODEL_DIR"):
-        chosen = Path(os.environ["SM_MODEL_DIR"])
-    elif Path("/opt/ml").is_dir():
-        # The platform mounts /opt/ml; SM_MODEL_DIR exists only in images with the training toolkit.
-        chosen = Path("/opt/ml/model")
-    else:
-        raise ArtifactError("say where to save: pass model_dir or set SM_MODEL_DIR (this is no SageMaker container)")
-    if chosen.exists() and not chosen.is_dir():
-        raise ArtifactError(f"the model directory {chosen} is a file")
-    return chosen.absolute()
-
-
 def _checked_labels(labels: Sequence[str]) -> list[str]:
     if isinstance(labels, str | bytes) or not isinstance(labels, Sequence):
         raise ArtifactError(f"labels is a {type(labels).__name__}; give a list of class names")
@@ -243,13 +226,13 @@ def _code_files(code_dir: Path) -> dict[str, Path]:
     return files
 
 
-def _stage_example(stage: Path, example: Example, request: Body) -> tuple[dict[str, Any], list[str]]:
+def _stage_example(
+    stage: Path, example: Example, request: Body, response: Body | None
+) -> tuple[dict[str, Any], list[str]]:
     request_name = request.file_name("request")
     write_file(stage / request_name, request.data)
-    if example.response is None:
+    if response is None:
         response = answer_from_code(stage, request, example)
-    else:
-        response = encode_body(example.response, example.response_content_type, "example.response")
     response_name = response.file_name("response")
     write_file(stage / response_name, response.data)
     described = {

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from .container_paths import checkpoint_directory
 from .durable_files import replacing
 from .errors import ArtifactError
 from .weights import refuse_unloadable, write_loadable
@@ -64,7 +65,7 @@ def save_checkpoint(
     for key, value in state.items():
         refuse_unloadable(key, f"the key {key!r} of state")
         refuse_unloadable(value, f"state[{key!r}]")
-    target_dir = _checkpoint_directory(directory)
+    target_dir = checkpoint_directory(directory)
     for abandoned in target_dir.glob(".checkpoint-*.tmp"):
         abandoned.unlink(missing_ok=True)  # a kill in the middle of a save; S3 would bring it back for ever
     path = target_dir / f"checkpoint-{step:012d}.pth"
@@ -82,7 +83,7 @@ def latest_checkpoint(
 
     A file that cannot be read (damaged on its way through S3, say) is passed over with a warning.
     """
-    for path in _newest_first(_checkpoint_directory(directory)):
+    for path in _newest_first(checkpoint_directory(directory)):
         try:
             state = torch.load(path, map_location=map_location, weights_only=True)
         except Exception as error:  # torch.load has four families of errors for a bad file
@@ -93,14 +94,6 @@ def latest_checkpoint(
             continue
         return Checkpoint(step=_step(path), state=state, path=path)
     return None
-
-
-def _checkpoint_directory(directory: str | os.PathLike[str] | None) -> Path:
-    if directory is not None:
-        return Path(directory)
-    if Path("/opt/ml").is_dir():
-        return Path("/opt/ml/checkpoints")
-    raise ArtifactError("say where the checkpoints are: pass directory (this is no SageMaker container)")
 
 
 def _step(path: Path) -> int:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from .errors import ArtifactError
-from .plain_values import to_json
+from .plain_values import to_plain
 
 JSON = "application/json"
 NPY = "application/x-npy"
@@ -70,34 +70,13 @@ class Body:
         return f"example/{stem}.{_SUFFIXES.get(media_type, 'bin')}"
 
 
-def encode_body(value: object, content_type: str | None, where: str) -> Body:
-    """Turn a request or response value into bytes.
+def encode_example(example: Example, *, has_code: bool) -> tuple[Body, Body | None]:
+    """Return the bodies of request and response; no response when the code is to compute it.
 
     Raises:
-        ArtifactError: bytes without a content type, an array that needs pickle, or a value that JSON cannot hold.
+        ArtifactError: bytes without a content type, an array that needs pickle, a value that JSON cannot hold, an odd
+            tolerance, or no response and no code either.
     """
-    if isinstance(value, str | bytes | bytearray | memoryview):
-        if not content_type:
-            raise ArtifactError(f"{where} is raw {type(value).__name__}; say its content type")
-        return Body(data=value.encode() if isinstance(value, str) else bytes(value), content_type=content_type)
-    if isinstance(value, torch.Tensor):
-        if value.dtype is torch.bfloat16:
-            raise ArtifactError(f"{where} is a bfloat16 tensor, which npy cannot hold; convert it to float32")
-        value = value.detach().cpu().numpy()
-    if isinstance(value, np.ndarray) and content_type in (None, NPY):
-        buffer = io.BytesIO()
-        try:
-            np.save(buffer, value, allow_pickle=False)
-        except ValueError:
-            raise ArtifactError(f"{where} is an array of Python objects, which npy cannot hold") from None
-        return Body(data=buffer.getvalue(), content_type=NPY)
-    if content_type not in (None, JSON):
-        raise ArtifactError(f"{where} of content type {content_type} must be given as bytes or text")
-    return Body(data=to_json(value, where), content_type=JSON)
-
-
-def check_example(example: Example, *, has_code: bool) -> None:
-    """Raise `ArtifactError` when the example cannot be recorded, before anything slow starts."""
     for name in ("rtol", "atol", "timeout_s"):
         value = getattr(example, name)
         if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < float("inf"):
@@ -108,6 +87,10 @@ def check_example(example: Example, *, has_code: bool) -> None:
         )
     if not example.accept:
         raise ArtifactError("example.accept is empty; say which content type the answer should have")
+    request = _encode_body(example.request, example.content_type, "example.request")
+    if example.response is None:
+        return request, None
+    return request, _encode_body(example.response, example.response_content_type, "example.response")
 
 
 def answer_from_code(model_dir: Path, request: Body, example: Example) -> Body:
@@ -141,3 +124,25 @@ def answer_from_code(model_dir: Path, request: Body, example: Example) -> Body:
         if "error" in outcome:
             raise ArtifactError(outcome["error"])
         return Body(data=answer_file.read_bytes(), content_type=outcome["content_type"])
+
+
+def _encode_body(value: object, content_type: str | None, where: str) -> Body:
+    if isinstance(value, str | bytes | bytearray | memoryview):
+        if not content_type:
+            raise ArtifactError(f"{where} is raw {type(value).__name__}; say its content type")
+        return Body(data=value.encode() if isinstance(value, str) else bytes(value), content_type=content_type)
+    if isinstance(value, torch.Tensor):
+        if value.dtype is torch.bfloat16:
+            raise ArtifactError(f"{where} is a bfloat16 tensor, which npy cannot hold; convert it to float32")
+        value = value.detach().cpu().numpy()
+    if isinstance(value, np.ndarray) and content_type in (None, NPY):
+        buffer = io.BytesIO()
+        try:
+            np.save(buffer, value, allow_pickle=False)
+        except ValueError:
+            raise ArtifactError(f"{where} is an array of Python objects, which npy cannot hold") from None
+        return Body(data=buffer.getvalue(), content_type=NPY)
+    if content_type not in (None, JSON):
+        raise ArtifactError(f"{where} of content type {content_type} must be given as bytes or text")
+    text = json.dumps(to_plain(value, where), ensure_ascii=False, allow_nan=False)
+    return Body(data=text.encode(), content_type=JSON)

@@ -8,8 +8,8 @@ import contextlib
 import os
 import traceback
 from collections.abc import Iterator
-from pathlib import Path
 
+from .container_paths import output_directory
 from .durable_files import replacing
 
 REASON_CHARACTERS = 1024
@@ -41,7 +41,7 @@ def reporting_failure(output_dir: str | os.PathLike[str] | None = None) -> Itera
 
 
 def _write_report(output_dir: str | os.PathLike[str] | None, reason: str, details: str) -> None:
-    directory = _output_directory(output_dir)
+    directory = output_directory(output_dir)
     if directory is None:
         return
     # The end of the traceback is where it happened, so that part is kept when it has to be cut.
@@ -50,11 +50,3 @@ def _write_report(output_dir: str | os.PathLike[str] | None, reason: str, detail
     # The report must not hide the failure it reports.
     with contextlib.suppress(OSError), replacing(directory / "failure") as temporary:
         temporary.write_text(text, encoding="utf-8", errors="replace")
-
-
-def _output_directory(output_dir: str | os.PathLike[str] | None) -> Path | None:
-    if output_dir is not None:
-        return Path(output_dir)
-    if os.environ.get("SM_OUTPUT_DIR"):
-        return Path(os.environ["SM_OUTPUT_DIR"])
-    return Path("/opt/ml/output") if Path("/opt/ml").is_dir() else None

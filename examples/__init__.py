@@ -1,0 +1,1 @@
+"""Complete models that a reader can run and copy."""

@@ -1,0 +1,137 @@
+"""How the example's request is encoded and its response is found."""
+
+import io
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from training_hooks import ArtifactError, Example, save_model
+
+from .artifacts import manifest_of, mismatches, names_below
+
+
+@pytest.fixture
+def net() -> nn.Module:
+    return nn.Linear(1, 1)
+
+
+@pytest.mark.parametrize(
+    ("value", "content_type", "recorded"),
+    [
+        (np.arange(6).reshape(2, 3), None, ("example/request.npy", "application/x-npy")),
+        (torch.ones(2, 2), None, ("example/request.npy", "application/x-npy")),
+        ({"instances": [[1, np.float32(2)]]}, None, ("example/request.json", "application/json")),
+        (np.array([1.5]), "application/json", ("example/request.json", "application/json")),
+        ('{"a": 1}', "application/json", ("example/request.json", "application/json")),
+        ("1,2\n3,4\n", "text/csv", ("example/request.csv", "text/csv")),
+        (b"[1]\n[2]\n", "application/jsonlines", ("example/request.jsonl", "application/jsonlines")),
+        (b"\x89PNG", "image/png", ("example/request.png", "image/png")),
+        (bytearray(b"\x00"), "application/x-own", ("example/request.bin", "application/x-own")),
+        ("[1]", "application/json; charset=utf-8", ("example/request.json", "application/json; charset=utf-8")),
+    ],
+)
+def test_requests_are_encoded_by_what_they_are(
+    tmp_path: Path, net: nn.Module, value: Any, content_type: str | None, recorded: tuple[str, str]
+) -> None:
+    """Arrays become npy, plain values JSON, and bytes and text stay as they are under the caller's content type."""
+    save_model(net, model_dir=tmp_path, example=Example(request=value, content_type=content_type, response={"ok": 1}))
+    file, recorded_type = recorded
+    example = manifest_of(tmp_path)["example"]
+    assert example["request"] == {"file": file, "content_type": recorded_type, "accept": "application/json"}
+    assert example["response"] == {"file": "example/response.json", "content_type": "application/json"}
+    assert (example["rtol"], example["atol"]) == (1e-3, 1e-5)
+    body = (tmp_path / file).read_bytes()
+    if file.endswith(".npy"):
+        assert np.array_equal(np.load(io.BytesIO(body), allow_pickle=False), np.asarray(value))
+    elif isinstance(value, bytes | bytearray | str):
+        assert body == (value.encode() if isinstance(value, str) else bytes(value))
+    else:
+        assert json.loads(body) == ([1.5] if isinstance(value, np.ndarray) else {"instances": [[1, 2.0]]})
+
+
+def test_the_response_is_what_the_code_answers(tmp_path: Path, net: nn.Module, code_dir: Path) -> None:
+    """Without a response, the four functions run on the saved directory and their answer is recorded."""
+    save_model(net, model_dir=tmp_path / "m", code_dir=code_dir, example=Example(request=[1, 2.5]))
+    assert json.loads((tmp_path / "m" / "example" / "response.json").read_bytes()) == {"doubled": [2, 5.0]}
+    assert mismatches(tmp_path / "m") == []
+
+
+def test_the_code_runs_in_a_process_of_its_own(tmp_path: Path, net: nn.Module, code_dir: Path) -> None:
+    """The server will not have what the training script imported, so the example must not have it either."""
+    (code_dir / "inference.py").write_text(
+        "import os, sys\n"
+        "def model_fn(model_dir): return model_dir\n"
+        "def input_fn(data, content_type): return data\n"
+        "def predict_fn(data, model):\n"
+        "    import inference\n"
+        "    return {'pid': os.getpid(), 'here': os.path.samefile(os.getcwd(), model),\n"
+        "            'training': 'training_hooks' in sys.modules, 'own': inference.__file__.startswith(model)}\n"
+        "def output_fn(prediction, accept): return prediction\n"
+    )
+    save_model(net, model_dir=tmp_path / "m", code_dir=code_dir, example=Example(request=[]))
+    answer = json.loads((tmp_path / "m" / "example" / "response.json").read_bytes())
+    assert answer.pop("pid") > 0
+    assert answer == {"here": True, "training": False, "own": True}
+    assert not any("doubling" in name or name == "inference" for name in sys.modules if "inference." not in name)
+
+
+def test_the_answers_own_content_type_is_recorded(tmp_path: Path, net: nn.Module, code_dir: Path) -> None:
+    """output_fn may return a pair; its second part, not the Accept header, says what the body is."""
+    code = (code_dir / "inference.py").read_text().replace(", accept\n", ', "text/csv"\n')
+    (code_dir / "inference.py").write_text(code)
+    save_model(net, model_dir=tmp_path / "m", code_dir=code_dir, example=Example(request=[1]))
+    assert manifest_of(tmp_path / "m")["example"]["response"] == {
+        "file": "example/response.csv",
+        "content_type": "text/csv",
+    }
+
+
+def test_transform_fn_replaces_the_three(tmp_path: Path, net: nn.Module, code_dir: Path) -> None:
+    """Archives may define transform_fn instead of input_fn, predict_fn and output_fn."""
+    (code_dir / "inference.py").write_text(
+        "def pre_model_fn(model_dir): global started; started = True\n"
+        "def model_fn(model_dir): return [started]\n"
+        "def model_warmup_fn(model_dir, model): model.append('warm')\n"
+        "def transform_fn(model, data, content_type, accept): return f'{model} {data} {content_type}', 'text/plain'\n"
+    )
+    example = Example(request="hello", content_type="text/csv")
+    save_model(net, model_dir=tmp_path / "m", code_dir=code_dir, example=example)
+    assert (tmp_path / "m" / "example" / "response.txt").read_text() == "[True, 'warm'] hello text/csv"
+
+
+@pytest.mark.parametrize(
+    ("code", "sentence"),
+    [
+        ("def model_fn(:", "code/inference.py cannot be imported: SyntaxError"),
+        ("import no_such_package", "cannot be imported: ModuleNotFoundError: No module named 'no_such_package'"),
+        ("def model_fn(d): return d", "code/inference.py defines no input_fn, which the example needs"),
+        ("def model_fn(d, context): return d", r"model_fn\(d, context\) cannot take its 1 arguments alone"),
+        ("def model_fn(d): raise KeyError('layer')", "model_fn failed on the example: KeyError: 'layer'"),
+        ("def model_fn(d): raise SystemExit(3)", "model_fn failed on the example: SystemExit: 3"),
+        ("import os\ndef model_fn(d): os._exit(9)", r"ended its process \(status 9\) on the example"),
+        (
+            "def model_fn(d): return d\ndef transform_fn(m, b, c, a): return {1, 2}",
+            "answered the example with a set, which is not text, bytes or JSON",
+        ),
+    ],
+)
+def test_code_that_cannot_answer(tmp_path: Path, net: nn.Module, code_dir: Path, code: str, sentence: str) -> None:
+    """What would keep the server from starting is one sentence at the end of training; nothing is written."""
+    (code_dir / "inference.py").write_text(code)
+    with pytest.raises(ArtifactError, match=sentence):
+        save_model(net, model_dir=tmp_path / "m", code_dir=code_dir, example=Example(request=[1]))
+    assert names_below(tmp_path / "m") == []
+
+
+def test_code_that_hangs(tmp_path: Path, net: nn.Module, code_dir: Path) -> None:
+    """The functions have a time limit, so a training job does not wait for ever."""
+    (code_dir / "inference.py").write_text("import threading\ndef model_fn(d): threading.Event().wait()\n")
+    with pytest.raises(ArtifactError, match=r"did not answer the example within 0.5 s"):
+        save_model(net, model_dir=tmp_path / "m", code_dir=code_dir, example=Example(request=[1], timeout_s=0.5))
+    assert names_below(tmp_path / "m") == []
