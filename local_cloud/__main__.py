@@ -1,0 +1,88 @@
+"""``python -m local_cloud up | down | status``: standard output is for ``eval``, remarks go to standard error."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from local_cloud.cloud import CloudError, LocalCloud
+from local_cloud.environment import DEFAULT_REGION, shell_lines
+from local_cloud.processes import stop_on_signals
+
+
+def main(arguments: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m local_cloud",
+        description="AWS on a laptop. State is in LOCAL_CLOUD_DIR (default: .local_cloud in the working directory).",
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    up = commands.add_parser("up", help='start it, and print the exports for: eval "$(python -m local_cloud up)"')
+    up.add_argument("--foreground", action="store_true", help="stay until Ctrl-C, then stop everything")
+    up.add_argument("--region", default=DEFAULT_REGION, help="the only region that answers (default: %(default)s)")
+    commands.add_parser("down", help="stop everything and remove the state directory")
+    commands.add_parser("status", help="print the exports when it is up; exit 1 when it is not")
+    options = parser.parse_args(arguments)
+    try:
+        match options.command:
+            case "up":
+                return _up(LocalCloud(region=options.region), foreground=options.foreground)
+            case "down":
+                return _down(LocalCloud())
+            case _:
+                return _status(LocalCloud())
+    except CloudError as error:
+        _remark(f"local_cloud: error: {error}")
+        return 1
+
+
+def _up(cloud: LocalCloud, *, foreground: bool) -> int:
+    started = cloud.up(outlive_caller=not foreground)
+    _remark(f"local cloud: {'up' if started else 'already up'}, state and logs in {cloud.directory}")
+    _print_exports(cloud)
+    if foreground:
+        if not started:
+            raise CloudError("it is already up in the background; `python -m local_cloud down` stops it")
+        return _stay(cloud)
+    return 0
+
+
+def _stay(cloud: LocalCloud) -> int:
+    """Until Ctrl-C, SIGTERM, or the supervisor's own end."""
+    stop = stop_on_signals()
+    _remark("local cloud: Ctrl-C stops it")
+    while cloud.record() is not None and not stop.wait(0.5):
+        pass
+    cloud.down()
+    _remark("local cloud: down")
+    return 0
+
+
+def _down(cloud: LocalCloud) -> int:
+    was_up = cloud.down()
+    _remark(f"local cloud: {'down' if was_up else 'was not up'}")
+    return 0
+
+
+def _status(cloud: LocalCloud) -> int:
+    record = cloud.record()
+    if record is None:
+        _remark(f"local cloud: not up in {cloud.directory}")
+        return 1
+    _remark(f"local cloud: up as process {record.process_id} in {record.region}, state and logs in {cloud.directory}")
+    _print_exports(cloud)
+    return 0
+
+
+def _print_exports(cloud: LocalCloud) -> None:
+    sys.stdout.write("\n".join(shell_lines(cloud.environment, os.environ)) + "\n")
+    sys.stdout.flush()
+
+
+def _remark(text: str) -> None:
+    sys.stderr.write(text + "\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

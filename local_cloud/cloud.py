@@ -1,0 +1,178 @@
+"""Starting and stopping the local cloud, for the command line and for Python (tests, demos)."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from local_cloud.environment import DEFAULT_REGION, client_environment
+from local_cloud.processes import process_birth
+from local_cloud.state_directory import DirectoryError, StateDirectory, SupervisorRecord
+
+_START_TIMEOUT_S = 120.0
+_STOP_TIMEOUT_S = 45.0  # a container has 30 seconds to end
+
+
+class CloudError(Exception):
+    """The local cloud did not start or stop; the text says why in one sentence."""
+
+
+def default_directory() -> Path:
+    """``LOCAL_CLOUD_DIR``, else ``.local_cloud`` in the working directory."""
+    return Path(os.environ.get("LOCAL_CLOUD_DIR") or ".local_cloud").absolute()
+
+
+class LocalCloud:
+    """AWS on this machine: ``with LocalCloud(directory) as cloud: cloud.client("s3")``.
+
+    A cloud that was started by a ``with`` statement ends with it, and also when the process that started it dies.
+    ``container_command`` replaces ``python -m inference serve`` as what a model's container runs.
+    """
+
+    def __init__(
+        self,
+        directory: Path | str | None = None,
+        *,
+        region: str = DEFAULT_REGION,
+        container_command: Sequence[str] | None = None,
+    ) -> None:
+        self._directory = StateDirectory(Path(directory).absolute() if directory is not None else default_directory())
+        self._region = region
+        self._container_command = container_command
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def directory(self) -> Path:
+        return self._directory.path
+
+    @property
+    def logs(self) -> Path:
+        """Where endpoints (``endpoints/NAME/VARIANT.log``) and jobs (``transform-jobs/NAME.log``) write."""
+        return self._directory.logs
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What unmodified clients need to set. Raises :class:`CloudError` when the cloud is not up."""
+        record = self.record()
+        if record is None:
+            raise CloudError(f"no local cloud is up in {self.directory}")
+        return client_environment(moto_url=record.moto_url, sagemaker_url=record.sagemaker_url, region=record.region)
+
+    def client(self, service: str, **options: Any) -> Any:
+        """An ordinary boto3 client of this cloud, whatever this process's own environment says."""
+        import boto3  # noqa: PLC0415 - starting and stopping needs no boto3
+
+        environment = self.environment
+        name = f"AWS_ENDPOINT_URL_{service.upper().replace('-', '_')}"
+        return boto3.client(
+            service,
+            endpoint_url=environment.get(name, environment["AWS_ENDPOINT_URL"]),
+            region_name=environment["AWS_REGION"],
+            aws_access_key_id=environment["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=environment["AWS_SECRET_ACCESS_KEY"],
+            **options,
+        )
+
+    def transform_progress(self, job_name: str) -> dict[str, Any]:
+        """How far a batch transform job is: its status, ObjectsTotal, ObjectsDone, ObjectsFailed and RecordsDone."""
+        url = f"{self.environment['AWS_ENDPOINT_URL_SAGEMAKER']}/local/transform-jobs/{job_name}"
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(url, timeout=10) as answer:
+            progress: dict[str, Any] = json.load(answer)
+            return progress
+
+    def record(self) -> SupervisorRecord | None:
+        """The running supervisor, or None."""
+        record = self._directory.read()
+        return record if record is not None and record.alive else None
+
+    def up(self, *, outlive_caller: bool = True) -> bool:
+        """Starts the cloud unless it is up; returns whether it started it. Cleans up after one that was killed."""
+        try:
+            self._directory.claim()
+            with self._directory.locked():
+                if self.record() is not None:
+                    return False
+                self._directory.recover()
+                self._start(outlive_caller=outlive_caller)
+                return True
+        except DirectoryError as error:
+            raise CloudError(str(error)) from error
+
+    def down(self) -> bool:
+        """Stops the cloud and removes its files; returns whether one was up."""
+        with self._directory.locked():
+            record = self.record()
+            if record is not None:
+                _stop(record)
+            if self._process is not None:
+                if self._process.stdin is not None:
+                    self._process.stdin.close()
+                self._process.wait()
+                self._process = None
+            self._directory.recover()
+            self._directory.remove()
+            return record is not None
+
+    def __enter__(self) -> Self:
+        self.up(outlive_caller=False)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.down()
+
+    def supervisor_arguments(self) -> list[str]:
+        """The arguments of ``local_cloud.supervisor`` for this cloud."""
+        arguments = [str(self.directory), "--region", self._region]
+        if self._container_command is not None:
+            arguments += ["--container-command", json.dumps(list(self._container_command))]
+        return arguments
+
+    def _start(self, *, outlive_caller: bool) -> None:
+        command = [sys.executable, "-m", "local_cloud.supervisor", *self.supervisor_arguments()]
+        if not outlive_caller:
+            command.append("--until-stdin-closes")
+        # PYTHONSAFEPATH: a user's own inference.py or moto.py in the working directory must not be imported.
+        package_home = str(Path(__file__).resolve().parent.parent)
+        search_path = os.pathsep.join(filter(None, [package_home, os.environ.get("PYTHONPATH")]))
+        with self._directory.supervisor_log.open("ab") as log:
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL if outlive_caller else subprocess.PIPE,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                env={**os.environ, "PYTHONSAFEPATH": "1", "PYTHONPATH": search_path},
+            )
+        self._process = process
+        deadline = time.monotonic() + _START_TIMEOUT_S
+        while self.record() is None:
+            if process.poll() is not None:
+                said = self._directory.supervisor_log.read_text(errors="replace").strip().splitlines()
+                raise CloudError(f"the local cloud ended at its start: {said[-1] if said else 'it said nothing'}")
+            if time.monotonic() > deadline:
+                process.kill()
+                process.wait()
+                raise CloudError(
+                    f"the local cloud was not up within {_START_TIMEOUT_S:g} s; see {self._directory.supervisor_log}"
+                )
+            time.sleep(0.05)
+
+
+def _stop(record: SupervisorRecord) -> None:
+    os.kill(record.process_id, signal.SIGTERM)
+    deadline = time.monotonic() + _STOP_TIMEOUT_S
+    while process_birth(record.process_id) == record.birth:
+        if time.monotonic() > deadline:
+            os.kill(record.process_id, signal.SIGKILL)
+        time.sleep(0.02)

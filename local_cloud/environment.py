@@ -1,0 +1,54 @@
+"""The environment variables by which unmodified boto3, ``aws`` and ``cdk`` talk to the local cloud, and to nothing else."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+
+ACCOUNT = "123456789012"  # the account that moto answers for
+DEFAULT_REGION = "us-east-1"
+
+# Variables of the caller that would send a client elsewhere, or stop it, in spite of the ones below.
+_CONTRARY = (
+    "AWS_PROFILE AWS_DEFAULT_PROFILE AWS_ROLE_ARN AWS_WEB_IDENTITY_TOKEN_FILE AWS_CONTAINER_CREDENTIALS_FULL_URI"
+    " AWS_CONTAINER_CREDENTIALS_RELATIVE_URI AWS_IGNORE_CONFIGURED_ENDPOINT_URLS AWS_USE_FIPS_ENDPOINT"
+    " AWS_USE_DUALSTACK_ENDPOINT"
+).split()
+_PROXIES = ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy")
+_NO_PROXY = "127.0.0.1,localhost"
+
+
+def client_environment(*, moto_url: str, sagemaker_url: str, region: str) -> dict[str, str]:
+    """What a client needs to set. The service-specific addresses win over the general one in all current SDKs."""
+    return {
+        "AWS_ENDPOINT_URL": moto_url,
+        "AWS_ENDPOINT_URL_S3": moto_url,
+        "AWS_ENDPOINT_URL_SAGEMAKER": sagemaker_url,
+        "AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME": sagemaker_url,
+        "AWS_ACCESS_KEY_ID": "local",
+        "AWS_SECRET_ACCESS_KEY": "local",  # noqa: S105 - a key to nothing
+        "AWS_SESSION_TOKEN": "local",  # noqa: S105 - overrides a real one of the caller
+        "AWS_REGION": region,
+        "AWS_DEFAULT_REGION": region,
+        "AWS_ACCOUNT_ID": ACCOUNT,
+        "CDK_DEFAULT_ACCOUNT": ACCOUNT,
+        "CDK_DEFAULT_REGION": region,
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "AWS_CONFIG_FILE": "/dev/null",
+        "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
+    }
+
+
+def shell_lines(environment: Mapping[str, str], caller: Mapping[str, str]) -> Sequence[str]:
+    """The lines to ``eval``: the exports, and an ``unset`` or a ``NO_PROXY`` only where the caller's shell needs it."""
+    lines = [f"export {name}={shlex.quote(value)}" for name, value in environment.items()]
+    contrary = [name for name in _CONTRARY if caller.get(name)]
+    if contrary:
+        lines.append(f"unset {' '.join(contrary)}")
+    if any(caller.get(name) for name in _PROXIES):
+        for name in ("NO_PROXY", "no_proxy"):
+            kept = caller.get(name, "")
+            if "127.0.0.1" not in kept:
+                kept = f"{kept},{_NO_PROXY}".lstrip(",")
+            lines.append(f"export {name}={shlex.quote(kept)}")
+    return lines

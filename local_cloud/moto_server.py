@@ -1,0 +1,48 @@
+"""moto's threaded server, in this process, on a free loopback port, with our CloudFormation in it."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import threading
+
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
+from werkzeug.serving import BaseWSGIServer, make_server
+
+
+class _QuietHandler(MotoRequestHandler):
+    """moto's handler with kept-alive connections, without Nagle's delay and without a log line for every request."""
+
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+
+    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
+        logging.getLogger("moto.requests").debug('"%s" %s', self.requestline, code)
+
+
+class MotoServer:
+    """Binds at once, answers from :meth:`start` to :meth:`close`. State is in the process: there can be only one."""
+
+    def __init__(self) -> None:
+        self._server: BaseWSGIServer = make_server(
+            "127.0.0.1",
+            0,
+            DomainDispatcherApplication(create_backend_app),
+            threaded=True,
+            request_handler=_QuietHandler,
+        )
+        self._server.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._thread = threading.Thread(target=self._server.serve_forever, name="moto", daemon=True)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._server.server_port}"
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def close(self) -> None:
+        if self._thread.is_alive():
+            self._server.shutdown()
+            self._thread.join()
+        self._server.server_close()

@@ -1,0 +1,107 @@
+"""Fetches a model's data from S3 and lays it out as ``/opt/ml/model`` is laid out (strictly: nothing may leave that directory)."""
+
+from __future__ import annotations
+
+import tarfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+if TYPE_CHECKING:
+    from local_cloud.sagemaker.state import Json
+
+
+class ModelDataError(Exception):
+    """The model's data cannot be had or may not be unpacked; the text is a failure reason of one sentence."""
+
+
+def fetch_model_data(s3: Any, container: Json, directory: Path) -> None:
+    """Fills ``directory`` with the data that a container definition names; leaves it empty when it names none.
+
+    ``ModelDataUrl`` is one ``.tar.gz``; ``ModelDataSource.S3DataSource`` is one (``S3Object``, ``Gzip``), a single plain
+    object (``S3Object``, ``None``) or all objects under a prefix (``S3Prefix``, ``None``), whose keys without the prefix
+    become relative paths. Raises :class:`ModelDataError`.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    source = container.get("ModelDataSource", {}).get("S3DataSource")
+    try:
+        if source is None:
+            url = container.get("ModelDataUrl")
+            if url:
+                _fetch_archive(s3, url, directory)
+        elif source["CompressionType"] == "Gzip":
+            _fetch_archive(s3, source["S3Uri"], directory)
+        elif source["S3DataType"] == "S3Object":
+            bucket, key = split_s3_uri(source["S3Uri"])
+            s3.download_file(bucket, key, str(directory / PurePosixPath(key).name))
+        else:
+            _fetch_prefix(s3, source["S3Uri"], directory)
+    except (ClientError, BotoCoreError) as error:
+        url = container.get("ModelDataUrl") or (source or {}).get("S3Uri")
+        raise ModelDataError(f"Could not access model data at {url}: {error}") from error
+
+
+def split_s3_uri(uri: str) -> tuple[str, str]:
+    """Bucket and key of ``s3://bucket/key``; raises :class:`ModelDataError` for other schemes."""
+    scheme, separator, rest = uri.partition("://")
+    if not separator or scheme != "s3":
+        raise ModelDataError(f"{uri} is not an s3:// address.")
+    bucket, _, key = rest.partition("/")
+    return bucket, key
+
+
+def unpack(archive: Path, directory: Path, *, name: str) -> None:
+    """Unpacks a gzipped tar under ``directory``; ``name`` is how a failure reason calls the archive.
+
+    Refused as a whole, before anything is written: absolute names, names and links that lead out of the directory,
+    devices and pipes (the rules of ``tarfile.data_filter``, but an absolute name is an error here and not re-rooted).
+    """
+    try:
+        with tarfile.open(archive, "r:gz") as tar:
+            members = list(_accepted(tar, directory, name))
+            tar.extractall(directory, members=members, filter="data")
+    except tarfile.FilterError as error:
+        raise ModelDataError(f"{name} is refused: {error}.") from error
+    except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
+        raise ModelDataError(f"{name} is not a readable gzipped tar archive: {error}.") from error
+
+
+def _accepted(tar: tarfile.TarFile, directory: Path, name: str) -> Iterator[tarfile.TarInfo]:
+    for member in tar:
+        if PurePosixPath(member.name).is_absolute():
+            raise ModelDataError(f"{name} is refused: member {member.name!r} has an absolute path.")
+        if tarfile.data_filter(member, str(directory)) is not None:
+            yield member
+
+
+def _fetch_archive(s3: Any, url: str, directory: Path) -> None:
+    bucket, key = split_s3_uri(url)
+    # Beside the directory and not in it: only the archive's content is the container's to see.
+    archive = directory.parent / f".{directory.name}.tar.gz"
+    try:
+        s3.download_file(bucket, key, str(archive))
+        unpack(archive, directory, name=url)
+    finally:
+        archive.unlink(missing_ok=True)
+
+
+def _fetch_prefix(s3: Any, url: str, directory: Path) -> None:
+    bucket, prefix = split_s3_uri(url)
+    if not prefix.endswith("/"):
+        raise ModelDataError(f"The S3Prefix {url} must end with a slash.")
+    found = False
+    for listing in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
+        for item in listing.get("Contents", []):
+            found = True
+            relative = item["Key"].removeprefix(prefix)
+            # The names that the service forbids (CreateModel, S3ModelDataSource).
+            if any(part in ("", ".", "..") or "\0" in part for part in relative.split("/")):
+                raise ModelDataError(f"The object s3://{bucket}/{item['Key']} cannot be a file under {url}.")
+            target = directory / relative
+            target.parent.mkdir(parents=True, exist_ok=True)
+            s3.download_file(bucket, item["Key"], str(target))
+    if not found:
+        raise ModelDataError(f"There is no object under {url}.")

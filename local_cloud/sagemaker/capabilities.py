@@ -1,0 +1,127 @@
+"""What of each operation's input the local cloud honours, what it only stores, and (everything else) what it refuses.
+
+A member that stands in neither list is refused by name, so nothing is ever silently ignored, and a member that a newer
+botocore adds is refused until somebody decides about it. The tables in ``docs/local-cloud.md`` are tested against these.
+
+A path covers everything below it; list indices are left out: ``ProductionVariants.ModelName``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from local_cloud.sagemaker.errors import validation_exception
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Support:
+    """``honoured``: it changes what runs. ``stored``: described back as given, without effect."""
+
+    honoured: frozenset[str]
+    stored: frozenset[str] = frozenset()
+
+
+def _support(honoured: str, stored: str = "") -> Support:
+    return Support(honoured=frozenset(honoured.split()), stored=frozenset(stored.split()))
+
+
+def _containers(members: str) -> str:
+    return " ".join(f"{where}.{member}" for where in ("PrimaryContainer", "Containers") for member in members.split())
+
+
+_LISTING = "SortBy SortOrder NextToken MaxResults NameContains CreationTimeBefore CreationTimeAfter"
+_LISTING_CHANGED = f"{_LISTING} LastModifiedTimeBefore LastModifiedTimeAfter StatusEquals"
+
+SUPPORT: Mapping[str, Support] = {
+    "CreateModel": _support(
+        honoured="ModelName EnableNetworkIsolation Tags "
+        + _containers(
+            "ModelDataUrl Mode Environment ModelDataSource.S3DataSource.S3Uri"
+            " ModelDataSource.S3DataSource.S3DataType ModelDataSource.S3DataSource.CompressionType"
+        ),
+        stored="ExecutionRoleArn VpcConfig "
+        + _containers("Image ImageConfig ContainerHostname ContainerMetricsConfig"),
+    ),
+    "DescribeModel": _support("ModelName"),
+    "ListModels": _support(_LISTING),
+    "DeleteModel": _support("ModelName"),
+    "CreateEndpointConfig": _support(
+        honoured="EndpointConfigName Tags ProductionVariants.VariantName ProductionVariants.ModelName"
+        " ProductionVariants.InitialVariantWeight ProductionVariants.ContainerStartupHealthCheckTimeoutInSeconds",
+        stored="KmsKeyId DataCaptureConfig ExecutionRoleArn VpcConfig EnableNetworkIsolation MetricsConfig"
+        " ProductionVariants.InitialInstanceCount ProductionVariants.InstanceType ProductionVariants.AcceleratorType"
+        " ProductionVariants.VariantInstanceProvisionTimeoutInSeconds ProductionVariants.CoreDumpConfig"
+        " ProductionVariants.VolumeSizeInGB ProductionVariants.ModelDataDownloadTimeoutInSeconds"
+        " ProductionVariants.EnableSSMAccess ProductionVariants.ManagedInstanceScaling"
+        " ProductionVariants.RoutingConfig ProductionVariants.InferenceAmiVersion"
+        " ProductionVariants.CapacityReservationConfig",
+    ),
+    "DescribeEndpointConfig": _support("EndpointConfigName"),
+    "ListEndpointConfigs": _support(_LISTING),
+    "DeleteEndpointConfig": _support("EndpointConfigName"),
+    "CreateEndpoint": _support("EndpointName EndpointConfigName Tags", stored="DeploymentConfig"),
+    "DescribeEndpoint": _support("EndpointName"),
+    "ListEndpoints": _support(_LISTING_CHANGED),
+    "UpdateEndpoint": _support("EndpointName EndpointConfigName", stored="DeploymentConfig"),
+    "UpdateEndpointWeightsAndCapacities": _support(
+        honoured="EndpointName DesiredWeightsAndCapacities.VariantName DesiredWeightsAndCapacities.DesiredWeight",
+        stored="DesiredWeightsAndCapacities.DesiredInstanceCount",
+    ),
+    "DeleteEndpoint": _support("EndpointName"),
+    "CreateTransformJob": _support(
+        honoured="TransformJobName ModelName MaxConcurrentTransforms ModelClientConfig MaxPayloadInMB BatchStrategy"
+        " Environment TransformInput DataProcessing Tags TransformOutput.S3OutputPath TransformOutput.Accept"
+        " TransformOutput.AssembleWith",
+        stored="TransformResources TransformOutput.KmsKeyId ExperimentConfig",
+    ),
+    "DescribeTransformJob": _support("TransformJobName"),
+    "ListTransformJobs": _support(_LISTING_CHANGED),
+    "StopTransformJob": _support("TransformJobName"),
+    "AddTags": _support("ResourceArn Tags"),
+    "ListTags": _support("ResourceArn NextToken MaxResults"),
+    "DeleteTags": _support("ResourceArn TagKeys"),
+}
+
+REFUSED_VALUES: Mapping[tuple[str, str], str] = {
+    # (path, the value that is refused): what it would be
+    ("CreateModel.PrimaryContainer.Mode", "MultiModel"): "multi-model endpoints",
+    ("CreateModel.Containers.Mode", "MultiModel"): "multi-model endpoints",
+    ("CreateTransformJob.TransformInput.SplitType", "RecordIO"): "the RecordIO record format",
+    ("CreateTransformJob.TransformInput.SplitType", "TFRecord"): "the TFRecord record format",
+    ("CreateTransformJob.TransformInput.DataSource.S3DataSource.S3DataType", "AugmentedManifestFile"): (
+        "augmented manifests"
+    ),
+}
+
+
+def refuse_unsupported(operation: str, request: Mapping[str, Any]) -> None:
+    """Raises a ValidationException naming the first member (or value) of ``request`` that the local cloud does not have."""
+    support = SUPPORT[operation]
+    for path, value in leaves(request):
+        if not (_covered(path, support.honoured) or _covered(path, support.stored)):
+            raise validation_exception(
+                f"The local cloud does not have {path} of {operation}; it is refused, not ignored."
+            )
+        refused = REFUSED_VALUES.get((f"{operation}.{path}", value)) if isinstance(value, str) else None
+        if refused is not None:
+            raise validation_exception(f"The local cloud does not have {refused} ({path}={value} of {operation}).")
+
+
+def leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Every leaf of a request with its path; an empty structure or list is a leaf too, because it was asked for."""
+    if isinstance(value, Mapping) and value:
+        for name, item in value.items():
+            if item is not None:
+                yield from leaves(item, f"{path}.{name}" if path else name)
+    elif isinstance(value, list) and value:
+        for item in value:
+            yield from leaves(item, path)
+    elif path:
+        yield path, value
+
+
+def _covered(path: str, paths: frozenset[str]) -> bool:
+    parts = path.split(".")
+    return any(".".join(parts[:length]) in paths for length in range(1, len(parts) + 1))

@@ -1,0 +1,189 @@
+"""Calls a container over kept-alive loopback connections, with a deadline for the whole call and a limit on the answer."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+_CHUNK_BYTES = 65_536
+
+
+class NoAnswer(Exception):
+    """The container gave no (complete) answer."""
+
+
+class TimedOut(NoAnswer):
+    """The time for the call ran out."""
+
+
+class AnswerTooLarge(NoAnswer):
+    """The answer is larger than the caller takes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """A complete answer; header names are in lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamedAnswer:
+    """An answer whose body arrives piece by piece; ``pieces`` raises :class:`NoAnswer` when it breaks off."""
+
+    status: int
+    headers: Mapping[str, str]
+    pieces: Iterator[bytes]
+
+
+class ContainerClient:
+    """A pool of connections to one container. Safe to use from many threads; a call has a connection to itself."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._idle: list[http.client.HTTPConnection] = []
+        self._lock = threading.Lock()
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        *,
+        headers: Mapping[str, str],
+        body: bytes | Iterable[bytes] | None = None,
+        timeout_s: float,
+        max_bytes: int | None = None,
+    ) -> Answer:
+        """One exchange, the answer read to its end. An iterable body goes out in HTTP chunks.
+
+        Raises :class:`TimedOut`, :class:`AnswerTooLarge` or :class:`NoAnswer`.
+        """
+        with self.stream(method, path, headers=headers, body=body, timeout_s=timeout_s) as answer:
+            pieces, size = [], 0
+            for piece in answer.pieces:
+                pieces.append(piece)
+                size += len(piece)
+                if max_bytes is not None and size > max_bytes:
+                    raise AnswerTooLarge(f"the answer is larger than {max_bytes} bytes")
+            return Answer(status=answer.status, headers=answer.headers, body=b"".join(pieces))
+
+    @contextmanager
+    def stream(
+        self,
+        method: str,
+        path: str,
+        *,
+        headers: Mapping[str, str],
+        body: bytes | Iterable[bytes] | None = None,
+        timeout_s: float,
+    ) -> Iterator[StreamedAnswer]:
+        """One exchange, the answer's body in pieces as they come. The connection is kept when it was read to the end."""
+        deadline = time.monotonic() + timeout_s
+        connection = self._take()
+        try:
+            response = _exchange(connection, method, path, headers, body, deadline)
+            plain_socket = connection.sock
+            yield StreamedAnswer(
+                status=response.status,
+                headers={name.lower(): value for name, value in response.getheaders()},
+                pieces=_pieces(response, plain_socket, deadline),
+            )
+        except BaseException:
+            connection.close()
+            raise
+        if response.isclosed() and connection.sock is not None:
+            with self._lock:
+                self._idle.append(connection)
+        else:
+            connection.close()
+
+    def close(self) -> None:
+        with self._lock:
+            idle, self._idle = self._idle, []
+        for connection in idle:
+            connection.close()
+
+    def _take(self) -> http.client.HTTPConnection:
+        with self._lock:
+            while self._idle:
+                connection = self._idle.pop()
+                if not _was_closed(connection.sock):
+                    return connection
+                connection.close()
+        # http.client sets TCP_NODELAY by itself.
+        return http.client.HTTPConnection("127.0.0.1", self._port)
+
+
+def _exchange(
+    connection: http.client.HTTPConnection,
+    method: str,
+    path: str,
+    headers: Mapping[str, str],
+    body: bytes | Iterable[bytes] | None,
+    deadline: float,
+) -> http.client.HTTPResponse:
+    connection.timeout = _left(deadline)
+    try:
+        if connection.sock is not None:
+            connection.sock.settimeout(_left(deadline))
+        # Only the caller's headers reach the container, as behind SageMaker; http.client would add Accept-Encoding.
+        connection.putrequest(method, path, skip_accept_encoding=True)
+        for name, value in headers.items():
+            connection.putheader(name, value)
+        if isinstance(body, bytes):
+            connection.putheader("Content-Length", str(len(body)))
+        elif body is not None:
+            connection.putheader("Transfer-Encoding", "chunked")
+        connection.endheaders(body, encode_chunked=body is not None and not isinstance(body, bytes))
+        if connection.sock is not None:
+            connection.sock.settimeout(_left(deadline))
+        return connection.getresponse()
+    except TimeoutError as error:
+        raise TimedOut("the time for the answer ran out") from error
+    except (OSError, http.client.HTTPException) as error:
+        raise NoAnswer(f"{type(error).__name__}: {error}") from error
+
+
+def _pieces(response: http.client.HTTPResponse, plain_socket: socket.socket | None, deadline: float) -> Iterator[bytes]:
+    try:
+        while not response.isclosed():
+            if plain_socket is not None and plain_socket.fileno() >= 0:
+                plain_socket.settimeout(_left(deadline))
+            piece = response.read1(_CHUNK_BYTES)
+            if not piece:
+                break
+            yield piece
+        expected = response.length
+    except TimeoutError as error:
+        raise TimedOut("the time for the answer ran out") from error
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        raise NoAnswer(f"{type(error).__name__}: {error}") from error
+    if expected:
+        raise NoAnswer(f"the answer broke off {expected} bytes before its end")
+
+
+def _left(deadline: float) -> float:
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise TimeoutError
+    return left
+
+
+def _was_closed(plain_socket: socket.socket | None) -> bool:
+    """A kept connection at which something is to be read was closed by the container (it owes us nothing)."""
+    if plain_socket is None:
+        return True
+    plain_socket.settimeout(0)
+    try:
+        return plain_socket.recv(1, socket.MSG_PEEK) is not None
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True

@@ -1,0 +1,247 @@
+"""The operations of the control plane: each takes a checked request and returns the members of its answer."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from local_cloud.sagemaker.endpoints import Endpoints, Plan, VariantPlan
+from local_cloud.sagemaker.errors import validation_exception
+from local_cloud.sagemaker.state import EndpointConfig, Identity, Json, Model, Tags, now, page
+from local_cloud.sagemaker.transform_jobs import TransformJobs
+
+_ENVIRONMENT_BYTES = 32 * 1024  # CreateModel, ContainerDefinition: all keys and values of the call together
+
+
+@dataclass(slots=True, kw_only=True)
+class ControlPlane:
+    """Models and endpoint configurations are plain records here; endpoints and jobs are in the rooms that run them."""
+
+    identity: Identity
+    endpoints: Endpoints
+    transform_jobs: TransformJobs
+    tags: Tags = field(default_factory=Tags)
+    _models: dict[str, Model] = field(default_factory=dict)
+    _configs: dict[str, EndpointConfig] = field(default_factory=dict)
+    _lock: threading.RLock = field(default_factory=threading.RLock)
+
+    def operation(self, name: str) -> Callable[[Json], Json] | None:
+        """The function that answers an operation, or None when the local cloud does not have it."""
+        return {
+            "CreateModel": self._create_model,
+            "DescribeModel": self._describe_model,
+            "ListModels": self._list_models,
+            "DeleteModel": self._delete_model,
+            "CreateEndpointConfig": self._create_endpoint_config,
+            "DescribeEndpointConfig": self._describe_endpoint_config,
+            "ListEndpointConfigs": self._list_endpoint_configs,
+            "DeleteEndpointConfig": self._delete_endpoint_config,
+            "CreateEndpoint": self._create_endpoint,
+            "DescribeEndpoint": lambda request: self.endpoints.describe(request["EndpointName"]),
+            "ListEndpoints": self._list_endpoints,
+            "UpdateEndpoint": self._update_endpoint,
+            "UpdateEndpointWeightsAndCapacities": self._update_weights,
+            "DeleteEndpoint": self._delete_endpoint,
+            "CreateTransformJob": self._create_transform_job,
+            "DescribeTransformJob": lambda request: self.transform_jobs.describe(request["TransformJobName"]),
+            "ListTransformJobs": self._list_transform_jobs,
+            "StopTransformJob": self._stop_transform_job,
+            "AddTags": self._add_tags,
+            "ListTags": lambda request: {"Tags": self.tags.of(self._known_arn(request["ResourceArn"]))},
+            "DeleteTags": self._delete_tags,
+        }.get(name)
+
+    # models
+
+    def _create_model(self, request: Json) -> Json:
+        name = request["ModelName"]
+        arn = self.identity.arn("model", name)
+        containers = request.get("Containers") or []
+        if ("PrimaryContainer" in request) == bool(containers):
+            raise validation_exception("CreateModel takes either PrimaryContainer or Containers.")
+        if len(containers) > 1:
+            raise validation_exception("The local cloud does not have inference pipelines (Containers of CreateModel).")
+        container = request.get("PrimaryContainer") or containers[0]
+        if "Image" not in container:
+            raise validation_exception("Must supply one of image or model package for the container of the model.")
+        if "ModelDataUrl" in container and "ModelDataSource" in container:
+            raise validation_exception("A container takes either ModelDataUrl or ModelDataSource.")
+        environment = container.get("Environment", {})
+        if sum(len(key.encode()) + len(value.encode()) for key, value in environment.items()) > _ENVIRONMENT_BYTES:
+            raise validation_exception("The keys and values of Environment are together larger than 32 KB.")
+        with self._lock:
+            if name in self._models:
+                raise validation_exception(f'Cannot create already existing model "{arn}".')
+            self._models[name] = Model(name=name, arn=arn, created=now(), request=request)
+            self.tags.add(arn, request.get("Tags", []))
+        return {"ModelArn": arn}
+
+    def _model(self, name: str) -> Model:
+        with self._lock:
+            if name not in self._models:
+                raise validation_exception(f'Could not find model "{self.identity.arn("model", name)}".')
+            return self._models[name]
+
+    def _describe_model(self, request: Json) -> Json:
+        model = self._model(request["ModelName"])
+        described = {key: value for key, value in model.request.items() if key != "Tags"}
+        return {"EnableNetworkIsolation": False} | described | {"ModelArn": model.arn, "CreationTime": model.created}
+
+    def _list_models(self, request: Json) -> Json:
+        with self._lock:
+            models = [
+                {"ModelName": model.name, "ModelArn": model.arn, "CreationTime": model.created}
+                for model in self._models.values()
+            ]
+        return _listing("Models", models, request, name_key="ModelName")
+
+    def _delete_model(self, request: Json) -> Json:
+        with self._lock:
+            model = self._model(request["ModelName"])
+            del self._models[model.name]
+            self.tags.forget(model.arn)
+        return {}
+
+    # endpoint configurations
+
+    def _create_endpoint_config(self, request: Json) -> Json:
+        name = request["EndpointConfigName"]
+        arn = self.identity.arn("endpoint-config", name)
+        names = [variant["VariantName"] for variant in request["ProductionVariants"]]
+        if len(set(names)) != len(names):
+            raise validation_exception(f"The variant names of {name} must differ: {', '.join(names)}.")
+        with self._lock:
+            if name in self._configs:
+                raise validation_exception(f'Cannot create already existing endpoint configuration "{arn}".')
+            for variant in request["ProductionVariants"]:
+                if "ModelName" not in variant:
+                    raise validation_exception(
+                        f"Variant {variant['VariantName']} names no model;"
+                        " the local cloud does not have inference components."
+                    )
+                for member in ("InstanceType", "InitialInstanceCount"):
+                    if member not in variant:
+                        raise validation_exception(f"Variant {variant['VariantName']} needs {member}.")
+                self._model(variant["ModelName"])
+            self._configs[name] = EndpointConfig(name=name, arn=arn, created=now(), request=request)
+            self.tags.add(arn, request.get("Tags", []))
+        return {"EndpointConfigArn": arn}
+
+    def _config(self, name: str) -> EndpointConfig:
+        with self._lock:
+            if name not in self._configs:
+                arn = self.identity.arn("endpoint-config", name)
+                raise validation_exception(f'Could not find endpoint configuration "{arn}".')
+            return self._configs[name]
+
+    def _describe_endpoint_config(self, request: Json) -> Json:
+        config = self._config(request["EndpointConfigName"])
+        described = {key: value for key, value in config.request.items() if key != "Tags"}
+        return described | {"EndpointConfigArn": config.arn, "CreationTime": config.created}
+
+    def _list_endpoint_configs(self, request: Json) -> Json:
+        with self._lock:
+            configs = [
+                {
+                    "EndpointConfigName": config.name,
+                    "EndpointConfigArn": config.arn,
+                    "CreationTime": config.created,
+                }
+                for config in self._configs.values()
+            ]
+        return _listing("EndpointConfigs", configs, request, name_key="EndpointConfigName")
+
+    def _delete_endpoint_config(self, request: Json) -> Json:
+        with self._lock:
+            config = self._config(request["EndpointConfigName"])
+            del self._configs[config.name]
+            self.tags.forget(config.arn)
+        return {}
+
+    # endpoints
+
+    def _plan(self, request: Json) -> Plan:
+        with self._lock:
+            config = self._config(request["EndpointConfigName"])
+            return Plan(
+                config_name=config.name,
+                variants=[
+                    VariantPlan(request=variant, model=self._model(variant["ModelName"])) for variant in config.variants
+                ],
+                deployment_config=request.get("DeploymentConfig"),
+            )
+
+    def _create_endpoint(self, request: Json) -> Json:
+        arn = self.endpoints.create(request["EndpointName"], self._plan(request))
+        self.tags.add(arn, request.get("Tags", []))
+        return {"EndpointArn": arn}
+
+    def _list_endpoints(self, request: Json) -> Json:
+        return _listing(
+            "Endpoints",
+            self.endpoints.summaries(),
+            request,
+            name_key="EndpointName",
+            status_key="EndpointStatus",
+        )
+
+    def _update_endpoint(self, request: Json) -> Json:
+        return {"EndpointArn": self.endpoints.update(request["EndpointName"], self._plan(request))}
+
+    def _update_weights(self, request: Json) -> Json:
+        arn = self.endpoints.update_weights(request["EndpointName"], request["DesiredWeightsAndCapacities"])
+        return {"EndpointArn": arn}
+
+    def _delete_endpoint(self, request: Json) -> Json:
+        arn = self.endpoints.arn(request["EndpointName"])
+        self.endpoints.delete(request["EndpointName"])
+        self.tags.forget(arn)
+        return {}
+
+    # transform jobs
+
+    def _create_transform_job(self, request: Json) -> Json:
+        arn = self.transform_jobs.create(request, self._model(request["ModelName"]))
+        self.tags.add(arn, request.get("Tags", []))
+        return {"TransformJobArn": arn}
+
+    def _list_transform_jobs(self, request: Json) -> Json:
+        return _listing(
+            "TransformJobSummaries",
+            self.transform_jobs.summaries(),
+            request,
+            name_key="TransformJobName",
+            status_key="TransformJobStatus",
+        )
+
+    def _stop_transform_job(self, request: Json) -> Json:
+        self.transform_jobs.stop(request["TransformJobName"])
+        return {}
+
+    # tags
+
+    def _add_tags(self, request: Json) -> Json:
+        arn = self._known_arn(request["ResourceArn"])
+        self.tags.add(arn, request["Tags"])
+        return {"Tags": self.tags.of(arn)}
+
+    def _delete_tags(self, request: Json) -> Json:
+        self.tags.remove(self._known_arn(request["ResourceArn"]), request["TagKeys"])
+        return {}
+
+    def _known_arn(self, arn: str) -> str:
+        with self._lock:
+            known = {model.arn for model in self._models.values()} | {config.arn for config in self._configs.values()}
+        known |= {summary["EndpointArn"] for summary in self.endpoints.summaries()}
+        known |= {summary["TransformJobArn"] for summary in self.transform_jobs.summaries()}
+        if arn not in known:
+            raise validation_exception(f'Could not find resource "{arn}".')
+        return arn
+
+
+def _listing(
+    member: str, summaries: list[Json], request: Json, *, name_key: str, status_key: str | None = None
+) -> Json:
+    items, token = page(summaries, request, name_key=name_key, status_key=status_key)
+    return {member: items} | ({"NextToken": token} if token else {})

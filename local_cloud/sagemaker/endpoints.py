@@ -1,0 +1,406 @@
+"""Endpoints that really run: Creating → InService or Failed, updates that switch over only when the new one answers.
+
+State changes of one endpoint are serial, because each is only accepted in a resting status (:func:`refusal`) and puts the
+endpoint into a moving one (Creating, Updating, Deleting) until its worker thread is done. The lock guards the plain state;
+everything slow happens outside it.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from local_cloud.sagemaker.archive import ModelDataError, fetch_model_data
+from local_cloud.sagemaker.container import (
+    DEFAULT_STARTUP_TIMEOUT_S,
+    ContainerFailed,
+    ContainerRunner,
+    ContainerSpec,
+)
+from local_cloud.sagemaker.container_client import ContainerClient
+from local_cloud.sagemaker.errors import ServiceError, validation_error, validation_exception
+from local_cloud.sagemaker.replica import Replica
+from local_cloud.sagemaker.routing import choose_variant
+from local_cloud.sagemaker.state import Identity, Json, Model, now
+
+logger = logging.getLogger(__name__)
+
+_FAILURE_REASON_CHARS = 1024  # DescribeEndpoint: FailureReason
+_INVOKABLE = frozenset({"InService", "Updating"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VariantPlan:
+    """What one production variant is to run."""
+
+    request: Json
+    model: Model
+
+    @property
+    def name(self) -> str:
+        return str(self.request["VariantName"])
+
+    @property
+    def weight(self) -> float:
+        return float(self.request.get("InitialVariantWeight", 1.0))
+
+    @property
+    def startup_timeout_s(self) -> float:
+        return float(self.request.get("ContainerStartupHealthCheckTimeoutInSeconds", DEFAULT_STARTUP_TIMEOUT_S))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What an endpoint is to run: an endpoint configuration with the models that it names, as they were at the call."""
+
+    config_name: str
+    variants: Sequence[VariantPlan]
+    deployment_config: Json | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class Fleet:
+    """The running variants of one plan and the private directory in which they live."""
+
+    plan: Plan
+    directory: Path
+    replicas: Mapping[str, Replica]
+
+    def stop(self) -> None:
+        with ThreadPoolExecutor(max_workers=max(1, len(self.replicas))) as pool:
+            list(pool.map(Replica.stop, self.replicas.values()))
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+
+@dataclass(slots=True, kw_only=True)
+class Endpoint:
+    """One endpoint's plain state."""
+
+    name: str
+    arn: str
+    created: datetime
+    modified: datetime
+    status: str
+    plan: Plan
+    weights: dict[str, float]
+    instance_counts: dict[str, int]
+    failure_reason: str | None = None
+    fleet: Fleet | None = None
+    generation: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lease:
+    """A chosen variant with the connections to its container, held while a request is in flight."""
+
+    variant: str
+    client: ContainerClient
+    log: Path
+
+
+def refusal(status: str, change: str) -> str | None:
+    """Why ``change`` ("update" or "delete") is not accepted in ``status``; None when it is.
+
+    The service moves an endpoint only from a resting status; of a Failed one DeleteEndpoint is all it accepts
+    (DescribeEndpoint, EndpointStatus).
+    """
+    if status in ("Creating", "Updating", "Deleting"):
+        return "Cannot update in-progress endpoint"
+    if change == "update" and status == "Failed":
+        return "Cannot update failed endpoint"
+    return None
+
+
+@dataclass(slots=True, kw_only=True)
+class Endpoints:
+    """All endpoints of this SageMaker."""
+
+    runner: ContainerRunner
+    s3: Any
+    identity: Identity
+    directory: Path
+    log_directory: Path
+    container_environment: Mapping[str, str] = field(default_factory=dict)
+    _endpoints: dict[str, Endpoint] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _starting: set[Replica] = field(default_factory=set)
+    _workers: list[threading.Thread] = field(default_factory=list)
+    _closing: bool = False
+
+    def create(self, name: str, plan: Plan) -> str:
+        """Starts an endpoint and returns its ARN; its status tells how that went."""
+        arn = self.identity.arn("endpoint", name)
+        with self._lock:
+            if name in self._endpoints:
+                raise validation_exception(f'Cannot create already existing endpoint "{arn}".')
+            moment = now()
+            endpoint = Endpoint(
+                name=name,
+                arn=arn,
+                created=moment,
+                modified=moment,
+                status="Creating",
+                plan=plan,
+                weights={},
+                instance_counts={},
+            )
+            _adopt(endpoint, plan)
+            self._endpoints[name] = endpoint
+            self._begin(endpoint, self._bring_up, plan)
+        return arn
+
+    def update(self, name: str, plan: Plan) -> str:
+        """Starts ``plan`` beside what runs, switches over when it is healthy, then stops the old one."""
+        with self._lock:
+            endpoint = self._find(name)
+            self._demand(endpoint, "update")
+            endpoint.status, endpoint.failure_reason, endpoint.modified = "Updating", None, now()
+            self._begin(endpoint, self._bring_up, plan)
+            return endpoint.arn
+
+    def update_weights(self, name: str, desired: Sequence[Json]) -> str:
+        """Takes new weights (and stores new instance counts) for the named variants."""
+        with self._lock:
+            endpoint = self._find(name)
+            self._demand(endpoint, "update")
+            for wish in desired:
+                variant = wish["VariantName"]
+                if variant not in endpoint.weights:
+                    raise validation_exception(f'Could not find variant "{variant}" for endpoint "{endpoint.arn}".')
+            for wish in desired:
+                endpoint.weights[wish["VariantName"]] = float(
+                    wish.get("DesiredWeight", endpoint.weights[wish["VariantName"]])
+                )
+                if "DesiredInstanceCount" in wish:
+                    endpoint.instance_counts[wish["VariantName"]] = wish["DesiredInstanceCount"]
+            endpoint.modified = now()
+            return endpoint.arn
+
+    def delete(self, name: str) -> None:
+        """Takes the endpoint out of traffic and stops it; it is gone when its containers are."""
+        with self._lock:
+            endpoint = self._find(name)
+            self._demand(endpoint, "delete")
+            endpoint.status, endpoint.modified = "Deleting", now()
+            self._begin(endpoint, self._take_down)
+
+    def arn(self, name: str) -> str:
+        with self._lock:
+            return self._find(name).arn
+
+    def describe(self, name: str) -> Json:
+        """The members of DescribeEndpoint."""
+        with self._lock:
+            endpoint = self._find(name)
+            description = _summary(endpoint) | {"EndpointConfigName": endpoint.plan.config_name}
+            if endpoint.status != "Failed":
+                description["ProductionVariants"] = [
+                    _variant_summary(endpoint, variant) for variant in endpoint.plan.variants
+                ]
+            if endpoint.plan.deployment_config is not None:
+                description["LastDeploymentConfig"] = endpoint.plan.deployment_config
+            if endpoint.failure_reason is not None:
+                description["FailureReason"] = endpoint.failure_reason
+            return description
+
+    def summaries(self) -> list[Json]:
+        """The members of ListEndpoints' summaries."""
+        with self._lock:
+            return [_summary(endpoint) for endpoint in self._endpoints.values()]
+
+    def uses_config(self, config_name: str) -> bool:
+        with self._lock:
+            return any(endpoint.plan.config_name == config_name for endpoint in self._endpoints.values())
+
+    @contextmanager
+    def lease(self, name: str, *, target_variant: str | None) -> Iterator[Lease]:
+        """Picks a variant by weight (or the one asked for) and holds its container for one request.
+
+        Raises the runtime's ValidationError when there is none to pick, and NoAnswer while a dead one is replaced.
+        """
+        with self._lock:
+            endpoint = self._endpoints.get(name)
+            if endpoint is None:
+                raise validation_error(f"Endpoint {name} of account {self.identity.account} not found.")
+            if endpoint.status not in _INVOKABLE or endpoint.fleet is None:
+                raise validation_error(
+                    f"Endpoint {name} of account {self.identity.account} is not InService: its status is {endpoint.status}."
+                )
+            variant = target_variant or choose_variant(endpoint.weights)
+            if variant not in endpoint.fleet.replicas:
+                raise validation_error(f"Variant {variant} of endpoint {name} not found.")
+            replica = endpoint.fleet.replicas[variant]
+            held = replica.lease()
+            client = held.__enter__()
+        try:
+            yield Lease(variant=variant, client=client, log=replica.log)
+        finally:
+            held.__exit__(None, None, None)
+
+    def restarts(self, name: str) -> dict[str, int]:
+        """How often each variant's container died in service and was replaced."""
+        with self._lock:
+            fleet = self._find(name).fleet
+        return {variant: replica.restarts for variant, replica in fleet.replicas.items()} if fleet else {}
+
+    def close(self) -> None:
+        """Stops everything that runs or is starting; returns when nothing is left."""
+        with self._lock:
+            self._closing = True
+            starting = list(self._starting)
+            workers = list(self._workers)
+        for replica in starting:
+            replica.stop(0.0)
+        for worker in workers:
+            worker.join()
+        with self._lock:
+            fleets = [endpoint.fleet for endpoint in self._endpoints.values() if endpoint.fleet is not None]
+        with ThreadPoolExecutor(max_workers=max(1, len(fleets))) as pool:
+            list(pool.map(Fleet.stop, fleets))
+
+    def _find(self, name: str) -> Endpoint:
+        endpoint = self._endpoints.get(name)
+        if endpoint is None:
+            raise validation_exception(f'Could not find endpoint "{self.identity.arn("endpoint", name)}".')
+        return endpoint
+
+    def _demand(self, endpoint: Endpoint, change: str) -> None:
+        reason = refusal(endpoint.status, change)
+        if reason is not None:
+            raise validation_exception(f'{reason} "{endpoint.arn}".')
+
+    def _begin(self, endpoint: Endpoint, work: Any, *arguments: Any) -> None:
+        if self._closing:
+            raise ServiceError("ServiceUnavailable", "The local cloud is shutting down.", status=503)
+        worker = threading.Thread(target=work, args=(endpoint, *arguments), name=f"endpoint {endpoint.name}")
+        self._workers = [other for other in self._workers if other.is_alive()] + [worker]
+        worker.start()
+
+    def _bring_up(self, endpoint: Endpoint, plan: Plan) -> None:
+        """The worker of create and update."""
+        with self._lock:
+            endpoint.generation += 1
+            directory = self.directory / endpoint.name / str(endpoint.generation)
+        try:
+            fleet = self._start_fleet(endpoint.name, plan, directory)
+        except (ModelDataError, ContainerFailed) as failure:
+            logger.warning("endpoint %s: %s", endpoint.name, failure)
+            self._settle_failure(endpoint, str(failure))
+            return
+        except Exception as error:
+            logger.exception("endpoint %s could not be started", endpoint.name)
+            self._settle_failure(endpoint, f"{type(error).__name__}: {error}")
+            return
+        with self._lock:
+            old, endpoint.fleet = endpoint.fleet, fleet
+            _adopt(endpoint, plan)
+            endpoint.status, endpoint.modified = "InService", now()
+        logger.info("endpoint %s is in service with %s", endpoint.name, plan.config_name)
+        if old is not None:
+            old.stop()
+
+    def _settle_failure(self, endpoint: Endpoint, reason: str) -> None:
+        with self._lock:
+            # A failed update leaves the old fleet serving; a failed creation leaves nothing.
+            endpoint.status = "Failed" if endpoint.fleet is None else "InService"
+            endpoint.failure_reason = reason[:_FAILURE_REASON_CHARS]
+            endpoint.modified = now()
+
+    def _take_down(self, endpoint: Endpoint) -> None:
+        """The worker of delete."""
+        if endpoint.fleet is not None:
+            endpoint.fleet.stop()
+        shutil.rmtree(self.directory / endpoint.name, ignore_errors=True)
+        with self._lock:
+            del self._endpoints[endpoint.name]
+        logger.info("endpoint %s is deleted", endpoint.name)
+
+    def _start_fleet(self, endpoint_name: str, plan: Plan, directory: Path) -> Fleet:
+        with ThreadPoolExecutor(max_workers=len(plan.variants)) as pool:
+            starts = {
+                variant.name: pool.submit(self._start_variant, endpoint_name, variant, directory / variant.name)
+                for variant in plan.variants
+            }
+        failures = [start.exception() for start in starts.values() if start.exception() is not None]
+        if failures and failures[0] is not None:
+            for start in starts.values():
+                if start.exception() is None:
+                    start.result().stop()
+            shutil.rmtree(directory, ignore_errors=True)
+            raise failures[0]
+        return Fleet(plan=plan, directory=directory, replicas={name: start.result() for name, start in starts.items()})
+
+    def _start_variant(self, endpoint_name: str, variant: VariantPlan, directory: Path) -> Replica:
+        base_dir = directory / "opt" / "ml"
+        log = self.log_directory / endpoint_name / f"{variant.name}.log"
+        try:
+            fetch_model_data(self.s3, variant.model.container, base_dir / "model")
+        except ModelDataError as error:
+            raise ModelDataError(f"{error} (production variant {variant.name})") from error
+        replica = Replica(
+            name=f"endpoint {endpoint_name}, variant {variant.name}",
+            runner=self.runner,
+            spec=ContainerSpec(
+                base_dir=base_dir,
+                environment={
+                    **({} if variant.model.isolated else self.container_environment),
+                    **variant.model.environment,
+                },
+                log=log,
+            ),
+            startup_timeout_s=variant.startup_timeout_s,
+        )
+        with self._lock:
+            if self._closing:
+                raise ContainerFailed("the local cloud is shutting down")
+            self._starting.add(replica)
+        try:
+            replica.start()
+        except ContainerFailed as failure:
+            raise ContainerFailed(f"{failure} (production variant {variant.name}; log: {log})") from failure
+        finally:
+            with self._lock:
+                self._starting.discard(replica)
+        return replica
+
+
+def _adopt(endpoint: Endpoint, plan: Plan) -> None:
+    endpoint.plan = plan
+    endpoint.weights = {variant.name: variant.weight for variant in plan.variants}
+    endpoint.instance_counts = {
+        variant.name: int(variant.request.get("InitialInstanceCount", 1)) for variant in plan.variants
+    }
+
+
+def _summary(endpoint: Endpoint) -> Json:
+    return {
+        "EndpointName": endpoint.name,
+        "EndpointArn": endpoint.arn,
+        "CreationTime": endpoint.created,
+        "LastModifiedTime": endpoint.modified,
+        "EndpointStatus": endpoint.status,
+    }
+
+
+def _variant_summary(endpoint: Endpoint, variant: VariantPlan) -> Json:
+    summary: Json = {
+        "VariantName": variant.name,
+        "CurrentWeight": endpoint.weights[variant.name],
+        "DesiredWeight": endpoint.weights[variant.name],
+        "CurrentInstanceCount": endpoint.instance_counts[variant.name],
+        "DesiredInstanceCount": endpoint.instance_counts[variant.name],
+    }
+    image = variant.model.container.get("Image")
+    if image is not None:
+        summary["DeployedImages"] = [
+            {"SpecifiedImage": image, "ResolvedImage": image, "ResolutionTime": variant.model.created}
+        ]
+    return summary

@@ -1,0 +1,144 @@
+"""A small threaded HTTP/1.1 server on loopback: kept-alive connections, no Nagle delay, bodies with a known length.
+
+The standard library's server does the protocol; this adds what its handler leaves to the user: one function from request to
+response, one ``send`` for a whole answer, chunks for a streamed one, and a limit on the body.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+logger = logging.getLogger(__name__)
+
+_DISCARD_BYTES = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """A request with its whole body. Header names are in lower case; ``path`` is decoded and without the query."""
+
+    method: str
+    path: str
+    headers: Mapping[str, str]
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Response:
+    """An answer; with ``pieces`` it is streamed, each piece in an HTTP chunk of its own, and ``body`` is not used."""
+
+    status: int
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    pieces: Iterator[bytes] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BodyLimit:
+    """The largest body that is read, and the answer to a larger one."""
+
+    max_bytes: int
+    response: Response
+
+
+class HttpServer:
+    """Binds a free loopback port at once; answers from :meth:`start` to :meth:`close`."""
+
+    def __init__(self, application: Callable[[Request], Response], *, body_limit: BodyLimit, name: str) -> None:
+        class Handler(_Handler):
+            answer = staticmethod(application)
+            limit = body_limit
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        # Threads of idle kept-alive connections must not hold up the end of the process.
+        self._server.daemon_threads = True
+        self._server.block_on_close = False
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), name=name, daemon=True)
+
+    @property
+    def port(self) -> int:
+        return int(self._server.server_address[1])
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def close(self) -> None:
+        if self._thread.is_alive():
+            self._server.shutdown()
+            self._thread.join()
+        self._server.server_close()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server_version = "local-cloud"
+    disable_nagle_algorithm = True
+    answer: Callable[[Request], Response]
+    limit: BodyLimit
+
+    def _serve(self) -> None:
+        try:
+            length = int(self.headers.get("Content-Length", "0"))
+        except ValueError:
+            length = -1
+        if length < 0 or "Transfer-Encoding" in self.headers:
+            self.close_connection = True
+            self._send(Response(status=HTTPStatus.LENGTH_REQUIRED, body=b"The request needs a Content-Length."))
+            return
+        if length > self.limit.max_bytes:
+            # Read to its end all the same: a client that is still sending would see a broken connection, not the answer.
+            while length > 0:
+                length -= len(self.rfile.read(min(length, _DISCARD_BYTES))) or length
+            self._send(self.limit.response)
+            return
+        request = Request(
+            method=self.command,
+            path=unquote(urlsplit(self.path).path),
+            headers={name.lower(): value for name, value in self.headers.items()},
+            body=self.rfile.read(length),
+        )
+        try:
+            response = self.answer(request)
+        except Exception:
+            logger.exception("%s %s could not be answered", self.command, self.path)
+            response = Response(status=500, body=b"The local cloud failed; its log has the traceback.")
+        self._send(response)
+
+    do_GET = do_POST = do_PUT = do_DELETE = _serve  # noqa: N815 - the names that http.server calls
+
+    def _send(self, response: Response) -> None:
+        try:
+            head = [f"HTTP/1.1 {int(response.status)} {_phrase(response.status)}"]
+            head += [f"{name}: {value}" for name, value in response.headers.items()]
+            if response.pieces is None:
+                head += [f"Content-Length: {len(response.body)}", "", ""]
+                self.wfile.write("\r\n".join(head).encode("latin-1") + response.body)
+                return
+            head += ["Transfer-Encoding: chunked", "", ""]
+            self.wfile.write("\r\n".join(head).encode("latin-1"))
+            for piece in response.pieces:
+                self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
+            self.wfile.write(b"0\r\n\r\n")
+        except (BrokenPipeError, ConnectionResetError):
+            self.close_connection = True  # the caller left
+        finally:
+            close = getattr(response.pieces, "close", None)
+            if close is not None:
+                close()
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name that http.server has
+        logger.debug(format, *args)
+
+
+def _phrase(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return "Unknown"

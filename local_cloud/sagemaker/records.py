@@ -1,0 +1,100 @@
+"""From input bytes to requests and back: the pure rules of splitting, batching and assembling of a batch transform job."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+
+class RecordTooLarge(Exception):
+    """A record alone is larger than a request may be. ``index`` counts records from 0."""
+
+    def __init__(self, *, index: int, size_bytes: int, max_bytes: int) -> None:
+        super().__init__(f"record {index} has {size_bytes} bytes, and MaxPayloadInMB allows {max_bytes} to a request")
+        self.index = index
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """One record as it stood in the input (``source``) and as it is sent (``payload``: after the input filter)."""
+
+    index: int
+    source: bytes
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """The records of one request."""
+
+    records: tuple[Record, ...]
+
+    @property
+    def payload(self) -> bytes:
+        return b"".join(record.payload for record in self.records)
+
+
+def whole(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """SplitType None: the object is one record; an empty object is none."""
+    content = b"".join(chunks)
+    if content:
+        yield content
+
+
+def lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """SplitType Line: records with their newline; the last one may lack it. Joined again they are the input."""
+    rest: list[bytes] = []
+    for chunk in chunks:
+        *ended, tail = chunk.split(b"\n")
+        for piece in ended:
+            yield b"".join([*rest, piece, b"\n"])
+            rest = []
+        if tail:
+            rest.append(tail)
+    if rest:
+        yield b"".join(rest)
+
+
+def batches(records: Iterable[Record], *, multi: bool, max_bytes: int | None) -> Iterator[Batch]:
+    """BatchStrategy: every record alone, or as many neighbours as fit into ``max_bytes`` (None: all of them).
+
+    Raises :class:`RecordTooLarge` when it meets a record that does not fit alone.
+    """
+    held: list[Record] = []
+    size = 0
+    for record in records:
+        length = len(record.payload)
+        if max_bytes is not None and length > max_bytes:
+            raise RecordTooLarge(index=record.index, size_bytes=length, max_bytes=max_bytes)
+        if held and (not multi or (max_bytes is not None and size + length > max_bytes)):
+            yield Batch(records=tuple(held))
+            held, size = [], 0
+        held.append(record)
+        size += length
+    if held:
+        yield Batch(records=tuple(held))
+
+
+def assembled(answer: bytes, *, line: bool) -> bytes:
+    """AssembleWith: the answer as it is (None), or ended by exactly one newline (Line)."""
+    return answer + b"\n" if line and not answer.endswith(b"\n") else answer
+
+
+def answer_records(answer: bytes, count: int) -> list[bytes]:
+    """The answer's records, one for each record of the request: newline-separated, as joining needs them.
+
+    Raises ValueError when their number is another one.
+    """
+    if count == 1:
+        return [answer.removesuffix(b"\n").removesuffix(b"\r")]
+    found = answer.removesuffix(b"\n").split(b"\n")
+    if len(found) != count:
+        raise ValueError(f"the answer has {len(found)} lines for {count} records")
+    return [record.removesuffix(b"\r") for record in found]
+
+
+def output_key(input_key: str, *, input_prefix: str, output_prefix: str) -> str:
+    """Where the result of an input object goes: below the output path as it lay below the input's folder, plus ``.out``."""
+    folder = input_prefix[: input_prefix.rfind("/") + 1]
+    relative = input_key.removeprefix(folder)
+    return f"{output_prefix.rstrip('/')}/{relative}.out".lstrip("/")

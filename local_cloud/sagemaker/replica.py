@@ -1,0 +1,141 @@
+"""One server that is kept running: started, found healthy, replaced when it dies, stopped.
+
+The instance of a production variant. It owns its container, its watcher thread and its connections; nobody else touches
+them. The platform replaces an unhealthy instance by a new one; here the container that ended is started again.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from local_cloud.sagemaker.container import (
+    STOP_GRACE_S,
+    Container,
+    ContainerFailed,
+    ContainerRunner,
+    ContainerSpec,
+    await_healthy,
+)
+from local_cloud.sagemaker.container_client import ContainerClient, NoAnswer
+
+logger = logging.getLogger(__name__)
+
+_FIRST_PAUSE_S = 0.5
+_LONGEST_PAUSE_S = 60.0
+_STEADY_AFTER_S = 60.0  # a container that served this long is started again at once when it dies
+
+
+def next_pause_s(last_pause_s: float, *, lived_s: float) -> float:
+    """How long to wait before a dead container is started again: at once after a long life, else longer and longer."""
+    if lived_s >= _STEADY_AFTER_S:
+        return 0.0
+    return min(max(_FIRST_PAUSE_S, last_pause_s * 2), _LONGEST_PAUSE_S)
+
+
+class Replica:
+    """Start with :meth:`start`, call through :meth:`lease`, end with :meth:`stop`."""
+
+    def __init__(self, *, name: str, runner: ContainerRunner, spec: ContainerSpec, startup_timeout_s: float) -> None:
+        self.name = name
+        self.log = spec.log
+        self._runner = runner
+        self._spec = spec
+        self._startup_timeout_s = startup_timeout_s
+        self._stopping = threading.Event()
+        self._changed = threading.Condition()  # guards the four below
+        self._container: Container | None = None
+        self._client: ContainerClient | None = None
+        self._leases = 0
+        self._restarts = 0
+        self._watcher = threading.Thread(target=self._watch, name=f"watch {name}", daemon=True)
+
+    def start(self) -> None:
+        """Returns when the container is healthy; raises :class:`ContainerFailed` (then nothing is left running)."""
+        self._bring_up()
+        self._watcher.start()
+
+    @property
+    def restarts(self) -> int:
+        """How often the container died in service and was replaced."""
+        with self._changed:
+            return self._restarts
+
+    @contextmanager
+    def lease(self) -> Iterator[ContainerClient]:
+        """The connections to the container; a stop waits for the leases. Raises NoAnswer while there is no container."""
+        with self._changed:
+            if self._client is None:
+                raise NoAnswer("the container is being replaced")
+            client = self._client
+            self._leases += 1
+        try:
+            yield client
+        finally:
+            with self._changed:
+                self._leases -= 1
+                self._changed.notify_all()
+
+    def stop(self, grace_s: float = STOP_GRACE_S) -> None:
+        """Lets running calls end (within ``grace_s``), then stops the container; returns when nothing is left of it."""
+        deadline = time.monotonic() + grace_s
+        self._stopping.set()
+        with self._changed:
+            self._changed.wait_for(lambda: self._leases == 0, timeout=grace_s)
+            container = self._container
+        if container is not None:
+            container.stop(max(0.0, deadline - time.monotonic()) if grace_s else 0.0)
+        if self._watcher.is_alive():
+            self._watcher.join()
+        with self._changed:
+            container = self._container
+        if container is not None:  # the watcher may just have brought up another one
+            container.stop(0.0)
+        self._drop_client()
+
+    def _bring_up(self) -> None:
+        container = self._runner.start(self._spec)
+        with self._changed:
+            self._container = container
+        try:
+            await_healthy(container, timeout_s=self._startup_timeout_s, cancelled=self._stopping)
+        except ContainerFailed:
+            container.stop(0.0)
+            raise
+        with self._changed:
+            self._client = ContainerClient(container.port)
+
+    def _watch(self) -> None:
+        pause_s = 0.0
+        while True:
+            with self._changed:
+                container = self._container
+            if container is None or self._stopping.is_set():
+                return
+            born = time.monotonic()
+            code = container.wait()
+            self._drop_client()
+            if self._stopping.is_set():
+                return
+            container.stop(0.0)
+            pause_s = next_pause_s(pause_s, lived_s=time.monotonic() - born)
+            logger.warning("%s ended with exit code %s; it is replaced in %.1f s", self.name, code, pause_s)
+            while not self._stopping.wait(pause_s):
+                try:
+                    self._bring_up()
+                except ContainerFailed as failure:
+                    pause_s = next_pause_s(pause_s, lived_s=0.0)
+                    logger.warning("%s did not come back, next try in %.1f s: %s", self.name, pause_s, failure)
+                else:
+                    with self._changed:
+                        self._restarts += 1
+                    break
+
+    def _drop_client(self) -> None:
+        with self._changed:
+            client, self._client = self._client, None
+        if client is not None:
+            client.close()

@@ -1,0 +1,192 @@
+"""The runtime: InvokeEndpoint and InvokeEndpointWithResponseStream, with the service's limits, headers and errors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+from local_cloud.sagemaker import event_stream
+from local_cloud.sagemaker.container_client import AnswerTooLarge, NoAnswer, StreamedAnswer, TimedOut
+from local_cloud.sagemaker.endpoints import Endpoints
+from local_cloud.sagemaker.errors import ServiceError, model_error, validation_error
+from local_cloud.sagemaker.http_server import Request, Response
+from local_cloud.sagemaker.shapes import check, operation_model
+from local_cloud.sagemaker.state import Identity
+
+MAX_BODY_BYTES = 25 * 1024 * 1024  # "Model Hosting FAQs": 25 MB of payload for real-time endpoints, each way
+INVOCATION_TIMEOUT_S = 60.0  # "your-algorithms-inference-code": the model has 60 seconds to answer
+STREAM_TIMEOUT_S = 480.0  # "Model Hosting FAQs": 8 minutes for a streamed answer
+_ORIGINAL_MESSAGE_CHARS = 4096
+
+_PREFIX = "X-Amzn-SageMaker-"
+# Members of the request that reach the container, by the header under which they do. SageMaker drops every other header.
+_FORWARDED = {
+    "ContentType": "Content-Type",
+    "Accept": "Accept",
+    "CustomAttributes": f"{_PREFIX}Custom-Attributes",
+    "InferenceId": f"{_PREFIX}Inference-Id",
+    "SessionId": f"{_PREFIX}Session-Id",
+    "TargetVariant": f"{_PREFIX}Target-Variant",
+}
+_RETURNED = (f"{_PREFIX}Custom-Attributes", f"{_PREFIX}New-Session-Id", f"{_PREFIX}Closed-Session-Id")
+# Members that only endpoints have which the local cloud does not have.
+_NOT_HERE = {
+    "TargetModel": "multi-model endpoints",
+    "TargetContainerHostname": "endpoints of several containers",
+    "InferenceComponentName": "inference components",
+    "EnableExplanations": "explainers",
+    "PrefixAwareId": "prefix-aware routing",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """Answers what is posted below ``/endpoints/NAME/``."""
+
+    endpoints: Endpoints
+    identity: Identity
+
+    def answer(self, request: Request) -> Response:
+        """Raises :class:`ServiceError` for every answer that is an error."""
+        name, _, action = request.path.removeprefix("/endpoints/").partition("/")
+        match action:
+            case "invocations":
+                return self._invoke(name, request)
+            case "invocations-response-stream":
+                return self._invoke_with_stream(name, request)
+            case "async-invocations":
+                raise validation_error(
+                    f"Endpoint {name} of account {self.identity.account} is not asynchronous:"
+                    " the local cloud does not have AsyncInferenceConfig."
+                )
+        raise ServiceError(
+            "UnknownOperationException",
+            f"The local cloud does not have the runtime operation at {request.path}.",
+            status=404,
+        )
+
+    def _invoke(self, name: str, request: Request) -> Response:
+        members = _members("InvokeEndpoint", name, request.headers)
+        with self.endpoints.lease(name, target_variant=members.get("TargetVariant")) as lease:
+            try:
+                answer = lease.client.call(
+                    "POST",
+                    "/invocations",
+                    headers=_container_headers(members),
+                    body=request.body,
+                    timeout_s=INVOCATION_TIMEOUT_S,
+                    max_bytes=MAX_BODY_BYTES,
+                )
+            except NoAnswer as error:
+                raise self._no_answer(name, error, lease.log) from error
+        if answer.status >= 300:
+            raise self._container_error(name, answer.status, answer.body, lease.log)
+        headers = _returned_headers(answer.headers) | {"x-Amzn-Invoked-Production-Variant": lease.variant}
+        if "content-type" in answer.headers:
+            headers["Content-Type"] = answer.headers["content-type"]
+        return Response(status=200, headers=headers, body=answer.body)
+
+    def _invoke_with_stream(self, name: str, request: Request) -> Response:
+        members = _members("InvokeEndpointWithResponseStream", name, request.headers)
+        stack = ExitStack()
+        try:
+            lease = stack.enter_context(self.endpoints.lease(name, target_variant=members.get("TargetVariant")))
+            try:
+                answer = stack.enter_context(
+                    lease.client.stream(
+                        "POST",
+                        "/invocations",
+                        headers=_container_headers(members),
+                        body=request.body,
+                        timeout_s=STREAM_TIMEOUT_S,
+                    )
+                )
+                if answer.status >= 300:
+                    raise self._container_error(name, answer.status, b"".join(answer.pieces), lease.log)
+            except NoAnswer as error:
+                raise self._no_answer(name, error, lease.log) from error
+        except BaseException:
+            stack.close()
+            raise
+        headers = _returned_headers(answer.headers) | {
+            "x-Amzn-Invoked-Production-Variant": lease.variant,
+            "Content-Type": event_stream.CONTENT_TYPE,
+        }
+        if "content-type" in answer.headers:
+            headers[f"{_PREFIX}Content-Type"] = answer.headers["content-type"]
+        return Response(status=200, headers=headers, pieces=_events(stack, answer))
+
+    def _container_error(self, name: str, status: int, body: bytes, log: Path) -> ServiceError:
+        message = body.decode(errors="replace")
+        if len(message) > _ORIGINAL_MESSAGE_CHARS:
+            message = f"{message[:_ORIGINAL_MESSAGE_CHARS]}… (could not load the entire response body)"
+        kind = "client" if status < 500 else "server"
+        return self._model_error(name, status, message, f"Received {kind} error ({status})", log)
+
+    def _no_answer(self, name: str, error: NoAnswer, log: Path) -> ServiceError:
+        if isinstance(error, TimedOut):
+            said = "Your invocation timed out while waiting for a response from container primary."
+        elif isinstance(error, AnswerTooLarge):
+            said = f"The response of container primary is larger than {MAX_BODY_BYTES} bytes."
+        else:
+            said = f"Amazon SageMaker could not get a response from the primary endpoint ({error})."
+        return self._model_error(name, 0, said, "Received server error (0)", log)
+
+    def _model_error(self, name: str, status: int, original: str, received: str, log: Path) -> ServiceError:
+        return model_error(
+            original_status=status,
+            original_message=original,
+            # The service's wording; in the place of the CloudWatch address stands the file that plays the log.
+            message=f'{received} from primary with message "{original}". See {log.as_uri()} in account'
+            f" {self.identity.account} for more information.",
+            log_stream_arn=self.identity.log_group_arn(f"/aws/sagemaker/Endpoints/{name}"),
+        )
+
+
+def _members(operation: str, name: str, headers: Mapping[str, str]) -> dict[str, str]:
+    """The members of the request, checked against the operation's shape."""
+    model = operation_model("sagemaker-runtime", operation)
+    if model is None or model.input_shape is None:
+        raise LookupError(f"botocore does not know {operation}")
+    members = {"EndpointName": name}
+    for member, shape in model.input_shape.members.items():
+        header = shape.serialization.get("name", member).lower()
+        if shape.serialization.get("location") == "header" and header in headers:
+            members[member] = headers[header]
+    try:
+        # The body's own bound is MAX_BODY_BYTES: the model still says 6 MB, the documentation 25 MB.
+        check(model.input_shape, {**members, "Body": b""})
+    except ServiceError as error:
+        raise validation_error(error.message) from error
+    for member, feature in _NOT_HERE.items():
+        if member in members:
+            raise validation_error(f"Endpoint {name} does not take {member}: the local cloud does not have {feature}.")
+    return members
+
+
+def _container_headers(members: Mapping[str, str]) -> dict[str, str]:
+    return {header: members[member] for member, header in _FORWARDED.items() if member in members}
+
+
+def _returned_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    return {name: headers[name.lower()] for name in _RETURNED if name.lower() in headers}
+
+
+def _events(stack: ExitStack, answer: StreamedAnswer) -> Iterator[bytes]:
+    """The answer's pieces as events, as they come; what breaks it off is the last event."""
+    with stack:
+        try:
+            for piece in answer.pieces:
+                yield event_stream.payload_parts(piece)
+        except TimedOut as error:
+            yield event_stream.model_stream_error(code="ModelInvocationTimeExceeded", message=str(error))
+        except NoAnswer as error:
+            yield event_stream.model_stream_error(code="StreamBroken", message=str(error))
+
+
+def endpoint_path(name: str) -> str:
+    """The path of an endpoint's invocations."""
+    return f"/endpoints/{quote(name)}/invocations"

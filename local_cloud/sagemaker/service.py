@@ -1,0 +1,113 @@
+"""The whole SageMaker on one port: control plane at ``/``, runtime below ``/endpoints/``, our own questions below ``/local/``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from local_cloud.sagemaker import wire
+from local_cloud.sagemaker.capabilities import SUPPORT, refuse_unsupported
+from local_cloud.sagemaker.container import ContainerRunner
+from local_cloud.sagemaker.control_plane import ControlPlane
+from local_cloud.sagemaker.endpoints import Endpoints
+from local_cloud.sagemaker.errors import ServiceError
+from local_cloud.sagemaker.http_server import BodyLimit, HttpServer, Request, Response
+from local_cloud.sagemaker.runtime import MAX_BODY_BYTES, Runtime
+from local_cloud.sagemaker.shapes import check, operation_model
+from local_cloud.sagemaker.state import Identity, Json
+from local_cloud.sagemaker.transform_jobs import TransformJobs
+
+
+class SageMaker:
+    """Answers from :meth:`start` to :meth:`close`. ``directory`` is private to it; logs stay below ``log_directory``."""
+
+    def __init__(
+        self,
+        *,
+        s3: Any,
+        runner: ContainerRunner,
+        identity: Identity,
+        directory: Path,
+        log_directory: Path,
+        container_environment: Mapping[str, str],
+    ) -> None:
+        self._identity = identity
+        self._endpoints = Endpoints(
+            runner=runner,
+            s3=s3,
+            identity=identity,
+            directory=directory / "endpoints",
+            log_directory=log_directory / "endpoints",
+            container_environment=container_environment,
+        )
+        self._jobs = TransformJobs(
+            runner=runner,
+            s3=s3,
+            identity=identity,
+            directory=directory / "transform-jobs",
+            log_directory=log_directory / "transform-jobs",
+            container_environment=container_environment,
+        )
+        self._control_plane = ControlPlane(identity=identity, endpoints=self._endpoints, transform_jobs=self._jobs)
+        self._runtime = Runtime(self._endpoints, identity)
+        too_large = Response(
+            status=413,
+            headers={"Content-Type": "application/json"},
+            body=b'{"Message": "HTTP content length exceeded %d bytes."}' % MAX_BODY_BYTES,
+        )
+        self._server = HttpServer(
+            self._answer, body_limit=BodyLimit(max_bytes=MAX_BODY_BYTES, response=too_large), name="sagemaker"
+        )
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._server.port}"
+
+    def start(self) -> None:
+        self._server.start()
+
+    def close(self) -> None:
+        """Takes no more calls and stops all that runs; returns when nothing is left of it."""
+        self._jobs.close()
+        self._endpoints.close()
+        self._server.close()
+
+    def _answer(self, request: Request) -> Response:
+        try:
+            if request.path.startswith("/local/"):
+                return wire.json_answer(self._own_answer(request.path))
+            wire.check_region(request, self._identity.region)
+            if request.path.startswith("/endpoints/"):
+                return self._runtime.answer(request)
+            return wire.json_answer(self._control_answer(wire.operation_name(request), request))
+        except ServiceError as error:
+            return wire.error_answer(error)
+
+    def _control_answer(self, operation: str, request: Request) -> Json:
+        act = self._control_plane.operation(operation)
+        model = operation_model("sagemaker", operation)
+        if act is None or model is None or model.input_shape is None:
+            raise ServiceError("UnknownOperationException", f"The local cloud does not have the operation {operation}.")
+        members = wire.read_json(request)
+        check(model.input_shape, members)
+        refuse_unsupported(operation, members)
+        return act(_without_nulls(members))
+
+    def _own_answer(self, path: str) -> Json:
+        match path.strip("/").split("/"):
+            case ["local", "health"]:
+                return {"operations": sorted(SUPPORT)}
+            case ["local", "transform-jobs", name]:
+                return self._jobs.progress(name)
+            case ["local", "endpoints", name]:
+                return {"Restarts": self._endpoints.restarts(name)}
+        raise ServiceError("UnknownOperationException", f"The local cloud has nothing at {path}.", status=404)
+
+
+def _without_nulls(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _without_nulls(item) for name, item in value.items() if item is not None}
+    if isinstance(value, list):
+        return [_without_nulls(item) for item in value]
+    return value

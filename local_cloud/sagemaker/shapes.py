@@ -1,0 +1,123 @@
+"""Checks a request against botocore's own model of the service, so that errors name the member as AWS's do.
+
+boto3 checks types and required members before it sends; the real service checks the rest (lengths, ranges, patterns,
+enumerations such as the instance types), and other clients check nothing. So everything is checked here.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import botocore.session
+from botocore.model import ListShape, MapShape, OperationModel, ServiceModel, Shape, StringShape, StructureShape
+
+from local_cloud.sagemaker.errors import validation_exception
+
+_PYTHON_TYPES: dict[str, tuple[type, ...]] = {
+    "string": (str,),
+    "integer": (int,),
+    "long": (int,),
+    "float": (int, float),
+    "double": (int, float),
+    "boolean": (bool,),
+    "timestamp": (int, float, str),
+    "blob": (str, bytes),
+    "structure": (dict,),
+    "list": (list,),
+    "map": (dict,),
+}
+
+
+@functools.cache
+def service_model(service: str) -> ServiceModel:
+    """The model of ``sagemaker`` or ``sagemaker-runtime`` that the installed botocore carries."""
+    return botocore.session.Session().get_service_model(service)
+
+
+def operation_model(service: str, operation: str) -> OperationModel | None:
+    """The operation's model, or None when AWS has no such operation."""
+    model = service_model(service)
+    return model.operation_model(operation) if operation in model.operation_names else None
+
+
+def check(shape: Shape, request: dict[str, Any]) -> None:
+    """Raises AWS's ValidationException for every constraint of ``shape`` that ``request`` breaks."""
+    violations = list(_violations(shape, request, ""))
+    if violations:
+        count = f"{len(violations)} validation error{'s' if len(violations) > 1 else ''} detected"
+        raise validation_exception(f"{count}: {'; '.join(violations)}")
+
+
+def _violations(shape: Shape, value: Any, path: str) -> Iterator[str]:
+    expected = _PYTHON_TYPES.get(shape.type_name, (object,))
+    if not isinstance(value, expected) or (isinstance(value, bool) and bool not in expected):
+        yield _sentence(path, value, f"Member must be of type {shape.type_name}")
+        return
+    if isinstance(shape, StructureShape):
+        yield from _structure_violations(shape, value, path)
+    elif isinstance(shape, ListShape):
+        yield from _size_violations(shape, value, path, len(value), "length")
+        for index, item in enumerate(value, start=1):
+            yield from _violations(shape.member, item, f"{path}.{index}.member")
+    elif isinstance(shape, MapShape):
+        yield from _size_violations(shape, value, path, len(value), "length")
+        for key, item in value.items():
+            yield from _violations(shape.key, key, f"{path}.{key}.key")
+            yield from _violations(shape.value, item, f"{path}.{key}.member")
+    elif isinstance(shape, StringShape):
+        yield from _string_violations(shape, value, path)
+    elif shape.type_name in ("integer", "long", "float", "double"):
+        yield from _size_violations(shape, value, path, value, "value")
+
+
+def _structure_violations(shape: StructureShape, value: dict[str, Any], path: str) -> Iterator[str]:
+    for name in shape.required_members:
+        if value.get(name) is None:
+            yield _sentence(_join(path, name), None, "Member must not be null")
+    for name, item in value.items():
+        if item is None:
+            continue
+        if name not in shape.members:
+            yield _sentence(_join(path, name), item, "The service has no such member")
+        else:
+            yield from _violations(shape.members[name], item, _join(path, name))
+
+
+def _string_violations(shape: StringShape, value: str, path: str) -> Iterator[str]:
+    if shape.enum:
+        if value not in shape.enum:
+            yield _sentence(path, value, f"Member must satisfy enum value set: [{', '.join(shape.enum)}]")
+        return
+    yield from _size_violations(shape, value, path, len(value), "length")
+    pattern = shape.metadata.get("pattern")
+    if pattern is not None and _compiled(pattern).fullmatch(value) is None:
+        yield _sentence(path, value, f"Member must satisfy regular expression pattern: {pattern}")
+
+
+def _size_violations(shape: Shape, value: Any, path: str, size: float, what: str) -> Iterator[str]:
+    low, high = shape.metadata.get("min"), shape.metadata.get("max")
+    if low is not None and size < low:
+        yield _sentence(path, value, f"Member must have {what} greater than or equal to {low}")
+    if high is not None and size > high:
+        yield _sentence(path, value, f"Member must have {what} less than or equal to {high}")
+
+
+@functools.cache
+def _compiled(pattern: str) -> re.Pattern[str]:
+    # The model's patterns use Unicode classes that `re` does not know; these are their nearest spellings.
+    for theirs, ours in ((r"\p{L}", r"\w"), (r"\p{N}", r"\d"), (r"\p{Z}", r"\s"), (r"\p{ASCII}", r"[\x00-\x7f]")):
+        pattern = pattern.replace(theirs, ours)
+    return re.compile(pattern, re.DOTALL)
+
+
+def _join(path: str, member: str) -> str:
+    name = member[0].lower() + member[1:]
+    return f"{path}.{name}" if path else name
+
+
+def _sentence(path: str, value: Any, constraint: str) -> str:
+    shown = "null" if value is None else f"'{value}'"
+    return f"Value {shown} at '{path}' failed to satisfy constraint: {constraint}"

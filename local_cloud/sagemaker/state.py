@@ -1,0 +1,129 @@
+"""The plain state of the control plane: what was created and how it describes itself. It lives as long as the process."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """Where this SageMaker is: decides the ARNs."""
+
+    region: str
+    account: str
+
+    def arn(self, kind: str, name: str) -> str:
+        """``kind`` is the path segment of the real ARNs: model, endpoint-config, endpoint, transform-job."""
+        # The real service lower-cases the name in the ARN.
+        return f"arn:aws:sagemaker:{self.region}:{self.account}:{kind}/{name.lower()}"
+
+    def log_group_arn(self, group: str) -> str:
+        return f"arn:aws:logs:{self.region}:{self.account}:log-group:{group}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Model:
+    """A created model; ``request`` is the CreateModel request as given."""
+
+    name: str
+    arn: str
+    created: datetime
+    request: Json
+
+    @property
+    def container(self) -> Json:
+        """The one container definition (pipelines of several are refused at creation)."""
+        container: Json = self.request.get("PrimaryContainer") or self.request["Containers"][0]
+        return container
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        environment: Mapping[str, str] = self.container.get("Environment", {})
+        return environment
+
+    @property
+    def isolated(self) -> bool:
+        """EnableNetworkIsolation: the container gets no AWS credentials."""
+        return bool(self.request.get("EnableNetworkIsolation", False))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndpointConfig:
+    """A created endpoint configuration; ``request`` is the CreateEndpointConfig request as given."""
+
+    name: str
+    arn: str
+    created: datetime
+    request: Json
+
+    @property
+    def variants(self) -> list[Json]:
+        variants: list[Json] = self.request["ProductionVariants"]
+        return variants
+
+
+@dataclass(slots=True)
+class Tags:
+    """Tags of every resource by its ARN."""
+
+    _by_arn: dict[str, dict[str, str]] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def add(self, arn: str, tags: Iterable[Mapping[str, str]]) -> None:
+        with self._lock:
+            self._by_arn.setdefault(arn, {}).update({tag["Key"]: tag["Value"] for tag in tags})
+
+    def remove(self, arn: str, keys: Iterable[str]) -> None:
+        with self._lock:
+            for key in keys:
+                self._by_arn.get(arn, {}).pop(key, None)
+
+    def forget(self, arn: str) -> None:
+        with self._lock:
+            self._by_arn.pop(arn, None)
+
+    def of(self, arn: str) -> list[dict[str, str]]:
+        with self._lock:
+            return [{"Key": key, "Value": value} for key, value in self._by_arn.get(arn, {}).items()]
+
+
+def now() -> datetime:
+    """The time stamps of the control plane: UTC, with milliseconds as the service gives them."""
+    moment = datetime.now(UTC)
+    return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
+
+
+def page(
+    summaries: Iterable[Json], request: Mapping[str, Any], *, name_key: str, status_key: str | None = None
+) -> tuple[list[Json], str | None]:
+    """What a List operation answers: the summaries that pass the request's filters, sorted, and the token of the next page.
+
+    Defaults are the service's: newest first, at most 100 to a page. The token is an index into the sorted list.
+    """
+    chosen = [summary for summary in summaries if _passes(summary, request, name_key, status_key)]
+    sort_key = {"Name": name_key, "Status": status_key}.get(request.get("SortBy", "CreationTime")) or "CreationTime"
+    descending = request.get("SortOrder", "Ascending" if sort_key == name_key else "Descending") == "Descending"
+    chosen.sort(key=lambda summary: summary[sort_key], reverse=descending)
+    start = int(request.get("NextToken") or 0)
+    end = start + int(request.get("MaxResults", 100))
+    return chosen[start:end], str(end) if end < len(chosen) else None
+
+
+def _passes(summary: Json, request: Mapping[str, Any], name_key: str, status_key: str | None) -> bool:
+    if request.get("NameContains", "") not in summary[name_key]:
+        return False
+    if status_key and request.get("StatusEquals", summary[status_key]) != summary[status_key]:
+        return False
+    for member in ("CreationTime", "LastModifiedTime"):
+        stamp = summary[member].timestamp() if member in summary else 0.0
+        if f"{member}Before" in request and not stamp < float(request[f"{member}Before"]):
+            return False
+        if f"{member}After" in request and not stamp > float(request[f"{member}After"]):
+            return False
+    return True

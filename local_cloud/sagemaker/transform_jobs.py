@@ -1,0 +1,205 @@
+"""Batch transform jobs: their plain state, and one thread for each that does the work of :mod:`.transform_run`."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from local_cloud.sagemaker.archive import ModelDataError, fetch_model_data, split_s3_uri
+from local_cloud.sagemaker.container import (
+    DEFAULT_STARTUP_TIMEOUT_S,
+    ContainerFailed,
+    ContainerRunner,
+    ContainerSpec,
+    await_healthy,
+)
+from local_cloud.sagemaker.data_processing import data_processing
+from local_cloud.sagemaker.errors import ServiceError, resource_in_use, resource_not_found, validation_exception
+from local_cloud.sagemaker.state import Identity, Json, Model, now
+from local_cloud.sagemaker.transform_run import Progress, Stopped, TransformFailed, TransformRun
+from local_cloud.sagemaker.transform_settings import batch_environment, check_transform_request
+
+logger = logging.getLogger(__name__)
+
+_FAILURE_REASON_CHARS = 1024  # DescribeTransformJob: FailureReason
+
+
+@dataclass(slots=True, kw_only=True)
+class TransformJob:
+    """One job's plain state."""
+
+    name: str
+    arn: str
+    request: Json
+    model: Model
+    created: datetime
+    modified: datetime
+    status: str = "InProgress"
+    started: datetime | None = None
+    ended: datetime | None = None
+    failure_reason: str | None = None
+    progress: Progress = field(default_factory=Progress)
+    stopping: threading.Event = field(default_factory=threading.Event)
+    worker: threading.Thread | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class TransformJobs:
+    """All jobs of this SageMaker."""
+
+    runner: ContainerRunner
+    s3: Any
+    identity: Identity
+    directory: Path
+    log_directory: Path
+    container_environment: Mapping[str, str] = field(default_factory=dict)
+    _jobs: dict[str, TransformJob] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _closing: bool = False
+
+    def create(self, request: Json, model: Model) -> str:
+        """Starts a job and returns its ARN. Raises what CreateTransformJob answers to a request it does not accept."""
+        name = request["TransformJobName"]
+        arn = self.identity.arn("transform-job", name)
+        check_transform_request(request)
+        data_processing(request)
+        for uri in (
+            request["TransformInput"]["DataSource"]["S3DataSource"]["S3Uri"],
+            request["TransformOutput"]["S3OutputPath"],
+        ):
+            try:
+                split_s3_uri(uri)
+            except ModelDataError as error:
+                raise validation_exception(str(error)) from error
+        with self._lock:
+            if self._closing:
+                raise ServiceError("ServiceUnavailable", "The local cloud is shutting down.", status=503)
+            if name in self._jobs:
+                raise resource_in_use(
+                    f"Job name must be unique within an AWS account and region, and a job with this name already exists ({arn})"
+                )
+            moment = now()
+            job = TransformJob(name=name, arn=arn, request=request, model=model, created=moment, modified=moment)
+            job.worker = threading.Thread(target=self._work, args=(job,), name=f"transform job {name}")
+            self._jobs[name] = job
+            job.worker.start()
+        return arn
+
+    def stop(self, name: str) -> None:
+        """Asks a running job to stop; without effect on one that has ended."""
+        with self._lock:
+            job = self._find(name)
+            if job.status == "InProgress":
+                job.status, job.modified = "Stopping", now()
+                job.stopping.set()
+
+    def describe(self, name: str) -> Json:
+        """The members of DescribeTransformJob."""
+        with self._lock:
+            job = self._find(name)
+            description = {key: value for key, value in job.request.items() if key != "Tags"}
+            description |= {
+                "TransformJobArn": job.arn,
+                "TransformJobStatus": job.status,
+                "CreationTime": job.created,
+            }
+            description |= {"TransformStartTime": job.started} if job.started else {}
+            description |= {"TransformEndTime": job.ended} if job.ended else {}
+            description |= {"FailureReason": job.failure_reason} if job.failure_reason else {}
+            return description
+
+    def progress(self, name: str) -> Json:
+        """How far a job is; beyond what the service tells (see docs/local-cloud.md)."""
+        with self._lock:
+            job = self._find(name)
+            return {"TransformJobStatus": job.status, **job.progress.as_json()}
+
+    def summaries(self) -> list[Json]:
+        """The members of ListTransformJobs' summaries."""
+        with self._lock:
+            return [
+                {
+                    "TransformJobName": job.name,
+                    "TransformJobArn": job.arn,
+                    "CreationTime": job.created,
+                    "LastModifiedTime": job.modified,
+                    "TransformJobStatus": job.status,
+                }
+                | ({"TransformEndTime": job.ended} if job.ended else {})
+                | ({"FailureReason": job.failure_reason} if job.failure_reason else {})
+                for job in self._jobs.values()
+            ]
+
+    def close(self) -> None:
+        """Stops every job; returns when nothing is left running."""
+        with self._lock:
+            self._closing = True
+            jobs = list(self._jobs.values())
+        for job in jobs:
+            job.stopping.set()
+        for job in jobs:
+            if job.worker is not None:
+                job.worker.join()
+
+    def _find(self, name: str) -> TransformJob:
+        if name not in self._jobs:
+            raise resource_not_found(f"Could not find requested job with name: {name}")
+        return self._jobs[name]
+
+    def _work(self, job: TransformJob) -> None:
+        directory = self.directory / job.name
+        status, reason = "Completed", None
+        try:
+            self._run(job, directory)
+        except Stopped:
+            status = "Stopped"
+        except (ModelDataError, ContainerFailed, TransformFailed) as failure:
+            status, reason = ("Stopped", None) if job.stopping.is_set() else ("Failed", str(failure))
+        except Exception as error:
+            logger.exception("transform job %s broke", job.name)
+            status, reason = "Failed", f"InternalServerError: {type(error).__name__}: {error}"
+        finally:
+            shutil.rmtree(directory, ignore_errors=True)
+        with self._lock:
+            job.status, job.ended, job.modified = status, now(), now()
+            job.failure_reason = reason[:_FAILURE_REASON_CHARS] if reason else None
+        logger.info("transform job %s: %s %s", job.name, status, reason or "")
+
+    def _run(self, job: TransformJob, directory: Path) -> None:
+        base_dir = directory / "opt" / "ml"
+        log = self.log_directory / f"{job.name}.log"
+        fetch_model_data(self.s3, job.model.container, base_dir / "model")
+        container = self.runner.start(
+            ContainerSpec(
+                base_dir=base_dir,
+                environment={
+                    **({} if job.model.isolated else self.container_environment),
+                    **job.model.environment,
+                    **job.request.get("Environment", {}),
+                    **batch_environment(job.request),
+                },
+                log=log,
+            )
+        )
+        try:
+            try:
+                await_healthy(container, timeout_s=DEFAULT_STARTUP_TIMEOUT_S, cancelled=job.stopping)
+            except ContainerFailed as failure:
+                raise ContainerFailed(f"{failure} (log: {log})") from failure
+            with self._lock:
+                job.started = now()
+            run = TransformRun(
+                s3=self.s3, request=job.request, container=container, progress=job.progress, stopping=job.stopping
+            )
+            try:
+                run.run()
+            except TransformFailed as failure:
+                raise TransformFailed(f"{failure} (log: {log})") from failure
+        finally:
+            container.stop()

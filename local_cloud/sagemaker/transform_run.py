@@ -1,0 +1,307 @@
+"""The work of one batch transform job once its container is healthy: read, split, batch, call, assemble, write.
+
+Requests are in flight up to MaxConcurrentTransforms, over the borders of input objects; their answers are taken in the
+order of the input, so each output object grows in order and is written when its input is complete. An object with a failed
+record is not written; the other objects still are, and the job fails.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import tempfile
+import threading
+import zlib
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import IO, Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from local_cloud.sagemaker.archive import split_s3_uri
+from local_cloud.sagemaker.container import Container
+from local_cloud.sagemaker.container_client import Answer, ContainerClient, NoAnswer
+from local_cloud.sagemaker.data_processing import DataProcessing, RecordError, data_processing
+from local_cloud.sagemaker.records import (
+    Batch,
+    Record,
+    RecordTooLarge,
+    answer_records,
+    assembled,
+    batches,
+    lines,
+    output_key,
+    whole,
+)
+from local_cloud.sagemaker.state import Json
+from local_cloud.sagemaker.transform_settings import TransformSettings, decide, read_execution_parameters
+
+_READ_BYTES = 1024 * 1024
+_SPOOL_BYTES = 8 * 1024 * 1024  # an output object grows in memory up to this size, then in a file
+_RETRY_PAUSES_S = (0.2, 1.0, 3.0)
+_SHOWN_CHARS = 300
+_EXECUTION_PARAMETERS_TIMEOUT_S = 10.0
+
+
+class TransformFailed(Exception):
+    """The job fails; the text is its failure reason."""
+
+
+class Stopped(Exception):
+    """The job was asked to stop."""
+
+
+class _ObjectFailed(Exception):
+    """One input object fails; the text says why."""
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far a job is. ``objects`` is the number of input objects, known once they are listed."""
+
+    objects: int = 0
+    objects_done: int = 0
+    objects_failed: int = 0
+    records_done: int = 0
+
+    def as_json(self) -> Json:
+        return {
+            "ObjectsTotal": self.objects,
+            "ObjectsDone": self.objects_done,
+            "ObjectsFailed": self.objects_failed,
+            "RecordsDone": self.records_done,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Input:
+    bucket: str
+    key: str
+    prefix: str  # the part of the job's input address that the output's place is relative to
+
+    @property
+    def uri(self) -> str:
+        return f"s3://{self.bucket}/{self.key}"
+
+
+@dataclass(slots=True)
+class _Output:
+    """What comes out of one input object."""
+
+    source: _Input
+    content: IO[bytes] = field(default_factory=lambda: tempfile.SpooledTemporaryFile(max_size=_SPOOL_BYTES))
+    failure: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _InFlight:
+    """A request whose answer is awaited, or (without one) the end of its object."""
+
+    output: _Output
+    batch: Batch | None = None
+    answer: Future[bytes] | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class TransformRun:
+    """Construct, then :meth:`run` once."""
+
+    s3: Any
+    request: Json
+    container: Container
+    progress: Progress
+    stopping: threading.Event
+    _failures: list[str] = field(default_factory=list)
+
+    def run(self) -> None:
+        """Returns when all outputs are written. Raises :class:`TransformFailed` or :class:`Stopped`."""
+        client = ContainerClient(self.container.port)
+        try:
+            settings = self._settings(client)
+            processing = data_processing(self.request)
+            try:
+                inputs = list(self._inputs())
+            except (ClientError, BotoCoreError) as error:
+                raise TransformFailed(f"ClientError: the input cannot be listed: {error}") from error
+            if not inputs:
+                uri = self.request["TransformInput"]["DataSource"]["S3DataSource"]["S3Uri"]
+                raise TransformFailed(f"ClientError: there is no input object at {uri}")
+            self.progress.objects = len(inputs)
+            self._transform(inputs, client, settings, processing)
+        finally:
+            client.close()
+        if self._failures:
+            more = f" (and {len(self._failures) - 1} more objects failed)" if len(self._failures) > 1 else ""
+            raise TransformFailed(f"ClientError: {self._failures[0]}{more}")
+
+    def _transform(
+        self,
+        inputs: list[_Input],
+        client: ContainerClient,
+        settings: TransformSettings,
+        processing: DataProcessing | None,
+    ) -> None:
+        flights: deque[_InFlight] = deque()
+        with ThreadPoolExecutor(max_workers=settings.max_concurrent, thread_name_prefix="transform") as pool:
+            try:
+                for source in inputs:
+                    output = _Output(source)
+                    for batch in self._batches(output, settings, processing):
+                        answer = pool.submit(self._invoke, client, batch, settings)
+                        flights.append(_InFlight(output, batch, answer))
+                        while len(flights) > 2 * settings.max_concurrent:
+                            self._land(flights.popleft(), processing)
+                        self._heed_stop()
+                        if output.failure is not None:
+                            break
+                    flights.append(_InFlight(output))
+                while flights:
+                    self._land(flights.popleft(), processing)
+                    self._heed_stop()
+            finally:
+                for flight in flights:
+                    if flight.answer is not None:
+                        flight.answer.cancel()
+                    flight.output.content.close()
+
+    def _heed_stop(self) -> None:
+        if self.stopping.is_set():
+            raise Stopped
+
+    def _settings(self, client: ContainerClient) -> TransformSettings:
+        try:
+            answer = client.call("GET", "/execution-parameters", headers={}, timeout_s=_EXECUTION_PARAMETERS_TIMEOUT_S)
+            parameters = read_execution_parameters(answer.status, answer.body)
+        except (NoAnswer, ValueError) as error:
+            raise TransformFailed(f"ClientError: GET /execution-parameters is not usable: {error}") from error
+        return decide(self.request, parameters)
+
+    def _inputs(self) -> Iterator[_Input]:
+        source = self.request["TransformInput"]["DataSource"]["S3DataSource"]
+        bucket, key = split_s3_uri(source["S3Uri"])
+        if source["S3DataType"] == "ManifestFile":
+            yield from self._manifest_inputs(bucket, key)
+            return
+        for listing in self.s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=key):
+            for item in listing.get("Contents", []):
+                if not item["Key"].endswith("/"):  # the S3 console's "folders"
+                    yield _Input(bucket=bucket, key=item["Key"], prefix=key)
+
+    def _manifest_inputs(self, bucket: str, key: str) -> Iterator[_Input]:
+        """A manifest is a JSON list: ``{"prefix": "s3://bucket/folder/"}`` and then the objects relative to it."""
+        content = self.s3.get_object(Bucket=bucket, Key=key)["Body"].read()
+        try:
+            head, *names = json.loads(content)
+            base_bucket, base_key = split_s3_uri(head["prefix"])
+        except Exception as error:
+            raise TransformFailed(f"ClientError: s3://{bucket}/{key} is not a manifest: {error}") from error
+        for name in names:
+            yield _Input(bucket=base_bucket, key=f"{base_key}{name}", prefix=base_key)
+
+    def _batches(
+        self, output: _Output, settings: TransformSettings, processing: DataProcessing | None
+    ) -> Iterator[Batch]:
+        """The requests of one object; what is wrong with the object ends them and becomes its failure."""
+        try:
+            split = self.request["TransformInput"].get("SplitType", "None")
+            sources = (lines if split == "Line" else whole)(self._chunks(output.source))
+            prepared = _prepared(sources, processing)
+            multi = settings.multi_record and split != "None"
+            yield from batches(prepared, multi=multi, max_bytes=settings.max_payload_bytes)
+        except (RecordTooLarge, RecordError) as error:
+            output.failure = f"{output.source.uri}: {error}"
+        except (ClientError, BotoCoreError, EOFError, OSError, zlib.error) as error:
+            output.failure = f"{output.source.uri} cannot be read: {error}"
+
+    def _chunks(self, source: _Input) -> Iterator[bytes]:
+        body = self.s3.get_object(Bucket=source.bucket, Key=source.key)["Body"]
+        reader: IO[bytes] = body
+        if self.request["TransformInput"].get("CompressionType", "None") == "Gzip":
+            reader = gzip.GzipFile(fileobj=body)
+        with body:
+            while chunk := reader.read(_READ_BYTES):
+                yield chunk
+
+    def _invoke(self, client: ContainerClient, batch: Batch, settings: TransformSettings) -> bytes:
+        headers = {}
+        if content_type := self.request["TransformInput"].get("ContentType"):
+            headers["Content-Type"] = content_type
+        if accept := self.request["TransformOutput"].get("Accept"):
+            headers["Accept"] = accept
+        said = ""
+        for attempt in range(settings.max_retries + 1):
+            if attempt and self.stopping.wait(_RETRY_PAUSES_S[attempt - 1]):
+                raise Stopped
+            # MaxPayloadInMB=0: the platform sends requests of unlimited size in HTTP chunks.
+            body: bytes | Iterable[bytes] = batch.payload if settings.max_payload_bytes else iter([batch.payload])
+            try:
+                answer = client.call("POST", "/invocations", headers=headers, body=body, timeout_s=settings.timeout_s)
+            except NoAnswer as error:
+                code = self.container.exit_code()
+                if code is not None:
+                    raise _ObjectFailed(
+                        f"the container ended with exit code {code}: {self.container.last_words()}"
+                    ) from error
+                said = f"the container gave no answer: {error}"
+                continue
+            if answer.status < 300:
+                return answer.body
+            said = f"the container answered {answer.status}: {_shown(answer)}"
+            if answer.status < 500:
+                break
+        raise _ObjectFailed(said)
+
+    def _land(self, flight: _InFlight, processing: DataProcessing | None) -> None:
+        """Takes the next answer in the order of the input, or ends its object."""
+        output = flight.output
+        if flight.batch is None or flight.answer is None:
+            self._finish(output)
+            return
+        if output.failure is not None:
+            flight.answer.cancel()
+            return
+        records = flight.batch.records
+        line = self.request["TransformOutput"].get("AssembleWith", "None") == "Line"
+        try:
+            answer = flight.answer.result()
+            if processing is not None and processing.reads_answers:
+                parts = answer_records(answer, len(records))
+                made = [processing.to_output(record.source, part) for record, part in zip(records, parts, strict=True)]
+                answer = b"\n".join(made)
+        except (_ObjectFailed, RecordError, ValueError) as error:
+            first, last = records[0].index, records[-1].index
+            where = f"record {first}" if first == last else f"records {first} to {last}"
+            output.failure = f"{output.source.uri}, {where}: {error}"
+            return
+        output.content.write(assembled(answer, line=line))
+        self.progress.records_done += len(records)
+
+    def _finish(self, output: _Output) -> None:
+        with output.content as content:
+            if output.failure is not None:
+                self.progress.objects_failed += 1
+                self._failures.append(output.failure)
+                return
+            bucket, prefix = split_s3_uri(self.request["TransformOutput"]["S3OutputPath"])
+            key = output_key(output.source.key, input_prefix=output.source.prefix, output_prefix=prefix)
+            content.seek(0)
+            try:
+                self.s3.put_object(Bucket=bucket, Key=key, Body=content)
+            except (ClientError, BotoCoreError) as error:
+                raise TransformFailed(f"ClientError: s3://{bucket}/{key} cannot be written: {error}") from error
+            self.progress.objects_done += 1
+
+
+def _prepared(sources: Iterable[bytes], processing: DataProcessing | None) -> Iterator[Record]:
+    for index, source in enumerate(sources):
+        try:
+            payload = source if processing is None else processing.to_model(source)
+        except RecordError as error:
+            raise RecordError(f"record {index}: {error}") from error
+        yield Record(index=index, source=source, payload=payload)
+
+
+def _shown(answer: Answer) -> str:
+    return answer.body[: 4 * _SHOWN_CHARS].decode(errors="replace")[:_SHOWN_CHARS]

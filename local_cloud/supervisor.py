@@ -1,0 +1,110 @@
+"""The one process of the local cloud: moto and our SageMaker, until a signal (or the end of its starter) stops it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+import boto3
+from botocore.config import Config
+
+from local_cloud.environment import ACCOUNT, DEFAULT_REGION, client_environment
+from local_cloud.moto_server import MotoServer
+from local_cloud.processes import process_birth, stop_on_signals
+from local_cloud.sagemaker.container import ProcessRunner
+from local_cloud.sagemaker.service import SageMaker
+from local_cloud.sagemaker.state import Identity
+from local_cloud.state_directory import StateDirectory, SupervisorRecord
+
+logger = logging.getLogger(__name__)
+
+
+def supervise(
+    directory: StateDirectory, *, region: str, container_command: Sequence[str] | None, stop: threading.Event
+) -> None:
+    """Runs both servers until ``stop`` is set, then stops everything and withdraws its record."""
+    from local_cloud.cloudformation import Clients, install  # noqa: PLC0415 - importing moto's CloudFormation takes a second
+
+    moto = MotoServer()
+    identity = Identity(region=region, account=ACCOUNT)
+    # Plain keyword arguments and not the environment: this process must not depend on what its starter has set.
+    credentials = {"aws_access_key_id": "local", "aws_secret_access_key": "local", "region_name": region}
+    config = Config(retries={"total_max_attempts": 2}, max_pool_connections=64, s3={"addressing_style": "path"})
+    s3 = boto3.client("s3", endpoint_url=moto.url, config=config, **credentials)
+    runner = (
+        ProcessRunner(directory.containers, tuple(container_command))
+        if container_command
+        else ProcessRunner(directory.containers)
+    )
+    container_environment: dict[str, str] = {}
+    sagemaker = SageMaker(
+        s3=s3,
+        runner=runner,
+        identity=identity,
+        directory=directory.work,
+        log_directory=directory.logs,
+        container_environment=container_environment,
+    )
+    # What a container's own boto3 reaches is this cloud and never a real account.
+    container_environment.update(client_environment(moto_url=moto.url, sagemaker_url=sagemaker.url, region=region))
+    install(
+        Clients(
+            sagemaker=boto3.client("sagemaker", endpoint_url=sagemaker.url, config=config, **credentials),
+            s3=s3,
+            ecr=boto3.client("ecr", endpoint_url=moto.url, config=config, **credentials),
+        )
+    )
+    moto.start()
+    sagemaker.start()
+    birth = process_birth(os.getpid())
+    directory.write(
+        SupervisorRecord(
+            process_id=os.getpid(), birth=birth or "", moto_url=moto.url, sagemaker_url=sagemaker.url, region=region
+        )
+    )
+    logger.info("moto answers at %s, SageMaker at %s", moto.url, sagemaker.url)
+    try:
+        stop.wait()
+    finally:
+        logger.info("stopping")
+        directory.record_file.unlink(missing_ok=True)
+        sagemaker.close()
+        moto.close()
+        logger.info("stopped")
+
+
+def main(arguments: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(prog="python -m local_cloud.supervisor")
+    parser.add_argument("directory", type=Path)
+    parser.add_argument("--region", default=DEFAULT_REGION)
+    parser.add_argument(
+        "--container-command", type=json.loads, help="a JSON list that replaces 'python -m inference serve'"
+    )
+    parser.add_argument(
+        "--until-stdin-closes", action="store_true", help="stop when the process that started this one ends"
+    )
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    stop = stop_on_signals()
+    if options.until_stdin_closes:
+        threading.Thread(target=_await_end_of_stdin, args=(stop,), name="stdin", daemon=True).start()
+    directory = StateDirectory(options.directory)
+    supervise(directory, region=options.region, container_command=options.container_command, stop=stop)
+    if options.until_stdin_closes:
+        directory.remove()  # the starter may be dead: then nobody else does it
+    return 0
+
+
+def _await_end_of_stdin(stop: threading.Event) -> None:
+    sys.stdin.buffer.read()
+    stop.set()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

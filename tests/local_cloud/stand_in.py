@@ -1,0 +1,116 @@
+"""A tiny stand-in for the model server: one behaviour for each request, chosen by the model's environment or the body.
+
+It is started exactly as the real server is (SAGEMAKER_BASE_DIR, SAGEMAKER_BIND_TO_PORT, /ping, /invocations). Its answer to a
+request is what the tests want to see of it: the headers that arrived, the environment, the model's files.
+"""
+
+import json
+import os
+import signal
+import sys
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+BASE = Path(os.environ["SAGEMAKER_BASE_DIR"])
+MODEL = BASE / "model"
+STARTED = time.monotonic()
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    fails_left = int(os.environ.get("STAND_IN_FAIL_FIRST", "0"))
+
+    def do_GET(self) -> None:
+        if self.path == "/execution-parameters" and "STAND_IN_EXECUTION_PARAMETERS" in os.environ:
+            self.reply(200, os.environ["STAND_IN_EXECUTION_PARAMETERS"].encode())
+        elif self.path == "/ping":
+            self.reply(503 if os.environ.get("STAND_IN_PING") == "never" else 200, b"")
+        else:
+            self.reply(404, b"")
+
+    def do_POST(self) -> None:
+        if "chunked" in self.headers.get("Transfer-Encoding", ""):
+            body = b""
+            while size := int(self.rfile.readline(), 16):
+                body += self.rfile.read(size)
+                self.rfile.readline()
+            self.rfile.readline()
+        else:
+            body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
+        self.act(body)
+
+    def act(self, body: bytes) -> None:
+        if Handler.fails_left > 0:
+            Handler.fails_left -= 1
+            self.reply(500, b"not yet")
+            return
+        match body.split(b":", 1):
+            case [b"status", code]:
+                self.reply(int(code), f"refused with {int(code)}".encode())
+            case [b"die", _]:
+                os.kill(os.getpid(), signal.SIGKILL)
+            case [b"hang up", _]:
+                self.close_connection = True
+                self.connection.close()
+            case [b"big", size]:
+                self.reply(200, b"x" * int(size))
+            case [b"stream", words]:
+                self.stream(words.decode().split(","))
+            case [b"headers", _]:
+                headers = {
+                    "X-Amzn-SageMaker-Custom-Attributes": "from the model",
+                    "X-Amzn-SageMaker-New-Session-Id": "s1; Expires=2030-01-01T00:00:00Z",
+                    "X-Private": "stays inside",
+                }
+                seen = {name.lower(): value for name, value in self.headers.items()}
+                self.reply(200, json.dumps(seen).encode(), headers)
+            case [b"environment", _]:
+                self.reply(200, json.dumps(dict(os.environ)).encode())
+            case [b"files", _]:
+                files = {str(f.relative_to(MODEL)): f.read_text() for f in sorted(MODEL.rglob("*")) if f.is_file()}
+                self.reply(200, json.dumps(files).encode())
+            case _:
+                self.reply(200, os.environ.get("STAND_IN_PREFIX", "").encode() + body.upper())
+
+    def stream(self, words: list[str]) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "text/plain")
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        for word in words:
+            if word == "break":
+                self.close_connection = True
+                self.connection.close()
+                return
+            self.wfile.write(f"{len(word):x}\r\n{word}\r\n".encode())
+        self.wfile.write(b"0\r\n\r\n")
+
+    def reply(self, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:
+        self.send_response(status)
+        content_type = os.environ.get("STAND_IN_CONTENT_TYPE", self.headers.get("Accept") or "application/json")
+        self.send_header("Content-Type", content_type)
+        self.send_header("Content-Length", str(len(body)))
+        for name, value in (headers or {}).items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        sys.stderr.write(f"{self.command} {self.path}\n")
+
+
+def main() -> None:
+    if "STAND_IN_ERROR" in os.environ:
+        sys.stderr.write(f"loading\ntidegate: error: {os.environ['STAND_IN_ERROR']}\n")
+        sys.exit(1)
+    if "STAND_IN_LAST_WORDS" in os.environ:
+        sys.exit(os.environ["STAND_IN_LAST_WORDS"])
+    server = ThreadingHTTPServer(("127.0.0.1", int(os.environ["SAGEMAKER_BIND_TO_PORT"])), Handler)
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+    server.serve_forever()
+
+
+if __name__ == "__main__":
+    main()
