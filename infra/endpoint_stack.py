@@ -23,16 +23,16 @@ class EndpointStack(StageStack):
         names = self.names
         bucket = names.bucket(self)
         image = resolve_image(self, stage.image, repository_name=names.repository)
-        role = ExecutionRole(
-            self,
-            "ExecutionRole",
-            bucket_arn=self.format_arn(service="s3", region="", account="", resource=bucket),
-            readable_prefixes=[MODELS_PREFIX, BATCH_INPUT_PREFIX],
-            writable_prefixes=[BATCH_OUTPUT_PREFIX],
-            foreign_model_arn=self._arn_outside(bucket, stage.model_data_url),
-            repository_arn=image.repository_arn,
-            endpoint_name=names.endpoint,
-        )
+        role = ExecutionRole(self, "ExecutionRole", endpoint_name=names.endpoint)
+        role.may_list(self._s3_arn(bucket))
+        role.may_read("ReadModels", self._s3_arn(bucket, f"{MODELS_PREFIX}*"))
+        role.may_read("ReadBatchInput", self._s3_arn(bucket, f"{BATCH_INPUT_PREFIX}*"))
+        role.may_write("WriteBatchOutput", self._s3_arn(bucket, f"{BATCH_OUTPUT_PREFIX}*"))
+        if stage.model_data_url is not None:
+            # It may lie in any bucket.
+            role.may_read("ReadThisModel", self._s3_arn(stage.model_data_url.removeprefix("s3://")))
+        if image.repository_arn is not None:
+            role.may_pull_from(image.repository_arn)
         model = Model(
             self,
             "Model",
@@ -53,12 +53,8 @@ class EndpointStack(StageStack):
         self.output("ExecutionRoleArn", role.role.role_arn, "The role of the endpoint and of transform jobs")
         self.output("BucketName", bucket, "models/, batch/input/ and batch/output/ are what the role may touch")
 
-    def _arn_outside(self, bucket: str, model_data_url: str | None) -> str | None:
-        # The stage's own bucket has an account number in its name that may be known only at deploy. Then an address
-        # in it counts as foreign, which allows this one archive a second time.
-        if model_data_url is None or model_data_url.startswith(f"s3://{bucket}/{MODELS_PREFIX}"):
-            return None
-        return self.format_arn(service="s3", region="", account="", resource=model_data_url.removeprefix("s3://"))
+    def _s3_arn(self, *parts: str) -> str:
+        return self.format_arn(service="s3", region="", account="", resource="/".join(parts))
 
     def _warn_about_the_default_archive(self, stage: Stage) -> None:
         cdk.Annotations.of(self).add_warning_v2(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import aws_cdk as cdk
 from aws_cdk import aws_iam as iam
 from constructs import Construct
@@ -12,80 +10,73 @@ from infra.acknowledgements import acknowledge_wildcard
 
 
 class ExecutionRole(Construct):
-    """The role that SageMaker takes to pull the image, fetch the archive, run transform jobs, log and publish metrics.
+    """The role that SageMaker takes on. It may write its logs and metrics; everything else is given by `may_…`.
 
-    Statements are explicit instead of `grant_*`, which allow `s3:GetObject*`, `s3:List*` and the like.
-    They are inline, so that the role is complete when the model that needs it is made.
+    Statements are explicit instead of the CDK's grants, which allow `s3:GetObject*`, `s3:List*` and the like. They are
+    in the role itself, so that it is complete when the model that needs it is made.
     """
 
-    def __init__(
-        self,
-        scope: Construct,
-        id_: str,
-        *,
-        bucket_arn: str,
-        readable_prefixes: Sequence[str],
-        writable_prefixes: Sequence[str],
-        foreign_model_arn: str | None,
-        repository_arn: str | None,
-        endpoint_name: str,
-    ) -> None:
-        """`foreign_model_arn` is the archive's own ARN where it lies in another bucket."""
+    def __init__(self, scope: Construct, id_: str, *, endpoint_name: str) -> None:
         super().__init__(scope, id_)
-        readable = [f"{bucket_arn}/{prefix}*" for prefix in readable_prefixes]
-        writable = [f"{bucket_arn}/{prefix}*" for prefix in writable_prefixes]
-        log_groups = [
+        self._policy = iam.PolicyDocument()
+        self.role = iam.Role(
+            self,
+            "Role",
+            assumed_by=iam.ServicePrincipal("sagemaker.amazonaws.com"),
+            description=f"Endpoint {endpoint_name} and its batch transform jobs",
+            inline_policies={"inference": self._policy},
+        )
+        self._may_write_logs(f"/aws/sagemaker/Endpoints/{endpoint_name}", "/aws/sagemaker/TransformJobs")
+        self._allow("PublishMetrics", ["cloudwatch:PutMetricData"], ["*"])
+        acknowledge_wildcard(self.role, "*", "cloudwatch:PutMetricData and ecr:GetAuthorizationToken know no resources")
+
+    def may_list(self, bucket_arn: str) -> None:
+        """Without it a missing object is reported as a forbidden one."""
+        self._allow("ListBucket", ["s3:ListBucket"], [bucket_arn])
+
+    def may_read(self, sid: str, *object_arns: str) -> None:
+        """Objects of a bucket, by their key or by a prefix that ends in `*`."""
+        self._allow(sid, ["s3:GetObject"], object_arns)
+        self._acknowledge(object_arns, "models and records of one prefix, whose keys are not known beforehand")
+
+    def may_write(self, sid: str, *object_arns: str) -> None:
+        """Objects of a bucket, in parts where they are large."""
+        self._allow(sid, ["s3:PutObject", "s3:AbortMultipartUpload"], object_arns)
+        self._acknowledge(object_arns, "results below one prefix; SageMaker names each after its input")
+
+    def may_pull_from(self, repository_arn: str) -> None:
+        """Images of one repository."""
+        self._allow("LogInToRegistry", ["ecr:GetAuthorizationToken"], ["*"])
+        self._allow(
+            "PullImage",
+            ["ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"],
+            [repository_arn],
+        )
+
+    def _may_write_logs(self, *group_names: str) -> None:
+        groups = [
             cdk.Stack.of(self).format_arn(
                 service="logs",
                 resource="log-group",
                 resource_name=name,
                 arn_format=cdk.ArnFormat.COLON_RESOURCE_NAME,
             )
-            for name in (f"/aws/sagemaker/Endpoints/{endpoint_name}", "/aws/sagemaker/TransformJobs")
+            for name in group_names
         ]
-        streams = [f"{group}:*" for group in log_groups]
-        statements = [
-            _allow("ReadModelsAndBatchInput", ["s3:GetObject"], [*readable, *_present(foreign_model_arn)]),
-            _allow("WriteBatchOutput", ["s3:PutObject", "s3:AbortMultipartUpload"], writable),
-            # Without it a missing archive is reported as forbidden.
-            _allow("ListBucket", ["s3:ListBucket"], [bucket_arn]),
-            _allow(
-                "WriteLogs",
-                ["logs:CreateLogGroup", "logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"],
-                [*log_groups, *streams],
-            ),
-            # PutMetricData and GetAuthorizationToken know no resources: AWS offers only "*" for them.
-            _allow("PublishMetrics", ["cloudwatch:PutMetricData"], ["*"]),
-        ]
-        if repository_arn is not None:
-            statements += [
-                _allow("LogInToRegistry", ["ecr:GetAuthorizationToken"], ["*"]),
-                _allow(
-                    "PullImage",
-                    ["ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"],
-                    [repository_arn],
-                ),
-            ]
-        self.role = iam.Role(
-            self,
-            "Role",
-            assumed_by=iam.ServicePrincipal("sagemaker.amazonaws.com"),
-            description=f"Endpoint {endpoint_name} and its batch transform jobs",
-            inline_policies={"inference": iam.PolicyDocument(statements=statements)},
+        streams = [f"{group}:*" for group in groups]
+        self._allow(
+            "WriteLogs",
+            ["logs:CreateLogGroup", "logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"],
+            [*groups, *streams],
         )
-        self._acknowledge_wildcards([*readable, *writable], streams)
+        self._acknowledge(streams, "SageMaker chooses the names of the log streams")
 
-    def _acknowledge_wildcards(self, objects: Sequence[str], streams: Sequence[str]) -> None:
-        reasons = {"*": "cloudwatch:PutMetricData and ecr:GetAuthorizationToken know no resources"}
-        reasons |= dict.fromkeys(objects, "archives and batch records below one prefix of the stage's own bucket")
-        reasons |= dict.fromkeys(streams, "SageMaker chooses the names of the log streams")
-        for resource, reason in reasons.items():
-            acknowledge_wildcard(self.role, resource, reason)
+    def _allow(self, sid: str, actions: list[str], resources: list[str] | tuple[str, ...]) -> None:
+        self._policy.add_statements(
+            iam.PolicyStatement(sid=sid, effect=iam.Effect.ALLOW, actions=actions, resources=list(resources))
+        )
 
-
-def _allow(sid: str, actions: Sequence[str], resources: Sequence[str]) -> iam.PolicyStatement:
-    return iam.PolicyStatement(sid=sid, effect=iam.Effect.ALLOW, actions=actions, resources=resources)
-
-
-def _present(value: str | None) -> list[str]:
-    return [] if value is None else [value]
+    def _acknowledge(self, resources: list[str] | tuple[str, ...], reason: str) -> None:
+        for resource in resources:
+            if resource.endswith("*"):
+                acknowledge_wildcard(self.role, resource, reason)
