@@ -9,7 +9,10 @@ from __future__ import annotations
 import csv
 import io
 import json
+import lzma
+import struct
 import zipfile
+import zlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -26,6 +29,8 @@ TEXT_TYPES = frozenset({JSON, CSV})
 """Bodies that user code receives as `str`, as it did in the AWS container; all others are `bytearray`."""
 
 _ALIASES = {"application/jsonl": JSON_LINES, "application/x-jsonlines": JSON_LINES, "application/x-ndjson": JSON_LINES}
+_IMAGE_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
+"""What Pillow may recognise. Not all it can: some of its readers start other programs (EPS runs Ghostscript)."""
 _READABLE = (JSON, JSON_LINES, CSV, NPY, NPZ, "image/*")
 WRITABLE = (JSON, JSON_LINES, CSV, NPY)
 
@@ -63,8 +68,10 @@ def decode(body: str | bytes | bytearray, media_type: str, *, max_decoded_bytes:
     if media_type == JSON:
         return _numbers(_json(_as_text(body), "The body"))
     if media_type == JSON_LINES:
-        lines = [line for line in _as_text(body).splitlines() if line.strip()]
-        return _numbers([_json(line, f"Line {number}") for number, line in enumerate(lines, 1)])
+        lines = [(number, line) for number, line in enumerate(_as_text(body).split("\n"), 1) if line.strip()]
+        if not lines:
+            raise BadRequest("The JSON Lines body is empty.")
+        return _numbers([_json(line, f"Line {number}") for number, line in lines])
     if media_type == CSV:
         return _numbers(_csv(_as_text(body)))
     if media_type == NPY:
@@ -130,6 +137,8 @@ def _json(text: str, what: str) -> Any:
         raise BadRequest(f"{what} is not valid JSON: {error.msg} at character {error.pos}.") from None
     except RecursionError:
         raise BadRequest(f"{what} is not readable JSON: it is nested too deeply.") from None
+    except ValueError:  # Python's guard: the time to read an integer grows with the square of its length
+        raise BadRequest(f"{what} holds a whole number that is too long to be read.") from None
 
 
 def _numbers(value: Any) -> torch.Tensor:
@@ -138,21 +147,37 @@ def _numbers(value: Any) -> torch.Tensor:
             "The body is a JSON object; without an input_fn of its own this model reads arrays of numbers."
         )
     try:
-        return torch.tensor(value, dtype=torch.float32)
+        tensor = torch.tensor(value, dtype=torch.float32)
     except (ValueError, TypeError, RuntimeError, OverflowError):
-        raise BadRequest("The body is not an array of numbers whose rows all have the same length.") from None
+        tensor = None
+    # torch goes by the first row: it reads [[], [1]] as two empty rows.
+    if tensor is None or (tensor.numel() == 0 and _holds_values(value)):
+        raise BadRequest("The body is not an array of numbers whose rows all have the same length.")
+    return tensor
+
+
+def _holds_values(value: Any) -> bool:
+    left = [value]
+    while left:
+        item = left.pop()
+        if not isinstance(item, list):
+            return True
+        left += item
+    return False
 
 
 def _csv(text: str) -> list[Any]:
     rows: list[list[float]] = []
-    for number, row in enumerate(csv.reader(io.StringIO(text)), 1):
-        if not row:
-            continue
-        try:
-            rows.append([float(cell) for cell in row])
-        except ValueError:
-            bad = next(cell for cell in row if not _is_number(cell))
-            raise BadRequest(f"Line {number} of the CSV body holds '{bad[:40]}', which is not a number.") from None
+    reader = csv.reader(io.StringIO(text, newline=""))
+    try:
+        for row in reader:
+            if row:
+                rows.append([float(cell) for cell in row])
+    except csv.Error as error:
+        raise BadRequest(f"Line {reader.line_num} of the CSV body cannot be read: {error}.") from None
+    except ValueError:
+        bad = next(cell for cell in row if not _is_number(cell))
+        raise BadRequest(f"Line {reader.line_num} of the CSV body holds '{bad[:40]}', which is not a number.") from None
     if not rows:
         raise BadRequest("The CSV body is empty.")
     # One row is one record of shape (columns,), as the AWS container had it.
@@ -168,10 +193,8 @@ def _is_number(cell: str) -> bool:
 
 
 def _npy(file: Any, size: int) -> Array:
+    shape, dtype = _npy_header(file)
     try:
-        version = np.lib.format.read_magic(file)
-        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, _, dtype = read(file)
         # In Python's integers, which do not overflow, and before numpy takes the memory that the header asks for.
         announced = dtype.itemsize
         for length in shape:
@@ -183,8 +206,25 @@ def _npy(file: Any, size: int) -> Array:
         file.seek(0)
         array: Array = np.lib.format.read_array(file, allow_pickle=False)
         return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
-    except (ValueError, EOFError, OSError, TypeError, SyntaxError) as error:
-        raise BadRequest(f"The npy body cannot be read: {' '.join(str(error).split())[:200]}.") from None
+    except (ValueError, OverflowError, EOFError, OSError, TypeError) as error:
+        raise _unreadable("npy body", error) from None
+
+
+def _npy_header(file: Any) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    try:
+        version = np.lib.format.read_magic(file)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, _, dtype = read(file)
+    except Exception as error:
+        # The header is a Python literal of at most 10,000 characters, and a broken one makes numpy raise whatever
+        # Python's parser raises: SyntaxError, TokenError, RecursionError, even MemoryError.
+        raise _unreadable("npy header", error) from None
+    return shape, dtype
+
+
+def _unreadable(what: str, error: Exception) -> BadRequest:
+    reason = " ".join(str(error).split())[:200].rstrip(".") or type(error).__name__
+    return BadRequest(f"The {what} cannot be read: {reason}.")
 
 
 def _tensor(array: Array) -> torch.Tensor:
@@ -205,16 +245,21 @@ def _npz(body: bytes | bytearray, max_decoded_bytes: int) -> dict[str, Array]:
                 member.filename.removesuffix(".npy"): _npy(io.BytesIO(archive.read(member)), member.file_size)
                 for member in members
             }
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, OSError) as error:
-        raise BadRequest(f"The npz body cannot be read: {' '.join(str(error).split())[:200]}.") from None
+    except (
+        *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error),
+        *(NotImplementedError, RuntimeError, EOFError, OSError, ValueError),
+    ) as error:
+        raise _unreadable("npz body", error) from None
 
 
 def _image(body: bytes | bytearray) -> torch.Tensor:
     try:
-        with Image.open(io.BytesIO(body)) as image:
+        with Image.open(io.BytesIO(body), formats=_IMAGE_FORMATS) as image:
             pixels = np.asarray(image.convert("RGB"), dtype=np.float32) / 255
-    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, ValueError, SyntaxError) as error:
-        raise BadRequest(f"The image cannot be read: {' '.join(str(error).split())[:200]}.") from None
+    except UnidentifiedImageError:
+        raise BadRequest(f"The body is not an image of a kind that is read: {', '.join(_IMAGE_FORMATS)}.") from None
+    except (Image.DecompressionBombError, OSError, ValueError, SyntaxError, EOFError, struct.error) as error:
+        raise _unreadable("image", error) from None
     return torch.from_numpy(pixels).permute(2, 0, 1).unsqueeze(0).contiguous()
 
 
