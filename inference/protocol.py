@@ -34,8 +34,8 @@ class Kind(IntEnum):
 
 FRAME = struct.Struct("<IB")
 _COUNT = struct.Struct("<H")
-_ITEM = struct.Struct("<QHHII")
-_ANSWER = struct.Struct("<QHHI")
+_ITEM = struct.Struct("<QIIII")
+_ANSWER = struct.Struct("<QHII")
 _ERROR = struct.Struct("<QHH")
 _DONE = struct.Struct("<ddd")
 
@@ -172,7 +172,7 @@ def parse_answer(payload: bytes) -> Answer:
 def error_frame(error: Error) -> bytes:
     """The ERROR frame of one failed request."""
     code = error.code.encode()
-    return frame(Kind.ERROR, _ERROR.pack(error.id, error.status, len(code)) + code + error.message.encode())
+    return frame(Kind.ERROR, _ERROR.pack(error.id, error.status, len(code)) + code + _utf8(error.message))
 
 
 def parse_error(payload: bytes) -> Error:
@@ -180,6 +180,11 @@ def parse_error(payload: bytes) -> Error:
     id_, status, code_size = _ERROR.unpack_from(payload)
     at = _ERROR.size
     return Error(id_, status, payload[at : at + code_size].decode(), payload[at + code_size :].decode())
+
+
+def _utf8(text: str) -> bytes:
+    # A message may quote what a client sent, and a JSON string may hold half a surrogate pair.
+    return text.encode(errors="replace")
 
 
 def done_frame(done: Done) -> bytes:

@@ -38,7 +38,7 @@ def run(channel: socket.socket) -> int:
     except DeploymentError as error:
         if error.__cause__ is not None:
             log.error("loading failed", exc_info=error.__cause__)
-        channel.sendall(protocol.frame(Kind.FAILED, str(error).encode()))
+        channel.sendall(protocol.frame(Kind.FAILED, str(error).encode(errors="replace")))
         return 1
     gc.collect()
     gc.freeze()
