@@ -110,4 +110,4 @@ def after_loss(*, batch_size: int, deaths_alone: int, hung: bool, retry: bool) -
 
 def restart_delay_s(failures: int) -> float:
     """How long to wait before the next worker, after this many in a row that did not come up or died unprovoked."""
-    return min(0.1 * 2 ** (failures - 1), 10.0) if failures > 0 else 0.0
+    return min(0.1 * 2 ** min(failures - 1, 10), 10.0) if failures > 0 else 0.0
