@@ -20,13 +20,17 @@ from inference.errors import BadRequest, HandlerFailed, OutOfMemory, RaisedByHan
 from inference.protocol import Answer, Done, Error, Item
 from inference.worker import collate, defaults
 from inference.worker.accept import preferred_type
-from inference.worker.content import TEXT_TYPES, decode_text, split_media_type
+from inference.worker.content import TEXT_TYPES, WRITABLE, decode_text, split_media_type
 from inference.worker.context import Context, RequestProcessor
 from inference.worker.handler import Functions
 from inference.worker.user_code import one_line
 
 log = logging.getLogger("tidegate.worker")
 
+_SERVERS_HEADERS = frozenset(
+    {"connection", "content-length", "content-type", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"}
+)
+"""Response headers that user code cannot set: a second one would tell the client another length than is sent."""
 _CLIENTS_MISTAKES = (ValueError, EOFError, UnidentifiedImageError, Image.DecompressionBombError)
 """What an input_fn raises when the body is not what it reads; anything else that it raises is its own mistake."""
 
@@ -56,8 +60,14 @@ class Computation:
 
     def answer(self, items: Sequence[Item]) -> tuple[list[Answer | Error], Done]:
         """Answer every item, in any order of failure, with the seconds that the three phases took."""
+        ours = self.functions.output_fn is None and self.functions.transform_fn is None
+        writable = WRITABLE if ours else None
         jobs = [
-            Job(item=item, request=RequestProcessor(item), accept=preferred_type(item.accept, self.default_accept))
+            Job(
+                item=item,
+                request=RequestProcessor(item),
+                accept=preferred_type(item.accept, self.default_accept, writable),
+            )
             for item in items
         ]
         started = time.perf_counter()
@@ -106,11 +116,17 @@ class Computation:
         if len(data) > self.max_response_bytes:
             raise HandlerFailed(f"The answer has {len(data)} bytes; the limit is {self.max_response_bytes}.")
         request = job.request
-        headers = "".join(f"{_token(key)}: {_line(value)}\r\n" for key, value in request.response_headers.items())
+        named = ((_token(key), _line(value)) for key, value in request.response_headers.items())
+        headers = "".join(f"{name}: {value}\r\n" for name, value in named if name.lower() not in _SERVERS_HEADERS)
+        status = request.response_status or 200
+        if not 200 <= status <= 599:
+            raise HandlerFailed(f"The handler set the status {status}; an answer has one from 200 to 599.")
+        if status in {204, 205, 304}:
+            data = b""  # HTTP has no body here: a client would take one for the start of the next answer
         job.outcome = Answer(
             job.item.id,
-            request.response_status or 200,
-            _line(request.response_content_type or content_type),
+            status,
+            _line(request.response_content_type or content_type or job.accept),
             headers.encode("latin-1", "replace"),
             data,
         )
@@ -131,8 +147,10 @@ class Computation:
         if len(jobs) == 1:
             self._attempt(jobs[0], "predict_fn", self._predict_alone)
             return
+        out_of_memory = False
         try:
             self._predict_together(jobs)
+            return
         except (Exception, SystemExit) as error:
             log.warning(
                 "a batch of %d is halved, because predicting it failed: %s: %s",
@@ -140,18 +158,22 @@ class Computation:
                 type(error).__name__,
                 one_line(error),
             )
-            if _is_out_of_memory(error):
-                _empty_cache()
-            del error  # its traceback holds the batch's tensors
-            middle = len(jobs) // 2
-            self._predict_group(jobs[:middle])
-            self._predict_group(jobs[middle:])
+            out_of_memory = _is_out_of_memory(error)
+        # Outside the handler: until it is left, the traceback holds the batch's tensors.
+        if out_of_memory:
+            _empty_cache()
+        middle = len(jobs) // 2
+        self._predict_group(jobs[:middle])
+        self._predict_group(jobs[middle:])
 
     def _predict_together(self, jobs: list[Job]) -> None:
         self.context.request_processor = [job.request for job in jobs]
         inputs = [job.data for job in jobs]
         sizes = [found[1] if (found := collate.signature(data)) else 1 for data in inputs]
-        joined = self.functions.collate_fn(inputs) if self.functions.collate_fn else collate.join(inputs)
+        if self.functions.collate_fn is not None:
+            joined = self.functions.collate_fn(inputs)
+        else:
+            joined = collate.join(inputs) if len(inputs) > 1 else inputs[0]
         prediction = self._call_predict(joined)
         if self.functions.split_fn is not None:
             parts = list(self.functions.split_fn(prediction, len(jobs)))
@@ -166,8 +188,8 @@ class Computation:
         if self.functions.transform_fn is not None:
             body, content_type = job.data
             job.prediction = self.functions.transform_fn(self.model, body, content_type, job.accept)
-        elif self.functions.collate_fn is not None:
-            self._predict_together([job])
+        elif self.functions.collate_fn is not None or self.functions.split_fn is not None:
+            self._predict_together([job])  # so that output_fn is given the same whether the batch is of one or of many
         else:
             job.prediction = self._call_predict(job.data)
 
@@ -179,7 +201,8 @@ class Computation:
     # --- one item's error is that item's error
 
     def _attempt(self, job: Job, function: str, step: Callable[[Job], None]) -> None:
-        self.context.request_processor = (job.request,)
+        self.context.request_processor = [job.request]
+        refusal: RequestError | None = None
         try:
             step(job)
         except (Exception, SystemExit) as error:
@@ -187,9 +210,9 @@ class Computation:
             if refusal.status >= 500:
                 request_id = self.context.get_request_id(0)
                 log.error("%s failed", function, exc_info=error, extra={"request_id": request_id})
-            if isinstance(refusal, OutOfMemory):
-                _empty_cache()
             job.outcome = Error(job.item.id, refusal.status, refusal.code, refusal.message)
+        if isinstance(refusal, OutOfMemory):
+            _empty_cache()
 
 
 def _refusal(error: BaseException, function: str) -> RequestError:
@@ -208,7 +231,7 @@ def _refusal(error: BaseException, function: str) -> RequestError:
 
 def _is_out_of_memory(error: BaseException) -> bool:
     # The CPU allocator has no error class of its own.
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "DefaultCPUAllocator" in one_line(error)
 
 
 def _empty_cache() -> None:
@@ -234,12 +257,13 @@ def _to_bytes(body: Any) -> bytes:
 
 
 def _line(value: Any) -> str:
-    """A header value that cannot start a header of its own."""
-    return " ".join(str(value).split())
+    """A header value that cannot start a header of its own, nor hold what a client's parser refuses."""
+    text = "".join(character if character.isprintable() else " " for character in str(value))
+    return " ".join(text.split())
 
 
 def _token(key: Any) -> str:
-    text = "".join(character for character in str(key) if character.isalnum() or character in "-_.")
+    text = "".join(c for c in str(key) if c.isascii() and (c.isalnum() or c in "-_."))
     if not text:
         raise HandlerFailed(f"The response header name {key!r} is not one.")
     return text

@@ -74,5 +74,8 @@ def where(error: BaseException, script: Path) -> str:
 
 def one_line(error: BaseException, limit: int = 500) -> str:
     """The text of `error` as one line without its final full stop."""
-    text = " ".join(str(error).split())
+    try:
+        text = " ".join(str(error).split())
+    except Exception:  # user code's own __str__
+        text = f"a {type(error).__name__} that cannot be shown"
     return (text if len(text) <= limit else text[: limit - 1] + "…").rstrip(".") or "no message"
