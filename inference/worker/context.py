@@ -27,7 +27,8 @@ class RequestProcessor:
 
     @cached_property
     def _headers(self) -> dict[str, str]:
-        lines = (line.partition(": ") for line in self._item.headers.decode("latin-1").splitlines())
+        lines = (line.partition(": ") for line in self._item.headers.decode("latin-1").split("\r\n"))
+        # Not splitlines(): it also ends a line at \x85, which is part of many UTF-8 characters.
         headers = {name: value for name, _, value in lines}
         headers["content-type"] = self._item.content_type
         headers["accept"] = self._item.accept
