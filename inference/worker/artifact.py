@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from inference.errors import DeploymentError
 from inference.worker.content import JSON, JSON_LINES, NPY, split_media_type
@@ -108,11 +109,19 @@ def difference(example: Example, body: bytes, content_type: str) -> str | None:
             wanted, got = ([json.loads(line) for line in text.splitlines()] for text in (example.expected, body))
             return _compare(wanted, got, "$", example)
         if expected_type == NPY:
-            wanted, got = (np.load(io.BytesIO(data), allow_pickle=False) for data in (example.expected, body))
-            return _compare(wanted.tolist(), got.tolist(), "array", example)
-    except ValueError as error:
+            expected, actual = _read_npy(example.expected), _read_npy(body)
+            if expected.shape != actual.shape:
+                return f"its shape is {actual.shape}, expected was {expected.shape}"
+            return _compare(expected.tolist(), actual.tolist(), "array", example)
+    except (ValueError, OverflowError) as error:
         return f"it cannot be read: {error}"
     return None if body == example.expected else "its bytes are not the expected ones"
+
+
+def _read_npy(data: bytes) -> npt.NDArray[Any]:
+    # np.load would also take a zip or, for an empty body, raise EOFError.
+    array: npt.NDArray[Any] = np.lib.format.read_array(io.BytesIO(data), allow_pickle=False)
+    return array
 
 
 def _compare(wanted: Any, got: Any, at: str, example: Example) -> str | None:
@@ -151,6 +160,6 @@ def _items(value: Any, what: str) -> list[tuple[str, dict[str, Any]]]:
 
 def _below(root: Path, name: Any) -> Path:
     path = root / str(name)
-    if not path.resolve().is_relative_to(root.resolve()):
+    if "\0" in str(name) or not path.resolve().is_relative_to(root.resolve()):
         raise DeploymentError(f"{MANIFEST} names '{name}', which is outside the model directory.")
     return path
