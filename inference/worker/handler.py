@@ -59,6 +59,8 @@ def _bind(module: ModuleType, name: str, context: Context) -> Callable[..., Any]
     function, wanted = getattr(module, name), ARGUMENTS[name]
     if not callable(function):
         raise DeploymentError(f"{module.__file__}: {name} is a {type(function).__name__}, not a function.")
+    if inspect.iscoroutinefunction(function):
+        raise DeploymentError(f"{module.__file__}: {name} is async; define it with plain 'def'.")
     try:
         parameters = inspect.signature(function).parameters.values()
     except (ValueError, TypeError):  # a C function without a signature
