@@ -14,6 +14,7 @@ import logging
 import re
 import threading
 from collections.abc import Iterable, Mapping
+from datetime import timedelta
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -165,8 +166,7 @@ def _delete_stack(self: CloudFormationBackend, name_or_stack_id: str) -> None:
 
 
 def _begin(stack: Stack, status: str, work: Any, backend: CloudFormationBackend) -> None:
-    stack.status = status
-    stack._add_stack_event(status, resource_status_reason="User Initiated")
+    _enter(stack, status, "User Initiated")
     threading.Thread(target=_guarded, args=(stack, work, backend), name=f"stack {stack.name}", daemon=True).start()
 
 
@@ -176,7 +176,7 @@ def _guarded(stack: Stack, work: Any, backend: CloudFormationBackend) -> None:
     except Exception as error:
         # Only a mistake of this module comes here; a stack must not stay in progress for ever because of it.
         logger.exception("stack %s broke", stack.name)
-        _end(stack, stack.status.replace("_IN_PROGRESS", "_FAILED"), f"{type(error).__name__}: {error}")
+        _enter(stack, stack.status.replace("_IN_PROGRESS", "_FAILED"), f"{type(error).__name__}: {error}")
 
 
 def _create(stack: Stack, backend: CloudFormationBackend) -> None:
@@ -185,14 +185,14 @@ def _create(stack: Stack, backend: CloudFormationBackend) -> None:
     for name in in_order(stack.template_dict["Resources"]):
         failure = _make(stack, resource_map, name)
         if failure is not None:
-            _end(stack, "ROLLBACK_IN_PROGRESS", f"The following resource(s) failed to create: [{name}]. {failure}")
+            _enter(stack, "ROLLBACK_IN_PROGRESS", f"The following resource(s) failed to create: [{name}]. {failure}")
             _remove(stack, resource_map, stack.template_dict["Resources"], reversed(made))
-            _end(stack, "ROLLBACK_COMPLETE")
+            _enter(stack, "ROLLBACK_COMPLETE")
             return
         made.append(name)
     for export in stack.exports:
         backend.exports[export.name] = export
-    _end(stack, "CREATE_COMPLETE")
+    _enter(stack, "CREATE_COMPLETE")
 
 
 def _delete(stack: Stack, backend: CloudFormationBackend) -> None:
@@ -200,11 +200,11 @@ def _delete(stack: Stack, backend: CloudFormationBackend) -> None:
     exports = [name for name, export in backend.exports.items() if export.exporting_stack_id == stack.stack_id]
     failures = _remove(stack, stack.resource_map, definitions, reversed(in_order(definitions)), retain=True)
     if failures:
-        _end(stack, "DELETE_FAILED", f"The following resource(s) failed to delete: [{', '.join(failures)}].")
+        _enter(stack, "DELETE_FAILED", f"The following resource(s) failed to delete: [{', '.join(failures)}].")
         return
     for name in exports:
         backend.exports.pop(name, None)
-    _end(stack, "DELETE_COMPLETE")
+    _enter(stack, "DELETE_COMPLETE")
     backend.deleted_stacks[stack.stack_id] = stack
     backend.stacks.pop(stack.stack_id, None)
 
@@ -239,9 +239,9 @@ class _Update:
                 self._roll_back(name, failure)
                 return
         self._adopt(backend)
-        _end(self.stack, "UPDATE_COMPLETE_CLEANUP_IN_PROGRESS")
+        _enter(self.stack, "UPDATE_COMPLETE_CLEANUP_IN_PROGRESS")
         self._clean_up()
-        _end(self.stack, "UPDATE_COMPLETE")
+        _enter(self.stack, "UPDATE_COMPLETE")
 
     def _apply(self, name: str) -> str | None:
         """Brings one resource to its new definition; returns the reason when that failed."""
@@ -316,7 +316,9 @@ class _Update:
 
     def _roll_back(self, failed: str, reason: str) -> None:
         stack = self.stack
-        _end(stack, "UPDATE_ROLLBACK_IN_PROGRESS", f"The following resource(s) failed to update: [{failed}]. {reason}")
+        _enter(
+            stack, "UPDATE_ROLLBACK_IN_PROGRESS", f"The following resource(s) failed to update: [{failed}]. {reason}"
+        )
         # First what refers to the new things goes back, then the new things go.
         replacements = {name: self.new_map._parsed_resources[name] for name in self.replaced}
         self.old_map._parsed_resources.update(self.replaced)
@@ -325,7 +327,7 @@ class _Update:
         for name, new in reversed(replacements.items()):
             _discard(stack, name, self.definition["Resources"][name], new)
         _remove(stack, self.new_map, self.definition["Resources"], reversed(self.created))
-        _end(stack, "UPDATE_ROLLBACK_COMPLETE")
+        _enter(stack, "UPDATE_ROLLBACK_COMPLETE")
 
 
 def _make(stack: Stack, resource_map: parsing.ResourceMap, name: str) -> str | None:
@@ -428,24 +430,27 @@ def _stack_resources(self: Stack) -> list[Any]:
     return [parsed[name] for name in self.resource_map._resource_json_map if parsed.get(name) is not None]
 
 
-def _end(stack: Stack, status: str, reason: str | None = None) -> None:
+def _enter(stack: Stack, status: str, reason: str | None = None) -> None:
+    _tell(stack, stack.name, "AWS::CloudFormation::Stack", status, reason=reason, physical_id=stack.stack_id)
     stack.status = status
-    stack._add_stack_event(status, resource_status_reason=reason)
 
 
 def _tell(stack: Stack, name: str, kind: str, status: str, *, reason: str | None = None, physical_id: str = "") -> None:
-    stack.events.append(
-        Event(
-            stack_id=stack.stack_id,
-            stack_name=stack.name,
-            logical_resource_id=name,
-            physical_resource_id=physical_id,
-            resource_type=kind,
-            resource_status=status,
-            resource_status_reason=reason,
-            resource_properties=None,
-        )
+    event = Event(
+        stack_id=stack.stack_id,
+        stack_name=stack.name,
+        logical_resource_id=name,
+        physical_resource_id=physical_id,
+        resource_type=kind,
+        resource_status=status,
+        resource_status_reason=reason,
+        resource_properties=None,
     )
+    # Readers sort events by their time, which has milliseconds: each is at least one later than the one before.
+    if stack.events:
+        event.timestamp = max(event.timestamp, stack.events[-1].timestamp + timedelta(milliseconds=1))
+    stack.events.append(event)
+    event.sendToSns(stack.account_id, stack.region_name, stack.notification_arns)
 
 
 def _physical_id(resource: Any) -> str:
