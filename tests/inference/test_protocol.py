@@ -1,0 +1,117 @@
+"""What one room puts into a frame, the other takes out; however the stream is cut."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from inference import protocol
+from inference.protocol import Answer, Done, Error, FrameReader, Item, Kind, ModelSpec
+
+LATIN = st.text(st.characters(max_codepoint=255), max_size=40)
+IDS = st.integers(0, 2**64 - 1)
+BLOCK = st.binary(max_size=60)
+ITEMS = st.builds(Item, IDS, LATIN, LATIN, BLOCK, BLOCK)
+STATUS = st.integers(200, 599)
+
+
+def payload(frame: bytes, kind: Kind) -> bytes:
+    length, found = protocol.FRAME.unpack_from(frame)
+    assert found == kind
+    assert len(frame) == protocol.FRAME.size + length
+    return frame[protocol.FRAME.size :]
+
+
+@given(st.lists(ITEMS, max_size=12))
+def test_a_batch_comes_out_as_it_went_in(items: list[Item]) -> None:
+    found = protocol.parse_compute(payload(protocol.compute_frame(items), Kind.COMPUTE))
+    assert [(i.id, i.content_type, i.accept, i.headers, bytes(i.body)) for i in found] == [
+        (i.id, i.content_type, i.accept, i.headers, bytes(i.body)) for i in items
+    ]
+
+
+def test_bodies_may_be_any_buffer_and_come_out_without_a_copy() -> None:
+    items = [Item(1, "a/b", "", b"", bytearray(b"one")), Item(2, "", "c/d", b"x: y\r\n", memoryview(b"two"))]
+    sent = payload(protocol.compute_frame(items), Kind.COMPUTE)
+    first, second = protocol.parse_compute(sent)
+    assert (bytes(first.body), bytes(second.body)) == (b"one", b"two")
+    assert isinstance(first.body, memoryview)
+    assert first.body.obj is sent
+
+
+def test_header_values_may_be_as_long_as_the_largest_header_limit() -> None:
+    """TIDEGATE_MAX_HEADER_BYTES goes up to one MiB, all of which may be a single Content-Type."""
+    long = "a" * 2**20
+    (found,) = protocol.parse_compute(payload(protocol.compute_frame([Item(1, long, long, b"", b"")]), Kind.COMPUTE))
+    assert found.content_type == found.accept == long
+    answer = Answer(1, 200, long, b"", b"")
+    assert protocol.parse_answer(payload(protocol.answer_frame(answer), Kind.ANSWER)) == answer
+
+
+@given(st.builds(Answer, IDS, STATUS, LATIN, BLOCK, BLOCK))
+def test_an_answer_comes_out_as_it_went_in(answer: Answer) -> None:
+    assert protocol.parse_answer(payload(protocol.answer_frame(answer), Kind.ANSWER)) == answer
+
+
+def test_a_type_that_http_cannot_carry_is_replaced_and_not_fatal() -> None:
+    sent = protocol.answer_frame(Answer(1, 200, "text/plain; name=日", b"", b""))
+    assert protocol.parse_answer(payload(sent, Kind.ANSWER)).content_type == "text/plain; name=?"
+
+
+@given(st.builds(Error, IDS, STATUS, st.text("abc_", max_size=30), st.text(max_size=80)))
+def test_an_error_comes_out_as_it_went_in(error: Error) -> None:
+    assert protocol.parse_error(payload(protocol.error_frame(error), Kind.ERROR)) == error
+
+
+def test_half_a_surrogate_pair_in_a_message_does_not_break_the_frame() -> None:
+    """A JSON body may hold one, and user code may quote it; it must not cost the worker its life."""
+    sent = protocol.error_frame(Error(7, 400, "bad_request", "no label '\ud800' here"))
+    assert protocol.parse_error(payload(sent, Kind.ERROR)) == Error(7, 400, "bad_request", "no label '?' here")
+
+
+@given(st.tuples(*[st.floats(0, 1e6)] * 3))
+def test_the_seconds_of_a_batch_come_out_as_they_went_in(seconds: tuple[float, float, float]) -> None:
+    done = Done(*seconds)
+    assert protocol.parse_done(payload(protocol.done_frame(done), Kind.DONE)) == done
+
+
+def test_a_spec_comes_out_as_it_went_in() -> None:
+    spec = ModelSpec(
+        name="mödel",
+        model_dir="/opt/ml/model",
+        program=None,
+        gpu_id=1,
+        threads=2,
+        verify=True,
+        max_batch_size=8,
+        default_accept="application/json",
+        max_decoded_bytes=1,
+        max_response_bytes=2,
+        max_image_pixels=3,
+        log_level=20,
+    )
+    assert ModelSpec.from_json(spec.to_json()) == spec
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(list(Kind)), st.binary(max_size=50)), max_size=10),
+    st.lists(st.integers(0, 600), max_size=30),
+    st.binary(max_size=4),
+)
+def test_the_reader_finds_the_same_frames_however_the_stream_is_cut(
+    frames: list[tuple[Kind, bytes]], cuts: list[int], rest: bytes
+) -> None:
+    stream = b"".join(protocol.frame(kind, data) for kind, data in frames) + rest
+    edges = [0, *sorted(cut for cut in cuts if cut < len(stream)), len(stream)]
+    reader = FrameReader()
+    found = [frame for start, end in pairwise(edges) for frame in reader.feed(stream[start:end])]
+    assert found == frames
+
+
+def test_a_frame_that_arrives_byte_by_byte_is_found_once() -> None:
+    stream = protocol.frame(Kind.READY) + protocol.frame(Kind.FAILED, b"why")
+    reader = FrameReader()
+    found = [frame for byte in stream for frame in reader.feed(bytes([byte]))]
+    assert found == [(Kind.READY, b""), (Kind.FAILED, b"why")]

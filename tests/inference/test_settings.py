@@ -1,0 +1,184 @@
+"""Settings come from the environment; whoever mistypes one learns the variable, the value and what is right."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from inference.errors import DeploymentError
+from inference.settings import MIB, Settings, describe, environment, read
+
+GOOD: list[tuple[str, str, str, Any]] = [
+    ("SAGEMAKER_BASE_DIR", "/srv/ml", "base_dir", Path("/srv/ml")),
+    ("TIDEGATE_HOST", "127.0.0.1", "host", "127.0.0.1"),
+    ("SAGEMAKER_BIND_TO_PORT", "23000", "port", 23000),
+    ("SAGEMAKER_PROGRAM", "serve.py", "program", "serve.py"),
+    ("SAGEMAKER_PROGRAM", "handlers/serve", "program", "handlers/serve"),
+    ("SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT", "Text/CSV", "default_accept", "text/csv"),
+    ("SAGEMAKER_BATCH", "true", "batch_transform", True),
+    ("SAGEMAKER_BATCH", "No", "batch_transform", False),
+    ("TIDEGATE_RETRY", "off", "retry", False),
+    ("TIDEGATE_RETRY", "0", "retry", False),
+    ("TIDEGATE_RETRY", "FALSE", "retry", False),
+    ("TIDEGATE_SERVER_TIMING", "ON", "server_timing", True),
+    ("TIDEGATE_SERVER_TIMING", "yes", "server_timing", True),
+    ("TIDEGATE_SERVER_TIMING", "1", "server_timing", True),
+    ("TIDEGATE_WORKERS", " 2 ", "workers", 2),
+    ("SAGEMAKER_MODEL_SERVER_WORKERS", "3", "workers", 3),
+    ("TS_DEFAULT_WORKERS_PER_MODEL", "4", "workers", 4),
+    ("OMP_NUM_THREADS", "1", "threads_per_worker", 1),
+    ("SAGEMAKER_MODEL_SERVER_TIMEOUT", "90", "timeout_s", 90.0),
+    ("TIDEGATE_TIMEOUT_S", "0.5", "timeout_s", 0.5),
+    ("SAGEMAKER_TS_BATCH_SIZE", "16", "max_batch_size", 16),
+    ("SAGEMAKER_TS_MAX_BATCH_DELAY", "100", "max_wait_ms", 100.0),
+    ("TIDEGATE_MAX_WAIT_MS", "0", "max_wait_ms", 0.0),
+    ("TS_MAX_REQUEST_SIZE", "6553500", "max_body_bytes", 6553500),
+    ("SAGEMAKER_MAX_PAYLOAD_IN_MB", "6", "max_body_bytes", 6 * MIB),
+    ("SAGEMAKER_MAX_PAYLOAD_IN_MB", "0", "max_body_bytes", 1024 * MIB),
+    ("TS_MAX_RESPONSE_SIZE", "6553500", "max_response_bytes", 6553500),
+    ("TS_JOB_QUEUE_SIZE", "100", "queue_size", 100),
+    ("TIDEGATE_MIN_BODY_RATE_BYTES_PER_S", "0", "min_body_rate_bytes_per_s", 0),
+    ("SAGEMAKER_BATCH_STRATEGY", "SINGLE_RECORD", "batch_strategy", "SINGLE_RECORD"),
+    ("SAGEMAKER_BATCH_STRATEGY", "MultiRecord", "batch_strategy", "MULTI_RECORD"),
+    ("SAGEMAKER_MAX_CONCURRENT_TRANSFORMS", "8", "max_concurrent_transforms", 8),
+    ("SAGEMAKER_CONTAINER_LOG_LEVEL", "Warning", "log_level", 30),
+    ("SAGEMAKER_CONTAINER_LOG_LEVEL", "20", "log_level", 20),
+]
+
+BAD: list[tuple[str, str, str]] = [
+    ("SAGEMAKER_BIND_TO_PORT", "0", "a whole number from 1 to 65535"),
+    ("SAGEMAKER_BIND_TO_PORT", "65536", "a whole number from 1 to 65535"),
+    ("SAGEMAKER_BIND_TO_PORT", "http", "a whole number from 1 to 65535"),
+    ("SAGEMAKER_BIND_TO_PORT", "8080.0", "a whole number from 1 to 65535"),
+    ("TIDEGATE_WORKERS", "9" * 5000, "a whole number from 1 to 1024"),
+    ("SAGEMAKER_MODEL_SERVER_WORKERS", "-1", "a whole number from 1 to 1024"),
+    ("TIDEGATE_TIMEOUT_S", "nan", "a number from 0.1 to 3600"),
+    ("TIDEGATE_TIMEOUT_S", "inf", "a number from 0.1 to 3600"),
+    ("TIDEGATE_TIMEOUT_S", "1 minute", "a number from 0.1 to 3600"),
+    ("SAGEMAKER_MODEL_SERVER_TIMEOUT", "0", "a number from 0.1 to 3600"),
+    ("TIDEGATE_RETRY", "fasle", "on or off (also true/false, yes/no, 1/0)"),
+    ("TIDEGATE_SERVER_TIMING", "2", "on or off (also true/false, yes/no, 1/0)"),
+    ("SAGEMAKER_MAX_PAYLOAD_IN_MB", "1025", "a whole number from 0 to 1024"),
+    ("SAGEMAKER_CONTAINER_LOG_LEVEL", "loud", "a level from 0 to 50 or debug, info, warning, error, critical"),
+    ("SAGEMAKER_CONTAINER_LOG_LEVEL", "51", "a level from 0 to 50 or debug, info, warning, error, critical"),
+    ("SAGEMAKER_PROGRAM", "/etc/passwd", "a file name below code/, such as inference.py"),
+    ("SAGEMAKER_PROGRAM", "../inference.py", "a file name below code/, such as inference.py"),
+    ("SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT", "json", "one media type, such as application/json"),
+    ("SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT", "*/*", "one media type, such as application/json"),
+    ("SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT", "text/csv,text/html", "one media type, such as application/json"),
+    ("SAGEMAKER_BATCH_STRATEGY", "RECORDS", "MULTI_RECORD or SINGLE_RECORD"),
+]
+
+
+def test_an_empty_environment_gives_the_defaults_of_the_class() -> None:
+    assert read({}) == Settings()
+
+
+@pytest.mark.parametrize(("name", "text", "field", "value"), GOOD)
+def test_a_good_value_is_read_into_its_field(name: str, text: str, field: str, value: Any) -> None:
+    settings = read({name: text})
+    assert getattr(settings, field) == value
+    assert type(getattr(settings, field)) is type(value) or isinstance(value, Path)
+
+
+@pytest.mark.parametrize(("name", "text", "allowed"), BAD)
+def test_a_bad_value_is_refused_by_a_sentence_with_variable_value_and_what_is_right(
+    name: str, text: str, allowed: str
+) -> None:
+    with pytest.raises(DeploymentError) as caught:
+        read({name: text})
+    assert str(caught.value) == f"{name}={text!r} is not valid: it must be {allowed}."
+
+
+@pytest.mark.parametrize("text", ["", " ", "\t\n"])
+def test_an_empty_variable_counts_as_unset(text: str) -> None:
+    """SDK v2 sends SAGEMAKER_PROGRAM="" where no entry point was given."""
+    every_name = {name: text for names, _, _ in describe() for name in names}
+    assert read(every_name) == Settings()
+
+
+def test_an_empty_first_name_gives_way_to_the_next() -> None:
+    assert read({"TIDEGATE_WORKERS": "", "SAGEMAKER_MODEL_SERVER_WORKERS": "3"}).workers == 3
+
+
+SEVERAL = [(item.name, item.metadata["names"]) for item in fields(Settings) if len(item.metadata["names"]) > 1]
+
+
+@pytest.mark.parametrize(("field", "names"), SEVERAL)
+def test_the_first_name_wins_over_those_behind_it(field: str, names: tuple[str, ...]) -> None:
+    """For every pair of names of one setting, in both orders of the environment."""
+    for before, first in enumerate(names):
+        for second in names[before + 1 :]:
+            for given_names in ((first, second), (second, first)):
+                chosen = {name: "2" if name == first else "1" for name in given_names}
+                assert getattr(read(chosen), field) == getattr(read({first: "2"}), field)
+
+
+def test_a_bad_value_under_a_name_that_loses_is_not_looked_at() -> None:
+    assert read({"TIDEGATE_WORKERS": "2", "TS_DEFAULT_WORKERS_PER_MODEL": "many"}).workers == 2
+
+
+def test_a_batch_transform_job_has_the_platforms_ten_minutes() -> None:
+    assert read({"SAGEMAKER_BATCH": "true"}).timeout_s == 600
+    assert read({"SAGEMAKER_BATCH": "false"}).timeout_s == 60
+    assert read({"SAGEMAKER_BATCH": "true", "SAGEMAKER_MODEL_SERVER_TIMEOUT": "30"}).timeout_s == 30
+
+
+def test_the_model_lies_in_model_below_the_base() -> None:
+    assert read({"SAGEMAKER_BASE_DIR": "/srv"}).model_dir == Path("/srv/model")
+
+
+CHOICES: dict[str, st.SearchStrategy[Any]] = {
+    "base_dir": st.just(Path("/srv/ml")),
+    "port": st.integers(1, 65535),
+    "program": st.just("serve.py"),
+    "workers": st.integers(1, 1024),
+    "timeout_s": st.floats(0.1, 3600),
+    "max_wait_ms": st.floats(0, 60_000),
+    "max_batch_size": st.integers(1, 4096),
+    "max_body_bytes": st.integers(1, 1024 * MIB),
+    "retry": st.booleans(),
+    "batch_transform": st.booleans(),
+    "server_timing": st.booleans(),
+    "batch_strategy": st.sampled_from(["MULTI_RECORD", "SINGLE_RECORD"]),
+    "log_level": st.sampled_from([10, 20, 30, 40, 50]),
+    "default_accept": st.sampled_from(["text/csv", "application/x-npy"]),
+}
+
+
+@given(st.fixed_dictionaries({}, optional=CHOICES))
+def test_what_environment_writes_read_reads_back(chosen: dict[str, Any]) -> None:
+    variables = environment(**chosen)
+    assert len(variables) == len(chosen)
+    found = read(variables)
+    for key, value in chosen.items():
+        assert getattr(found, key) == value
+
+
+def test_environment_refuses_what_the_server_would_refuse() -> None:
+    with pytest.raises(DeploymentError, match=r"^TIDEGATE_WORKERS='0' is not valid"):
+        environment(workers=0)
+    with pytest.raises(DeploymentError, match=r"^'worker' is not a setting of the server; there are: base_dir, "):
+        environment(worker=1)
+
+
+def test_no_variable_sets_two_fields() -> None:
+    names = [name for names, _, _ in describe() for name in names]
+    assert len(names) == len(set(names))
+
+
+@given(st.sampled_from([name for names, _, _ in describe() for name in names]), st.text(max_size=20))
+def test_any_text_is_read_or_refused_by_name(name: str, text: str) -> None:
+    try:
+        settings = read({name: text})
+    except DeploymentError as error:
+        sentence = str(error)
+    else:
+        sentence = ""
+        assert settings == read({name: text}), "a NaN would not equal itself"
+    assert not sentence or sentence.startswith(f"{name}={text.strip()!r} is not valid: it must be ")
