@@ -1,4 +1,4 @@
-"""The environment variables by which unmodified boto3, ``aws`` and ``cdk`` talk to the local cloud, and to nothing else."""
+"""The variables by which unmodified boto3, ``aws`` and ``cdk`` talk to the local cloud, and to nothing else."""
 
 from __future__ import annotations
 
@@ -10,10 +10,16 @@ DEFAULT_REGION = "us-east-1"
 
 # Variables of the caller that would send a client elsewhere, or stop it, in spite of the ones below.
 _CONTRARY = (
-    "AWS_PROFILE AWS_DEFAULT_PROFILE AWS_ROLE_ARN AWS_WEB_IDENTITY_TOKEN_FILE AWS_CONTAINER_CREDENTIALS_FULL_URI"
-    " AWS_CONTAINER_CREDENTIALS_RELATIVE_URI AWS_IGNORE_CONFIGURED_ENDPOINT_URLS AWS_USE_FIPS_ENDPOINT"
-    " AWS_USE_DUALSTACK_ENDPOINT"
-).split()
+    "AWS_PROFILE",
+    "AWS_DEFAULT_PROFILE",
+    "AWS_ROLE_ARN",
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+    "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS",
+    "AWS_USE_FIPS_ENDPOINT",
+    "AWS_USE_DUALSTACK_ENDPOINT",
+)
 _PROXIES = ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy")
 _NO_PROXY = "127.0.0.1,localhost"
 
@@ -26,8 +32,8 @@ def client_environment(*, moto_url: str, sagemaker_url: str, region: str) -> dic
         "AWS_ENDPOINT_URL_SAGEMAKER": sagemaker_url,
         "AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME": sagemaker_url,
         "AWS_ACCESS_KEY_ID": "local",
-        "AWS_SECRET_ACCESS_KEY": "local",  # noqa: S105 - a key to nothing
-        "AWS_SESSION_TOKEN": "local",  # noqa: S105 - overrides a real one of the caller
+        "AWS_SECRET_ACCESS_KEY": "local",  # a key to nothing
+        "AWS_SESSION_TOKEN": "local",  # overrides a real one of the caller
         "AWS_REGION": region,
         "AWS_DEFAULT_REGION": region,
         "AWS_ACCOUNT_ID": ACCOUNT,

@@ -17,7 +17,7 @@ class _QuietHandler(MotoRequestHandler):
     disable_nagle_algorithm = True
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
-        logging.getLogger("moto.requests").debug('"%s" %s', self.requestline, code)
+        logging.getLogger("moto.requests").debug('"%s" %s %s', self.requestline, code, size)
 
 
 class MotoServer:

@@ -14,8 +14,8 @@ from types import FrameType
 def process_birth(process_id: int) -> str | None:
     """The moment at which a process started, as an opaque text; None when no such process runs.
 
-    Linux tells it in clock ticks since boot (``/proc/PID/stat``, field 22); elsewhere ``ps`` tells it in words. A process
-    that has ended and only waits to be collected by its parent does not count as running.
+    Linux tells it in clock ticks since boot (``/proc/PID/stat``, field 22); elsewhere ``ps`` tells it in words. A
+    process that has ended and only waits to be collected by its parent does not count as running.
     """
     stat = Path(f"/proc/{process_id}/stat")
     if Path("/proc/self/stat").exists():
@@ -43,7 +43,7 @@ def end_group(group: int) -> None:
 
 
 def end_orphans(registry: Path) -> list[int]:
-    """Ends the process groups that a killed supervisor left in ``registry`` (one file per group: name id, text birth)."""
+    """Ends the process groups that a killed supervisor left in ``registry`` (one file each: name id, text birth)."""
     ended = []
     for entry in sorted(registry.glob("*")) if registry.is_dir() else []:
         group, birth = int(entry.name), entry.read_text()

@@ -80,7 +80,8 @@ class StateDirectory:
                 strangers = [entry.name for entry in self.path.iterdir() if entry.name != "lock"]
                 if strangers:
                     raise DirectoryError(
-                        f"{self.path} holds files that are not the local cloud's ({strangers[0]}); choose another directory"
+                        f"{self.path} holds files that are not the local cloud's ({strangers[0]});"
+                        " choose another directory"
                     )
                 marker.write_text("The state of a local cloud; `python -m local_cloud down` removes it.\n")
         except OSError as error:

@@ -1,4 +1,4 @@
-"""The boto3 clients by which resources act on the local cloud: moto constructs the resources, so nobody can hand them over."""
+"""The boto3 clients by which resources act: moto constructs the resources, so nobody can hand them over."""
 
 from __future__ import annotations
 

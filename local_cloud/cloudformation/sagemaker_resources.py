@@ -1,9 +1,11 @@
-"""AWS::SageMaker::Model, EndpointConfig and Endpoint: they call our SageMaker through boto3, as CloudFormation calls the real one.
+"""AWS::SageMaker::Model, EndpointConfig and Endpoint: they call our SageMaker through boto3.
 
-moto finds a class by its being a direct subclass of ``CloudFormationModel``; of two classes for one type the later wins.
-An update returns the same object when it was made in place and another one when the resource was replaced; the old one is
-then deleted by :mod:`.stacks` after everything else succeeded (as CloudFormation's clean-up phase does).
+moto finds a class by its being a direct subclass of ``CloudFormationModel``; of two classes for one type the later
+wins. An update returns the same object when it was made in place and another one when the resource was replaced; the
+old one is then deleted by :mod:`.stacks` after everything else succeeded (as CloudFormation's clean-up phase does).
 """
+
+# ruff: noqa: ARG002, ARG003 - the signatures are those by which moto calls these classes
 
 from __future__ import annotations
 
@@ -72,7 +74,7 @@ class _Resource:
         raise NotImplementedError
 
     @classmethod
-    def create_from_cloudformation_json(  # type: ignore[misc]
+    def create_from_cloudformation_json(
         cls, resource_name: str, cloudformation_json: Json, account_id: str, region_name: str, **kwargs: Any
     ) -> Self:
         properties = cloudformation_json.get("Properties", {})
@@ -81,7 +83,7 @@ class _Resource:
         return resource
 
     @classmethod
-    def update_from_cloudformation_json(  # type: ignore[misc]
+    def update_from_cloudformation_json(
         cls,
         original_resource: Self,
         new_resource_name: str,
@@ -98,13 +100,13 @@ class _Resource:
             return original_resource
         if named == original_resource.name:
             raise ResourceFailed(
-                f"CloudFormation cannot update a stack when a custom-named resource requires replacing. Rename {named} and"
-                " update the stack again."
+                "CloudFormation cannot update a stack when a custom-named resource requires replacing."
+                f" Rename {named} and update the stack again."
             )
         return cls.create_from_cloudformation_json(new_resource_name, cloudformation_json, account_id, region_name)
 
     @classmethod
-    def delete_from_cloudformation_json(  # type: ignore[misc]
+    def delete_from_cloudformation_json(
         cls, resource_name: str, cloudformation_json: Json, account_id: str, region_name: str
     ) -> None:
         raise NotImplementedError("moto deletes these resources through their own delete()")

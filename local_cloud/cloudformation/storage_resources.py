@@ -1,4 +1,6 @@
-"""S3, ECR and SSM resources with what moto's own classes drop: bucket settings and policies, scanning, life cycles, tags."""
+"""S3, ECR and SSM resources with what moto's own classes drop: bucket settings and policies, life cycles, tags."""
+
+# ruff: noqa: ARG002, ARG003 - the signatures are those by which moto calls these classes
 
 from __future__ import annotations
 
@@ -21,9 +23,9 @@ Json = dict[str, Any]
 def ignore_bucket_policies() -> None:
     """Bucket policies are stored and described but, like IAM's, not enforced (docs/local-cloud.md).
 
-    moto enforces them without looking at their conditions, so that the ordinary "deny without TLS" would deny everything.
+    moto enforces them without looking at their conditions, so the ordinary "deny without TLS" would deny everything.
     """
-    FakeBucket.get_permission = _no_permission_needed  # type: ignore[method-assign]
+    FakeBucket.get_permission = _no_permission_needed  # type: ignore[method-assign, assignment]
 
 
 def _no_permission_needed(_bucket: FakeBucket, _action: str, _resource: str) -> Any:
@@ -46,7 +48,7 @@ class _Delegate:
 
 
 class S3Bucket(_Delegate, CloudFormationModel):
-    """AWS::S3::Bucket with versioning, public access block, lifecycle, ownership, encryption and logging as deployed."""
+    """AWS::S3::Bucket with versioning, public access block, life cycle, ownership and encryption as deployed."""
 
     @staticmethod
     def cloudformation_type() -> str:
@@ -61,7 +63,7 @@ class S3Bucket(_Delegate, CloudFormationModel):
         return FakeBucket
 
     @classmethod
-    def create_from_cloudformation_json(  # type: ignore[misc]
+    def create_from_cloudformation_json(
         cls, resource_name: str, cloudformation_json: Json, account_id: str, region_name: str, **kwargs: Any
     ) -> FakeBucket:
         bucket = FakeBucket.create_from_cloudformation_json(
@@ -71,7 +73,7 @@ class S3Bucket(_Delegate, CloudFormationModel):
         return bucket
 
     @classmethod
-    def update_from_cloudformation_json(  # type: ignore[misc]
+    def update_from_cloudformation_json(
         cls,
         original_resource: FakeBucket,
         new_resource_name: str,
@@ -88,7 +90,7 @@ class S3Bucket(_Delegate, CloudFormationModel):
         return bucket
 
     @classmethod
-    def delete_from_cloudformation_json(  # type: ignore[misc]
+    def delete_from_cloudformation_json(
         cls, resource_name: str, cloudformation_json: Json, account_id: str, region_name: str
     ) -> None:
         # Through the API: it refuses a bucket that is not empty, moto's own class would leave it without a word.
@@ -144,7 +146,7 @@ class S3BucketPolicy(CloudFormationModel):
         return True
 
     @classmethod
-    def create_from_cloudformation_json(  # type: ignore[misc]
+    def create_from_cloudformation_json(
         cls, resource_name: str, cloudformation_json: Json, account_id: str, region_name: str, **kwargs: Any
     ) -> Self:
         properties = cloudformation_json["Properties"]
@@ -152,7 +154,7 @@ class S3BucketPolicy(CloudFormationModel):
         return cls(properties["Bucket"])
 
     @classmethod
-    def update_from_cloudformation_json(  # type: ignore[misc]
+    def update_from_cloudformation_json(
         cls,
         original_resource: Self,
         new_resource_name: str,
@@ -167,7 +169,7 @@ class S3BucketPolicy(CloudFormationModel):
             clients().s3.delete_bucket_policy(Bucket=self.bucket)
 
     @classmethod
-    def delete_from_cloudformation_json(  # type: ignore[misc]
+    def delete_from_cloudformation_json(
         cls, resource_name: str, cloudformation_json: Json, account_id: str, region_name: str
     ) -> None:
         raise NotImplementedError("moto deletes these resources through their own delete()")
@@ -189,7 +191,7 @@ class ECRRepository(_Delegate, CloudFormationModel):
         return Repository
 
     @classmethod
-    def create_from_cloudformation_json(  # type: ignore[misc]
+    def create_from_cloudformation_json(
         cls, resource_name: str, cloudformation_json: Json, account_id: str, region_name: str, **kwargs: Any
     ) -> Repository:
         properties = cloudformation_json.get("Properties", {})
@@ -201,7 +203,7 @@ class ECRRepository(_Delegate, CloudFormationModel):
         return repository
 
     @classmethod
-    def update_from_cloudformation_json(  # type: ignore[misc]
+    def update_from_cloudformation_json(
         cls,
         original_resource: Repository,
         new_resource_name: str,
@@ -218,7 +220,7 @@ class ECRRepository(_Delegate, CloudFormationModel):
         return repository
 
     @classmethod
-    def delete_from_cloudformation_json(  # type: ignore[misc]
+    def delete_from_cloudformation_json(
         cls, resource_name: str, cloudformation_json: Json, account_id: str, region_name: str
     ) -> None:
         force = _boolean(cloudformation_json.get("Properties", {}).get("EmptyOnDelete", False))
@@ -250,7 +252,7 @@ class SSMParameter(_Delegate, CloudFormationModel):
         return Parameter
 
     @classmethod
-    def create_from_cloudformation_json(  # type: ignore[misc]
+    def create_from_cloudformation_json(
         cls, resource_name: str, cloudformation_json: Json, account_id: str, region_name: str, **kwargs: Any
     ) -> Parameter:
         properties = dict(cloudformation_json["Properties"])
@@ -260,7 +262,7 @@ class SSMParameter(_Delegate, CloudFormationModel):
         )
 
     @classmethod
-    def update_from_cloudformation_json(  # type: ignore[misc]
+    def update_from_cloudformation_json(
         cls,
         original_resource: Parameter,
         new_resource_name: str,
@@ -273,7 +275,7 @@ class SSMParameter(_Delegate, CloudFormationModel):
         return cls.create_from_cloudformation_json(name, cloudformation_json, account_id, region_name)
 
     @classmethod
-    def delete_from_cloudformation_json(  # type: ignore[misc]
+    def delete_from_cloudformation_json(
         cls, resource_name: str, cloudformation_json: Json, account_id: str, region_name: str
     ) -> None:
         Parameter.delete_from_cloudformation_json(resource_name, cloudformation_json, account_id, region_name)

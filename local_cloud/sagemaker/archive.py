@@ -1,4 +1,4 @@
-"""Fetches a model's data from S3 and lays it out as ``/opt/ml/model`` is laid out (strictly: nothing may leave that directory)."""
+"""Fetches a model's data from S3 and lays it out as ``/opt/ml/model`` is; nothing may leave that directory."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class ModelDataError(Exception):
 def fetch_model_data(s3: Any, container: Json, directory: Path) -> None:
     """Fills ``directory`` with the data that a container definition names; leaves it empty when it names none.
 
-    ``ModelDataUrl`` is one ``.tar.gz``; ``ModelDataSource.S3DataSource`` is one (``S3Object``, ``Gzip``), a single plain
-    object (``S3Object``, ``None``) or all objects under a prefix (``S3Prefix``, ``None``), whose keys without the prefix
-    become relative paths. Raises :class:`ModelDataError`.
+    ``ModelDataUrl`` is one ``.tar.gz``; ``ModelDataSource.S3DataSource`` is one too (``S3Object``, ``Gzip``), or a
+    single plain object (``S3Object``, ``None``), or all objects under a prefix (``S3Prefix``, ``None``), whose keys
+    without the prefix become relative paths. Raises :class:`ModelDataError`.
     """
     directory.mkdir(parents=True, exist_ok=True)
     source = container.get("ModelDataSource", {}).get("S3DataSource")

@@ -1,7 +1,7 @@
 """What of each operation's input the local cloud honours, what it only stores, and (everything else) what it refuses.
 
 A member that stands in neither list is refused by name, so nothing is ever silently ignored, and a member that a newer
-botocore adds is refused until somebody decides about it. The tables in ``docs/local-cloud.md`` are tested against these.
+botocore adds is refused until somebody decides about it. The tables in ``docs/local-cloud.md`` are tested against it.
 
 A path covers everything below it; list indices are left out: ``ProductionVariants.ModelName``.
 """
@@ -97,7 +97,7 @@ REFUSED_VALUES: Mapping[tuple[str, str], str] = {
 
 
 def refuse_unsupported(operation: str, request: Mapping[str, Any]) -> None:
-    """Raises a ValidationException naming the first member (or value) of ``request`` that the local cloud does not have."""
+    """Raises a ValidationException naming the first member (or value) of ``request`` that is not here."""
     support = SUPPORT[operation]
     for path, value in leaves(request):
         if not (_covered(path, support.honoured) or _covered(path, support.stored)):

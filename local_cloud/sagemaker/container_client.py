@@ -1,4 +1,4 @@
-"""Calls a container over kept-alive loopback connections, with a deadline for the whole call and a limit on the answer."""
+"""Calls a container over kept-alive connections, with a deadline for the whole call and a limit on the answer."""
 
 from __future__ import annotations
 
@@ -84,11 +84,11 @@ class ContainerClient:
         body: bytes | Iterable[bytes] | None = None,
         timeout_s: float,
     ) -> Iterator[StreamedAnswer]:
-        """One exchange, the answer's body in pieces as they come. The connection is kept when it was read to the end."""
+        """One exchange, the answer's body in pieces as they come. A connection that was read to the end is kept."""
         deadline = time.monotonic() + timeout_s
         connection = self._take()
         try:
-            response = _exchange(connection, method, path, headers, body, deadline)
+            response = _exchange(connection, method, path, headers=headers, body=body, deadline=deadline)
             plain_socket = connection.sock
             yield StreamedAnswer(
                 status=response.status,
@@ -125,6 +125,7 @@ def _exchange(
     connection: http.client.HTTPConnection,
     method: str,
     path: str,
+    *,
     headers: Mapping[str, str],
     body: bytes | Iterable[bytes] | None,
     deadline: float,

@@ -1,7 +1,7 @@
 """The filters and the join of a batch transform job (DataProcessing), for JSON and CSV records.
 
-Source of the rules: "Associate Prediction Results with Input Records" (batch-transform-data-processing): the input filter
-takes a part of each record, the join puts the answer beside the input, the output filter takes a part of that.
+Source of the rules: "Associate Prediction Results with Input Records" (batch-transform-data-processing): the input
+filter takes a part of each record, the join puts the answer beside the input, the output filter takes a part of that.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from jsonpath_ng import Child, Fields, Index, JSONPath, Root
-from jsonpath_ng import parse as parse_path
+from jsonpath_ng.parser import parse as parse_path
 
 from local_cloud.sagemaker.errors import validation_exception
 

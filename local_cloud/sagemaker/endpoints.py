@@ -1,8 +1,8 @@
 """Endpoints that really run: Creating → InService or Failed, updates that switch over only when the new one answers.
 
-State changes of one endpoint are serial, because each is only accepted in a resting status (:func:`refusal`) and puts the
-endpoint into a moving one (Creating, Updating, Deleting) until its worker thread is done. The lock guards the plain state;
-everything slow happens outside it.
+State changes of one endpoint are serial, because each is only accepted in a resting status (:func:`refusal`) and puts
+the endpoint into a moving one (Creating, Updating, Deleting) until its worker thread is done. The lock guards the plain
+state; everything slow happens outside it.
 """
 
 from __future__ import annotations
@@ -232,7 +232,8 @@ class Endpoints:
                 raise validation_error(f"Endpoint {name} of account {self.identity.account} not found.")
             if endpoint.status not in _INVOKABLE or endpoint.fleet is None:
                 raise validation_error(
-                    f"Endpoint {name} of account {self.identity.account} is not InService: its status is {endpoint.status}."
+                    f"Endpoint {name} of account {self.identity.account} is not InService:"
+                    f" its status is {endpoint.status}."
                 )
             variant = target_variant or choose_variant(endpoint.weights)
             if variant not in endpoint.fleet.replicas:

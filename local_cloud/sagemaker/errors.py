@@ -27,7 +27,7 @@ def validation_exception(message: str) -> ServiceError:
 
 
 def validation_error(message: str) -> ServiceError:
-    """What the runtime answers to a request that it does not accept (the runtime's code differs from the control plane's)."""
+    """What the runtime answers to a request that it does not accept (its code differs from the control plane's)."""
     return ServiceError("ValidationError", message)
 
 

@@ -1,7 +1,7 @@
 """A small threaded HTTP/1.1 server on loopback: kept-alive connections, no Nagle delay, bodies with a known length.
 
-The standard library's server does the protocol; this adds what its handler leaves to the user: one function from request to
-response, one ``send`` for a whole answer, chunks for a streamed one, and a limit on the body.
+The standard library's server does the protocol; this adds what its handler leaves to the user: one function from
+request to response, one ``send`` for a whole answer, chunks for a streamed one, and a limit on the body.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(Response(status=HTTPStatus.LENGTH_REQUIRED, body=b"The request needs a Content-Length."))
             return
         if length > self.limit.max_bytes:
-            # Read to its end all the same: a client that is still sending would see a broken connection, not the answer.
+            # Read to its end all the same: a client that is still sending would not see the answer.
             while length > 0:
                 length -= len(self.rfile.read(min(length, _DISCARD_BYTES))) or length
             self._send(self.limit.response)

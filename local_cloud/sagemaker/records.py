@@ -1,4 +1,4 @@
-"""From input bytes to requests and back: the pure rules of splitting, batching and assembling of a batch transform job."""
+"""From input bytes to requests and back: how a batch transform job splits, batches and assembles. Pure rules."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def answer_records(answer: bytes, count: int) -> list[bytes]:
 
 
 def output_key(input_key: str, *, input_prefix: str, output_prefix: str) -> str:
-    """Where the result of an input object goes: below the output path as it lay below the input's folder, plus ``.out``."""
+    """Where an input's result goes: below the output path as it lay below the input's folder, plus ``.out``."""
     folder = input_prefix[: input_prefix.rfind("/") + 1]
     relative = input_key.removeprefix(folder)
     return f"{output_prefix.rstrip('/')}/{relative}.out".lstrip("/")

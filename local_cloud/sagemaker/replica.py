@@ -66,7 +66,7 @@ class Replica:
 
     @contextmanager
     def lease(self) -> Iterator[ContainerClient]:
-        """The connections to the container; a stop waits for the leases. Raises NoAnswer while there is no container."""
+        """The connections to the container; a stop waits for the leases. Raises NoAnswer while there is none."""
         with self._changed:
             if self._client is None:
                 raise NoAnswer("the container is being replaced")

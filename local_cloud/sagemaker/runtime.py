@@ -22,7 +22,7 @@ STREAM_TIMEOUT_S = 480.0  # "Model Hosting FAQs": 8 minutes for a streamed answe
 _ORIGINAL_MESSAGE_CHARS = 4096
 
 _PREFIX = "X-Amzn-SageMaker-"
-# Members of the request that reach the container, by the header under which they do. SageMaker drops every other header.
+# Members of the request that reach the container, and their headers there. SageMaker drops every other header.
 _FORWARDED = {
     "ContentType": "Content-Type",
     "Accept": "Accept",

@@ -1,4 +1,4 @@
-"""The whole SageMaker on one port: control plane at ``/``, runtime below ``/endpoints/``, our own questions below ``/local/``."""
+"""The whole SageMaker on one port: control plane at ``/``, runtime at ``/endpoints/``, ours at ``/local/``."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from local_cloud.sagemaker.transform_jobs import TransformJobs
 
 
 class SageMaker:
-    """Answers from :meth:`start` to :meth:`close`. ``directory`` is private to it; logs stay below ``log_directory``."""
+    """Answers from :meth:`start` to :meth:`close`. ``directory`` is private to it; logs go to ``log_directory``."""
 
     def __init__(
         self,

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import botocore.session
-from botocore.model import ListShape, MapShape, OperationModel, ServiceModel, Shape, StringShape, StructureShape
+from botocore.model import OperationModel, ServiceModel, Shape, StringShape, StructureShape
 
 from local_cloud.sagemaker.errors import validation_exception
 
@@ -52,25 +52,29 @@ def check(shape: Shape, request: dict[str, Any]) -> None:
 
 
 def _violations(shape: Shape, value: Any, path: str) -> Iterator[str]:
-    expected = _PYTHON_TYPES.get(shape.type_name, (object,))
-    if not isinstance(value, expected) or (isinstance(value, bool) and bool not in expected):
+    if not _has_type(shape, value):
         yield _sentence(path, value, f"Member must be of type {shape.type_name}")
         return
-    if isinstance(shape, StructureShape):
+    if shape.type_name == "structure":
         yield from _structure_violations(shape, value, path)
-    elif isinstance(shape, ListShape):
+    elif shape.type_name == "list":
         yield from _size_violations(shape, value, path, len(value), "length")
         for index, item in enumerate(value, start=1):
             yield from _violations(shape.member, item, f"{path}.{index}.member")
-    elif isinstance(shape, MapShape):
+    elif shape.type_name == "map":
         yield from _size_violations(shape, value, path, len(value), "length")
         for key, item in value.items():
             yield from _violations(shape.key, key, f"{path}.{key}.key")
             yield from _violations(shape.value, item, f"{path}.{key}.member")
-    elif isinstance(shape, StringShape):
+    elif shape.type_name == "string":
         yield from _string_violations(shape, value, path)
     elif shape.type_name in ("integer", "long", "float", "double"):
         yield from _size_violations(shape, value, path, value, "value")
+
+
+def _has_type(shape: Shape, value: Any) -> bool:
+    expected = _PYTHON_TYPES.get(shape.type_name, (object,))
+    return isinstance(value, expected) and (bool in expected or not isinstance(value, bool))
 
 
 def _structure_violations(shape: StructureShape, value: dict[str, Any], path: str) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""The plain state of the control plane: what was created and how it describes itself. It lives as long as the process."""
+"""The plain state of the control plane: what was created and how it is described. It lives as long as the process."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def now() -> datetime:
 def page(
     summaries: Iterable[Json], request: Mapping[str, Any], *, name_key: str, status_key: str | None = None
 ) -> tuple[list[Json], str | None]:
-    """What a List operation answers: the summaries that pass the request's filters, sorted, and the token of the next page.
+    """What a List operation answers: the summaries that pass the request's filters, and the token of the next page.
 
     Defaults are the service's: newest first, at most 100 to a page. The token is an index into the sorted list.
     """

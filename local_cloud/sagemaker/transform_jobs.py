@@ -82,7 +82,8 @@ class TransformJobs:
                 raise ServiceError("ServiceUnavailable", "The local cloud is shutting down.", status=503)
             if name in self._jobs:
                 raise resource_in_use(
-                    f"Job name must be unique within an AWS account and region, and a job with this name already exists ({arn})"
+                    "Job name must be unique within an AWS account and region,"
+                    f" and a job with this name already exists ({arn})"
                 )
             moment = now()
             job = TransformJob(name=name, arn=arn, request=request, model=model, created=moment, modified=moment)

@@ -1,8 +1,8 @@
 """The work of one batch transform job once its container is healthy: read, split, batch, call, assemble, write.
 
 Requests are in flight up to MaxConcurrentTransforms, over the borders of input objects; their answers are taken in the
-order of the input, so each output object grows in order and is written when its input is complete. An object with a failed
-record is not written; the other objects still are, and the job fails.
+order of the input, so each output object grows in order and is written when its input is complete. An object with a
+failed record is not written; the other objects still are, and the job fails.
 """
 
 from __future__ import annotations
@@ -86,12 +86,16 @@ class _Input:
         return f"s3://{self.bucket}/{self.key}"
 
 
+def _spool() -> IO[bytes]:
+    return tempfile.SpooledTemporaryFile(max_size=_SPOOL_BYTES)
+
+
 @dataclass(slots=True)
 class _Output:
     """What comes out of one input object."""
 
     source: _Input
-    content: IO[bytes] = field(default_factory=lambda: tempfile.SpooledTemporaryFile(max_size=_SPOOL_BYTES))
+    content: IO[bytes] = field(default_factory=_spool)
     failure: str | None = None
 
 
@@ -217,7 +221,7 @@ class TransformRun:
 
     def _chunks(self, source: _Input) -> Iterator[bytes]:
         body = self.s3.get_object(Bucket=source.bucket, Key=source.key)["Body"]
-        reader: IO[bytes] = body
+        reader: Any = body
         if self.request["TransformInput"].get("CompressionType", "None") == "Gzip":
             reader = gzip.GzipFile(fileobj=body)
         with body:

@@ -16,7 +16,7 @@ _MAX_PAYLOAD_MB = 100  # CreateTransformJob, MaxPayloadInMB; the product with Ma
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TransformSettings:
-    """The decided values. ``max_payload_bytes`` is None when a request has no limit (then it goes out in HTTP chunks)."""
+    """The decided values. ``max_payload_bytes`` is None for no limit (then requests go out in HTTP chunks)."""
 
     max_concurrent: int
     max_payload_bytes: int | None
