@@ -177,7 +177,7 @@ def _csv(text: str) -> list[Any]:
         raise BadRequest(f"Line {reader.line_num} of the CSV body cannot be read: {error}.") from None
     except ValueError:
         bad = next(cell for cell in row if not _is_number(cell))
-        raise BadRequest(f"Line {reader.line_num} of the CSV body holds '{bad[:40]}', which is not a number.") from None
+        raise BadRequest(f"Line {reader.line_num} of the CSV body holds {bad[:40]!r}, which is not a number.") from None
     if not rows:
         raise BadRequest("The CSV body is empty.")
     # One row is one record of shape (columns,), as the AWS container had it.
