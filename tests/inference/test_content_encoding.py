@@ -1,0 +1,129 @@
+"""Predictions become bodies of the wanted type, with their numbers and dtype."""
+
+from __future__ import annotations
+
+import io
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from inference.errors import NotAcceptable
+from inference.worker.content import CSV, JSON, JSON_LINES, NPY, decode, encode, to_array, to_plain
+
+MATRIX = [[1.0, 2.5], [3.0, -4.0]]
+
+
+def load(body: bytes) -> Any:
+    return np.load(io.BytesIO(body), allow_pickle=False)
+
+
+@pytest.mark.parametrize(
+    "prediction", [torch.tensor(MATRIX), np.array(MATRIX), MATRIX, torch.nn.Parameter(torch.tensor(MATRIX))]
+)
+def test_tensors_arrays_and_lists_encode_alike(prediction: Any) -> None:
+    assert json.loads(encode(prediction, JSON)) == MATRIX
+    assert encode(prediction, JSON_LINES) == b"[1.0, 2.5]\n[3.0, -4.0]\n"
+    assert encode(prediction, CSV) == b"1.0,2.5\n3.0,-4.0\n"
+
+
+def test_json_holds_tensors_inside_dicts_lists_and_tuples() -> None:
+    prediction = {"label": "seven", "p": torch.tensor([0.5]), "box": (np.int64(1), [np.float32(0.5), None, True])}
+    assert json.loads(encode(prediction, JSON)) == {"label": "seven", "p": [0.5], "box": [1, [0.5, None, True]]}
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.int8, torch.bool, torch.float64])
+def test_every_dtype_of_numbers_becomes_json(dtype: torch.dtype) -> None:
+    assert json.loads(encode(torch.ones(2, dtype=dtype), JSON)) == [1, 1]
+
+
+def test_json_lines_has_one_line_for_each_record() -> None:
+    assert encode([{"a": 1}, {"a": 2}], JSON_LINES) == b'{"a": 1}\n{"a": 2}\n'
+    assert encode({"a": 1}, JSON_LINES) == b'{"a": 1}\n'
+    assert encode(torch.tensor(3), JSON_LINES) == b"3\n"
+
+
+@pytest.mark.parametrize(
+    ("prediction", "body"),
+    [
+        (torch.tensor([1.5, 2.0]), b"1.5\n2.0\n"),
+        (torch.tensor(3), b"3\n"),
+        (["plain", 'with "quotes", and comma'], b'plain\n"with ""quotes"", and comma"\n'),
+        ([["a", 1], ["b", 2]], b"a,1\nb,2\n"),
+    ],
+)
+def test_csv_has_one_line_for_each_record(prediction: Any, body: bytes) -> None:
+    assert encode(prediction, CSV) == body
+
+
+@pytest.mark.parametrize("prediction", [torch.zeros(2, 2, 2), {"a": 1}, [{"a": 1}], [[[1]]]])
+def test_what_csv_cannot_hold_is_406(prediction: Any) -> None:
+    with pytest.raises(NotAcceptable, match="more than two dimensions, which CSV cannot hold; accept JSON or npy"):
+        encode(prediction, CSV)
+
+
+@pytest.mark.parametrize(
+    ("prediction", "dtype"),
+    [
+        (torch.tensor(MATRIX), np.float32),
+        (torch.tensor(MATRIX, dtype=torch.float16), np.float16),
+        (torch.tensor(MATRIX, dtype=torch.bfloat16), np.float32),
+        (torch.tensor(MATRIX, dtype=torch.float64), np.float64),
+        (torch.tensor(MATRIX, requires_grad=True), np.float32),
+        (torch.tensor(MATRIX).T.T, np.float32),
+        (np.array(MATRIX, np.float32), np.float32),
+    ],
+)
+def test_npy_keeps_the_dtype(prediction: Any, dtype: Any) -> None:
+    """The AWS container answered float64 whatever the model computed, and failed on bfloat16."""
+    found = load(encode(prediction, NPY))
+    assert found.dtype == dtype
+    assert found.tolist() == MATRIX
+
+
+def test_npy_resolves_lazy_conjugates_and_negatives() -> None:
+    value = torch.tensor([1 + 2j]).conj()
+    assert load(encode(value, NPY)).tolist() == [1 - 2j]
+    assert load(encode(value.imag, NPY)).tolist() == [-2]
+
+
+@pytest.mark.parametrize("prediction", [{"a": 1}, [None], object()])
+def test_what_npy_cannot_hold_is_406(prediction: Any) -> None:
+    with pytest.raises(NotAcceptable, match="is not an array of numbers, which npy could hold; accept JSON"):
+        encode(prediction, NPY)
+
+
+@pytest.mark.parametrize("media_type", ["text/html", "application/x-npz", "image/png", ""])
+def test_a_type_that_is_not_written_is_406_with_those_that_are(media_type: str) -> None:
+    with pytest.raises(NotAcceptable) as caught:
+        encode([1], media_type)
+    assert caught.value.message == (
+        f"Accept '{media_type}' cannot be answered; this model writes "
+        "application/json, application/jsonlines, text/csv, application/x-npy."
+    )
+
+
+@given(
+    st.integers(1, 3).flatmap(
+        lambda width: st.lists(
+            st.lists(st.floats(width=32, allow_nan=False), min_size=width, max_size=width), min_size=2, max_size=4
+        )
+    ),
+    st.sampled_from([JSON, JSON_LINES, CSV, NPY]),
+)
+def test_float32_survives_every_encoding(rows: list[list[float]], media_type: str) -> None:
+    tensor = torch.tensor(rows, dtype=torch.float32)
+    body = encode(tensor, media_type)
+    found = decode(body, media_type, max_decoded_bytes=2**20)
+    assert isinstance(found, torch.Tensor)
+    assert torch.equal(found, tensor)
+
+
+def test_plain_and_array_forms_do_not_change_what_is_plain_already() -> None:
+    assert to_plain("text") == "text"
+    assert to_plain(None) is None
+    assert to_array([1, 2]).tolist() == [1, 2]
