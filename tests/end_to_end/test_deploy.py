@@ -94,15 +94,15 @@ class Deployer:
     directory: Path
     outputs: dict[str, dict[str, str]] = field(default_factory=dict)
 
-    def run(self, *arguments: str) -> str:
+    def run(self, *arguments: str, exit_code: int = 0) -> str:
         done = cdk(*arguments, output=self.directory / "cdk.out", cloud=self.cloud)
-        assert done.returncode == 0, done.stdout + done.stderr
+        assert done.returncode == exit_code, done.stdout + done.stderr
         return done.stdout + done.stderr
 
-    def deploy(self, *arguments: str) -> str:
+    def deploy(self, *arguments: str, exit_code: int = 0) -> str:
         file = self.directory / "outputs.json"
         how = ("--method", "direct", "--require-approval", "never", "--outputs-file", str(file))
-        said = self.run("deploy", *arguments, *how)
+        said = self.run("deploy", *arguments, *how, exit_code=exit_code)
         self.outputs |= json.loads(file.read_text())
         return said
 
@@ -208,6 +208,9 @@ class Life:
     traffic: Traffic
     updated: dict[str, list[str]]
     second: dict[str, Any]
+    failure_said: str
+    after_failure: dict[str, list[str]]
+    third: dict[str, Any]
     destroyed: dict[str, list[str]]
     left_running: list[int]
 
@@ -236,6 +239,10 @@ def life(cloud: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Lif
         deployer.deploy("--all", "-c", f"model_data_url={deployer.upload(archive(directory, weight=3))}")
     updated, second = inventory(), invoke(name, 21)
 
+    broken = archive(directory, weight=4, handlers="def model_fn(model_dir) return None")
+    failure_said = deployer.deploy("--all", "-c", f"model_data_url={deployer.upload(broken)}", exit_code=1)
+    after_failure, third = inventory(), invoke(name, 21)
+
     boto3.resource("s3").Bucket(deployer.output("storage", "BucketName")).object_versions.delete()
     deployer.run("destroy", "--all", "--force")
     return Life(
@@ -251,6 +258,9 @@ def life(cloud: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Lif
         traffic=traffic,
         updated=updated,
         second=second,
+        failure_said=failure_said,
+        after_failure=after_failure,
+        third=third,
         destroyed=inventory(),
         left_running=[pid for pid in (first["process"], second["process"]) if psutil.pid_exists(pid)],
     )
@@ -294,6 +304,15 @@ def test_no_request_fails_during_the_update(life: Life) -> None:
     assert life.traffic.failures == []
     assert set(life.traffic.products) == {20, 30}
     assert life.traffic.products == sorted(life.traffic.products), "the old model answered after the new one"
+
+
+def test_a_model_that_cannot_be_loaded_fails_the_deploy_with_its_reason(life: Life) -> None:
+    assert "SyntaxError" in life.failure_said
+
+
+def test_a_model_that_cannot_be_loaded_leaves_the_old_one_serving(life: Life) -> None:
+    assert life.third == life.second, "another process answers"
+    assert life.after_failure == life.updated
 
 
 def test_a_destroy_leaves_nothing(life: Life) -> None:
