@@ -32,7 +32,7 @@ class MotoServer:
             request_handler=_QuietHandler,
         )
         self._server.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._thread = threading.Thread(target=self._server.serve_forever, name="moto", daemon=True)
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), name="moto", daemon=True)
 
     @property
     def url(self) -> str:

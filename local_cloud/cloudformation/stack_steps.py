@@ -22,9 +22,7 @@ def enter(stack: Stack, status: str, reason: str | None = None) -> None:
     stack.status = status
 
 
-def tell(
-    stack: Stack, name: str, kind: str, status: str, *, reason: str | None = None, physical_id: str = ""
-) -> None:
+def tell(stack: Stack, name: str, kind: str, status: str, *, reason: str | None = None, physical_id: str = "") -> None:
     """Adds an event to the stack's."""
     event = Event(
         stack_id=stack.stack_id,

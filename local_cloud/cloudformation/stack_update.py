@@ -16,9 +16,9 @@ from local_cloud.cloudformation.templates import Json, in_order, references
 class StackUpdate:
     """Everything is carried over to ``new_map``, which takes the place of the stack's resource map at the end.
 
-    A resource is concerned when its definition changed, when a parameter that it names changed, or when a resource that it
-    names was replaced: the templates of a model and of the configuration that names it differ, but that of the endpoint
-    which names the configuration does not.
+    A resource is concerned when its definition changed, when a parameter that it names changed, or when a resource that
+    it names was replaced: when a model's data changes, the definitions of the configuration that names the model and of
+    the endpoint that names the configuration stay the same, and both must change.
     """
 
     stack: Stack

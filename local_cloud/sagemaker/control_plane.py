@@ -6,8 +6,9 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from local_cloud.sagemaker.endpoints import Endpoints, Plan, VariantPlan
+from local_cloud.sagemaker.endpoints import Endpoints
 from local_cloud.sagemaker.errors import validation_exception
+from local_cloud.sagemaker.fleet import Plan, VariantPlan
 from local_cloud.sagemaker.state import EndpointConfig, Identity, Json, Model, Tags, now, page
 from local_cloud.sagemaker.transform_jobs import TransformJobs
 

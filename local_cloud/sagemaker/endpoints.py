@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import shutil
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,66 +18,18 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from local_cloud.sagemaker.archive import ModelDataError, fetch_model_data
-from local_cloud.sagemaker.container import (
-    DEFAULT_STARTUP_TIMEOUT_S,
-    ContainerFailed,
-    ContainerRunner,
-    ContainerSpec,
-)
+from local_cloud.sagemaker.archive import ModelDataError
+from local_cloud.sagemaker.container import ContainerFailed
 from local_cloud.sagemaker.container_client import ContainerClient
 from local_cloud.sagemaker.errors import ServiceError, validation_error, validation_exception
-from local_cloud.sagemaker.replica import Replica
+from local_cloud.sagemaker.fleet import Fleet, FleetStarter, Plan, VariantPlan
 from local_cloud.sagemaker.routing import choose_variant
-from local_cloud.sagemaker.state import Identity, Json, Model, now
+from local_cloud.sagemaker.state import Identity, Json, now
 
 logger = logging.getLogger(__name__)
 
 _FAILURE_REASON_CHARS = 1024  # DescribeEndpoint: FailureReason
 _INVOKABLE = frozenset({"InService", "Updating"})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VariantPlan:
-    """What one production variant is to run."""
-
-    request: Json
-    model: Model
-
-    @property
-    def name(self) -> str:
-        return str(self.request["VariantName"])
-
-    @property
-    def weight(self) -> float:
-        return float(self.request.get("InitialVariantWeight", 1.0))
-
-    @property
-    def startup_timeout_s(self) -> float:
-        return float(self.request.get("ContainerStartupHealthCheckTimeoutInSeconds", DEFAULT_STARTUP_TIMEOUT_S))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """What an endpoint is to run: an endpoint configuration with the models that it names, as they were at the call."""
-
-    config_name: str
-    variants: Sequence[VariantPlan]
-    deployment_config: Json | None = None
-
-
-@dataclass(slots=True, kw_only=True)
-class Fleet:
-    """The running variants of one plan and the private directory in which they live."""
-
-    plan: Plan
-    directory: Path
-    replicas: Mapping[str, Replica]
-
-    def stop(self) -> None:
-        with ThreadPoolExecutor(max_workers=max(1, len(self.replicas))) as pool:
-            list(pool.map(Replica.stop, self.replicas.values()))
-        shutil.rmtree(self.directory, ignore_errors=True)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -123,15 +75,11 @@ def refusal(status: str, change: str) -> str | None:
 class Endpoints:
     """All endpoints of this SageMaker."""
 
-    runner: ContainerRunner
-    s3: Any
+    starter: FleetStarter
     identity: Identity
     directory: Path
-    log_directory: Path
-    container_environment: Mapping[str, str] = field(default_factory=dict)
     _endpoints: dict[str, Endpoint] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
-    _starting: set[Replica] = field(default_factory=set)
     _workers: list[threading.Thread] = field(default_factory=list)
     _closing: bool = False
 
@@ -256,10 +204,8 @@ class Endpoints:
         """Stops everything that runs or is starting; returns when nothing is left."""
         with self._lock:
             self._closing = True
-            starting = list(self._starting)
             workers = list(self._workers)
-        for replica in starting:
-            replica.stop(0.0)
+        self.starter.close()
         for worker in workers:
             worker.join()
         with self._lock:
@@ -291,7 +237,7 @@ class Endpoints:
             endpoint.generation += 1
             directory = self.directory / endpoint.name / str(endpoint.generation)
         try:
-            fleet = self._start_fleet(endpoint.name, plan, directory)
+            fleet = self.starter.start(endpoint.name, plan, directory)
         except (ModelDataError, ContainerFailed) as failure:
             logger.warning("endpoint %s: %s", endpoint.name, failure)
             self._settle_failure(endpoint, str(failure))
@@ -323,54 +269,6 @@ class Endpoints:
         with self._lock:
             del self._endpoints[endpoint.name]
         logger.info("endpoint %s is deleted", endpoint.name)
-
-    def _start_fleet(self, endpoint_name: str, plan: Plan, directory: Path) -> Fleet:
-        with ThreadPoolExecutor(max_workers=len(plan.variants)) as pool:
-            starts = {
-                variant.name: pool.submit(self._start_variant, endpoint_name, variant, directory / variant.name)
-                for variant in plan.variants
-            }
-        failures = [start.exception() for start in starts.values() if start.exception() is not None]
-        if failures and failures[0] is not None:
-            for start in starts.values():
-                if start.exception() is None:
-                    start.result().stop()
-            shutil.rmtree(directory, ignore_errors=True)
-            raise failures[0]
-        return Fleet(plan=plan, directory=directory, replicas={name: start.result() for name, start in starts.items()})
-
-    def _start_variant(self, endpoint_name: str, variant: VariantPlan, directory: Path) -> Replica:
-        base_dir = directory / "opt" / "ml"
-        log = self.log_directory / endpoint_name / f"{variant.name}.log"
-        try:
-            fetch_model_data(self.s3, variant.model.container, base_dir / "model")
-        except ModelDataError as error:
-            raise ModelDataError(f"{error} (production variant {variant.name})") from error
-        replica = Replica(
-            name=f"endpoint {endpoint_name}, variant {variant.name}",
-            runner=self.runner,
-            spec=ContainerSpec(
-                base_dir=base_dir,
-                environment={
-                    **({} if variant.model.isolated else self.container_environment),
-                    **variant.model.environment,
-                },
-                log=log,
-            ),
-            startup_timeout_s=variant.startup_timeout_s,
-        )
-        with self._lock:
-            if self._closing:
-                raise ContainerFailed("the local cloud is shutting down")
-            self._starting.add(replica)
-        try:
-            replica.start()
-        except ContainerFailed as failure:
-            raise ContainerFailed(f"{failure} (production variant {variant.name}; log: {log})") from failure
-        finally:
-            with self._lock:
-                self._starting.discard(replica)
-        return replica
 
 
 def _adopt(endpoint: Endpoint, plan: Plan) -> None:

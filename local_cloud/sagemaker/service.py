@@ -12,6 +12,7 @@ from local_cloud.sagemaker.container import ContainerRunner
 from local_cloud.sagemaker.control_plane import ControlPlane
 from local_cloud.sagemaker.endpoints import Endpoints
 from local_cloud.sagemaker.errors import ServiceError
+from local_cloud.sagemaker.fleet import FleetStarter
 from local_cloud.sagemaker.http_server import BodyLimit, HttpServer, Request, Response
 from local_cloud.sagemaker.runtime import MAX_BODY_BYTES, Runtime
 from local_cloud.sagemaker.shapes import check, operation_model
@@ -34,12 +35,11 @@ class SageMaker:
     ) -> None:
         self._identity = identity
         self._endpoints = Endpoints(
-            runner=runner,
-            s3=s3,
+            starter=FleetStarter(
+                runner=runner, s3=s3, log_directory=log_directory / "endpoints", environment=container_environment
+            ),
             identity=identity,
             directory=directory / "endpoints",
-            log_directory=log_directory / "endpoints",
-            container_environment=container_environment,
         )
         self._jobs = TransformJobs(
             runner=runner,

@@ -1,0 +1,134 @@
+"""The servers that run an endpoint: one process for each production variant, started together or not at all."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from local_cloud.sagemaker.archive import ModelDataError, fetch_model_data
+from local_cloud.sagemaker.container import (
+    DEFAULT_STARTUP_TIMEOUT_S,
+    ContainerFailed,
+    ContainerRunner,
+    ContainerSpec,
+)
+from local_cloud.sagemaker.replica import Replica
+from local_cloud.sagemaker.state import Json, Model
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VariantPlan:
+    """What one production variant is to run."""
+
+    request: Json
+    model: Model
+
+    @property
+    def name(self) -> str:
+        return str(self.request["VariantName"])
+
+    @property
+    def weight(self) -> float:
+        return float(self.request.get("InitialVariantWeight", 1.0))
+
+    @property
+    def startup_timeout_s(self) -> float:
+        return float(self.request.get("ContainerStartupHealthCheckTimeoutInSeconds", DEFAULT_STARTUP_TIMEOUT_S))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What an endpoint is to run: an endpoint configuration with the models that it names, as they were at the call."""
+
+    config_name: str
+    variants: Sequence[VariantPlan]
+    deployment_config: Json | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class Fleet:
+    """The running variants of one plan and the private directory in which they live."""
+
+    plan: Plan
+    directory: Path
+    replicas: Mapping[str, Replica]
+
+    def stop(self) -> None:
+        with ThreadPoolExecutor(max_workers=max(1, len(self.replicas))) as pool:
+            list(pool.map(Replica.stop, self.replicas.values()))
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+
+@dataclass(slots=True, kw_only=True)
+class FleetStarter:
+    """Starts fleets. ``environment`` is what every container gets beside its model's own (unless it is isolated)."""
+
+    runner: ContainerRunner
+    s3: Any
+    log_directory: Path
+    environment: Mapping[str, str]
+    _starting: set[Replica] = field(default_factory=set)
+    _closing: bool = False
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def start(self, endpoint_name: str, plan: Plan, directory: Path) -> Fleet:
+        """Returns when every variant is healthy. Raises ModelDataError or ContainerFailed; then nothing is left of it."""
+        with ThreadPoolExecutor(max_workers=len(plan.variants)) as pool:
+            starts = {
+                variant.name: pool.submit(self._start_variant, endpoint_name, variant, directory / variant.name)
+                for variant in plan.variants
+            }
+        failures = [start.exception() for start in starts.values() if start.exception() is not None]
+        if failures and failures[0] is not None:
+            for start in starts.values():
+                if start.exception() is None:
+                    start.result().stop()
+            shutil.rmtree(directory, ignore_errors=True)
+            raise failures[0]
+        return Fleet(plan=plan, directory=directory, replicas={name: start.result() for name, start in starts.items()})
+
+    def _start_variant(self, endpoint_name: str, variant: VariantPlan, directory: Path) -> Replica:
+        base_dir = directory / "opt" / "ml"
+        log = self.log_directory / endpoint_name / f"{variant.name}.log"
+        try:
+            fetch_model_data(self.s3, variant.model.container, base_dir / "model")
+        except ModelDataError as error:
+            raise ModelDataError(f"{error} (production variant {variant.name})") from error
+        replica = Replica(
+            name=f"endpoint {endpoint_name}, variant {variant.name}",
+            runner=self.runner,
+            spec=ContainerSpec(
+                base_dir=base_dir,
+                environment={
+                    **({} if variant.model.isolated else self.environment),
+                    **variant.model.environment,
+                },
+                log=log,
+            ),
+            startup_timeout_s=variant.startup_timeout_s,
+        )
+        with self._lock:
+            if self._closing:
+                raise ContainerFailed("the local cloud is shutting down")
+            self._starting.add(replica)
+        try:
+            replica.start()
+        except ContainerFailed as failure:
+            raise ContainerFailed(f"{failure} (production variant {variant.name}; log: {log})") from failure
+        finally:
+            with self._lock:
+                self._starting.discard(replica)
+        return replica
+
+    def close(self) -> None:
+        """Cancels what is starting; nothing starts any more."""
+        with self._lock:
+            self._closing = True
+            starting = list(self._starting)
+        for replica in starting:
+            replica.stop(0.0)
