@@ -1,0 +1,87 @@
+"""Running commands so that nothing of them outlives the caller: each in a process group of its own."""
+
+import os
+import signal
+import subprocess
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+GRACE_S = 10.0
+SHOWN_LINES = 15
+
+
+class CommandFailed(Exception):
+    """A command ended badly; the text is one sentence and the last lines that the command printed."""
+
+
+def run(
+    command: Sequence[str],
+    *,
+    log: Path,
+    environment: Mapping[str, str],
+    directory: Path,
+    echo: str | None = None,
+    timeout_s: float = 600.0,
+) -> str:
+    """Run a command to its end, keep its output in `log`, and return it.
+
+    Args:
+        command: program and arguments.
+        log: gets standard output and standard error.
+        environment: of the command.
+        directory: where it runs.
+        echo: lines that begin with this are printed while the command runs.
+        timeout_s: how long it may take.
+
+    Raises:
+        CommandFailed: it ended with a status other than 0 or took too long.
+    """
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE if echo else output,
+            stderr=output if echo else subprocess.STDOUT,
+            env=dict(environment),
+            cwd=directory,
+            # A group of its own: programs such as cdk start others, and an interruption has to reach them all.
+            start_new_session=True,
+        )
+        try:
+            printed = _follow(process, echo) if echo else []
+            status = process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            raise CommandFailed(f"{command[0]} took more than {timeout_s:g} s, see {log}") from None
+        finally:
+            end_group(process)
+    text = "\n".join(printed) if echo else log.read_text(errors="replace")
+    if status:
+        last = (log.read_text(errors="replace") or text).strip().splitlines()[-SHOWN_LINES:]
+        shown = "".join(f"\n    | {line}" for line in last)
+        raise CommandFailed(f"'{' '.join(command[:4])} ...' ended with status {status}; it said last:{shown}")
+    return text
+
+
+def end_group(process: subprocess.Popen[bytes]) -> None:
+    """End what is left of the command's group: SIGTERM, and SIGKILL to what does not obey."""
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGTERM)
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(GRACE_S)
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    if process.stdout is not None:
+        process.stdout.close()
+
+
+def _follow(process: subprocess.Popen[bytes], echo: str) -> list[str]:
+    assert process.stdout is not None
+    printed: list[str] = []
+    for raw in process.stdout:
+        line = raw.decode(errors="replace").rstrip()
+        printed.append(line)
+        if line.startswith(echo):
+            print(f"     {line}", flush=True)
+    return printed
