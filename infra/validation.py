@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 
 from inference import settings
-from inference.errors import DeploymentError
 from infra import instance_types
 from infra.configuration import ConfigurationError, Hosting, ImageUri, RepositoryImage, Retention, Stage
 
@@ -75,7 +74,7 @@ def container_environment(stage: Stage) -> dict[str, str]:
         raise _wrong(f"{stage.name}.server", misplaced[0], "set by SageMaker itself; remove it")
     try:
         variables = settings.environment(**stage.server)
-    except DeploymentError as error:
+    except settings.DeploymentError as error:  # type: ignore[attr-defined]  # infra knows settings only
         raise ConfigurationError(f"{stage.name}.server: {error}") from None
     for name, value in stage.environment.items():
         if not isinstance(name, str) or not _VARIABLE.fullmatch(name):
