@@ -195,7 +195,7 @@ class Settings:
         "TIDEGATE_HEADER_TIMEOUT_S",
         10.0,
         _number(0.1, 3600),
-        "from the first byte of a request to the end of its headers",
+        "from the first byte of a request to the end of its headers; then, how long a body's rate is not looked at",
     )
     idle_timeout_s: float = setting(
         "TIDEGATE_IDLE_TIMEOUT_S", 120.0, _number(0.1, 86400), "how long a connection may be open without a request"
@@ -204,7 +204,7 @@ class Settings:
         "TIDEGATE_MIN_BODY_RATE_BYTES_PER_S",
         1024,
         _whole(0, MIB),
-        "slower bodies, in or out, are given up after 10 s; 0 is off",
+        "slower bodies, in or out, are given up; 0 is off",
     )
     drain_timeout_s: float = setting(
         "TIDEGATE_DRAIN_TIMEOUT_S", 25.0, _number(0, 3600), "from SIGTERM to exit; the platform kills at 30 s"

@@ -21,8 +21,6 @@ from inference.errors import BadRequest, HeaderTooLarge, PayloadTooLarge, Reques
 from inference.frontend.exchange import Exchange, Response, error_response, split_target
 from inference.settings import Settings
 
-RATE_GRACE_S = 10.0
-"""How long a body may be slow before its rate counts."""
 DISCARD_S = 5.0
 DISCARD_BYTES = 64 * 1024 * 1024
 """How long, and how much, a refused client may go on sending."""
@@ -72,6 +70,7 @@ class Connection(asyncio.Protocol):
         self._since_s = self._loop.time()
         self._head_open = False
         self._head_bytes = 0
+        self._upgrading = False
         self._paused = False
         self._pending_refusal: tuple[RequestError, Exchange | None] | None = None
         self._discarded_bytes = 0
@@ -105,9 +104,8 @@ class Connection(asyncio.Protocol):
                 return
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            # Nothing here is upgraded to: the request was answered as any other and is the last one.
-            self._pause()
+        except httptools.HttpParserUpgrade as upgrade:
+            self._ignore_upgrade(data[upgrade.args[0] :])
         except httptools.HttpParserError as error:
             self._refuse(BadRequest(f"The request is not valid HTTP/1.1: {error}."))
 
@@ -143,6 +141,9 @@ class Connection(asyncio.Protocol):
 
     def on_headers_complete(self) -> None:
         self._head_open = False
+        self._upgrading = self._parser.should_upgrade()
+        if self._upgrading:
+            return
         self._head_bytes = len(self._target) + sum(len(name) + len(value) + 4 for name, value in self._headers)
         if self._deaf or not self._check_head():
             return
@@ -154,7 +155,7 @@ class Connection(asyncio.Protocol):
             path=path,
             query=query,
             headers=self._headers,
-            keep_alive=self._parser.should_keep_alive() and not self._parser.should_upgrade(),
+            keep_alive=self._parser.should_keep_alive(),
             content_length=int(length[0]) if length else None,
         )
         try:
@@ -182,13 +183,25 @@ class Connection(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         exchange, self._incoming = self._incoming, None
-        if exchange is None:
+        if exchange is None or self._upgrading:
             return
         self._queue.append(exchange)
         if self._task is None:
             self._next()
         elif len(self._queue) >= _PIPELINED:
             self._pause()
+
+    def _ignore_upgrade(self, rest: bytes) -> None:
+        """Read a request that offers an upgrade once more without the offer, as HTTP allows.
+
+        Java's client makes that offer with every first request, body and all; the parser would skip the body.
+        """
+        offer = (b"upgrade", b"connection", b"http2-settings")
+        kept = b"".join(b"%b: %b\r\n" % header for header in self._headers if header[0] not in offer)
+        head = b"%b %b HTTP/1.1\r\n%bconnection: close\r\n\r\n" % (self._parser.get_method(), self._target, kept)
+        self._parser = httptools.HttpRequestParser(self)
+        self._phase = Phase.HEAD if self._phase is Phase.IDLE else self._phase
+        self.data_received(head + rest)
 
     # --- answering
 
@@ -303,7 +316,10 @@ class Connection(asyncio.Protocol):
 
     def _too_slow(self, elapsed_s: float) -> bool:
         received = self._incoming.body_bytes if self._incoming is not None else 0
-        return elapsed_s > RATE_GRACE_S and received < elapsed_s * self._settings.min_body_rate_bytes_per_s
+        return (
+            elapsed_s > self._settings.header_timeout_s
+            and received < elapsed_s * self._settings.min_body_rate_bytes_per_s
+        )
 
     def _sweep_unread(self, now_s: float) -> None:
         """Abort for a client that does not read its answers at the least rate either."""
@@ -312,7 +328,11 @@ class Connection(asyncio.Protocol):
         left = self._transport.get_write_buffer_size()
         elapsed_s = now_s - self._unread_since_s
         read = self._unread_bytes - left
-        if left and elapsed_s > RATE_GRACE_S and read < elapsed_s * self._settings.min_body_rate_bytes_per_s:
+        if (
+            left
+            and elapsed_s > self._settings.header_timeout_s
+            and read < elapsed_s * self._settings.min_body_rate_bytes_per_s
+        ):
             self._transport.abort()
         elif not left:
             self._unread_bytes = 0

@@ -7,6 +7,7 @@ are in `scheduling`. A worker that dies or hangs is replaced; what it was comput
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 from collections import deque
@@ -150,7 +151,12 @@ class ModelPool:
         )
         self._waiting.append(ticket)
         self._wake()
-        return await ticket.outcome
+        try:
+            return await ticket.outcome
+        except asyncio.CancelledError:
+            with contextlib.suppress(ValueError):  # it is with a worker already, whose answer goes nowhere
+                self._waiting.remove(ticket)
+            raise
 
     def sweep(self, now_s: float) -> None:
         """Answer what has waited too long, and notice a model that does not come back. Called twice a second."""

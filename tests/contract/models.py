@@ -1,0 +1,79 @@
+"""Tiny model archives, one behaviour each. None of them needs a weight file."""
+
+ECHO = """
+import json
+
+def model_fn(model_dir):
+    return None
+
+def input_fn(input_data, content_type):
+    return {"type": type(input_data).__name__, "content_type": content_type, "body": bytes(input_data, "utf-8").decode()
+            if isinstance(input_data, str) else bytes(input_data).decode("latin-1")}
+
+def predict_fn(data, model):
+    return data
+
+def output_fn(prediction, accept):
+    return json.dumps({**prediction, "accept": accept})
+"""
+"""Answers what its input_fn was given."""
+
+OBEDIENT = """
+import ctypes, json, os, signal, time
+from pathlib import Path
+
+def model_fn(model_dir):
+    return Path(model_dir)
+
+def input_fn(input_data, content_type):
+    return json.loads(input_data)
+
+def predict_fn(order, model):
+    calls = model / "calls"
+    with calls.open("a") as file:
+        file.write(f"{os.getpid()} {json.dumps(order)}\\n")
+    match order:
+        case {"die": signal_number, "unless": name} if not (model / name).exists():
+            (model / name).touch()
+            os.kill(os.getpid(), signal_number)
+            time.sleep(60)
+        case {"die": signal_number}:
+            if "unless" not in order:
+                os.kill(os.getpid(), signal_number)
+                time.sleep(60)
+        case {"segfault": _}:
+            ctypes.string_at(0)
+        case {"wait_for": name}:
+            while not (model / name).exists():
+                time.sleep(0.005)
+        case {"spin": _}:
+            while True:
+                pass
+        case {"raise": text}:
+            raise RuntimeError(text)
+        case {"exit": code}:
+            raise SystemExit(code)
+    return order
+
+def output_fn(prediction, accept):
+    return json.dumps({"done": prediction, "pid": os.getpid()})
+"""
+"""Does what its JSON body says: dies, spins, waits for a file, raises. Notes each call in the file `calls`."""
+
+DOUBLE = """
+import json
+import torch
+
+def model_fn(model_dir):
+    return torch.nn.Identity()
+
+def input_fn(input_data, content_type):
+    return torch.tensor(json.loads(input_data), dtype=torch.float32)
+
+def predict_fn(data, model):
+    return model(data) * 2
+
+def output_fn(prediction, accept):
+    return json.dumps(prediction.tolist())
+"""
+"""Doubles numbers."""

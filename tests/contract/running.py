@@ -1,0 +1,177 @@
+"""Start the real server as a process on a real socket, for tests.
+
+with running({"code/inference.py": SOURCE}) as server:
+    server.post(b"…", "application/json")
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+START_S = 60.0
+
+
+@dataclass(slots=True, kw_only=True)
+class Reply:
+    """What came back: status, lower-case headers, body."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+    @property
+    def error(self) -> dict[str, str]:
+        return self.json()["error"]
+
+
+@dataclass(slots=True, kw_only=True)
+class Server:
+    """A running server; every call opens a connection of its own."""
+
+    process: subprocess.Popen[bytes]
+    port: int
+    model_dir: Path
+    log_path: Path
+    _connections: list[http.client.HTTPConnection] = field(default_factory=list)
+
+    def request(
+        self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None, timeout_s: float = 60
+    ) -> Reply:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout_s)
+        with contextlib.closing(connection):
+            connection.request(method, path, body, dict(headers or {}))
+            response = connection.getresponse()
+            return Reply(
+                status=response.status, headers={k.lower(): v for k, v in response.getheaders()}, body=response.read()
+            )
+
+    def post(self, body: Any, content_type: str | None = "application/json", **headers: str) -> Reply:
+        sent = {key.replace("_", "-"): value for key, value in headers.items()}
+        if content_type is not None:
+            sent["content-type"] = content_type
+        return self.request("POST", "/invocations", body, sent)
+
+    def ping(self) -> int:
+        return self.request("GET", "/ping").status
+
+    def socket(self) -> socket.socket:
+        return socket.create_connection(("127.0.0.1", self.port), timeout=60)
+
+    def log(self) -> str:
+        return self.log_path.read_text(errors="replace")
+
+    def workers(self) -> list[psutil.Process]:
+        """The processes that have the model, i.e. the forks of the preloaded parent."""
+        return [worker for parent in psutil.Process(self.process.pid).children() for worker in parent.children()]
+
+    def wait_until(self, condition: Any, what: str, timeout_s: float = START_S) -> Any:
+        return wait_until(condition, what, timeout_s, self.log)
+
+    def terminate(self) -> int:
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(timeout=40)
+
+
+def wait_until(condition: Any, what: str, timeout_s: float = START_S, log: Any = lambda: "") -> Any:
+    """Poll until `condition()` is true and return its value."""
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        with contextlib.suppress(OSError, http.client.HTTPException, psutil.NoSuchProcess):
+            if value := condition():
+                return value
+        time.sleep(0.01)
+    raise AssertionError(f"gave up waiting until {what}\n{log()}")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def write_files(root: Path, files: Mapping[str, str | bytes]) -> None:
+    for name, content in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def start(base_dir: Path, environment: Mapping[str, str], port: int | None = None) -> Server:
+    """Start the server on `base_dir`, without waiting for anything."""
+    port = port or free_port()
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("SAGEMAKER_", "TIDEGATE_", "TS_", "OMP_"))}
+    log_path = base_dir / "server.log"
+    with log_path.open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "inference", "serve"],
+            env={
+                **kept,
+                "SAGEMAKER_BASE_DIR": str(base_dir),
+                "SAGEMAKER_BIND_TO_PORT": str(port),
+                "TIDEGATE_HOST": "127.0.0.1",
+                "TIDEGATE_WORKERS": "1",
+                "PYTHONSAFEPATH": "1",
+                **environment,
+            },
+            stdout=log,
+            stderr=log,
+            stdin=subprocess.DEVNULL,
+        )
+    return Server(process=process, port=port, model_dir=base_dir / "model", log_path=log_path)
+
+
+@contextlib.contextmanager
+def running(files: Mapping[str, str | bytes], *, wait: bool = True, **environment: str) -> Iterator[Server]:
+    """A server of a model directory that holds `files`; ready, unless `wait` is off."""
+    with tempfile.TemporaryDirectory(prefix="tidegate-test-") as base:
+        (Path(base) / "model").mkdir()
+        write_files(Path(base) / "model", files)
+        server = start(Path(base), environment)
+        try:
+            if wait:
+                server.wait_until(
+                    lambda: server.process.poll() is not None or server.ping() == 200, "the server is ready"
+                )
+                assert server.process.poll() is None, server.log()
+            yield server
+        finally:
+            tree = [server.process.pid, *(p.pid for p in _tree(server.process.pid))]
+            server.process.terminate()
+            try:
+                server.process.wait(timeout=40)
+            except subprocess.TimeoutExpired:
+                server.process.kill()
+                server.process.wait()
+            wait_until(lambda: not any(_alive(pid) for pid in tree), "every process of the server is gone", 20)
+
+
+def _tree(pid: int) -> list[psutil.Process]:
+    try:
+        return psutil.Process(pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
+
+
+def _alive(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
