@@ -77,7 +77,7 @@ class FleetStarter:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def start(self, endpoint_name: str, plan: Plan, directory: Path) -> Fleet:
-        """Returns when every variant is healthy. Raises ModelDataError or ContainerFailed; then nothing is left of it."""
+        """Returns when every variant is healthy. Raises ModelDataError or ContainerFailed; then nothing is left."""
         with ThreadPoolExecutor(max_workers=len(plan.variants)) as pool:
             starts = {
                 variant.name: pool.submit(self._start_variant, endpoint_name, variant, directory / variant.name)

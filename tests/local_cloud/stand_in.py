@@ -1,7 +1,7 @@
 """A tiny stand-in for the model server: one behaviour for each request, chosen by the model's environment or the body.
 
-It is started exactly as the real server is (SAGEMAKER_BASE_DIR, SAGEMAKER_BIND_TO_PORT, /ping, /invocations). Its answer to a
-request is what the tests want to see of it: the headers that arrived, the environment, the model's files.
+It is started exactly as the real server is (SAGEMAKER_BASE_DIR, SAGEMAKER_BIND_TO_PORT, /ping, /invocations). Its
+answer to a request is what the tests want to see of it: the headers that arrived, the environment, the model's files.
 """
 
 import json
@@ -97,7 +97,7 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    def log_message(self, format: str, *args: object) -> None:
+    def log_message(self, *_: object) -> None:
         sys.stderr.write(f"{self.command} {self.path}\n")
 
 

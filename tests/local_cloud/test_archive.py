@@ -1,0 +1,78 @@
+"""Model archives: what is unpacked, and what is refused before anything is written."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from local_cloud.sagemaker.archive import ModelDataError, split_s3_uri, unpack
+from tests.local_cloud.conftest import model_archive
+
+
+def crafted(path: Path, member: tarfile.TarInfo) -> Path:
+    """An archive with an innocent file and then ``member``."""
+    with tarfile.open(path, "w:gz") as tar:
+        innocent = tarfile.TarInfo("code/inference.py")
+        tar.addfile(innocent, io.BytesIO())
+        tar.addfile(member, io.BytesIO())
+    return path
+
+
+def link(name: str, target: str, kind: bytes) -> tarfile.TarInfo:
+    member = tarfile.TarInfo(name)
+    member.type, member.linkname = kind, target
+    return member
+
+
+def device() -> tarfile.TarInfo:
+    member = tarfile.TarInfo("null")
+    member.type = tarfile.CHRTYPE
+    return member
+
+
+def test_an_archive_is_unpacked_with_its_folders(tmp_path: Path) -> None:
+    archive = tmp_path / "model.tar.gz"
+    archive.write_bytes(model_archive({"model.pth": "weights", "code/inference.py": "functions"}))
+    unpack(archive, tmp_path / "model", name="s3://b/model.tar.gz")
+    assert (tmp_path / "model" / "code" / "inference.py").read_text() == "functions"
+
+
+@pytest.mark.parametrize(
+    "member",
+    [
+        tarfile.TarInfo("../outside"),
+        tarfile.TarInfo("code/../../outside"),
+        tarfile.TarInfo("/tmp/outside"),
+        link("inside", "/etc/passwd", tarfile.SYMTYPE),
+        link("inside", "../outside", tarfile.SYMTYPE),
+        link("inside", "../outside", tarfile.LNKTYPE),
+        device(),
+    ],
+    ids=["parent", "hidden parent", "absolute", "absolute link", "escaping link", "escaping hard link", "device"],
+)
+def test_an_archive_that_would_leave_its_directory_is_refused_as_a_whole(
+    tmp_path: Path, member: tarfile.TarInfo
+) -> None:
+    target = tmp_path / "model"
+    target.mkdir()
+    with pytest.raises(ModelDataError, match=r"^s3://b/evil\.tar\.gz is refused: .+\.$"):
+        unpack(crafted(tmp_path / "evil.tar.gz", member), target, name="s3://b/evil.tar.gz")
+    assert list(target.iterdir()) == [], "even the innocent file must not be there"
+    assert not (tmp_path / "outside").exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"not gzip", model_archive({"a": "x" * 5000})[:-40]])
+def test_a_damaged_archive_is_said_to_be_unreadable(tmp_path: Path, content: bytes) -> None:
+    archive = tmp_path / "model.tar.gz"
+    archive.write_bytes(content)
+    with pytest.raises(ModelDataError, match="is not a readable gzipped tar archive"):
+        unpack(archive, tmp_path / "model", name="s3://b/model.tar.gz")
+
+
+def test_only_s3_addresses_are_taken() -> None:
+    assert split_s3_uri("s3://bucket/a/b") == ("bucket", "a/b")
+    with pytest.raises(ModelDataError, match="https://host/key is not an s3:// address"):
+        split_s3_uri("https://host/key")

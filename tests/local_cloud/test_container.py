@@ -1,0 +1,161 @@
+"""Server processes: what they see, when they are healthy, what is left of them, and what a killed supervisor leaves."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from local_cloud.processes import end_orphans, process_birth
+from local_cloud.sagemaker.container import Container, ContainerFailed, ContainerSpec, ProcessRunner, await_healthy
+from local_cloud.sagemaker.container_client import AnswerTooLarge, ContainerClient, NoAnswer, TimedOut
+from tests.local_cloud.conftest import STAND_IN, await_true
+
+Start = Callable[..., Container]
+NEVER = threading.Event()
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Starts the stand-in with an environment; everything is stopped in the end."""
+    started: list[Container] = []
+
+    def run(*command: str, **environment: str) -> Container:
+        base = tmp_path / str(len(started))
+        (base / "model").mkdir(parents=True)
+        runner = ProcessRunner(tmp_path / "containers", command or STAND_IN)
+        started.append(runner.start(ContainerSpec(base_dir=base, environment=environment, log=tmp_path / "log")))
+        return started[-1]
+
+    yield run
+    for container in started:
+        container.stop(0.0)
+
+
+def healthy(container: Container) -> ContainerClient:
+    await_healthy(container, timeout_s=30, cancelled=NEVER)
+    return ContainerClient(container.port)
+
+
+def post(client: ContainerClient, body: bytes, *, timeout_s: float = 30, max_bytes: int | None = None) -> bytes:
+    return client.call("POST", "/invocations", headers={}, body=body, timeout_s=timeout_s, max_bytes=max_bytes).body
+
+
+def test_a_container_sees_the_models_environment_and_not_the_callers(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "a real one")
+    monkeypatch.setenv("SOMETHING_PRIVATE", "of the caller")
+    client = healthy(start(MODEL_SETTING="on"))
+    seen = json.loads(post(client, b"environment:"))
+    client.close()
+    assert seen["MODEL_SETTING"] == "on"
+    assert seen["TIDEGATE_HOST"] == "127.0.0.1"
+    assert seen["PYTHONSAFEPATH"] == "1"
+    assert not {"AWS_SECRET_ACCESS_KEY", "SOMETHING_PRIVATE"} & seen.keys()
+
+
+def test_a_container_that_ends_before_it_is_healthy_gives_its_error_line_as_reason(start: Start) -> None:
+    container = start(STAND_IN_ERROR="code/inference.py, line 3: invalid syntax.")
+    with pytest.raises(ContainerFailed, match=r"^tidegate: error: code/inference\.py, line 3: invalid syntax\.$"):
+        await_healthy(container, timeout_s=30, cancelled=NEVER)
+
+
+def test_without_an_error_line_the_last_lines_are_the_reason(start: Start) -> None:
+    container = start(STAND_IN_LAST_WORDS="one\ntwo\nthree\nfour")
+    with pytest.raises(ContainerFailed, match=r"^two \| three \| four$"):
+        await_healthy(container, timeout_s=30, cancelled=NEVER)
+
+
+def test_a_container_that_says_nothing_gives_its_exit_code(start: Start) -> None:
+    with pytest.raises(ContainerFailed, match="ended with exit code 3 and said nothing"):
+        await_healthy(start(sys.executable, "-c", "raise SystemExit(3)"), timeout_s=30, cancelled=NEVER)
+
+
+def test_a_container_that_never_gets_healthy_runs_into_its_time_out(start: Start) -> None:
+    with pytest.raises(ContainerFailed, match="did not answer GET /ping with 200 within 0.3 seconds"):
+        await_healthy(start(STAND_IN_PING="never"), timeout_s=0.3, cancelled=NEVER)
+
+
+def test_stopping_a_container_takes_its_children_along(start: Start, tmp_path: Path) -> None:
+    script = (
+        "import os, subprocess, sys, time; child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)']);"
+        "open('child', 'w').write(str(child.pid)); os.rename('child', 'ready'); time.sleep(600)"
+    )
+    container = start(sys.executable, "-c", script)
+    note = tmp_path / "0" / "ready"
+    await_true(note.exists, "the child is started")
+    child = int(note.read_text())
+    assert process_birth(child) is not None
+    container.stop(5.0)
+    assert container.exit_code() is not None
+    await_true(lambda: process_birth(child) is None, "the child is gone")
+    assert list((tmp_path / "containers").iterdir()) == []
+
+
+def test_what_a_killed_supervisor_left_running_is_ended(start: Start, tmp_path: Path) -> None:
+    container = start()
+    healthy(container).close()
+    (left,) = (tmp_path / "containers").iterdir()
+    assert end_orphans(tmp_path / "containers") == [int(left.name)]
+    assert container.wait() != 0
+
+
+def test_a_process_that_merely_has_the_same_id_is_left_alone(tmp_path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, start_new_session=True) as stranger:
+        (tmp_path / str(stranger.pid)).write_text("born at another moment")
+        assert end_orphans(tmp_path) == []
+        assert process_birth(stranger.pid) is not None
+        stranger.communicate(b"\n")
+    assert stranger.returncode == 0
+
+
+def test_calls_one_after_the_other_share_a_connection(start: Start) -> None:
+    client = healthy(start())
+    assert [post(client, body) for body in (b"a", b"b", b"c")] == [b"A", b"B", b"C"]
+    assert len(client._idle) == 1
+    client.close()
+
+
+def test_a_connection_that_the_container_closed_is_not_used_again(start: Start) -> None:
+    client = healthy(start())
+    post(client, b"a")
+    client._idle[0].sock.shutdown(socket.SHUT_RDWR)
+    assert post(client, b"b") == b"B"
+    client.close()
+
+
+def test_a_container_that_does_not_answer_in_time_is_timed_out() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        client = ContainerClient(silent.getsockname()[1])
+        with pytest.raises(TimedOut):
+            post(client, b"a", timeout_s=0.2)
+
+
+def test_a_container_that_hangs_up_gives_no_answer(start: Start) -> None:
+    client = healthy(start())
+    with pytest.raises(NoAnswer):
+        post(client, b"hang up:")
+    assert post(client, b"a") == b"A", "the next call has a connection of its own"
+    client.close()
+
+
+def test_an_answer_beyond_the_limit_is_cut_off(start: Start) -> None:
+    client = healthy(start())
+    assert len(post(client, b"big:1000", max_bytes=1000)) == 1000
+    with pytest.raises(AnswerTooLarge):
+        post(client, b"big:1001", max_bytes=1000)
+    client.close()
+
+
+def test_a_body_in_pieces_goes_out_in_chunks(start: Start) -> None:
+    client = healthy(start())
+    answer = client.call("POST", "/invocations", headers={}, body=iter([b"ab", b"cd"]), timeout_s=30)
+    assert answer.body == b"ABCD"
+    client.close()

@@ -1,0 +1,227 @@
+"""The control plane through plain boto3: what it accepts, describes, lists and refuses."""
+
+from __future__ import annotations
+
+import json
+import urllib.request
+from typing import Any
+
+import boto3
+import pytest
+from botocore.config import Config
+from botocore.exceptions import ClientError
+
+from local_cloud.sagemaker.capabilities import REFUSED_VALUES, SUPPORT, leaves
+from local_cloud.sagemaker.shapes import operation_model
+from tests.local_cloud.conftest import ROLE, Account
+
+IMAGE = "123456789012.dkr.ecr.us-east-1.amazonaws.com/serve:1"
+VARIANT = {"VariantName": "a", "InstanceType": "ml.g6.xlarge", "InitialInstanceCount": 1}
+
+
+@pytest.fixture(scope="module")
+def unchecked(account: Account) -> Any:
+    """A client that sends what it is given, as clients in other languages may."""
+    environment = account.cloud.environment
+    return boto3.client(
+        "sagemaker",
+        endpoint_url=environment["AWS_ENDPOINT_URL_SAGEMAKER"],
+        region_name="us-east-1",
+        aws_access_key_id="local",
+        aws_secret_access_key="local",
+        config=Config(parameter_validation=False, retries={"total_max_attempts": 1}),
+    )
+
+
+def refusal(call: Any, **members: Any) -> tuple[str, str]:
+    with pytest.raises(ClientError) as caught:
+        call(**members)
+    error = caught.value.response["Error"]
+    return error["Code"], error["Message"]
+
+
+def post(account: Account, body: bytes, **headers: str) -> tuple[int, dict[str, Any]]:
+    url = account.cloud.environment["AWS_ENDPOINT_URL_SAGEMAKER"]
+    request = urllib.request.Request(url, data=body, headers={key.replace("_", "-"): headers[key] for key in headers})
+    try:
+        with urllib.request.urlopen(request) as answer:
+            return answer.status, json.load(answer)
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, json.load(error)
+
+
+def test_a_model_is_described_as_it_was_created(account: Account) -> None:
+    name = account.model(SETTING="1")
+    described = account.sagemaker.describe_model(ModelName=name)
+    assert described["ModelArn"] == f"arn:aws:sagemaker:us-east-1:123456789012:model/{name}"
+    assert described["PrimaryContainer"]["Environment"] == {"SETTING": "1"}
+    assert described["ExecutionRoleArn"] == ROLE
+    assert described["EnableNetworkIsolation"] is False
+
+
+def test_names_are_taken_once_and_missing_ones_are_named(account: Account) -> None:
+    name = account.model()
+    container = {"Image": IMAGE}
+    code, message = refusal(account.sagemaker.create_model, ModelName=name, PrimaryContainer=container)
+    assert (code, message) == (
+        "ValidationException",
+        f'Cannot create already existing model "arn:aws:sagemaker:us-east-1:123456789012:model/{name}".',
+    )
+    _, message = refusal(account.sagemaker.describe_model, ModelName="nobody")
+    assert message == 'Could not find model "arn:aws:sagemaker:us-east-1:123456789012:model/nobody".'
+    code, _ = refusal(account.sagemaker.describe_transform_job, TransformJobName="nobody")
+    assert code == "ResourceNotFound"
+
+
+def test_a_deleted_model_is_gone(account: Account) -> None:
+    name = account.model()
+    account.sagemaker.delete_model(ModelName=name)
+    assert refusal(account.sagemaker.describe_model, ModelName=name)[0] == "ValidationException"
+
+
+def test_an_instance_type_that_aws_does_not_have_is_refused_with_the_list(account: Account) -> None:
+    variant = {**VARIANT, "ModelName": account.model(), "InstanceType": "ml.g99.huge"}
+    code, message = refusal(
+        account.sagemaker.create_endpoint_config, EndpointConfigName="c", ProductionVariants=[variant]
+    )
+    assert code == "ValidationException"
+    start = "1 validation error detected: Value 'ml.g99.huge' at 'productionVariants.1.member.instanceType' failed"
+    assert message.startswith(start)
+    assert "ml.g6.xlarge" in message
+
+
+def test_an_endpoint_config_needs_models_that_exist(account: Account) -> None:
+    variant = {**VARIANT, "ModelName": "nobody"}
+    _, message = refusal(
+        account.sagemaker.create_endpoint_config, EndpointConfigName="c", ProductionVariants=[variant]
+    )
+    assert message.startswith("Could not find model")
+
+
+def test_what_a_client_does_not_check_is_checked_here(unchecked: Any) -> None:
+    _, message = refusal(unchecked.create_endpoint, EndpointName="under_score")
+    assert message.startswith("2 validation errors detected: ")
+    assert "Value null at 'endpointConfigName' failed to satisfy constraint: Member must not be null" in message
+    assert "Value 'under_score' at 'endpointName' failed to satisfy constraint: Member must satisfy regular" in message
+    _, message = refusal(unchecked.list_models, MaxResults=1000)
+    assert "Value '1000' at 'maxResults' failed to satisfy constraint: Member must have value less than" in message
+    _, message = refusal(unchecked.create_model, ModelName="m", PrimaryContainer="image")
+    assert "at 'primaryContainer' failed to satisfy constraint: Member must be of type structure" in message
+
+
+@pytest.mark.parametrize(
+    ("operation", "members", "words"),
+    [
+        ("create_model", {"PrimaryContainer": {"Image": IMAGE, "Mode": "MultiModel"}}, "multi-model endpoints"),
+        ("create_model", {"PrimaryContainer": {"ModelPackageName": "p"}}, "PrimaryContainer.ModelPackageName"),
+        ("create_model", {"Containers": [{"Image": IMAGE}, {"Image": IMAGE}]}, "inference pipelines"),
+        ("create_model", {"Containers": [{"Image": IMAGE}], "InferenceExecutionConfig": {"Mode": "Direct"}}, "InferenceEx"),
+        ("create_model", {}, "either PrimaryContainer or Containers"),
+        ("create_model", {"PrimaryContainer": {"ModelDataUrl": "s3://b/k"}}, "Must supply one of image"),
+    ],
+)
+def test_a_model_that_could_not_run_is_refused_by_name(
+    account: Account, operation: str, members: dict[str, Any], words: str
+) -> None:
+    code, message = refusal(getattr(account.sagemaker, operation), ModelName="never", **members)
+    assert code == "ValidationException"
+    assert words in message
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        {"AsyncInferenceConfig": {"OutputConfig": {"S3OutputPath": "s3://b/out"}}},
+        {"ShadowProductionVariants": [{**VARIANT, "VariantName": "shadow"}]},
+        {"ProductionVariants": [{"VariantName": "a", "ServerlessConfig": {"MemorySizeInMB": 2048, "MaxConcurrency": 1}}]},
+    ],
+)
+def test_kinds_of_endpoints_that_are_not_here_are_refused_and_not_ignored(
+    account: Account, members: dict[str, Any]
+) -> None:
+    request = {"ProductionVariants": [{**VARIANT, "ModelName": account.model()}], **members}
+    code, message = refusal(account.sagemaker.create_endpoint_config, EndpointConfigName="c", **request)
+    assert code == "ValidationException"
+    assert message.startswith("The local cloud does not have ")
+    assert message.endswith(" of CreateEndpointConfig; it is refused, not ignored.")
+
+
+def test_an_operation_that_is_not_here_is_refused_by_name(account: Account) -> None:
+    code, message = refusal(account.sagemaker.list_training_jobs)
+    assert (code, message) == ("UnknownOperationException", "The local cloud does not have the operation ListTrainingJobs.")
+
+
+def test_a_request_for_another_region_is_refused(account: Account) -> None:
+    elsewhere = account.cloud.client("sagemaker", config=Config(region_name="us-east-1"))
+    elsewhere = boto3.client(
+        "sagemaker",
+        endpoint_url=elsewhere.meta.endpoint_url,
+        region_name="eu-west-1",
+        aws_access_key_id="local",
+        aws_secret_access_key="local",
+    )
+    _, message = refusal(elsewhere.list_models)
+    assert message == "This request was signed for the region eu-west-1; the local cloud runs in us-east-1."
+
+
+def test_a_body_that_is_no_json_object_is_refused(account: Account) -> None:
+    assert post(account, b"{", X_Amz_Target="SageMaker.ListModels")[1]["__type"] == "SerializationException"
+    assert post(account, b"[]", X_Amz_Target="SageMaker.ListModels")[1]["__type"] == "SerializationException"
+    assert post(account, b"{}")[0] == 404
+
+
+def test_lists_are_filtered_sorted_and_paged(account: Account) -> None:
+    names = sorted(account.model() for _ in range(3))
+    mark = names[0].rpartition("-")[0]
+    pages = account.sagemaker.get_paginator("list_models").paginate(
+        NameContains=mark, SortBy="Name", SortOrder="Ascending", PaginationConfig={"PageSize": 2}
+    )
+    listed = [model["ModelName"] for page in pages for model in page["Models"]]
+    assert listed == sorted(listed)
+    assert set(names) <= set(listed)
+    newest = account.sagemaker.list_models(MaxResults=1)["Models"][0]
+    assert newest["CreationTime"] == max(
+        model["CreationTime"] for model in account.sagemaker.list_models(MaxResults=100)["Models"]
+    )
+    assert account.sagemaker.list_models(CreationTimeBefore=newest["CreationTime"], NameContains=names[-1])["Models"] == []
+
+
+def test_tags_are_kept_and_taken_away(account: Account) -> None:
+    name = account.name("model")
+    tags = [{"Key": "team", "Value": "a"}]
+    arn = account.sagemaker.create_model(ModelName=name, PrimaryContainer={"Image": IMAGE}, Tags=tags)["ModelArn"]
+    account.sagemaker.add_tags(ResourceArn=arn, Tags=[{"Key": "cost", "Value": "b c"}])
+    account.sagemaker.delete_tags(ResourceArn=arn, TagKeys=["team"])
+    assert account.sagemaker.list_tags(ResourceArn=arn)["Tags"] == [{"Key": "cost", "Value": "b c"}]
+    assert "Could not find resource" in refusal(account.sagemaker.list_tags, ResourceArn=f"{arn}-not")[1]
+
+
+@pytest.mark.parametrize("operation", SUPPORT)
+def test_every_member_in_the_tables_exists_in_the_service(operation: str) -> None:
+    model = operation_model("sagemaker", operation)
+    assert model is not None
+    for path in SUPPORT[operation].honoured | SUPPORT[operation].stored:
+        shape = model.input_shape
+        for part in path.split("."):
+            while shape.type_name == "list":
+                shape = shape.member
+            assert part in shape.members, path
+            shape = shape.members[part]
+
+
+def test_a_refused_value_is_one_that_the_service_takes() -> None:
+    for (path, value), _ in REFUSED_VALUES.items():
+        operation, *parts = path.split(".")
+        model = operation_model("sagemaker", operation)
+        assert model is not None
+        shape = model.input_shape
+        for part in parts:
+            while shape.type_name == "list":
+                shape = shape.member
+            shape = shape.members[part]
+        assert value in shape.enum, path
+
+
+def test_leaves_of_a_request_include_what_is_empty() -> None:
+    assert list(leaves({"a": {"b": 1, "c": []}, "d": [{"e": 2}], "f": None})) == [("a.b", 1), ("a.c", []), ("d.e", 2)]

@@ -1,0 +1,111 @@
+"""The rules of splitting, batching and assembling, as properties."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from local_cloud.sagemaker.records import (
+    Record,
+    RecordTooLarge,
+    answer_records,
+    assembled,
+    batches,
+    lines,
+    output_key,
+    whole,
+)
+
+chunks = st.lists(st.binary(max_size=12).map(lambda piece: piece.replace(b"x", b"\n")), max_size=12)
+payloads = st.lists(st.binary(min_size=1, max_size=10), max_size=20)
+
+
+def records(contents: list[bytes]) -> list[Record]:
+    return [Record(index=index, source=content, payload=content) for index, content in enumerate(contents)]
+
+
+@given(chunks)
+def test_lines_joined_again_are_the_input(pieces: list[bytes]) -> None:
+    assert b"".join(lines(pieces)) == b"".join(pieces)
+
+
+@given(chunks)
+def test_the_same_lines_come_out_wherever_the_chunks_are_cut(pieces: list[bytes]) -> None:
+    assert list(lines(pieces)) == list(lines([b"".join(pieces)]))
+
+
+@given(chunks)
+def test_every_line_but_the_last_ends_with_its_only_newline(pieces: list[bytes]) -> None:
+    found = list(lines(pieces))
+    assert all(line.find(b"\n") == len(line) - 1 for line in found[:-1])
+    assert all(line and b"\n" not in line[:-1] for line in found[-1:])
+
+
+@given(chunks)
+def test_without_a_split_a_non_empty_object_is_one_record(pieces: list[bytes]) -> None:
+    content = b"".join(pieces)
+    assert list(whole(pieces)) == ([content] if content else [])
+
+
+@given(payloads, st.booleans(), st.one_of(st.none(), st.integers(10, 40)))
+def test_batches_keep_every_record_once_and_in_order(contents: list[bytes], multi: bool, limit: int | None) -> None:
+    made = list(batches(records(contents), multi=multi, max_bytes=limit))
+    assert [record.payload for batch in made for record in batch.records] == contents
+
+
+@given(payloads, st.integers(10, 40))
+def test_no_batch_is_larger_than_allowed_and_none_could_take_the_next_record(contents: list[bytes], limit: int) -> None:
+    made = list(batches(records(contents), multi=True, max_bytes=limit))
+    assert all(len(batch.payload) <= limit for batch in made)
+    for batch, following in zip(made, made[1:], strict=False):
+        assert len(batch.payload) + len(following.records[0].payload) > limit
+
+
+@given(payloads)
+def test_single_record_batches_hold_one_record_each(contents: list[bytes]) -> None:
+    assert [batch.payload for batch in batches(records(contents), multi=False, max_bytes=None)] == contents
+
+
+@given(payloads)
+def test_without_a_limit_all_records_are_one_batch(contents: list[bytes]) -> None:
+    assert len(list(batches(records(contents), multi=True, max_bytes=None))) == (1 if contents else 0)
+
+
+def test_a_record_that_does_not_fit_alone_is_named() -> None:
+    with pytest.raises(RecordTooLarge, match="record 1 has 6 bytes, and MaxPayloadInMB allows 3"):
+        list(batches(records([b"ab", b"abcdef"]), multi=False, max_bytes=3))
+
+
+@given(st.binary(max_size=20))
+def test_assembling_by_line_ends_an_answer_with_a_newline_and_changes_nothing_else(answer: bytes) -> None:
+    assert assembled(answer, line=False) == answer
+    assert assembled(answer, line=True) in (answer, answer + b"\n")
+    assert assembled(answer, line=True).endswith(b"\n")
+
+
+@given(st.lists(st.binary(max_size=5).map(lambda part: part.translate(None, b"\r\n")), min_size=1, max_size=8))
+def test_an_answer_of_one_line_for_each_record_is_taken_apart_again(parts: list[bytes]) -> None:
+    assert answer_records(b"\n".join(parts) + b"\n", len(parts)) == parts
+
+
+def test_an_answer_with_another_number_of_lines_cannot_be_taken_apart() -> None:
+    with pytest.raises(ValueError, match="2 lines for 3 records"):
+        answer_records(b"a\nb\n", 3)
+
+
+@pytest.mark.parametrize(
+    ("key", "input_prefix", "output_prefix", "expected"),
+    [
+        ("in/a.csv", "in/", "out", "out/a.csv.out"),
+        ("in/a.csv", "in/", "out/", "out/a.csv.out"),
+        ("in/deep/a.csv", "in/", "out", "out/deep/a.csv.out"),
+        ("in/a.csv", "in/a.csv", "out", "out/a.csv.out"),
+        ("in/part-1", "in/part-", "out", "out/part-1.out"),
+        ("a.csv", "", "", "a.csv.out"),
+    ],
+)
+def test_an_output_lies_below_the_output_path_as_its_input_lay_below_the_input_folder(
+    key: str, input_prefix: str, output_prefix: str, expected: str
+) -> None:
+    assert output_key(key, input_prefix=input_prefix, output_prefix=output_prefix) == expected
