@@ -94,6 +94,7 @@ def test_a_builtin_without_a_signature_is_taken_as_it_is() -> None:
 def two_too_many(data: Any, model: Any, one: Any, two: Any) -> None: ...
 def too_few(data: Any) -> None: ...
 def none_at_all() -> None: ...
+def pair(first: Any, second: Any) -> None: ...
 def demanding(data: Any, model: Any, *, top: int) -> None: ...
 
 
@@ -135,7 +136,7 @@ def transform(model: Any, input_data: Any, content_type: Any, accept: Any) -> No
 @pytest.mark.parametrize("other", ["input_fn", "predict_fn", "output_fn"])
 def test_transform_fn_beside_a_function_that_it_replaces_is_refused(other: str) -> None:
     with pytest.raises(DeploymentError, match=f"defines transform_fn and also {other}; it replaces them: keep one way"):
-        bound(transform_fn=transform, **{other: too_few})
+        bound(transform_fn=transform, **{other: pair})
 
 
 def test_transform_fn_goes_with_model_fn() -> None:

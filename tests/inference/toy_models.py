@@ -1,0 +1,59 @@
+"""Computations around toy functions, without files, sockets or processes."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from inference.protocol import Answer, Error, Item
+from inference.worker.computation import Computation
+from inference.worker.context import Context
+from inference.worker.handler import Functions
+
+JSON = "application/json"
+
+
+def computation(
+    *, model: Any = None, context: Context | None = None, limit: int = 2**20, **functions: Any
+) -> Computation:
+    """A computation with these functions (bound already: none takes the context) and otherwise the server's own."""
+    return Computation(
+        model=model,
+        functions=Functions(**functions),
+        context=context or Context(model_name="model", manifest={}, system_properties={}),
+        default_accept=JSON,
+        max_decoded_bytes=limit,
+        max_response_bytes=limit,
+    )
+
+
+def request(body: Any, number: int = 1, *, content_type: str = JSON, accept: str = "", headers: bytes = b"") -> Item:
+    """A request whose body is `body`, as JSON unless it is bytes already."""
+    data = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return Item(number, content_type, accept, headers, memoryview(data))
+
+
+def outcomes(toy: Computation, *bodies: Any) -> list[Answer | Error]:
+    """What these JSON bodies are answered with, as one batch."""
+    found, _ = toy.answer([request(body, number) for number, body in enumerate(bodies)])
+    assert [outcome.id for outcome in found] == list(range(len(bodies)))
+    return found
+
+
+def values(toy: Computation, *bodies: Any) -> list[Any]:
+    """The JSON of each answer, or the status of each error."""
+    return [json.loads(o.body) if isinstance(o, Answer) else o.status for o in outcomes(toy, *bodies)]
+
+
+def answered(toy: Computation, item: Item) -> Answer:
+    """The answer of one request, which must succeed."""
+    (outcome,), _ = toy.answer([item])
+    assert isinstance(outcome, Answer), outcome
+    return outcome
+
+
+def refused(toy: Computation, item: Item) -> Error:
+    """The error of one request, which must fail."""
+    (outcome,), _ = toy.answer([item])
+    assert isinstance(outcome, Error), outcome
+    return outcome
