@@ -14,7 +14,7 @@ from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from inference.errors import DeploymentError
+from inference.errors import DeploymentError as DeploymentError  # noqa: PLC0414 - who calls `environment` catches it
 
 MIB = 1024 * 1024
 

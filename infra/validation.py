@@ -74,7 +74,7 @@ def container_environment(stage: Stage) -> dict[str, str]:
         raise _wrong(f"{stage.name}.server", misplaced[0], "set by SageMaker itself; remove it")
     try:
         variables = settings.environment(**stage.server)
-    except settings.DeploymentError as error:  # type: ignore[attr-defined]  # infra knows settings only
+    except settings.DeploymentError as error:
         raise ConfigurationError(f"{stage.name}.server: {error}") from None
     for name, value in stage.environment.items():
         if not isinstance(name, str) or not _VARIABLE.fullmatch(name):
