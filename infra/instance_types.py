@@ -6,7 +6,7 @@ import re
 from difflib import get_close_matches
 from functools import cache
 
-import botocore.session  # type: ignore[import-untyped]  # botocore ships no types
+import botocore.session
 
 # Driver 580 with CUDA 13.0, the CUDA of the torch wheels in our GPU image. Older hosts need the image's own
 # compatibility libraries. Source: API reference, ProductionVariant.InferenceAmiVersion.

@@ -9,7 +9,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import IO, cast
 
-from tqdm import tqdm  # type: ignore[import-untyped]  # it ships no types
+from tqdm import tqdm
 
 from .artifact import exclusive, finish_interrupted_save
 from .durable_files import replacing
