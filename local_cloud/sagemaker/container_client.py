@@ -162,6 +162,8 @@ def _pieces(response: http.client.HTTPResponse, plain_socket: socket.socket | No
                 break
             yield piece
         expected = response.length
+        if expected == 0 and not response.isclosed():
+            response.read()  # reads nothing, but only this tells http.client that the connection is free again
     except TimeoutError as error:
         raise TimedOut("the time for the answer ran out") from error
     except (OSError, http.client.HTTPException, ValueError) as error:

@@ -20,7 +20,7 @@ from typing import Any
 
 from local_cloud.sagemaker.archive import ModelDataError
 from local_cloud.sagemaker.container import ContainerFailed
-from local_cloud.sagemaker.container_client import ContainerClient
+from local_cloud.sagemaker.container_client import ContainerClient, NoAnswer
 from local_cloud.sagemaker.errors import ServiceError, validation_error, validation_exception
 from local_cloud.sagemaker.fleet import Fleet, FleetStarter, Plan, VariantPlan
 from local_cloud.sagemaker.routing import choose_variant
@@ -56,6 +56,14 @@ class Lease:
     variant: str
     client: ContainerClient
     log: Path
+
+
+class BeingReplaced(NoAnswer):
+    """The chosen variant's container died and its successor is not yet healthy."""
+
+    def __init__(self, message: str, *, log: Path) -> None:
+        super().__init__(message)
+        self.log = log
 
 
 def refusal(status: str, change: str) -> str | None:
@@ -172,7 +180,7 @@ class Endpoints:
     def lease(self, name: str, *, target_variant: str | None) -> Iterator[Lease]:
         """Picks a variant by weight (or the one asked for) and holds its container for one request.
 
-        Raises the runtime's ValidationError when there is none to pick, and NoAnswer while a dead one is replaced.
+        Raises the runtime's ValidationError when there is none to pick, and BeingReplaced while a dead one is.
         """
         with self._lock:
             endpoint = self._endpoints.get(name)
@@ -188,7 +196,10 @@ class Endpoints:
                 raise validation_error(f"Variant {variant} of endpoint {name} not found.")
             replica = endpoint.fleet.replicas[variant]
             held = replica.lease()
-            client = held.__enter__()
+            try:
+                client = held.__enter__()
+            except NoAnswer as error:
+                raise BeingReplaced(str(error), log=replica.log) from error
         try:
             yield Lease(variant=variant, client=client, log=replica.log)
         finally:

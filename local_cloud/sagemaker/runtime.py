@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import quote
 
 from local_cloud.sagemaker import event_stream
 from local_cloud.sagemaker.container_client import AnswerTooLarge, NoAnswer, StreamedAnswer, TimedOut
-from local_cloud.sagemaker.endpoints import Endpoints
+from local_cloud.sagemaker.endpoints import BeingReplaced, Endpoints, Lease
 from local_cloud.sagemaker.errors import ServiceError, model_error, validation_error
 from local_cloud.sagemaker.http_server import Request, Response
 from local_cloud.sagemaker.shapes import check, operation_model
@@ -70,7 +69,7 @@ class Runtime:
 
     def _invoke(self, name: str, request: Request) -> Response:
         members = _members("InvokeEndpoint", name, request.headers)
-        with self.endpoints.lease(name, target_variant=members.get("TargetVariant")) as lease:
+        with self._lease(name, members) as lease:
             try:
                 answer = lease.client.call(
                     "POST",
@@ -93,7 +92,7 @@ class Runtime:
         members = _members("InvokeEndpointWithResponseStream", name, request.headers)
         stack = ExitStack()
         try:
-            lease = stack.enter_context(self.endpoints.lease(name, target_variant=members.get("TargetVariant")))
+            lease = stack.enter_context(self._lease(name, members))
             try:
                 answer = stack.enter_context(
                     lease.client.stream(
@@ -118,6 +117,15 @@ class Runtime:
         if "content-type" in answer.headers:
             headers[f"{_PREFIX}Content-Type"] = answer.headers["content-type"]
         return Response(status=200, headers=headers, pieces=_events(stack, answer))
+
+    @contextmanager
+    def _lease(self, name: str, members: Mapping[str, str]) -> Iterator[Lease]:
+        with ExitStack() as stack:
+            try:
+                lease = stack.enter_context(self.endpoints.lease(name, target_variant=members.get("TargetVariant")))
+            except BeingReplaced as error:
+                raise self._no_answer(name, error, error.log) from error
+            yield lease
 
     def _container_error(self, name: str, status: int, body: bytes, log: Path) -> ServiceError:
         message = body.decode(errors="replace")
@@ -185,8 +193,3 @@ def _events(stack: ExitStack, answer: StreamedAnswer) -> Iterator[bytes]:
             yield event_stream.model_stream_error(code="ModelInvocationTimeExceeded", message=str(error))
         except NoAnswer as error:
             yield event_stream.model_stream_error(code="StreamBroken", message=str(error))
-
-
-def endpoint_path(name: str) -> str:
-    """The path of an endpoint's invocations."""
-    return f"/endpoints/{quote(name)}/invocations"

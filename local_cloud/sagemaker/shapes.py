@@ -16,6 +16,14 @@ from botocore.model import OperationModel, ServiceModel, Shape, StringShape, Str
 
 from local_cloud.sagemaker.errors import validation_exception
 
+_SPELLINGS = {
+    r"\p{L}": r"\w",
+    r"\p{N}": r"\d",
+    r"\p{Z}": r"\s",
+    r"\p{Print}": r"\x20-\x7e",  # stands inside brackets
+    r"\p{ASCII}": r"[\x00-\x7f]",  # stands alone
+    r"\z": r"\Z",
+}
 _PYTHON_TYPES: dict[str, tuple[type, ...]] = {
     "string": (str,),
     "integer": (int,),
@@ -97,7 +105,7 @@ def _string_violations(shape: StringShape, value: str, path: str) -> Iterator[st
         return
     yield from _size_violations(shape, value, path, len(value), "length")
     pattern = shape.metadata.get("pattern")
-    if pattern is not None and _compiled(pattern).fullmatch(value) is None:
+    if pattern is not None and compiled_pattern(pattern).fullmatch(value) is None:
         yield _sentence(path, value, f"Member must satisfy regular expression pattern: {pattern}")
 
 
@@ -110,9 +118,10 @@ def _size_violations(shape: Shape, value: Any, path: str, size: float, what: str
 
 
 @functools.cache
-def _compiled(pattern: str) -> re.Pattern[str]:
-    # The model's patterns use Unicode classes that `re` does not know; these are their nearest spellings.
-    for theirs, ours in ((r"\p{L}", r"\w"), (r"\p{N}", r"\d"), (r"\p{Z}", r"\s"), (r"\p{ASCII}", r"[\x00-\x7f]")):
+def compiled_pattern(pattern: str) -> re.Pattern[str]:
+    """A pattern of the service's model for Python."""
+    # The model's patterns use classes and anchors that `re` does not know; these are their nearest spellings.
+    for theirs, ours in _SPELLINGS.items():
         pattern = pattern.replace(theirs, ours)
     return re.compile(pattern, re.DOTALL)
 

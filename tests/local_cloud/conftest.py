@@ -146,4 +146,7 @@ def account(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Account]:
     """The cloud that all tests of this room share; tests keep apart by the names that they use."""
     directory = tmp_path_factory.mktemp("local-cloud") / "state"
     with LocalCloud(directory, container_command=STAND_IN) as cloud:
-        yield Account(cloud)
+        account = Account(cloud)
+        yield account
+        for client in (account.s3, account.sagemaker, account.runtime, account.cloudformation):
+            client.close()

@@ -12,10 +12,11 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from local_cloud.sagemaker.capabilities import REFUSED_VALUES, SUPPORT, leaves
-from local_cloud.sagemaker.shapes import operation_model
+from local_cloud.sagemaker.shapes import compiled_pattern, operation_model
 from tests.local_cloud.conftest import ROLE, Account
 
 IMAGE = "123456789012.dkr.ecr.us-east-1.amazonaws.com/serve:1"
+PARTS = ("member", "key", "value")  # of list and map shapes
 VARIANT = {"VariantName": "a", "InstanceType": "ml.g6.xlarge", "InitialInstanceCount": 1}
 
 
@@ -93,20 +94,19 @@ def test_an_instance_type_that_aws_does_not_have_is_refused_with_the_list(accoun
 
 def test_an_endpoint_config_needs_models_that_exist(account: Account) -> None:
     variant = {**VARIANT, "ModelName": "nobody"}
-    _, message = refusal(
-        account.sagemaker.create_endpoint_config, EndpointConfigName="c", ProductionVariants=[variant]
-    )
+    _, message = refusal(account.sagemaker.create_endpoint_config, EndpointConfigName="c", ProductionVariants=[variant])
     assert message.startswith("Could not find model")
 
 
-def test_what_a_client_does_not_check_is_checked_here(unchecked: Any) -> None:
+def test_what_a_client_does_not_check_is_checked_here(account: Account, unchecked: Any) -> None:
     _, message = refusal(unchecked.create_endpoint, EndpointName="under_score")
     assert message.startswith("2 validation errors detected: ")
     assert "Value null at 'endpointConfigName' failed to satisfy constraint: Member must not be null" in message
     assert "Value 'under_score' at 'endpointName' failed to satisfy constraint: Member must satisfy regular" in message
     _, message = refusal(unchecked.list_models, MaxResults=1000)
     assert "Value '1000' at 'maxResults' failed to satisfy constraint: Member must have value less than" in message
-    _, message = refusal(unchecked.create_model, ModelName="m", PrimaryContainer="image")
+    body = json.dumps({"ModelName": "m", "PrimaryContainer": "image"}).encode()
+    message = post(account, body, X_Amz_Target="SageMaker.CreateModel")[1]["message"]
     assert "at 'primaryContainer' failed to satisfy constraint: Member must be of type structure" in message
 
 
@@ -116,7 +116,11 @@ def test_what_a_client_does_not_check_is_checked_here(unchecked: Any) -> None:
         ("create_model", {"PrimaryContainer": {"Image": IMAGE, "Mode": "MultiModel"}}, "multi-model endpoints"),
         ("create_model", {"PrimaryContainer": {"ModelPackageName": "p"}}, "PrimaryContainer.ModelPackageName"),
         ("create_model", {"Containers": [{"Image": IMAGE}, {"Image": IMAGE}]}, "inference pipelines"),
-        ("create_model", {"Containers": [{"Image": IMAGE}], "InferenceExecutionConfig": {"Mode": "Direct"}}, "InferenceEx"),
+        (
+            "create_model",
+            {"Containers": [{"Image": IMAGE}], "InferenceExecutionConfig": {"Mode": "Direct"}},
+            "InferenceEx",
+        ),
         ("create_model", {}, "either PrimaryContainer or Containers"),
         ("create_model", {"PrimaryContainer": {"ModelDataUrl": "s3://b/k"}}, "Must supply one of image"),
     ],
@@ -134,7 +138,11 @@ def test_a_model_that_could_not_run_is_refused_by_name(
     [
         {"AsyncInferenceConfig": {"OutputConfig": {"S3OutputPath": "s3://b/out"}}},
         {"ShadowProductionVariants": [{**VARIANT, "VariantName": "shadow"}]},
-        {"ProductionVariants": [{"VariantName": "a", "ServerlessConfig": {"MemorySizeInMB": 2048, "MaxConcurrency": 1}}]},
+        {
+            "ProductionVariants": [
+                {"VariantName": "a", "ServerlessConfig": {"MemorySizeInMB": 2048, "MaxConcurrency": 1}}
+            ]
+        },
     ],
 )
 def test_kinds_of_endpoints_that_are_not_here_are_refused_and_not_ignored(
@@ -149,7 +157,10 @@ def test_kinds_of_endpoints_that_are_not_here_are_refused_and_not_ignored(
 
 def test_an_operation_that_is_not_here_is_refused_by_name(account: Account) -> None:
     code, message = refusal(account.sagemaker.list_training_jobs)
-    assert (code, message) == ("UnknownOperationException", "The local cloud does not have the operation ListTrainingJobs.")
+    assert (code, message) == (
+        "UnknownOperationException",
+        "The local cloud does not have the operation ListTrainingJobs.",
+    )
 
 
 def test_a_request_for_another_region_is_refused(account: Account) -> None:
@@ -184,7 +195,9 @@ def test_lists_are_filtered_sorted_and_paged(account: Account) -> None:
     assert newest["CreationTime"] == max(
         model["CreationTime"] for model in account.sagemaker.list_models(MaxResults=100)["Models"]
     )
-    assert account.sagemaker.list_models(CreationTimeBefore=newest["CreationTime"], NameContains=names[-1])["Models"] == []
+    assert (
+        account.sagemaker.list_models(CreationTimeBefore=newest["CreationTime"], NameContains=names[-1])["Models"] == []
+    )
 
 
 def test_tags_are_kept_and_taken_away(account: Account) -> None:
@@ -208,6 +221,28 @@ def test_every_member_in_the_tables_exists_in_the_service(operation: str) -> Non
                 shape = shape.member
             assert part in shape.members, path
             shape = shape.members[part]
+
+
+def test_every_pattern_that_can_be_met_is_understood() -> None:
+    operations = [("sagemaker", operation) for operation in SUPPORT]
+    operations += [("sagemaker-runtime", name) for name in ("InvokeEndpoint", "InvokeEndpointWithResponseStream")]
+    met: set[str] = set()
+
+    def visit(shape: Any) -> None:
+        if shape.name in met:
+            return
+        met.add(shape.name)
+        if "pattern" in shape.metadata:
+            compiled_pattern(shape.metadata["pattern"])
+        for inner in (*getattr(shape, "members", {}).values(), *(getattr(shape, part, None) for part in PARTS)):
+            if inner is not None:
+                visit(inner)
+
+    for service, operation in operations:
+        model = operation_model(service, operation)
+        assert model is not None
+        visit(model.input_shape)
+    assert {"TagKey", "InferenceId", "CustomAttributesHeader"} <= met
 
 
 def test_a_refused_value_is_one_that_the_service_takes() -> None:

@@ -37,7 +37,12 @@ def test_quoted_columns_stay_columns() -> None:
 
 def test_json_objects_get_their_output_as_a_member() -> None:
     processing = data_processing(
-        asked("application/jsonlines", InputFilter="$.features", JoinSource="Input", OutputFilter="$['id','SageMakerOutput']")
+        asked(
+            "application/jsonlines",
+            InputFilter="$.features",
+            JoinSource="Input",
+            OutputFilter="$['id','SageMakerOutput']",
+        )
     )
     assert processing is not None
     source = b'{"id": 7, "features": [1, 2]}\n'

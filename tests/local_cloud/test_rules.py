@@ -90,7 +90,9 @@ def test_a_job_tells_its_container_only_what_the_user_set() -> None:
         ({"BatchStrategy": "SingleRecord"}, "SingleRecord needs a SplitType"),
     ],
 )
-def test_a_transform_request_that_the_service_refuses_is_refused(request_members: dict[str, object], words: str) -> None:
+def test_a_transform_request_that_the_service_refuses_is_refused(
+    request_members: dict[str, object], words: str
+) -> None:
     with pytest.raises(ServiceError, match=words):
         check_transform_request({"TransformInput": {}, **request_members})
 
@@ -110,7 +112,9 @@ def test_botocore_reads_the_frames_of_a_stream_as_what_was_sent(content: bytes) 
 
 
 def test_exports_survive_a_shell() -> None:
-    environment = client_environment(moto_url="http://127.0.0.1:1", sagemaker_url="http://127.0.0.1:2", region="eu-west-1")
+    environment = client_environment(
+        moto_url="http://127.0.0.1:1", sagemaker_url="http://127.0.0.1:2", region="eu-west-1"
+    )
     read = dict(shlex.split(line)[1].split("=", 1) for line in shell_lines(environment, {}))
     assert read == environment
     assert read["AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME"] == "http://127.0.0.1:2"
