@@ -53,9 +53,9 @@ def import_script(script: Path) -> ModuleType:
     try:
         spec.loader.exec_module(module)
     except SyntaxError as error:
-        raise DeploymentError(
-            f"{error.filename or script}, line {error.lineno}: {type(error).__name__}: {error.msg}."
-        ) from error
+        # What is no text at all has no line.
+        place = f"{error.filename or script}" + (f", line {error.lineno}" if error.lineno else "")
+        raise DeploymentError(f"{place}: {type(error).__name__}: {error.msg.rstrip('.')}.") from error
     except (Exception, SystemExit) as error:
         raise DeploymentError(f"{where(error, script)}: {type(error).__name__}: {one_line(error)}.") from error
     return module

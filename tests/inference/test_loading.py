@@ -1,0 +1,374 @@
+"""From a directory to a computation, in processes of their own: loading changes directory, path and modules."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import subprocess
+import sys
+import textwrap
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+REPOSITORY = Path(__file__).parents[2]
+
+CODE = """
+import json
+import os
+
+def model_fn(model_dir):
+    return {"model_dir": model_dir, "cwd": os.getcwd(), "pid": os.getpid()}
+
+def input_fn(input_data, content_type):
+    return json.loads(input_data)
+
+def predict_fn(data, model):
+    return {"data": data, **model}
+
+def output_fn(prediction, accept):
+    return json.dumps(prediction)
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """What `python -m inference check` said."""
+
+    status: int
+    lines: list[str]
+    error: str
+
+    @property
+    def sentence(self) -> str:
+        """The last line of standard error without its prefix."""
+        last = self.error.splitlines()[-1]
+        assert last.startswith("tidegate: error: "), self.error
+        return last.removeprefix("tidegate: error: ")
+
+
+def check(model_dir: Path, **environment: str) -> Report:
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "inference", "check", str(model_dir)],
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(REPOSITORY), "PYTHONDONTWRITEBYTECODE": "1"} | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=100,
+    )
+    return Report(status=done.returncode, lines=done.stdout.splitlines(), error=done.stderr)
+
+
+CHECKS = """
+import json, os, sys
+from inference import __main__ as command
+from inference.worker import checking
+for line in sys.stdin:
+    job = json.loads(line)
+    pid = os.fork()
+    if pid == 0:
+        for name, number in (("stdout", 1), ("stderr", 2)):
+            os.dup2(os.open(os.path.join(job["log"], name), os.O_WRONLY | os.O_CREAT), number)
+        os.environ.update(job["environment"])
+        sys.argv = ["inference", "check", job["model_dir"]]
+        status = command.main()
+        sys.stdout.flush()
+        os._exit(status)
+    print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
+"""
+
+
+@pytest.fixture(scope="module")
+def checks() -> Iterator[subprocess.Popen[str]]:
+    """A process that has imported torch and forks for each check, as the workers' parent does: torch takes a second."""
+    with subprocess.Popen(
+        [sys.executable, "-P", "-c", CHECKS],
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(REPOSITORY), "PYTHONDONTWRITEBYTECODE": "1"},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        yield process
+        assert process.stdin
+        process.stdin.close()
+        assert process.wait(timeout=20) == 0
+
+
+def check_forked(checks: subprocess.Popen[str], log: Path, model_dir: Path, **environment: str) -> Report:
+    """As `check`, in a fork of `checks`."""
+    assert checks.stdin
+    assert checks.stdout
+    job = {"model_dir": str(model_dir), "log": str(log), "environment": environment}
+    checks.stdin.write(json.dumps(job) + "\n")
+    checks.stdin.flush()
+    status = int(checks.stdout.readline())
+    return Report(status=status, lines=(log / "stdout").read_text().splitlines(), error=(log / "stderr").read_text())
+
+
+def archive(root: Path, files: dict[str, str | bytes]) -> Path:
+    model_dir = root / "model"
+    model_dir.mkdir(exist_ok=True)
+    for name, content in files.items():
+        path = model_dir / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content if isinstance(content, bytes) else textwrap.dedent(content).encode())
+    return model_dir
+
+
+def torch_script() -> bytes:
+    file = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        torch.jit.save(torch.jit.script(torch.nn.Linear(2, 1)), file)
+    return file.getvalue()
+
+
+def state_dict() -> bytes:
+    file = io.BytesIO()
+    torch.save(torch.nn.Linear(2, 1).state_dict(), file)
+    return file.getvalue()
+
+
+def with_manifest(files: dict[str, str | bytes], **manifest: Any) -> dict[str, str | bytes]:
+    listed = {}
+    for name, content in files.items():
+        data = content if isinstance(content, bytes) else textwrap.dedent(content).encode()
+        listed[name] = {"sha256": hashlib.sha256(data).hexdigest(), "size_bytes": len(data)}
+    return files | {"manifest.json": json.dumps({"format_version": 1, "files": listed} | manifest)}
+
+
+EXAMPLE = {
+    "request": {"file": "example/request.json", "content_type": "application/json", "accept": "application/json"},
+    "response": {"file": "example/response.json", "content_type": "application/json"},
+}
+
+
+def test_a_model_with_manifest_and_example_passes_step_by_step(tmp_path: Path) -> None:
+    files = with_manifest(
+        {
+            "model.pth": b"weights",
+            "code/inference.py": """
+                import json
+                from helper import double
+
+                def model_fn(model_dir):
+                    return open("model.pth").read()
+
+                def input_fn(input_data, content_type):
+                    return json.loads(input_data)
+
+                def predict_fn(data, model, context):
+                    assert model == "weights" and context.manifest["name"] == "doubling"
+                    return [double(number) for number in data]
+
+                def output_fn(prediction, accept):
+                    return json.dumps(prediction)
+            """,
+            "code/helper.py": """
+                import inference
+
+                def double(number):
+                    assert inference.model_fn
+                    return number * 2
+            """,
+            "example/request.json": "[1, 2]",
+            "example/response.json": "[2, 4.000001]",
+        },
+        example=EXAMPLE,
+        name="doubling",
+    )
+    model_dir = archive(tmp_path, files)
+    report = check(model_dir)
+    assert report.status == 0, report.error
+    assert report.lines[1:] == [
+        "5 files are what the manifest says",
+        f"model 'model' is loaded by model_fn of {model_dir}/code/inference.py",
+        "the archive's example is answered as expected",
+        "this model may take traffic",
+    ]
+
+
+def test_torchscript_is_served_without_code(checks: subprocess.Popen[str], tmp_path: Path) -> None:
+    report = check_forked(checks, tmp_path, archive(tmp_path, {"model.pth": torch_script()}))
+    assert report.status == 0, report.error
+    assert "model 'model' is loaded by the default model_fn" in report.lines
+
+
+BROKEN: list[tuple[str, dict[str, str | bytes], dict[str, str], str]] = [
+    ("empty", {}, {}, "The model directory {dir} is empty."),
+    (
+        "nothing to serve",
+        {"readme.txt": "hello"},
+        {},
+        "{dir} holds neither code/inference.py with a model_fn nor a model that can be served without one "
+        "(a TorchScript .pt or .pth file); it holds: readme.txt.",
+    ),
+    (
+        "state dict without code",
+        {"model.pth": state_dict()},
+        {},
+        "{dir}/model.pth is a state dict or a pickled module, which cannot be served without code: add "
+        "code/inference.py with a model_fn that builds the network and loads it.",
+    ),
+    (
+        "corrupt weights",
+        {"model.pth": b"not a zip"},
+        {},
+        "{dir}/model.pth is not a file that torch.save or torch.jit.save wrote (or it is damaged), which cannot be",
+    ),
+    (
+        "several models",
+        {"a.pth": b"", "b.pt": b""},
+        {},
+        "{dir} holds several models (a.pth, b.pt); name one model.pt or define a model_fn.",
+    ),
+    (
+        "syntax error",
+        {"code/inference.py": "def model_fn(:\n"},
+        {},
+        "{dir}/code/inference.py, line 1: SyntaxError: invalid syntax.",
+    ),
+    (
+        "bad signature",
+        {"code/inference.py": "def model_fn():\n    pass\n"},
+        {},
+        "{dir}/code/inference.py: model_fn() cannot be called; it must take (model_dir) or (model_dir, context).",
+    ),
+    (
+        "model_fn fails",
+        {"code/inference.py": "def model_fn(model_dir):\n    return open('absent.pth')\n"},
+        {},
+        "{dir}/code/inference.py, line 2: model_fn raised FileNotFoundError: [Errno 2] No such file or directory: "
+        "'absent.pth'.",
+    ),
+    (
+        "model_fn exits",
+        {"code/inference.py": "def model_fn(model_dir):\n    raise SystemExit('no licence')\n"},
+        {},
+        "{dir}/code/inference.py, line 2: model_fn raised SystemExit: no licence.",
+    ),
+    (
+        "warm-up fails",
+        {
+            "code/inference.py": "def model_fn(model_dir):\n    return 1\n"
+            "def model_warmup_fn(model_dir, model):\n    model.warm()\n"
+        },
+        {},
+        "{dir}/code/inference.py, line 4: model_warmup_fn raised AttributeError: 'int' object has no attribute 'warm'.",
+    ),
+    (
+        "program not there",
+        {"code/inference.py": CODE},
+        {"SAGEMAKER_PROGRAM": "serve.py"},
+        "SAGEMAKER_PROGRAM asks for 'serve.py', which is neither in {dir}/code nor in {dir}.",
+    ),
+    (
+        "damaged file",
+        with_manifest({"code/inference.py": CODE}) | {"code/inference.py": CODE + "#"},
+        {},
+        "{dir}/code/inference.py has ",
+    ),
+    (
+        "example answered otherwise",
+        with_manifest(
+            {"code/inference.py": CODE, "example/request.json": "[1]", "example/response.json": '{"data": [1]}'},
+            example=EXAMPLE,
+        ),
+        {},
+        "The archive's example was not answered as expected: at $ it has the keys ['cwd', 'data', 'model_dir', 'pid'],",
+    ),
+    (
+        "example answered with an error",
+        with_manifest(
+            {"code/inference.py": CODE, "example/request.json": "[", "example/response.json": "1"}, example=EXAMPLE
+        ),
+        {},
+        "The archive's example was answered with 400: The body was refused: Expecting value: line 1 column 2 (char 1).",
+    ),
+    ("bad setting", {"code/inference.py": CODE}, {"TIDEGATE_WORKERS": "many"}, "TIDEGATE_WORKERS='many' is not valid"),
+]
+
+
+@pytest.mark.parametrize(("files", "environment", "sentence"), [row[1:] for row in BROKEN], ids=[r[0] for r in BROKEN])
+def test_what_is_wrong_with_a_model_is_said_in_one_last_line(
+    checks: subprocess.Popen[str],
+    tmp_path: Path,
+    files: dict[str, str | bytes],
+    environment: dict[str, str],
+    sentence: str,
+) -> None:
+    model_dir = archive(tmp_path, files)
+    report = check_forked(checks, tmp_path, model_dir, **environment)
+    assert report.status == 1
+    assert report.sentence.startswith(sentence.format(dir=model_dir))
+    assert "this model may take traffic" not in report.lines
+
+
+def test_a_missing_directory_is_named(checks: subprocess.Popen[str], tmp_path: Path) -> None:
+    assert (
+        check_forked(checks, tmp_path, tmp_path / "nowhere").sentence
+        == f"The model directory {tmp_path}/nowhere does not exist."
+    )
+
+
+IN_WORKER = """
+import json, os, sys
+from inference.protocol import Item, ModelSpec
+from inference.worker.loading import load
+spec = ModelSpec(name="m", model_dir=sys.argv[1], program=None, gpu_id=None, threads=1, verify=True, max_batch_size=4,
+    default_accept="application/json", max_decoded_bytes=1000, max_response_bytes=1000, max_image_pixels=100,
+    log_level=30)
+toy = load(spec, lambda _: None)
+import PIL.Image, torch
+(outcome,), _ = toy.answer([Item(1, "application/json", "", b"", b"[1]")])
+print(json.dumps({"answer": json.loads(outcome.body), "path": sys.path[:2], "cwd": os.getcwd(), "pid": os.getpid(),
+    "inference": sys.modules["inference"].__file__, "threads": torch.get_num_threads(),
+    "pixels": PIL.Image.MAX_IMAGE_PIXELS, "properties": toy.context.system_properties}))
+"""
+
+
+def in_worker(model_dir: Path) -> dict[str, Any]:
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", IN_WORKER, str(model_dir)],
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(REPOSITORY), "PYTHONDONTWRITEBYTECODE": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=100,
+    )
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def test_user_code_finds_itself_where_torchserve_put_it(tmp_path: Path) -> None:
+    """Working directory and path are the model's, the name `inference` is the script's, everything in one process."""
+    root = str(archive(tmp_path, {"code/inference.py": CODE}))
+    found = in_worker(Path(root))
+    assert found["answer"] == {"data": [1], "model_dir": root, "cwd": root, "pid": found["pid"]}
+    assert found["path"] == [f"{root}/code", root]
+    assert found["cwd"] == root
+    assert found["inference"] == f"{root}/code/inference.py"
+    assert (found["threads"], found["pixels"]) == (1, 50)
+    properties = found["properties"]
+    assert properties.pop("server_version")
+    assert properties == {
+        "model_dir": root,
+        "gpu_id": None,
+        "batch_size": 4,
+        "server_name": "tidegate",
+        "limit_max_image_pixels": True,
+    }
+
+
+def test_an_archive_with_a_folder_around_it_is_served_from_inside(tmp_path: Path) -> None:
+    model_dir = archive(tmp_path, {"digits/code/inference.py": CODE, "digits/model.pth": b""})
+    found = in_worker(model_dir)
+    assert found["answer"]["model_dir"] == found["cwd"] == f"{model_dir}/digits"
