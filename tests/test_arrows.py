@@ -1,0 +1,140 @@
+"""Who may import whom, as docs/architecture.md draws it. Read from the sources, so that lazy imports count too."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PRODUCT = ("inference", "training_hooks", "infra", "local_cloud")
+OUTSIDE = ("tests", "examples", "benchmarks")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arrow:
+    """Modules below `room` import nothing below `forbidden`, save what is below `allowed`."""
+
+    room: str
+    forbidden: tuple[str, ...]
+    allowed: tuple[str, ...] = ()
+
+
+ARROWS = [
+    # A variable of the container is spelled once, in settings; errors has the class that settings raises.
+    Arrow(room="infra", forbidden=("inference",), allowed=("inference.settings", "inference.errors")),
+    # It starts the server as a process or a container, as SageMaker would.
+    Arrow(room="local_cloud", forbidden=("inference",)),
+    # They meet only in the artifact on disk.
+    Arrow(room="training_hooks", forbidden=("inference", "infra", "local_cloud")),
+    Arrow(room="inference", forbidden=("training_hooks", "infra", "local_cloud")),
+    # Two rooms: the HTTP side stays small and responsive, the model side knows no HTTP.
+    Arrow(room="inference.frontend", forbidden=("inference.worker", "torch", "numpy", "PIL")),
+    Arrow(
+        room="inference.worker",
+        forbidden=("inference.frontend", "httptools", "uvloop", "asyncio", "http.server", "socketserver"),
+    ),
+    # What both rooms share pulls neither in.
+    *(
+        Arrow(
+            room=f"inference.{name}",
+            forbidden=("inference.frontend", "inference.worker", "torch", "numpy", "httptools", "uvloop"),
+        )
+        for name in ("settings", "errors", "protocol", "log_lines")
+    ),
+    *(Arrow(room=room, forbidden=OUTSIDE) for room in PRODUCT),
+]
+
+
+def below(name: str, roots: tuple[str, ...]) -> bool:
+    return any(name == root or name.startswith(f"{root}.") for root in roots)
+
+
+def modules(*packages: str) -> Iterator[tuple[str, Path]]:
+    """Every module of `packages` by dotted name."""
+    for package in packages:
+        for path in sorted((ROOT / package).rglob("*.py")):
+            parts = path.relative_to(ROOT).with_suffix("").parts
+            yield ".".join(parts[:-1] if parts[-1] == "__init__" else parts), path
+
+
+def imports(name: str, path: Path) -> Iterator[tuple[str, int]]:
+    """Everything that a module imports, at its top or later, by whole dotted name with the line."""
+    package = name.split(".") if path.name == "__init__.py" else name.split(".")[:-1]
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, node.lineno) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            above = package[: len(package) - node.level + 1] if node.level else []
+            base = ".".join([*above, *([node.module] if node.module else [])])
+            yield from ((f"{base}.{alias.name}", node.lineno) for alias in node.names)
+        elif isinstance(node, ast.Call):
+            called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+            first = node.args[0] if node.args else None
+            if called in {"import_module", "__import__"} and isinstance(first, ast.Constant):
+                yield str(first.value), node.lineno
+
+
+@pytest.mark.parametrize("arrow", ARROWS, ids=[f"{arrow.room} to {arrow.forbidden[0]}" for arrow in ARROWS])
+def test_no_import_goes_against_an_arrow(arrow: Arrow) -> None:
+    found = [(name, path) for name, path in modules(arrow.room.split(".")[0]) if below(name, (arrow.room,))]
+    assert found, f"there is no module below {arrow.room}"
+    wrong = [
+        f"{path.relative_to(ROOT)}:{line} imports {imported}"
+        for name, path in found
+        for imported, line in imports(name, path)
+        if below(imported, arrow.forbidden) and not below(imported, arrow.allowed)
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_the_reader_of_imports_sees_every_form(tmp_path: Path) -> None:
+    source = tmp_path / "module.py"
+    source.write_text(
+        "import a.b as c\nfrom d import e, f\nfrom . import g\nfrom ..h import i\n"
+        "def lazy():\n    import j\n    importlib.import_module('k.l')\n"
+    )
+    found = [imported for imported, _ in imports("top.room.module", source)]
+    assert sorted(found) == ["a.b", "d.e", "d.f", "j", "k.l", "top.h.i", "top.room.g"]
+
+
+def test_no_module_is_named_like_one_of_pythons_own() -> None:
+    """Started in its own folder, such a module would be imported in place of the other."""
+    wrong = [
+        str(path.relative_to(ROOT))
+        for name, path in modules(*PRODUCT, *OUTSIDE)
+        if (last := name.rpartition(".")[2]) in sys.stdlib_module_names and last != "__main__"
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def loaded_by(imported: str) -> set[str]:
+    """The modules of a fresh interpreter after importing `imported`."""
+    program = f"import sys\nsys.path.insert(0, {str(ROOT)!r})\nimport {imported}\nprint(*sys.modules)"
+    done = subprocess.run([sys.executable, "-P", "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    return set(done.stdout.split())
+
+
+def test_the_process_that_serves_http_does_not_load_torch() -> None:
+    """Nor numpy, Pillow or anything of the worker, by whatever road: `/ping` is up before torch is imported."""
+    loaded = loaded_by("inference.frontend.server")
+    assert "inference.frontend.connection" in loaded
+    assert not {name for name in loaded if below(name, ("torch", "numpy", "PIL", "inference.worker"))}
+
+
+def test_the_process_that_computes_does_not_load_the_http_server() -> None:
+    loaded = loaded_by("inference.worker.preload")
+    assert "torch" in loaded
+    assert not {name for name in loaded if below(name, ("httptools", "uvloop", "inference.frontend"))}
+
+
+def test_settings_load_nothing_but_the_standard_library() -> None:
+    """A stack imports them at synthesis, where torch may not even be installed."""
+    loaded = loaded_by("inference.settings") - loaded_by("sys")
+    foreign = {name for name in loaded if name.partition(".")[0] not in sys.stdlib_module_names}
+    assert foreign == {"inference", "inference.errors", "inference.settings"}
