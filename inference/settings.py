@@ -276,7 +276,7 @@ def environment(**settings: Any) -> dict[str, str]:
         if key not in known:
             raise DeploymentError(f"'{key}' is not a setting of the server; there are: {', '.join(sorted(known))}.")
         name = known[key].metadata["names"][0]
-        text = ("on" if value else "off") if isinstance(value, bool) else str(value)
+        text = _text(value)
         _parse(known[key].metadata, name, text)
         result[name] = text
     return result
@@ -286,9 +286,14 @@ def describe() -> list[tuple[tuple[str, ...], str, str]]:
     """Every setting as (names in order of precedence, default, meaning), in the order of this file."""
     rows = []
     for item in fields(Settings):
-        default = "" if item.default in (None, MISSING) else str(item.default)
+        default = "" if item.default in (None, MISSING) else _text(item.default)
         rows.append((item.metadata["names"], default, item.metadata["doc"]))
     return rows
+
+
+def _text(value: Any) -> str:
+    """A value as its variable would hold it."""
+    return ("on" if value else "off") if isinstance(value, bool) else str(value)
 
 
 def _parse(metadata: Mapping[str, Any], name: str, text: str) -> Any:
