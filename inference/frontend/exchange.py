@@ -37,13 +37,14 @@ class Exchange:
     body: list[bytes] = field(default_factory=list)
     body_bytes: int = 0
     route: object = None
+    _by_name: dict[bytes, bytes] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._by_name = dict(self.headers)
 
     def header(self, name: bytes) -> str:
         """The value of a header, or an empty string. The last of several wins."""
-        for key, value in reversed(self.headers):
-            if key == name:
-                return value.decode("latin-1")
-        return ""
+        return self._by_name.get(name, b"").decode("latin-1")
 
     @property
     def whole_body(self) -> bytes:

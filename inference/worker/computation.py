@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -116,8 +117,7 @@ class Computation:
         if len(data) > self.max_response_bytes:
             raise HandlerFailed(f"The answer has {len(data)} bytes; the limit is {self.max_response_bytes}.")
         request = job.request
-        named = ((_token(key), _line(value)) for key, value in request.response_headers.items())
-        headers = "".join(f"{name}: {value}\r\n" for name, value in named if name.lower() not in _SERVERS_HEADERS)
+        headers = _header_lines(request.response_headers) if request.response_headers else b""
         status = request.response_status or 200
         if not 200 <= status <= 599:
             raise HandlerFailed(f"The handler set the status {status}; an answer has one from 200 to 599.")
@@ -126,8 +126,8 @@ class Computation:
         job.outcome = Answer(
             job.item.id,
             status,
-            _line(request.response_content_type or content_type or job.accept),
-            headers.encode("latin-1", "replace"),
+            _line(str(request.response_content_type or content_type or job.accept)),
+            headers,
             data,
         )
 
@@ -256,9 +256,16 @@ def _to_bytes(body: Any) -> bytes:
         ) from None
 
 
-def _line(value: Any) -> str:
+def _header_lines(headers: Mapping[Any, Any]) -> bytes:
+    named = ((_token(key), _line(str(value))) for key, value in headers.items())
+    lines = "".join(f"{name}: {value}\r\n" for name, value in named if name.lower() not in _SERVERS_HEADERS)
+    return lines.encode("latin-1", "replace")
+
+
+@lru_cache(maxsize=1024)
+def _line(value: str) -> str:
     """A header value that cannot start a header of its own, nor hold what a client's parser refuses."""
-    text = "".join(character if character.isprintable() else " " for character in str(value))
+    text = "".join(character if character.isprintable() else " " for character in value)
     return " ".join(text.split())
 
 

@@ -14,6 +14,7 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,7 @@ WRITABLE = (JSON, JSON_LINES, CSV, NPY)
 Array = npt.NDArray[Any]
 
 
+@lru_cache(maxsize=1024)
 def split_media_type(text: str) -> tuple[str, str]:
     """`'Text/CSV; charset=latin-1'` → `('text/csv', 'latin-1')`; the charset is utf-8 where none is named."""
     media_type, *parameters = (part.strip() for part in text.split(";"))
