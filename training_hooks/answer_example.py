@@ -15,6 +15,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable
+from email.message import Message
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -29,8 +30,13 @@ class HandlerProblem(Exception):
 def answer(model_dir: Path, data: bytes, content_type: str, accept: str) -> tuple[bytes, str]:
     """Run the functions of `model_dir/code/inference.py` on one request; return the body and its content type."""
     module = _load(model_dir / "code" / "inference.py", search=(model_dir / "code", model_dir))
-    media_type = content_type.partition(";")[0].strip().lower()
-    body: str | bytes = data.decode() if media_type in _TEXT_TYPES else data
+    header = Message()
+    header["Content-Type"] = content_type
+    body: str | bytes = data
+    if header.get_content_type() in _TEXT_TYPES:
+        # The functions get text, so the charset is used up and they see the bare type.
+        body = data.decode(header.get_content_charset("utf-8"))
+        content_type = header.get_content_type()
     if hasattr(module, "pre_model_fn"):
         _call(module, "pre_model_fn", str(model_dir))
     model = _call(module, "model_fn", str(model_dir))

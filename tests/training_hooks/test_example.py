@@ -92,6 +92,14 @@ def test_the_answers_own_content_type_is_recorded(tmp_path: Path, net: nn.Module
     }
 
 
+def test_text_is_decoded_by_its_charset(tmp_path: Path, net: nn.Module, code_dir: Path) -> None:
+    """Handlers that compare the type exactly, as the old containers taught them, see it without its charset."""
+    body = json.dumps([3]).encode("utf-16")
+    example = Example(request=body, content_type="Application/JSON; charset=utf-16")
+    save_model(net, model_dir=tmp_path / "m", code_dir=code_dir, example=example)
+    assert json.loads((tmp_path / "m" / "example" / "response.json").read_bytes()) == {"doubled": [6]}
+
+
 def test_transform_fn_replaces_the_three(tmp_path: Path, net: nn.Module, code_dir: Path) -> None:
     """Archives may define transform_fn instead of input_fn, predict_fn and output_fn."""
     (code_dir / "inference.py").write_text(

@@ -1,0 +1,62 @@
+"""docs/training.md is executable."""
+
+import re
+import runpy
+from pathlib import Path
+
+import pytest
+
+from .artifacts import manifest_of, mismatches
+
+PAGE = Path(__file__).parents[2] / "docs" / "training.md"
+BLOCKS = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+
+CODE = """\
+import json
+
+import numpy as np
+import torch
+
+
+def model_fn(model_dir):
+    net = torch.nn.Linear(4, 2)
+    net.load_state_dict(torch.load(f"{model_dir}/model.pth", weights_only=True))
+    return net
+
+
+def input_fn(input_data, content_type):
+    import io
+    return torch.from_numpy(np.load(io.BytesIO(input_data), allow_pickle=False))
+
+
+def predict_fn(data, model):
+    return model(data).tolist()
+
+
+def output_fn(prediction, accept):
+    return json.dumps(prediction), accept
+"""
+
+
+def test_the_training_script_of_the_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The first block trains and saves an artifact whose manifest holds."""
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code" / "inference.py").write_text(CODE)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SM_MODEL_DIR", str(tmp_path / "model"))
+    (tmp_path / "train.py").write_text(BLOCKS[0])
+    runpy.run_path(str(tmp_path / "train.py"), run_name="__main__")
+    assert capsys.readouterr().out.count("train_loss=") == 3
+    assert mismatches(tmp_path / "model") == []
+    assert manifest_of(tmp_path / "model")["name"] == "cats-and-dogs"
+
+
+def test_the_checkpoints_of_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second block keeps two checkpoints, and goes on after the last one when it runs again."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "resume.py").write_text(BLOCKS[1])
+    runpy.run_path(str(tmp_path / "resume.py"))
+    assert len(list((tmp_path / "checkpoints").iterdir())) == 2
+    assert runpy.run_path(str(tmp_path / "resume.py"))["first_epoch"] == 3
