@@ -237,7 +237,7 @@ class ECRRepository(_Delegate, CloudFormationModel):
 
 
 class SSMParameter(_Delegate, CloudFormationModel):
-    """AWS::SSM::Parameter with Tags as CloudFormation gives them (a map; moto expects a list)."""
+    """AWS::SSM::Parameter with Tags as templates have them (a map; moto expects a list), and with a name of its own."""
 
     @staticmethod
     def cloudformation_type() -> str:
@@ -255,7 +255,7 @@ class SSMParameter(_Delegate, CloudFormationModel):
     def create_from_cloudformation_json(
         cls, resource_name: str, cloudformation_json: Json, account_id: str, region_name: str, **kwargs: Any
     ) -> Parameter:
-        properties = dict(cloudformation_json["Properties"])
+        properties = {"Name": resource_name, **cloudformation_json["Properties"]}
         properties["Tags"] = [{"Key": key, "Value": value} for key, value in properties.get("Tags", {}).items()]
         return Parameter.create_from_cloudformation_json(
             resource_name, {**cloudformation_json, "Properties": properties}, account_id, region_name, **kwargs

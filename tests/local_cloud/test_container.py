@@ -79,13 +79,14 @@ def test_a_container_that_says_nothing_gives_its_exit_code(start: Start) -> None
 
 
 def test_a_container_that_never_gets_healthy_runs_into_its_time_out(start: Start) -> None:
-    with pytest.raises(ContainerFailed, match="did not answer GET /ping with 200 within 0.3 seconds"):
+    with pytest.raises(ContainerFailed, match=r"did not answer GET /ping with 200 within 0\.3 seconds"):
         await_healthy(start(STAND_IN_PING="never"), timeout_s=0.3, cancelled=NEVER)
 
 
 def test_stopping_a_container_takes_its_children_along(start: Start, tmp_path: Path) -> None:
     script = (
-        "import os, subprocess, sys, time; child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)']);"
+        "import os, subprocess, sys, time;"
+        "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)']);"
         "open('child', 'w').write(str(child.pid)); os.rename('child', 'ready'); time.sleep(600)"
     )
     container = start(sys.executable, "-c", script)

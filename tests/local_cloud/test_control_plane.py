@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import http.client
 import json
-import urllib.request
+from contextlib import closing
 from typing import Any
 
 import boto3
@@ -42,14 +43,11 @@ def refusal(call: Any, **members: Any) -> tuple[str, str]:
 
 
 def post(account: Account, body: bytes, **headers: str) -> tuple[int, dict[str, Any]]:
-    url = account.cloud.environment["AWS_ENDPOINT_URL_SAGEMAKER"]
-    request = urllib.request.Request(url, data=body, headers={key.replace("_", "-"): headers[key] for key in headers})
-    try:
-        with urllib.request.urlopen(request) as answer:
-            return answer.status, json.load(answer)
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.code, json.load(error)
+    connection = http.client.HTTPConnection(account.cloud.environment["AWS_ENDPOINT_URL_SAGEMAKER"].rpartition("/")[2])
+    with closing(connection):
+        connection.request("POST", "/", body, {key.replace("_", "-"): headers[key] for key in headers})
+        answer = connection.getresponse()
+        return answer.status, json.load(answer)
 
 
 def test_a_model_is_described_as_it_was_created(account: Account) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -58,7 +60,7 @@ def test_batches_keep_every_record_once_and_in_order(contents: list[bytes], mult
 def test_no_batch_is_larger_than_allowed_and_none_could_take_the_next_record(contents: list[bytes], limit: int) -> None:
     made = list(batches(records(contents), multi=True, max_bytes=limit))
     assert all(len(batch.payload) <= limit for batch in made)
-    for batch, following in zip(made, made[1:], strict=False):
+    for batch, following in itertools.pairwise(made):
         assert len(batch.payload) + len(following.records[0].payload) > limit
 
 

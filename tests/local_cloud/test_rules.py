@@ -1,4 +1,4 @@
-"""The other pure rules: routing, restart pauses, state transitions, transform settings, event frames, the environment."""
+"""The other pure rules: routing, restart pauses, transitions, transform settings, event frames, the environment."""
 
 from __future__ import annotations
 
