@@ -17,7 +17,14 @@ from typing import Protocol, cast
 
 import httptools
 
-from inference.errors import BadRequest, HeaderTooLarge, PayloadTooLarge, RequestError, RequestTimedOut
+from inference.errors import (
+    BadRequest,
+    HeaderTooLarge,
+    MethodNotAllowed,
+    PayloadTooLarge,
+    RequestError,
+    RequestTimedOut,
+)
 from inference.frontend.exchange import Exchange, Response, error_response, split_target
 from inference.settings import Settings
 
@@ -196,6 +203,9 @@ class Connection(asyncio.Protocol):
 
         Java's client makes that offer with every first request, body and all; the parser would skip the body.
         """
+        if self._parser.get_method() == b"CONNECT":  # an upgrade in itself: without the offer it would come back here
+            self._refuse(MethodNotAllowed("CONNECT is not answered: this server is no proxy."))
+            return
         offer = (b"upgrade", b"connection", b"http2-settings")
         kept = b"".join(b"%b: %b\r\n" % header for header in self._headers if header[0] not in offer)
         head = b"%b %b HTTP/1.1\r\n%bconnection: close\r\n\r\n" % (self._parser.get_method(), self._target, kept)
@@ -259,7 +269,8 @@ class Connection(asyncio.Protocol):
         """Answer with `error` in its turn, as the last answer on this connection."""
         if self._deaf:
             return
-        self._incoming = None
+        # A body that breaks off the protocol is refused without an exchange being named.
+        exchange, self._incoming = exchange or self._incoming, None
         if exchange is not None:
             self._application.hold_bytes(-exchange.body_bytes)
             exchange.body, exchange.body_bytes = [], 0
