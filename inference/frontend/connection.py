@@ -32,6 +32,7 @@ DISCARD_S = 5.0
 DISCARD_BYTES = 64 * 1024 * 1024
 """How long, and how much, a refused client may go on sending."""
 HALF_CLOSE_GRACE_S = 0.2
+_SMALL_PIECE_BYTES = 1024
 _PIPELINED = 16
 """Requests that may wait on one connection behind the one at hand; more than that is not a client's need."""
 
@@ -182,7 +183,14 @@ class Connection(asyncio.Protocol):
         exchange = self._incoming
         if exchange is None:
             return
-        exchange.body.append(body)
+        if len(body) < _SMALL_PIECE_BYTES and exchange.body:
+            # Two-byte chunks as objects of their own would take thirty times the memory that is accounted for.
+            if type(exchange.body[-1]) is bytearray:
+                exchange.body[-1] += body
+            else:
+                exchange.body.append(bytearray(body))
+        else:
+            exchange.body.append(body)
         exchange.body_bytes += len(body)
         self._application.hold_bytes(len(body))
         if exchange.body_bytes > self._settings.max_body_bytes:

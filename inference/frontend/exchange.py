@@ -34,7 +34,7 @@ class Exchange:
     headers: list[tuple[bytes, bytes]]
     keep_alive: bool
     content_length: int | None
-    body: list[bytes] = field(default_factory=list)
+    body: list[bytes | bytearray] = field(default_factory=list)
     body_bytes: int = 0
     route: object = None
     _by_name: dict[bytes, bytes] = field(init=False)
@@ -49,7 +49,7 @@ class Exchange:
     @property
     def whole_body(self) -> bytes:
         """The body in one piece."""
-        return self.body[0] if len(self.body) == 1 else b"".join(self.body)
+        return bytes(self.body[0]) if len(self.body) == 1 else b"".join(self.body)
 
 
 def split_target(target: bytes) -> tuple[str, str]:

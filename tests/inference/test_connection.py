@@ -255,6 +255,16 @@ def test_a_length_that_is_no_length_is_refused(length: str) -> None:
     assert status(talk([head]).written) in ([400], [413])
 
 
+def test_a_body_in_small_pieces_takes_no_more_memory_than_it_has_bytes() -> None:
+    """A client that sends chunks of two bytes would otherwise hold a Python object for each."""
+    large, small = [b"x" * 5000], [b"ab"] * 3000
+    chunks = [*small, *large, *small]
+    talked = talk([post(b"", chunks=chunks)])
+    (exchange,) = talked.server.served
+    assert exchange.whole_body == b"".join(chunks)
+    assert len(exchange.body) <= 4
+
+
 def test_a_client_that_leaves_during_its_body_or_its_answer_is_forgotten() -> None:
     whole = post(b"0123456789")
     talk([whole[:-4]])
