@@ -8,7 +8,7 @@
                         FAILED   UTF-8 sentence          it could not be loaded; the worker exits
                         ANSWER   one answer
                         ERROR    one error
-                        DONE     f64 decode, predict and encode seconds; the worker is free
+                        DONE     f64 decode, predict and encode seconds, u64 GPU bytes; the worker is free
 
 No pickle crosses the border. Bodies are carried as they are, headers as the block of lines that HTTP has.
 """
@@ -37,7 +37,7 @@ _COUNT = struct.Struct("<H")
 _ITEM = struct.Struct("<QIIII")
 _ANSWER = struct.Struct("<QHII")
 _ERROR = struct.Struct("<QHH")
-_DONE = struct.Struct("<ddd")
+_DONE = struct.Struct("<dddQ")
 
 MAX_PAYLOAD_BYTES = 2**32 - 1
 
@@ -103,11 +103,12 @@ class Error:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """The end of a batch, with the seconds that its three phases took."""
+    """The end of a batch, with the seconds that its three phases took, and the GPU memory that the worker holds."""
 
     decode_s: float
     predict_s: float
     encode_s: float
+    gpu_bytes: int = 0
 
 
 def frame(kind: Kind, payload: bytes = b"") -> bytes:
@@ -189,7 +190,7 @@ def _utf8(text: str) -> bytes:
 
 def done_frame(done: Done) -> bytes:
     """The DONE frame that ends a batch."""
-    return frame(Kind.DONE, _DONE.pack(done.decode_s, done.predict_s, done.encode_s))
+    return frame(Kind.DONE, _DONE.pack(done.decode_s, done.predict_s, done.encode_s, done.gpu_bytes))
 
 
 def parse_done(payload: bytes) -> Done:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import os
@@ -10,10 +11,12 @@ from dataclasses import dataclass
 from itertools import count
 
 from inference.errors import MethodNotAllowed, NotFound, NotReady, RequestError
+from inference.frontend import metrics
 from inference.frontend.connection import Connection
 from inference.frontend.exchange import Exchange, Response, error_body, error_response
 from inference.frontend.model_pool import ModelPool
 from inference.frontend.registry import SINGLE_MODEL, Registry
+from inference.frontend.ticket import Ticket
 from inference.protocol import Answer
 from inference.settings import MIB, Settings
 
@@ -50,6 +53,7 @@ class Application:
             "/invocations": invoke,
             f"/models/{SINGLE_MODEL}/invoke": invoke,
             "/execution-parameters": Route(("GET", "HEAD"), self._execution_parameters),
+            "/metrics": Route(("GET", "HEAD"), self._metrics),
         }
 
     # --- what a connection asks
@@ -81,9 +85,9 @@ class Application:
             raise NotFound(f"There is nothing at {exchange.path[:200]}; predictions are at POST /invocations.")
         if exchange.method not in route.methods:
             raise MethodNotAllowed(f"{exchange.path} answers {', '.join(route.methods)}, not {exchange.method}.")
+        exchange.route = route
         if route.model is not None:
             self._pool(route.model).admit(self.bytes_held + (exchange.content_length or 0))
-        exchange.route = route
 
     async def respond(self, exchange: Exchange) -> Response:
         """Answer an admitted exchange, whatever happens."""
@@ -102,8 +106,9 @@ class Application:
 
     def finished(self, exchange: Exchange | None, status: int) -> None:
         """Note an answer that was written."""
-        if status >= 500 and log.isEnabledFor(logging.DEBUG):
-            log.debug("answered", extra={"status": status, "request_id": exchange.id if exchange else None})
+        route = exchange.route if exchange is not None else None
+        if isinstance(route, Route) and route.model in self.registry.pools:
+            self.registry.pools[route.model].metrics.responses[status] += 1
 
     # --- the routes
 
@@ -115,11 +120,12 @@ class Application:
         pool.admit(self.bytes_held)
         lines = [b"%b: %b\r\n" % header for header in exchange.headers]
         lines.append(b"x-tidegate-request-id: %b\r\n" % exchange.id.encode("latin-1"))
-        outcome = await pool.answer(
+        ticket = await pool.answer(
             exchange.header(b"content-type"), exchange.header(b"accept"), b"".join(lines), exchange.whole_body
         )
+        outcome = ticket.outcome.result()
         if isinstance(outcome, Answer):
-            headers = outcome.headers + (self._timing(pool) if self.settings.server_timing else b"")
+            headers = outcome.headers + (_timing(ticket) if self.settings.server_timing else b"")
             return Response(outcome.status, outcome.content_type, outcome.body, headers)
         return error_body(outcome.status, outcome.code, outcome.message, exchange.id)
 
@@ -152,8 +158,13 @@ class Application:
             raise NotReady("The server is starting.")
         return self.registry.find(name)
 
-    def _timing(self, pool: ModelPool) -> bytes:
-        phases = pool.phases
-        parts = (("decode", phases.decode_s), ("predict", phases.predict_s), ("encode", phases.encode_s))
-        timing = ", ".join(f"{name};dur={seconds * 1000:.3f}" for name, seconds in parts)
-        return f"server-timing: {timing}\r\n".encode()
+    async def _metrics(self, exchange: Exchange) -> Response:  # noqa: ARG002 - a route like the others
+        gauges = {name: pool.gauges for name, pool in self.registry.pools.items()}
+        return Response(200, metrics.CONTENT_TYPE, metrics.render(gauges))
+
+
+def _timing(ticket: Ticket) -> bytes:
+    now_s = asyncio.get_running_loop().time()
+    parts = (("queue", ticket.sent_s - ticket.admitted_s), ("worker", now_s - ticket.sent_s))
+    timing = ", ".join(f"{name};dur={seconds * 1000:.3f}" for name, seconds in parts)
+    return f"server-timing: {timing}\r\n".encode()

@@ -18,6 +18,7 @@ from itertools import count
 
 from inference.errors import DeploymentError, HandlerTimedOut, NotReady, Overloaded, WorkerDied
 from inference.frontend.launcher import Launcher, LauncherFailed
+from inference.frontend.metrics import ModelGauges, ModelMetrics
 from inference.frontend.scheduling import (
     RecentLoad,
     Refusal,
@@ -80,7 +81,7 @@ class ModelPool:
         self._ids = count(1)
         self._recent = RecentLoad(rounds=2 * limits.workers + 2)
         self._item_s = 0.0
-        self.phases = Done(0.0, 0.0, 0.0)
+        self.metrics = ModelMetrics()
         self._dispatch_handle: asyncio.Handle | None = None
         self._hold_handle: asyncio.TimerHandle | None = None
         self._loaded: asyncio.Future[None] = self._loop.create_future()
@@ -110,14 +111,19 @@ class ModelPool:
         return self._down_since_s is None or self._loop.time() - self._down_since_s < PING_GRACE_S
 
     @property
+    def gauges(self) -> ModelGauges:
+        """What `/metrics` says about this model now."""
+        return ModelGauges(
+            metrics=self.metrics,
+            waiting=len(self._waiting),
+            computing=self.computing,
+            workers={worker.pid: worker.gpu_bytes for worker in self.workers.values() if worker.ready},
+        )
+
+    @property
     def computing(self) -> int:
         """Requests that are with a worker."""
         return sum(len(worker.batch) for worker in self.workers.values())
-
-    @property
-    def waiting(self) -> int:
-        """Requests that no worker has yet."""
-        return len(self._waiting)
 
     def admit(self, bytes_in_flight: int) -> None:
         """Raise the error for a request that must not wait: `NotReady` or `Overloaded`.
@@ -135,6 +141,7 @@ class ModelPool:
             max_wait_s=self.limits.timeout_s,
         )
         if why is not None:
+            self.metrics.shed[why.name.lower()] += 1
             reason = {
                 Refusal.QUEUE_FULL: f"{self.limits.queue_size} requests are waiting already",
                 Refusal.TOO_MANY_BYTES: "the requests at hand hold all the memory that they may",
@@ -142,8 +149,8 @@ class ModelPool:
             }[why]
             raise Overloaded(f"The model '{self.spec.name}' is overloaded: {reason}.")
 
-    async def answer(self, content_type: str, accept: str, headers: bytes, body: bytes) -> Answer | Error:
-        """Queue one request and wait for its answer; leaving (cancellation) takes it out of the queue."""
+    async def answer(self, content_type: str, accept: str, headers: bytes, body: bytes) -> Ticket:
+        """Queue one request until its outcome is there; leaving (cancellation) takes it out of the queue."""
         ticket = Ticket(
             item=Item(next(self._ids), content_type, accept, headers, body),
             outcome=self._loop.create_future(),
@@ -152,11 +159,12 @@ class ModelPool:
         self._waiting.append(ticket)
         self._wake()
         try:
-            return await ticket.outcome
+            await ticket.outcome
         except asyncio.CancelledError:
             with contextlib.suppress(ValueError):  # it is with a worker already, whose answer goes nowhere
                 self._waiting.remove(ticket)
             raise
+        return ticket
 
     def sweep(self, now_s: float) -> None:
         """Answer what has waited too long, and notice a model that does not come back. Called twice a second."""
@@ -252,6 +260,10 @@ class ModelPool:
     def _send(self, worker: WorkerLink, batch: list[Ticket]) -> None:
         worker.compute(batch)
         worker.sent_s = self._loop.time()
+        self.metrics.batch_size.observe(len(batch))
+        for ticket in batch:
+            ticket.sent_s = worker.sent_s
+            self.metrics.queue_s.observe(worker.sent_s - ticket.admitted_s)
         worker.timer = self._loop.call_later(self.limits.timeout_s, self._worker_hung, worker)
 
     # --- what the workers report
@@ -282,7 +294,10 @@ class ModelPool:
         """The batch is done: the worker may be filled again."""
         self._stop_timer(worker)
         self._failures = 0
-        self.phases = done
+        worker.gpu_bytes = done.gpu_bytes
+        self.metrics.decode_s.observe(done.decode_s)
+        self.metrics.predict_s.observe(done.predict_s)
+        self.metrics.encode_s.observe(done.encode_s)
         self._item_s += 0.1 * ((self._loop.time() - worker.sent_s) / worker.batch_size - self._item_s)
         self._wake()
 
@@ -298,6 +313,7 @@ class ModelPool:
             return
         if not any(other.ready for other in self.workers.values()) and self._down_since_s is None:
             self._down_since_s = self._loop.time()
+        self.metrics.worker_restarts += 1
         if worker.batch or worker.hung:
             self._failures = 0
         else:
@@ -328,6 +344,7 @@ class ModelPool:
             batch_size=worker.batch_size, deaths_alone=ticket.deaths_alone, hung=worker.hung, retry=self.limits.retry
         )
         if fate is Retry.ALONE:
+            self.metrics.retries += 1
             ticket.alone = True
             ticket.admitted_s = self._loop.time()
             self._waiting.appendleft(ticket)

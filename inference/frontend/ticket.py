@@ -15,6 +15,7 @@ class Ticket:
     item: Item
     outcome: asyncio.Future[Answer | Error]
     admitted_s: float
+    sent_s: float = 0.0
     alone: bool = False
     deaths_alone: int = 0
 

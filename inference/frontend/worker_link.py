@@ -38,6 +38,7 @@ class WorkerLink(asyncio.Protocol):
         self.batch_size = 0
         self.busy = False
         self.sent_s = 0.0
+        self.gpu_bytes = 0
         self.timer: asyncio.TimerHandle | None = None
         self._reader = FrameReader()
         self._transport: asyncio.WriteTransport | None = None

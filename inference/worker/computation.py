@@ -80,7 +80,7 @@ class Computation:
         for job in jobs:
             if job.outcome is None:
                 self._attempt(job, "output_fn", self._encode)
-        done = Done(decoded - started, predicted - decoded, time.perf_counter() - predicted)
+        done = Done(decoded - started, predicted - decoded, time.perf_counter() - predicted, _gpu_bytes())
         return [job.outcome for job in jobs if job.outcome is not None], done
 
     # --- the three phases
@@ -237,6 +237,10 @@ def _is_out_of_memory(error: BaseException) -> bool:
 def _empty_cache() -> None:
     if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         torch.cuda.empty_cache()
+
+
+def _gpu_bytes() -> int:
+    return torch.cuda.memory_reserved() if torch.cuda.is_initialized() else 0  # type: ignore[no-untyped-call]
 
 
 def _to_bytes(body: Any) -> bytes:
