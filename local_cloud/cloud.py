@@ -101,6 +101,7 @@ class LocalCloud:
             with self._directory.locked():
                 if self.record() is not None:
                     return False
+                self._collect()
                 self._directory.recover()
                 self._start(outlive_caller=outlive_caller)
                 return True
@@ -113,11 +114,7 @@ class LocalCloud:
             record = self.record()
             if record is not None:
                 _stop(record)
-            if self._process is not None:
-                if self._process.stdin is not None:
-                    self._process.stdin.close()
-                self._process.wait()
-                self._process = None
+            self._collect()
             self._directory.recover()
             self._directory.remove()
             return record is not None
@@ -137,6 +134,14 @@ class LocalCloud:
         if self._container_command is not None:
             arguments += ["--container-command", json.dumps(list(self._container_command))]
         return arguments
+
+    def _collect(self) -> None:
+        """Takes leave of a supervisor that this object started and that has ended."""
+        if self._process is not None:
+            if self._process.stdin is not None:
+                self._process.stdin.close()
+            self._process.wait()
+            self._process = None
 
     def _start(self, *, outlive_caller: bool) -> None:
         command = [sys.executable, "-m", "local_cloud.supervisor", *self.supervisor_arguments()]

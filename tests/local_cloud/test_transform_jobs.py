@@ -1,4 +1,4 @@
-"""Batch transform jobs through plain boto3: read, split, batched, called, assembled, written; or failed with the reason."""
+"""Batch transform jobs through plain boto3: read, split, batched, called, assembled, written; or failed, and why."""
 
 from __future__ import annotations
 

@@ -1,0 +1,182 @@
+"""The life of the local cloud at the command line: up, used by unmodified tools, down, and what a crash leaves."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from local_cloud import CloudError, LocalCloud
+from local_cloud.processes import process_birth
+from local_cloud.state_directory import StateDirectory
+from tests.local_cloud.conftest import ROLE, STAND_IN, await_true
+
+COMMAND = (sys.executable, "-m", "local_cloud")
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Iterator[Path]:
+    path = tmp_path / "state"
+    yield path
+    LocalCloud(path).down()
+
+
+@pytest.fixture
+def run(directory: Path) -> Run:
+    """Runs ``python -m local_cloud`` with its state in this test's directory."""
+
+    def local_cloud(*arguments: str) -> subprocess.CompletedProcess[str]:
+        environment = os.environ | {"LOCAL_CLOUD_DIR": str(directory)}
+        command = [*COMMAND, *arguments]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+    return local_cloud
+
+
+def exports(text: str) -> dict[str, str]:
+    return dict(shlex.split(line)[1].split("=", 1) for line in text.splitlines() if line.startswith("export "))
+
+
+def answers(url: str) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", urlsplit(url).port or 0)) == 0
+
+
+def started_endpoint(cloud: LocalCloud) -> int:
+    """An endpoint in service; the process of its container."""
+    sagemaker = cloud.client("sagemaker")
+    sagemaker.create_model(ModelName="m", ExecutionRoleArn=ROLE, PrimaryContainer={"Image": "serve"})
+    variant = {"VariantName": "v", "ModelName": "m", "InstanceType": "ml.m5.large", "InitialInstanceCount": 1}
+    sagemaker.create_endpoint_config(EndpointConfigName="c", ProductionVariants=[variant])
+    sagemaker.create_endpoint(EndpointName="e", EndpointConfigName="c")
+    await_true(
+        lambda: sagemaker.describe_endpoint(EndpointName="e")["EndpointStatus"] == "InService", "the endpoint serves"
+    )
+    sagemaker.close()
+    (container,) = (cloud.directory / "containers").iterdir()
+    return int(container.name)
+
+
+def test_up_prints_what_unmodified_tools_need_and_down_leaves_nothing(run: Run, directory: Path) -> None:
+    up = run("up")
+    assert up.returncode == 0, up.stderr
+    assert all(line.startswith(("export ", "unset ")) for line in up.stdout.splitlines())
+    assert str(directory) in up.stderr
+    again = run("up")
+    assert (again.returncode, again.stdout) == (0, up.stdout)
+    status = run("status")
+    assert (status.returncode, status.stdout) == (0, up.stdout)
+
+    variables = exports(up.stdout)
+    bare = {"PATH": os.environ["PATH"], "HOME": str(directory), **variables}
+    aws = str(Path(sys.executable).parent / "aws")
+    for command, said in (
+        ([aws, "s3", "mb", "s3://from-the-command-line"], "make_bucket: from-the-command-line"),
+        ([aws, "s3", "ls"], "from-the-command-line"),
+        ([aws, "sts", "get-caller-identity", "--query", "Account"], variables["AWS_ACCOUNT_ID"]),
+        ([aws, "sagemaker", "list-endpoints"], '"Endpoints": []'),
+    ):
+        done = subprocess.run(command, env=bare, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert said in done.stdout
+
+    record = StateDirectory(directory).read()
+    assert record is not None
+    down = run("down")
+    assert (down.returncode, down.stdout) == (0, "")
+    assert not record.alive
+    assert not directory.exists()
+    assert not answers(variables["AWS_ENDPOINT_URL"])
+    assert not answers(variables["AWS_ENDPOINT_URL_SAGEMAKER"])
+    assert run("status").returncode == 1
+    assert run("down").returncode == 0, "down twice is no error"
+
+
+def test_down_stops_what_endpoints_run(directory: Path) -> None:
+    with LocalCloud(directory, container_command=STAND_IN) as cloud:
+        process = started_endpoint(cloud)
+        assert process_birth(process) is not None
+    assert process_birth(process) is None
+    assert not directory.exists()
+
+
+def test_up_after_a_crash_cleans_up_and_starts_afresh(directory: Path) -> None:
+    crashed = LocalCloud(directory, container_command=STAND_IN)
+    crashed.up()
+    orphan = started_endpoint(crashed)
+    record = crashed.record()
+    assert record is not None
+    os.kill(record.process_id, signal.SIGKILL)
+    await_true(lambda: crashed.record() is None, "the supervisor is gone")
+    assert process_birth(orphan) is not None
+
+    assert crashed.up() is True
+    await_true(lambda: process_birth(orphan) is None, "the orphan is ended")
+    assert crashed.client("sagemaker").list_endpoints()["Endpoints"] == []
+    assert not (directory / "work" / "endpoints").exists()
+    assert crashed.down() is True
+
+
+def test_ctrl_c_in_the_foreground_stops_everything(directory: Path) -> None:
+    environment = os.environ | {"LOCAL_CLOUD_DIR": str(directory)}
+    with subprocess.Popen(
+        [*COMMAND, "up", "--foreground"], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as foreground:
+        assert foreground.stdout is not None
+        assert foreground.stderr is not None
+        first = foreground.stdout.readline()
+        assert first.startswith("export AWS_ENDPOINT_URL=")
+        url = exports(first)["AWS_ENDPOINT_URL"]
+        while "Ctrl-C" not in foreground.stderr.readline():
+            pass
+        foreground.send_signal(signal.SIGINT)
+        assert foreground.wait(60) == 0
+    assert not answers(url)
+    assert not directory.exists()
+
+
+def test_a_cloud_ends_with_the_process_that_uses_it(directory: Path) -> None:
+    script = (
+        "import sys; from local_cloud import LocalCloud; cloud = LocalCloud(sys.argv[1]); cloud.__enter__();"
+        "print(cloud.record().process_id, flush=True); input()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", script, str(directory)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as user:
+        assert user.stdout is not None
+        supervisor = int(user.stdout.readline())
+        user.kill()
+    await_true(lambda: process_birth(supervisor) is None, "the supervisor ends")
+    assert not directory.exists()
+
+
+def test_a_directory_with_somebody_elses_files_is_refused_and_left_alone(run: Run, directory: Path) -> None:
+    directory.mkdir()
+    (directory / "thesis.txt").write_text("years of work")
+    refused = run("up")
+    assert refused.returncode == 1
+    assert "holds files that are not the local cloud's (thesis.txt); choose another directory" in refused.stderr
+    run("down")
+    assert [entry.name for entry in directory.iterdir() if entry.name != "lock"] == ["thesis.txt"]
+
+
+def test_two_clouds_live_side_by_side(tmp_path: Path) -> None:
+    with LocalCloud(tmp_path / "one") as one, LocalCloud(tmp_path / "two", region="eu-central-1") as two:
+        one.client("s3").create_bucket(Bucket="only-in-one")
+        assert two.client("s3").list_buckets()["Buckets"] == []
+        assert two.environment["AWS_REGION"] == "eu-central-1"
+        assert two.client("sagemaker").list_models()["Models"] == []
+
+
+def test_a_cloud_that_is_down_has_no_environment(tmp_path: Path) -> None:
+    with pytest.raises(CloudError, match="no local cloud is up in"):
+        _ = LocalCloud(tmp_path / "nothing").environment
