@@ -1,0 +1,43 @@
+"""docs/local-cloud.md says what the code does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from local_cloud.environment import client_environment
+from local_cloud.sagemaker.capabilities import REFUSED_VALUES, SUPPORT, Support
+from local_cloud.sagemaker.runtime import INVOCATION_TIMEOUT_S, MAX_BODY_BYTES, STREAM_TIMEOUT_S
+
+PAGE = (Path(__file__).parents[2] / "docs" / "local-cloud.md").read_text()
+
+
+def row(operation: str, support: Support) -> str:
+    """The line of the page about an operation. Members of a container stand once, for both places that hold one."""
+    cells = []
+    for paths in (support.honoured, support.stored):
+        shown = {path.replace("Containers.", "PrimaryContainer.") for path in paths}
+        cells.append(", ".join(f"`{path}`" for path in sorted(shown)) or "–")
+    return f"| {operation} | {cells[0]} | {cells[1]} |"
+
+
+@pytest.mark.parametrize("operation", SUPPORT)
+def test_the_page_lists_what_each_operation_honours_and_stores(operation: str) -> None:
+    assert row(operation, SUPPORT[operation]) in PAGE
+
+
+@pytest.mark.parametrize("value", sorted({value for _, value in REFUSED_VALUES}))
+def test_the_page_names_each_refused_value(value: str) -> None:
+    assert f"`{value}`" in PAGE
+
+
+def test_the_page_names_each_variable() -> None:
+    for name in client_environment(moto_url="", sagemaker_url="", region=""):
+        assert f"`{name}`" in PAGE, name
+
+
+def test_the_page_gives_the_limits() -> None:
+    assert f"{MAX_BODY_BYTES // 2**20} MiB" in PAGE
+    assert f"{INVOCATION_TIMEOUT_S:g} s" in PAGE
+    assert f"{STREAM_TIMEOUT_S / 60:g} minutes" in PAGE
