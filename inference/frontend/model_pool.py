@@ -86,6 +86,7 @@ class ModelPool:
         self._hold_handle: asyncio.TimerHandle | None = None
         self._loaded: asyncio.Future[None] = self._loop.create_future()
         self._down_since_s: float | None = None
+        self._grace_s = PING_GRACE_S
         self._failures = 0
         self._last_cause = ""
         self._tasks: set[asyncio.Task[None]] = set()
@@ -108,7 +109,7 @@ class ModelPool:
         """Whether `/ping` may say 200 on behalf of this model."""
         if self.state is not State.SERVING:
             return False
-        return self._down_since_s is None or self._loop.time() - self._down_since_s < PING_GRACE_S
+        return self._down_since_s is None or self._loop.time() - self._down_since_s < self._grace_s
 
     @property
     def gauges(self) -> ModelGauges:
@@ -313,6 +314,8 @@ class ModelPool:
             return
         if not any(other.ready for other in self.workers.values()) and self._down_since_s is None:
             self._down_since_s = self._loop.time()
+            # That all workers hung is no ordinary restart: the user's code is in trouble, and /ping says so at once.
+            self._grace_s = 0.0 if worker.hung else PING_GRACE_S
         self.metrics.worker_restarts += 1
         if worker.batch or worker.hung:
             self._failures = 0
@@ -331,6 +334,8 @@ class ModelPool:
         )
         worker.hung = True
         worker.kill()
+        # A process that waits for a device cannot even be killed: do not wait for its end to replace it.
+        worker.hang_up()
 
     def _fail_first_load(self, worker: WorkerLink) -> None:
         if not self._loaded.done():
