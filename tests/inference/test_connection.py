@@ -185,6 +185,7 @@ def test_requests_are_answered_in_their_order_however_their_bytes_are_cut(
     stream = b"".join(post(body, chunks=[body[:3], body[3:]]) if chunked else post(body) for body, chunked in requests)
     talked = talk(cut(stream, cuts), pause=pause)
     assert talked.written == b"".join(answer(body) for body, _ in requests)
+    assert talked.server.finished_ones == [(exchange, 200) for exchange in talked.server.served]
     assert not talked.closed
 
 
