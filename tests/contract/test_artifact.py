@@ -1,0 +1,125 @@
+"""What training_hooks writes, the server reads: the two meet only in the archive on disk."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tests.contract.running import start, wait_until
+from training_hooks import Example, save_model
+
+CODE = """
+import io, json
+import numpy as np
+import torch
+
+def model_fn(model_dir):
+    net = torch.nn.Linear(3, 2)
+    net.load_state_dict(torch.load(f"{model_dir}/model.pth", weights_only=True))
+    return net.eval(), json.load(open(f"{model_dir}/labels.json"))
+
+def input_fn(input_data, content_type):
+    return torch.from_numpy(np.load(io.BytesIO(input_data)))
+
+def predict_fn(data, model):
+    net, labels = model
+    with torch.no_grad():
+        return [labels[i] for i in net(data).argmax(1).tolist()], net(data).tolist()
+
+def output_fn(prediction, accept):
+    return json.dumps(prediction)
+"""
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory) -> Path:
+    """A model saved and packed by the training hooks."""
+    root = tmp_path_factory.mktemp("artifact")
+    (root / "code").mkdir()
+    (root / "code" / "inference.py").write_text(CODE)
+    save_model(
+        torch.nn.Linear(3, 2),
+        model_dir=root / "saved",
+        labels=["cat", "dog"],
+        code_dir=root / "code",
+        example=Example(request=np.ones((2, 3), dtype=np.float32)),
+    )
+    command = [
+        sys.executable,
+        "-m",
+        "training_hooks",
+        "pack",
+        str(root / "saved"),
+        "--output",
+        str(root / "model.tar.gz"),
+    ]
+    subprocess.run(command, check=True, capture_output=True)
+    return root / "model.tar.gz"
+
+
+def unpack(archive: Path, to: Path) -> Path:
+    with tarfile.open(archive) as tar:
+        tar.extractall(to, filter="data")
+    return to
+
+
+def check(model_dir: Path) -> subprocess.CompletedProcess[str]:
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("SAGEMAKER_", "TIDEGATE_"))}
+    command = [sys.executable, "-m", "inference", "check", str(model_dir)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+
+
+def test_a_packed_archive_is_verified_asked_its_example_and_served(archive: Path, tmp_path: Path):
+    unpack(archive, tmp_path / "model")
+    server = start(tmp_path, {})
+    try:
+        wait_until(lambda: server.ping() == 200, "the server is ready", log=server.log)
+        request = (tmp_path / "model" / "example" / "request.npy").read_bytes()
+        expected = json.loads((tmp_path / "model" / "example" / "response.json").read_bytes())
+        answer = server.post(request, "application/x-npy").json()
+        assert answer[0] == expected[0]
+        assert np.allclose(answer[1], expected[1], rtol=1e-3, atol=1e-5)
+        assert "the archive's example is answered as expected" in server.log()
+    finally:
+        assert server.terminate() == 0
+
+
+def test_check_reports_each_step_and_exits_0(archive: Path, tmp_path: Path):
+    result = check(unpack(archive, tmp_path / "model"))
+    assert result.returncode == 0, result.stderr
+    lines = result.stdout.splitlines()
+    assert lines[0].startswith(f"checking {tmp_path}/model with Python ")
+    assert lines[1] == "5 files are what the manifest says"
+    assert "model_fn of" in lines[2]
+    assert lines[-2:] == ["the archive's example is answered as expected", "this model may take traffic"]
+
+
+def test_check_says_what_is_wrong_in_one_line_and_exits_1(archive: Path, tmp_path: Path):
+    model_dir = unpack(archive, tmp_path / "model")
+    with (model_dir / "model.pth").open("r+b") as file:
+        file.seek(100)
+        file.write(b"\0\0\0\0")
+    result = check(model_dir)
+    assert result.returncode == 1
+    assert result.stderr.splitlines()[-1].startswith(
+        f"tidegate: error: {model_dir}/model.pth is damaged: its SHA-256 is"
+    )
+
+
+def test_weights_that_answer_the_example_otherwise_are_refused(archive: Path, tmp_path: Path):
+    model_dir = unpack(archive, tmp_path / "model")
+    torch.save({"weight": torch.zeros(2, 3), "bias": torch.zeros(2)}, model_dir / "model.pth")
+    manifest = json.loads((model_dir / "manifest.json").read_text())
+    del manifest["files"]["model.pth"]
+    (model_dir / "manifest.json").write_text(json.dumps(manifest))
+    result = check(model_dir)
+    assert result.returncode == 1
+    assert "The archive's example was not answered as expected: at $" in result.stderr
