@@ -44,7 +44,11 @@ MAX_PAYLOAD_BYTES = 2**32 - 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSpec:
-    """Which model a worker loads, and how. `program` is the script that was asked for, None for the usual one."""
+    """Which model a worker loads, and how.
+
+    `program` is the script that was asked for, None for the usual one; `packages_dir` holds what its requirements
+    brought, None where they brought nothing.
+    """
 
     name: str
     model_dir: str
@@ -58,6 +62,7 @@ class ModelSpec:
     max_response_bytes: int
     max_image_pixels: int
     log_level: int
+    packages_dir: str | None = None
 
     def to_json(self) -> bytes:
         """The payload of a LOAD frame."""

@@ -145,6 +145,12 @@ class Settings:
     load_timeout_s: float = setting(
         "TIDEGATE_LOAD_TIMEOUT_S", 3600.0, _number(1, 86400), "how long one worker may take to load the model"
     )
+    requirements_timeout_s: float = setting(
+        "TIDEGATE_REQUIREMENTS_TIMEOUT_S",
+        900.0,
+        _number(1, 86400),
+        "how long `code/requirements.txt` may take to install",
+    )
     retry: bool = setting(
         "TIDEGATE_RETRY", True, _switch, "try a request again when its worker died; off for handlers with side effects"
     )

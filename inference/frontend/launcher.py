@@ -23,7 +23,7 @@ import sys
 sys.path.insert(0, {root!r})
 from inference.worker.preload import main
 sys.path.remove({root!r})
-main({fd})
+main({fd}, {log_level})
 """
 
 
@@ -34,7 +34,8 @@ class LauncherFailed(Exception):
 class Launcher:
     """The one preloaded parent. `start` forks a worker as soon as it is up."""
 
-    def __init__(self) -> None:
+    def __init__(self, log_level: int) -> None:
+        self._log_level = log_level
         self._on_exit: Callable[[int, int], None] = lambda _pid, _status: None
         self._tokens = count()
         self._process: subprocess.Popen[bytes] | None = None
@@ -54,7 +55,7 @@ class Launcher:
         if "OPENBLAS_NUM_THREADS" not in environment:
             # Else numpy's import starts a thread per core, and a process with threads must not fork.
             environment |= {"OPENBLAS_NUM_THREADS": "1", "TIDEGATE_PRELOAD_BLAS": "1"}
-        program = _PROGRAM.format(root=_PACKAGE_ROOT, fd=theirs.fileno())
+        program = _PROGRAM.format(root=_PACKAGE_ROOT, fd=theirs.fileno(), log_level=self._log_level)
         with theirs:
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-c", program],
@@ -72,8 +73,11 @@ class Launcher:
         """How many GPUs the workers see. Raises `LauncherFailed` when the parent dies before it can say."""
         return await asyncio.shield(self._up())
 
-    async def start(self) -> tuple[int, socket.socket]:
-        """Fork a worker; returns its pid and our end of its socket. Raises `LauncherFailed`."""
+    async def start(self, packages_dir: str | None = None) -> tuple[int, socket.socket]:
+        """Fork a worker; returns its pid and our end of its socket. Raises `LauncherFailed`.
+
+        Where `packages_dir` brings a package that the parent has imported already, the worker is a fresh interpreter.
+        """
         await self.gpus()
         if self._control is None:
             raise LauncherFailed("the parent of the workers is gone")
@@ -83,7 +87,11 @@ class Launcher:
         self._starting[token] = started
         try:
             with theirs:
-                socket.send_fds(self._control, [json.dumps({"start": token}).encode()], [theirs.fileno()])
+                socket.send_fds(
+                    self._control,
+                    [json.dumps({"start": token, "packages_dir": packages_dir}).encode()],
+                    [theirs.fileno()],
+                )
             pid = await started
         except BaseException as error:
             ours.close()

@@ -370,7 +370,7 @@ class ModelPool:
     async def _start(self, slot: int, verify: bool) -> None:
         spec = replace(self.spec, verify=verify, gpu_id=slot % self.limits.gpus if self.limits.gpus else None)
         try:
-            pid, channel = await self._launcher.start()
+            pid, channel = await self._launcher.start(self.spec.packages_dir)
         except LauncherFailed as error:
             self._last_cause = str(error)
             if not self._loaded.done():

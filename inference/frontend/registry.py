@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
 
 from inference.errors import NotFound
+from inference.frontend import requirements
 from inference.frontend.launcher import Launcher
 from inference.frontend.model_pool import ModelPool, PoolLimits
 from inference.protocol import ModelSpec
@@ -22,6 +25,7 @@ class Registry:
         self._settings = settings
         self._launcher = launcher
         self._on_crash_loop = on_crash_loop
+        self._packages = tempfile.TemporaryDirectory(prefix="tidegate-packages-")
         self.pools: dict[str, ModelPool] = {}
 
     async def load(self, name: str, model_dir: str) -> ModelPool:
@@ -29,6 +33,8 @@ class Registry:
 
         Raises `DeploymentError` with the reason that the worker gave.
         """
+        packages = Path(self._packages.name) / name
+        lacking = await requirements.install(Path(model_dir), packages, self._settings.requirements_timeout_s)
         gpus = await self._launcher.gpus()
         cores = usable_cores()
         workers = self._settings.workers or gpus or cores
@@ -45,6 +51,7 @@ class Registry:
             max_response_bytes=self._settings.max_response_bytes,
             max_image_pixels=self._settings.max_image_pixels,
             log_level=self._settings.log_level,
+            packages_dir=str(packages) if lacking else None,
         )
         limits = PoolLimits(
             workers=workers,
@@ -80,6 +87,7 @@ class Registry:
         """Give up all models."""
         for pool in self.pools.values():
             pool.close()
+        self._packages.cleanup()
 
 
 def usable_cores() -> int:

@@ -45,7 +45,7 @@ async def _serve(settings: Settings, listener: socket.socket) -> int:
         loop.add_signal_handler(number, _settle, stop, number.name)
 
     # 1. Start importing torch, in the parent of the workers; meanwhile take the port. /ping says 503.
-    launcher = Launcher()
+    launcher = Launcher(settings.log_level)
     registry = Registry(settings, launcher, lambda cause: _settle(crashed, cause))
     application = Application(settings, registry)
     launcher.open(registry.worker_exited)

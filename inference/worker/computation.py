@@ -36,6 +36,10 @@ _CLIENTS_MISTAKES = (ValueError, EOFError, UnidentifiedImageError, Image.Decompr
 """What an input_fn raises when the body is not what it reads; anything else that it raises is its own mistake."""
 
 
+class DeviceLost(BaseException):
+    """The GPU context of this process is gone: the worker ends, and its successor tries each request alone."""
+
+
 @dataclass(slots=True, kw_only=True)
 class Job:
     """One request on its way through the functions."""
@@ -58,6 +62,8 @@ class Computation:
     default_accept: str
     max_decoded_bytes: int
     max_response_bytes: int
+    splittable: bool = True
+    """False from the first prediction on that has no part for each record: joining would only cost a second call."""
 
     def answer(self, items: Sequence[Item]) -> tuple[list[Answer | Error], Done]:
         """Answer every item, in any order of failure, with the seconds that the three phases took."""
@@ -134,6 +140,8 @@ class Computation:
     # --- batches
 
     def _groups(self, jobs: Sequence[Job]) -> list[list[Job]]:
+        if not self.splittable:
+            return [[job] for job in jobs]
         if self.functions.collate_fn is not None:
             return [list(jobs)] if jobs else []
         groups: dict[Any, list[Job]] = {}
@@ -151,7 +159,13 @@ class Computation:
         try:
             self._predict_together(jobs)
             return
+        except collate.NotSplittable as error:
+            log.warning(
+                "requests are predicted one by one from now on, because a prediction cannot be split: %s", error
+            )
+            self.splittable = False
         except (Exception, SystemExit) as error:
+            _give_up_if_device_is_lost(error)
             log.warning(
                 "a batch of %d is halved, because predicting it failed: %s: %s",
                 len(jobs),
@@ -162,9 +176,9 @@ class Computation:
         # Outside the handler: until it is left, the traceback holds the batch's tensors.
         if out_of_memory:
             _empty_cache()
-        middle = len(jobs) // 2
-        self._predict_group(jobs[:middle])
-        self._predict_group(jobs[middle:])
+        parts = [jobs[: len(jobs) // 2], jobs[len(jobs) // 2 :]] if self.splittable else [[job] for job in jobs]
+        for part in parts:
+            self._predict_group(part)
 
     def _predict_together(self, jobs: list[Job]) -> None:
         self.context.request_processor = [job.request for job in jobs]
@@ -206,6 +220,7 @@ class Computation:
         try:
             step(job)
         except (Exception, SystemExit) as error:
+            _give_up_if_device_is_lost(error)
             refusal = _refusal(error, function)
             if refusal.status >= 500:
                 request_id = self.context.get_request_id(0)
@@ -230,8 +245,15 @@ def _refusal(error: BaseException, function: str) -> RequestError:
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
-    # The CPU allocator has no error class of its own.
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "DefaultCPUAllocator" in one_line(error)
+    # The CPU allocator, cuBLAS and the CUDA runtime have no error classes of their own.
+    said = ("DefaultCPUAllocator", "CUBLAS_STATUS_ALLOC_FAILED", "CUDA error: out of memory")
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(text in one_line(error) for text in said)
+
+
+def _give_up_if_device_is_lost(error: BaseException) -> None:
+    """After an assert on the device, say, every further CUDA call of this process fails, whoever sent the request."""
+    if "CUDA error" in one_line(error) and not _is_out_of_memory(error):
+        raise DeviceLost(one_line(error)) from error
 
 
 def _empty_cache() -> None:

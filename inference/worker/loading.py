@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 
 from inference.errors import DeploymentError
+from inference.layout import CODE, model_root
 from inference.protocol import Answer, Item, ModelSpec
 from inference.worker import artifact, defaults, handler, user_code
 from inference.worker.computation import Computation
@@ -38,7 +39,7 @@ def load(spec: ModelSpec, progress: Progress = log.info) -> Computation:
         progress(f"{artifact.verify_files(root, manifest)} files are what the manifest says")
     script = _script(root, spec.program)
     _take_resources(spec)
-    user_code.enter(root)
+    user_code.enter(root, spec.packages_dir)
     context = Context(
         model_name=spec.name,
         manifest=manifest,
@@ -75,7 +76,7 @@ def _root(model_dir: Path) -> Path:
     try:
         if not any(model_dir.iterdir()):
             raise DeploymentError(f"The model directory {model_dir} is empty.")
-        return user_code.model_root(model_dir.resolve())
+        return model_root(model_dir.resolve())
     except OSError as error:
         raise DeploymentError(f"The model directory {model_dir} cannot be read: {error.strerror}.") from None
 
@@ -84,7 +85,7 @@ def _script(root: Path, program: str | None) -> Path | None:
     script = user_code.find_script(root, program or "inference.py")
     if script is None and program is not None:
         raise DeploymentError(
-            f"SAGEMAKER_PROGRAM asks for '{program}', which is neither in {root / 'code'} nor in {root}."
+            f"SAGEMAKER_PROGRAM asks for '{program}', which is neither in {root / CODE} nor in {root}."
         )
     return script
 

@@ -3,7 +3,7 @@
 So a worker is up in milliseconds and shares the memory of everything imported here. The frontend starts it by
 `start_command` and talks to it over one socket:
 
-    frontend ▶ parent   {"start": token} with a socket       fork a worker that serves this socket
+    frontend ▶ parent   {"start": token, "packages_dir": …}   fork a worker that serves the socket sent along
     parent ▶ frontend   {"ready": true, "gpus": 0}            once, after the imports
                         {"started": token, "pid": 12}
                         {"exited": 12, "status": 9}           as waitpid gives it
@@ -16,21 +16,30 @@ from __future__ import annotations
 import contextlib
 import gc
 import json
+import logging
 import os
 import select
 import signal
 import socket
+import sys
 import traceback
+from pathlib import Path
 
 import torch
 
+from inference import log_lines
 from inference.worker import serving
 
-MESSAGE_BYTES = 4096
+log = logging.getLogger("tidegate.worker")
+
+MESSAGE_BYTES = 8192
+
+_PACKAGE_ROOT = str(Path(__file__).resolve().parents[2])
 
 
-def main(control_fd: int) -> None:
+def main(control_fd: int, log_level: int) -> None:
     """Serve the frontend until it hangs up."""
+    log_lines.configure(log_level)
     control = socket.socket(fileno=control_fd)
     wake_read, wake_write = os.pipe()
     for end in (wake_read, wake_write):
@@ -56,18 +65,27 @@ def main(control_fd: int) -> None:
             message, fds, _, _ = socket.recv_fds(control, MESSAGE_BYTES, 1)
             if not message:
                 break
+            order = json.loads(message)
+            contradicted = _contradicted(order["packages_dir"])
+            if contradicted:
+                log.warning(
+                    "a fresh interpreter is started for a model that brings what is preloaded",
+                    extra={"packages": contradicted},
+                )
             pid = os.fork()
             if pid == 0:
-                _become_worker(fds[0], (control.fileno(), wake_read, wake_write))
+                _become_worker(fds[0], (control.fileno(), wake_read, wake_write), order["packages_dir"], contradicted)
             os.close(fds[0])
             children.add(pid)
-            _send(control, {"started": json.loads(message)["start"], "pid": pid})
+            _send(control, {"started": order["start"], "pid": pid})
     for pid in children:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
 
 
-def _become_worker(channel_fd: int, inherited: tuple[int, ...]) -> None:
+def _become_worker(
+    channel_fd: int, inherited: tuple[int, ...], packages_dir: str | None, contradicted: list[str]
+) -> None:
     status = 1
     try:
         signal.set_wakeup_fd(-1)
@@ -77,11 +95,34 @@ def _become_worker(channel_fd: int, inherited: tuple[int, ...]) -> None:
         # Set by the frontend to keep this parent free of threads; not the user's choice.
         if os.environ.pop("TIDEGATE_PRELOAD_BLAS", None):
             os.environ.pop("OPENBLAS_NUM_THREADS", None)
+        if contradicted and packages_dir:
+            _become_fresh_worker(channel_fd, packages_dir)
         status = serving.run(socket.socket(fileno=channel_fd))
     except BaseException:
         traceback.print_exc()
     finally:
         serving.leave(status)
+
+
+def _become_fresh_worker(channel_fd: int, packages_dir: str) -> None:
+    """Replace this fork by an interpreter that finds the model's packages before the server's. Does not return."""
+    os.set_inheritable(channel_fd, True)
+    program = (
+        "import socket, sys; "
+        f"sys.path[:0] = [{packages_dir!r}, {_PACKAGE_ROOT!r}]; "
+        "from inference.worker import serving; "
+        f"sys.path.remove({_PACKAGE_ROOT!r}); "
+        f"serving.leave(serving.run(socket.socket(fileno={channel_fd})))"
+    )
+    os.execv(sys.executable, [sys.executable, "-P", "-c", program])  # noqa: S606 - no shell is wanted
+
+
+def _contradicted(packages_dir: str | None) -> list[str]:
+    """The packages in `packages_dir` that this parent has imported in another version, so a fork would have both."""
+    if packages_dir is None:
+        return []
+    entries = (entry for entry in Path(packages_dir).iterdir() if not entry.name.endswith((".dist-info", ".data")))
+    return sorted({entry.name.split(".")[0] for entry in entries} & sys.modules.keys())
 
 
 def _report_exits(control: socket.socket, children: set[int]) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 from inference import log_lines, protocol
 from inference.errors import DeploymentError
 from inference.protocol import Answer, Kind, ModelSpec
+from inference.worker.computation import DeviceLost
 from inference.worker.loading import load
 
 log = logging.getLogger("tidegate.worker")
@@ -44,7 +45,11 @@ def run(channel: socket.socket) -> int:
     gc.freeze()
     channel.sendall(protocol.frame(Kind.READY))
     while (frame := _read(stream)) is not None:
-        outcomes, done = computation.answer(protocol.parse_compute(frame[1]))
+        try:
+            outcomes, done = computation.answer(protocol.parse_compute(frame[1]))
+        except DeviceLost:
+            log.exception("the device is lost; this worker ends")
+            return 1
         frames = [protocol.answer_frame(o) if isinstance(o, Answer) else protocol.error_frame(o) for o in outcomes]
         channel.sendall(b"".join((*frames, protocol.done_frame(done))))
     return 0

@@ -13,30 +13,22 @@ from pathlib import Path
 from types import ModuleType
 
 from inference.errors import DeploymentError
-
-
-def model_root(model_dir: Path) -> Path:
-    """The directory that holds the model's files.
-
-    An archive that was packed with its folder around it holds exactly one directory; TorchServe looked inside, and so
-    do we, unless it is `code/` itself.
-    """
-    entries = [entry for entry in model_dir.iterdir() if not entry.name.startswith(".")]
-    if len(entries) == 1 and entries[0].is_dir() and entries[0].name != "code":
-        return entries[0]
-    return model_dir
+from inference.layout import CODE
 
 
 def find_script(root: Path, program: str) -> Path | None:
     """The user's script below `code/` or at the root, or None. `program` may lack its `.py`, as it may in AWS's."""
     name = program if program.endswith(".py") else f"{program}.py"
-    return next((path for path in (root / "code" / name, root / name) if path.is_file()), None)
+    return next((path for path in (root / CODE / name, root / name) if path.is_file()), None)
 
 
-def enter(root: Path) -> None:
-    """Make the process a worker of this model: working directory and module path."""
+def enter(root: Path, packages_dir: str | None = None) -> None:
+    """Make the process a worker of this model: working directory and module path, its subprocesses' too."""
     os.chdir(root)
-    sys.path[:0] = [str(root / "code"), str(root)]
+    places = [str(root / CODE), str(root), *([packages_dir] if packages_dir else [])]
+    sys.path[:0] = [place for place in places if place not in sys.path]
+    inherited = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join([*places, *([inherited] if inherited else [])])
 
 
 def import_script(script: Path) -> ModuleType:

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from inference.errors import DeploymentError
-from inference.worker.user_code import find_script, import_script, model_root, one_line, where
+from inference.layout import model_root
+from inference.worker.user_code import find_script, import_script, one_line, where
 
 
 @pytest.fixture(autouse=True)

@@ -1,0 +1,108 @@
+"""`code/requirements.txt`: installed before the model loads, into a folder of the model's own.
+
+The server's own packages are not touched: pip is asked what is missing beside them, and only that goes into the
+folder, which is on the path of this model's workers alone. torch is pinned to the one that is here. An archive that
+brings its wheels in `code/wheels/` needs no network (network isolation).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import sys
+import tempfile
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from inference.errors import DeploymentError
+from inference.layout import CODE, REQUIREMENTS, WHEELS, model_root
+
+log = logging.getLogger("tidegate.requirements")
+
+PROTECTED = ("torch",)
+"""Packages that a model cannot bring: the image was built around them."""
+
+_KEPT_OPTIONS = (
+    "-i",
+    "--index-url",
+    "--extra-index-url",
+    "-f",
+    "--find-links",
+    "--no-index",
+    "--trusted-host",
+    "--pre",
+)
+
+
+async def install(model_dir: Path, target: Path, timeout_s: float) -> bool:
+    """Install into `target` what the model's requirements lack here; returns whether anything was lacking.
+
+    Raises `DeploymentError` with pip's own last word.
+    """
+    try:
+        code = model_root(model_dir) / CODE
+    except OSError:
+        return False  # the worker says what is wrong with the directory
+    wanted = code / REQUIREMENTS
+    if not wanted.is_file() or not wanted.read_text(errors="replace").strip():
+        return False
+    try:
+        async with asyncio.timeout(timeout_s):
+            return await _install(wanted, code / WHEELS if (code / WHEELS).is_dir() else None, target)
+    except TimeoutError:
+        raise DeploymentError(f"{wanted} was not installed within {timeout_s:g} s.") from None
+
+
+async def _install(wanted: Path, wheels: Path | None, target: Path) -> bool:
+    log.info("installing requirements", extra={"file": str(wanted)})
+    with tempfile.TemporaryDirectory(prefix="tidegate-pip-") as work:
+        constraint = Path(work) / "constraint.txt"
+        constraint.write_text("".join(f"{name}=={version(name)}\n" for name in PROTECTED))
+        offline = ["--no-index", "--find-links", str(wheels)] if wheels is not None else []
+        report = Path(work) / "report.json"
+        # A dry run knows what is installed here already; an installation into a folder would not look.
+        plan = ["--dry-run", "--report", str(report), "--requirement", str(wanted), "--constraint", str(constraint)]
+        await _pip(wanted, [*plan, *offline])
+        missing = [_pin(entry) for entry in json.loads(report.read_text())["install"]]
+        if not missing:
+            log.info("all requirements are here already")
+            return False
+        pins = Path(work) / "pins.txt"
+        pins.write_text("\n".join([*_options(wanted), *missing]) + "\n")
+        await _pip(wanted, ["--no-deps", "--target", str(target), "--upgrade", "--requirement", str(pins), *offline])
+        log.info("requirements are installed", extra={"packages": missing, "folder": str(target)})
+        return True
+
+
+def _pin(entry: dict[str, Any]) -> str:
+    metadata = entry["metadata"]
+    if entry.get("is_direct"):
+        return f"{metadata['name']} @ {entry['download_info']['url']}"
+    return f"{metadata['name']}=={metadata['version']}"
+
+
+def _options(wanted: Path) -> list[str]:
+    """The lines of the file that say where packages come from."""
+    lines = (line.strip() for line in wanted.read_text(errors="replace").splitlines())
+    return [line for line in lines if line.split("=")[0].split(" ")[0] in _KEPT_OPTIONS]
+
+
+async def _pip(wanted: Path, arguments: Sequence[str]) -> None:
+    pip = [sys.executable, "-m", "pip", "install", "--disable-pip-version-check", "--no-input", "--no-cache-dir"]
+    process = await asyncio.create_subprocess_exec(
+        *pip, *arguments, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, cwd=wanted.parent
+    )
+    try:
+        output, errors = await process.communicate()
+    except BaseException:
+        process.kill()
+        raise
+    if process.returncode != 0:
+        lines = [line.strip() for line in (errors or output).decode(errors="replace").splitlines() if line.strip()]
+        # The first error names the package; what follows is advice.
+        said = next((line for line in lines if line.startswith("ERROR: ")), lines[-1] if lines else "no message")
+        log.error("pip failed", extra={"output": (output + errors).decode(errors="replace")[-4000:]})
+        raise DeploymentError(f"{wanted} cannot be installed: {said.removeprefix('ERROR: ').rstrip('.')}.")

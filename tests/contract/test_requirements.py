@@ -1,0 +1,117 @@
+"""`code/requirements.txt`: installed before the load, for this model alone, from the wheels of the archive if any."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import typing_extensions
+
+from tests.contract.running import running
+
+USES = """
+import json, os, sys
+import {module}
+
+def model_fn(model_dir):
+    return None
+
+def predict_fn(data, model):
+    return data
+
+def input_fn(data, content_type):
+    return data
+
+def output_fn(prediction, accept):
+    import subprocess
+    program = "import {module}; print({module}.__version__)"
+    child = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    return json.dumps({{"version": {module}.__version__, "child": child.stdout.strip(), "file": {module}.__file__}})
+"""
+
+
+def wheel(name: str, version: str, source: str, requires: str = "") -> tuple[str, bytes]:
+    """A pure wheel with one module, as (file name, bytes)."""
+    file = io.BytesIO()
+    info = f"{name}-{version}.dist-info"
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr(f"{name}/__init__.py", source)
+        needs = f"Requires-Dist: {requires}\n" if requires else ""
+        archive.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{needs}")
+        archive.writestr(
+            f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        )
+        archive.writestr(f"{info}/RECORD", "")
+    return f"{name}-{version}-py3-none-any.whl", file.getvalue()
+
+
+def archive(requirements: str, *wheels: tuple[str, bytes], module: str) -> dict[str, str | bytes]:
+    files: dict[str, str | bytes] = {
+        "code/inference.py": USES.format(module=module),
+        "code/requirements.txt": requirements,
+        "code/wheels/.keep": b"",
+    }
+    return files | {f"code/wheels/{name}": content for name, content in wheels}
+
+
+def final_line(files: dict[str, str | bytes]) -> str:
+    with running(files, wait=False) as server:
+        assert server.process.wait(timeout=60) == 1, server.log()
+        return server.log().strip().splitlines()[-1]
+
+
+def test_packages_come_from_the_wheels_of_the_archive_without_a_network():
+    needed = wheel("tg_needed", "1.5", "__version__ = '1.5'")
+    asked = wheel("tg_asked", "2.0", "import tg_needed\n__version__ = '2.0'", requires="tg_needed>=1")
+    with running(archive("tg_asked\nnumpy\n", needed, asked, module="tg_asked")) as server:
+        answer = server.post(b"1").json()
+        assert (answer["version"], answer["child"]) == ("2.0", "2.0")
+        assert "tidegate-packages" in answer["file"]
+        assert "fresh interpreter" not in server.log()
+
+
+def test_a_model_that_brings_another_version_of_what_is_preloaded_gets_a_fresh_interpreter_and_the_log_says_so():
+    source = Path(typing_extensions.__file__).read_text()  # torch needs all of it
+    other = wheel("typing_extensions", "99.0", f"{source}\n__version__ = '99.0'\n")
+    with running(archive("typing_extensions==99.0\n", other, module="typing_extensions")) as server:
+        lines = [json.loads(line) for line in server.log().splitlines()]
+        said = [line for line in lines if "fresh interpreter" in line["message"]]
+        answer = server.post(b"1").json()
+        assert answer["version"] == "99.0"
+        assert [line["packages"] for line in said] == [["typing_extensions"]]
+        (worker,) = server.workers()
+        worker.kill()
+        server.wait_until(lambda: server.post(b"1").json()["version"] == "99.0", "its successor has it too")
+
+
+def test_requirements_that_are_met_already_install_nothing():
+    with running(archive(f"numpy=={np.__version__}\ntorch\n", module="numpy")) as server:
+        assert "all requirements are here already" in server.log()
+        assert server.post(b"1").json()["version"] == np.__version__
+
+
+@pytest.mark.parametrize(
+    ("requirements", "words"),
+    [
+        ("no_such_package_of_ours\n", "Could not find a version that satisfies the requirement no_such_pack"),
+        ("torch==1.0\n", "Cannot install torch==1.0 because these package versions have conflicting dependencies"),
+        ("a b c\n", "Invalid requirement: 'a b c'"),
+    ],
+)
+def test_what_cannot_be_installed_is_one_line_and_exit_1(requirements, words):
+    line = final_line(archive(requirements, module="json"))
+    assert line.startswith("tidegate: error: ")
+    assert "code/requirements.txt cannot be installed: " in line
+    assert words in line, line
+
+
+def test_nothing_of_a_models_packages_is_left_when_the_server_has_stopped():
+    asked = wheel("tg_asked", "2.0", "__version__ = '2.0'")
+    with running(archive("tg_asked\n", asked, module="tg_asked")) as server:
+        folder = server.post(b"1").json()["file"].partition("/tg_asked/")[0]
+        assert server.terminate() == 0
+        assert not Path(folder).exists()
