@@ -1,0 +1,186 @@
+"""Who is measured, in which shape, and how each is started.
+
+Every server has the configuration that its own documentation gives for this job; its application is in
+`peers/<name>/`. A shape is the number of workers, the torch threads of each and the largest batch.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from benchmarks.environments import BUILD, REQUIREMENTS, ROOT, python_of
+
+WORK = Path(__file__).resolve().parent / "work.py"
+WEIGHTS = BUILD / "weights"
+BATCH_WAIT_MS = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shape:
+    """How a server is spread over the machine."""
+
+    workers: int = 2
+    threads: int = 1
+    batch: int = 1
+
+    def __str__(self) -> str:
+        return f"{self.workers}×{self.threads} b{self.batch}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contestant:
+    """A server in a shape. `label` is its name in the tables: the control is a peer under a second label."""
+
+    label: str
+    peer: str
+    shape: Shape
+    environment: tuple[tuple[str, str], ...] = ()
+
+    def in_shape(self, shape: Shape) -> Contestant:
+        return replace(self, shape=shape, label=f"{self.label} {shape}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Start:
+    """How to start one server: nothing in it refers to a shell."""
+
+    command: list[str]
+    environment: Mapping[str, str]
+    folder: Path
+    port: int
+    path: str = "/invocations"
+    health: str = "/ping"
+
+
+BATCHED = Shape(batch=8)
+PLAIN = Shape()
+MAIN: tuple[Contestant, ...] = (
+    Contestant(label="tidegate", peer="tidegate", shape=BATCHED),
+    Contestant(label="tidegate again", peer="tidegate", shape=BATCHED),
+    Contestant(label="mosec", peer="mosec", shape=BATCHED),
+    Contestant(label="litserve", peer="litserve", shape=BATCHED),
+    Contestant(label="fastapi", peer="fastapi", shape=PLAIN),
+    Contestant(label="flask", peer="flask", shape=PLAIN),
+    Contestant(label="torchserve", peer="torchserve", shape=PLAIN),
+)
+CAN_BATCH = frozenset({"tidegate", "mosec", "litserve", "torchserve"})
+
+
+def shapes_of(peer: str) -> list[Shape]:
+    """What the table of best shapes tries."""
+    batches = (1, 8) if peer in CAN_BATCH else (1,)
+    return [
+        Shape(workers=workers, threads=threads, batch=batch) for workers, threads in ((2, 1), (1, 2)) for batch in batches
+    ]
+
+
+def prepare(contestant: Contestant, work: str, port: int, *, script: Path | None = None) -> Start:
+    """Lay out the application of `contestant` in a folder of its own and say how to start it.
+
+    `script` replaces the archive's inference.py (ours only: for the probes).
+    """
+    python = python_of(contestant.peer)
+    folder = BUILD / "running" / f"{contestant.peer}-{port}"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    shape = contestant.shape
+    # What a shell would have, without the settings of whoever runs this.
+    environment = {name: os.environ[name] for name in ("HOME", "LANG", "JAVA_HOME", "TMPDIR") if name in os.environ}
+    environment |= {
+        "PATH": f"{python.parent}:{os.environ['PATH']}",
+        "OMP_NUM_THREADS": str(shape.threads),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "BENCHMARK_WORK": work,
+        "BENCHMARK_WEIGHTS": str(WEIGHTS),
+        "BENCHMARK_WORKERS": str(shape.workers),
+        "BENCHMARK_THREADS": str(shape.threads),
+        "BENCHMARK_BATCH": str(shape.batch),
+        "BENCHMARK_PORT": str(port),
+    }
+    start = PREPARE[contestant.peer](python, folder, port, shape, environment)
+    if contestant.peer in {"tidegate", "torchserve"}:
+        _write_archive(folder / "model", work, script or REQUIREMENTS / "tidegate" / "inference.py")
+    else:
+        shutil.copy(WORK, folder / "work.py")
+    if (app := REQUIREMENTS / contestant.peer / "app.py").exists():
+        shutil.copy(app, folder / "app.py")
+    return replace(start, environment={**start.environment, **dict(contestant.environment)})
+
+
+def _write_archive(model: Path, work: str, script: Path) -> None:
+    """What SageMaker unpacks: the weights (linked, not copied) and the code."""
+    (model / "code").mkdir(parents=True)
+    shutil.copy(script, model / "code" / "inference.py")
+    shutil.copy(WORK, model / "code" / "work.py")
+    if (weights := WEIGHTS / f"{work}.pth").exists():
+        os.link(weights, model / weights.name)
+
+
+def _tidegate(python: Path, folder: Path, port: int, shape: Shape, environment: dict[str, str]) -> Start:
+    del environment["OMP_NUM_THREADS"]
+    ours = {
+        "PYTHONPATH": str(ROOT),
+        "PYTHONSAFEPATH": "1",
+        "SAGEMAKER_BASE_DIR": str(folder),
+        "SAGEMAKER_BIND_TO_PORT": str(port),
+        "TIDEGATE_HOST": "127.0.0.1",
+        "TIDEGATE_WORKERS": str(shape.workers),
+        "TIDEGATE_THREADS_PER_WORKER": str(shape.threads),
+        "TIDEGATE_MAX_BATCH_SIZE": str(shape.batch),
+        "TIDEGATE_MAX_WAIT_MS": str(BATCH_WAIT_MS),
+    }
+    command = [str(python), "-m", "inference", "serve"]
+    return Start(command=command, environment=environment | ours, folder=folder, port=port)
+
+
+def _mosec(python: Path, folder: Path, port: int, shape: Shape, environment: dict[str, str]) -> Start:
+    command = [str(python), "app.py", "--address", "127.0.0.1", "--port", str(port), "--timeout", "60000"]
+    return Start(
+        command=command, environment=environment, folder=folder, port=port, path="/inference", health="/metrics"
+    )
+
+
+def _litserve(python: Path, folder: Path, port: int, shape: Shape, environment: dict[str, str]) -> Start:
+    return Start(command=[str(python), "app.py"], environment=environment, folder=folder, port=port)
+
+
+def _fastapi(python: Path, folder: Path, port: int, shape: Shape, environment: dict[str, str]) -> Start:
+    command = [str(python), "-m", "uvicorn", "app:app", "--host", "127.0.0.1", "--port", str(port)]
+    command += ["--workers", str(shape.workers), "--no-access-log"]
+    return Start(command=command, environment=environment, folder=folder, port=port)
+
+
+def _flask(python: Path, folder: Path, port: int, shape: Shape, environment: dict[str, str]) -> Start:
+    command = [str(python), "-m", "gunicorn", "--bind", f"127.0.0.1:{port}", "--workers", str(shape.workers), "app:app"]
+    return Start(command=command, environment=environment, folder=folder, port=port)
+
+
+def _torchserve(python: Path, folder: Path, port: int, shape: Shape, environment: dict[str, str]) -> Start:
+    theirs = {
+        "SAGEMAKER_BASE_DIR": str(folder),
+        "SAGEMAKER_BIND_TO_PORT": str(port),
+        "SAGEMAKER_MODEL_SERVER_WORKERS": str(shape.workers),
+        # The toolkit listens on every address; here on the loopback only, and on ports that are free.
+        "TS_INFERENCE_ADDRESS": f"http://127.0.0.1:{port}",
+        "TS_MANAGEMENT_ADDRESS": f"http://127.0.0.1:{port + 1}",
+        "TS_METRICS_ADDRESS": f"http://127.0.0.1:{port + 2}",
+    }
+    if shape.batch > 1:
+        theirs["SAGEMAKER_TS_BATCH_SIZE"] = str(shape.batch)
+        theirs["SAGEMAKER_TS_MAX_BATCH_DELAY"] = str(BATCH_WAIT_MS)
+        theirs["SAGEMAKER_TS_MIN_WORKERS"] = theirs["SAGEMAKER_TS_MAX_WORKERS"] = str(shape.workers)
+    return Start(command=[str(python), "app.py"], environment=environment | theirs, folder=folder, port=port)
+
+
+PREPARE = {
+    "tidegate": _tidegate,
+    "mosec": _mosec,
+    "litserve": _litserve,
+    "fastapi": _fastapi,
+    "flask": _flask,
+    "torchserve": _torchserve,
+}

@@ -1,0 +1,190 @@
+"""Servers as trees of processes: started, watched, measured and ended."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+from types import TracebackType
+
+import psutil
+
+from benchmarks.contestants import Start
+
+START_TIMEOUT_S = 60.0
+STOP_TIMEOUT_S = 10.0
+TICK_S = 1 / os.sysconf("SC_CLK_TCK")
+_PR_SET_CHILD_SUBREAPER = 36
+
+
+class DidNotStart(Exception):
+    """A server that cannot be measured; the text is what it said last."""
+
+
+def adopt_orphans() -> None:
+    """Make this process the parent of whatever its servers leave behind, so that it can be ended."""
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def free_ports(count: int) -> int:
+    """The first of `count` free consecutive loopback ports (TorchServe takes three)."""
+    for _ in range(100):
+        with contextlib.ExitStack() as stack, contextlib.suppress(OSError):
+            first = 0
+            for offset in range(count):
+                sock = stack.enter_context(socket.socket())
+                sock.bind(("127.0.0.1", first + offset if first else 0))
+                first = first or sock.getsockname()[1]
+            return first
+    raise DidNotStart("no free ports")
+
+
+class Server:
+    """One running server. A context manager: whatever happens inside, nothing of it is left."""
+
+    def __init__(self, start: Start) -> None:
+        self.start = start
+        self.started_s = 0.0
+        self.health_s = 0.0
+        self.answer_s = 0.0
+        self._log = start.folder / "server.log"
+
+    def __enter__(self) -> Server:
+        with self._log.open("wb") as log:
+            self.started_s = time.monotonic()
+            self._process = subprocess.Popen(
+                self.start.command,
+                cwd=self.start.folder,
+                env=dict(self.start.environment),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        end_tree(self._process)
+
+    def wait_for_answer(self, body: bytes, content_type: str) -> None:
+        """Until the health path says 200, then until a request is answered; notes both times. Raises `DidNotStart`."""
+        self.health_s = self._poll("GET", self.start.health, None, {})
+        self.answer_s = self._poll("POST", self.start.path, body, {"Content-Type": content_type})
+
+    def _poll(self, method: str, path: str, body: bytes | None, headers: dict[str, str]) -> float:
+        status = 0
+        while (waited := time.monotonic() - self.started_s) < START_TIMEOUT_S:
+            if self._process.poll() is not None:
+                raise DidNotStart(f"it exited with {self._process.returncode}: {self.last_words()}")
+            with contextlib.suppress(OSError, HTTPException):
+                connection = HTTPConnection("127.0.0.1", self.start.port, timeout=START_TIMEOUT_S - waited)
+                connection.request(method, path, body, headers)
+                response = connection.getresponse()
+                response.read()
+                connection.close()
+                status = response.status
+                if status == 200:
+                    return time.monotonic() - self.started_s
+            time.sleep(0.01)
+        raise DidNotStart(f"{path} answered {status or 'nothing'} for {START_TIMEOUT_S:g} s: {self.last_words()}")
+
+    def last_words(self) -> str:
+        lines = [line for line in self._log.read_text(errors="replace").splitlines() if line.strip()]
+        return " | ".join(lines[-3:])[-600:]
+
+    # --- what it uses
+
+    def tree(self) -> list[psutil.Process]:
+        """Every process of the server. One server runs at a time, and what it leaves behind comes to this process
+        (TorchServe's command ends and leaves its Java server), so that is everything below this process."""
+        return psutil.Process().children(recursive=True)
+
+    def cpu_by_pid(self) -> dict[int, float]:
+        """CPU seconds of every live process of the tree."""
+        used = {}
+        for process in self.tree():
+            with contextlib.suppress(psutil.Error):
+                times = process.cpu_times()
+                used[process.pid] = times.user + times.system
+        return used
+
+    def busiest_pid(self, seconds: float) -> int:
+        """The process that used most CPU in the next `seconds`: under load on a model, a worker."""
+        before = self.cpu_by_pid()
+        time.sleep(seconds)
+        after = self.cpu_by_pid()
+        return max(after, key=lambda pid: after[pid] - before.get(pid, 0.0))
+
+    def pss_mib(self) -> tuple[float, int]:
+        """Proportional set size of the tree in MiB (shared pages divided among those who map them), and its processes."""
+        total_kib, count = 0, 0
+        for process in self.tree():
+            with contextlib.suppress(OSError):
+                for line in Path(f"/proc/{process.pid}/smaps_rollup").read_text().splitlines():
+                    if line.startswith("Pss:"):
+                        total_kib += int(line.split()[1])
+                        count += 1
+        return total_kib / 1024, count
+
+
+def end_tree(process: subprocess.Popen[bytes]) -> None:
+    """SIGTERM to the server, then SIGKILL to everything below this process that is still there, and reap it."""
+    me = psutil.Process()
+    known = me.children(recursive=True)
+    for child in me.children():  # the server, and what it has left behind
+        with contextlib.suppress(psutil.Error):
+            child.terminate()
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(STOP_TIMEOUT_S)
+    _, alive = psutil.wait_procs(known, timeout=2.0)
+    for each in {*alive, *me.children(recursive=True)}:
+        with contextlib.suppress(psutil.Error):
+            each.kill()
+    process.wait(STOP_TIMEOUT_S)
+    for orphan in me.children():
+        with contextlib.suppress(ChildProcessError, psutil.Error):
+            os.waitpid(orphan.pid, 0)
+
+
+@dataclass(slots=True)
+class Usage:
+    """What was used between `watch_cpu`'s entry and its exit."""
+
+    elapsed_s: float = 0.0
+    server_cpu_s: float = 0.0
+    foreign_cores: float = 0.0
+    stolen_cores: float = 0.0
+
+
+@contextlib.contextmanager
+def watch_cpu(server: Server) -> Iterator[Usage]:
+    """CPU of the server, of everybody who is neither it nor the load generator, and what the hypervisor took."""
+    usage = Usage()
+    before, busy, stolen, own = server.cpu_by_pid(), *_machine_s(), _own_s()
+    started = time.monotonic()
+    yield usage
+    usage.elapsed_s = time.monotonic() - started
+    after, busy_after, stolen_after, own_after = server.cpu_by_pid(), *_machine_s(), _own_s()
+    usage.server_cpu_s = sum(used - before.get(pid, 0.0) for pid, used in after.items())
+    foreign_s = busy_after - busy - usage.server_cpu_s - (own_after - own)
+    usage.foreign_cores = max(0.0, foreign_s / usage.elapsed_s)
+    usage.stolen_cores = (stolen_after - stolen) / usage.elapsed_s
+
+
+def _machine_s() -> tuple[float, float]:
+    # user nice system idle iowait irq softirq steal …
+    ticks = [int(each) for each in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]]
+    return (sum(ticks[0:3]) + sum(ticks[5:7])) * TICK_S, ticks[7] * TICK_S
+
+
+def _own_s() -> float:
+    # Ours and that of the load generators that ended; servers are not waited for inside a watch.
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system
