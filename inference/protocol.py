@@ -62,6 +62,7 @@ class ModelSpec:
     max_response_bytes: int
     max_image_pixels: int
     log_level: int
+    input_threads: int = 0
     packages_dir: str | None = None
 
     def to_json(self) -> bytes:

@@ -172,6 +172,13 @@ class Settings:
         "how long a batch may wait for more requests, while more are to be expected",
     )
 
+    input_threads: int = setting(
+        "TIDEGATE_INPUT_THREADS",
+        0,
+        _whole(0, 256),
+        "threads that run `input_fn`, also for the next batch while one is predicted; 0: in the one thread of user code",
+    )
+
     # --- limits
     max_body_bytes: int = setting(
         ("TIDEGATE_MAX_BODY_BYTES", "SAGEMAKER_MAX_PAYLOAD_IN_MB", "TS_MAX_REQUEST_SIZE"),

@@ -52,6 +52,7 @@ class PoolLimits:
     load_timeout_s: float
     crash_loop_s: float
     retry: bool
+    batches_ahead: int = 0
 
 
 class State(Enum):
@@ -222,6 +223,8 @@ class ModelPool:
             self._send(idle.pop(), [ticket])
         while self._waiting and not self._waiting[0].wanted:
             self._waiting.popleft()
+        if not idle and self.limits.batches_ahead and self._waiting and not self._waiting[0].alone:
+            idle = [worker for worker in self.workers.values() if self._may_get_ahead(worker)]
         if not self._waiting or not idle:
             return
         computing = self.computing
@@ -242,6 +245,11 @@ class ModelPool:
             if batch:
                 self._send(idle.pop(), batch)
 
+    def _may_get_ahead(self, worker: WorkerLink) -> bool:
+        # Not behind a request that must be alone: it is suspected.
+        suspected = any(ticket.alone for ticket in worker.batch.values())
+        return worker.ready and len(worker.sizes) <= self.limits.batches_ahead and not suspected
+
     def _next_alone(self) -> Ticket | None:
         # Those that must be alone were put back in front, so looking at the first is enough.
         while self._waiting and self._waiting[0].alone:
@@ -260,11 +268,16 @@ class ModelPool:
 
     def _send(self, worker: WorkerLink, batch: list[Ticket]) -> None:
         worker.compute(batch)
-        worker.sent_s = self._loop.time()
+        now_s = self._loop.time()
         self.metrics.batch_size.observe(len(batch))
         for ticket in batch:
-            ticket.sent_s = worker.sent_s
-            self.metrics.queue_s.observe(worker.sent_s - ticket.admitted_s)
+            ticket.sent_s = now_s
+            self.metrics.queue_s.observe(now_s - ticket.admitted_s)
+        if worker.timer is None:
+            self._start_timer(worker)
+
+    def _start_timer(self, worker: WorkerLink) -> None:
+        worker.started_s = self._loop.time()
         worker.timer = self._loop.call_later(self.limits.timeout_s, self._worker_hung, worker)
 
     # --- what the workers report
@@ -299,7 +312,9 @@ class ModelPool:
         self.metrics.decode_s.observe(done.decode_s)
         self.metrics.predict_s.observe(done.predict_s)
         self.metrics.encode_s.observe(done.encode_s)
-        self._item_s += 0.1 * ((self._loop.time() - worker.sent_s) / worker.batch_size - self._item_s)
+        self._item_s += 0.1 * ((self._loop.time() - worker.started_s) / worker.sizes.popleft() - self._item_s)
+        if worker.sizes:
+            self._start_timer(worker)
         self._wake()
 
     def worker_lost(self, worker: WorkerLink) -> None:
@@ -343,10 +358,10 @@ class ModelPool:
             self._loaded.set_exception(DeploymentError(f"Loading the model '{self.spec.name}' failed: {cause}."))
 
     def _after_loss(self, ticket: Ticket, worker: WorkerLink) -> None:
-        if worker.batch_size == 1 and not worker.hung:
+        if worker.shared == 1 and not worker.hung:
             ticket.deaths_alone += 1
         fate = after_loss(
-            batch_size=worker.batch_size, deaths_alone=ticket.deaths_alone, hung=worker.hung, retry=self.limits.retry
+            batch_size=worker.shared, deaths_alone=ticket.deaths_alone, hung=worker.hung, retry=self.limits.retry
         )
         if fate is Retry.ALONE:
             self.metrics.retries += 1

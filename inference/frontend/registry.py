@@ -51,6 +51,7 @@ class Registry:
             max_response_bytes=self._settings.max_response_bytes,
             max_image_pixels=self._settings.max_image_pixels,
             log_level=self._settings.log_level,
+            input_threads=self._settings.input_threads,
             packages_dir=str(packages) if lacking else None,
         )
         limits = PoolLimits(
@@ -64,6 +65,7 @@ class Registry:
             load_timeout_s=self._settings.load_timeout_s,
             crash_loop_s=self._settings.crash_loop_s,
             retry=self._settings.retry,
+            batches_ahead=1 if self._settings.input_threads else 0,
         )
         pool = ModelPool(spec, limits, self._launcher, self._on_crash_loop)
         self.pools[name] = pool

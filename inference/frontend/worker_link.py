@@ -7,6 +7,7 @@ import contextlib
 import os
 import signal
 import socket
+from collections import deque
 from collections.abc import Sequence
 from typing import Protocol, cast
 
@@ -35,9 +36,8 @@ class WorkerLink(asyncio.Protocol):
         self.ready = False
         self.hung = False
         self.batch: dict[int, Ticket] = {}
-        self.batch_size = 0
-        self.busy = False
-        self.sent_s = 0.0
+        self.sizes: deque[int] = deque()
+        self.started_s = 0.0
         self.gpu_bytes = 0
         self.timer: asyncio.TimerHandle | None = None
         self._reader = FrameReader()
@@ -45,8 +45,13 @@ class WorkerLink(asyncio.Protocol):
 
     @property
     def idle(self) -> bool:
-        """Whether it may be given a batch."""
-        return self.ready and not self.busy
+        """Whether it has nothing to do."""
+        return self.ready and not self.sizes
+
+    @property
+    def shared(self) -> int:
+        """How many requests it was given in the batches that are not done: who is to blame when it dies."""
+        return sum(self.sizes)
 
     async def attach(self, channel: socket.socket, spec: ModelSpec) -> None:
         """Take over the frontend's end of the socket and have the worker load its model."""
@@ -55,10 +60,9 @@ class WorkerLink(asyncio.Protocol):
         self._write(protocol.frame(Kind.LOAD, spec.to_json()))
 
     def compute(self, tickets: Sequence[Ticket]) -> None:
-        """Send a batch. The worker is busy until it is done with it or lost."""
-        self.batch = {ticket.item.id: ticket for ticket in tickets}
-        self.batch_size = len(tickets)
-        self.busy = True
+        """Send a batch, which the worker takes up when it is done with those before."""
+        self.batch.update({ticket.item.id: ticket for ticket in tickets})
+        self.sizes.append(len(tickets))
         self._write(protocol.compute_frame([ticket.item for ticket in tickets]))
 
     def kill(self) -> None:
@@ -87,7 +91,6 @@ class WorkerLink(asyncio.Protocol):
             elif kind == Kind.ERROR:
                 self.owner.worker_answered(self, protocol.parse_error(payload))
             elif kind == Kind.DONE:
-                self.busy = False
                 self.owner.worker_done(self, protocol.parse_done(payload))
             elif kind == Kind.READY:
                 self.ready = True

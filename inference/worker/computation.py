@@ -10,6 +10,7 @@ import json
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -52,6 +53,14 @@ class Job:
     outcome: Answer | Error | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """Decoded requests on their way to one prediction."""
+
+    jobs: list[Job]
+    decode_s: float
+
+
 @dataclass(slots=True, kw_only=True)
 class Computation:
     """A loaded model with its functions. Shapes and types of what flows between them are the user's own."""
@@ -67,6 +76,10 @@ class Computation:
 
     def answer(self, items: Sequence[Item]) -> tuple[list[Answer | Error], Done]:
         """Answer every item, in any order of failure, with the seconds that the three phases took."""
+        return self.finish(self.begin(items))
+
+    def begin(self, items: Sequence[Item], decoders: Executor | None = None) -> Batch:
+        """Decode every item: in this thread, as scripts may rely on, or in those of `decoders`."""
         ours = self.functions.output_fn is None and self.functions.transform_fn is None
         writable = WRITABLE if ours else None
         jobs = [
@@ -78,18 +91,26 @@ class Computation:
             for item in items
         ]
         started = time.perf_counter()
-        for job in jobs:
-            self._attempt(job, "input_fn", self._decode)
-        decoded = time.perf_counter()
+        for _ in (decoders.map if decoders is not None else map)(self._begin_one, jobs):
+            pass
+        return Batch(jobs=jobs, decode_s=time.perf_counter() - started)
+
+    def finish(self, batch: Batch) -> tuple[list[Answer | Error], Done]:
+        """Predict what was decoded, and encode every answer."""
+        jobs = batch.jobs
+        started = time.perf_counter()
         self._predict([job for job in jobs if job.outcome is None])
         predicted = time.perf_counter()
         for job in jobs:
             if job.outcome is None:
                 self._attempt(job, "output_fn", self._encode)
-        done = Done(decoded - started, predicted - decoded, time.perf_counter() - predicted, _gpu_bytes())
+        done = Done(batch.decode_s, predicted - started, time.perf_counter() - predicted, _gpu_bytes())
         return [job.outcome for job in jobs if job.outcome is not None], done
 
     # --- the three phases
+
+    def _begin_one(self, job: Job) -> None:
+        self._attempt(job, "input_fn", self._decode)
 
     def _decode(self, job: Job) -> None:
         media_type, charset = split_media_type(job.item.content_type)

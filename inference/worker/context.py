@@ -6,6 +6,7 @@ at hand in `input_fn` and `output_fn`; in a `predict_fn` that computes a batch, 
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
@@ -61,7 +62,16 @@ class Context:
         self.model_name = model_name
         self.manifest = manifest
         self.system_properties = system_properties
-        self.request_processor: Sequence[RequestProcessor] = ()
+        self._here = threading.local()
+
+    @property
+    def request_processor(self) -> Sequence[RequestProcessor]:
+        """The requests at hand. Each thread that runs user code has its own."""
+        return getattr(self._here, "requests", ())
+
+    @request_processor.setter
+    def request_processor(self, requests: Sequence[RequestProcessor]) -> None:
+        self._here.requests = requests
 
     def get_request_id(self, idx: int = 0) -> str:
         """The id that the log and the client know this request by."""

@@ -7,7 +7,11 @@ import logging
 import os
 import signal
 import socket
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from io import BufferedIOBase
+from queue import Queue
+from threading import Thread
 from typing import cast
 
 import numpy as np
@@ -15,7 +19,7 @@ import numpy as np
 from inference import log_lines, protocol
 from inference.errors import DeploymentError
 from inference.protocol import Answer, Kind, ModelSpec
-from inference.worker.computation import DeviceLost
+from inference.worker.computation import Batch, Computation, DeviceLost
 from inference.worker.loading import load
 
 log = logging.getLogger("tidegate.worker")
@@ -44,15 +48,44 @@ def run(channel: socket.socket) -> int:
     gc.collect()
     gc.freeze()
     channel.sendall(protocol.frame(Kind.READY))
-    while (frame := _read(stream)) is not None:
-        try:
-            outcomes, done = computation.answer(protocol.parse_compute(frame[1]))
-        except DeviceLost:
-            log.exception("the device is lost; this worker ends")
-            return 1
-        frames = [protocol.answer_frame(o) if isinstance(o, Answer) else protocol.error_frame(o) for o in outcomes]
-        channel.sendall(b"".join((*frames, protocol.done_frame(done))))
+    batches = (
+        _decoded_ahead(stream, computation, spec.input_threads) if spec.input_threads else _decoded(stream, computation)
+    )
+    try:
+        for batch in batches:
+            outcomes, done = computation.finish(batch)
+            frames = [protocol.answer_frame(o) if isinstance(o, Answer) else protocol.error_frame(o) for o in outcomes]
+            channel.sendall(b"".join((*frames, protocol.done_frame(done))))
+    except DeviceLost:
+        log.exception("the device is lost; this worker ends")
+        return 1
     return 0
+
+
+def _decoded(stream: BufferedIOBase, computation: Computation) -> Iterator[Batch]:
+    """Each batch, read and decoded when the one before is answered: all user code runs in this thread."""
+    while (frame := _read(stream)) is not None:
+        yield computation.begin(protocol.parse_compute(frame[1]))
+
+
+def _decoded_ahead(stream: BufferedIOBase, computation: Computation, threads: int) -> Iterator[Batch]:
+    """Each batch, decoded by `threads` threads while the one before is predicted."""
+    ready: Queue[Batch | BaseException | None] = Queue(maxsize=1)
+
+    def decode() -> None:
+        try:
+            with ThreadPoolExecutor(threads, thread_name_prefix="input_fn") as decoders:
+                while (frame := _read(stream)) is not None:
+                    ready.put(computation.begin(protocol.parse_compute(frame[1]), decoders))
+            ready.put(None)
+        except BaseException as error:
+            ready.put(error)
+
+    Thread(target=decode, daemon=True).start()
+    while (batch := ready.get()) is not None:
+        if isinstance(batch, BaseException):
+            raise batch
+        yield batch
 
 
 def _read(stream: BufferedIOBase) -> tuple[int, bytes] | None:
