@@ -176,7 +176,7 @@ class Settings:
         "TIDEGATE_INPUT_THREADS",
         0,
         _whole(0, 256),
-        "threads that run `input_fn`, also for the next batch while one is predicted; 0: in the one thread of user code",
+        "threads that run `input_fn`, also for the next batch while one is predicted; 0: in the thread of user code",
     )
 
     # --- limits
