@@ -2,7 +2,8 @@
 
 * :mod:`.sagemaker_resources` and :mod:`.storage_resources` are resource classes for what moto lacks or drops; they act
   through boto3.
-* :mod:`.stacks` runs stack operations: moto's own are synchronous, lose failures and do not carry replacements on.
+* :mod:`.stacks` and :mod:`.change_sets` run stack operations: moto's own are synchronous, lose failures and do not
+  carry replacements on.
 
 Templates, parameters, intrinsic functions and every other resource type stay moto's. All of it uses private names of
 moto 5.2.5, which is why pyproject.toml pins it.

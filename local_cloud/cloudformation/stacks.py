@@ -4,7 +4,8 @@ resource, with the reason of a failure, with rollback, and with replacements car
 moto's own do it inside the API call and in the order of the text, turn a failure into an HTTP 500 without rollback, and
 compare raw templates, so that an endpoint would go on naming a configuration that was replaced. This module takes the
 place of three methods of moto's CloudFormation backend (create, update, delete) and of two properties of its Stack that
-would create resources as a side effect of looking at an unfinished stack. Templates, parameters, conditions, functions
+would create resources as a side effect of looking at an unfinished stack; :mod:`.change_sets` does the same for change
+sets. Templates, parameters, conditions, functions
 and resource classes stay moto's.
 """
 
@@ -21,6 +22,7 @@ from moto.cloudformation.exceptions import AlreadyExistsException, ValidationErr
 from moto.cloudformation.models import CloudFormationBackend, Stack
 from moto.cloudformation.utils import generate_stack_id
 
+from local_cloud.cloudformation.change_sets import run_change_sets_ourselves
 from local_cloud.cloudformation.stack_steps import enter, make, remove
 from local_cloud.cloudformation.stack_update import StackUpdate
 from local_cloud.cloudformation.templates import Json, imports, in_order, unsupported, with_defaults
@@ -35,6 +37,7 @@ def run_stacks_ourselves() -> None:
     CloudFormationBackend.create_stack = _create_stack  # type: ignore[method-assign, assignment]
     CloudFormationBackend.update_stack = _update_stack  # type: ignore[method-assign, assignment]
     CloudFormationBackend.delete_stack = _delete_stack  # type: ignore[method-assign]
+    run_change_sets_ourselves(accept=_accepted, begin_creation=_create_from_change_set)
     Stack.outputs = property(_outputs)  # type: ignore[assignment, method-assign]
     Stack.stack_resources = property(_stack_resources)  # type: ignore[assignment, method-assign]
 
@@ -108,6 +111,19 @@ def _delete_stack(self: CloudFormationBackend, name_or_stack_id: str) -> None:
     if users:
         raise ValidationError(message=f"Export of {stack.name} cannot be deleted as it is in use by {', '.join(users)}")
     _begin(stack, "DELETE_IN_PROGRESS", functools.partial(_delete, stack, self))
+
+
+def _create_from_change_set(
+    self: CloudFormationBackend, stack: Stack, template: str, parameters: dict[str, Any]
+) -> None:
+    """The stack exists already, empty and in REVIEW_IN_PROGRESS."""
+    definition = _accepted(template)
+    stack.template, stack.template_dict = template, definition
+    stack.parameters = with_defaults(definition, parameters)
+    stack.cross_stack_resources = self.exports
+    stack.resource_map = stack._create_resource_map()
+    stack.output_map = stack._create_output_map()
+    _begin(stack, "CREATE_IN_PROGRESS", functools.partial(_create, stack, self))
 
 
 def _begin(stack: Stack, status: str, work: Callable[[], None]) -> None:

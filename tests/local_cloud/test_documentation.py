@@ -18,7 +18,7 @@ def row(operation: str, support: Support) -> str:
     cells = []
     for paths in (support.honoured, support.stored):
         shown = {path.replace("Containers.", "PrimaryContainer.") for path in paths}
-        cells.append(", ".join(f"`{path}`" for path in sorted(shown)) or "–")
+        cells.append(", ".join(f"`{path}`" for path in sorted(shown)) or "none")
     return f"| {operation} | {cells[0]} | {cells[1]} |"
 
 

@@ -383,6 +383,45 @@ def test_an_exported_value_is_imported_and_protects_its_stack(account: Account, 
             account.cloudformation.delete_stack(StackName=stack.name)
 
 
+def change(stack: Stack, template: dict[str, Any], kind: str) -> list[tuple[str, str]]:
+    """Deploys by a change set, as `cdk deploy` does; returns what it said it would do."""
+    client = stack.account.cloudformation
+    client.create_change_set(
+        StackName=stack.name, ChangeSetName="cdk", ChangeSetType=kind, TemplateBody=json.dumps(template)
+    )
+    described = client.describe_change_set(StackName=stack.name, ChangeSetName="cdk")
+    client.execute_change_set(StackName=stack.name, ChangeSetName="cdk")
+    resources = [item["ResourceChange"] for item in described["Changes"]]
+    return sorted((item["Action"], item["LogicalResourceId"]) for item in resources)
+
+
+def test_change_sets_say_what_they_do_and_do_it(account: Account, stack: Stack) -> None:
+    said = change(stack, serving("one "), "CREATE")
+    assert said == [("Add", "Config"), ("Add", "Endpoint"), ("Add", "Model")]
+    assert stack.settled() == "CREATE_COMPLETE"
+    endpoint = stack.outputs()["Name"]
+    assert change(stack, serving("two "), "UPDATE") == [("Modify", "Model")]
+    assert stack.settled() == "UPDATE_COMPLETE"
+    assert account.invoke(endpoint, b"a") == b"two A"
+    assert change(stack, serving("three ", STAND_IN_ERROR="no."), "UPDATE") == [("Modify", "Model")]
+    assert stack.settled() == "UPDATE_ROLLBACK_COMPLETE"
+    assert account.invoke(endpoint, b"a") == b"two A"
+
+
+def test_a_change_set_refuses_what_a_stack_refuses(account: Account) -> None:
+    template = {"Resources": {"Stranger": {"Type": "AWS::Budgets::Budget"}}}
+    with pytest.raises(ClientError, match="does not have AWS::Budgets::Budget"):
+        change(Stack(account, account.name("stack")), template, "CREATE")
+
+
+def test_a_change_set_that_is_not_there_is_not_found_and_deleting_it_is_no_error(account: Account) -> None:
+    members = {"StackName": "nobody", "ChangeSetName": "nothing"}
+    with pytest.raises(ClientError) as caught:
+        account.cloudformation.describe_change_set(**members)
+    assert caught.value.response["Error"]["Code"] == "ChangeSetNotFound"
+    account.cloudformation.delete_change_set(**members)
+
+
 def test_references_of_every_kind_are_seen() -> None:
     definition = {
         "DependsOn": ["A", "B"],
