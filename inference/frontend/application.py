@@ -87,7 +87,7 @@ class Application:
             raise MethodNotAllowed(f"{exchange.path} answers {', '.join(route.methods)}, not {exchange.method}.")
         exchange.route = route
         if route.model is not None:
-            self._pool(route.model).admit(self.bytes_held + (exchange.content_length or 0))
+            self._pool(route.model).admit(self.bytes_held + exchange.content_length)
 
     async def respond(self, exchange: Exchange) -> Response:
         """Answer an admitted exchange, whatever happens."""
@@ -117,7 +117,6 @@ class Application:
         assert isinstance(route, Route)  # noqa: S101 - set by admit
         assert route.model is not None  # noqa: S101 - only routes of a model lead here
         pool = self._pool(route.model)
-        pool.admit(self.bytes_held)
         lines = [b"%b: %b\r\n" % header for header in exchange.headers]
         lines.append(b"x-tidegate-request-id: %b\r\n" % exchange.id.encode("latin-1"))
         ticket = await pool.answer(

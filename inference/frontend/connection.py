@@ -152,11 +152,10 @@ class Connection(asyncio.Protocol):
         self._upgrading = self._parser.should_upgrade()
         if self._upgrading:
             return
-        self._head_bytes = len(self._target) + sum(len(name) + len(value) + 4 for name, value in self._headers)
+        self._head_bytes = len(self._target) + sum([len(name) + len(value) + 4 for name, value in self._headers])
         if self._deaf or not self._check_head():
             return
         path, query = split_target(self._target)
-        length = [value for name, value in self._headers if name == b"content-length"]
         exchange = Exchange(
             id=self._application.next_id(),
             method=self._parser.get_method().decode("latin-1"),
@@ -164,11 +163,10 @@ class Connection(asyncio.Protocol):
             query=query,
             headers=self._headers,
             keep_alive=self._parser.should_keep_alive(),
-            content_length=int(length[0]) if length else None,
         )
         try:
             self._application.admit(exchange)
-            if (exchange.content_length or 0) > self._settings.max_body_bytes:
+            if exchange.content_length > self._settings.max_body_bytes:
                 raise self._too_large()
         except RequestError as error:
             self._refuse(error, exchange)
@@ -266,7 +264,7 @@ class Connection(asyncio.Protocol):
         )
         body = b"" if exchange is not None and exchange.method == "HEAD" else response.body
         self._transport.write(b"".join((*head, body)))
-        self._unread_bytes, self._unread_since_s = self._transport.get_write_buffer_size(), self._loop.time()
+        self._unread_bytes = 0
 
     @property
     def _deaf(self) -> bool:
@@ -342,19 +340,14 @@ class Connection(asyncio.Protocol):
 
     def _sweep_unread(self, now_s: float) -> None:
         """Abort for a client that does not read its answers at the least rate either."""
-        if not self._unread_bytes:
-            return
         left = self._transport.get_write_buffer_size()
-        elapsed_s = now_s - self._unread_since_s
-        read = self._unread_bytes - left
-        if (
-            left
-            and elapsed_s > self._settings.header_timeout_s
-            and read < elapsed_s * self._settings.min_body_rate_bytes_per_s
-        ):
+        if not left or not self._unread_bytes:
+            self._unread_bytes, self._unread_since_s = left, now_s
+            return
+        elapsed_s, read = now_s - self._unread_since_s, self._unread_bytes - left
+        slow = read < elapsed_s * self._settings.min_body_rate_bytes_per_s
+        if elapsed_s > self._settings.header_timeout_s and slow:
             self._transport.abort()
-        elif not left:
-            self._unread_bytes = 0
 
     def close_if_idle(self) -> None:
         """Hang up where no request is at hand."""

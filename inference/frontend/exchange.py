@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import NamedTuple
 from urllib.parse import unquote
 
 from inference.errors import RequestError
 
 
-@dataclass(frozen=True, slots=True)
-class Response:
+class Response(NamedTuple):
     """Status, type, body, and a block of further header lines, each with its CRLF."""
 
     status: int
@@ -33,14 +34,16 @@ class Exchange:
     query: str
     headers: list[tuple[bytes, bytes]]
     keep_alive: bool
-    content_length: int | None
     body: list[bytes | bytearray] = field(default_factory=list)
     body_bytes: int = 0
     route: object = None
+    content_length: int = field(init=False)
+    """What the client announced; 0 where it announced nothing, as with a chunked body."""
     _by_name: dict[bytes, bytes] = field(init=False)
 
     def __post_init__(self) -> None:
         self._by_name = dict(self.headers)
+        self.content_length = int(self._by_name.get(b"content-length", 0))
 
     def header(self, name: bytes) -> str:
         """The value of a header, or an empty string. The last of several wins."""
@@ -52,6 +55,7 @@ class Exchange:
         return bytes(self.body[0]) if len(self.body) == 1 else b"".join(self.body)
 
 
+@lru_cache(maxsize=256)
 def split_target(target: bytes) -> tuple[str, str]:
     """The request target as (path, query): `/a%20b?x=1` → `('/a b', 'x=1')`; an absolute URI loses its authority."""
     text = target.decode("latin-1")

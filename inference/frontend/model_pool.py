@@ -36,6 +36,8 @@ log = logging.getLogger("tidegate.model")
 
 PING_GRACE_S = 10.0
 """How long a model that worked may be without a worker and still count as healthy: a restart is not a fault."""
+LEAVE_S = 1.0
+"""How long the end of a worker's process and the end of its socket may be apart before one is taken for the other."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,7 +154,12 @@ class ModelPool:
             raise Overloaded(f"The model '{self.spec.name}' is overloaded: {reason}.")
 
     async def answer(self, content_type: str, accept: str, headers: bytes, body: bytes) -> Ticket:
-        """Queue one request until its outcome is there; leaving (cancellation) takes it out of the queue."""
+        """Queue one request until its outcome is there; leaving (cancellation) takes it out of the queue.
+
+        Raises what `admit` raises where that has become true while the body was on its way.
+        """
+        if self.state is not State.SERVING or len(self._waiting) >= self.limits.queue_size:
+            self.admit(0)
         ticket = Ticket(
             item=Item(next(self._ids), content_type, accept, headers, body),
             outcome=self._loop.create_future(),
@@ -170,11 +177,13 @@ class ModelPool:
 
     def sweep(self, now_s: float) -> None:
         """Answer what has waited too long, and notice a model that does not come back. Called twice a second."""
-        while self._waiting and (
-            not self._waiting[0].wanted or now_s - self._waiting[0].admitted_s > self.limits.timeout_s
-        ):
-            self._expire(self._waiting.popleft())
-        if self._down_since_s is not None and now_s - self._down_since_s > self.limits.crash_loop_s:
+        # All of them, not only the first ones: a request that is tried again is in front and waits anew.
+        late = [ticket for ticket in self._waiting if now_s - ticket.admitted_s > self.limits.timeout_s]
+        for ticket in late:
+            self._waiting.remove(ticket)
+            self._expire(ticket)
+        down_s = 0.0 if self._down_since_s is None else now_s - self._down_since_s
+        if self.state is State.SERVING and down_s > self.limits.crash_loop_s:
             self.state = State.FAILED
             self._on_crash_loop(
                 f"the model '{self.spec.name}' had no worker for {self.limits.crash_loop_s:g} s: {self._last_cause}"
@@ -205,6 +214,11 @@ class ModelPool:
         self._last_cause = f"worker {pid} {cause}"
         if status != 0:
             log.warning("worker ended", extra={"worker_pid": pid, "model": self.spec.name, "cause": cause})
+        for worker in self.workers.values():
+            if worker.pid == pid:
+                # Its last answers may still be on their way. The socket may also stay open for ever, where user code
+                # forked a process of its own, so its end is not waited for.
+                self._loop.call_later(LEAVE_S, worker.cut_off)
 
     # --- filling the workers
 
@@ -294,6 +308,7 @@ class ModelPool:
     def worker_failed(self, worker: WorkerLink, message: str) -> None:
         """The model could not be loaded, for the reason in `message`."""
         self._last_cause = message
+        self.pids.discard(worker.pid)  # how it ends says less than this
         if not self._loaded.done():
             self._loaded.set_exception(DeploymentError(message))
         log.error("loading failed", extra={"worker_pid": worker.pid, "model": self.spec.name, "reason": message})
@@ -321,7 +336,10 @@ class ModelPool:
         """The process is gone: its batch is tried again or answered, and a successor is started."""
         self._stop_timer(worker)
         self.workers.pop(worker.slot, None)
+        self._loop.call_later(LEAVE_S, self._end, worker)
         if self.state in (State.CLOSED, State.FAILED):
+            for ticket in worker.batch.values():
+                self._refuse(ticket, NotReady("The server stopped before this request was done."))
             return
         if not self._loaded.done():
             # Give the launcher's word on the exit status a moment to arrive: it is the reason.
@@ -350,7 +368,11 @@ class ModelPool:
         worker.hung = True
         worker.kill()
         # A process that waits for a device cannot even be killed: do not wait for its end to replace it.
-        worker.hang_up()
+        worker.cut_off()
+
+    def _end(self, worker: WorkerLink) -> None:
+        if worker.pid in self.pids:  # it closed its socket and lives on
+            worker.kill()
 
     def _fail_first_load(self, worker: WorkerLink) -> None:
         if not self._loaded.done():
@@ -386,7 +408,7 @@ class ModelPool:
         spec = replace(self.spec, verify=verify, gpu_id=slot % self.limits.gpus if self.limits.gpus else None)
         try:
             pid, channel = await self._launcher.start(self.spec.packages_dir)
-        except LauncherFailed as error:
+        except (LauncherFailed, OSError) as error:  # also where this process has no file descriptor left
             self._last_cause = str(error)
             if not self._loaded.done():
                 self._loaded.set_exception(DeploymentError(f"The workers cannot be started: {error}."))
@@ -403,6 +425,7 @@ class ModelPool:
     def _load_timed_out(self, worker: WorkerLink) -> None:
         self.worker_failed(worker, f"Loading the model took longer than {self.limits.load_timeout_s:g} s.")
         worker.kill()
+        worker.cut_off()
 
     # --- small steps
 

@@ -75,6 +75,11 @@ class WorkerLink(asyncio.Protocol):
         if self._transport is not None:
             self._transport.close()
 
+    def cut_off(self) -> None:
+        """Let go of the socket at once, whatever is still on its way: `worker_lost` follows."""
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.abort()
+
     def _write(self, data: bytes) -> None:
         if self._transport is not None and not self._transport.is_closing():
             self._transport.write(data)

@@ -47,7 +47,6 @@ def exchange(*headers: tuple[bytes, bytes]) -> Exchange:
         query="",
         headers=list(headers),
         keep_alive=True,
-        content_length=None,
     )
 
 

@@ -1,0 +1,276 @@
+"""Workers and a launcher without processes, on a clock that jumps: what a `ModelPool` sees of its workers, exactly.
+
+A stand-in worker speaks the real frames over a real socket pair, in the loop of the test. No time passes in between:
+when nothing is ready, the loop's clock jumps to the next timer, so a back-off of a minute is tested in microseconds and
+to the very second, on a machine however busy.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import selectors
+import signal
+import socket
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import pytest
+
+from inference import protocol
+from inference.frontend import worker_link
+from inference.frontend.launcher import Launcher
+from inference.frontend.model_pool import ModelPool, PoolLimits
+from inference.frontend.ticket import Ticket
+from inference.protocol import Answer, Done, FrameReader, Item, Kind, ModelSpec
+
+FIRST_PID = 1 << 23
+"""Above what the kernel gives to any process (2^22), so that no signal of a test can reach one."""
+
+
+class JumpingSelector(selectors.SelectSelector):
+    """Never waits: says by `jump` how long it would have."""
+
+    jump: Callable[[float], None]
+
+    def select(self, timeout: float | None = None) -> Any:
+        ready = super().select(0)
+        if not ready:
+            assert timeout is not None, "nothing is ready and no timer is set: the test waits for ever"
+            self.jump(timeout)
+        return ready
+
+
+class JumpingLoop(asyncio.SelectorEventLoop):
+    """An event loop whose clock moves by a microsecond with each round, and to the next timer when nothing happens."""
+
+    def __init__(self) -> None:
+        self._now_s = 1000.0
+        selector = JumpingSelector()
+        selector.jump = self._jump
+        super().__init__(selector)
+
+    def time(self) -> float:
+        return self._now_s
+
+    def _jump(self, seconds: float) -> None:
+        # Not by nothing: a timer whose time is a rounding error away would come again and again.
+        self._now_s += max(seconds, 1e-6)
+
+
+def run(test: Coroutine[Any, Any, None]) -> None:
+    """Run a test on a clock of its own. What the loop would only log (a callback that raised) fails the test."""
+    faults: list[dict[str, Any]] = []
+    with asyncio.Runner(loop_factory=JumpingLoop) as runner:
+        runner.get_loop().set_exception_handler(lambda _loop, context: faults.append(context))
+        runner.run(test)
+    assert not faults, faults
+
+
+class StandInWorker(asyncio.Protocol):
+    """The far end of a worker's socket. It loads and answers at once, unless it is told otherwise."""
+
+    def __init__(self, launcher: StandInLauncher, pid: int) -> None:
+        self.launcher = launcher
+        self.pid = pid
+        self.spec: ModelSpec | None = None
+        self.batches: list[list[Item]] = []
+        self.alive = True
+        self.immortal = False
+        self.transport: asyncio.Transport | None = None
+        self._reader = FrameReader()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - a hang-up, however it came
+        self.ended(0)
+
+    def data_received(self, data: bytes) -> None:
+        for kind, payload in self._reader.feed(data):
+            if kind == Kind.LOAD:
+                self.spec = ModelSpec.from_json(payload)
+                self.launcher.on_load(self)
+            else:
+                self.batches.append(protocol.parse_compute(payload))
+                self.launcher.on_batch(self)
+
+    @property
+    def bodies(self) -> list[list[str]]:
+        """The bodies of every batch that it was given."""
+        return [[bytes(item.body).decode() for item in batch] for batch in self.batches]
+
+    def write(self, *frames: bytes) -> None:
+        assert self.transport is not None
+        if not self.transport.is_closing():
+            self.transport.write(b"".join(frames))
+
+    def ready(self) -> None:
+        self.write(protocol.frame(Kind.READY))
+
+    def fail(self, sentence: str) -> None:
+        """Say why the model cannot be loaded, and exit."""
+        self.write(protocol.frame(Kind.FAILED, sentence.encode()))
+        self.end(1 << 8)
+
+    def answer(self) -> None:
+        """Answer the newest batch with its own bodies."""
+        items = self.batches[-1]
+        answers = [protocol.answer_frame(Answer(item.id, 200, "text/plain", b"", bytes(item.body))) for item in items]
+        self.write(*answers, protocol.done_frame(Done(0.1, 0.2, 0.3, 7)))
+
+    def end(self, status: int) -> None:
+        """End as a process does: its socket closes, and its parent reports a status as waitpid gives it."""
+        self.ended(status)
+        if self.transport is not None:
+            self.transport.abort()
+
+    def ended(self, status: int) -> None:
+        if self.alive:
+            self.alive = False
+            if self.launcher.pool is not None:
+                self.launcher.pool.worker_exited(self.pid, status)
+
+
+def load_at_once(worker: StandInWorker) -> None:
+    worker.ready()
+
+
+def answer_at_once(worker: StandInWorker) -> None:
+    worker.answer()
+
+
+def do_nothing(worker: StandInWorker) -> None:
+    """Hang."""
+
+
+@dataclass(kw_only=True)
+class StandInLauncher:
+    """Starts stand-in workers; the errors in `refusals` are raised first, one for each start."""
+
+    on_load: Callable[[StandInWorker], None] = load_at_once
+    on_batch: Callable[[StandInWorker], None] = answer_at_once
+    refusals: list[Exception] = field(default_factory=list)
+    started: list[StandInWorker] = field(default_factory=list)
+    started_s: list[float] = field(default_factory=list)
+    killed: list[int] = field(default_factory=list)
+    pool: ModelPool | None = None
+
+    async def start(self, packages_dir: str | None = None) -> tuple[int, socket.socket]:
+        loop = asyncio.get_running_loop()
+        self.started_s.append(loop.time())
+        if self.refusals:
+            raise self.refusals.pop(0)
+        ours, theirs = socket.socketpair()
+        for end in (ours, theirs):
+            end.setblocking(False)
+        worker = StandInWorker(self, FIRST_PID + len(self.started))
+        self.started.append(worker)
+        await loop.create_unix_connection(lambda: worker, sock=theirs)
+        return worker.pid, ours
+
+    def kill(self, pid: int, number: int) -> None:
+        """What `os.kill` does here."""
+        assert number == signal.SIGKILL
+        worker = self.started[pid - FIRST_PID]
+        if not worker.alive:
+            raise ProcessLookupError
+        self.killed.append(pid)
+        if not worker.immortal:
+            worker.end(signal.SIGKILL)
+
+    @property
+    def alive(self) -> list[StandInWorker]:
+        return [worker for worker in self.started if worker.alive]
+
+
+def limits(**changes: Any) -> PoolLimits:
+    numbers: dict[str, Any] = {
+        "workers": 1,
+        "gpus": 0,
+        "queue_size": 100,
+        "max_bytes_in_flight": 1 << 30,
+        "max_batch_size": 1,
+        "max_wait_s": 0.005,
+        "timeout_s": 5.0,
+        "load_timeout_s": 30.0,
+        "crash_loop_s": 120.0,
+        "retry": True,
+    }
+    return PoolLimits(**{**numbers, **changes})
+
+
+SPEC = ModelSpec(
+    name="toy",
+    model_dir="/nowhere",
+    program=None,
+    gpu_id=None,
+    threads=1,
+    verify=False,
+    max_batch_size=1,
+    default_accept="application/json",
+    max_decoded_bytes=1,
+    max_response_bytes=1,
+    max_image_pixels=1,
+    log_level=20,
+)
+
+
+@dataclass(kw_only=True)
+class House:
+    """A pool with its stand-ins, and the causes that it gave for giving up."""
+
+    pool: ModelPool
+    launcher: StandInLauncher
+    gave_up: list[str]
+
+    def ask(self, *bodies: str) -> list[asyncio.Task[Ticket]]:
+        """Queue requests."""
+        return [asyncio.ensure_future(self.pool.answer("text/plain", "", b"", body.encode())) for body in bodies]
+
+    async def swept_until(self, condition: Callable[[], Any], within_s: float = 1000.0) -> None:
+        """Let time pass, with a sweep every half second as in the server, until something is so."""
+        loop = asyncio.get_running_loop()
+        limit_s = loop.time() + within_s
+        await settled()
+        while not condition():
+            assert loop.time() < limit_s, "it never came to be"
+            await asyncio.sleep(0.5)
+            self.pool.sweep(loop.time())
+
+
+@contextlib.asynccontextmanager
+async def house(
+    monkeypatch: pytest.MonkeyPatch, launcher: StandInLauncher | None = None, **changes: Any
+) -> AsyncIterator[House]:
+    """A pool that is not loaded yet; closed at the end, with every stand-in gone."""
+    launcher = launcher or StandInLauncher()
+    gave_up: list[str] = []
+    monkeypatch.setattr(worker_link.os, "kill", launcher.kill)
+    pool = ModelPool(SPEC, limits(**changes), cast(Launcher, launcher), gave_up.append)
+    launcher.pool = pool
+    try:
+        yield House(pool=pool, launcher=launcher, gave_up=gave_up)
+    finally:
+        pool.close()
+        await settled()
+        for worker in launcher.alive:
+            worker.end(0)
+        await settled()
+
+
+async def settled() -> None:
+    """Until nothing happens any more without time passing."""
+    await asyncio.sleep(0.0001)
+
+
+def outcome(asked: asyncio.Task[Ticket]) -> tuple[int, str]:
+    """What a request came to: (200, body) or (status, code)."""
+    found = asked.result().outcome.result()
+    return (found.status, found.body.decode()) if isinstance(found, Answer) else (found.status, found.code)
+
+
+async def outcomes(asked: Sequence[asyncio.Task[Ticket]]) -> list[tuple[int, str]]:
+    await asyncio.wait(asked)
+    return [outcome(each) for each in asked]
