@@ -157,7 +157,7 @@ class StandInLauncher:
     killed: list[int] = field(default_factory=list)
     pool: ModelPool | None = None
 
-    async def start(self, packages_dir: str | None = None) -> tuple[int, socket.socket]:
+    async def start(self, packages_dir: str | None = None) -> tuple[int, socket.socket]:  # noqa: ARG002 - as the real one
         loop = asyncio.get_running_loop()
         self.started_s.append(loop.time())
         if self.refusals:
