@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import logging
 import os
@@ -27,6 +26,11 @@ main({fd}, {log_level})
 """
 
 
+FORK_TIMEOUT_S = 20.0
+"""How long a parent that is up may take to fork, which is a matter of milliseconds, before it counts as stuck."""
+CLOSE_TIMEOUT_S = 2.0
+
+
 class LauncherFailed(Exception):
     """The parent of the workers does not start."""
 
@@ -42,6 +46,7 @@ class Launcher:
         self._control: socket.socket | None = None
         self._ready: asyncio.Future[int] | None = None
         self._starting: dict[int, asyncio.Future[int]] = {}
+        self._was_up = False
         self._closed = False
 
     def open(self, on_exit: Callable[[int, int], None]) -> None:
@@ -57,12 +62,16 @@ class Launcher:
             environment |= {"OPENBLAS_NUM_THREADS": "1", "TIDEGATE_PRELOAD_BLAS": "1"}
         program = _PROGRAM.format(root=_PACKAGE_ROOT, fd=theirs.fileno(), log_level=self._log_level)
         with theirs:
-            self._process = subprocess.Popen(
-                [sys.executable, "-P", "-c", program],
-                pass_fds=[theirs.fileno()],
-                env=environment,
-                stdin=subprocess.DEVNULL,
-            )
+            try:
+                self._process = subprocess.Popen(
+                    [sys.executable, "-P", "-c", program],
+                    pass_fds=[theirs.fileno()],
+                    env=environment,
+                    stdin=subprocess.DEVNULL,
+                )
+            except OSError:
+                ours.close()
+                raise
         ours.setblocking(False)
         self._control = ours
         loop = asyncio.get_running_loop()
@@ -78,6 +87,8 @@ class Launcher:
 
         Where `packages_dir` brings a package that the parent has imported already, the worker is a fresh interpreter.
         """
+        if self._control is None and self._was_up and not self._closed:
+            self.open(self._on_exit)  # one that died before it was up is tried again as often as workers are wanted
         await self.gpus()
         if self._control is None:
             raise LauncherFailed("the parent of the workers is gone")
@@ -92,9 +103,12 @@ class Launcher:
                     [json.dumps({"start": token, "packages_dir": packages_dir}).encode()],
                     [theirs.fileno()],
                 )
-            pid = await started
+            pid = await asyncio.wait_for(started, FORK_TIMEOUT_S)
         except BaseException as error:
             ours.close()
+            if isinstance(error, TimeoutError):
+                self._kill()
+                raise LauncherFailed(f"the parent of the workers did not fork within {FORK_TIMEOUT_S:g} s") from None
             if isinstance(error, OSError):
                 raise LauncherFailed(f"the parent of the workers cannot be reached: {error}") from error
             raise
@@ -104,12 +118,19 @@ class Launcher:
         return pid, ours
 
     def close(self) -> None:
-        """Hang up; the parent kills the workers that are left and ends."""
+        """Hang up; the parent kills the workers that are left and ends, and is killed itself where it does not."""
         self._closed = True
         self._disconnect()
         if self._process is not None:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self._process.wait(timeout=2)
+            try:
+                self._process.wait(timeout=CLOSE_TIMEOUT_S)
+            except subprocess.TimeoutExpired:
+                self._kill()
+                self._process.wait()
+
+    def _kill(self) -> None:
+        if self._process is not None:
+            self._process.kill()
 
     def _up(self) -> asyncio.Future[int]:
         if self._ready is None:
@@ -135,6 +156,7 @@ class Launcher:
             elif "exited" in message:
                 self._on_exit(message["exited"], message["status"])
             elif self._ready is not None and not self._ready.done():
+                self._was_up = True
                 self._ready.set_result(message["gpus"])
 
     def _parent_died(self) -> None:
@@ -144,12 +166,17 @@ class Launcher:
         for waiting in [*self._starting.values(), *([] if was_up or self._ready is None else [self._ready])]:
             if not waiting.done():
                 waiting.set_exception(error)
+                waiting.exception()  # nobody need be waiting for a parent that replaces another
         if self._process is not None:
+            self._kill()  # it may have closed its socket without ending, and is of no use then
             status = self._process.wait()
             log.error("the parent of the workers died", extra={"exit_status": status})
         if was_up and not self._closed:
             # Its workers live on: each has its own socket to us.
-            self.open(self._on_exit)
+            try:
+                self.open(self._on_exit)
+            except OSError as failure:  # tried again when a worker is wanted
+                log.error("no parent of the workers can be started", extra={"reason": str(failure)})
 
     def _disconnect(self) -> None:
         if self._control is not None:

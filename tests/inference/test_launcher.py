@@ -1,0 +1,172 @@
+"""The launcher against parents that die, stop or never come up. The parent here has the protocol and no torch."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+from collections.abc import AsyncIterator
+
+import psutil
+import pytest
+
+from inference.frontend import launcher as launcher_module
+from inference.frontend.launcher import Launcher, LauncherFailed
+
+PARENT = """
+import json, os, socket
+control = socket.socket(fileno={fd})
+control.send(json.dumps({{"ready": True, "gpus": 3}}).encode())
+while True:
+    message, fds, _, _ = socket.recv_fds(control, 8192, 1)
+    if not message:
+        break
+    os.close(fds[0])
+    control.send(json.dumps({{"started": json.loads(message)["start"], "pid": os.getpid()}}).encode())
+"""
+"""Answers a start with its own pid; {root} and {log_level} are not of interest to it."""
+DIES_AT_ONCE = "raise SystemExit(3)"
+CLOSES_AND_STAYS = "import os, time; os.close({fd}); time.sleep(600)"
+
+
+@contextlib.asynccontextmanager
+async def opened(monkeypatch: pytest.MonkeyPatch, program: str = PARENT) -> AsyncIterator[Launcher]:
+    monkeypatch.setattr(launcher_module, "_PROGRAM", program)
+    launcher = Launcher(20)
+    launcher.open(lambda _pid, _status: None)
+    try:
+        yield launcher
+    finally:
+        launcher.close()
+        assert not psutil.Process().children(), "no parent is left"
+
+
+async def parent_of(launcher: Launcher) -> int:
+    """The pid of the parent that is there now, by its own word."""
+    pid, channel = await launcher.start()
+    channel.close()
+    return pid
+
+
+async def start_at_last(launcher: Launcher) -> int:
+    """As the pool does: again and again."""
+    while True:
+        with contextlib.suppress(LauncherFailed, OSError):
+            return await parent_of(launcher)
+        await asyncio.sleep(0.01)
+
+
+def test_a_parent_that_was_killed_is_replaced(monkeypatch):
+    async def test() -> None:
+        async with opened(monkeypatch) as launcher:
+            assert await launcher.gpus() == 3
+            first = await parent_of(launcher)
+            os.kill(first, signal.SIGKILL)
+            assert await start_at_last(launcher) != first
+
+    asyncio.run(test())
+
+
+def test_a_parent_whose_successors_die_before_they_are_up_is_replaced_all_the_same(monkeypatch):
+    """A moment without memory must not cost the server its ability to start workers."""
+
+    async def test() -> None:
+        async with opened(monkeypatch) as launcher:
+            first = await parent_of(launcher)
+            monkeypatch.setattr(launcher_module, "_PROGRAM", DIES_AT_ONCE)
+            os.kill(first, signal.SIGKILL)
+            failures = 0
+            while failures < 3:
+                try:
+                    await parent_of(launcher)
+                except LauncherFailed:
+                    failures += 1
+            monkeypatch.setattr(launcher_module, "_PROGRAM", PARENT)
+            assert await start_at_last(launcher) != first
+
+    asyncio.run(test())
+
+
+def test_a_parent_that_could_not_be_replaced_at_once_is_replaced_later(monkeypatch):
+    async def test() -> None:
+        faults: list[object] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _loop, context: faults.append(context))
+        tried = asyncio.Event()
+        async with opened(monkeypatch) as launcher:
+            first = await parent_of(launcher)
+
+            def popen(*_args: object, **_kwargs: object) -> None:
+                tried.set()
+                raise OSError(24, "Too many open files")
+
+            with monkeypatch.context() as patch:
+                patch.setattr(subprocess, "Popen", popen)
+                os.kill(first, signal.SIGKILL)
+                await tried.wait()
+                with pytest.raises(OSError, match="Too many open files"):
+                    await launcher.start()
+            assert await start_at_last(launcher) != first
+        assert faults == []
+
+    asyncio.run(test())
+
+
+@pytest.mark.parametrize("program", [DIES_AT_ONCE, CLOSES_AND_STAYS])
+def test_a_first_parent_that_never_comes_up_is_an_error_and_not_tried_again(monkeypatch, program):
+    async def test() -> None:
+        async with opened(monkeypatch, program) as launcher:
+            for ask in (launcher.gpus, launcher.start, launcher.start):
+                with pytest.raises(LauncherFailed, match="the parent of the workers died"):
+                    await ask()
+
+    asyncio.run(test())
+
+
+def test_a_parent_that_is_stuck_is_replaced(monkeypatch):
+    async def test() -> None:
+        async with opened(monkeypatch) as launcher:
+            first = await parent_of(launcher)
+            os.kill(first, signal.SIGSTOP)
+            with monkeypatch.context() as patch:
+                patch.setattr(launcher_module, "FORK_TIMEOUT_S", 0.05)
+                with pytest.raises(LauncherFailed, match=r"did not fork within 0\.05 s"):
+                    await launcher.start()
+            assert await start_at_last(launcher) != first
+            assert not psutil.pid_exists(first)
+
+    asyncio.run(test())
+
+
+def test_closing_ends_a_parent_that_is_stuck(monkeypatch):
+    async def test() -> None:
+        monkeypatch.setattr(launcher_module, "CLOSE_TIMEOUT_S", 0.05)
+        async with opened(monkeypatch) as launcher:
+            os.kill(await parent_of(launcher), signal.SIGSTOP)
+
+    asyncio.run(test())
+
+
+def test_a_closed_launcher_starts_nothing(monkeypatch):
+    async def test() -> None:
+        async with opened(monkeypatch) as launcher:
+            await parent_of(launcher)
+            launcher.close()
+            with pytest.raises(LauncherFailed, match="is gone"):
+                await launcher.start()
+
+    asyncio.run(test())
+
+
+def test_a_worker_is_given_the_other_end_of_the_socket_that_is_returned(monkeypatch):
+    async def test() -> None:
+        async with opened(monkeypatch) as launcher:
+            _, channel = await launcher.start()
+            with channel:
+                channel.setblocking(True)
+                assert isinstance(channel, socket.socket)
+                assert channel.recv(1) == b"", "the stand-in closed its end"
+
+    asyncio.run(test())
