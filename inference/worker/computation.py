@@ -49,6 +49,8 @@ class Job:
     request: RequestProcessor
     accept: str
     data: Any = None
+    records: int = 0
+    """How many records `data` holds; 0 until somebody has counted."""
     prediction: Any = None
     outcome: Answer | Error | None = None
 
@@ -167,8 +169,8 @@ class Computation:
             return [list(jobs)] if jobs else []
         groups: dict[Any, list[Job]] = {}
         for job in jobs:
-            found = collate.signature(job.data)
-            groups.setdefault(found[0] if found else id(job), []).append(job)
+            key, job.records = collate.signature(job.data) or (id(job), 1)
+            groups.setdefault(key, []).append(job)
         return list(groups.values())
 
     def _predict_group(self, jobs: list[Job]) -> None:
@@ -204,7 +206,6 @@ class Computation:
     def _predict_together(self, jobs: list[Job]) -> None:
         self.context.request_processor = [job.request for job in jobs]
         inputs = [job.data for job in jobs]
-        sizes = [found[1] if (found := collate.signature(data)) else 1 for data in inputs]
         if self.functions.collate_fn is not None:
             joined = self.functions.collate_fn(inputs)
         else:
@@ -215,7 +216,7 @@ class Computation:
             if len(parts) != len(jobs):
                 raise collate.NotSplittable(f"split_fn made {len(parts)} parts for {len(jobs)} requests")
         else:
-            parts = collate.split(prediction, sizes)
+            parts = collate.split(prediction, [job.records or _records(job.data) for job in jobs])
         for job, part in zip(jobs, parts, strict=True):
             job.prediction = part
 
@@ -280,6 +281,11 @@ def _give_up_if_device_is_lost(error: BaseException) -> None:
 def _empty_cache() -> None:
     if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         torch.cuda.empty_cache()
+
+
+def _records(data: Any) -> int:
+    found = collate.signature(data)
+    return found[1] if found else 1
 
 
 def _gpu_bytes() -> int:
