@@ -62,7 +62,7 @@ def _array() -> bytes:
 
 
 def _image() -> bytes:
-    """A JPEG of 224×224 pixels with the detail of a photograph (around 12 KB)."""
+    """A JPEG of 224x224 pixels with the detail of a photograph (around 12 KB)."""
     noise = np.random.default_rng(0).integers(0, 256, (224, 224, 3), dtype=np.uint8)
     image = Image.fromarray(noise).filter(ImageFilter.GaussianBlur(1.6))
     file = io.BytesIO()

@@ -4,6 +4,8 @@ Every server has the configuration that its own documentation gives for this job
 `peers/<name>/`. A shape is the number of workers, the torch threads of each and the largest batch.
 """
 
+# ruff: noqa: ARG001 - every server is prepared from the same arguments
+
 from __future__ import annotations
 
 import os
@@ -12,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from benchmarks.bodies import Body
 from benchmarks.environments import BUILD, REQUIREMENTS, ROOT, python_of
 
 WORK = Path(__file__).resolve().parent / "work.py"
@@ -28,7 +31,7 @@ class Shape:
     batch: int = 1
 
     def __str__(self) -> str:
-        return f"{self.workers}×{self.threads} b{self.batch}"
+        return f"{self.workers}x{self.threads} b{self.batch}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,11 +73,19 @@ MAIN: tuple[Contestant, ...] = (
 CAN_BATCH = frozenset({"tidegate", "mosec", "litserve", "torchserve"})
 
 
+def as_sent(contestant: Contestant, body: Body) -> Body:
+    """The body as this server takes it: LitServe parses JSON itself unless the type says that it is bytes."""
+    raw = contestant.peer == "litserve" and body.content_type == "application/json"
+    return replace(body, content_type="application/octet-stream") if raw else body
+
+
 def shapes_of(peer: str) -> list[Shape]:
     """What the table of best shapes tries."""
     batches = (1, 8) if peer in CAN_BATCH else (1,)
     return [
-        Shape(workers=workers, threads=threads, batch=batch) for workers, threads in ((2, 1), (1, 2)) for batch in batches
+        Shape(workers=workers, threads=threads, batch=batch)
+        for workers, threads in ((2, 1), (1, 2))
+        for batch in batches
     ]
 
 

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from benchmarks.bodies import Body
-from benchmarks.contestants import WEIGHTS, WORK, Contestant, prepare
+from benchmarks.contestants import WEIGHTS, WORK, Contestant, as_sent, prepare
 from benchmarks.environments import CannotInstall, python_of
 from benchmarks.load import wrk
 from benchmarks.processes import DidNotStart, Server, free_ports, watch_cpu
@@ -82,7 +82,9 @@ def run(
         for contestant, work in blocks:
             if contestant is None:
                 for batch in (1, 8):
-                    yield bare_loop(work, bodies[work], batch=batch, seconds=float(seconds[work]), repetition=repetition)
+                    yield bare_loop(
+                        work, bodies[work], batch=batch, seconds=float(seconds[work]), repetition=repetition
+                    )
                 continue
             counts = list(connections)
             order.shuffle(counts)
@@ -93,6 +95,7 @@ def block(
     contestant: Contestant, work: str, body: Body, connections: Sequence[int], *, seconds: int, repetition: int
 ) -> Iterator[Cell | Failure]:
     """One start of one server, and its cells."""
+    body = as_sent(contestant, body)
     try:
         with Server(prepare(contestant, work, free_ports(3))) as server:
             server.wait_for_answer(body.data, body.content_type)

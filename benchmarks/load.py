@@ -1,4 +1,4 @@
-"""Load: wrk where it is installed, and a driver of our own for what wrk cannot do (open loops, one answer each counted).
+"""Load: wrk where it is installed, and a driver of our own for what wrk cannot do (open loops, every answer counted).
 
 Every loop is bounded in time and in requests, and goes to the loopback only.
 """
@@ -84,7 +84,7 @@ def read_wrk(output: str) -> Result:
 
 
 class Connection:
-    """One keep-alive connection; opened again after an error. Reads answers with a Content-Length, as all servers here send."""
+    """One keep-alive connection; opened again after an error. Reads answers that have a Content-Length."""
 
     def __init__(self, port: int) -> None:
         self.port = port
@@ -128,9 +128,6 @@ def encode(path: str, body: Body) -> bytes:
     return f"{head}Content-Length: {len(body.data)}\r\n\r\n".encode() + body.data
 
 
-PING = f"GET /ping HTTP/1.1\r\nHost: {HOST}\r\n\r\n".encode()
-
-
 @dataclass(slots=True)
 class Tally:
     """Every request sent, by what became of it, with the moment of its end."""
@@ -169,7 +166,13 @@ class Tally:
 
 
 async def closed_loop(
-    port: int, path: str, body_of: Callable[[int], Body], *, connections: int, seconds: float, requests: int = MAX_REQUESTS
+    port: int,
+    path: str,
+    body_of: Callable[[int], Body],
+    *,
+    connections: int,
+    seconds: float,
+    requests: int = MAX_REQUESTS,
 ) -> Result:
     """`connections` clients, each asking again when it was answered; `body_of` gives the body of the n-th request."""
     tally = Tally()
@@ -178,7 +181,13 @@ async def closed_loop(
 
 
 async def run_closed_loop(
-    tally: Tally, port: int, path: str, body_of: Callable[[int], Body], *, connections: int, seconds: float,
+    tally: Tally,
+    port: int,
+    path: str,
+    body_of: Callable[[int], Body],
+    *,
+    connections: int,
+    seconds: float,
     requests: int = MAX_REQUESTS,
 ) -> None:
     """As `closed_loop`, into a tally that the caller watches. Ends when every request sent has ended."""
@@ -196,7 +205,9 @@ async def run_closed_loop(
     await asyncio.gather(*(client() for _ in range(connections)))
 
 
-async def open_loop(port: int, path: str, body: Body, *, per_s: float, seconds: float, connections: int = 1500) -> Result:
+async def open_loop(
+    port: int, path: str, body: Body, *, per_s: float, seconds: float, connections: int = 1500
+) -> Result:
     """Requests at fixed moments, whether or not earlier ones were answered; at most `connections` at a time.
 
     Goodput is counted inside the `seconds`; what is in flight then is still waited for, and belongs to the outcomes.
@@ -231,16 +242,20 @@ async def open_loop(port: int, path: str, body: Body, *, per_s: float, seconds: 
     return result
 
 
-async def pings(port: int, *, seconds: float, every_s: float = 0.02) -> list[tuple[float, str]]:
-    """(latency in ms, outcome) of `/ping`, asked at fixed moments; a slow one delays no other."""
+async def pings(port: int, *, seconds: float, path: str = "/ping", every_s: float = 0.02) -> list[tuple[float, str]]:
+    """(latency in ms, outcome) of the health path, asked at fixed moments; a slow one delays no other."""
     tally = Tally()
+    request = f"GET {path} HTTP/1.1\r\nHost: {HOST}\r\n\r\n".encode()
+
+    async def ask() -> None:
+        connection = Connection(port)
+        await tally.ask(connection, request, 10.0)
+        connection.close()
+
     tasks = []
     for number in range(int(seconds / every_s)):
         await asyncio.sleep(max(0.0, tally.started + number * every_s - time.monotonic()))
-        connection = Connection(port)
-        task = asyncio.create_task(tally.ask(connection, PING, 10.0))
-        task.add_done_callback(lambda _, connection=connection: connection.close())
-        tasks.append(task)
+        tasks.append(asyncio.create_task(ask()))
     await asyncio.gather(*tasks)
     return [(latency, outcome) for _, latency, outcome in tally.ends]
 

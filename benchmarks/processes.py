@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
-import signal
+import random
 import socket
 import subprocess
 import time
@@ -15,13 +15,14 @@ from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from types import TracebackType
 
-import psutil
+import psutil  # type: ignore[import-untyped]
 
 from benchmarks.contestants import Start
 
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 10.0
 TICK_S = 1 / os.sysconf("SC_CLK_TCK")
+PORTS = (20_000, 30_000)
 _PR_SET_CHILD_SUBREAPER = 36
 
 
@@ -35,14 +36,17 @@ def adopt_orphans() -> None:
 
 
 def free_ports(count: int) -> int:
-    """The first of `count` free consecutive loopback ports (TorchServe takes three)."""
+    """The first of `count` free consecutive loopback ports (TorchServe takes three).
+
+    They are below the ports that the kernel gives to outgoing connections: a load of short ones leaves those busy.
+    """
     for _ in range(100):
+        first = random.randrange(*PORTS)
         with contextlib.ExitStack() as stack, contextlib.suppress(OSError):
-            first = 0
-            for offset in range(count):
+            for port in range(first, first + count):
                 sock = stack.enter_context(socket.socket())
-                sock.bind(("127.0.0.1", first + offset if first else 0))
-                first = first or sock.getsockname()[1]
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                sock.bind(("127.0.0.1", port))
             return first
     raise DidNotStart("no free ports")
 
@@ -70,7 +74,9 @@ class Server:
             )
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         end_tree(self._process)
 
     def wait_for_answer(self, body: bytes, content_type: str) -> None:
@@ -104,7 +110,7 @@ class Server:
     def tree(self) -> list[psutil.Process]:
         """Every process of the server. One server runs at a time, and what it leaves behind comes to this process
         (TorchServe's command ends and leaves its Java server), so that is everything below this process."""
-        return psutil.Process().children(recursive=True)
+        return list(psutil.Process().children(recursive=True))
 
     def cpu_by_pid(self) -> dict[int, float]:
         """CPU seconds of every live process of the tree."""
@@ -123,7 +129,7 @@ class Server:
         return max(after, key=lambda pid: after[pid] - before.get(pid, 0.0))
 
     def pss_mib(self) -> tuple[float, int]:
-        """Proportional set size of the tree in MiB (shared pages divided among those who map them), and its processes."""
+        """Proportional set size of the tree in MiB (shared pages divided among their users), and its processes."""
         total_kib, count = 0, 0
         for process in self.tree():
             with contextlib.suppress(OSError):

@@ -2,11 +2,11 @@
 
 W0: a JSON document of one KiB is parsed, a small one is written; no model.
 W1: an array of 256 float32 in .npy → MLP 256-1024-1024-10 → its ten numbers as JSON.
-W2: a JPEG of 224×224 pixels → ResNet-18 → the five best classes as JSON.
+W2: a JPEG of 224x224 pixels → ResNet-18 → the five best classes as JSON.
 
-`decode(body)` → one input; `predict([input, …])` → one prediction for each, in one call of the model; `encode(prediction)`
-→ the bytes of the answer. Eager torch, float32, no gradients. The name of the work is in the variable BENCHMARK_WORK,
-the folder of the weights in BENCHMARK_WEIGHTS.
+`decode(body)` → one input; `predict([input, …])` → one prediction for each, in one call of the model;
+`encode(prediction)` → the bytes of the answer. Eager torch, float32, no gradients. The variable BENCHMARK_WORK has the
+name of the work, BENCHMARK_WEIGHTS the folder of the weights.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ from PIL import Image
 from torch import nn
 
 CLASSES = 1000
+MEAN = np.array((0.485, 0.456, 0.406), dtype=np.float32)
+DEVIATION = np.array((0.229, 0.224, 0.225), dtype=np.float32)
 
 
 class NoOp:
@@ -58,11 +60,12 @@ class Model:
 
     @torch.inference_mode()
     def forward(self, data: torch.Tensor) -> torch.Tensor:
-        return self.model(data)
+        result: torch.Tensor = self.model(data)
+        return result
 
     def predict(self, inputs: list[torch.Tensor]) -> list[torch.Tensor]:
         """One (1, classes) tensor for each input."""
-        return list(self.forward(inputs[0] if len(inputs) == 1 else torch.cat(inputs)).split(1))
+        return list(torch.split(self.forward(inputs[0] if len(inputs) == 1 else torch.cat(inputs)), 1))
 
 
 class Mlp(Model):
@@ -89,7 +92,7 @@ class Classifier(Model):
     def decode(body: bytes | bytearray | memoryview) -> torch.Tensor:
         """(1, 3, 224, 224) float32, normalised as the ImageNet models expect."""
         pixels = np.asarray(Image.open(io.BytesIO(body)).convert("RGB"), dtype=np.float32) / 255
-        pixels = (pixels - np.float32((0.485, 0.456, 0.406))) / np.float32((0.229, 0.224, 0.225))
+        pixels = (pixels - MEAN) / DEVIATION
         return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))[None]
 
     @staticmethod
@@ -99,7 +102,7 @@ class Classifier(Model):
 
 
 class Residual(nn.Module):
-    """Two 3×3 convolutions and the way around them."""
+    """Two 3x3 convolutions and the way around them."""
 
     def __init__(self, channels_in: int, channels: int, stride: int) -> None:
         super().__init__()
@@ -131,9 +134,7 @@ def resnet18() -> nn.Module:
 
 def mlp() -> nn.Module:
     """(N, 256) → (N, 10)."""
-    return nn.Sequential(
-        nn.Linear(256, 1024), nn.ReLU(), nn.Linear(1024, 1024), nn.ReLU(), nn.Linear(1024, 10)
-    )
+    return nn.Sequential(nn.Linear(256, 1024), nn.ReLU(), nn.Linear(1024, 1024), nn.ReLU(), nn.Linear(1024, 10))
 
 
 KINDS: dict[str, type[NoOp | Mlp | Classifier]] = {"W0": NoOp, "W1": Mlp, "W2": Classifier}
@@ -186,11 +187,6 @@ def main() -> None:
     elif command == "loop":
         name, file, batch, seconds = arguments
         loop(name, Path(file).read_bytes(), int(batch), float(seconds))
-    elif command == "load":
-        # How long a server cannot avoid: the caller gives the time before torch was imported through the environment.
-        started = time.perf_counter()
-        load(arguments[0])
-        print(json.dumps({"load_s": time.perf_counter() - started}))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
 """The four functions of the archive. Our server and the AWS TorchServe stack get the same file."""
 
+# ruff: noqa: ARG001 - the contract of the four functions names their arguments
+
 from __future__ import annotations
 
 import os

@@ -1,0 +1,82 @@
+"""`python -m benchmarks serving` and `python -m benchmarks gpu`; run from the project's root."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from benchmarks import gpu, serving
+from benchmarks.contestants import PREPARE
+from benchmarks.goals import WORK_NAMES
+from benchmarks.trials import Effort
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The exit status: 0 where the run came to its end, 2 where it could not begin, 130 where it was interrupted."""
+    options = _parser().parse_args(arguments)
+    # An end from outside unwinds like Ctrl-C, so that every server that runs is ended.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        if options.what == "gpu":
+            return gpu.run(options.output, seconds=options.seconds)
+        serving.run(_plan(options), options.output, shlex.join(["python", "-m", "benchmarks", *sys.argv[1:]]))
+    except KeyboardInterrupt:
+        print("interrupted; what was measured is written, what was started is ended", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _plan(options: argparse.Namespace) -> serving.Plan:
+    return serving.Plan(
+        peers=tuple(options.peers),
+        works=tuple(options.workloads),
+        parts=tuple(options.parts),
+        repetitions=1 if options.quick else options.repetitions,
+        seconds=1 if options.quick else options.seconds,
+        effort=Effort(seconds=3, starts=1) if options.quick else Effort(),
+        seed=options.seed,
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    commands = parser.add_subparsers(dest="what", required=True)
+    serve = commands.add_parser("serving", help="us beside the peers and beside the bare loop")
+    serve.add_argument("--peers", type=_names(tuple(PREPARE)), default=tuple(PREPARE), help="default: all")
+    serve.add_argument("--workloads", type=_names(tuple(WORK_NAMES)), default=tuple(WORK_NAMES), help="default: all")
+    serve.add_argument("--parts", type=_names(serving.PARTS), default=serving.PARTS, help="default: all")
+    serve.add_argument("--repetitions", type=_count, default=3)
+    serve.add_argument("--seconds", type=_count, default=3, help="length of a cell; the ResNet's are one longer")
+    serve.add_argument("--seed", type=int, default=0, help="of the order of the cells")
+    serve.add_argument("--quick", action="store_true", help="one repetition of one second: to see that all works")
+    serve.add_argument("--output", type=Path, default=RESULTS / "serving", help="without suffix; default: %(default)s")
+    on_gpu = commands.add_parser("gpu", help="batching through the server against the bare model, on a GPU")
+    on_gpu.add_argument("--seconds", type=_count, default=5, help="length of a cell")
+    on_gpu.add_argument("--output", type=Path, default=RESULTS / "gpu", help="without suffix; default: %(default)s")
+    return parser
+
+
+def _names(known: tuple[str, ...]) -> Callable[[str], tuple[str, ...]]:
+    def parse(text: str) -> tuple[str, ...]:
+        chosen = tuple(text.split(","))
+        if unknown := set(chosen) - set(known):
+            raise argparse.ArgumentTypeError(f"unknown: {', '.join(sorted(unknown))}; there are: {', '.join(known)}")
+        return chosen
+
+    return parse
+
+
+def _count(text: str) -> int:
+    if not text.isdigit() or not 1 <= int(text) <= 600:
+        raise argparse.ArgumentTypeError("a whole number from 1 to 600")
+    return int(text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
