@@ -73,9 +73,10 @@ class Application:
         """An id for a request that brings none."""
         return f"{self._id_prefix}-{next(self._ids):x}"
 
-    def hold_bytes(self, count: int) -> None:
-        """Count bodies in (and, negative, out of) memory."""
+    def hold_bytes(self, count: int) -> bool:
+        """Count bodies in (and, negative, out of) memory; whether they are within what all may take together."""
         self.bytes_held += count
+        return self.bytes_held <= self.settings.max_bytes_in_flight
 
     def admit(self, exchange: Exchange) -> None:
         """Refuse, before its body is read, what cannot be answered. Raises `RequestError`."""

@@ -21,6 +21,7 @@ from inference.errors import (
     BadRequest,
     HeaderTooLarge,
     MethodNotAllowed,
+    Overloaded,
     PayloadTooLarge,
     RequestError,
     RequestTimedOut,
@@ -60,7 +61,7 @@ class Application(Protocol):
     def closed(self, connection: Connection) -> None: ...
     def next_id(self) -> str: ...
     def admit(self, exchange: Exchange) -> None: ...
-    def hold_bytes(self, count: int) -> None: ...
+    def hold_bytes(self, count: int) -> bool: ...
     async def respond(self, exchange: Exchange) -> Response: ...
     def finished(self, exchange: Exchange | None, status: int) -> None: ...
 
@@ -190,9 +191,14 @@ class Connection(asyncio.Protocol):
         else:
             exchange.body.append(body)
         exchange.body_bytes += len(body)
-        self._application.hold_bytes(len(body))
+        has_room = self._application.hold_bytes(len(body))
         if exchange.body_bytes > self._settings.max_body_bytes:
             self._refuse(self._too_large(), exchange)
+        elif not has_room:
+            # It was admitted when the others that were, or a chunked body's size, could not be known yet.
+            self._refuse(
+                Overloaded("The server is overloaded: the requests at hand hold all the memory that they may.")
+            )
 
     def on_message_complete(self) -> None:
         exchange, self._incoming = self._incoming, None

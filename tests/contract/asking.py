@@ -29,6 +29,7 @@ class Asker:
         self.port = port
         self._reader: asyncio.StreamReader | None = None
         self._writer: asyncio.StreamWriter | None = None
+        self._ended = False
 
     async def __aenter__(self) -> Asker:
         self._reader, self._writer = await asyncio.open_connection("127.0.0.1", self.port)
@@ -59,10 +60,13 @@ class Asker:
         self._writer.write(data)
 
     async def post(self, body: bytes, **headers: str) -> Reply:
+        """Ask, on a new connection where the last answer ended the old one."""
+        await self._reopen()
         self.send(post(body, **headers))
         return await self.reply()
 
     async def get(self, path: str) -> Reply:
+        await self._reopen()
         self.send(b"GET %b HTTP/1.1\r\nhost: x\r\n\r\n" % path.encode())
         return await self.reply()
 
@@ -77,7 +81,14 @@ class Asker:
                 body = await self._reader.readexactly(int(headers.get("content-length", "0")))
         except (asyncio.IncompleteReadError, ConnectionError, TimeoutError) as error:
             raise NoAnswer(f"{type(error).__name__}: {error}") from error
+        self._ended = headers.get("connection") == "close"
         return Reply(status=int(lines[0].split(" ")[1]), headers=headers, body=body)
+
+    async def _reopen(self) -> None:
+        if self._ended:
+            await self.close()
+            await self.__aenter__()
+            self._ended = False
 
     async def rest(self) -> bytes:
         """What still comes after we have said that nothing more will be asked: nothing, if all is well."""

@@ -81,9 +81,10 @@ class EchoServer:
     def next_id(self) -> str:
         return "id"
 
-    def hold_bytes(self, count: int) -> None:
+    def hold_bytes(self, count: int) -> bool:
         self.held += count
         assert self.held >= 0
+        return True
 
     def admit(self, exchange: Exchange) -> None:
         if exchange.path == "/nowhere":
