@@ -33,13 +33,14 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _plan(options: argparse.Namespace) -> serving.Plan:
+    repetitions, seconds = (1, 1) if options.quick else (options.repetitions, options.seconds)
     return serving.Plan(
         peers=tuple(options.peers),
         works=tuple(options.workloads),
         parts=tuple(options.parts),
-        repetitions=1 if options.quick else options.repetitions,
-        seconds=1 if options.quick else options.seconds,
-        effort=Effort(seconds=3, starts=1) if options.quick else Effort(),
+        repetitions=repetitions,
+        seconds=seconds,
+        effort=Effort(seconds=max(3, 2 * seconds), starts=repetitions),
         seed=options.seed,
     )
 
@@ -52,7 +53,8 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--workloads", type=_names(tuple(WORK_NAMES)), default=tuple(WORK_NAMES), help="default: all")
     serve.add_argument("--parts", type=_names(serving.PARTS), default=serving.PARTS, help="default: all")
     serve.add_argument("--repetitions", type=_count, default=3)
-    serve.add_argument("--seconds", type=_count, default=3, help="length of a cell; the ResNet's are one longer")
+    length = "length of a cell; the ResNet's are one longer, a trial's twice as long"
+    serve.add_argument("--seconds", type=_count, default=3, help=length)
     serve.add_argument("--seed", type=int, default=0, help="of the order of the cells")
     serve.add_argument("--quick", action="store_true", help="one repetition of one second: to see that all works")
     serve.add_argument("--output", type=Path, default=RESULTS / "serving", help="without suffix; default: %(default)s")

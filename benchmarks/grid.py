@@ -120,7 +120,7 @@ def block(
                     foreign_cores=usage.foreign_cores,
                     stolen_cores=usage.stolen_cores,
                 )
-    except (DidNotStart, CannotInstall, subprocess.SubprocessError) as error:
+    except (DidNotStart, CannotInstall, subprocess.SubprocessError, OSError) as error:
         yield Failure(label=contestant.label, part=f"grid {work}", error=str(error))
 
 

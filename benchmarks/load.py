@@ -63,8 +63,10 @@ def wrk(port: int, path: str, body: Body, *, connections: int, seconds: int, sta
 
 
 def read_wrk(output: str) -> Result:
-    """The line that wrk.lua prints."""
-    line = next(line for line in output.splitlines() if line.startswith("RESULT "))
+    """The line that wrk.lua prints. Raises `subprocess.SubprocessError` where there is none."""
+    line = next((line for line in output.splitlines() if line.startswith("RESULT ")), None)
+    if line is None:
+        raise subprocess.SubprocessError(f"wrk gave no result: {output[-300:]}")
     raw: dict[str, Any] = json.loads(line.removeprefix("RESULT "))
     errors = {name: count for name, count in raw["errors"].items() if count}
     statuses = dict(raw["statuses"]) or errors
@@ -191,14 +193,15 @@ async def run_closed_loop(
     requests: int = MAX_REQUESTS,
 ) -> None:
     """As `closed_loop`, into a tally that the caller watches. Ends when every request sent has ended."""
-    encoded: dict[int, bytes] = {}
+    encoded: dict[Body, bytes] = {}
 
     async def client() -> None:
         connection = Connection(port)
         while time.monotonic() - tally.started < seconds and tally.sent < requests:
             body = body_of(tally.sent)
-            request = encoded.setdefault(id(body), encode(path, body))
-            if await tally.ask(connection, request) not in {"200", "503", "504"}:
+            if body not in encoded:
+                encoded[body] = encode(path, body)
+            if await tally.ask(connection, encoded[body]) not in {"200", "503", "504"}:
                 await asyncio.sleep(0.001)  # a refused connection must not become a busy loop
         connection.close()
 

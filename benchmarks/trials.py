@@ -46,8 +46,8 @@ class Trial:
 class Effort:
     """How long the trials take."""
 
-    seconds: int = 6
-    starts: int = 3
+    seconds: int
+    starts: int
 
 
 # --- every server

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -22,22 +22,18 @@ def answer(status: int) -> bytes:
 
 
 @asynccontextmanager
-async def serving(statuses: list[int]) -> AsyncIterator[int]:
-    """A server that answers with these statuses in turn, 0 for closing the connection without an answer."""
-    order = iter(statuses)
+async def handled_by(handler: Handler) -> AsyncIterator[int]:
+    """The port of a server; its end waits for the end of every connection, so that none is left to the next test."""
+    running: list[asyncio.Task[None]] = []
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            while True:
-                await reader.readuntil(b"\r\n\r\n")
-                await reader.readexactly(len(BODY.data))
-                status = next(order, 200)
-                if not status:
-                    break
-                writer.write(answer(status))
-        except (EOFError, OSError):
-            pass
+        if task := asyncio.current_task():
+            running.append(task)
+        with suppress(EOFError, OSError):
+            await handler(reader, writer)
         writer.close()
+        with suppress(OSError):
+            await writer.wait_closed()
 
     server = await asyncio.start_server(handle, "127.0.0.1", 0)
     try:
@@ -45,16 +41,33 @@ async def serving(statuses: list[int]) -> AsyncIterator[int]:
     finally:
         server.close()
         await server.wait_closed()
+        await asyncio.gather(*running)
 
 
-def test_percentiles_are_values_that_were_measured():
+def serving(statuses: list[int]) -> AbstractAsyncContextManager[int]:
+    """A server that answers with these statuses in turn, 0 for closing the connection without an answer."""
+    order = iter(statuses)
+
+    async def answers(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            await reader.readuntil(b"\r\n\r\n")
+            await reader.readexactly(len(BODY.data))
+            status = next(order, 200)
+            if not status:
+                return
+            writer.write(answer(status))
+
+    return handled_by(answers)
+
+
+def test_percentiles_are_values_that_were_measured() -> None:
     values = [float(each) for each in range(1, 101)]
     assert [load.percentile(values, percent) for percent in (1, 50, 99, 100)] == [1.0, 50.0, 99.0, 100.0]
     assert load.percentile([7.0], 99) == 7.0
     assert math.isnan(load.percentile([], 50))
 
 
-def test_the_result_of_wrk_is_read_from_its_line():
+def test_the_result_of_wrk_is_read_from_its_line() -> None:
     line = (
         'RESULT {"requests": 200, "elapsed_us": 2000000, "p50_us": 1500, "p99_us": 9000, "max_us": 9900, '
         '"errors": {"connect": 0, "read": 3, "write": 0, "status": 50, "timeout": 0}, '
@@ -65,17 +78,17 @@ def test_the_result_of_wrk_is_read_from_its_line():
     assert result.outcomes == {"200": 150, "503": 50, "lost": 3}
 
 
-def test_an_answer_without_a_length_is_refused():
+def test_an_answer_without_a_length_is_refused() -> None:
     with pytest.raises(ValueError, match="Content-Length"):
         load.read_head(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
 
 
-def test_a_closed_connection_is_recognised_by_its_header():
+def test_a_closed_connection_is_recognised_by_its_header() -> None:
     head = b"HTTP/1.1 503 Busy\r\nConnection: close\r\ncontent-length: 12\r\n\r\n"
     assert load.read_head(head) == (503, 12, False)
 
 
-def test_a_closed_loop_counts_every_request_once_whatever_became_of_it():
+def test_a_closed_loop_counts_every_request_once_whatever_became_of_it() -> None:
     """Two refusals and a connection that closes without an answer are among forty requests."""
 
     async def run() -> load.Result:
@@ -89,7 +102,7 @@ def test_a_closed_loop_counts_every_request_once_whatever_became_of_it():
     assert result.failed == 3
 
 
-def test_an_open_loop_sends_what_was_planned_and_counts_every_outcome():
+def test_an_open_loop_sends_what_was_planned_and_counts_every_outcome() -> None:
     async def run() -> load.Result:
         async with serving([200] * 10 + [503] * 10) as port:
             return await load.open_loop(port, "/", BODY, per_s=40, seconds=1)
@@ -98,28 +111,16 @@ def test_an_open_loop_sends_what_was_planned_and_counts_every_outcome():
     assert result.outcomes == {"200": 30, "503": 10}
 
 
-def test_an_open_loop_never_has_more_requests_out_than_it_may():
+def test_an_open_loop_never_has_more_requests_out_than_it_may() -> None:
     async def run() -> load.Result:
         never = asyncio.Event()
 
-        handlers: list[asyncio.Task[None]] = []
-
         async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            if task := asyncio.current_task():
-                handlers.append(task)
             await never.wait()
-            writer.close()
-            await writer.wait_closed()
 
-        server = await asyncio.start_server(silent, "127.0.0.1", 0)
-        port = server.sockets[0].getsockname()[1]
-        loop = asyncio.create_task(load.open_loop(port, "/", BODY, per_s=100, seconds=0.2, connections=5))
-        asyncio.get_running_loop().call_later(0.5, never.set)
-        result = await loop
-        await asyncio.gather(*handlers)
-        server.close()
-        await server.wait_closed()
-        return result
+        async with handled_by(silent) as port:
+            asyncio.get_running_loop().call_later(0.5, never.set)
+            return await load.open_loop(port, "/", BODY, per_s=100, seconds=0.2, connections=5)
 
     outcomes = asyncio.run(run()).outcomes
     assert outcomes.pop("not sent") == 15

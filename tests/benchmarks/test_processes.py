@@ -6,7 +6,7 @@ import socket
 import sys
 from pathlib import Path
 
-import psutil
+import psutil  # type: ignore[import-untyped]
 import pytest
 
 from benchmarks.contestants import Start
@@ -38,7 +38,7 @@ def start(folder: Path, code: str) -> Start:
     return Start(command=[sys.executable, "-c", code, str(port)], environment={}, folder=folder, port=port)
 
 
-def test_nothing_of_a_server_is_left_not_even_a_child_that_ignores_sigterm(tmp_path: Path):
+def test_nothing_of_a_server_is_left_not_even_a_child_that_ignores_sigterm(tmp_path: Path) -> None:
     with Server(start(tmp_path, SERVER)) as server:
         server.wait_for_answer(b"{}", "application/json")
         tree = server.tree()
@@ -46,7 +46,7 @@ def test_nothing_of_a_server_is_left_not_even_a_child_that_ignores_sigterm(tmp_p
     assert not [each for each in tree if each.is_running() and each.status() != psutil.STATUS_ZOMBIE]
 
 
-def test_nothing_is_left_either_when_the_measurement_fails(tmp_path: Path):
+def test_nothing_is_left_either_when_the_measurement_fails(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError), Server(start(tmp_path, SERVER)) as server:  # noqa: PT012
         server.wait_for_answer(b"{}", "application/json")
         tree = server.tree()
@@ -54,7 +54,7 @@ def test_nothing_is_left_either_when_the_measurement_fails(tmp_path: Path):
     assert not [each for each in tree if each.is_running() and each.status() != psutil.STATUS_ZOMBIE]
 
 
-def test_cpu_and_memory_are_those_of_the_whole_tree(tmp_path: Path):
+def test_cpu_and_memory_are_those_of_the_whole_tree(tmp_path: Path) -> None:
     with Server(start(tmp_path, SERVER)) as server:
         server.wait_for_answer(b"{}", "application/json")
         with watch_cpu(server) as usage:
@@ -66,7 +66,7 @@ def test_cpu_and_memory_are_those_of_the_whole_tree(tmp_path: Path):
     assert pss > 1
 
 
-def test_a_server_that_exits_is_reported_with_its_last_words(tmp_path: Path):
+def test_a_server_that_exits_is_reported_with_its_last_words(tmp_path: Path) -> None:
     with (
         pytest.raises(DidNotStart, match="exited with 3: no such model"),
         Server(start(tmp_path, "import sys; print('no such model'); sys.exit(3)")) as server,
@@ -74,7 +74,7 @@ def test_a_server_that_exits_is_reported_with_its_last_words(tmp_path: Path):
         server.wait_for_answer(b"{}", "application/json")
 
 
-def test_free_ports_are_consecutive_and_can_be_bound():
+def test_free_ports_are_consecutive_and_can_be_bound() -> None:
     first = free_ports(3)
     for port in range(first, first + 3):
         with socket.socket() as sock:

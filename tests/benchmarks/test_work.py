@@ -19,7 +19,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("name", ["W0", "W1", "W2"])
-def test_a_batch_gives_what_its_requests_give_alone(name: str, weights: Path):
+def test_a_batch_gives_what_its_requests_give_alone(name: str, weights: Path) -> None:
     body, doing = bodies.make()[name].data, work.load(name, weights)
     alone = json.loads(doing.encode(doing.predict([doing.decode(body)])[0]))
     batch = [json.loads(doing.encode(each)) for each in doing.predict([doing.decode(body) for _ in range(3)])]
@@ -34,11 +34,11 @@ def flat(answer: object) -> list[float]:
     return [float(each) for each in answer] if isinstance(answer, list) else [float(answer)]  # type: ignore[arg-type]
 
 
-def test_the_network_of_w2_has_the_size_of_a_resnet_18():
+def test_the_network_of_w2_has_the_size_of_a_resnet_18() -> None:
     assert sum(each.numel() for each in work.resnet18().parameters()) == 11_689_512
 
 
-def test_the_weights_are_the_same_in_every_run(tmp_path: Path, weights: Path):
+def test_the_weights_are_the_same_in_every_run(tmp_path: Path, weights: Path) -> None:
     work.write_weights(tmp_path)
     first, second = (torch.load(folder / "W1.pth", weights_only=True) for folder in (weights, tmp_path))
     assert all(torch.equal(first[name], second[name]) for name in first)
