@@ -6,6 +6,9 @@
        (3) WorkerDied HandlerTimedOut
        (4) BadRequest UnsupportedMediaType NotAcceptable HandlerFailed OutOfMemory RaisedByHandler
 
+    POST /models ─▶ frontend ─▶ worker: model_fn
+       AlreadyLoaded ModelLoadFailed OutOfMemory
+
 Each class knows its HTTP status, a short machine-readable code and a public sentence. What the client sees is
 exactly `status` and `{"error": {"code", "message", "request_id"}}`; tracebacks go to the log only.
 """
@@ -127,5 +130,21 @@ class OutOfMemory(RequestError):
     status, code = 507, "out_of_memory"
 
 
+class AlreadyLoaded(RequestError):
+    """A model of this name is loaded."""
+
+    status, code = 409, "already_loaded"
+
+
+class ModelLoadFailed(RequestError):
+    """A model of a multi-model endpoint could not be loaded; the sentence is the worker's own."""
+
+    status, code = 500, "model_load_failed"
+
+
 class DeploymentError(Exception):
     """A mistake of whoever deployed: the server says the sentence, never turns healthy and exits with 1."""
+
+
+class ModelDoesNotFit(DeploymentError):
+    """The memory that is there does not hold the model (507 where a client asked for the load)."""

@@ -5,7 +5,7 @@
     frontend ▶ worker   LOAD     JSON of a ModelSpec     load this model
                         COMPUTE  u16 count | items       answer these, as one batch
     worker ▶ frontend   READY    JSON                    the model is loaded and has answered its example
-                        FAILED   UTF-8 sentence          it could not be loaded; the worker exits
+                        FAILED   u8 too large | sentence it could not be loaded; the worker exits
                         ANSWER   one answer
                         ERROR    one error
                         DONE     f64 decode, predict and encode seconds, u64 GPU bytes; the worker is free
@@ -200,6 +200,16 @@ def done_frame(done: Done) -> bytes:
 def parse_done(payload: bytes) -> Done:
     """The seconds of a DONE payload."""
     return Done(*_DONE.unpack(payload))
+
+
+def failed_frame(message: str, *, too_large: bool) -> bytes:
+    """The FAILED frame of a worker that could not load its model."""
+    return frame(Kind.FAILED, bytes([too_large]) + message.encode(errors="replace"))
+
+
+def parse_failed(payload: bytes) -> tuple[str, bool]:
+    """The sentence of a FAILED payload, and whether it was a matter of memory."""
+    return payload[1:].decode(), bool(payload[0])
 
 
 class FrameReader:

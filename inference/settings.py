@@ -110,6 +110,12 @@ class Settings:
     program: str | None = setting(
         "SAGEMAKER_PROGRAM", None, _file_name, "the user's script below `code/`; default: `inference.py` if it is there"
     )
+    multi_model: bool = setting(
+        "SAGEMAKER_MULTI_MODEL",
+        False,
+        _switch,
+        "set by the platform: models come and go by `POST` and `DELETE /models`",
+    )
     default_accept: str = setting(
         "SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT",
         "application/json",
@@ -195,6 +201,15 @@ class Settings:
         1024 * MIB,
         _whole(1, 4095 * MIB),
         "largest response body",
+    )
+    max_models: int = setting(
+        "TIDEGATE_MAX_MODELS", 1000, _whole(1, 100_000), "models that may be loaded at one time; one more gets 507"
+    )
+    min_free_memory_bytes: int = setting(
+        "TIDEGATE_MIN_FREE_MEMORY_BYTES",
+        256 * MIB,
+        _whole(0, 1024 * 1024 * MIB),
+        "what must be left when a model of a multi-model endpoint is loaded, going by the size of its files; else 507",
     )
     queue_size: int = setting(
         ("TIDEGATE_QUEUE_SIZE", "TS_JOB_QUEUE_SIZE"), 1000, _whole(1, 1_000_000), "requests of one model that may wait"

@@ -15,6 +15,7 @@ from inference.frontend import metrics
 from inference.frontend.connection import Connection
 from inference.frontend.exchange import Exchange, Response, error_body, error_response
 from inference.frontend.model_pool import ModelPool
+from inference.frontend.model_routes import ModelRoutes
 from inference.frontend.registry import SINGLE_MODEL, Registry
 from inference.frontend.ticket import Ticket
 from inference.protocol import Answer
@@ -32,6 +33,7 @@ class Route:
     methods: tuple[str, ...]
     respond: Callable[[Exchange], Awaitable[Response]]
     model: str | None = None
+    """The model that is asked, where the route asks one."""
 
 
 class Application:
@@ -55,6 +57,9 @@ class Application:
             "/execution-parameters": Route(("GET", "HEAD"), self._execution_parameters),
             "/metrics": Route(("GET", "HEAD"), self._metrics),
         }
+        self._models = ModelRoutes(settings, registry)
+        if settings.multi_model:
+            del self._routes["/invocations"], self._routes[f"/models/{SINGLE_MODEL}/invoke"]
 
     # --- what a connection asks
 
@@ -81,14 +86,24 @@ class Application:
     def admit(self, exchange: Exchange) -> None:
         """Refuse, before its body is read, what cannot be answered. Raises `RequestError`."""
         exchange.id = exchange.header(_INFERENCE_ID) or exchange.id
-        route = self._routes.get(exchange.path)
-        if route is None:
-            raise NotFound(f"There is nothing at {exchange.path[:200]}; predictions are at POST /invocations.")
+        route = self._routes.get(exchange.path) or self._route_of_models(exchange)
         if exchange.method not in route.methods:
             raise MethodNotAllowed(f"{exchange.path} answers {', '.join(route.methods)}, not {exchange.method}.")
         exchange.route = route
         if route.model is not None:
             self._pool(route.model).admit(self.bytes_held + exchange.content_length)
+
+    def _route_of_models(self, exchange: Exchange) -> Route:
+        settings, (_, *path) = self.settings, exchange.path.split("/")
+        match path:
+            case ["models"]:
+                return Route(("GET", "POST") if settings.multi_model else ("GET",), self._models.answer)
+            case ["models", name] if name:
+                return Route(("GET", "DELETE") if settings.multi_model else ("GET",), self._models.answer)
+            case ["models", name, "invoke"] if name:
+                return Route(("POST",), self._invoke, name)
+        where = "POST /models/NAME/invoke" if settings.multi_model else "POST /invocations"
+        raise NotFound(f"There is nothing at {exchange.path[:200]}; predictions are at {where}.")
 
     async def respond(self, exchange: Exchange) -> Response:
         """Answer an admitted exchange, whatever happens."""
@@ -132,6 +147,11 @@ class Application:
     async def _ping(self, exchange: Exchange) -> Response:
         if self.draining:
             return error_body(503, "draining", "The server is stopping.", exchange.id)
+        if self.settings.multi_model:
+            # Healthy without any model; and one that is ill is that model's trouble, not the instance's.
+            if self.registry.ready:
+                return Response(200, "application/json", b"")
+            return error_body(503, "not_ready", "The server is starting.", exchange.id)
         for pool in self.registry.pools.values():
             if not pool.healthy:
                 return error_body(503, "not_ready", f"The model '{pool.spec.name}' is not ready.", exchange.id)
@@ -154,7 +174,7 @@ class Application:
         return Response(200, "application/json", json.dumps(content).encode())
 
     def _pool(self, name: str) -> ModelPool:
-        if not self.registry.pools:
+        if not self.registry.pools and not self.settings.multi_model:
             raise NotReady("The server is starting.")
         return self.registry.find(name)
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from enum import Enum, auto
 from itertools import count
 
-from inference.errors import DeploymentError, HandlerTimedOut, NotReady, Overloaded, WorkerDied
+from inference.errors import DeploymentError, HandlerTimedOut, ModelDoesNotFit, NotReady, Overloaded, WorkerDied
 from inference.frontend.launcher import Launcher, LauncherFailed
 from inference.frontend.metrics import ModelGauges, ModelMetrics
 from inference.frontend.scheduling import (
@@ -34,6 +34,8 @@ from inference.protocol import Answer, Done, Error, Item, ModelSpec
 
 log = logging.getLogger("tidegate.model")
 
+_UNLOAD_POLL_S = 0.005
+_EXIT_S = 10.0
 PING_GRACE_S = 10.0
 """How long a model that worked may be without a worker and still count as healthy: a restart is not a fault."""
 LEAVE_S = 1.0
@@ -46,6 +48,7 @@ class PoolLimits:
 
     workers: int
     gpus: int
+    first_gpu: int = 0
     queue_size: int
     max_bytes_in_flight: int
     max_batch_size: int
@@ -189,6 +192,18 @@ class ModelPool:
                 f"the model '{self.spec.name}' had no worker for {self.limits.crash_loop_s:g} s: {self._last_cause}"
             )
 
+    async def unload(self, timeout_s: float) -> None:
+        """Take no more traffic, finish what is computed, end the workers; returns when their memory is free."""
+        self.state = State.CLOSED
+        self._refuse_waiting()
+        deadline_s = self._loop.time() + timeout_s
+        # A batch ends in one place and a process in another; looking is simpler than being told by both.
+        while self.computing and self._loop.time() < deadline_s:  # noqa: ASYNC110
+            await asyncio.sleep(_UNLOAD_POLL_S)
+        self.close()
+        while self.pids and self._loop.time() < deadline_s + _EXIT_S:  # noqa: ASYNC110
+            await asyncio.sleep(_UNLOAD_POLL_S)
+
     def close(self) -> None:
         """Give up: answer what waits with 503, let idle workers leave and kill the busy ones."""
         self.state = State.CLOSED
@@ -199,13 +214,16 @@ class ModelPool:
             task.cancel()
         for worker in list(self.workers.values()):
             for ticket in worker.batch.values():
-                self._refuse(ticket, NotReady("The server stopped before this request was done."))
+                self._refuse(ticket, NotReady("The model was stopped before this request was done."))
             worker.batch.clear()
             worker.hang_up()
             if not worker.idle:
                 worker.kill()
+        self._refuse_waiting()
+
+    def _refuse_waiting(self) -> None:
         while self._waiting:
-            self._refuse(self._waiting.popleft(), NotReady("The server stopped before this request was done."))
+            self._refuse(self._waiting.popleft(), NotReady("The model was stopped before this request was done."))
 
     def worker_exited(self, pid: int, status: int) -> None:
         """Note how a worker of this model ended, for the log and for who asks why the model is down."""
@@ -305,12 +323,12 @@ class ModelPool:
         log.info("worker is ready", extra={"worker_pid": worker.pid, "model": self.spec.name})
         self._wake()
 
-    def worker_failed(self, worker: WorkerLink, message: str) -> None:
+    def worker_failed(self, worker: WorkerLink, message: str, *, too_large: bool = False) -> None:
         """The model could not be loaded, for the reason in `message`."""
         self._last_cause = message
         self.pids.discard(worker.pid)  # how it ends says less than this
         if not self._loaded.done():
-            self._loaded.set_exception(DeploymentError(message))
+            self._loaded.set_exception(ModelDoesNotFit(message) if too_large else DeploymentError(message))
         log.error("loading failed", extra={"worker_pid": worker.pid, "model": self.spec.name, "reason": message})
 
     def worker_answered(self, worker: WorkerLink, outcome: Answer | Error) -> None:
@@ -339,7 +357,7 @@ class ModelPool:
         self._loop.call_later(LEAVE_S, self._end, worker)
         if self.state in (State.CLOSED, State.FAILED):
             for ticket in worker.batch.values():
-                self._refuse(ticket, NotReady("The server stopped before this request was done."))
+                self._refuse(ticket, NotReady("The model was stopped before this request was done."))
             return
         if not self._loaded.done():
             # Give the launcher's word on the exit status a moment to arrive: it is the reason.
@@ -405,7 +423,11 @@ class ModelPool:
         task.add_done_callback(self._tasks.discard)
 
     async def _start(self, slot: int, verify: bool) -> None:
-        spec = replace(self.spec, verify=verify, gpu_id=slot % self.limits.gpus if self.limits.gpus else None)
+        spec = replace(
+            self.spec,
+            verify=verify,
+            gpu_id=(self.limits.first_gpu + slot) % self.limits.gpus if self.limits.gpus else None,
+        )
         try:
             pid, channel = await self._launcher.start(self.spec.packages_dir)
         except (LauncherFailed, OSError) as error:  # also where this process has no file descriptor left

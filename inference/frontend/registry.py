@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import tempfile
 from collections.abc import Callable
+from functools import partial
+from itertools import count
 from pathlib import Path
 
 from inference.errors import NotFound
@@ -13,6 +16,8 @@ from inference.frontend.launcher import Launcher
 from inference.frontend.model_pool import ModelPool, PoolLimits
 from inference.protocol import ModelSpec
 from inference.settings import Settings
+
+log = logging.getLogger("tidegate.models")
 
 SINGLE_MODEL = "model"
 """The name that TorchServe gave the one model of a single-model endpoint."""
@@ -26,18 +31,28 @@ class Registry:
         self._launcher = launcher
         self._on_crash_loop = on_crash_loop
         self._packages = tempfile.TemporaryDirectory(prefix="tidegate-packages-")
+        self._loads = count()
+        self._leaving: list[ModelPool] = []
         self.pools: dict[str, ModelPool] = {}
+        self.ready = False
+
+    async def warm_up(self) -> None:
+        """Wait until workers can be started. Raises `LauncherFailed`."""
+        await self._launcher.gpus()
+        self.ready = True
 
     async def load(self, name: str, model_dir: str) -> ModelPool:
         """Load a model; it is listed at once and takes traffic when it has passed its own check.
 
         Raises `DeploymentError` with the reason that the worker gave.
         """
-        packages = Path(self._packages.name) / name
+        # A model's name is the platform's own hash, but nothing says that it is a file name.
+        packages = Path(self._packages.name) / f"{next(self._loads)}"
         lacking = await requirements.install(Path(model_dir), packages, self._settings.requirements_timeout_s)
         gpus = await self._launcher.gpus()
         cores = usable_cores()
-        workers = self._settings.workers or gpus or cores
+        # Of many models each has one worker unless more are asked for, as it was with TorchServe.
+        workers = self._settings.workers or (1 if self._settings.multi_model else gpus or cores)
         spec = ModelSpec(
             name=name,
             model_dir=model_dir,
@@ -57,6 +72,7 @@ class Registry:
         limits = PoolLimits(
             workers=workers,
             gpus=gpus,
+            first_gpu=len(self.pools),
             queue_size=self._settings.queue_size,
             max_bytes_in_flight=self._settings.max_bytes_in_flight,
             max_batch_size=self._settings.max_batch_size,
@@ -67,10 +83,31 @@ class Registry:
             retry=self._settings.retry,
             batches_ahead=1 if self._settings.input_threads else 0,
         )
-        pool = ModelPool(spec, limits, self._launcher, self._on_crash_loop)
+        # One model of many that cannot be kept up is that model's end; the only one is the server's.
+        on_crash_loop = partial(self._drop, name) if self._settings.multi_model else self._on_crash_loop
+        pool = ModelPool(spec, limits, self._launcher, on_crash_loop)
         self.pools[name] = pool
-        await pool.load()
+        try:
+            await pool.load()
+        except BaseException:
+            self.pools.pop(name, None)
+            pool.close()
+            raise
         return pool
+
+    async def unload(self, name: str) -> None:
+        """Forget a model and return when its memory is free. Raises `NotFound`."""
+        pool = self.find(name)
+        del self.pools[name]
+        self._leaving.append(pool)
+        try:
+            await pool.unload(self._settings.timeout_s)
+        finally:
+            self._leaving.remove(pool)
+
+    def _drop(self, name: str, cause: str) -> None:
+        log.error("a model is given up", extra={"model": name, "cause": cause})
+        self.pools.pop(name).close()
 
     def find(self, name: str) -> ModelPool:
         """The pool of a model. Raises `NotFound`."""
@@ -81,15 +118,34 @@ class Registry:
 
     def worker_exited(self, pid: int, status: int) -> None:
         """Tell the pool whose worker ended."""
-        for pool in self.pools.values():
+        for pool in (*self.pools.values(), *self._leaving):
             if pid in pool.pids:
                 pool.worker_exited(pid, status)
 
     def close(self) -> None:
         """Give up all models."""
-        for pool in self.pools.values():
+        for pool in (*self.pools.values(), *self._leaving):
             pool.close()
         self._packages.cleanup()
+
+
+def free_memory_bytes() -> int:
+    """The memory that this container may still take: what its cgroup leaves, or the machine where that is less."""
+    free = [_available_bytes()]
+    try:
+        limit = Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii").strip()
+        if limit != "max":
+            free.append(int(limit) - int(Path("/sys/fs/cgroup/memory.current").read_text(encoding="ascii")))
+    except (OSError, ValueError):
+        pass
+    return min(free)
+
+
+def _available_bytes() -> int:
+    for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) * 1024
+    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def usable_cores() -> int:

@@ -18,6 +18,7 @@ from inference.errors import DeploymentError
 from inference.frontend.application import Application
 from inference.frontend.connection import Connection
 from inference.frontend.launcher import Launcher, LauncherFailed
+from inference.frontend.model_pool import ModelPool
 from inference.frontend.registry import SINGLE_MODEL, Registry
 from inference.settings import Settings
 
@@ -54,13 +55,15 @@ async def _serve(settings: Settings, listener: socket.socket) -> int:
     sweeper = loop.create_task(_sweep(application))
     try:
         # 2. Load the model and let it answer its own example. From then on /ping says 200.
-        loading = loop.create_task(registry.load(SINGLE_MODEL, str(settings.model_dir)))
+        # Of many models none is loaded yet: the platform asks for each by POST /models.
+        first = registry.warm_up() if settings.multi_model else registry.load(SINGLE_MODEL, str(settings.model_dir))
+        loading: asyncio.Task[object] = loop.create_task(first)
         await asyncio.wait((loading, stop), return_when=asyncio.FIRST_COMPLETED)
         if not loading.done():
             loading.cancel()
             return 0
-        pool = _loaded(loading)
-        log.info("ready", extra={"model": SINGLE_MODEL, "workers": pool})
+        workers = _loaded(loading)
+        log.info("ready", extra={"workers": workers})
 
         # 3. Serve.
         await asyncio.wait((stop, crashed), return_when=asyncio.FIRST_COMPLETED)
@@ -83,10 +86,12 @@ async def _serve(settings: Settings, listener: socket.socket) -> int:
 
 
 def _loaded(loading: asyncio.Task[object]) -> int:
+    """How many workers the first model has. Raises `DeploymentError`."""
     try:
-        return loading.result().limits.workers  # type: ignore[attr-defined,no-any-return]
+        pool = loading.result()
     except LauncherFailed as error:
         raise DeploymentError(f"The workers cannot be started: {error}.") from error
+    return pool.limits.workers if isinstance(pool, ModelPool) else 0
 
 
 async def _sweep(application: Application) -> None:
@@ -94,7 +99,7 @@ async def _sweep(application: Application) -> None:
     while True:
         await asyncio.sleep(SWEEP_S)
         now_s = loop.time()
-        for pool in application.registry.pools.values():
+        for pool in list(application.registry.pools.values()):
             pool.sweep(now_s)
         for connection in list(application.connections):
             connection.sweep(now_s)

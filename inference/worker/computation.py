@@ -195,7 +195,7 @@ class Computation:
                 type(error).__name__,
                 one_line(error),
             )
-            out_of_memory = _is_out_of_memory(error)
+            out_of_memory = is_out_of_memory(error)
         # Outside the handler: until it is left, the traceback holds the batch's tensors.
         if out_of_memory:
             _empty_cache()
@@ -259,14 +259,15 @@ def _refusal(error: BaseException, function: str) -> RequestError:
     if isinstance(status, int) and 400 <= status <= 599:
         message = getattr(error, "message", None)
         return RaisedByHandler(message if isinstance(message, str) and message else one_line(error), status)
-    if _is_out_of_memory(error):
+    if is_out_of_memory(error):
         return OutOfMemory("This request alone does not fit into the memory that is there.")
     if function == "input_fn" and isinstance(error, _CLIENTS_MISTAKES):
         return BadRequest(f"The body was refused: {one_line(error)}.")
     return HandlerFailed(f"{function} raised {type(error).__name__}; the log has its traceback under this request id.")
 
 
-def _is_out_of_memory(error: BaseException) -> bool:
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory of the host or of a device ran out."""
     # The CPU allocator, cuBLAS and the CUDA runtime have no error classes of their own.
     said = ("DefaultCPUAllocator", "CUBLAS_STATUS_ALLOC_FAILED", "CUDA error: out of memory")
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(text in one_line(error) for text in said)
@@ -274,7 +275,7 @@ def _is_out_of_memory(error: BaseException) -> bool:
 
 def _give_up_if_device_is_lost(error: BaseException) -> None:
     """After an assert on the device, say, every further CUDA call of this process fails, whoever sent the request."""
-    if "CUDA error" in one_line(error) and not _is_out_of_memory(error):
+    if "CUDA error" in one_line(error) and not is_out_of_memory(error):
         raise DeviceLost(one_line(error)) from error
 
 

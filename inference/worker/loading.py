@@ -14,11 +14,11 @@ from typing import Any
 import torch
 from PIL import Image
 
-from inference.errors import DeploymentError
+from inference.errors import DeploymentError, ModelDoesNotFit
 from inference.layout import CODE, model_root
 from inference.protocol import Answer, Item, ModelSpec
 from inference.worker import artifact, defaults, handler, user_code
-from inference.worker.computation import Computation
+from inference.worker.computation import Computation, is_out_of_memory
 from inference.worker.context import Context
 from inference.worker.handler import Functions
 
@@ -120,9 +120,10 @@ def _named(function: str, script: Path | None) -> Iterator[None]:
     except DeploymentError:
         raise
     except (Exception, SystemExit) as error:
+        kind = ModelDoesNotFit if is_out_of_memory(error) else DeploymentError
         place = user_code.where(error, script or Path(__file__))
         text = user_code.one_line(error)
-        raise DeploymentError(f"{place}: {function} raised {type(error).__name__}: {text}.") from error
+        raise kind(f"{place}: {function} raised {type(error).__name__}: {text}.") from error
 
 
 def _self_check(computation: Computation, example: artifact.Example) -> None:

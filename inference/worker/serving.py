@@ -17,7 +17,7 @@ from typing import cast
 import numpy as np
 
 from inference import log_lines, protocol
-from inference.errors import DeploymentError
+from inference.errors import DeploymentError, ModelDoesNotFit
 from inference.protocol import Answer, Kind, ModelSpec
 from inference.worker.computation import Batch, Computation, DeviceLost
 from inference.worker.loading import load
@@ -43,7 +43,7 @@ def run(channel: socket.socket) -> int:
     except DeploymentError as error:
         if error.__cause__ is not None:
             log.error("loading failed", exc_info=error.__cause__)
-        channel.sendall(protocol.frame(Kind.FAILED, str(error).encode(errors="replace")))
+        channel.sendall(protocol.failed_frame(str(error), too_large=isinstance(error, ModelDoesNotFit)))
         return 1
     gc.collect()
     gc.freeze()

@@ -111,7 +111,7 @@ class StandInWorker(asyncio.Protocol):
 
     def fail(self, sentence: str) -> None:
         """Say why the model cannot be loaded, and exit."""
-        self.write(protocol.frame(Kind.FAILED, sentence.encode()))
+        self.write(protocol.failed_frame(sentence, too_large=False))
         self.end(1 << 8)
 
     def answer(self) -> None:

@@ -1,0 +1,133 @@
+"""The management half of the multi-model contract: load, list, describe, unload.
+
+Shapes and statuses are the platform's (SageMaker developer guide, "Custom containers for multi-model endpoints"); the
+texts of success are TorchServe's, which clients compare.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from pathlib import Path
+from urllib.parse import parse_qs
+
+from inference.errors import (
+    AlreadyLoaded,
+    BadRequest,
+    DeploymentError,
+    ModelDoesNotFit,
+    ModelLoadFailed,
+    NotFound,
+    OutOfMemory,
+)
+from inference.frontend.exchange import Exchange, Response
+from inference.frontend.registry import Registry, free_memory_bytes
+from inference.settings import MIB, Settings
+
+log = logging.getLogger("tidegate.models")
+
+PAGE_SIZE = 100
+"""Entries of one page of the list, TorchServe's default and limit."""
+
+
+class ModelRoutes:
+    """Answers `/models` and `/models/NAME`."""
+
+    def __init__(self, settings: Settings, registry: Registry) -> None:
+        self._settings = settings
+        self._registry = registry
+        self._loading: dict[str, asyncio.Task[int]] = {}
+
+    async def answer(self, exchange: Exchange) -> Response:
+        """Answer one exchange of these routes. Raises `RequestError`."""
+        name = exchange.path.removeprefix("/models").removeprefix("/")
+        if exchange.method == "POST":
+            return await self._load(exchange)
+        if exchange.method == "DELETE":
+            await self._registry.unload(name)
+            return _status(f'Model "{name}" unregistered')
+        return self._describe(name) if name else self._list(exchange)
+
+    async def _load(self, exchange: Exchange) -> Response:
+        name, model_dir = _wanted(exchange)
+        loading = self._loading.get(name)
+        if loading is None:
+            if name in self._registry.pools:
+                raise AlreadyLoaded(f"The model '{name}' is loaded already.")
+            self._admit(name, model_dir)
+            loading = self._loading[name] = asyncio.get_running_loop().create_task(self._load_once(name, model_dir))
+            loading.add_done_callback(lambda _: self._loading.pop(name, None))
+        # Whoever asks meanwhile waits for the same load; a client who leaves does not end it for the others.
+        workers = await asyncio.shield(loading)
+        return _status(f'Model "{name}" Version: 1.0 registered with {workers} initial workers')
+
+    async def _load_once(self, name: str, model_dir: Path) -> int:
+        try:
+            pool = await self._registry.load(name, str(model_dir))
+        except ModelDoesNotFit as error:
+            raise OutOfMemory(str(error)) from error
+        except DeploymentError as error:
+            raise ModelLoadFailed(str(error)) from error
+        return pool.limits.workers
+
+    def _admit(self, name: str, model_dir: Path) -> None:
+        """Raise for a model that is not there or would not fit; the ones that are loaded do not notice."""
+        if not model_dir.is_dir():
+            raise NotFound(f"The model directory {model_dir} of '{name}' does not exist.")
+        if len(self._registry.pools) >= self._settings.max_models:
+            raise OutOfMemory(
+                f"{self._settings.max_models} models are loaded, which is the limit (TIDEGATE_MAX_MODELS)."
+            )
+        needed = sum(path.stat().st_size for path in model_dir.rglob("*") if path.is_file()) * (
+            self._settings.workers or 1
+        )
+        free = free_memory_bytes() - self._settings.min_free_memory_bytes
+        if needed > free:
+            left = f"{max(free, 0) // MIB} MiB are left for models"
+            raise OutOfMemory(f"The model '{name}' needs about {needed // MIB} MiB, and {left}.")
+
+    def _list(self, exchange: Exchange) -> Response:
+        query = parse_qs(exchange.query)
+        start = _number(query, "next_page_token", 0)
+        limit = min(_number(query, "limit", PAGE_SIZE), PAGE_SIZE) or PAGE_SIZE
+        names = sorted(self._registry.pools)
+        content: dict[str, object] = {"models": [self._entry(name) for name in names[start : start + limit]]}
+        if start + limit < len(names):
+            content["nextPageToken"] = str(start + limit)
+        return _json(content)
+
+    def _describe(self, name: str) -> Response:
+        self._registry.find(name)
+        return _json(self._entry(name))
+
+    def _entry(self, name: str) -> dict[str, str]:
+        return {"modelName": name, "modelUrl": self._registry.find(name).spec.model_dir}
+
+
+def _wanted(exchange: Exchange) -> tuple[str, Path]:
+    try:
+        content = json.loads(exchange.whole_body)
+        name, url = content["model_name"], content["url"]
+    except (ValueError, TypeError, KeyError, RecursionError):
+        raise BadRequest(
+            'The body must be JSON like {"model_name": "NAME", "url": "/opt/ml/models/NAME/model"}.'
+        ) from None
+    if not (isinstance(name, str) and name and "/" not in name and isinstance(url, str) and url and "\0" not in url):
+        raise BadRequest("model_name and url must be strings that are not empty, and model_name must hold no slash.")
+    return name, Path(url)
+
+
+def _number(query: dict[str, list[str]], key: str, default: int) -> int:
+    text = query.get(key, [str(default)])[0]
+    if not text.isdecimal() or len(text) > 9:
+        raise BadRequest(f"{key} must be a whole number, not '{text[:40]}'.")
+    return int(text)
+
+
+def _status(text: str) -> Response:
+    return _json({"status": text})
+
+
+def _json(content: object) -> Response:
+    return Response(200, "application/json", json.dumps(content).encode())

@@ -1,0 +1,201 @@
+"""Multi-model endpoints: five routes, opaque names, and models that do not touch each other."""
+
+from __future__ import annotations
+
+import json
+import signal
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.contract.models import DOUBLE, OBEDIENT
+from tests.contract.running import Reply, Server, running, write_files
+
+NAMED = """
+import helper
+
+def model_fn(model_dir):
+    with open("loads", "a") as file:
+        file.write("x")
+    return helper.NAME
+
+def input_fn(data, content_type):
+    return data
+
+def predict_fn(data, model, context):
+    return {"name": model, "target": context.get_request_header(0, "X-Amzn-SageMaker-Target-Model"),
+            "model_name": context.model_name, "body": data}
+
+def output_fn(prediction, accept):
+    return prediction
+"""
+
+
+@pytest.fixture
+def server():
+    with running({}, SAGEMAKER_MULTI_MODEL="true") as server:
+        yield server
+
+
+def place(server: Server, name: str, files: dict[str, str | bytes]) -> str:
+    model_dir = server.model_dir.parent / "models" / name / "model"
+    write_files(model_dir, files)
+    return str(model_dir)
+
+
+def named(server: Server, name: str) -> str:
+    """A model that knows its name from a helper module that every such model calls the same."""
+    return place(server, name, {"code/inference.py": NAMED, "code/helper.py": f"NAME = {name!r}"})
+
+
+def load(server: Server, name: str, url: str) -> Reply:
+    body = json.dumps({"model_name": name, "url": url})
+    return server.request("POST", "/models", body, {"content-type": "application/json"})
+
+
+def invoke(server: Server, name: str, body: str = "hello", **headers: str) -> Reply:
+    sent = {"content-type": "text/csv", **headers}
+    return server.request("POST", f"/models/{name}/invoke", body, sent)
+
+
+def test_ping_is_200_without_any_model_and_the_list_is_empty(server: Server):
+    assert server.ping() == 200
+    assert server.request("GET", "/models").json() == {"models": []}
+    assert server.request("POST", "/invocations", b"1").status == 404
+
+
+def test_models_are_loaded_listed_described_asked_and_unloaded(server: Server):
+    urls = {name: named(server, name) for name in ("abc", "def")}
+    for name, url in urls.items():
+        reply = load(server, name, url)
+        assert reply.status == 200
+        assert reply.json() == {"status": f'Model "{name}" Version: 1.0 registered with 1 initial workers'}
+    entries = [{"modelName": name, "modelUrl": url} for name, url in urls.items()]
+    assert server.request("GET", "/models").json() == {"models": entries}
+    assert server.request("GET", "/models/def").json() == entries[1]
+    for name in urls:
+        answer = invoke(server, name, **{"X-Amzn-SageMaker-Target-Model": f"{name}.tar.gz"}).json()
+        assert answer == {"name": name, "target": f"{name}.tar.gz", "model_name": name, "body": "hello"}
+    reply = server.request("DELETE", "/models/abc")
+    assert (reply.status, reply.json()) == (200, {"status": 'Model "abc" unregistered'})
+    assert invoke(server, "abc").status == 404
+    assert invoke(server, "def").status == 200
+    assert server.request("GET", "/models").json() == {"models": entries[1:]}
+
+
+def test_what_is_not_loaded_is_404_and_what_is_loaded_already_is_409(server: Server):
+    assert server.request("GET", "/models/ghost").status == 404
+    assert server.request("DELETE", "/models/ghost").status == 404
+    assert invoke(server, "ghost").status == 404
+    assert load(server, "ghost", "/no/such/place").status == 404
+    url = named(server, "abc")
+    assert load(server, "abc", url).status == 200
+    reply = load(server, "abc", "/another/url")
+    assert (reply.status, reply.error["code"]) == (409, "already_loaded")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b'{"model_name": "a"}',
+        b'{"model_name": "a/b", "url": "/x"}',
+        b'{"model_name": 1, "url": "/x"}',
+    ],
+)
+def test_a_load_request_that_is_not_one_is_400(server: Server, body):
+    assert server.request("POST", "/models", body).status == 400
+
+
+def test_the_list_has_pages(server: Server):
+    for name in "abcde":
+        assert load(server, name, named(server, name)).status == 200
+    first = server.request("GET", "/models?limit=2").json()
+    assert [entry["modelName"] for entry in first["models"]] == ["a", "b"]
+    second = server.request("GET", f"/models?limit=2&next_page_token={first['nextPageToken']}").json()
+    last = server.request("GET", f"/models?limit=2&next_page_token={second['nextPageToken']}").json()
+    assert [entry["modelName"] for entry in second["models"] + last["models"]] == ["c", "d", "e"]
+    assert "nextPageToken" not in last
+    assert server.request("GET", "/models?next_page_token=x").status == 400
+
+
+def test_concurrent_loads_of_one_model_are_one_load(server: Server):
+    url = named(server, "abc")
+    with ThreadPoolExecutor(8) as pool:
+        statuses = [reply.status for reply in pool.map(lambda _: load(server, "abc", url), range(8))]
+    assert set(statuses) <= {200, 409}
+    assert 200 in statuses
+    assert (Path(url) / "loads").read_text() == "x"
+
+
+def test_unloading_ends_the_process_and_finishes_what_it_computes_before_it_answers(server: Server):
+    url = place(server, "abc", {"code/inference.py": OBEDIENT})
+    assert load(server, "abc", url).status == 200
+    (worker,) = server.workers()
+    with ThreadPoolExecutor(2) as pool:
+        pending = pool.submit(invoke, server, "abc", '{"wait_for": "release"}')
+        server.wait_until((Path(url) / "calls").exists, "the request is being computed")
+        unloading = pool.submit(server.request, "DELETE", "/models/abc")
+        server.wait_until(lambda: invoke(server, "abc").status == 404, "the model takes no more requests")
+        assert not unloading.done()
+        (Path(url) / "release").touch()
+        assert pending.result(timeout=60).status == 200
+        assert unloading.result(timeout=60).status == 200
+    assert not psutil.pid_exists(worker.pid)
+
+
+def test_a_model_that_does_not_load_is_500_with_its_reason_and_the_others_stay(server: Server):
+    assert load(server, "good", named(server, "good")).status == 200
+    url = place(server, "bad", {"code/inference.py": "def model_fn(model_dir):\n    raise OSError('no vocabulary')"})
+    reply = load(server, "bad", url)
+    assert (reply.status, reply.error["code"]) == (500, "model_load_failed")
+    assert "code/inference.py, line 2: model_fn raised OSError: no vocabulary." in reply.error["message"]
+    assert server.request("GET", "/models/bad").status == 404
+    assert invoke(server, "good").status == 200
+    assert server.ping() == 200
+
+
+def test_a_model_whose_loading_takes_all_memory_is_507(server: Server):
+    url = place(server, "big", {"code/inference.py": "def model_fn(model_dir):\n    raise MemoryError"})
+    assert load(server, "big", url).status == 507
+    assert server.request("GET", "/models").json() == {"models": []}
+
+
+def test_a_model_whose_files_are_larger_than_the_memory_left_is_507_without_being_tried():
+    limits = {"SAGEMAKER_MULTI_MODEL": "true", "TIDEGATE_MIN_FREE_MEMORY_BYTES": str(2**40)}
+    with running({}, **limits) as server:
+        url = named(server, "abc")
+        reply = load(server, "abc", url)
+        assert (reply.status, reply.error["code"]) == (507, "out_of_memory")
+        assert not (Path(url) / "loads").exists()
+
+
+def test_one_model_more_than_the_limit_is_507_until_another_is_unloaded():
+    with running({}, SAGEMAKER_MULTI_MODEL="true", TIDEGATE_MAX_MODELS="1") as server:
+        urls = {name: named(server, name) for name in ("abc", "def")}
+        assert load(server, "abc", urls["abc"]).status == 200
+        assert load(server, "def", urls["def"]).status == 507
+        assert invoke(server, "abc").status == 200
+        assert server.request("DELETE", "/models/abc").status == 200
+        assert load(server, "def", urls["def"]).status == 200
+
+
+def test_a_model_that_kills_its_worker_does_not_touch_the_others(server: Server):
+    assert load(server, "bad", place(server, "bad", {"code/inference.py": OBEDIENT})).status == 200
+    assert load(server, "good", named(server, "good")).status == 200
+    assert invoke(server, "bad", json.dumps({"die": signal.SIGKILL})).status == 500
+    assert invoke(server, "good").status == 200
+    assert invoke(server, "bad", "{}").status == 200
+
+
+def test_in_single_model_mode_the_one_model_is_listed_and_cannot_be_unloaded():
+    with running({"code/inference.py": DOUBLE}) as server:
+        entry = {"modelName": "model", "modelUrl": str(server.model_dir)}
+        assert server.request("GET", "/models").json() == {"models": [entry]}
+        assert server.request("GET", "/models/model").json() == entry
+        assert server.request("DELETE", "/models/model").status == 405
+        assert server.request("POST", "/models", b"{}").status == 405
