@@ -1,35 +1,27 @@
-"""What the grid does not show: start, memory, a killed worker, overload, `/ping`, hangs, batching, a further worker.
+"""What the grid does not show, for every server: start, memory, a killed worker, overload, `/ping` under load.
 
-Each trial starts its own server, is bounded in time, and gives one `Trial` with plain values. Those that need a
-handler that misbehaves are ours only; the others run for every server.
+Each trial starts its own server, is bounded in time, and gives one `Trial` with plain values.
 """
-
-# ruff: noqa: ARG001 - every trial takes the same arguments
 
 from __future__ import annotations
 
 import asyncio
 import itertools
-import json
 import os
 import signal
 import statistics
 import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from benchmarks import load
 from benchmarks.bodies import Body
-from benchmarks.contestants import WEIGHTS, WORK, Contestant, Shape, prepare
-from benchmarks.environments import BUILD, REQUIREMENTS, CannotInstall, python_of
-from benchmarks.grid import Failure
-from benchmarks.processes import DidNotStart, Server, free_ports, watch_cpu
+from benchmarks.contestants import WEIGHTS, WORK, Contestant, prepare
+from benchmarks.environments import python_of
+from benchmarks.processes import Server, free_ports, watch_cpu
 
-PROBE = REQUIREMENTS / "tidegate" / "probe.py"
 CLIENTS = 8
 
 
@@ -50,9 +42,6 @@ class Effort:
     starts: int
 
 
-# --- every server
-
-
 def footprint(contestant: Contestant, bodies: dict[str, Body], effort: Effort) -> Trial:
     """Start-up, and memory once every worker has answered the ResNet."""
     body = bodies["W2"]
@@ -63,7 +52,7 @@ def footprint(contestant: Contestant, bodies: dict[str, Body], effort: Effort) -
             healthy.append(server.health_s)
             answered.append(server.answer_s)
             # Two clients at once, several times: servers that load their workers one after another get to the last.
-            _closed(server, body, connections=2 * contestant.shape.workers, seconds=2.0)
+            closed(server, body, connections=2 * contestant.shape.workers, seconds=2.0)
             pss, count = server.pss_mib()
     values = {
         "health_s": statistics.median(healthy),
@@ -79,7 +68,7 @@ def kill(contestant: Contestant, bodies: dict[str, Body], effort: Effort) -> Tri
     body = bodies["W2"]
     with Server(prepare(contestant, "W2", free_ports(3))) as server:
         server.wait_for_answer(body.data, body.content_type)
-        _closed(server, body, connections=CLIENTS, seconds=1.0)
+        closed(server, body, connections=CLIENTS, seconds=1.0)
 
         async def run() -> tuple[load.Tally, float]:
             tally = load.Tally()
@@ -156,89 +145,7 @@ def ping_under_load(contestant: Contestant, bodies: dict[str, Body], effort: Eff
             return answers
 
         answers = asyncio.run(run())
-    return Trial(kind="ping_under_load", label=contestant.label, values=_latencies(answers))
-
-
-# --- ours
-
-
-def ping_without_gil(contestant: Contestant, bodies: dict[str, Body], effort: Effort) -> Trial:
-    """`/ping` while user code in every worker holds the GIL for ten seconds."""
-    hold_s = 10
-    with _probe(contestant) as server:
-        port, path = server.start.port, server.start.path
-        body = _asking({"hold_gil_s": hold_s})
-
-        async def run() -> list[tuple[float, str]]:
-            workers = contestant.shape.workers
-            held = load.closed_loop(port, path, lambda _: body, connections=workers, seconds=60, requests=workers)
-            _, answers = await asyncio.gather(held, load.pings(port, seconds=hold_s))
-            return answers
-
-        answers = asyncio.run(run())
-    return Trial(kind="ping_without_gil", label=contestant.label, values=_latencies(answers))
-
-
-def hang(contestant: Contestant, bodies: dict[str, Body], effort: Effort) -> Trial:
-    """One request in a hundred is `while True`; two workers, a deadline of two seconds, eight clients."""
-    requests = 400
-    with _probe(contestant, TIDEGATE_TIMEOUT_S="2") as server:
-        harmless, endless = _asking({"sleep_ms": 5}), _asking({"spin": 1})
-        kinds: dict[str, dict[str, int]] = {"harmless": {}, "endless": {}}
-
-        async def run() -> None:
-            sent = iter(range(requests))
-
-            async def client() -> None:
-                connection = load.Connection(server.start.port)
-                tally = load.Tally()
-                for number in sent:
-                    kind = "endless" if number % 100 == 50 else "harmless"
-                    body = endless if kind == "endless" else harmless
-                    outcome = await tally.ask(connection, load.encode(server.start.path, body))
-                    kinds[kind][outcome] = kinds[kind].get(outcome, 0) + 1
-                connection.close()
-
-            await asyncio.wait_for(asyncio.gather(*(client() for _ in range(CLIENTS))), 120)
-
-        asyncio.run(run())
-    return Trial(kind="hang", label=contestant.label, values=kinds)
-
-
-def batching(contestant: Contestant, bodies: dict[str, Body], effort: Effort) -> Trial:
-    """Batch size 1 and 8 on a predict_fn that sleeps 10 ms however large the batch is; 32 connections."""
-    body, rates = _asking({"sleep_ms": 10}), {}
-    for batch in (1, 8):
-        shape = replace(contestant.shape, batch=batch)
-        with _probe(replace(contestant, shape=shape)) as server:
-            port, path = server.start.port, server.start.path
-            load.wrk(port, path, body, connections=32, seconds=1)
-            rates[batch] = load.wrk(port, path, body, connections=32, seconds=effort.seconds).good_per_s
-    values = {"batch_1_per_s": rates[1], "batch_8_per_s": rates[8], "factor": rates[8] / rates[1]}
-    return Trial(kind="batching", label=contestant.label, values=values)
-
-
-def further_worker(contestant: Contestant, bodies: dict[str, Body], effort: Effort) -> Trial:
-    """From the SIGKILL of the only worker to the first answer of its successor, less its imports and its model_fn."""
-    stamps = BUILD / "running" / "stamps.jsonl"
-    beyond = []
-    for _ in range(effort.starts):
-        stamps.unlink(missing_ok=True)
-        alone = replace(contestant, shape=Shape(workers=1, threads=1))
-        with _probe(alone, BENCHMARK_STAMPS=str(stamps)) as server:
-            request = _asking({})
-            _closed(server, request, connections=1, seconds=0.2)
-            first = json.loads(stamps.read_text().splitlines()[0])
-            killed = time.monotonic()
-            os.kill(first["pid"], signal.SIGKILL)
-            answered = _closed(server, request, connections=1, seconds=30, requests=1)
-            ended = time.monotonic()
-            last = json.loads(stamps.read_text().splitlines()[-1])
-            if answered.failed or last["pid"] == first["pid"]:
-                raise DidNotStart(f"no further worker answered: {answered.outcomes}")
-            beyond.append(ended - killed - (last["loaded"] - last["imported"]))
-    values = {"beyond_imports_and_model_fn_s": statistics.median(beyond), "all_s": beyond}
-    return Trial(kind="further_worker", label=contestant.label, values=values)
+    return Trial(kind="ping_under_load", label=contestant.label, values=latencies(answers))
 
 
 def unavoidable_start(effort: Effort) -> Trial:
@@ -252,85 +159,19 @@ def unavoidable_start(effort: Effort) -> Trial:
     return Trial(kind="unavoidable_start", label="bare loop", values={"import_and_load_s": statistics.median(found)})
 
 
-Run = Callable[[Contestant, dict[str, Body], Effort], Trial]
-FOR_ALL: dict[str, Run] = {
-    "footprint": footprint,
-    "kill": kill,
-    "overload": overload,
-    "ping_under_load": ping_under_load,
-}
-FOR_US: dict[str, Run] = {
-    "ping_without_gil": ping_without_gil,
-    "hang": hang,
-    "batching": batching,
-    "further_worker": further_worker,
-}
-
-
-def run(
-    contestants: Sequence[Contestant], bodies: dict[str, Body], effort: Effort, parts: Sequence[str]
-) -> Iterator[Trial | Failure]:
-    """The trials in `parts`, each for whom it is meant. A control is left out: it is the same server again."""
-    if "footprint" in parts:
-        yield unavoidable_start(effort)
-    for kind, trial in (FOR_ALL | FOR_US).items():
-        if kind not in parts:
-            continue
-        for contestant in _meant_for(kind, contestants):
-            try:
-                yield trial(contestant, bodies, effort)
-            except (DidNotStart, CannotInstall, subprocess.SubprocessError, OSError, TimeoutError) as error:
-                yield Failure(label=contestant.label, part=kind, error=f"{type(error).__name__}: {error}")
-
-
-def _meant_for(kind: str, contestants: Sequence[Contestant]) -> list[Contestant]:
-    chosen = [
-        each for each in contestants if "again" not in each.label and (kind in FOR_ALL or each.peer == "tidegate")
-    ]
-    if kind == "overload":
-        # Our queue of 1000 does not fill in these seconds; with TorchServe's 100 the shedding is seen too.
-        short = (("TIDEGATE_QUEUE_SIZE", "100"),)
-        ours = [each for each in chosen if each.peer == "tidegate"]
-        chosen += [replace(each, label=f"{each.label}, queue of 100", environment=short) for each in ours]
-    return chosen
-
-
 # --- shared by the trials
 
 
-class _probe(Server):  # noqa: N801 - reads as a function where it is used
-    """Our server with the script that misbehaves, once it answers."""
-
-    def __init__(self, contestant: Contestant, **environment: str) -> None:
-        changed = replace(contestant, environment=tuple(environment.items()))
-        super().__init__(prepare(changed, "W0", free_ports(3), script=PROBE))
-
-    def __enter__(self) -> Server:
-        super().__enter__()
-        try:
-            body = _asking({})
-            self.wait_for_answer(body.data, body.content_type)
-        except BaseException:
-            self.__exit__(*sys.exc_info())
-            raise
-        return self
-
-
-def _asking(what: dict[str, Any]) -> Body:
-    data = json.dumps(what).encode()
-    file = BUILD / "bodies" / f"probe-{'-'.join(what) or 'nothing'}.json"
-    file.write_bytes(data)
-    return Body(data=data, content_type="application/json", file=Path(file))
-
-
-def _closed(server: Server, body: Body, *, connections: int, seconds: float, requests: int = 10_000) -> load.Result:
+def closed(server: Server, body: Body, *, connections: int, seconds: float, requests: int = 10_000) -> load.Result:
+    """A closed loop by our own driver."""
     port, path = server.start.port, server.start.path
     return asyncio.run(
         load.closed_loop(port, path, lambda _: body, connections=connections, seconds=seconds, requests=requests)
     )
 
 
-def _latencies(answers: list[tuple[float, str]]) -> dict[str, Any]:
+def latencies(answers: list[tuple[float, str]]) -> dict[str, Any]:
+    """The values of a trial on pings, from (latency in ms, outcome)."""
     good = sorted(latency for latency, outcome in answers if outcome == "200")
     return {
         "p50_ms": load.percentile(good, 50),
@@ -339,3 +180,12 @@ def _latencies(answers: list[tuple[float, str]]) -> dict[str, Any]:
         "asked": len(answers),
         "failed": len(answers) - len(good),
     }
+
+
+Run = Callable[[Contestant, dict[str, Body], Effort], Trial]
+FOR_ALL: dict[str, Run] = {
+    "footprint": footprint,
+    "kill": kill,
+    "overload": overload,
+    "ping_under_load": ping_under_load,
+}
