@@ -29,10 +29,16 @@ class Asker:
         self.port = port
         self._reader: asyncio.StreamReader | None = None
         self._writer: asyncio.StreamWriter | None = None
-        self._ended = False
+        self.ended = False
+        """Whether the last answer said that no further one comes on this connection."""
+
+    async def open(self) -> None:
+        """Connect."""
+        self._reader, self._writer = await asyncio.open_connection("127.0.0.1", self.port)
+        self.ended = False
 
     async def __aenter__(self) -> Asker:
-        self._reader, self._writer = await asyncio.open_connection("127.0.0.1", self.port)
+        await self.open()
         return self
 
     async def __aexit__(
@@ -61,12 +67,12 @@ class Asker:
 
     async def post(self, body: bytes, **headers: str) -> Reply:
         """Ask, on a new connection where the last answer ended the old one."""
-        await self._reopen()
+        await self.renew()
         self.send(post(body, **headers))
         return await self.reply()
 
     async def get(self, path: str) -> Reply:
-        await self._reopen()
+        await self.renew()
         self.send(b"GET %b HTTP/1.1\r\nhost: x\r\n\r\n" % path.encode())
         return await self.reply()
 
@@ -81,14 +87,14 @@ class Asker:
                 body = await self._reader.readexactly(int(headers.get("content-length", "0")))
         except (asyncio.IncompleteReadError, ConnectionError, TimeoutError) as error:
             raise NoAnswer(f"{type(error).__name__}: {error}") from error
-        self._ended = headers.get("connection") == "close"
+        self.ended = headers.get("connection") == "close"
         return Reply(status=int(lines[0].split(" ")[1]), headers=headers, body=body)
 
-    async def _reopen(self) -> None:
-        if self._ended:
+    async def renew(self) -> None:
+        """Connect anew where the last answer ended the connection."""
+        if self.ended:
             await self.close()
-            await self.__aenter__()
-            self._ended = False
+            await self.open()
 
     async def rest(self) -> bytes:
         """What still comes after we have said that nothing more will be asked: nothing, if all is well."""

@@ -138,7 +138,7 @@ def test_the_queue_is_bounded_also_for_those_who_were_admitted_before_it_filled(
     async def test() -> list[Reply]:
         askers = [Asker(busy.port) for _ in range(20)]
         for asker in askers:
-            await asker.__aenter__()
+            await asker.open()
             await _admitted(asker, "content-length: 1")
         for asker in askers:
             asker.send(b"1")
@@ -165,7 +165,7 @@ def test_the_bodies_in_memory_are_bounded_also_for_those_who_were_admitted_befor
     async def test() -> list[Reply]:
         askers = [Asker(busy.port) for _ in range(10)]
         for asker in askers:
-            await asker.__aenter__()
+            await asker.open()
             await _admitted(asker, framing)
         for asker in askers:
             # All but the last byte, so that nobody is in the queue yet.
@@ -204,7 +204,7 @@ def test_the_memory_of_clients_who_left_is_free_again(small: Server):
     async def test() -> None:
         askers = [Asker(small.port) for _ in range(9)]
         for asker in askers:
-            await asker.__aenter__()
+            await asker.open()
         askers[0].send(post(HOLD))
         await soon(lambda: len(calls(small)) == 1, "the worker is busy")
         for asker in askers[1:4]:  # whole requests, which wait
@@ -227,7 +227,7 @@ def test_whoever_has_a_connection_is_served_while_no_more_are_taken(busy: Server
         askers = [Asker(busy.port) for _ in range(39)]
         try:
             for asker in askers:
-                await asker.__aenter__()
+                await asker.open()
                 assert (await asker.get("/ping")).status == 200
             for _ in range(10):
                 async with Asker(busy.port) as one_too_many:
@@ -262,7 +262,7 @@ def test_ping_and_metrics_answer_while_the_queue_is_full(busy: Server):
     async def test() -> None:
         askers = [Asker(busy.port) for _ in range(6)]
         for asker in askers:
-            await asker.__aenter__()
+            await asker.open()
             asker.send(post(b"1"))
         pending = [asyncio.ensure_future(asker.reply()) for asker in askers]
         await soon(lambda: sum(reply.done() for reply in pending) == 3, "the queue is full")
