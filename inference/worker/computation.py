@@ -18,7 +18,15 @@ from typing import Any
 import torch
 from PIL import Image, UnidentifiedImageError
 
-from inference.errors import BadRequest, HandlerFailed, OutOfMemory, RaisedByHandler, RequestError
+from inference.errors import (
+    BadRequest,
+    HandlerFailed,
+    NotAcceptable,
+    OutOfMemory,
+    RaisedByHandler,
+    RequestError,
+    UnsupportedMediaType,
+)
 from inference.protocol import Answer, Done, Error, Item
 from inference.worker import collate, defaults
 from inference.worker.accept import preferred_type
@@ -35,6 +43,10 @@ _SERVERS_HEADERS = frozenset(
 """Response headers that user code cannot set: a second one would tell the client another length than is sent."""
 _CLIENTS_MISTAKES = (ValueError, EOFError, UnidentifiedImageError, Image.DecompressionBombError)
 """What an input_fn raises when the body is not what it reads; anything else that it raises is its own mistake."""
+
+_OF_A_TYPE = {"input_fn": UnsupportedMediaType, "transform_fn": UnsupportedMediaType, "output_fn": NotAcceptable}
+"""What the toolkit's UnsupportedFormatError is about, by where it comes from. It has no status of its own, and goes
+by its name because the archive may bring the real toolkit."""
 
 
 class DeviceLost(BaseException):
@@ -259,6 +271,8 @@ def _refusal(error: BaseException, function: str) -> RequestError:
     if isinstance(status, int) and 400 <= status <= 599:
         message = getattr(error, "message", None)
         return RaisedByHandler(message if isinstance(message, str) and message else one_line(error), status)
+    if function in _OF_A_TYPE and any(kind.__name__ == "UnsupportedFormatError" for kind in type(error).__mro__):
+        return _OF_A_TYPE[function](f"{function} refused: {one_line(error)}.")
     if is_out_of_memory(error):
         return OutOfMemory("This request alone does not fit into the memory that is there.")
     if function == "input_fn" and isinstance(error, _CLIENTS_MISTAKES):

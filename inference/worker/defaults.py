@@ -78,7 +78,7 @@ def predict_fn(data: Any, model: Any) -> Any:
     """Call the model on its own device, without gradients."""
     place = next((tensor.device for tensor in _tensors(model)), None)
     with torch.inference_mode():
-        return model(_moved(data, place) if place is not None else data)
+        return model(to_device(data, place) if place is not None else data)
 
 
 def _tensors(model: Any) -> Any:
@@ -87,11 +87,11 @@ def _tensors(model: Any) -> Any:
         yield from model.buffers()
 
 
-def _moved(data: Any, place: torch.device) -> Any:
+def to_device(data: Any, place: torch.device) -> Any:
     if isinstance(data, torch.Tensor):
         return data.to(place)
     if isinstance(data, dict):
-        return {key: _moved(value, place) for key, value in data.items()}
+        return {key: to_device(value, place) for key, value in data.items()}
     return data
 
 

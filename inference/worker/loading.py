@@ -17,7 +17,7 @@ from PIL import Image
 from inference.errors import DeploymentError, ModelDoesNotFit
 from inference.layout import CODE, model_root
 from inference.protocol import Answer, Item, ModelSpec
-from inference.worker import artifact, defaults, handler, user_code
+from inference.worker import artifact, compat, defaults, handler, user_code
 from inference.worker.computation import Computation, is_out_of_memory
 from inference.worker.context import Context
 from inference.worker.handler import Functions
@@ -40,6 +40,7 @@ def load(spec: ModelSpec, progress: Progress = log.info) -> Computation:
     script = _script(root, spec.program)
     _take_resources(spec)
     user_code.enter(root, spec.packages_dir)
+    compat.lend_names(max_decoded_bytes=spec.max_decoded_bytes)
     context = Context(
         model_name=spec.name,
         manifest=manifest,

@@ -1,0 +1,32 @@
+"""What old scripts import from the AWS toolkits, under the names that they import it by.
+
+Years of `inference.py` begin with `from sagemaker_inference import content_types, decoder, encoder`. The two packages
+here are our own writing with the toolkits' names and results; where ours differ on purpose, docs/compatibility.md
+says so. They are imported with the worker, before user code is, and only lent their old names afterwards: a model
+that brings the real packages gets those.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+
+from inference.worker.compat import sagemaker_inference, sagemaker_pytorch_serving_container
+from inference.worker.compat.sagemaker_pytorch_serving_container import default_pytorch_inference_handler
+
+_PACKAGES = (sagemaker_inference, sagemaker_pytorch_serving_container)
+
+
+def lend_names(*, max_decoded_bytes: int) -> list[str]:
+    """Make our packages importable by the toolkits' names; returns the names, without those really installed."""
+    default_pytorch_inference_handler.DefaultPytorchInferenceHandler.max_decoded_bytes = max_decoded_bytes
+    lent = []
+    for package in _PACKAGES:
+        name = package.__name__.rpartition(".")[2]
+        if importlib.util.find_spec(name) is not None:
+            continue
+        prefix = package.__name__
+        ours = {key: module for key, module in sys.modules.items() if f"{key}.".startswith(f"{prefix}.")}
+        sys.modules.update({name + key.removeprefix(prefix): module for key, module in ours.items()})
+        lent.append(name)
+    return lent

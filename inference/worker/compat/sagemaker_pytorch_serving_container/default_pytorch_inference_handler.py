@@ -1,0 +1,45 @@
+"""The server's own default functions, in the class from which scripts call or inherit them."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from inference.errors import NotAcceptable, UnsupportedMediaType
+from inference.worker import defaults
+from inference.worker.accept import preferred_type
+from inference.worker.compat.sagemaker_inference import content_types, errors
+from inference.worker.compat.sagemaker_inference.default_inference_handler import DefaultInferenceHandler
+from inference.worker.content import JSON, WRITABLE
+
+DEFAULT_MODEL_FILENAME = "model.pt"
+
+
+class ModelLoadError(Exception):
+    """Kept for scripts that catch it; a model that cannot be loaded is a `DeploymentError` here."""
+
+
+class DefaultPytorchInferenceHandler(DefaultInferenceHandler):
+    """What the server does for a script that leaves a function out. Tensors come and go on the worker's own device."""
+
+    VALID_CONTENT_TYPES = (content_types.JSON, content_types.NPY)
+    max_decoded_bytes: ClassVar[int] = 2**30
+    """What one npz body may unpack to; the worker sets it by the server's settings."""
+
+    def default_model_fn(self, model_dir: str, context: Any = None) -> Any:  # noqa: ARG002 - the contract's
+        return defaults.model_fn(model_dir)
+
+    def default_input_fn(self, input_data: Any, content_type: str, context: Any = None) -> Any:  # noqa: ARG002
+        try:
+            data = defaults.input_fn(input_data, content_type, max_decoded_bytes=self.max_decoded_bytes)
+        except UnsupportedMediaType:
+            raise errors.UnsupportedFormatError(content_type) from None
+        return defaults.to_device(data, defaults.device())
+
+    def default_predict_fn(self, data: Any, model: Any, context: Any = None) -> Any:  # noqa: ARG002
+        return defaults.predict_fn(data, model)
+
+    def default_output_fn(self, prediction: Any, accept: str, context: Any = None) -> Any:  # noqa: ARG002
+        try:
+            return defaults.output_fn(prediction, preferred_type(accept, JSON, WRITABLE))
+        except NotAcceptable:
+            raise errors.UnsupportedFormatError(accept) from None
