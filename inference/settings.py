@@ -8,6 +8,7 @@ An error names the variable, the value and what would be right.
 
 from __future__ import annotations
 
+import difflib
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
@@ -282,6 +283,7 @@ def read(environment: Mapping[str, str]) -> Settings:
 
     Raises `DeploymentError` with one sentence that names the variable, its value and what is allowed.
     """
+    _refuse_unknown(environment)
     values: dict[str, Any] = {}
     for item in fields(Settings):
         name = next((name for name in item.metadata["names"] if environment.get(name, "").strip()), None)
@@ -290,6 +292,16 @@ def read(environment: Mapping[str, str]) -> Settings:
     if "timeout_s" not in values and values.get("batch_transform"):
         values["timeout_s"] = 600.0  # the platform's own default for a transform's invocation
     return Settings(**values)
+
+
+def _refuse_unknown(environment: Mapping[str, str]) -> None:
+    # Only our own names: the platform and the image set SAGEMAKER_* and TS_* ones that are nobody's mistake.
+    known = {name for item in fields(Settings) for name in item.metadata["names"]}
+    for name in sorted(environment):
+        if name.startswith("TIDEGATE_") and name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"; did you mean {near[0]}?" if near else "."
+            raise DeploymentError(f"{name} is not a setting of this server{hint}")
 
 
 def environment(**settings: Any) -> dict[str, str]:

@@ -58,9 +58,9 @@ def read_manifest(root: Path) -> dict[str, Any]:
 
 def verify_files(root: Path, manifest: dict[str, Any]) -> int:
     """Compare every listed file with its size and SHA-256; returns how many there were. Raises `DeploymentError`."""
-    listed = manifest.get("files", {})
-    for name, facts in _items(listed, "files"):
-        path = _below(root, name)
+    listed = _items(manifest.get("files"), "files")
+    for name, facts in listed:
+        path = below(root, name)
         if not path.is_file():
             raise DeploymentError(f"{path} is missing, although the manifest lists it.")
         size = path.stat().st_size
@@ -83,10 +83,10 @@ def read_example(root: Path, manifest: dict[str, Any]) -> Example | None:
     try:
         request, response = example["request"], example["response"]
         return Example(
-            body=_below(root, request["file"]).read_bytes(),
+            body=below(root, request["file"]).read_bytes(),
             content_type=str(request["content_type"]),
             accept=str(request["accept"]),
-            expected=_below(root, response["file"]).read_bytes(),
+            expected=below(root, response["file"]).read_bytes(),
             expected_type=str(response["content_type"]),
             rtol=float(example.get("rtol", 1e-3)),
             atol=float(example.get("atol", 1e-5)),
@@ -158,7 +158,8 @@ def _items(value: Any, what: str) -> list[tuple[str, dict[str, Any]]]:
     return list(value.items())
 
 
-def _below(root: Path, name: Any) -> Path:
+def below(root: Path, name: Any) -> Path:
+    """The file that the manifest calls `name`. Raises `DeploymentError` where it lies outside `root`."""
     path = root / str(name)
     if "\0" in str(name) or not path.resolve().is_relative_to(root.resolve()):
         raise DeploymentError(f"{MANIFEST} names '{name}', which is outside the model directory.")

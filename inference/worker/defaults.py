@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import io
-import warnings
 import zipfile
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from inference.errors import DeploymentError
+from inference.worker import weights
 from inference.worker.content import decode, encode, split_media_type
-from inference.worker.user_code import one_line
-
-SUFFIXES = (".pt", ".pth")
 
 
 def device() -> torch.device:
@@ -22,51 +18,20 @@ def device() -> torch.device:
     return torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
 
 
-def model_fn(model_dir: str) -> Any:
-    """Load `model.pt`, or else the only `.pt` or `.pth` file, which must be TorchScript. Raises `DeploymentError`."""
-    path = _weights(Path(model_dir))
-    kind = _kind(path)
-    if kind != "TorchScript":
-        raise DeploymentError(
-            f"{path} is {kind}, which cannot be served without code: add code/inference.py with a model_fn that builds "
-            "the network and loads it."
-        )
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # archives in TorchScript exist, and loading them stays
-            return torch.jit.load(path, map_location=device()).eval()  # type: ignore[no-untyped-call]
-    except RuntimeError as error:
-        raise DeploymentError(f"{path} cannot be loaded as TorchScript: {one_line(error)}.") from error
+def damaged(model_dir: Path) -> list[str]:
+    """The names of the model files here that neither torch.save, today's or that before torch 1.6, nor jit wrote."""
+    found = sorted(path for path in model_dir.iterdir() if path.suffix in weights.TORCH and path.is_file())
+    return [path.name for path in found if not zipfile.is_zipfile(path) and _first_byte(path) != b"\x80"]
 
 
-def _weights(model_dir: Path) -> Path:
-    if (model_dir / "model.pt").is_file():
-        return model_dir / "model.pt"
-    found = sorted(path for path in model_dir.iterdir() if path.suffix in SUFFIXES and path.is_file())
-    if len(found) == 1:
-        return found[0]
-    if found:
-        names = ", ".join(path.name for path in found)
-        raise DeploymentError(f"{model_dir} holds several models ({names}); name one model.pt or define a model_fn.")
-    names = ", ".join(sorted(path.name for path in model_dir.iterdir())[:10])
-    raise DeploymentError(
-        f"{model_dir} holds neither code/inference.py with a model_fn nor a model that can be served without one "
-        f"(a TorchScript .pt or .pth file); it holds: {names}."
-    )
+def _first_byte(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(1)
 
 
-def _kind(path: Path) -> str:
-    # By the members of the zip, because every kind of file bears every suffix.
-    try:
-        with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
-    except (zipfile.BadZipFile, OSError):
-        return "not a file that torch.save or torch.jit.save wrote (or it is damaged)"
-    if any(name.endswith("/constants.pkl") for name in names):
-        return "TorchScript"
-    if any(name.endswith("/data.pkl") for name in names):
-        return "a state dict or a pickled module"
-    return "no kind of model that is known here"
+def model_fn(model_dir: str, *, trust_pickle: bool = False) -> Any:
+    """Load what needs no code, or the architecture that the manifest names; see `weights.load`."""
+    return weights.load(Path(model_dir), device(), trust_pickle=trust_pickle)
 
 
 def input_fn(input_data: str | bytearray, content_type: str | None, *, max_decoded_bytes: int) -> Any:

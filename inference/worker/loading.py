@@ -56,7 +56,7 @@ def load(spec: ModelSpec, progress: Progress = log.info) -> Computation:
     module = user_code.import_script(script) if script else None
     functions = handler.bind(module, context) if module else Functions()
     computation = Computation(
-        model=_model(root, script, functions),
+        model=_model(root, script, functions, trust_pickle=spec.trust_pickle),
         functions=functions,
         context=context,
         default_accept=spec.default_accept,
@@ -99,12 +99,12 @@ def _take_resources(spec: ModelSpec) -> None:
     Image.MAX_IMAGE_PIXELS = max(spec.max_image_pixels // 2, 1)
 
 
-def _model(root: Path, script: Path | None, functions: Functions) -> Any:
+def _model(root: Path, script: Path | None, functions: Functions, *, trust_pickle: bool) -> Any:
     if functions.pre_model_fn is not None:
         with _named("pre_model_fn", script):
             functions.pre_model_fn(str(root))
     if functions.model_fn is None:
-        model = defaults.model_fn(str(root))
+        model = defaults.model_fn(str(root), trust_pickle=trust_pickle)
     else:
         with _named("model_fn", script):
             model = functions.model_fn(str(root))
@@ -124,7 +124,11 @@ def _named(function: str, script: Path | None) -> Iterator[None]:
         kind = ModelDoesNotFit if is_out_of_memory(error) else DeploymentError
         place = user_code.where(error, script or Path(__file__))
         text = user_code.one_line(error)
-        raise kind(f"{place}: {function} raised {type(error).__name__}: {text}.") from error
+        # torch's own text about a damaged file names neither the file nor the damage.
+        damaged = "".join(
+            f" ({name} is damaged, or no file that torch.save wrote)" for name in defaults.damaged(Path.cwd())
+        )
+        raise kind(f"{place}: {function} raised {type(error).__name__}: {text}{damaged}.") from error
 
 
 def _self_check(computation: Computation, example: artifact.Example) -> None:

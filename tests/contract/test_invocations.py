@@ -122,7 +122,7 @@ def test_the_defaults_write_json_csv_json_lines_and_npy(scripted: Server):
         (b"[[1], [2, 3]]", "application/json", None, 400, "bad_request", "same length"),
         (b'{"a": 1}', "application/json", None, 400, "bad_request", "JSON object"),
         (b"1,x\n", "text/csv", None, 400, "bad_request", "'x', which is not a number"),
-        (b"\x93NUMPY", "application/x-npy", None, 400, "bad_request", "npy body"),
+        (b"\x93NUMPY", "application/x-npy", None, 400, "bad_request", "npy"),
         (b"GIF89a", "image/gif", None, 400, "bad_request", "image"),
         (b"x", "application/pdf", None, 415, "unsupported_media_type", "'application/pdf' cannot be read"),
         (b"x", None, None, 415, "unsupported_media_type", "Content-Type header is missing"),

@@ -97,6 +97,8 @@ def broken_manifest(change: str) -> dict[str, bytes]:
         del files["example/request.json"]
     elif change == "future":
         files["manifest.json"] = b'{"format_version": 99}'
+    elif change == "no files":
+        files["manifest.json"] = b'{"format_version": 1, "flies": {}}'
     elif change == "not json":
         files["manifest.json"] = b"{"
     elif change == "outside":
@@ -154,6 +156,16 @@ def model_fn(model_dir):
             "code/inference.py, line 5: model_fn raised RuntimeError: PytorchStreamReader failed",
         ),
         (
+            {"code/inference.py": LOADS_WEIGHTS, "model.pth": b"<html>not found</html>"},
+            {},
+            "(model.pth is damaged, or no file that torch.save wrote).",
+        ),
+        (
+            {"code/inference.py": DOUBLE},
+            {"TIDEGATE_WORKRES": "2"},
+            "TIDEGATE_WORKRES is not a setting of this server; did you mean TIDEGATE_WORKERS?",
+        ),
+        (
             {"code/inference.py": "import os, signal\ndef model_fn(model_dir): os.kill(os.getpid(), signal.SIGSEGV)"},
             {},
             "was killed by signal 11",
@@ -165,6 +177,7 @@ def model_fn(model_dir):
         (broken_manifest("shorter"), {}, "example/request.json has 2 bytes; the manifest says 8"),
         (broken_manifest("missing"), {}, "example/request.json is missing, although the manifest lists it"),
         (broken_manifest("future"), {}, "has format_version 99; this server reads 1"),
+        (broken_manifest("no files"), {}, "'files' must be an object of objects"),
         (broken_manifest("not json"), {}, "manifest.json is not readable JSON"),
         (broken_manifest("outside"), {}, "which is outside the model directory"),
     ],

@@ -58,7 +58,7 @@ def test_files_that_are_what_the_manifest_says_are_counted(tmp_path: Path) -> No
     (tmp_path / "unlisted.txt").write_text("may be here")
     manifest = write(tmp_path, files={"model.pth": facts(b"weights"), "code/inference.py": facts(b"")})
     assert verify_files(tmp_path, manifest) == 2
-    assert verify_files(tmp_path, write(tmp_path)) == 0
+    assert verify_files(tmp_path, write(tmp_path, files={})) == 0
 
 
 @pytest.mark.parametrize(
