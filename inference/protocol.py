@@ -66,6 +66,7 @@ class ModelSpec:
     log_level: int
     input_threads: int = 0
     packages_dir: str | None = None
+    trust_pickle: bool = False
 
     def to_json(self) -> bytes:
         """The payload of a LOAD frame."""

@@ -182,8 +182,10 @@ def _csv(text: str) -> list[Any]:
         raise BadRequest(f"Line {reader.line_num} of the CSV body holds {bad[:40]!r}, which is not a number.") from None
     if not rows:
         raise BadRequest("The CSV body is empty.")
-    # One row is one record of shape (columns,), as the AWS container had it.
-    return rows[0] if len(rows) == 1 else rows
+    # As the AWS container had it: one row is one record of shape (columns,), and one column is of shape (rows,).
+    if len(rows) == 1:
+        return rows[0]
+    return [row[0] for row in rows] if all(len(row) == 1 for row in rows) else rows
 
 
 def _is_number(cell: str) -> bool:

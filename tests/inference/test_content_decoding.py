@@ -104,7 +104,7 @@ def test_text_that_is_not_in_its_charset_is_the_clients_mistake(body: bytes, cha
         ("1,2\r\n3,4\r\n", CSV, [[1, 2], [3, 4]]),
         ("1,2\r3,4", CSV, [[1, 2], [3, 4]]),
         ("1, 2.5e1, -3", CSV, [1, 25, -3]),
-        ("1\n2", CSV, [[1], [2]]),
+        ("1\n2", CSV, [1, 2]),
         ('"1","2"\n', CSV, [1, 2]),
         ("\n1,2\n\n", CSV, [1, 2]),
     ],

@@ -208,14 +208,15 @@ BROKEN: list[tuple[str, dict[str, str | bytes], dict[str, str], str]] = [
         {"readme.txt": "hello"},
         {},
         "{dir} holds neither code/inference.py with a model_fn nor a model that can be served without one "
-        "(a TorchScript .pt or .pth file); it holds: readme.txt.",
+        "(a TorchScript .pt or .pth file, or an .onnx file); it holds: readme.txt.",
     ),
     (
         "state dict without code",
         {"model.pth": state_dict()},
         {},
         "{dir}/model.pth is a state dict or a pickled module, which cannot be served without code: add "
-        "code/inference.py with a model_fn that builds the network and loads it.",
+        "code/inference.py with a model_fn that builds the network and loads it, or name the network's class as "
+        "weights.architecture in manifest.json.",
     ),
     (
         "corrupt weights",

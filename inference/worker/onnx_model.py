@@ -1,0 +1,79 @@
+"""An .onnx file behind the call that every other model has: tensors in, tensors out.
+
+onnxruntime is not one of the server's dependencies; an archive brings it by its requirements.txt.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from inference.errors import DeploymentError
+from inference.worker.content import to_array
+from inference.worker.user_code import one_line
+
+_DTYPES = {
+    "tensor(float)": torch.float32,
+    "tensor(float16)": torch.float16,
+    "tensor(double)": torch.float64,
+    "tensor(int64)": torch.int64,
+    "tensor(int32)": torch.int32,
+    "tensor(int8)": torch.int8,
+    "tensor(uint8)": torch.uint8,
+    "tensor(bool)": torch.bool,
+}
+"""The names that onnxruntime gives the types of a model's inputs."""
+
+
+class OnnxModel:
+    """Call it with a tensor (the first input), a sequence (the inputs in order) or a dict (by name).
+
+    Each input is cast to the dtype that the model declares, because JSON has one kind of number. One output is
+    returned as a tensor, several as a dict by name; all are on the CPU.
+    """
+
+    def __init__(self, session: Any) -> None:
+        self._session = session
+        self._inputs = {each.name: _DTYPES.get(each.type) for each in session.get_inputs()}
+        self._outputs = [each.name for each in session.get_outputs()]
+
+    def __call__(self, data: Any) -> torch.Tensor | dict[str, torch.Tensor]:
+        named = self._by_name(data)
+        unknown = [name for name in named if name not in self._inputs]
+        if unknown:
+            raise ValueError(f"the model has the inputs {', '.join(self._inputs)}, not {', '.join(unknown)}")
+        arrays = {name: to_array(_cast(value, self._inputs[name])) for name, value in named.items()}
+        outputs = self._session.run(None, arrays)
+        tensors = [torch.as_tensor(output) for output in outputs]
+        return tensors[0] if len(tensors) == 1 else dict(zip(self._outputs, tensors, strict=True))
+
+    def _by_name(self, data: Any) -> Mapping[str, Any]:
+        if isinstance(data, Mapping):
+            return data
+        values = list(data) if isinstance(data, Sequence) else [data]
+        return dict(zip(self._inputs, values, strict=False))
+
+
+def _cast(value: Any, dtype: torch.dtype | None) -> Any:
+    return torch.as_tensor(value).to(dtype) if dtype is not None else value
+
+
+def load(path: Path, place: torch.device) -> OnnxModel:
+    """The model of an .onnx file, with as many threads as torch has here. Raises `DeploymentError`."""
+    if importlib.util.find_spec("onnxruntime") is None:
+        raise DeploymentError(f"{path} needs the package onnxruntime: name it in code/requirements.txt.")
+    runtime = importlib.import_module("onnxruntime")
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    providers: list[Any] = ["CPUExecutionProvider"]
+    if place.type == "cuda" and "CUDAExecutionProvider" in runtime.get_available_providers():
+        providers.insert(0, ("CUDAExecutionProvider", {"device_id": place.index or 0}))
+    try:
+        return OnnxModel(runtime.InferenceSession(str(path), options, providers=providers))
+    except Exception as error:
+        raise DeploymentError(f"{path} cannot be loaded as ONNX: {one_line(error)}.") from error

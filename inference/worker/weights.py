@@ -1,0 +1,170 @@
+"""From weights on disk to a model, for archives that leave loading to the server.
+
+TorchScript and ONNX files hold their network. A state dict, of torch.save or as safetensors, needs one: the manifest
+names a class or function of the archive's own code, which is called with the arguments that stand there, too.
+
+    "weights": {"file": "model.pth", "architecture": "digit_net:DigitNet", "arguments": {"hidden": 64}}
+
+Files are read as data. A pickled module runs code while it is read, and is only loaded where the deployer trusts it.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import pickle
+import sys
+import warnings
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from inference.errors import DeploymentError
+from inference.worker import artifact, onnx_model
+from inference.worker.user_code import one_line
+
+TORCH = (".pt", ".pth")
+SAFETENSORS, ONNX = ".safetensors", ".onnx"
+TRUST = "TIDEGATE_TRUST_PICKLED_MODEL"
+"""The variable by which the deployer says that the archive may run code while its model is read."""
+
+
+def load(model_dir: Path, place: torch.device, *, trust_pickle: bool = False) -> Any:
+    """The model of `model_dir`, on `place` and in evaluation mode.
+
+    The file is the manifest's `weights.file` where that names an architecture; else `model.pt`; else the only .pt or
+    .pth file, the only .safetensors or the only .onnx, in this order. Raises `DeploymentError`.
+    """
+    described = artifact.read_manifest(model_dir).get("weights")
+    described = described if isinstance(described, dict) else {}
+    path = _named(model_dir, described) or _found(model_dir)
+    if path.suffix == ONNX:
+        return onnx_model.load(path, place)
+    if path.suffix != SAFETENSORS and _is_torch_script(path):
+        return _torch_script(path, place)
+    architecture = described.get("architecture")
+    if architecture is None and not (trust_pickle and path.suffix in TORCH):
+        raise DeploymentError(
+            f"{path} is {_kind(path)}, which cannot be served without code: add code/inference.py with a model_fn that "
+            "builds the network and loads it, or name the network's class as weights.architecture in manifest.json."
+        )
+    state = _safetensors(path, place) if path.suffix == SAFETENSORS else _saved(path, place, trust_pickle=trust_pickle)
+    if isinstance(state, torch.nn.Module):
+        return state.to(place).eval()
+    if architecture is None:
+        raise DeploymentError(f"{path} holds a {type(state).__name__}, no module; name weights.architecture for it.")
+    model = _built(model_dir, architecture, described.get("arguments", {}))
+    try:
+        model.load_state_dict(state)
+    except (RuntimeError, TypeError) as error:
+        raise DeploymentError(f"{path} does not fit '{architecture}': {one_line(error)}.") from error
+    return model.to(place).eval()
+
+
+def _named(model_dir: Path, described: dict[str, Any]) -> Path | None:
+    if "architecture" not in described:
+        return None
+    path = artifact.below(model_dir, described.get("file"))
+    if not path.is_file():
+        raise DeploymentError(f"{path} is missing, although the manifest names it as weights.file.")
+    return path
+
+
+def _found(model_dir: Path) -> Path:
+    if (model_dir / "model.pt").is_file():
+        return model_dir / "model.pt"
+    files = sorted(path for path in model_dir.iterdir() if path.is_file())
+    for suffixes in (TORCH, (SAFETENSORS,), (ONNX,)):
+        found = [path for path in files if path.suffix in suffixes]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            names = ", ".join(path.name for path in found)
+            raise DeploymentError(
+                f"{model_dir} holds several models ({names}); name one model.pt or define a model_fn."
+            )
+    names = ", ".join(sorted(path.name for path in model_dir.iterdir())[:10])
+    raise DeploymentError(
+        f"{model_dir} holds neither code/inference.py with a model_fn nor a model that can be served without one "
+        f"(a TorchScript .pt or .pth file, or an .onnx file); it holds: {names}."
+    )
+
+
+def _members(path: Path) -> list[str]:
+    # By the members of the zip, because every kind of file bears every suffix.
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.namelist()
+    except (zipfile.BadZipFile, OSError):
+        return []
+
+
+def _is_torch_script(path: Path) -> bool:
+    return any(name.endswith("/constants.pkl") for name in _members(path))
+
+
+def _kind(path: Path) -> str:
+    if path.suffix == SAFETENSORS:
+        return "a state dict"
+    members = _members(path)
+    if any(name.endswith("/data.pkl") for name in members):
+        return "a state dict or a pickled module"
+    if members:
+        return "no kind of model that is known here"
+    return "not a file that torch.save or torch.jit.save wrote (or it is damaged)"
+
+
+def _torch_script(path: Path, place: torch.device) -> Any:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # archives in TorchScript exist, and loading them stays
+            return torch.jit.load(path, map_location=place).eval()  # type: ignore[no-untyped-call]
+    except RuntimeError as error:
+        raise DeploymentError(f"{path} cannot be loaded as TorchScript: {one_line(error)}.") from error
+
+
+def _saved(path: Path, place: torch.device, *, trust_pickle: bool) -> Any:
+    try:
+        return torch.load(path, map_location=place, weights_only=not trust_pickle)
+    except pickle.UnpicklingError as error:
+        if trust_pickle or not _members(path):
+            raise DeploymentError(f"{path} cannot be loaded: {one_line(error)}.") from error
+        raise DeploymentError(
+            f"{path} holds more than weights, and reading it would run code: save its state_dict, or set {TRUST}=on if "
+            "you trust the archive."
+        ) from error
+    except (RuntimeError, OSError, EOFError, ValueError, ImportError, AttributeError) as error:
+        raise DeploymentError(f"{path} cannot be loaded: {one_line(error)}.") from error
+
+
+def _safetensors(path: Path, place: torch.device) -> dict[str, torch.Tensor]:
+    if importlib.util.find_spec("safetensors") is None:
+        raise DeploymentError(f"{path} needs the package safetensors: name it in code/requirements.txt.")
+    module = importlib.import_module("safetensors.torch")
+    try:
+        return dict(module.load_file(path, device=str(place)))
+    except Exception as error:
+        raise DeploymentError(f"{path} cannot be loaded as safetensors: {one_line(error)}.") from error
+
+
+def _built(model_dir: Path, architecture: Any, arguments: Any) -> torch.nn.Module:
+    place = model_dir / artifact.MANIFEST
+    module_name, _, name = str(architecture).partition(":")
+    if not (module_name and name.isidentifier() and isinstance(arguments, dict)):
+        raise DeploymentError(
+            f"{place}: weights.architecture is 'module:Class' of the archive's code, and weights.arguments an object; "
+            f"they are {architecture!r} and {arguments!r}."
+        )
+    try:
+        # What the script has imported already stays the one copy.
+        module = sys.modules.get(module_name) or importlib.import_module(module_name)
+        model = getattr(module, name)(**arguments)
+    except Exception as error:
+        raise DeploymentError(
+            f"{place}: '{architecture}' cannot be built: {type(error).__name__}: {one_line(error)}."
+        ) from error
+    if not isinstance(model, torch.nn.Module):
+        raise DeploymentError(f"{place}: '{architecture}' makes a {type(model).__name__}, not a torch.nn.Module.")
+    return model

@@ -1,0 +1,249 @@
+"""Models that are loaded without a model_fn: which file, by which architecture, and what is never read."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import sys
+import types
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+
+from inference.errors import DeploymentError
+from inference.worker import onnx_model, weights
+
+CPU = torch.device("cpu")
+
+NETWORK = """
+import torch
+
+class Net(torch.nn.Module):
+    def __init__(self, size=2):
+        super().__init__()
+        self.linear = torch.nn.Linear(size, 1, bias=False)
+        self.dropout = torch.nn.Dropout(0.5)
+
+    def forward(self, x):
+        return self.dropout(self.linear(x))
+
+def make(size):
+    return Net(size)
+
+def no_module():
+    return 7
+"""
+
+STATE = {"linear.weight": torch.tensor([[2.0, 3.0]])}
+
+
+@pytest.fixture
+def archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A model directory whose code/ is on the path, as it is in a worker."""
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code" / "tiny_net.py").write_text(NETWORK)
+    monkeypatch.syspath_prepend(str(tmp_path / "code"))
+    monkeypatch.delitem(sys.modules, "tiny_net", raising=False)
+    return tmp_path
+
+
+def describe(root: Path, **described: Any) -> None:
+    (root / "manifest.json").write_text(json.dumps({"format_version": 1, "files": {}, "weights": described}))
+
+
+def message(root: Path, **how: Any) -> str:
+    with pytest.raises(DeploymentError) as caught:
+        weights.load(root, CPU, **how)
+    return str(caught.value).replace(str(root), "{dir}")
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_a_state_dict_is_loaded_into_the_class_that_the_manifest_names(archive: Path, suffix: str) -> None:
+    path = archive / f"weights{suffix}"
+    if suffix == ".pth":
+        torch.save(STATE, path)
+    else:
+        safetensors.torch.save_file(STATE, path)
+    describe(archive, file=path.name, architecture="tiny_net:Net")
+    model = weights.load(archive, CPU)
+    assert not model.training
+    assert model(torch.tensor([[1.0, 1.0]])).tolist() == [[5.0]]
+
+
+def test_a_function_may_build_the_network_from_the_manifests_arguments(archive: Path) -> None:
+    torch.save({"linear.weight": torch.ones(1, 3)}, archive / "model.pth")
+    describe(archive, file="model.pth", architecture="tiny_net:make", arguments={"size": 3})
+    assert weights.load(archive, CPU)(torch.ones(1, 3)).tolist() == [[3.0]]
+
+
+def test_a_state_dict_from_before_torch_1_6_is_read_too(archive: Path) -> None:
+    torch.save(STATE, archive / "model.pth", _use_new_zipfile_serialization=False)
+    describe(archive, file="model.pth", architecture="tiny_net:Net")
+    assert weights.load(archive, CPU)(torch.ones(1, 2)).tolist() == [[5.0]]
+
+
+class Trap:
+    """Sprung where it is unpickled."""
+
+    sprung = 0
+
+    def __reduce__(self) -> Any:
+        return Trap.spring, ()
+
+    @staticmethod
+    def spring() -> dict[str, torch.Tensor]:
+        Trap.sprung += 1
+        return STATE
+
+
+def test_pickled_objects_are_refused_without_being_read(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Trap, "sprung", 0)
+    torch.save(Trap(), archive / "model.pth")
+    describe(archive, file="model.pth", architecture="tiny_net:Net")
+    assert message(archive) == (
+        "{dir}/model.pth holds more than weights, and reading it would run code: save its state_dict, or set "
+        "TIDEGATE_TRUST_PICKLED_MODEL=on if you trust the archive."
+    )
+    assert Trap.sprung == 0
+    assert weights.load(archive, CPU, trust_pickle=True)(torch.ones(1, 2)).tolist() == [[5.0]]
+    assert Trap.sprung == 1
+
+
+def test_a_pickled_module_is_served_where_the_deployer_trusts_it(archive: Path) -> None:
+    torch.save(torch.nn.Dropout(), archive / "model.pth")
+    model = weights.load(archive, CPU, trust_pickle=True)
+    assert isinstance(model, torch.nn.Dropout)
+    assert not model.training
+    torch.save([1], archive / "model.pth")
+    assert message(archive, trust_pickle=True) == (
+        "{dir}/model.pth holds a list, no module; name weights.architecture for it."
+    )
+
+
+def test_a_damaged_file_is_named(archive: Path) -> None:
+    (archive / "model.pth").write_bytes(b"nothing that torch wrote")
+    describe(archive, file="model.pth", architecture="tiny_net:Net")
+    assert message(archive).startswith("{dir}/model.pth cannot be loaded: ")
+    (archive / "model.safetensors").write_bytes(b"\0" * 9)
+    describe(archive, file="model.safetensors", architecture="tiny_net:Net")
+    assert message(archive).startswith("{dir}/model.safetensors cannot be loaded as safetensors: ")
+
+
+@pytest.mark.parametrize(
+    ("architecture", "arguments", "text"),
+    [
+        ("tiny_net", {}, "weights.architecture is 'module:Class' of the archive's code"),
+        ("tiny_net:Net", [2], "weights.arguments an object; they are 'tiny_net:Net' and [2]."),
+        (7, {}, "they are 7 and {}."),
+        ("no_such_module:Net", {}, "'no_such_module:Net' cannot be built: ModuleNotFoundError: No module named"),
+        ("tiny_net:Nothing", {}, "'tiny_net:Nothing' cannot be built: AttributeError"),
+        ("tiny_net:make", {}, "'tiny_net:make' cannot be built: TypeError"),
+        ("tiny_net:no_module", {}, "'tiny_net:no_module' makes a int, not a torch.nn.Module."),
+        ("tiny_net:Net", {"size": 5}, "{dir}/model.pth does not fit 'tiny_net:Net': "),
+    ],
+)
+def test_an_architecture_that_cannot_be_built_or_filled_is_said(
+    archive: Path, architecture: Any, arguments: Any, text: str
+) -> None:
+    torch.save(STATE, archive / "model.pth")
+    describe(archive, file="model.pth", architecture=architecture, arguments=arguments)
+    assert text in message(archive)
+    assert "\n" not in message(archive)
+
+
+def test_the_named_file_must_be_there_and_inside(archive: Path) -> None:
+    describe(archive, file="gone.pth", architecture="tiny_net:Net")
+    assert message(archive) == "{dir}/gone.pth is missing, although the manifest names it as weights.file."
+    describe(archive, file="../outside.pth", architecture="tiny_net:Net")
+    assert message(archive) == "manifest.json names '../outside.pth', which is outside the model directory."
+
+
+@pytest.mark.parametrize("package", ["safetensors", "onnxruntime"])
+def test_a_package_that_is_not_installed_is_named(archive: Path, monkeypatch: pytest.MonkeyPatch, package: str) -> None:
+    find = weights.importlib.util.find_spec
+    monkeypatch.setattr("importlib.util.find_spec", lambda name, *rest: None if name == package else find(name, *rest))
+    name = "model.safetensors" if package == "safetensors" else "model.onnx"
+    (archive / name).write_bytes(b"")
+    if package == "safetensors":
+        describe(archive, file=name, architecture="tiny_net:Net")
+    assert message(archive) == f"{{dir}}/{name} needs the package {package}: name it in code/requirements.txt."
+
+
+def test_weights_without_an_architecture_say_how_to_name_one(archive: Path) -> None:
+    safetensors.torch.save_file(STATE, archive / "model.safetensors")
+    assert message(archive) == (
+        "{dir}/model.safetensors is a state dict, which cannot be served without code: add code/inference.py with a "
+        "model_fn that builds the network and loads it, or name the network's class as weights.architecture in "
+        "manifest.json."
+    )
+
+
+# --- ONNX, with onnxruntime's place taken by a stand-in that has its interface: the real one is no dependency
+
+
+class Session:
+    """Adds its inputs, in the dtypes it was given."""
+
+    def __init__(self, path: str, options: Any, providers: list[Any]) -> None:
+        if not Path(path).read_bytes():
+            raise RuntimeError("ModelProto does not have a graph.")
+        self.options, self.providers = options, providers
+        self.seen: dict[str, Any] = {}
+
+    def get_inputs(self) -> list[Any]:
+        return [
+            types.SimpleNamespace(name="a", type="tensor(int64)"),
+            types.SimpleNamespace(name="b", type="tensor(float)"),
+        ]
+
+    def get_outputs(self) -> list[Any]:
+        return [types.SimpleNamespace(name="sum")]
+
+    def run(self, names: None, inputs: dict[str, Any]) -> list[Any]:
+        assert names is None
+        self.seen = inputs
+        return [sum(inputs.values())]
+
+
+@pytest.fixture
+def runtime(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = types.ModuleType("onnxruntime")
+    module.__spec__ = types.SimpleNamespace()  # type: ignore[assignment]
+    module.SessionOptions = types.SimpleNamespace  # type: ignore[attr-defined]
+    module.InferenceSession = Session  # type: ignore[attr-defined]
+    module.get_available_providers = lambda: ["CPUExecutionProvider"]  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "onnxruntime", module)
+
+
+def test_an_onnx_model_takes_a_tensor_or_a_dict_and_casts_to_what_it_declares(runtime: None, tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").write_bytes(b"graph")
+    model = weights.load(tmp_path, CPU)
+    assert isinstance(model, onnx_model.OnnxModel)
+    assert model({"a": torch.tensor([1.0]), "b": torch.tensor([2])}).tolist() == [3.0]
+    assert {name: array.dtype for name, array in model._session.seen.items()} == {"a": np.int64, "b": np.float32}
+    assert model(torch.tensor([4.0])).tolist() == [4]
+    assert model([torch.tensor([4.0]), np.array([0.5])]).tolist() == [4.5]
+    assert model._session.options.intra_op_num_threads == torch.get_num_threads()
+    assert model._session.providers == ["CPUExecutionProvider"]
+    with pytest.raises(ValueError, match="the model has the inputs a, b, not c"):
+        model({"c": torch.ones(1)})
+
+
+def test_a_file_that_onnxruntime_cannot_read_is_named(runtime: None, tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").write_bytes(b"")
+    assert message(tmp_path) == "{dir}/model.onnx cannot be loaded as ONNX: ModelProto does not have a graph."
+
+
+def test_of_several_kinds_the_torch_file_is_served_and_several_of_one_kind_are_an_error(tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").write_bytes(b"graph")
+    (tmp_path / "weights.pth").write_bytes(pickle.dumps(1))
+    assert message(tmp_path).startswith("{dir}/weights.pth is not a file that torch.save or torch.jit.save wrote")
+    (tmp_path / "weights.pth").unlink()
+    (tmp_path / "other.onnx").write_bytes(b"graph")
+    assert message(tmp_path) == (
+        "{dir} holds several models (model.onnx, other.onnx); name one model.pt or define a model_fn."
+    )
