@@ -79,6 +79,7 @@ class ModelPool:
         self.limits = limits
         self.state = State.LOADING
         self.pids: set[int] = set()
+        self._killed: set[int] = set()
         self.workers: dict[int, WorkerLink] = {}
         self._launcher = launcher
         self._on_crash_loop = on_crash_loop
@@ -218,7 +219,7 @@ class ModelPool:
             worker.batch.clear()
             worker.hang_up()
             if not worker.idle:
-                worker.kill()
+                self._kill(worker)
         self._refuse_waiting()
 
     def _refuse_waiting(self) -> None:
@@ -228,9 +229,11 @@ class ModelPool:
     def worker_exited(self, pid: int, status: int) -> None:
         """Note how a worker of this model ended, for the log and for who asks why the model is down."""
         self.pids.discard(pid)
-        cause = describe_exit(status)
-        self._last_cause = f"worker {pid} {cause}"
-        if status != 0:
+        if pid in self._killed:
+            self._killed.discard(pid)  # the log says already why it had to go
+        elif status != 0:
+            cause = describe_exit(status)
+            self._last_cause = f"worker {pid} {cause}"
             log.warning("worker ended", extra={"worker_pid": pid, "model": self.spec.name, "cause": cause})
         for worker in self.workers.values():
             if worker.pid == pid:
@@ -379,18 +382,19 @@ class ModelPool:
         self._wake()
 
     def _worker_hung(self, worker: WorkerLink) -> None:
+        self._last_cause = f"worker {worker.pid} took longer than {self.limits.timeout_s:g} s"
         log.error(
             "user code took longer than the time limit; the worker is replaced",
             extra={"worker_pid": worker.pid, "model": self.spec.name, "timeout_s": self.limits.timeout_s},
         )
         worker.hung = True
-        worker.kill()
+        self._kill(worker)
         # A process that waits for a device cannot even be killed: do not wait for its end to replace it.
         worker.cut_off()
 
     def _end(self, worker: WorkerLink) -> None:
         if worker.pid in self.pids:  # it closed its socket and lives on
-            worker.kill()
+            self._kill(worker)
 
     def _fail_first_load(self, worker: WorkerLink) -> None:
         if not self._loaded.done():
@@ -446,10 +450,14 @@ class ModelPool:
 
     def _load_timed_out(self, worker: WorkerLink) -> None:
         self.worker_failed(worker, f"Loading the model took longer than {self.limits.load_timeout_s:g} s.")
-        worker.kill()
+        self._kill(worker)
         worker.cut_off()
 
     # --- small steps
+
+    def _kill(self, worker: WorkerLink) -> None:
+        self._killed.add(worker.pid)
+        worker.kill()
 
     def _stop_timer(self, worker: WorkerLink) -> None:
         if worker.timer is not None:

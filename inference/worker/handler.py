@@ -58,7 +58,7 @@ def bind(module: ModuleType, context: Context) -> Functions:
 def _bind(module: ModuleType, name: str, context: Context) -> Callable[..., Any]:
     function, wanted = getattr(module, name), ARGUMENTS[name]
     if not callable(function):
-        raise DeploymentError(f"{module.__file__}: {name} is a {type(function).__name__}, not a function.")
+        raise DeploymentError(f"{module.__file__}: {name} is of the type {type(function).__name__}, not a function.")
     if inspect.iscoroutinefunction(function):
         raise DeploymentError(f"{module.__file__}: {name} is async; define it with plain 'def'.")
     try:

@@ -134,7 +134,7 @@ def model_fn(model_dir):
             {},
             "code/inference.py, line 2: ModuleNotFoundError: No module",
         ),
-        ({"code/inference.py": "model_fn = 3"}, {}, "model_fn is a int, not a function"),
+        ({"code/inference.py": "model_fn = 3"}, {}, "model_fn is of the type int, not a function"),
         (
             {"code/inference.py": "def model_fn(model_dir): pass\ndef input_fn(body): pass"},
             {},

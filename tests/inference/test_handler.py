@@ -117,7 +117,7 @@ def test_a_function_that_cannot_be_called_is_refused_with_its_signature(function
 
 
 def test_what_is_no_function_is_refused() -> None:
-    with pytest.raises(DeploymentError, match=r"^code/inference\.py: model_fn is a str, not a function\.$"):
+    with pytest.raises(DeploymentError, match=r"^code/inference\.py: model_fn is of the type str, not a function\.$"):
         bound(model_fn="model.pth")
 
 
