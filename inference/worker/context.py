@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import Any
 
 from inference import protocol
+from inference.worker.user_metrics import Metrics
 
 REQUEST_ID_HEADER = "x-tidegate-request-id"
 """The line by which the frontend tells the worker the id that the client is told too."""
@@ -54,6 +55,23 @@ class RequestProcessor:
         else:
             self.response_headers[key] = value
 
+    def get_response_status_code(self) -> int:
+        """The status that is set so far."""
+        return self.response_status or 200
+
+    def get_response_status_phrase(self) -> str | None:
+        """Nothing: HTTP clients go by the number."""
+        return None
+
+    def get_response_headers(self) -> dict[str, str]:
+        """The headers that are set so far, with the content type where it is."""
+        typed = {"content-type": self.response_content_type} if self.response_content_type else {}
+        return {**self.response_headers, **typed}
+
+    def get_response_header(self, key: str) -> str | None:
+        """One header that is set so far, in any case."""
+        return next((value for name, value in self.get_response_headers().items() if name.lower() == key.lower()), None)
+
 
 class Context:
     """What user code can learn about its surroundings and set on its responses."""
@@ -62,6 +80,8 @@ class Context:
         self.model_name = model_name
         self.manifest = manifest
         self.system_properties = system_properties
+        self.model_yaml_config: dict[str, Any] = {}
+        self.metrics = Metrics(self._id_for_metrics)
         self._here = threading.local()
 
     @property
@@ -72,6 +92,11 @@ class Context:
     @request_processor.setter
     def request_processor(self, requests: Sequence[RequestProcessor]) -> None:
         self._here.requests = requests
+
+    @property
+    def request_ids(self) -> dict[int, str]:
+        """The ids of the requests at hand, by index."""
+        return {idx: self.get_request_id(idx) for idx in range(len(self.request_processor))}
 
     def get_request_id(self, idx: int = 0) -> str:
         """The id that the log and the client know this request by."""
@@ -96,3 +121,27 @@ class Context:
     def set_response_status(self, code: int = 200, phrase: str = "", idx: int = 0) -> None:
         """Answer with this HTTP status."""
         self.request_processor[idx].report_status(code, phrase)
+
+    def set_all_response_status(self, code: int = 200, phrase: str = "") -> None:
+        """Answer every request at hand with this HTTP status."""
+        for request in self.request_processor:
+            request.report_status(code, phrase)
+
+    def get_response_status(self, idx: int) -> tuple[int, str | None]:
+        """The status and phrase that are set so far."""
+        request = self.request_processor[idx]
+        return request.get_response_status_code(), request.get_response_status_phrase()
+
+    def get_response_headers(self, idx: int) -> dict[str, str]:
+        """The response headers that are set so far."""
+        return self.request_processor[idx].get_response_headers()
+
+    def get_response_content_type(self, idx: int) -> str | None:
+        """The response's content type, where one is set."""
+        return self.request_processor[idx].response_content_type
+
+    def _id_for_metrics(self, idx: int | None) -> str:
+        # A value that is said of no request in particular belongs to the one at hand, unless there are several.
+        if idx is None:
+            return self.get_request_id(0) if len(self.request_processor) == 1 else ""
+        return self.get_request_id(idx)
