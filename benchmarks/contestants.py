@@ -149,7 +149,7 @@ def _tidegate(python: Path, folder: Path, port: int, shape: Shape, environment: 
 
 
 def _mosec(python: Path, folder: Path, port: int, shape: Shape, environment: dict[str, str]) -> Start:
-    command = [str(python), "app.py", "--address", "127.0.0.1", "--port", str(port), "--timeout", "60000"]
+    command = [str(python), "app.py", "--address", "127.0.0.1", "--port", str(port)]
     return Start(
         command=command, environment=environment, folder=folder, port=port, path="/inference", health="/metrics"
     )

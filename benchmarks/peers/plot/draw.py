@@ -54,8 +54,9 @@ def draw(results: dict, target: Path) -> None:
         cpu.bar_label(bars, fmt="%.0f", padding=3)
         cpu.set(xlabel=f"server CPU µs per request at {counts[-1]} connections", xmargin=0.2)
         cpu.invert_yaxis()
-    axes[0][0].legend(fontsize=8)
-    figure.tight_layout()
+    handles, names = axes[0][0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="upper center", ncols=len(names), fontsize=9)
+    figure.tight_layout(rect=(0, 0, 1, 0.95))
     figure.savefig(target, dpi=110)
 
 
