@@ -44,10 +44,6 @@ _SERVERS_HEADERS = frozenset(
 _CLIENTS_MISTAKES = (ValueError, EOFError, UnidentifiedImageError, Image.DecompressionBombError)
 """What an input_fn raises when the body is not what it reads; anything else that it raises is its own mistake."""
 
-_OF_A_TYPE = {"input_fn": UnsupportedMediaType, "transform_fn": UnsupportedMediaType, "output_fn": NotAcceptable}
-"""What the toolkit's UnsupportedFormatError is about, by where it comes from. It has no status of its own, and goes
-by its name because the archive may bring the real toolkit."""
-
 
 class DeviceLost(BaseException):
     """The GPU context of this process is gone: the worker ends, and its successor tries each request alone."""
@@ -255,7 +251,7 @@ class Computation:
             step(job)
         except (Exception, SystemExit) as error:
             _give_up_if_device_is_lost(error)
-            refusal = _refusal(error, function)
+            refusal = _refusal(error, function, job)
             if refusal.status >= 500:
                 request_id = self.context.get_request_id(0)
                 log.error("%s failed", function, exc_info=error, extra={"request_id": request_id})
@@ -264,20 +260,35 @@ class Computation:
             _empty_cache()
 
 
-def _refusal(error: BaseException, function: str) -> RequestError:
+def _refusal(error: BaseException, function: str, job: Job) -> RequestError:
     if isinstance(error, RequestError):
         return error
     status = getattr(error, "status_code", None)
     if isinstance(status, int) and 400 <= status <= 599:
         message = getattr(error, "message", None)
         return RaisedByHandler(message if isinstance(message, str) and message else one_line(error), status)
-    if function in _OF_A_TYPE and any(kind.__name__ == "UnsupportedFormatError" for kind in type(error).__mro__):
-        return _OF_A_TYPE[function](f"{function} refused: {one_line(error)}.")
+    if any(kind.__name__ == "UnsupportedFormatError" for kind in type(error).__mro__):
+        found = _unsupported(one_line(error), function, job)
+        if found is not None:
+            return found
     if is_out_of_memory(error):
         return OutOfMemory("This request alone does not fit into the memory that is there.")
     if function == "input_fn" and isinstance(error, _CLIENTS_MISTAKES):
         return BadRequest(f"The body was refused: {one_line(error)}.")
     return HandlerFailed(f"{function} raised {type(error).__name__}; the log has its traceback under this request id.")
+
+
+def _unsupported(text: str, function: str, job: Job) -> RequestError | None:
+    """What the toolkit's UnsupportedFormatError, which has no status, is about: the body's type or the answer's.
+
+    It goes by its name and its text, because an archive may bring the real toolkit.
+    """
+    if function == "transform_fn":
+        of_the_answer = job.accept in text and (job.item.content_type or "None") not in text
+        function = "output_fn" if of_the_answer else "input_fn"
+    if function == "input_fn":
+        return UnsupportedMediaType(f"The Content-Type was refused: {text}.")
+    return NotAcceptable(f"The Accept header was refused: {text}.") if function == "output_fn" else None
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -213,7 +213,15 @@ def test_an_unsupported_format_is_told_by_where_it_comes_from(function: str, sta
     )
     assert (outcome.status, outcome.code) == (status, code)
     if status < 500:
-        assert outcome.message == f"{function} refused: The type 'text/x' is not supported."
+        header = "The Accept header" if status == 406 else "The Content-Type"
+        assert outcome.message == f"{header} was refused: The type 'text/x' is not supported."
+
+
+def test_in_transform_fn_an_unsupported_format_is_told_by_the_header_that_it_names() -> None:
+    toy = computation(transform_fn=raising(errors.UnsupportedFormatError("text/x")))
+    assert refused(toy, request([1], accept="text/x")).status == 406
+    assert refused(toy, request(b"", content_type="text/x", accept="text/csv")).status == 415
+    assert refused(toy, request(b"", content_type="text/x", accept="text/x")).status == 415
 
 
 def test_the_default_handler_does_what_the_server_does() -> None:
