@@ -45,7 +45,7 @@ def aws(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Seen]:
             if case.archive == archive
         ]
         # The toolkit does not look for code inside a folder that is alone in the archive.
-        (root,) = [root / "my_model"] if archive == "multi_file" else [root]
+        root = root / "my_model" if archive == "multi_file" else root
         jobs.append(json.dumps({"root": str(root), "cases": asked}) + "\n")
     done = subprocess.run(
         [sys.executable, oracle.__file__],
