@@ -1,5 +1,7 @@
 # make          lint and test
 # make demo     the main job: train, pack, deploy to the local cloud, invoke, batch transform, tear down
+# make chaos    the long forms of the chaos run and of the fuzzer, about six minutes
+# make benchmark  us beside the peers, about an hour
 # make env      only the environment: .venv with pinned packages, Node if needed, the CDK command line
 #
 # A CPU build of torch (200 MB instead of several GB of CUDA):
@@ -17,7 +19,7 @@ export JSII_SILENCE_WARNING_UNTESTED_NODE_VERSION := 1
 SOURCES := inference training_hooks infra local_cloud examples benchmarks tests
 
 .DEFAULT_GOAL := test
-.PHONY: env lint test demo lock clean
+.PHONY: env lint test demo chaos benchmark lock clean
 
 env: $(VENV)/python.stamp $(VENV)/node.stamp
 
@@ -52,6 +54,13 @@ lint: env
 test: lint
 	@echo "==> pytest"
 	@python -m pytest
+
+chaos: env
+	@echo "==> the long forms: three minutes of chaos, 10,000 malformed requests"
+	@CHAOS=long python -m pytest tests/chaos tests/contract/test_fuzz.py -s
+
+benchmark: env
+	@python -m benchmarks serving
 
 demo: env
 	@python -m examples.digits.demo

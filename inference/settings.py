@@ -147,7 +147,13 @@ class Settings:
         ),
         60.0,
         _number(0.1, 3600),
-        "how long user code may take over one batch, and how long a request may wait; 600 in a batch transform job",
+        "how long user code may take over one batch; 600 in a batch transform job",
+    )
+    max_queue_wait_s: float | None = setting(
+        "TIDEGATE_MAX_QUEUE_WAIT_S",
+        None,
+        _number(0.1, 3600),
+        "how long a request may wait for a worker; default: the time limit of user code, but at least 60",
     )
     load_timeout_s: float = setting(
         "TIDEGATE_LOAD_TIMEOUT_S", 3600.0, _number(1, 86400), "how long one worker may take to load the model"

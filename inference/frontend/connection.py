@@ -34,6 +34,8 @@ DISCARD_BYTES = 64 * 1024 * 1024
 """How long, and how much, a refused client may go on sending."""
 HALF_CLOSE_GRACE_S = 0.2
 _SMALL_PIECE_BYTES = 1024
+SKIPPED_BYTES = 64 * 1024
+"""The longest body of a refused request that is read past so that the connection can go on."""
 _PIPELINED = 16
 """Requests that may wait on one connection behind the one at hand; more than that is not a client's need."""
 
@@ -170,8 +172,11 @@ class Connection(asyncio.Protocol):
             if exchange.content_length > self._settings.max_body_bytes:
                 raise self._too_large()
         except RequestError as error:
-            self._refuse(error, exchange)
-            return
+            if not _is_short(exchange):
+                self._refuse(error, exchange)
+                return
+            # A client that is told to come back need not connect again for it.
+            exchange.refusal = error
         self._incoming = exchange
         if self._task is None:
             self._enter(Phase.BODY)
@@ -180,7 +185,7 @@ class Connection(asyncio.Protocol):
 
     def on_body(self, body: bytes) -> None:
         exchange = self._incoming
-        if exchange is None:
+        if exchange is None or exchange.refusal is not None:
             return
         if len(body) < _SMALL_PIECE_BYTES and exchange.body:
             # Two-byte chunks as objects of their own would take thirty times the memory that is accounted for.
@@ -228,6 +233,10 @@ class Connection(asyncio.Protocol):
     # --- answering
 
     def _next(self) -> None:
+        while self._queue and (refusal := self._queue[0].refusal) is not None:
+            refused = self._queue.popleft()
+            if not self._finish(refused, error_response(refusal, refused.id)):
+                return
         if self._queue:
             self._enter(Phase.ANSWERING)
             self._task = self._loop.create_task(self._answer(self._queue.popleft()))
@@ -247,15 +256,19 @@ class Connection(asyncio.Protocol):
         finally:
             self._application.hold_bytes(-exchange.body_bytes)
         self._task = None
+        if self._finish(exchange, response):
+            self._next()
+
+    def _finish(self, exchange: Exchange, response: Response) -> bool:
+        """Write the one answer of an exchange; returns whether the connection goes on."""
         if self._transport.is_closing():
-            return
+            return False
         keep_alive = exchange.keep_alive and not self._application.draining
         self._write(response, exchange, keep_alive=keep_alive)
         self._application.finished(exchange, response.status)
         if not keep_alive:
             self._transport.close()
-            return
-        self._next()
+        return keep_alive
 
     def _write(self, response: Response, exchange: Exchange | None, *, keep_alive: bool) -> None:
         head = (
@@ -363,3 +376,9 @@ class Connection(asyncio.Protocol):
     def abort(self) -> None:
         """Hang up whatever is at hand."""
         self._transport.abort()
+
+
+def _is_short(exchange: Exchange) -> bool:
+    """Whether the body of a refused request is on its way already and not worth a connection."""
+    announced = not exchange.header(b"transfer-encoding") and not exchange.header(b"expect")
+    return announced and exchange.content_length <= SKIPPED_BYTES

@@ -37,6 +37,8 @@ class Exchange:
     body: list[bytes | bytearray] = field(default_factory=list)
     body_bytes: int = 0
     route: object = None
+    refusal: RequestError | None = None
+    """Why it was not admitted, where its body is short enough to be read past and the connection kept."""
     content_length: int = field(init=False)
     """What the client announced; 0 where it announced nothing, as with a chunked body."""
     _by_name: dict[bytes, bytes] = field(init=False)

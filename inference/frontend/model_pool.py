@@ -34,6 +34,10 @@ from inference.protocol import Answer, Done, Error, Item, ModelSpec
 
 log = logging.getLogger("tidegate.model")
 
+MAX_BATCH_BYTES = 1024 * 1024 * 1024
+"""Bodies of one batch together, so that its frame's length fits the field that it has."""
+DEATHS_IN_A_ROW = 10
+"""Workers that may die of their requests, with no batch done in between, before the model counts as unhealthy."""
 _UNLOAD_POLL_S = 0.005
 _EXIT_S = 10.0
 PING_GRACE_S = 10.0
@@ -54,6 +58,7 @@ class PoolLimits:
     max_batch_size: int
     max_wait_s: float
     timeout_s: float
+    max_queue_wait_s: float
     load_timeout_s: float
     crash_loop_s: float
     retry: bool
@@ -95,6 +100,8 @@ class ModelPool:
         self._down_since_s: float | None = None
         self._grace_s = PING_GRACE_S
         self._failures = 0
+        self._deaths = 0
+        self._dying_since_s = 0.0
         self._last_cause = ""
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -115,6 +122,8 @@ class ModelPool:
     def healthy(self) -> bool:
         """Whether `/ping` may say 200 on behalf of this model."""
         if self.state is not State.SERVING:
+            return False
+        if self._deaths >= DEATHS_IN_A_ROW:
             return False
         return self._down_since_s is None or self._loop.time() - self._down_since_s < self._grace_s
 
@@ -146,14 +155,14 @@ class ModelPool:
             bytes_in_flight=bytes_in_flight,
             max_bytes_in_flight=self.limits.max_bytes_in_flight,
             expected_wait_s=len(self._waiting) * self._item_s / max(len(self.workers), 1),
-            max_wait_s=self.limits.timeout_s,
+            max_wait_s=self.limits.max_queue_wait_s,
         )
         if why is not None:
             self.metrics.shed[why.name.lower()] += 1
             reason = {
                 Refusal.QUEUE_FULL: f"{self.limits.queue_size} requests are waiting already",
                 Refusal.TOO_MANY_BYTES: "the requests at hand hold all the memory that they may",
-                Refusal.TOO_LONG_A_WAIT: f"the wait would be longer than {self.limits.timeout_s:g} s",
+                Refusal.TOO_LONG_A_WAIT: f"the wait would be longer than {self.limits.max_queue_wait_s:g} s",
             }[why]
             raise Overloaded(f"The model '{self.spec.name}' is overloaded: {reason}.")
 
@@ -182,16 +191,22 @@ class ModelPool:
     def sweep(self, now_s: float) -> None:
         """Answer what has waited too long, and notice a model that does not come back. Called twice a second."""
         # All of them, not only the first ones: a request that is tried again is in front and waits anew.
-        late = [ticket for ticket in self._waiting if now_s - ticket.admitted_s > self.limits.timeout_s]
+        late = [ticket for ticket in self._waiting if now_s - ticket.admitted_s > self.limits.max_queue_wait_s]
         for ticket in late:
             self._waiting.remove(ticket)
             self._expire(ticket)
-        down_s = 0.0 if self._down_since_s is None else now_s - self._down_since_s
-        if self.state is State.SERVING and down_s > self.limits.crash_loop_s:
+        if self.state is State.SERVING and (trouble := self._trouble(now_s)):
             self.state = State.FAILED
-            self._on_crash_loop(
-                f"the model '{self.spec.name}' had no worker for {self.limits.crash_loop_s:g} s: {self._last_cause}"
-            )
+            self._on_crash_loop(f"the model '{self.spec.name}' {trouble}: {self._last_cause}")
+
+    def _trouble(self, now_s: float) -> str:
+        """What has gone on for longer than `crash_loop_s`, in words; empty where nothing has."""
+        limit_s = self.limits.crash_loop_s
+        if self._down_since_s is not None and now_s - self._down_since_s > limit_s:
+            return f"had no worker for {limit_s:g} s"
+        if self._deaths >= DEATHS_IN_A_ROW and now_s - self._dying_since_s > limit_s:
+            return f"lost {self._deaths} workers in more than {limit_s:g} s and finished nothing in between"
+        return ""
 
     async def unload(self, timeout_s: float) -> None:
         """Take no more traffic, finish what is computed, end the workers; returns when their memory is free."""
@@ -295,7 +310,11 @@ class ModelPool:
 
     def _take(self, size: int) -> list[Ticket]:
         batch: list[Ticket] = []
+        batch_bytes = 0
         while self._waiting and len(batch) < size and not self._waiting[0].alone:
+            batch_bytes += len(self._waiting[0].item.body)
+            if batch and batch_bytes > MAX_BATCH_BYTES:
+                break
             ticket = self._waiting.popleft()
             if ticket.wanted:
                 batch.append(ticket)
@@ -343,7 +362,7 @@ class ModelPool:
     def worker_done(self, worker: WorkerLink, done: Done) -> None:
         """The batch is done: the worker may be filled again."""
         self._stop_timer(worker)
-        self._failures = 0
+        self._failures = self._deaths = 0
         worker.gpu_bytes = done.gpu_bytes
         self.metrics.decode_s.observe(done.decode_s)
         self.metrics.predict_s.observe(done.predict_s)
@@ -371,6 +390,9 @@ class ModelPool:
             # That all workers hung is no ordinary restart: the user's code is in trouble, and /ping says so at once.
             self._grace_s = 0.0 if worker.hung else PING_GRACE_S
         self.metrics.worker_restarts += 1
+        if not self._deaths:
+            self._dying_since_s = self._loop.time()
+        self._deaths += 1
         if worker.batch or worker.hung:
             self._failures = 0
         else:
@@ -465,7 +487,9 @@ class ModelPool:
             worker.timer = None
 
     def _expire(self, ticket: Ticket) -> None:
-        self._refuse(ticket, Overloaded(f"The request waited longer than {self.limits.timeout_s:g} s for a worker."))
+        self._refuse(
+            ticket, Overloaded(f"The request waited longer than {self.limits.max_queue_wait_s:g} s for a worker.")
+        )
 
     def _refuse(self, ticket: Ticket, error: NotReady | Overloaded | HandlerTimedOut | WorkerDied) -> None:
         ticket.settle(Error(ticket.item.id, error.status, error.code, error.message))

@@ -78,6 +78,8 @@ class Registry:
             max_batch_size=self._settings.max_batch_size,
             max_wait_s=self._settings.max_wait_ms / 1000,
             timeout_s=self._settings.timeout_s,
+            # Longer than a short deadline: who waits behind a request that hangs is not to blame for it.
+            max_queue_wait_s=self._settings.max_queue_wait_s or max(60.0, self._settings.timeout_s),
             load_timeout_s=self._settings.load_timeout_s,
             crash_loop_s=self._settings.crash_loop_s,
             retry=self._settings.retry,

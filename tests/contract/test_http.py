@@ -182,6 +182,20 @@ def test_a_request_that_two_servers_could_read_differently_is_400_and_the_end_of
     assert json.loads(reply.partition(b"\r\n\r\n")[2])["error"]["code"] == "bad_request"
 
 
+def test_a_short_request_that_is_not_admitted_is_answered_in_its_turn_and_the_connection_goes_on(server: Server):
+    good, lost = (
+        POST + b"content-length: 1\r\n\r\n1",
+        b"POST /nothing HTTP/1.1\r\nhost: x\r\ncontent-length: 3\r\n\r\nabc",
+    )
+    with server.socket() as client:
+        client.sendall(good + lost + lost + good)
+        received = b""
+        while received.count(b"HTTP/1.1 ") < 4 or not received.endswith(b"}"):
+            received += client.recv(65536)
+        assert re.findall(rb"HTTP/1.1 (\d+) ", received) == [b"200", b"404", b"404", b"200"]
+        assert b"connection: close" not in received
+
+
 def test_what_follows_a_refused_request_on_its_connection_is_not_executed(server: Server):
     smuggled = POST + b"content-length: 1\r\n\r\n1"
     reply = talk(server, POST + b"content-length: 4\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n" + smuggled)
@@ -325,7 +339,8 @@ def test_bodies_over_the_memory_that_they_may_take_together_are_503():
 
 
 def test_a_request_that_waited_longer_than_the_time_limit_is_503_without_being_computed():
-    with running({"code/inference.py": OBEDIENT}, TIDEGATE_TIMEOUT_S="3") as server, ThreadPoolExecutor(2) as pool:
+    limits = {"TIDEGATE_TIMEOUT_S": "3", "TIDEGATE_MAX_QUEUE_WAIT_S": "3"}
+    with running({"code/inference.py": OBEDIENT}, **limits) as server, ThreadPoolExecutor(2) as pool:
         first = pool.submit(server.post, json.dumps({"spin": 1}))
         server.wait_until((server.model_dir / "calls").exists, "the worker is busy")
         started = time.monotonic()

@@ -246,7 +246,7 @@ def test_whoever_has_a_connection_is_served_while_no_more_are_taken(busy: Server
 
 def test_a_request_whose_deadline_passes_in_the_queue_is_503_and_is_never_computed():
     """Six requests that never end, and time for one or two of them: the others are told so and are not begun."""
-    with running({"code/inference.py": OBEDIENT}, TIDEGATE_TIMEOUT_S="1.5") as server:
+    with running({"code/inference.py": OBEDIENT}, TIDEGATE_TIMEOUT_S="1.5", TIDEGATE_MAX_QUEUE_WAIT_S="1.5") as server:
         with ThreadPoolExecutor(6) as pool:
             replies = list(pool.map(lambda n: server.post(json.dumps({"spin": n})), range(6)))
         computed = [json.loads(call.partition(" ")[2])["spin"] for call in calls(server)]

@@ -159,3 +159,14 @@ def test_a_client_who_left_while_waiting_never_reaches_a_worker(server: Server):
 def _peers(server: Server) -> set[int]:
     """The ports of the clients that the server holds a connection with."""
     return {c.raddr.port for c in psutil.Process(server.process.pid).net_connections() if c.raddr}
+
+
+def test_a_model_that_only_ever_dies_of_its_requests_turns_ping_to_503_and_ends_the_process():
+    with running({"code/inference.py": CRASHES_LATER}, TIDEGATE_CRASH_LOOP_S="1") as server:
+        for _ in range(5):
+            assert server.post(b"[1]").status == 500
+        assert server.ping() == 503
+        assert server.process.wait(timeout=60) == 1
+        last = server.log().strip().splitlines()[-1]
+        assert "lost 10 workers in more than 1 s and finished nothing in between" in last
+        assert "exited with status 7" in last

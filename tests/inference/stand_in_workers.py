@@ -194,6 +194,7 @@ def limits(**changes: Any) -> PoolLimits:
         "max_batch_size": 1,
         "max_wait_s": 0.005,
         "timeout_s": 5.0,
+        "max_queue_wait_s": 5.0,
         "load_timeout_s": 30.0,
         "crash_loop_s": 120.0,
         "retry": True,

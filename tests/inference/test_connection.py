@@ -191,11 +191,22 @@ def test_requests_are_answered_in_their_order_however_their_bytes_are_cut(
 
 
 @given(st.lists(BODIES, max_size=5), st.lists(BODIES, max_size=3), CUTS)
-def test_a_refusal_comes_in_its_turn_and_nothing_behind_it_is_computed(
+def test_a_short_refusal_comes_in_its_turn_and_the_connection_goes_on(
     before: list[bytes], behind: list[bytes], cuts: list[float]
 ) -> None:
     stream = b"".join(map(post, before)) + post(b"x", "/nowhere") + b"".join(map(post, behind))
     talked = talk(cut(stream, cuts))
+    assert status(talked.written) == [200] * len(before) + [404] + [200] * len(behind)
+    assert [exchange.whole_body for exchange in talked.server.served] == before + behind
+    assert not talked.closed
+
+
+@given(st.lists(BODIES, max_size=5), st.lists(BODIES, max_size=3), CUTS)
+def test_a_refusal_with_a_body_of_unknown_length_ends_the_connection(
+    before: list[bytes], behind: list[bytes], cuts: list[float]
+) -> None:
+    refused = post(b"", "/nowhere", chunks=[b"de", b"f"])
+    talked = talk(cut(b"".join(map(post, before)) + refused + b"".join(map(post, behind)), cuts))
     assert status(talked.written) == [200] * len(before) + [404]
     assert [exchange.whole_body for exchange in talked.server.served] == before
     assert b"connection: close\r\n" in talked.written

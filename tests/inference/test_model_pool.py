@@ -520,7 +520,7 @@ def test_a_retried_request_in_front_does_not_hide_from_the_sweep_what_waited_too
     async def test() -> None:
         loop = asyncio.get_running_loop()
         launcher = StandInLauncher(on_batch=do_nothing)
-        async with house(monkeypatch, launcher, timeout_s=10.0, crash_loop_s=100.0) as home:
+        async with house(monkeypatch, launcher, timeout_s=10.0, max_queue_wait_s=10.0, crash_loop_s=100.0) as home:
             await home.pool.load()
             computing = home.ask("a")
             await settled()
