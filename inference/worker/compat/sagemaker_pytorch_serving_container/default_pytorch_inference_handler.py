@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from inference.errors import NotAcceptable, UnsupportedMediaType
+from inference.errors import BadRequest, NotAcceptable, UnsupportedMediaType
 from inference.worker import defaults
 from inference.worker.accept import preferred_type
 from inference.worker.compat.sagemaker_inference import content_types, errors
@@ -33,6 +33,8 @@ class DefaultPytorchInferenceHandler(DefaultInferenceHandler):
             data = defaults.input_fn(input_data, content_type, max_decoded_bytes=self.max_decoded_bytes)
         except UnsupportedMediaType:
             raise errors.UnsupportedFormatError(content_type) from None
+        except BadRequest as error:
+            raise ValueError(error.message.rstrip(".")) from None  # as scripts may catch it; 400 where they do not
         return defaults.to_device(data, defaults.device())
 
     def default_predict_fn(self, data: Any, model: Any, context: Any = None) -> Any:  # noqa: ARG002
@@ -40,6 +42,8 @@ class DefaultPytorchInferenceHandler(DefaultInferenceHandler):
 
     def default_output_fn(self, prediction: Any, accept: str, context: Any = None) -> Any:  # noqa: ARG002
         try:
-            return defaults.output_fn(prediction, preferred_type(accept, JSON, WRITABLE))
+            media_type = preferred_type(accept, JSON, WRITABLE)
+            body = defaults.output_fn(prediction, media_type)
         except NotAcceptable:
             raise errors.UnsupportedFormatError(accept) from None
+        return body.decode() if media_type == JSON else body
