@@ -30,7 +30,7 @@ class Registry:
         self._settings = settings
         self._launcher = launcher
         self._on_crash_loop = on_crash_loop
-        self._packages = tempfile.TemporaryDirectory(prefix="tidegate-packages-")
+        self._packages: tempfile.TemporaryDirectory[str] | None = None
         self._loads = count()
         self._leaving: list[ModelPool] = []
         self.pools: dict[str, ModelPool] = {}
@@ -46,9 +46,9 @@ class Registry:
 
         Raises `DeploymentError` with the reason that the worker gave.
         """
-        # A model's name is the platform's own hash, but nothing says that it is a file name.
-        packages = Path(self._packages.name) / f"{next(self._loads)}"
-        lacking = await requirements.install(Path(model_dir), packages, self._settings.requirements_timeout_s)
+        packages_dir = await requirements.install(
+            Path(model_dir), self._new_packages_dir, self._settings.requirements_timeout_s
+        )
         gpus = await self._launcher.gpus()
         cores = usable_cores()
         # Of many models each has one worker unless more are asked for, as it was with TorchServe.
@@ -67,7 +67,7 @@ class Registry:
             max_image_pixels=self._settings.max_image_pixels,
             log_level=self._settings.log_level,
             input_threads=self._settings.input_threads,
-            packages_dir=str(packages) if lacking else None,
+            packages_dir=str(packages_dir) if packages_dir else None,
         )
         limits = PoolLimits(
             workers=workers,
@@ -107,6 +107,12 @@ class Registry:
         finally:
             self._leaving.remove(pool)
 
+    def _new_packages_dir(self) -> Path:
+        if self._packages is None:
+            self._packages = tempfile.TemporaryDirectory(prefix="tidegate-packages-")
+        # Numbered: a model's name is the platform's own hash, but nothing says that it is a file name.
+        return Path(self._packages.name) / f"{next(self._loads)}"
+
     def _drop(self, name: str, cause: str) -> None:
         log.error("a model is given up", extra={"model": name, "cause": cause})
         self.pools.pop(name).close()
@@ -128,7 +134,8 @@ class Registry:
         """Give up all models."""
         for pool in (*self.pools.values(), *self._leaving):
             pool.close()
-        self._packages.cleanup()
+        if self._packages is not None:
+            self._packages.cleanup()
 
 
 def free_memory_bytes() -> int:

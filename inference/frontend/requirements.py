@@ -12,7 +12,7 @@ import json
 import logging
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -37,26 +37,26 @@ _KEPT_OPTIONS = (
 )
 
 
-async def install(model_dir: Path, target: Path, timeout_s: float) -> bool:
-    """Install into `target` what the model's requirements lack here; returns whether anything was lacking.
+async def install(model_dir: Path, new_dir: Callable[[], Path], timeout_s: float) -> Path | None:
+    """Install what the model's requirements lack here into a `new_dir()`; returns it, or None where nothing lacks.
 
     Raises `DeploymentError` with pip's own last word.
     """
     try:
         code = model_root(model_dir) / CODE
     except OSError:
-        return False  # the worker says what is wrong with the directory
+        return None  # the worker says what is wrong with the directory
     wanted = code / REQUIREMENTS
     if not wanted.is_file() or not wanted.read_text(errors="replace").strip():
-        return False
+        return None
     try:
         async with asyncio.timeout(timeout_s):
-            return await _install(wanted, code / WHEELS if (code / WHEELS).is_dir() else None, target)
+            return await _install(wanted, code / WHEELS if (code / WHEELS).is_dir() else None, new_dir)
     except TimeoutError:
         raise DeploymentError(f"{wanted} was not installed within {timeout_s:g} s.") from None
 
 
-async def _install(wanted: Path, wheels: Path | None, target: Path) -> bool:
+async def _install(wanted: Path, wheels: Path | None, new_dir: Callable[[], Path]) -> Path | None:
     log.info("installing requirements", extra={"file": str(wanted)})
     with tempfile.TemporaryDirectory(prefix="tidegate-pip-") as work:
         constraint = Path(work) / "constraint.txt"
@@ -69,12 +69,13 @@ async def _install(wanted: Path, wheels: Path | None, target: Path) -> bool:
         missing = [_pin(entry) for entry in json.loads(report.read_text())["install"]]
         if not missing:
             log.info("all requirements are here already")
-            return False
+            return None
         pins = Path(work) / "pins.txt"
         pins.write_text("\n".join([*_options(wanted), *missing]) + "\n")
+        target = new_dir()
         await _pip(wanted, ["--no-deps", "--target", str(target), "--upgrade", "--requirement", str(pins), *offline])
         log.info("requirements are installed", extra={"packages": missing, "folder": str(target)})
-        return True
+        return target
 
 
 def _pin(entry: dict[str, Any]) -> str:

@@ -34,7 +34,6 @@ _INHERITED = (
     "LANG",
     "LC_ALL",
     "LC_CTYPE",
-    "TMPDIR",
     "LD_LIBRARY_PATH",
     "DYLD_LIBRARY_PATH",
     "VIRTUAL_ENV",
@@ -52,7 +51,6 @@ _INHERITED = (
     "http_proxy",
     "https_proxy",
     "no_proxy",
-    "split",
 )
 
 
@@ -109,12 +107,16 @@ class ProcessRunner:
 
     def start(self, spec: ContainerSpec) -> Container:
         port = free_port()
+        # A container's /tmp goes with the container, also where the server was killed and could not tidy up.
+        temporary = spec.base_dir / "tmp"
+        temporary.mkdir(parents=True, exist_ok=True)
         environment = {name: os.environ[name] for name in _INHERITED if name in os.environ}
         environment |= spec.environment
         environment |= {
             "SAGEMAKER_BASE_DIR": str(spec.base_dir),
             "SAGEMAKER_BIND_TO_PORT": str(port),
             "TIDEGATE_HOST": "127.0.0.1",
+            "TMPDIR": str(temporary),
             # A user's inference.py in the working directory must not hide the package `inference`.
             "PYTHONSAFEPATH": "1",
             "PYTHONUNBUFFERED": "1",
