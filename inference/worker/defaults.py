@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +15,6 @@ from inference.worker.content import decode, encode, split_media_type
 def device() -> torch.device:
     """The worker's own GPU (set before `model_fn` runs), else the CPU."""
     return torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
-
-
-def damaged(model_dir: Path) -> list[str]:
-    """The names of the model files here that neither torch.save, today's or that before torch 1.6, nor jit wrote."""
-    found = sorted(path for path in model_dir.iterdir() if path.suffix in weights.TORCH and path.is_file())
-    return [path.name for path in found if not zipfile.is_zipfile(path) and _first_byte(path) != b"\x80"]
-
-
-def _first_byte(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return file.read(1)
 
 
 def model_fn(model_dir: str, *, trust_pickle: bool = False) -> Any:

@@ -17,7 +17,7 @@ from PIL import Image
 from inference.errors import DeploymentError, ModelDoesNotFit
 from inference.layout import CODE, model_root
 from inference.protocol import Answer, Item, ModelSpec
-from inference.worker import artifact, compat, defaults, handler, user_code
+from inference.worker import artifact, compat, defaults, handler, user_code, weights
 from inference.worker.computation import Computation, is_out_of_memory
 from inference.worker.context import Context
 from inference.worker.handler import Functions
@@ -126,7 +126,7 @@ def _named(function: str, script: Path | None) -> Iterator[None]:
         text = user_code.one_line(error)
         # torch's own text about a damaged file names neither the file nor the damage.
         damaged = "".join(
-            f" ({name} is damaged, or no file that torch.save wrote)" for name in defaults.damaged(Path.cwd())
+            f" ({name} is damaged, or no file that torch.save wrote)" for name in weights.damaged(Path.cwd())
         )
         raise kind(f"{place}: {function} raised {type(error).__name__}: {text}{damaged}.") from error
 

@@ -63,6 +63,17 @@ def load(model_dir: Path, place: torch.device, *, trust_pickle: bool = False) ->
     return model.to(place).eval()
 
 
+def damaged(model_dir: Path) -> list[str]:
+    """The names of the model files here that neither torch.save, today's or that before torch 1.6, nor jit wrote."""
+    found = sorted(path for path in model_dir.iterdir() if path.suffix in TORCH and path.is_file())
+    return [path.name for path in found if not zipfile.is_zipfile(path) and _first_byte(path) != b"\x80"]
+
+
+def _first_byte(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(1)
+
+
 def _named(model_dir: Path, described: dict[str, Any]) -> Path | None:
     if "architecture" not in described:
         return None
