@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from local_cloud.environment import DEFAULT_REGION, client_environment
+from local_cloud.environment import DEFAULT_REGION, client_environment, supervisor_environment
 from local_cloud.processes import process_birth
 from local_cloud.state_directory import DirectoryError, StateDirectory, SupervisorRecord
 
@@ -70,11 +70,18 @@ class LocalCloud:
     def client(self, service: str, **options: Any) -> Any:
         """An ordinary boto3 client of this cloud, whatever this process's own environment says."""
         import boto3  # noqa: PLC0415 - starting and stopping needs no boto3
+        import botocore.session  # noqa: PLC0415
+        from botocore.config import Config  # noqa: PLC0415
 
+        # Neither a profile nor a configuration file nor a proxy of the caller's may lead elsewhere, or nowhere.
+        nothing = dict.fromkeys(("profile", "config_file", "credentials_file"), (None, None, None, None))
+        session = boto3.Session(botocore_session=botocore.session.Session(session_vars=nothing))
+        direct = Config(proxies={}).merge(options.pop("config", Config()))
         environment = self.environment
         name = f"AWS_ENDPOINT_URL_{service.upper().replace('-', '_')}"
-        return boto3.client(
+        return session.client(
             service,
+            config=direct,
             endpoint_url=environment.get(name, environment["AWS_ENDPOINT_URL"]),
             region_name=environment["AWS_REGION"],
             aws_access_key_id=environment["AWS_ACCESS_KEY_ID"],
@@ -157,13 +164,15 @@ class LocalCloud:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                env={**os.environ, "PYTHONSAFEPATH": "1", "PYTHONPATH": search_path},
+                env={**supervisor_environment(os.environ), "PYTHONSAFEPATH": "1", "PYTHONPATH": search_path},
             )
         self._process = process
         deadline = time.monotonic() + _START_TIMEOUT_S
         while self.record() is None:
             if process.poll() is not None:
                 said = self._directory.supervisor_log.read_text(errors="replace").strip().splitlines()
+                self._collect()
+                self._directory.remove()
                 raise CloudError(f"the local cloud ended at its start: {said[-1] if said else 'it said nothing'}")
             if time.monotonic() > deadline:
                 process.kill()

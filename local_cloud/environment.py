@@ -20,7 +20,7 @@ _CONTRARY = (
     "AWS_USE_FIPS_ENDPOINT",
     "AWS_USE_DUALSTACK_ENDPOINT",
 )
-_PROXIES = ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy")
+_PROXIES = ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")
 _NO_PROXY = "127.0.0.1,localhost"
 
 
@@ -51,10 +51,23 @@ def shell_lines(environment: Mapping[str, str], caller: Mapping[str, str]) -> Se
     contrary = [name for name in _CONTRARY if caller.get(name)]
     if contrary:
         lines.append(f"unset {' '.join(contrary)}")
-    if any(caller.get(name) for name in _PROXIES):
-        for name in ("NO_PROXY", "no_proxy"):
-            kept = caller.get(name, "")
-            if "127.0.0.1" not in kept:
-                kept = f"{kept},{_NO_PROXY}".lstrip(",")
-            lines.append(f"export {name}={shlex.quote(kept)}")
+    lines += [f"export {name}={shlex.quote(value)}" for name, value in past_proxies(caller).items()]
     return lines
+
+
+def past_proxies(caller: Mapping[str, str]) -> dict[str, str]:
+    """What leads past the caller's proxies to this machine; empty where the caller has none."""
+    if not any(caller.get(name) for name in _PROXIES):
+        return {}
+    found = {}
+    for name in ("NO_PROXY", "no_proxy"):
+        kept = caller.get(name, "")
+        found[name] = kept if "127.0.0.1" in kept else f"{kept},{_NO_PROXY}".lstrip(",")
+    return found
+
+
+def supervisor_environment(caller: Mapping[str, str]) -> dict[str, str]:
+    """What the supervisor starts with: nothing of the caller's AWS, and the way past his proxies."""
+    kept = {name: value for name, value in caller.items() if not name.startswith("AWS_")}
+    files = {"AWS_CONFIG_FILE": "/dev/null", "AWS_SHARED_CREDENTIALS_FILE": "/dev/null"}
+    return {**kept, **past_proxies(caller), **files, "AWS_EC2_METADATA_DISABLED": "true"}

@@ -102,7 +102,9 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _await_end_of_stdin(stop: threading.Event) -> None:
-    sys.stdin.buffer.read()
+    # Not through sys.stdin: a thread that holds its lock would abort the interpreter at its exit.
+    while os.read(0, 4096):
+        pass
     stop.set()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import signal
@@ -180,3 +181,17 @@ def test_two_clouds_live_side_by_side(tmp_path: Path) -> None:
 def test_a_cloud_that_is_down_has_no_environment(tmp_path: Path) -> None:
     with pytest.raises(CloudError, match="no local cloud is up in"):
         _ = LocalCloud(tmp_path / "nothing").environment
+
+
+def test_a_profile_and_a_proxy_of_the_caller_lead_nowhere_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither what the caller's AWS configuration says nor his proxy keeps the cloud from coming up and working."""
+    monkeypatch.setenv("AWS_PROFILE", "nosuch")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "nosuch"))
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    template = {"Resources": {"Bucket": {"Type": "AWS::S3::Bucket", "Properties": {"BucketName": "past-the-proxy"}}}}
+    with LocalCloud(tmp_path / "cloud") as cloud:
+        stacks = cloud.client("cloudformation")
+        stacks.create_stack(StackName="one", TemplateBody=json.dumps(template))
+        stacks.get_waiter("stack_create_complete").wait(StackName="one", WaiterConfig={"Delay": 1, "MaxAttempts": 60})
+        assert [b["Name"] for b in cloud.client("s3").list_buckets()["Buckets"]] == ["past-the-proxy"]
