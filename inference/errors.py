@@ -43,9 +43,13 @@ class NotFound(RequestError):
 
 
 class MethodNotAllowed(RequestError):
-    """The path exists, the verb does not."""
+    """The path exists, the verb does not; `allowed` are those that do."""
 
     status, code = 405, "method_not_allowed"
+
+    def __init__(self, message: str, allowed: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.allowed = allowed
 
 
 class NotAcceptable(RequestError):

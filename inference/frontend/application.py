@@ -88,7 +88,8 @@ class Application:
         exchange.id = exchange.header(_INFERENCE_ID) or exchange.id
         route = self._routes.get(exchange.path) or self._route_of_models(exchange)
         if exchange.method not in route.methods:
-            raise MethodNotAllowed(f"{exchange.path} answers {', '.join(route.methods)}, not {exchange.method}.")
+            verbs = ", ".join(route.methods)
+            raise MethodNotAllowed(f"{exchange.path} answers {verbs}, not {exchange.method}.", route.methods)
         exchange.route = route
         if route.model is not None:
             self._pool(route.model).admit(self.bytes_held + exchange.content_length)

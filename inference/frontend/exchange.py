@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import unquote
 
-from inference.errors import RequestError
+from inference.errors import MethodNotAllowed, RequestError
 
 
 class Response(NamedTuple):
@@ -70,7 +70,10 @@ def split_target(target: bytes) -> tuple[str, str]:
 
 def error_response(error: RequestError, request_id: str) -> Response:
     """What a client reads instead of an answer."""
-    return error_body(error.status, error.code, error.message, request_id)
+    response = error_body(error.status, error.code, error.message, request_id)
+    if isinstance(error, MethodNotAllowed):
+        return response._replace(headers=f"allow: {', '.join(error.allowed)}\r\n".encode())
+    return response
 
 
 def error_body(status: int, code: str, message: str, request_id: str) -> Response:
