@@ -231,7 +231,7 @@ def test_the_default_handler_does_what_the_server_does() -> None:
     prediction = handler.default_predict_fn(data, torch.nn.Flatten())
     assert handler.default_output_fn(prediction, "text/html, text/csv") == b"1.0,2.0\n"
     assert handler.default_output_fn(prediction, "application/json") == "[[1.0, 2.0]]"
-    with pytest.raises(ValueError, match="whose rows all have the same length$"):
+    with pytest.raises(ValueError, match=r"whose rows all have the same length$"):
         handler.default_input_fn("1,2\n3\n", "text/csv")
     with pytest.raises(errors.UnsupportedFormatError, match="'text/x'"):
         handler.default_input_fn("", "text/x")
