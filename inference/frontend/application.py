@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from itertools import count
 
 from inference.errors import MethodNotAllowed, NotFound, NotReady, RequestError
-from inference.frontend import metrics
 from inference.frontend.connection import Connection
 from inference.frontend.exchange import Exchange, Response, error_body, error_response
 from inference.frontend.model_pool import ModelPool
@@ -180,8 +179,10 @@ class Application:
         return self.registry.find(name)
 
     async def _metrics(self, exchange: Exchange) -> Response:  # noqa: ARG002 - a route like the others
+        from inference.frontend import prometheus_text  # noqa: PLC0415 - see server.py
+
         gauges = {name: pool.gauges for name, pool in self.registry.pools.items()}
-        return Response(200, metrics.CONTENT_TYPE, metrics.render(gauges))
+        return Response(200, prometheus_text.CONTENT_TYPE, prometheus_text.render(gauges))
 
 
 def _timing(ticket: Ticket) -> bytes:

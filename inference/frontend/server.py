@@ -10,6 +10,7 @@ import errno
 import logging
 import signal
 import socket
+from importlib import import_module
 
 import uvloop
 
@@ -53,6 +54,8 @@ async def _serve(settings: Settings, listener: socket.socket) -> int:
     server = await loop.create_server(lambda: Connection(application), sock=listener, backlog=_BACKLOG)
     log.info("listening", extra={"host": settings.host, "port": settings.port})
     sweeper = loop.create_task(_sweep(application))
+    # Only now, while the parent imports torch on another core: what is not needed to answer the first ping.
+    import_module("inference.frontend.prometheus_text")
     try:
         # 2. Load the model and let it answer its own example. From then on /ping says 200.
         # Of many models none is loaded yet: the platform asks for each by POST /models.
