@@ -117,6 +117,12 @@ class Settings:
         _switch,
         "set by the platform: models come and go by `POST` and `DELETE /models`",
     )
+    trust_pickled_model: bool = setting(
+        "TIDEGATE_TRUST_PICKLED_MODEL",
+        False,
+        _switch,
+        "load model files that need unpickling, which may run any code; only where no `model_fn` loads them",
+    )
     default_accept: str = setting(
         "SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT",
         "application/json",

@@ -66,6 +66,7 @@ class Registry:
             max_response_bytes=self._settings.max_response_bytes,
             max_image_pixels=self._settings.max_image_pixels,
             log_level=self._settings.log_level,
+            trust_pickle=self._settings.trust_pickled_model,
             input_threads=self._settings.input_threads,
             packages_dir=str(packages_dir) if packages_dir else None,
         )

@@ -24,6 +24,7 @@ def run(model_dir: str, settings: Settings) -> int:
         max_response_bytes=settings.max_response_bytes,
         max_image_pixels=settings.max_image_pixels,
         log_level=settings.log_level,
+        trust_pickle=settings.trust_pickled_model,
     )
     _say(f"checking {model_dir} with {report_python()}")
     load(spec, _say)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import gc
 import logging
 import os
@@ -47,7 +45,8 @@ def run(channel: socket.socket) -> int:
             log.error("loading failed", exc_info=error.__cause__)
         channel.sendall(protocol.failed_frame(str(error), too_large=isinstance(error, ModelDoesNotFit)))
         return 1
-    _settle_memory()
+    gc.collect()
+    gc.freeze()
     channel.sendall(protocol.frame(Kind.READY))
     batches = (
         _decoded_ahead(stream, computation, spec.input_threads) if spec.input_threads else _decoded(stream, computation)
@@ -87,15 +86,6 @@ def _decoded_ahead(stream: BufferedIOBase, computation: Computation, threads: in
         if isinstance(batch, BaseException):
             raise batch
         yield batch
-
-
-def _settle_memory() -> None:
-    """Give back what loading took for a while, and keep the collector off what stays."""
-    gc.collect()
-    gc.freeze()
-    # glibc keeps freed memory for the process; a loaded state dict leaves as much of that as the model is large.
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _read(stream: BufferedIOBase) -> tuple[int, bytes] | None:
