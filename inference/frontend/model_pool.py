@@ -223,6 +223,11 @@ class ModelPool:
     def close(self) -> None:
         """Give up: answer what waits with 503, let idle workers leave and kill the busy ones."""
         self.state = State.CLOSED
+        if not self._loaded.done():
+            self._loaded.set_exception(
+                DeploymentError(f"The model '{self.spec.name}' was stopped while it was loaded.")
+            )
+            self._loaded.exception()  # whoever waits is told; that nobody may wait any more is no fault
         for handle in (self._dispatch_handle, self._hold_handle):
             if handle is not None:
                 handle.cancel()

@@ -148,6 +148,20 @@ def test_unloading_ends_the_process_and_finishes_what_it_computes_before_it_answ
     assert not psutil.pid_exists(worker.pid)
 
 
+def test_unloading_a_model_that_is_still_loading_ends_the_load_and_answers_who_asked_for_it(server: Server):
+    script = "import time\ndef model_fn(model_dir):\n    open('begun', 'w')\n    time.sleep(3600)"
+    url = place(server, "slow", {"code/inference.py": script})
+    with ThreadPoolExecutor(1) as pool:
+        loading = pool.submit(load, server, "slow", url)
+        server.wait_until((Path(url) / "begun").exists, "the model is being loaded")
+        assert server.request("DELETE", "/models/slow").status == 200
+        reply = loading.result(timeout=60)
+    assert (reply.status, reply.error["code"]) == (500, "model_load_failed")
+    assert "was stopped while it was loaded" in reply.error["message"]
+    assert server.workers() == []
+    assert load(server, "good", named(server, "good")).status == 200
+
+
 def test_a_model_that_does_not_load_is_500_with_its_reason_and_the_others_stay(server: Server):
     assert load(server, "good", named(server, "good")).status == 200
     url = place(server, "bad", {"code/inference.py": "def model_fn(model_dir):\n    raise OSError('no vocabulary')"})
