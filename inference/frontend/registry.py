@@ -14,6 +14,7 @@ from inference.errors import NotFound
 from inference.frontend import requirements
 from inference.frontend.launcher import Launcher
 from inference.frontend.model_pool import ModelPool, PoolLimits
+from inference.frontend.scheduling import least_used_gpu
 from inference.protocol import ModelSpec
 from inference.settings import Settings
 
@@ -73,7 +74,7 @@ class Registry:
         limits = PoolLimits(
             workers=workers,
             gpus=gpus,
-            first_gpu=len(self.pools),
+            first_gpu=least_used_gpu(gpus, (pool.limits.first_gpu for pool in self.pools.values())),
             queue_size=self._settings.queue_size,
             max_bytes_in_flight=self._settings.max_bytes_in_flight,
             max_batch_size=self._settings.max_batch_size,
