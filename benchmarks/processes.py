@@ -150,13 +150,29 @@ def end_tree(process: subprocess.Popen[bytes]) -> None:
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(STOP_TIMEOUT_S)
     _, alive = psutil.wait_procs(known, timeout=2.0)
-    for each in {*alive, *me.children(recursive=True)}:
+    killed = {*alive, *me.children(recursive=True)}
+    for each in killed:
         with contextlib.suppress(psutil.Error):
             each.kill()
     process.wait(STOP_TIMEOUT_S)
+    _wait_until_dead(killed)
     for orphan in me.children():
         with contextlib.suppress(ChildProcessError, psutil.Error):
             os.waitpid(orphan.pid, 0)
+
+
+def _wait_until_dead(processes: set[psutil.Process]) -> None:
+    """SIGKILL takes effect a little later than `kill` returns; a zombie is dead, whoever has to reap it."""
+    deadline = time.monotonic() + STOP_TIMEOUT_S
+    while time.monotonic() < deadline and any(_runs(each) for each in processes):
+        time.sleep(0.01)
+
+
+def _runs(process: psutil.Process) -> bool:
+    try:
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
 
 
 @dataclass(slots=True)

@@ -38,12 +38,19 @@ def start(folder: Path, code: str) -> Start:
     return Start(command=[sys.executable, "-c", code, str(port)], environment={}, folder=folder, port=port)
 
 
+def is_alive(process: psutil.Process) -> bool:
+    try:
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+
+
 def test_nothing_of_a_server_is_left_not_even_a_child_that_ignores_sigterm(tmp_path: Path) -> None:
     with Server(start(tmp_path, SERVER)) as server:
         server.wait_for_answer(b"{}", "application/json")
         tree = server.tree()
         assert len(tree) == 2
-    assert not [each for each in tree if each.is_running() and each.status() != psutil.STATUS_ZOMBIE]
+    assert not [each for each in tree if is_alive(each)]
 
 
 def test_nothing_is_left_either_when_the_measurement_fails(tmp_path: Path) -> None:
@@ -51,7 +58,7 @@ def test_nothing_is_left_either_when_the_measurement_fails(tmp_path: Path) -> No
         server.wait_for_answer(b"{}", "application/json")
         tree = server.tree()
         _ = 1 / 0
-    assert not [each for each in tree if each.is_running() and each.status() != psutil.STATUS_ZOMBIE]
+    assert not [each for each in tree if is_alive(each)]
 
 
 def test_cpu_and_memory_are_those_of_the_whole_tree(tmp_path: Path) -> None:
