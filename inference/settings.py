@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
@@ -18,6 +19,11 @@ from typing import Any
 from inference.errors import DeploymentError as DeploymentError  # noqa: PLC0414 - who calls `environment` catches it
 
 MIB = 1024 * 1024
+CODEARTIFACT_ARN = (
+    r"arn:(?P<partition>[^:]+):codeartifact:(?P<region>[a-z0-9-]+):(?P<account>\d{12})"
+    r":repository/(?P<domain>[a-z0-9-]+)/(?P<repository>[A-Za-z0-9._-]+)"
+)
+"""What a repository of CodeArtifact is called; the parts are those of the service's authorization reference."""
 
 Parse = Callable[[str], Any]
 
@@ -88,6 +94,12 @@ def _media_type(text: str) -> str:
     if not (kind and slash and rest) or "," in text or "*" in text:
         raise ValueError("one media type, such as application/json")
     return text.strip().lower()
+
+
+def _codeartifact_arn(text: str) -> str:
+    if not re.fullmatch(CODEARTIFACT_ARN, text):
+        raise ValueError("like arn:aws:codeartifact:REGION:ACCOUNT:repository/DOMAIN/REPOSITORY")
+    return text
 
 
 def _host(text: str) -> str:
@@ -169,6 +181,12 @@ class Settings:
         900.0,
         _number(1, 86400),
         "how long `code/requirements.txt` may take to install",
+    )
+    codeartifact_arn: str | None = setting(
+        "CA_REPOSITORY_ARN",
+        None,
+        _codeartifact_arn,
+        "the CodeArtifact repository that `code/requirements.txt` is installed from; needs boto3 in the image",
     )
     retry: bool = setting(
         "TIDEGATE_RETRY", True, _switch, "try a request again when its worker died; off for handlers with side effects"

@@ -48,7 +48,10 @@ class Registry:
         Raises `DeploymentError` with the reason that the worker gave.
         """
         packages_dir = await requirements.install(
-            Path(model_dir), self._new_packages_dir, self._settings.requirements_timeout_s
+            Path(model_dir),
+            self._new_packages_dir,
+            self._settings.requirements_timeout_s,
+            self._settings.codeartifact_arn,
         )
         gpus = await self._launcher.gpus()
         cores = usable_cores()

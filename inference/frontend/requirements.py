@@ -2,7 +2,8 @@
 
 The server's own packages are not touched: pip is asked what is missing beside them, and only that goes into the
 folder, which is on the path of this model's workers alone. torch is pinned to the one that is here. An archive that
-brings its wheels in `code/wheels/` needs no network (network isolation).
+brings its wheels in `code/wheels/` needs no network (network isolation); else `CA_REPOSITORY_ARN` may name a
+CodeArtifact repository to ask, as it could in the AWS container.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
@@ -18,6 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from inference.errors import DeploymentError
+from inference.frontend import package_index
+from inference.frontend.package_index import Index
 from inference.layout import CODE, REQUIREMENTS, WHEELS, model_root
 
 log = logging.getLogger("tidegate.requirements")
@@ -37,10 +41,13 @@ _KEPT_OPTIONS = (
 )
 
 
-async def install(model_dir: Path, new_dir: Callable[[], Path], timeout_s: float) -> Path | None:
+async def install(
+    model_dir: Path, new_dir: Callable[[], Path], timeout_s: float, codeartifact_arn: str | None = None
+) -> Path | None:
     """Install what the model's requirements lack here into a `new_dir()`; returns it, or None where nothing lacks.
 
-    Raises `DeploymentError` with pip's own last word.
+    `codeartifact_arn` names the repository to ask in place of pip's usual index. Raises `DeploymentError` with pip's
+    own last word.
     """
     try:
         code = model_root(model_dir) / CODE
@@ -51,21 +58,23 @@ async def install(model_dir: Path, new_dir: Callable[[], Path], timeout_s: float
         return None
     try:
         async with asyncio.timeout(timeout_s):
-            return await _install(wanted, code / WHEELS if (code / WHEELS).is_dir() else None, new_dir)
+            if (code / WHEELS).is_dir():
+                return await _install(wanted, ["--no-index", "--find-links", str(code / WHEELS)], None, new_dir)
+            index = await package_index.codeartifact(codeartifact_arn) if codeartifact_arn else None
+            return await _install(wanted, [], index, new_dir)
     except TimeoutError:
         raise DeploymentError(f"{wanted} was not installed within {timeout_s:g} s.") from None
 
 
-async def _install(wanted: Path, wheels: Path | None, new_dir: Callable[[], Path]) -> Path | None:
+async def _install(wanted: Path, offline: list[str], index: Index | None, new_dir: Callable[[], Path]) -> Path | None:
     log.info("installing requirements", extra={"file": str(wanted)})
     with tempfile.TemporaryDirectory(prefix="tidegate-pip-") as work:
         constraint = Path(work) / "constraint.txt"
         constraint.write_text("".join(f"{name}=={version(name)}\n" for name in PROTECTED))
-        offline = ["--no-index", "--find-links", str(wheels)] if wheels is not None else []
         report = Path(work) / "report.json"
         # A dry run knows what is installed here already; an installation into a folder would not look.
         plan = ["--dry-run", "--report", str(report), "--requirement", str(wanted), "--constraint", str(constraint)]
-        await _pip(wanted, [*plan, *offline])
+        await _pip(wanted, [*plan, *offline], index)
         missing = [_pin(entry) for entry in json.loads(report.read_text())["install"]]
         if not missing:
             log.info("all requirements are here already")
@@ -73,7 +82,8 @@ async def _install(wanted: Path, wheels: Path | None, new_dir: Callable[[], Path
         pins = Path(work) / "pins.txt"
         pins.write_text("\n".join([*_options(wanted), *missing]) + "\n")
         target = new_dir()
-        await _pip(wanted, ["--no-deps", "--target", str(target), "--upgrade", "--requirement", str(pins), *offline])
+        into = ["--no-deps", "--target", str(target), "--upgrade", "--requirement", str(pins)]
+        await _pip(wanted, [*into, *offline], index)
         log.info("requirements are installed", extra={"packages": missing, "folder": str(target)})
         return target
 
@@ -91,10 +101,15 @@ def _options(wanted: Path) -> list[str]:
     return [line for line in lines if line.split("=")[0].split(" ")[0] in _KEPT_OPTIONS]
 
 
-async def _pip(wanted: Path, arguments: Sequence[str]) -> None:
+async def _pip(wanted: Path, arguments: Sequence[str], index: Index | None) -> None:
     pip = [sys.executable, "-m", "pip", "install", "--disable-pip-version-check", "--no-input", "--no-cache-dir"]
     process = await asyncio.create_subprocess_exec(
-        *pip, *arguments, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, cwd=wanted.parent
+        *pip,
+        *arguments,
+        env={**os.environ, **({"PIP_INDEX_URL": index.url} if index else {})},  # not an argument: those are public
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        cwd=wanted.parent,
     )
     try:
         output, errors = await process.communicate()
@@ -102,8 +117,10 @@ async def _pip(wanted: Path, arguments: Sequence[str]) -> None:
         process.kill()
         raise
     if process.returncode != 0:
-        lines = [line.strip() for line in (errors or output).decode(errors="replace").splitlines() if line.strip()]
+        hide = index.redact if index else str
+        said_last = hide((errors or output).decode(errors="replace"))
+        lines = [line.strip() for line in said_last.splitlines() if line.strip()]
         # The first error names the package; what follows is advice.
         said = next((line for line in lines if line.startswith("ERROR: ")), lines[-1] if lines else "no message")
-        log.error("pip failed", extra={"output": (output + errors).decode(errors="replace")[-4000:]})
+        log.error("pip failed", extra={"output": hide((output + errors).decode(errors="replace"))[-4000:]})
         raise DeploymentError(f"{wanted} cannot be installed: {said.removeprefix('ERROR: ').rstrip('.')}.")
