@@ -6,9 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-
-class ConfigurationError(ValueError):
-    """A stage that cannot be deployed; the text names the key, the value and the way out."""
+from infra.configuration.value import ConfigurationError as ConfigurationError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

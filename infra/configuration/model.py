@@ -1,0 +1,76 @@
+"""`[model]`: what the endpoint serves, named in at most one way."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Discriminator, Tag
+
+from infra.configuration.value import Archive, S3Prefix, Value, like, number, one_key
+
+# Source: API reference, ModelPackageGroupName, TrainingJobName.
+ENTITY = r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}"
+PACKAGE_ARN = rf"arn:aws[a-z-]*:sagemaker:[a-z0-9-]+:\d{{12}}:model-package/{ENTITY}/\d+"
+
+
+class _Sized(Value):
+    # Unpacked; time-outs derive from it. None: the time-outs are those for a model of a few GiB.
+    size_gib: Annotated[float, number(0.001, 500)] | None = None
+
+
+class DefaultArchive(_Sized):
+    """`models/model.tar.gz` in the stage's own bucket, with a warning at synthesis."""
+
+
+class ArchivedModel(_Sized):
+    """A gzip'ed tar archive."""
+
+    archive: Archive
+
+
+class UncompressedModel(_Sized):
+    """Objects below a prefix, which become the files of the model's directory."""
+
+    prefix: S3Prefix
+
+
+class TrainedModel(_Sized):
+    """What a training job left; its archive's address is read from the account at synthesis."""
+
+    training_job: Annotated[str, like(ENTITY, "not the name of a training job; `aws sagemaker list-training-jobs`")]
+
+
+class PackagedModel(_Sized):
+    """One version of the model registry: the package's ARN, or `group/version` of the stage's own account."""
+
+    package: Annotated[
+        str, like(rf"{PACKAGE_ARN}|{ENTITY}/[1-9]\d*", "not a model package; write its ARN or 'group/version'")
+    ]
+
+
+class ApprovedModel(_Sized):
+    """Whatever version of the group was approved last: the parameter `ModelPackageArn` of the endpoint's stack."""
+
+    group: Annotated[str, like(ENTITY, "not a model package group; use letters, digits and single hyphens")]
+
+
+class ModelDirectory(_Sized):
+    """Archives below a prefix, each a target model of a multi-model endpoint. `size_gib` is that of the largest."""
+
+    directory: S3Prefix
+
+
+Model = Annotated[
+    Annotated[DefaultArchive, Tag("")]
+    | Annotated[ArchivedModel, Tag("archive")]
+    | Annotated[UncompressedModel, Tag("prefix")]
+    | Annotated[TrainedModel, Tag("training_job")]
+    | Annotated[PackagedModel, Tag("package")]
+    | Annotated[ApprovedModel, Tag("group")]
+    | Annotated[ModelDirectory, Tag("directory")],
+    Discriminator(
+        one_key("archive", "prefix", "training_job", "package", "group", "directory", required=False),
+        custom_error_type="one_key",
+        custom_error_message="at most one of archive, prefix, training_job, package, group, directory",
+    ),
+]

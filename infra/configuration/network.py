@@ -1,0 +1,56 @@
+"""`[network]` and `[encryption]`: where containers run, and by whose key data is encrypted."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Discriminator, Tag
+
+from infra.configuration.value import LISTED, Value, like, whole
+
+KEY_ARN = r"arn:aws[a-z-]*:kms:[a-z0-9-]+:\d{12}:key/[a-zA-Z0-9-]+"
+
+
+class NewVpc(Value):
+    """A VPC of the stage's own, with the endpoints that containers without a way to the internet need."""
+
+    vpc: Literal["new"]
+    # On, containers reach the internet through a NAT gateway, which is paid by the hour and by the GB.
+    nat: bool = False
+    availability_zones: Annotated[int, whole(2, 6)] = 2
+    cidr: Annotated[
+        str, like(r"(\d{1,3}\.){3}\d{1,3}/(1[6-9]|2[0-4])", "not a range; write one like '10.0.0.0/16'")
+    ] = "10.0.0.0/16"
+
+
+class ExistingVpc(Value):
+    """A VPC that somebody else looks after, by its ids. Numbers: API reference, VpcConfig."""
+
+    vpc: Annotated[str, like(r"vpc-[0-9a-f]{8,17}", "not a VPC; write 'new', or an id like 'vpc-0a1b2c3d'")]
+    subnets: Annotated[
+        tuple[Annotated[str, like(r"subnet-[0-9a-f]{8,17}", "not a subnet; write an id like 'subnet-0a1b2c3d'")], ...],
+        LISTED,
+    ]
+    security_groups: Annotated[
+        tuple[Annotated[str, like(r"sg-[0-9a-f]{8,17}", "not a security group; write an id like 'sg-0a1b2c3d'")], ...],
+        LISTED,
+    ]
+
+
+def _kind(value: Any) -> str:
+    vpc = value.get("vpc") if isinstance(value, dict) else getattr(value, "vpc", None)
+    return "new" if vpc == "new" else "existing"
+
+
+Network = Annotated[Annotated[NewVpc, Tag("new")] | Annotated[ExistingVpc, Tag("existing")], Discriminator(_kind)]
+
+
+class Encryption(Value):
+    """Whose key encrypts buckets, images, topics and volumes.
+
+    `aws`: keys that AWS owns, without cost or say. `new`: a key of the stage's own, rotated every year. Else its ARN.
+    """
+
+    key: Annotated[
+        str, like(rf"aws|new|{KEY_ARN}", "not a key; write 'aws', 'new' or the ARN of a KMS key (not of an alias)")
+    ] = "aws"

@@ -1,0 +1,105 @@
+"""What every value of a stage file is built from: strict, frozen, and refused in half a sentence that names a way out.
+
+`infra.stage_file` puts the file, the key and the value in front of that half sentence.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
+from pydantic_core import PydanticCustomError
+
+
+class ConfigurationError(ValueError):
+    """A stage that cannot be deployed; the text names the key, the value and the way out."""
+
+
+class Value(BaseModel):
+    """One table of a stage file. A key that it does not have is an error, and so is `"2"` for 2."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+def refused(why: str) -> PydanticCustomError:
+    """The error of a rule of ours; `why` follows `key=value is`."""
+    return PydanticCustomError("rule", "{why}", {"why": why})
+
+
+def whole(low: int, high: int) -> BeforeValidator:
+    """A whole number from `low` to `high`, both allowed."""
+
+    def check(value: object) -> object:
+        if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+            raise refused(f"not a whole number from {low} to {high}")
+        return value
+
+    return BeforeValidator(check)
+
+
+def number(low: float, high: float) -> BeforeValidator:
+    """A number from `low` to `high`, both allowed."""
+
+    def check(value: object) -> object:
+        if not isinstance(value, int | float) or isinstance(value, bool) or not low <= value <= high:
+            raise refused(f"not a number from {low:g} to {high:g}")
+        return value
+
+    return BeforeValidator(check)
+
+
+def like(pattern: str, why: str) -> AfterValidator:
+    """A text that is `pattern` from end to end."""
+    compiled = re.compile(pattern)
+
+    def check(value: str) -> str:
+        if not compiled.fullmatch(value):
+            raise refused(why)
+        return value
+
+    return AfterValidator(check)
+
+
+def one_key(*keys: str, required: bool) -> Callable[[Any], str | None]:
+    """Which of `keys` a table has, for a union whose members differ in that one key.
+
+    None, if it has none of them or more than one; `""` where none of them is allowed.
+    """
+
+    def choose(value: Any) -> str | None:
+        present = [key for key in keys if (key in value if isinstance(value, dict) else hasattr(value, key))]
+        if not present and not required:
+            return ""
+        return present[0] if len(present) == 1 else None
+
+    return choose
+
+
+def _as_tuple(value: object) -> object:
+    # TOML has lists only; a value is frozen all the way down.
+    return tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else value
+
+
+# Put in front of `tuple[…]` in an annotation, as Listed(…) cannot be generic over the strict mode of pydantic.
+LISTED = BeforeValidator(_as_tuple)
+
+Email = Annotated[str, like(r"[^@\s]+@[^@\s]+\.[^@\s]+", "not an e-mail address; write one like 'ml-team@example.com'")]
+# A bucket's name has 3 to 63 characters. Source: Amazon S3 user guide, bucket naming rules.
+BUCKET = r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]"
+Archive = Annotated[
+    str,
+    like(
+        rf"s3://{BUCKET}/\S+\.tar\.gz",
+        "not an archive in S3; pack it with 'training_hooks pack', upload it, write s3://bucket/path/model.tar.gz",
+    ),
+]
+S3Prefix = Annotated[
+    str, like(rf"s3://{BUCKET}/\S+/", "not a prefix in S3; write s3://bucket/path/ with the slash at its end")
+]
+# A path in the stage's own bucket.
+OwnPrefix = Annotated[
+    str, like(r"[A-Za-z0-9!_.*'()-]+(/[A-Za-z0-9!_.*'()-]+)*/", "not a path in the bucket; write one like 'batch/in/'")
+]
+InstanceType = Annotated[str, like(r"ml\.[a-z0-9-]+\.[a-z0-9]+", "not an instance type; write one like 'ml.g6.xlarge'")]
