@@ -16,6 +16,8 @@ import aws_cdk as cdk
 MODELS_PREFIX = "models/"
 BATCH_INPUT_PREFIX = "batch/input/"
 BATCH_OUTPUT_PREFIX = "batch/output/"
+# What each job of the batch stack is about to transform, and how it ended.
+BATCH_MANIFESTS_PREFIX = "batch/manifests/"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +41,39 @@ class Names:
     @property
     def endpoint(self) -> str:
         return f"{self.prefix}-{self.stage}"
+
+    @property
+    def batch_jobs(self) -> str:
+        """The state machine that runs transform jobs."""
+        return f"{self.prefix}-{self.stage}-batch"
+
+    @property
+    def batch_intake(self) -> str:
+        """The state machine that makes a job of an upload."""
+        return f"{self.prefix}-{self.stage}-batch-intake"
+
+    @property
+    def batch_topic(self) -> str:
+        return f"{self.prefix}-{self.stage}-batch"
+
+    @property
+    def model_group(self) -> str:
+        """The model package group, where the stage file names no other."""
+        return f"{self.prefix}-{self.stage}"
+
+    @property
+    def promotion(self) -> str:
+        """The state machine that rolls out an approved package, and its topic."""
+        return f"{self.prefix}-{self.stage}-promotion"
+
+    def parameter(self, name: str) -> str:
+        """Where Parameter Store keeps an id that AWS chose, such as that of a key or of a subnet."""
+        return f"/{self.prefix}/{self.stage}/{name}"
+
+    @property
+    def model_name_parameter(self) -> str:
+        """Where the name of the model that the endpoint runs now is kept."""
+        return self.parameter("model-name")
 
 
 def content_name(scope: cdk.Stack, prefix: str, properties: Any) -> str:

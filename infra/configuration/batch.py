@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
-from infra.configuration.hosting import DEFAULT_INSTANCE_TYPE
-from infra.configuration.value import Email, InstanceType, OwnPrefix, Value, like, number, whole
+from pydantic import Field
+
+from infra.configuration.value import Email, InstanceType, Value, like, whole
+
+_MediaType = Annotated[str, like(r"[\w.+-]+/[\w.+-]+(;.*)?", "not a media type; write one like 'text/csv'")]
+_Ending = Annotated[str, like(r"[A-Za-z0-9]+", "not the ending of a file's name; write one like 'jsonl'")]
 
 
 class Batch(Value):
@@ -13,37 +17,40 @@ class Batch(Value):
 
     # An object that is put below batch/input/ is transformed at once.
     on_upload: bool = False
-    # EventBridge Scheduler's own words; it then transforms everything below `schedule_prefix`.
+    # In the words of EventBridge Scheduler.
     schedule: (
         Annotated[
             str,
             like(
-                r"rate\([1-9]\d* (minutes?|hours?|days?)\)|cron\(\S+( \S+){5}\)",
-                "not a schedule; write one like 'rate(1 day)' or 'cron(0 3 * * ? *)', in UTC",
+                r"rate\([1-9]\d* (minutes?|hours?|days?)\)|cron\(\S+( \S+){5}\)|at\(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\)",
+                "not a schedule; write one like 'rate(1 day)' or 'cron(0 3 * * ? *)'",
             ),
         ]
         | None
     ) = None
-    schedule_prefix: OwnPrefix = "batch/scheduled/"
-    instance_type: InstanceType = DEFAULT_INSTANCE_TYPE
+    schedule_timezone: Annotated[
+        str, like(r"UTC|[A-Za-z_]+(/[A-Za-z0-9_+-]+)+", "not a time zone; write 'UTC' or one like 'Europe/Berlin'")
+    ] = "UTC"
+    # What a scheduled job transforms, below batch/input/. `{date}` in it is the day of the schedule.
+    schedule_input: (
+        Annotated[
+            str,
+            like(
+                r"batch/input/([A-Za-z0-9!_.*'(){}-]+/)+",
+                "not below batch/input/; write one like 'batch/input/{date}/'",
+            ),
+        ]
+        | None
+    ) = None
+    # Transform jobs run on hosts with an older NVIDIA driver than endpoints, so the default is a CPU type.
+    instance_type: InstanceType = "ml.m5.2xlarge"
     instance_count: Annotated[int, whole(1, 100)] = 1
-    content_type: Annotated[str, like(r"[\w.+-]+/[\w.+-]+(;.*)?", "not a media type; write one like 'text/csv'")] = (
-        "application/json"
-    )
-    # How an object is cut into records; the answers are joined in the same way.
-    split: Literal["none", "line", "record_io", "tf_record"] = "line"
-    strategy: Literal["single_record", "multi_record"] = "multi_record"
-    # 0: no limit, bodies are sent in chunks.
-    max_payload_mib: Annotated[int, whole(0, 100)] = 6
-    # None: what the container reports.
-    max_concurrent_transforms: Annotated[int, whole(1, 10_000)] | None = None
-    # For the answer to one request, and how often it is asked again.
-    invocation_timeout_s: Annotated[int, whole(1, 3600)] = 600
-    invocation_retries: Annotated[int, whole(0, 3)] = 3
-    # Of a whole job that failed, the first wait between two, and by how much each wait is longer.
-    retries: Annotated[int, whole(0, 10)] = 2
-    retry_wait_s: Annotated[int, whole(1, 86_400)] = 60
-    retry_backoff: Annotated[float, number(1, 10)] = 2.0
+    # How often a job that failed is started again.
+    retries: Annotated[int, whole(0, 9)] = 2
+    # None: what the container reports. 0: no limit, bodies are sent in chunks.
+    max_payload_mib: Annotated[int, whole(0, 100)] | None = None
+    max_concurrent: Annotated[int, whole(1, 10_000)] | None = None
+    # The type of an object by the ending of its name, beside those that are known anyway.
+    content_types: dict[_Ending, _MediaType] = Field(default_factory=dict)
     # Who hears of jobs that ended.
     email: Email | None = None
-    notify_on: Literal["failure", "always"] = "failure"

@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from infra.configuration.model import ENTITY
-from infra.configuration.value import LISTED, Email, Value, like, number, whole
+from infra.configuration.value import LISTED, OFF, Email, Value, like, number, whole
 
 Days = Annotated[int, whole(1, 36_500)]
 
@@ -23,30 +23,54 @@ class ModelRegistry(Value):
     email: Email | None = None
 
 
-class Alarms(Value):
-    """Thresholds; None is no alarm of that kind."""
+# A threshold of percent, of milliseconds and of a number of things; `false` in the file is None, no alarm of that kind.
+_Percent = Annotated[Annotated[float, number(0, 100)] | None, OFF]
+_Ms = Annotated[Annotated[int, whole(1, 3_600_000)] | None, OFF]
+_Some = Annotated[Annotated[int, whole(1, 1_000_000)] | None, OFF]
 
-    # Percent of the requests in five minutes.
-    errors_5xx_percent: Annotated[float, number(0, 100)] | None = 1.0
-    errors_4xx_percent: Annotated[float, number(0, 100)] | None = None
-    # 99th percentile of the model's latency and of the platform's own overhead.
-    model_p99_ms: Annotated[int, whole(1, 3_600_000)] | None = None
-    overhead_p99_ms: Annotated[int, whole(1, 3_600_000)] | None = 1000
-    cpu_percent: Annotated[float, number(1, 100)] | None = 90.0
-    memory_percent: Annotated[float, number(1, 100)] | None = 90.0
-    gpu_percent: Annotated[float, number(1, 100)] | None = None
-    gpu_memory_percent: Annotated[float, number(1, 100)] | None = 95.0
-    disk_percent: Annotated[float, number(1, 100)] | None = 85.0
-    # Asynchronous endpoints: requests that wait, and how long the oldest has waited.
-    backlog: Annotated[int, whole(1, 1_000_000)] | None = 1000
-    backlog_age_s: Annotated[int, whole(1, 86_400)] | None = 3600
+
+class Alarms(Value):
+    """Thresholds. A mode has those alarms whose metrics it has."""
+
+    # Of the requests of five minutes; fewer requests than the last of the three raise no alarm by percent.
+    errors_5xx_percent: _Percent = 1.0
+    errors_4xx_percent: _Percent = None
+    errors_min_requests: Annotated[int, whole(1, 1_000_000)] = 20
+    # 99th percentile of the model's latency. None: by percent of the time that the platform and the server leave it.
+    model_p99_ms: _Ms = None
+    model_p99_percent_of_deadline: _Percent = 80.0
+    # Of the platform itself, for which AWS publishes no percentiles.
+    overhead_average_ms: _Ms = 1000
+    memory_percent: _Percent = 90.0
+    gpu_memory_percent: _Percent = 95.0
+    disk_percent: _Percent = 85.0
+    # Requests or instances are wanted, and none serves.
+    no_capacity_minutes: Annotated[Annotated[int, whole(1, 1440)] | None, OFF] = 15
+    # Asynchronous endpoints: requests that wait, how long the oldest has waited, failures in five minutes.
+    backlog: _Some = None
+    backlog_age_s: Annotated[Annotated[int, whole(1, 86_400)] | None, OFF] = 3600
+    failed_invocations: _Some = 1
+    # Serverless endpoints: of max_concurrency.
+    concurrency_percent: _Percent = 90.0
+    # The server's own series, in ten minutes.
+    worker_restarts: Annotated[Annotated[int, whole(1, 1000)] | None, OFF] = None
 
 
 class Observability(Value):
     """Alarms to one SNS topic, and a dashboard."""
 
+    # None: a topic of the stage's own.
+    topic_arn: (
+        Annotated[
+            str,
+            like(r"arn:aws[a-z-]*:sns:[a-z0-9-]+:\d{12}:[A-Za-z0-9_-]{1,256}", "not the ARN of an SNS topic"),
+        ]
+        | None
+    ) = None
     email: Email | None = None
     dashboard: bool = True
+    # The server's own Prometheus series on the dashboard, where the mode is scraped.
+    series: bool = True
     alarms: Alarms = Field(default_factory=Alarms)
 
 
@@ -55,16 +79,17 @@ class Budget(Value):
 
     monthly_usd: Annotated[float, number(1, 10_000_000)]
     email: Email
-    # Of the month's sum, spent or forecast.
-    warn_at_percent: Annotated[tuple[Annotated[int, whole(1, 1000)], ...], LISTED] = (80, 100)
+    # Of the month's sum: spent, and forecast.
+    actual_percent: Annotated[tuple[Annotated[int, whole(1, 1000)], ...], LISTED] = (80,)
+    forecast_percent: Annotated[tuple[Annotated[int, whole(1, 1000)], ...], LISTED] = (100,)
 
 
 class Cost(Value):
     """The monthly estimate at synthesis."""
 
-    # The file with prices, from where `cdk` is run; docs/cost.md has its form.
+    # The file with prices, relative to the stage file; docs/cost.md has its form.
     prices: str
-    # For what is paid by use: requests and the seconds that one takes.
+    # For what is paid by use: requests and the seconds that one takes. None: said per million requests.
     requests_per_month: Annotated[int, whole(0, 10**12)] | None = None
     seconds_per_request: Annotated[float, number(0.001, 3600)] | None = None
 

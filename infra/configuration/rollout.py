@@ -6,25 +6,25 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from infra.configuration.value import Value, number, whole
+from infra.configuration.value import OFF, Value, number, whole
 
 
 class Rollback(Value):
     """Alarms on the new fleet: one of them in alarm during the roll-out, and all traffic goes back."""
 
     # Percent of the requests answered with 5xx in one minute.
-    max_5xx_percent: Annotated[float, number(0, 100)] = 1.0
+    max_5xx_percent: Annotated[Annotated[float, number(0, 100)] | None, OFF] = 1.0
     # The 99th percentile of the model's latency. None: no such alarm; only its owner knows what a model may take.
     max_p99_ms: Annotated[int, whole(1, 3_600_000)] | None = None
     # GPU types only.
-    max_gpu_memory_percent: Annotated[float, number(1, 100)] = 95.0
+    max_gpu_memory_percent: Annotated[Annotated[float, number(1, 100)] | None, OFF] = 95.0
 
 
 class _BlueGreen(Value):
     # How long the old fleet stays after the last shift, so that going back needs no new instance.
     bake_s: Annotated[int, whole(0, 3600)] = 600
-    # None: no alarm looks on; the new version must only become healthy.
-    rollback: Rollback | None = Field(default_factory=Rollback)
+    # `false`: no alarm looks on; the new version must only become healthy.
+    rollback: Annotated[Rollback | None, OFF] = Field(default_factory=Rollback)
 
 
 class AllAtOnce(_BlueGreen):
@@ -58,4 +58,4 @@ class ComponentRollout(Value):
     strategy: Literal["rolling"] = "rolling"
     percent: Annotated[int, whole(5, 50)] = 50
     wait_s: Annotated[int, whole(0, 3600)] = 120
-    rollback: Rollback | None = Field(default_factory=Rollback)
+    rollback: Annotated[Rollback | None, OFF] = Field(default_factory=Rollback)

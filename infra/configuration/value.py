@@ -85,6 +85,9 @@ def _as_tuple(value: object) -> object:
 # Put in front of `tuple[…]` in an annotation, as Listed(…) cannot be generic over the strict mode of pydantic.
 LISTED = BeforeValidator(_as_tuple)
 
+# TOML has no null: `false` takes back a default.
+OFF = BeforeValidator(lambda value: None if value is False else value)
+
 Email = Annotated[str, like(r"[^@\s]+@[^@\s]+\.[^@\s]+", "not an e-mail address; write one like 'ml-team@example.com'")]
 # A bucket's name has 3 to 63 characters. Source: Amazon S3 user guide, bucket naming rules.
 BUCKET = r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]"
