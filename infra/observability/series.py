@@ -1,0 +1,114 @@
+"""The server's own series in CloudWatch: how SageMaker gets them there, and the queries that read them.
+
+A collector on the endpoint's host scrapes `/metrics` of the container (EndpointConfig.MetricsConfig,
+`EnableDetailedObservability`) and puts the series into CloudWatch's store for OpenTelemetry. That store answers PromQL
+only: the series are in no classic namespace, and `aws cloudwatch list-metrics` does not show them.
+Source: SageMaker developer guide, "Detailed observability for inference endpoints", which is about real-time endpoints
+only; so are the three modes below.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from infra.observability.watched import Mode
+
+SCRAPED: tuple[Mode, ...] = ("realtime", "component", "multi_model")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Query:
+    """One line of a chart."""
+
+    label: str
+    promql: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chart:
+    """Queries that share a chart."""
+
+    title: str
+    queries: tuple[Query, ...]
+    view: Literal["line"] = "line"
+
+
+def charts(endpoint_name: str) -> tuple[Chart, ...]:
+    """What the server of `endpoint_name` says of itself, in the order of the road of a request."""
+    here = selector(endpoint_name)
+    return (
+        Chart(
+            title="Answers per second, by status",
+            queries=(_query("status", f"sum by (status) (rate(tidegate_responses_total{here}[5m]))"),),
+        ),
+        Chart(
+            title="Refused per second, by reason; tried again per second",
+            queries=(
+                _query("refused", f"sum by (reason) (rate(tidegate_shed_total{here}[5m]))"),
+                _query("tried again", f"sum(rate(tidegate_retries_total{here}[5m]))"),
+            ),
+        ),
+        Chart(
+            title="p99 in seconds: queue, input_fn, predict_fn, output_fn",
+            queries=tuple(
+                _query(label, quantile(0.99, f"tidegate_{name}_seconds", here))
+                for label, name in (
+                    ("queue", "queue"),
+                    ("input_fn", "decode"),
+                    ("predict_fn", "predict"),
+                    ("output_fn", "encode"),
+                )
+            ),
+        ),
+        Chart(
+            title="Requests per predict_fn call",
+            queries=tuple(_query(f"p{int(q * 100)}", quantile(q, "tidegate_batch_size", here)) for q in (0.5, 0.99)),
+        ),
+        Chart(
+            title="Requests that wait, and that are with a worker",
+            queries=(
+                _query("waiting", f"sum(tidegate_waiting{here})"),
+                _query("with a worker", f"sum(tidegate_in_flight{here})"),
+            ),
+        ),
+        Chart(
+            title="Workers, and how many were replaced in ten minutes",
+            queries=(
+                _query("workers", f"sum(tidegate_workers{here})"),
+                _query("replaced", restarts(endpoint_name)),
+            ),
+        ),
+        Chart(
+            title="Memory of the largest process in bytes",
+            queries=(
+                _query("GPU", f"max(tidegate_worker_gpu_bytes{here})"),
+                _query("resident", f"max(tidegate_resident_bytes{here})"),
+            ),
+        ),
+    )
+
+
+def restarts(endpoint_name: str) -> str:
+    """How many workers were replaced in the last ten minutes, on all instances together."""
+    return f"sum(increase(tidegate_worker_restarts_total{selector(endpoint_name)}[10m]))"
+
+
+def selector(endpoint_name: str) -> str:
+    """The label of SageMaker's collector. It has dots, so it stands in quotes; with underscores it matches nothing."""
+    return f'{{"aws.sagemaker.endpoint.name"="{endpoint_name}"}}'
+
+
+def quantile(q: float, histogram: str, matching: str) -> str:
+    """A quantile of the last five minutes.
+
+    The collector sends histograms whole, which PromQL reads under their bare name; AWS's examples also show the
+    classic form with `_bucket`. Whichever is there answers.
+    """
+    whole = f"histogram_quantile({q:g}, sum(rate({histogram}{matching}[5m])))"
+    buckets = f"histogram_quantile({q:g}, sum by (le) (rate({histogram}_bucket{matching}[5m])))"
+    return f"{whole} or {buckets}"
+
+
+def _query(label: str, promql: str) -> Query:
+    return Query(label=label, promql=promql)
