@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import sys
 
+from inference import log_lines, old_variables
 from inference.errors import DeploymentError
 from inference.settings import read
+
+log = logging.getLogger("tidegate.settings")
 
 
 def main() -> int:
@@ -22,6 +26,9 @@ def main() -> int:
     arguments = parser.parse_args()
     try:
         settings = read(os.environ)
+        log_lines.configure(settings.log_level)
+        if idle := old_variables.without_effect(os.environ):
+            log.info("some variables are without effect here", extra={"variables": idle})
         # Each command imports its own room: the server without torch, the check without HTTP.
         if arguments.command == "serve":
             from inference.frontend import server  # noqa: PLC0415

@@ -49,7 +49,8 @@ class ModelSpec:
     """Which model a worker loads, and how.
 
     `program` is the script that was asked for, None for the usual one; `packages_dir` holds what its requirements
-    brought, None where they brought nothing.
+    brought, None where they brought nothing; `sessions_dir` has a directory for each stateful session, None where
+    there are none.
     """
 
     name: str
@@ -66,6 +67,7 @@ class ModelSpec:
     log_level: int
     input_threads: int = 0
     packages_dir: str | None = None
+    sessions_dir: str | None = None
     trust_pickle: bool = False
 
     def to_json(self) -> bytes:

@@ -16,6 +16,7 @@ from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from inference import old_variables
 from inference.errors import DeploymentError as DeploymentError  # noqa: PLC0414 - who calls `environment` catches it
 
 MIB = 1024 * 1024
@@ -67,6 +68,11 @@ def _payload_mb(text: str) -> int:
     # 0 means "unlimited, sent chunked" to CreateTransformJob; one GiB is the largest body that any mode of the
     # platform carries (asynchronous inference).
     return _whole(0, 1024, unit=MIB)(text) or 1024 * MIB
+
+
+def _request_size(text: str) -> int:
+    # Many a deployment says 2147483647, the largest that TorchServe took; no mode of the platform brings as much.
+    return min(int(_whole(1, 2**31 - 1)(text)), 1024 * MIB)
 
 
 def _log_level(text: str) -> int:
@@ -145,10 +151,17 @@ class Settings:
 
     # --- workers
     workers: int | None = setting(
-        ("TIDEGATE_WORKERS", "SAGEMAKER_MODEL_SERVER_WORKERS", "TS_DEFAULT_WORKERS_PER_MODEL"),
+        (
+            "TIDEGATE_WORKERS",
+            "SAGEMAKER_TS_MIN_WORKERS",
+            "TS_DEFAULT_WORKERS_PER_MODEL",
+            "SAGEMAKER_MODEL_SERVER_WORKERS",
+            "SAGEMAKER_TS_MAX_WORKERS",
+        ),
         None,
         _whole(1, 1024),
-        "model copies, one process each; default: one per GPU, else one per CPU core of the container",
+        "model copies, one process each, in a number that does not change; "
+        "default: one per GPU, else one per CPU core of the container",
     )
     threads_per_worker: int | None = setting(
         ("TIDEGATE_THREADS_PER_WORKER", "OMP_NUM_THREADS"),
@@ -160,21 +173,25 @@ class Settings:
         (
             "TIDEGATE_TIMEOUT_S",
             "SAGEMAKER_TS_RESPONSE_TIMEOUT",
-            "SAGEMAKER_MODEL_SERVER_TIMEOUT",
             "TS_DEFAULT_RESPONSE_TIMEOUT",
+            "SAGEMAKER_MODEL_SERVER_TIMEOUT",
+            "SAGEMAKER_MODEL_SERVER_TIMEOUT_SECONDS",
         ),
         60.0,
-        _number(0.1, 3600),
+        _number(0.1, 86400),
         "how long user code may take over one batch; 600 in a batch transform job",
     )
     max_queue_wait_s: float | None = setting(
         "TIDEGATE_MAX_QUEUE_WAIT_S",
         None,
-        _number(0.1, 3600),
+        _number(0.1, 86400),
         "how long a request may wait for a worker; default: the time limit of user code, but at least 60",
     )
     load_timeout_s: float = setting(
-        "TIDEGATE_LOAD_TIMEOUT_S", 3600.0, _number(1, 86400), "how long one worker may take to load the model"
+        ("TIDEGATE_LOAD_TIMEOUT_S", "TS_DEFAULT_STARTUP_TIMEOUT"),
+        3600.0,
+        _number(1, 86400),
+        "how long one worker may take to load the model",
     )
     requirements_timeout_s: float = setting(
         "TIDEGATE_REQUIREMENTS_TIMEOUT_S",
@@ -193,6 +210,26 @@ class Settings:
     )
     crash_loop_s: float = setting(
         "TIDEGATE_CRASH_LOOP_S", 120.0, _number(1, 3600), "how long no worker may come up before the process gives up"
+    )
+
+    # --- stateful sessions
+    stateful_sessions: bool = setting(
+        "SAGEMAKER_ENABLE_STATEFUL_SESSIONS",
+        False,
+        _switch,
+        "make, check and end sessions; off leaves their headers to the script",
+    )
+    session_expiration_s: int = setting(
+        "SAGEMAKER_SESSIONS_EXPIRATION", 1200, _whole(1, 30 * 86400), "how long after its start a session ends"
+    )
+    sessions_path: Path | None = setting(
+        "SAGEMAKER_SESSIONS_PATH",
+        None,
+        _path,
+        "where each session has a directory; default: `/dev/shm`, else the temporary directory",
+    )
+    max_sessions: int = setting(
+        "TIDEGATE_MAX_SESSIONS", 1000, _whole(1, 1_000_000), "sessions at one time; one more gets 503"
     )
 
     # --- batching
@@ -221,8 +258,10 @@ class Settings:
         ("TIDEGATE_MAX_BODY_BYTES", "SAGEMAKER_MAX_PAYLOAD_IN_MB", "TS_MAX_REQUEST_SIZE"),
         100 * MIB,
         _whole(1, 1024 * MIB),
-        "largest request body; SAGEMAKER_MAX_PAYLOAD_IN_MB counts MiB, 0 there means 1 GiB",
+        "largest request body; SAGEMAKER_MAX_PAYLOAD_IN_MB counts MiB, 0 there means 1 GiB, as more does in "
+        "TS_MAX_REQUEST_SIZE",
         SAGEMAKER_MAX_PAYLOAD_IN_MB=_payload_mb,
+        TS_MAX_REQUEST_SIZE=_request_size,
     )
     max_bytes_in_flight: int = setting(
         "TIDEGATE_MAX_BYTES_IN_FLIGHT", 1024 * MIB, _whole(1, 1024 * 1024 * MIB), "all request bodies held at one time"
@@ -314,6 +353,7 @@ def read(environment: Mapping[str, str]) -> Settings:
     Raises `DeploymentError` with one sentence that names the variable, its value and what is allowed.
     """
     _refuse_unknown(environment)
+    old_variables.refuse(environment)
     values: dict[str, Any] = {}
     for item in fields(Settings):
         name = next((name for name in item.metadata["names"] if environment.get(name, "").strip()), None)

@@ -47,7 +47,8 @@ class Application:
         self.answering = 0
         self._ids = count(1)
         self._id_prefix = os.urandom(4).hex()
-        invoke = Route(("POST",), self._invoke, SINGLE_MODEL)
+        self._answer = self._invoke if registry.sessions is None else self._invoke_in_session
+        invoke = Route(("POST",), self._answer, SINGLE_MODEL)
         self._routes = {
             # The platform's text names GET and, once, POST for /ping.
             "/ping": Route(("GET", "POST", "HEAD"), self._ping),
@@ -101,7 +102,9 @@ class Application:
             case ["models", name] if name:
                 return Route(("GET", "DELETE") if settings.multi_model else ("GET",), self._models.answer)
             case ["models", name, "invoke"] if name:
-                return Route(("POST",), self._invoke, name)
+                return Route(("POST",), self._answer, name)
+            case ["adapters", *_]:
+                raise NotFound("There are no adapters here: put them into the model's archive, or load it as a model.")
         where = "POST /models/NAME/invoke" if settings.multi_model else "POST /invocations"
         raise NotFound(f"There is nothing at {exchange.path[:200]}; predictions are at {where}.")
 
@@ -143,6 +146,13 @@ class Application:
             headers = outcome.headers + (_timing(ticket) if self.settings.server_timing else b"")
             return Response(outcome.status, outcome.content_type, outcome.body, headers)
         return error_body(outcome.status, outcome.code, outcome.message, exchange.id)
+
+    async def _invoke_in_session(self, exchange: Exchange) -> Response:
+        route, sessions = exchange.route, self.registry.sessions
+        assert isinstance(route, Route)  # noqa: S101 - set by admit
+        assert route.model is not None  # noqa: S101 - only routes of a model lead here
+        assert sessions is not None  # noqa: S101 - else this is no route's answer
+        return await sessions.answer(self._invoke, exchange, route.model)
 
     async def _ping(self, exchange: Exchange) -> Response:
         if self.draining:

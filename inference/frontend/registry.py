@@ -15,6 +15,7 @@ from inference.frontend import requirements
 from inference.frontend.launcher import Launcher
 from inference.frontend.model_pool import ModelPool, PoolLimits
 from inference.frontend.scheduling import least_used_gpu
+from inference.frontend.stateful_sessions import StatefulSessions
 from inference.protocol import ModelSpec
 from inference.settings import Settings
 
@@ -36,6 +37,7 @@ class Registry:
         self._leaving: list[ModelPool] = []
         self.pools: dict[str, ModelPool] = {}
         self.ready = False
+        self.sessions = StatefulSessions(settings) if settings.stateful_sessions else None
 
     async def warm_up(self) -> None:
         """Wait until workers can be started. Raises `LauncherFailed`."""
@@ -73,6 +75,7 @@ class Registry:
             trust_pickle=self._settings.trust_pickled_model,
             input_threads=self._settings.input_threads,
             packages_dir=str(packages_dir) if packages_dir else None,
+            sessions_dir=str(self.sessions.root) if self.sessions else None,
         )
         limits = PoolLimits(
             workers=workers,
@@ -111,6 +114,8 @@ class Registry:
             await pool.unload(self._settings.timeout_s)
         finally:
             self._leaving.remove(pool)
+            if self.sessions is not None:
+                self.sessions.forget(name)
 
     def _new_packages_dir(self) -> Path:
         if self._packages is None:
@@ -141,6 +146,8 @@ class Registry:
             pool.close()
         if self._packages is not None:
             self._packages.cleanup()
+        if self.sessions is not None:
+            self.sessions.close()
 
 
 def free_memory_bytes() -> int:

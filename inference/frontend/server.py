@@ -106,6 +106,8 @@ async def _sweep(application: Application) -> None:
             pool.sweep(now_s)
         for connection in list(application.connections):
             connection.sweep(now_s)
+        if application.registry.sessions is not None:
+            application.registry.sessions.sweep()
 
 
 async def _drain(application: Application, timeout_s: float) -> None:

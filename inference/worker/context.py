@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import Any
 
 from inference import protocol
+from inference.worker.session import SESSION_HEADER, Session, session_of
 from inference.worker.user_metrics import Metrics
 
 REQUEST_ID_HEADER = "x-tidegate-request-id"
@@ -76,12 +77,20 @@ class RequestProcessor:
 class Context:
     """What user code can learn about its surroundings and set on its responses."""
 
-    def __init__(self, *, model_name: str, manifest: dict[str, Any], system_properties: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        *,
+        model_name: str,
+        manifest: dict[str, Any],
+        system_properties: dict[str, Any],
+        sessions_dir: str | None = None,
+    ) -> None:
         self.model_name = model_name
         self.manifest = manifest
         self.system_properties = system_properties
         self.model_yaml_config: dict[str, Any] = {}
         self.metrics = Metrics(self._id_for_metrics)
+        self._sessions_dir = sessions_dir
         self._here = threading.local()
 
     @property
@@ -109,6 +118,10 @@ class Context:
     def get_all_request_header(self, idx: int) -> dict[str, str]:
         """All request headers, by lower-case name."""
         return self.request_processor[idx].get_request_properties()
+
+    def get_session(self, idx: int = 0) -> Session | None:
+        """The stateful session that a request is in, None where it is in none or sessions are off."""
+        return session_of(self._sessions_dir, self.get_request_header(idx, SESSION_HEADER))
 
     def set_response_content_type(self, idx: int, value: str) -> None:
         """Set the answer's Content-Type."""

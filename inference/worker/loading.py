@@ -52,6 +52,7 @@ def load(spec: ModelSpec, progress: Progress = log.info) -> Computation:
             "server_version": _version(),
             "limit_max_image_pixels": True,
         },
+        sessions_dir=spec.sessions_dir,
     )
     module = user_code.import_script(script) if script else None
     functions = handler.bind(module, context) if module else Functions()

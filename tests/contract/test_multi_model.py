@@ -206,6 +206,27 @@ def test_a_model_that_kills_its_worker_does_not_touch_the_others(server: Server)
     assert invoke(server, "bad", "{}").status == 200
 
 
+def test_a_further_model_is_a_fork_and_no_new_interpreter(server: Server):
+    """So a model costs no start of Python and no import of torch: it is up as soon as its own model_fn is done."""
+    for name in "abc":
+        assert load(server, name, named(server, name)).status == 200
+    (parent,) = psutil.Process(server.process.pid).children()
+    assert len(server.workers()) == 3
+    for worker in server.workers():
+        assert worker.ppid() == parent.pid
+        assert worker.cmdline() == parent.cmdline(), "an interpreter of its own has arguments of its own"
+    assert "fresh interpreter" not in server.log()
+
+
+@pytest.mark.parametrize(
+    ("method", "path"), [("POST", "/adapters"), ("DELETE", "/adapters/french"), ("GET", "/adapters")]
+)
+def test_adapters_are_404_with_a_way_out(server: Server, method, path):
+    reply = server.request(method, path, b'{"name": "french", "src": "/opt/ml/adapters/french"}')
+    assert (reply.status, reply.error["code"]) == (404, "not_found")
+    assert reply.error["message"].startswith("There are no adapters here: ")
+
+
 def test_in_single_model_mode_the_one_model_is_listed_and_cannot_be_unloaded():
     with running({"code/inference.py": DOUBLE}) as server:
         entry = {"modelName": "model", "modelUrl": str(server.model_dir)}

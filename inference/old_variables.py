@@ -1,0 +1,176 @@
+"""Variables of the AWS containers and of TorchServe that are no settings of this server, and what becomes of them.
+
+One that asked for something that is not here, and that a client or a user would miss, is refused at start with its
+reason. All others are without effect: what they tuned does not exist here, or is so already. The names are those of
+`ConfigManager` of TorchServe 0.12 and of the toolkits' `parameters.py`; docs/settings.md shows this table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from inference.errors import DeploymentError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OldVariable:
+    """Names that share one fate. `unless` are values, in lower case, by which a refused one asks for nothing."""
+
+    names: tuple[str, ...]
+    why: str
+    refused: bool = False
+    unless: tuple[str, ...] = ()
+
+
+def _refused(*names: str, why: str, unless: tuple[str, ...] = ()) -> OldVariable:
+    return OldVariable(names=names, why=why, refused=True, unless=unless)
+
+
+def _idle(*names: str, why: str) -> OldVariable:
+    return OldVariable(names=names, why=why)
+
+
+OLD_VARIABLES = (
+    # --- refused: silence would leave out what was asked for
+    _refused(
+        "SAGEMAKER_HANDLER",
+        "TS_DEFAULT_SERVICE_HANDLER",
+        why="there are no handler classes; write model_fn, input_fn, predict_fn and output_fn",
+    ),
+    _refused(
+        "TS_SERVICE_ENVELOPE",
+        "TS_OPEN_INFERENCE_PROTOCOL",
+        why="a body is given to input_fn as it came; take the envelope off there",
+        unless=("false", "body"),
+    ),
+    _refused("TS_CONFIG_FILE", why="no properties file is read; set a variable for each property"),
+    _refused(
+        "TS_KEYSTORE",
+        "TS_KEYSTORE_PASS",
+        "TS_KEYSTORE_TYPE",
+        "TS_CERTIFICATE_FILE",
+        "TS_PRIVATE_KEY_FILE",
+        "TS_ENABLE_GRPC_SSL",
+        why="the port speaks plain HTTP, as SageMaker does to a container; end TLS in front of it",
+        unless=("false",),
+    ),
+    _refused(
+        "TS_DISABLE_TOKEN_AUTHORIZATION",
+        why="there are no tokens; who may ask is decided in front of the container",
+        unless=("true",),
+    ),
+    _refused("TS_BLACKLIST_ENV_VARS", why="user code sees the whole environment; leave out what it should not see"),
+    _refused(
+        "TS_NUMBER_OF_GPU", why="the GPUs are those of CUDA_VISIBLE_DEVICES, the model's copies are TIDEGATE_WORKERS"
+    ),
+    _refused(
+        "TS_DECODE_INPUT_REQUEST",
+        why="JSON and CSV reach input_fn as str and all else as bytearray, as in the AWS container",
+        unless=("false",),
+    ),
+    _refused("SAGEMAKER_INFERENCE_ACCELERATOR_PRESENT", why="Elastic Inference is gone", unless=("false",)),
+    # --- without effect: it is so already
+    _idle(
+        "SAGEMAKER_SUBMIT_DIRECTORY",
+        "SAGEMAKER_REGION",
+        "SAGEMAKER_SERVING_MODULE",
+        why="the AWS container did not read it for serving either",
+    ),
+    _idle("SAGEMAKER_SAFE_PORT_RANGE", why="one port is all that this server opens"),
+    _idle(
+        "SAGEMAKER_STARTUP_TIMEOUT", why="it waited for the Java process; TIDEGATE_LOAD_TIMEOUT_S waits for the model"
+    ),
+    _idle("TS_INSTALL_PY_DEP_PER_MODEL", why="each model's requirements are installed, for itself alone"),
+    _idle(
+        "TS_ENABLE_MODEL_API",
+        "TS_LOAD_MODELS",
+        "TS_MODEL_STORE",
+        "TS_ALLOWED_URLS",
+        "TS_WORKFLOW_STORE",
+        why="models are the one of SAGEMAKER_BASE_DIR, or directories named in POST /models",
+    ),
+    _idle(
+        "TS_INFERENCE_ADDRESS",
+        "TS_MANAGEMENT_ADDRESS",
+        "TS_METRICS_ADDRESS",
+        why="all is on one port: TIDEGATE_HOST, SAGEMAKER_BIND_TO_PORT",
+    ),
+    _idle(
+        "TS_ENABLE_METRICS_API",
+        "TS_METRICS_CONFIG",
+        "TS_METRICS_MODE",
+        "TS_MODEL_METRICS_AUTO_DETECT",
+        "TS_DISABLE_SYSTEM_METRICS",
+        why="/metrics is always there, and what a script counts is in the log",
+    ),
+    _idle("TS_LIMIT_MAX_IMAGE_PIXELS", why="the limit is always there: TIDEGATE_MAX_IMAGE_PIXELS"),
+    _idle("TS_UNREGISTER_MODEL_TIMEOUT", why="an unload waits for what is computed, at most TIDEGATE_TIMEOUT_S"),
+    # --- without effect: what it tuned does not exist
+    _idle(
+        "SAGEMAKER_MODEL_SERVER_VMARGS",
+        "TS_NUMBER_OF_NETTY_THREADS",
+        "TS_NETTY_CLIENT_THREADS",
+        "TS_PREFER_DIRECT_BUFFER",
+        "TS_ASYNC_LOGGING",
+        "TS_MODEL_SERVER_HOME",
+        why="there is no Java",
+    ),
+    _idle(
+        "TS_GRPC_INFERENCE_ADDRESS",
+        "TS_GRPC_MANAGEMENT_ADDRESS",
+        "TS_GRPC_INFERENCE_PORT",
+        "TS_GRPC_MANAGEMENT_PORT",
+        "TS_GRPC_INFERENCE_MAX_CONNECTION_AGE_MS",
+        "TS_GRPC_MANAGEMENT_MAX_CONNECTION_AGE_MS",
+        "TS_GRPC_INFERENCE_MAX_CONNECTION_AGE_GRACE_MS",
+        "TS_GRPC_MANAGEMENT_MAX_CONNECTION_AGE_GRACE_MS",
+        why="there is no gRPC, which SageMaker does not carry",
+    ),
+    _idle("TS_INITIAL_WORKER_PORT", "TS_INITIAL_DISTRIBUTION_PORT", why="workers have no ports"),
+    _idle(
+        "TS_CORS_ALLOWED_ORIGIN",
+        "TS_CORS_ALLOWED_METHODS",
+        "TS_CORS_ALLOWED_HEADERS",
+        why="a browser does not reach a container of SageMaker",
+    ),
+    _idle("TS_TOKEN_EXPIRATION_TIME_MIN", why="there are no tokens"),
+    _idle(
+        "TS_HEADER_KEY_SEQUENCE_ID",
+        "TS_HEADER_KEY_SEQUENCE_START",
+        "TS_HEADER_KEY_SEQUENCE_END",
+        why="TorchServe's own stateful requests; see SAGEMAKER_ENABLE_STATEFUL_SESSIONS",
+    ),
+    _idle(
+        "TS_CPU_LAUNCHER_ENABLE",
+        "TS_CPU_LAUNCHER_ARGS",
+        "TS_IPEX_ENABLE",
+        "TS_IPEX_GPU_ENABLE",
+        why="workers are bound to no cores, and IPEX is a script's own import; threads are TIDEGATE_THREADS_PER_WORKER",
+    ),
+    _idle(
+        "TS_CPP_LOG_CONFIG",
+        "TS_DEBUG",
+        "LOG_LOCATION",
+        "METRICS_LOCATION",
+        "SM_TELEMETRY_LOG",
+        "SM_TELEMETRY_LOG_REV_2022_12",
+        why="the log is lines of JSON on standard error, at SAGEMAKER_CONTAINER_LOG_LEVEL",
+    ),
+)
+
+
+def refuse(environment: Mapping[str, str]) -> None:
+    """Raise `DeploymentError` for the first variable that asks for what is not here."""
+    for old in OLD_VARIABLES:
+        for name in old.names if old.refused else ():
+            value = environment.get(name, "").strip()
+            if value and value.lower() not in old.unless:
+                # Without the value: one of these is a password.
+                raise DeploymentError(f"{name} is set and cannot be obeyed: {old.why}.")
+
+
+def without_effect(environment: Mapping[str, str]) -> dict[str, str]:
+    """The variables that are set and change nothing here, with the reason."""
+    idle = ((name, old.why) for old in OLD_VARIABLES if not old.refused for name in old.names)
+    return {name: why for name, why in idle if environment.get(name, "").strip()}

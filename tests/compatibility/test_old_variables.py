@@ -1,0 +1,101 @@
+"""Every variable of the AWS container works, is refused at start with a reason, or is known to change nothing."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from inference.errors import DeploymentError
+from inference.old_variables import OLD_VARIABLES, OldVariable, without_effect
+from inference.settings import Settings, describe, read
+from tests.contract.running import running
+
+PAGE = Path(__file__).parents[2] / "docs" / "settings.md"
+
+TOOLKITS = """
+SAGEMAKER_PROGRAM SAGEMAKER_SUBMIT_DIRECTORY SAGEMAKER_BASE_DIR SAGEMAKER_REGION SAGEMAKER_CONTAINER_LOG_LEVEL
+SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT SAGEMAKER_MODEL_SERVER_WORKERS SAGEMAKER_MODEL_SERVER_TIMEOUT SAGEMAKER_HANDLER
+SAGEMAKER_BIND_TO_PORT SAGEMAKER_SAFE_PORT_RANGE SAGEMAKER_MULTI_MODEL CA_REPOSITORY_ARN SAGEMAKER_SERVING_MODULE
+SAGEMAKER_TS_BATCH_SIZE SAGEMAKER_TS_MAX_BATCH_DELAY SAGEMAKER_TS_MIN_WORKERS SAGEMAKER_TS_MAX_WORKERS
+SAGEMAKER_TS_RESPONSE_TIMEOUT SAGEMAKER_INFERENCE_ACCELERATOR_PRESENT SAGEMAKER_MODEL_SERVER_TIMEOUT_SECONDS
+SAGEMAKER_MODEL_SERVER_VMARGS SAGEMAKER_STARTUP_TIMEOUT SAGEMAKER_MAX_PAYLOAD_IN_MB LOG_LOCATION METRICS_LOCATION
+SM_TELEMETRY_LOG_REV_2022_12
+"""
+"""`parameters.py`, `ts_parameters.py` and `model_server.py` of sagemaker-inference and its PyTorch toolkit."""
+
+PLATFORM = """
+SAGEMAKER_BATCH SAGEMAKER_BATCH_STRATEGY SAGEMAKER_MAX_CONCURRENT_TRANSFORMS SAGEMAKER_ENABLE_STATEFUL_SESSIONS
+SAGEMAKER_SESSIONS_EXPIRATION SAGEMAKER_SESSIONS_PATH
+"""
+"""What SageMaker sets for a transform job, and AWS's own hosting standards read for sessions."""
+
+TORCHSERVE = """
+DEBUG INFERENCE_ADDRESS MANAGEMENT_ADDRESS METRICS_ADDRESS LOAD_MODELS BLACKLIST_ENV_VARS DEFAULT_WORKERS_PER_MODEL
+DEFAULT_RESPONSE_TIMEOUT DEFAULT_STARTUP_TIMEOUT UNREGISTER_MODEL_TIMEOUT NUMBER_OF_NETTY_THREADS NETTY_CLIENT_THREADS
+JOB_QUEUE_SIZE NUMBER_OF_GPU METRICS_CONFIG METRICS_MODE MODEL_METRICS_AUTO_DETECT DISABLE_SYSTEM_METRICS IPEX_ENABLE
+CPU_LAUNCHER_ENABLE CPU_LAUNCHER_ARGS IPEX_GPU_ENABLE ASYNC_LOGGING CORS_ALLOWED_ORIGIN CORS_ALLOWED_METHODS
+CORS_ALLOWED_HEADERS DECODE_INPUT_REQUEST KEYSTORE KEYSTORE_PASS KEYSTORE_TYPE CERTIFICATE_FILE PRIVATE_KEY_FILE
+MAX_REQUEST_SIZE MAX_RESPONSE_SIZE LIMIT_MAX_IMAGE_PIXELS DEFAULT_SERVICE_HANDLER SERVICE_ENVELOPE MODEL_SERVER_HOME
+MODEL_STORE PREFER_DIRECT_BUFFER ALLOWED_URLS INSTALL_PY_DEP_PER_MODEL ENABLE_METRICS_API GRPC_INFERENCE_ADDRESS
+GRPC_MANAGEMENT_ADDRESS GRPC_INFERENCE_PORT GRPC_MANAGEMENT_PORT GRPC_INFERENCE_MAX_CONNECTION_AGE_MS
+GRPC_MANAGEMENT_MAX_CONNECTION_AGE_MS GRPC_INFERENCE_MAX_CONNECTION_AGE_GRACE_MS
+GRPC_MANAGEMENT_MAX_CONNECTION_AGE_GRACE_MS ENABLE_GRPC_SSL INITIAL_WORKER_PORT INITIAL_DISTRIBUTION_PORT
+WORKFLOW_STORE CPP_LOG_CONFIG OPEN_INFERENCE_PROTOCOL TOKEN_EXPIRATION_TIME_MIN HEADER_KEY_SEQUENCE_ID
+HEADER_KEY_SEQUENCE_START HEADER_KEY_SEQUENCE_END DISABLE_TOKEN_AUTHORIZATION ENABLE_MODEL_API CONFIG_FILE
+"""
+"""The properties that `ConfigManager` of TorchServe 0.12 takes from the environment, with TS_ in front."""
+
+SETTINGS = {name for names, _, _ in describe() for name in names}
+REFUSED = [(name, old) for old in OLD_VARIABLES if old.refused for name in old.names]
+IDLE = [name for old in OLD_VARIABLES if not old.refused for name in old.names]
+
+
+@pytest.mark.parametrize("name", [*TOOLKITS.split(), *PLATFORM.split(), *(f"TS_{name}" for name in TORCHSERVE.split())])
+def test_every_old_name_is_a_setting_or_has_one_fate(name: str) -> None:
+    assert [name in SETTINGS, name in IDLE, name in dict(REFUSED)].count(True) == 1
+
+
+@pytest.mark.parametrize(("name", "old"), REFUSED, ids=[name for name, _ in REFUSED])
+def test_what_cannot_be_obeyed_ends_the_start_with_its_reason_and_without_its_value(
+    name: str, old: OldVariable
+) -> None:
+    with pytest.raises(DeploymentError) as caught:
+        read({name: "hunter2"})
+    assert str(caught.value) == f"{name} is set and cannot be obeyed: {old.why}."
+    for harmless in ("", " ", *old.unless, *(value.upper() for value in old.unless)):
+        assert read({name: harmless}) == Settings()
+
+
+@pytest.mark.parametrize("name", IDLE)
+def test_what_is_without_effect_changes_no_setting_and_is_told(name: str) -> None:
+    assert read({name: "7"}) == Settings()
+    assert list(without_effect({name: "7", "TS_JOB_QUEUE_SIZE": "7"})) == [name]
+
+
+def test_the_table_of_the_page_is_the_one_of_the_code() -> None:
+    wanted = []
+    for old in OLD_VARIABLES:
+        unless = f" (not where it is {' or '.join(f'`{value}`' for value in old.unless)})" if old.unless else ""
+        names = ", ".join(f"`{name}`" for name in old.names)
+        wanted.append(f"| {'refused' if old.refused else 'no effect'} | {names} | {old.why}{unless} |")
+    lines = PAGE.read_text(encoding="utf-8").splitlines()
+    assert [line for line in lines if line.startswith(("| refused |", "| no effect |"))] == wanted, "\n".join(wanted)
+
+
+def test_a_server_that_is_asked_for_tls_does_not_start() -> None:
+    with running({}, wait=False, TS_KEYSTORE="/opt/ml/keystore.p12") as server:
+        assert server.process.wait(timeout=60) == 1
+        last = server.log().strip().splitlines()[-1]
+    assert last.startswith("tidegate: error: TS_KEYSTORE is set and cannot be obeyed: the port speaks plain HTTP")
+
+
+def test_the_log_names_what_is_set_and_without_effect() -> None:
+    """What the SageMaker SDK sends with every model is harmless."""
+    sent = {"SAGEMAKER_SUBMIT_DIRECTORY": "/opt/ml/model/code", "SAGEMAKER_REGION": "eu-west-1"}
+    with running({}, wait=False, **sent) as server:
+        assert server.process.wait(timeout=60) == 1, "the directory is empty"
+        entries = [json.loads(line) for line in server.log().splitlines() if line.startswith("{")]
+    (entry,) = [entry for entry in entries if "variables" in entry]
+    assert list(entry["variables"]) == ["SAGEMAKER_SUBMIT_DIRECTORY", "SAGEMAKER_REGION"]
