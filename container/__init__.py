@@ -1,0 +1,1 @@
+"""The image: how it is built, and what runs in it first."""

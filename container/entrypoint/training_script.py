@@ -1,0 +1,158 @@
+"""Which script a training job runs, and how it comes to /opt/ml/code."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from container.entrypoint.training_failure import TrainingFailed
+from container.entrypoint.training_variables import TrainingJob
+
+log = logging.getLogger("tidegate.train")
+
+PROTECTED = ("torch",)
+"""Packages that a script's requirements cannot replace: the image was built around them."""
+
+DISTRIBUTIONS = (
+    "sagemaker_distributed_dataparallel_enabled",
+    "sagemaker_mpi_enabled",
+    "sagemaker_parameter_server_enabled",
+    "sagemaker_pytorch_ddp_enabled",
+    "sagemaker_pytorch_xla_multi_worker_enabled",
+    "sagemaker_torch_distributed_enabled",
+)
+"""What the SDK's `distribution` sets. The toolkit starts one process per GPU then; this image runs the script once."""
+
+
+def program_of(job: TrainingJob, environment: Mapping[str, str]) -> str:
+    """The script's path below the code directory: SAGEMAKER_PROGRAM, the hyperparameter, or train.py.
+
+    Raises `TrainingFailed` for a path outside, and for a distribution that this image does not start.
+    """
+    for name in DISTRIBUTIONS:
+        if job.hyperparameters.get(name) in (True, "true", "True"):
+            raise TrainingFailed(
+                f"{name} is set, and this image starts the script once; start torchrun from your script instead."
+            )
+    program = environment.get("SAGEMAKER_PROGRAM") or str(job.hyperparameters.get("sagemaker_program") or "train.py")
+    if Path(program).is_absolute() or ".." in Path(program).parts:
+        raise TrainingFailed(f"sagemaker_program is '{program}'; it must be a file below the code directory.")
+    return program
+
+
+def source_of(job: TrainingJob, environment: Mapping[str, str]) -> str:
+    """Where the code comes from: an s3:// or file:// tar, a directory, or what is in /opt/ml/code already."""
+    return str(
+        job.hyperparameters.get("sagemaker_submit_directory")
+        or environment.get("SAGEMAKER_SUBMIT_DIRECTORY")
+        or job.base_dir / "code"
+    )
+
+
+def fetch(source: str, code_dir: Path, environment: Mapping[str, str]) -> None:
+    """Bring `source` into `code_dir`, unless there is something already, as the toolkit does.
+
+    Raises `TrainingFailed` with the reason.
+    """
+    try:
+        code_dir.mkdir(parents=True, exist_ok=True)
+        if any(code_dir.iterdir()):
+            return
+        if source.startswith("s3://"):
+            with tempfile.TemporaryDirectory(prefix="tidegate-code-") as work:
+                archive = Path(work) / "source.tar.gz"
+                _download(source, archive, environment)
+                _unpack(archive, code_dir)
+            return
+        place = Path(source.removeprefix("file://"))
+        if place.is_dir():
+            if place.resolve() != code_dir.resolve():
+                shutil.copytree(place, code_dir, dirs_exist_ok=True)
+        elif place.is_file():
+            _unpack(place, code_dir)
+        else:
+            raise TrainingFailed(f"the training code is not there: {source} is neither a directory nor a file.")
+    except OSError as error:
+        raise TrainingFailed(f"the training code of {source} cannot be brought to {code_dir}: {error}.") from None
+
+
+def _unpack(archive: Path, target: Path) -> None:
+    try:
+        with tarfile.open(archive) as tar:
+            tar.extractall(target, filter="data")
+    except tarfile.TarError as error:
+        raise TrainingFailed(f"{archive.name} is not a tar archive that can be unpacked here: {error}.") from None
+
+
+def _download(source: str, target: Path, environment: Mapping[str, str]) -> None:
+    try:
+        import boto3  # noqa: PLC0415 - only where the code comes from S3
+    except ImportError:
+        raise TrainingFailed(
+            f"the training code is at {source}, and boto3 is not in this image; build it with EXTRAS=aws."
+        ) from None
+    place = urlsplit(source)
+    region = environment.get("AWS_REGION") or environment.get("SAGEMAKER_REGION")
+    endpoint = environment.get("S3_ENDPOINT_URL") or None
+    try:
+        boto3.client("s3", region_name=region, endpoint_url=endpoint).download_file(
+            place.netloc, place.path.lstrip("/"), str(target)
+        )
+    except Exception as error:  # boto3 raises errors of several families, and each is the user's to read
+        raise TrainingFailed(f"{source} cannot be downloaded: {error}.") from None
+
+
+def install_requirements(code_dir: Path) -> None:
+    """Install code/requirements.txt with pip; torch stays the one that is here.
+
+    Raises `TrainingFailed` with pip's own reason.
+    """
+    wanted = code_dir / "requirements.txt"
+    if not wanted.is_file():
+        return
+    log.info("installing requirements", extra={"file": str(wanted)})
+    with tempfile.NamedTemporaryFile("w", suffix=".txt", prefix="tidegate-constraint-") as constraint:
+        constraint.write("".join(f"{name}=={found}\n" for name in PROTECTED if (found := _version(name))))
+        constraint.flush()
+        pip = [sys.executable, "-P", "-m", "pip", "install", "--no-input", "--no-cache-dir"]
+        done = subprocess.run(
+            [*pip, "--requirement", str(wanted), "--constraint", constraint.name],
+            cwd=code_dir,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+            check=False,
+        )
+    sys.stderr.write(done.stderr)
+    if done.returncode != 0:
+        said = next((line for line in done.stderr.splitlines() if line.startswith("ERROR: ")), "pip gave no reason")
+        raise TrainingFailed(f"{wanted} cannot be installed: {said.removeprefix('ERROR: ').rstrip('.')}.")
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def command(code_dir: Path, program: str) -> list[str]:
+    """How the script is started: Python by our interpreter, anything else by itself or by sh.
+
+    Raises `TrainingFailed` where there is no such file.
+    """
+    script = code_dir / program
+    if not script.is_file():
+        there = ", ".join(sorted(path.name for path in code_dir.iterdir())) or "nothing"
+        raise TrainingFailed(f"there is no {program} in {code_dir}, which holds {there}; name it by sagemaker_program.")
+    if script.suffix == ".py":
+        return [sys.executable, str(script)]
+    return ["/bin/sh", str(script)]
