@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import boto3
 from botocore.config import Config
@@ -19,7 +20,7 @@ from local_cloud.moto_server import MotoServer
 from local_cloud.processes import process_birth, stop_on_signals
 from local_cloud.sagemaker.container import ProcessRunner
 from local_cloud.sagemaker.service import SageMaker
-from local_cloud.sagemaker.state import Identity
+from local_cloud.sagemaker.state import Identity, Json
 from local_cloud.state_directory import StateDirectory, SupervisorRecord
 
 logger = logging.getLogger(__name__)
@@ -29,14 +30,29 @@ def supervise(
     directory: StateDirectory, *, region: str, container_command: Sequence[str] | None, stop: threading.Event
 ) -> None:
     """Runs both servers until ``stop`` is set, then stops everything and withdraws its record."""
-    from local_cloud.cloudformation import Clients, install  # noqa: PLC0415 - importing moto's CloudFormation takes a second
+    from local_cloud.cloudformation import install  # noqa: PLC0415 - importing moto's CloudFormation takes a second
 
     moto = MotoServer()
     identity = Identity(region=region, account=ACCOUNT)
     # Plain keyword arguments and not the environment: this process must not depend on what its starter has set.
     credentials = {"aws_access_key_id": "local", "aws_secret_access_key": "local", "region_name": region}
     config = Config(retries={"total_max_attempts": 2}, max_pool_connections=64, s3={"addressing_style": "path"})
-    s3 = boto3.client("s3", endpoint_url=moto.url, config=config, **credentials)
+
+    def client(service: str) -> Any:
+        url = sagemaker.url if service == "sagemaker" else moto.url
+        return boto3.client(service, endpoint_url=url, config=config, **credentials)
+
+    def announce(happened: str, arn: str, detail: Json) -> None:
+        entry = {"Source": "aws.sagemaker", "DetailType": happened, "Resources": [arn], "Detail": json.dumps(detail)}
+        events.put_events(Entries=[entry])
+
+    def publish(topic_arn: str, message: str) -> None:
+        sns.publish(TopicArn=topic_arn, Message=message)
+
+    s3, sns, events = (
+        boto3.client(service, endpoint_url=moto.url, config=config, **credentials)
+        for service in ("s3", "sns", "events")
+    )
     runner = (
         ProcessRunner(directory.containers, tuple(container_command))
         if container_command
@@ -50,16 +66,12 @@ def supervise(
         directory=directory.work,
         log_directory=directory.logs,
         container_environment=container_environment,
+        announce=announce,
+        publish=publish,
     )
     # What a container's own boto3 reaches is this cloud and never a real account.
     container_environment.update(client_environment(moto_url=moto.url, sagemaker_url=sagemaker.url, region=region))
-    install(
-        Clients(
-            sagemaker=boto3.client("sagemaker", endpoint_url=sagemaker.url, config=config, **credentials),
-            s3=s3,
-            ecr=boto3.client("ecr", endpoint_url=moto.url, config=config, **credentials),
-        )
-    )
+    install(client)
     moto.start()
     sagemaker.start()
     birth = process_birth(os.getpid())

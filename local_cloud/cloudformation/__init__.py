@@ -1,7 +1,7 @@
 """The only seam into moto: CloudFormation that deploys to our SageMaker.
 
-* :mod:`.sagemaker_resources` and :mod:`.storage_resources` are resource classes for what moto lacks or drops; they act
-  through boto3.
+* The modules called ``…_resources`` are resource classes for what moto lacks or drops; they act through boto3
+  (:mod:`.resource` has what they share).
 * :mod:`.stacks` and :mod:`.change_sets` run stack operations: moto's own are synchronous, lose failures and do not
   carry replacements on.
 
@@ -9,18 +9,44 @@ Templates, parameters, intrinsic functions and every other resource type stay mo
 moto 5.2.5, which is why pyproject.toml pins it.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 from moto.cloudformation import parsing
 
-from local_cloud.cloudformation import sagemaker_resources, storage_resources
-from local_cloud.cloudformation.clients import Clients, use
+from local_cloud.cloudformation import (
+    alarm_resources,
+    budget_resource,
+    event_resources,
+    key_resource,
+    log_resources,
+    notification_resources,
+    sagemaker_resources,
+    scaling_resources,
+    schedule_resources,
+    storage_resources,
+)
+from local_cloud.cloudformation.clients import use
 from local_cloud.cloudformation.stacks import run_stacks_ourselves
 
-__all__ = ["Clients", "install", "sagemaker_resources", "storage_resources"]
+__all__ = [
+    "alarm_resources",
+    "budget_resource",
+    "event_resources",
+    "install",
+    "key_resource",
+    "log_resources",
+    "notification_resources",
+    "sagemaker_resources",
+    "scaling_resources",
+    "schedule_resources",
+    "storage_resources",
+]
 
 
-def install(clients: Clients) -> None:
-    """Puts the seam into this process's moto."""
-    use(clients)
+def install(make_client: Callable[[str], Any]) -> None:
+    """Puts the seam into this process's moto; ``make_client`` makes a boto3 client of this cloud for a service."""
+    use(make_client)
     # moto may have listed its resource classes already; the list must be made again with ours.
     for cached in (parsing.get_model_list, parsing.get_model_map, parsing.get_name_type_map):
         cached.cache_clear()

@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import threading
+from collections.abc import Callable
 from typing import Any
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Clients:
-    """boto3 clients of the local cloud."""
-
-    sagemaker: Any
-    s3: Any
-    ecr: Any
+_makers: list[Callable[[str], Any]] = []
+_made: dict[str, Any] = {}
+_lock = threading.Lock()
 
 
-_current: list[Clients] = []
+def use(make_client: Callable[[str], Any]) -> None:
+    """Sets, for this process, what makes a boto3 client of the local cloud for the name of a service."""
+    with _lock:
+        _makers[:] = [make_client]
+        _made.clear()
 
 
-def use(current: Clients) -> None:
-    """Sets the clients for this process."""
-    _current[:] = [current]
-
-
-def clients() -> Clients:
-    """The clients of this process; an error when :func:`use` was not called."""
-    if not _current:
-        raise LookupError("the local cloud's CloudFormation is not installed in this process")
-    return _current[0]
+def client(service: str) -> Any:
+    """This process's client of ``service``; an error when :func:`use` was not called."""
+    with _lock:
+        if not _makers:
+            raise LookupError("the local cloud's CloudFormation is not installed in this process")
+        if service not in _made:
+            _made[service] = _makers[0](service)
+        return _made[service]

@@ -11,7 +11,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from moto.cloudformation import parsing
 from moto.cloudformation.models import Event, Stack
 
-from local_cloud.cloudformation.templates import NO_RESOURCE, Json
+from local_cloud.cloudformation.templates import NO_RESOURCE, Json, with_stack_tags
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ def make(stack: Stack, resource_map: parsing.ResourceMap, name: str) -> str | No
     tell(stack, name, kind, "CREATE_IN_PROGRESS")
     try:
         resource: Any = parsing.parse_and_create_resource(
-            name, definition, resource_map, stack.account_id, stack.region_name
+            name, with_stack_tags(definition, resource_map.tags), resource_map, stack.account_id, stack.region_name
         )
     except Exception as error:
         if not isinstance(error, ClientError | BotoCoreError):

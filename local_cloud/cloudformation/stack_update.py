@@ -9,7 +9,7 @@ from moto.cloudformation import parsing
 from moto.cloudformation.models import CloudFormationBackend, Stack
 
 from local_cloud.cloudformation.stack_steps import discard, enter, make, physical_id, reason_of, remove, tell
-from local_cloud.cloudformation.templates import Json, in_order, references
+from local_cloud.cloudformation.templates import Json, in_order, references, with_stack_tags
 
 
 @dataclass(slots=True, kw_only=True)
@@ -71,7 +71,10 @@ class StackUpdate:
     def _concerned(self, name: str) -> bool:
         new, old_parameters = self.definition["Resources"][name], self.stack.resource_map.resolved_parameters
         changed = {key for key, value in self.new_map.resolved_parameters.items() if old_parameters.get(key) != value}
-        return new != self._old_definitions[name] or bool(references(new) & (self._replaced.keys() | changed))
+        old_map = self.stack.resource_map
+        before = with_stack_tags(self._old_definitions[name], old_map.tags)
+        after = with_stack_tags(new, self.new_map.tags)
+        return after != before or bool(references(new) & (self._replaced.keys() | changed))
 
     def _modify(self, name: str, definition: Json, resource_map: parsing.ResourceMap) -> str | None:
         stack, kind, old = self.stack, definition["Type"], resource_map._parsed_resources[name]
@@ -81,7 +84,11 @@ class StackUpdate:
             if kind != self._old_definitions[name]["Type"]:
                 raise ValueError("a resource cannot change its type; give the new one another logical id")
             new: Any = parsing.parse_and_update_resource(
-                name, definition, resource_map, stack.account_id, stack.region_name
+                name,
+                with_stack_tags(definition, resource_map.tags),
+                resource_map,
+                stack.account_id,
+                stack.region_name,
             )
             if new is None:  # moto's class for the type has no update
                 raise ValueError(f"the local cloud cannot update {kind}; destroy the stack and deploy it again")

@@ -15,7 +15,7 @@ from moto.iam.access_control import PermissionResult
 from moto.s3.models import FakeBucket
 from moto.ssm.models import Parameter
 
-from local_cloud.cloudformation.clients import clients
+from local_cloud.cloudformation.clients import client
 
 Json = dict[str, Any]
 
@@ -94,11 +94,11 @@ class S3Bucket(_Delegate, CloudFormationModel):
         cls, resource_name: str, cloudformation_json: Json, account_id: str, region_name: str
     ) -> None:
         # Through the API: it refuses a bucket that is not empty, moto's own class would leave it without a word.
-        clients().s3.delete_bucket(Bucket=resource_name)
+        client("s3").delete_bucket(Bucket=resource_name)
 
     @staticmethod
     def _configure(bucket: str, properties: Json) -> None:
-        s3 = clients().s3
+        s3 = client("s3")
         if "VersioningConfiguration" in properties:
             s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration=properties["VersioningConfiguration"])
         if "PublicAccessBlockConfiguration" in properties:
@@ -113,6 +113,10 @@ class S3Bucket(_Delegate, CloudFormationModel):
                 for rule in properties["BucketEncryption"]["ServerSideEncryptionConfiguration"]
             ]
             s3.put_bucket_encryption(Bucket=bucket, ServerSideEncryptionConfiguration={"Rules": rules})
+        if "NotificationConfiguration" in properties:
+            s3.put_bucket_notification_configuration(
+                Bucket=bucket, NotificationConfiguration=_notifications(properties["NotificationConfiguration"])
+            )
         if "OwnershipControls" in properties:
             s3.put_bucket_ownership_controls(Bucket=bucket, OwnershipControls=properties["OwnershipControls"])
         if "LifecycleConfiguration" in properties:
@@ -150,7 +154,7 @@ class S3BucketPolicy(CloudFormationModel):
         cls, resource_name: str, cloudformation_json: Json, account_id: str, region_name: str, **kwargs: Any
     ) -> Self:
         properties = cloudformation_json["Properties"]
-        clients().s3.put_bucket_policy(Bucket=properties["Bucket"], Policy=json.dumps(properties["PolicyDocument"]))
+        client("s3").put_bucket_policy(Bucket=properties["Bucket"], Policy=json.dumps(properties["PolicyDocument"]))
         return cls(properties["Bucket"])
 
     @classmethod
@@ -166,7 +170,7 @@ class S3BucketPolicy(CloudFormationModel):
 
     def delete(self, account_id: str, region_name: str) -> None:
         with contextlib.suppress(ClientError):
-            clients().s3.delete_bucket_policy(Bucket=self.bucket)
+            client("s3").delete_bucket_policy(Bucket=self.bucket)
 
     @classmethod
     def delete_from_cloudformation_json(
@@ -224,16 +228,16 @@ class ECRRepository(_Delegate, CloudFormationModel):
         cls, resource_name: str, cloudformation_json: Json, account_id: str, region_name: str
     ) -> None:
         force = _boolean(cloudformation_json.get("Properties", {}).get("EmptyOnDelete", False))
-        clients().ecr.delete_repository(repositoryName=resource_name, force=force)
+        client("ecr").delete_repository(repositoryName=resource_name, force=force)
 
     @staticmethod
     def _configure(name: str, properties: Json) -> None:
         if "LifecyclePolicy" in properties:
             text = properties["LifecyclePolicy"]["LifecyclePolicyText"]
-            clients().ecr.put_lifecycle_policy(repositoryName=name, lifecyclePolicyText=text)
+            client("ecr").put_lifecycle_policy(repositoryName=name, lifecyclePolicyText=text)
         if "RepositoryPolicyText" in properties:
             text = json.dumps(properties["RepositoryPolicyText"])
-            clients().ecr.set_repository_policy(repositoryName=name, policyText=text)
+            client("ecr").set_repository_policy(repositoryName=name, policyText=text)
 
 
 class SSMParameter(_Delegate, CloudFormationModel):
@@ -294,6 +298,16 @@ def _repository_properties(properties: Json) -> Json:
             "scanOnPush": _boolean(properties["ImageScanningConfiguration"]["ScanOnPush"])
         }
     return converted
+
+
+def _notifications(configuration: Json) -> Json:
+    """A bucket's notifications as the S3 API spells them: the switch for EventBridge, and nothing else."""
+    strangers = sorted(set(configuration) - {"EventBridgeConfiguration"})
+    if strangers:
+        raise ValueError(f"the local cloud does not have {strangers[0]} of a bucket's notifications")
+    switch = configuration.get("EventBridgeConfiguration", {})
+    # The property's default is on, and its presence in the request is what switches it on.
+    return {"EventBridgeConfiguration": {}} if _boolean(switch.get("EventBridgeEnabled", True)) else {}
 
 
 def _lifecycle_rule(rule: Json) -> Json:

@@ -71,6 +71,18 @@ def unsupported(resources: Mapping[str, Json]) -> str | None:
     return None
 
 
+def with_stack_tags(definition: Json, tags: Mapping[str, str] | None) -> Json:
+    """A resource definition with the stack's own tags, as CloudFormation hands them down; its own tags win."""
+    kind: Any = parsing.get_model_map().get(definition["Type"])
+    if not tags or not getattr(kind, "TAKES_STACK_TAGS", False):
+        return definition
+    properties = definition.get("Properties", {})
+    own = properties.get("Tags", [])
+    named = {tag["Key"] for tag in own}
+    inherited = [{"Key": key, "Value": value} for key, value in tags.items() if key not in named]
+    return {**definition, "Properties": {**properties, "Tags": [*own, *inherited]}}
+
+
 def with_defaults(template: Json, parameters: Mapping[str, Any]) -> Json:
     """The parameters with the template's defaults, so that a later update can ask for the previous value of any."""
     slots = template.get("Parameters", {})

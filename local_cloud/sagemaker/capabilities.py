@@ -38,7 +38,7 @@ SUPPORT: Mapping[str, Support] = {
     "CreateModel": _support(
         honoured="ModelName EnableNetworkIsolation Tags "
         + _containers(
-            "ModelDataUrl Mode Environment ModelDataSource.S3DataSource.S3Uri"
+            "ModelDataUrl Mode Environment ModelPackageName MultiModelConfig ModelDataSource.S3DataSource.S3Uri"
             " ModelDataSource.S3DataSource.S3DataType ModelDataSource.S3DataSource.CompressionType"
         ),
         stored="ExecutionRoleArn VpcConfig "
@@ -49,8 +49,12 @@ SUPPORT: Mapping[str, Support] = {
     "DeleteModel": _support("ModelName"),
     "CreateEndpointConfig": _support(
         honoured="EndpointConfigName Tags ProductionVariants.VariantName ProductionVariants.ModelName"
-        " ProductionVariants.InitialVariantWeight ProductionVariants.ContainerStartupHealthCheckTimeoutInSeconds",
-        stored="KmsKeyId DataCaptureConfig ExecutionRoleArn VpcConfig EnableNetworkIsolation MetricsConfig"
+        " ProductionVariants.InitialVariantWeight ProductionVariants.ContainerStartupHealthCheckTimeoutInSeconds"
+        " ProductionVariants.ServerlessConfig AsyncInferenceConfig.ClientConfig"
+        " AsyncInferenceConfig.OutputConfig.S3OutputPath AsyncInferenceConfig.OutputConfig.S3FailurePath"
+        " AsyncInferenceConfig.OutputConfig.NotificationConfig",
+        stored="KmsKeyId DataCaptureConfig ShadowProductionVariants AsyncInferenceConfig.OutputConfig.KmsKeyId"
+        " ExecutionRoleArn VpcConfig EnableNetworkIsolation MetricsConfig"
         " ProductionVariants.InitialInstanceCount ProductionVariants.InstanceType ProductionVariants.AcceleratorType"
         " ProductionVariants.VariantInstanceProvisionTimeoutInSeconds ProductionVariants.CoreDumpConfig"
         " ProductionVariants.VolumeSizeInGB ProductionVariants.ModelDataDownloadTimeoutInSeconds"
@@ -70,6 +74,30 @@ SUPPORT: Mapping[str, Support] = {
         stored="DesiredWeightsAndCapacities.DesiredInstanceCount",
     ),
     "DeleteEndpoint": _support("EndpointName"),
+    "CreateModelPackageGroup": _support("ModelPackageGroupName Tags", stored="ModelPackageGroupDescription"),
+    "DescribeModelPackageGroup": _support("ModelPackageGroupName"),
+    "ListModelPackageGroups": _support(_LISTING),
+    "DeleteModelPackageGroup": _support("ModelPackageGroupName"),
+    "CreateModelPackage": _support(
+        honoured="ModelPackageGroupName ModelApprovalStatus Tags InferenceSpecification.Containers.Image"
+        " InferenceSpecification.Containers.ModelDataUrl InferenceSpecification.Containers.ModelDataSource"
+        " InferenceSpecification.Containers.Environment",
+        stored="ModelPackageDescription ClientToken CustomerMetadataProperties ModelMetrics MetadataProperties"
+        " SourceUri Domain Task SamplePayloadUrl DriftCheckBaselines ModelCard SkipModelValidation"
+        " InferenceSpecification.SupportedTransformInstanceTypes InferenceSpecification.SupportedContentTypes"
+        " InferenceSpecification.SupportedRealtimeInferenceInstanceTypes"
+        " InferenceSpecification.SupportedResponseMIMETypes InferenceSpecification.Containers.ImageDigest"
+        " InferenceSpecification.Containers.ContainerHostname InferenceSpecification.Containers.ModelDataETag"
+        " InferenceSpecification.Containers.Framework InferenceSpecification.Containers.FrameworkVersion"
+        " InferenceSpecification.Containers.NearestModelName InferenceSpecification.Containers.ModelInput",
+    ),
+    "DescribeModelPackage": _support("ModelPackageName"),
+    "ListModelPackages": _support(f"{_LISTING} ModelPackageGroupName ModelApprovalStatus ModelPackageType"),
+    "UpdateModelPackage": _support(
+        "ModelPackageArn ModelApprovalStatus CustomerMetadataProperties CustomerMetadataPropertiesToRemove",
+        stored="ApprovalDescription ClientToken",
+    ),
+    "DeleteModelPackage": _support("ModelPackageName"),
     "CreateTransformJob": _support(
         honoured="TransformJobName ModelName MaxConcurrentTransforms ModelClientConfig MaxPayloadInMB BatchStrategy"
         " Environment TransformInput DataProcessing Tags TransformOutput.S3OutputPath TransformOutput.Accept"
@@ -86,8 +114,6 @@ SUPPORT: Mapping[str, Support] = {
 
 REFUSED_VALUES: Mapping[tuple[str, str], str] = {
     # (path, the value that is refused): what it would be
-    ("CreateModel.PrimaryContainer.Mode", "MultiModel"): "multi-model endpoints",
-    ("CreateModel.Containers.Mode", "MultiModel"): "multi-model endpoints",
     ("CreateTransformJob.TransformInput.SplitType", "RecordIO"): "the RecordIO record format",
     ("CreateTransformJob.TransformInput.SplitType", "TFRecord"): "the TFRecord record format",
     ("CreateTransformJob.TransformInput.DataSource.S3DataSource.S3DataType", "AugmentedManifestFile"): (

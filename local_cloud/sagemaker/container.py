@@ -93,6 +93,9 @@ class ContainerRunner(Protocol):
     def start(self, spec: ContainerSpec) -> Container:
         """Returns at once; health is the caller's question."""
 
+    def path_inside(self, base_dir: Path, path: Path) -> str:
+        """What the server calls ``path``, which lies in the directory that plays ``/opt/ml``."""
+
 
 @dataclass(frozen=True, slots=True)
 class ProcessRunner:
@@ -122,6 +125,9 @@ class ProcessRunner:
             "PYTHONUNBUFFERED": "1",
         }
         return ProcessContainer(self.command, environment, spec, port, self.registry)
+
+    def path_inside(self, base_dir: Path, path: Path) -> str:  # noqa: ARG002 - a process sees what everybody sees
+        return str(path)
 
 
 class ProcessContainer:

@@ -6,13 +6,13 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from local_cloud.sagemaker.creation_rules import check_container, check_endpoint_config, resolved, the_container
 from local_cloud.sagemaker.endpoints import Endpoints
 from local_cloud.sagemaker.errors import validation_exception
 from local_cloud.sagemaker.fleet import Plan, VariantPlan
+from local_cloud.sagemaker.model_packages import ModelPackages
 from local_cloud.sagemaker.state import EndpointConfig, Identity, Json, Model, Tags, now, page
 from local_cloud.sagemaker.transform_jobs import TransformJobs
-
-_ENVIRONMENT_BYTES = 32 * 1024  # CreateModel, ContainerDefinition: all keys and values of the call together
 
 
 @dataclass(slots=True, kw_only=True)
@@ -22,7 +22,8 @@ class ControlPlane:
     identity: Identity
     endpoints: Endpoints
     transform_jobs: TransformJobs
-    tags: Tags = field(default_factory=Tags)
+    packages: ModelPackages
+    tags: Tags
     _models: dict[str, Model] = field(default_factory=dict)
     _configs: dict[str, EndpointConfig] = field(default_factory=dict)
     _lock: threading.RLock = field(default_factory=threading.RLock)
@@ -44,6 +45,15 @@ class ControlPlane:
             "UpdateEndpoint": self._update_endpoint,
             "UpdateEndpointWeightsAndCapacities": self._update_weights,
             "DeleteEndpoint": self._delete_endpoint,
+            "CreateModelPackageGroup": self.packages.create_group,
+            "DescribeModelPackageGroup": self.packages.describe_group,
+            "ListModelPackageGroups": self.packages.list_groups,
+            "DeleteModelPackageGroup": self.packages.delete_group,
+            "CreateModelPackage": self.packages.create,
+            "DescribeModelPackage": self.packages.describe,
+            "ListModelPackages": self.packages.list,
+            "UpdateModelPackage": self.packages.update,
+            "DeleteModelPackage": self.packages.delete,
             "CreateTransformJob": self._create_transform_job,
             "DescribeTransformJob": lambda request: self.transform_jobs.describe(request["TransformJobName"]),
             "ListTransformJobs": self._list_transform_jobs,
@@ -58,23 +68,12 @@ class ControlPlane:
     def _create_model(self, request: Json) -> Json:
         name = request["ModelName"]
         arn = self.identity.arn("model", name)
-        containers = request.get("Containers") or []
-        if ("PrimaryContainer" in request) == bool(containers):
-            raise validation_exception("CreateModel takes either PrimaryContainer or Containers.")
-        if len(containers) > 1:
-            raise validation_exception("The local cloud does not have inference pipelines (Containers of CreateModel).")
-        container = request.get("PrimaryContainer") or containers[0]
-        if "Image" not in container:
-            raise validation_exception("Must supply one of image or model package for the container of the model.")
-        if "ModelDataUrl" in container and "ModelDataSource" in container:
-            raise validation_exception("A container takes either ModelDataUrl or ModelDataSource.")
-        environment = container.get("Environment", {})
-        if sum(len(key.encode()) + len(value.encode()) for key, value in environment.items()) > _ENVIRONMENT_BYTES:
-            raise validation_exception("The keys and values of Environment are together larger than 32 KB.")
+        container = resolved(the_container(request), self.packages.container)
+        check_container(container)
         with self._lock:
             if name in self._models:
                 raise validation_exception(f'Cannot create already existing model "{arn}".')
-            self._models[name] = Model(name=name, arn=arn, created=now(), request=request)
+            self._models[name] = Model(name=name, arn=arn, created=now(), request=request, container=container)
             self.tags.add(arn, request.get("Tags", []))
         return {"ModelArn": arn}
 
@@ -109,22 +108,18 @@ class ControlPlane:
     def _create_endpoint_config(self, request: Json) -> Json:
         name = request["EndpointConfigName"]
         arn = self.identity.arn("endpoint-config", name)
-        names = [variant["VariantName"] for variant in request["ProductionVariants"]]
-        if len(set(names)) != len(names):
-            raise validation_exception(f"The variant names of {name} must differ: {', '.join(names)}.")
         with self._lock:
             if name in self._configs:
                 raise validation_exception(f'Cannot create already existing endpoint configuration "{arn}".')
+            named = {}
             for variant in request["ProductionVariants"]:
                 if "ModelName" not in variant:
                     raise validation_exception(
                         f"Variant {variant['VariantName']} names no model;"
                         " the local cloud does not have inference components."
                     )
-                for member in ("InstanceType", "InitialInstanceCount"):
-                    if member not in variant:
-                        raise validation_exception(f"Variant {variant['VariantName']} needs {member}.")
-                self._model(variant["ModelName"])
+                named[variant["ModelName"]] = self._model(variant["ModelName"])
+            check_endpoint_config(request, named)
             self._configs[name] = EndpointConfig(name=name, arn=arn, created=now(), request=request)
             self.tags.add(arn, request.get("Tags", []))
         return {"EndpointConfigArn": arn}
@@ -171,6 +166,7 @@ class ControlPlane:
                     VariantPlan(request=variant, model=self._model(variant["ModelName"])) for variant in config.variants
                 ],
                 deployment_config=request.get("DeploymentConfig"),
+                async_config=config.request.get("AsyncInferenceConfig"),
             )
 
     def _create_endpoint(self, request: Json) -> Json:
@@ -235,6 +231,7 @@ class ControlPlane:
         with self._lock:
             known = {model.arn for model in self._models.values()} | {config.arn for config in self._configs.values()}
         known |= {summary["EndpointArn"] for summary in self.endpoints.summaries()}
+        known |= self.packages.arns()
         known |= {summary["TransformJobArn"] for summary in self.transform_jobs.summaries()}
         if arn not in known:
             raise validation_exception(f'Could not find resource "{arn}".')

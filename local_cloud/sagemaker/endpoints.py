@@ -23,6 +23,7 @@ from local_cloud.sagemaker.container import ContainerFailed
 from local_cloud.sagemaker.container_client import ContainerClient, NoAnswer
 from local_cloud.sagemaker.errors import ServiceError, validation_error, validation_exception
 from local_cloud.sagemaker.fleet import Fleet, FleetStarter, Plan, VariantPlan
+from local_cloud.sagemaker.multi_model import ModelCache
 from local_cloud.sagemaker.routing import choose_variant
 from local_cloud.sagemaker.state import Identity, Json, now
 
@@ -53,9 +54,10 @@ class Endpoint:
 class Lease:
     """A chosen variant with the connections to its container, held while a request is in flight."""
 
-    variant: str
+    variant: VariantPlan
     client: ContainerClient
     log: Path
+    models: ModelCache | None
 
 
 class BeingReplaced(NoAnswer):
@@ -161,6 +163,8 @@ class Endpoints:
                 description["ProductionVariants"] = [
                     _variant_summary(endpoint, variant) for variant in endpoint.plan.variants
                 ]
+            if endpoint.plan.async_config is not None:
+                description["AsyncInferenceConfig"] = endpoint.plan.async_config
             if endpoint.plan.deployment_config is not None:
                 description["LastDeploymentConfig"] = endpoint.plan.deployment_config
             if endpoint.failure_reason is not None:
@@ -183,27 +187,38 @@ class Endpoints:
         Raises the runtime's ValidationError when there is none to pick, and BeingReplaced while a dead one is.
         """
         with self._lock:
-            endpoint = self._endpoints.get(name)
-            if endpoint is None:
-                raise validation_error(f"Endpoint {name} of account {self.identity.account} not found.")
-            if endpoint.status not in _INVOKABLE or endpoint.fleet is None:
-                raise validation_error(
-                    f"Endpoint {name} of account {self.identity.account} is not InService:"
-                    f" its status is {endpoint.status}."
-                )
+            endpoint, fleet = self._invokable(name)
             variant = target_variant or choose_variant(endpoint.weights)
-            if variant not in endpoint.fleet.replicas:
+            if variant not in fleet.replicas:
                 raise validation_error(f"Variant {variant} of endpoint {name} not found.")
-            replica = endpoint.fleet.replicas[variant]
+            replica = fleet.replicas[variant]
             held = replica.lease()
             try:
                 client = held.__enter__()
             except NoAnswer as error:
                 raise BeingReplaced(str(error), log=replica.log) from error
         try:
-            yield Lease(variant=variant, client=client, log=replica.log)
+            plan = next(each for each in fleet.plan.variants if each.name == variant)
+            yield Lease(variant=plan, client=client, log=replica.log, models=fleet.model_caches.get(variant))
         finally:
             held.__exit__(None, None, None)
+
+    def async_config(self, name: str) -> Json | None:
+        """The AsyncInferenceConfig of an endpoint that takes only InvokeEndpointAsync; None for any other name."""
+        with self._lock:
+            endpoint = self._endpoints.get(name)
+            return endpoint.plan.async_config if endpoint is not None else None
+
+    def demand_invokable(self, name: str) -> None:
+        """Raises the runtime's ValidationError for an endpoint that is not there or not in service."""
+        with self._lock:
+            self._invokable(name)
+
+    def loaded_models(self, name: str) -> dict[str, list[str]]:
+        """The opaque names of the models that each variant of a multi-model endpoint has loaded."""
+        with self._lock:
+            fleet = self._find(name).fleet
+        return {variant: cache.loaded() for variant, cache in fleet.model_caches.items()} if fleet else {}
 
     def restarts(self, name: str) -> dict[str, int]:
         """How often each variant's container died in service and was replaced."""
@@ -229,6 +244,16 @@ class Endpoints:
         if endpoint is None:
             raise validation_exception(f'Could not find endpoint "{self.identity.arn("endpoint", name)}".')
         return endpoint
+
+    def _invokable(self, name: str) -> tuple[Endpoint, Fleet]:
+        endpoint = self._endpoints.get(name)
+        if endpoint is None:
+            raise validation_error(f"Endpoint {name} of account {self.identity.account} not found.")
+        if endpoint.status not in _INVOKABLE or endpoint.fleet is None:
+            raise validation_error(
+                f"Endpoint {name} of account {self.identity.account} is not InService: its status is {endpoint.status}."
+            )
+        return endpoint, endpoint.fleet
 
     def _demand(self, endpoint: Endpoint, change: str) -> None:
         reason = refusal(endpoint.status, change)
@@ -305,9 +330,12 @@ def _variant_summary(endpoint: Endpoint, variant: VariantPlan) -> Json:
         "VariantName": variant.name,
         "CurrentWeight": endpoint.weights[variant.name],
         "DesiredWeight": endpoint.weights[variant.name],
-        "CurrentInstanceCount": endpoint.instance_counts[variant.name],
-        "DesiredInstanceCount": endpoint.instance_counts[variant.name],
     }
+    if variant.serverless is not None:
+        summary |= {"CurrentServerlessConfig": variant.serverless, "DesiredServerlessConfig": variant.serverless}
+    else:
+        count = endpoint.instance_counts[variant.name]
+        summary |= {"CurrentInstanceCount": count, "DesiredInstanceCount": count}
     image = variant.model.container.get("Image")
     if image is not None:
         summary["DeployedImages"] = [

@@ -17,8 +17,11 @@ from local_cloud.sagemaker.container import (
     ContainerRunner,
     ContainerSpec,
 )
+from local_cloud.sagemaker.multi_model import ModelCache
 from local_cloud.sagemaker.replica import Replica
 from local_cloud.sagemaker.state import Json, Model
+
+SERVERLESS_STARTUP_TIMEOUT_S = 180.0  # "Serverless Inference": download and a good /ping within 3 minutes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +40,15 @@ class VariantPlan:
         return float(self.request.get("InitialVariantWeight", 1.0))
 
     @property
+    def serverless(self) -> Json | None:
+        """ServerlessConfig: here the same process, with the limits of serverless endpoints."""
+        config: Json | None = self.request.get("ServerlessConfig")
+        return config
+
+    @property
     def startup_timeout_s(self) -> float:
+        if self.serverless is not None:
+            return SERVERLESS_STARTUP_TIMEOUT_S
         return float(self.request.get("ContainerStartupHealthCheckTimeoutInSeconds", DEFAULT_STARTUP_TIMEOUT_S))
 
 
@@ -48,6 +59,7 @@ class Plan:
     config_name: str
     variants: Sequence[VariantPlan]
     deployment_config: Json | None = None
+    async_config: Json | None = None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -57,8 +69,11 @@ class Fleet:
     plan: Plan
     directory: Path
     replicas: Mapping[str, Replica]
+    model_caches: Mapping[str, ModelCache]
 
     def stop(self) -> None:
+        for cache in self.model_caches.values():
+            cache.close()
         with ThreadPoolExecutor(max_workers=max(1, len(self.replicas))) as pool:
             list(pool.map(Replica.stop, self.replicas.values()))
         shutil.rmtree(self.directory, ignore_errors=True)
@@ -90,15 +105,27 @@ class FleetStarter:
                     start.result().stop()
             shutil.rmtree(directory, ignore_errors=True)
             raise failures[0]
-        return Fleet(plan=plan, directory=directory, replicas={name: start.result() for name, start in starts.items()})
+        return Fleet(
+            plan=plan,
+            directory=directory,
+            replicas={name: start.result() for name, start in starts.items()},
+            model_caches={
+                variant.name: self._model_cache(variant, directory / variant.name)
+                for variant in plan.variants
+                if variant.model.multi_model
+            },
+        )
 
     def _start_variant(self, endpoint_name: str, variant: VariantPlan, directory: Path) -> Replica:
-        base_dir = directory / "opt" / "ml"
+        base_dir = _base_dir(directory)
         log = self.log_directory / endpoint_name / f"{variant.name}.log"
-        try:
-            fetch_model_data(self.s3, variant.model.container, base_dir / "model")
-        except ModelDataError as error:
-            raise ModelDataError(f"{error} (production variant {variant.name})") from error
+        if variant.model.multi_model:
+            (base_dir / "models").mkdir(parents=True, exist_ok=True)
+        else:
+            try:
+                fetch_model_data(self.s3, variant.model.container, base_dir / "model")
+            except ModelDataError as error:
+                raise ModelDataError(f"{error} (production variant {variant.name})") from error
         replica = Replica(
             name=f"endpoint {endpoint_name}, variant {variant.name}",
             runner=self.runner,
@@ -107,6 +134,7 @@ class FleetStarter:
                 environment={
                     **({} if variant.model.isolated else self.environment),
                     **variant.model.environment,
+                    **({"SAGEMAKER_MULTI_MODEL": "true"} if variant.model.multi_model else {}),
                 },
                 log=log,
             ),
@@ -125,6 +153,17 @@ class FleetStarter:
                 self._starting.discard(replica)
         return replica
 
+    def _model_cache(self, variant: VariantPlan, directory: Path) -> ModelCache:
+        container = variant.model.container
+        models = _base_dir(directory) / "models"
+        return ModelCache(
+            s3=self.s3,
+            prefix=container["ModelDataUrl"],
+            directory=models,
+            seen_as=self.runner.path_inside(_base_dir(directory), models),
+            keep=container.get("MultiModelConfig", {}).get("ModelCacheSetting", "Enabled") == "Enabled",
+        )
+
     def close(self) -> None:
         """Cancels what is starting; nothing starts any more."""
         with self._lock:
@@ -132,3 +171,8 @@ class FleetStarter:
             starting = list(self._starting)
         for replica in starting:
             replica.stop(0.0)
+
+
+def _base_dir(directory: Path) -> Path:
+    """What plays ``/opt/ml`` in a variant's private directory."""
+    return directory / "opt" / "ml"

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from local_cloud.sagemaker import wire
+from local_cloud.sagemaker.async_invocations import AsyncInvocations, Publish
 from local_cloud.sagemaker.capabilities import SUPPORT, refuse_unsupported
 from local_cloud.sagemaker.container import ContainerRunner
 from local_cloud.sagemaker.control_plane import ControlPlane
@@ -14,14 +15,18 @@ from local_cloud.sagemaker.endpoints import Endpoints
 from local_cloud.sagemaker.errors import ServiceError
 from local_cloud.sagemaker.fleet import FleetStarter
 from local_cloud.sagemaker.http_server import BodyLimit, HttpServer, Request, Response
+from local_cloud.sagemaker.model_packages import Announce, ModelPackages
 from local_cloud.sagemaker.runtime import MAX_BODY_BYTES, Runtime
 from local_cloud.sagemaker.shapes import check, operation_model
-from local_cloud.sagemaker.state import Identity, Json
+from local_cloud.sagemaker.state import Identity, Json, Tags
 from local_cloud.sagemaker.transform_jobs import TransformJobs
 
 
 class SageMaker:
-    """Answers from :meth:`start` to :meth:`close`. ``directory`` is private to it; logs go to ``log_directory``."""
+    """Answers from :meth:`start` to :meth:`close`. ``directory`` is private to it; logs go to ``log_directory``.
+
+    ``announce`` tells EventBridge, ``publish`` a topic of SNS.
+    """
 
     def __init__(
         self,
@@ -32,6 +37,8 @@ class SageMaker:
         directory: Path,
         log_directory: Path,
         container_environment: Mapping[str, str],
+        announce: Announce,
+        publish: Publish,
     ) -> None:
         self._identity = identity
         self._endpoints = Endpoints(
@@ -49,8 +56,16 @@ class SageMaker:
             log_directory=log_directory / "transform-jobs",
             container_environment=container_environment,
         )
-        self._control_plane = ControlPlane(identity=identity, endpoints=self._endpoints, transform_jobs=self._jobs)
-        self._runtime = Runtime(self._endpoints, identity)
+        tags = Tags()
+        self._control_plane = ControlPlane(
+            identity=identity,
+            endpoints=self._endpoints,
+            transform_jobs=self._jobs,
+            packages=ModelPackages(identity=identity, tags=tags, announce=announce),
+            tags=tags,
+        )
+        self._async = AsyncInvocations(endpoints=self._endpoints, s3=s3, identity=identity, publish=publish)
+        self._runtime = Runtime(self._endpoints, self._async, identity)
         too_large = Response(
             status=413,
             headers={"Content-Type": "application/json"},
@@ -69,6 +84,7 @@ class SageMaker:
 
     def close(self) -> None:
         """Takes no more calls and stops all that runs; returns when nothing is left of it."""
+        self._async.close()
         self._jobs.close()
         self._endpoints.close()
         self._server.close()
@@ -101,7 +117,10 @@ class SageMaker:
             case ["local", "transform-jobs", name]:
                 return self._jobs.progress(name)
             case ["local", "endpoints", name]:
-                return {"Restarts": self._endpoints.restarts(name)}
+                return {
+                    "Restarts": self._endpoints.restarts(name),
+                    "LoadedModels": self._endpoints.loaded_models(name),
+                }
         raise ServiceError("UnknownOperationException", f"The local cloud has nothing at {path}.", status=404)
 
 

@@ -20,6 +20,9 @@ _SPELLINGS = {
     r"\p{L}": r"\w",
     r"\p{N}": r"\d",
     r"\p{Z}": r"\s",
+    r"\p{M}": r"\u0300-\u036f",  # this one and the next two stand inside brackets, together
+    r"\p{P}": r"!-/:-@\[-`{-~\u00a1-\u00bf",
+    r"\p{S}": r"\u2010-\u2bff\U0001f000-\U0001faff",
     r"\p{Print}": r"\x20-\x7e",  # stands inside brackets
     r"\p{ASCII}": r"[\x00-\x7f]",  # stands alone
     r"\z": r"\Z",
@@ -123,6 +126,8 @@ def compiled_pattern(pattern: str) -> re.Pattern[str]:
     # The model's patterns use classes and anchors that `re` does not know; these are their nearest spellings.
     for theirs, ours in _SPELLINGS.items():
         pattern = pattern.replace(theirs, ours)
+    # Some patterns repeat their end ("$") where a length is meant, which the shape states as well.
+    pattern = re.sub(r"\$\{\d+,\d+\}", "", pattern)
     return re.compile(pattern, re.DOTALL)
 
 

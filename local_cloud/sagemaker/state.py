@@ -29,18 +29,22 @@ class Identity:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Model:
-    """A created model; ``request`` is the CreateModel request as given."""
+    """A created model; ``request`` is the CreateModel request as given, ``container`` what is to run.
+
+    There is one container definition (pipelines of several are refused at creation); what its model package says is
+    in it.
+    """
 
     name: str
     arn: str
     created: datetime
     request: Json
+    container: Json
 
     @property
-    def container(self) -> Json:
-        """The one container definition (pipelines of several are refused at creation)."""
-        container: Json = self.request.get("PrimaryContainer") or self.request["Containers"][0]
-        return container
+    def multi_model(self) -> bool:
+        """Mode MultiModel: ModelDataUrl is a prefix, and requests say which archive under it they want."""
+        return self.container.get("Mode") == "MultiModel"
 
     @property
     def environment(self) -> Mapping[str, str]:

@@ -67,6 +67,8 @@ class TransformJobs:
         """Starts a job and returns its ARN. Raises what CreateTransformJob answers to a request it does not accept."""
         name = request["TransformJobName"]
         arn = self.identity.arn("transform-job", name)
+        if model.multi_model:
+            raise validation_exception(f"Model {model.name} has Mode MultiModel, which batch transform does not take.")
         check_transform_request(request)
         data_processing(request)
         for uri in (

@@ -15,6 +15,7 @@ from pathlib import Path
 BASE = Path(os.environ["SAGEMAKER_BASE_DIR"])
 MODEL = BASE / "model"
 STARTED = time.monotonic()
+LOADED: dict[str, str] = {}  # multi-model: the directory of each model by its name
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -27,6 +28,8 @@ class Handler(BaseHTTPRequestHandler):
             self.reply(200, os.environ["STAND_IN_EXECUTION_PARAMETERS"].encode())
         elif self.path == "/ping":
             self.reply(503 if os.environ.get("STAND_IN_PING") == "never" else 200, b"")
+        elif self.path.startswith("/models/"):
+            self.reply(200 if self.path.split("/")[2] in LOADED else 404, b"")
         else:
             self.reply(404, b"")
 
@@ -39,7 +42,40 @@ class Handler(BaseHTTPRequestHandler):
             self.rfile.readline()
         else:
             body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
-        self.act(body)
+        if self.path == "/models":
+            self.load(**json.loads(body))
+        elif self.path.startswith("/models/"):
+            self.act_as(self.path.split("/")[2], body)
+        else:
+            self.act(body)
+
+    def do_DELETE(self) -> None:
+        self.reply(200 if LOADED.pop(self.path.split("/")[2], None) else 404, b"")
+
+    def load(self, model_name: str, url: str) -> None:
+        """POST /models: the text of the file `refuse` is answered with its status, a full container says 507."""
+        refuse = Path(url) / "refuse"
+        if len(LOADED) >= int(os.environ.get("STAND_IN_MAX_MODELS", "2")):
+            self.reply(507, b"no room")
+        elif refuse.exists():
+            self.reply(500, refuse.read_bytes())
+        else:
+            LOADED[model_name] = url
+            self.reply(200, b"")
+
+    def act_as(self, name: str, body: bytes) -> None:
+        """POST /models/NAME/invoke: the model's file `word` before the body; `die` dies, `lose` forgets."""
+        if name not in LOADED:
+            self.reply(404, b"not loaded")
+        elif body == b"lose":
+            LOADED.clear()
+            self.reply(404, b"lost")
+        elif body == b"die":
+            os.kill(os.getpid(), signal.SIGKILL)
+        else:
+            target = self.headers.get("X-Amzn-SageMaker-Target-Model", "")
+            word = (Path(LOADED[name]) / "word").read_text()
+            self.reply(200, f"{word} {body.decode()} {target} {len(LOADED)}".encode())
 
     def act(self, body: bytes) -> None:
         if Handler.fails_left > 0:

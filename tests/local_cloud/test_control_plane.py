@@ -111,8 +111,14 @@ def test_what_a_client_does_not_check_is_checked_here(account: Account, unchecke
 @pytest.mark.parametrize(
     ("operation", "members", "words"),
     [
-        ("create_model", {"PrimaryContainer": {"Image": IMAGE, "Mode": "MultiModel"}}, "multi-model endpoints"),
-        ("create_model", {"PrimaryContainer": {"ModelPackageName": "p"}}, "PrimaryContainer.ModelPackageName"),
+        ("create_model", {"PrimaryContainer": {"Image": IMAGE, "Mode": "MultiModel"}}, "ends with a slash"),
+        ("create_model", {"PrimaryContainer": {"Image": IMAGE, "MultiModelConfig": {}}}, "needs Mode MultiModel"),
+        ("create_model", {"PrimaryContainer": {"ModelPackageName": "p"}}, "Could not find model package p"),
+        (
+            "create_model",
+            {"PrimaryContainer": {"ModelPackageName": "p", "Image": IMAGE}},
+            "either ModelPackageName or Image",
+        ),
         ("create_model", {"Containers": [{"Image": IMAGE}, {"Image": IMAGE}]}, "inference pipelines"),
         (
             "create_model",
@@ -134,11 +140,10 @@ def test_a_model_that_could_not_run_is_refused_by_name(
 @pytest.mark.parametrize(
     "members",
     [
-        {"AsyncInferenceConfig": {"OutputConfig": {"S3OutputPath": "s3://b/out"}}},
-        {"ShadowProductionVariants": [{**VARIANT, "VariantName": "shadow"}]},
+        {"ExplainerConfig": {"ClarifyExplainerConfig": {"ShapConfig": {"ShapBaselineConfig": {"ShapBaseline": "1"}}}}},
         {
             "ProductionVariants": [
-                {"VariantName": "a", "ServerlessConfig": {"MemorySizeInMB": 2048, "MaxConcurrency": 1}}
+                {**VARIANT, "ModelName": "m", "InstancePools": [{"InstanceType": "ml.m5.large", "Priority": 1}]}
             ]
         },
     ],
@@ -221,9 +226,12 @@ def test_every_member_in_the_tables_exists_in_the_service(operation: str) -> Non
             shape = shape.members[part]
 
 
+RUNTIME = ("InvokeEndpoint", "InvokeEndpointWithResponseStream", "InvokeEndpointAsync")
+
+
 def test_every_pattern_that_can_be_met_is_understood() -> None:
     operations = [("sagemaker", operation) for operation in SUPPORT]
-    operations += [("sagemaker-runtime", name) for name in ("InvokeEndpoint", "InvokeEndpointWithResponseStream")]
+    operations += [("sagemaker-runtime", name) for name in RUNTIME]
     met: set[str] = set()
 
     def visit(shape: Any) -> None:

@@ -107,7 +107,7 @@ def test_an_endpoint_that_does_not_exist_is_a_validation_error(account: Account)
     ("options", "words"),
     [
         ({"TargetVariant": "nobody"}, "Variant nobody of endpoint"),
-        ({"TargetModel": "a.tar.gz"}, "does not take TargetModel: the local cloud does not have multi-model endpoints"),
+        ({"TargetModel": "a.tar.gz"}, "is not a multi-model endpoint"),
         ({"InferenceComponentName": "a"}, "does not have inference components"),
         ({"InferenceId": "i" * 65}, "Value 'iiiii"),
     ],

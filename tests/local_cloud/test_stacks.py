@@ -207,6 +207,24 @@ def test_tags_change_without_a_replacement(account: Account, stack: Stack) -> No
     assert account.sagemaker.list_tags(ResourceArn=before["Model"])["Tags"] == [{"Key": "b", "Value": "3"}]
 
 
+def test_the_tags_of_a_stack_reach_its_resources_and_change_with_it(account: Account, stack: Stack) -> None:
+    template = serving()
+    template["Resources"]["Model"]["Properties"]["Tags"] = [{"Key": "own", "Value": "1"}]
+    stack.create(template, Tags=[{"Key": "team", "Value": "a"}, {"Key": "own", "Value": "of the stack"}])
+
+    def tags(name: str) -> dict[str, str]:
+        found = account.sagemaker.list_tags(ResourceArn=stack.resources()[name])["Tags"]
+        return {tag["Key"]: tag["Value"] for tag in found}
+
+    assert tags("Endpoint") == {"team": "a", "own": "of the stack"}
+    assert tags("Model") == {"team": "a", "own": "1"}
+    before = stack.resources()
+    assert stack.update(template, Tags=[{"Key": "team", "Value": "b"}]) == "UPDATE_COMPLETE"
+    assert stack.resources() == before
+    assert tags("Endpoint") == {"team": "b"}
+    assert tags("Model") == {"team": "b", "own": "1"}
+
+
 def test_parameters_keep_their_previous_and_default_values(account: Account, stack: Stack) -> None:
     template = serving()
     template["Parameters"] = {"Prefix": {"Type": "String", "Default": "default "}}
@@ -227,7 +245,7 @@ def test_parameters_keep_their_previous_and_default_values(account: Account, sta
 @pytest.mark.parametrize(
     ("resource", "words"),
     [
-        ({"Type": "AWS::Budgets::Budget"}, "does not have AWS::Budgets::Budget"),
+        ({"Type": "AWS::Lambda::Url"}, "does not have AWS::Lambda::Url"),
         ({"Type": "Custom::S3AutoDeleteObjects"}, "does not run custom resources"),
     ],
 )
@@ -244,11 +262,11 @@ def test_a_type_that_is_not_here_is_refused_before_anything_is_made(
 
 def test_a_member_that_is_not_here_fails_the_resource_by_name(stack: Stack) -> None:
     template = serving()
-    template["Resources"]["Config"]["Properties"]["AsyncInferenceConfig"] = {
-        "OutputConfig": {"S3OutputPath": "s3://b/o"}
+    template["Resources"]["Config"]["Properties"]["ExplainerConfig"] = {
+        "ClarifyExplainerConfig": {"ShapConfig": {"ShapBaselineConfig": {"ShapBaseline": "1"}}}
     }
     assert stack.create(template) == "ROLLBACK_COMPLETE"
-    assert "does not have AsyncInferenceConfig.OutputConfig.S3OutputPath" in stack.events("Config")[-1][1]
+    assert "does not have ExplainerConfig.ClarifyExplainerConfig.ShapConfig" in stack.events("Config")[-1][1]
 
 
 def test_a_bucket_is_what_its_template_says(account: Account, stack: Stack) -> None:
@@ -409,8 +427,8 @@ def test_change_sets_say_what_they_do_and_do_it(account: Account, stack: Stack) 
 
 
 def test_a_change_set_refuses_what_a_stack_refuses(account: Account) -> None:
-    template = {"Resources": {"Stranger": {"Type": "AWS::Budgets::Budget"}}}
-    with pytest.raises(ClientError, match="does not have AWS::Budgets::Budget"):
+    template = {"Resources": {"Stranger": {"Type": "AWS::Lambda::Url"}}}
+    with pytest.raises(ClientError, match="does not have AWS::Lambda::Url"):
         change(Stack(account, account.name("stack")), template, "CREATE")
 
 

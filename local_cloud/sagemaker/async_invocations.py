@@ -1,0 +1,217 @@
+"""InvokeEndpointAsync: requests whose input and answer lie in S3, in a queue for each endpoint.
+
+The endpoint's container sees an ordinary POST /invocations. The answer, or what went wrong, becomes an object under the
+configuration's S3OutputPath or S3FailurePath, and a topic is told where that is asked for. The queue is in memory, so
+it ends with the local cloud; what waits for an endpoint that is deleted fails.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from local_cloud.sagemaker.archive import split_s3_uri
+from local_cloud.sagemaker.container_client import Answer, NoAnswer, TimedOut
+from local_cloud.sagemaker.endpoints import BeingReplaced, Endpoints
+from local_cloud.sagemaker.errors import ServiceError
+from local_cloud.sagemaker.state import Identity, Json, now
+
+logger = logging.getLogger(__name__)
+
+MAX_INPUT_BYTES = 1024**3  # "Asynchronous inference": payloads of up to 1 GB
+DEFAULT_TIMEOUT_S = 900  # InvokeEndpointAsync, InvocationTimeoutSeconds
+DEFAULT_TTL_S = 21_600  # InvokeEndpointAsync, RequestTTLSeconds
+DEFAULT_CONCURRENCY = 4  # MaxConcurrentInvocationsPerInstance: "SageMaker chooses"; here it is this
+_NOTIFIED_BYTES = 128 * 1024  # NotificationConfig, IncludeInferenceResponseIn: answers up to 128 KB
+_PAUSE_S = 0.2
+_ERROR_CHARS = 4096
+
+Publish = Callable[[str, str], None]
+"""Takes a topic's ARN and a message."""
+
+
+class InvocationFailed(Exception):
+    """The request has no answer; the text becomes the failure object."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AsyncRequest:
+    """One request in the queue."""
+
+    endpoint: str
+    config: Json
+    inference_id: str
+    input_location: str
+    output_location: str
+    failure_location: str | None
+    headers: Mapping[str, str]
+    timeout_s: float
+    ttl_s: float
+    received: datetime
+    received_at: float = field(default_factory=time.monotonic)
+
+
+@dataclass(slots=True, kw_only=True)
+class AsyncInvocations:
+    """The queues of all asynchronous endpoints, each with as many workers as its container takes calls at once."""
+
+    endpoints: Endpoints
+    s3: Any
+    identity: Identity
+    publish: Publish
+    _queues: dict[str, tuple[int, ThreadPoolExecutor]] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _closing: threading.Event = field(default_factory=threading.Event)
+
+    def submit(self, request: AsyncRequest) -> None:
+        """Puts a request into its endpoint's queue."""
+        workers = int(
+            request.config.get("ClientConfig", {}).get("MaxConcurrentInvocationsPerInstance", DEFAULT_CONCURRENCY)
+        )
+        with self._lock:
+            if self._closing.is_set():
+                raise ServiceError("ServiceUnavailable", "The local cloud is shutting down.", status=503)
+            held, queue = self._queues.get(request.endpoint, (0, None))
+            if queue is None or held != workers:
+                if queue is not None:
+                    queue.shutdown(wait=False)  # what is in the old queue is still answered
+                queue = ThreadPoolExecutor(max_workers=workers, thread_name_prefix=f"async {request.endpoint}")
+                self._queues[request.endpoint] = (workers, queue)
+            queue.submit(self._work, request)
+
+    def close(self) -> None:
+        """Drops what waits; returns when what is being answered has ended."""
+        with self._lock:
+            self._closing.set()
+            queues = [queue for _, queue in self._queues.values()]
+        for queue in queues:
+            queue.shutdown(wait=False, cancel_futures=True)
+
+    def _work(self, request: AsyncRequest) -> None:
+        try:
+            answer = self._answer(request)
+        except InvocationFailed as failure:
+            self._settle_failure(request, str(failure))
+        except Exception as error:
+            logger.exception("asynchronous request %s broke", request.inference_id)
+            self._settle_failure(request, f"InternalServerError: {type(error).__name__}: {error}")
+        else:
+            self._settle(request, answer)
+
+    def _answer(self, request: AsyncRequest) -> Answer:
+        body = self._input(request)
+        while True:
+            if time.monotonic() - request.received_at > request.ttl_s:
+                raise InvocationFailed(f"ClientError: the request waited longer than {request.ttl_s:g} seconds.")
+            try:
+                with self.endpoints.lease(request.endpoint, target_variant=None) as lease:
+                    answer = lease.client.call(
+                        "POST",
+                        "/invocations",
+                        headers=request.headers,
+                        body=body,
+                        timeout_s=request.timeout_s,
+                        max_bytes=MAX_INPUT_BYTES,
+                    )
+            except BeingReplaced:
+                if self._closing.wait(_PAUSE_S):
+                    raise InvocationFailed("ServerError: the local cloud was stopped.") from None
+                continue
+            except TimedOut as error:
+                raise InvocationFailed(
+                    f"ServerError: the model did not answer within {request.timeout_s:g} seconds."
+                ) from error
+            except NoAnswer as error:
+                raise InvocationFailed(f"ServerError: the container gave no answer: {error}.") from error
+            except ServiceError as error:
+                raise InvocationFailed(f"ClientError: {error.message}") from error
+            if answer.status >= 300:
+                kind = "Client" if answer.status < 500 else "Server"
+                said = answer.body[: 4 * _ERROR_CHARS].decode(errors="replace")[:_ERROR_CHARS]
+                raise InvocationFailed(
+                    f'{kind}Error: Received {kind.lower()} error ({answer.status}) from primary with message "{said}"'
+                )
+            return answer
+
+    def _input(self, request: AsyncRequest) -> bytes:
+        bucket, key = split_s3_uri(request.input_location)
+        try:
+            found = self.s3.get_object(Bucket=bucket, Key=key)
+            if found["ContentLength"] > MAX_INPUT_BYTES:
+                raise InvocationFailed(f"ClientError: {request.input_location} is larger than {MAX_INPUT_BYTES} bytes.")
+            with found["Body"] as stream:
+                content: bytes = stream.read()
+        except (ClientError, BotoCoreError) as error:
+            raise InvocationFailed(f"ClientError: {request.input_location} cannot be read: {error}") from error
+        return content
+
+    def _settle(self, request: AsyncRequest, answer: Answer) -> None:
+        content_type = answer.headers.get("content-type", "application/octet-stream")
+        try:
+            self._put(request.output_location, answer.body, content_type)
+        except (ClientError, BotoCoreError) as error:
+            self._settle_failure(request, f"ClientError: {request.output_location} cannot be written: {error}")
+            return
+        members: Json = {"contentType": content_type, "outputLocation": request.output_location}
+        wanted = _notification(request).get("IncludeInferenceResponseIn", [])
+        if "SUCCESS_NOTIFICATION_TOPIC" in wanted and len(answer.body) <= _NOTIFIED_BYTES:
+            members["payload"] = answer.body.decode(errors="replace")
+        self._notify(request, "SuccessTopic", {"invocationStatus": "Completed", "responseParameters": members})
+
+    def _settle_failure(self, request: AsyncRequest, reason: str) -> None:
+        logger.warning("asynchronous request %s of endpoint %s: %s", request.inference_id, request.endpoint, reason)
+        members: Json = {"invocationStatus": "Failed", "failureReason": reason}
+        if request.failure_location is not None:
+            try:
+                self._put(request.failure_location, reason.encode(), "text/plain; charset=utf-8")
+                members["responseParameters"] = {"failureLocation": request.failure_location}
+            except (ClientError, BotoCoreError):
+                logger.warning("%s cannot be written", request.failure_location, exc_info=True)
+        self._notify(request, "ErrorTopic", members)
+
+    def _put(self, location: str, content: bytes, content_type: str) -> None:
+        bucket, key = split_s3_uri(location)
+        self.s3.put_object(Bucket=bucket, Key=key, Body=content, ContentType=content_type)
+
+    def _notify(self, request: AsyncRequest, member: str, result: Json) -> None:
+        """The message of "Asynchronous inference, check prediction results"."""
+        topic = _notification(request).get(member)
+        if topic is None:
+            return
+        message = {
+            "awsRegion": self.identity.region,
+            "eventTime": now().isoformat(),
+            "receivedTime": request.received.isoformat(),
+            "inferenceId": request.inference_id,
+            "eventVersion": "1.0",
+            "eventSource": "aws:sagemaker",
+            "eventName": "InferenceResult",
+            "requestParameters": {"endpointName": request.endpoint, "inputLocation": request.input_location},
+            **result,
+        }
+        try:
+            self.publish(topic, json.dumps(message))
+        except (ClientError, BotoCoreError):
+            logger.warning("%s cannot be told about %s", topic, request.inference_id, exc_info=True)
+
+
+def locations(config: Json, token: str) -> tuple[str, str | None]:
+    """Where the answer and the failure of a request go; ``token`` is unique."""
+    output = config["OutputConfig"]
+    answer = f"{output['S3OutputPath'].rstrip('/')}/{token}.out"
+    failure = output.get("S3FailurePath")
+    return answer, f"{failure.rstrip('/')}/{token}-error.out" if failure else None
+
+
+def _notification(request: AsyncRequest) -> Json:
+    notification: Json = request.config["OutputConfig"].get("NotificationConfig", {})
+    return notification

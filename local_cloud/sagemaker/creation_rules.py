@@ -1,0 +1,113 @@
+"""What the service demands of a model and of an endpoint configuration beyond the shapes of its API. Pure rules.
+
+Sources: CreateModel and CreateEndpointConfig in the API reference; "Serverless Inference" (feature exclusions) and
+"Multi-model endpoints" in the developer guide.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from local_cloud.sagemaker.errors import validation_exception
+from local_cloud.sagemaker.state import Json, Model
+
+_ENVIRONMENT_BYTES = 32 * 1024  # CreateModel, ContainerDefinition: all keys and values of the call together
+
+_DATA = ("Image", "ModelDataUrl", "ModelDataSource")  # what a model package says in the place of the container
+
+
+def the_container(request: Json) -> Json:
+    """The one container definition of a CreateModel request. Raises a ValidationException when there is not one."""
+    containers = request.get("Containers") or []
+    if ("PrimaryContainer" in request) == bool(containers):
+        raise validation_exception("CreateModel takes either PrimaryContainer or Containers.")
+    if len(containers) > 1:
+        raise validation_exception("The local cloud does not have inference pipelines (Containers of CreateModel).")
+    container: Json = request.get("PrimaryContainer") or containers[0]
+    return container
+
+
+def resolved(container: Json, packaged: Callable[[str], Json]) -> Json:
+    """The container with what its model package says; ``packaged`` finds that by the package's name.
+
+    The model's own variables stand over the package's (CreateModel, ContainerDefinition).
+    """
+    if "ModelPackageName" not in container:
+        return container
+    for member in _DATA:
+        if member in container:
+            raise validation_exception(f"A container takes either ModelPackageName or {member}.")
+    package = packaged(container["ModelPackageName"])
+    environment = {**package.get("Environment", {}), **container.get("Environment", {})}
+    described: Json = {name: package[name] for name in _DATA if name in package}
+    return {**container, **described, "Environment": environment}
+
+
+def check_container(container: Json) -> None:
+    """Raises a ValidationException for a container definition (after :func:`resolved`) that contradicts itself."""
+    if "Image" not in container:
+        raise validation_exception("Must supply one of image or model package for the container of the model.")
+    if "ModelDataUrl" in container and "ModelDataSource" in container:
+        raise validation_exception("A container takes either ModelDataUrl or ModelDataSource.")
+    environment = container.get("Environment", {})
+    if sum(len(key.encode()) + len(value.encode()) for key, value in environment.items()) > _ENVIRONMENT_BYTES:
+        raise validation_exception("The keys and values of Environment are together larger than 32 KB.")
+    if container.get("Mode") == "MultiModel":
+        if not container.get("ModelDataUrl", "").endswith("/"):
+            raise validation_exception(
+                "A container with Mode MultiModel needs a ModelDataUrl that is a prefix and ends with a slash."
+            )
+    elif "MultiModelConfig" in container:
+        raise validation_exception("MultiModelConfig needs Mode MultiModel.")
+
+
+def check_endpoint_config(request: Json, models: Mapping[str, Model]) -> None:
+    """Raises a ValidationException for a CreateEndpointConfig request that the service does not take.
+
+    ``models`` holds the models that the variants name.
+    """
+    variants = request["ProductionVariants"]
+    names = [variant["VariantName"] for variant in variants]
+    if len(set(names)) != len(names):
+        raise validation_exception(
+            f"The variant names of {request['EndpointConfigName']} must differ: {', '.join(names)}."
+        )
+    if "AsyncInferenceConfig" in request:
+        output = request["AsyncInferenceConfig"]["OutputConfig"]
+        if "S3OutputPath" not in output:
+            raise validation_exception("AsyncInferenceConfig.OutputConfig needs S3OutputPath.")
+        for member in ("S3OutputPath", "S3FailurePath"):
+            if not output.get(member, "s3://").startswith("s3://"):
+                raise validation_exception(f"{member} is {output[member]}; it must be an s3:// address.")
+    for variant in variants:
+        _check_variant(variant, request, models[variant["ModelName"]])
+
+
+def _check_variant(variant: Json, request: Json, model: Model) -> None:
+    name = variant["VariantName"]
+    if "ServerlessConfig" not in variant:
+        for member in ("InstanceType", "InitialInstanceCount"):
+            if member not in variant:
+                raise validation_exception(f"Variant {name} needs {member}.")
+        return
+    excluded: dict[str, Any] = {
+        member: variant.get(member)
+        for member in ("InstanceType", "InitialInstanceCount", "VolumeSizeInGB", "InferenceAmiVersion", "RoutingConfig")
+    }
+    excluded |= {member: request.get(member) for member in ("AsyncInferenceConfig", "DataCaptureConfig")}
+    excluded["a second variant"] = request["ProductionVariants"][1:]
+    excluded["Mode MultiModel"] = model.multi_model
+    excluded["VpcConfig"] = model.request.get("VpcConfig")
+    excluded["EnableNetworkIsolation"] = model.isolated
+    excluded["ModelDataSource"] = model.container.get("ModelDataSource")
+    for member, given in excluded.items():
+        if given:
+            raise validation_exception(f"Variant {name} is serverless, which excludes {member}.")
+    serverless = variant["ServerlessConfig"]
+    if serverless["MemorySizeInMB"] % 1024:
+        raise validation_exception(
+            f"MemorySizeInMB of variant {name} is {serverless['MemorySizeInMB']}; it must be a multiple of 1024."
+        )
+    if serverless.get("ProvisionedConcurrency", 0) > serverless["MaxConcurrency"]:
+        raise validation_exception(f"ProvisionedConcurrency of variant {name} is larger than its MaxConcurrency.")

@@ -1,0 +1,141 @@
+"""The model registry: groups, versions, approval, and models that are made from a version."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from tests.local_cloud.conftest import BUCKET, ROLE, Account, await_true
+
+
+@pytest.fixture
+def group(account: Account) -> Iterator[str]:
+    name = account.name("group")
+    account.sagemaker.create_model_package_group(ModelPackageGroupName=name, Tags=[{"Key": "team", "Value": "a"}])
+    yield name
+    for version in account.sagemaker.list_model_packages(ModelPackageGroupName=name)["ModelPackageSummaryList"]:
+        account.sagemaker.delete_model_package(ModelPackageName=version["ModelPackageArn"])
+    account.sagemaker.delete_model_package_group(ModelPackageGroupName=name)
+
+
+def register(account: Account, group: str, **options: Any) -> str:
+    """The ARN of a new version of the group."""
+    container = {
+        "Image": "serve",
+        "ModelDataUrl": f"s3://{BUCKET}/model.tar.gz",
+        "Environment": {"STAND_IN_PREFIX": "packaged ", "KEPT": "yes"},
+    }
+    specification = {
+        "Containers": [container],
+        "SupportedContentTypes": ["application/json"],
+        "SupportedResponseMIMETypes": ["application/json"],
+    }
+    arn: str = account.sagemaker.create_model_package(
+        ModelPackageGroupName=group, InferenceSpecification=specification, **options
+    )["ModelPackageArn"]
+    return arn
+
+
+def versions(account: Account, group: str, **filters: str) -> list[int]:
+    found = account.sagemaker.list_model_packages(ModelPackageGroupName=group, **filters)["ModelPackageSummaryList"]
+    return [item["ModelPackageVersion"] for item in found]
+
+
+def test_versions_count_up_wait_for_approval_and_are_listed_by_it(account: Account, group: str) -> None:
+    first, second = register(account, group), register(account, group)
+    assert [arn.rpartition(f"{group}/")[2] for arn in (first, second)] == ["1", "2"]
+    assert account.sagemaker.describe_model_package(ModelPackageName=first)["ModelApprovalStatus"] == (
+        "PendingManualApproval"
+    )
+    account.sagemaker.update_model_package(
+        ModelPackageArn=first, ModelApprovalStatus="Approved", ApprovalDescription="0.99"
+    )
+    assert versions(account, group) == [2, 1]
+    assert versions(account, group, ModelApprovalStatus="Approved") == [1]
+    described = account.sagemaker.describe_model_package(ModelPackageName=first)
+    assert (described["ApprovalDescription"], described["ModelPackageStatus"]) == ("0.99", "Completed")
+    account.sagemaker.delete_model_package(ModelPackageName=second)
+    assert register(account, group).endswith("/3"), "numbers are never used again"
+
+
+def test_a_model_of_a_version_runs_its_container_with_the_models_own_variables(account: Account, group: str) -> None:
+    name, arn = account.name("model"), register(account, group, ModelApprovalStatus="Approved")
+    container = {"ModelPackageName": arn, "Environment": {"STAND_IN_PREFIX": "own "}}
+    account.sagemaker.create_model(ModelName=name, ExecutionRoleArn=ROLE, PrimaryContainer=container)
+    assert account.sagemaker.describe_model(ModelName=name)["PrimaryContainer"] == container
+    endpoint = account.endpoint(name)
+    assert account.invoke(endpoint, b"abc") == b"own ABC"
+    environment = json.loads(account.invoke(endpoint, b"environment:"))
+    assert environment["KEPT"] == "yes"
+    account.delete(endpoint)
+
+
+def test_a_change_of_approval_is_announced_to_the_rules_that_wait_for_it(account: Account, group: str) -> None:
+    events, sqs = account.cloud.client("events"), account.cloud.client("sqs")
+    queue = sqs.create_queue(QueueName=account.name("events"))["QueueUrl"]
+    arn = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    pattern = {
+        "source": ["aws.sagemaker"],
+        "detail-type": ["SageMaker Model Package State Change"],
+        "detail": {"ModelPackageGroupName": [group], "ModelApprovalStatus": ["Approved"]},
+    }
+    events.put_rule(Name=group, EventPattern=json.dumps(pattern))
+    events.put_targets(Rule=group, Targets=[{"Id": "queue", "Arn": arn}])
+    rejected, approved = register(account, group), register(account, group)
+    account.sagemaker.update_model_package(ModelPackageArn=rejected, ModelApprovalStatus="Rejected")
+    account.sagemaker.update_model_package(ModelPackageArn=approved, ModelApprovalStatus="Approved")
+    account.sagemaker.update_model_package(ModelPackageArn=approved, ApprovalDescription="no change of approval")
+    messages: list[Any] = []
+
+    def told() -> bool:
+        messages.extend(sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10).get("Messages", []))
+        return bool(messages)
+
+    await_true(told, "the rule's queue is told")
+    (event,) = [json.loads(message["Body"]) for message in messages]
+    assert event["resources"] == [approved]
+    assert event["detail"]["ModelPackageArn"] == approved
+    events.remove_targets(Rule=group, Ids=["queue"])
+    events.delete_rule(Name=group)
+    for client in (events, sqs):
+        client.close()
+
+
+def test_a_group_that_holds_versions_is_not_deleted(account: Account, group: str) -> None:
+    register(account, group)
+    with pytest.raises(ClientError, match="still contains Model Packages"):
+        account.sagemaker.delete_model_package_group(ModelPackageGroupName=group)
+
+
+def test_metadata_of_a_version_is_added_to_and_taken_from(account: Account, group: str) -> None:
+    arn = register(account, group, CustomerMetadataProperties={"commit": "a", "accuracy": "0.9"})
+    account.sagemaker.update_model_package(
+        ModelPackageArn=arn, CustomerMetadataProperties={"commit": "b"}, CustomerMetadataPropertiesToRemove=["accuracy"]
+    )
+    described = account.sagemaker.describe_model_package(ModelPackageName=arn)
+    assert described["CustomerMetadataProperties"] == {"commit": "b"}
+
+
+@pytest.mark.parametrize(
+    ("call", "members", "words"),
+    [
+        ("describe_model_package", {"ModelPackageName": "nothing"}, "Could not find model package nothing"),
+        ("describe_model_package_group", {"ModelPackageGroupName": "none"}, "Could not find model package group"),
+        ("create_model_package", {"ModelPackageName": "alone"}, "does not have ModelPackageName of CreateModelPackage"),
+    ],
+)
+def test_what_is_not_there_is_said(account: Account, call: str, members: dict[str, str], words: str) -> None:
+    with pytest.raises(ClientError, match=words):
+        getattr(account.sagemaker, call)(**members)
+
+
+def test_a_model_of_a_version_that_is_not_there_is_refused(account: Account) -> None:
+    arn = "arn:aws:sagemaker:us-east-1:123456789012:model-package/nobody/1"
+    with pytest.raises(ClientError, match="Could not find model package"):
+        account.sagemaker.create_model(
+            ModelName="no", ExecutionRoleArn=ROLE, PrimaryContainer={"ModelPackageName": arn}
+        )

@@ -1,0 +1,377 @@
+"""Resource types that moto lacks or drops: each is made, seen through its own API, changed in place, and deleted."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from tests.local_cloud.conftest import ROLE, Account
+from tests.local_cloud.test_stacks import Stack, serving, stack_of
+
+Json = dict[str, Any]
+TOPIC = {"Type": "AWS::SNS::Topic", "Properties": {}}
+QUEUE = {"Type": "AWS::SQS::Queue", "Properties": {}}
+POLICY = {
+    "Version": "2012-10-17",
+    "Statement": [
+        {"Effect": "Allow", "Principal": {"Service": "events.amazonaws.com"}, "Action": "*", "Resource": "*"}
+    ],
+}
+
+
+class Clients:
+    """boto3 clients of the cloud under test, closed at the end."""
+
+    def __init__(self, account: Account, stack: ExitStack) -> None:
+        self._account, self._stack, self._made = account, stack, {}
+
+    def __call__(self, service: str) -> Any:
+        if service not in self._made:
+            self._made[service] = client = self._account.cloud.client(service)
+            self._stack.callback(client.close)
+        return self._made[service]
+
+
+@pytest.fixture(scope="module")
+def clients(account: Account) -> Iterator[Clients]:
+    with ExitStack() as stack:
+        yield Clients(account, stack)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A resource, a change of it, and how its own service shows it: before, after, and `None` once it is gone."""
+
+    kind: str
+    properties: Json
+    change: Json
+    seen: Callable[[Clients, str], Any]
+    before: Any
+    after: Any
+    others: Json | None = None  # further resources of the template
+
+
+def alarm(clients: Clients, name: str) -> Any:
+    found = clients("cloudwatch").describe_alarms(AlarmNames=[name], AlarmTypes=["MetricAlarm"])["MetricAlarms"]
+    return (found[0]["Threshold"], found[0]["Dimensions"][0]["Value"]) if found else None
+
+
+def subscription(clients: Clients, arn: str) -> Any:
+    found = [item for item in clients("sns").list_subscriptions()["Subscriptions"] if item["SubscriptionArn"] == arn]
+    if not found:
+        return None
+    return clients("sns").get_subscription_attributes(SubscriptionArn=arn)["Attributes"].get("RawMessageDelivery")
+
+
+def schedule(clients: Clients, name: str) -> Any:
+    found = [item["Name"] for item in clients("scheduler").list_schedules()["Schedules"] if item["Name"] == name]
+    return clients("scheduler").get_schedule(Name=name)["ScheduleExpression"] if found else None
+
+
+def budget(clients: Clients, name: str) -> Any:
+    found = clients("budgets").describe_budgets(AccountId="123456789012")["Budgets"]
+    limits = [item["BudgetLimit"]["Amount"] for item in found if item["BudgetName"] == name]
+    return float(limits[0]) if limits else None
+
+
+def rule(clients: Clients, name: str) -> Any:
+    found = [item for item in clients("events").list_rules()["Rules"] if item["Name"] == name]
+    if not found:
+        return None
+    targets = clients("events").list_targets_by_rule(Rule=name)["Targets"]
+    return json.loads(found[0]["EventPattern"])["source"], sorted(target["Id"] for target in targets)
+
+
+def state_machine(clients: Clients, arn: str) -> Any:
+    states = clients("stepfunctions")
+    if arn not in [item["stateMachineArn"] for item in states.list_state_machines()["stateMachines"]]:
+        return None
+    tags = states.list_tags_for_resource(resourceArn=arn)["tags"]
+    return json.loads(states.describe_state_machine(stateMachineArn=arn)["definition"])["StartAt"], tags
+
+
+def key(clients: Clients, name: str) -> Any:
+    kms = clients("kms")
+    metadata = kms.describe_key(KeyId=name)["KeyMetadata"]
+    if metadata["KeyState"] == "PendingDeletion":
+        return None
+    tags = {tag["TagKey"]: tag["TagValue"] for tag in kms.list_resource_tags(KeyId=name)["Tags"]}
+    return metadata["Description"], kms.get_key_rotation_status(KeyId=name)["KeyRotationEnabled"], tags
+
+
+def group(clients: Clients, arn: str) -> Any:
+    sagemaker = clients("sagemaker")
+    groups = sagemaker.list_model_package_groups()["ModelPackageGroupSummaryList"]
+    if arn not in [item["ModelPackageGroupArn"] for item in groups]:
+        return None
+    return sagemaker.list_tags(ResourceArn=arn)["Tags"]
+
+
+def metric_filter(clients: Clients, name: str) -> Any:
+    found = clients("logs").describe_metric_filters()["metricFilters"]
+    patterns = [item["filterPattern"] for item in found if item["filterName"] == name]
+    return patterns[0] if patterns else None
+
+
+def machine(state: str) -> Json:
+    return {"StartAt": state, "States": {state: {"Type": "Succeed"}}}
+
+
+CASES = [
+    Case(
+        kind="AWS::CloudWatch::Alarm",
+        properties={
+            "Namespace": "AWS/SageMaker",
+            "MetricName": "ModelLatency",
+            "Dimensions": [{"Name": "EndpointName", "Value": "e"}],
+            "Statistic": "Average",
+            "Period": "60",
+            "EvaluationPeriods": 3,
+            "Threshold": "5",
+            "ComparisonOperator": "GreaterThanThreshold",
+            "TreatMissingData": "notBreaching",
+            "Tags": [{"Key": "team", "Value": "a"}],
+        },
+        change={"Threshold": 7},
+        seen=alarm,
+        before=(5.0, "e"),
+        after=(7.0, "e"),
+    ),
+    Case(
+        kind="AWS::SNS::Subscription",
+        properties={
+            "TopicArn": {"Ref": "Topic"},
+            "Protocol": "sqs",
+            "Endpoint": {"Fn::GetAtt": ["Queue", "Arn"]},
+            "RawMessageDelivery": True,
+        },
+        change={"RawMessageDelivery": False},
+        seen=subscription,
+        before="true",
+        after="false",
+        others={"Topic": TOPIC, "Queue": QUEUE},
+    ),
+    Case(
+        kind="AWS::Scheduler::Schedule",
+        properties={
+            "FlexibleTimeWindow": {"Mode": "OFF"},
+            "ScheduleExpression": "rate(1 day)",
+            "Target": {"Arn": "arn:aws:states:us-east-1:123456789012:stateMachine:s", "RoleArn": ROLE, "Input": "{}"},
+        },
+        change={"ScheduleExpression": "rate(2 days)"},
+        seen=schedule,
+        before="rate(1 day)",
+        after="rate(2 days)",
+    ),
+    Case(
+        kind="AWS::Budgets::Budget",
+        properties={
+            "Budget": {"BudgetType": "COST", "TimeUnit": "MONTHLY", "BudgetLimit": {"Amount": 100, "Unit": "USD"}},
+            "NotificationsWithSubscribers": [
+                {
+                    "Notification": {
+                        "NotificationType": "ACTUAL",
+                        "ComparisonOperator": "GREATER_THAN",
+                        "Threshold": 80,
+                    },
+                    "Subscribers": [{"SubscriptionType": "EMAIL", "Address": "someone@example.com"}],
+                }
+            ],
+        },
+        change={"Budget": {"BudgetType": "COST", "TimeUnit": "MONTHLY", "BudgetLimit": {"Amount": 200, "Unit": "USD"}}},
+        seen=budget,
+        before=100.0,
+        after=200.0,
+    ),
+    Case(
+        kind="AWS::Events::Rule",
+        properties={
+            "EventPattern": {"source": ["aws.s3"]},
+            "Targets": [
+                {"Id": "a", "Arn": {"Fn::GetAtt": ["Queue", "Arn"]}},
+                {"Id": "b", "Arn": {"Fn::GetAtt": ["Queue", "Arn"]}},
+            ],
+        },
+        change={
+            "EventPattern": {"source": ["aws.sagemaker"]},
+            "Targets": [{"Id": "b", "Arn": {"Fn::GetAtt": ["Queue", "Arn"]}}],
+        },
+        seen=rule,
+        before=(["aws.s3"], ["a", "b"]),
+        after=(["aws.sagemaker"], ["b"]),
+        others={
+            "Queue": QUEUE,
+            "QueuePolicy": {
+                "Type": "AWS::SQS::QueuePolicy",
+                "Properties": {"Queues": [{"Ref": "Queue"}], "PolicyDocument": POLICY},
+            },
+        },
+    ),
+    Case(
+        kind="AWS::StepFunctions::StateMachine",
+        properties={
+            "RoleArn": ROLE,
+            "DefinitionString": json.dumps(machine("${First}")),
+            "DefinitionSubstitutions": {"First": "One"},
+            "TracingConfiguration": {"Enabled": True},
+            "Tags": [{"Key": "team", "Value": "a"}],
+        },
+        change={"DefinitionSubstitutions": {"First": "Two"}},
+        seen=state_machine,
+        before=("One", [{"key": "team", "value": "a"}]),
+        after=("Two", [{"key": "team", "value": "a"}]),
+    ),
+    Case(
+        kind="AWS::KMS::Key",
+        properties={
+            "KeyPolicy": POLICY,
+            "Description": "one",
+            "EnableKeyRotation": True,
+            "Tags": [{"Key": "team", "Value": "a"}, {"Key": "stage", "Value": "b"}],
+        },
+        change={"Description": "two", "EnableKeyRotation": False, "Tags": [{"Key": "team", "Value": "c"}]},
+        seen=key,
+        before=("one", True, {"team": "a", "stage": "b"}),
+        after=("two", False, {"team": "c"}),
+    ),
+    Case(
+        kind="AWS::SageMaker::ModelPackageGroup",
+        properties={"ModelPackageGroupName": "registered", "Tags": [{"Key": "team", "Value": "a"}]},
+        change={"Tags": [{"Key": "team", "Value": "b"}]},
+        seen=group,
+        before=[{"Key": "team", "Value": "a"}],
+        after=[{"Key": "team", "Value": "b"}],
+    ),
+    Case(
+        kind="AWS::Logs::MetricFilter",
+        properties={
+            "LogGroupName": {"Ref": "Logs"},
+            "FilterPattern": "ERROR",
+            "MetricTransformations": [
+                {"MetricName": "errors", "MetricNamespace": "tidegate", "MetricValue": "1", "DefaultValue": 0}
+            ],
+        },
+        change={"FilterPattern": "FATAL"},
+        seen=metric_filter,
+        before="ERROR",
+        after="FATAL",
+        others={"Logs": {"Type": "AWS::Logs::LogGroup", "Properties": {"RetentionInDays": 7}}},
+    ),
+]
+
+
+@contextmanager
+def deployed(account: Account, template: Json) -> Iterator[Stack]:
+    with stack_of(account) as stack:
+        status = stack.create(template)
+        assert status == "CREATE_COMPLETE", stack.events("It")
+        yield stack
+
+
+@pytest.mark.parametrize("case", CASES, ids=[case.kind for case in CASES])
+def test_it_is_made_seen_changed_in_place_and_deleted(account: Account, clients: Clients, case: Case) -> None:
+    resource = {"Type": case.kind, "Properties": case.properties}
+    template = {"Resources": {"It": resource, **(case.others or {})}}
+    with deployed(account, template) as stack:
+        name = stack.resources()["It"]
+        assert case.seen(clients, name) == case.before
+        changed = {**template["Resources"], "It": {**resource, "Properties": {**case.properties, **case.change}}}
+        assert stack.update({"Resources": changed}) == "UPDATE_COMPLETE", stack.events("It")
+        assert stack.resources()["It"] == name, "it was replaced"
+        assert case.seen(clients, name) == case.after
+    assert case.seen(clients, name) is None
+
+
+def scaled(resource: Any, *, maximum: int = 2) -> Json:
+    """An endpoint with a scalable target and a policy, as application auto scaling takes them."""
+    return {
+        "Target": {
+            "Type": "AWS::ApplicationAutoScaling::ScalableTarget",
+            "Properties": {
+                "ServiceNamespace": "sagemaker",
+                "ResourceId": resource,
+                "ScalableDimension": "sagemaker:variant:DesiredInstanceCount",
+                "MinCapacity": 1,
+                "MaxCapacity": maximum,
+                "RoleARN": ROLE,
+            },
+        },
+        "Policy": {
+            "Type": "AWS::ApplicationAutoScaling::ScalingPolicy",
+            "Properties": {
+                "PolicyName": "concurrency",
+                "PolicyType": "TargetTrackingScaling",
+                "ScalingTargetId": {"Ref": "Target"},
+                "TargetTrackingScalingPolicyConfiguration": {
+                    "TargetValue": 5,
+                    "ScaleInCooldown": 300,
+                    "PredefinedMetricSpecification": {
+                        "PredefinedMetricType": "SageMakerVariantConcurrentRequestsPerModelHighResolution"
+                    },
+                },
+            },
+        },
+    }
+
+
+def test_a_scalable_target_and_its_policy_follow_the_endpoint(account: Account, clients: Clients) -> None:
+    template = serving()
+    resource = {"Fn::Join": ["/", ["endpoint", {"Fn::GetAtt": ["Endpoint", "EndpointName"]}, "variant", "AllTraffic"]]}
+    template["Resources"] |= scaled(resource)
+    scaling = clients("application-autoscaling")
+
+    def targets() -> list[Json]:
+        return list(scaling.describe_scalable_targets(ServiceNamespace="sagemaker")["ScalableTargets"])
+
+    with deployed(account, template) as stack:
+        (target,) = targets()
+        assert target["ResourceId"] == f"endpoint/{stack.outputs()['Name']}/variant/AllTraffic"
+        (policy,) = scaling.describe_scaling_policies(ServiceNamespace="sagemaker")["ScalingPolicies"]
+        assert policy["PolicyARN"] == stack.resources()["Policy"]
+        assert policy["TargetTrackingScalingPolicyConfiguration"]["ScaleInCooldown"] == 300
+        template["Resources"] |= scaled(resource, maximum=4)
+        assert stack.update(template) == "UPDATE_COMPLETE"
+        assert [item["MaxCapacity"] for item in targets()] == [4]
+    assert targets() == []
+    assert scaling.describe_scaling_policies(ServiceNamespace="sagemaker")["ScalingPolicies"] == []
+
+
+def test_a_target_that_does_not_wait_for_its_endpoint_fails_as_on_aws(account: Account) -> None:
+    template = {"Resources": scaled("endpoint/nobody/variant/AllTraffic")}
+    with stack_of(account) as stack:
+        assert stack.create(template) == "ROLLBACK_COMPLETE"
+        assert "Could not find endpoint" in dict(stack.events("Target"))["CREATE_FAILED"]
+
+
+def test_a_topic_policy_is_there_and_goes_back(account: Account, clients: Clients) -> None:
+    sns = clients("sns")
+    topic = sns.create_topic(Name=account.name("topic"))["TopicArn"]
+    before = sns.get_topic_attributes(TopicArn=topic)["Attributes"]["Policy"]
+    properties = {"Topics": [topic], "PolicyDocument": POLICY}
+    with deployed(account, {"Resources": {"It": {"Type": "AWS::SNS::TopicPolicy", "Properties": properties}}}):
+        assert json.loads(sns.get_topic_attributes(TopicArn=topic)["Attributes"]["Policy"]) == POLICY
+    assert sns.get_topic_attributes(TopicArn=topic)["Attributes"]["Policy"] == before
+
+
+def test_an_alarm_gives_its_arn_and_stands_in_an_output(account: Account) -> None:
+    (case,) = [case for case in CASES if case.kind == "AWS::CloudWatch::Alarm"]
+    template = {
+        "Resources": {"It": {"Type": case.kind, "Properties": case.properties}},
+        "Outputs": {"Arn": {"Value": {"Fn::GetAtt": ["It", "Arn"]}}},
+    }
+    with deployed(account, template) as stack:
+        assert stack.outputs()["Arn"].endswith(f":alarm:{stack.resources()['It']}")
+
+
+def test_a_property_that_is_not_here_is_refused_by_name(account: Account) -> None:
+    properties = {"KeyPolicy": POLICY, "BypassPolicyLockoutSafetyCheck": True}
+    with stack_of(account) as stack:
+        assert stack.create({"Resources": {"It": {"Type": "AWS::KMS::Key", "Properties": properties}}}) == (
+            "ROLLBACK_COMPLETE"
+        )
+        assert "does not have BypassPolicyLockoutSafetyCheck" in dict(stack.events("It"))["CREATE_FAILED"]
