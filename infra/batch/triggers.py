@@ -1,0 +1,141 @@
+"""What sets a job off: an upload, and the clock. Events that cannot be delivered are kept in a queue."""
+
+from __future__ import annotations
+
+import json
+
+import aws_cdk as cdk
+from aws_cdk import aws_events as events
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_scheduler as scheduler
+from aws_cdk import aws_sqs as sqs
+from constructs import Construct
+
+from infra.batch.intake import SCHEDULED_EVENT
+from infra.state_machine import StateMachine, starter
+
+# EventBridge tries for a day, with waits that grow; then the event goes to the queue.
+_MAX_AGE_S = 24 * 3600
+_ATTEMPTS = 185
+
+
+class Undelivered(Construct):
+    """Events that reached no state machine, kept for two weeks. Each is the event itself, to be sent again by hand."""
+
+    def __init__(self, scope: Construct, id_: str, *, name: str) -> None:
+        super().__init__(scope, id_)
+        self.name = name
+        self.queue = sqs.Queue(
+            self,
+            "Queue",
+            queue_name=name,
+            encryption=sqs.QueueEncryption.SQS_MANAGED,
+            enforce_ssl=True,
+            retention_period=cdk.Duration.days(14),
+        )
+        cdk.Validations.of(self.queue).acknowledge(
+            cdk.Acknowledgment(id="AwsSolutions-SQS3", reason="it is itself the queue for what could not be delivered")
+        )
+
+    def taken_from(self, rule_arn: str) -> None:
+        """Let EventBridge put what one rule could not deliver."""
+        self.queue.add_to_resource_policy(
+            iam.PolicyStatement(
+                sid="KeepUndelivered",
+                effect=iam.Effect.ALLOW,
+                principals=[iam.ServicePrincipal("events.amazonaws.com")],
+                actions=["sqs:SendMessage"],
+                resources=[self.queue.queue_arn],
+                conditions={"ArnEquals": {"aws:SourceArn": rule_arn}},
+            )
+        )
+
+
+class EventTrigger(Construct):
+    """Starts a state machine with each event that matches a pattern."""
+
+    def __init__(
+        self,
+        scope: Construct,
+        id_: str,
+        *,
+        name: str,
+        description: str,
+        pattern: dict[str, object],
+        machine: StateMachine,
+        undelivered: Undelivered,
+    ) -> None:
+        super().__init__(scope, id_)
+        arn = cdk.Stack.of(self).format_arn(service="events", resource="rule", resource_name=name)
+        role = starter(self, "Role", service="events.amazonaws.com", source_arn=arn, machine_arn=machine.arn)
+        rule = events.CfnRule(
+            self,
+            "Rule",
+            name=name,
+            description=description,
+            event_pattern=pattern,
+            state="ENABLED",
+            targets=[
+                events.CfnRule.TargetProperty(
+                    id="machine",
+                    arn=machine.arn,
+                    role_arn=role.role_arn,
+                    dead_letter_config=events.CfnRule.DeadLetterConfigProperty(arn=undelivered.queue.queue_arn),
+                    retry_policy=events.CfnRule.RetryPolicyProperty(
+                        maximum_event_age_in_seconds=_MAX_AGE_S, maximum_retry_attempts=_ATTEMPTS
+                    ),
+                )
+            ],
+        )
+        rule.add_resource_dependency(machine.resource)
+        undelivered.taken_from(arn)
+
+
+class ScheduleTrigger(Construct):
+    """Starts a state machine by the clock of a time zone."""
+
+    def __init__(
+        self,
+        scope: Construct,
+        id_: str,
+        *,
+        name: str,
+        expression: str,
+        timezone: str,
+        machine: StateMachine,
+        undelivered: Undelivered,
+    ) -> None:
+        super().__init__(scope, id_)
+        # Of its own, because the scheduler's metrics are counted by group.
+        group = scheduler.CfnScheduleGroup(self, "Group", name=name)
+        arn = cdk.Stack.of(self).format_arn(service="scheduler", resource="schedule-group", resource_name=name)
+        role = starter(
+            self,
+            "Role",
+            service="scheduler.amazonaws.com",
+            source_arn=arn,
+            machine_arn=machine.arn,
+            queue_arn=undelivered.queue.queue_arn,
+        )
+        schedule = scheduler.CfnSchedule(
+            self,
+            "Schedule",
+            name=name,
+            group_name=name,
+            description="Transforms what lies below the schedule's prefix",
+            schedule_expression=expression,
+            schedule_expression_timezone=timezone,
+            flexible_time_window=scheduler.CfnSchedule.FlexibleTimeWindowProperty(mode="OFF"),
+            state="ENABLED",
+            target=scheduler.CfnSchedule.TargetProperty(
+                arn=machine.arn,
+                role_arn=role.role_arn,
+                input=json.dumps(SCHEDULED_EVENT),
+                dead_letter_config=scheduler.CfnSchedule.DeadLetterConfigProperty(arn=undelivered.queue.queue_arn),
+                retry_policy=scheduler.CfnSchedule.RetryPolicyProperty(
+                    maximum_event_age_in_seconds=_MAX_AGE_S, maximum_retry_attempts=_ATTEMPTS
+                ),
+            ),
+        )
+        schedule.add_resource_dependency(group)
+        schedule.add_resource_dependency(machine.resource)
