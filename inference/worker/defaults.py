@@ -3,13 +3,54 @@
 from __future__ import annotations
 
 import io
+import logging
+import re
+from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
+from inference.errors import BadRequest
 from inference.worker import weights
 from inference.worker.content import decode, encode, split_media_type
+
+log = logging.getLogger("tidegate.worker")
+
+_MISFITS = re.compile(
+    "|".join(
+        (
+            r"shapes cannot be multiplied",
+            r"size mismatch, got",
+            r"mat1 and mat2 must have the same",
+            r"Input type \(.*\) and (bias|weight) type \(",
+            r"expected scalar type",
+            r"to have one of the following scalar types",
+            r"not implemented for '(Byte|Char|Short|Int|Long|Bool)'",
+            r"[Ee]xpected \d\w* .*input",
+            r"to have \d+ channels, but got",
+            r"Given normalized_shape=",
+            r"running_mean should contain",
+            r"input\.size\(-1\) must be equal to input_size",
+            r"Kernel size can't be greater than actual input size",
+            r"Output size is too small",
+            r"The size of tensor a .* must match the size of tensor b",
+            r"shape '.*' is invalid for input of size",
+            r"input has inconsistent input_size",
+            r"need to be at least \dD",
+            r"index out of range in self",
+        )
+    )
+)
+"""What torch's own layers say of an input whose shape, type or indices are not those that they were built for."""
+
+
+class _Home(NamedTuple):
+    """Where a model's numbers are, and of which type: None where it has none, or of several types."""
+
+    place: torch.device | None
+    dtype: torch.dtype | None
 
 
 def device() -> torch.device:
@@ -28,24 +69,57 @@ def input_fn(input_data: str | bytearray, content_type: str | None, *, max_decod
 
 
 def predict_fn(data: Any, model: Any) -> Any:
-    """Call the model on its own device, without gradients."""
-    place = next((tensor.device for tensor in _tensors(model)), None)
-    with torch.inference_mode():
-        return model(to_device(data, place) if place is not None else data)
+    """Call the model without gradients, on its own device and in its own floating type; whole numbers stay such.
+
+    Raises `BadRequest` where torch's layers say that the input does not fit them: nobody but the client chose it.
+    """
+    home = _home(model) if isinstance(model, torch.nn.Module) else _Home(None, None)
+    try:
+        with torch.inference_mode():
+            return model(to_device(data, home.place, home.dtype))
+    except (RuntimeError, ValueError, IndexError) as error:
+        misfit = _misfit(error)
+        if misfit is None:
+            raise
+        log.warning("the model does not take an input", extra={"shape": _shape(data), "reason": misfit})
+        raise BadRequest(f"The model does not take an input of {_shape(data)}: {misfit}.") from error
 
 
-def _tensors(model: Any) -> Any:
-    if isinstance(model, torch.nn.Module):
-        yield from model.parameters()
-        yield from model.buffers()
+@lru_cache(maxsize=4)  # a worker has one model, whose tensors are many
+def _home(model: torch.nn.Module) -> _Home:
+    tensors = list(_tensors(model))
+    dtypes = {tensor.dtype for tensor in tensors if tensor.is_floating_point()}
+    return _Home(tensors[0].device if tensors else None, dtypes.pop() if len(dtypes) == 1 else None)
 
 
-def to_device(data: Any, place: torch.device) -> Any:
+def _tensors(model: torch.nn.Module) -> Iterator[torch.Tensor]:
+    yield from model.parameters()
+    yield from model.buffers()
+
+
+def to_device(data: Any, place: torch.device | None, dtype: torch.dtype | None = None) -> Any:
+    """Tensors, also inside a dict, on `place` and, where they are floating-point numbers, of the type `dtype`."""
     if isinstance(data, torch.Tensor):
-        return data.to(place)
+        # numpy's numbers are float64 unless somebody says otherwise, and a float32 model would refuse them.
+        return data.to(place, dtype if data.is_floating_point() else None)
     if isinstance(data, dict):
-        return {key: to_device(value, place) for key, value in data.items()}
+        return {key: to_device(value, place, dtype) for key, value in data.items()}
     return data
+
+
+def _misfit(error: Exception) -> str | None:
+    """Which of its lines says that the input does not fit; TorchScript puts many others around it."""
+    lines = (line.strip() for line in str(error).splitlines())
+    found = next((line for line in lines if _MISFITS.search(line)), None)
+    return found.removeprefix("RuntimeError: ").rstrip(".")[:300] if found else None
+
+
+def _shape(data: Any) -> str:
+    if isinstance(data, torch.Tensor):
+        return f"the shape {tuple(data.shape)} and the type {str(data.dtype).removeprefix('torch.')}"
+    if isinstance(data, dict):
+        return ", ".join(f"{key!r}: {_shape(value)}" for key, value in data.items())
+    return f"the type {type(data).__name__}"
 
 
 def output_fn(prediction: Any, accept: str) -> bytes:

@@ -98,6 +98,8 @@ CASES = [
     Case(name="mnist npy", archive="mnist", body=npy(_mnist(2)), content_type=NPY, accept=JSON),
     Case(name="mnist csv out", archive="mnist", body=npy(_mnist(1)), content_type=NPY, accept=CSV),
     Case(name="mnist of the wrong shape", archive="mnist", body=b"[[1, 2]]"),
+    Case(name="mnist float64 npy", archive="mnist", body=npy(_mnist(2).astype(np.float64)), content_type=NPY),
+    Case(name="mnist integer npy", archive="mnist", body=npy(_mnist(2).astype(np.int64)), content_type=NPY),
     # --- one column and one number of CSV, seen by a model that keeps the shape
     Case(name="csv of one column", archive="shape", body=b"1.5\n2\n3\n", content_type=CSV),
     Case(name="csv of one row", archive="shape", body=b"1.5,2.5,3.5\n", content_type=CSV),

@@ -55,6 +55,9 @@ DEVIATIONS = {
     "broken npy": Deviation(500, 400, _UNREADABLE),
     "pickled npy": Deviation(500, 400, "the toolkit unpickles it, which runs code of the client's choice"),
     "text that is not utf-8": Deviation(500, 400, _UNREADABLE),
+    "mnist of the wrong shape": Deviation(500, 400, "what the layers refuse for its shape is the client's mistake"),
+    "mnist float64 npy": Deviation(500, 200, "floating-point numbers reach a model in its own type"),
+    "mnist integer npy": Deviation(500, 400, "whole numbers stay such, and what layers refuse is the client's mistake"),
     # --- what scripts raise and return
     "no picture": Deviation(500, 400, "Pillow's refusal in input_fn is the client's mistake"),
     "a refused type": Deviation(500, 400, "a ValueError in input_fn is the client's mistake"),

@@ -38,7 +38,10 @@ class DefaultPytorchInferenceHandler(DefaultInferenceHandler):
         return defaults.to_device(data, defaults.device())
 
     def default_predict_fn(self, data: Any, model: Any, context: Any = None) -> Any:  # noqa: ARG002
-        return defaults.predict_fn(data, model)
+        try:
+            return defaults.predict_fn(data, model)
+        except BadRequest as error:  # torch's own words, which scripts may catch
+            raise (error.__cause__ or error) from None
 
     def default_output_fn(self, prediction: Any, accept: str, context: Any = None) -> Any:  # noqa: ARG002
         try:
