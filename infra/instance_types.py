@@ -8,9 +8,39 @@ from functools import cache
 
 import botocore.session
 
-# Driver 580 with CUDA 13.0, the CUDA of the torch wheels in our GPU image. Older hosts need the image's own
-# compatibility libraries. Source: API reference, ProductionVariant.InferenceAmiVersion.
+# The CUDA of the torch wheels in our GPU image; container/Dockerfile names the same.
+IMAGE_CUDA = (13, 0)
+
+# The CUDA that the NVIDIA driver of each host image brings. A driver also runs everything built for an older CUDA;
+# a newer one needs compatibility libraries in the image. Source: API reference, ProductionVariant.InferenceAmiVersion.
+GPU_AMI_CUDA = {
+    "al2-ami-sagemaker-inference-gpu-2": (12, 2),
+    "al2-ami-sagemaker-inference-gpu-2-1": (12, 2),
+    "al2-ami-sagemaker-inference-gpu-3-1": (12, 4),
+    "al2023-ami-sagemaker-inference-gpu-4-1": (13, 0),
+}
+
 GPU_AMI = "al2023-ami-sagemaker-inference-gpu-4-1"
+
+# GPUs by family and size; every size that is not written has one. Source: Amazon EC2 guide, accelerated computing.
+_SEVERAL_GPUS: dict[str, dict[str, int]] = {
+    "g4dn": {"12xlarge": 4},
+    "g5": {"12xlarge": 4, "24xlarge": 4, "48xlarge": 8},
+    "g6": {"12xlarge": 4, "24xlarge": 4, "48xlarge": 8},
+    "g6e": {"12xlarge": 4, "24xlarge": 4, "48xlarge": 8},
+    "g7": {"12xlarge": 2, "24xlarge": 4, "48xlarge": 8},
+    "g7e": {"12xlarge": 2, "24xlarge": 4, "48xlarge": 8},
+    "p2": {"8xlarge": 8, "16xlarge": 16},
+    "p3": {"8xlarge": 4, "16xlarge": 8},
+    "p4d": {"24xlarge": 8},
+    "p4de": {"24xlarge": 8},
+    "p5": {"48xlarge": 8},
+    "p5e": {"48xlarge": 8},
+    "p5en": {"48xlarge": 8},
+    "p6-b200": {"48xlarge": 8},
+    "p6-b300": {"48xlarge": 8},
+    "p6e-gb200": {"36xlarge": 4},
+}
 
 
 @cache
@@ -50,9 +80,39 @@ def is_arm(instance_type: str) -> bool:
     return "g" in attributes
 
 
-def default_ami(instance_type: str) -> str | None:
-    """The host image for our container on this instance type; CPU types have none to choose."""
-    return GPU_AMI if has_gpu(instance_type) else None
+def gpu_count(instance_type: str) -> int:
+    """How many GPUs an instance has; 0 for CPU types.
+
+    Raises `LookupError` for a GPU family that this file does not know, so that a new one is added and not guessed.
+    """
+    if not has_gpu(instance_type):
+        return 0
+    _, family, size = instance_type.split(".")
+    if family not in _SEVERAL_GPUS:
+        raise LookupError(f"how many GPUs {instance_type} has is not written in infra/instance_types.py; add it there")
+    return _SEVERAL_GPUS[family].get(size, 1)
+
+
+def is_too_old_for_cuda(instance_type: str) -> bool:
+    """True for GPUs that CUDA 13, and so our image, no longer runs on: Kepler (p2) and Volta (p3).
+
+    Source: CUDA 13.0 release notes, removed architectures.
+    """
+    return bool(re.match(r"ml\.p[23]\.", instance_type))
+
+
+def default_ami(instance_type: str, *, cuda: tuple[int, int] = IMAGE_CUDA) -> str | None:
+    """The host image whose driver runs a container built for `cuda`; CPU types have none to choose.
+
+    The newest of those that do: it also runs older containers. Raises `LookupError` where no host is new enough.
+    """
+    if not has_gpu(instance_type):
+        return None
+    newest = max(GPU_AMI_CUDA, key=lambda ami: GPU_AMI_CUDA[ami])
+    if GPU_AMI_CUDA[newest] < cuda:
+        wanted = ".".join(map(str, cuda))
+        raise LookupError(f"no host image of SageMaker has CUDA {wanted}; the newest is {newest}")
+    return newest
 
 
 def _family(instance_type: str) -> tuple[str, str]:

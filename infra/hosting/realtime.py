@@ -1,0 +1,69 @@
+"""`mode = "realtime"`: instances that are always on and answer `invoke_endpoint`."""
+
+from __future__ import annotations
+
+from constructs import Construct
+
+from infra.configuration.hosting import RealtimeHosting
+from infra.hosting.autoscaling import CONCURRENT_REQUESTS
+from infra.hosting.capture import data_capture
+from infra.hosting.deployment import Deployment
+from infra.hosting.endpoint import SCRAPED, Endpoint
+from infra.hosting.shadow import shadow_variant
+from infra.hosting.variants import BY_LOAD, StartTimeouts, plans, production_variant
+
+
+class RealtimeEndpoint(Endpoint):
+    """One variant or several with their weights, perhaps a shadow, and what was asked and answered if wanted."""
+
+    def __init__(self, scope: Construct, id_: str, *, hosting: RealtimeHosting, deployment: Deployment) -> None:
+        super().__init__(scope, id_, deployment=deployment)
+        variants = plans(hosting)
+        starts = StartTimeouts.of(hosting, deployment.size_gib)
+        models = [deployment.model_of(variant.name) for variant in variants]
+        shadows = []
+        if hosting.shadow is not None:
+            shadow_model = deployment.model_of(hosting.shadow.name)
+            models.append(shadow_model)
+            shadows.append(
+                shadow_variant(
+                    hosting.shadow,
+                    production=variants[0],
+                    model_name=shadow_model.name,
+                    hosting=hosting,
+                    starts=starts,
+                )
+            )
+        capture = hosting.capture
+        self._configure(
+            [
+                production_variant(
+                    variant,
+                    model_name=deployment.model_of(variant.name).name,
+                    hosting=hosting,
+                    starts=starts,
+                    routing_config=BY_LOAD,
+                )
+                for variant in variants
+            ],
+            models=models,
+            shadow_production_variants=shadows or None,
+            data_capture_config=None
+            if capture is None
+            else data_capture(capture, bucket=deployment.bucket, key_arn=deployment.key_arn),
+            metrics_config=SCRAPED,
+        )
+        scaling = hosting.scaling
+        self._serve_variants(
+            variants,
+            rollout=hosting.rollout,
+            starts=starts,
+            # An update keeps the count of the moment, which may be as low as the minimum.
+            smallest_fleet=scaling.min_instances if scaling else min(variant.instance_count for variant in variants),
+            keep_instance_counts=scaling is not None,
+        )
+        if scaling is not None:
+            for variant in variants:
+                self._instances(variant.name, scaling).track(CONCURRENT_REQUESTS, target=scaling.concurrent_requests)
+        self.model_name = models[0].name
+        self.writes_below = () if capture is None else (capture.prefix,)

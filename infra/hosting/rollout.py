@@ -1,0 +1,108 @@
+"""How traffic moves to a new version: SageMaker's deployment guardrails.
+
+Which mode gets what (source: SageMaker guide, deployment guardrails, exclusions):
+
+- real-time with one variant or several, asynchronous, multi-model: blue/green, as the stage file says. A rolling
+  update, which needs fewer spare instances, excludes several variants, so none of these modes has it.
+- component: copies are replaced in a rolling update of the component itself.
+- serverless: nothing. SageMaker starts the new version beside the old one and moves all traffic when it answers.
+- P2, P3 and Inferentia types: our image does not run there.
+
+Old and new configuration must have variants of the same names, which is why ours are named once and for all.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import aws_cdk as cdk
+from aws_cdk import aws_sagemaker as sagemaker
+from constructs import Construct
+
+from infra.configuration.rollout import AllAtOnce, Canary, ComponentRollout, Linear
+from infra.hosting import timeouts
+from infra.hosting.variants import StartTimeouts
+
+
+def deployment_config(
+    scope: Construct,
+    rollout: AllAtOnce | Canary | Linear,
+    *,
+    alarm_names: Sequence[str],
+    starts: StartTimeouts,
+    smallest_fleet: int,
+) -> sagemaker.CfnEndpoint.DeploymentConfigProperty:
+    """Blue/green with the stage file's shifts; `smallest_fleet` is the number of instances of the smallest variant.
+
+    A part of a fleet of one is the whole of it, and SageMaker takes at most half. Such a fleet moves all at once; the
+    alarms look on through the baking time as they would through the shifts.
+    """
+    if smallest_fleet < 2 and not isinstance(rollout, AllAtOnce):
+        cdk.Annotations.of(scope).add_warning_v2(
+            "tidegate:rollout-of-one-instance",
+            f"hosting.rollout.strategy={rollout.strategy!r} moves a part of the instances first, and there may be only "
+            "one, so all traffic moves at once; have at least two instances for it",
+        )
+        rollout = AllAtOnce(strategy="all_at_once", bake_s=rollout.bake_s, rollback=rollout.rollback)
+    return sagemaker.CfnEndpoint.DeploymentConfigProperty(
+        blue_green_update_policy=sagemaker.CfnEndpoint.BlueGreenUpdatePolicyProperty(
+            traffic_routing_configuration=_shift(rollout),
+            termination_wait_in_seconds=rollout.bake_s,
+            maximum_execution_timeout_in_seconds=timeouts.rollout_timeout_s(
+                waits_s=waits_s(rollout), download_s=starts.download_s, startup_s=starts.startup_s
+            ),
+        ),
+        auto_rollback_configuration=sagemaker.CfnEndpoint.AutoRollbackConfigProperty(
+            alarms=[sagemaker.CfnEndpoint.AlarmProperty(alarm_name=name) for name in alarm_names]
+        )
+        if alarm_names
+        else None,
+    )
+
+
+def component_deployment_config(
+    rollout: ComponentRollout, *, alarm_names: Sequence[str], starts: StartTimeouts
+) -> sagemaker.CfnInferenceComponent.InferenceComponentDeploymentConfigProperty:
+    """Batch by batch: new copies first, then as many old ones go. A rollback is done at once, which is the default."""
+    batches = math.ceil(100 / rollout.percent)
+    return sagemaker.CfnInferenceComponent.InferenceComponentDeploymentConfigProperty(
+        rolling_update_policy=sagemaker.CfnInferenceComponent.InferenceComponentRollingUpdatePolicyProperty(
+            maximum_batch_size=sagemaker.CfnInferenceComponent.InferenceComponentCapacitySizeProperty(
+                type="CAPACITY_PERCENT", value=rollout.percent
+            ),
+            wait_interval_in_seconds=rollout.wait_s,
+            maximum_execution_timeout_in_seconds=timeouts.rollout_timeout_s(
+                # Each batch starts after the one before, so their starts add up like waits.
+                waits_s=batches * rollout.wait_s + (batches - 1) * starts.startup_s,
+                download_s=starts.download_s,
+                startup_s=starts.startup_s,
+            ),
+        ),
+        auto_rollback_configuration=sagemaker.CfnInferenceComponent.AutoRollbackConfigurationProperty(
+            alarms=[sagemaker.CfnInferenceComponent.AlarmProperty(alarm_name=name) for name in alarm_names]
+        )
+        if alarm_names
+        else None,
+    )
+
+
+def waits_s(rollout: AllAtOnce | Canary | Linear) -> int:
+    """What a roll-out waits on purpose: between its shifts, and before the old fleet goes."""
+    if isinstance(rollout, AllAtOnce):
+        return rollout.bake_s
+    shifts = 2 if isinstance(rollout, Canary) else math.ceil(100 / rollout.percent)
+    return (shifts - 1) * rollout.wait_s + rollout.bake_s
+
+
+def _shift(rollout: AllAtOnce | Canary | Linear) -> sagemaker.CfnEndpoint.TrafficRoutingConfigProperty:
+    if isinstance(rollout, AllAtOnce):
+        return sagemaker.CfnEndpoint.TrafficRoutingConfigProperty(type="ALL_AT_ONCE", wait_interval_in_seconds=0)
+    size = sagemaker.CfnEndpoint.CapacitySizeProperty(type="CAPACITY_PERCENT", value=rollout.percent)
+    if isinstance(rollout, Canary):
+        return sagemaker.CfnEndpoint.TrafficRoutingConfigProperty(
+            type="CANARY", canary_size=size, wait_interval_in_seconds=rollout.wait_s
+        )
+    return sagemaker.CfnEndpoint.TrafficRoutingConfigProperty(
+        type="LINEAR", linear_step_size=size, wait_interval_in_seconds=rollout.wait_s
+    )
