@@ -49,17 +49,13 @@ _SYNCHRONOUS = (*_ANSWERS, "Invocations", "OverheadLatency")
 _INSTANCE = ("CPUUtilization", "MemoryUtilization", "DiskUtilization")
 _GPU = ("GPUUtilization", "GPUMemoryUtilization")
 
-_REALTIME = _emitted(
-    REQUESTS,
-    "variant",
-    *_SYNCHRONOUS,
-    "InvocationModelErrors",
-    "InvocationsPerInstance",
-    "ConcurrentRequestsPerModel",
-) | _emitted(INSTANCES, "variant", *_INSTANCE)
+_INSTANCES = _emitted(REQUESTS, "variant", *_SYNCHRONOUS, "InvocationModelErrors", "InvocationsPerInstance") | _emitted(
+    INSTANCES, "variant", *_INSTANCE
+)
 _EMITTED: Mapping[Mode, Mapping[str, Emitted]] = {
-    "realtime": _REALTIME,
-    "multi_model": _REALTIME
+    "realtime": _INSTANCES | _emitted(REQUESTS, "variant", "ConcurrentRequestsPerModel"),
+    # Without the number of requests at the same time, which AWS documents for one model per variant.
+    "multi_model": _INSTANCES
     | _emitted(REQUESTS, "variant", "ModelCacheHit", "ModelLoadingWaitTime", "ModelLoadingTime", "ModelDownloadingTime")
     | _emitted(INSTANCES, "variant", "LoadedModelCount"),
     "async": _emitted(

@@ -10,7 +10,7 @@ import pytest
 from infra.configuration.operations import Alarms
 from infra.observability import dashboard_plan, endpoint_alarms, metrics, series, workflow_alarms
 from infra.observability.alarm import Alarm, MetricAlarm, SeriesAlarm
-from infra.observability.dashboard import body
+from infra.observability.dashboard_body import body
 from infra.observability.dashboard_plan import Graph
 from infra.observability.metrics import MetricReference
 from infra.observability.watched import Mode, WatchedEndpoint, WatchedStateMachine, WatchedVariant, WatchedWorkflows

@@ -1,0 +1,77 @@
+"""The estimate on the console: an annotation of the stack, which `cdk synth`, `diff` and `deploy` print."""
+
+from __future__ import annotations
+
+import datetime
+from pathlib import Path
+
+import aws_cdk as cdk
+
+from infra.configuration import ConfigurationError, Stage
+from infra.cost import estimate, report, usage
+from infra.cost import prices as price_file
+from infra.names import Names
+from infra.observability import endpoint_alarms, of_stage, workflow_alarms
+from infra.observability.alarm import MetricAlarm
+
+
+def announce(
+    stack: cdk.Stack,
+    stage: Stage,
+    *,
+    directory: Path,
+    interface_endpoints: int = 0,
+    nat_gateways: int = 0,
+    today: datetime.date | None = None,
+) -> None:
+    """Say at `stack` what a month of `stage` costs, or why nobody can say.
+
+    `directory` is where the path of the prices begins, the stage file's own. Raises `ConfigurationError` for a file of
+    prices that is wrong, or that is about another Region.
+    """
+    text = describe(
+        stage,
+        directory=directory,
+        alarm_metrics=_alarm_metrics(stack, stage),
+        interface_endpoints=interface_endpoints,
+        nat_gateways=nat_gateways,
+        today=today or datetime.datetime.now(tz=datetime.UTC).date(),
+    )
+    cdk.Annotations.of(stack).add_info_v2("tidegate:cost", text)
+
+
+def describe(
+    stage: Stage,
+    *,
+    directory: Path,
+    alarm_metrics: int,
+    interface_endpoints: int,
+    nat_gateways: int,
+    today: datetime.date,
+) -> str:
+    """The report on `stage`, or one line where it names no prices."""
+    if stage.cost is None:
+        return f"no cost estimate: stage {stage.name} names no prices; docs/cost.md says how to write them down"
+    path = directory / stage.cost.prices
+    prices = price_file.read(path)
+    if stage.region is not None and prices.region != stage.region:
+        raise ConfigurationError(
+            f"{path.name}: region={prices.region!r} is not the stage's, {stage.region}, and prices differ between "
+            "Regions; write a file for that one"
+        )
+    items = usage.of_stage(
+        stage, alarm_metrics=alarm_metrics, interface_endpoints=interface_endpoints, nat_gateways=nat_gateways
+    )
+    return report.text(estimate.of(items, prices), prices, stage=stage.name, today=today)
+
+
+def _alarm_metrics(stack: cdk.Stack, stage: Stage) -> int:
+    # AWS counts the metrics that an alarm looks at, not alarms.
+    if stage.observability is None:
+        return 0
+    names = Names(prefix=stage.prefix, stage=stage.name)
+    alarms = [
+        *endpoint_alarms.of_endpoint(of_stage.endpoint(stage, names), stage.observability.alarms),
+        *workflow_alarms.of_workflows(of_stage.workflows(stage, names, stack)),
+    ]
+    return sum(len(alarm.inputs) if isinstance(alarm, MetricAlarm) else 1 for alarm in alarms)

@@ -1,0 +1,133 @@
+"""What a stage takes that is paid for: quantities only, in the units of the prices."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from decimal import Decimal
+
+from infra.configuration.hosting import (
+    AsyncHosting,
+    ComponentHosting,
+    MultiModelHosting,
+    RealtimeHosting,
+    ServerlessHosting,
+)
+from infra.configuration.operations import Cost
+from infra.configuration.stage import Stage
+from infra.cost.estimate import HOURS_IN_A_MONTH, Item
+from infra.hosting.variants import ONLY_VARIANT, plans
+
+_MILLION = Decimal(1_000_000)
+_SECONDS_IN_A_MONTH = HOURS_IN_A_MONTH * 3600
+_MIB_IN_A_GIB = Decimal(1024)
+
+
+def of_stage(
+    stage: Stage, *, alarm_metrics: int = 0, interface_endpoints: int = 0, nat_gateways: int = 0
+) -> list[Item]:
+    """Everything of `stage` that has a price by the hour, the request or the month.
+
+    The three numbers are counted by who makes the resources: metrics that alarms look at, interface endpoints (one for
+    each service and availability zone), and NAT gateways.
+    """
+    return [
+        *_of_hosting(stage),
+        *_of_batch(stage),
+        *_of_the_rest(stage, alarm_metrics, interface_endpoints, nat_gateways),
+    ]
+
+
+def _of_hosting(stage: Stage) -> Iterator[Item]:
+    hosting = stage.hosting
+    if isinstance(hosting, ServerlessHosting):
+        yield from _of_serverless(hosting, stage.cost)
+    elif isinstance(hosting, RealtimeHosting):
+        scaling = hosting.scaling
+        for plan in plans(hosting):
+            low, high = (scaling.min_instances, scaling.max_instances) if scaling else (plan.instance_count,) * 2
+            yield _instances(f"variant {plan.name}", plan.instance_type, low, high)
+        if shadow := hosting.shadow:
+            instance_type = shadow.instance_type or hosting.instance_type
+            yield _instances(f"shadow {shadow.name}", instance_type, shadow.instance_count, shadow.instance_count)
+    elif isinstance(hosting, ComponentHosting):
+        yield _instances("instances", hosting.instance_type, hosting.min_instances, hosting.max_instances)
+    else:
+        yield _of_fleet(hosting)
+
+
+def _of_fleet(hosting: AsyncHosting | MultiModelHosting) -> Item:
+    scaling = hosting.scaling
+    low, high = (scaling.min_instances, scaling.max_instances) if scaling else (hosting.instance_count,) * 2
+    return _instances(f"variant {ONLY_VARIANT}", hosting.instance_type, low, high)
+
+
+def _instances(what: str, instance_type: str, low: int, high: int) -> Item:
+    many = f"{low}" if low == high else f"{low} to {high}"
+    return Item(
+        what=f"{what}: {many} x {instance_type}",
+        table="endpoint_hour",
+        price=instance_type,
+        low=low * HOURS_IN_A_MONTH,
+        high=high * HOURS_IN_A_MONTH,
+    )
+
+
+def _of_serverless(hosting: ServerlessHosting, cost: Cost | None) -> Iterator[Item]:
+    gib = hosting.memory_mib / _MIB_IN_A_GIB
+    seconds = cost.seconds_per_request if cost else None
+    requests = cost.requests_per_month if cost else None
+    # Without an assumption of how long a request takes, that of one second is easy to multiply.
+    a_million = _MILLION * Decimal(str(seconds or 1)) * gib
+    each = f"requests of {seconds:g} s" if seconds else "requests, for each second that one takes,"
+    if requests is not None and seconds is not None:
+        total = a_million * requests / _MILLION
+        yield Item(
+            what=f"{requests:,} {each} in {gib:g} GB", table="serverless", price="gb_second", low=total, high=total
+        )
+    else:
+        yield Item(
+            what=f"{each} in {gib:g} GB",
+            table="serverless",
+            price="gb_second",
+            low=a_million,
+            high=a_million,
+            per="million requests",
+        )
+    if hosting.provisioned_concurrency is not None:
+        warm = hosting.provisioned_concurrency * gib * _SECONDS_IN_A_MONTH
+        yield Item(
+            what=f"kept warm: {hosting.provisioned_concurrency} x {gib:g} GB",
+            table="serverless",
+            price="provisioned_gb_second",
+            low=warm,
+            high=warm,
+        )
+
+
+def _of_batch(stage: Stage) -> Iterator[Item]:
+    if stage.batch is not None:
+        count = Decimal(stage.batch.instance_count)
+        yield Item(
+            what=f"{count} x {stage.batch.instance_type}",
+            table="transform_hour",
+            price=stage.batch.instance_type,
+            low=count,
+            high=count,
+            per="hour of a job",
+        )
+
+
+def _of_the_rest(stage: Stage, alarm_metrics: int, interface_endpoints: int, nat_gateways: int) -> Iterator[Item]:
+    watched = stage.observability
+    own_topic = watched is not None and watched.topic_arn is None
+    keys = (stage.encryption.key == "new") + own_topic
+    dashboards = watched is not None and watched.dashboard
+    for what, table, price, count, times in (
+        ("interface endpoints", "network", "interface_endpoint_hour", interface_endpoints, HOURS_IN_A_MONTH),
+        ("NAT gateways", "network", "nat_gateway_hour", nat_gateways, HOURS_IN_A_MONTH),
+        ("KMS keys", "month", "kms_key", keys, Decimal(1)),
+        ("metrics of alarms", "month", "alarm_metric", alarm_metrics, Decimal(1)),
+        ("dashboards", "month", "dashboard", int(dashboards), Decimal(1)),
+    ):
+        if count:
+            yield Item(what=f"{what}: {count}", table=table, price=price, low=count * times, high=count * times)

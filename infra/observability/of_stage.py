@@ -1,0 +1,83 @@
+"""What is watched, read from a stage."""
+
+from __future__ import annotations
+
+import aws_cdk as cdk
+
+from inference import settings
+from infra import instance_types
+from infra.configuration.hosting import (
+    AsyncHosting,
+    ComponentHosting,
+    Hosting,
+    RealtimeHosting,
+    ServerlessHosting,
+)
+from infra.configuration.stage import Stage
+from infra.hosting.variants import ONLY_VARIANT, plans
+from infra.names import Names
+from infra.observability.watched import WatchedEndpoint, WatchedStateMachine, WatchedVariant, WatchedWorkflows
+
+# How long SageMaker waits for the container. Source: API reference, InvokeEndpoint and InvokeEndpointAsync
+# (InvocationTimeoutSeconds, at most an hour).
+_PLATFORM_DEADLINE_S = 60.0
+_ASYNC_DEADLINE_S = 3600.0
+
+
+def endpoint(stage: Stage, names: Names) -> WatchedEndpoint:
+    """The endpoint of `stage`."""
+    hosting = stage.hosting
+    return WatchedEndpoint(
+        name=names.endpoint,
+        mode=hosting.mode,
+        variants=_variants(hosting),
+        deadline_s=_deadline_s(stage),
+        component=names.endpoint if isinstance(hosting, ComponentHosting) else None,
+        provisioned_concurrency=isinstance(hosting, ServerlessHosting) and hosting.provisioned_concurrency is not None,
+    )
+
+
+def workflows(stage: Stage, names: Names, stack: cdk.Stack) -> WatchedWorkflows:
+    """The state machines and queues that `stage` has; `stack` gives their ARNs an account and a Region."""
+    machines = []
+    if stage.batch is not None:
+        machines.append(names.batch_jobs)
+        if stage.batch.on_upload:
+            machines.append(names.batch_intake)
+    if stage.model_registry is not None and stage.model_registry.promotion:
+        machines.append(names.promotion)
+    return WatchedWorkflows(
+        state_machines=tuple(
+            WatchedStateMachine(
+                name=name,
+                arn=stack.format_arn(
+                    service="states",
+                    resource="stateMachine",
+                    resource_name=name,
+                    arn_format=cdk.ArnFormat.COLON_RESOURCE_NAME,
+                ),
+            )
+            for name in machines
+        ),
+        dead_letter_queues=(f"{names.batch_jobs}-undelivered",) if stage.batch is not None else (),
+    )
+
+
+def _variants(hosting: Hosting) -> tuple[WatchedVariant, ...]:
+    if isinstance(hosting, ServerlessHosting):
+        return (WatchedVariant(name=ONLY_VARIANT, gpus=0),)
+    if isinstance(hosting, RealtimeHosting):
+        return tuple(
+            WatchedVariant(name=plan.name, gpus=instance_types.gpu_count(plan.instance_type)) for plan in plans(hosting)
+        )
+    gpus = instance_types.gpu_count(hosting.instance_type)
+    if isinstance(hosting, ComponentHosting) and not hosting.copies.gpus:
+        gpus = 0
+    return (WatchedVariant(name=ONLY_VARIANT, gpus=gpus),)
+
+
+def _deadline_s(stage: Stage) -> float:
+    """The shorter of what the platform and what the server allow for an answer."""
+    environment = settings.environment(**stage.server) | stage.environment
+    platform_s = _ASYNC_DEADLINE_S if isinstance(stage.hosting, AsyncHosting) else _PLATFORM_DEADLINE_S
+    return min(platform_s, settings.read(environment).timeout_s)
