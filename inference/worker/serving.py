@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import socket
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from io import BufferedIOBase
@@ -19,6 +20,7 @@ import numpy as np
 from inference import log_lines, protocol
 from inference.errors import DeploymentError, ModelDoesNotFit
 from inference.protocol import Answer, Kind, ModelSpec
+from inference.worker.allocator import keep_freed_memory
 from inference.worker.computation import Batch, Computation, DeviceLost
 from inference.worker.loading import load
 
@@ -30,8 +32,10 @@ def run(channel: socket.socket) -> int:
     # The frontend decides when a worker ends. Not SIG_IGN, which the subprocesses of user code would inherit.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)
-    # Forked workers would otherwise all draw the same numbers.
-    np.random.seed()
+    if "numpy.random" in sys.modules:
+        # Forked workers would otherwise all draw the same numbers. Where it is not there, seven MiB are not needed.
+        np.random.seed()
+    keep_freed_memory()
     stream = cast(BufferedIOBase, channel.makefile("rb", buffering=1 << 18))
     first = _read(stream)
     if first is None:

@@ -1,0 +1,27 @@
+"""How the C library's allocator is set in a worker: what a batch has freed, the next one uses again."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+
+KEPT_BYTES = 256 * 1024 * 1024
+# malloc.h of glibc
+_M_TRIM_THRESHOLD = -1
+_M_MMAP_THRESHOLD = -3
+_VARIABLES = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "GLIBC_TUNABLES")
+
+
+def keep_freed_memory() -> bool:
+    """Have this process keep up to `KEPT_BYTES` of freed memory instead of giving it back; whether that was done.
+
+    glibc maps whatever is larger than 32 MiB anew at every allocation, so each batch of a convolutional net on a CPU
+    would have the kernel clear its activations again: a tenth to a fifth of the time of a ResNet-18. Where the
+    deployer has set the allocator, or the C library has no such knobs (musl), all stays as it is.
+    """
+    if any(name in os.environ for name in _VARIABLES):
+        return False
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    return mallopt is not None and bool(
+        mallopt(_M_TRIM_THRESHOLD, KEPT_BYTES) and mallopt(_M_MMAP_THRESHOLD, KEPT_BYTES)
+    )

@@ -1,0 +1,49 @@
+"""What a batch has freed, the next one uses again."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+FAULTS = """
+import ctypes, resource
+from inference.worker.allocator import keep_freed_memory
+
+done = keep_freed_memory()
+libc = ctypes.CDLL(None)
+libc.malloc.restype = ctypes.c_void_p
+libc.free.argtypes = [ctypes.c_void_p]
+
+def touch():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    block = libc.malloc(64 << 20)
+    ctypes.memset(ctypes.c_void_p(block), 1, 64 << 20)
+    libc.free(block)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+touch()
+print(int(done), touch())
+"""
+
+
+def faults(**environment: str) -> tuple[bool, int]:
+    run = subprocess.run([sys.executable, "-c", FAULTS], env=environment, capture_output=True, text=True, check=True)
+    done, count = run.stdout.split()
+    return done == "1", int(count)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the allocator's knobs are glibc's")
+def test_a_large_block_that_was_freed_is_used_again_without_asking_the_kernel() -> None:
+    done, count = faults()
+    assert done
+    assert count < 100
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the allocator's knobs are glibc's")
+@pytest.mark.parametrize("name", ["MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_"])
+def test_an_allocator_that_the_deployer_has_set_stays_as_it_is(name: str) -> None:
+    done, count = faults(**{name: "131072"})
+    assert not done
+    assert count > 100
