@@ -286,6 +286,8 @@ class ModelPool:
         plan = plan_batches(
             waiting=len(self._waiting),
             idle=len(idle),
+            computing=computing,
+            busy=sum(worker.ready for worker in self.workers.values()) - len(idle),
             expected=self._recent.expected(computing),
             oldest_wait_s=self._loop.time() - self._waiting[0].admitted_s,
             max_size=self.limits.max_batch_size,

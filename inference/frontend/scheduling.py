@@ -20,16 +20,28 @@ NOTHING = Plan()
 
 
 def plan_batches(
-    *, waiting: int, idle: int, expected: int, oldest_wait_s: float, max_size: int, max_wait_s: float
+    *,
+    waiting: int,
+    idle: int,
+    computing: int,
+    busy: int,
+    expected: int,
+    oldest_wait_s: float,
+    max_size: int,
+    max_wait_s: float,
 ) -> Plan:
-    """Share `waiting` requests among `idle` workers.
+    """Share `waiting` requests among `idle` workers, while `busy` others are `computing` theirs.
 
     `expected` is how many requests may be waiting at once, going by the last rounds (see `RecentLoad`). Batches are
     held back, for at most `max_wait_s` since the oldest request came, only while more than the waiting ones are
     expected and would still fit. So a lone client never waits.
+
+    A worker gets no more than its share of all requests in flight: clients that send their next request when the last
+    is answered would otherwise stay in the uneven batches (six and two, say) in which chance once put them.
     """
     if not waiting or not idle:
         return NOTHING
+    max_size = min(max_size, -(-(max(waiting, expected) + computing) // (idle + busy)))
     if waiting < min(expected, max_size * idle) and oldest_wait_s < max_wait_s and max_size > 1:
         return Plan(hold_s=max_wait_s - oldest_wait_s)
     sizes = []

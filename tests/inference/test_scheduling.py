@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -25,6 +26,8 @@ LOADS = st.fixed_dictionaries(
     {
         "waiting": st.integers(0, 300),
         "idle": st.integers(0, 9),
+        "computing": st.integers(0, 300),
+        "busy": st.integers(0, 9),
         "expected": st.integers(-5, 300),
         "oldest_wait_s": st.floats(0, 2),
         "max_size": st.integers(1, 64),
@@ -38,6 +41,8 @@ def plan(
     *,
     waiting: int,
     idle: int,
+    computing: int = 0,
+    busy: int = 0,
     expected: int = 0,
     oldest_wait_s: float = 0.0,
     max_size: int = 8,
@@ -46,6 +51,8 @@ def plan(
     return plan_batches(
         waiting=waiting,
         idle=idle,
+        computing=computing,
+        busy=busy,
         expected=expected,
         oldest_wait_s=oldest_wait_s,
         max_size=max_size,
@@ -62,7 +69,9 @@ def test_batches_are_within_the_limit_and_share_what_waits_evenly(load: dict[str
     assert sum(found.sizes) <= waiting
     if found.sizes:
         assert max(found.sizes) - min(found.sizes) <= 1
-        assert sum(found.sizes) == min(waiting, max_size * idle)
+        in_flight = max(waiting, load["expected"]) + load["computing"]
+        share = math.ceil(in_flight / (idle + load["busy"]))
+        assert sum(found.sizes) == min(waiting, min(max_size, share) * idle)
         assert len(found.sizes) == min(waiting, idle)
 
 
@@ -101,6 +110,25 @@ def test_what_waits_is_shared_among_the_idle_workers(
     waiting: int, idle: int, max_size: int, sizes: tuple[int, ...]
 ) -> None:
     assert plan(waiting=waiting, idle=idle, max_size=max_size).sizes == sizes
+
+
+def test_a_worker_leaves_to_a_busy_one_what_is_its_share() -> None:
+    assert plan(waiting=6, idle=1, computing=2, busy=1).sizes == (4,)
+    assert plan(waiting=4, idle=1, computing=4, busy=1).sizes == (4,)
+    assert plan(waiting=24, idle=1, computing=8, busy=1).sizes == (8,)
+
+
+@given(st.integers(2, 24), st.data())
+def test_two_workers_come_to_even_batches_however_they_began(clients: int, data: st.DataObject) -> None:
+    """Clients that send their next request when the last is answered; the worker with the older batch ends first."""
+    first = data.draw(st.integers(1, clients - 1))
+    batches, waiting = [first, clients - first], 0
+    for _ in range(20):
+        waiting += batches.pop(0)
+        sizes = plan(waiting=waiting, idle=1, computing=batches[0], busy=1, max_size=64).sizes
+        batches.append(sizes[0])
+        waiting -= sizes[0]
+    assert waiting + abs(batches[0] - batches[1]) <= 1
 
 
 @given(st.integers(1, 30), st.integers(1, 4), st.integers(2, 64), st.integers(1, 8))
