@@ -21,13 +21,20 @@ def main(arguments: Sequence[str]) -> int:
     up = commands.add_parser("up", help='start it, and print the exports for: eval "$(python -m local_cloud up)"')
     up.add_argument("--foreground", action="store_true", help="stay until Ctrl-C, then stop everything")
     up.add_argument("--region", default=DEFAULT_REGION, help="the only region that answers (default: %(default)s)")
+    up.add_argument(
+        "--container",
+        nargs="?",
+        const="",
+        metavar="IMAGE",
+        help="run real containers by docker: IMAGE, else the image that each model names",
+    )
     commands.add_parser("down", help="stop everything and remove the state directory")
     commands.add_parser("status", help="print the exports when it is up; exit 1 when it is not")
     options = parser.parse_args(arguments)
     try:
         match options.command:
             case "up":
-                return _up(LocalCloud(region=options.region), foreground=options.foreground)
+                return _up(LocalCloud(region=options.region, image=options.container), foreground=options.foreground)
             case "down":
                 return _down(LocalCloud())
             case _:

@@ -35,7 +35,8 @@ class LocalCloud:
     """AWS on this machine: ``with LocalCloud(directory) as cloud: cloud.client("s3")``.
 
     A cloud that was started by a ``with`` statement ends with it, and also when the process that started it dies.
-    ``container_command`` replaces ``python -m inference serve`` as what a model's container runs.
+    A model's container is a process, ``python -m inference serve``; ``container_command`` replaces it. ``image`` asks
+    for real containers: of this image, or where it is empty of the image that each model names.
     """
 
     def __init__(
@@ -44,10 +45,12 @@ class LocalCloud:
         *,
         region: str = DEFAULT_REGION,
         container_command: Sequence[str] | None = None,
+        image: str | None = None,
     ) -> None:
         self._directory = StateDirectory(Path(directory).absolute() if directory is not None else default_directory())
         self._region = region
         self._container_command = container_command
+        self._image = image
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -65,7 +68,12 @@ class LocalCloud:
         record = self.record()
         if record is None:
             raise CloudError(f"no local cloud is up in {self.directory}")
-        return client_environment(moto_url=record.moto_url, sagemaker_url=record.sagemaker_url, region=record.region)
+        variables = client_environment(
+            moto_url=record.moto_url, sagemaker_url=record.sagemaker_url, region=record.region
+        )
+        if record.containers:
+            variables["CDK_DOCKER"] = str(self._directory.asset_docker)
+        return variables
 
     def client(self, service: str, **options: Any) -> Any:
         """An ordinary boto3 client of this cloud, whatever this process's own environment says."""
@@ -110,6 +118,8 @@ class LocalCloud:
                     return False
                 self._collect()
                 self._directory.recover()
+                if self._image is not None:
+                    self._directory.write_asset_docker()
                 self._start(outlive_caller=outlive_caller)
                 return True
         except DirectoryError as error:
@@ -140,6 +150,8 @@ class LocalCloud:
         arguments = [str(self.directory), "--region", self._region]
         if self._container_command is not None:
             arguments += ["--container-command", json.dumps(list(self._container_command))]
+        if self._image is not None:
+            arguments += [f"--container={self._image}"]
         return arguments
 
     def _collect(self) -> None:

@@ -10,6 +10,8 @@ from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 
+from local_cloud.engine import remove_container
+
 
 def process_birth(process_id: int) -> str | None:
     """The moment at which a process started, as an opaque text; None when no such process runs.
@@ -43,8 +45,14 @@ def end_group(group: int) -> None:
 
 
 def end_orphans(registry: Path) -> list[int]:
-    """Ends the process groups that a killed supervisor left in ``registry`` (one file each: name id, text birth)."""
+    """Ends the process groups that a killed supervisor left in ``registry`` (one file each: name id, text birth).
+
+    Containers that it left stand there too: as ``docker.NAME``, with the docker client as text.
+    """
     ended = []
+    for entry in sorted(registry.glob("docker.*")):
+        remove_container(entry.read_text(), entry.name.partition(".")[2])
+        entry.unlink(missing_ok=True)
     for entry in sorted(registry.glob("*")) if registry.is_dir() else []:
         group, birth = int(entry.name), entry.read_text()
         if birth and process_birth(group) == birth:

@@ -5,7 +5,8 @@
   lock              held while `up` or `down` changes something
   supervisor.json   process and addresses of the supervisor; written when both servers answer
   supervisor.log    what the supervisor says
-  containers/       one file per running server process
+  containers/       one file per running server process or container
+  cdk-docker        what `cdk` calls as docker, where models run in containers
   work/             model directories of endpoints and jobs
   logs/             stdout and stderr of endpoints and transform jobs
 """
@@ -15,7 +16,9 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shlex
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -23,7 +26,7 @@ from pathlib import Path
 
 from local_cloud.processes import end_orphans, process_birth
 
-_ENTRIES = ("supervisor.json", "supervisor.log", "containers", "work", "logs", "marker", "lock")
+_ENTRIES = ("supervisor.json", "supervisor.log", "containers", "work", "logs", "cdk-docker", "marker", "lock")
 
 
 class DirectoryError(Exception):
@@ -39,6 +42,7 @@ class SupervisorRecord:
     moto_url: str
     sagemaker_url: str
     region: str
+    containers: bool = False  # whether models run in containers
 
     @property
     def alive(self) -> bool:
@@ -62,6 +66,10 @@ class StateDirectory:
     @property
     def containers(self) -> Path:
         return self.path / "containers"
+
+    @property
+    def asset_docker(self) -> Path:
+        return self.path / "cdk-docker"
 
     @property
     def work(self) -> Path:
@@ -111,6 +119,15 @@ class StateDirectory:
         draft = self.record_file.with_suffix(".draft")
         draft.write_text(json.dumps(asdict(record), indent=2) + "\n")
         draft.replace(self.record_file)
+
+    def write_asset_docker(self) -> None:
+        """The program that CDK_DOCKER names; it takes a path and no arguments."""
+        home = Path(__file__).resolve().parent.parent
+        command = (
+            f'PYTHONPATH={shlex.quote(str(home))} exec {shlex.quote(sys.executable)} -m local_cloud.asset_docker "$@"'
+        )
+        self.asset_docker.write_text(f"#!/bin/sh\n{command}\n")
+        self.asset_docker.chmod(0o755)
 
     def recover(self) -> list[int]:
         """Cleans up after a supervisor that is gone; returns the process groups that it had left running."""

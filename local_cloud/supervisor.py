@@ -15,10 +15,13 @@ from typing import Any
 import boto3
 from botocore.config import Config
 
+from local_cloud.engine import EngineError, find_client
 from local_cloud.environment import ACCOUNT, DEFAULT_REGION, client_environment
 from local_cloud.moto_server import MotoServer
 from local_cloud.processes import process_birth, stop_on_signals
-from local_cloud.sagemaker.container import ProcessRunner
+from local_cloud.sagemaker.container import ContainerRunner
+from local_cloud.sagemaker.docker_container import DockerRunner
+from local_cloud.sagemaker.process_container import ProcessRunner
 from local_cloud.sagemaker.service import SageMaker
 from local_cloud.sagemaker.state import Identity, Json
 from local_cloud.state_directory import StateDirectory, SupervisorRecord
@@ -26,9 +29,7 @@ from local_cloud.state_directory import StateDirectory, SupervisorRecord
 logger = logging.getLogger(__name__)
 
 
-def supervise(
-    directory: StateDirectory, *, region: str, container_command: Sequence[str] | None, stop: threading.Event
-) -> None:
+def supervise(directory: StateDirectory, *, region: str, runner: ContainerRunner, stop: threading.Event) -> None:
     """Runs both servers until ``stop`` is set, then stops everything and withdraws its record."""
     from local_cloud.cloudformation import install  # noqa: PLC0415 - importing moto's CloudFormation takes a second
 
@@ -53,11 +54,6 @@ def supervise(
         boto3.client(service, endpoint_url=moto.url, config=config, **credentials)
         for service in ("s3", "sns", "events")
     )
-    runner = (
-        ProcessRunner(directory.containers, tuple(container_command))
-        if container_command
-        else ProcessRunner(directory.containers)
-    )
     container_environment: dict[str, str] = {}
     sagemaker = SageMaker(
         s3=s3,
@@ -77,7 +73,12 @@ def supervise(
     birth = process_birth(os.getpid())
     directory.write(
         SupervisorRecord(
-            process_id=os.getpid(), birth=birth or "", moto_url=moto.url, sagemaker_url=sagemaker.url, region=region
+            process_id=os.getpid(),
+            birth=birth or "",
+            moto_url=moto.url,
+            sagemaker_url=sagemaker.url,
+            region=region,
+            containers=isinstance(runner, DockerRunner),
         )
     )
     logger.info("moto answers at %s, SageMaker at %s", moto.url, sagemaker.url)
@@ -101,16 +102,36 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "--until-stdin-closes", action="store_true", help="stop when the process that started this one ends"
     )
+    parser.add_argument(
+        "--container",
+        nargs="?",
+        const="",
+        metavar="IMAGE",
+        help="run images instead: IMAGE, else what each model names",
+    )
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     stop = stop_on_signals()
     if options.until_stdin_closes:
         threading.Thread(target=_await_end_of_stdin, args=(stop,), name="stdin", daemon=True).start()
     directory = StateDirectory(options.directory)
-    supervise(directory, region=options.region, container_command=options.container_command, stop=stop)
+    try:
+        runner = _runner(directory, options)
+    except EngineError as error:
+        sys.stderr.write(f"--container needs docker: {error}\n")
+        return 1
+    supervise(directory, region=options.region, runner=runner, stop=stop)
     if options.until_stdin_closes:
         directory.remove()  # the starter may be dead: then nobody else does it
     return 0
+
+
+def _runner(directory: StateDirectory, options: argparse.Namespace) -> ContainerRunner:
+    if options.container is not None:
+        return DockerRunner(find_client(), directory.containers, options.container or None)
+    if options.container_command:
+        return ProcessRunner(directory.containers, tuple(options.container_command))
+    return ProcessRunner(directory.containers)
 
 
 def _await_end_of_stdin(stop: threading.Event) -> None:

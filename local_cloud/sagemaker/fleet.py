@@ -130,6 +130,7 @@ class FleetStarter:
             name=f"endpoint {endpoint_name}, variant {variant.name}",
             runner=self.runner,
             spec=ContainerSpec(
+                image=variant.model.container["Image"],
                 base_dir=base_dir,
                 environment={
                     **({} if variant.model.isolated else self.environment),

@@ -180,6 +180,7 @@ class TransformJobs:
         fetch_model_data(self.s3, job.model.container, base_dir / "model")
         container = self.runner.start(
             ContainerSpec(
+                image=job.model.container["Image"],
                 base_dir=base_dir,
                 environment={
                     **({} if job.model.isolated else self.container_environment),

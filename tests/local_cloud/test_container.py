@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from local_cloud.processes import end_orphans, process_birth
-from local_cloud.sagemaker.container import Container, ContainerFailed, ContainerSpec, ProcessRunner, await_healthy
+from local_cloud.sagemaker.container import Container, ContainerFailed, ContainerSpec, await_healthy
 from local_cloud.sagemaker.container_client import AnswerTooLarge, ContainerClient, NoAnswer, TimedOut
+from local_cloud.sagemaker.process_container import ProcessRunner
 from tests.local_cloud.conftest import STAND_IN, await_true
 
 Start = Callable[..., Container]
@@ -30,7 +31,9 @@ def start(tmp_path: Path) -> Iterator[Start]:
         base = tmp_path / str(len(started))
         (base / "model").mkdir(parents=True)
         runner = ProcessRunner(tmp_path / "containers", command or STAND_IN)
-        started.append(runner.start(ContainerSpec(base_dir=base, environment=environment, log=tmp_path / "log")))
+        started.append(
+            runner.start(ContainerSpec(image="serve", base_dir=base, environment=environment, log=tmp_path / "log"))
+        )
         return started[-1]
 
     yield run

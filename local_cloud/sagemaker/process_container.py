@@ -1,0 +1,131 @@
+"""A model's container as a plain process: the server with the container's environment, in its own process group."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from local_cloud.processes import end_group, process_birth
+from local_cloud.sagemaker.container import STOP_GRACE_S, Container, ContainerSpec, free_port
+
+# What a process needs to run at all on this machine. The rest of the caller's environment stays outside, as it would
+# outside a container; above all the AWS_* variables.
+_INHERITED = (
+    "PATH",
+    "HOME",
+    "USER",
+    "LANG",
+    "LC_ALL",
+    "LC_CTYPE",
+    "LD_LIBRARY_PATH",
+    "DYLD_LIBRARY_PATH",
+    "VIRTUAL_ENV",
+    "PYTHONPATH",
+    "CUDA_VISIBLE_DEVICES",
+    "OMP_NUM_THREADS",
+    "SSL_CERT_FILE",
+    "REQUESTS_CA_BUNDLE",
+    "PIP_INDEX_URL",
+    "PIP_EXTRA_INDEX_URL",
+    "PIP_CERT",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "NO_PROXY",
+    "http_proxy",
+    "https_proxy",
+    "no_proxy",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessRunner:
+    """Runs the server as a process group of its own on a free loopback port.
+
+    ``command`` is what the image's entry point would run; ``registry`` is a directory with one file per running process
+    group, held under a lock by the process, so that a later start can end what a killed supervisor left behind.
+    """
+
+    registry: Path
+    command: Sequence[str] = field(default=(sys.executable, "-m", "inference", "serve"))
+
+    def start(self, spec: ContainerSpec) -> Container:
+        port = free_port()
+        # A container's /tmp goes with the container, also where the server was killed and could not tidy up.
+        temporary = spec.base_dir / "tmp"
+        temporary.mkdir(parents=True, exist_ok=True)
+        environment = {name: os.environ[name] for name in _INHERITED if name in os.environ}
+        environment |= spec.environment
+        environment |= {
+            "SAGEMAKER_BASE_DIR": str(spec.base_dir),
+            "SAGEMAKER_BIND_TO_PORT": str(port),
+            "TIDEGATE_HOST": "127.0.0.1",
+            "TMPDIR": str(temporary),
+            # A user's inference.py in the working directory must not hide the package `inference`.
+            "PYTHONSAFEPATH": "1",
+            "PYTHONUNBUFFERED": "1",
+        }
+        return ProcessContainer(self.command, environment, spec, port, self.registry)
+
+    def path_inside(self, base_dir: Path, path: Path) -> str:  # noqa: ARG002 - a process sees what everybody sees
+        return str(path)
+
+
+class ProcessContainer:
+    """A server process with everything it started."""
+
+    def __init__(
+        self, command: Sequence[str], environment: Mapping[str, str], spec: ContainerSpec, port: int, registry: Path
+    ) -> None:
+        self._port = port
+        self._spec = spec
+        self._stop_lock = threading.Lock()
+        spec.log.parent.mkdir(parents=True, exist_ok=True)
+        self._log_start = spec.log.stat().st_size if spec.log.exists() else 0
+        with spec.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                list(command),
+                env=dict(environment),
+                cwd=spec.base_dir,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        self._entry = registry / str(self._process.pid)
+        self._entry.parent.mkdir(parents=True, exist_ok=True)
+        self._entry.write_text(process_birth(self._process.pid) or "")
+
+    @property
+    def port(self) -> int:
+        return self._port
+
+    def exit_code(self) -> int | None:
+        return self._process.poll()
+
+    def wait(self) -> int:
+        return self._process.wait()
+
+    def last_words(self) -> str:
+        with self._spec.log.open("rb") as log:
+            log.seek(self._log_start)
+            lines = [line.strip() for line in log.read().decode(errors="replace").splitlines() if line.strip()]
+        errors = [line for line in lines if line.startswith("tidegate: error: ")]
+        said = errors[-1] if errors else " | ".join(lines[-3:])
+        return said or f"the server ended with exit code {self._process.poll()} and said nothing"
+
+    def stop(self, grace_s: float = STOP_GRACE_S) -> None:
+        with self._stop_lock:
+            if self._process.poll() is None:
+                self._process.terminate()
+                with suppress(subprocess.TimeoutExpired):
+                    self._process.wait(grace_s)
+            # The group is swept even after a clean end: whatever the server forked goes with it.
+            end_group(self._process.pid)
+            self._process.wait()
+            self._entry.unlink(missing_ok=True)
