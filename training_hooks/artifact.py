@@ -30,6 +30,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from .architecture import check_architecture, describe_architecture
 from .container_paths import model_directory
 from .durable_files import move_into_place, sync_directory, sync_file, write_file
 from .errors import ArtifactError
@@ -62,6 +63,8 @@ def save_model(
     preprocessing: Mapping[str, Any] | None = None,
     metrics: Mapping[str, Any] | None = None,
     code_dir: str | os.PathLike[str] | None = None,
+    architecture: str | None = None,
+    arguments: Mapping[str, Any] | None = None,
     example: Example | None = None,
     allow_non_finite: bool | Collection[str] = False,
 ) -> Path:
@@ -88,6 +91,9 @@ def save_model(
         preprocessing: constants that the inference code reads back, as a JSON object; numpy values are converted.
         metrics: numbers to keep with the model; numpy and torch scalars become floats.
         code_dir: directory with `inference.py` (and helpers, requirements.txt), copied to `code/`.
+        architecture: the network's class, or a function that returns the network, as `module:Class` of `code_dir`; with
+            it the server needs no `model_fn`, and `code_dir` no inference.py. It is tried out before anything is kept.
+        arguments: what the architecture is called with, as keywords that JSON can hold.
         example: a request the server must answer as recorded before it takes traffic. Without a response of its own,
             the functions in `code_dir` are run on the saved files and their answer is recorded.
         allow_non_finite: True, or the names of weights that may hold NaN or infinity.
@@ -114,7 +120,7 @@ def save_model(
         "name": name,
         "created_at": datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
         "frameworks": {"python": platform.python_version(), "torch": str(torch.__version__)},
-        "weights": {"file": WEIGHTS_NAME, "format": "state_dict"},
+        "weights": {"file": WEIGHTS_NAME, "format": "state_dict", **describe_architecture(architecture, arguments)},
     }
     if labels is not None:
         manifest["labels"] = LABELS_NAME
@@ -122,8 +128,8 @@ def save_model(
         manifest["preprocessing"] = PREPROCESSING_NAME
     if metrics is not None:
         manifest["metrics"] = to_floats(metrics)
-    code = _code_files(Path(code_dir)) if code_dir is not None else {}
-    bodies = encode_example(example, has_code=bool(code)) if example is not None else None
+    code = _code_files(code_dir, architecture)
+    bodies = encode_example(example, has_code="code/inference.py" in code) if example is not None else None
     state = portable_state_dict(model, allow_non_finite=allow_non_finite)
 
     target.mkdir(parents=True, exist_ok=True)
@@ -137,6 +143,8 @@ def save_model(
                 write_file(stage / file_name, data)
             for file_name, path in code.items():
                 write_file(stage / file_name, path.read_bytes())
+            if architecture is not None:
+                check_architecture(stage, manifest["weights"])
             staged = [WEIGHTS_NAME, *described, *code]
             if example is not None and bodies is not None:
                 manifest["example"], files = _stage_example(stage, example, *bodies)
@@ -217,11 +225,16 @@ def _checked_labels(labels: Sequence[str]) -> list[str]:
     return list(labels)
 
 
-def _code_files(code_dir: Path) -> dict[str, Path]:
+def _code_files(place: str | os.PathLike[str] | None, architecture: str | None) -> dict[str, Path]:
+    if place is None:
+        if architecture is not None:
+            raise ArtifactError(f"the architecture {architecture!r} needs code_dir, the folder with its module")
+        return {}
+    code_dir = Path(place)
     if not code_dir.is_dir():
         raise ArtifactError(f"code_dir {code_dir} is not a directory")
     files = {f"code/{file_name}": path for file_name, path in list_files(code_dir).items()}
-    if "code/inference.py" not in files:
+    if architecture is None and "code/inference.py" not in files:
         raise ArtifactError(f"code_dir {code_dir} has no inference.py")
     return files
 

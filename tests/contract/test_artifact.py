@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.contract.running import start, wait_until
+from tests.contract.running import running, start, wait_until
 from training_hooks import Example, save_model
 
 CODE = """
@@ -123,3 +123,24 @@ def test_weights_that_answer_the_example_otherwise_are_refused(archive: Path, tm
     result = check(model_dir)
     assert result.returncode == 1
     assert "The archive's example was not answered as expected: at $" in result.stderr
+
+
+def test_a_saved_model_whose_class_is_named_is_served_without_any_script(tmp_path: Path) -> None:
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code" / "nets.py").write_text(
+        "import torch\ndef line(width):\n    return torch.nn.Linear(width, 1)\n", encoding="utf-8"
+    )
+    net = torch.nn.Linear(2, 1)
+    torch.nn.init.constant_(net.weight, 2.0)
+    torch.nn.init.constant_(net.bias, 1.0)
+    directory = save_model(
+        net,
+        model_dir=tmp_path / "saved",
+        code_dir=tmp_path / "code",
+        architecture="nets:line",
+        arguments={"width": 2},
+        example=Example(request=[[1, 1]], response=[[5.0]]),
+    )
+    files = {str(path.relative_to(directory)): path.read_bytes() for path in directory.rglob("*") if path.is_file()}
+    with running(files) as server:
+        assert server.post(b"[[1, 2], [3, 4]]").json() == [[7.0], [15.0]]

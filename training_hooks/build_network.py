@@ -1,0 +1,44 @@
+"""Build the network that an artifact names and load its weights. Run as a script, in its own process.
+
+    python -P build_network.py MODEL_DIR WEIGHTS_FILE DESCRIPTION      the last line on standard error says why not
+
+`code/` and the model directory are importable and the working directory is the model directory, as in the server.
+DESCRIPTION is the JSON object of the manifest's `weights`.
+"""
+
+import importlib
+import json
+import os
+import sys
+from pathlib import Path
+
+import torch
+
+
+def build(model_dir: Path, weights_name: str, architecture: str, arguments: dict[str, object]) -> str | None:
+    """Return why the network cannot be built or loaded, in one line, or None."""
+    os.chdir(model_dir)
+    sys.path[:0] = [str(model_dir / "code"), str(model_dir)]
+    module, _, name = architecture.partition(":")
+    try:
+        network = getattr(importlib.import_module(module), name)(**arguments)
+    except Exception as error:
+        return f"{architecture!r} cannot be built from code_dir: {type(error).__name__}: {_one_line(error)}"
+    if not isinstance(network, torch.nn.Module):
+        return f"{architecture!r} makes a {type(network).__name__}, not a torch.nn.Module"
+    try:
+        network.load_state_dict(torch.load(weights_name, weights_only=True, map_location="cpu"))
+    except Exception as error:
+        return f"the weights do not fit {architecture!r}: {_one_line(error)}"
+    return None
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:500].rstrip(".")
+
+
+if __name__ == "__main__":
+    directory, file, description = sys.argv[1:]
+    described = json.loads(description)
+    problem = build(Path(directory), file, described["architecture"], described["arguments"])
+    sys.exit(problem)
