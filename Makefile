@@ -2,6 +2,9 @@
 # make demo     the main job: train, pack, deploy to the local cloud, invoke, batch transform, tear down
 # make chaos    the long forms of the chaos run and of the fuzzer, about six minutes
 # make benchmark  us beside the peers, about an hour
+# make image    the image: tidegate:cpu, and its inventory in build/
+# make test-container  only the tests that need docker
+# make image-lock  write the image's locked requirements anew
 # make env      only the environment: .venv with pinned packages, Node if needed, the CDK command line
 #
 # A CPU build of torch (200 MB instead of several GB of CUDA):
@@ -16,10 +19,15 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export JSII_SILENCE_WARNING_UNTESTED_NODE_VERSION := 1
 
-SOURCES := inference training_hooks infra local_cloud examples benchmarks tests
+SOURCES := inference training_hooks infra local_cloud container examples benchmarks tests
+
+# Where pip looks beside its index, uv looks too.
+LOCK = python -m uv pip compile --quiet --upgrade --generate-hashes --python-version 3.11 --python-platform x86_64-manylinux_2_28 \
+  --only-binary :all: --no-emit-package torch --custom-compile-command 'make image-lock' \
+  $(addprefix --find-links ,$(PIP_FIND_LINKS)) $(if $(TORCH_INDEX),--index $(TORCH_INDEX) --index-strategy unsafe-best-match)
 
 .DEFAULT_GOAL := test
-.PHONY: env lint test demo chaos benchmark lock clean
+.PHONY: env lint test test-container image image-lock demo chaos benchmark lock clean
 
 env: $(VENV)/python.stamp $(VENV)/node.stamp
 
@@ -54,6 +62,17 @@ lint: env
 test: lint
 	@echo "==> pytest"
 	@python -m pytest
+
+image: env
+	@python -m container.build
+
+test-container: env
+	@python -m pytest tests/container
+
+# Wants a CPU build of torch where pip looks, by TORCH_INDEX or otherwise: the default build would add its CUDA packages.
+image-lock: env
+	@$(LOCK) --constraint constraints.txt --output-file container/requirements.lock pyproject.toml --extra training container/requirements.in
+	@$(LOCK) --constraint constraints.txt --constraint container/requirements.lock --output-file container/requirements-aws.lock container/requirements-aws.in
 
 chaos: env
 	@echo "==> the long forms: three minutes of chaos, 10,000 malformed requests"

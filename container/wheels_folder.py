@@ -1,0 +1,64 @@
+"""container/wheels: every wheel of the image, fetched by this machine's own pip.
+
+Where packages come from, through which proxy and with which certificate is this machine's business and is known to its
+pip. So pip fetches here, and the build installs from the folder without a network: no address, credential or
+certificate of this machine can get into an image that way.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+PLATFORM_TAGS = ("manylinux_2_28", "manylinux_2_27", "manylinux_2_24", "manylinux_2_17", "manylinux2014", "manylinux1")
+PYTHON = "3.11"
+ABIS = ("cp311", "abi3", "none")
+
+
+class WheelsMissing(Exception):
+    """pip cannot fetch a wheel; the text is pip's own reason."""
+
+
+def fetch(folder: Path, locks: Sequence[Path], torch: str, *, with_dependencies: bool, index: str | None) -> None:
+    """Fill `folder` with what the image installs; what is there already is not fetched again.
+
+    `torch` is a pip requirement, from `index` where one is given; its dependencies outside the locks (CUDA) come with
+    it if `with_dependencies`. Raises `WheelsMissing`.
+    """
+    for lock in locks:
+        if not _covers(folder, lock):
+            _download(folder, ["--no-deps", "--require-hashes", "--requirement", str(lock)])
+    version = torch.partition("==")[2]
+    if not version or with_dependencies or not any(folder.glob(f"torch-{version.partition('+')[0]}*.whl")):
+        extra = ["--extra-index-url" if with_dependencies else "--index-url", index] if index else []
+        _download(folder, [*([] if with_dependencies else ["--no-deps"]), *extra, torch])
+
+
+def _covers(folder: Path, lock: Path) -> bool:
+    there = {_key(*path.name.split("-")[:2]) for path in folder.glob("*.whl")}
+    pins = re.findall(r"^([A-Za-z0-9._-]+)==([^\s;\\]+)", lock.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    return bool(pins) and all(_key(name, version) in there for name, version in pins)
+
+
+def _key(name: str, version: str) -> tuple[str, str]:
+    return re.sub(r"[-_.]+", "-", name).lower(), version
+
+
+def _download(folder: Path, words: Sequence[str]) -> None:
+    machine = os.uname().machine
+    target = ["--only-binary", ":all:", "--python-version", PYTHON, "--implementation", "cp"]
+    for abi in ABIS:
+        target += ["--abi", abi]
+    for tag in PLATFORM_TAGS:
+        target += ["--platform", f"{tag}_{machine}"]
+    pip = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-input"]
+    done = subprocess.run(
+        [*pip, "--dest", str(folder), *target, *words], capture_output=True, text=True, errors="replace", check=False
+    )
+    if done.returncode != 0:
+        said = [line.removeprefix("ERROR: ") for line in done.stderr.splitlines() if line.startswith("ERROR: ")]
+        raise WheelsMissing(said[-1] if said else done.stderr.strip()[-1000:])
