@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from difflib import get_close_matches
 from functools import cache
 
@@ -54,14 +55,19 @@ def endpoint_types() -> tuple[str, ...]:
     return _enum("ProductionVariantInstanceType")
 
 
+def transform_types() -> tuple[str, ...]:
+    """Every instance type that CreateTransformJob accepts."""
+    return _enum("TransformInstanceType")
+
+
 def amis() -> tuple[str, ...]:
     """Every host image that CreateEndpointConfig accepts."""
     return _enum("ProductionVariantInferenceAmiVersion")
 
 
-def suggestions(wrong: str) -> list[str]:
-    """The endpoint types that look most like `wrong`, at most three."""
-    return get_close_matches(wrong, endpoint_types(), n=3, cutoff=0.6)
+def suggestions(wrong: str, known: Collection[str] | None = None) -> list[str]:
+    """The types of `known`, or else of endpoints, that look most like `wrong`, at most three."""
+    return get_close_matches(wrong, endpoint_types() if known is None else known, n=3, cutoff=0.6)
 
 
 def has_gpu(instance_type: str) -> bool:
@@ -72,6 +78,18 @@ def has_gpu(instance_type: str) -> bool:
 def has_foreign_accelerator(instance_type: str) -> bool:
     """True for Neuron and Gaudi instances, which need builds of torch that our image does not have."""
     return _family(instance_type)[0] in {"inf", "trn", "dl"}
+
+
+def has_local_storage(instance_type: str) -> bool:
+    """True where models lie on disks of the instance, which its hardware encrypts whatever key is given.
+
+    Those are all GPU types that our image runs on, and CPU types with a d, such as ml.m5d.large. Source: API reference,
+    CreateEndpointConfig.KmsKeyId; Amazon EC2 guide, instance store volumes.
+    """
+    if has_gpu(instance_type):
+        return not is_too_old_for_cuda(instance_type)
+    _, attributes = _family(instance_type)
+    return "d" in attributes
 
 
 def is_arm(instance_type: str) -> bool:

@@ -11,7 +11,8 @@ from constructs import Construct
 from infra.configuration.hosting import AsyncHosting
 from infra.hosting.deployment import Deployment
 from infra.hosting.endpoint import Endpoint
-from infra.hosting.variants import StartTimeouts, only_plan, production_variant
+from infra.hosting.variant_plans import StartTimeouts, only_plan
+from infra.hosting.variants import production_variant
 
 # Where clients put the bodies of requests.
 INPUT_PREFIX = "async/input/"

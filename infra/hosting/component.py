@@ -8,11 +8,12 @@ from constructs import Construct
 from infra.configuration.hosting import ComponentHosting
 from infra.configuration.scaling import ComponentScaling
 from infra.hosting.autoscaling import CONCURRENT_REQUESTS_PER_COPY, COPIES, Capacity, of_component
-from infra.hosting.deployment import Deployment
+from infra.hosting.deployment import Deployment, wait_for
 from infra.hosting.endpoint import SCRAPED, Endpoint
 from infra.hosting.rollback_alarms import watch_component
 from infra.hosting.rollout import component_deployment_config
-from infra.hosting.variants import BY_LOAD, ONLY_VARIANT, StartTimeouts, host_image
+from infra.hosting.variant_plans import ONLY_VARIANT, StartTimeouts, host_image
+from infra.hosting.variants import BY_LOAD
 
 
 class ComponentEndpoint(Endpoint):
@@ -95,7 +96,7 @@ class ComponentEndpoint(Endpoint):
                 hosting.rollout, alarm_names=alarms.names if alarms else [], starts=starts
             ),
         )
-        component.add_resource_dependency(model.resource)
+        wait_for(component, model.resource, name=model.name)
         component.add_resource_dependency(self.resource)
         for alarm in alarms.alarms if alarms else ():
             component.add_resource_dependency(alarm)

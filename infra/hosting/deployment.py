@@ -44,3 +44,12 @@ class Deployment:
     def model_of(self, variant: str) -> ServedModel:
         """What the variant of that name runs."""
         return self.variant_models.get(variant, self.model)
+
+
+def wait_for(resource: cdk.CfnResource, earlier: cdk.CfnResource, *, name: str) -> None:
+    """Tell CloudFormation that `resource` needs `earlier`, which it calls by `name`.
+
+    A literal name tells it nothing; a reference says it already.
+    """
+    if not cdk.Token.is_unresolved(name):
+        resource.add_resource_dependency(earlier)

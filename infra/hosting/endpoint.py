@@ -9,12 +9,13 @@ import aws_cdk as cdk
 from aws_cdk import aws_sagemaker as sagemaker
 from constructs import Construct
 
+from infra import instance_types
 from infra.configuration.rollout import AllAtOnce, Canary, Linear
 from infra.hosting.autoscaling import INSTANCES, Capacity, of_variant
-from infra.hosting.deployment import Deployment, ServedModel
+from infra.hosting.deployment import Deployment, ServedModel, wait_for
 from infra.hosting.rollback_alarms import RollbackAlarms, Watched, watch_variants
 from infra.hosting.rollout import deployment_config
-from infra.hosting.variants import StartTimeouts, VariantPlan
+from infra.hosting.variant_plans import StartTimeouts, VariantPlan
 from infra.names import content_name
 
 # Our server's own series, through the platform's scraping of /metrics; written out, because what SageMaker takes for
@@ -75,7 +76,10 @@ class Endpoint(Construct):
         too, which then replaces it with the model.
         """
         models = tuple(models)
-        properties |= {"kms_key_id": self.deployment.key_arn, "production_variants": list(variants)}
+        properties |= {"production_variants": list(variants)}
+        shadows = properties.get("shadow_production_variants") or []
+        if any(_has_a_volume(variant.instance_type) for variant in (*variants, *shadows)):
+            properties["kms_key_id"] = self.deployment.key_arn
         named = not any(cdk.Token.is_unresolved(model.name) for model in models)
         config = sagemaker.CfnEndpointConfig(
             self,
@@ -84,7 +88,7 @@ class Endpoint(Construct):
             **properties,
         )
         for model in models:
-            config.add_resource_dependency(model.resource)
+            wait_for(config, model.resource, name=model.name)
         self._config = config
         self._config_name = config.endpoint_config_name or config.attr_endpoint_config_name
         return config
@@ -114,7 +118,7 @@ class Endpoint(Construct):
             if keep_instance_counts
             else None,
         )
-        self._endpoint.add_resource_dependency(self._config)
+        wait_for(self._endpoint, self._config, name=self._config_name)
         for alarm in alarms.alarms if alarms else ():
             self._endpoint.add_resource_dependency(alarm)
 
@@ -172,3 +176,8 @@ class Endpoint(Construct):
             out_cooldown_s=scaling.scale_out_cooldown_s,
             in_cooldown_s=scaling.scale_in_cooldown_s,
         )
+
+
+def _has_a_volume(instance_type: str | None) -> bool:
+    """Whether there is a volume that a key of ours could encrypt: serverless variants and local disks have none."""
+    return instance_type is not None and not instance_types.has_local_storage(instance_type)

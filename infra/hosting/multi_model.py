@@ -8,7 +8,8 @@ from infra.configuration.hosting import MultiModelHosting
 from infra.hosting.autoscaling import INVOCATIONS_PER_INSTANCE
 from infra.hosting.deployment import Deployment
 from infra.hosting.endpoint import SCRAPED, Endpoint
-from infra.hosting.variants import StartTimeouts, only_plan, production_variant
+from infra.hosting.variant_plans import StartTimeouts, only_plan
+from infra.hosting.variants import production_variant
 
 
 class MultiModelEndpoint(Endpoint):

@@ -10,7 +10,8 @@ from infra.hosting.capture import data_capture
 from infra.hosting.deployment import Deployment
 from infra.hosting.endpoint import SCRAPED, Endpoint
 from infra.hosting.shadow import shadow_variant
-from infra.hosting.variants import BY_LOAD, StartTimeouts, plans, production_variant
+from infra.hosting.variant_plans import StartTimeouts, plans
+from infra.hosting.variants import BY_LOAD, production_variant
 
 
 class RealtimeEndpoint(Endpoint):

@@ -16,7 +16,7 @@ from constructs import Construct
 
 from infra import instance_types
 from infra.configuration.rollout import Rollback
-from infra.hosting.variants import VariantPlan
+from infra.hosting.variant_plans import VariantPlan
 
 _INVOCATIONS = "AWS/SageMaker"
 _INSTANCES = "/aws/sagemaker/Endpoints"

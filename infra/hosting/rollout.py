@@ -22,7 +22,7 @@ from constructs import Construct
 
 from infra.configuration.rollout import AllAtOnce, Canary, ComponentRollout, Linear
 from infra.hosting import timeouts
-from infra.hosting.variants import StartTimeouts
+from infra.hosting.variant_plans import StartTimeouts
 
 
 def deployment_config(

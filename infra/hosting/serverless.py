@@ -8,7 +8,7 @@ from constructs import Construct
 from infra.configuration.hosting import ServerlessHosting
 from infra.hosting.deployment import Deployment
 from infra.hosting.endpoint import Endpoint
-from infra.hosting.variants import ONLY_VARIANT
+from infra.hosting.variant_plans import ONLY_VARIANT
 
 
 class ServerlessEndpoint(Endpoint):

@@ -5,7 +5,8 @@ from __future__ import annotations
 from aws_cdk import aws_sagemaker as sagemaker
 
 from infra.configuration.hosting import RealtimeHosting, Shadow
-from infra.hosting.variants import BY_LOAD, StartTimeouts, VariantPlan, production_variant
+from infra.hosting.variant_plans import StartTimeouts, VariantPlan
+from infra.hosting.variants import BY_LOAD, production_variant
 
 
 def shadow_variant(
