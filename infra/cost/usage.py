@@ -15,7 +15,7 @@ from infra.configuration.hosting import (
 from infra.configuration.operations import Cost
 from infra.configuration.stage import Stage
 from infra.cost.estimate import HOURS_IN_A_MONTH, Item
-from infra.hosting.variants import ONLY_VARIANT, plans
+from infra.hosting.variant_plans import ONLY_VARIANT, plans
 
 _MILLION = Decimal(1_000_000)
 _SECONDS_IN_A_MONTH = HOURS_IN_A_MONTH * 3600

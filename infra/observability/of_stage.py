@@ -14,7 +14,7 @@ from infra.configuration.hosting import (
     ServerlessHosting,
 )
 from infra.configuration.stage import Stage
-from infra.hosting.variants import ONLY_VARIANT, plans
+from infra.hosting.variant_plans import ONLY_VARIANT, plans
 from infra.names import Names
 from infra.observability.watched import WatchedEndpoint, WatchedStateMachine, WatchedVariant, WatchedWorkflows
 
