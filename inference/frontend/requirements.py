@@ -15,7 +15,6 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +66,8 @@ async def install(
 
 
 async def _install(wanted: Path, offline: list[str], index: Index | None, new_dir: Callable[[], Path]) -> Path | None:
+    from importlib.metadata import version  # noqa: PLC0415 - brings a mail parser, and most models have no requirements
+
     log.info("installing requirements", extra={"file": str(wanted)})
     with tempfile.TemporaryDirectory(prefix="tidegate-pip-") as work:
         constraint = Path(work) / "constraint.txt"
