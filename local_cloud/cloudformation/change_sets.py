@@ -1,16 +1,21 @@
 """Change sets, kept by moto and executed by our own stack operations.
 
-moto keeps change sets by name alone and executes them without events, refusals and rollback; deleting an absent one is
-an HTTP 500, and describing it says that the stack is missing. CDK's default deployment and its `diff` use all of that.
+moto finds change sets by name alone, whatever their stack, and executes them without events, refusals and rollback;
+deleting an absent one is an HTTP 500, describing it says that the stack is missing, and every change set that is to
+create a stack makes another stack of that name. CDK's default deployment, also of several stacks at once, and its
+`diff` need all of that as it is on AWS.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
 from moto.cloudformation.exceptions import CloudFormationError, ValidationError
 from moto.cloudformation.models import ChangeSet, CloudFormationBackend, Stack
+from moto.cloudformation.responses import CloudFormationResponse
+from moto.core.responses import ActionResult, EmptyResult
 
 
 class ChangeSetNotFound(CloudFormationError):
@@ -21,6 +26,7 @@ class ChangeSetNotFound(CloudFormationError):
 
 Begin = Callable[[CloudFormationBackend, Stack, str, dict[str, Any]], None]
 
+_lock = threading.RLock()
 _create_of_moto = CloudFormationBackend.create_change_set
 
 
@@ -33,12 +39,19 @@ def run_change_sets_ourselves(*, accept: Callable[[str], Any], begin_creation: B
 
     def create(self: CloudFormationBackend, **members: Any) -> tuple[str, str]:
         accept(members["template"])
-        # Clients name their change sets alike for all stacks, and moto finds them by name: only the latest is kept.
-        _delete(self, members["change_set_name"])
-        return _create_of_moto(self, **members)
+        name = members["stack_name"]
+        _delete(self, members["change_set_name"], name)
+        with _lock:
+            # A stack that waits for its first change set is nothing yet: the next change set begins it anew.
+            for stack in [each for each in self.stacks.values() if each.name == name]:
+                if stack.status == "REVIEW_IN_PROGRESS":
+                    del self.stacks[stack.stack_id]
+                elif members["change_set_type"] == "CREATE":
+                    raise ValidationError(message=f"Stack [{name}] already exists and cannot be created again.")
+            return _create_of_moto(self, **members)
 
     def execute(self: CloudFormationBackend, change_set_name: str, stack_name: str | None = None) -> None:
-        change_set = _describe(self, change_set_name)
+        change_set = _describe(self, change_set_name, stack_name)
         if change_set.execution_status != "AVAILABLE":
             raise ValidationError(message=f"ChangeSet [{change_set_name}] of {stack_name} cannot be executed.")
         change_set.execution_status = "EXECUTE_COMPLETE"
@@ -55,17 +68,38 @@ def run_change_sets_ourselves(*, accept: Callable[[str], Any], begin_creation: B
     CloudFormationBackend.execute_change_set = execute  # type: ignore[method-assign]
     CloudFormationBackend.describe_change_set = _describe  # type: ignore[method-assign]
     CloudFormationBackend.delete_change_set = _delete  # type: ignore[method-assign]
+    CloudFormationResponse.describe_change_set = _describe_action  # type: ignore[method-assign]
+    CloudFormationResponse.delete_change_set = _delete_action  # type: ignore[method-assign]
 
 
-def _delete(self: CloudFormationBackend, change_set_name: str) -> None:
+def _delete(self: CloudFormationBackend, change_set_name: str, stack_name: str | None = None) -> None:
     """Like the service: deleting what is not there is no error."""
-    for arn, change_set in list(self.change_sets.items()):
-        if change_set_name in (arn, change_set.change_set_name):
-            del self.change_sets[arn]
+    with _lock:
+        for arn, change_set in list(self.change_sets.items()):
+            if _is_meant(change_set, change_set_name, stack_name):
+                del self.change_sets[arn]
 
 
-def _describe(self: CloudFormationBackend, change_set_name: str) -> ChangeSet:
-    for arn, change_set in self.change_sets.items():
-        if change_set_name in (arn, change_set.change_set_name):
-            return change_set
+def _describe(self: CloudFormationBackend, change_set_name: str, stack_name: str | None = None) -> ChangeSet:
+    with _lock:
+        for change_set in self.change_sets.values():
+            if _is_meant(change_set, change_set_name, stack_name):
+                return change_set
     raise ChangeSetNotFound(f"ChangeSet [{change_set_name}] does not exist")
+
+
+def _is_meant(change_set: ChangeSet, name: str, stack: str | None) -> bool:
+    """By its ARN, or by its name and the name or ARN of its stack."""
+    if name == change_set.change_set_id:
+        return True
+    return name == change_set.change_set_name and stack in (None, change_set.stack_name, change_set.stack_id)
+
+
+def _describe_action(self: CloudFormationResponse) -> ActionResult:
+    name, stack = self._get_param("ChangeSetName"), self._get_param("StackName")
+    return ActionResult(_describe(self.cloudformation_backend, name, stack))
+
+
+def _delete_action(self: CloudFormationResponse) -> EmptyResult:
+    _delete(self.cloudformation_backend, self._get_param("ChangeSetName"), self._get_param("StackName"))
+    return EmptyResult()

@@ -29,6 +29,7 @@ from local_cloud.cloudformation.templates import Json, imports, in_order, unsupp
 
 logger = logging.getLogger(__name__)
 
+_PATIENCE_S = 5.0
 _outputs_of_moto = Stack.outputs
 
 
@@ -102,6 +103,9 @@ def _delete_stack(self: CloudFormationBackend, name_or_stack_id: str) -> None:
     stack = next((each for each in self.stacks.values() if name_or_stack_id in (each.name, each.stack_id)), None)
     if stack is None or stack.status == "DELETE_IN_PROGRESS":
         return
+    if stack.status == "REVIEW_IN_PROGRESS":  # no change set made anything yet
+        del self.stacks[stack.stack_id]
+        return
     users = [
         other.name
         for other in self.stacks.values()
@@ -127,8 +131,15 @@ def _create_from_change_set(
 
 
 def _begin(stack: Stack, status: str, work: Callable[[], None]) -> None:
+    """Starts an operation and answers when it is done, or after ``_PATIENCE_S`` while it goes on.
+
+    The CDK command line looks at a stack at once and then every five seconds; what is done at its first look costs it
+    no wait, and most stacks are made in less time.
+    """
     enter(stack, status, "User Initiated")
-    threading.Thread(target=_guarded, args=(stack, work), name=f"stack {stack.name}", daemon=True).start()
+    worker = threading.Thread(target=_guarded, args=(stack, work), name=f"stack {stack.name}", daemon=True)
+    worker.start()
+    worker.join(_PATIENCE_S)
 
 
 def _guarded(stack: Stack, work: Callable[[], None]) -> None:
