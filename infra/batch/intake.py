@@ -32,6 +32,7 @@ from infra.states import (
 # Source: https://docs.aws.amazon.com/scheduler/latest/UserGuide/managing-schedule-context-attributes.html
 SCHEDULED_EVENT = {"scheduled_time": "<aws.scheduler.scheduled-time>"}
 
+_UPLOADED = "$exists($states.input.detail.object.key)"
 _UPLOAD_NAME = """(
     $object := $states.input.detail.object;
     $file := $split($object.key, '/')[-1];
@@ -50,14 +51,14 @@ def definition(*, scheduled_input: str | None) -> Definition:
 
     `scheduled_input`: the prefix that scheduled jobs transform, with `{date}` for the scheduled day in UTC.
     """
-    ways = [("$exists($states.input.detail.object.key)", "StartUploaded")]
+    ways = [(_UPLOADED, "StartUploaded")]
     states: dict[str, State] = {}
     if scheduled_input is not None:
         any_day = re.escape(scheduled_input).replace(r"\{date\}", "[0-9]{4}-[0-9]{2}-[0-9]{2}").replace("/", r"\/")
         ways = [
             ("$exists($states.input.scheduled_time)", "StartScheduled"),
             # It waits for the schedule.
-            (f"$contains($states.input.detail.object.key, /^{any_day}/)", "NothingToDo"),
+            (f"{_UPLOADED} and $contains($states.input.detail.object.key, /^{any_day}/)", "NothingToDo"),
             *ways,
         ]
         states["StartScheduled"] = _start(

@@ -4,8 +4,9 @@ What is real: the definition as it stands in the template, its JSONata, retriers
 requests, which botocore checks against the API's own shapes. What is not: the services. S3, Parameter Store, SNS and
 Step Functions are moto's; SageMaker and CloudFormation are `Scripted`. Waits are recorded and not waited for.
 
-The interpreter lacks three things, which are put in here: an engine for JSONata (jsonata-python, a port of the engine
-that AWS uses), `$hash`, and the names that Step Functions gives to errors of some services. It has no `.sync`.
+What the interpreter lacks is put in here: an engine for JSONata (jsonata-python, a port of the engine that AWS uses),
+`$hash`, the names that Step Functions gives to errors of some services, and how it spells parameters and bodies.
+It has no `.sync` for SageMaker.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import json
 import re
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -94,11 +96,29 @@ class Machines:
 
     scripted: Mapping[str, Scripted]
     waits_s: list[float] = field(default_factory=list)
+    _clients: dict[tuple[str, bool], Any] = field(default_factory=dict)
+    _making: threading.Lock = field(default_factory=threading.Lock)
 
-    def client(self, service: str) -> Any:
-        return boto3.client(
-            service, region_name=REGION, aws_access_key_id="test", aws_secret_access_key="test"
-        )
+    def client(self, service: str, *, of_a_machine: bool = False) -> Any:
+        """A client, made once: the test's own, or the one through which the machines call."""
+        with self._making:
+            if (service, of_a_machine) not in self._clients:
+                client = boto3.client(
+                    service,
+                    region_name=REGION,
+                    aws_access_key_id="test",
+                    aws_secret_access_key="test",
+                    config=Config(retries={"total_max_attempts": 1}),
+                )
+                if of_a_machine and service == "s3":
+                    client.meta.events.register("before-parameter-build.s3.PutObject", _serialise_body)
+                if of_a_machine and service == "stepfunctions":
+                    client.meta.events.register("provide-client-params.stepfunctions", _begin_small)
+                    client.meta.events.register("after-call.stepfunctions", _begin_large)
+                if of_a_machine and service in self.scripted:
+                    self.scripted[service].attach(client)
+                self._clients[service, of_a_machine] = client
+            return self._clients[service, of_a_machine]
 
     def create(self, name: str, definition: str) -> str:
         """Returns the ARN; raises where the interpreter cannot parse the definition."""
@@ -108,15 +128,16 @@ class Machines:
 
     def start(self, arn: str, request: Any, *, name: str | None = None) -> str:
         """Returns the execution's ARN without waiting for its end."""
-        named = {"name": name} if name else {}
-        started = self.client("stepfunctions").start_execution(stateMachineArn=arn, input=json.dumps(request), **named)
+        started = self.client("stepfunctions").start_execution(
+            stateMachineArn=arn, input=json.dumps(request), name=name or str(uuid.uuid4())
+        )
         return str(started["executionArn"])
 
     def end_of(self, execution: str) -> Execution:
         """Waits until the execution has ended."""
         client = self.client("stepfunctions")
         while (seen := client.describe_execution(executionArn=execution))["status"] == "RUNNING":
-            time.sleep(0.01)
+            time.sleep(0.02)
         history = client.get_execution_history(executionArn=execution, maxResults=1000)["events"]
         states = [event["stateEnteredEventDetails"]["name"] for event in history if "stateEnteredEventDetails" in event]
         return Execution(
@@ -135,20 +156,9 @@ class Machines:
         listed = self.client("stepfunctions").list_executions(stateMachineArn=arn)["executions"]
         return [self.end_of(one["executionArn"]) for one in sorted(listed, key=lambda one: str(one["startDate"]))]
 
-    def boto_client_for(self, region: str, service: str, state_credentials: Any = None) -> Any:
+    def boto_client_for(self, *, service: str, **_: Any) -> Any:
         """In the place of the interpreter's own, which checks no parameters."""
-        client = boto3.client(
-            service,
-            region_name=region,
-            aws_access_key_id="test",
-            aws_secret_access_key="test",
-            config=Config(retries={"total_max_attempts": 1}),
-        )
-        if service == "s3":
-            client.meta.events.register("before-parameter-build.s3.PutObject", _serialise_body)
-        if service in self.scripted:
-            self.scripted[service].attach(client)
-        return client
+        return self.client(service, of_a_machine=True)
 
 
 def _serialise_body(params: dict[str, Any], **_: Any) -> None:
@@ -156,11 +166,24 @@ def _serialise_body(params: dict[str, Any], **_: Any) -> None:
     params["Body"] = json.dumps(params["Body"], separators=(",", ":")).encode()
 
 
+def _begin_small(params: dict[str, Any], **_: Any) -> dict[str, Any]:
+    # In state machines all parameters begin with a capital, also those of APIs where they do not.
+    return {name[0].lower() + name[1:]: value for name, value in params.items()}
+
+
+def _begin_large(parsed: dict[str, Any], **_: Any) -> None:
+    answer = {name[0].upper() + name[1:]: value for name, value in parsed.items()}
+    parsed.clear()
+    parsed.update(json.loads(json.dumps(answer, default=str)))
+
+
 def evaluate(expression: str) -> Any:
     """A JSONata expression with the functions that Step Functions adds. Errors become those of the interpreter."""
     try:
         program = jsonata.Jsonata(expression)
-        program.register_lambda("hash", lambda value, name: hashlib.new(name.replace("-", ""), value.encode()).hexdigest())
+        program.register_lambda(
+            "hash", lambda value, name: hashlib.new(name.replace("-", ""), value.encode()).hexdigest()
+        )
         return json.loads(json.dumps(program.evaluate(None)))
     except Exception as error:
         raise engine.JSONataException("UNKNOWN", str(error)) from error
@@ -170,6 +193,10 @@ def evaluate(expression: str) -> Any:
 def interpreter(**scripted: Scripted) -> Iterator[Machines]:
     """An account of its own, until the block ends."""
     machines = Machines(scripted=scripted)
+
+    def wait_interval(_: WaitFunction, *, wait_seconds: float, **__: Any) -> None:
+        machines.waits_s.append(wait_seconds)
+
     services = "moto.stepfunctions.parser.asl.component.state.exec.state_task.service"
     with (
         mock_aws(config={"stepfunctions": {"execute_state_machine": True}}),
@@ -177,7 +204,9 @@ def interpreter(**scripted: Scripted) -> Iterator[Machines]:
         mock.patch.dict(intrinsic_functions._DECLARATION_BY_VARIABLE_REFERENCE, {"$hash": ""}),
         mock.patch.dict(state_task_service_aws_sdk._SERVICE_ERROR_NAMES, ERROR_PREFIXES),
         mock.patch(f"{services}.state_task_service_aws_sdk.boto_client_for", machines.boto_client_for),
-        mock.patch.object(WaitFunction, "_wait_interval", lambda self, env, wait_seconds: machines.waits_s.append(wait_seconds)),
+        mock.patch(f"{services}.state_task_service_sfn.boto_client_for", machines.boto_client_for),
+        mock.patch(f"{services}.state_task_service_sns.boto_client_for", machines.boto_client_for),
+        mock.patch.object(WaitFunction, "_wait_interval", wait_interval),
         mock.patch.object(retrier_decl, "time", SimpleNamespace(sleep=machines.waits_s.append)),
     ):
         yield machines

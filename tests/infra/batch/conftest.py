@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 
-from tests.infra.batch.templates import BUCKET, Synthesised
 from tests.infra.state_machines import ACCOUNT, REGION
+from tests.infra.templates import Synthesised
 
+BUCKET = f"tidegate-dev-data-{ACCOUNT}-{REGION}"
+PARAMETER = "/tidegate/dev/model-name"
 ROOT = Path(__file__).parents[3]
 SynthesiseBatch = Callable[..., Synthesised]
 
@@ -44,8 +46,8 @@ def synthesise_batch(tmp_path_factory: pytest.TempPathFactory, node_on_path: Non
         )
         cdk.Validations.of(app).add_plugins(AwsSolutionsChecks(app))
         app.synth()
-        template = json.loads((directory / "batch.template.json").read_text())
-        return Synthesised(template=template, directory=directory)
+        file = directory / "batch.template.json"
+        return Synthesised(template=json.loads(file.read_text()), file=file)
 
     return synthesise
 

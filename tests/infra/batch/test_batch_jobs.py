@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from tests.infra.batch.templates import BUCKET, PARAMETER, Synthesised
+from tests.infra.batch.conftest import BUCKET, PARAMETER
 from tests.infra.state_machines import ACCOUNT, REGION, Execution, Machines, Refusal, Scripted, interpreter
+from tests.infra.templates import Synthesised
 
 TOPIC = "tidegate-dev-batch"
 DONE = {"TransformJobStatus": "Completed", "TransformEndTime": "2026-11-21T10:09:00+00:00"}
@@ -48,7 +49,8 @@ class Batch:
             refusal = next(said, None)
             if refusal is not None:
                 raise refusal
-            return {"TransformJobArn": f"arn:aws:sagemaker:{REGION}:{ACCOUNT}:transform-job/{parameters['TransformJobName']}"}
+            name = parameters["TransformJobName"]
+            return {"TransformJobArn": f"arn:aws:sagemaker:{REGION}:{ACCOUNT}:transform-job/{name}"}
 
         self.sagemaker.answers["CreateTransformJob"] = create
 
@@ -79,9 +81,7 @@ class Batch:
 def batch(batch_stack: Synthesised) -> Iterator[Batch]:
     sagemaker = Scripted()
     with interpreter(sagemaker=sagemaker) as machines:
-        machines.client("s3").create_bucket(
-            Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": REGION}
-        )
+        machines.client("s3").create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": REGION})
         machines.client("ssm").put_parameter(Name=PARAMETER, Value="tidegate-dev-0a1b", Type="String")
         topic = machines.client("sns").create_topic(Name=TOPIC)["TopicArn"]
         arn = machines.create("tidegate-dev-batch", batch_stack.definition("tidegate-dev-batch", topic=topic))
@@ -212,7 +212,9 @@ def test_while_a_job_runs_its_manifest_says_so_and_the_waits_grow(batch: Batch) 
     assert batch.machines.waits_s == [min(15 * n, 300) for n in range(1, 32)]
 
 
-@pytest.mark.parametrize("reason", ["InternalServerError: try again", "CapacityError: none", "AlgorithmError: exit 137"])
+@pytest.mark.parametrize(
+    "reason", ["InternalServerError: try again", "CapacityError: none", "AlgorithmError: exit 137"]
+)
 def test_a_job_that_failed_for_another_reason_than_its_input_is_tried_again_under_a_new_name(
     reason: str, batch: Batch
 ) -> None:
