@@ -273,6 +273,8 @@ def _refusal(error: BaseException, function: str, job: Job) -> RequestError:
             return found
     if is_out_of_memory(error):
         return OutOfMemory("This request alone does not fit into the memory that is there.")
+    if function == "input_fn" and isinstance(error, UnidentifiedImageError):  # whose text is an address in memory
+        return BadRequest("The body was refused: it is not an image of a kind that can be read.")
     if function == "input_fn" and isinstance(error, _CLIENTS_MISTAKES):
         return BadRequest(f"The body was refused: {one_line(error)}.")
     return HandlerFailed(f"{function} raised {type(error).__name__}; the log has its traceback under this request id.")
@@ -329,10 +331,10 @@ def _to_bytes(body: Any) -> bytes:
         return defaults.tensor_bytes(body)
     try:
         return json.dumps(body).encode()
-    except (TypeError, ValueError):
+    except (TypeError, ValueError) as error:
         raise HandlerFailed(
             f"output_fn returned a {type(body).__name__}; it must return bytes, str, a tensor or what JSON can hold."
-        ) from None
+        ) from error  # which of its values it is, for the log
 
 
 def _header_lines(headers: Mapping[Any, Any]) -> bytes:

@@ -40,6 +40,7 @@ _MISFITS = re.compile(
             r"input has inconsistent input_size",
             r"need to be at least \dD",
             r"index out of range in self",
+            r"Dimension out of range",
         )
     )
 )

@@ -65,8 +65,13 @@ def load(model_dir: Path, place: torch.device, *, trust_pickle: bool = False) ->
 
 def damaged(model_dir: Path) -> list[str]:
     """The names of the model files here that neither torch.save, today's or that before torch 1.6, nor jit wrote."""
-    found = sorted(path for path in model_dir.iterdir() if path.suffix in TORCH and path.is_file())
+    found = [path for path in _visible(model_dir) if path.suffix in TORCH and path.is_file()]
     return [path.name for path in found if not zipfile.is_zipfile(path) and _first_byte(path) != b"\x80"]
+
+
+def _visible(model_dir: Path) -> list[Path]:
+    # The tar of macOS puts a `._model.pth` beside each model.pth.
+    return sorted(path for path in model_dir.iterdir() if not path.name.startswith("."))
 
 
 def _first_byte(path: Path) -> bytes:
@@ -86,7 +91,7 @@ def _named(model_dir: Path, described: dict[str, Any]) -> Path | None:
 def _found(model_dir: Path) -> Path:
     if (model_dir / "model.pt").is_file():
         return model_dir / "model.pt"
-    files = sorted(path for path in model_dir.iterdir() if path.is_file())
+    files = [path for path in _visible(model_dir) if path.is_file()]
     for suffixes in (TORCH, (SAFETENSORS,), (ONNX,)):
         found = [path for path in files if path.suffix in suffixes]
         if len(found) == 1:
@@ -96,7 +101,7 @@ def _found(model_dir: Path) -> Path:
             raise DeploymentError(
                 f"{model_dir} holds several models ({names}); name one model.pt or define a model_fn."
             )
-    names = ", ".join(sorted(path.name for path in model_dir.iterdir())[:10])
+    names = ", ".join([path.name for path in _visible(model_dir)][:10])
     raise DeploymentError(
         f"{model_dir} holds neither code/inference.py with a model_fn nor a model that can be served without one "
         f"(a TorchScript .pt or .pth file, or an .onnx file); it holds: {names}."

@@ -376,6 +376,13 @@ DEFAULTS = [
         answer=[[1.0, 2.0], [3.0, 4.0]],
     ),
     clause(
+        "what macOS puts beside a file is not a second model",
+        {"net.pth": FLATTEN, "._net.pth": b"junk", ".DS_Store": b"junk"},
+        body=b"[[1, 2]]",
+        content_type=JSON,
+        answer=[[1.0, 2.0]],
+    ),
+    clause(
         "of several files, model.pt is the model",
         {"model.pt": FLATTEN, "optimizer.pt": b"junk"},
         body=b"[[1, 2]]",
@@ -490,6 +497,19 @@ ERRORS = [
         script(input_fn="def input_fn(data, content_type):\n    raise ValueError('three are wanted')\n"),
         status=400,
         answer={"code": "bad_request", "message": "The body was refused: three are wanted."},
+    ),
+    clause(
+        "a picture that Pillow cannot read in input_fn is 400, without an address in memory",
+        script(
+            "import io\nfrom PIL import Image\n",
+            input_fn="def input_fn(data, content_type):\n    return Image.open(io.BytesIO(data))\n",
+        ),
+        content_type="image/png",
+        status=400,
+        answer={
+            "code": "bad_request",
+            "message": "The body was refused: it is not an image of a kind that can be read.",
+        },
     ),
     clause(
         "any other exception is 500, without its inside",

@@ -70,6 +70,7 @@ def test_floating_point_numbers_reach_a_model_in_its_own_type(
         (nn.Conv2d(3, 4, 9), torch.zeros(1, 3, 2, 2), "Kernel size can't be greater than actual input size"),
         (nn.BatchNorm1d(4).eval(), torch.zeros(1, 3), "running_mean should contain 3 elements not 4"),
         (nn.LayerNorm(4), torch.zeros(1, 3), "expected input with shape [*, 4]"),
+        (nn.Softmax(1), torch.zeros(4), "Dimension out of range"),
         (nn.Embedding(3, 2), torch.tensor([[5]]), "index out of range in self"),
         (nn.Embedding(3, 2), torch.tensor([[0.5]]), "to have one of the following scalar types: Long, Int"),
         (nn.Conv1d(3, 4, 3), torch.zeros(1, 3, 9, dtype=torch.int64), "Input type (long int) and bias type (float)"),
