@@ -273,10 +273,11 @@ def _refusal(error: BaseException, function: str, job: Job) -> RequestError:
             return found
     if is_out_of_memory(error):
         return OutOfMemory("This request alone does not fit into the memory that is there.")
-    if function == "input_fn" and isinstance(error, UnidentifiedImageError):  # whose text is an address in memory
-        return BadRequest("The body was refused: it is not an image of a kind that can be read.")
     if function == "input_fn" and isinstance(error, _CLIENTS_MISTAKES):
-        return BadRequest(f"The body was refused: {one_line(error)}.")
+        text = one_line(error)
+        if isinstance(error, UnidentifiedImageError) and " object at 0x" in text:  # Pillow names what it read
+            text = "it is not an image of a kind that can be read"
+        return BadRequest(f"The body was refused: {text}.")
     return HandlerFailed(f"{function} raised {type(error).__name__}; the log has its traceback under this request id.")
 
 
