@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import aws_cdk as cdk
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_sagemaker as sagemaker
 from aws_cdk import aws_sns as sns
@@ -79,13 +80,17 @@ class AsynchronousEndpoint(Endpoint):
     ) -> sagemaker.CfnEndpointConfig.AsyncInferenceNotificationConfigProperty | None:
         if not hosting.notify:
             return None
-        success, failure = self._topic("success", hosting.email), self._topic("failure", hosting.email)
-        self.publishes_to = (success, failure)
+        success, failure = (self._topic(kind, hosting.email) for kind in ("success", "failure"))
+        # By name, so that the role does not depend on topics that a condition may leave out.
+        stack = cdk.Stack.of(self)
+        self.publishes_to = tuple(
+            stack.format_arn(service="sns", resource=self._topic_name(kind)) for kind in ("success", "failure")
+        )
         return sagemaker.CfnEndpointConfig.AsyncInferenceNotificationConfigProperty(
-            success_topic=success, error_topic=failure
+            success_topic=success.topic_arn, error_topic=failure.topic_arn
         )
 
-    def _topic(self, kind: str, email: str | None) -> str:
+    def _topic(self, kind: str, email: str | None) -> sns.Topic:
         # SageMaker publishes as the execution role, which the key that AWS manages for SNS lets through.
         key_arn = self.deployment.key_arn
         key = (
@@ -93,7 +98,10 @@ class AsynchronousEndpoint(Endpoint):
             if key_arn is None
             else kms.Key.from_key_arn(self, f"{kind}-key", key_arn)
         )
-        topic = sns.Topic(self, kind, topic_name=f"{self.name}-async-{kind}", enforce_ssl=True, master_key=key)
+        topic = sns.Topic(self, kind, topic_name=self._topic_name(kind), enforce_ssl=True, master_key=key)
         if email is not None:
             topic.add_subscription(subscriptions.EmailSubscription(email))
-        return topic.topic_arn
+        return topic
+
+    def _topic_name(self, kind: str) -> str:
+        return f"{self.name}-async-{kind}"

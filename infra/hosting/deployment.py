@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import aws_cdk as cdk
 
@@ -38,6 +38,8 @@ class Deployment:
     key_arn: str | None = None
     subnets: tuple[str, ...] = ()
     security_groups: tuple[str, ...] = ()
+    # Changes with the network, where its ids are tokens, which look the same when the network is another.
+    network_content: Any = None
     # Hears when a new version is sent back.
     alarm_topic_arn: str | None = None
 

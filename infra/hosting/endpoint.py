@@ -81,10 +81,11 @@ class Endpoint(Construct):
         if any(_has_a_volume(variant.instance_type) for variant in (*variants, *shadows)):
             properties["kms_key_id"] = self.deployment.key_arn
         named = not any(cdk.Token.is_unresolved(model.name) for model in models)
+        content = [properties, self.deployment.network_content if "vpc_config" in properties else None]
         config = sagemaker.CfnEndpointConfig(
             self,
             "Config",
-            endpoint_config_name=content_name(cdk.Stack.of(self), self.name, properties) if named else None,
+            endpoint_config_name=content_name(cdk.Stack.of(self), self.name, content) if named else None,
             **properties,
         )
         for model in models:

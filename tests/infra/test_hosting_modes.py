@@ -97,7 +97,9 @@ def test_successes_and_failures_are_published_to_a_topic_each_over_tls_only() ->
     assert topics[notifications["SuccessTopic"]["Ref"]]["TopicName"].endswith("success")
     assert topics[notifications["ErrorTopic"]["Ref"]]["TopicName"].endswith("failure")
     assert {one["Endpoint"] for one in hosted.all("AWS::SNS::Subscription").values()} == {"ml@example.com"}
-    assert len(hosted.endpoint.publishes_to) == 2
+    assert {arn.rpartition(":")[2] for arn in hosted.endpoint.publishes_to} == {
+        one["TopicName"] for one in topics.values()
+    }
     for policy in hosted.all("AWS::SNS::TopicPolicy").values():
         (statement,) = policy["PolicyDocument"]["Statement"]
         assert statement["Effect"] == "Deny"
@@ -144,6 +146,15 @@ def test_a_component_puts_copies_of_the_model_on_instances_that_have_none() -> N
     assert component["RuntimeConfig"] == {"CopyCount": 1}
     assert hosted.endpoint.component_name == NAME
     assert hosted.endpoint.model_name is None
+
+
+def test_another_network_is_another_configuration_though_its_ids_are_known_at_the_deploy_only() -> None:
+    ids = {"subnets": ["subnet-0a1b2c3d4e5f60718"], "security_groups": ["sg-0a1b2c3d4e5f60718"]}
+    one, other = (
+        host(FULL["component"], network_content={"cidr": cidr}, **ids) for cidr in ("10.0.0.0/16", "10.1.0.0/16")
+    )
+
+    assert one.endpoint.config_name != other.endpoint.config_name
 
 
 def test_a_component_without_a_gpu_asks_for_none() -> None:

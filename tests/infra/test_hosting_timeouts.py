@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from infra.configuration.value import ConfigurationError
 from infra.hosting.timeouts import model_download_timeout_s, rollout_timeout_s, startup_timeout_s
+from tests.infra.conftest import ROOT
 
 SIZES = st.floats(min_value=0.001, max_value=500)
 
@@ -55,3 +58,12 @@ def test_a_roll_out_never_gets_more_or_less_than_the_api_takes() -> None:
 def test_waits_that_leave_no_time_for_a_start_are_refused() -> None:
     with pytest.raises(ConfigurationError, match=r"hosting\.rollout waits 32400 s .* lower wait_s or bake_s"):
         rollout_timeout_s(waits_s=32_400, download_s=600, startup_s=600)
+
+
+def test_the_table_of_the_documentation_is_that_of_the_code() -> None:
+    rows = re.findall(r"^\| (\d+) \| (\d+) s \| (\d+) s \|$", (ROOT / "docs/hosting.md").read_text(), re.M)
+
+    assert len(rows) >= 5
+    for size_gib, download_s, startup_s in rows:
+        assert model_download_timeout_s(float(size_gib)) == int(download_s)
+        assert startup_timeout_s(float(size_gib)) == int(startup_s)
