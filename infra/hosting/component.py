@@ -57,6 +57,7 @@ class ComponentEndpoint(Endpoint):
         self._serve()
         self.variant_names = (ONLY_VARIANT,)
         self.component_name = self.name
+        self.model_name = deployment.model.name
         component = self._component(hosting, starts)
         if hosting.scaling is not None:
             self._scale(hosting.scaling, starts, after=component)

@@ -145,7 +145,7 @@ def test_a_component_puts_copies_of_the_model_on_instances_that_have_none() -> N
     }
     assert component["RuntimeConfig"] == {"CopyCount": 1}
     assert hosted.endpoint.component_name == NAME
-    assert hosted.endpoint.model_name is None
+    assert hosted.endpoint.model_name == "model-1"
 
 
 def test_another_network_is_another_configuration_though_its_ids_are_known_at_the_deploy_only() -> None:
