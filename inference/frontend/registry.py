@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import tempfile
 from collections.abc import Callable
 from functools import partial
@@ -12,6 +11,7 @@ from pathlib import Path
 
 from inference.errors import NotFound
 from inference.frontend import requirements
+from inference.frontend.container_limits import copies_that_fit, free_memory_bytes, usable_cores
 from inference.frontend.launcher import Launcher
 from inference.frontend.model_pool import ModelPool, PoolLimits
 from inference.frontend.scheduling import least_used_gpu
@@ -58,7 +58,9 @@ class Registry:
         gpus = await self._launcher.gpus()
         cores = usable_cores()
         # Of many models each has one worker unless more are asked for, as it was with TorchServe.
-        workers = self._settings.workers or (1 if self._settings.multi_model else gpus or cores)
+        workers = self._settings.workers or (
+            1 if self._settings.multi_model else gpus or _copies(cores, Path(model_dir))
+        )
         spec = ModelSpec(
             name=name,
             model_dir=model_dir,
@@ -150,36 +152,10 @@ class Registry:
             self.sessions.close()
 
 
-def free_memory_bytes() -> int:
-    """The memory that this container may still take: what its cgroup leaves, or the machine where that is less."""
-    free = [_available_bytes()]
-    try:
-        limit = Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii").strip()
-        if limit != "max":
-            free.append(int(limit) - int(Path("/sys/fs/cgroup/memory.current").read_text(encoding="ascii")))
-    except (OSError, ValueError):
-        pass
-    return min(free)
+def file_bytes(directory: Path) -> int:
+    """The size of all files below a directory, in bytes: what a copy of the model takes, as far as files can tell."""
+    return sum(path.stat().st_size for path in directory.rglob("*") if path.is_file())
 
 
-def _available_bytes() -> int:
-    for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
-        if line.startswith("MemAvailable:"):
-            return int(line.split()[1]) * 1024
-    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-
-
-def usable_cores() -> int:
-    """The CPU cores that this container may use: its affinity, or less where its cgroup has a quota."""
-    cores = len(os.sched_getaffinity(0))
-    quota = _cgroup_quota()
-    return max(1, min(cores, int(quota))) if quota else cores
-
-
-def _cgroup_quota() -> float | None:
-    try:
-        with open("/sys/fs/cgroup/cpu.max", encoding="ascii") as file:  # noqa: PTH123 - a kernel interface, read in one go
-            limit, period = file.read().split()
-        return None if limit == "max" else int(limit) / int(period)
-    except (OSError, ValueError):
-        return None
+def _copies(cores: int, model_dir: Path) -> int:
+    return copies_that_fit(cores, file_bytes(model_dir), free_memory_bytes())
