@@ -9,10 +9,10 @@ from infra.configuration import ConfigurationError
 
 def main() -> int:
     """Synthesise the stage that the CDK command line asked for into its output directory."""
-    from infra import app, stages  # noqa: PLC0415 - loading the CDK takes seconds
+    from infra import app  # noqa: PLC0415 - loading the CDK takes seconds
 
     try:
-        app.build(stages.STAGES, stages.DEFAULT_STAGE).synth()
+        app.build().synth()
     except ConfigurationError as error:
         return _fail(str(error))
     except RuntimeError as error:
@@ -24,7 +24,7 @@ def main() -> int:
 
 
 def _fail(sentence: str) -> int:
-    print(f"infra: error: {sentence}.", file=sys.stderr)  # noqa: T201 - the command line's own output
+    print(f"infra: error: {sentence}{'' if sentence.endswith('?') else '.'}", file=sys.stderr)  # noqa: T201 - the command line's own output
     return 1
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import aws_cdk as cdk
@@ -10,15 +10,16 @@ from cdk_nag import AwsSolutionsChecks
 
 from infra import context as command_line
 from infra.configuration import Stage
+from infra.configuration.network import NewVpc
 from infra.endpoint_stack import EndpointStack
+from infra.network_stack import NetworkStack
 from infra.registry_stack import RegistryStack
 from infra.storage_stack import StorageStack
 
 
 def build(
-    stages: Mapping[str, Stage],
-    default: str,
     *,
+    choose: Callable[[Mapping[str, object]], Stage] = command_line.choose,
     context: Mapping[str, Any] | None = None,
     outdir: str | None = None,
 ) -> cdk.App:
@@ -27,17 +28,21 @@ def build(
     Raises `ConfigurationError` before any stack is made.
     """
     app = cdk.App(context=context, outdir=outdir)
-    stage = command_line.choose(stages, default, app.node.get_all_context())
-    add_stacks(app, stage)
+    add_stacks(app, choose(app.node.get_all_context()))
     # A finding of cdk-nag that nobody acknowledged fails the synthesis.
     cdk.Validations.of(app).add_plugins(AwsSolutionsChecks(app))
     return app
 
 
 def add_stacks(app: cdk.App, stage: Stage) -> None:
-    """Storage and registry first: the endpoint needs an archive in the one and an image in the other."""
+    """What the endpoint needs comes first: an archive in the one stack, an image in the other, perhaps a network."""
     storage = StorageStack(app, "storage", stage=stage)
     registry = RegistryStack(app, "registry", stage=stage)
+    if stage.encryption.key == "new":
+        # The storage stack makes it.
+        registry.add_stack_dependency(storage)
     endpoint = EndpointStack(app, "endpoint", stage=stage)
     endpoint.add_stack_dependency(storage)
     endpoint.add_stack_dependency(registry)
+    if isinstance(stage.network, NewVpc):
+        endpoint.add_stack_dependency(NetworkStack(app, "network", stage=stage, network=stage.network))

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
-from infra import validation
-from infra.configuration import ConfigurationError, ImageUri, RepositoryImage, Stage
+from pydantic import TypeAdapter, ValidationError
+
+from infra import stage_file, validation
+from infra.configuration import ConfigurationError, Stage
+from infra.configuration.image import ImageUri, PinnedImage, TaggedImage
+from infra.configuration.model import ApprovedModel, ArchivedModel
+from infra.configuration.value import Value
+from infra.stage_errors import shown
 
 # What may be given, and what it looks like.
 KEYS = {
@@ -20,7 +27,7 @@ _CDK_MARKS = frozenset(":@/")
 _CDK_KEYS = frozenset({"cli-telemetry"})
 
 
-def choose(stages: Mapping[str, Stage], default: str, context: Mapping[str, object]) -> Stage:
+def choose(context: Mapping[str, object]) -> Stage:
     """The stage that `context` asks for, with its values for this command, checked.
 
     A key that neither we nor the CDK know is an error: `-c model_url=…` would otherwise deploy another model than
@@ -33,26 +40,40 @@ def choose(stages: Mapping[str, Stage], default: str, context: Mapping[str, obje
         if not isinstance(value, str) or not value:
             raise ConfigurationError(f"-c {key}={value} has no value; write one like -c {key}={KEYS[key]}")
     given = {key: str(value) for key, value in ours.items()}
-    name = given.get("stage", default)
-    if name not in stages:
-        raise ConfigurationError(f"-c stage={name} does not exist; infra/stages.py has: {', '.join(stages)}")
-    stage = _override(stages[name], given)
-    validation.check(stage)
-    return stage
+    path = stage_file.find(given.get("stage", stage_file.DEFAULT_STAGE))
+    return override(path, stage_file.read(path), given)
 
 
-def _override(stage: Stage, given: Mapping[str, str]) -> Stage:
+def override(path: Path, stage: Stage, given: Mapping[str, str]) -> Stage:
+    """`stage` with the values for one command, checked as a whole."""
     if "image_uri" in given and "image_tag" in given:
         raise ConfigurationError(
             f"-c image_tag={given['image_tag']} and -c image_uri={given['image_uri']} name two images; give one of them"
         )
+    changes: dict[str, Value] = {}
     if url := given.get("model_data_url"):
-        validation.check_model_data_url("-c model_data_url", url)
-        stage = replace(stage, model_data_url=url)
+        if isinstance(stage.model, ApprovedModel):
+            raise ConfigurationError(
+                f"-c model_data_url={url} would take the endpoint from the approved packages of model.group "
+                f"{stage.model.group}; register and approve a package instead"
+            )
+        changes["model"] = _value("model_data_url", ArchivedModel, archive=url, size_gib=stage.model.size_gib)
     if uri := given.get("image_uri"):
-        validation.check_image("-c image_uri", ImageUri(uri=uri))
-        stage = replace(stage, image=ImageUri(uri=uri))
+        changes["image"] = _value("image_uri", ImageUri, uri=uri)
     if tag := given.get("image_tag"):
-        validation.check_image("-c image_tag", RepositoryImage(tag_or_digest=tag))
-        stage = replace(stage, image=RepositoryImage(tag_or_digest=tag))
+        by_digest = tag.startswith("sha256:")
+        changes["image"] = (
+            _value("image_tag", PinnedImage, digest=tag) if by_digest else _value("image_tag", TaggedImage, tag=tag)
+        )
+    stage = stage.model_copy(update=changes)
+    with stage_file.blaming(path):
+        validation.check(stage)
     return stage
+
+
+def _value(key: str, kind: type[Value], **fields: Any) -> Value:
+    try:
+        return TypeAdapter(kind).validate_python(fields)
+    except ValidationError as error:
+        found = error.errors(include_url=False)[0]
+        raise ConfigurationError(f"-c {key}={shown(found['input'])} is {found['msg']}") from None

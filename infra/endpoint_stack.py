@@ -1,65 +1,166 @@
-"""Endpoint: the model, the instances that serve it, and the role they run under."""
+"""Endpoint: the models, what serves them, and the role that both run under."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import aws_cdk as cdk
+from aws_cdk import aws_ssm as ssm
 from constructs import Construct
 
-from infra import validation
 from infra.configuration import Stage
+from infra.configuration.model import ApprovedModel, DefaultArchive
+from infra.configuration.network import ExistingVpc, NewVpc
 from infra.execution_role import ExecutionRole
-from infra.image import resolve_image
-from infra.model import Model
-from infra.names import BATCH_INPUT_PREFIX, BATCH_OUTPUT_PREFIX, MODELS_PREFIX
-from infra.realtime_endpoint import RealtimeEndpoint
+from infra.hosting.deployment import Deployment
+from infra.hosting.endpoint import Endpoint
+from infra.hosting.modes import ENDPOINTS
+from infra.names import BATCH_INPUT_PREFIX, BATCH_MANIFESTS_PREFIX, BATCH_OUTPUT_PREFIX, MODELS_PREFIX
+from infra.served_models import ServedModels
 from infra.stage_stack import StageStack
 
 
 class EndpointStack(StageStack):
-    """One model behind one endpoint; batch transform jobs run the same model by its name."""
+    """One endpoint; batch transform jobs run the same model by its name."""
 
     def __init__(self, scope: Construct, unit: str, *, stage: Stage) -> None:
         super().__init__(scope, unit, stage=stage, description=f"Endpoint of {stage.prefix} {stage.name}")
-        names = self.names
-        bucket = names.bucket(self)
-        image = resolve_image(self, stage.image, repository_name=names.repository)
-        role = ExecutionRole(self, "ExecutionRole", endpoint_name=names.endpoint)
-        role.may_list(self._s3_arn(bucket))
-        role.may_read("ReadModels", self._s3_arn(bucket, f"{MODELS_PREFIX}*"))
-        role.may_read("ReadBatchInput", self._s3_arn(bucket, f"{BATCH_INPUT_PREFIX}*"))
-        role.may_write("WriteBatchOutput", self._s3_arn(bucket, f"{BATCH_OUTPUT_PREFIX}*"))
-        if stage.model_data_url is not None:
-            # It may lie in any bucket.
-            role.may_read("ReadThisModel", self._s3_arn(stage.model_data_url.removeprefix("s3://")))
-        if image.repository_arn is not None:
-            role.may_pull_from(image.repository_arn)
-        model = Model(
+        self._stage = stage
+        self._bucket = self.names.bucket(self)
+        subnets, security_groups = self._network()
+        approved = self._approved_package() if isinstance(stage.model, ApprovedModel) else None
+        role = self._make_role(in_network=bool(subnets))
+        models = ServedModels(
             self,
-            "Model",
-            prefix=names.endpoint,
-            image_uri=image.uri,
-            model_data_url=stage.model_data_url or f"s3://{bucket}/{MODELS_PREFIX}model.tar.gz",
-            environment=validation.container_environment(stage),
-            role_arn=role.role.role_arn,
-            network_isolation=stage.hosting.network_isolation,
+            "Models",
+            stage=stage,
+            names=self.names,
+            bucket=self._bucket,
+            role=role,
+            subnets=subnets,
+            security_groups=security_groups,
+            approved_arn=None if approved is None else approved.value_as_string,
         )
-        endpoint = RealtimeEndpoint(self, "Endpoint", name=names.endpoint, model=model, hosting=stage.hosting)
-        if stage.model_data_url is None:
-            self._warn_about_the_default_archive(stage)
+        endpoint = ENDPOINTS[stage.hosting.mode](
+            self,
+            "Endpoint",
+            hosting=stage.hosting,
+            deployment=Deployment(
+                endpoint_name=self.names.endpoint,
+                model=models.main,
+                variant_models=models.of_variants,
+                size_gib=stage.model.size_gib,
+                role_arn=role.role.role_arn,
+                bucket=self._bucket,
+                key_arn=self.key_arn,
+                subnets=tuple(subnets),
+                security_groups=tuple(security_groups),
+            ),
+        )
+        self._allow(role, endpoint)
+        if stage.batch is not None:
+            self._keep_model_name(models.main.name)
+        if isinstance(stage.model, DefaultArchive) and stage.hosting.mode != "multi_model":
+            self._warn_about_the_default_archive()
+        self._show(endpoint, models, role)
+        if approved is not None:
+            self._wait_for_approval(approved)
 
-        self.output("EndpointName", names.endpoint, "For invoke_endpoint")
+    def _make_role(self, *, in_network: bool) -> ExecutionRole:
+        name = self.names.endpoint
+        groups = [f"/aws/sagemaker/Endpoints/{name}", "/aws/sagemaker/TransformJobs"]
+        if self._stage.hosting.mode == "component":
+            groups.append(f"/aws/sagemaker/InferenceComponents/{name}")
+        role = ExecutionRole(self, "ExecutionRole", endpoint_name=name, log_groups=groups)
+        role.may_list("ListBucket", self._s3_arn(self._bucket))
+        role.may_read("ReadModels", self._own(MODELS_PREFIX))
+        role.may_read("ReadBatchInput", self._own(BATCH_INPUT_PREFIX))
+        role.may_write("WriteBatchOutput", self._own(BATCH_OUTPUT_PREFIX))
+        if self._stage.batch is not None:
+            role.may_read("ReadBatchManifests", self._own(BATCH_MANIFESTS_PREFIX))
+        if self.key_arn is not None:
+            role.may_use_key(self.key_arn)
+        if in_network:
+            role.may_join_network()
+        return role
+
+    def _allow(self, role: ExecutionRole, endpoint: Endpoint) -> None:
+        """What only the mode knows."""
+        if endpoint.reads_below:
+            role.may_read("ReadForEndpoint", *(self._own(prefix) for prefix in endpoint.reads_below))
+        if endpoint.writes_below:
+            role.may_write("WriteForEndpoint", *(self._own(prefix) for prefix in endpoint.writes_below))
+        if endpoint.publishes_to:
+            role.may_publish_to(endpoint.publishes_to)
+        if endpoint.rollback_alarm_arns:
+            role.may_describe_alarms(endpoint.rollback_alarm_arns)
+
+    def _network(self) -> tuple[Sequence[str], Sequence[str]]:
+        """Subnets and security groups: of the stage file, or of the network stack by the names of its parameters."""
+        match self._stage.network:
+            case ExistingVpc() as network:
+                return network.subnets, network.security_groups
+            case NewVpc():
+                return self._kept("subnets"), self._kept("security-groups")
+            case _:
+                return (), ()
+
+    def _kept(self, name: str) -> list[str]:
+        return ssm.StringListParameter.value_for_typed_list_parameter(self, self.names.parameter(name))
+
+    def _approved_package(self) -> cdk.CfnParameter:
+        """Its value is changed by the promotion and kept by `cdk deploy`, so neither takes back what the other did."""
+        return cdk.CfnParameter(
+            self,
+            "ModelPackageArn",
+            type="String",
+            default="",
+            allowed_pattern=r"|arn:aws[a-z-]*:sagemaker:[a-z0-9-]+:\d{12}:model-package/[A-Za-z0-9-]+/\d+",
+            description="The approved model package; empty until there is one, and so long there is no endpoint",
+        )
+
+    def _wait_for_approval(self, approved: cdk.CfnParameter) -> None:
+        """Before the first approval there is nothing to serve, so only the role is made."""
+        there = cdk.CfnCondition(
+            self, "IsApproved", expression=cdk.Fn.condition_not(cdk.Fn.condition_equals(approved.value_as_string, ""))
+        )
+        for construct in self.node.find_all():
+            if isinstance(construct, cdk.CfnResource) and "ExecutionRole" not in construct.node.path.split("/"):
+                construct.cfn_options.condition = there
+            if isinstance(construct, cdk.CfnOutput) and construct.node.id not in {"ExecutionRoleArn", "BucketName"}:
+                construct.condition = there
+        self.output("ModelPackageArn", approved.value_as_string, "What the endpoint serves")
+
+    def _keep_model_name(self, name: str) -> None:
+        """Where transform jobs look when they start, so that they run what the endpoint runs."""
+        ssm.CfnParameter(
+            self,
+            "ModelNameParameter",
+            name=self.names.model_name_parameter,
+            type="String",
+            value=name,
+            description=f"Read by {self.names.stack('batch')}",
+        )
+
+    def _show(self, endpoint: Endpoint, models: ServedModels, role: ExecutionRole) -> None:
+        self.output("EndpointName", endpoint.name, "For invoke_endpoint")
         self.output("EndpointConfigName", endpoint.config_name, "What the endpoint runs now")
-        self.output("ModelName", model.name, "For create_transform_job")
+        self.output("ModelName", models.main.name, "For create_transform_job")
         self.output("ExecutionRoleArn", role.role.role_arn, "The role of the endpoint and of transform jobs")
-        self.output("BucketName", bucket, "models/, batch/input/ and batch/output/ are what the role may touch")
+        self.output("BucketName", self._bucket, "models/, batch/input/ and batch/output/ are what the role may touch")
+        if endpoint.component_name is not None:
+            self.output("InferenceComponentName", endpoint.component_name, "For invoke_endpoint, beside EndpointName")
+
+    def _own(self, prefix: str) -> str:
+        return self._s3_arn(self._bucket, f"{prefix}*")
 
     def _s3_arn(self, *parts: str) -> str:
         return self.format_arn(service="s3", region="", account="", resource="/".join(parts))
 
-    def _warn_about_the_default_archive(self, stage: Stage) -> None:
+    def _warn_about_the_default_archive(self) -> None:
         cdk.Annotations.of(self).add_warning_v2(
             "tidegate:default-model",
             f"no model archive is named, so {self.names.endpoint} takes {MODELS_PREFIX}model.tar.gz of its bucket, and "
-            "a new archive at that key would not reach it; give -c model_data_url=s3://… or write "
-            f"{stage.name}'s model_data_url in infra/stages.py",
+            "a new archive at that key would not reach it; give -c model_data_url=s3://… or write [model] into the "
+            f"file of stage {self._stage.name}",
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import aws_cdk as cdk
 from aws_cdk import aws_iam as iam
 from constructs import Construct
@@ -16,7 +18,7 @@ class ExecutionRole(Construct):
     in the role itself, so that it is complete when the model that needs it is made.
     """
 
-    def __init__(self, scope: Construct, id_: str, *, endpoint_name: str) -> None:
+    def __init__(self, scope: Construct, id_: str, *, endpoint_name: str, log_groups: Sequence[str]) -> None:
         super().__init__(scope, id_)
         self._policy = iam.PolicyDocument()
         self.role = iam.Role(
@@ -26,13 +28,13 @@ class ExecutionRole(Construct):
             description=f"Endpoint {endpoint_name} and its batch transform jobs",
             inline_policies={"inference": self._policy},
         )
-        self._may_write_logs(f"/aws/sagemaker/Endpoints/{endpoint_name}", "/aws/sagemaker/TransformJobs")
+        self._may_write_logs(*log_groups)
         self._allow("PublishMetrics", ["cloudwatch:PutMetricData"], ["*"])
-        acknowledge_wildcard(self.role, "*", "cloudwatch:PutMetricData and ecr:GetAuthorizationToken know no resources")
+        acknowledge_wildcard(self.role, "*", "PutMetricData, GetAuthorizationToken and ec2:Describe… know no resources")
 
-    def may_list(self, bucket_arn: str) -> None:
-        """Without it a missing object is reported as a forbidden one."""
-        self._allow("ListBucket", ["s3:ListBucket"], [bucket_arn])
+    def may_list(self, sid: str, bucket_arn: str) -> None:
+        """Find the objects below a prefix; without it a missing object is reported as a forbidden one."""
+        self._allow(sid, ["s3:ListBucket"], [bucket_arn])
 
     def may_read(self, sid: str, *object_arns: str) -> None:
         """Objects of a bucket, by their key or by a prefix that ends in `*`."""
@@ -44,14 +46,64 @@ class ExecutionRole(Construct):
         self._allow(sid, ["s3:PutObject", "s3:AbortMultipartUpload"], object_arns)
         self._acknowledge(object_arns, "results below one prefix; SageMaker names each after its input")
 
-    def may_pull_from(self, repository_arn: str) -> None:
-        """Images of one repository."""
+    def may_pull_from(self, *repository_arns: str) -> None:
+        """Images of these repositories."""
         self._allow("LogInToRegistry", ["ecr:GetAuthorizationToken"], ["*"])
         self._allow(
             "PullImage",
             ["ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"],
-            [repository_arn],
+            repository_arns,
         )
+
+    def may_publish_to(self, topic_arns: Sequence[str]) -> None:
+        """Say that an asynchronous answer is there, or why there is none."""
+        self._allow("Notify", ["sns:Publish"], topic_arns)
+
+    def may_describe_alarms(self, alarm_arns: Sequence[str]) -> None:
+        """Look at the alarms that send a new version back. Source: SageMaker guide, auto-rollback configuration."""
+        self._allow("WatchRollout", ["cloudwatch:DescribeAlarms"], alarm_arns)
+
+    def may_use_key(self, key_arn: str) -> None:
+        """Read and write what is encrypted with the stage's key, and let the hosts' volumes be encrypted with it."""
+        self._allow("UseKey", ["kms:Decrypt", "kms:DescribeKey", "kms:GenerateDataKey"], [key_arn])
+        self._policy.add_statements(
+            iam.PolicyStatement(
+                sid="LendKeyToVolumes",
+                actions=["kms:CreateGrant"],
+                resources=[key_arn],
+                conditions={"Bool": {"kms:GrantIsForAWSResource": "true"}},
+            )
+        )
+
+    def may_join_network(self) -> None:
+        """Put the containers' network interfaces into a VPC. Source: SageMaker guide, roles, CreateModel with a VPC."""
+        stack = cdk.Stack.of(self)
+        kinds = ("network-interface", "subnet", "security-group")
+        interfaces, subnets, groups = (
+            stack.format_arn(service="ec2", resource=kind, resource_name="*") for kind in kinds
+        )
+        self._allow("JoinNetwork", ["ec2:CreateNetworkInterface"], [interfaces, subnets, groups])
+        self._allow(
+            "ManageInterfaces",
+            [
+                "ec2:CreateNetworkInterfacePermission",
+                "ec2:DeleteNetworkInterface",
+                "ec2:DeleteNetworkInterfacePermission",
+            ],
+            [interfaces],
+        )
+        self._allow(
+            "SeeNetwork",
+            [
+                "ec2:DescribeDhcpOptions",
+                "ec2:DescribeNetworkInterfaces",
+                "ec2:DescribeSecurityGroups",
+                "ec2:DescribeSubnets",
+                "ec2:DescribeVpcs",
+            ],
+            ["*"],
+        )
+        self._acknowledge([interfaces, subnets, groups], "SageMaker makes the interfaces, and AWS chose the other ids")
 
     def _may_write_logs(self, *group_names: str) -> None:
         groups = [
@@ -71,12 +123,12 @@ class ExecutionRole(Construct):
         )
         self._acknowledge(streams, "SageMaker chooses the names of the log streams")
 
-    def _allow(self, sid: str, actions: list[str], resources: list[str] | tuple[str, ...]) -> None:
+    def _allow(self, sid: str, actions: list[str], resources: Sequence[str]) -> None:
         self._policy.add_statements(
             iam.PolicyStatement(sid=sid, effect=iam.Effect.ALLOW, actions=actions, resources=list(resources))
         )
 
-    def _acknowledge(self, resources: list[str] | tuple[str, ...], reason: str) -> None:
+    def _acknowledge(self, resources: Sequence[str], reason: str) -> None:
         for resource in resources:
             if resource.endswith("*"):
                 acknowledge_wildcard(self.role, resource, reason)

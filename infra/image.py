@@ -7,8 +7,10 @@ from dataclasses import dataclass
 
 import aws_cdk as cdk
 from aws_cdk import aws_ecr as ecr
+from aws_cdk import aws_ecr_assets as ecr_assets
+from constructs import Construct
 
-from infra.configuration import ImageUri, RepositoryImage
+from infra.configuration.image import BuiltImage, Image, ImageUri, PinnedImage, TaggedImage
 
 _ECR_URI = re.compile(
     r"(?P<account>\d{12})\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.amazonaws\.com[^/]*/(?P<name>[^:@]+)[:@].+"
@@ -16,31 +18,60 @@ _ECR_URI = re.compile(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Image:
+class EcrRepository:
+    """A repository in Amazon ECR."""
+
+    account: str
+    region: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResolvedImage:
     """`uri` as SageMaker wants it. `repository_arn` is None where the image is not in Amazon ECR."""
 
     uri: str
     repository_arn: str | None
 
 
-def resolve_image(stack: cdk.Stack, source: RepositoryImage | ImageUri, *, repository_name: str) -> Image:
-    """The image that `source` names, as seen from `stack`."""
-    if isinstance(source, ImageUri):
-        return Image(uri=source.uri, repository_arn=_repository_of(stack, source.uri))
-    repository = ecr.Repository.from_repository_name(stack, "Images", repository_name)
-    return Image(
-        uri=repository.repository_uri_for_tag_or_digest(source.tag_or_digest), repository_arn=repository.repository_arn
-    )
+def resolve_image(scope: Construct, id_: str, source: Image, *, repository_name: str) -> ResolvedImage:
+    """The image that `source` names, as seen from the stack of `scope`."""
+    match source:
+        case ImageUri():
+            return ResolvedImage(uri=source.uri, repository_arn=repository_arn(cdk.Stack.of(scope), source.uri))
+        case BuiltImage():
+            # SageMaker's hosts are amd64, whatever the machine that builds. The tag is the hash of the files.
+            asset = ecr_assets.DockerImageAsset(
+                scope,
+                id_,
+                directory=source.build,
+                build_args=source.build_args,
+                target=source.target,
+                platform=ecr_assets.Platform.LINUX_AMD64,
+            )
+            return ResolvedImage(uri=asset.image_uri, repository_arn=asset.repository.repository_arn)
+        case TaggedImage(tag=reference) | PinnedImage(digest=reference):
+            repository = ecr.Repository.from_repository_name(scope, id_, repository_name)
+            return ResolvedImage(
+                uri=repository.repository_uri_for_tag_or_digest(reference), repository_arn=repository.repository_arn
+            )
 
 
-def _repository_of(stack: cdk.Stack, uri: str) -> str | None:
+def ecr_repository(uri: str) -> EcrRepository | None:
+    """The repository of an image in Amazon ECR; None for any other registry."""
     match = _ECR_URI.fullmatch(uri)
-    if match is None:
+    return match and EcrRepository(**match.groupdict())
+
+
+def repository_arn(stack: cdk.Stack, uri: str) -> str | None:
+    """What the role must be allowed to pull from; None for an image outside of Amazon ECR."""
+    repository = ecr_repository(uri)
+    if repository is None:
         return None
     return stack.format_arn(
         service="ecr",
-        account=match["account"],
-        region=match["region"],
+        account=repository.account,
+        region=repository.region,
         resource="repository",
-        resource_name=match["name"],
+        resource_name=repository.name,
     )

@@ -71,6 +71,15 @@ class Names:
         return f"/{self.prefix}/{self.stage}/{name}"
 
     @property
+    def key_parameter(self) -> str:
+        """Where the ARN of the stage's own KMS key is kept."""
+        return self.parameter("key-arn")
+
+    @property
+    def key_alias(self) -> str:
+        return f"alias/{self.prefix}-{self.stage}"
+
+    @property
     def model_name_parameter(self) -> str:
         """Where the name of the model that the endpoint runs now is kept."""
         return self.parameter("model-name")

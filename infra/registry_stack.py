@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import aws_cdk as cdk
 from aws_cdk import aws_ecr as ecr
+from aws_cdk import aws_kms as kms
 from constructs import Construct
 
 from infra.configuration import Stage
@@ -17,13 +18,15 @@ class RegistryStack(StageStack):
         super().__init__(
             scope, unit, stage=stage, holds_data=True, description=f"Serving images of {stage.prefix} {stage.name}"
         )
+        key = None if self.key_arn is None else kms.Key.from_key_arn(self, "Key", self.key_arn)
         repository = ecr.Repository(
             self,
             "Images",
             repository_name=self.names.repository,
             image_tag_mutability=ecr.TagMutability.IMMUTABLE,
             image_scan_on_push=True,
-            encryption=ecr.RepositoryEncryption.AES_256,
+            encryption=ecr.RepositoryEncryption.AES_256 if key is None else ecr.RepositoryEncryption.KMS,
+            encryption_key=key,
             lifecycle_rules=[
                 ecr.LifecycleRule(
                     rule_priority=1,

@@ -1,8 +1,11 @@
-"""The base of our stacks: a stack belongs to a stage, and the stage knows its name, place and fate."""
+"""The base of our stacks: a stack belongs to a stage, and the stage knows its name, place, key and fate."""
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import aws_cdk as cdk
+from aws_cdk import aws_ssm as ssm
 from constructs import Construct
 
 from infra.configuration import Stage
@@ -20,6 +23,7 @@ class StageStack(cdk.Stack):
         self, scope: Construct, unit: str, *, stage: Stage, description: str, holds_data: bool = False
     ) -> None:
         self.names = Names(prefix=stage.prefix, stage=stage.name)
+        self._key = stage.encryption.key
         super().__init__(
             scope,
             unit,
@@ -32,6 +36,17 @@ class StageStack(cdk.Stack):
         )
         self.removal_policy = cdk.RemovalPolicy.RETAIN if stage.retention.keep_data else cdk.RemovalPolicy.DESTROY
 
-    def output(self, name: str, value: str, description: str) -> None:
+    @cached_property
+    def key_arn(self) -> str | None:
+        """The stage's KMS key; None for keys that AWS owns.
+
+        That of a new key is known to the storage stack only, which keeps it in Parameter Store; this stack then has a
+        parameter that CloudFormation fills in from there.
+        """
+        if self._key == "new":
+            return ssm.StringParameter.value_for_string_parameter(self, self.names.key_parameter)
+        return None if self._key == "aws" else self._key
+
+    def output(self, name: str, value: str, description: str) -> cdk.CfnOutput:
         """Show `value` after a deploy, under exactly this name."""
-        cdk.CfnOutput(self, name, value=value, description=description)
+        return cdk.CfnOutput(self, name, value=value, description=description)

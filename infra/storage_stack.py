@@ -1,13 +1,19 @@
-"""Storage: one bucket for models and batch data, and one for its access logs."""
+"""Storage: one bucket for models and data, one for its access logs, and the stage's own key if it has one."""
 
 from __future__ import annotations
 
+from typing import cast
+
 import aws_cdk as cdk
+from aws_cdk import aws_kms as kms
 from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
-from infra.configuration import Retention, Stage
-from infra.names import BATCH_OUTPUT_PREFIX
+from infra.configuration import Stage
+from infra.configuration.hosting import AsyncHosting, RealtimeHosting
+from infra.configuration.operations import Retention
+from infra.encryption_key import EncryptionKey
+from infra.names import BATCH_MANIFESTS_PREFIX, BATCH_OUTPUT_PREFIX
 from infra.stage_stack import StageStack
 
 
@@ -34,10 +40,39 @@ class StorageStack(StageStack):
             "Data",
             bucket_name=self.names.bucket(self),
             access_logs=logs.bucket,
+            key=self._encryption_key(stage),
             retention=stage.retention,
+            expiring=_expiring(stage),
             removal_policy=self.removal_policy,
         )
+        if stage.batch is not None and stage.batch.on_upload:
+            data.tell_event_bridge()
         self.output("BucketName", data.bucket.bucket_name, "Models below models/, batch data below batch/")
+
+    def _encryption_key(self, stage: Stage) -> kms.IKey | None:
+        if stage.encryption.key == "new":
+            return EncryptionKey(
+                self,
+                "Encryption",
+                alias=self.names.key_alias,
+                parameter=self.names.key_parameter,
+                removal_policy=self.removal_policy,
+            ).key
+        return None if self.key_arn is None else kms.Key.from_key_arn(self, "Key", self.key_arn)
+
+
+def _expiring(stage: Stage) -> dict[str, tuple[str, int]]:
+    """What is deleted after a number of days: prefix and days, by the name of the rule."""
+    retention, hosting = stage.retention, stage.hosting
+    rules = {"batch-output": (BATCH_OUTPUT_PREFIX, retention.batch_output_days)}
+    if stage.batch is not None:
+        rules["batch-manifests"] = (BATCH_MANIFESTS_PREFIX, retention.batch_output_days)
+    if isinstance(hosting, AsyncHosting):
+        rules["async-output"] = (hosting.output_prefix, retention.async_output_days)
+        rules["async-failure"] = (hosting.failure_prefix, retention.async_output_days)
+    if isinstance(hosting, RealtimeHosting) and hosting.capture is not None:
+        rules["captures"] = (hosting.capture.prefix, retention.captures_days)
+    return rules
 
 
 class DataBucket(Construct):
@@ -50,7 +85,9 @@ class DataBucket(Construct):
         *,
         bucket_name: str,
         access_logs: s3.IBucket,
+        key: kms.IKey | None,
         retention: Retention,
+        expiring: dict[str, tuple[str, int]],
         removal_policy: cdk.RemovalPolicy,
     ) -> None:
         super().__init__(scope, id_)
@@ -59,7 +96,10 @@ class DataBucket(Construct):
             "Bucket",
             bucket_name=bucket_name,
             versioned=True,
-            encryption=s3.BucketEncryption.S3_MANAGED,
+            encryption=s3.BucketEncryption.S3_MANAGED if key is None else s3.BucketEncryption.KMS,
+            encryption_key=key,
+            # One call to KMS for many objects.
+            bucket_key_enabled=True if key is not None else None,
             block_public_access=s3.BlockPublicAccess.BLOCK_ALL,
             object_ownership=s3.ObjectOwnership.BUCKET_OWNER_ENFORCED,
             enforce_ssl=True,
@@ -73,18 +113,29 @@ class DataBucket(Construct):
                     noncurrent_version_expiration=cdk.Duration.days(retention.old_versions_days),
                     expired_object_delete_marker=True,
                 ),
-                s3.LifecycleRule(
-                    id="batch-output",
-                    prefix=BATCH_OUTPUT_PREFIX,
-                    expiration=cdk.Duration.days(retention.batch_output_days),
+                *(
+                    s3.LifecycleRule(id=name, prefix=prefix, expiration=cdk.Duration.days(days))
+                    for name, (prefix, days) in expiring.items()
                 ),
             ],
             removal_policy=removal_policy,
         )
 
+    def tell_event_bridge(self) -> None:
+        """Raise an event for each object that is put.
+
+        By the property itself: `event_bridge_enabled` would bring a Lambda function that writes the same into it.
+        """
+        resource = cast(s3.CfnBucket, self.bucket.node.default_child)
+        resource.add_property_override("NotificationConfiguration.EventBridgeConfiguration.EventBridgeEnabled", True)
+
 
 class AccessLogBucket(Construct):
-    """Who read and wrote the data. Not versioned: log objects are written once."""
+    """Who read and wrote the data. Not versioned: log objects are written once.
+
+    S3 delivers access logs to buckets with its own encryption only, whatever key the stage has.
+    Source: Amazon S3 user guide, enabling server access logging.
+    """
 
     def __init__(
         self,

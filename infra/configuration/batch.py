@@ -50,6 +50,8 @@ class Batch(Value):
     # None: what the container reports. 0: no limit, bodies are sent in chunks.
     max_payload_mib: Annotated[int, whole(0, 100)] | None = None
     max_concurrent: Annotated[int, whole(1, 10_000)] | None = None
+    # Of objects whose ending says nothing, and of everything below `schedule_input`.
+    default_content_type: _MediaType = "application/jsonlines"
     # The type of an object by the ending of its name, beside those that are known anyway.
     content_types: dict[_Ending, _MediaType] = Field(default_factory=dict)
     # Who hears of jobs that ended.

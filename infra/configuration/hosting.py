@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from infra.configuration.rollout import ComponentRollout, Rollout
-from infra.configuration.scaling import AsyncScaling, ComponentScaling, Scaling
+from infra.configuration.scaling import AsyncScaling, ComponentScaling, MultiModelScaling, Scaling
 from infra.configuration.value import (
     LISTED,
     Archive,
@@ -143,7 +143,7 @@ class MultiModelHosting(Instances):
     instance_count: Annotated[int, whole(1, 1000)] = 1
     # Off, a model is unloaded and deleted after each answer.
     cache_models: bool = True
-    scaling: Scaling | None = None
+    scaling: MultiModelScaling | None = None
     rollout: Rollout | None = None
 
 

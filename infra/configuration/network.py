@@ -37,12 +37,15 @@ class ExistingVpc(Value):
     ]
 
 
-def _kind(value: Any) -> str:
+def _kind(value: Any) -> str | None:
     vpc = value.get("vpc") if isinstance(value, dict) else getattr(value, "vpc", None)
-    return "new" if vpc == "new" else "existing"
+    return vpc and ("new" if vpc == "new" else "existing")
 
 
-Network = Annotated[Annotated[NewVpc, Tag("new")] | Annotated[ExistingVpc, Tag("existing")], Discriminator(_kind)]
+Network = Annotated[
+    Annotated[NewVpc, Tag("new")] | Annotated[ExistingVpc, Tag("existing")],
+    Discriminator(_kind, custom_error_type="one_key", custom_error_message="vpc = 'new' or the id of a VPC"),
+]
 
 
 class Encryption(Value):

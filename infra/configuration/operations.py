@@ -87,7 +87,7 @@ class Budget(Value):
 class Cost(Value):
     """The monthly estimate at synthesis."""
 
-    # The file with prices, relative to the stage file; docs/cost.md has its form.
+    # The file with prices, by its path from the stage file's directory; docs/cost.md has its form.
     prices: str
     # For what is paid by use: requests and the seconds that one takes. None: said per million requests.
     requests_per_month: Annotated[int, whole(0, 10**12)] | None = None
@@ -101,6 +101,9 @@ class Retention(Value):
     keep_data: bool
     old_versions_days: Days = 90
     batch_output_days: Days = 90
+    # Answers of an asynchronous endpoint, and captured requests.
+    async_output_days: Days = 30
+    captures_days: Days = 90
     access_logs_days: Days = 365
     # The newest images that the registry keeps. An image that an endpoint still uses must be among them, or the
     # endpoint cannot start another instance.

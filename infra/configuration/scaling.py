@@ -18,10 +18,21 @@ class _Cooldowns(Value):
 class Scaling(_Cooldowns):
     """Target tracking of the requests that are in work at the same time, by the metric of 10 s resolution."""
 
-    min_instances: Annotated[int, whole(1, 1000)] = 1
+    min_instances: Annotated[
+        int, whole(1, 1000, "not a whole number from 1 to 1000; modes async and component scale to no instance")
+    ] = 1
     max_instances: Annotated[int, whole(1, 1000)]
     # Per instance. For a GPU about the batch size times the workers, see docs/settings.md.
     concurrent_requests: Annotated[float, number(0.1, 10_000)] = 5.0
+
+
+class MultiModelScaling(_Cooldowns):
+    """Target tracking of requests per minute: AWS has no concurrency metric for the variants of such an endpoint."""
+
+    min_instances: Annotated[int, whole(1, 1000)] = 1
+    max_instances: Annotated[int, whole(1, 1000)]
+    # Per instance.
+    invocations_per_minute: Annotated[float, number(0.1, 1_000_000)]
 
 
 class AsyncScaling(_Cooldowns):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
@@ -23,43 +24,42 @@ class Value(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
-def refused(why: str) -> PydanticCustomError:
-    """The error of a rule of ours; `why` follows `key=value is`."""
-    return PydanticCustomError("rule", "{why}", {"why": why})
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What a single value must be; `why` follows `key=value is`, with the way out after a semicolon."""
 
+    holds: Callable[[Any], bool]
+    why: str
 
-def whole(low: int, high: int) -> BeforeValidator:
-    """A whole number from `low` to `high`, both allowed."""
-
-    def check(value: object) -> object:
-        if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-            raise refused(f"not a whole number from {low} to {high}")
+    def __call__(self, value: object) -> object:
+        """Refuse `value`, or hand it on as it is."""
+        if not self.holds(value):
+            raise PydanticCustomError("rule", "{why}", {"why": self.why})
         return value
 
-    return BeforeValidator(check)
+
+def whole(low: int, high: int, why: str | None = None) -> BeforeValidator:
+    """A whole number from `low` to `high`, both allowed."""
+
+    def holds(value: object) -> bool:
+        return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
+
+    return BeforeValidator(Rule(holds, why or f"not a whole number from {low} to {high}"))
 
 
 def number(low: float, high: float) -> BeforeValidator:
     """A number from `low` to `high`, both allowed."""
 
-    def check(value: object) -> object:
-        if not isinstance(value, int | float) or isinstance(value, bool) or not low <= value <= high:
-            raise refused(f"not a number from {low:g} to {high:g}")
-        return value
+    def holds(value: object) -> bool:
+        return isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high
 
-    return BeforeValidator(check)
+    return BeforeValidator(Rule(holds, f"not a number from {low:.9g} to {high:.9g}"))
 
 
 def like(pattern: str, why: str) -> AfterValidator:
     """A text that is `pattern` from end to end."""
     compiled = re.compile(pattern)
-
-    def check(value: str) -> str:
-        if not compiled.fullmatch(value):
-            raise refused(why)
-        return value
-
-    return AfterValidator(check)
+    return AfterValidator(Rule(lambda value: compiled.fullmatch(value) is not None, why))
 
 
 def one_key(*keys: str, required: bool) -> Callable[[Any], str | None]:
@@ -100,6 +100,11 @@ Archive = Annotated[
 ]
 S3Prefix = Annotated[
     str, like(rf"s3://{BUCKET}/\S+/", "not a prefix in S3; write s3://bucket/path/ with the slash at its end")
+]
+# What a variable of the container may be written as.
+Setting = Annotated[
+    Any,
+    BeforeValidator(Rule(lambda value: isinstance(value, int | float | str), "not a number, a text, true or false")),
 ]
 # A path in the stage's own bucket.
 OwnPrefix = Annotated[

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
+import tomllib
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 STAGE_NAMES = ("local", "dev", "prod")
-UNITS = ("storage", "registry", "endpoint")
+# One stage of each mode with everything that goes with it.
+SAMPLES = Path(__file__).with_name("stages")
 
 
 @pytest.fixture(scope="session")
@@ -62,28 +64,52 @@ Synthesise = Callable[..., Synthesised]
 
 @pytest.fixture(scope="session")
 def synthesise(tmp_path_factory: pytest.TempPathFactory, node_on_path: None) -> Synthesise:
-    """Synthesise a stage as the command line would, with the feature flags of cdk.json and `-c` values."""
+    """Synthesise a stage as the command line would, with the feature flags of cdk.json and `-c` values.
+
+    `changes` are tables of the stage file that are to be otherwise; None takes a key away.
+    """
     from aws_cdk.assertions import Template
 
-    from infra import app
-    from infra.stages import DEFAULT_STAGE, STAGES
+    from infra import app, context, stage_file
+    from infra.configuration import Stage
 
     flags = json.loads((ROOT / "cdk.json").read_text())["context"]
 
-    def synthesise(*, stages: dict[str, Any] = STAGES, outdir: Path | None = None, **context: str) -> Synthesised:
+    def synthesise(*, changes: dict[str, Any] | None = None, outdir: Path | None = None, **given: str) -> Synthesised:
+        def choose(values: Mapping[str, object]) -> Stage:
+            if changes is None:
+                return context.choose(values)
+            path = stage_file.find(given.get("stage", stage_file.DEFAULT_STAGE))
+            table = merged(tomllib.loads(path.read_text()), changes)
+            return context.override(path, stage_file.parse({"name": path.stem} | table), given)
+
         directory = outdir or tmp_path_factory.mktemp("cdk.out")
-        app.build(stages, DEFAULT_STAGE, context=flags | context, outdir=str(directory)).synth()
+        app.build(choose=choose, context=flags | given, outdir=str(directory)).synth()
         templates = {
-            unit: Template.from_json(json.loads((directory / f"{unit}.template.json").read_text())) for unit in UNITS
+            path.name.removesuffix(".template.json"): Template.from_json(json.loads(path.read_text()))
+            for path in sorted(directory.glob("*.template.json"))
         }
         return Synthesised(directory=directory, templates=templates)
 
     return synthesise
 
 
+def merged(table: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """`table` with `changes`; tables in tables are merged too."""
+    result = dict(table)
+    for key, value in changes.items():
+        if value is None:
+            result.pop(key, None)
+        elif isinstance(value, Mapping) and isinstance(result.get(key), Mapping):
+            result[key] = merged(result[key], value)
+        else:
+            result[key] = value
+    return result
+
+
 @pytest.fixture(scope="session")
 def all_stages(synthesise: Synthesise) -> dict[str, Synthesised]:
-    """Every stage of infra/stages.py."""
+    """Every stage of infra/stages/."""
     return {name: synthesise(stage=name) for name in STAGE_NAMES}
 
 
@@ -91,3 +117,9 @@ def all_stages(synthesise: Synthesise) -> dict[str, Synthesised]:
 def stage(request: pytest.FixtureRequest, all_stages: dict[str, Synthesised]) -> Synthesised:
     """Each stage in turn."""
     return all_stages[request.param]
+
+
+@pytest.fixture(scope="session")
+def samples(synthesise: Synthesise) -> dict[str, Synthesised]:
+    """Every sample, by the name of its file."""
+    return {path.stem: synthesise(stage=str(path)) for path in sorted(SAMPLES.glob("*.toml"))}

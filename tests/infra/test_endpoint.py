@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from infra.stages import DEV
 from tests.infra.conftest import Synthesise, Synthesised
 
 MODEL = "AWS::SageMaker::Model"
@@ -117,9 +115,9 @@ def test_server_settings_reach_the_container_under_the_server_s_own_names(
 
 
 def test_a_cpu_type_has_no_gpu_host_image(synthesise: Synthesise) -> None:
-    cpu = replace(DEV, hosting=replace(DEV.hosting, instance_type="ml.m7i.large"))
+    cpu = {"hosting": {"instance_type": "ml.m7i.large"}}
 
-    assert "InferenceAmiVersion" not in variant(synthesise(stages={"dev": cpu}, stage="dev"))
+    assert "InferenceAmiVersion" not in variant(synthesise(stage="dev", changes=cpu))
 
 
 @pytest.fixture(scope="module")
@@ -152,8 +150,8 @@ class TestChange:
     def test_another_instance_type_makes_a_new_configuration_of_the_same_model(
         self, before: Synthesised, synthesise: Synthesise
     ) -> None:
-        bigger = replace(DEV, hosting=replace(DEV.hosting, instance_type="ml.g6e.xlarge"))
-        after = synthesise(stages={"dev": bigger}, stage="dev", model_data_url="s3://bucket/1/model.tar.gz")
+        bigger = {"hosting": {"instance_type": "ml.g6e.xlarge"}}
+        after = synthesise(stage="dev", changes=bigger, model_data_url="s3://bucket/1/model.tar.gz")
 
         assert [old == new for old, new in zip(names(before), names(after), strict=True)] == [True, False, True]
 

@@ -1,0 +1,44 @@
+"""The variables of the container: settings of the server by their names, and the stage's own."""
+
+from __future__ import annotations
+
+import re
+
+from inference import settings
+from infra.configuration import ConfigurationError, Stage
+
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+# SageMaker mounts the model, probes port 8080 and marks transform jobs by itself.
+_SET_BY_THE_PLATFORM = {"base_dir", "host", "port", "batch_transform", "multi_model"}
+
+
+def container_environment(stage: Stage) -> dict[str, str]:
+    """The container's environment, by variable.
+
+    At most 100 variables, names and values of at most 1024 characters, 32 KiB in all; else a `ConfigurationError`.
+    Source: API reference, ContainerDefinition.Environment.
+    """
+    if misplaced := sorted(_SET_BY_THE_PLATFORM & stage.server.keys()):
+        raise ConfigurationError(f"server.{misplaced[0]} is set by SageMaker itself; remove it")
+    try:
+        variables = settings.environment(**stage.server)
+    except settings.DeploymentError as error:
+        raise ConfigurationError(f"[server]: {str(error).removesuffix('.')}") from None
+    for name, value in stage.environment.items():
+        if not _VARIABLE.fullmatch(name):
+            raise ConfigurationError(
+                f"environment has {name!r}, not the name of a variable; use letters, digits and underscores"
+            )
+        if name in variables:
+            raise ConfigurationError(f"environment.{name} is already set by [server]; keep one of the two")
+        if len(name) > 1024 or len(value) > 1024:
+            raise ConfigurationError(
+                f"environment.{name} is longer than the 1024 characters that SageMaker takes; put it into the archive"
+            )
+    variables |= stage.environment
+    if len(variables) > 100 or sum(len(name) + len(value) for name, value in variables.items()) > 32 * 1024:
+        raise ConfigurationError(
+            f"environment and server have {len(variables)} variables; SageMaker takes 100 and 32 KiB in all: put them "
+            "into the archive"
+        )
+    return variables

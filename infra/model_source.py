@@ -1,0 +1,69 @@
+"""What a container serves, and what the role must read for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from infra import account
+from infra.configuration.model import (
+    ApprovedModel,
+    ArchivedModel,
+    DefaultArchive,
+    Model,
+    ModelDirectory,
+    PackagedModel,
+    TrainedModel,
+    UncompressedModel,
+)
+from infra.names import MODELS_PREFIX
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSource:
+    """Exactly one of the first three is there, each as SageMaker wants it."""
+
+    # A gzip'ed tar archive, or the prefix of many for a multi-model endpoint.
+    data_url: str | None = None
+    # Uncompressed files below a prefix.
+    files_url: str | None = None
+    # The ARN of a model package, which names its image itself; may be a token.
+    package_arn: str | None = None
+    # What the role reads: `bucket/key`, or `bucket/prefix/*`.
+    reads: tuple[str, ...] = ()
+    # The image of the package, where that is known at synthesis.
+    package_image_uri: str | None = None
+
+
+def of_archive(url: str) -> ModelSource:
+    """One archive."""
+    return ModelSource(data_url=url, reads=(url.removeprefix("s3://"),))
+
+
+def resolve(
+    model: Model, *, bucket: str, region: str | None, multi_model: bool, approved_arn: str | None
+) -> ModelSource:
+    """The source that `model` names. `bucket` is the stage's own, `approved_arn` the parameter of a group's package."""
+    match model:
+        case DefaultArchive() if multi_model:
+            return ModelSource(data_url=f"s3://{bucket}/{MODELS_PREFIX}")
+        case DefaultArchive():
+            return ModelSource(data_url=f"s3://{bucket}/{MODELS_PREFIX}model.tar.gz")
+        case ArchivedModel(archive=url):
+            return of_archive(url)
+        case TrainedModel(training_job=job):
+            return of_archive(account.archive_of_training_job(job, region))
+        case UncompressedModel(prefix=url):
+            return ModelSource(files_url=url, reads=(f"{url.removeprefix('s3://')}*",))
+        case ModelDirectory(directory=url):
+            return ModelSource(data_url=url, reads=(f"{url.removeprefix('s3://')}*",))
+        case PackagedModel(package=name):
+            package = account.package(name, region)
+            path = package.model_url.removeprefix("s3://")
+            return ModelSource(
+                package_arn=package.arn,
+                reads=(f"{path}*" if path.endswith("/") else path,),
+                package_image_uri=package.image_uri,
+            )
+        case ApprovedModel():
+            # Its archive lies below models/ of the stage's own bucket, as docs/promotion.md says.
+            return ModelSource(package_arn=approved_arn)

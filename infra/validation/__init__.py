@@ -1,0 +1,22 @@
+"""Whether the values of a stage fit together, found out before anything is synthesised.
+
+A value by itself was checked when it was read. Each check here takes two or more keys that SageMaker would refuse
+together, hours later, and raises `ConfigurationError` with one sentence that names key, value and way out.
+"""
+
+from __future__ import annotations
+
+from infra.configuration import Stage
+from infra.container_environment import container_environment
+from infra.validation import hosting, instances, operations, sources
+
+
+def check(stage: Stage) -> None:
+    """Raise `ConfigurationError` for the first pair of keys of `stage` that cannot be deployed together."""
+    operations.check_tags(stage.tags)
+    sources.check_image(stage)
+    sources.check_model(stage)
+    instances.check_types(stage)
+    hosting.check(stage)
+    operations.check(stage)
+    container_environment(stage)

@@ -1,0 +1,130 @@
+"""Keys of `[hosting]` that SageMaker refuses together. Sources are named beside each rule."""
+
+from __future__ import annotations
+
+from infra.configuration import ConfigurationError, Stage
+from infra.configuration.hosting import (
+    AsyncHosting,
+    ComponentHosting,
+    MultiModelHosting,
+    RealtimeHosting,
+    ServerlessHosting,
+)
+from infra.validation.sentences import wrong
+
+# Source: API reference, CreateEndpointConfig.ProductionVariants.
+MOST_VARIANTS = 10
+
+
+def check(stage: Stage) -> None:
+    """The rules of the stage's mode."""
+    match stage.hosting:
+        case RealtimeHosting() as hosting:
+            _check_scaling(hosting)
+            _check_variants(hosting)
+            _check_shadow(hosting)
+        case AsyncHosting() as hosting:
+            _check_scaling(hosting)
+            if hosting.email is not None and not hosting.notify:
+                raise wrong("hosting.email", hosting.email, "told nothing while notify is off; write notify = true")
+        case ServerlessHosting() as hosting:
+            _check_serverless(stage, hosting)
+        case ComponentHosting() as hosting:
+            _check_component(hosting)
+        case MultiModelHosting() as hosting:
+            _check_scaling(hosting)
+
+
+def _check_scaling(hosting: RealtimeHosting | AsyncHosting | MultiModelHosting) -> None:
+    scaling = hosting.scaling
+    if scaling is None:
+        return
+    if scaling.min_instances > scaling.max_instances:
+        raise wrong(
+            "hosting.scaling.min_instances",
+            scaling.min_instances,
+            f"more than max_instances = {scaling.max_instances}; exchange the two",
+        )
+    if not scaling.min_instances <= hosting.instance_count <= scaling.max_instances:
+        raise wrong(
+            "hosting.instance_count",
+            hosting.instance_count,
+            f"what the endpoint starts with, and scaling keeps {scaling.min_instances} to {scaling.max_instances}; "
+            "write a number in between",
+        )
+
+
+def _check_variants(hosting: RealtimeHosting) -> None:
+    variants = hosting.variants
+    if len(variants) > MOST_VARIANTS:
+        raise ConfigurationError(
+            f"hosting.variants has {len(variants)} tables, and an endpoint takes {MOST_VARIANTS}; remove some, or "
+            f"use mode "
+            "= 'multi_model'"
+        )
+    names = [variant.name for variant in variants]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise wrong("hosting.variants.name", twice, "given twice; give each variant a name of its own")
+    if variants and not sum(variant.weight for variant in variants):
+        raise ConfigurationError(
+            "hosting.variants all have weight 0, so none gets a request; give one of them a weight"
+        )
+
+
+def _check_shadow(hosting: RealtimeHosting) -> None:
+    shadow = hosting.shadow
+    if shadow is None:
+        return
+    # Source: API reference, CreateEndpointConfig.ShadowProductionVariants.
+    if len(hosting.variants) > 1:
+        raise ConfigurationError(
+            f"hosting.shadow needs exactly one production variant, and hosting.variants has {len(hosting.variants)}; "
+            "keep one of them, or remove [hosting.shadow]"
+        )
+    if shadow.name in {variant.name for variant in hosting.variants} | {"primary"}:
+        raise wrong("hosting.shadow.name", shadow.name, "the production variant's; choose another, such as 'shadow'")
+
+
+def _check_serverless(stage: Stage, hosting: ServerlessHosting) -> None:
+    # Source: SageMaker guide, serverless endpoints, feature exclusions.
+    if stage.network is not None:
+        raise ConfigurationError(
+            "[network] does not go with hosting.mode='serverless', which runs in no VPC; remove it, or choose mode "
+            "'realtime' or 'async'"
+        )
+    provisioned = hosting.provisioned_concurrency
+    if provisioned is not None and provisioned > hosting.max_concurrency:
+        raise wrong(
+            "hosting.provisioned_concurrency",
+            provisioned,
+            f"more than max_concurrency = {hosting.max_concurrency}; raise that, or lower it",
+        )
+
+
+def _check_component(hosting: ComponentHosting) -> None:
+    copies, scaling = hosting.copies, hosting.scaling
+    if copies.max_memory_mib is not None and copies.max_memory_mib < copies.min_memory_mib:
+        raise wrong(
+            "hosting.copies.max_memory_mib",
+            copies.max_memory_mib,
+            f"less than min_memory_mib = {copies.min_memory_mib}; raise it, or leave it out",
+        )
+    if hosting.min_instances > hosting.max_instances:
+        raise wrong(
+            "hosting.min_instances",
+            hosting.min_instances,
+            f"more than max_instances = {hosting.max_instances}; exchange the two",
+        )
+    if scaling is not None and scaling.min_copies > scaling.max_copies:
+        raise wrong(
+            "hosting.scaling.min_copies",
+            scaling.min_copies,
+            f"more than max_copies = {scaling.max_copies}; exchange the two",
+        )
+    # SageMaker releases an instance only when no copy is on it.
+    if hosting.min_instances == 0 and (scaling is None or scaling.min_copies > 0):
+        raise wrong(
+            "hosting.min_instances",
+            0,
+            "never reached while a copy is kept; write [hosting.scaling] with min_copies = 0, or min_instances = 1",
+        )

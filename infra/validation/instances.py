@@ -1,0 +1,77 @@
+"""Instance types: those that exist, that can run our image, and that the other keys go with."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+
+from infra import instance_types
+from infra.configuration import Stage
+from infra.configuration.hosting import ComponentHosting, Instances, RealtimeHosting
+from infra.validation.sentences import wrong
+
+
+def check_types(stage: Stage) -> None:
+    """Every instance type of the stage."""
+    for key, instance_type in _hosting_types(stage):
+        _check(key, instance_type, instance_types.endpoint_types(), "SageMaker endpoints")
+    if stage.batch is not None:
+        _check("batch.instance_type", stage.batch.instance_type, instance_types.transform_types(), "transform jobs")
+    if isinstance(stage.hosting, Instances):
+        _check_ami(stage.hosting)
+    if isinstance(stage.hosting, ComponentHosting):
+        _check_gpus(stage.hosting)
+
+
+def _hosting_types(stage: Stage) -> Iterator[tuple[str, str]]:
+    hosting = stage.hosting
+    if isinstance(hosting, Instances):
+        yield "hosting.instance_type", hosting.instance_type
+    if isinstance(hosting, RealtimeHosting):
+        for number, variant in enumerate(hosting.variants, start=1):
+            if variant.instance_type is not None:
+                yield f"hosting.variants[{number}].instance_type", variant.instance_type
+        if hosting.shadow is not None and hosting.shadow.instance_type is not None:
+            yield "hosting.shadow.instance_type", hosting.shadow.instance_type
+
+
+def _check(key: str, instance_type: str, known: Collection[str], what: str) -> None:
+    if instance_type not in known:
+        near = instance_types.suggestions(instance_type, known)
+        hint = f"did you mean {' or '.join(near)}?" if near else "one that exists is ml.m5.2xlarge"
+        raise wrong(key, instance_type, f"not an instance type of {what}; {hint}")
+    if instance_types.has_foreign_accelerator(instance_type):
+        raise wrong(key, instance_type, "without a build of our image; choose a GPU or CPU type")
+    if instance_types.is_arm(instance_type):
+        raise wrong(key, instance_type, "ARM, and the image is amd64; choose one like ml.m7i.large")
+    if instance_types.is_too_old_for_cuda(instance_type):
+        raise wrong(key, instance_type, "a GPU that CUDA 13 no longer runs on; choose one like ml.g6.xlarge")
+
+
+def _check_ami(hosting: Instances) -> None:
+    ami = hosting.inference_ami
+    if ami is None:
+        return
+    if ami not in instance_types.amis():
+        known = ", ".join(instance_types.amis())
+        raise wrong("hosting.inference_ami", ami, f"not a host image of SageMaker; there are: {known}")
+    if not instance_types.has_gpu(hosting.instance_type):
+        raise wrong("hosting.inference_ami", ami, f"for GPU types, and this is {hosting.instance_type}; remove it")
+
+
+def _check_gpus(hosting: ComponentHosting) -> None:
+    there, wanted = instance_types.gpu_count(hosting.instance_type), hosting.copies.gpus
+    if wanted > there:
+        raise wrong(
+            "hosting.copies.gpus",
+            wanted,
+            f"more than the {there} of {hosting.instance_type}; lower it, or choose a larger instance_type",
+        )
+    most = hosting.copies.count if hosting.scaling is None else hosting.scaling.max_copies
+    if wanted and most > (fit := there // wanted * hosting.max_instances):
+        key = "hosting.copies.count" if hosting.scaling is None else "hosting.scaling.max_copies"
+        raise wrong(
+            key,
+            most,
+            f"more than the {fit} that {hosting.max_instances} x {hosting.instance_type} have GPUs for; raise "
+            "max_instances, or lower it",
+        )

@@ -1,0 +1,102 @@
+"""Tags, keys, batch jobs, promotion and budgets: what must agree with the rest of the stage."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from infra.configuration import ConfigurationError, Stage
+from infra.configuration.model import ApprovedModel
+from infra.configuration.operations import Budget
+from infra.validation.sentences import wrong
+
+# Source: AWS Budgets, quotas: notifications of one budget.
+MOST_NOTIFICATIONS = 5
+
+
+def check_tags(tags: Mapping[str, str]) -> None:
+    """What AWS takes as a tag. Source: API reference, Tag."""
+    for tag, value in tags.items():
+        if not tag or len(tag) > 128 or tag.lower().startswith("aws:") or len(value) > 256:
+            raise ConfigurationError(
+                f"tags.{tag} is refused by AWS; keys have 1 to 128 characters and no 'aws:' prefix, values at most 256"
+            )
+        if tag in {"project", "stage"}:
+            raise ConfigurationError(f"tags.{tag} is set by every stage, from prefix and file name; choose another key")
+
+
+def check(stage: Stage) -> None:
+    """Everything beside the endpoint."""
+    _check_key(stage)
+    _check_batch(stage)
+    _check_promotion(stage)
+    if stage.budget is not None:
+        _check_budget(stage.budget)
+
+
+def _check_key(stage: Stage) -> None:
+    key = stage.encryption.key
+    if key.startswith("arn:") and stage.region is not None and key.split(":")[3] != stage.region:
+        raise wrong(
+            "encryption.key", key, f"in another Region than the stage's {stage.region}; use a key or a replica there"
+        )
+
+
+def _check_batch(stage: Stage) -> None:
+    batch = stage.batch
+    if batch is None:
+        return
+    if stage.hosting.mode == "multi_model":
+        raise ConfigurationError(
+            "[batch] does not go with hosting.mode='multi_model': a transform job runs one model; give that model a "
+            "stage of its own"
+        )
+    if batch.schedule is not None and batch.schedule_input is None:
+        raise ConfigurationError(
+            "batch.schedule_input is missing, so a scheduled job has nothing to transform; write one like "
+            "'batch/input/{date}/', or remove batch.schedule"
+        )
+    if batch.schedule is None and batch.schedule_input is not None:
+        raise wrong(
+            "batch.schedule_input",
+            batch.schedule_input,
+            "for scheduled jobs, and there is no batch.schedule; write one like 'rate(1 day)', or remove it",
+        )
+    # Source: API reference, CreateTransformJob.MaxPayloadInMB.
+    if batch.max_concurrent is not None and batch.max_concurrent * (batch.max_payload_mib or 0) > 100:
+        raise wrong(
+            "batch.max_concurrent",
+            batch.max_concurrent,
+            f"too many for max_payload_mib = {batch.max_payload_mib}, as SageMaker takes a product of 100; lower one",
+        )
+
+
+def _check_promotion(stage: Stage) -> None:
+    registry = stage.model_registry
+    if registry is None or not registry.promotion:
+        return
+    if not isinstance(stage.model, ApprovedModel):
+        raise ConfigurationError(
+            "model_registry.promotion=true changes the endpoint's model, and [model] names a fixed one; write "
+            "model.group, or promotion = false"
+        )
+    if stage.model.group != (registry.group or f"{stage.prefix}-{stage.name}"):
+        raise wrong(
+            "model.group",
+            stage.model.group,
+            f"not the group of [model_registry], {registry.group or f'{stage.prefix}-{stage.name}'}, whose approvals "
+            "are rolled out; name the same group in both",
+        )
+    if not stage.bootstrapped:
+        raise ConfigurationError(
+            "model_registry.promotion=true updates the stack with the role that 'cdk bootstrap' makes; write "
+            "bootstrapped = true, or promotion = false"
+        )
+
+
+def _check_budget(budget: Budget) -> None:
+    warnings = len(budget.actual_percent) + len(budget.forecast_percent)
+    if not 1 <= warnings <= MOST_NOTIFICATIONS:
+        raise ConfigurationError(
+            f"budget.actual_percent and forecast_percent have {warnings} thresholds, and a budget takes 1 to "
+            f"{MOST_NOTIFICATIONS}; change the lists"
+        )

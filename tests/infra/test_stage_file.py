@@ -1,0 +1,495 @@
+"""A stage file that cannot be deployed is refused before synthesis by one sentence: file, key, value and way out.
+
+Each sentence is asserted whole, since it is all that its reader gets.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from infra import context, stage_file
+from infra.configuration import ConfigurationError, Stage
+from tests.infra.conftest import SAMPLES
+
+REALTIME = 'mode = "realtime"'
+CPU = 'mode = "realtime"\ninstance_type = "ml.m7i.large"'
+COMPONENT = 'mode = "component"\ncopies = { min_memory_mib = 1024 }'
+GOOD = {"image": 'tag = "1.4.0"', "hosting": REALTIME, "retention": "keep_data = false"}
+DIGEST = "sha256:" + "0a" * 32
+
+
+def written(directory: Path, top: str = "", /, name: str = "trial", **tables: str | None) -> Path:
+    """A stage file with `top` above its tables; a table that is None is left out."""
+    bodies = GOOD | tables
+    text = [top, *(f"[{table.replace('__', '.')}]\n{body}\n" for table, body in bodies.items() if body is not None)]
+    path = directory / f"{name}.toml"
+    path.write_text("\n".join(text))
+    return path
+
+
+def read(path: Path) -> Stage:
+    """As `cdk -c stage=PATH` reads it."""
+    return context.choose({"stage": str(path)})
+
+
+def refusal(path: Path) -> str:
+    with pytest.raises(ConfigurationError) as caught:
+        read(path)
+    sentence = str(caught.value)
+    assert "\n" not in sentence
+    return sentence.removeprefix("trial.toml: ")
+
+
+# What is wrong with the file; above its tables, and in them.
+BAD_TOP = {
+    'prefix = "a-name-that-is-too-long"': "prefix='a-name-that-is-too-long' is no prefix; use at most 16 lower-case "
+    "letters, "
+    "digits and single hyphens, beginning with a letter",
+    'account = "12345"': "account='12345' is not an account; write its 12 digits in quotes",
+    "account = 123456789012": "account=123456789012 is not a text in quotes",
+    'region = "Frankfurt"': "region='Frankfurt' is not a Region; write one like 'eu-central-1'",
+    'bootstraped = "yes"': "bootstraped='yes' is not a key of a stage file; did you mean bootstrapped?",
+    'bootstrapped = "yes"': "bootstrapped='yes' is not true or false",
+    'name = "other"': "name='other' is not a key; a stage is called like its file",
+    "instance_count = 2": "instance_count=2 is a key of [hosting]; write it below that line",
+    'tags = { "aws:team" = "vision" }': "tags.aws:team is refused by AWS; keys have 1 to 128 characters and no "
+    "'aws:' prefix, "
+    "values at most 256",
+    'tags = { stage = "x" }': "tags.stage is set by every stage, from prefix and file name; choose another key",
+    "tags = { team = 1 }": "tags.team=1 is not a text in quotes",
+    "prefix =": "not TOML: Invalid value (at line 1, column 9)",
+}
+
+BAD_TABLES: list[tuple[dict[str, str | None], str]] = [
+    # --- which tables there are
+    ({"retention": None}, "retention is missing; write the table [retention]"),
+    ({"image": None}, "image is missing; write the table [image] with a tag, a digest, a uri or build"),
+    ({"hosting": None}, "hosting is missing; write the table [hosting]"),
+    ({"retenton": ""}, "retenton={…} is not a key of a stage file; did you mean retention?"),
+    ({"retention": ""}, "retention.keep_data is missing; write keep_data = true or keep_data = false"),
+    (
+        {"retention": "keep_data = true\nimages = 1"},
+        "retention.images=1 is not a whole number from 2 to 10000",
+    ),
+    # --- image
+    (
+        {"image": 'tag = "1"\nuri = "registry.example/serving:1"'},
+        "image has tag and uri, and takes exactly one of tag, digest, uri, build; remove what is not meant",
+    ),
+    ({"image": ""}, "image does not say which; write exactly one of tag, digest, uri, build"),
+    (
+        {"image": 'tag = "latest"'},
+        "image.tag='latest' is not a tag that stays; push and name a version, such as '1.4.0'",
+    ),
+    (
+        {"image": 'digest = "sha256:12ab"'},
+        "image.digest='sha256:12ab' is not a digest; write 'sha256:' and its 64 hexadecimal digits",
+    ),
+    (
+        {"image": 'uri = "registry.example/serving:latest"'},
+        "image.uri='registry.example/serving:latest' is not an image that stays; write host/name:version or "
+        "host/name@sha256:digest",
+    ),
+    (
+        {"image": 'uri = "registry.example/serving:1"'},
+        "image.uri='registry.example/serving:1' is not in Amazon ECR, and SageMaker reaches other registries through "
+        "a VPC "
+        "only; push it to ECR, or write [network]",
+    ),
+    (
+        {"image": 'tag = "1"\nbuild_args = { TORCH = "2.13" }'},
+        "image.build_args={…} does not go with tag; remove one of the two",
+    ),
+    (
+        {"image": 'build = "no/such/place"'},
+        "image.build='no/such/place' is no directory with a Dockerfile; give its path from where cdk is run",
+    ),
+    # --- model
+    (
+        {"model": 'archive = "models/m.tar.gz"'},
+        "model.archive='models/m.tar.gz' is not an archive in S3; pack it with 'training_hooks pack', upload it, write "
+        "s3://bucket/path/model.tar.gz",
+    ),
+    (
+        {"model": 'archive = "s3://bucket/m.tar.gz"\ntraining_job = "digits-1"'},
+        "model has archive and training_job, and takes at most one of archive, prefix, training_job, package, group, "
+        "directory; remove what is not meant",
+    ),
+    (
+        {"model": 'prefix = "s3://bucket/model"'},
+        "model.prefix='s3://bucket/model' is not a prefix in S3; write s3://bucket/path/ with the slash at its end",
+    ),
+    ({"model": "size_gib = 0"}, "model.size_gib=0 is not a number from 0.001 to 500"),
+    (
+        {"model": 'directory = "s3://bucket/models/"'},
+        "model.directory='s3://bucket/models/' is for mode multi_model, and the mode is realtime; name one "
+        "model.archive",
+    ),
+    (
+        {"model": 'package = "digits/latest"'},
+        "model.package='digits/latest' is not a model package; write its ARN or 'group/version'",
+    ),
+    (
+        {"model": 'package = "digits/3"'},
+        "[image] does not go with model.package, which names its image itself; remove one of the two",
+    ),
+    (
+        {"model": 'archive = "s3://bucket/m.tar.gz"', "hosting": 'mode = "multi_model"'},
+        "hosting.mode='multi_model' serves archives below a prefix; write model.directory = 's3://bucket/path/', or "
+        "leave "
+        "[model] out for models/ in the stage's bucket",
+    ),
+    # --- the word that chooses
+    (
+        {"hosting": 'mode = "serverles"'},
+        "hosting.mode='serverles' is not one of 'realtime', 'async', 'serverless', 'component', 'multi_model'; did "
+        "you mean "
+        "'serverless'?",
+    ),
+    ({"hosting": 'mod = "realtime"'}, "hosting.mod='realtime' is not a key of [hosting]; did you mean mode?"),
+    (
+        {"hosting": ""},
+        "hosting.mode is missing; write 'async' or 'component' or 'multi_model' or 'realtime' or 'serverless'",
+    ),
+    (
+        {"hosting": 'mode = "serverless"\ninstance_type = "ml.g6.xlarge"'},
+        "hosting.instance_type='ml.g6.xlarge' is a key of modes realtime, async, component, multi_model, and "
+        "serverless "
+        "endpoints have no instances to choose and no GPU; remove it, or write mode = 'realtime'",
+    ),
+    (
+        {"hosting": f"{REALTIME}\nmemory_mib = 2048"},
+        "hosting.memory_mib=2048 is a key of mode serverless, and the mode here is realtime; remove it, or change "
+        "the mode",
+    ),
+    (
+        {"hosting": 'mode = "async"', "hosting__capture": "percent = 10"},
+        "hosting.capture={…} is a key of mode realtime, and the mode here is async; remove it, or change the mode",
+    ),
+    (
+        {"hosting": 'mode = "async"', "hosting__shadow": "percent = 10"},
+        "hosting.shadow={…} is a key of mode realtime, and the mode here is async; remove it, or change the mode",
+    ),
+    (
+        {"hosting": f'{REALTIME}\ninstance_typ = "ml.g6.xlarge"'},
+        "hosting.instance_typ='ml.g6.xlarge' is not a key of mode realtime; did you mean instance_type?",
+    ),
+    (
+        {"hosting": f"{REALTIME}\nprefix = 'x'"},
+        "hosting.prefix='x' is no key of a table; write prefix above the first [table]",
+    ),
+    # --- instances
+    (
+        {"hosting": f'{REALTIME}\ninstance_type = "ml.g6.xlrage"'},
+        "hosting.instance_type='ml.g6.xlrage' is not an instance type of SageMaker endpoints; did you mean "
+        "ml.g6.xlarge or "
+        "ml.g6e.xlarge or ml.g6.8xlarge?",
+    ),
+    (
+        {"hosting": f'{REALTIME}\ninstance_type = "g6"'},
+        "hosting.instance_type='g6' is not an instance type; write one like 'ml.g6.xlarge'",
+    ),
+    (
+        {"hosting": f'{REALTIME}\ninstance_type = "ml.inf2.xlarge"'},
+        "hosting.instance_type='ml.inf2.xlarge' is without a build of our image; choose a GPU or CPU type",
+    ),
+    (
+        {"hosting": f'{REALTIME}\ninstance_type = "ml.c7g.large"'},
+        "hosting.instance_type='ml.c7g.large' is ARM, and the image is amd64; choose one like ml.m7i.large",
+    ),
+    (
+        {"hosting": f'{REALTIME}\ninstance_type = "ml.p3.2xlarge"'},
+        "hosting.instance_type='ml.p3.2xlarge' is a GPU that CUDA 13 no longer runs on; choose one like ml.g6.xlarge",
+    ),
+    (
+        {"hosting": f'{CPU}\ninference_ami = "al2023-ami-sagemaker-inference-gpu-4-1"'},
+        "hosting.inference_ami='al2023-ami-sagemaker-inference-gpu-4-1' is for GPU types, and this is ml.m7i.large; "
+        "remove it",
+    ),
+    ({"hosting": f"{REALTIME}\ninstance_count = 0"}, "hosting.instance_count=0 is not a whole number from 1 to 1000"),
+    (
+        {"hosting": f'{REALTIME}\ninstance_count = "2"'},
+        "hosting.instance_count='2' is not a whole number from 1 to 1000",
+    ),
+    (
+        {"hosting": f"{REALTIME}\nstartup_timeout_s = 30"},
+        "hosting.startup_timeout_s=30 is not a whole number from 60 to 3600",
+    ),
+    # --- scaling
+    (
+        {"hosting__scaling": "min_instances = 0\nmax_instances = 2"},
+        "hosting.scaling.min_instances=0 is not a whole number from 1 to 1000; modes async and component scale to no "
+        "instance",
+    ),
+    (
+        {"hosting__scaling": ""},
+        "hosting.scaling.max_instances is missing; write a whole number from 1 to 1000",
+    ),
+    (
+        {"hosting__scaling": "min_instances = 3\nmax_instances = 2"},
+        "hosting.scaling.min_instances=3 is more than max_instances = 2; exchange the two",
+    ),
+    (
+        {"hosting": f"{REALTIME}\ninstance_count = 5", "hosting__scaling": "max_instances = 2"},
+        "hosting.instance_count=5 is what the endpoint starts with, and scaling keeps 1 to 2; write a number in "
+        "between",
+    ),
+    # --- roll-out, variants, shadow, capture
+    (
+        {"hosting__rollout": 'strategy = "canari"'},
+        "hosting.rollout.strategy='canari' is not one of 'all_at_once', 'canary', 'linear'; did you mean 'canary'?",
+    ),
+    (
+        {"hosting__rollout": 'strategy = "canary"\npercent = 60'},
+        "hosting.rollout.percent=60 is not a whole number from 1 to 50",
+    ),
+    (
+        {"hosting__rollout": 'strategy = "all_at_once"\nwait_s = 10'},
+        "hosting.rollout.wait_s=10 does not go with strategy = 'all_at_once'; remove one of the two",
+    ),
+    (
+        {"hosting": f'{REALTIME}\nvariants = [{{ name = "a", weight = 1 }}, {{ name = "a", weight = 1 }}]'},
+        "hosting.variants.name='a' is given twice; give each variant a name of its own",
+    ),
+    (
+        {"hosting": f'{REALTIME}\nvariants = [{{ name = "a", weight = 1 }}, {{ name = "b", weight = -1 }}]'},
+        "hosting.variants[2].weight=-1 is not a number from 0 to 1000000",
+    ),
+    (
+        {"hosting": f'{REALTIME}\nvariants = [{{ name = "a", weight = 0 }}]'},
+        "hosting.variants all have weight 0, so none gets a request; give one of them a weight",
+    ),
+    (
+        {
+            "hosting": f'{REALTIME}\nvariants = [{{ name = "a", weight = 1 }}, {{ name = "b", weight = 1 }}]',
+            "hosting__shadow": "percent = 50",
+        },
+        "hosting.shadow needs exactly one production variant, and hosting.variants has 2; keep one of them, or remove "
+        "[hosting.shadow]",
+    ),
+    ({"hosting__capture": ""}, "hosting.capture.percent is missing; write a whole number from 1 to 100"),
+    # --- async, serverless, component
+    (
+        {"hosting": 'mode = "async"\nemail = "ml@example.com"'},
+        "hosting.email='ml@example.com' is told nothing while notify is off; write notify = true",
+    ),
+    (
+        {"hosting": 'mode = "serverless"\nmemory_mib = 8192'},
+        "hosting.memory_mib=8192 is not one of 1024, 2048, 3072, 4096, 5120, 6144",
+    ),
+    (
+        {"hosting": 'mode = "serverless"\nmax_concurrency = 2\nprovisioned_concurrency = 5'},
+        "hosting.provisioned_concurrency=5 is more than max_concurrency = 2; raise that, or lower it",
+    ),
+    (
+        {"hosting": 'mode = "serverless"', "network": 'vpc = "new"'},
+        "[network] does not go with hosting.mode='serverless', which runs in no VPC; remove it, or choose mode "
+        "'realtime' or "
+        "'async'",
+    ),
+    (
+        {"hosting": 'mode = "serverless"', "model": "size_gib = 8"},
+        "model.size_gib=8.0 is more than the 5 GB of disk of a serverless endpoint; choose another hosting.mode",
+    ),
+    (
+        {"hosting": 'mode = "serverless"', "model": 'prefix = "s3://bucket/model/"'},
+        "model.prefix='s3://bucket/model/' is refused by serverless endpoints; pack it and write model.archive",
+    ),
+    ({"hosting": 'mode = "component"'}, "hosting.copies is missing; write the table [hosting.copies]"),
+    (
+        {"hosting": f"{COMPONENT}\nmin_instances = 0"},
+        "hosting.min_instances=0 is never reached while a copy is kept; write [hosting.scaling] with min_copies = 0, "
+        "or "
+        "min_instances = 1",
+    ),
+    (
+        {"hosting": 'mode = "component"\ncopies = { gpus = 2, min_memory_mib = 1024 }'},
+        "hosting.copies.gpus=2 is more than the 1 of ml.g6.xlarge; lower it, or choose a larger instance_type",
+    ),
+    (
+        {"hosting": COMPONENT, "hosting__scaling": "max_copies = 4"},
+        "hosting.scaling.max_copies=4 is more than the 1 that 1 x ml.g6.xlarge have GPUs for; raise max_instances, "
+        "or lower it",
+    ),
+    # --- network and key
+    (
+        {"network": 'vpc = "default"'},
+        "network.vpc='default' is not a VPC; write 'new', or an id like 'vpc-0a1b2c3d'",
+    ),
+    (
+        {"network": 'vpc = "new"\nsubnets = ["subnet-0a1b2c3d"]'},
+        "network.subnets=['subnet-0a1b2c3d'] does not go with vpc = 'new'; remove one of the two",
+    ),
+    ({"network": "nat = true"}, "network does not say which; write vpc = 'new' or the id of a VPC"),
+    (
+        {"encryption": 'key = "alias/mine"'},
+        "encryption.key='alias/mine' is not a key; write 'aws', 'new' or the ARN of a KMS key (not of an alias)",
+    ),
+    # --- batch, registry, seeing, paying
+    (
+        {"batch": 'schedule = "daily"'},
+        "batch.schedule='daily' is not a schedule; write one like 'rate(1 day)' or 'cron(0 3 * * ? *)'",
+    ),
+    (
+        {"batch": 'schedule = "rate(1 day)"'},
+        "batch.schedule_input is missing, so a scheduled job has nothing to transform; write one like "
+        "'batch/input/{date}/', or remove batch.schedule",
+    ),
+    (
+        {"batch": 'instance_type = "ml.g7e.2xlarge"'},
+        "batch.instance_type='ml.g7e.2xlarge' is not an instance type of transform jobs; did you mean ml.g6e.2xlarge "
+        "or "
+        "ml.g6e.24xlarge or ml.g6e.12xlarge?",
+    ),
+    (
+        {"batch": "max_concurrent = 50\nmax_payload_mib = 10"},
+        "batch.max_concurrent=50 is too many for max_payload_mib = 10, as SageMaker takes a product of 100; lower one",
+    ),
+    (
+        {"batch": "", "hosting": 'mode = "multi_model"'},
+        "[batch] does not go with hosting.mode='multi_model': a transform job runs one model; give that model a "
+        "stage of its "
+        "own",
+    ),
+    (
+        {"batch": "", "model": 'prefix = "s3://bucket/model/"'},
+        "model.prefix='s3://bucket/model/' is refused by transform jobs; write model.archive, or remove [batch]",
+    ),
+    (
+        {"model_registry": "promotion = true"},
+        "model_registry.promotion=true changes the endpoint's model, and [model] names a fixed one; write "
+        "model.group, or "
+        "promotion = false",
+    ),
+    (
+        {"model_registry": "promotion = true", "model": 'group = "digits"'},
+        "model.group='digits' is not the group of [model_registry], tidegate-trial, whose approvals are rolled out; "
+        "name the "
+        "same group in both",
+    ),
+    ({"budget": "monthly_usd = 100"}, "budget.email is missing; write one like 'ml-team@example.com'"),
+    (
+        {"budget": 'monthly_usd = 100\nemail = "team"'},
+        "budget.email='team' is not an e-mail address; write one like 'ml-team@example.com'",
+    ),
+    (
+        {"observability__alarms": "gpu_memory_percent = 120"},
+        "observability.alarms.gpu_memory_percent=120 is not a number from 0 to 100",
+    ),
+    # --- the container
+    (
+        {"server": "port = 9000"},
+        "server.port is set by SageMaker itself; remove it",
+    ),
+    (
+        {"server": "max_batch_size = 0"},
+        "[server]: TIDEGATE_MAX_BATCH_SIZE='0' is not valid: it must be a whole number from 1 to 4096",
+    ),
+    ({"server": "max_wait_ms = [5]"}, "server.max_wait_ms=[5] is not a number, a text, true or false"),
+    (
+        {"environment": '"MY VARIABLE" = "1"'},
+        "environment has 'MY VARIABLE', not the name of a variable; use letters, digits and underscores",
+    ),
+    ({"environment": "WORKERS = 2"}, "environment.WORKERS=2 is not a text in quotes"),
+    (
+        {"environment": f'LABELS = "{"x" * 1025}"'},
+        "environment.LABELS is longer than the 1024 characters that SageMaker takes; put it into the archive",
+    ),
+    (
+        {"environment": "\n".join(f'V{number} = "1"' for number in range(101))},
+        "environment and server have 101 variables; SageMaker takes 100 and 32 KiB in all: put them into the archive",
+    ),
+    (
+        {"server": "workers = 2", "environment": 'TIDEGATE_WORKERS = "3"'},
+        "environment.TIDEGATE_WORKERS is already set by [server]; keep one of the two",
+    ),
+]
+
+
+@pytest.mark.parametrize(("top", "sentence"), BAD_TOP.items(), ids=list(BAD_TOP))
+def test_a_wrong_key_above_the_tables_is_refused(top: str, sentence: str, tmp_path: Path) -> None:
+    assert refusal(written(tmp_path, top)) == sentence
+
+
+@pytest.mark.parametrize(("tables", "sentence"), BAD_TABLES, ids=[sentence[:60] for _, sentence in BAD_TABLES])
+def test_a_stage_that_cannot_be_deployed_is_refused(
+    tables: dict[str, str | None], sentence: str, tmp_path: Path
+) -> None:
+    assert refusal(written(tmp_path, **tables)) == sentence
+
+
+def test_two_keys_that_clash_are_named_with_the_file(tmp_path: Path) -> None:
+    ecr = 'uri = "123456789012.dkr.ecr.eu-west-1.amazonaws.com/serving:1"'
+    with pytest.raises(ConfigurationError) as caught:
+        read(written(tmp_path, 'region = "us-east-1"', image=ecr))
+
+    assert str(caught.value) == (
+        "trial.toml: image.uri='123456789012.dkr.ecr.eu-west-1.amazonaws.com/serving:1' is in Region eu-west-1, and "
+        "the "
+        "stage in us-east-1; SageMaker pulls from its own Region only, so push it there"
+    )
+
+
+def test_a_file_whose_name_no_bucket_could_have_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        read(written(tmp_path, name="Trial"))
+
+    assert str(caught.value) == (
+        "Trial.toml: name='Trial' is no stage's name; use at most 10 lower-case letters, digits and single hyphens, "
+        "beginning with a letter"
+    )
+
+
+def test_an_image_cannot_be_built_where_stacks_carry_no_assets(tmp_path: Path) -> None:
+    (tmp_path / "Dockerfile").touch()
+
+    assert refusal(written(tmp_path, "bootstrapped = false", image=f"build = '{tmp_path}'")) == (
+        f"image.build='{tmp_path}' is an asset, and bootstrapped = false allows none; write true, or a uri"
+    )
+
+
+@pytest.mark.parametrize(
+    ("top", "tables"),
+    [
+        ("", {}),
+        ('account = "123456789012"\nregion = "us-gov-west-1"', {}),
+        ("", {"image": f'digest = "{DIGEST}"'}),
+        ("", {"image": 'uri = "123456789012.dkr.ecr.eu-central-1.amazonaws.com/team/serving:2.13-gpu"'}),
+        ("", {"model": 'archive = "s3://some.bucket/a/b/model.tar.gz"\nsize_gib = 12'}),
+        ("", {"hosting": f'{REALTIME}\ninstance_type = "ml.p5.48xlarge"'}),
+        ("", {"hosting": 'mode = "serverless"'}),
+        ("", {"hosting": 'mode = "multi_model"'}),
+        ("", {"server": "workers = 2\nretry = false", "environment": 'SAGEMAKER_PROGRAM = "serve.py"'}),
+        ("", {"observability__alarms": "gpu_memory_percent = false"}),
+    ],
+)
+def test_a_stage_that_can_be_deployed_is_accepted(top: str, tables: dict[str, str], tmp_path: Path) -> None:
+    assert read(written(tmp_path, top, **tables)).name == "trial"
+
+
+def test_false_takes_a_default_threshold_back(tmp_path: Path) -> None:
+    stage = read(written(tmp_path, observability__alarms="gpu_memory_percent = false"))
+
+    assert stage.observability is not None
+    assert stage.observability.alarms.gpu_memory_percent is None
+    assert stage.observability.alarms.disk_percent == 85.0
+
+
+@pytest.mark.parametrize(
+    "path", [*stage_file.STAGES.glob("*.toml"), *SAMPLES.glob("*.toml")], ids=lambda path: path.stem
+)
+def test_the_stages_of_the_project_can_be_deployed(path: Path) -> None:
+    assert read(path).name == path.stem
+
+
+def test_a_price_file_is_found_beside_its_stage_wherever_cdk_is_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = written(tmp_path, cost='prices = "prices.toml"')
+    monkeypatch.chdir("/")
+
+    cost = read(path).cost
+    assert cost is not None
+    assert cost.prices == str(tmp_path.resolve() / "prices.toml")
