@@ -31,7 +31,8 @@ logger = logging.getLogger(__name__)
 
 def supervise(directory: StateDirectory, *, region: str, runner: ContainerRunner, stop: threading.Event) -> None:
     """Runs both servers until ``stop`` is set, then stops everything and withdraws its record."""
-    from local_cloud.cloudformation import install  # noqa: PLC0415 - importing moto's CloudFormation takes a second
+    # Importing moto's CloudFormation takes a second, and its interpreter of state machines another half.
+    from local_cloud import cloudformation, workflows  # noqa: PLC0415
 
     moto = MotoServer()
     identity = Identity(region=region, account=ACCOUNT)
@@ -67,7 +68,8 @@ def supervise(directory: StateDirectory, *, region: str, runner: ContainerRunner
     )
     # What a container's own boto3 reaches is this cloud and never a real account.
     container_environment.update(client_environment(moto_url=moto.url, sagemaker_url=sagemaker.url, region=region))
-    install(client)
+    cloudformation.install(client)
+    workflows.install(client)
     moto.start()
     sagemaker.start()
     birth = process_birth(os.getpid())

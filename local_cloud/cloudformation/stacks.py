@@ -21,6 +21,7 @@ from moto.cloudformation import parsing
 from moto.cloudformation.exceptions import AlreadyExistsException, ValidationError
 from moto.cloudformation.models import CloudFormationBackend, Stack
 from moto.cloudformation.utils import generate_stack_id
+from moto.cloudtrail.responses import CloudTrailResponse
 
 from local_cloud.cloudformation.change_sets import run_change_sets_ourselves
 from local_cloud.cloudformation.stack_steps import enter, make, remove
@@ -39,6 +40,7 @@ def run_stacks_ourselves() -> None:
     CloudFormationBackend.update_stack = _update_stack  # type: ignore[method-assign, assignment]
     CloudFormationBackend.delete_stack = _delete_stack  # type: ignore[method-assign]
     run_change_sets_ourselves(accept=_accepted, begin_creation=_create_from_change_set)
+    CloudTrailResponse.lookup_events = _no_trail  # type: ignore[attr-defined]
     Stack.outputs = property(_outputs)  # type: ignore[assignment, method-assign]
     Stack.stack_resources = property(_stack_resources)  # type: ignore[assignment, method-assign]
 
@@ -182,6 +184,11 @@ def _delete(stack: Stack, backend: CloudFormationBackend) -> None:
 
 def _exports(backend: CloudFormationBackend, stack: Stack) -> list[str]:
     return [name for name, export in backend.exports.items() if export.exporting_stack_id == stack.stack_id]
+
+
+def _no_trail(_self: CloudTrailResponse) -> None:
+    """After a failure the CDK command line looks for reasons in the trail; an error of the server it would repeat."""
+    raise ValidationError(message="The local cloud keeps no trail of events.")
 
 
 def _accepted(template: str) -> Json:

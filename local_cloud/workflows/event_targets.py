@@ -1,0 +1,76 @@
+"""Rules start state machines. moto delivers events to queues, log groups and buses, and fails for anything else."""
+
+from __future__ import annotations
+
+import copy
+import json
+import logging
+import re
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from jsonpath_ng.parser import JsonPathParser
+from moto.events.models import Rule
+from moto.utilities.arns import parse_arn
+
+logger = logging.getLogger(__name__)
+
+_PLACEHOLDER = re.compile(r"<(?P<name>[^<>\s]+)>")
+_STRING_OR_PLACEHOLDER = re.compile(rf'(?P<string>"(?:[^"\\]|\\.)*")|{_PLACEHOLDER.pattern}')
+_send_of_moto = Rule.send_to_targets
+
+
+def start_machines_from_rules(make_client: Callable[[str], Any]) -> None:
+    """Replaces moto's delivery to a rule's targets, for this process."""
+    states = make_client("stepfunctions")
+
+    def send(self: Rule, original_event: Any, transform_input: bool = True) -> None:
+        if self.state == "DISABLED" or not self.event_pattern.matches_event(original_event):
+            return
+        machines = [target for target in self.targets if parse_arn(target["Arn"]).service == "states"]
+        for target in machines:
+            try:
+                states.start_execution(stateMachineArn=target["Arn"], input=_input(target, original_event))
+            except Exception:
+                # As on AWS, whoever caused the event does not learn of it.
+                logger.exception("rule %s could not start %s", self.name, target["Arn"])
+        others = copy.copy(self)
+        others.targets = [target for target in self.targets if target not in machines]
+        _send_of_moto(others, original_event, transform_input)
+
+    Rule.send_to_targets = send  # type: ignore[method-assign]
+
+
+def _input(target: dict[str, Any], original_event: Any) -> str:
+    """What the target gets: the event, its own constant, or what its transformer makes of the event."""
+    if "Input" in target:
+        return str(target["Input"])
+    event = {name: value for name, value in original_event.items() if name != "ingestion-time"}
+    if isinstance(event.get("time"), int | float):
+        event["time"] = datetime.fromtimestamp(event["time"], UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    if transformer := target.get("InputTransformer"):
+        found = {name: _at(event, path) for name, path in transformer.get("InputPathsMap", {}).items()}
+        found["aws.events.event.json"] = event
+        return filled(transformer["InputTemplate"], found)
+    return json.dumps(event)
+
+
+def filled(template: str, values: Mapping[str, Any]) -> str:
+    """An input template with its placeholders: as JSON where one stands alone, as text where it stands in a string."""
+
+    def text(match: re.Match[str]) -> str:
+        value = values.get(match["name"], "")
+        return json.dumps(value if isinstance(value, str) else json.dumps(value))[1:-1]
+
+    def either(match: re.Match[str]) -> str:
+        if match["string"] is not None:
+            return _PLACEHOLDER.sub(text, match["string"])
+        return json.dumps(values.get(match["name"]))
+
+    return _STRING_OR_PLACEHOLDER.sub(either, template)
+
+
+def _at(event: Mapping[str, Any], path: str) -> Any:
+    matches = JsonPathParser().parse(path).find(event)
+    return matches[0].value if matches else None

@@ -1,0 +1,80 @@
+"""State machines run: moto's interpreter of the Amazon States Language, switched on and completed.
+
+What it lacks is put in here: an engine for JSONata (jsonata-python, a port of the one that AWS uses) with the ``$hash``
+of Step Functions, the names of the services' errors, JSON in the place of an object's bytes, and clients that reach
+our SageMaker and moto. It has no ``.sync`` for SageMaker, so a machine must look at its job itself.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+from jsonata import jsonata  # type: ignore[import-untyped]
+from moto.core.config import default_user_config
+from moto.stepfunctions.parser.asl.component.intrinsic import jsonata as intrinsic_functions
+from moto.stepfunctions.parser.asl.component.state.exec.state_task.service import state_task_service_aws_sdk
+from moto.stepfunctions.parser.asl.jsonata import jsonata as engine
+from moto.stepfunctions.parser.asl.utils import boto_client
+
+MakeClient = Callable[[str], Any]
+
+# "SageMaker.ResourceInUseException": how Step Functions begins the names of errors.
+_ERROR_PREFIXES = {
+    "cloudformation": "CloudFormation",
+    "s3": "S3",
+    "sagemaker": "SageMaker",
+    "sns": "Sns",
+    "sqs": "Sqs",
+    "ssm": "Ssm",
+}
+
+
+def run_state_machines(make_client: MakeClient) -> None:
+    """Switches the interpreter on, for this process. Calling it again only changes the clients."""
+    default_user_config.setdefault("stepfunctions", {})["execute_state_machine"] = True
+    engine._eval_jsonata = evaluate
+    intrinsic_functions._DECLARATION_BY_VARIABLE_REFERENCE["$hash"] = ""
+    state_task_service_aws_sdk._SERVICE_ERROR_NAMES |= _ERROR_PREFIXES
+    # Every task asks boto3 for a client in this one place, with the address of moto for all services.
+    setattr(boto_client, "boto3", SimpleNamespace(client=_clients(make_client)))  # noqa: B010 - not exported
+
+
+def evaluate(expression: str) -> Any:
+    """The value of a JSONata expression with the functions that Step Functions adds."""
+    try:
+        program = jsonata.Jsonata(expression)
+        program.register_lambda("hash", _hash)
+        return json.loads(json.dumps(program.evaluate(None)))
+    except Exception as error:
+        # What is wrong with an expression is the machine's failure, whatever the engine raises.
+        raise engine.JSONataException("UNKNOWN", str(error)) from error
+
+
+def _hash(value: str, algorithm: str) -> str:
+    return hashlib.new(algorithm.replace("-", ""), value.encode()).hexdigest()
+
+
+def _clients(make_client: MakeClient) -> Callable[..., Any]:
+    made: dict[str, Any] = {}
+    lock = threading.Lock()
+
+    def client(*, service_name: str, **_moto_s_own: Any) -> Any:
+        with lock:
+            if service_name not in made:
+                made[service_name] = make_client(service_name)
+                if service_name == "s3":
+                    made[service_name].meta.events.register("before-parameter-build.s3.PutObject", _as_bytes)
+            return made[service_name]
+
+    return client
+
+
+def _as_bytes(params: dict[str, Any], **_: Any) -> None:
+    """Step Functions writes JSON where the API takes bytes."""
+    if not isinstance(params.get("Body"), bytes | bytearray):
+        params["Body"] = json.dumps(params.get("Body"), separators=(",", ":")).encode()
