@@ -8,9 +8,11 @@ from pathlib import Path
 import aws_cdk as cdk
 
 from infra.configuration import ConfigurationError, Stage
+from infra.configuration.network import NewVpc
 from infra.cost import estimate, report, usage
 from infra.cost import prices as price_file
 from infra.names import Names
+from infra.network_stack import INTERFACE_ENDPOINTS, KEY_ENDPOINT
 from infra.observability import endpoint_alarms, of_stage, workflow_alarms
 from infra.observability.alarm import MetricAlarm
 
@@ -20,8 +22,6 @@ def announce(
     stage: Stage,
     *,
     directory: Path,
-    interface_endpoints: int = 0,
-    nat_gateways: int = 0,
     today: datetime.date | None = None,
 ) -> None:
     """Say at `stack` what a month of `stage` costs, or why nobody can say.
@@ -33,8 +33,8 @@ def announce(
         stage,
         directory=directory,
         alarm_metrics=_alarm_metrics(stack, stage),
-        interface_endpoints=interface_endpoints,
-        nat_gateways=nat_gateways,
+        interface_endpoints=_interface_endpoints(stage),
+        nat_gateways=int(isinstance(stage.network, NewVpc) and stage.network.nat),
         today=today or datetime.datetime.now(tz=datetime.UTC).date(),
     )
     cdk.Annotations.of(stack).add_info_v2("tidegate:cost", text)
@@ -63,6 +63,15 @@ def describe(
         stage, alarm_metrics=alarm_metrics, interface_endpoints=interface_endpoints, nat_gateways=nat_gateways
     )
     return report.text(estimate.of(items, prices), prices, stage=stage.name, today=today)
+
+
+def _interface_endpoints(stage: Stage) -> int:
+    # One for each service and availability zone; with a NAT gateway there are none.
+    network = stage.network
+    if not isinstance(network, NewVpc) or network.nat:
+        return 0
+    services = len(INTERFACE_ENDPOINTS) + (len(KEY_ENDPOINT) if stage.encryption.key != "aws" else 0)
+    return services * network.availability_zones
 
 
 def _alarm_metrics(stack: cdk.Stack, stage: Stage) -> int:

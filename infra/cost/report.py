@@ -10,7 +10,9 @@ from infra.cost.prices import Prices
 
 # Prices of clouds rarely move, and when they do, within a season.
 _OLD_AFTER_DAYS = 90
-_NOT_COUNTED = "data transfer, storage, logs, metrics, messages, free tiers, discounts, taxes"
+_NOT_COUNTED = (
+    "data transfer, storage, logs, metrics, messages, alarms of roll-outs and scaling, free tiers, discounts, taxes"
+)
 
 
 def text(estimate: Estimate, prices: Prices, *, stage: str, today: datetime.date) -> str:
