@@ -6,6 +6,7 @@ import io
 import logging
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -70,13 +71,16 @@ def input_fn(input_data: str | bytearray, content_type: str | None, *, max_decod
 
 
 def predict_fn(data: Any, model: Any) -> Any:
-    """Call the model without gradients, on its own device and in its own floating type; whole numbers stay such.
+    """Call the model in evaluation mode without gradients, on its device and in its floating type.
+
+    As in the AWS container, a module that `model_fn` left on the CPU is moved to the worker's GPU. Whole numbers stay
+    such. Not in inference mode: scripts go on with what they get, and may change it in place.
 
     Raises `BadRequest` where torch's layers say that the input does not fit them: nobody but the client chose it.
     """
-    home = _home(model) if isinstance(model, torch.nn.Module) else _Home(None, None)
+    home = _settled(model) if isinstance(model, torch.nn.Module) else _Home(None, None)
     try:
-        with torch.inference_mode():
+        with torch.no_grad():
             return model(to_device(data, home.place, home.dtype))
     except (RuntimeError, ValueError, IndexError) as error:
         misfit = _misfit(error)
@@ -87,7 +91,12 @@ def predict_fn(data: Any, model: Any) -> Any:
 
 
 @lru_cache(maxsize=4)  # a worker has one model, whose tensors are many
-def _home(model: torch.nn.Module) -> _Home:
+def _settled(model: torch.nn.Module) -> _Home:
+    with suppress(NotImplementedError):  # the module of an exported program has one mode only
+        model.eval()
+    place = device()
+    if place.type == "cuda" and {tensor.device.type for tensor in _tensors(model)} == {"cpu"}:
+        model.to(place)
     tensors = list(_tensors(model))
     dtypes = {tensor.dtype for tensor in tensors if tensor.is_floating_point()}
     return _Home(tensors[0].device if tensors else None, dtypes.pop() if len(dtypes) == 1 else None)

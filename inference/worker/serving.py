@@ -10,7 +10,8 @@ import socket
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from io import BufferedIOBase
+from contextlib import suppress
+from io import BufferedIOBase, TextIOWrapper
 from queue import Queue
 from threading import Thread
 from typing import cast
@@ -32,6 +33,9 @@ def run(channel: socket.socket) -> int:
     # The frontend decides when a worker ends. Not SIG_IGN, which the subprocesses of user code would inherit.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)
+    # What user code prints is in the log at once, and not lost with a worker that is killed.
+    for output in (sys.stdout, sys.stderr):
+        cast(TextIOWrapper, output).reconfigure(line_buffering=True)
     if "numpy.random" in sys.modules:
         # Forked workers would otherwise all draw the same numbers. Where it is not there, seven MiB are not needed.
         np.random.seed()
@@ -107,4 +111,7 @@ def _read(stream: BufferedIOBase) -> tuple[int, bytes] | None:
 def leave(status: int) -> None:
     """End the process at once, without the parent's exit handlers, which a fork has inherited."""
     logging.shutdown()
+    for output in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):  # whoever read it is gone, or user code closed it
+            output.flush()
     os._exit(status)

@@ -297,6 +297,15 @@ BODIES = [
             ("text/csv;q=0.1, application/json;q=0.9", JSON),
         )
     ),
+    clause(
+        "a form of several parts is a bytearray as it came",
+        script(
+            input_fn="def input_fn(data, content_type):\n    return [type(data).__name__, len(data), content_type]\n"
+        ),
+        body=b'--x\r\ncontent-disposition: form-data; name="a"\r\n\r\n1\r\n--x--\r\n',
+        content_type="multipart/form-data; boundary=x",
+        answer=["bytearray", 59, "multipart/form-data; boundary=x"],
+    ),
 ]
 
 CONTEXT = [
@@ -374,6 +383,22 @@ DEFAULTS = [
         {"resnet.pth": FLATTEN},
         body=b"1,2\n3,4\n",
         answer=[[1.0, 2.0], [3.0, 4.0]],
+    ),
+    clause(
+        "the default predict_fn puts the model into evaluation mode",
+        "import torch\ndef model_fn(model_dir):\n    return torch.nn.Dropout(0.5).train()\n",
+        body=json.dumps([[1.0] * 64]).encode(),
+        content_type=JSON,
+        answer=[[1.0] * 64],
+    ),
+    clause(
+        "what the default predict_fn answers may be changed in place, and is in no graph of gradients",
+        "import torch\ndef model_fn(model_dir):\n    return torch.nn.Linear(1, 1)\n"
+        "def output_fn(prediction, accept):\n    prediction.mul_(0).add_(3)\n"
+        "    return [prediction.requires_grad, prediction.numpy().tolist()]\n",
+        body=b"[[1]]",
+        content_type=JSON,
+        answer=[False, [[3.0]]],
     ),
     clause(
         "what macOS puts beside a file is not a second model",

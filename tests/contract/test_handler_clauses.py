@@ -86,3 +86,15 @@ def test_what_a_script_counts_is_in_the_log_with_the_id_of_its_request(server: S
     entries = [json.loads(line) for line in server.log().splitlines() if line.startswith("{")]
     (entry,) = [entry for entry in entries if entry.get("request_id") == "counted-1" and "metric" in entry]
     assert (entry["metric"], entry["value"], entry["unit"], entry["type"]) == ("Tokens", 3, "count", "counter")
+
+
+def test_what_a_script_prints_is_in_the_log_at_once_and_outlives_its_worker(tmp_path: Path) -> None:
+    printing = script(
+        "import os, signal\nprint('importing')\n",
+        predict_fn="def predict_fn(data, model):\n    print('asked for ' + data)\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n",
+    )
+    with running({"code/inference.py": printing}, PYTHONUNBUFFERED="") as server:
+        assert "\nimporting\n" in f"\n{server.log()}"
+        assert server.post(b"this", CSV).status == 500
+        assert server.log().count("asked for this\n") == 2
