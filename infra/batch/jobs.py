@@ -7,9 +7,10 @@ from constructs import Construct
 
 from infra.batch import intake, transform_job
 from infra.batch.content_types import BY_ENDING
+from infra.batch.schedule import ScheduleTrigger
 from infra.batch.transform_job import JobSettings
-from infra.batch.triggers import EventTrigger, ScheduleTrigger, Undelivered
 from infra.configuration.batch import Batch
+from infra.event_trigger import EventTrigger, Undelivered
 from infra.names import BATCH_INPUT_PREFIX, BATCH_MANIFESTS_PREFIX, BATCH_OUTPUT_PREFIX, Names
 from infra.notifications import Notifications
 from infra.state_machine import StateMachine

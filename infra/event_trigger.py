@@ -1,22 +1,18 @@
-"""What sets a job off: an upload, and the clock. Events that cannot be delivered are kept in a queue."""
+"""An event of AWS that starts a state machine, and the queue for those that could not be delivered."""
 
 from __future__ import annotations
-
-import json
 
 import aws_cdk as cdk
 from aws_cdk import aws_events as events
 from aws_cdk import aws_iam as iam
-from aws_cdk import aws_scheduler as scheduler
 from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
-from infra.batch.intake import SCHEDULED_EVENT
 from infra.state_machine import StateMachine, starter
 
-# EventBridge tries for a day, with waits that grow; then the event goes to the queue.
-_MAX_AGE_S = 24 * 3600
-_ATTEMPTS = 185
+# EventBridge and its scheduler try for a day, with waits that grow; then the event goes to the queue.
+MAX_AGE_S = 24 * 3600
+ATTEMPTS = 185
 
 
 class Undelivered(Construct):
@@ -82,60 +78,10 @@ class EventTrigger(Construct):
                     role_arn=role.role_arn,
                     dead_letter_config=events.CfnRule.DeadLetterConfigProperty(arn=undelivered.queue.queue_arn),
                     retry_policy=events.CfnRule.RetryPolicyProperty(
-                        maximum_event_age_in_seconds=_MAX_AGE_S, maximum_retry_attempts=_ATTEMPTS
+                        maximum_event_age_in_seconds=MAX_AGE_S, maximum_retry_attempts=ATTEMPTS
                     ),
                 )
             ],
         )
         rule.add_resource_dependency(machine.resource)
         undelivered.taken_from(arn)
-
-
-class ScheduleTrigger(Construct):
-    """Starts a state machine by the clock of a time zone."""
-
-    def __init__(
-        self,
-        scope: Construct,
-        id_: str,
-        *,
-        name: str,
-        expression: str,
-        timezone: str,
-        machine: StateMachine,
-        undelivered: Undelivered,
-    ) -> None:
-        super().__init__(scope, id_)
-        # Of its own, because the scheduler's metrics are counted by group.
-        group = scheduler.CfnScheduleGroup(self, "Group", name=name)
-        arn = cdk.Stack.of(self).format_arn(service="scheduler", resource="schedule-group", resource_name=name)
-        role = starter(
-            self,
-            "Role",
-            service="scheduler.amazonaws.com",
-            source_arn=arn,
-            machine_arn=machine.arn,
-            queue_arn=undelivered.queue.queue_arn,
-        )
-        schedule = scheduler.CfnSchedule(
-            self,
-            "Schedule",
-            name=name,
-            group_name=name,
-            description="Transforms what lies below the schedule's prefix",
-            schedule_expression=expression,
-            schedule_expression_timezone=timezone,
-            flexible_time_window=scheduler.CfnSchedule.FlexibleTimeWindowProperty(mode="OFF"),
-            state="ENABLED",
-            target=scheduler.CfnSchedule.TargetProperty(
-                arn=machine.arn,
-                role_arn=role.role_arn,
-                input=json.dumps(SCHEDULED_EVENT),
-                dead_letter_config=scheduler.CfnSchedule.DeadLetterConfigProperty(arn=undelivered.queue.queue_arn),
-                retry_policy=scheduler.CfnSchedule.RetryPolicyProperty(
-                    maximum_event_age_in_seconds=_MAX_AGE_S, maximum_retry_attempts=_ATTEMPTS
-                ),
-            ),
-        )
-        schedule.add_resource_dependency(group)
-        schedule.add_resource_dependency(machine.resource)

@@ -1,0 +1,92 @@
+"""Promotion: an approval in the model registry becomes an update of the endpoint's stack."""
+
+from __future__ import annotations
+
+import aws_cdk as cdk
+from constructs import Construct
+
+from infra import promotion_rollout
+from infra.event_trigger import EventTrigger, Undelivered
+from infra.names import Names
+from infra.notifications import Notifications
+from infra.state_machine import StateMachine
+
+_LOG_RETENTION_DAYS = 90
+# The one that every bootstrapped stack has as a parameter.
+_BOOTSTRAP_VERSION = "cdk-bootstrap/hnb659fds/version"
+
+
+class Promotion(Construct):
+    """Approve, and the package is rolled out; reject, and nothing happens.
+
+    The machine needs no right to SageMaker's endpoints and passes no role: CloudFormation goes on with the role that
+    the stack was deployed with, "even if the users don't have permission to pass it".
+    Source: API reference, CloudFormation UpdateStack, RoleARN.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        id_: str,
+        *,
+        names: Names,
+        group: str,
+        email: str | None,
+        key_arn: str | None,
+        removal_policy: cdk.RemovalPolicy,
+    ) -> None:
+        super().__init__(scope, id_)
+        stack = cdk.Stack.of(self)
+        endpoint_stack = names.stack("endpoint")
+        self.topic = Notifications(
+            self, "Topic", name=names.promotion, title="Model roll-outs", email=email, key_arn=key_arn
+        )
+        self.machine = StateMachine(
+            self,
+            "Rollout",
+            name=names.promotion,
+            definition=promotion_rollout.definition(),
+            values={"Stack": endpoint_stack, "Topic": self.topic.arn},
+            log_retention_days=_LOG_RETENTION_DAYS,
+            removal_policy=removal_policy,
+        )
+        self.topic.published_by(self.machine)
+        self.machine.may(
+            "ReadPackages",
+            ["sagemaker:DescribeModelPackage"],
+            [stack.format_arn(service="sagemaker", resource="model-package", resource_name=f"{group}/*")],
+            any_because="the versions of one group are numbered as they come",
+        )
+        self.machine.may(
+            "UpdateEndpointStack",
+            ["cloudformation:DescribeStackEvents", "cloudformation:DescribeStacks", "cloudformation:UpdateStack"],
+            [stack.format_arn(service="cloudformation", resource="stack", resource_name=f"{endpoint_stack}/*")],
+            any_because="a stack's ARN ends in an id that CloudFormation chooses",
+        )
+        self.machine.may(
+            "ResolveStackParameters",
+            ["ssm:GetParameters"],
+            [
+                stack.format_arn(service="ssm", resource="parameter", resource_name=name)
+                for name in (_BOOTSTRAP_VERSION, f"{names.parameter('*')[1:]}")
+            ],
+            any_because="CloudFormation reads the stage's parameters in Parameter Store as who updates the stack",
+        )
+        EventTrigger(
+            self,
+            "Approved",
+            name=f"{names.promotion}-approved",
+            description=f"A package of the group {group} was approved",
+            pattern=approval_pattern(group),
+            machine=self.machine,
+            undelivered=Undelivered(self, "Undelivered", name=f"{names.promotion}-undelivered"),
+        )
+
+
+def approval_pattern(group: str) -> dict[str, object]:
+    """Source: SageMaker guide, events that SageMaker sends to EventBridge, model package state change."""
+    return {
+        "source": ["aws.sagemaker"],
+        "detail-type": ["SageMaker Model Package State Change"],
+        "detail": {"ModelPackageGroupName": [group], "ModelApprovalStatus": ["Approved"]},
+    }
