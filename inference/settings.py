@@ -312,7 +312,10 @@ class Settings:
         "TIDEGATE_MAX_IMAGE_PIXELS", 178_956_970, _whole(1, 10**10), "larger images are refused when they are opened"
     )
     max_decoded_bytes: int = setting(
-        "TIDEGATE_MAX_DECODED_BYTES", 1024 * MIB, _whole(1, 1024 * 1024 * MIB), "what one npz body may unpack to"
+        "TIDEGATE_MAX_DECODED_BYTES",
+        1024 * MIB,
+        _whole(1, 1024 * 1024 * MIB),
+        "what one npz or image body may unpack to",
     )
 
     # --- batch transform

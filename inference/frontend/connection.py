@@ -81,8 +81,10 @@ class Connection(asyncio.Protocol):
         self._since_s = self._loop.time()
         self._head_open = False
         self._head_bytes = 0
+        self._after_chunk_header = False
         self._upgrading = False
         self._paused = False
+        self._unwritable = False
         self._pending_refusal: tuple[RequestError, Exchange | None] | None = None
         self._discarded_bytes = 0
         self._target = b""
@@ -119,14 +121,26 @@ class Connection(asyncio.Protocol):
             self._ignore_upgrade(data[upgrade.args[0] :])
         except httptools.HttpParserError as error:
             self._refuse(BadRequest(f"The request is not valid HTTP/1.1: {error}."))
+        if self._after_chunk_header and not self._deaf:
+            # No body came after it, so these were trailers: they are as large as a head at most.
+            self._head_bytes += len(data)
+            self._check_head()
 
     def eof_received(self) -> bool:
         # Closing and half-closing look the same from here. Who half-closed after a quick request gets its answer;
         # who closed while waiting is taken out of the queue.
-        if self._task is None:
+        if self._task is None and not self._queue:
             return False
         self._loop.call_later(HALF_CLOSE_GRACE_S, self._transport.abort)
         return True
+
+    def pause_writing(self) -> None:
+        self._unwritable = True
+
+    def resume_writing(self) -> None:
+        self._unwritable = False
+        if self._task is None and self._phase is not Phase.DISCARDING and not self._transport.is_closing():
+            self._next()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - there is nobody left to tell
         if self._task is not None:
@@ -148,7 +162,12 @@ class Connection(asyncio.Protocol):
         self._target += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._headers.append((name.lower(), value))
+        # What comes after the body is no header: nobody who looked at the headers on the way has seen it.
+        if self._incoming is None:
+            self._headers.append((name.lower(), value))
+
+    def on_chunk_header(self) -> None:
+        self._after_chunk_header, self._head_bytes = True, 0
 
     def on_headers_complete(self) -> None:
         self._head_open = False
@@ -184,6 +203,7 @@ class Connection(asyncio.Protocol):
                 self._transport.write(_CONTINUE)
 
     def on_body(self, body: bytes) -> None:
+        self._after_chunk_header = False
         exchange = self._incoming
         if exchange is None or exchange.refusal is not None:
             return
@@ -206,11 +226,12 @@ class Connection(asyncio.Protocol):
             )
 
     def on_message_complete(self) -> None:
+        self._after_chunk_header = False
         exchange, self._incoming = self._incoming, None
         if exchange is None or self._upgrading:
             return
         self._queue.append(exchange)
-        if self._task is None:
+        if self._task is None and not self._unwritable:
             self._next()
         elif len(self._queue) >= _PIPELINED:
             self._pause()
@@ -233,6 +254,8 @@ class Connection(asyncio.Protocol):
     # --- answering
 
     def _next(self) -> None:
+        if self._unwritable:
+            return  # whoever does not read his answers gets no further one: they would fill the memory
         while self._queue and (refusal := self._queue[0].refusal) is not None:
             refused = self._queue.popleft()
             if not self._finish(refused, error_response(refusal, refused.id)):

@@ -21,12 +21,15 @@ from inference.errors import (
     NotFound,
     OutOfMemory,
 )
+from inference.frontend.container_limits import free_memory_bytes
 from inference.frontend.exchange import Exchange, Response
-from inference.frontend.registry import Registry, free_memory_bytes
+from inference.frontend.registry import Registry, file_bytes
 from inference.settings import MIB, Settings
 
 log = logging.getLogger("tidegate.models")
 
+MAX_NAME = 1024
+"""Characters of a model's name. The platform's own are hashes of 64."""
 PAGE_SIZE = 100
 """Entries of one page of the list, TorchServe's default and limit."""
 
@@ -63,6 +66,7 @@ class ModelRoutes:
         return _status(f'Model "{name}" Version: 1.0 registered with {workers} initial workers')
 
     async def _load_once(self, name: str, model_dir: Path) -> int:
+        await self._check_memory(name, model_dir)
         try:
             pool = await self._registry.load(name, str(model_dir))
         except ModelDoesNotFit as error:
@@ -72,16 +76,18 @@ class ModelRoutes:
         return pool.limits.workers
 
     def _admit(self, name: str, model_dir: Path) -> None:
-        """Raise for a model that is not there or would not fit; the ones that are loaded do not notice."""
+        """Raise for a model that is not there or is one too many."""
         if not model_dir.is_dir():
             raise NotFound(f"The model directory {model_dir} of '{name}' does not exist.")
         if len(self._registry.pools) >= self._settings.max_models:
             raise OutOfMemory(
                 f"{self._settings.max_models} models are loaded, which is the limit (TIDEGATE_MAX_MODELS)."
             )
-        needed = sum(path.stat().st_size for path in model_dir.rglob("*") if path.is_file()) * (
-            self._settings.workers or 1
-        )
+
+    async def _check_memory(self, name: str, model_dir: Path) -> None:
+        """Raise for a model that would not fit; the ones that are loaded do not notice."""
+        # In a thread: nobody else waits while somebody has the size of a whole disk counted.
+        needed = await asyncio.to_thread(file_bytes, model_dir) * (self._settings.workers or 1)
         free = free_memory_bytes() - self._settings.min_free_memory_bytes
         if needed > free:
             left = f"{max(free, 0) // MIB} MiB are left for models"
@@ -113,8 +119,10 @@ def _wanted(exchange: Exchange) -> tuple[str, Path]:
         raise BadRequest(
             'The body must be JSON like {"model_name": "NAME", "url": "/opt/ml/models/NAME/model"}.'
         ) from None
-    if not (isinstance(name, str) and name and "/" not in name and isinstance(url, str) and url and "\0" not in url):
-        raise BadRequest("model_name and url must be strings that are not empty, and model_name must hold no slash.")
+    if not (isinstance(name, str) and 0 < len(name) <= MAX_NAME and name.isprintable() and "/" not in name):
+        raise BadRequest(f"model_name must be a string of 1 to {MAX_NAME} printable characters without a slash.")
+    if not (isinstance(url, str) and Path(url).is_absolute() and "\0" not in url):
+        raise BadRequest("url must be the absolute path of a directory in this container.")
     return name, Path(url)
 
 

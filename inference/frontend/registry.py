@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
+import stat
 import tempfile
 from collections.abc import Callable
 from functools import partial
@@ -154,7 +157,13 @@ class Registry:
 
 def file_bytes(directory: Path) -> int:
     """The size of all files below a directory, in bytes: what a copy of the model takes, as far as files can tell."""
-    return sum(path.stat().st_size for path in directory.rglob("*") if path.is_file())
+    total = 0
+    for folder, _, names in os.walk(directory):
+        for name in names:
+            with contextlib.suppress(OSError):  # a link to nowhere, or gone meanwhile
+                found = (Path(folder) / name).stat()
+                total += found.st_size if stat.S_ISREG(found.st_mode) else 0
+    return total
 
 
 def _copies(cores: int, model_dir: Path) -> int:

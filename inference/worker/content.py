@@ -81,7 +81,7 @@ def decode(body: str | bytes | bytearray, media_type: str, *, max_decoded_bytes:
     if media_type == NPZ:
         return {name: _tensor(value) for name, value in _npz(_as_bytes(body), max_decoded_bytes).items()}
     if media_type.startswith("image/"):
-        return _image(_as_bytes(body))
+        return _image(_as_bytes(body), max_decoded_bytes)
     named = f"Content-Type '{media_type}' cannot be read" if media_type else "The Content-Type header is missing"
     raise UnsupportedMediaType(f"{named}; this model reads {', '.join(_READABLE)}.")
 
@@ -256,10 +256,15 @@ def _npz(body: bytes | bytearray, max_decoded_bytes: int) -> dict[str, Array]:
         raise _unreadable("npz body", error) from None
 
 
-def _image(body: bytes | bytearray) -> torch.Tensor:
+def _image(body: bytes | bytearray, max_decoded_bytes: int) -> torch.Tensor:
     try:
         with Image.open(io.BytesIO(body), formats=_IMAGE_FORMATS) as image:
-            pixels = np.asarray(image.convert("RGB"), dtype=np.float32) / 255
+            # Twenty kilobytes of PNG may say that they are 13,000 pixels square: as floats that is two gigabytes.
+            announced = image.width * image.height * 3 * np.dtype(np.float32).itemsize
+            if announced > max_decoded_bytes:
+                raise BadRequest(f"The image unpacks to {announced} bytes; the limit is {max_decoded_bytes}.")
+            pixels = np.asarray(image.convert("RGB"), dtype=np.float32)
+            pixels /= 255
     except UnidentifiedImageError:
         raise BadRequest(f"The body is not an image of a kind that is read: {', '.join(_IMAGE_FORMATS)}.") from None
     except (Image.DecompressionBombError, OSError, ValueError, SyntaxError, EOFError, struct.error) as error:
