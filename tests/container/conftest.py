@@ -1,0 +1,64 @@
+"""One image for all of these tests, and the reason where there can be none.
+
+Without docker the tests are skipped, and the end of the run says so; with REQUIRE_DOCKER=1, as in CI, they fail.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from container import build
+from container.engine import DockerUnavailable, Engine, find, local_base
+from tests.container.docker_runs import Docker, Job, job_directory
+
+TOY = Path(__file__).parent / "toy"
+TAG = "tidegate-test:cpu"
+
+_untested: list[str] = []
+
+
+@pytest.fixture(scope="session")
+def engine() -> Engine:
+    """The docker of this machine."""
+    try:
+        return find()
+    except DockerUnavailable as error:
+        if os.environ.get("REQUIRE_DOCKER") == "1":
+            pytest.fail(f"REQUIRE_DOCKER=1 is set, and {error}")
+        _untested.append(str(error))
+        pytest.skip(f"there is no docker that can build: {error}")
+
+
+@pytest.fixture(scope="session")
+def image(engine: Engine) -> str:
+    """The image of this checkout, built as `make image` builds it."""
+    base = os.environ.get("BASE_IMAGE") or local_base(engine)
+    build.build(engine, build.Recipe(tag=TAG, base_image=base))
+    return TAG
+
+
+@pytest.fixture(scope="session")
+def docker(engine: Engine, image: str) -> Iterator[Docker]:
+    """Starts containers of the image; those that are left at the end are removed."""
+    docker = Docker(engine=engine, image=image)
+    yield docker
+    docker.remove_all()
+
+
+@pytest.fixture(scope="session")
+def trained(docker: Docker, tmp_path_factory: pytest.TempPathFactory) -> Job:
+    """A training job that has run in the image: its /opt/ml, its output and its exit status."""
+    base_dir = job_directory(TOY, tmp_path_factory.mktemp("job"), sagemaker_program="train.py", slope=3.0, epochs=300)
+    return docker.train(base_dir)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say what a green run did not test."""
+    if _untested:
+        skipped = sum("tests/container/" in report.nodeid for report in terminalreporter.stats.get("skipped", []))
+        terminalreporter.section("not tested: the image", yellow=True)
+        terminalreporter.line(f"{skipped} tests of tests/container did not run: {_untested[0]}")
