@@ -19,7 +19,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export JSII_SILENCE_WARNING_UNTESTED_NODE_VERSION := 1
 
-SOURCES := inference training_hooks infra local_cloud container examples benchmarks tests
+SOURCES := inference training_hooks infra local_cloud client container examples benchmarks tests
 
 # Where pip looks beside its index, uv looks too.
 LOCK = python -m uv pip compile --quiet --upgrade --generate-hashes --python-version 3.11 --python-platform x86_64-manylinux_2_28 \
@@ -37,7 +37,7 @@ $(VENV)/python.stamp: pyproject.toml constraints.txt
 	@echo "==> installing torch $(if $(TORCH_INDEX),from $(TORCH_INDEX),(TORCH_INDEX chooses another index, see the head of the Makefile))"
 	@$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch
 	@echo "==> installing the pinned Python packages"
-	@$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[training,infra,local,examples,dev]'
+	@$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[training,client,infra,local,examples,dev]'
 	@touch $@
 
 $(VENV)/node.stamp: package.json package-lock.json $(VENV)/python.stamp

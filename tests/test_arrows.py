@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PRODUCT = ("inference", "training_hooks", "infra", "local_cloud")
+PRODUCT = ("inference", "training_hooks", "infra", "local_cloud", "client")
 OUTSIDE = ("tests", "examples", "benchmarks")
 
 
@@ -33,6 +33,8 @@ ARROWS = [
     # They meet only in the artifact on disk.
     Arrow(room="training_hooks", forbidden=("inference", "infra", "local_cloud")),
     Arrow(room="inference", forbidden=("training_hooks", "infra", "local_cloud")),
+    # It asks deployed models, wherever they run.
+    Arrow(room="client", forbidden=("inference", "training_hooks", "infra", "local_cloud")),
     # Two rooms: the HTTP side stays small and responsive, the model side knows no HTTP.
     Arrow(room="inference.frontend", forbidden=("inference.worker", "torch", "numpy", "PIL")),
     Arrow(

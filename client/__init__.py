@@ -1,0 +1,25 @@
+"""A client of deployed models that copes: errors in plain words, endpoints that wake up, work that shows progress.
+
+    >>> from client import Endpoint
+    >>> Endpoint("tidegate-dev").invoke(b"1,2,3", content_type="text/csv").body
+
+It knows boto3 and the errors of the server, and nothing else of Tidegate.
+"""
+
+from client.asynchronous import Submitted
+from client.batch import BatchJob
+from client.endpoint import Answer, Endpoint
+from client.errors import BatchFailed, ClientFailure, GaveUpWaiting, InvocationFailed, ModelError, StreamBroken
+
+__all__ = [
+    "Answer",
+    "BatchFailed",
+    "BatchJob",
+    "ClientFailure",
+    "Endpoint",
+    "GaveUpWaiting",
+    "InvocationFailed",
+    "ModelError",
+    "StreamBroken",
+    "Submitted",
+]

@@ -1,0 +1,198 @@
+"""`python -m client`: ask an endpoint, or run a transform job, from the shell.
+
+    python -m client invoke tidegate-dev digit.png
+    python -m client invoke tidegate-dev question.json --stream
+    python -m client async tidegate-dev scan.npy --upload s3://bucket/async/input/scan.npy --output answer.json
+    python -m client batch submit --stage dev --input digits.jsonl
+    python -m client batch wait JOB
+    python -m client batch fetch JOB results/
+
+Answers go to standard output, everything else to standard error. Exit status 0 when it worked, 1 with one sentence
+otherwise, 2 for wrong arguments, 130 after Ctrl-C.
+"""
+
+# ruff: noqa: T201 - a command prints
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import boto3
+from botocore.exceptions import BotoCoreError, ClientError
+from tqdm import tqdm
+
+from client import stages
+from client.asynchronous import Submitted
+from client.batch import BatchJob, Progress
+from client.content_types import content_type_of
+from client.endpoint import Endpoint
+from client.errors import ClientFailure
+from client.waking import Reason
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; return the exit status."""
+    options = _parser().parse_args(arguments)
+    try:
+        options.run(options)
+    except (ClientFailure, ClientError, BotoCoreError, OSError, ValueError) as error:
+        print(f"client: error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def _invoke(options: argparse.Namespace) -> None:
+    endpoint = Endpoint(
+        options.endpoint, component=options.component, wake_timeout_s=options.wake_timeout, on_wait=_say_wait
+    )
+    body = options.file.read_bytes()
+    content_type = options.content_type or content_type_of(options.file.name)
+    further = {"TargetModel": options.target_model} if options.target_model else {}
+    if options.stream:
+        for part in endpoint.stream(body, content_type=content_type, accept=options.accept, **further):
+            _write(part)
+    else:
+        _write(endpoint.invoke(body, content_type=content_type, accept=options.accept, **further).body)
+
+
+def _asynchronous(options: argparse.Namespace) -> None:
+    submitted: Submitted = Endpoint(options.endpoint).submit(
+        options.file.read_bytes(),
+        content_type=options.content_type or content_type_of(options.file.name),
+        accept=options.accept,
+        input_location=options.upload,
+    )
+    print(f"the answer will be {submitted.output_location}", file=sys.stderr)
+    with tqdm(desc="waiting", unit=" s", bar_format="{desc}: {n:.0f} s", leave=False, disable=None) as bar:
+
+        def show(waited_s: float) -> None:
+            bar.update(waited_s - bar.n)
+
+        answer = submitted.wait(timeout_s=options.timeout, on_poll=show)
+    if options.output is None:
+        _write(answer)
+    else:
+        options.output.write_bytes(answer)
+
+
+def _submit(options: argparse.Namespace) -> None:
+    session = boto3.Session()
+    stage = stages.Stage.find(session, name=options.stage, prefix=options.prefix) if options.stage else None
+    model = options.model or (stage.model_name() if stage is not None else None)
+    if model is None:
+        raise ValueError("no model is named: give --stage or --model")
+    source = options.input
+    content_type = options.content_type or content_type_of(source)
+    if not source.startswith("s3://"):
+        if stage is None:
+            raise ValueError(
+                "a file of this machine is uploaded to the bucket of --stage; give that, or an s3:// input"
+            )
+        source = stage.upload(Path(source), show=_progress_of_upload)
+    if options.output is None and stage is None:
+        raise ValueError("no place for the answers is named: give --output s3://bucket/prefix/ or --stage")
+    job = BatchJob.submit(
+        model=model,
+        input_location=source,
+        output_location=options.output or stages.output_for(source),
+        content_type=content_type,
+        accept=options.accept,
+        instance_type=options.instance_type,
+        instance_count=options.instance_count,
+    )
+    print(job.name)
+
+
+def _wait(options: argparse.Namespace) -> None:
+    with tqdm(desc=options.job, unit=" objects", leave=False, disable=None) as bar:
+
+        def show(progress: Progress) -> None:
+            bar.total = progress.objects_total
+            bar.set_postfix_str(progress.status)
+            bar.update(progress.objects_done - bar.n)
+
+        BatchJob(options.job).wait(timeout_s=options.timeout, on_poll=show, poll_s=options.poll)
+    print(f"{options.job} is completed", file=sys.stderr)
+
+
+def _fetch(options: argparse.Namespace) -> None:
+    with tqdm(desc=options.job, unit=" files", leave=False, disable=None) as bar:
+        files = BatchJob(options.job).fetch(options.directory, on_file=lambda _: bar.update())
+    for file in files:
+        print(file)
+
+
+def _write(content: bytes) -> None:
+    sys.stdout.buffer.write(content)
+    sys.stdout.buffer.flush()
+
+
+def _say_wait(reason: Reason, waited_s: float) -> None:
+    print(f"the endpoint {reason.value}; {waited_s:.0f} s so far", file=sys.stderr)
+
+
+def _progress_of_upload(size_bytes: int) -> stages.Bar:
+    bar: stages.Bar = tqdm(total=size_bytes, desc="uploading", unit="B", unit_scale=True, leave=False, disable=None)
+    return bar
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m client", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    invoke = commands.add_parser("invoke", help="send a file, print the answer")
+    _asking(invoke, _invoke)
+    invoke.add_argument("--stream", action="store_true", help="print the parts of the answer as they come")
+    invoke.add_argument("--component", help="the inference component, where the endpoint has several")
+    invoke.add_argument("--target-model", help="the archive, of a multi-model endpoint")
+    wake = "seconds to go on asking while it scales from zero, loads or is overloaded (default: %(default)g)"
+    invoke.add_argument("--wake-timeout", type=float, default=900.0, help=wake)
+
+    later = commands.add_parser("async", help="send a file to an asynchronous endpoint, wait for the answer")
+    _asking(later, _asynchronous)
+    later.add_argument(
+        "--upload", required=True, metavar="S3_ADDRESS", help="where the file is to lie for the endpoint"
+    )
+    later.add_argument("--output", type=Path, help="the file for the answer (default: standard output)")
+    later.add_argument("--timeout", type=float, default=3600.0, help="seconds to wait (default: %(default)g)")
+
+    batch = commands.add_parser("batch", help="transform jobs").add_subparsers(required=True, metavar="STEP")
+    submit = batch.add_parser("submit", help="start a job, print its name")
+    submit.set_defaults(run=_submit)
+    submit.add_argument("--stage", help="whose current model computes, and whose bucket takes a file of this machine")
+    submit.add_argument("--prefix", default="tidegate", help="the stage's prefix (default: %(default)s)")
+    submit.add_argument("--model", help="the model, instead of the stage's")
+    submit.add_argument("--input", required=True, help="a file, or an object or prefix s3://bucket/…")
+    submit.add_argument("--output", metavar="S3_PREFIX", help="default: batch/output/ where the input has batch/input/")
+    submit.add_argument("--content-type", help="default: by the ending of the input's name")
+    submit.add_argument("--accept", help="what the model is to answer (default: the content type)")
+    submit.add_argument("--instance-type", default="ml.m5.large", help="(default: %(default)s)")
+    submit.add_argument("--instance-count", type=int, default=1, help="(default: %(default)s)")
+    wait = batch.add_parser("wait", help="wait until a job has ended")
+    wait.set_defaults(run=_wait)
+    wait.add_argument("job")
+    wait.add_argument("--timeout", type=float, default=24 * 3600.0, help="seconds (default: %(default)g)")
+    wait.add_argument("--poll", type=float, default=5.0, help="seconds between looks (default: %(default)g)")
+    fetch = batch.add_parser("fetch", help="download what a job has written, print the files")
+    fetch.set_defaults(run=_fetch)
+    fetch.add_argument("job")
+    fetch.add_argument("directory", type=Path)
+    return parser
+
+
+def _asking(command: argparse.ArgumentParser, run: object) -> None:
+    command.set_defaults(run=run)
+    command.add_argument("endpoint")
+    command.add_argument("file", type=Path)
+    command.add_argument("--content-type", help="default: by the ending of the file's name")
+    command.add_argument("--accept", default="application/json", help="(default: %(default)s)")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,34 @@
+"""Which content type a file has, by the ending of its name."""
+
+from __future__ import annotations
+
+from pathlib import PurePath
+
+BY_ENDING = {
+    ".csv": "text/csv",
+    ".json": "application/json",
+    ".jsonl": "application/jsonlines",
+    ".ndjson": "application/jsonlines",
+    ".npy": "application/x-npy",
+    ".npz": "application/x-npz",
+    ".png": "image/png",
+    ".jpg": "image/jpeg",
+    ".jpeg": "image/jpeg",
+    ".webp": "image/webp",
+    ".txt": "text/plain",
+}
+_IN_LINES = ("text/csv", "application/jsonlines", "application/jsonl", "application/x-ndjson", "text/plain")
+
+
+def content_type_of(name: str) -> str:
+    """The content type of a file of this name. Raises `ValueError` where the ending says nothing."""
+    ending = PurePath(name).suffix.lower()
+    if ending not in BY_ENDING:
+        known = ", ".join(BY_ENDING)
+        raise ValueError(f"the name {name!r} does not say what is inside; give --content-type (known endings: {known})")
+    return BY_ENDING[ending]
+
+
+def is_in_lines(content_type: str) -> bool:
+    """Whether content of this type is made of lines that can be answered one by one."""
+    return content_type.partition(";")[0].strip().lower() in _IN_LINES

@@ -1,0 +1,162 @@
+"""Asking an endpoint: whole, in parts, or later."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import ClientError, EventStreamError
+
+from client.asynchronous import Submitted, submit
+from client.errors import GaveUpWaiting, ModelError, StreamBroken
+from client.waking import Reason, pauses_s, reason_to_wait
+
+# The platform gives a model 60 s, and 8 minutes for a stream. Source: API reference, InvokeEndpoint and
+# InvokeEndpointWithResponseStream. A client that hangs up earlier only doubles the load.
+READ_TIMEOUT_S = 70
+
+OnWait = Callable[[Reason, float], object]
+"""Told why the endpoint does not answer yet, and for how many seconds that has been so."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What the model answered."""
+
+    body: bytes
+    content_type: str
+    variant: str
+    """The production variant that answered."""
+    custom_attributes: str = ""
+    new_session_id: str = ""
+    """Where the request opened a stateful session: its id, and behind a `;` when it expires."""
+    closed_session_id: str = ""
+
+
+class Endpoint:
+    """One endpoint, or one inference component of it.
+
+    `wake_timeout_s` is how long to go on asking while the endpoint scales from zero, loads the model or is overloaded
+    (see `waking`); 0 gives up at the first refusal. `session` is boto3's; without one the default credentials count.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        component: str | None = None,
+        wake_timeout_s: float = 900.0,
+        on_wait: OnWait | None = None,
+        session: boto3.Session | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], object] = time.sleep,
+    ) -> None:
+        self.name = name
+        self._component = component
+        self._wake_timeout_s = wake_timeout_s
+        self._on_wait = on_wait
+        self._clock = clock
+        self._sleep = sleep
+        self._session = session or boto3.Session()
+        self._runtime = self._session.client(
+            "sagemaker-runtime",
+            config=Config(read_timeout=READ_TIMEOUT_S, tcp_keepalive=True, retries={"total_max_attempts": 2}),
+        )
+
+    def invoke(self, body: bytes, *, content_type: str, accept: str = "application/json", **options: str) -> Answer:
+        """Ask, and return the whole answer.
+
+        `options` are further members of `invoke_endpoint` by boto3's names, such as `TargetModel`, `InferenceId` or
+        `SessionId`. Raises `ModelError` with the container's sentence, `GaveUpWaiting`, and botocore's `ClientError`
+        for what AWS refuses.
+        """
+        response = self._ask(self._runtime.invoke_endpoint, body, content_type, accept, options)
+        with response["Body"] as stream:
+            content: bytes = stream.read()
+        return Answer(
+            body=content,
+            content_type=response.get("ContentType", ""),
+            variant=response.get("InvokedProductionVariant", ""),
+            custom_attributes=response.get("CustomAttributes", ""),
+            new_session_id=response.get("NewSessionId", ""),
+            closed_session_id=response.get("ClosedSessionId", ""),
+        )
+
+    def stream(
+        self, body: bytes, *, content_type: str, accept: str = "application/json", **options: str
+    ) -> Iterator[bytes]:
+        """Ask, and yield the parts of the answer as they come. Raises what `invoke` raises, and `StreamBroken`."""
+        ask = self._runtime.invoke_endpoint_with_response_stream
+        response = self._ask(ask, body, content_type, accept, options)
+        return _parts(response["Body"])
+
+    def submit(
+        self,
+        content: bytes | str,
+        *,
+        content_type: str,
+        accept: str = "application/json",
+        input_location: str | None = None,
+        **options: Any,
+    ) -> Submitted:
+        """Ask an asynchronous endpoint: up to 1 GB, and up to an hour of computing, for one request.
+
+        `content` is uploaded to `input_location` (`s3://bucket/key`), or, where it is such an address itself, is there
+        already. Returns at once; the answer is `Submitted.wait()`. Raises `ValueError` for an address that is none.
+        """
+        target = {"InferenceComponentName": self._component} if self._component else {}
+        return submit(
+            self._session,
+            self._runtime,
+            {"EndpointName": self.name, "ContentType": content_type, "Accept": accept, **target, **options},
+            content,
+            input_location,
+        )
+
+    def _ask(self, call: Any, body: bytes, content_type: str, accept: str, options: dict[str, str]) -> Any:
+        target = {"InferenceComponentName": self._component} if self._component else {}
+        request = {
+            "EndpointName": self.name,
+            "Body": body,
+            "ContentType": content_type,
+            "Accept": accept,
+            **target,
+            **options,
+        }
+        began_s = self._clock()
+        waited_for: Reason | None = None
+        pauses: Iterator[float] = iter(())
+        while True:
+            try:
+                return call(**request)
+            except ClientError as error:
+                reason = reason_to_wait(error.response)
+                waited_s = self._clock() - began_s
+                if reason is None or self._wake_timeout_s <= 0:
+                    if error.response["Error"]["Code"] == "ModelError":
+                        raise ModelError.of(error) from error
+                    raise
+                if waited_s >= self._wake_timeout_s:
+                    raise GaveUpWaiting(
+                        f"endpoint {self.name} {reason.value}, and did so for {waited_s:.0f} s: {error}"
+                    ) from error
+            if reason is not waited_for:
+                waited_for, pauses = reason, pauses_s(reason)
+            if self._on_wait is not None:
+                self._on_wait(reason, waited_s)
+            self._sleep(min(next(pauses), self._wake_timeout_s - waited_s))
+
+
+def _parts(events: Any) -> Iterator[bytes]:
+    # A broken stream is an event of its own, which botocore raises. Source: API reference, ModelStreamError.
+    try:
+        for event in events:
+            yield event["PayloadPart"]["Bytes"]
+    except EventStreamError as error:
+        raise StreamBroken(f"the answer broke off: {error.response['Error'].get('Message', error)}") from error
+    finally:
+        events.close()

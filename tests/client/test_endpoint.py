@@ -1,0 +1,137 @@
+"""Asking an endpoint over a real socket: what is retried, what is told, and in whose words."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+from botocore.exceptions import ClientError
+
+from client import Endpoint, GaveUpWaiting, ModelError, StreamBroken
+from client.waking import Reason
+from local_cloud.sagemaker import event_stream
+from tests.client.stand_in import StandIn, answered, refused, running
+
+NO_CAPACITY = "Inference Component has no capacity to process this request."
+SENTENCE = json.dumps({"error": {"code": "bad_request", "message": "The body is no JSON.", "request_id": "r-1"}})
+
+
+class Time:
+    """A clock that moves only by sleeping."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+        self.slept_s: list[float] = []
+
+    def clock(self) -> float:
+        return self.now_s
+
+    def sleep(self, seconds: float) -> None:
+        self.slept_s.append(seconds)
+        self.now_s += seconds
+
+
+@pytest.fixture
+def aws() -> Iterator[StandIn]:
+    with running() as stand_in:
+        yield stand_in
+
+
+def endpoint(aws: StandIn, time: Time, **options: object) -> Endpoint:
+    return Endpoint("digits", session=aws.session(), clock=time.clock, sleep=time.sleep, **options)  # type: ignore[arg-type]
+
+
+def test_the_answer_comes_with_its_type_and_variant(aws: StandIn) -> None:
+    aws.answers.append(answered(b"[1]", **{"X-Amzn-SageMaker-Custom-Attributes": "trace=7"}))
+    found = endpoint(aws, Time()).invoke(b"1,2", content_type="text/csv", TargetVariant="primary")
+    assert (found.body, found.content_type, found.variant) == (b"[1]", "application/json", "primary")
+    assert found.custom_attributes == "trace=7"
+    ((path, headers, body),) = aws.requests
+    assert path == "/endpoints/digits/invocations"
+    assert body == b"1,2"
+    assert headers["content-type"] == "text/csv"
+    assert headers["x-amzn-sagemaker-target-variant"] == "primary"
+
+
+def test_the_models_error_is_told_in_the_containers_own_sentence(aws: StandIn) -> None:
+    wrapped = 'Received client error (400) from primary with message "…".'
+    log = "arn:aws:logs:us-east-1:123456789012:log-group:/aws/sagemaker/Endpoints/digits"
+    aws.answers.append(
+        refused("ModelError", wrapped, 424, OriginalStatusCode=400, OriginalMessage=SENTENCE, LogStreamArn=log)
+    )
+    with pytest.raises(ModelError, match=r"the model answered 400 bad_request: The body is no JSON\.") as caught:
+        endpoint(aws, Time()).invoke(b"{", content_type="application/json")
+    error = caught.value
+    assert (error.status, error.code, error.message) == (400, "bad_request", "The body is no JSON.")
+    assert (error.request_id, error.log_stream_arn) == ("r-1", log)
+    assert len(aws.requests) == 1, "what the client did wrong is not tried again"
+
+
+def test_an_error_of_another_container_is_quoted_as_it_is(aws: StandIn) -> None:
+    aws.answers.append(refused("ModelError", "…", 424, OriginalStatusCode=500, OriginalMessage="Worker died."))
+    with pytest.raises(ModelError, match=r"the model answered 500: Worker died\."):
+        endpoint(aws, Time()).invoke(b"", content_type="text/csv")
+
+
+def test_an_endpoint_that_scales_from_zero_is_waited_for_and_the_caller_is_told(aws: StandIn) -> None:
+    aws.answers += [refused("ValidationError", NO_CAPACITY, 400)] * 12 + [answered(b"ok")]
+    time, told = Time(), []
+    asked = endpoint(aws, time, component="digits-1", on_wait=lambda reason, waited_s: told.append((reason, waited_s)))
+    assert asked.invoke(b"1", content_type="text/csv").body == b"ok"
+    assert len(aws.requests) == 13
+    assert {reason for reason, _ in told} == {Reason.ASLEEP}
+    assert [waited_s for _, waited_s in told] == sorted(waited_s for _, waited_s in told)
+    assert aws.requests[0][1]["x-amzn-sagemaker-inference-component"] == "digits-1"
+
+
+def test_the_wait_ends_in_time_and_says_what_was_waited_for(aws: StandIn) -> None:
+    aws.answers += [refused("ValidationError", NO_CAPACITY, 400)] * 20
+    time = Time()
+    with pytest.raises(GaveUpWaiting, match=r"endpoint digits has no instance: it scales from zero.* 60 s"):
+        endpoint(aws, time, wake_timeout_s=60).invoke(b"1", content_type="text/csv")
+    assert sum(time.slept_s) == 60
+
+
+def test_without_patience_the_first_refusal_is_the_answer(aws: StandIn) -> None:
+    aws.answers.append(refused("ValidationError", NO_CAPACITY, 400))
+    with pytest.raises(ClientError, match="no capacity"):
+        endpoint(aws, Time(), wake_timeout_s=0).invoke(b"1", content_type="text/csv")
+    assert len(aws.requests) == 1
+
+
+def test_what_aws_refuses_for_good_stays_botocores_error(aws: StandIn) -> None:
+    aws.answers.append(refused("ValidationError", "Endpoint digits of account 123456789012 not found.", 400))
+    with pytest.raises(ClientError, match="not found"):
+        endpoint(aws, Time()).invoke(b"1", content_type="text/csv")
+    assert len(aws.requests) == 1
+
+
+def test_an_overloaded_container_is_asked_again(aws: StandIn) -> None:
+    overloaded = json.dumps({"error": {"code": "overloaded", "message": "Later.", "request_id": "r"}})
+    aws.answers += [
+        refused("ModelError", "…", 424, OriginalStatusCode=503, OriginalMessage=overloaded),
+        answered(b"ok"),
+    ]
+    assert endpoint(aws, Time()).invoke(b"1", content_type="text/csv").body == b"ok"
+
+
+def test_an_asynchronous_request_needs_a_place_for_its_content(aws: StandIn) -> None:
+    with pytest.raises(ValueError, match="input_location is missing"):
+        endpoint(aws, Time()).submit(b"1", content_type="text/csv")
+    with pytest.raises(ValueError, match="'http://x' is not an address in S3"):
+        endpoint(aws, Time()).submit(b"1", content_type="text/csv", input_location="http://x")
+    assert not aws.requests
+
+
+def test_a_stream_that_breaks_off_is_an_error_after_its_first_parts(aws: StandIn) -> None:
+    aws.answers.append(
+        answered(
+            event_stream.payload_parts(b"first") + event_stream.model_stream_error(code="Died", message="it died"),
+            **{"Content-Type": event_stream.CONTENT_TYPE},
+        )
+    )
+    parts = endpoint(aws, Time()).stream(b"1", content_type="text/csv")
+    assert next(parts) == b"first"
+    with pytest.raises(StreamBroken, match="the answer broke off: it died"):
+        next(parts)

@@ -1,0 +1,235 @@
+"""The client against the local cloud with the real server behind it: whole, in parts, later, and in batches."""
+
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import sys
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import boto3
+import pytest
+
+from client import BatchFailed, BatchJob, Endpoint, GaveUpWaiting, InvocationFailed, Submitted
+from client.__main__ import main
+from client.batch import Progress
+from local_cloud import LocalCloud
+from tests.local_cloud.conftest import await_true
+
+ROLE = "arn:aws:iam::123456789012:role/service"
+BUCKET = "tidegate-try-data-123456789012-us-east-1"
+MODEL = "doubling"
+HANDLERS = """
+import json
+
+def model_fn(model_dir):
+    return 2
+
+def input_fn(body, content_type):
+    lines = (body.decode() if isinstance(body, (bytes, bytearray)) else body).strip().splitlines()
+    return [[float(cell) for cell in line.split(",")] for line in lines]
+
+def predict_fn(rows, factor):
+    return [[cell * factor for cell in row] for row in rows]
+
+def output_fn(rows, accept):
+    return "".join(json.dumps(row) + "\\n" for row in rows), accept
+"""
+
+
+@pytest.fixture(scope="module")
+def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCloud]:
+    """One endpoint of each kind, both of one model, and the bucket and parameter that a stage would have."""
+    with LocalCloud(tmp_path_factory.mktemp("client") / "state") as cloud:
+        s3, sagemaker, ssm = cloud.client("s3"), cloud.client("sagemaker"), cloud.client("ssm")
+        s3.create_bucket(Bucket=BUCKET)
+        ssm.put_parameter(Name="/tidegate/try/model-name", Value=MODEL, Type="String")
+        content = io.BytesIO()
+        with tarfile.open(fileobj=content, mode="w:gz") as tar:
+            member = tarfile.TarInfo("code/inference.py")
+            member.size = len(HANDLERS.encode())
+            tar.addfile(member, io.BytesIO(HANDLERS.encode()))
+        s3.put_object(Bucket=BUCKET, Key="models/model.tar.gz", Body=content.getvalue())
+        sagemaker.create_model(
+            ModelName=MODEL,
+            ExecutionRoleArn=ROLE,
+            PrimaryContainer={
+                "Image": "123456789012.dkr.ecr.us-east-1.amazonaws.com/serve:1",
+                "ModelDataUrl": f"s3://{BUCKET}/models/model.tar.gz",
+                "Environment": {"TIDEGATE_WORKERS": "1"},
+            },
+        )
+        later = {"OutputConfig": {"S3OutputPath": f"s3://{BUCKET}/later/", "S3FailurePath": f"s3://{BUCKET}/failed/"}}
+        for name, options in {"now": {}, "later": {"AsyncInferenceConfig": later}}.items():
+            sagemaker.create_endpoint_config(
+                EndpointConfigName=name,
+                ProductionVariants=[
+                    {
+                        "VariantName": "primary",
+                        "ModelName": MODEL,
+                        "InstanceType": "ml.m5.large",
+                        "InitialInstanceCount": 1,
+                    }
+                ],
+                **options,
+            )
+            sagemaker.create_endpoint(EndpointName=name, EndpointConfigName=name)
+
+        def in_service() -> bool:
+            found = [sagemaker.describe_endpoint(EndpointName=name)["EndpointStatus"] for name in ("now", "later")]
+            assert "Failed" not in found
+            return found == ["InService", "InService"]
+
+        await_true(in_service, "both endpoints are in service", timeout_s=60)
+        yield cloud
+        for client in (s3, sagemaker, ssm):
+            client.close()
+
+
+@pytest.fixture
+def session(cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch) -> boto3.Session:
+    """What `boto3.Session()` is to a user of `python -m local_cloud up`."""
+    for name, value in cloud.environment.items():
+        monkeypatch.setenv(name, value)
+    return boto3.Session()
+
+
+def command(cloud: LocalCloud, *arguments: str) -> subprocess.CompletedProcess[bytes]:
+    environment = {**os.environ, **cloud.environment}
+    return subprocess.run(
+        [sys.executable, "-m", "client", *arguments], env=environment, capture_output=True, check=False
+    )
+
+
+def test_an_endpoint_answers_whole_and_in_parts(session: boto3.Session) -> None:
+    endpoint = Endpoint("now", session=session)
+    answer = endpoint.invoke(b"1,2", content_type="text/csv", accept="application/jsonlines")
+    assert answer.body == b"[2.0, 4.0]\n"
+    assert (answer.content_type, answer.variant) == ("application/jsonlines", "primary")
+    assert b"".join(endpoint.stream(b"3", content_type="text/csv")) == b"[6.0]\n"
+
+
+def test_an_asynchronous_answer_is_waited_for(session: boto3.Session) -> None:
+    submitted = Endpoint("later", session=session).submit(
+        b"1,2", content_type="text/csv", input_location=f"s3://{BUCKET}/in/a.csv"
+    )
+    assert submitted.inference_id
+    assert submitted.wait(timeout_s=60, poll_s=0.05) == b"[2.0, 4.0]\n"
+    again = Endpoint("later", session=session).submit(f"s3://{BUCKET}/in/a.csv", content_type="text/csv")
+    assert again.wait(timeout_s=60, poll_s=0.05) == b"[2.0, 4.0]\n"
+
+
+def test_an_asynchronous_failure_is_told_with_its_reason(session: boto3.Session) -> None:
+    submitted = Endpoint("later", session=session).submit(
+        b"no number", content_type="text/csv", input_location=f"s3://{BUCKET}/in/b.csv"
+    )
+    with pytest.raises(InvocationFailed, match=r"400.*could not convert string to float"):
+        submitted.wait(timeout_s=60, poll_s=0.05)
+
+
+def test_an_answer_that_never_comes_is_given_up(session: boto3.Session) -> None:
+    waited: list[float] = []
+    nowhere = Submitted(output_location=f"s3://{BUCKET}/later/never.out", session=session)
+    with pytest.raises(GaveUpWaiting, match=r"never\.out was not there .* without an S3FailurePath"):
+        nowhere.wait(timeout_s=0.2, poll_s=0.05, on_poll=waited.append)
+    assert waited
+
+
+def test_a_job_is_submitted_waited_for_and_fetched_with_progress(session: boto3.Session, tmp_path: Path) -> None:
+    s3 = session.client("s3")
+    for name, content in {"one.csv": b"1,2\n3,4\n", "deep/two.csv": b"5\n"}.items():
+        s3.put_object(Bucket=BUCKET, Key=f"batch/input/job/{name}", Body=content)
+    s3.put_object(Bucket=BUCKET, Key="batch/output/job/of-another-job.csv.out", Body=b"?")
+    seen: list[Progress] = []
+    job = BatchJob.submit(
+        model=MODEL,
+        input_location=f"s3://{BUCKET}/batch/input/job/",
+        output_location=f"s3://{BUCKET}/batch/output/job/",
+        content_type="text/csv",
+        accept="application/jsonlines",
+        session=session,
+    )
+    job.wait(timeout_s=60, poll_s=0.1, on_poll=seen.append)
+    assert seen[-1].status == "Completed"
+    assert (seen[-1].objects_done, seen[-1].objects_total) == (2, 2)
+    files: list[Path] = []
+    assert job.fetch(tmp_path, on_file=files.append) == files
+    assert {str(file.relative_to(tmp_path)): file.read_bytes() for file in files} == {
+        "one.csv.out": b"[2.0, 4.0]\n[6.0, 8.0]\n",
+        "deep/two.csv.out": b"[10.0]\n",
+    }
+    assert sorted(path.name for path in tmp_path.rglob("*") if path.is_file()) == ["one.csv.out", "two.csv.out"]
+
+
+def test_a_job_that_fails_is_an_error_with_its_reason(session: boto3.Session) -> None:
+    session.client("s3").put_object(Bucket=BUCKET, Key="batch/input/bad/x.csv", Body=b"no number\n")
+    job = BatchJob.submit(
+        model=MODEL,
+        input_location=f"s3://{BUCKET}/batch/input/bad/",
+        output_location=f"s3://{BUCKET}/batch/output/bad/",
+        content_type="text/csv",
+        session=session,
+    )
+    with pytest.raises(BatchFailed, match=rf"transform job {job.name} is Failed: "):
+        job.wait(timeout_s=60, poll_s=0.1)
+
+
+def test_names_of_jobs_are_valid_and_differ(session: boto3.Session) -> None:
+    with pytest.raises(ValueError, match="'bucket/key' is not an address in S3"):
+        BatchJob.submit(model="m" * 63, input_location="bucket/key", output_location="s3://b/", content_type="text/csv")
+    from client.batch import _name
+
+    names = {_name("m" * 63) for _ in range(20)}
+    assert len(names) == 20
+    assert {len(name) for name in names} == {63}
+
+
+def test_the_command_line_asks_submits_waits_and_fetches(cloud: LocalCloud, tmp_path: Path) -> None:
+    rows = tmp_path / "rows.csv"
+    rows.write_bytes(b"1,2\n3,4\n")
+    asked = command(cloud, "invoke", "now", str(rows))
+    assert (asked.stdout, asked.stderr) == (b"[2.0, 4.0]\n[6.0, 8.0]\n", b"")
+    assert command(cloud, "invoke", "now", str(rows), "--stream").stdout == b"[2.0, 4.0]\n[6.0, 8.0]\n"
+    later = command(cloud, "async", "later", str(rows), "--upload", f"s3://{BUCKET}/in/rows.csv")
+    assert later.stdout == b"[2.0, 4.0]\n[6.0, 8.0]\n"
+    submitted = command(
+        cloud, "batch", "submit", "--stage", "try", "--input", str(rows), "--accept", "application/jsonlines"
+    )
+    assert submitted.returncode == 0, submitted.stderr
+    job = submitted.stdout.decode().strip()
+    waited = command(cloud, "batch", "wait", job, "--poll", "0.1")
+    assert waited.returncode == 0, waited.stderr
+    fetched = command(cloud, "batch", "fetch", job, str(tmp_path / "results"))
+    assert fetched.stdout.decode().split() == [str(tmp_path / "results" / "rows.csv.out")]
+    assert (tmp_path / "results" / "rows.csv.out").read_bytes() == b"[2.0, 4.0]\n[6.0, 8.0]\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["invoke", "now", "{}/bad.csv"], "client: error: the model answered 400 bad_request: The body was refused: "),
+        (["invoke", "now", "{}/rows.unknown"], "client: error: the name 'rows.unknown' does not say what is inside"),
+        (["invoke", "now", "{}/missing.csv"], "client: error: [Errno 2] No such file or directory"),
+        (["invoke", "gone", "{}/bad.csv"], "client: error: An error occurred (ValidationError)"),
+        (["batch", "submit", "--input", "s3://b/x.csv"], "client: error: no model is named: give --stage or --model"),
+        (
+            ["batch", "submit", "--stage", "try", "--input", "s3://b/elsewhere/x.csv"],
+            "client: error: s3://b/elsewhere/x.csv is not under batch/input/",
+        ),
+        (["batch", "submit", "--stage", "none", "--input", "{}/bad.csv"], "client: error: An error occurred"),
+        (["batch", "wait", "no-such-job"], "client: error: An error occurred (ResourceNotFound)"),
+    ],
+)
+@pytest.mark.usefixtures("session")
+def test_what_cannot_be_done_is_one_sentence_and_a_status_of_1(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, arguments: list[str], sentence: str
+) -> None:
+    (tmp_path / "bad.csv").write_bytes(b"no number\n")
+    (tmp_path / "rows.unknown").write_bytes(b"1")
+    assert main([argument.format(tmp_path) for argument in arguments]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith(sentence)
+    assert len(said.splitlines()) == 1
