@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import aws_cdk as cdk
 from cdk_nag import AwsSolutionsChecks
 
 from infra import context as command_line
+from infra.batch_stack import BatchStack
 from infra.configuration import Stage
 from infra.configuration.network import NewVpc
+from infra.cost.announce import announce
 from infra.endpoint_stack import EndpointStack
+from infra.models_stack import ModelsStack
 from infra.network_stack import NetworkStack
+from infra.observability_stack import ObservabilityStack
 from infra.registry_stack import RegistryStack
 from infra.storage_stack import StorageStack
 
@@ -46,3 +51,13 @@ def add_stacks(app: cdk.App, stage: Stage) -> None:
     endpoint.add_stack_dependency(registry)
     if isinstance(stage.network, NewVpc):
         endpoint.add_stack_dependency(NetworkStack(app, "network", stage=stage, network=stage.network))
+    if stage.batch is not None:
+        BatchStack(app, "batch", stage=stage, batch=stage.batch).add_stack_dependency(endpoint)
+    if stage.model_registry is not None:
+        models = ModelsStack(app, "models", stage=stage, registry=stage.model_registry)
+        if stage.encryption.key == "new":
+            models.add_stack_dependency(storage)
+    if stage.observability is not None or stage.budget is not None:
+        ObservabilityStack(app, "observability", stage=stage).add_stack_dependency(endpoint)
+    # Prices are absolute paths by now.
+    announce(endpoint, stage, directory=Path("/"))

@@ -16,7 +16,7 @@ from infra.hosting.deployment import Deployment
 from infra.hosting.endpoint import Endpoint
 from infra.hosting.modes import ENDPOINTS
 from infra.names import BATCH_INPUT_PREFIX, BATCH_MANIFESTS_PREFIX, BATCH_OUTPUT_PREFIX, MODELS_PREFIX
-from infra.served_models import ServedModels
+from infra.served_models import ServedModels, network_content
 from infra.stage_stack import StageStack
 
 
@@ -55,6 +55,8 @@ class EndpointStack(StageStack):
                 key_arn=self.key_arn,
                 subnets=tuple(subnets),
                 security_groups=tuple(security_groups),
+                network_content=network_content(stage.network),
+                alarm_topic_arn=self._alarm_topic(),
             ),
         )
         self._allow(role, endpoint)
@@ -129,7 +131,14 @@ class EndpointStack(StageStack):
                 construct.cfn_options.condition = there
             if isinstance(construct, cdk.CfnOutput) and construct.node.id not in {"ExecutionRoleArn", "BucketName"}:
                 construct.condition = there
-        self.output("ModelPackageArn", approved.value_as_string, "What the endpoint serves")
+        self.output("ServedModelPackageArn", approved.value_as_string, "What the endpoint serves")
+
+    def _alarm_topic(self) -> str | None:
+        """Who hears when a new version is sent back: whoever hears of the other alarms."""
+        observability = self._stage.observability
+        if observability is None:
+            return None
+        return observability.topic_arn or self.format_arn(service="sns", resource=self.names.alarm_topic)
 
     def _keep_model_name(self, name: str) -> None:
         """Where transform jobs look when they start, so that they run what the endpoint runs."""

@@ -45,6 +45,7 @@ def resolve_image(scope: Construct, id_: str, source: Image, *, repository_name:
                 scope,
                 id_,
                 directory=source.build,
+                file=source.dockerfile,
                 build_args=source.build_args,
                 target=source.target,
                 platform=ecr_assets.Platform.LINUX_AMD64,

@@ -66,6 +66,10 @@ class Names:
         """The state machine that rolls out an approved package, and its topic."""
         return f"{self.prefix}-{self.stage}-promotion"
 
+    @property
+    def alarm_topic(self) -> str:
+        return f"{self.prefix}-{self.stage}-alarms"
+
     def parameter(self, name: str) -> str:
         """Where Parameter Store keeps an id that AWS chose, such as that of a key or of a subnet."""
         return f"/{self.prefix}/{self.stage}/{name}"

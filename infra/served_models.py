@@ -12,7 +12,7 @@ from infra.configuration import Stage
 from infra.configuration.hosting import Instances, MultiModelHosting, RealtimeHosting
 from infra.configuration.image import Image, ImageUri
 from infra.configuration.model import ApprovedModel
-from infra.configuration.network import NewVpc
+from infra.configuration.network import Network, NewVpc
 from infra.container_environment import container_environment
 from infra.execution_role import ExecutionRole
 from infra.image import ResolvedImage, repository_arn, resolve_image
@@ -99,7 +99,6 @@ class ServedModels(Construct):
             self._may_pull(image.repository_arn)
         if source.reads:
             self._may_read(reads, source)
-        network = stage.network
         return Model(
             self,
             id_,
@@ -111,8 +110,7 @@ class ServedModels(Construct):
             network_isolation=isinstance(hosting, Instances) and hosting.network_isolation,
             subnets=self._subnets,
             security_groups=self._security_groups,
-            # The ids of a new VPC are tokens that look the same when the VPC is another.
-            network_content=network.model_dump(mode="json") if isinstance(network, NewVpc) else None,
+            network_content=network_content(stage.network),
             foreign_registry=image is not None and image.repository_arn is None,
             cache_models=hosting.cache_models if isinstance(hosting, MultiModelHosting) else None,
         )
@@ -135,3 +133,8 @@ class ServedModels(Construct):
 
     def _resolve(self, image: Image, id_: str) -> ResolvedImage:
         return resolve_image(self, id_, image, repository_name=self._names.repository)
+
+
+def network_content(network: Network | None) -> object:
+    """What a name made of content takes for the network: the ids of a new VPC are tokens, the same for every VPC."""
+    return network.model_dump(mode="json") if isinstance(network, NewVpc) else None

@@ -38,8 +38,10 @@ class ImageUri(Value):
 class BuiltImage(Value):
     """An image that `cdk deploy` builds for linux/amd64 and pushes, under the hash of its files."""
 
-    # The directory with the Dockerfile, from where `cdk` is run.
+    # The directory that the Dockerfile copies from, seen from where `cdk` is run; for our own image `.`.
     build: str
+    # Seen from that directory; our own is container/Dockerfile.
+    dockerfile: str = "Dockerfile"
     build_args: dict[str, str] = Field(default_factory=dict)
     # The stage of a multi-stage Dockerfile.
     target: str | None = None

@@ -35,10 +35,11 @@ def check_image(stage: Stage) -> None:
             raise wrong(
                 "image.build", image.build, "an asset, and bootstrapped = false allows none; write true, or a uri"
             )
-        if not (Path(image.build) / "Dockerfile").is_file():
-            raise wrong(
-                "image.build", image.build, "no directory with a Dockerfile; give its path from where cdk is run"
-            )
+        if not Path(image.build).is_dir():
+            raise wrong("image.build", image.build, "no directory; give its path from where cdk is run")
+        if not (Path(image.build) / image.dockerfile).is_file():
+            why = f"not a file in {image.build}; give its path from there, such as 'container/Dockerfile'"
+            raise wrong("image.dockerfile", image.dockerfile, why)
     if isinstance(image, ImageUri):
         repository = ecr_repository(image.uri)
         if repository is None and stage.network is None:

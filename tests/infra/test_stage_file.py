@@ -104,7 +104,12 @@ BAD_TABLES: list[tuple[dict[str, str | None], str]] = [
     ),
     (
         {"image": 'build = "no/such/place"'},
-        "image.build='no/such/place' is no directory with a Dockerfile; give its path from where cdk is run",
+        "image.build='no/such/place' is no directory; give its path from where cdk is run",
+    ),
+    (
+        {"image": 'build = "infra"'},
+        "image.dockerfile='Dockerfile' is not a file in infra; give its path from there, such as "
+        "'container/Dockerfile'",
     ),
     # --- model
     (
