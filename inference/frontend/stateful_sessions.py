@@ -88,6 +88,8 @@ class StatefulSessions:
             return Response(200, "text/plain", f"Session {session.id} created".encode(), session.announcement)
         name = exchange.header(SESSION_ID)
         if wanted == CLOSE:
+            if not name:
+                raise BadRequest("Which session is to be closed is said in X-Amzn-SageMaker-Session-Id.")
             session = self._find(name, model)
             self._end(session)
             header = f"x-amzn-sagemaker-closed-session-id: {session.id}\r\n".encode()

@@ -98,3 +98,17 @@ def test_what_a_script_prints_is_in_the_log_at_once_and_outlives_its_worker(tmp_
         assert "\nimporting\n" in f"\n{server.log()}"
         assert server.post(b"this", CSV).status == 500
         assert server.log().count("asked for this\n") == 2
+
+
+def test_nothing_is_written_into_the_model_directory(tmp_path: Path) -> None:
+    """The platform mounts it read-only. Python's own caches are off, as they are in the image."""
+    files: dict[str, str | bytes] = {
+        "code/inference.py": script("import helper\n"),
+        "code/helper.py": "",
+        "code/requirements.txt": "numpy\n",
+        "code/wheels/.keep": b"",
+    }
+    with running(files, PYTHONDONTWRITEBYTECODE="1") as server:
+        assert server.post(b"x", CSV).status == 200
+        found = {str(path.relative_to(server.model_dir)) for path in server.model_dir.rglob("*") if path.is_file()}
+    assert found == set(files)

@@ -147,6 +147,12 @@ def test_a_session_that_is_closed_at_work_loses_its_directory_only_then(server: 
     server.wait_until(lambda: not Path(answer.json()["directory"]).exists(), "the directory is removed")
 
 
+def test_a_close_of_no_session_in_particular_is_400(server: Server) -> None:
+    reply = ask(server, CLOSE)
+    assert (reply.status, reply.error["code"]) == (400, "bad_request")
+    assert "X-Amzn-SageMaker-Session-Id" in reply.error["message"]
+
+
 @pytest.mark.parametrize(
     "name",
     ["ghost", "../../etc", "00000000-0000-0000-0000-000000000000", "new_session", "a" * 300, "NEW_SESSION; x", "."],
