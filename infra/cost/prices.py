@@ -63,8 +63,9 @@ class Prices(Value):
     date: datetime.date
     # Who has compared them with the source.
     confirmed_by: _Text
-    # By instance type: an endpoint's instance, and a transform job's.
+    # By instance type: an instance of an endpoint, of an asynchronous one, of a transform job. AWS lists them apart.
     endpoint_hour: dict[InstanceType, Price] = Field(default_factory=dict)
+    async_hour: dict[InstanceType, Price] = Field(default_factory=dict)
     transform_hour: dict[InstanceType, Price] = Field(default_factory=dict)
     serverless: Serverless = Field(default_factory=Serverless)
     network: Network = Field(default_factory=Network)

@@ -58,14 +58,15 @@ def _of_hosting(stage: Stage) -> Iterator[Item]:
 def _of_fleet(hosting: AsyncHosting | MultiModelHosting) -> Item:
     scaling = hosting.scaling
     low, high = (scaling.min_instances, scaling.max_instances) if scaling else (hosting.instance_count,) * 2
-    return _instances(f"variant {ONLY_VARIANT}", hosting.instance_type, low, high)
+    table = "async_hour" if isinstance(hosting, AsyncHosting) else "endpoint_hour"
+    return _instances(f"variant {ONLY_VARIANT}", hosting.instance_type, low, high, table=table)
 
 
-def _instances(what: str, instance_type: str, low: int, high: int) -> Item:
+def _instances(what: str, instance_type: str, low: int, high: int, *, table: str = "endpoint_hour") -> Item:
     many = f"{low}" if low == high else f"{low} to {high}"
     return Item(
         what=f"{what}: {many} x {instance_type}",
-        table="endpoint_hour",
+        table=table,
         price=instance_type,
         low=low * HOURS_IN_A_MONTH,
         high=high * HOURS_IN_A_MONTH,

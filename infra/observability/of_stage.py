@@ -39,13 +39,16 @@ def endpoint(stage: Stage, names: Names) -> WatchedEndpoint:
 
 def workflows(stage: Stage, names: Names, stack: cdk.Stack) -> WatchedWorkflows:
     """The state machines and queues that `stage` has; `stack` gives their ARNs an account and a Region."""
-    machines = []
-    if stage.batch is not None:
+    machines, queues = [], []
+    batch = stage.batch
+    if batch is not None:
         machines.append(names.batch_jobs)
-        if stage.batch.on_upload:
+        if batch.on_upload or batch.schedule is not None:
             machines.append(names.batch_intake)
+            queues.append(f"{names.batch_jobs}-undelivered")
     if stage.model_registry is not None and stage.model_registry.promotion:
         machines.append(names.promotion)
+        queues.append(f"{names.promotion}-undelivered")
     return WatchedWorkflows(
         state_machines=tuple(
             WatchedStateMachine(
@@ -59,7 +62,8 @@ def workflows(stage: Stage, names: Names, stack: cdk.Stack) -> WatchedWorkflows:
             )
             for name in machines
         ),
-        dead_letter_queues=(f"{names.batch_jobs}-undelivered",) if stage.batch is not None else (),
+        dead_letter_queues=tuple(queues),
+        schedule_group=names.batch_jobs if batch is not None and batch.schedule is not None else None,
     )
 
 

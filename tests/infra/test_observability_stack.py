@@ -114,9 +114,9 @@ def test_the_alarm_on_the_servers_own_series_asks_in_promql(directory: Path) -> 
 
 
 def test_batch_jobs_and_roll_outs_are_watched_where_the_stage_has_them(directory: Path) -> None:
-    jobs = {"tidegate-async-batch-failed", "tidegate-async-batch-intake-failed", "tidegate-async-promotion-failed"}
+    kinds = "batch-failed batch-intake-failed promotion-failed batch-undelivered-filled promotion-undelivered-filled"
 
-    assert jobs | {"tidegate-async-batch-undelivered-filled"} <= set(alarms(directory, "async"))
+    assert {f"tidegate-async-{kind}" for kind in kinds.split()} <= set(alarms(directory, "async"))
     assert not any("batch" in name for name in alarms(directory, "component"))
 
 
