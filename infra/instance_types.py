@@ -21,8 +21,6 @@ GPU_AMI_CUDA = {
     "al2023-ami-sagemaker-inference-gpu-4-1": (13, 0),
 }
 
-GPU_AMI = "al2023-ami-sagemaker-inference-gpu-4-1"
-
 # GPUs by family and size; every size that is not written has one. Source: Amazon EC2 guide, accelerated computing.
 _SEVERAL_GPUS: dict[str, dict[str, int]] = {
     "g4dn": {"12xlarge": 4},
