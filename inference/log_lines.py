@@ -27,8 +27,18 @@ class JsonLines(logging.Formatter):
         return json.dumps(entry, default=str)
 
 
+def configure_root(level: int) -> None:
+    """Let what user code logs be lines as ours, from `level` on, unless it chooses handlers of its own.
+
+    TorchServe's workers had a handler at INFO, so scripts log by `logging.getLogger(__name__)` and set up nothing.
+    """
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonLines())
+    logging.basicConfig(handlers=[handler], level=level)
+
+
 def configure(level: int) -> None:
-    """Send the `tidegate` loggers to standard error. The root logger is left to user code."""
+    """Send the `tidegate` loggers to standard error. The root logger is user code's."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines())
     logger = logging.getLogger("tidegate")

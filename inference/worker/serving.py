@@ -46,6 +46,7 @@ def run(channel: socket.socket) -> int:
         return 0
     spec = ModelSpec.from_json(first[1])
     log_lines.configure(spec.log_level)
+    log_lines.configure_root(spec.log_level)
     try:
         computation = load(spec)
     except DeploymentError as error:

@@ -100,6 +100,25 @@ def test_what_a_script_prints_is_in_the_log_at_once_and_outlives_its_worker(tmp_
         assert server.log().count("asked for this\n") == 2
 
 
+def test_what_a_script_logs_is_a_line_of_the_log_without_any_set_up(server: Server, tmp_path: Path) -> None:
+    logging = script(
+        "import logging\nlogger = logging.getLogger(__name__)\nlogger.info('importing')\n",
+        predict_fn="def predict_fn(data, model):\n    logger.info('asked for %s', data)\n    logger.debug('not this')\n"
+        "    return data\n",
+    )
+    assert load(server, tmp_path, {"code/inference.py": logging}).status == 200
+    try:
+        assert server.request("POST", "/models/clause/invoke", b"this", {"content-type": CSV}).status == 200
+    finally:
+        server.request("DELETE", "/models/clause")
+    entries = [json.loads(line) for line in server.log().splitlines() if line.startswith("{")]
+    found = [entry for entry in entries if entry["logger"] == "inference"]
+    assert [(entry["level"], entry["message"]) for entry in found] == [
+        ("info", "importing"),
+        ("info", "asked for this"),
+    ]
+
+
 def test_nothing_is_written_into_the_model_directory(tmp_path: Path) -> None:
     """The platform mounts it read-only. Python's own caches are off, as they are in the image."""
     files: dict[str, str | bytes] = {
