@@ -72,7 +72,8 @@ def _revision() -> str:
     git = shutil.which("git")
     if git is None:
         return ""
-    return subprocess.run([git, "-C", str(ROOT), "rev-parse", "HEAD"], capture_output=True, text=True, check=False).stdout.strip()
+    words = [git, "-C", str(ROOT), "rev-parse", "HEAD"]
+    return subprocess.run(words, capture_output=True, text=True, check=False).stdout.strip()
 
 
 def main() -> int:

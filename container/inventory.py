@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from cyclonedx.factory.license import LicenseFactory
 from cyclonedx.model.bom import Bom
 from cyclonedx.model.component import Component, ComponentType
+from cyclonedx.model.license import LicenseExpression
 from cyclonedx.output.json import JsonV1Dot6
 from packageurl import PackageURL
 
@@ -58,7 +58,6 @@ def packages(engine: Engine, image: str) -> Iterator[Package]:
 
 def write(engine: Engine, image: str, path: Path) -> int:
     """Write the inventory of `image` to `path`; returns how many components it names. Raises `DockerFailed`."""
-    licenses = LicenseFactory()
     bom = Bom()
     root = bom.metadata.component = Component(name=image, type=ComponentType.CONTAINER, bom_ref=image)
     for package in packages(engine, image):
@@ -70,7 +69,7 @@ def write(engine: Engine, image: str, path: Path) -> int:
             bom_ref=package.url.to_string(),
         )
         if package.license_expression:
-            component.licenses.add(licenses.make_with_expression(package.license_expression))
+            component.licenses.add(LicenseExpression(package.license_expression))
         bom.components.add(component)
     bom.register_dependency(root, bom.components)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -39,7 +39,7 @@ def host_version(kernel_driver: Path = KERNEL_DRIVER) -> Version | None:
         text = kernel_driver.read_text(encoding="utf-8", errors="replace")
     except OSError:
         return None
-    found = re.search(r"Kernel Module\D*?\s(\d+(?:\.\d+)+)\s", text)
+    found = re.search(r"Kernel Module.*?\s(\d+(?:\.\d+)+)\s", text)
     return _version(found[1]) if found else None
 
 

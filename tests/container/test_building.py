@@ -1,0 +1,91 @@
+"""The locks, the wheels and the search for docker; needs no docker."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from container import wheels_folder
+from container.engine import ROOT, DockerUnavailable, find
+
+LOCKS = [ROOT / "container/requirements.lock", ROOT / "container/requirements-aws.lock"]
+
+
+def pins(lock: Path) -> dict[str, str]:
+    found = re.findall(r"^([A-Za-z0-9._-]+)==([^\s;]+) \\\n    --hash=sha256:", lock.read_text(), flags=re.MULTILINE)
+    return dict(found)
+
+
+@pytest.mark.parametrize("lock", LOCKS, ids=lambda path: path.name)
+def test_every_locked_package_has_a_version_and_hashes_and_no_address(lock: Path) -> None:
+    lines = [line for line in lock.read_text().splitlines() if line and not line.startswith((" ", "#"))]
+    assert len(lines) == len(pins(lock)) > 5
+    assert not re.search(r"https?://|file:", lock.read_text())
+
+
+@pytest.mark.parametrize("lock", LOCKS, ids=lambda path: path.name)
+def test_torch_and_its_cuda_packages_are_left_to_the_build(lock: Path) -> None:
+    assert not [name for name in pins(lock) if re.match(r"torch$|nvidia|triton|cuda", name)]
+
+
+def test_the_lock_holds_every_dependency_of_the_server_at_the_version_that_is_tested() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = [*project["dependencies"], *project["optional-dependencies"]["training"]]
+    names = {re.split(r"[<>=\[; ]", requirement)[0].replace("_", "-") for requirement in wanted} - {"torch"}
+    locked = pins(LOCKS[0])
+    assert names <= set(locked)
+    tested = dict(re.findall(r"^([A-Za-z0-9._-]+)==(\S+)", (ROOT / "constraints.txt").read_text(), flags=re.MULTILINE))
+    tested = {name.replace("_", "-").lower(): version for name, version in tested.items()}
+    assert {name: tested[name] for name in locked if name in tested} == {n: v for n, v in locked.items() if n in tested}
+
+
+def test_the_two_locks_agree() -> None:
+    first, second = (pins(lock) for lock in LOCKS)
+    assert {name: first[name] for name in first if name in second} == {n: v for n, v in second.items() if n in first}
+
+
+def test_wheels_that_are_there_are_not_fetched_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lock = tmp_path / "requirements.lock"
+    lock.write_text("Some.Package==1.2 \\\n    --hash=sha256:aa\n")
+    fetched: list[str] = []
+
+    def pip(words: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+        fetched.append(words[-1])
+        return subprocess.CompletedProcess(words, 0, "", "")
+
+    monkeypatch.setattr(subprocess, "run", pip)
+    wheels_folder.fetch(tmp_path, [lock], "torch==2.13.0", with_dependencies=False, index=None)
+    assert fetched == [str(lock), "torch==2.13.0"]
+    (tmp_path / "some_package-1.2-py3-none-any.whl").touch()
+    (tmp_path / "torch-2.13.0+cpu-cp311-cp311-linux_x86_64.whl").touch()
+    wheels_folder.fetch(tmp_path, [lock], "torch==2.13.0", with_dependencies=False, index=None)
+    assert len(fetched) == 2
+
+
+def test_a_machine_without_docker_says_what_is_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("DOCKER", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(DockerUnavailable, match="no docker client is on PATH"):
+        find()
+
+
+def test_a_client_without_a_daemon_is_named_with_its_reason(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    client = tmp_path / "docker"
+    client.write_text("#!/bin/sh\necho 'Cannot connect to the Docker daemon.' >&2\nexit 1\n")
+    client.chmod(0o755)
+    monkeypatch.setenv("DOCKER", str(client))
+    with pytest.raises(DockerUnavailable, match=r"reaches no docker daemon \(.*Cannot connect to the Docker daemon"):
+        find()
+
+
+def test_a_new_client_without_its_build_plugin_is_no_client(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    client = tmp_path / "docker"
+    client.write_text('#!/bin/sh\n[ "$1" = buildx ] && exit 1\necho 28.2.2\n')
+    client.chmod(0o755)
+    monkeypatch.setenv("DOCKER", str(client))
+    with pytest.raises(DockerUnavailable, match="it has no buildx plugin"):
+        find()
