@@ -10,7 +10,8 @@ from aws_cdk import aws_sagemaker as sagemaker
 from constructs import Construct
 
 from infra import instance_types
-from infra.configuration.rollout import AllAtOnce, Canary, Linear
+from infra.configuration.rollout import AllAtOnce, Canary, ComponentRollout, Linear
+from infra.configuration.scaling import AsyncScaling, MultiModelScaling, Scaling
 from infra.hosting.autoscaling import INSTANCES, Capacity, of_variant
 from infra.hosting.deployment import Deployment, ServedModel, wait_for
 from infra.hosting.rollback_alarms import RollbackAlarms, Watched, watch_variants
@@ -69,7 +70,7 @@ class Endpoint(Construct):
         *,
         models: Iterable[ServedModel],
         **properties: Any,
-    ) -> sagemaker.CfnEndpointConfig:
+    ) -> None:
         """The configuration; its name changes with its content, see `content_name`.
 
         A model that CloudFormation names has no content that we know, so its configuration is named by CloudFormation
@@ -92,7 +93,6 @@ class Endpoint(Construct):
             wait_for(config, model.resource, name=model.name)
         self._config = config
         self._config_name = config.endpoint_config_name or config.attr_endpoint_config_name
-        return config
 
     def _serve(
         self,
@@ -123,7 +123,9 @@ class Endpoint(Construct):
         for alarm in alarms.alarms if alarms else ():
             self._endpoint.add_resource_dependency(alarm)
 
-    def _alarms(self, watched: Watched, rollout: Any) -> RollbackAlarms | None:
+    def _alarms(
+        self, watched: Watched, rollout: AllAtOnce | Canary | Linear | ComponentRollout | None
+    ) -> RollbackAlarms | None:
         """The alarms of a roll-out that has some."""
         if rollout is None or rollout.rollback is None:
             return None
@@ -164,7 +166,7 @@ class Endpoint(Construct):
             keep_instance_counts=keep_instance_counts,
         )
 
-    def _instances(self, variant_name: str, scaling: Any) -> Capacity:
+    def _instances(self, variant_name: str, scaling: Scaling | AsyncScaling | MultiModelScaling) -> Capacity:
         """The number of instances of a variant, to be scaled."""
         return Capacity(
             self,
