@@ -1,8 +1,12 @@
-"""The estimate on the console: an annotation of the stack, which `cdk synth`, `diff` and `deploy` print."""
+"""The estimate on the console: `cdk synth`, `diff` and `deploy` show what their app writes to standard error.
+
+An annotation would be the CDK's own way, but its command line shows warnings and errors only.
+"""
 
 from __future__ import annotations
 
 import datetime
+import sys
 from pathlib import Path
 
 import aws_cdk as cdk
@@ -24,7 +28,7 @@ def announce(
     directory: Path,
     today: datetime.date | None = None,
 ) -> None:
-    """Say at `stack` what a month of `stage` costs, or why nobody can say.
+    """Say what a month of `stage` costs, or why nobody can say; `stack` gives names an account and a Region.
 
     `directory` is where the path of the prices begins, the stage file's own. Raises `ConfigurationError` for a file of
     prices that is wrong, or that is about another Region.
@@ -37,7 +41,7 @@ def announce(
         nat_gateways=int(isinstance(stage.network, NewVpc) and stage.network.nat),
         today=today or datetime.datetime.now(tz=datetime.UTC).date(),
     )
-    cdk.Annotations.of(stack).add_info_v2("tidegate:cost", text)
+    print(text, file=sys.stderr)  # noqa: T201 - the command line's own output
 
 
 def describe(
