@@ -88,11 +88,14 @@ def component_deployment_config(
 
 
 def waits_s(rollout: AllAtOnce | Canary | Linear) -> int:
-    """What a roll-out waits on purpose: between its shifts, and before the old fleet goes."""
+    """What a roll-out waits on purpose, at most: after each shift, and before the old fleet goes.
+
+    The guide does not say whether the last shift is followed by a wait of its own; too long a limit costs nothing.
+    """
     if isinstance(rollout, AllAtOnce):
         return rollout.bake_s
     shifts = 2 if isinstance(rollout, Canary) else math.ceil(100 / rollout.percent)
-    return (shifts - 1) * rollout.wait_s + rollout.bake_s
+    return shifts * rollout.wait_s + rollout.bake_s
 
 
 def _shift(rollout: AllAtOnce | Canary | Linear) -> sagemaker.CfnEndpoint.TrafficRoutingConfigProperty:

@@ -36,7 +36,7 @@ def test_a_canary_moves_a_part_waits_moves_the_rest_and_waits_again() -> None:
         "WaitIntervalInSeconds": 300,
     }
     assert policy["TerminationWaitInSeconds"] == 200
-    assert policy["MaximumExecutionTimeoutInSeconds"] == 300 + 200 + 600 + 600 + 1800
+    assert policy["MaximumExecutionTimeoutInSeconds"] == 2 * 300 + 200 + 600 + 600 + 1800
 
 
 def test_a_linear_roll_out_moves_equal_parts() -> None:
@@ -47,8 +47,8 @@ def test_a_linear_roll_out_moves_equal_parts() -> None:
         "LinearStepSize": {"Type": "CAPACITY_PERCENT", "Value": 30},
         "WaitIntervalInSeconds": 100,
     }
-    # 30, 60, 90 and 100 percent, with three waits between them.
-    assert policy["MaximumExecutionTimeoutInSeconds"] == 300 + 600 + 600 + 1800
+    # 30, 60, 90 and 100 percent, with a wait after each.
+    assert policy["MaximumExecutionTimeoutInSeconds"] == 4 * 100 + 600 + 600 + 1800
 
 
 def test_all_at_once_keeps_the_old_fleet_for_a_while() -> None:
@@ -59,7 +59,7 @@ def test_all_at_once_keeps_the_old_fleet_for_a_while() -> None:
 
 
 def test_a_roll_out_longer_than_sagemaker_gives_it_is_refused() -> None:
-    with pytest.raises(ConfigurationError, match=r"hosting\.rollout waits 36000 s"):
+    with pytest.raises(ConfigurationError, match=r"hosting\.rollout waits 39600 s"):
         rolled_out(strategy="linear", percent=10, wait_s=3600, bake_s=3600)
 
 
