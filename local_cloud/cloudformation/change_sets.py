@@ -24,17 +24,21 @@ class ChangeSetNotFound(CloudFormationError):
     code = "ChangeSetNotFound"
 
 
+_NO_CHANGES = "The submitted information didn't contain changes. Submit different information to create a change set."
+ChangesNothing = Callable[[CloudFormationBackend, Stack, str, dict[str, Any], dict[str, str] | None], bool]
 Begin = Callable[[CloudFormationBackend, Stack, str, dict[str, Any]], None]
 
 _lock = threading.RLock()
 _create_of_moto = CloudFormationBackend.create_change_set
 
 
-def run_change_sets_ourselves(*, accept: Callable[[str], Any], begin_creation: Begin) -> None:
+def run_change_sets_ourselves(
+    *, accept: Callable[[str], Any], changes_nothing: ChangesNothing, begin_creation: Begin
+) -> None:
     """Replaces moto's methods.
 
-    ``accept`` raises what is to be said about a template that cannot be deployed; ``begin_creation`` starts creating a
-    stack from a template and parameters.
+    ``accept`` raises what is to be said about a template that cannot be deployed; ``changes_nothing`` says whether an
+    update would find everything as it is; ``begin_creation`` starts creating a stack from a template and parameters.
     """
 
     def create(self: CloudFormationBackend, **members: Any) -> tuple[str, str]:
@@ -48,7 +52,14 @@ def run_change_sets_ourselves(*, accept: Callable[[str], Any], begin_creation: B
                     del self.stacks[stack.stack_id]
                 elif members["change_set_type"] == "CREATE":
                     raise ValidationError(message=f"Stack [{name}] already exists and cannot be created again.")
-            return _create_of_moto(self, **members)
+            updated = next((each for each in self.stacks.values() if each.name == name), None)
+            if updated is not None:
+                members["parameters"] = _as_given(updated, members["parameters"])
+            arn, stack_id = _create_of_moto(self, **members)
+            if updated is not None:
+                template, parameters, tags = members["template"], members["parameters"], members.get("tags")
+                _settle(self.change_sets[arn], unchanged=changes_nothing(self, updated, template, parameters, tags))
+            return arn, stack_id
 
     def execute(self: CloudFormationBackend, change_set_name: str, stack_name: str | None = None) -> None:
         change_set = _describe(self, change_set_name, stack_name)
@@ -68,8 +79,30 @@ def run_change_sets_ourselves(*, accept: Callable[[str], Any], begin_creation: B
     CloudFormationBackend.execute_change_set = execute  # type: ignore[method-assign]
     CloudFormationBackend.describe_change_set = _describe  # type: ignore[method-assign]
     CloudFormationBackend.delete_change_set = _delete  # type: ignore[method-assign]
+    # moto raises in the place of a change set that says so.
+    CloudFormationResponse._validate_different_update = _anything_goes  # type: ignore[method-assign, assignment]
     CloudFormationResponse.describe_change_set = _describe_action  # type: ignore[method-assign]
     CloudFormationResponse.delete_change_set = _delete_action  # type: ignore[method-assign]
+
+
+def _anything_goes(*_: Any) -> None:
+    """An update that changes nothing is refused by the stack operations, and told by change sets."""
+
+
+def _settle(change_set: ChangeSet, *, unchanged: bool) -> None:
+    """The state of a change set that is to update a stack."""
+    change_set.status = "FAILED" if unchanged else "CREATE_COMPLETE"
+    change_set.execution_status = "UNAVAILABLE" if unchanged else "AVAILABLE"
+    change_set.status_reason = _NO_CHANGES if unchanged else None
+
+
+def _as_given(stack: Stack, parameters: dict[str, Any]) -> dict[str, Any]:
+    """For UsePreviousValue moto takes the resolved value, such as what Parameter Store holds under the given name."""
+    resolved = stack.resource_map.resolved_parameters
+    return {
+        key: stack.parameters.get(key, value) if key in resolved and resolved[key] == value else value
+        for key, value in parameters.items()
+    }
 
 
 def _delete(self: CloudFormationBackend, change_set_name: str, stack_name: str | None = None) -> None:

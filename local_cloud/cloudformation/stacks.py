@@ -39,7 +39,9 @@ def run_stacks_ourselves() -> None:
     CloudFormationBackend.create_stack = _create_stack  # type: ignore[method-assign, assignment]
     CloudFormationBackend.update_stack = _update_stack  # type: ignore[method-assign, assignment]
     CloudFormationBackend.delete_stack = _delete_stack  # type: ignore[method-assign]
-    run_change_sets_ourselves(accept=_accepted, begin_creation=_create_from_change_set)
+    run_change_sets_ourselves(
+        accept=_accepted, changes_nothing=_changes_nothing, begin_creation=_create_from_change_set
+    )
     CloudTrailResponse.lookup_events = _no_trail  # type: ignore[attr-defined]
     Stack.outputs = property(_outputs)  # type: ignore[assignment, method-assign]
     Stack.stack_resources = property(_stack_resources)  # type: ignore[assignment, method-assign]
@@ -81,24 +83,47 @@ def _update_stack(
     definition = _accepted(template)
     given = self._resolve_update_parameters(instance=stack, incoming_params=parameters)
     resolved = with_defaults(definition, given)
-    if definition == stack.template_dict and resolved == stack.parameters and tags in (None, stack.tags):
+    new_map = _new_map(self, stack, definition, resolved, tags)
+    if _is_unchanged(stack, definition, new_map, tags):
         raise ValidationError(message="No updates are to be performed.")
-    new_map = parsing.ResourceMap(
-        stack.stack_id,
-        stack.name,
-        resolved,
-        tags if tags is not None else stack.tags,
-        account_id=stack.account_id,
-        region_name=stack.region_name,
-        template=definition,
-        cross_stack_resources=self.exports,
-    )
-    new_map.load()
     update = StackUpdate(
         stack=stack, template=template, definition=definition, parameters=resolved, tags=tags, new_map=new_map
     )
     _begin(stack, "UPDATE_IN_PROGRESS", functools.partial(update.run, self))
     return stack
+
+
+def _new_map(
+    backend: CloudFormationBackend, stack: Stack, definition: Json, parameters: Json, tags: dict[str, str] | None
+) -> parsing.ResourceMap:
+    """What an update brings the stack to, with parameters resolved and nothing made yet."""
+    new_map = parsing.ResourceMap(
+        stack.stack_id,
+        stack.name,
+        parameters,
+        tags if tags is not None else stack.tags,
+        account_id=stack.account_id,
+        region_name=stack.region_name,
+        template=definition,
+        cross_stack_resources=backend.exports,
+    )
+    new_map.load()
+    return new_map
+
+
+def _is_unchanged(stack: Stack, definition: Json, new_map: parsing.ResourceMap, tags: dict[str, str] | None) -> bool:
+    # Resolved, because the value behind a name in Parameter Store may be another one than at the last update.
+    same_parameters = new_map.resolved_parameters == stack.resource_map.resolved_parameters
+    return definition == stack.template_dict and same_parameters and tags in (None, stack.tags)
+
+
+def _changes_nothing(
+    backend: CloudFormationBackend, stack: Stack, template: str, parameters: Json, tags: dict[str, str] | None
+) -> bool:
+    """The question of a change set that is to update a stack."""
+    definition = Stack.parse_template(template)
+    new_map = _new_map(backend, stack, definition, with_defaults(definition, parameters), tags)
+    return _is_unchanged(stack, definition, new_map, tags)
 
 
 def _delete_stack(self: CloudFormationBackend, name_or_stack_id: str) -> None:

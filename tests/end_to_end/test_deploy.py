@@ -7,120 +7,19 @@ no instance of the named type exists.
 
 from __future__ import annotations
 
-import io
 import json
-import os
-import shlex
-import subprocess
-import sys
-import tarfile
 import threading
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import boto3
 import psutil
 import pytest
-import torch
 
-from tests.infra.command_line import cdk
-from tests.infra.conftest import ROOT
+from tests.end_to_end.deploying import Deployer, archive, inventory, invoke
 
-HANDLERS = """
-import json
-import os
-
-import torch
-
-
-def model_fn(model_dir):
-    return torch.load(os.path.join(model_dir, "model.pth"), weights_only=True)
-
-
-def input_fn(request_body, content_type):
-    return json.loads(request_body)
-
-
-def predict_fn(data, model):
-    return {"product": data * model["w"].item(), "process": os.getpid()}
-
-
-def output_fn(prediction, accept):
-    return json.dumps(prediction)
-"""
-
-
-def archive(directory: Path, *, weight: float, handlers: str = HANDLERS) -> Path:
-    """A model.tar.gz that multiplies numbers by `weight`."""
-    weights = io.BytesIO()
-    torch.save({"w": torch.tensor(weight)}, weights)
-    path = directory / f"times-{weight:g}.tar.gz"
-    with tarfile.open(path, "w:gz") as tar:
-        for name, content in (("model.pth", weights.getvalue()), ("code/inference.py", handlers.encode())):
-            member = tarfile.TarInfo(name)
-            member.size = len(content)
-            tar.addfile(member, io.BytesIO(content))
-    return path
-
-
-@pytest.fixture(scope="module")
-def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """A local cloud of this module's own: the variables that `python -m local_cloud up` prints, also set for boto3."""
-    own = os.environ | {"LOCAL_CLOUD_DIR": str(tmp_path_factory.mktemp("cloud") / "state")}
-
-    def local_cloud(command: str) -> str:
-        run = [sys.executable, "-m", "local_cloud", command]
-        return subprocess.run(run, cwd=ROOT, env=own, check=True, stdout=subprocess.PIPE, text=True).stdout
-
-    lines = [line for line in local_cloud("up").splitlines() if line.startswith("export ")]
-    environment = dict(shlex.split(line)[1].split("=", 1) for line in lines)
-    try:
-        with pytest.MonkeyPatch.context() as monkeypatch:
-            for name, value in environment.items():
-                monkeypatch.setenv(name, value)
-            yield environment
-    finally:
-        local_cloud("down")
-
-
-@dataclass
-class Deployer:
-    """A user at the command line. All stacks of the local stage, and what their outputs say."""
-
-    cloud: dict[str, str]
-    directory: Path
-    outputs: dict[str, dict[str, str]] = field(default_factory=dict)
-
-    def run(self, *arguments: str, exit_code: int = 0) -> str:
-        done = cdk(*arguments, output=self.directory / "cdk.out", cloud=self.cloud)
-        assert done.returncode == exit_code, done.stdout + done.stderr
-        return done.stdout + done.stderr
-
-    def deploy(self, *arguments: str, exit_code: int = 0) -> str:
-        file = self.directory / "outputs.json"
-        how = ("--method", "direct", "--require-approval", "never", "--outputs-file", str(file))
-        said = self.run("deploy", *arguments, *how, exit_code=exit_code)
-        self.outputs |= json.loads(file.read_text())
-        return said
-
-    def output(self, unit: str, name: str) -> str:
-        return self.outputs[f"tidegate-local-{unit}"][name]
-
-    def upload(self, path: Path) -> str:
-        bucket, key = self.output("storage", "BucketName"), f"models/{path.name}"
-        boto3.client("s3").upload_file(str(path), bucket, key)
-        return f"s3://{bucket}/{key}"
-
-
-def invoke(endpoint: str, number: float) -> dict[str, Any]:
-    """What `invoke_endpoint` answers for `number`."""
-    runtime = boto3.client("sagemaker-runtime")
-    answer = runtime.invoke_endpoint(EndpointName=endpoint, ContentType="application/json", Body=json.dumps(number))
-    result: dict[str, Any] = json.loads(answer["Body"].read())
-    return result
+pytestmark = pytest.mark.timeout(400)  # the whole life is the fixture of the first test
 
 
 def transform(deployer: Deployer, numbers: list[float]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
@@ -147,23 +46,6 @@ def transform(deployer: Deployer, numbers: list[float]) -> tuple[dict[str, Any],
     assert job["TransformJobStatus"] == "Completed", job
     out = s3.get_object(Bucket=bucket, Key="batch/output/numbers.jsonl.out")["Body"].read()
     return job, [json.loads(line) for line in out.splitlines()]
-
-
-def inventory() -> dict[str, list[str]]:
-    """Everything that the account holds and our stacks could have left there."""
-    sagemaker, iam = boto3.client("sagemaker"), boto3.client("iam")
-    stacks = boto3.client("cloudformation").list_stacks()["StackSummaries"]
-    return {
-        "models": [item["ModelName"] for item in sagemaker.list_models()["Models"]],
-        "configs": [item["EndpointConfigName"] for item in sagemaker.list_endpoint_configs()["EndpointConfigs"]],
-        "endpoints": [item["EndpointName"] for item in sagemaker.list_endpoints()["Endpoints"]],
-        "buckets": [item["Name"] for item in boto3.client("s3").list_buckets()["Buckets"]],
-        "repositories": [
-            item["repositoryName"] for item in boto3.client("ecr").describe_repositories()["repositories"]
-        ],
-        "roles": [item["RoleName"] for item in iam.list_roles()["Roles"]],
-        "stacks": [item["StackName"] for item in stacks if item["StackStatus"] != "DELETE_COMPLETE"],
-    }
 
 
 class Traffic:
@@ -228,23 +110,23 @@ def life(cloud: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Lif
     model = f"model_data_url={deployer.upload(archive(directory, weight=2))}"
     deployer.deploy("--all", "-c", model)
     name = deployer.output("endpoint", "EndpointName")
-    created, endpoint, first = inventory(), describe(), invoke(name, 21)
+    created, endpoint, first = inventory("local"), describe(), invoke(name, 21)
     job, transformed = transform(deployer, [1, 2, 3])
 
     redeploy_said = deployer.deploy("--all", "-c", model)
-    redeployed, after_redeploy = inventory(), invoke(name, 21)
+    redeployed, after_redeploy = inventory("local"), invoke(name, 21)
     untouched = describe()["LastModifiedTime"] == endpoint["LastModifiedTime"]
 
     with Traffic(name) as traffic:
         deployer.deploy("--all", "-c", f"model_data_url={deployer.upload(archive(directory, weight=3))}")
-    updated, second = inventory(), invoke(name, 21)
+    updated, second = inventory("local"), invoke(name, 21)
 
     broken = archive(directory, weight=4, handlers="def model_fn(model_dir) return None")
     failure_said = deployer.deploy("--all", "-c", f"model_data_url={deployer.upload(broken)}", exit_code=1)
-    after_failure, third = inventory(), invoke(name, 21)
+    after_failure, third = inventory("local"), invoke(name, 21)
 
     boto3.resource("s3").Bucket(deployer.output("storage", "BucketName")).object_versions.delete()
-    deployer.run("destroy", "--all", "--force")
+    deployer.run("destroy", "--all", "--force", *deployer.synthesised())
     return Life(
         created=created,
         endpoint=endpoint,
@@ -261,7 +143,7 @@ def life(cloud: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Lif
         failure_said=failure_said,
         after_failure=after_failure,
         third=third,
-        destroyed=inventory(),
+        destroyed=inventory("local"),
         left_running=[pid for pid in (first["process"], second["process"]) if psutil.pid_exists(pid)],
     )
 

@@ -426,6 +426,53 @@ def test_change_sets_say_what_they_do_and_do_it(account: Account, stack: Stack) 
     assert account.invoke(endpoint, b"a") == b"two A"
 
 
+def test_a_change_set_without_changes_says_so_and_sees_what_parameter_store_holds(account: Account) -> None:
+    ssm, client = account.cloud.client("ssm"), account.cloudformation
+    name = f"/{account.name('looked-up')}"
+    ssm.put_parameter(Name=name, Type="String", Value="one")
+    template = {
+        "Parameters": {"LookedUp": {"Type": "AWS::SSM::Parameter::Value<String>", "Default": name}},
+        "Resources": {
+            "Copy": {"Type": "AWS::SSM::Parameter", "Properties": {"Type": "String", "Value": {"Ref": "LookedUp"}}}
+        },
+    }
+    with stack_of(account) as stack:
+        change(stack, template, "CREATE")
+        stack.settled()
+        copy = stack.resources()["Copy"]
+        members = {"StackName": stack.name, "ChangeSetName": "cdk"}
+        previous = [{"ParameterKey": "LookedUp", "UsePreviousValue": True}]
+        wanted = {**members, "TemplateBody": json.dumps(template), "Parameters": previous, "ChangeSetType": "UPDATE"}
+        client.create_change_set(**wanted)
+        described = client.describe_change_set(**members)
+        assert (described["Status"], described["ExecutionStatus"]) == ("FAILED", "UNAVAILABLE")
+        assert "didn't contain changes" in described["StatusReason"]
+        ssm.put_parameter(Name=name, Type="String", Value="two", Overwrite=True)
+        client.create_change_set(**wanted)
+        client.execute_change_set(**members)
+        assert stack.settled() == "UPDATE_COMPLETE"
+        assert ssm.get_parameter(Name=copy)["Parameter"]["Value"] == "two"
+    ssm.close()
+
+
+def test_change_sets_of_several_stacks_have_one_name_and_do_not_meet(account: Account) -> None:
+    client = account.cloudformation
+    with stack_of(account) as one, stack_of(account) as two:
+        for stack, value in ((one, "one"), (two, "two")):
+            resource = {"Type": "AWS::SSM::Parameter", "Properties": {"Type": "String", "Value": value}}
+            client.create_change_set(
+                StackName=stack.name,
+                ChangeSetName="cdk",
+                ChangeSetType="CREATE",
+                TemplateBody=json.dumps({"Resources": {"It": resource}}),
+            )
+        for stack in (one, two):
+            assert client.describe_change_set(StackName=stack.name, ChangeSetName="cdk")["StackName"] == stack.name
+            client.execute_change_set(StackName=stack.name, ChangeSetName="cdk")
+            assert stack.settled() == "CREATE_COMPLETE"
+        assert one.resources() != two.resources()
+
+
 def test_a_change_set_refuses_what_a_stack_refuses(account: Account) -> None:
     template = {"Resources": {"Stranger": {"Type": "AWS::Lambda::Url"}}}
     with pytest.raises(ClientError, match="does not have AWS::Lambda::Url"):
