@@ -48,22 +48,22 @@ class Recipe:
         return {name: value for name, value in chosen.items() if value}
 
 
-def build(engine: Engine, recipe: Recipe) -> str:
-    """Build the image and return its id.
+def build(engine: Engine, recipe: Recipe, context: Path = ROOT) -> str:
+    """Build the image from the files of `context`, which is a checkout or a copy of one; returns its id.
 
     Raises `wheels_folder.WheelsMissing` where pip cannot fetch a package, `DockerFailed` with the end of the log.
     """
-    folder = ROOT / "container/wheels" / recipe.accelerator
-    locks = [ROOT / "container/requirements.lock"]
+    folder = context / "container/wheels" / recipe.accelerator
+    locks = [context / "container/requirements.lock"]
     if recipe.extras == "aws":
-        locks.append(ROOT / "container/requirements-aws.lock")
+        locks.append(context / "container/requirements-aws.lock")
     wheels_folder.fetch(
         folder, locks, recipe.torch, with_dependencies=recipe.accelerator == "gpu", index=recipe.torch_index
     )
-    words = ["--network", "none", "--file", str(ROOT / "container/Dockerfile"), "--tag", recipe.tag]
+    words = ["--network", "none", "--file", str(context / "container/Dockerfile"), "--tag", recipe.tag]
     for name, value in {**recipe.build_arguments(), "REVISION": _revision()}.items():
         words += ["--build-arg", f"{name}={value}"]
-    engine.build(*words, str(ROOT))
+    engine.build(*words, str(context))
     return engine.run("image", "inspect", "--format", "{{.Id}}", recipe.tag).strip()
 
 

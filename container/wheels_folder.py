@@ -14,7 +14,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-PLATFORM_TAGS = ("manylinux_2_28", "manylinux_2_27", "manylinux_2_24", "manylinux_2_17", "manylinux2014", "manylinux1")
+# The base images of container/Dockerfile are Debian 12, with glibc 2.36: it runs wheels of every older glibc.
+PLATFORM_TAGS = (
+    *(f"manylinux_2_{minor}" for minor in range(36, 4, -1)),
+    "manylinux2014",
+    "manylinux2010",
+    "manylinux1",
+)
 PYTHON = "3.11"
 ABIS = ("cp311", "abi3", "none")
 
