@@ -1,4 +1,4 @@
-"""`python -m benchmarks serving` and `python -m benchmarks gpu`; run from the project's root."""
+"""`python -m benchmarks serving`, `gpu` and `deploy`; run from the project's root."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import gpu, serving
+from benchmarks import deploy, gpu, serving
 from benchmarks.contestants import PREPARE
 from benchmarks.goals import WORK_NAMES
 from benchmarks.trials import Effort
@@ -25,7 +25,10 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if options.what == "gpu":
             return gpu.run(options.output, seconds=options.seconds)
-        serving.run(_plan(options), options.output, shlex.join(["python", "-m", "benchmarks", *sys.argv[1:]]))
+        command = shlex.join(["python", "-m", "benchmarks", *sys.argv[1:]])
+        if options.what == "deploy":
+            return deploy.run(options.output, repetitions=options.repetitions, command=command)
+        serving.run(_plan(options), options.output, command)
     except KeyboardInterrupt:
         print("interrupted; what was measured is written, what was started is ended", file=sys.stderr)
         return 130
@@ -61,6 +64,11 @@ def _parser() -> argparse.ArgumentParser:
     on_gpu = commands.add_parser("gpu", help="batching through the server against the bare model, on a GPU")
     on_gpu.add_argument("--seconds", type=_count, default=5, help="length of a cell")
     on_gpu.add_argument("--output", type=Path, default=RESULTS / "gpu", help="without suffix; default: %(default)s")
+    on_cloud = commands.add_parser("deploy", help="bootstrap, deploy, update and destroy on the local cloud")
+    on_cloud.add_argument("--repetitions", type=_count, default=3)
+    on_cloud.add_argument(
+        "--output", type=Path, default=RESULTS / "deploy", help="without suffix; default: %(default)s"
+    )
     return parser
 
 
