@@ -49,10 +49,13 @@ async def install(
     own last word.
     """
     try:
-        code = model_root(model_dir) / CODE
+        root = model_root(model_dir)
     except OSError:
         return None  # the worker says what is wrong with the directory
+    code = root / CODE
     wanted = code / REQUIREMENTS
+    if (root / REQUIREMENTS).is_file() and not wanted.is_file():
+        log.warning("requirements are installed from code/ alone", extra={"not_installed": str(root / REQUIREMENTS)})
     if not wanted.is_file() or not wanted.read_text(errors="replace").strip():
         return None
     try:

@@ -88,6 +88,7 @@ def _script(root: Path, program: str | None) -> Path | None:
     if script is None and program is not None:
         raise DeploymentError(
             f"SAGEMAKER_PROGRAM asks for '{program}', which is neither in {root / CODE} nor in {root}."
+            + user_code.misplaced_script(root, program)
         )
     return script
 
@@ -105,7 +106,7 @@ def _model(root: Path, script: Path | None, functions: Functions, *, trust_pickl
         with _named("pre_model_fn", script):
             functions.pre_model_fn(str(root))
     if functions.model_fn is None:
-        model = defaults.model_fn(str(root), trust_pickle=trust_pickle)
+        model = _default_model(root, script, trust_pickle=trust_pickle)
     else:
         with _named("model_fn", script):
             model = functions.model_fn(str(root))
@@ -113,6 +114,16 @@ def _model(root: Path, script: Path | None, functions: Functions, *, trust_pickl
         with _named("model_warmup_fn", script):
             functions.model_warmup_fn(str(root), model)
     return model
+
+
+def _default_model(root: Path, script: Path | None, *, trust_pickle: bool) -> Any:
+    misplaced = user_code.misplaced_script(root, "inference.py") if script is None else ""
+    if misplaced:
+        log.warning("the archive is served without its script.%s", misplaced)
+    try:
+        return defaults.model_fn(str(root), trust_pickle=trust_pickle)
+    except DeploymentError as error:
+        raise type(error)(f"{error}{misplaced}") from error.__cause__
 
 
 @contextmanager

@@ -599,6 +599,10 @@ REFUSED_AT_LOAD: dict[str, tuple[dict[str, str | bytes], str]] = {
         "holds neither code/inference.py with a model_fn nor a model that can be served without one",
     ),
     "several models and no model.pt": ({"a.pt": FLATTEN, "b.pt": FLATTEN}, "holds several models (a.pt, b.pt)"),
+    "a script where nobody looks for it, beside weights that need it": (
+        {"src/inference.py": script(), "model.pth": saved({})},
+        "There is src/inference.py, which is not looked for: put it into code/.",
+    ),
     "a pickled module": ({"model.pth": saved({})}, "which cannot be served without code"),
 }
 """What was a silent default, or a failure of the first request: the archive, and words of the sentence at load."""

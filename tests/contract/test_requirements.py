@@ -94,6 +94,18 @@ def test_requirements_that_are_met_already_install_nothing():
         assert server.post(b"1").json()["version"] == np.__version__
 
 
+def test_requirements_at_the_root_of_the_archive_are_not_installed_and_the_log_says_so():
+    files = {
+        "code/inference.py": USES.format(module="json").replace("json.__version__", "'1'"),
+        "requirements.txt": "no_such_package",
+    }
+    with running(files) as server:
+        entries = [json.loads(line) for line in server.log().splitlines()]
+        (entry,) = [entry for entry in entries if "not_installed" in entry]
+    assert (entry["level"], entry["message"]) == ("warning", "requirements are installed from code/ alone")
+    assert entry["not_installed"].endswith("/model/requirements.txt")
+
+
 @pytest.mark.parametrize(
     ("requirements", "words"),
     [
