@@ -26,7 +26,7 @@ from tests.contract.running import free_port
 from tests.local_mode.environments import REPOSITORY, python_of, training_wheels
 
 PAGE = REPOSITORY / "docs" / "local-mode.md"
-LIMIT_S = 300
+LIMIT_S = 600
 EPOCHS = 6
 ASKED = 4
 NETWORK = "sagemaker-local"
@@ -100,15 +100,10 @@ def _job(work: Path, image: str) -> tuple[dict[str, Any], list[str]]:
     """What a script of the SDK is told, and the labels of the digits that it asks about."""
     digits = load_digits()
     source = work / "source"
-    shutil.copytree(
-        REPOSITORY / "examples" / "digits", source, ignore=lambda _, names: set(names) - {"train.py", "code", *_CODE}
-    )
-    wheels = training_wheels()
-    (source / "wheels").mkdir()
-    for wheel in wheels.glob("*.whl"):
-        os.link(wheel, source / "wheels" / wheel.name) if _same_disk(wheel, source) else shutil.copy(
-            wheel, source / "wheels"
-        )
+    example = REPOSITORY / "examples" / "digits"
+    shutil.copytree(example / "code", source / "code", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(example / "train.py", source)
+    shutil.copytree(training_wheels(), source / "wheels")
     (source / "requirements.txt").write_text("--no-index\n--find-links wheels\nscikit-learn\n")
     (work / "small").mkdir()
     (work / "small" / "fit.py").write_text(FIT)
@@ -128,13 +123,6 @@ def _job(work: Path, image: str) -> tuple[dict[str, Any], list[str]]:
         "batch": [json.dumps(each) for each in asked],
     }
     return job, [str(label) for label in digits.target[:ASKED]]
-
-
-_CODE = ("inference.py", "digit_net.py")
-
-
-def _same_disk(one: Path, other: Path) -> bool:
-    return one.stat().st_dev == other.stat().st_dev
 
 
 def _containers(engine: Engine) -> set[str]:
