@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from inference.frontend.container_limits import copies_that_fit, free_memory_bytes, usable_cores
+from inference.frontend.registry import file_bytes
 
 MIB = 1024 * 1024
 
@@ -76,3 +77,10 @@ def test_a_group_without_a_limit_leaves_what_the_machine_has(tmp_path: Path) -> 
 )
 def test_as_many_copies_start_as_the_memory_holds_and_at_least_one(model_mib: int, free_mib: int, copies: int) -> None:
     assert copies_that_fit(4, model_mib * MIB, free_mib * MIB) == copies
+
+
+def test_files_are_counted_and_what_cannot_be_looked_at_is_passed_over(tmp_path: Path) -> None:
+    write(tmp_path, a="x" * 99, b__c="y" * 9)
+    (tmp_path / "gone").symlink_to(tmp_path / "nowhere")
+    assert file_bytes(tmp_path) == 110
+    assert file_bytes(tmp_path / "absent") == 0
