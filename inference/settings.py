@@ -161,7 +161,7 @@ class Settings:
         None,
         _whole(1, 1024),
         "model copies, one process each, in a number that does not change; "
-        "default: one per GPU, else one per CPU core of the container",
+        "default: one per GPU, else one per CPU core of the container, as far as its memory holds them",
     )
     threads_per_worker: int | None = setting(
         ("TIDEGATE_THREADS_PER_WORKER", "OMP_NUM_THREADS"),
