@@ -1,4 +1,7 @@
-"""`python -m infra`: what cdk.json runs. A configuration mistake is one line on stderr and exit code 1."""
+"""`python -m infra`: what cdk.json runs; `python -m infra models …` is a command.
+
+A configuration mistake is one line on stderr and exit code 1.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,9 @@ from infra.configuration import ConfigurationError
 
 
 def main() -> int:
-    """Synthesise the stage that the CDK command line asked for into its output directory."""
+    """Synthesise the stage that the CDK command line asked for into its output directory, or run a command."""
+    if sys.argv[1:]:
+        return _command(sys.argv[1], sys.argv[2:])
     from infra import app  # noqa: PLC0415 - loading the CDK takes seconds
 
     try:
@@ -21,6 +26,14 @@ def main() -> int:
             raise
         return _fail("the rules above are broken; mend the construct, or acknowledge the rule there with a reason")
     return 0
+
+
+def _command(name: str, arguments: list[str]) -> int:
+    if name != "models":
+        return _fail(f"there is no command {name!r}; there is: models")
+    from infra import models_command  # noqa: PLC0415 - synthesis needs no boto3
+
+    return models_command.main(arguments)
 
 
 def _fail(sentence: str) -> int:

@@ -1,0 +1,47 @@
+"""A package goes from one stage to the next by a change of the stage's file, which people review and keep."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+
+import tomlkit
+from tomlkit.items import Table
+
+from infra.configuration import ConfigurationError
+from infra.model_versions import Version
+
+
+def promoted(text: str, version: Version) -> str:
+    """The stage file `text` with `version` as its model; comments and everything else stay as they are.
+
+    `[image]` goes, because a package names its image itself, by digest.
+    """
+    if "@sha256:" not in version.image_uri:
+        raise ConfigurationError(
+            f"{version.arn} runs {version.image_uri}, a tag that may move; register the archive anew, by digest"
+        )
+    document = tomlkit.parse(text)
+    model = document.get("model")
+    if isinstance(model, Table) and "group" in model:
+        raise ConfigurationError(
+            f"the stage takes what is approved in its own group {model['group']!r}; register the archive there: "
+            f"python -m infra models register {version.archive_url} --image {version.image_uri} --stage …"
+        )
+    if not isinstance(model, Table):
+        model = tomlkit.table()
+        document["model"] = model
+    for key in [key for key in model if key != "size_gib"]:
+        del model[key]
+    model["package"] = version.arn
+    if "image" in document:
+        del document["image"]
+    return tomlkit.dumps(document)
+
+
+def difference(path: Path, before: str, after: str) -> str:
+    """A unified diff of the file, empty where nothing changes."""
+    lines = difflib.unified_diff(
+        before.splitlines(keepends=True), after.splitlines(keepends=True), fromfile=str(path), tofile=str(path)
+    )
+    return "".join(lines)
