@@ -89,3 +89,10 @@ def test_a_new_client_without_its_build_plugin_is_no_client(monkeypatch: pytest.
     monkeypatch.setenv("DOCKER", str(client))
     with pytest.raises(DockerUnavailable, match="it has no buildx plugin"):
         find()
+
+
+def test_every_build_argument_is_documented() -> None:
+    arguments = set(re.findall(r"^ARG (\w+)", (ROOT / "container/Dockerfile").read_text(), flags=re.MULTILINE))
+    page = (ROOT / "docs/image.md").read_text()
+    assert arguments
+    assert not [name for name in arguments if f"`{name}`" not in page]
