@@ -1,7 +1,7 @@
 """The only seam into moto: CloudFormation that deploys to our SageMaker.
 
 * The modules called ``…_resources`` are resource classes for what moto lacks or drops; they act through boto3
-  (:mod:`.resource` has what they share).
+  (:mod:`.resource_class` has what they share).
 * :mod:`.stacks` and :mod:`.change_sets` run stack operations: moto's own are synchronous, lose failures and do not
   carry replacements on.
 

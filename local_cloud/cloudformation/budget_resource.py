@@ -10,7 +10,7 @@ from botocore.exceptions import ClientError
 from moto.core.common_models import CloudFormationModel
 
 from local_cloud.cloudformation.clients import client
-from local_cloud.cloudformation.resource import Json, Resource, as_request
+from local_cloud.cloudformation.resource_class import Json, Resource, as_request
 from local_cloud.environment import ACCOUNT
 
 

@@ -15,7 +15,7 @@ from botocore.exceptions import ClientError
 from moto.core.common_models import CloudFormationModel
 
 from local_cloud.cloudformation.clients import client
-from local_cloud.cloudformation.resource import Json, Overwritten, Resource, ResourceFailed, as_request
+from local_cloud.cloudformation.resource_class import Json, Overwritten, Resource, ResourceFailed, as_request
 
 _RULE = ("EventBusName", "EventPattern", "ScheduleExpression", "State", "Description", "RoleArn", "Tags")
 _STATE_MACHINE = (

@@ -11,7 +11,7 @@ from botocore.exceptions import ClientError
 from moto.core.common_models import CloudFormationModel
 
 from local_cloud.cloudformation.clients import client
-from local_cloud.cloudformation.resource import Json, Resource, ResourceFailed, as_request
+from local_cloud.cloudformation.resource_class import Json, Resource, ResourceFailed, as_request
 
 _AT_CREATION = ("KeyUsage", "KeySpec", "MultiRegion", "Origin")
 _CHANGING = ("KeyPolicy", "Description", "EnableKeyRotation", "RotationPeriodInDays", "Enabled", "Tags")

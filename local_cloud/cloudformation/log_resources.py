@@ -8,7 +8,7 @@ from botocore.exceptions import ClientError
 from moto.core.common_models import CloudFormationModel
 
 from local_cloud.cloudformation.clients import client
-from local_cloud.cloudformation.resource import Json, Overwritten
+from local_cloud.cloudformation.resource_class import Json, Overwritten
 
 
 class MetricFilter(Overwritten, CloudFormationModel):

@@ -14,7 +14,7 @@ from botocore.exceptions import ClientError
 from moto.core.common_models import CloudFormationModel
 
 from local_cloud.cloudformation.clients import client
-from local_cloud.cloudformation.resource import Json, Overwritten, ResourceFailed, as_request
+from local_cloud.cloudformation.resource_class import Json, Overwritten, ResourceFailed, as_request
 
 _TARGET = ("ServiceNamespace", "ResourceId", "ScalableDimension")
 _SERVICE = "application-autoscaling"

@@ -68,7 +68,11 @@ SUPPORT: Mapping[str, Support] = {
     "CreateEndpoint": _support("EndpointName EndpointConfigName Tags", stored="DeploymentConfig"),
     "DescribeEndpoint": _support("EndpointName"),
     "ListEndpoints": _support(_LISTING_CHANGED),
-    "UpdateEndpoint": _support("EndpointName EndpointConfigName", stored="DeploymentConfig"),
+    "UpdateEndpoint": _support(
+        "EndpointName EndpointConfigName RetainAllVariantProperties"
+        " ExcludeRetainedVariantProperties.VariantPropertyType",
+        stored="DeploymentConfig RetainDeploymentConfig",
+    ),
     "UpdateEndpointWeightsAndCapacities": _support(
         honoured="EndpointName DesiredWeightsAndCapacities.VariantName DesiredWeightsAndCapacities.DesiredWeight",
         stored="DesiredWeightsAndCapacities.DesiredInstanceCount",

@@ -184,7 +184,9 @@ class ControlPlane:
         )
 
     def _update_endpoint(self, request: Json) -> Json:
-        return {"EndpointArn": self.endpoints.update(request["EndpointName"], self._plan(request))}
+        kept = {"DesiredWeight", "DesiredInstanceCount"} if request.get("RetainAllVariantProperties") else set()
+        kept -= {item["VariantPropertyType"] for item in request.get("ExcludeRetainedVariantProperties", [])}
+        return {"EndpointArn": self.endpoints.update(request["EndpointName"], self._plan(request), kept=kept)}
 
     def _update_weights(self, request: Json) -> Json:
         arn = self.endpoints.update_weights(request["EndpointName"], request["DesiredWeightsAndCapacities"])

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import shutil
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -115,13 +115,16 @@ class Endpoints:
             self._begin(endpoint, self._bring_up, plan)
         return arn
 
-    def update(self, name: str, plan: Plan) -> str:
-        """Starts ``plan`` beside what runs, switches over when it is healthy, then stops the old one."""
+    def update(self, name: str, plan: Plan, *, kept: Set[str] = frozenset()) -> str:
+        """Starts ``plan`` beside what runs, switches over when it is healthy, then stops the old one.
+
+        ``kept`` names what variants that stay keep of their own: DesiredWeight, DesiredInstanceCount.
+        """
         with self._lock:
             endpoint = self._find(name)
             self._demand(endpoint, "update")
             endpoint.status, endpoint.failure_reason, endpoint.modified = "Updating", None, now()
-            self._begin(endpoint, self._bring_up, plan)
+            self._begin(endpoint, self._bring_up, plan, kept)
             return endpoint.arn
 
     def update_weights(self, name: str, desired: Sequence[Json]) -> str:
@@ -267,7 +270,7 @@ class Endpoints:
         self._workers = [other for other in self._workers if other.is_alive()] + [worker]
         worker.start()
 
-    def _bring_up(self, endpoint: Endpoint, plan: Plan) -> None:
+    def _bring_up(self, endpoint: Endpoint, plan: Plan, kept: Set[str] = frozenset()) -> None:
         """The worker of create and update."""
         with self._lock:
             endpoint.generation += 1
@@ -284,7 +287,7 @@ class Endpoints:
             return
         with self._lock:
             old, endpoint.fleet = endpoint.fleet, fleet
-            _adopt(endpoint, plan)
+            _adopt(endpoint, plan, kept)
             endpoint.status, endpoint.modified = "InService", now()
         logger.info("endpoint %s is in service with %s", endpoint.name, plan.config_name)
         if old is not None:
@@ -307,11 +310,14 @@ class Endpoints:
         logger.info("endpoint %s is deleted", endpoint.name)
 
 
-def _adopt(endpoint: Endpoint, plan: Plan) -> None:
+def _adopt(endpoint: Endpoint, plan: Plan, kept: Set[str] = frozenset()) -> None:
     endpoint.plan = plan
-    endpoint.weights = {variant.name: variant.weight for variant in plan.variants}
+    weights = endpoint.weights if "DesiredWeight" in kept else {}
+    counts = endpoint.instance_counts if "DesiredInstanceCount" in kept else {}
+    endpoint.weights = {variant.name: weights.get(variant.name, variant.weight) for variant in plan.variants}
     endpoint.instance_counts = {
-        variant.name: int(variant.request.get("InitialInstanceCount", 1)) for variant in plan.variants
+        variant.name: counts.get(variant.name, int(variant.request.get("InitialInstanceCount", 1)))
+        for variant in plan.variants
     }
 
 

@@ -186,6 +186,29 @@ def test_traffic_is_split_by_weight_and_a_variant_can_be_asked_for(account: Acco
     account.delete(endpoint)
 
 
+@pytest.mark.parametrize(
+    ("excluded", "weight", "count"), [([], 0.5, 3), (["DesiredWeight"], 1.0, 3), (["DesiredInstanceCount"], 0.5, 1)]
+)
+def test_an_update_keeps_the_variants_properties_of_the_moment(
+    account: Account, excluded: list[str], weight: float, count: int
+) -> None:
+    endpoint = account.endpoint(account.model())
+    account.sagemaker.update_endpoint_weights_and_capacities(
+        EndpointName=endpoint,
+        DesiredWeightsAndCapacities=[{"VariantName": "variant-0", "DesiredWeight": 0.5, "DesiredInstanceCount": 3}],
+    )
+    account.sagemaker.update_endpoint(
+        EndpointName=endpoint,
+        EndpointConfigName=account.config(account.model(STAND_IN_PREFIX="new "), weights=(1.0,)),
+        RetainAllVariantProperties=True,
+        ExcludeRetainedVariantProperties=[{"VariantPropertyType": kind} for kind in excluded],
+    )
+    (variant,) = account.settled(endpoint)["ProductionVariants"]
+    assert (variant["CurrentWeight"], variant["CurrentInstanceCount"]) == (weight, count)
+    assert account.invoke(endpoint, b"a") == b"new A"
+    account.delete(endpoint)
+
+
 def test_a_container_that_dies_in_service_is_replaced(account: Account) -> None:
     endpoint = account.endpoint(account.model())
     with pytest.raises(ClientError) as caught:
