@@ -69,8 +69,7 @@ SUPPORT: Mapping[str, Support] = {
     "DescribeEndpoint": _support("EndpointName"),
     "ListEndpoints": _support(_LISTING_CHANGED),
     "UpdateEndpoint": _support(
-        "EndpointName EndpointConfigName RetainAllVariantProperties"
-        " ExcludeRetainedVariantProperties.VariantPropertyType",
+        "EndpointName EndpointConfigName RetainAllVariantProperties ExcludeRetainedVariantProperties",
         stored="DeploymentConfig RetainDeploymentConfig",
     ),
     "UpdateEndpointWeightsAndCapacities": _support(
