@@ -92,4 +92,6 @@ def read(path: Path) -> Prices:
     try:
         return Prices.model_validate(table)
     except ValidationError as error:
-        raise ConfigurationError(f"{path.name}: {stage_errors.sentence(Prices, table, error)}") from None
+        raise ConfigurationError(
+            f"{path.name}: {stage_errors.sentence(Prices, table, error, file='a file of prices')}"
+        ) from None

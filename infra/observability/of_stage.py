@@ -14,6 +14,7 @@ from infra.configuration.hosting import (
     ServerlessHosting,
 )
 from infra.configuration.stage import Stage
+from infra.container_environment import container_environment
 from infra.hosting.variant_plans import ONLY_VARIANT, plans
 from infra.names import Names
 from infra.observability.watched import WatchedEndpoint, WatchedStateMachine, WatchedVariant, WatchedWorkflows
@@ -82,6 +83,5 @@ def _variants(hosting: Hosting) -> tuple[WatchedVariant, ...]:
 
 def _deadline_s(stage: Stage) -> float:
     """The shorter of what the platform and what the server allow for an answer."""
-    environment = settings.environment(**stage.server) | stage.environment
     platform_s = _ASYNC_DEADLINE_S if isinstance(stage.hosting, AsyncHosting) else _PLATFORM_DEADLINE_S
-    return min(platform_s, settings.read(environment).timeout_s)
+    return min(platform_s, settings.read(container_environment(stage)).timeout_s)

@@ -26,8 +26,6 @@ class WatchedEndpoint:
     deadline_s: float
     # The inference component of mode `component`.
     component: str | None = None
-    # Whether instances or copies may go down to none, so that no instance is no fault.
-    scales_to_zero: bool = False
     # Serverless only: whether there is capacity that is kept warm.
     provisioned_concurrency: bool = False
 

@@ -217,7 +217,10 @@ def test_prices_of_another_region_are_refused(directory: Path) -> None:
         ('[endpoint_hour]\n"ml.g6.xlarge" = true', "is not a price; write a number like 1.25"),
         ('[endpoint_hour]\n"ml.g6.xlarge" = nan', "is not a price; write a number like 1.25"),
         ('[endpoint_hour]\n"g6.xlarge" = 1', "is not an instance type; write one like 'ml.g6.xlarge'"),
-        ("[endpoint_hours]", "prices.toml: endpoint_hours={…} is not a key of"),
+        (
+            "[endpoint_hours]",
+            "prices.toml: endpoint_hours={…} is not a key of a file of prices; did you mean endpoint_hour?",
+        ),
         ("[serverless]\ngb_seconds = 1", "did you mean gb_second?"),
         ("currency =", "prices.toml: cannot be read: "),
     ],
