@@ -9,15 +9,28 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
-import aws_cdk as cdk
+if TYPE_CHECKING:
+    import aws_cdk as cdk
 
 MODELS_PREFIX = "models/"
 BATCH_INPUT_PREFIX = "batch/input/"
 BATCH_OUTPUT_PREFIX = "batch/output/"
 # What each job of the batch stack is about to transform, and how it ended.
 BATCH_MANIFESTS_PREFIX = "batch/manifests/"
+
+
+class Place(Protocol):
+    """Where something is: a stack, for which both may be tokens, or the account of whoever asks."""
+
+    @property
+    def account(self) -> str:
+        """The 12 digits."""
+
+    @property
+    def region(self) -> str:
+        """Such as eu-central-1."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,9 +43,9 @@ class Names:
     def stack(self, unit: str) -> str:
         return f"{self.prefix}-{self.stage}-{unit}"
 
-    def bucket(self, stack: cdk.Stack, purpose: str = "data") -> str:
-        """The bucket's name as seen from `stack`; account and Region may be tokens."""
-        return f"{self.prefix}-{self.stage}-{purpose}-{stack.account}-{stack.region}"
+    def bucket(self, place: Place, purpose: str = "data") -> str:
+        """The bucket's name as seen from `place`."""
+        return f"{self.prefix}-{self.stage}-{purpose}-{place.account}-{place.region}"
 
     @property
     def repository(self) -> str:

@@ -54,8 +54,12 @@ class BatchJobs(Construct):
             self,
             "Jobs",
             name=names.batch_jobs,
-            definition=transform_job.definition(job_settings(names, self._batch, key_arn, volume_key_arn)),
-            values={"Bucket": bucket, "ModelNameParameter": names.model_name_parameter, "Topic": self.topic.arn},
+            # The key's ARN may be a token, which no text of a definition can hold.
+            definition=transform_job.definition(
+                job_settings(names, self._batch, key_arn and "${Key}", volume_key_arn and "${Key}")
+            ),
+            values={"Bucket": bucket, "ModelNameParameter": names.model_name_parameter, "Topic": self.topic.arn}
+            | ({} if key_arn is None else {"Key": key_arn}),
             log_retention_days=_LOG_RETENTION_DAYS,
             removal_policy=self._removal_policy,
         )
@@ -93,7 +97,7 @@ class BatchJobs(Construct):
             "Intake",
             name=names.batch_intake,
             definition=intake.definition(scheduled_input=scheduled_input),
-            values={"Bucket": self._bucket, "JobMachine": self.jobs.arn},
+            values={"JobMachine": self.jobs.arn} | ({} if scheduled_input is None else {"Bucket": self._bucket}),
             log_retention_days=_LOG_RETENTION_DAYS,
             removal_policy=self._removal_policy,
         )
