@@ -16,7 +16,8 @@ from inference.errors import NotFound
 from inference.frontend import requirements
 from inference.frontend.container_limits import copies_that_fit, free_memory_bytes, usable_cores
 from inference.frontend.launcher import Launcher
-from inference.frontend.model_pool import ModelPool, PoolLimits
+from inference.frontend.model_pool import ModelPool
+from inference.frontend.pool_limits import PoolLimits
 from inference.frontend.scheduling import least_used_gpu
 from inference.frontend.stateful_sessions import StatefulSessions
 from inference.protocol import ModelSpec
@@ -142,7 +143,7 @@ class Registry:
     def worker_exited(self, pid: int, status: int) -> None:
         """Tell the pool whose worker ended."""
         for pool in (*self.pools.values(), *self._leaving):
-            if pid in pool.pids:
+            if pool.owns(pid):
                 pool.worker_exited(pid, status)
 
     def close(self) -> None:

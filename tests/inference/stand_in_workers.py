@@ -21,7 +21,8 @@ import pytest
 from inference import protocol
 from inference.frontend import worker_link
 from inference.frontend.launcher import Launcher
-from inference.frontend.model_pool import ModelPool, PoolLimits
+from inference.frontend.model_pool import ModelPool
+from inference.frontend.pool_limits import PoolLimits
 from inference.frontend.ticket import Ticket
 from inference.protocol import Answer, Done, FrameReader, Item, Kind, ModelSpec
 

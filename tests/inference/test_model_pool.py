@@ -9,8 +9,8 @@ from itertools import pairwise
 import pytest
 
 from inference.errors import DeploymentError, NotReady, Overloaded
+from inference.frontend.crew import PING_GRACE_S, State
 from inference.frontend.launcher import LauncherFailed
-from inference.frontend.model_pool import PING_GRACE_S, State
 from tests.inference.stand_in_workers import (
     House,
     StandInLauncher,
@@ -649,7 +649,7 @@ def test_a_batch_lost_by_a_model_that_was_given_up_is_answered(monkeypatch):
             await home.pool.load()
             asked = home.ask("a")
             await settled()
-            home.pool.state = State.FAILED
+            home.pool._crew.state = State.FAILED
             launcher.started[0].end(signal.SIGKILL)
             assert await outcomes(asked) == [(503, "not_ready")]
 

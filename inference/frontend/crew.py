@@ -1,0 +1,317 @@
+"""The workers of one model: started, watched, replaced when they die or hang, and ended.
+
+    LOADING ─ first worker ready ─▶ SERVING ─ crash loop ─▶ FAILED
+        └───────────── unloaded, or the server stops ──────────────▶ CLOSED
+
+What was with a worker that is lost goes back to the owner, who decides what becomes of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from enum import Enum, auto
+from typing import Protocol
+
+from inference.errors import DeploymentError, ModelDoesNotFit
+from inference.frontend.launcher import Launcher, LauncherFailed
+from inference.frontend.metrics import ModelMetrics
+from inference.frontend.pool_limits import PoolLimits
+from inference.frontend.scheduling import restart_delay_s
+from inference.frontend.ticket import Ticket
+from inference.frontend.worker_link import WorkerLink
+from inference.protocol import Answer, Done, Error, ModelSpec
+
+log = logging.getLogger("tidegate.model")
+
+DEATHS_IN_A_ROW = 10
+"""Workers that may die of their requests, with no batch done in between, before the model counts as unhealthy."""
+PING_GRACE_S = 10.0
+"""How long a model that worked may be without a worker and still count as healthy: a restart is not a fault."""
+LEAVE_S = 1.0
+"""How long the end of a worker's process and the end of its socket may be apart before one is taken for the other."""
+
+
+class State(Enum):
+    """Where a model is in its life."""
+
+    LOADING = auto()
+    SERVING = auto()
+    FAILED = auto()
+    CLOSED = auto()
+
+
+class Owner(Protocol):
+    """Who has the requests."""
+
+    def worker_free(self) -> None: ...
+    def batch_lost(self, worker: WorkerLink) -> None: ...
+
+
+class Crew:
+    """As many workers as the limits say, whatever happens to them."""
+
+    def __init__(
+        self, spec: ModelSpec, limits: PoolLimits, launcher: Launcher, metrics: ModelMetrics, owner: Owner
+    ) -> None:
+        self.spec = spec
+        self.limits = limits
+        self.state = State.LOADING
+        self.pids: set[int] = set()
+        self.workers: dict[int, WorkerLink] = {}
+        self.item_s = 0.0
+        """How long a request keeps a worker busy, lately."""
+        self.last_cause = ""
+        """Why the last worker was lost, in words."""
+        self._launcher = launcher
+        self._metrics = metrics
+        self._owner = owner
+        self._loop = asyncio.get_running_loop()
+        self._loaded: asyncio.Future[None] = self._loop.create_future()
+        self._killed: set[int] = set()
+        self._down_since_s: float | None = None
+        self._grace_s = PING_GRACE_S
+        self._failures = 0
+        self._deaths = 0
+        self._dying_since_s = 0.0
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    # --- what the owner asks
+
+    async def load(self) -> None:
+        """Start the first worker and wait until it has loaded and checked the model; the others follow.
+
+        Raises `DeploymentError` with the worker's own sentence.
+        """
+        self._start_worker(0, verify=True)
+        await self._loaded
+        self.state = State.SERVING
+        for slot in range(1, self.limits.workers):
+            self._start_worker(slot)
+
+    @property
+    def healthy(self) -> bool:
+        """Whether `/ping` may say 200 on behalf of this model."""
+        if self.state is not State.SERVING:
+            return False
+        if self._deaths >= DEATHS_IN_A_ROW:
+            return False
+        return self._down_since_s is None or self._loop.time() - self._down_since_s < self._grace_s
+
+    @property
+    def computing(self) -> int:
+        """Requests that are with a worker."""
+        return sum(len(worker.batch) for worker in self.workers.values())
+
+    def idle(self) -> list[WorkerLink]:
+        """Workers that have nothing to do."""
+        return [worker for worker in self.workers.values() if worker.idle]
+
+    def ahead(self) -> list[WorkerLink]:
+        """Busy workers that may be given their next batch already."""
+        return [worker for worker in self.workers.values() if self._may_get_ahead(worker)]
+
+    @property
+    def ready(self) -> int:
+        """How many workers have the model loaded."""
+        return sum(worker.ready for worker in self.workers.values())
+
+    def send(self, worker: WorkerLink, batch: Sequence[Ticket]) -> None:
+        """Give `worker` a batch; from when it takes it up, the deadline runs."""
+        worker.compute(batch)
+        if worker.timer is None:
+            self._start_timer(worker)
+
+    def trouble(self, now_s: float) -> str:
+        """What has gone on for longer than `crash_loop_s`, in words; empty where nothing has."""
+        limit_s = self.limits.crash_loop_s
+        if self._down_since_s is not None and now_s - self._down_since_s > limit_s:
+            return f"had no worker for {limit_s:g} s"
+        if self._deaths >= DEATHS_IN_A_ROW and now_s - self._dying_since_s > limit_s:
+            return f"lost {self._deaths} workers in more than {limit_s:g} s and finished nothing in between"
+        return ""
+
+    def close(self) -> None:
+        """Let idle workers leave and kill the busy ones; their batches are the owner's matter."""
+        self.state = State.CLOSED
+        if not self._loaded.done():
+            self._loaded.set_exception(
+                DeploymentError(f"The model '{self.spec.name}' was stopped while it was loaded.")
+            )
+            self._loaded.exception()  # whoever waits is told; that nobody may wait any more is no fault
+        for task in self._tasks:
+            task.cancel()
+        for worker in list(self.workers.values()):
+            worker.batch.clear()
+            worker.hang_up()
+            if not worker.idle:
+                self._kill(worker)
+
+    # --- what the launcher and the workers report
+
+    def worker_exited(self, pid: int, status: int) -> None:
+        """Note how a worker of this model ended, for the log and for who asks why the model is down."""
+        self.pids.discard(pid)
+        if pid in self._killed:
+            self._killed.discard(pid)  # the log says already why it had to go
+        elif status != 0:
+            cause = describe_exit(status)
+            self.last_cause = f"worker {pid} {cause}"
+            log.warning("worker ended", extra={"worker_pid": pid, "model": self.spec.name, "cause": cause})
+        for worker in self.workers.values():
+            if worker.pid == pid:
+                # Its last answers may still be on their way. The socket may also stay open for ever, where user code
+                # forked a process of its own, so its end is not waited for.
+                self._loop.call_later(LEAVE_S, worker.cut_off)
+
+    def worker_ready(self, worker: WorkerLink) -> None:
+        """The model is loaded: the worker may be filled."""
+        self._stop_timer(worker)
+        self._down_since_s = None
+        if not self._loaded.done():
+            self._loaded.set_result(None)
+        log.info("worker is ready", extra={"worker_pid": worker.pid, "model": self.spec.name})
+        self._owner.worker_free()
+
+    def worker_failed(self, worker: WorkerLink, message: str, *, too_large: bool = False) -> None:
+        """The model could not be loaded, for the reason in `message`."""
+        self.last_cause = message
+        self.pids.discard(worker.pid)  # how it ends says less than this
+        if not self._loaded.done():
+            self._loaded.set_exception(ModelDoesNotFit(message) if too_large else DeploymentError(message))
+        log.error("loading failed", extra={"worker_pid": worker.pid, "model": self.spec.name, "reason": message})
+
+    def worker_answered(self, worker: WorkerLink, outcome: Answer | Error) -> None:
+        """One request of the batch is done."""
+        ticket = worker.batch.pop(outcome.id, None)
+        if ticket is not None:
+            ticket.settle(outcome)
+
+    def worker_done(self, worker: WorkerLink, done: Done) -> None:
+        """The batch is done: the worker may be filled again."""
+        self._stop_timer(worker)
+        self._failures = self._deaths = 0
+        worker.gpu_bytes = done.gpu_bytes
+        self._metrics.decode_s.observe(done.decode_s)
+        self._metrics.predict_s.observe(done.predict_s)
+        self._metrics.encode_s.observe(done.encode_s)
+        self.item_s += 0.1 * ((self._loop.time() - worker.started_s) / worker.sizes.popleft() - self.item_s)
+        if worker.sizes:
+            self._start_timer(worker)
+        self._owner.worker_free()
+
+    def worker_lost(self, worker: WorkerLink) -> None:
+        """The process is gone: its batch goes back to the owner, and a successor is started."""
+        self._stop_timer(worker)
+        self.workers.pop(worker.slot, None)
+        self._loop.call_later(LEAVE_S, self._end, worker)
+        if self.state in (State.CLOSED, State.FAILED):
+            self._owner.batch_lost(worker)
+            return
+        if not self._loaded.done():
+            # Give the launcher's word on the exit status a moment to arrive: it is the reason.
+            self._loop.call_later(0.2, self._fail_first_load, worker)
+            return
+        if not self.ready and self._down_since_s is None:
+            self._down_since_s = self._loop.time()
+            # That all workers hung is no ordinary restart: the user's code is in trouble, and /ping says so at once.
+            self._grace_s = 0.0 if worker.hung else PING_GRACE_S
+        self._metrics.worker_restarts += 1
+        if not self._deaths:
+            self._dying_since_s = self._loop.time()
+        self._deaths += 1
+        if worker.batch or worker.hung:
+            self._failures = 0
+        else:
+            self._failures += 1
+        self._owner.batch_lost(worker)
+        self._loop.call_later(restart_delay_s(self._failures), self._start_worker, worker.slot)
+        self._owner.worker_free()
+
+    def _worker_hung(self, worker: WorkerLink) -> None:
+        self.last_cause = f"worker {worker.pid} took longer than {self.limits.timeout_s:g} s"
+        log.error(
+            "user code took longer than the time limit; the worker is replaced",
+            extra={"worker_pid": worker.pid, "model": self.spec.name, "timeout_s": self.limits.timeout_s},
+        )
+        worker.hung = True
+        self._kill(worker)
+        # A process that waits for a device cannot even be killed: do not wait for its end to replace it.
+        worker.cut_off()
+
+    def _end(self, worker: WorkerLink) -> None:
+        if worker.pid in self.pids:  # it closed its socket and lives on
+            self._kill(worker)
+
+    def _fail_first_load(self, worker: WorkerLink) -> None:
+        if not self._loaded.done():
+            cause = self.last_cause or f"worker {worker.pid} was gone"
+            self._loaded.set_exception(DeploymentError(f"Loading the model '{self.spec.name}' failed: {cause}."))
+
+    # --- starting workers
+
+    def _start_worker(self, slot: int, *, verify: bool = False) -> None:
+        if self.state not in (State.LOADING, State.SERVING):
+            return
+        task = self._loop.create_task(self._start(slot, verify))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _start(self, slot: int, verify: bool) -> None:
+        spec = replace(
+            self.spec,
+            verify=verify,
+            gpu_id=(self.limits.first_gpu + slot) % self.limits.gpus if self.limits.gpus else None,
+        )
+        try:
+            pid, channel = await self._launcher.start(self.spec.packages_dir)
+        except (LauncherFailed, OSError) as error:  # also where this process has no file descriptor left
+            self.last_cause = str(error)
+            if not self._loaded.done():
+                self._loaded.set_exception(DeploymentError(f"The workers cannot be started: {error}."))
+                return
+            self._failures += 1
+            self._loop.call_later(restart_delay_s(self._failures), self._start_worker, slot)
+            return
+        self.pids.add(pid)
+        worker = WorkerLink(self, slot, pid)
+        self.workers[slot] = worker
+        worker.timer = self._loop.call_later(self.limits.load_timeout_s, self._load_timed_out, worker)
+        await worker.attach(channel, spec)
+
+    def _load_timed_out(self, worker: WorkerLink) -> None:
+        self.worker_failed(worker, f"Loading the model took longer than {self.limits.load_timeout_s:g} s.")
+        self._kill(worker)
+        worker.cut_off()
+
+    # --- small steps
+
+    def _may_get_ahead(self, worker: WorkerLink) -> bool:
+        # Not behind a request that must be alone: it is suspected.
+        suspected = any(ticket.alone for ticket in worker.batch.values())
+        return worker.ready and len(worker.sizes) <= self.limits.batches_ahead and not suspected
+
+    def _kill(self, worker: WorkerLink) -> None:
+        self._killed.add(worker.pid)
+        worker.kill()
+
+    def _start_timer(self, worker: WorkerLink) -> None:
+        worker.started_s = self._loop.time()
+        worker.timer = self._loop.call_later(self.limits.timeout_s, self._worker_hung, worker)
+
+    def _stop_timer(self, worker: WorkerLink) -> None:
+        if worker.timer is not None:
+            worker.timer.cancel()
+            worker.timer = None
+
+
+def describe_exit(status: int) -> str:
+    """A status as waitpid gives it, in words."""
+    if os.WIFSIGNALED(status):
+        number = os.WTERMSIG(status)
+        hint = ", which is how the kernel ends a process that takes too much memory" if number == 9 else ""
+        return f"was killed by signal {number}{hint}"
+    return f"exited with status {os.waitstatus_to_exitcode(status)}"

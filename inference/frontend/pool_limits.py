@@ -1,0 +1,24 @@
+"""The numbers that a model's queue and workers obey."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolLimits:
+    """Counts, bytes and seconds, as `registry` takes them from the settings."""
+
+    workers: int
+    gpus: int
+    first_gpu: int = 0
+    queue_size: int
+    max_bytes_in_flight: int
+    max_batch_size: int
+    max_wait_s: float
+    timeout_s: float
+    max_queue_wait_s: float
+    load_timeout_s: float
+    crash_loop_s: float
+    retry: bool
+    batches_ahead: int = 0
