@@ -40,7 +40,7 @@ class ObservabilityStack(StageStack):
         prefix = f"{stage.prefix}-{stage.name}"
         endpoint = of_stage.endpoint(stage, self.names)
         workflows = of_stage.workflows(stage, self.names, self)
-        topic_arn = wanted.topic_arn or self._topic(f"{prefix}-alarms", wanted.email)
+        topic_arn = wanted.topic_arn or self._topic(self.names.alarm_topic, wanted.email)
         alarms = Alarms(
             self,
             "Alarms",

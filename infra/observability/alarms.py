@@ -36,7 +36,6 @@ class Alarms(Construct):
 
     def _add(self, alarm: MetricAlarm, name: str, topic_arn: str) -> None:
         single = next(iter(alarm.inputs.values())) if alarm.expression is None else None
-        percentile = single is not None and single.statistic.startswith("p")
         cloudwatch.CfnAlarm(
             self,
             _id(alarm.kind),
@@ -47,8 +46,8 @@ class Alarms(Construct):
             datapoints_to_alarm=alarm.breaching,
             evaluation_periods=alarm.periods,
             treat_missing_data=alarm.missing,
-            # A percentile of a handful of requests is noise.
-            evaluate_low_sample_count_percentile="ignore" if percentile else None,
+            # Percentiles are compared however few requests there are (the default): to ignore small samples would mean
+            # fewer than a thousand in a minute for a p99, and most endpoints would never be looked at.
             alarm_actions=[topic_arn],
             ok_actions=[topic_arn],
             metrics=None if single else [*_inputs(alarm), _result(alarm)],

@@ -95,7 +95,9 @@ def test_alarms_on_a_percentile_and_on_arithmetic_are_written_as_cloudwatch_want
     found = alarms(directory, "realtime")
     latency, errors = found["tidegate-realtime-latency"], found["tidegate-realtime-errors-5xx"]
 
-    assert (latency["ExtendedStatistic"], latency["EvaluateLowSampleCountPercentile"]) == ("p99", "ignore")
+    assert latency["ExtendedStatistic"] == "p99"
+    assert "EvaluateLowSampleCountPercentile" not in latency, "a p99 of fewer than 1000 requests counts as well"
+    assert (latency["DatapointsToAlarm"], latency["EvaluationPeriods"]) == (3, 5)
     assert latency["Threshold"] == 48_000_000
     assert {"Name": "VariantName", "Value": "primary"} in latency["Dimensions"]
     assert [query["Id"] for query in errors["Metrics"] if query["ReturnData"]] == ["result"]
