@@ -31,8 +31,8 @@ def _of_variant(endpoint: WatchedEndpoint, variant: WatchedVariant, thresholds: 
     suffix = f"-{variant.name}" if several else ""
     there = metrics.emitted(endpoint)
 
-    def series_of(name: str, statistic: str, period_s: int = 60) -> MetricReference:
-        return metrics.of(endpoint, name, statistic, variant=variant.name, period_s=period_s)
+    def series_of(name: str, statistic: str) -> MetricReference:
+        return metrics.of(endpoint, name, statistic, variant=variant.name)
 
     yield from _of_answers(endpoint, variant, thresholds, suffix, of_which)
     p99_ms = _latency_limit_ms(endpoint, thresholds)
@@ -55,30 +55,7 @@ def _of_variant(endpoint: WatchedEndpoint, variant: WatchedVariant, thresholds: 
             breaching=3,
             periods=5,
         )
-    for kind, what, names, percent, per_gpu in (
-        (
-            "gpu-memory",
-            "GPU memory",
-            ("GPUMemoryUtilization", "GPUMemoryUtilizationNormalized"),
-            thresholds.gpu_memory_percent,
-            True,
-        ),
-        ("memory", "memory", ("MemoryUtilization", "MemoryUtilizationNormalized"), thresholds.memory_percent, False),
-        ("disk", "disk", ("DiskUtilization",), thresholds.disk_percent, False),
-    ):
-        name = next((name for name in names if name in there), None)
-        if name is None or percent is None or (per_gpu and not variant.gpus):
-            continue
-        # AWS counts 100 for each GPU, but for the metrics that it calls normalized.
-        factor = variant.gpus if per_gpu and not name.endswith("Normalized") else 1
-        yield on_one(
-            kind=f"{kind}{suffix}",
-            meaning=f"The {what} of an instance{of_which} is more than {percent:g} % full.",
-            metric=series_of(name, "Maximum", FIVE_MINUTES_S),
-            threshold=percent * factor,
-            breaching=3,
-            periods=3,
-        )
+    yield from _of_hardware(endpoint, variant, thresholds, suffix, of_which)
     minutes = thresholds.no_capacity_minutes
     if minutes is not None and endpoint.mode in {"realtime", "multi_model"}:
         yield on_one(
@@ -92,6 +69,30 @@ def _of_variant(endpoint: WatchedEndpoint, variant: WatchedVariant, thresholds: 
             periods=minutes,
             missing="breaching",
         )
+
+
+def _of_hardware(
+    endpoint: WatchedEndpoint, variant: WatchedVariant, thresholds: Thresholds, suffix: str, of_which: str
+) -> Iterator[Alarm]:
+    there = metrics.emitted(endpoint)
+    # AWS counts 100 for each GPU, but for the metrics that it calls normalized.
+    for kind, name, percent, full in (
+        ("gpu-memory", "GPUMemoryUtilization", thresholds.gpu_memory_percent, variant.gpus),
+        ("gpu-memory", "GPUMemoryUtilizationNormalized", thresholds.gpu_memory_percent, 1),
+        ("memory", "MemoryUtilization", thresholds.memory_percent, 1),
+        ("memory", "MemoryUtilizationNormalized", thresholds.memory_percent, 1),
+        ("disk", "DiskUtilization", thresholds.disk_percent, 1),
+    ):
+        # Of two variants one may have GPUs and the other none.
+        if percent is not None and name in there and full:
+            yield on_one(
+                kind=f"{kind}{suffix}",
+                meaning=f"The {kind.replace('gpu-', 'GPU ')} of an instance{of_which} is more than {percent:g} % full.",
+                metric=metrics.of(endpoint, name, "Maximum", variant=variant.name, period_s=FIVE_MINUTES_S),
+                threshold=percent * full,
+                breaching=3,
+                periods=3,
+            )
 
 
 def _of_answers(
