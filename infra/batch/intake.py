@@ -32,6 +32,8 @@ from infra.states import (
 # Source: https://docs.aws.amazon.com/scheduler/latest/UserGuide/managing-schedule-context-attributes.html
 SCHEDULED_EVENT = {"scheduled_time": "<aws.scheduler.scheduled-time>"}
 
+# Where `python -m client batch submit` puts its files; it starts the job itself.
+_SUBMITTED = r"/^batch\/input\/submitted\//"
 _UPLOADED = "$exists($states.input.detail.object.key)"
 _UPLOAD_NAME = """(
     $object := $states.input.detail.object;
@@ -51,7 +53,8 @@ def definition(*, scheduled_input: str | None) -> Definition:
 
     `scheduled_input`: the prefix that scheduled jobs transform, with `{date}` for the scheduled day in UTC.
     """
-    ways = [(_UPLOADED, "StartUploaded")]
+    ways = [(f"{_UPLOADED} and $contains($states.input.detail.object.key, {_SUBMITTED})", "NothingToDo")]
+    ways += [(_UPLOADED, "StartUploaded")]
     states: dict[str, State] = {}
     if scheduled_input is not None:
         any_day = re.escape(scheduled_input).replace(r"\{date\}", "[0-9]{4}-[0-9]{2}-[0-9]{2}").replace("/", r"\/")

@@ -122,6 +122,11 @@ def test_what_waits_for_the_schedule_is_not_transformed_when_it_is_uploaded(inta
     assert len(intake.jobs()) == 1
 
 
+def test_what_a_client_submits_is_left_to_the_client(intake: Intake) -> None:
+    assert intake.take(upload("batch/input/submitted/20261121T100000/a.csv")).status == "SUCCEEDED"
+    assert not intake.jobs()
+
+
 def test_an_event_of_neither_kind_fails_and_is_shown(intake: Intake) -> None:
     ended = intake.take({"detail": {"reason": "unknown"}})
 
