@@ -27,6 +27,7 @@ from inference.errors import RequestError
 from inference.frontend import model_routes
 from inference.frontend.exchange import Exchange
 from inference.frontend.registry import Registry
+from inference.protocol import Kind
 from inference.settings import Settings
 from tests.contract.running import Reply, Server, running
 
@@ -58,6 +59,30 @@ def predict_fn(data, model):
 def output_fn(prediction, accept):
     return prediction
 """
+
+
+FORGES = """
+import os, stat
+
+def model_fn(model_dir):
+    return None
+
+def input_fn(data, content_type):
+    return bytes(data)
+
+def predict_fn(data, model):
+    for fd in range(3, 64):
+        try:
+            if stat.S_ISSOCK(os.fstat(fd).st_mode):
+                os.write(fd, data)
+        except OSError:
+            pass
+    return b"wrote"
+
+def output_fn(prediction, accept):
+    return prediction
+"""
+"""Writes its body into every socket that it has: that to the frontend is among them."""
 
 
 @pytest.fixture(scope="module")
@@ -121,13 +146,13 @@ def test_whoever_does_not_read_his_answers_gets_no_further_ones():
     with running({"code/inference.py": LARGE_ANSWERS}) as server, server.socket() as client:
         before = resident(server)
         request = b"POST /invocations HTTP/1.1\r\nhost: x\r\ncontent-type: text/csv\r\ncontent-length: 1\r\n\r\n1"
-        client.sendall(request * 500)
-        other = [server.post(b"1", "text/csv").status for _ in range(50)]  # as long as 50 answers take
-        assert resident(server) - before < GROWTH_BYTES, "500 MB were asked for"
-        assert other == [200] * 50
+        client.sendall(request * 200)
+        other = [server.post(b"1", "text/csv").status for _ in range(40)]  # as long as 40 answers take
+        assert resident(server) - before < GROWTH_BYTES, "200 MB were asked for"
+        assert other == [200] * 40
         received = 0
         client.settimeout(60)
-        while received < 500_000_000:
+        while received < 200_000_000:
             received += len(client.recv(MIB))
         assert server.ping() == 200
 
@@ -238,6 +263,37 @@ def test_others_are_answered_while_the_size_of_a_huge_directory_is_counted(monke
         return refused.value.status, json.loads(listed.body)
 
     assert asyncio.run(both()) == (507, {"models": []})
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        struct.pack("<IB", 0, 99),
+        struct.pack("<IB", 2, Kind.ANSWER) + b"xx",
+        struct.pack("<IB", 15, Kind.ERROR) + struct.pack("<QHH", 1, 500, 2) + b"\xff\xff\xff",
+        struct.pack("<IB", 18, Kind.ANSWER) + struct.pack("<QHII", 10**15, 200, 0, 0),
+        struct.pack("<IB", 2**32 - 1, Kind.ANSWER) + b"endless",
+    ],
+    ids=["unknown kind", "short answer", "no text", "answer to nobody", "4 GiB"],
+)
+def test_a_model_that_writes_into_its_own_pipe_harms_no_other_model(forger: Server, frame):
+    other, own = {"content-type": "text/csv"}, {"content-type": "application/octet-stream"}
+    with contextlib.suppress(TimeoutError):
+        forger.request("POST", "/models/forger/invoke", frame, own, timeout_s=5)
+    reply = forger.request("POST", "/models/neighbour/invoke", b"1,2", other)
+    assert (reply.status, reply.json()["content-type"]) == (200, "text/csv")
+    assert forger.ping() == 200
+
+
+@pytest.fixture(scope="module")
+def forger(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with running({}, SAGEMAKER_MULTI_MODEL="true", TIDEGATE_TIMEOUT_S="2") as server:
+        for name, script in (("forger", FORGES), ("neighbour", DEFAULTS)):
+            model_dir = tmp_path_factory.mktemp(name)
+            (model_dir / "code").mkdir()
+            (model_dir / "code" / "inference.py").write_text(script)
+            assert load(server, name, str(model_dir)).status == 200
+        yield server
 
 
 def test_what_a_client_sends_is_one_line_of_the_log_and_no_terminal_command():
