@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from container import build
-from container.engine import ROOT, Engine, find, local_base
+from container.engine import ROOT, DockerFailed, Engine, find, local_base
 
 RESULTS = ROOT / "benchmarks/results/image.md"
 MODEL = """
@@ -192,12 +192,16 @@ def main(clock: Callable[[], float] = time.time) -> int:
     """Measure, and write the page; exit status 1 where a goal is missed."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.image", description="Measure the image.")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--tag", default="tidegate-measure:cpu")
+    parser.add_argument("--tag", default="tidegate-measure:cpu", help="removed at the end")
     parser.add_argument("--output", type=Path, default=RESULTS)
     arguments = parser.parse_args()
     engine = find()
     base = os.environ.get("BASE_IMAGE") or local_base(engine)
-    measured = measure(engine, build.Recipe(tag=arguments.tag, base_image=base), arguments.rounds)
+    try:
+        measured = measure(engine, build.Recipe(tag=arguments.tag, base_image=base), arguments.rounds)
+    finally:
+        with contextlib.suppress(DockerFailed):
+            engine.run("image", "rm", arguments.tag)
     when = time.strftime("%Y-%m-%d", time.gmtime(clock()))
     arguments.output.write_text(table(measured, when), encoding="utf-8")
     print(arguments.output.read_text(encoding="utf-8"))

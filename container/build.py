@@ -11,6 +11,7 @@ then taken by itself. docs/image.md has the rest.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import shutil
 import subprocess
@@ -63,8 +64,18 @@ def build(engine: Engine, recipe: Recipe, context: Path = ROOT) -> str:
     words = ["--network", "none", "--file", str(context / "container/Dockerfile"), "--tag", recipe.tag]
     for name, value in {**recipe.build_arguments(), "REVISION": _revision()}.items():
         words += ["--build-arg", f"{name}={value}"]
+    before = _id(engine, recipe.tag)
     engine.build(*words, str(context))
-    return engine.run("image", "inspect", "--format", "{{.Id}}", recipe.tag).strip()
+    after = _id(engine, recipe.tag)
+    if before not in ("", after):
+        with contextlib.suppress(DockerFailed):  # it has another name, or a container runs it
+            engine.run("image", "rm", before)
+    return after
+
+
+def _id(engine: Engine, tag: str) -> str:
+    """The id of the image of that name, or nothing where there is none."""
+    return engine.run("image", "ls", "--quiet", "--no-trunc", tag).strip()
 
 
 def _revision() -> str:
