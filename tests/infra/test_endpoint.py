@@ -34,6 +34,8 @@ def text(value: Any) -> str:
         return value
     if "Fn::Join" in value:
         return "".join(text(part) for part in value["Fn::Join"][1])
+    if "Fn::Sub" in value:
+        return str(value["Fn::Sub"])
     return f"${{{value['Ref']}}}"
 
 

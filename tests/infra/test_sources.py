@@ -1,0 +1,218 @@
+"""Where model and image come from, and what the role may read and pull for each."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import boto3
+import pytest
+from moto import mock_aws
+
+from infra import account
+from infra.configuration import ConfigurationError
+from tests.infra.conftest import Synthesise, Synthesised
+from tests.infra.test_endpoint import CONFIG, ENDPOINT, MODEL, text
+from tests.infra.test_execution_role import resources, statements
+
+REGION = "eu-central-1"
+IMAGE = f"123456789012.dkr.ecr.{REGION}.amazonaws.com/team/serving@sha256:" + "0a" * 32
+ROLE = "arn:aws:iam::123456789012:role/training"
+S3 = "arn:${AWS::Partition}:s3:::"
+
+
+@pytest.fixture
+def sagemaker(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """An account with nothing in it, and nothing remembered from the one before."""
+    for name in ("AWS_PROFILE", "AWS_ENDPOINT_URL"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+    account.archive_of_training_job.cache_clear()
+    account.package.cache_clear()
+    with mock_aws():
+        yield boto3.client("sagemaker", region_name=REGION)
+
+
+def registered(sagemaker: Any, status: str) -> str:
+    sagemaker.create_model_package_group(ModelPackageGroupName="digits")
+    return str(
+        sagemaker.create_model_package(
+            ModelPackageGroupName="digits",
+            ModelApprovalStatus=status,
+            InferenceSpecification={
+                "Containers": [{"Image": IMAGE, "ModelDataUrl": "s3://registry-bucket/digits/1/model.tar.gz"}],
+                "SupportedContentTypes": ["application/json"],
+                "SupportedResponseMIMETypes": ["application/json"],
+            },
+        )["ModelPackageArn"]
+    )
+
+
+def container(stage: Synthesised) -> dict[str, Any]:
+    found = stage.only("endpoint", MODEL)["PrimaryContainer"]
+    assert isinstance(found, dict)
+    return found
+
+
+def test_files_below_a_prefix_are_mounted_as_they_are_and_may_be_listed(samples: dict[str, Synthesised]) -> None:
+    stage = samples["async"]
+    allowed = statements(stage)
+
+    assert container(stage)["ModelDataSource"]["S3DataSource"] == {
+        "S3Uri": "s3://some-bucket/models/7/",
+        "S3DataType": "S3Prefix",
+        "CompressionType": "None",
+    }
+    assert "ModelDataUrl" not in container(stage)
+    assert resources(allowed["ReadThisModel"]) == [f"{S3}some-bucket/models/7/*"]
+    assert resources(allowed["ListThisModel"]) == [f"{S3}some-bucket"]
+
+
+def test_a_multi_model_endpoint_serves_the_archives_below_a_prefix(samples: dict[str, Synthesised]) -> None:
+    found = container(samples["multimodel"])
+
+    assert (found["Mode"], found["ModelDataUrl"]) == ("MultiModel", "s3://some-bucket/tenants/")
+    assert found["MultiModelConfig"] == {"ModelCacheSetting": "Enabled"}
+
+
+def test_each_variant_and_the_shadow_with_an_archive_of_their_own_have_a_model_of_their_own(
+    samples: dict[str, Synthesised],
+) -> None:
+    urls = {
+        name: sorted(
+            text(model["PrimaryContainer"]["ModelDataUrl"]) for model in stage.properties("endpoint", MODEL).values()
+        )
+        for name, stage in samples.items()
+        if name in {"variants", "realtime"}
+    }
+
+    assert urls["realtime"] == ["s3://some-bucket/models/7/model.tar.gz", "s3://some-bucket/models/8/model.tar.gz"]
+    assert urls["variants"][0] == "s3://some-bucket/models/8/model.tar.gz"
+    assert resources(statements(samples["realtime"])["ReadShadowModel"]) == [
+        "arn:aws:s3:::some-bucket/models/8/model.tar.gz"
+    ]
+
+
+def test_cdk_builds_the_image_for_the_processor_of_the_hosts(samples: dict[str, Synthesised]) -> None:
+    stage = samples["variants"]
+    (assets,) = (json.loads(path.read_text())["dockerImages"] for path in stage.directory.glob("endpoint.assets.json"))
+    (asset,) = assets.values()
+
+    assert asset["source"]["platform"] == "linux/amd64"
+    assert asset["source"]["dockerFile"] == "container/Dockerfile"
+    assert asset["source"]["dockerBuildArgs"] == {"ACCELERATOR": "gpu"}
+    (destination,) = asset["destinations"].values()
+    for model in stage.properties("endpoint", MODEL).values():
+        assert text(model["PrimaryContainer"]["Image"]).endswith(f":{destination['imageTag']}")
+    (repository,) = resources(statements(stage)["PullImage"])
+    assert "repository/cdk-hnb659fds-container-assets-" in repository
+
+
+class TestTrainingJob:
+    """`model.training_job`."""
+
+    def test_its_archive_is_served(self, sagemaker: Any, synthesise: Synthesise) -> None:
+        sagemaker.create_training_job(
+            TrainingJobName="digits-1",
+            RoleArn=ROLE,
+            AlgorithmSpecification={"TrainingImage": IMAGE, "TrainingInputMode": "File"},
+            OutputDataConfig={"S3OutputPath": "s3://training-bucket/out"},
+            ResourceConfig={"InstanceType": "ml.m5.large", "InstanceCount": 1, "VolumeSizeInGB": 10},
+            StoppingCondition={"MaxRuntimeInSeconds": 60},
+        )
+        url = sagemaker.describe_training_job(TrainingJobName="digits-1")["ModelArtifacts"]["S3ModelArtifacts"]
+        stage = synthesise(stage="dev", changes={"region": REGION, "model": {"training_job": "digits-1"}})
+
+        assert container(stage)["ModelDataUrl"] == url
+        assert resources(statements(stage)["ReadThisModel"]) == [f"arn:aws:s3:::{url.removeprefix('s3://')}"]
+
+    @pytest.mark.usefixtures("sagemaker")
+    def test_one_that_does_not_exist_is_one_sentence(self) -> None:
+        with pytest.raises(ConfigurationError) as caught:
+            account.archive_of_training_job("digits-9", REGION)
+
+        sentence = str(caught.value)
+        assert sentence.startswith("model.training_job='digits-9' is not to be had: SageMaker says '")
+        assert sentence.endswith("'; check name and Region")
+
+    def test_without_credentials_the_sentence_says_what_to_set(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+    ) -> None:
+        account.archive_of_training_job.cache_clear()
+        for name in ("AWS_PROFILE", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
+            monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+        monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+        with pytest.raises(ConfigurationError) as caught:
+            account.archive_of_training_job("digits-1", REGION)
+
+        assert str(caught.value) == (
+            "model.training_job='digits-1' must be looked up in the account, and that failed: Unable to locate "
+            "credentials; "
+            "set AWS_PROFILE and AWS_REGION, or write model.archive"
+        )
+
+
+class TestPackage:
+    """`model.package`."""
+
+    def test_its_image_and_archive_are_what_the_role_may_fetch(self, sagemaker: Any, synthesise: Synthesise) -> None:
+        arn = registered(sagemaker, "Approved")
+        stage = synthesise(stage="dev", changes={"region": REGION, "image": None, "model": {"package": arn}})
+        allowed = statements(stage)
+
+        assert container(stage)["ModelPackageName"] == arn
+        assert "Image" not in container(stage)
+        assert resources(allowed["ReadThisModel"]) == ["arn:aws:s3:::registry-bucket/digits/1/model.tar.gz"]
+        assert resources(allowed["PullImage"]) == [f"arn:aws:ecr:{REGION}:123456789012:repository/team/serving"]
+
+    def test_one_that_nobody_approved_is_refused(self, sagemaker: Any) -> None:
+        arn = registered(sagemaker, "PendingManualApproval")
+        with pytest.raises(ConfigurationError) as caught:
+            account.package(arn, REGION)
+
+        assert str(caught.value) == (
+            f"model.package='{arn}' is PendingManualApproval, and only approved packages are deployed; approve it, "
+            f"or name "
+            "another version"
+        )
+
+
+class TestGroup:
+    """`model.group`: what was approved last."""
+
+    @pytest.fixture
+    def approved(self, samples: dict[str, Synthesised]) -> Synthesised:
+        return samples["approved"]
+
+    def test_the_package_is_a_parameter_that_is_empty_at_first(self, approved: Synthesised) -> None:
+        parameter = approved.templates["endpoint"].to_json()["Parameters"]["ModelPackageArn"]
+
+        assert (parameter["Type"], parameter["Default"]) == ("String", "")
+        assert container(approved)["ModelPackageName"] == {"Ref": "ModelPackageArn"}
+
+    def test_what_serves_it_is_named_by_cloudformation_so_that_a_new_package_replaces_it(
+        self, approved: Synthesised
+    ) -> None:
+        assert "ModelName" not in approved.only("endpoint", MODEL)
+        assert "EndpointConfigName" not in approved.only("endpoint", CONFIG)
+        assert approved.only("endpoint", ENDPOINT)["EndpointName"] == "tidegate-approved"
+
+    def test_before_the_first_approval_only_the_role_is_made(self, approved: Synthesised) -> None:
+        template = approved.templates["endpoint"].to_json()
+        at_once = {item["Type"] for item in template["Resources"].values() if "Condition" not in item}
+        shown_at_once = {name for name, output in template["Outputs"].items() if "Condition" not in output}
+
+        assert at_once == {"AWS::IAM::Role"}
+        assert shown_at_once == {"BucketName", "ExecutionRoleArn", "ServedModelPackageArn"}
+        assert template["Conditions"]["IsApproved"] == {"Fn::Not": [{"Fn::Equals": [{"Ref": "ModelPackageArn"}, ""]}]}
+
+    def test_nothing_unconditional_refers_to_what_is_not_there_yet(self, approved: Synthesised) -> None:
+        template = approved.templates["endpoint"].to_json()
+        later = {name for name, item in template["Resources"].items() if "Condition" in item}
+        always = json.dumps([item for item in template["Resources"].values() if "Condition" not in item])
+
+        assert not [name for name in later if f'"{name}"' in always]
