@@ -51,4 +51,5 @@ def install(make_client: Callable[[str], Any]) -> None:
     for cached in (parsing.get_model_list, parsing.get_model_map, parsing.get_name_type_map):
         cached.cache_clear()
     storage_resources.ignore_bucket_policies()
+    scaling_resources.take_inference_components()
     run_stacks_ourselves()

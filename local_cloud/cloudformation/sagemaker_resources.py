@@ -1,4 +1,4 @@
-"""AWS::SageMaker::Model, EndpointConfig, Endpoint and ModelPackageGroup: they call our SageMaker through boto3.
+"""AWS::SageMaker::Model, EndpointConfig, Endpoint, InferenceComponent and ModelPackageGroup: our SageMaker by boto3.
 
 moto finds a class by its being a direct subclass of ``CloudFormationModel``; of two classes for one type the later
 wins, and these come after moto's own.
@@ -100,6 +100,51 @@ class SageMakerEndpoint(Resource, CloudFormationModel):
         while True:
             description: Json = client("sagemaker").describe_endpoint(EndpointName=self.name)
             if description["EndpointStatus"] not in ("Creating", "Updating"):
+                return description
+            time.sleep(_POLL_S)
+
+
+class SageMakerInferenceComponent(Resource, CloudFormationModel):
+    TYPE = "AWS::SageMaker::InferenceComponent"
+    NAME = "InferenceComponentName"
+    ATTRIBUTES: ClassVar[dict[str, str]] = {"InferenceComponentName": "name", "InferenceComponentArn": "arn"}
+    TAKES_STACK_TAGS = True
+
+    def create(self) -> None:
+        properties = {**self.properties, "InferenceComponentName": self.name}
+        # How an update goes is in every template and not in the call that creates.
+        request = as_request("sagemaker", "CreateInferenceComponent", properties, without=("DeploymentConfig",))
+        self.arn = client("sagemaker").create_inference_component(**request)["InferenceComponentArn"]
+        description = self._settled()
+        if description["InferenceComponentStatus"] != "InService":
+            self.delete("", "")
+            raise ResourceFailed(f"Inference component {self.name} failed: {description.get('FailureReason')}")
+
+    def update(self, properties: Json) -> bool:
+        if any(properties.get(name) != self.properties.get(name) for name in ("EndpointName", "VariantName")):
+            return False
+        if _without_tags(properties) != _without_tags(self.properties):
+            wanted = {**properties, "InferenceComponentName": self.name}
+            without = ("Tags", "EndpointName", "EndpointArn", "VariantName")
+            request = as_request("sagemaker", "UpdateInferenceComponent", wanted, without=without)
+            client("sagemaker").update_inference_component(**request)
+            description = self._settled()
+            if "FailureReason" in description:
+                raise ResourceFailed(
+                    f"Inference component {self.name} could not be updated: {description['FailureReason']}"
+                )
+        _retag(self.arn, self.properties, properties)
+        return True
+
+    def delete(self, account_id: str, region_name: str) -> None:
+        with _gone_is_fine():
+            self._settled()
+            client("sagemaker").delete_inference_component(InferenceComponentName=self.name)
+
+    def _settled(self) -> Json:
+        while True:
+            description: Json = client("sagemaker").describe_inference_component(InferenceComponentName=self.name)
+            if description["InferenceComponentStatus"] not in ("Creating", "Updating"):
                 return description
             time.sleep(_POLL_S)
 

@@ -8,9 +8,12 @@ not. A template that forgets to say that the target depends on the endpoint ther
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Callable
+from enum import Enum
+from typing import Any, ClassVar
 
 from botocore.exceptions import ClientError
+from moto.applicationautoscaling import models, responses
 from moto.core.common_models import CloudFormationModel
 
 from local_cloud.cloudformation.clients import client
@@ -18,6 +21,16 @@ from local_cloud.cloudformation.resource_class import Json, Overwritten, Resourc
 
 _TARGET = ("ServiceNamespace", "ResourceId", "ScalableDimension")
 _SERVICE = "application-autoscaling"
+_COPIES = "sagemaker:inference-component:DesiredCopyCount"
+
+
+def take_inference_components() -> None:
+    """moto's service takes variants of endpoints and refuses the copies of inference components; now it takes both."""
+    members = [(dimension.name, dimension.value) for dimension in models.ScalableDimensionValueSet]
+    make: Callable[..., Any] = Enum
+    extended = make("ScalableDimensionValueSet", [*members, ("SAGEMAKER_COMPONENT_DESIRED_COPY_COUNT", _COPIES)])
+    for module in (models, responses):
+        setattr(module, "ScalableDimensionValueSet", extended)  # noqa: B010 - a class of moto's, replaced
 
 
 class ScalableTarget(Overwritten, CloudFormationModel):

@@ -34,6 +34,11 @@ def _containers(members: str) -> str:
 _LISTING = "SortBy SortOrder NextToken MaxResults NameContains CreationTimeBefore CreationTimeAfter"
 _LISTING_CHANGED = f"{_LISTING} LastModifiedTimeBefore LastModifiedTimeAfter StatusEquals"
 
+_COMPONENT_STORED = (
+    "Specification.ComputeResourceRequirements Specification.SchedulingConfig Specification.DataCacheConfig"
+    " Specification.StartupParameters.ModelDataDownloadTimeoutInSeconds"
+)
+
 SUPPORT: Mapping[str, Support] = {
     "CreateModel": _support(
         honoured="ModelName EnableNetworkIsolation Tags "
@@ -77,6 +82,20 @@ SUPPORT: Mapping[str, Support] = {
         stored="DesiredWeightsAndCapacities.DesiredInstanceCount",
     ),
     "DeleteEndpoint": _support("EndpointName"),
+    "CreateInferenceComponent": _support(
+        honoured="InferenceComponentName EndpointName VariantName RuntimeConfig Tags Specification.ModelName"
+        " Specification.Container Specification.StartupParameters.ContainerStartupHealthCheckTimeoutInSeconds",
+        stored=_COMPONENT_STORED,
+    ),
+    "DescribeInferenceComponent": _support("InferenceComponentName"),
+    "ListInferenceComponents": _support(f"{_LISTING_CHANGED} EndpointNameEquals VariantNameEquals"),
+    "UpdateInferenceComponent": _support(
+        honoured="InferenceComponentName RuntimeConfig Specification.ModelName Specification.Container"
+        " Specification.StartupParameters.ContainerStartupHealthCheckTimeoutInSeconds",
+        stored=f"{_COMPONENT_STORED} DeploymentConfig",
+    ),
+    "UpdateInferenceComponentRuntimeConfig": _support("InferenceComponentName DesiredRuntimeConfig"),
+    "DeleteInferenceComponent": _support("InferenceComponentName"),
     "CreateModelPackageGroup": _support("ModelPackageGroupName Tags", stored="ModelPackageGroupDescription"),
     "DescribeModelPackageGroup": _support("ModelPackageGroupName"),
     "ListModelPackageGroups": _support(_LISTING),

@@ -10,6 +10,7 @@ from local_cloud.sagemaker.creation_rules import check_container, check_endpoint
 from local_cloud.sagemaker.endpoints import Endpoints
 from local_cloud.sagemaker.errors import validation_exception
 from local_cloud.sagemaker.fleet import Plan, VariantPlan
+from local_cloud.sagemaker.inference_components import InferenceComponents
 from local_cloud.sagemaker.model_packages import ModelPackages
 from local_cloud.sagemaker.state import EndpointConfig, Identity, Json, Model, Tags, now, page
 from local_cloud.sagemaker.transform_jobs import TransformJobs
@@ -23,10 +24,21 @@ class ControlPlane:
     endpoints: Endpoints
     transform_jobs: TransformJobs
     packages: ModelPackages
+    servers: Endpoints  # what runs inference components
     tags: Tags
+    components: InferenceComponents = field(init=False)
     _models: dict[str, Model] = field(default_factory=dict)
     _configs: dict[str, EndpointConfig] = field(default_factory=dict)
     _lock: threading.RLock = field(default_factory=threading.RLock)
+
+    def __post_init__(self) -> None:
+        self.components = InferenceComponents(
+            identity=self.identity,
+            tags=self.tags,
+            servers=self.servers,
+            endpoints=self.endpoints,
+            find_model=self.model,
+        )
 
     def operation(self, name: str) -> Callable[[Json], Json] | None:
         """The function that answers an operation, or None when the local cloud does not have it."""
@@ -45,6 +57,12 @@ class ControlPlane:
             "UpdateEndpoint": self._update_endpoint,
             "UpdateEndpointWeightsAndCapacities": self._update_weights,
             "DeleteEndpoint": self._delete_endpoint,
+            "CreateInferenceComponent": self.components.create,
+            "DescribeInferenceComponent": self.components.describe,
+            "ListInferenceComponents": self.components.listing,
+            "UpdateInferenceComponent": self.components.update,
+            "UpdateInferenceComponentRuntimeConfig": self.components.update_copies,
+            "DeleteInferenceComponent": self.components.delete,
             "CreateModelPackageGroup": self.packages.create_group,
             "DescribeModelPackageGroup": self.packages.describe_group,
             "ListModelPackageGroups": self.packages.list_groups,
@@ -77,14 +95,15 @@ class ControlPlane:
             self.tags.add(arn, request.get("Tags", []))
         return {"ModelArn": arn}
 
-    def _model(self, name: str) -> Model:
+    def model(self, name: str) -> Model:
+        """A created model. Raises the service's ValidationException when there is none of that name."""
         with self._lock:
             if name not in self._models:
                 raise validation_exception(f'Could not find model "{self.identity.arn("model", name)}".')
             return self._models[name]
 
     def _describe_model(self, request: Json) -> Json:
-        model = self._model(request["ModelName"])
+        model = self.model(request["ModelName"])
         described = {key: value for key, value in model.request.items() if key != "Tags"}
         return {"EnableNetworkIsolation": False} | described | {"ModelArn": model.arn, "CreationTime": model.created}
 
@@ -98,7 +117,7 @@ class ControlPlane:
 
     def _delete_model(self, request: Json) -> Json:
         with self._lock:
-            model = self._model(request["ModelName"])
+            model = self.model(request["ModelName"])
             del self._models[model.name]
             self.tags.forget(model.arn)
         return {}
@@ -113,12 +132,8 @@ class ControlPlane:
                 raise validation_exception(f'Cannot create already existing endpoint configuration "{arn}".')
             named = {}
             for variant in request["ProductionVariants"]:
-                if "ModelName" not in variant:
-                    raise validation_exception(
-                        f"Variant {variant['VariantName']} names no model;"
-                        " the local cloud does not have inference components."
-                    )
-                named[variant["ModelName"]] = self._model(variant["ModelName"])
+                if "ModelName" in variant:
+                    named[variant["ModelName"]] = self.model(variant["ModelName"])
             check_endpoint_config(request, named)
             self._configs[name] = EndpointConfig(name=name, arn=arn, created=now(), request=request)
             self.tags.add(arn, request.get("Tags", []))
@@ -163,8 +178,11 @@ class ControlPlane:
             return Plan(
                 config_name=config.name,
                 variants=[
-                    VariantPlan(request=variant, model=self._model(variant["ModelName"])) for variant in config.variants
+                    VariantPlan(request=variant, model=self.model(variant["ModelName"]))
+                    for variant in config.variants
+                    if "ModelName" in variant
                 ],
+                component_variants=[variant for variant in config.variants if "ModelName" not in variant],
                 deployment_config=request.get("DeploymentConfig"),
                 async_config=config.request.get("AsyncInferenceConfig"),
             )
@@ -194,6 +212,9 @@ class ControlPlane:
 
     def _delete_endpoint(self, request: Json) -> Json:
         arn = self.endpoints.arn(request["EndpointName"])
+        components = self.components.of_endpoint(request["EndpointName"])
+        if components:
+            raise validation_exception(f"Endpoint {arn} still has inference components: {', '.join(components)}.")
         self.endpoints.delete(request["EndpointName"])
         self.tags.forget(arn)
         return {}
@@ -201,7 +222,7 @@ class ControlPlane:
     # transform jobs
 
     def _create_transform_job(self, request: Json) -> Json:
-        arn = self.transform_jobs.create(request, self._model(request["ModelName"]))
+        arn = self.transform_jobs.create(request, self.model(request["ModelName"]))
         self.tags.add(arn, request.get("Tags", []))
         return {"TransformJobArn": arn}
 
@@ -233,7 +254,7 @@ class ControlPlane:
         with self._lock:
             known = {model.arn for model in self._models.values()} | {config.arn for config in self._configs.values()}
         known |= {summary["EndpointArn"] for summary in self.endpoints.summaries()}
-        known |= self.packages.arns()
+        known |= self.packages.arns() | self.components.arns()
         known |= {summary["TransformJobArn"] for summary in self.transform_jobs.summaries()}
         if arn not in known:
             raise validation_exception(f'Could not find resource "{arn}".')

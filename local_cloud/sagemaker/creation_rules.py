@@ -80,8 +80,30 @@ def check_endpoint_config(request: Json, models: Mapping[str, Model]) -> None:
         for member in ("S3OutputPath", "S3FailurePath"):
             if not output.get(member, "s3://").startswith("s3://"):
                 raise validation_exception(f"{member} is {output[member]}; it must be an s3:// address.")
+    nameless = [variant for variant in variants if "ModelName" not in variant]
+    if nameless:
+        _check_component_variant(nameless[0], request)
     for variant in variants:
-        _check_variant(variant, request, models[variant["ModelName"]])
+        if "ModelName" in variant:
+            _check_variant(variant, request, models[variant["ModelName"]])
+
+
+def _check_component_variant(variant: Json, request: Json) -> None:
+    """A variant without a model, for inference components; such an endpoint has that variant alone."""
+    name = variant["VariantName"]
+    if len(request["ProductionVariants"]) > 1:
+        raise validation_exception(f"Variant {name} is for inference components, which excludes a second variant.")
+    for member in ("InstanceType", "InitialInstanceCount"):
+        if member not in variant:
+            raise validation_exception(f"Variant {name} needs {member}.")
+    if "ExecutionRoleArn" not in request:
+        raise validation_exception(f"Variant {name} names no model, so the configuration needs ExecutionRoleArn.")
+    for member, given in (
+        ("ServerlessConfig", variant.get("ServerlessConfig")),
+        ("AsyncInferenceConfig", request.get("AsyncInferenceConfig")),
+    ):
+        if given:
+            raise validation_exception(f"Variant {name} is for inference components, which excludes {member}.")
 
 
 def _check_variant(variant: Json, request: Json, model: Model) -> None:

@@ -88,6 +88,7 @@ class Endpoints:
     starter: FleetStarter
     identity: Identity
     directory: Path
+    kind: str = "endpoint"  # the path segment of their ARNs
     _endpoints: dict[str, Endpoint] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _workers: list[threading.Thread] = field(default_factory=list)
@@ -95,7 +96,7 @@ class Endpoints:
 
     def create(self, name: str, plan: Plan) -> str:
         """Starts an endpoint and returns its ARN; its status tells how that went."""
-        arn = self.identity.arn("endpoint", name)
+        arn = self.identity.arn(self.kind, name)
         with self._lock:
             if name in self._endpoints:
                 raise validation_exception(f'Cannot create already existing endpoint "{arn}".')
@@ -164,7 +165,8 @@ class Endpoints:
             description = _summary(endpoint) | {"EndpointConfigName": endpoint.plan.config_name}
             if endpoint.status != "Failed":
                 description["ProductionVariants"] = [
-                    _variant_summary(endpoint, variant) for variant in endpoint.plan.variants
+                    *(_variant_summary(endpoint, variant) for variant in endpoint.plan.variants),
+                    *(_component_variant_summary(variant) for variant in endpoint.plan.component_variants),
                 ]
             if endpoint.plan.async_config is not None:
                 description["AsyncInferenceConfig"] = endpoint.plan.async_config
@@ -217,6 +219,21 @@ class Endpoints:
         with self._lock:
             self._invokable(name)
 
+    def exists(self, name: str) -> bool:
+        with self._lock:
+            return name in self._endpoints
+
+    def component_variants(self, name: str) -> list[str]:
+        """The variants of an endpoint to which inference components come."""
+        with self._lock:
+            return [variant["VariantName"] for variant in self._find(name).plan.component_variants]
+
+    def takes_components(self, name: str) -> bool:
+        """Whether requests to an endpoint must name an inference component."""
+        with self._lock:
+            endpoint = self._endpoints.get(name)
+            return endpoint is not None and bool(endpoint.plan.component_variants)
+
     def loaded_models(self, name: str) -> dict[str, list[str]]:
         """The opaque names of the models that each variant of a multi-model endpoint has loaded."""
         with self._lock:
@@ -245,7 +262,7 @@ class Endpoints:
     def _find(self, name: str) -> Endpoint:
         endpoint = self._endpoints.get(name)
         if endpoint is None:
-            raise validation_exception(f'Could not find endpoint "{self.identity.arn("endpoint", name)}".')
+            raise validation_exception(f'Could not find endpoint "{self.identity.arn(self.kind, name)}".')
         return endpoint
 
     def _invokable(self, name: str) -> tuple[Endpoint, Fleet]:
@@ -329,6 +346,19 @@ def _summary(endpoint: Endpoint) -> Json:
         "LastModifiedTime": endpoint.modified,
         "EndpointStatus": endpoint.status,
     }
+
+
+def _component_variant_summary(request: Json) -> Json:
+    count = int(request.get("InitialInstanceCount", 1))
+    summary: Json = {
+        "VariantName": request["VariantName"],
+        "CurrentInstanceCount": count,
+        "DesiredInstanceCount": count,
+    }
+    for member in ("ManagedInstanceScaling", "RoutingConfig"):
+        if member in request:
+            summary[member] = request[member]
+    return summary
 
 
 def _variant_summary(endpoint: Endpoint, variant: VariantPlan) -> Json:

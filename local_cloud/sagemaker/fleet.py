@@ -54,10 +54,14 @@ class VariantPlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What an endpoint is to run: an endpoint configuration with the models that it names, as they were at the call."""
+    """What an endpoint is to run: an endpoint configuration with the models that it names, as they were at the call.
+
+    ``component_variants`` are those that name no model: inference components come to them, and they run nothing.
+    """
 
     config_name: str
     variants: Sequence[VariantPlan]
+    component_variants: Sequence[Json] = ()
     deployment_config: Json | None = None
     async_config: Json | None = None
 
@@ -93,7 +97,7 @@ class FleetStarter:
 
     def start(self, endpoint_name: str, plan: Plan, directory: Path) -> Fleet:
         """Returns when every variant is healthy. Raises ModelDataError or ContainerFailed; then nothing is left."""
-        with ThreadPoolExecutor(max_workers=len(plan.variants)) as pool:
+        with ThreadPoolExecutor(max_workers=max(1, len(plan.variants))) as pool:
             starts = {
                 variant.name: pool.submit(self._start_variant, endpoint_name, variant, directory / variant.name)
                 for variant in plan.variants

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from local_cloud.sagemaker.container_client import AnswerTooLarge, NoAnswer, Str
 from local_cloud.sagemaker.endpoints import BeingReplaced, Endpoints, Lease
 from local_cloud.sagemaker.errors import ServiceError, model_error, validation_error
 from local_cloud.sagemaker.http_server import Request, Response
+from local_cloud.sagemaker.inference_components import InferenceComponents
 from local_cloud.sagemaker.multi_model import LoadRefused, NoSuchModel, NotReady
 from local_cloud.sagemaker.shapes import check, operation_model
 from local_cloud.sagemaker.state import Identity, now
@@ -50,7 +51,6 @@ _RETURNED = (f"{_PREFIX}Custom-Attributes", f"{_PREFIX}New-Session-Id", f"{_PREF
 # Members that only endpoints have which the local cloud does not have.
 _NOT_HERE = {
     "TargetContainerHostname": "endpoints of several containers",
-    "InferenceComponentName": "inference components",
     "EnableExplanations": "explainers",
     "PrefixAwareId": "prefix-aware routing",
 }
@@ -61,6 +61,7 @@ class Runtime:
     """Answers what is posted below ``/endpoints/NAME/``."""
 
     endpoints: Endpoints
+    components: InferenceComponents
     async_invocations: AsyncInvocations
     identity: Identity
 
@@ -175,7 +176,7 @@ class Runtime:
             raise validation_error(f"Endpoint {name} is asynchronous: it takes only InvokeEndpointAsync.")
         with ExitStack() as stack:
             try:
-                lease = stack.enter_context(self.endpoints.lease(name, target_variant=members.get("TargetVariant")))
+                lease = stack.enter_context(self._chosen(name, members))
             except BeingReplaced as error:
                 raise self._model_error(
                     name, 0, _NO_RESPONSE.format(error), "Received server error (0)", error.log
@@ -187,6 +188,21 @@ class Runtime:
             if lease.models is not None and "TargetModel" not in members:
                 raise validation_error(f"Endpoint {name} is a multi-model endpoint: a request needs TargetModel.")
             yield lease
+
+    def _chosen(self, name: str, members: Mapping[str, str]) -> AbstractContextManager[Lease]:
+        """The variant by weight or by name, or the inference component that the request names."""
+        component = members.get("InferenceComponentName")
+        if not self.endpoints.takes_components(name):
+            if component is not None:
+                raise validation_error(f"Endpoint {name} has no inference components, so a request must not name one.")
+            return self.endpoints.lease(name, target_variant=members.get("TargetVariant"))
+        if component is None:
+            raise validation_error(
+                "Inference Component Name header is required for endpoints to which you plan to deploy inference"
+                " components. Please include Inference Component Name header or consider using SageMaker models."
+            )
+        self.endpoints.demand_invokable(name)
+        return self.components.lease(name, component)
 
     def _container_error(self, name: str, status: int, body: bytes, log: Path) -> ServiceError:
         message = body.decode(errors="replace")

@@ -48,6 +48,17 @@ class SageMaker:
             identity=identity,
             directory=directory / "endpoints",
         )
+        self._component_servers = Endpoints(
+            starter=FleetStarter(
+                runner=runner,
+                s3=s3,
+                log_directory=log_directory / "inference-components",
+                environment=container_environment,
+            ),
+            identity=identity,
+            directory=directory / "inference-components",
+            kind="inference-component",
+        )
         self._jobs = TransformJobs(
             runner=runner,
             s3=s3,
@@ -61,11 +72,12 @@ class SageMaker:
             identity=identity,
             endpoints=self._endpoints,
             transform_jobs=self._jobs,
+            servers=self._component_servers,
             packages=ModelPackages(identity=identity, tags=tags, announce=announce),
             tags=tags,
         )
         self._async = AsyncInvocations(endpoints=self._endpoints, s3=s3, identity=identity, publish=publish)
-        self._runtime = Runtime(self._endpoints, self._async, identity)
+        self._runtime = Runtime(self._endpoints, self._control_plane.components, self._async, identity)
         too_large = Response(
             status=413,
             headers={"Content-Type": "application/json"},
@@ -86,6 +98,7 @@ class SageMaker:
         """Takes no more calls and stops all that runs; returns when nothing is left of it."""
         self._async.close()
         self._jobs.close()
+        self._component_servers.close()
         self._endpoints.close()
         self._server.close()
 

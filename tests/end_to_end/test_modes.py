@@ -58,6 +58,20 @@ def ask_one_of_many(endpoint: str, number: float) -> float:
     return product
 
 
+def ask_component(endpoint: str, number: float) -> float:
+    """The one component of the endpoint."""
+    (component,) = boto3.client("sagemaker").list_inference_components(EndpointNameEquals=endpoint)[
+        "InferenceComponents"
+    ]
+    answer = boto3.client("sagemaker-runtime").invoke_endpoint(
+        EndpointName=endpoint,
+        InferenceComponentName=component["InferenceComponentName"],
+        ContentType="application/json",
+        Body=json.dumps(number),
+    )
+    return float(json.loads(answer["Body"].read())["product"])
+
+
 @dataclass(frozen=True)
 class Mode:
     """How a mode is deployed, deployed anew and asked. The first model doubles, the second triples."""
@@ -75,6 +89,7 @@ def at(weight: int) -> tuple[str, ...]:
 MODES = {
     "async": Mode(ask=ask_later, first=at(2), second=at(3), answers=(14, 21)),
     "serverless": Mode(ask=ask_at_once, first=at(2), second=at(3), answers=(14, 21)),
+    "component": Mode(ask=ask_component, first=at(2), second=at(3), answers=(14, 21)),
     # A new model of a multi-model endpoint is a new archive and no deployment; what changes here is the image.
     "many": Mode(ask=ask_one_of_many, first=(), second=("-c", "image_tag=another"), answers=(14 * 21, 14 * 21)),
 }
@@ -159,7 +174,12 @@ def test_a_deploy_brings_the_endpoint_into_service_and_it_answers(life: Life) ->
 
 
 def test_a_plain_request_is_refused_where_the_mode_has_its_own(life: Life) -> None:
-    expected = {"async": "takes only InvokeEndpointAsync", "serverless": "", "many": "a request needs TargetModel"}
+    expected = {
+        "async": "takes only InvokeEndpointAsync",
+        "serverless": "",
+        "component": "Inference Component Name header is required",
+        "many": "a request needs TargetModel",
+    }
     assert expected[life.name] in life.refused
     assert bool(life.refused) == bool(expected[life.name])
 
@@ -182,7 +202,7 @@ def test_the_update_reaches_the_endpoint_in_place(life: Life) -> None:
 
 
 def test_what_scales_the_endpoint_is_there(life: Life) -> None:
-    expected = {"async": True, "serverless": False, "many": True}
+    expected = {"async": True, "serverless": False, "component": True, "many": True}
     assert bool(life.created["targets"]) == bool(life.created["policies"]) == expected[life.name]
 
 

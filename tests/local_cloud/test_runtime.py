@@ -108,7 +108,7 @@ def test_an_endpoint_that_does_not_exist_is_a_validation_error(account: Account)
     [
         ({"TargetVariant": "nobody"}, "Variant nobody of endpoint"),
         ({"TargetModel": "a.tar.gz"}, "is not a multi-model endpoint"),
-        ({"InferenceComponentName": "a"}, "does not have inference components"),
+        ({"InferenceComponentName": "a"}, "has no inference components"),
         ({"InferenceId": "i" * 65}, "Value 'iiiii"),
     ],
 )
