@@ -15,7 +15,7 @@ PING_TIMEOUT_S = 2.0  # what SageMaker allows for one ping
 
 def check() -> int:
     """0 where the server answers 200, or where no server is meant to run here; else 1."""
-    if not _serves(Path("/proc")):
+    if not serves(Path("/proc")):
         return 0
     connection = http.client.HTTPConnection("127.0.0.1", _port(), timeout=PING_TIMEOUT_S)
     try:
@@ -31,7 +31,7 @@ def _port() -> int:
     return int(os.environ.get("SAGEMAKER_BIND_TO_PORT", "").strip() or 8080)
 
 
-def _serves(proc: Path) -> bool:
+def serves(proc: Path) -> bool:
     """Whether a process here was started as `start serve`, or as `start` alone, which serves where nothing trains."""
     for cmdline in proc.glob("[0-9]*/cmdline"):
         try:
