@@ -302,7 +302,7 @@ class Settings:
         "TIDEGATE_MIN_BODY_RATE_BYTES_PER_S",
         1024,
         _whole(0, MIB),
-        "slower bodies, in or out, are given up; 0 is off",
+        "slower bodies, in or out, on the whole or during `TIDEGATE_IDLE_TIMEOUT_S`, are given up; 0 is off",
     )
     drain_timeout_s: float = setting(
         "TIDEGATE_DRAIN_TIMEOUT_S", 25.0, _number(0, 3600), "from SIGTERM to exit; the platform kills at 30 s"

@@ -27,6 +27,7 @@ from inference.errors import (
     RequestTimedOut,
 )
 from inference.frontend.exchange import Exchange, Response, error_response, split_target
+from inference.frontend.pace import Pace
 from inference.settings import Settings
 
 DISCARD_S = 5.0
@@ -93,7 +94,7 @@ class Connection(asyncio.Protocol):
         self._queue: deque[Exchange] = deque()
         self._task: asyncio.Task[None] | None = None
         self._unread_bytes = 0
-        self._unread_since_s = 0.0
+        self._sending = self._reading = self._pace(self._since_s)
 
     # --- asyncio.Protocol
 
@@ -366,30 +367,38 @@ class Connection(asyncio.Protocol):
             self._transport.close()
         elif self._phase is Phase.HEAD and elapsed_s > self._settings.header_timeout_s:
             self._refuse(RequestTimedOut(f"The headers took longer than {self._settings.header_timeout_s:g} s."))
-        elif self._phase is Phase.BODY and self._incoming is not None and self._too_slow(elapsed_s):
+        elif self._phase is Phase.BODY and self._is_dribbled(now_s):
             rate = self._settings.min_body_rate_bytes_per_s
             self._refuse(RequestTimedOut(f"The body came slower than {rate} bytes/s."), self._incoming)
         elif self._phase is Phase.DISCARDING and elapsed_s > DISCARD_S:
             self._transport.abort()
         self._sweep_unread(now_s)
 
-    def _too_slow(self, elapsed_s: float) -> bool:
-        received = self._incoming.body_bytes if self._incoming is not None else 0
-        return (
-            elapsed_s > self._settings.header_timeout_s
-            and received < elapsed_s * self._settings.min_body_rate_bytes_per_s
-        )
+    def _is_dribbled(self, now_s: float) -> bool:
+        if self._incoming is None:
+            return False
+        if self._sending.started_s != self._since_s:  # made here, because most bodies are gone before the first sweep
+            self._sending = self._pace(self._since_s)
+        return self._sending.too_slow(now_s, self._incoming.body_bytes)
 
     def _sweep_unread(self, now_s: float) -> None:
         """Abort for a client that does not read its answers at the least rate either."""
         left = self._transport.get_write_buffer_size()
-        if not left or not self._unread_bytes:
-            self._unread_bytes, self._unread_since_s = left, now_s
-            return
-        elapsed_s, read = now_s - self._unread_since_s, self._unread_bytes - left
-        slow = read < elapsed_s * self._settings.min_body_rate_bytes_per_s
-        if elapsed_s > self._settings.header_timeout_s and slow:
+        if not left:
+            self._unread_bytes = 0
+        elif not self._unread_bytes:
+            self._unread_bytes, self._reading = left, self._pace(now_s)
+        elif self._reading.too_slow(now_s, self._unread_bytes - left):
             self._transport.abort()
+
+    def _pace(self, now_s: float) -> Pace:
+        settings = self._settings
+        return Pace(
+            bytes_per_s=settings.min_body_rate_bytes_per_s,
+            grace_s=settings.header_timeout_s,
+            window_s=max(settings.idle_timeout_s, settings.header_timeout_s),
+            started_s=now_s,
+        )
 
     def close_if_idle(self) -> None:
         """Hang up where no request is at hand."""

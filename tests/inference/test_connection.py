@@ -314,3 +314,15 @@ def test_a_client_that_is_too_slow_is_given_up(sent: bytes, elapsed_s: float, ex
         assert talked.closed
     else:
         assert status(talked.written) == expected
+
+
+def test_a_client_that_sent_much_at_once_and_then_nothing_is_given_up() -> None:
+    def sweep(connection: Connection) -> None:
+        begun_s = asyncio.get_running_loop().time()
+        for elapsed_s in range(1, 400):
+            connection.sweep(begun_s + elapsed_s)
+
+    much = post(b"x" * 2_000_000)[:-1]  # at the least rate, that is half an hour
+    talked = talk([much], meanwhile=sweep)
+    assert status(talked.written) == [408]
+    assert talked.server.held == 0
