@@ -20,6 +20,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from types import SimpleNamespace
 from typing import Any
 from unittest import mock
@@ -60,24 +61,6 @@ class Scripted:
         """The parameters of every call of `operation`."""
         return [parameters for name, parameters in self.asked if name == operation]
 
-    def attach(self, client: Any) -> None:
-        """Answer for `client` after botocore checked and serialised the request."""
-        sent = threading.local()
-
-        def remember(params: dict[str, Any], model: Any, **_: Any) -> None:
-            sent.parameters = json.loads(json.dumps(params))
-            self.asked.append((model.name, sent.parameters))
-
-        def answer(model: Any, **_: Any) -> tuple[Any, dict[str, Any]]:
-            try:
-                parsed = self.answers[model.name](sent.parameters)
-            except Refusal as refusal:
-                return SimpleNamespace(status_code=refusal.answer["ResponseMetadata"]["HTTPStatusCode"]), refusal.answer
-            return SimpleNamespace(status_code=200), parsed | {"ResponseMetadata": {"HTTPStatusCode": 200}}
-
-        client.meta.events.register("before-parameter-build.*", remember)
-        client.meta.events.register("before-call.*", answer)
-
 
 @dataclass(frozen=True)
 class Execution:
@@ -92,33 +75,13 @@ class Execution:
 
 @dataclass
 class Machines:
-    """State machines of one account, and the services they call."""
+    """State machines of one account, and how long they waited."""
 
-    scripted: Mapping[str, Scripted]
     waits_s: list[float] = field(default_factory=list)
-    _clients: dict[tuple[str, bool], Any] = field(default_factory=dict)
-    _making: threading.Lock = field(default_factory=threading.Lock)
 
-    def client(self, service: str, *, of_a_machine: bool = False) -> Any:
-        """A client, made once: the test's own, or the one through which the machines call."""
-        with self._making:
-            if (service, of_a_machine) not in self._clients:
-                client = boto3.client(
-                    service,
-                    region_name=REGION,
-                    aws_access_key_id="test",
-                    aws_secret_access_key="test",
-                    config=Config(retries={"total_max_attempts": 1}),
-                )
-                if of_a_machine and service == "s3":
-                    client.meta.events.register("before-parameter-build.s3.PutObject", _serialise_body)
-                if of_a_machine and service == "stepfunctions":
-                    client.meta.events.register("provide-client-params.stepfunctions", _begin_small)
-                    client.meta.events.register("after-call.stepfunctions", _begin_large)
-                if of_a_machine and service in self.scripted:
-                    self.scripted[service].attach(client)
-                self._clients[service, of_a_machine] = client
-            return self._clients[service, of_a_machine]
+    def client(self, service: str) -> Any:
+        """The test's own."""
+        return make_client(service, of_a_machine=False)
 
     def create(self, name: str, definition: str) -> str:
         """Returns the ARN; raises where the interpreter cannot parse the definition."""
@@ -151,14 +114,49 @@ class Machines:
     def run(self, arn: str, request: Any, *, name: str | None = None) -> Execution:
         return self.end_of(self.start(arn, request, name=name))
 
-    def executions(self, arn: str) -> list[Execution]:
-        """All executions of a machine, ended, the oldest first."""
-        listed = self.client("stepfunctions").list_executions(stateMachineArn=arn)["executions"]
-        return [self.end_of(one["executionArn"]) for one in sorted(listed, key=lambda one: str(one["startDate"]))]
 
-    def boto_client_for(self, *, service: str, **_: Any) -> Any:
-        """In the place of the interpreter's own, which checks no parameters."""
-        return self.client(service, of_a_machine=True)
+@cache
+def make_client(service: str, *, of_a_machine: bool) -> Any:
+    """A client, made once for all tests: their own, or the one through which the running machines call."""
+    client = boto3.client(
+        service,
+        region_name=REGION,
+        aws_access_key_id="test",
+        aws_secret_access_key="test",
+        config=Config(retries={"total_max_attempts": 1}),
+    )
+    if not of_a_machine:
+        return client
+    events = client.meta.events
+    if service == "s3":
+        events.register("before-parameter-build.s3.PutObject", _serialise_body)
+    elif service == "stepfunctions":
+        events.register("provide-client-params.stepfunctions", _begin_small)
+        events.register("after-call.stepfunctions", _begin_large)
+    elif service in SCRIPTABLE:
+        events.register("before-parameter-build.*", lambda **said: _remember(SCRIPTED[service], **said))
+        events.register("before-call.*", lambda **said: _answer(SCRIPTED[service], **said))
+    return client
+
+
+SCRIPTABLE = ("cloudformation", "sagemaker")
+# Those of the running interpreter, by the name of the service.
+SCRIPTED: dict[str, Scripted] = {}
+_asking = threading.local()
+
+
+def _remember(service: Scripted, params: dict[str, Any], model: Any, **_: Any) -> None:
+    _asking.parameters = json.loads(json.dumps(params))
+    service.asked.append((model.name, _asking.parameters))
+
+
+def _answer(service: Scripted, model: Any, **_: Any) -> tuple[Any, dict[str, Any]]:
+    # Instead of sending it: by now botocore has checked and serialised the request.
+    try:
+        parsed = service.answers[model.name](_asking.parameters)
+    except Refusal as refusal:
+        return SimpleNamespace(status_code=refusal.answer["ResponseMetadata"]["HTTPStatusCode"]), refusal.answer
+    return SimpleNamespace(status_code=200), parsed | {"ResponseMetadata": {"HTTPStatusCode": 200}}
 
 
 def _serialise_body(params: dict[str, Any], **_: Any) -> None:
@@ -192,7 +190,10 @@ def evaluate(expression: str) -> Any:
 @contextmanager
 def interpreter(**scripted: Scripted) -> Iterator[Machines]:
     """An account of its own, until the block ends."""
-    machines = Machines(scripted=scripted)
+    machines = Machines()
+
+    def client_for(*, service: str, **_: Any) -> Any:
+        return make_client(service, of_a_machine=True)
 
     def wait_interval(_: WaitFunction, *, wait_seconds: float, **__: Any) -> None:
         machines.waits_s.append(wait_seconds)
@@ -200,12 +201,13 @@ def interpreter(**scripted: Scripted) -> Iterator[Machines]:
     services = "moto.stepfunctions.parser.asl.component.state.exec.state_task.service"
     with (
         mock_aws(config={"stepfunctions": {"execute_state_machine": True}}),
+        mock.patch.dict(SCRIPTED, scripted),
         mock.patch.object(engine, "_eval_jsonata", evaluate),
         mock.patch.dict(intrinsic_functions._DECLARATION_BY_VARIABLE_REFERENCE, {"$hash": ""}),
         mock.patch.dict(state_task_service_aws_sdk._SERVICE_ERROR_NAMES, ERROR_PREFIXES),
-        mock.patch(f"{services}.state_task_service_aws_sdk.boto_client_for", machines.boto_client_for),
-        mock.patch(f"{services}.state_task_service_sfn.boto_client_for", machines.boto_client_for),
-        mock.patch(f"{services}.state_task_service_sns.boto_client_for", machines.boto_client_for),
+        mock.patch(f"{services}.state_task_service_aws_sdk.boto_client_for", client_for),
+        mock.patch(f"{services}.state_task_service_sfn.boto_client_for", client_for),
+        mock.patch(f"{services}.state_task_service_sns.boto_client_for", client_for),
         mock.patch.object(WaitFunction, "_wait_interval", wait_interval),
         mock.patch.object(retrier_decl, "time", SimpleNamespace(sleep=machines.waits_s.append)),
     ):
