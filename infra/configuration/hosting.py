@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from infra.configuration.image import ImageReference
 from infra.configuration.rollout import ComponentRollout, Rollout
 from infra.configuration.scaling import AsyncScaling, ComponentScaling, MultiModelScaling, Scaling
 from infra.configuration.value import (
@@ -61,7 +62,7 @@ class Shadow(Value):
     # Of the requests to the production variant.
     percent: Annotated[int, whole(1, 100)] = 100
     archive: Archive | None = None
-    image_uri: str | None = None
+    image_uri: ImageReference | None = None
     instance_type: InstanceType | None = None
     instance_count: Annotated[int, whole(1, 1000)] = 1
 

@@ -14,6 +14,11 @@ _TAG = r"(?!latest$)[A-Za-z0-9_][A-Za-z0-9._-]{0,127}"
 _URI = rf"[a-z0-9][a-z0-9.-]*(:\d+)?(/[a-z0-9]+([._-]+[a-z0-9]+)*)+(:{_TAG}|@{DIGEST})"
 
 
+ImageReference = Annotated[
+    str, like(_URI, "not an image that stays; write host/name:version or host/name@sha256:digest")
+]
+
+
 class TaggedImage(Value):
     """An image in the repository that the registry stack makes for the stage, by its tag."""
 
@@ -32,7 +37,7 @@ class ImageUri(Value):
     SageMaker pulls from Amazon ECR in the endpoint's own Region; other registries only through a VPC.
     """
 
-    uri: Annotated[str, like(_URI, "not an image that stays; write host/name:version or host/name@sha256:digest")]
+    uri: ImageReference
 
 
 class BuiltImage(Value):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from infra.configuration import ConfigurationError, Stage
-from infra.configuration.hosting import MultiModelHosting
+from infra.configuration.hosting import MultiModelHosting, RealtimeHosting
 from infra.configuration.image import BuiltImage, ImageUri
 from infra.configuration.model import (
     ApprovedModel,
@@ -41,26 +41,26 @@ def check_image(stage: Stage) -> None:
             why = f"not a file in {image.build}; give its path from there, such as 'container/Dockerfile'"
             raise wrong("image.dockerfile", image.dockerfile, why)
     if isinstance(image, ImageUri):
-        repository = ecr_repository(image.uri)
-        if repository is None and stage.network is None:
-            raise wrong(
-                "image.uri",
-                image.uri,
-                "not in Amazon ECR, and SageMaker reaches other registries through a VPC only; push it to ECR, or "
-                "write [network]",
-            )
-        if repository is not None and stage.region is not None and repository.region != stage.region:
-            raise wrong(
-                "image.uri",
-                image.uri,
-                f"in Region {repository.region}, and the stage in {stage.region}; SageMaker pulls from its own Region "
-                "only, so push it there",
-            )
+        _check_registry(stage, "image.uri", image.uri)
+    if isinstance(stage.hosting, RealtimeHosting) and stage.hosting.shadow and stage.hosting.shadow.image_uri:
+        _check_registry(stage, "hosting.shadow.image_uri", stage.hosting.shadow.image_uri)
+
+
+def _check_registry(stage: Stage, key: str, uri: str) -> None:
+    repository = ecr_repository(uri)
+    if repository is None and stage.network is None:
+        why = "not in Amazon ECR, and SageMaker reaches other registries through a VPC only"
+        raise wrong(key, uri, f"{why}; push it to ECR, or write [network]")
+    if repository is not None and stage.region is not None and repository.region != stage.region:
+        why = f"in Region {repository.region}, and the stage in {stage.region}"
+        raise wrong(key, uri, f"{why}; SageMaker pulls from its own Region only, so push it there")
 
 
 def check_model(stage: Stage) -> None:
     """A model that the mode can serve."""
     model, mode = stage.model, stage.hosting.mode
+    if isinstance(model, PackagedModel | ApprovedModel):
+        _check_variants_of_a_package(stage)
     if isinstance(model, ModelDirectory) and mode != "multi_model":
         raise wrong(
             "model.directory", model.directory, f"for mode multi_model, and the mode is {mode}; name one model.archive"
@@ -85,3 +85,18 @@ def check_model(stage: Stage) -> None:
             model.size_gib,
             f"more than the {SERVERLESS_DISK_GIB} GB of disk of a serverless endpoint; choose another hosting.mode",
         )
+
+
+def _check_variants_of_a_package(stage: Stage) -> None:
+    """A package brings image and archive together, so there is no image to run another archive in."""
+    hosting = stage.hosting
+    if not isinstance(hosting, RealtimeHosting):
+        return
+    own = {f"hosting.variants[{number}].archive": item.archive for number, item in enumerate(hosting.variants, start=1)}
+    if hosting.shadow is not None:
+        own["hosting.shadow.archive"] = hosting.shadow.archive
+        own["hosting.shadow.image_uri"] = hosting.shadow.image_uri
+    for key, value in own.items():
+        if value is not None:
+            why = "apart from the package of [model], which has image and archive in one"
+            raise wrong(key, value, f"{why}; name model.archive and [image] instead, or leave it out")

@@ -113,6 +113,18 @@ def test_another_network_makes_another_model(private: Synthesised, synthesise: S
     assert len(wider.properties("network", "AWS::EC2::Subnet")) == 3
 
 
+def test_a_network_in_a_named_account_needs_no_look_into_that_account(synthesise: Synthesise) -> None:
+    """The CDK would ask for the availability zones, which takes credentials at every synthesis."""
+    place = {"account": "123456789012", "region": "eu-central-1", "network": {"vpc": "new", "nat": True}}
+    stage = synthesise(stage="dev", changes=place)
+
+    assert "missing" not in json.loads((stage.directory / "manifest.json").read_text())
+    zones = {
+        json.dumps(subnet["AvailabilityZone"]) for subnet in stage.properties("network", "AWS::EC2::Subnet").values()
+    }
+    assert zones == {json.dumps({"Fn::Select": [index, {"Fn::GetAZs": ""}]}) for index in (0, 1)}
+
+
 def test_an_image_outside_of_ecr_is_pulled_through_the_vpc(synthesise: Synthesise) -> None:
     existing = {"vpc": "vpc-0a1b2c3d", "subnets": ["subnet-0a1b2c3d"], "security_groups": ["sg-0a1b2c3d"]}
     stage = synthesise(stage="dev", changes={"network": existing}, image_uri="registry.example/serving:1")

@@ -146,6 +146,22 @@ BAD_TABLES: list[tuple[dict[str, str | None], str]] = [
         "leave "
         "[model] out for models/ in the stage's bucket",
     ),
+    (
+        {"image": None, "model": 'group = "digits"', "hosting__shadow": 'archive = "s3://bucket/m.tar.gz"'},
+        "hosting.shadow.archive='s3://bucket/m.tar.gz' is apart from the package of [model], which has image and "
+        "archive "
+        "in one; name model.archive and [image] instead, or leave it out",
+    ),
+    (
+        {"hosting__shadow": 'image_uri = "registry.example/serving:1"'},
+        "hosting.shadow.image_uri='registry.example/serving:1' is not in Amazon ECR, and SageMaker reaches other "
+        "registries through a VPC only; push it to ECR, or write [network]",
+    ),
+    (
+        {"hosting__shadow": 'image_uri = "serving"'},
+        "hosting.shadow.image_uri='serving' is not an image that stays; write host/name:version or "
+        "host/name@sha256:digest",
+    ),
     # --- the word that chooses
     (
         {"hosting": 'mode = "serverles"'},
