@@ -54,7 +54,8 @@ class Model(Construct):
             "mode": None if cache_models is None else "MultiModel",
             "multi_model_config": None if cache_models is None else _multi_model(cache_models),
         }
-        content = [container, role_arn, network_isolation, network_content]
+        # With its id, so that two variants of the same content are two models.
+        content = [id_, container, role_arn, network_isolation, network_content]
         named = not cdk.Token.is_unresolved(source.package_arn)
         # L1, because the L2 of SageMaker is experimental and knows only a part of this.
         self.resource = _CfnModel(

@@ -45,13 +45,18 @@ def _check_scaling(hosting: RealtimeHosting | AsyncHosting | MultiModelHosting) 
             scaling.min_instances,
             f"more than max_instances = {scaling.max_instances}; exchange the two",
         )
-    if not scaling.min_instances <= hosting.instance_count <= scaling.max_instances:
-        raise wrong(
-            "hosting.instance_count",
-            hosting.instance_count,
-            f"what the endpoint starts with, and scaling keeps {scaling.min_instances} to {scaling.max_instances}; "
-            "write a number in between",
-        )
+    counts = {"hosting.instance_count": hosting.instance_count}
+    if isinstance(hosting, RealtimeHosting):
+        for number, variant in enumerate(hosting.variants, start=1):
+            counts[f"hosting.variants[{number}].instance_count"] = variant.instance_count or hosting.instance_count
+    for key, count in counts.items():
+        if not scaling.min_instances <= count <= scaling.max_instances:
+            raise wrong(
+                key,
+                count,
+                f"what it starts with, and scaling keeps {scaling.min_instances} to {scaling.max_instances}; write a "
+                "number in between",
+            )
 
 
 def _check_variants(hosting: RealtimeHosting) -> None:

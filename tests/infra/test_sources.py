@@ -95,6 +95,14 @@ def test_each_variant_and_the_shadow_with_an_archive_of_their_own_have_a_model_o
     ]
 
 
+def test_a_shadow_with_the_archive_of_its_production_variant_is_a_model_beside_it(synthesise: Synthesise) -> None:
+    """Models are named by their content, and two resources cannot have one name."""
+    url = "s3://bucket/1/model.tar.gz"
+    stage = synthesise(stage="dev", changes={"model": {"archive": url}, "hosting": {"shadow": {"archive": url}}})
+
+    assert len({model["ModelName"] for model in stage.properties("endpoint", MODEL).values()}) == 2
+
+
 def test_cdk_builds_the_image_for_the_processor_of_the_hosts(samples: dict[str, Synthesised]) -> None:
     stage = samples["variants"]
     (assets,) = (json.loads(path.read_text())["dockerImages"] for path in stage.directory.glob("endpoint.assets.json"))

@@ -254,7 +254,14 @@ BAD_TABLES: list[tuple[dict[str, str | None], str]] = [
     ),
     (
         {"hosting": f"{REALTIME}\ninstance_count = 5", "hosting__scaling": "max_instances = 2"},
-        "hosting.instance_count=5 is what the endpoint starts with, and scaling keeps 1 to 2; write a number in "
+        "hosting.instance_count=5 is what it starts with, and scaling keeps 1 to 2; write a number in between",
+    ),
+    (
+        {
+            "hosting": f'{REALTIME}\nvariants = [{{ name = "a", weight = 1, instance_count = 3 }}]',
+            "hosting__scaling": "max_instances = 2",
+        },
+        "hosting.variants[1].instance_count=3 is what it starts with, and scaling keeps 1 to 2; write a number in "
         "between",
     ),
     # --- roll-out, variants, shadow, capture
