@@ -16,14 +16,17 @@ import logging
 import threading
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import urlsplit
 
 from moto.cloudformation import parsing
 from moto.cloudformation.exceptions import AlreadyExistsException, ValidationError
 from moto.cloudformation.models import CloudFormationBackend, Stack
+from moto.cloudformation.responses import CloudFormationResponse
 from moto.cloudformation.utils import generate_stack_id
 from moto.cloudtrail.responses import CloudTrailResponse
 
 from local_cloud.cloudformation.change_sets import run_change_sets_ourselves
+from local_cloud.cloudformation.clients import client
 from local_cloud.cloudformation.stack_steps import enter, make, remove
 from local_cloud.cloudformation.stack_update import StackUpdate
 from local_cloud.cloudformation.templates import Json, imports, in_order, unsupported, with_defaults
@@ -42,6 +45,7 @@ def run_stacks_ourselves() -> None:
     run_change_sets_ourselves(
         accept=_accepted, changes_nothing=_changes_nothing, begin_creation=_create_from_change_set
     )
+    CloudFormationResponse._get_stack_from_s3_url = _template_at  # type: ignore[method-assign, assignment]
     CloudTrailResponse.lookup_events = _no_trail  # type: ignore[attr-defined]
     Stack.outputs = property(_outputs)  # type: ignore[assignment, method-assign]
     Stack.stack_resources = property(_stack_resources)  # type: ignore[assignment, method-assign]
@@ -209,6 +213,18 @@ def _delete(stack: Stack, backend: CloudFormationBackend) -> None:
 
 def _exports(backend: CloudFormationBackend, stack: Stack) -> list[str]:
     return [name for name, export in backend.exports.items() if export.exporting_stack_id == stack.stack_id]
+
+
+def _template_at(_self: CloudFormationResponse, template_url: str) -> str:
+    """The template that a bootstrapped deployment has put into S3, by an address of this cloud or of AWS."""
+    address = urlsplit(template_url)
+    host, path = address.hostname or "", address.path.lstrip("/")
+    if host == "127.0.0.1" or host.startswith("s3"):
+        bucket, _, key = path.partition("/")
+    else:
+        bucket, key = host.partition(".")[0], path
+    content: bytes = client("s3").get_object(Bucket=bucket, Key=key)["Body"].read()
+    return content.decode()
 
 
 def _no_trail(_self: CloudTrailResponse) -> None:

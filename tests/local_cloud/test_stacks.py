@@ -473,6 +473,15 @@ def test_change_sets_of_several_stacks_have_one_name_and_do_not_meet(account: Ac
         assert one.resources() != two.resources()
 
 
+def test_a_template_in_s3_is_deployed_from_this_cloud(account: Account, stack: Stack) -> None:
+    account.put("templates/one.json", json.dumps({"Resources": {"It": {"Type": "AWS::SNS::Topic"}}}).encode())
+    for address in (account.cloud.environment["AWS_ENDPOINT_URL_S3"], "https://s3.us-east-1.amazonaws.com"):
+        client = account.cloudformation
+        client.create_stack(StackName=stack.name, TemplateURL=f"{address}/{BUCKET}/templates/one.json")
+        assert stack.settled() == "CREATE_COMPLETE"
+        stack.delete()
+
+
 def test_a_change_set_refuses_what_a_stack_refuses(account: Account) -> None:
     template = {"Resources": {"Stranger": {"Type": "AWS::Lambda::Url"}}}
     with pytest.raises(ClientError, match="does not have AWS::Lambda::Url"):
