@@ -34,12 +34,12 @@ def claims() -> list[str]:
     return rows
 
 
-def test_every_claim_names_at_least_one_test():
+def test_every_claim_names_at_least_one_test() -> None:
     assert len(claims()) > 20
     assert [row for row in claims() if not NAMED.search(row.split("|")[2])] == []
 
 
-def test_every_named_test_exists():
+def test_every_named_test_exists() -> None:
     named = NAMED.findall(PAGE)
     missing = [
         f"{path}::{name}" for path, name in named if not (REPOSITORY / path).is_file() or name not in functions_in(path)
@@ -47,12 +47,12 @@ def test_every_named_test_exists():
     assert missing == []
 
 
-def test_every_attack_that_is_tested_is_on_the_page():
+def test_every_attack_that_is_tested_is_on_the_page() -> None:
     attacks = "tests/contract/test_attacks.py"
     assert functions_in(attacks) - {name for path, name in NAMED.findall(PAGE) if path == attacks} == set()
 
 
-def test_every_variable_on_the_page_is_a_setting():
+def test_every_variable_on_the_page_is_a_setting() -> None:
     settings = (REPOSITORY / "docs" / "settings.md").read_text()
     variables = set(re.findall(r"`(TIDEGATE_\w+)`", PAGE))
     assert variables

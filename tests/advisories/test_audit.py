@@ -66,7 +66,7 @@ def locked(tmp_path: Path) -> Path:
 
 def test_a_pinned_version_with_an_advisory_fails_and_is_named_with_the_version_that_mends_it(
     service: Service, locked: Path, capsys: pytest.CaptureFixture[str]
-):
+) -> None:
     service.advisories["bad-one", "2.0"] = ["PYSEC-2026-1"]
     assert audit.main([locked], {"AUDIT_OSV_URL": service.url}) == 1
     assert capsys.readouterr().out.splitlines() == [
@@ -77,12 +77,12 @@ def test_a_pinned_version_with_an_advisory_fails_and_is_named_with_the_version_t
 
 def test_without_an_advisory_it_passes_and_says_how_many_pins_it_asked_about(
     service: Service, locked: Path, capsys: pytest.CaptureFixture[str]
-):
+) -> None:
     assert audit.main([locked], {"AUDIT_OSV_URL": service.url}) == 0
     assert capsys.readouterr().out == f"audited: 2 pins of 1 files at {service.url}: no known vulnerability\n"
 
 
-def test_an_accepted_advisory_does_not_fail(service: Service, locked: Path, monkeypatch: pytest.MonkeyPatch):
+def test_an_accepted_advisory_does_not_fail(service: Service, locked: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     service.advisories["bad-one", "2.0"] = ["PYSEC-2026-1"]
     monkeypatch.setattr(audit, "ACCEPTED", {"CVE-of-PYSEC-2026-1": "the function is not called here"})
     assert audit.main([locked], {"AUDIT_OSV_URL": service.url}) == 0
@@ -91,7 +91,7 @@ def test_an_accepted_advisory_does_not_fail(service: Service, locked: Path, monk
 @pytest.mark.parametrize(("required", "status"), [("", 0), ("1", 1)])
 def test_where_nobody_can_be_asked_it_says_so_and_fails_only_where_it_must_not_be_left_out(
     locked: Path, capsys: pytest.CaptureFixture[str], required: str, status: int
-):
+) -> None:
     url = f"http://127.0.0.1:{free_port()}/v1/query"
     assert audit.main([locked], {"AUDIT_OSV_URL": url, "AUDIT_REQUIRED": required}) == status
     assert capsys.readouterr().out.startswith(f"NOT AUDITED: the advisory service {url} cannot be asked (")
@@ -99,13 +99,15 @@ def test_where_nobody_can_be_asked_it_says_so_and_fails_only_where_it_must_not_b
 
 def test_a_service_that_knows_of_nothing_is_not_believed(
     service: Service, locked: Path, capsys: pytest.CaptureFixture[str]
-):
+) -> None:
     service.advisories.clear()
     assert audit.main([locked], {"AUDIT_OSV_URL": service.url, "AUDIT_REQUIRED": "1"}) == 1
     assert capsys.readouterr().out.startswith("NOT AUDITED: ")
 
 
-def test_every_file_that_pins_packages_is_audited_and_read_whole(service: Service, capsys: pytest.CaptureFixture[str]):
+def test_every_file_that_pins_packages_is_audited_and_read_whole(
+    service: Service, capsys: pytest.CaptureFixture[str]
+) -> None:
     pinning = {
         path.relative_to(audit.REPOSITORY).as_posix()
         for pattern in ("*.lock", "constraints*.txt", "container/*.lock", "tests/*/requirements*.txt")

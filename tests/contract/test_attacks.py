@@ -109,7 +109,7 @@ def all_that_comes(client: socket.socket) -> bytes:
     return received
 
 
-def test_what_follows_a_chunked_body_does_not_become_a_header(server: Server):
+def test_what_follows_a_chunked_body_does_not_become_a_header(server: Server) -> None:
     with server.socket() as client:
         client.sendall(CHUNKED + b"x-amzn-sagemaker-target-model: another\r\nconnection: close\r\n\r\n")
         client.shutdown(socket.SHUT_WR)
@@ -121,7 +121,7 @@ def test_what_follows_a_chunked_body_does_not_become_a_header(server: Server):
 
 
 @pytest.mark.parametrize("piece", [b"a: b\r\n" * 10_000, b"a" * 60_000], ids=["many", "one"])
-def test_trailers_without_end_are_refused_long_before_they_fill_the_memory(server: Server, piece):
+def test_trailers_without_end_are_refused_long_before_they_fill_the_memory(server: Server, piece) -> None:
     before = resident(server)
     with server.socket() as client:
         client.sendall(CHUNKED + b"a: ")
@@ -133,7 +133,7 @@ def test_trailers_without_end_are_refused_long_before_they_fill_the_memory(serve
     assert server.ping() == 200
 
 
-def test_a_chunk_that_arrives_long_after_its_size_is_no_trailer(server: Server):
+def test_a_chunk_that_arrives_long_after_its_size_is_no_trailer(server: Server) -> None:
     body = b"1," * 100_000 + b"1"
     with server.socket() as client:
         client.sendall(CHUNKED_HEAD + f"{len(body):x}\r\n".encode())
@@ -142,7 +142,7 @@ def test_a_chunk_that_arrives_long_after_its_size_is_no_trailer(server: Server):
         assert client.recv(12) == b"HTTP/1.1 200"
 
 
-def test_whoever_does_not_read_his_answers_gets_no_further_ones():
+def test_whoever_does_not_read_his_answers_gets_no_further_ones() -> None:
     with running({"code/inference.py": LARGE_ANSWERS}) as server, server.socket() as client:
         before = resident(server)
         request = b"POST /invocations HTTP/1.1\r\nhost: x\r\ncontent-type: text/csv\r\ncontent-length: 1\r\n\r\n1"
@@ -181,7 +181,9 @@ def zip_bomb() -> bytes:
 @pytest.mark.parametrize(
     ("body", "content_type"), [(png(13_000), "image/png"), (zip_bomb(), "application/x-npz")], ids=["png", "npz"]
 )
-def test_a_small_body_that_unpacks_to_gigabytes_is_refused_before_it_is_unpacked(server: Server, body, content_type):
+def test_a_small_body_that_unpacks_to_gigabytes_is_refused_before_it_is_unpacked(
+    server: Server, body, content_type
+) -> None:
     (worker,) = server.workers()
     assert len(body) < 2 * MIB
     reply = server.post(body, content_type)
@@ -209,21 +211,21 @@ def load(server: Server, name: str, url: str) -> Reply:
         "\ud800",
     ],
 )
-def test_a_models_url_is_a_directory_and_nothing_that_is_fetched(models: Server, url):
+def test_a_models_url_is_a_directory_and_nothing_that_is_fetched(models: Server, url) -> None:
     reply = load(models, "m", url)
     assert reply.status in (400, 404), reply.body
     assert models.request("GET", "/models").json() == {"models": []}
 
 
 @pytest.mark.parametrize("name", ["../../etc", "a/b", "", "\ud800", "a\nb", "a\x1b[31m", "a" * 5000])
-def test_a_models_name_holds_nothing_that_a_path_a_log_or_a_metric_could_trip_over(models: Server, name):
+def test_a_models_name_holds_nothing_that_a_path_a_log_or_a_metric_could_trip_over(models: Server, name) -> None:
     reply = load(models, name, "/etc")
     assert (reply.status, reply.error["code"]) == (400, "bad_request")
     assert models.request("GET", "/metrics").status == 200
 
 
 @pytest.mark.parametrize("name", [".", "..", "%2e%2e", 'a"} 1 #', "é", "<script>"])
-def test_a_models_name_is_no_path_whatever_it_looks_like(models: Server, tmp_path, name):
+def test_a_models_name_is_no_path_whatever_it_looks_like(models: Server, tmp_path, name) -> None:
     (tmp_path / "code").mkdir()
     (tmp_path / "code" / "inference.py").write_text(DEFAULTS)
     assert load(models, name, str(tmp_path)).status == 200
@@ -237,7 +239,7 @@ def test_a_models_name_is_no_path_whatever_it_looks_like(models: Server, tmp_pat
         assert models.request("DELETE", f"/models/{quote(name, safe='')}").status == 200
 
 
-def test_others_are_answered_while_the_size_of_a_huge_directory_is_counted(monkeypatch: pytest.MonkeyPatch):
+def test_others_are_answered_while_the_size_of_a_huge_directory_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     counting, counted = threading.Event(), threading.Event()
 
     def count(_: Path) -> int:
@@ -276,7 +278,7 @@ def test_others_are_answered_while_the_size_of_a_huge_directory_is_counted(monke
     ],
     ids=["unknown kind", "short answer", "no text", "answer to nobody", "4 GiB"],
 )
-def test_a_model_that_writes_into_its_own_pipe_harms_no_other_model(forger: Server, frame):
+def test_a_model_that_writes_into_its_own_pipe_harms_no_other_model(forger: Server, frame) -> None:
     other, own = {"content-type": "text/csv"}, {"content-type": "application/octet-stream"}
     with contextlib.suppress(TimeoutError):
         forger.request("POST", "/models/forger/invoke", frame, own, timeout_s=5)
@@ -296,7 +298,7 @@ def forger(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield server
 
 
-def test_what_a_client_sends_is_one_line_of_the_log_and_no_terminal_command():
+def test_what_a_client_sends_is_one_line_of_the_log_and_no_terminal_command() -> None:
     raises = DEFAULTS.replace(
         "return context.get_all_request_header(0)", "raise RuntimeError(bytes(data.numpy()).decode())"
     )

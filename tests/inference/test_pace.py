@@ -17,11 +17,13 @@ def pace(bytes_per_s: int = 100) -> Pace:
     ("elapsed_s", "moved_bytes", "slow"),
     [(10, 0, False), (10.5, 1049, True), (10.5, 1050, False), (50, 4999, True), (50, 5000, False)],
 )
-def test_once_the_grace_is_over_the_whole_must_have_the_least_rate(elapsed_s: float, moved_bytes: int, slow: bool):
+def test_once_the_grace_is_over_the_whole_must_have_the_least_rate(
+    elapsed_s: float, moved_bytes: int, slow: bool
+) -> None:
     assert pace().too_slow(1000 + elapsed_s, moved_bytes) is slow
 
 
-def test_what_was_sent_at_once_earns_no_silence_longer_than_the_window():
+def test_what_was_sent_at_once_earns_no_silence_longer_than_the_window() -> None:
     found = pace()
     assert not found.too_slow(1059, 10**9)
     assert not found.too_slow(1061, 10**9), "in the first window there was much"
@@ -29,7 +31,7 @@ def test_what_was_sent_at_once_earns_no_silence_longer_than_the_window():
     assert found.too_slow(1122, 10**9)
 
 
-def test_each_window_asks_for_its_own_share():
+def test_each_window_asks_for_its_own_share() -> None:
     found = pace()
     assert not found.too_slow(1061, 10**9)
     assert not found.too_slow(1122, 10**9 + 6100)
@@ -37,7 +39,7 @@ def test_each_window_asks_for_its_own_share():
 
 
 @given(st.lists(st.floats(0.1, 500), max_size=30))
-def test_a_rate_of_nothing_is_never_too_slow(steps_s: list[float]):
+def test_a_rate_of_nothing_is_never_too_slow(steps_s: list[float]) -> None:
     found, now_s = pace(bytes_per_s=0), 1000.0
     for step_s in steps_s:
         now_s += step_s

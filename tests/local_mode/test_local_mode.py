@@ -17,36 +17,36 @@ pytestmark = pytest.mark.timeout(2 * LIMIT_S)
 ARCHIVE = {"code/inference.py", "code/digit_net.py", "manifest.json", "model.pth"}
 
 
-def test_training_makes_the_archive_that_an_endpoint_serves(outcome: Outcome):
+def test_training_makes_the_archive_that_an_endpoint_serves(outcome: Outcome) -> None:
     assert outcome.found["training"]["status"] == "Completed"
     assert set(outcome.found["training"]["members"]) >= ARCHIVE
     assert outcome.found["endpoint"] == "InService"
 
 
-def test_the_endpoint_knows_the_digits(outcome: Outcome):
+def test_the_endpoint_knows_the_digits(outcome: Outcome) -> None:
     assert [one["label"] for one in outcome.found["predictions"]] == outcome.labels
     for one in outcome.found["predictions"]:
         assert sum(one["probabilities"]) == pytest.approx(1, abs=1e-4)
 
 
-def test_batch_transform_writes_one_line_for_each_line_with_the_endpoints_answers(outcome: Outcome):
+def test_batch_transform_writes_one_line_for_each_line_with_the_endpoints_answers(outcome: Outcome) -> None:
     assert len(outcome.found["batch"]) == len(outcome.found["predictions"])
     for line, asked in zip(outcome.found["batch"], outcome.found["predictions"], strict=True):
         assert line["label"] == asked["label"]
         assert line["probabilities"] == pytest.approx(asked["probabilities"], abs=1e-5)
 
 
-def test_no_call_leaves_the_machine(outcome: Outcome):
+def test_no_call_leaves_the_machine(outcome: Outcome) -> None:
     assert outcome.found["calls"] == []
 
 
 @pytest.mark.parametrize("outcome", ["v3"], indirect=True)
-def test_a_model_trainer_runs_a_source_folder_in_the_image(outcome: Outcome):
+def test_a_model_trainer_runs_a_source_folder_in_the_image(outcome: Outcome) -> None:
     assert outcome.found["model_trainer"] == ["manifest.json", "model.pth"]
 
 
 @pytest.mark.parametrize("outcome", ["v3"], indirect=True)
-def test_the_transcript_in_the_documentation_is_that_of_a_run(outcome: Outcome):
+def test_the_transcript_in_the_documentation_is_that_of_a_run(outcome: Outcome) -> None:
     assert without_numbers(page_transcript()) == without_numbers("\n".join(outcome.transcript))
 
 
@@ -73,7 +73,9 @@ print("\\n".join(outgoing_calls.calls))
 """
 
 
-def test_the_watch_sees_names_addresses_datagrams_proxies_and_child_processes_and_leaves_loopback_alone(tmp_path: Path):
+def test_the_watch_sees_names_addresses_datagrams_proxies_and_child_processes_and_leaves_loopback_alone(
+    tmp_path: Path,
+) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         words = [sys.executable, "-c", REACHES_OUT, str(Path(__file__).parent), str(tmp_path)]
         done = subprocess.run(
