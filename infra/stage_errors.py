@@ -108,16 +108,15 @@ def _place(root: type[Value], loc: Sequence[int | str]) -> tuple[tuple[int | str
                 classes = [MODES[str(step)]]
             continue
         if path and not isinstance(step, int):
-            classes = classes if chosen and tuple(path) == ("hosting",) else _tables(classes, path[-1])
+            above = next(key for key in reversed(path) if isinstance(key, str))
+            classes = classes if chosen and tuple(path) == ("hosting",) else _tables(classes, above)
         path.append(step)
         chosen = False
     return tuple(path), classes
 
 
-def _tables(classes: Iterable[type[Value]], key: int | str) -> list[type[Value]]:
+def _tables(classes: Iterable[type[Value]], key: str) -> list[type[Value]]:
     """The classes that the value of `key` may have; those of a list's items, for a list."""
-    if isinstance(key, int):
-        return list(classes)
     fields = [found.model_fields[key] for found in classes if key in found.model_fields]
     return [table for field in fields for table in _within(field.annotation)]
 

@@ -5,11 +5,16 @@ Each sentence is asserted whole, since it is all that its reader gets.
 
 from __future__ import annotations
 
+import datetime
+import re
+import tomllib
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from infra import context, stage_file
+from infra import context, stage_file, validation
 from infra.configuration import ConfigurationError, Stage
 from tests.infra.conftest import SAMPLES
 
@@ -286,6 +291,14 @@ BAD_TABLES: list[tuple[dict[str, str | None], str]] = [
         "hosting.variants[2].weight=-1 is not a number from 0 to 1000000",
     ),
     (
+        {"hosting": f'{REALTIME}\nvariants = [{{ name = "a", weight = 1 }}, {{ name = "b" }}]'},
+        "hosting.variants[2].weight is missing; write a number from 0 to 1000000",
+    ),
+    (
+        {"hosting": f'{REALTIME}\nvariants = [{{ nam = "a", weight = 1 }}]'},
+        "hosting.variants[1].nam='a' is not a key of [hosting.variants[1]]; did you mean name?",
+    ),
+    (
         {"hosting": f'{REALTIME}\nvariants = [{{ name = "a", weight = 0 }}]'},
         "hosting.variants all have weight 0, so none gets a request; give one of them a weight",
     ),
@@ -521,3 +534,38 @@ def test_a_price_file_is_found_beside_its_stage_wherever_cdk_is_run(
     cost = read(path).cost
     assert cost is not None
     assert cost.prices == str(tmp_path.resolve() / "prices.toml")
+
+
+# A value of each kind that TOML has.
+ANY_VALUE = (0, -1, 2.5, "", "x", True, [], [1], [{}], {}, {"x": 1}, datetime.date(2026, 11, 21))
+
+
+def places(table: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str]]:
+    """Every key of every table in `table`."""
+    for key, value in table.items():
+        yield table, key
+        inner = value if isinstance(value, list) else [value]
+        for item in inner:
+            if isinstance(item, dict):
+                yield from places(item)
+
+
+@pytest.mark.parametrize("path", sorted(SAMPLES.glob("*.toml")), ids=lambda path: path.stem)
+def test_whatever_stands_in_the_place_of_a_value_is_taken_or_refused_in_one_sentence(path: Path) -> None:
+    """Each key of a full stage is in turn left out, misspelled, and given a value of every kind."""
+    whole = tomllib.loads(path.read_text()) | {"name": path.stem}
+    refusals = []
+    for table, key in list(places(whole)):
+        kept = dict(table)
+        for changes in ({}, {f"{key}_": kept[key]}, *({key: value} for value in ANY_VALUE)):
+            table.clear()
+            table.update({name: value for name, value in kept.items() if name != key} | changes)
+            try:
+                validation.check(stage_file.parse(whole))
+            except ConfigurationError as error:
+                refusals.append(str(error))
+        table.clear()
+        table.update(kept)
+    assert len(refusals) > 50
+    assert not [sentence for sentence in refusals if not re.fullmatch(r"[^\n]+[^.\n]", sentence)]
+    assert not [sentence for sentence in refusals if " is wrong: " in sentence], "a sentence of pydantic, not of ours"
