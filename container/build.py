@@ -35,7 +35,7 @@ class Recipe:
     torch_index: str | None = None
     cuda_version: str | None = None
     base_image: str | None = None
-    extras: str = ""
+    extras: str = "none"
 
     def build_arguments(self) -> dict[str, str]:
         """The Dockerfile's arguments."""
@@ -54,14 +54,14 @@ def build(engine: Engine, recipe: Recipe, context: Path = ROOT) -> str:
 
     Raises `wheels_folder.WheelsMissing` where pip cannot fetch a package, `DockerFailed` with the end of the log.
     """
-    folder = context / "container/wheels" / recipe.accelerator
-    locks = [context / "container/requirements.lock"]
+    container = context / "container"
+    gpu = recipe.accelerator == "gpu"
+    wheels = container / "wheels" / recipe.accelerator
+    wheels_folder.fetch_locked(wheels, container / "requirements.lock")
+    wheels_folder.fetch_torch(wheels, recipe.torch, index=recipe.torch_index, with_dependencies=gpu)
     if recipe.extras == "aws":
-        locks.append(context / "container/requirements-aws.lock")
-    wheels_folder.fetch(
-        folder, locks, recipe.torch, with_dependencies=recipe.accelerator == "gpu", index=recipe.torch_index
-    )
-    words = ["--network", "none", "--file", str(context / "container/Dockerfile"), "--tag", recipe.tag]
+        wheels_folder.fetch_locked(container / "wheels/aws", container / "requirements-aws.lock")
+    words = ["--network", "none", "--file", str(container / "Dockerfile"), "--tag", recipe.tag]
     for name, value in {**recipe.build_arguments(), "REVISION": _revision()}.items():
         words += ["--build-arg", f"{name}={value}"]
     before = _id(engine, recipe.tag)
@@ -96,7 +96,7 @@ def main() -> int:
     parser.add_argument("--torch", default=TORCH, help=f"a pip requirement; default: {TORCH}")
     parser.add_argument("--torch-index", default=os.environ.get("TORCH_INDEX"), help="an index for torch")
     parser.add_argument("--cuda-version", help="of the gpu image: what its torch is built for")
-    parser.add_argument("--extras", choices=("", "aws"), default="", help="aws: what the AWS container carried")
+    parser.add_argument("--extras", choices=("none", "aws"), default="none", help="aws: what the AWS container carried")
     parser.add_argument("--inventory", type=Path, help="default: build/ and the tag's name, .cdx.json")
     arguments = parser.parse_args()
     tag = arguments.tag or f"tidegate:{arguments.accelerator}"

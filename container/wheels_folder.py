@@ -29,19 +29,22 @@ class WheelsMissing(Exception):
     """pip cannot fetch a wheel; the text is pip's own reason."""
 
 
-def fetch(folder: Path, locks: Sequence[Path], torch: str, *, with_dependencies: bool, index: str | None) -> None:
-    """Fill `folder` with what the image installs; what is there already is not fetched again.
+def fetch_locked(folder: Path, lock: Path) -> None:
+    """Fill `folder` with the wheels of a lock, unless they are there already. Raises `WheelsMissing`."""
+    if not _covers(folder, lock):
+        _download(folder, ["--no-deps", "--require-hashes", "--requirement", str(lock)])
 
-    `torch` is a pip requirement, from `index` where one is given; its dependencies outside the locks (CUDA) come with
-    it if `with_dependencies`. Raises `WheelsMissing`.
+
+def fetch_torch(folder: Path, torch: str, *, index: str | None, with_dependencies: bool) -> None:
+    """Fetch the requirement `torch`, from `index` where one is given; with its CUDA packages if `with_dependencies`.
+
+    A torch without dependencies is not fetched again where its version is there. Raises `WheelsMissing`.
     """
-    for lock in locks:
-        if not _covers(folder, lock):
-            _download(folder, ["--no-deps", "--require-hashes", "--requirement", str(lock)])
-    version = torch.partition("==")[2]
-    if not version or with_dependencies or not any(folder.glob(f"torch-{version.partition('+')[0]}*.whl")):
-        extra = ["--extra-index-url" if with_dependencies else "--index-url", index] if index else []
-        _download(folder, [*([] if with_dependencies else ["--no-deps"]), *extra, torch])
+    version = torch.partition("==")[2].lstrip("=").partition("+")[0]
+    if with_dependencies:
+        _download(folder, [*(["--extra-index-url", index] if index else []), torch])
+    elif not version or not any(folder.glob(f"torch-{version}[+-]*.whl")):
+        _download(folder, ["--no-deps", *(["--index-url", index] if index else []), torch])
 
 
 def _covers(folder: Path, lock: Path) -> bool:

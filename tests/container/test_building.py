@@ -57,13 +57,24 @@ def test_wheels_that_are_there_are_not_fetched_again(tmp_path: Path, monkeypatch
         fetched.append(words[-1])
         return subprocess.CompletedProcess(words, 0, "", "")
 
+    def fetch() -> None:
+        wheels_folder.fetch_locked(tmp_path, lock)
+        wheels_folder.fetch_torch(tmp_path, "torch==2.13.0", index=None, with_dependencies=False)
+
     monkeypatch.setattr(subprocess, "run", pip)
-    wheels_folder.fetch(tmp_path, [lock], "torch==2.13.0", with_dependencies=False, index=None)
+    fetch()
     assert fetched == [str(lock), "torch==2.13.0"]
     (tmp_path / "some_package-1.2-py3-none-any.whl").touch()
     (tmp_path / "torch-2.13.0+cpu-cp311-cp311-linux_x86_64.whl").touch()
-    wheels_folder.fetch(tmp_path, [lock], "torch==2.13.0", with_dependencies=False, index=None)
+    fetch()
     assert len(fetched) == 2
+
+
+def test_a_wheel_that_cannot_be_fetched_is_told_in_pip_s_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
+    with pytest.raises(wheels_folder.WheelsMissing, match=r"No matching distribution found for torch==0\.0\.1"):
+        wheels_folder.fetch_torch(tmp_path, "torch==0.0.1", index=None, with_dependencies=False)
 
 
 def test_a_machine_without_docker_says_what_is_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
