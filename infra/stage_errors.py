@@ -37,9 +37,9 @@ _CHOSEN = {
 _WANTED = {
     "string_type": "a text in quotes",
     "bool_type": "true or false",
-    "dict_type": "a table",
-    "model_type": "a table",
-    "model_attributes_type": "a table",
+    "dict_type": "a table; write [{key}], and its keys below that line",
+    "model_type": "a table; write [{key}], and its keys below that line",
+    "model_attributes_type": "a table; write [{key}], and its keys below that line",
     "tuple_type": "a list in square brackets",
 }
 
@@ -92,7 +92,7 @@ def _sentence(root: type[Value], table: Mapping[str, Any], error: ErrorDetails, 
     if kind == "rule":
         return f"{key}={shown(value)} is {error['msg']}"
     if kind in _WANTED:
-        return f"{key}={shown(value)} is not {_WANTED[kind]}"
+        return f"{key}={shown(value)} is not {_WANTED[kind].format(key=key)}"
     return f"{key}={shown(value)} is wrong: {error['msg']}"
 
 
@@ -138,7 +138,7 @@ def _unknown_key(
 ) -> str:
     key, word = _dotted(path), str(path[-1])
     here = path[:-1]
-    known = sorted({name for found in classes for name in found.model_fields})
+    known = sorted({name for found in classes for name in found.model_fields if here or name != "name"})
     where = f"[{_dotted(here)}]" if here else file
     if here == ("hosting",):
         mode = table["hosting"]["mode"]
@@ -152,7 +152,7 @@ def _unknown_key(
     homes = [name for name in root.model_fields if word in _names(root, name)]
     if homes and not here:
         return f"{key}={shown(value)} is a key of [{homes[0]}]; write it below that line"
-    if near := nearest(word, (name for name in known if name != "name" or len(path) > 1)):
+    if near := nearest(word, known):
         return f"{key}={shown(value)} is not a key of {where}; did you mean {near}?"
     return f"{key}={shown(value)} is not a key of {where}; there are: {', '.join(known)}"
 

@@ -78,6 +78,10 @@ BAD_TABLES: list[tuple[dict[str, str | None], str]] = [
         {"retention": "keep_data = true\nimages = 1"},
         "retention.images=1 is not a whole number from 2 to 10000",
     ),
+    (
+        {"hosting": REALTIME + "\nshadow = 5"},
+        "hosting.shadow=5 is not a table; write [hosting.shadow], and its keys below that line",
+    ),
     # --- image
     (
         {"image": 'tag = "1"\nuri = "registry.example/serving:1"'},
