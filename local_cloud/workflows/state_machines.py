@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
+import uuid
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -20,7 +21,9 @@ from moto.stepfunctions.parser.asl.component.intrinsic import jsonata as intrins
 from moto.stepfunctions.parser.asl.component.state.exec.state_task.service import state_task_service_aws_sdk
 from moto.stepfunctions.parser.asl.jsonata import jsonata as engine
 from moto.stepfunctions.parser.asl.utils import boto_client
+from moto.stepfunctions.parser.models import StepFunctionsParserBackend
 
+_start_of_moto = StepFunctionsParserBackend.start_execution
 MakeClient = Callable[[str], Any]
 
 # "SageMaker.ResourceInUseException": how Step Functions begins the names of errors.
@@ -40,8 +43,14 @@ def run_state_machines(make_client: MakeClient) -> None:
     engine._eval_jsonata = evaluate
     intrinsic_functions._DECLARATION_BY_VARIABLE_REFERENCE["$hash"] = ""
     state_task_service_aws_sdk._SERVICE_ERROR_NAMES |= _ERROR_PREFIXES
+    StepFunctionsParserBackend.start_execution = _start  # type: ignore[method-assign]
     # Every task asks boto3 for a client in this one place, with the address of moto for all services.
     setattr(boto_client, "boto3", SimpleNamespace(client=_clients(make_client)))  # noqa: B010 - not exported
+
+
+def _start(self: StepFunctionsParserBackend, state_machine_arn: str, name: Any = None, *rest: Any, **named: Any) -> Any:
+    """moto leaves an execution that was started without a name without one; the service gives it a UUID."""
+    return _start_of_moto(self, state_machine_arn, name or str(uuid.uuid4()), *rest, **named)
 
 
 def evaluate(expression: str) -> Any:

@@ -33,7 +33,11 @@ MACHINE = {
             "Arguments": {
                 "Bucket": "{% $states.input.bucket %}",
                 "Key": "{% 'notes/' & $hash($states.input.key, 'SHA-256') %}",
-                "Body": {"key": "{% $states.input.key %}", "models": "{% $models %}"},
+                "Body": {
+                    "key": "{% $states.input.key %}",
+                    "models": "{% $models %}",
+                    "named": "{% $length($states.context.Execution.Name) > 0 %}",
+                },
             },
             "End": True,
         },
@@ -102,7 +106,7 @@ def test_an_upload_starts_a_machine_that_calls_our_sagemaker_and_writes_json(acc
     account.s3.put_object(Bucket=bucket, Key="elsewhere/b.csv", Body=b"2")
     account.s3.put_object(Bucket=bucket, Key="in/a.csv", Body=b"1")
     await_true(lambda: len(notes(account, bucket)) == 1, "the machine writes its note")
-    assert notes(account, bucket) == [{"key": "in/a.csv", "models": 1}]
+    assert notes(account, bucket) == [{"key": "in/a.csv", "models": 1, "named": True}]
 
 
 @pytest.mark.parametrize(
