@@ -179,7 +179,7 @@ def _lines(measured: Measured, when: str) -> Iterator[str]:
     yield "| size | made by |"
     yield "| --- | --- |"
     for size, made in measured.layers:
-        yield f"| {size} | `{made.replace('|', '/')}` |"
+        yield f"| {size} | `{made.replace('|', '/') or 'the base image'}` |"
 
 
 def _machine() -> str:
