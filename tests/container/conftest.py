@@ -6,7 +6,7 @@ Without docker the tests are skipped, and the end of the run says so; with REQUI
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -56,9 +56,12 @@ def trained(docker: Docker, tmp_path_factory: pytest.TempPathFactory) -> Job:
     return docker.train(base_dir)
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say what a green run did not test."""
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> Generator[None, None, None]:
+    """Say what a green run did not test, after everything else that pytest says."""
+    yield
     if _untested:
-        skipped = sum("tests/container/" in report.nodeid for report in terminalreporter.stats.get("skipped", []))
+        folders = ("tests/container/", "tests/local_mode/")
+        skipped = sum(report.nodeid.startswith(folders) for report in terminalreporter.stats.get("skipped", []))
         terminalreporter.section("not tested: the image", yellow=True)
-        terminalreporter.line(f"{skipped} tests of tests/container did not run: {_untested[0]}")
+        terminalreporter.line(f"{skipped} tests that run the image were skipped: {_untested[0]}")
