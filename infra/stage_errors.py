@@ -102,6 +102,9 @@ def _place(root: type[Value], loc: Sequence[int | str]) -> tuple[tuple[int | str
     classes: list[type[Value]] = [root]
     chosen = False
     for step in loc:
+        if step == "[key]":
+            # The key itself is wrong, not its value.
+            break
         if not chosen and step in _CHOSEN.get(tuple(map(str, path)), ()):
             chosen = True
             if tuple(path) == ("hosting",):

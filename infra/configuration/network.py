@@ -6,9 +6,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Tag
 
-from infra.configuration.value import LISTED, Value, like, whole
+from infra.configuration.value import LISTED, Value, like, some, whole
 
 KEY_ARN = r"arn:aws[a-z-]*:kms:[a-z0-9-]+:\d{12}:key/[a-zA-Z0-9-]+"
+
+
+_Subnet = Annotated[str, like(r"subnet-[0-9a-f]{8,17}", "not a subnet; write an id like 'subnet-0a1b2c3d'")]
+_SecurityGroup = Annotated[str, like(r"sg-[0-9a-f]{8,17}", "not a security group; write an id like 'sg-0a1b2c3d'")]
 
 
 class NewVpc(Value):
@@ -27,14 +31,8 @@ class ExistingVpc(Value):
     """A VPC that somebody else looks after, by its ids. Numbers: API reference, VpcConfig."""
 
     vpc: Annotated[str, like(r"vpc-[0-9a-f]{8,17}", "not a VPC; write 'new', or an id like 'vpc-0a1b2c3d'")]
-    subnets: Annotated[
-        tuple[Annotated[str, like(r"subnet-[0-9a-f]{8,17}", "not a subnet; write an id like 'subnet-0a1b2c3d'")], ...],
-        LISTED,
-    ]
-    security_groups: Annotated[
-        tuple[Annotated[str, like(r"sg-[0-9a-f]{8,17}", "not a security group; write an id like 'sg-0a1b2c3d'")], ...],
-        LISTED,
-    ]
+    subnets: Annotated[tuple[_Subnet, ...], LISTED, some(16, "subnets")]
+    security_groups: Annotated[tuple[_SecurityGroup, ...], LISTED, some(5, "security groups")]
 
 
 def _kind(value: Any) -> str | None:

@@ -62,6 +62,11 @@ def like(pattern: str, why: str) -> AfterValidator:
     return AfterValidator(Rule(lambda value: compiled.fullmatch(value) is not None, why))
 
 
+def some(most: int, what: str) -> AfterValidator:
+    """A list of one to `most`."""
+    return AfterValidator(Rule(lambda items: 1 <= len(items) <= most, f"not a list of 1 to {most} {what}"))
+
+
 def one_key(*keys: str, required: bool) -> Callable[[Any], str | None]:
     """Which of `keys` a table has, for a union whose members differ in that one key.
 

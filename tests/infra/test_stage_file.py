@@ -367,6 +367,14 @@ BAD_TABLES: list[tuple[dict[str, str | None], str]] = [
         {"network": 'vpc = "new"\nsubnets = ["subnet-0a1b2c3d"]'},
         "network.subnets=['subnet-0a1b2c3d'] does not go with vpc = 'new'; remove one of the two",
     ),
+    (
+        {"network": 'vpc = "vpc-0a1b2c3d"\nsubnets = []\nsecurity_groups = ["sg-0a1b2c3d"]'},
+        "network.subnets=[] is not a list of 1 to 16 subnets",
+    ),
+    (
+        {"network": 'vpc = "vpc-0a1b2c3d"\nsubnets = ["public"]\nsecurity_groups = ["sg-0a1b2c3d"]'},
+        "network.subnets[1]='public' is not a subnet; write an id like 'subnet-0a1b2c3d'",
+    ),
     ({"network": "nat = true"}, "network does not say which; write vpc = 'new' or the id of a VPC"),
     (
         {"encryption": 'key = "alias/mine"'},
@@ -376,6 +384,10 @@ BAD_TABLES: list[tuple[dict[str, str | None], str]] = [
     (
         {"batch": 'schedule = "daily"'},
         "batch.schedule='daily' is not a schedule; write one like 'rate(1 day)' or 'cron(0 3 * * ? *)'",
+    ),
+    (
+        {"batch": 'content_types = { ".csv" = "text/csv" }'},
+        "batch.content_types..csv='.csv' is not the ending of a file's name; write one like 'jsonl'",
     ),
     (
         {"batch": 'schedule = "rate(1 day)"'},
