@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.infra.conftest import Synthesise, Synthesised
+from tests.infra.conftest import SAMPLES, Synthesise, Synthesised
 from tests.infra.test_endpoint import CONFIG, MODEL, names
 
 KEY_PARAMETER = "/tidegate/private/key-arn"
@@ -123,6 +123,23 @@ def test_a_network_in_a_named_account_needs_no_look_into_that_account(synthesise
         json.dumps(subnet["AvailabilityZone"]) for subnet in stage.properties("network", "AWS::EC2::Subnet").values()
     }
     assert zones == {json.dumps({"Fn::Select": [index, {"Fn::GetAZs": ""}]}) for index in (0, 1)}
+
+
+@pytest.mark.parametrize("name", ["approved", "async", "component", "multimodel", "serverless", "variants"])
+def test_every_mode_can_have_a_key_of_its_own_and_all_but_serverless_a_network(
+    name: str, synthesise: Synthesise
+) -> None:
+    """Synthesis itself fails where a rule of cdk-nag is broken."""
+    network = None if name == "serverless" else {"vpc": "new", "subnets": None, "security_groups": None}
+    sample = str(SAMPLES / f"{name}.toml")
+    stage = synthesise(stage=sample, changes={"encryption": {"key": "new"}, "network": network})
+    model = next(iter(stage.properties("endpoint", MODEL).values()))
+
+    assert ("VpcConfig" in model) is (network is not None)
+    (policy,) = stage.only("endpoint", "AWS::IAM::Role")["Policies"]
+    assert "UseKey" in {statement["Sid"] for statement in policy["PolicyDocument"]["Statement"]}
+    kept = stage.templates["endpoint"].to_json()["Parameters"]
+    assert any(parameter.get("Default") == f"/tidegate/{name}/key-arn" for parameter in kept.values())
 
 
 def test_an_image_outside_of_ecr_is_pulled_through_the_vpc(synthesise: Synthesise) -> None:
