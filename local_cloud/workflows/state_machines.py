@@ -76,14 +76,37 @@ def _clients(make_client: MakeClient) -> Callable[..., Any]:
         with lock:
             if service_name not in made:
                 made[service_name] = make_client(service_name)
-                if service_name == "s3":
-                    made[service_name].meta.events.register("before-parameter-build.s3.PutObject", _as_bytes)
+                events = made[service_name].meta.events
+                events.register("provide-client-params.s3.PutObject", _as_bytes)
+                events.register("provide-client-params.sns.Publish", _as_text)
+                events.register("provide-client-params.stepfunctions.*", _lower_first)
+                events.register("after-call.stepfunctions.*", _upper_first)
             return made[service_name]
 
     return client
 
 
-def _as_bytes(params: dict[str, Any], **_: Any) -> None:
+def _as_bytes(params: dict[str, Any], **_: Any) -> dict[str, Any]:
     """Step Functions writes JSON where the API takes bytes."""
-    if not isinstance(params.get("Body"), bytes | bytearray):
-        params["Body"] = json.dumps(params.get("Body"), separators=(",", ":")).encode()
+    body = params.get("Body")
+    return params if isinstance(body, bytes | bytearray) else {**params, "Body": _json(body).encode()}
+
+
+def _as_text(params: dict[str, Any], **_: Any) -> dict[str, Any]:
+    """... and where it takes a text."""
+    message = params.get("Message")
+    return params if isinstance(message, str) else {**params, "Message": _json(message)}
+
+
+def _lower_first(params: dict[str, Any], **_: Any) -> dict[str, Any]:
+    """In definitions all members begin with a capital; in the API of Step Functions none does."""
+    return {name[0].lower() + name[1:]: value for name, value in params.items()}
+
+
+def _upper_first(parsed: dict[str, Any], **_: Any) -> None:
+    for name in list(parsed):
+        parsed[name[0].upper() + name[1:]] = parsed.pop(name)
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"))

@@ -122,6 +122,35 @@ def test_a_template_is_filled_with_values_as_json_or_as_text(template: str, made
     assert json.loads(filled(template, {"key": 'a "b".csv', "size": 3})) == made
 
 
+def test_a_machine_starts_another_and_tells_a_topic_in_json(account: Account) -> None:
+    states, sns, sqs = (account.cloud.client(service) for service in ("stepfunctions", "sns", "sqs"))
+    topic = sns.create_topic(Name=account.name("told"))["TopicArn"]
+    queue = sqs.create_queue(QueueName=account.name("told"))["QueueUrl"]
+    arn = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn, Attributes={"RawMessageDelivery": "true"})
+
+    def machine(resource: str, **arguments: Any) -> str:
+        task = {"Type": "Task", "Resource": f"arn:aws:states:::{resource}", "Arguments": arguments, "End": True}
+        definition = json.dumps({"QueryLanguage": "JSONata", "StartAt": "Do", "States": {"Do": task}})
+        made = states.create_state_machine(name=account.name("m"), definition=definition, roleArn=ROLE)
+        return str(made["stateMachineArn"])
+
+    tells = machine("sns:publish", TopicArn=topic, Message={"said": "{% $states.input.word %}"})
+    starts = machine("states:startExecution", StateMachineArn=tells, Name="{% 'named' %}", Input={"word": "hello"})
+    states.start_execution(stateMachineArn=starts, input="{}")
+    messages: list[Json] = []
+
+    def told() -> bool:
+        messages.extend(sqs.receive_message(QueueUrl=queue).get("Messages", []))
+        return bool(messages)
+
+    await_true(told, "the topic is told")
+    assert json.loads(messages[0]["Body"]) == {"said": "hello"}
+    assert [item["name"] for item in states.list_executions(stateMachineArn=tells)["executions"]] == ["named"]
+    for client in (states, sns, sqs):
+        client.close()
+
+
 def test_an_execution_that_fails_says_why(account: Account) -> None:
     states = account.cloud.client("stepfunctions")
     definition = {
