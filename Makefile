@@ -3,8 +3,9 @@
 # make chaos    the long forms of the chaos run and of the fuzzer, about six minutes
 # make benchmark  us beside the peers, about an hour
 # make image    the image: tidegate:cpu, and its inventory in build/
-# make test-container  only the tests that need docker
+# make test-container  only the tests of the image
 # make image-lock  write the image's locked requirements anew
+# make audit    known holes of everything that is pinned
 # make env      only the environment: .venv with pinned packages, Node if needed, the CDK command line
 #
 # A CPU build of torch (200 MB instead of several GB of CUDA):
@@ -27,7 +28,7 @@ LOCK = python -m uv pip compile --quiet --upgrade --generate-hashes --python-ver
   $(addprefix --find-links ,$(PIP_FIND_LINKS)) $(if $(TORCH_INDEX),--index $(TORCH_INDEX) --index-strategy unsafe-best-match)
 
 .DEFAULT_GOAL := test
-.PHONY: env lint test test-container image image-lock demo chaos benchmark lock clean
+.PHONY: env lint test test-container image image-lock audit demo chaos benchmark lock clean
 
 env: $(VENV)/python.stamp $(VENV)/node.stamp
 
@@ -37,7 +38,7 @@ $(VENV)/python.stamp: pyproject.toml constraints.txt
 	@echo "==> installing torch $(if $(TORCH_INDEX),from $(TORCH_INDEX),(TORCH_INDEX chooses another index, see the head of the Makefile))"
 	@$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch
 	@echo "==> installing the pinned Python packages"
-	@$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[training,client,infra,local,examples,dev]'
+	@$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[training,client,infra,local,image,examples,dev]'
 	@touch $@
 
 $(VENV)/node.stamp: package.json package-lock.json $(VENV)/python.stamp
@@ -67,7 +68,7 @@ image: env
 	@python -m container.build
 
 test-container: env
-	@python -m pytest tests/container
+	@python -m pytest tests/container tests/local_mode
 
 # Wants a CPU build of torch where pip looks, by TORCH_INDEX or otherwise: the default build would add its CUDA packages.
 image-lock: env
