@@ -68,7 +68,10 @@ image: env
 	@python -m container.build
 
 test-container: env
-	@python -m pytest tests/container tests/local_mode
+	@REQUIRE_DOCKER=1 python -m pytest tests/container tests/local_mode
+
+audit: env
+	@python -m tests.advisories.audit
 
 # Wants a CPU build of torch where pip looks, by TORCH_INDEX or otherwise: the default build would add its CUDA packages.
 image-lock: env
