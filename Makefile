@@ -68,7 +68,7 @@ image: env
 	@python -m container.build
 
 test-container: env
-	@REQUIRE_DOCKER=1 python -m pytest tests/container tests/local_mode
+	@python -m pytest tests/container tests/local_mode
 
 audit: env
 	@python -m tests.advisories.audit

@@ -1,7 +1,7 @@
 """The SM_* variables of a training job, as the AWS training toolkit makes them.
 
 The platform itself sets none of them: it puts three JSON files below input/config, and scripts have learned to rely on
-what the toolkit makes of them. Names and formats follow sagemaker-training 5 (`Environment.to_env_vars`): upper case,
+what the toolkit makes of them. Names and formats follow sagemaker-training 5.1.4 (`Environment.to_env_vars`): upper case,
 None is the empty string, what is not a string is JSON with sorted keys and no spaces.
 """
 
@@ -114,7 +114,6 @@ def variables(job: TrainingJob, program: str, module_dir: str, environment: Mapp
     }
     channel_dirs = {name: str(base / "input/data" / name) for name in job.channels}
     facts: dict[str, Any] = {
-        "channels": sorted(channel_dirs),
         "current_host": host,
         "current_instance_group": group,
         "current_instance_group_hosts": next(
@@ -144,20 +143,23 @@ def variables(job: TrainingJob, program: str, module_dir: str, environment: Mapp
         "resource_config": dict(resources),
         "user_entry_point": program,
     }
-    if "topology" in resources:
-        facts["topology"] = resources["topology"]
     # What the toolkit calls differently inside SM_TRAINING_ENV than as a variable of its own.
     described = {
         **facts,
         "additional_framework_parameters": framework,
         "channel_input_dirs": channel_dirs,
-        "distribution_hosts": hosts,
+        "distribution_hosts": [] if groups else hosts,
         "hyperparameters": hyperparameters,
         "is_master": host == hosts[0],
+        "is_modelparallel_enabled": None,
+        "is_smddpmprun_installed": False,
+        "is_smddprun_installed": False,
         "job_name": environment.get("TRAINING_JOB_NAME"),
         "master_hostname": hosts[0],
+        "topology": resources.get("topology", []),
     }
     facts |= {
+        "channels": sorted(channel_dirs),
         "framework_params": framework,
         "hps": hyperparameters,
         "training_env": described,
