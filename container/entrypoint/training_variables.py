@@ -165,6 +165,7 @@ def variables(job: TrainingJob, program: str, module_dir: str, environment: Mapp
         "training_env": described,
         "user_args": command_line(hyperparameters),
         **{f"channel_{name}": path for name, path in channel_dirs.items()},
+        **({"topology": resources["topology"]} if resources.get("topology") else {}),
         **{f"hp_{name}": value for name, value in hyperparameters.items()},
     }
     return {f"SM_{name.upper()}": _text(value) for name, value in facts.items()}

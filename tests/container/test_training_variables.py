@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,31 @@ from container.entrypoint.training_failure import TrainingFailed, failure_text, 
 from container.entrypoint.training_variables import command_line, read_job, variables
 
 
+RECORD = Path(__file__).with_name("toolkit_variables.json")
+
+
 def job_files(base_dir: Path, **files: Any) -> Path:
     config = base_dir / "input/config"
     config.mkdir(parents=True)
     for name, content in files.items():
         (config / f"{name}.json").write_text(content if isinstance(content, str) else json.dumps(content))
     return base_dir
+
+
+def test_every_variable_is_what_the_toolkit_makes_of_the_same_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """toolkit_variables.json is a record of the toolkit itself."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: {0, 1})
+    monkeypatch.setenv("PATH", str(tmp_path))  # where there is no nvidia-smi
+    record = json.loads(RECORD.read_text().replace("BASE", str(tmp_path)))
+    job = read_job(job_files(tmp_path, **record["files"]))
+    program, source = training_script.program_of(job, {}), training_script.source_of(job, {})
+    made = variables(job, program, source, record["environment"])
+    described, recorded = (json.loads(found.pop("SM_TRAINING_ENV")) for found in (made, record["variables"]))
+    assert made == record["variables"]
+    assert described == recorded
+    assert command_line(job.user_hyperparameters) == record["arguments"]
 
 
 def test_values_are_json_where_they_are_json_and_text_otherwise(tmp_path: Path) -> None:
