@@ -67,7 +67,7 @@ class JobSettings:
     max_concurrent: int | None
     # Further attempts of a job that failed for another reason than its input.
     retries: int
-    # None: the keys of S3 and of SageMaker.
+    # May be placeholders (`${Key}`). None: the keys of S3 and of SageMaker.
     output_key_arn: str | None
     volume_key_arn: str | None
 
@@ -156,7 +156,7 @@ def definition(settings: JobSettings) -> Definition:
                 otherwise="WriteManifest",
             ),
             "PauseBeforeNextAttempt": wait(
-                f"$ceil({_RETRY_FIRST_S} * $power({2}, $attempt - 1) * (0.5 + $random()))",
+                f"$ceil({_RETRY_FIRST_S} * $power(2, $attempt - 1) * (0.5 + $random()))",
                 then="NextAttempt",
             ),
             "NextAttempt": compute({"attempt": computed("$attempt + 1")}, then="ReadModelName"),
