@@ -1,8 +1,8 @@
 """The SM_* variables of a training job, as the AWS training toolkit makes them.
 
 The platform itself sets none of them: it puts three JSON files below input/config, and scripts have learned to rely on
-what the toolkit makes of them. Names and formats follow sagemaker-training 5.1.4 (`Environment.to_env_vars`): upper case,
-None is the empty string, what is not a string is JSON with sorted keys and no spaces.
+what the toolkit makes of them. Names and formats are those of sagemaker-training 5.1.4 (`Environment.to_env_vars`):
+upper case, None is the empty string, what is not a string is JSON with sorted keys and no spaces.
 """
 
 from __future__ import annotations

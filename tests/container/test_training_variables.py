@@ -13,7 +13,6 @@ from container.entrypoint import training_script
 from container.entrypoint.training_failure import TrainingFailed, failure_text, report
 from container.entrypoint.training_variables import command_line, read_job, variables
 
-
 RECORD = Path(__file__).with_name("toolkit_variables.json")
 
 
