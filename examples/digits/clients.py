@@ -1,7 +1,9 @@
-"""What a user of the deployed model writes: plain boto3, which knows nothing of Tidegate or the local cloud."""
+"""What a user of the deployed model writes: single requests with plain boto3, which knows nothing of Tidegate or the
+local cloud, and the batch with `client`, which does what every caller of a transform job writes again."""
 
 import io
 import json
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,11 +14,9 @@ import boto3
 import numpy as np
 from PIL import Image
 
+from client import BatchFailed, BatchJob
+
 POLL_S = 0.25
-
-
-class TransformFailed(Exception):
-    """The batch transform job did not complete; the text gives its reason."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,48 +52,35 @@ def ask(endpoint: str, images: Sequence[np.ndarray], on_answer: Callable[[], obj
 def transform(
     model: str, images: Sequence[np.ndarray], *, bucket: str, objects: int, on_poll: Callable[[str], object]
 ) -> list[dict[str, Any]]:
-    """Run a batch transform job over the digits, as JSON Lines in several objects; return one prediction per digit."""
-    s3, sagemaker = boto3.client("s3"), boto3.client("sagemaker")
-    job = f"digits-{time.time_ns() // 1_000_000}"
+    """Run a batch transform job over the digits, as JSON Lines in several objects; return one prediction per digit.
+
+    Raises `BatchFailed` where the job does not complete, or answers other than line by line.
+    """
+    s3 = boto3.client("s3")
+    name = f"digits-{time.time_ns() // 1_000_000}"
     keys = [f"part-{number}.jsonl" for number in range(objects)]
     parts = np.array_split(np.arange(len(images)), objects)
     for key, rows in zip(keys, parts, strict=True):
         lines = [json.dumps({"image": images[row].astype(int).tolist()}) for row in rows]
-        s3.put_object(Bucket=bucket, Key=f"batch/input/{job}/{key}", Body=("\n".join(lines) + "\n").encode())
-    sagemaker.create_transform_job(
-        TransformJobName=job,
-        ModelName=model,
-        BatchStrategy="MultiRecord",
-        MaxPayloadInMB=1,
-        MaxConcurrentTransforms=2,
-        TransformInput={
-            "DataSource": {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": f"s3://{bucket}/batch/input/{job}/"}},
-            "ContentType": "application/jsonlines",
-            "SplitType": "Line",
-        },
-        TransformOutput={
-            "S3OutputPath": f"s3://{bucket}/batch/output/{job}/",
-            "Accept": "application/jsonlines",
-            "AssembleWith": "Line",
-        },
-        TransformResources={"InstanceType": "ml.m5.large", "InstanceCount": 1},
+        s3.put_object(Bucket=bucket, Key=f"batch/input/{name}/{key}", Body=("\n".join(lines) + "\n").encode())
+    job = BatchJob.submit(
+        name=name,
+        model=model,
+        input_location=f"s3://{bucket}/batch/input/{name}/",
+        output_location=f"s3://{bucket}/batch/output/{name}/",
+        content_type="application/jsonlines",
+        max_payload_mib=1,
+        max_concurrent=2,
     )
-    while True:
-        described = sagemaker.describe_transform_job(TransformJobName=job)
-        on_poll(job)
-        if described["TransformJobStatus"] == "Completed":
-            break
-        if described["TransformJobStatus"] != "InProgress":
-            reason = described.get("FailureReason", "no reason given")
-            raise TransformFailed(f"the batch transform job {job} is {described['TransformJobStatus']}: {reason}")
-        time.sleep(POLL_S)
+    job.wait(poll_s=POLL_S, on_poll=lambda _: on_poll(name))
     predictions = []
-    for key, rows in zip(keys, parts, strict=True):
-        output = s3.get_object(Bucket=bucket, Key=f"batch/output/{job}/{key}.out")["Body"].read().decode()
-        lines = output.splitlines()
-        if len(lines) != len(rows):
-            raise TransformFailed(f"{key}.out has {len(lines)} lines for {len(rows)} digits")
-        predictions += [json.loads(line) for line in lines]
+    with tempfile.TemporaryDirectory() as directory:
+        job.fetch(Path(directory))
+        for key, rows in zip(keys, parts, strict=True):
+            lines = Path(directory, f"{key}.out").read_text().splitlines()
+            if len(lines) != len(rows):
+                raise BatchFailed(f"{key}.out has {len(lines)} lines for {len(rows)} digits")
+            predictions += [json.loads(line) for line in lines]
     return predictions
 
 

@@ -26,6 +26,7 @@ import numpy as np
 from botocore.exceptions import BotoCoreError, ClientError
 from tqdm import tqdm
 
+from client import ClientFailure
 from examples.digits import clients, narration
 from examples.digits.child_processes import CommandFailed, run
 from local_cloud.cloud import CloudError, LocalCloud
@@ -73,7 +74,14 @@ def main() -> int:
         temporary.mkdir()
         os.environ["TMPDIR"] = str(temporary)
         Demo(work, epochs=options.epochs).run()
-    except (DemoFailed, CommandFailed, CloudError, clients.TransformFailed, ClientError, BotoCoreError) as error:
+    except (
+        DemoFailed,
+        CommandFailed,
+        CloudError,
+        ClientFailure,
+        ClientError,
+        BotoCoreError,
+    ) as error:
         print(f"\ndemo: error: {error}", file=sys.stderr)
         return 1
     except Stopped as stopped:

@@ -28,6 +28,7 @@ import boto3
 import numpy as np
 from botocore.exceptions import BotoCoreError, ClientError
 
+from client import ClientFailure
 from examples.digits import clients
 from examples.digits.child_processes import CommandFailed, run
 from examples.digits.narration import Narrator
@@ -139,7 +140,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         cloud = Account(work, options)
         return Smoke(cloud, options, train=lambda: train(work), ask=input).run()
-    except (SmokeFailed, CommandFailed, clients.TransformFailed, ClientError, BotoCoreError) as error:
+    except (SmokeFailed, CommandFailed, ClientFailure, ClientError, BotoCoreError) as error:
         print(f"\nsmoke: error: {error}", file=sys.stderr)
         return 1
     except Stopped as stopped:
