@@ -198,7 +198,11 @@ def main(clock: Callable[[], float] = time.time) -> int:
     engine = find()
     base = os.environ.get("BASE_IMAGE") or local_base(engine)
     try:
-        measured = measure(engine, build.Recipe(tag=arguments.tag, base_image=base), arguments.rounds)
+        measured = measure(
+            engine,
+            build.Recipe(tag=arguments.tag, base_image=base, torch_index=os.environ.get("TORCH_INDEX")),
+            arguments.rounds,
+        )
     finally:
         with contextlib.suppress(DockerFailed):
             engine.run("image", "rm", arguments.tag)

@@ -55,10 +55,12 @@ def build(engine: Engine, recipe: Recipe, context: Path = ROOT) -> str:
     Raises `wheels_folder.WheelsMissing` where pip cannot fetch a package, `DockerFailed` with the end of the log.
     """
     container = context / "container"
-    gpu = recipe.accelerator == "gpu"
     wheels = container / "wheels" / recipe.accelerator
     wheels_folder.fetch_locked(wheels, container / "requirements.lock")
-    wheels_folder.fetch_torch(wheels, recipe.torch, index=recipe.torch_index, with_dependencies=gpu)
+    fetch_torch = wheels_folder.fetch_torch_for_cpu
+    if recipe.accelerator == "gpu":
+        fetch_torch = wheels_folder.fetch_torch_with_cuda
+    fetch_torch(wheels, recipe.torch, recipe.torch_index)
     if recipe.extras == "aws":
         wheels_folder.fetch_locked(container / "wheels/aws", container / "requirements-aws.lock")
     words = ["--network", "none", "--file", str(container / "Dockerfile"), "--tag", recipe.tag]

@@ -21,6 +21,7 @@ PLATFORM_TAGS = (
     "manylinux2010",
     "manylinux1",
 )
+CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 PYTHON = "3.11"
 ABIS = ("cp311", "abi3", "none")
 
@@ -35,16 +36,27 @@ def fetch_locked(folder: Path, lock: Path) -> None:
         _download(folder, ["--no-deps", "--require-hashes", "--requirement", str(lock)])
 
 
-def fetch_torch(folder: Path, torch: str, *, index: str | None, with_dependencies: bool) -> None:
-    """Fetch the requirement `torch`, from `index` where one is given; with its CUDA packages if `with_dependencies`.
+def fetch_torch_for_cpu(folder: Path, torch: str, index: str | None) -> None:
+    """Fetch a CPU build of the requirement `torch`, unless one of its version is there. Raises `WheelsMissing`.
 
-    A torch without dependencies is not fetched again where its version is there. Raises `WheelsMissing`.
+    It comes from `index` where one is given; else from where this machine's pip looks, else from PyTorch's own index.
     """
-    version = torch.partition("==")[2].lstrip("=").partition("+")[0]
-    if with_dependencies:
-        _download(folder, [*(["--extra-index-url", index] if index else []), torch])
-    elif not version or not any(folder.glob(f"torch-{version}[+-]*.whl")):
+    name, _, version = torch.partition("==")
+    if version and any(folder.glob(f"torch-{version.partition('+')[0]}+*.whl")):
+        return
+    if index is not None or "+" in version or not version:
         _download(folder, ["--no-deps", *(["--index-url", index] if index else []), torch])
+        return
+    cpu_build = f"{name}=={version}+cpu"
+    try:
+        _download(folder, ["--no-deps", cpu_build])
+    except WheelsMissing:
+        _download(folder, ["--no-deps", "--index-url", CPU_INDEX, cpu_build])
+
+
+def fetch_torch_with_cuda(folder: Path, torch: str, index: str | None) -> None:
+    """Fetch the requirement `torch` and the CUDA packages that it pins. Raises `WheelsMissing`."""
+    _download(folder, [*(["--extra-index-url", index] if index else []), torch])
 
 
 def _covers(folder: Path, lock: Path) -> bool:

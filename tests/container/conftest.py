@@ -37,7 +37,7 @@ def engine() -> Engine:
 def image(engine: Engine) -> str:
     """The image of this checkout, built as `make image` builds it."""
     base = os.environ.get("BASE_IMAGE") or local_base(engine)
-    build.build(engine, build.Recipe(tag=TAG, base_image=base))
+    build.build(engine, build.Recipe(tag=TAG, base_image=base, torch_index=os.environ.get("TORCH_INDEX")))
     return TAG
 
 

@@ -59,22 +59,41 @@ def test_wheels_that_are_there_are_not_fetched_again(tmp_path: Path, monkeypatch
 
     def fetch() -> None:
         wheels_folder.fetch_locked(tmp_path, lock)
-        wheels_folder.fetch_torch(tmp_path, "torch==2.13.0", index=None, with_dependencies=False)
+        wheels_folder.fetch_torch_for_cpu(tmp_path, "torch==2.13.0", None)
 
     monkeypatch.setattr(subprocess, "run", pip)
     fetch()
-    assert fetched == [str(lock), "torch==2.13.0"]
+    assert fetched == [str(lock), "torch==2.13.0+cpu"]
     (tmp_path / "some_package-1.2-py3-none-any.whl").touch()
     (tmp_path / "torch-2.13.0+cpu-cp311-cp311-linux_x86_64.whl").touch()
     fetch()
     assert len(fetched) == 2
 
 
+def test_a_cpu_build_comes_from_pytorch_s_own_index_where_pip_knows_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The default build of PyPI brings gigabytes of CUDA, and does not run without them."""
+    asked: list[list[str]] = []
+
+    def pip(words: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+        asked.append(words)
+        found = "--index-url" in words
+        return subprocess.CompletedProcess(
+            words, 0 if found else 1, "", "" if found else "ERROR: No matching version\n"
+        )
+
+    monkeypatch.setattr(subprocess, "run", pip)
+    wheels_folder.fetch_torch_for_cpu(tmp_path, "torch==2.13.0", None)
+    assert [words[-1] for words in asked] == ["torch==2.13.0+cpu", "torch==2.13.0+cpu"]
+    assert asked[1][-3:-1] == ["--index-url", wheels_folder.CPU_INDEX]
+
+
 def test_a_wheel_that_cannot_be_fetched_is_told_in_pip_s_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
     with pytest.raises(wheels_folder.WheelsMissing, match=r"No matching distribution found for torch==0\.0\.1"):
-        wheels_folder.fetch_torch(tmp_path, "torch==0.0.1", index=None, with_dependencies=False)
+        wheels_folder.fetch_torch_with_cuda(tmp_path, "torch==0.0.1", None)
 
 
 def test_a_machine_without_docker_says_what_is_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
