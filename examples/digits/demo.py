@@ -74,14 +74,7 @@ def main() -> int:
         temporary.mkdir()
         os.environ["TMPDIR"] = str(temporary)
         Demo(work, epochs=options.epochs).run()
-    except (
-        DemoFailed,
-        CommandFailed,
-        CloudError,
-        ClientFailure,
-        ClientError,
-        BotoCoreError,
-    ) as error:
+    except (DemoFailed, CommandFailed, CloudError, ClientFailure, ClientError, BotoCoreError) as error:
         print(f"\ndemo: error: {error}", file=sys.stderr)
         return 1
     except Stopped as stopped:
