@@ -12,6 +12,7 @@ import json
 import threading
 import uuid
 from collections.abc import Callable
+from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
 
@@ -81,6 +82,7 @@ def _clients(make_client: MakeClient) -> Callable[..., Any]:
                 events.register("provide-client-params.sns.Publish", _as_text)
                 events.register("provide-client-params.stepfunctions.*", _lower_first)
                 events.register("after-call.stepfunctions.*", _upper_first)
+                events.register("after-call", _without_moments)
             return made[service_name]
 
     return client
@@ -106,6 +108,21 @@ def _lower_first(params: dict[str, Any], **_: Any) -> dict[str, Any]:
 def _upper_first(parsed: dict[str, Any], **_: Any) -> None:
     for name in list(parsed):
         parsed[name[0].upper() + name[1:]] = parsed.pop(name)
+
+
+def _without_moments(parsed: dict[str, Any], **_: Any) -> None:
+    """Step Functions gives moments as text; the interpreter keeps what boto3 gives."""
+    parsed.update({name: _plain(value) for name, value in parsed.items()})
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _plain(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return value
 
 
 def _json(value: Any) -> str:

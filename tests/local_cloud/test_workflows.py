@@ -151,6 +151,24 @@ def test_a_machine_starts_another_and_tells_a_topic_in_json(account: Account) ->
         client.close()
 
 
+def test_an_execution_whose_answer_holds_a_moment_is_described(account: Account) -> None:
+    states = account.cloud.client("stepfunctions")
+    account.sagemaker.create_model(ModelName="timed", ExecutionRoleArn=ROLE, PrimaryContainer={"Image": "serve"})
+    task = {
+        "Type": "Task",
+        "Resource": "arn:aws:states:::aws-sdk:sagemaker:describeModel",
+        "Arguments": {"ModelName": "timed"},
+        "End": True,
+    }
+    definition = json.dumps({"QueryLanguage": "JSONata", "StartAt": "Look", "States": {"Look": task}})
+    made = states.create_state_machine(name=account.name("m"), definition=definition, roleArn=ROLE)
+    started = states.start_execution(stateMachineArn=made["stateMachineArn"], input="{}")["executionArn"]
+    await_true(lambda: states.describe_execution(executionArn=started)["status"] == "SUCCEEDED", "it succeeds")
+    output = json.loads(states.describe_execution(executionArn=started)["output"])
+    assert output["CreationTime"].endswith("Z")
+    states.close()
+
+
 def test_an_execution_that_fails_says_why(account: Account) -> None:
     states = account.cloud.client("stepfunctions")
     definition = {
