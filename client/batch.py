@@ -70,7 +70,7 @@ class BatchJob:
         job._sagemaker.create_transform_job(
             TransformJobName=job.name,
             ModelName=model,
-            BatchStrategy="MultiRecord" if in_lines else "SingleRecord",
+            **({"BatchStrategy": "MultiRecord"} if in_lines else {}),
             MaxPayloadInMB=max_payload_mib,
             **({"MaxConcurrentTransforms": max_concurrent} if max_concurrent is not None else {}),
             TransformInput={

@@ -14,6 +14,8 @@ import boto3
 from client.addresses import split_s3
 
 INPUT = "batch/input/"
+# A stage that transforms uploads by itself leaves this folder to whoever submits his own jobs.
+SUBMITTED = f"{INPUT}submitted/"
 OUTPUT = "batch/output/"
 
 
@@ -47,8 +49,8 @@ class Stage:
         return value
 
     def upload(self, file: Path, *, show: Callable[[int], Bar]) -> str:
-        """Put `file` into a folder of its own under batch/input/, with progress; return that folder's address."""
-        folder = f"{INPUT}{datetime.now(UTC):%Y%m%dT%H%M%S%f}/"
+        """Put `file` into a folder of its own under batch/input/submitted/, with progress; return its address."""
+        folder = f"{SUBMITTED}{datetime.now(UTC):%Y%m%dT%H%M%S%f}/"
         with show(file.stat().st_size) as bar:
             self.session.client("s3").upload_file(str(file), self.bucket, folder + file.name, Callback=bar.update)
         return f"s3://{self.bucket}/{folder}"

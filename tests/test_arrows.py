@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PRODUCT = ("inference", "training_hooks", "infra", "local_cloud", "client")
+PRODUCT = ("inference", "training_hooks", "infra", "local_cloud", "client", "container")
 OUTSIDE = ("tests", "examples", "benchmarks")
 
 

@@ -233,3 +233,17 @@ def test_what_cannot_be_done_is_one_sentence_and_a_status_of_1(
     said = capsys.readouterr().err
     assert said.startswith(sentence)
     assert len(said.splitlines()) == 1
+
+
+def test_objects_that_are_no_lines_are_requests_of_their_own(session: boto3.Session, tmp_path: Path) -> None:
+    session.client("s3").put_object(Bucket=BUCKET, Key="batch/input/whole/x.json", Body=b"1,2")
+    job = BatchJob.submit(
+        model=MODEL,
+        input_location=f"s3://{BUCKET}/batch/input/whole/x.json",
+        output_location=f"s3://{BUCKET}/batch/output/whole/",
+        content_type="application/json",
+        session=session,
+    )
+    job.wait(timeout_s=60, poll_s=0.1)
+    (file,) = job.fetch(tmp_path)
+    assert (file.name, file.read_bytes()) == ("x.json.out", b"[2.0, 4.0]\n")
