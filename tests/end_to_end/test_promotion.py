@@ -1,6 +1,6 @@
 """Approving a model rolls it out, and an upload is transformed: what a stage with a registry and batch does by itself.
 
-What lies between the approval and the answer is the stage's own: a rule of EventBridge, a state machine, CloudFormation.
+Between the approval and the answer all is the stage's own: a rule of EventBridge, a state machine, CloudFormation.
 The stage is bootstrapped, and has all stacks but the network's.
 """
 
