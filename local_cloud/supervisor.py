@@ -31,6 +31,9 @@ logger = logging.getLogger(__name__)
 
 def supervise(directory: StateDirectory, *, region: str, runner: ContainerRunner, stop: threading.Event) -> None:
     """Runs both servers until ``stop`` is set, then stops everything and withdraws its record."""
+    # moto imports jsonschema, which compiles the grammars of rfc3987_syntax for seconds where that happens to be
+    # installed, for formats that nothing here checks; jsonschema does without.
+    sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
     # Importing moto's CloudFormation takes a second, and its interpreter of state machines another half.
     from local_cloud import cloudformation, workflows  # noqa: PLC0415
 
