@@ -80,7 +80,7 @@ def _accepted(tar: tarfile.TarFile, name: str) -> Iterator[tarfile.TarInfo]:
         if member.issym():
             links.add(path)
         member.uid, member.gid, member.uname, member.gname = os.getuid(), os.getgid(), "", ""
-        member.mode = member.mode & 0o755 | 0o600
+        member.mode = (member.mode | (0o700 if member.isdir() else 0o600)) & 0o755
         yield member
 
 

@@ -64,6 +64,20 @@ def test_an_archive_that_would_leave_its_directory_is_refused_as_a_whole(
     assert not (tmp_path / "outside").exists()
 
 
+def test_links_within_an_archive_are_kept_and_names_through_them_are_refused(tmp_path: Path) -> None:
+    kept = crafted(tmp_path / "kept.tar.gz", link("code/latest.py", "inference.py", tarfile.SYMTYPE))
+    unpack(kept, tmp_path / "kept", name="s3://b/kept.tar.gz")
+    assert (tmp_path / "kept" / "code" / "latest.py").resolve() == tmp_path / "kept" / "code" / "inference.py"
+    through = tmp_path / "through.tar.gz"
+    with tarfile.open(through, "w:gz") as tar:
+        for member in (link("here", ".", tarfile.SYMTYPE), link("here/up", "..", tarfile.SYMTYPE)):
+            tar.addfile(member)
+        tar.addfile(tarfile.TarInfo("up/outside"), io.BytesIO())
+    with pytest.raises(ModelDataError, match=r"member 'here/up' goes through a link\.$"):
+        unpack(through, tmp_path / "through", name="s3://b/through.tar.gz")
+    assert not (tmp_path / "outside").exists()
+
+
 @pytest.mark.parametrize("content", [b"", b"not gzip", model_archive({"a": "x" * 5000})[:-40]])
 def test_a_damaged_archive_is_said_to_be_unreadable(tmp_path: Path, content: bytes) -> None:
     archive = tmp_path / "model.tar.gz"
