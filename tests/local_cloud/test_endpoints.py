@@ -103,7 +103,9 @@ def test_model_data_that_cannot_be_had_is_the_failure_reason(account: Account, d
 def test_an_archive_that_would_escape_is_the_failure_reason(account: Account) -> None:
     data = account.put("evil.tar.gz", model_archive({"../evil": "x"}))
     reason = account.failed_endpoint(account.model(data=data))
-    assert reason.startswith("s3://test-bucket/evil.tar.gz is refused: '../evil' would be extracted to")
+    assert reason.startswith(
+        "s3://test-bucket/evil.tar.gz is refused: member '../evil' leads out of the archive's directory"
+    )
 
 
 def test_when_one_variant_fails_nothing_of_the_endpoint_is_left(account: Account) -> None:
@@ -225,7 +227,7 @@ def test_a_container_that_dies_in_service_is_replaced(account: Account) -> None:
     connection = http.client.HTTPConnection(account.cloud.environment["AWS_ENDPOINT_URL_SAGEMAKER"].rpartition("/")[2])
     with closing(connection):
         connection.request("GET", f"/local/endpoints/{endpoint}")
-        assert json.load(connection.getresponse()) == {"Restarts": {"variant-0": 1}}
+        assert json.load(connection.getresponse())["Restarts"] == {"variant-0": 1}
     account.delete(endpoint)
 
 
