@@ -9,7 +9,7 @@ import random
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
@@ -56,12 +56,14 @@ class Server:
 
     def __init__(self, start: Start) -> None:
         self.start = start
+        self._others: frozenset[psutil.Process] = frozenset()
         self.started_s = 0.0
         self.health_s = 0.0
         self.answer_s = 0.0
         self._log = start.folder / "server.log"
 
     def __enter__(self) -> Server:
+        self._others = frozenset(_descendants())
         with self._log.open("wb") as log:
             self.started_s = time.monotonic()
             self._process = subprocess.Popen(
@@ -77,7 +79,7 @@ class Server:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        end_tree(self._process)
+        end_tree(self._process, self._others)
 
     def wait_for_answer(self, body: bytes, content_type: str) -> None:
         """Until the health path says 200, then until a request is answered; notes both times. Raises `DidNotStart`."""
@@ -109,8 +111,9 @@ class Server:
 
     def tree(self) -> list[psutil.Process]:
         """Every process of the server. One server runs at a time, and what it leaves behind comes to this process
-        (TorchServe's command ends and leaves its Java server), so that is everything below this process."""
-        return list(psutil.Process().children(recursive=True))
+        (TorchServe's command ends and leaves its Java server), so that is everything below this process that was not
+        there before."""
+        return [each for each in _descendants() if each not in self._others]
 
     def cpu_by_pid(self) -> dict[int, float]:
         """CPU seconds of every live process of the tree."""
@@ -140,25 +143,36 @@ class Server:
         return total_kib / 1024, count
 
 
-def end_tree(process: subprocess.Popen[bytes]) -> None:
-    """SIGTERM to the server, then SIGKILL to everything below this process that is still there, and reap it."""
-    me = psutil.Process()
-    known = me.children(recursive=True)
-    for child in me.children():  # the server, and what it has left behind
+def end_tree(process: subprocess.Popen[bytes], others: Collection[psutil.Process]) -> None:
+    """SIGTERM to the server, then SIGKILL to everything below this process that is still there, and reap it.
+
+    `others` are processes below this one that have nothing to do with the server: they are left alone.
+    """
+
+    def ours(*, recursive: bool) -> list[psutil.Process]:
+        return [each for each in _descendants(recursive=recursive) if each not in others]
+
+    known = ours(recursive=True)
+    for child in ours(recursive=False):  # the server, and what it has left behind
         with contextlib.suppress(psutil.Error):
             child.terminate()
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(STOP_TIMEOUT_S)
     _, alive = psutil.wait_procs(known, timeout=2.0)
-    killed = {*alive, *me.children(recursive=True)}
+    killed = {*alive, *ours(recursive=True)}
     for each in killed:
         with contextlib.suppress(psutil.Error):
             each.kill()
     process.wait(STOP_TIMEOUT_S)
     _wait_until_dead(killed)
-    for orphan in me.children():
+    for orphan in ours(recursive=False):
         with contextlib.suppress(ChildProcessError, psutil.Error):
             os.waitpid(orphan.pid, 0)
+
+
+def _descendants(*, recursive: bool = True) -> list[psutil.Process]:
+    children: list[psutil.Process] = psutil.Process().children(recursive=recursive)
+    return children
 
 
 def _wait_until_dead(processes: set[psutil.Process]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import subprocess
 import sys
 from pathlib import Path
 
@@ -51,6 +52,18 @@ def test_nothing_of_a_server_is_left_not_even_a_child_that_ignores_sigterm(tmp_p
         tree = server.tree()
         assert len(tree) == 2
     assert not [each for each in tree if is_alive(each)]
+
+
+def test_what_else_runs_below_this_process_is_neither_counted_nor_ended(tmp_path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
+        with Server(start(tmp_path, SERVER)) as server:
+            server.wait_for_answer(b"{}", "application/json")
+            assert other.pid not in {each.pid for each in server.tree()}
+            _, count = server.pss_mib()
+            assert count == 2
+        assert other.poll() is None
+        other.communicate(b"\n")
+    assert other.returncode == 0
 
 
 def test_nothing_is_left_either_when_the_measurement_fails(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 from tests.infra.conftest import ROOT
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")  # no longer: the rooms after this one must not find its variables
 def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """A local cloud of this room's own: the variables that `python -m local_cloud up` prints, also set for boto3."""
     own = os.environ | {"LOCAL_CLOUD_DIR": str(tmp_path_factory.mktemp("cloud") / "state")}
