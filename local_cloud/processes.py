@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import subprocess
 import threading
+import time
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 
+import psutil  # type: ignore[import-untyped]  # ships no types
+
 from local_cloud.engine import remove_container
+
+logger = logging.getLogger(__name__)
+
+_DEATH_TIMEOUT_S = 10.0
 
 
 def process_birth(process_id: int) -> str | None:
@@ -38,14 +47,40 @@ def process_birth(process_id: int) -> str | None:
     return None if not birth or state.startswith("Z") else birth.strip()
 
 
-def end_group(group: int) -> None:
-    """SIGKILL to a whole process group; one that is already gone is no error."""
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(group, signal.SIGKILL)
+def belonging(leader: int) -> set[psutil.Process]:
+    """What came from the process that leads (or led) a session: all groups of the session, and descendants.
+
+    A session outlives its leader, and a process leaves it only by founding its own; such a one is found as long as
+    the chain of its parents stands.
+    """
+    found = {process for process in psutil.process_iter() if _session(process.pid) == leader}
+    with suppress(psutil.NoSuchProcess):
+        found.add(psutil.Process(leader))
+    for process in list(found):
+        with suppress(psutil.NoSuchProcess):
+            found.update(process.children(recursive=True))
+    return {process for process in found if process.pid != leader}
+
+
+def end_rest(leader: int, also: Iterable[psutil.Process]) -> None:
+    """SIGKILL to what a dead session leader left: what :func:`belonging` still finds, and ``also``, found before.
+
+    Returns when none of it runs; what the kernel does not let go within ten seconds is logged.
+    """
+    left = set(also)
+    deadline = time.monotonic() + _DEATH_TIMEOUT_S
+    while left := {each for each in left | belonging(leader) if process_birth(each.pid) and each.is_running()}:
+        if time.monotonic() > deadline:
+            logger.warning("processes that do not die: %s", ", ".join(str(each.pid) for each in left))
+            return
+        for each in left:
+            with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+                each.kill()
+        time.sleep(0.005)
 
 
 def end_orphans(registry: Path) -> list[int]:
-    """Ends the process groups that a killed supervisor left in ``registry`` (one file each: name id, text birth).
+    """Ends the sessions that a killed supervisor left in ``registry`` (one file each: the leader's id, its birth).
 
     Containers that it left stand there too: as ``docker.NAME``, with the docker client as text.
     """
@@ -54,12 +89,22 @@ def end_orphans(registry: Path) -> list[int]:
         remove_container(entry.read_text(), entry.name.partition(".")[2])
         entry.unlink(missing_ok=True)
     for entry in sorted(registry.glob("*")) if registry.is_dir() else []:
-        group, birth = int(entry.name), entry.read_text()
-        if birth and process_birth(group) == birth:
-            end_group(group)
-            ended.append(group)
+        leader, birth = int(entry.name), entry.read_text()
+        if birth and process_birth(leader) == birth:
+            rest = belonging(leader)
+            with suppress(ProcessLookupError):
+                os.kill(leader, signal.SIGKILL)
+            end_rest(leader, rest)
+            ended.append(leader)
         entry.unlink(missing_ok=True)
     return ended
+
+
+def _session(process_id: int) -> int | None:
+    try:
+        return os.getsid(process_id)
+    except OSError:  # it is gone, or not ours to see
+        return None
 
 
 def stop_on_signals() -> threading.Event:

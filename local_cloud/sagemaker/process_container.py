@@ -1,4 +1,4 @@
-"""A model's container as a plain process: the server with the container's environment, in its own process group."""
+"""A model's container as a plain process: the server with the container's environment, in a session of its own."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from local_cloud.processes import end_group, process_birth
+from local_cloud.processes import belonging, end_rest, process_birth
 from local_cloud.sagemaker.container import STOP_GRACE_S, Container, ContainerSpec, free_port
 
 # What a process needs to run at all on this machine. The rest of the caller's environment stays outside, as it would
@@ -45,10 +45,10 @@ _INHERITED = (
 
 @dataclass(frozen=True, slots=True)
 class ProcessRunner:
-    """Runs the server as a process group of its own on a free loopback port.
+    """Runs the server in a session of its own on a free loopback port.
 
-    ``command`` is what the image's entry point would run; ``registry`` is a directory with one file per running process
-    group, held under a lock by the process, so that a later start can end what a killed supervisor left behind.
+    ``command`` is what the image's entry point would run; ``registry`` is a directory with one file per running server,
+    so that a later start can end what a killed supervisor left behind.
     """
 
     registry: Path
@@ -85,6 +85,7 @@ class ProcessContainer:
         self._port = port
         self._spec = spec
         self._stop_lock = threading.Lock()
+        self._stopped = False
         spec.log.parent.mkdir(parents=True, exist_ok=True)
         self._log_start = spec.log.stat().st_size if spec.log.exists() else 0
         with spec.log.open("ab") as log:
@@ -121,11 +122,18 @@ class ProcessContainer:
 
     def stop(self, grace_s: float = STOP_GRACE_S) -> None:
         with self._stop_lock:
+            if self._stopped:
+                return
+            rest = belonging(self._process.pid)
             if self._process.poll() is None:
                 self._process.terminate()
                 with suppress(subprocess.TimeoutExpired):
                     self._process.wait(grace_s)
-            # The group is swept even after a clean end: whatever the server forked goes with it.
-            end_group(self._process.pid)
+            # The server goes first, because it would start its workers again; then, as with a container, whatever it
+            # started, also after a clean end.
+            rest |= belonging(self._process.pid)
+            self._process.kill()
             self._process.wait()
+            end_rest(self._process.pid, rest)
+            self._stopped = True
             self._entry.unlink(missing_ok=True)

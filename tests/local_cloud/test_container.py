@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import socket
 import subprocess
 import sys
@@ -86,29 +87,66 @@ def test_a_container_that_never_gets_healthy_runs_into_its_time_out(start: Start
         await_healthy(start(STAND_IN_PING="never"), timeout_s=0.3, cancelled=NEVER)
 
 
-def test_stopping_a_container_takes_its_children_along(start: Start, tmp_path: Path) -> None:
-    script = (
-        "import os, subprocess, sys, time;"
-        "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)']);"
-        "open('child', 'w').write(str(child.pid)); os.rename('child', 'ready'); time.sleep(600)"
-    )
-    container = start(sys.executable, "-c", script)
-    note = tmp_path / "0" / "ready"
-    await_true(note.exists, "the child is started")
-    child = int(note.read_text())
-    assert process_birth(child) is not None
-    container.stop(5.0)
-    assert container.exit_code() is not None
-    await_true(lambda: process_birth(child) is None, "the child is gone")
+# A server that ignores SIGTERM, with a child in a process group of its own, one in a session of its own, and one whose
+# parent is gone; where the argument is "end", the server ends once they are there.
+FAMILY = """
+import os, signal, sys, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+def child(prepare, orphan=False):
+    reader, writer = os.pipe()
+    if (middle := os.fork()) == 0:
+        if not orphan or os.fork() == 0:
+            prepare()
+            os.write(writer, str(os.getpid()).encode())
+            time.sleep(600)
+        os._exit(0)
+    if orphan:
+        os.waitpid(middle, 0)
+    return os.read(reader, 20).decode()
+family = [child(os.setpgrp), child(os.setsid), child(os.setpgrp, orphan=True)]
+if sys.argv[1] == "end":
+    os.kill(int(family.pop(1)), 9)  # nothing leads from a server that has ended to a child in another session
+open("draft", "w").write(" ".join(family))
+os.rename("draft", "family")
+sys.exit(3) if sys.argv[1] == "end" else time.sleep(600)
+"""
+
+
+def family_of(base: Path) -> list[int]:
+    note = base / "family"
+    await_true(note.exists, "the children are started")
+    return [int(word) for word in note.read_text().split()]
+
+
+def test_stopping_a_container_takes_its_children_along_whatever_their_process_groups(
+    start: Start, tmp_path: Path
+) -> None:
+    """The server ignores SIGTERM; no child is in its process group, as a real container's need not be."""
+    container = start(sys.executable, "-c", FAMILY, "stay")
+    family = family_of(tmp_path / "0")
+    assert all(process_birth(child) for child in family)
+    container.stop(0.1)
+    assert container.exit_code() == -signal.SIGKILL
+    assert [process_birth(child) for child in family] == [None] * 3
     assert list((tmp_path / "containers").iterdir()) == []
 
 
+def test_a_container_that_ended_by_itself_leaves_no_children(start: Start, tmp_path: Path) -> None:
+    container = start(sys.executable, "-c", FAMILY, "end")
+    family = family_of(tmp_path / "0")
+    assert container.wait() == 3
+    assert all(process_birth(child) for child in family)
+    container.stop()
+    assert [process_birth(child) for child in family] == [None] * 2
+
+
 def test_what_a_killed_supervisor_left_running_is_ended(start: Start, tmp_path: Path) -> None:
-    container = start()
-    healthy(container).close()
+    container = start(sys.executable, "-c", FAMILY, "stay")
+    family = family_of(tmp_path / "0")
     (left,) = (tmp_path / "containers").iterdir()
     assert end_orphans(tmp_path / "containers") == [int(left.name)]
-    assert container.wait() != 0
+    assert container.wait() == -signal.SIGKILL
+    assert [process_birth(child) for child in family] == [None] * 3
 
 
 def test_a_process_that_merely_has_the_same_id_is_left_alone(tmp_path: Path) -> None:
