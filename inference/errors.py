@@ -98,6 +98,12 @@ class HandlerFailed(RequestError):
     status, code = 500, "handler_failed"
 
 
+class UnknownTransferCoding(RequestError):
+    """The body comes in a transfer coding other than chunked."""
+
+    status, code = 501, "unknown_transfer_coding"
+
+
 class WorkerDied(RequestError):
     """The process that computed this request died, and will not be tried again with it."""
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
 import os
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from heapq import nlargest
 from itertools import count
+from time import monotonic
 
 from inference.errors import MethodNotAllowed, NotFound, NotReady, RequestError
 from inference.frontend.connection import Connection
@@ -22,6 +23,8 @@ from inference.settings import MIB, Settings
 
 log = logging.getLogger("tidegate.http")
 
+QUIET_S = 1.0
+"""How long a connection must have been idle before it has to make room for another."""
 _INFERENCE_ID = b"x-amzn-sagemaker-inference-id"
 
 
@@ -45,6 +48,10 @@ class Application:
         self.connections: set[Connection] = set()
         self.bytes_held = 0
         self.answering = 0
+        self.connections_closed = 0
+        """How many idle connections had to make room for others since somebody asked."""
+        self.connections_refused = 0
+        """How many clients found no room since somebody asked."""
         self._ids = count(1)
         self._id_prefix = os.urandom(4).hex()
         self._answer = self._invoke if registry.sessions is None else self._invoke_in_session
@@ -66,9 +73,21 @@ class Application:
     def opened(self, connection: Connection) -> bool:
         """Whether one more connection may be open."""
         if len(self.connections) >= self.settings.max_connections:
+            self._make_room()
+        if len(self.connections) >= self.settings.max_connections:
+            self.connections_refused += 1
             return False
         self.connections.add(connection)
         return True
+
+    def _make_room(self) -> None:
+        # Several at once: looking through all of them for each new client would be an attack's own work.
+        now_s = monotonic()
+        quiet = [each for each in self.connections if each.idle_s(now_s) >= QUIET_S]
+        for connection in nlargest(1 + len(self.connections) // 16, quiet, key=lambda each: each.idle_s(now_s)):
+            self.connections.discard(connection)
+            connection.close_if_idle()
+            self.connections_closed += 1
 
     def closed(self, connection: Connection) -> None:
         """Forget a connection."""
@@ -196,7 +215,7 @@ class Application:
 
 
 def _timing(ticket: Ticket) -> bytes:
-    now_s = asyncio.get_running_loop().time()
+    now_s = monotonic()
     parts = (("queue", ticket.sent_s - ticket.admitted_s), ("worker", now_s - ticket.sent_s))
     timing = ", ".join(f"{name};dur={seconds * 1000:.3f}" for name, seconds in parts)
     return f"server-timing: {timing}\r\n".encode()

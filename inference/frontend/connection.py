@@ -13,6 +13,7 @@ import asyncio
 from collections import deque
 from enum import Enum, auto
 from http import HTTPStatus
+from time import monotonic
 from typing import Protocol, cast
 
 import httptools
@@ -25,6 +26,7 @@ from inference.errors import (
     PayloadTooLarge,
     RequestError,
     RequestTimedOut,
+    UnknownTransferCoding,
 )
 from inference.frontend.exchange import Exchange, Response, error_response, split_target
 from inference.frontend.pace import Pace
@@ -34,6 +36,8 @@ DISCARD_S = 5.0
 DISCARD_BYTES = 64 * 1024 * 1024
 """How long, and how much, a refused client may go on sending."""
 HALF_CLOSE_GRACE_S = 0.2
+REFUSED_S = 0.2
+"""How long a client for whom there is no connection may take to read so."""
 _SMALL_PIECE_BYTES = 1024
 SKIPPED_BYTES = 64 * 1024
 """The longest body of a refused request that is read past so that the connection can go on."""
@@ -79,7 +83,7 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport = cast(asyncio.Transport, None)
         self._parser = httptools.HttpRequestParser(self)
         self._phase = Phase.IDLE
-        self._since_s = self._loop.time()
+        self._since_s = monotonic()
         self._head_open = False
         self._head_bytes = 0
         self._after_chunk_header = False
@@ -101,7 +105,8 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
         if not self._application.opened(self):
-            self._transport.close()
+            self._refuse(Overloaded(f"There are {self._settings.max_connections} connections, which is the limit."))
+            self._loop.call_later(REFUSED_S, self._transport.abort)
 
     def data_received(self, data: bytes) -> None:
         if self._deaf:
@@ -187,6 +192,10 @@ class Connection(asyncio.Protocol):
             headers=self._headers,
             keep_alive=self._parser.should_keep_alive(),
         )
+        ambiguity = _ambiguity(exchange)
+        if ambiguity is not None:
+            self._refuse(ambiguity, exchange)
+            return
         try:
             self._application.admit(exchange)
             if exchange.content_length > self._settings.max_body_bytes:
@@ -358,7 +367,7 @@ class Connection(asyncio.Protocol):
     # --- time
 
     def _enter(self, phase: Phase) -> None:
-        self._phase, self._since_s = phase, self._loop.time()
+        self._phase, self._since_s = phase, monotonic()
 
     def sweep(self, now_s: float) -> None:
         """Give up a client that is too slow or too quiet. Called twice a second."""
@@ -400,6 +409,10 @@ class Connection(asyncio.Protocol):
             started_s=now_s,
         )
 
+    def idle_s(self, now_s: float) -> float:
+        """How long no request has been at hand, in seconds; 0 while one is."""
+        return now_s - self._since_s if self._phase is Phase.IDLE else 0.0
+
     def close_if_idle(self) -> None:
         """Hang up where no request is at hand."""
         if self._phase is Phase.IDLE:
@@ -408,6 +421,16 @@ class Connection(asyncio.Protocol):
     def abort(self) -> None:
         """Hang up whatever is at hand."""
         self._transport.abort()
+
+
+def _ambiguity(exchange: Exchange) -> RequestError | None:
+    """What another server on the way could have read otherwise, beyond what the parser refuses."""
+    coding = exchange.header(b"transfer-encoding")
+    if coding and coding.lower() != "chunked":
+        return UnknownTransferCoding(f"The Transfer-Encoding '{coding[:100]}' is not read here; only chunked is.")
+    if exchange.has_repeated_headers and sum(name == b"host" for name, _ in exchange.headers) > 1:
+        return BadRequest("The request has more than one Host header.")
+    return None
 
 
 def _is_short(exchange: Exchange) -> bool:

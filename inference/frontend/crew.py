@@ -14,6 +14,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import replace
 from enum import Enum, auto
+from time import monotonic
 from typing import Protocol
 
 from inference.errors import DeploymentError, ModelDoesNotFit
@@ -30,7 +31,8 @@ log = logging.getLogger("tidegate.model")
 DEATHS_IN_A_ROW = 10
 """Workers that may die of their requests, with no batch done in between, before the model counts as unhealthy."""
 PING_GRACE_S = 10.0
-"""How long a model that worked may be without a worker and still count as healthy: a restart is not a fault."""
+"""How long a model that worked may be without a worker and still count as healthy: a restart is not a fault. At most
+half of the time after which the server gives up, so that `/ping` has said so for a while before."""
 LEAVE_S = 1.0
 """How long the end of a worker's process and the end of its socket may be apart before one is taken for the other."""
 
@@ -99,7 +101,7 @@ class Crew:
             return False
         if self._deaths >= DEATHS_IN_A_ROW:
             return False
-        return self._down_since_s is None or self._loop.time() - self._down_since_s < self._grace_s
+        return self._down_since_s is None or monotonic() - self._down_since_s < self._grace_s
 
     @property
     def computing(self) -> int:
@@ -192,13 +194,17 @@ class Crew:
 
     def worker_done(self, worker: WorkerLink, done: Done) -> None:
         """The batch is done: the worker may be filled again."""
+        if not worker.sizes:
+            log.error("a worker answers what it was not asked", extra={"worker_pid": worker.pid})
+            self._kill(worker)
+            return
         self._stop_timer(worker)
         self._failures = self._deaths = 0
         worker.gpu_bytes = done.gpu_bytes
         self._metrics.decode_s.observe(done.decode_s)
         self._metrics.predict_s.observe(done.predict_s)
         self._metrics.encode_s.observe(done.encode_s)
-        self.item_s += 0.1 * ((self._loop.time() - worker.started_s) / worker.sizes.popleft() - self.item_s)
+        self.item_s += 0.1 * ((monotonic() - worker.started_s) / worker.sizes.popleft() - self.item_s)
         if worker.sizes:
             self._start_timer(worker)
         self._owner.worker_free()
@@ -216,12 +222,12 @@ class Crew:
             self._loop.call_later(0.2, self._fail_first_load, worker)
             return
         if not self.ready and self._down_since_s is None:
-            self._down_since_s = self._loop.time()
+            self._down_since_s = monotonic()
             # That all workers hung is no ordinary restart: the user's code is in trouble, and /ping says so at once.
-            self._grace_s = 0.0 if worker.hung else PING_GRACE_S
+            self._grace_s = 0.0 if worker.hung else min(PING_GRACE_S, self.limits.crash_loop_s / 2)
         self._metrics.worker_restarts += 1
         if not self._deaths:
-            self._dying_since_s = self._loop.time()
+            self._dying_since_s = monotonic()
         self._deaths += 1
         if worker.batch or worker.hung:
             self._failures = 0
@@ -299,7 +305,7 @@ class Crew:
         worker.kill()
 
     def _start_timer(self, worker: WorkerLink) -> None:
-        worker.started_s = self._loop.time()
+        worker.started_s = monotonic()
         worker.timer = self._loop.call_later(self.limits.timeout_s, self._worker_hung, worker)
 
     def _stop_timer(self, worker: WorkerLink) -> None:

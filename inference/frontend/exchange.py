@@ -52,6 +52,11 @@ class Exchange:
         return self._by_name.get(name, b"").decode("latin-1")
 
     @property
+    def has_repeated_headers(self) -> bool:
+        """Whether a header's name came more than once."""
+        return len(self._by_name) != len(self.headers)
+
+    @property
     def whole_body(self) -> bytes:
         """The body in one piece."""
         return bytes(self.body[0]) if len(self.body) == 1 else b"".join(self.body)

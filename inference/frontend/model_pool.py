@@ -11,8 +11,9 @@ import contextlib
 from collections import deque
 from collections.abc import Callable, Iterable
 from itertools import count
+from time import monotonic
 
-from inference.errors import HandlerTimedOut, NotReady, Overloaded, WorkerDied
+from inference.errors import HandlerTimedOut, NotReady, Overloaded, RequestError, WorkerDied
 from inference.frontend.crew import Crew, State
 from inference.frontend.launcher import Launcher
 from inference.frontend.metrics import ModelGauges, ModelMetrics
@@ -45,6 +46,7 @@ class ModelPool:
         self._recent = RecentLoad(rounds=2 * limits.workers + 2)
         self._dispatch_handle: asyncio.Handle | None = None
         self._hold_handle: asyncio.TimerHandle | None = None
+        self._last_word: RequestError = NotReady("The model was stopped before this request was done.")
 
     # --- what the rest of the frontend asks
 
@@ -114,7 +116,7 @@ class ModelPool:
         ticket = Ticket(
             item=Item(next(self._ids), content_type, accept, headers, body),
             outcome=self._loop.create_future(),
-            admitted_s=self._loop.time(),
+            admitted_s=monotonic(),
         )
         self._waiting.append(ticket)
         self._wake()
@@ -141,16 +143,17 @@ class ModelPool:
         """Take no more traffic, finish what is computed, end the workers; returns when their memory is free."""
         self._crew.state = State.CLOSED
         self._refuse_waiting()
-        deadline_s = self._loop.time() + timeout_s
+        deadline_s = monotonic() + timeout_s
         # A batch ends in one place and a process in another; looking is simpler than being told by both.
-        while self._crew.computing and self._loop.time() < deadline_s:  # noqa: ASYNC110
+        while self._crew.computing and monotonic() < deadline_s:  # noqa: ASYNC110
             await asyncio.sleep(_UNLOAD_POLL_S)
         self.close()
-        while self._crew.pids and self._loop.time() < deadline_s + _EXIT_S:  # noqa: ASYNC110
+        while self._crew.pids and monotonic() < deadline_s + _EXIT_S:  # noqa: ASYNC110
             await asyncio.sleep(_UNLOAD_POLL_S)
 
-    def close(self) -> None:
-        """Give up: answer what waits with 503, let idle workers leave and kill the busy ones."""
+    def close(self, last_word: RequestError | None = None) -> None:
+        """Give up: answer what waits with `last_word`, let idle workers leave and kill the busy ones."""
+        self._last_word = last_word or self._last_word
         for handle in (self._dispatch_handle, self._hold_handle):
             if handle is not None:
                 handle.cancel()
@@ -165,7 +168,7 @@ class ModelPool:
 
     def _stopped(self, tickets: Iterable[Ticket]) -> None:
         for ticket in tickets:
-            self._refuse(ticket, NotReady("The model was stopped before this request was done."))
+            self._refuse(ticket, self._last_word)
 
     # --- filling the workers
 
@@ -199,7 +202,7 @@ class ModelPool:
             computing=computing,
             busy=self._crew.ready - len(idle),
             expected=self._recent.expected(computing),
-            oldest_wait_s=self._loop.time() - self._waiting[0].admitted_s,
+            oldest_wait_s=monotonic() - self._waiting[0].admitted_s,
             max_size=self.limits.max_batch_size,
             max_wait_s=self.limits.max_wait_s,
         )
@@ -234,7 +237,7 @@ class ModelPool:
 
     def _send(self, worker: WorkerLink, batch: list[Ticket]) -> None:
         self._crew.send(worker, batch)
-        now_s = self._loop.time()
+        now_s = monotonic()
         self.metrics.batch_size.observe(len(batch))
         for ticket in batch:
             ticket.sent_s = now_s
@@ -260,7 +263,7 @@ class ModelPool:
         if fate is Retry.ALONE:
             self.metrics.retries += 1
             ticket.alone = True
-            ticket.admitted_s = self._loop.time()
+            ticket.admitted_s = monotonic()
             self._waiting.appendleft(ticket)
         elif fate is Retry.HUNG:
             self._refuse(ticket, HandlerTimedOut(f"The model took longer than {self.limits.timeout_s:g} s."))
@@ -274,5 +277,5 @@ class ModelPool:
             ticket, Overloaded(f"The request waited longer than {self.limits.max_queue_wait_s:g} s for a worker.")
         )
 
-    def _refuse(self, ticket: Ticket, error: NotReady | Overloaded | HandlerTimedOut | WorkerDied) -> None:
+    def _refuse(self, ticket: Ticket, error: RequestError) -> None:
         ticket.settle(Error(ticket.item.id, error.status, error.code, error.message))

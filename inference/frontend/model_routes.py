@@ -40,7 +40,7 @@ class ModelRoutes:
     def __init__(self, settings: Settings, registry: Registry) -> None:
         self._settings = settings
         self._registry = registry
-        self._loading: dict[str, asyncio.Task[int]] = {}
+        self._loading: dict[str, tuple[Path, asyncio.Task[int]]] = {}
 
     async def answer(self, exchange: Exchange) -> Response:
         """Answer one exchange of these routes. Raises `RequestError`."""
@@ -54,12 +54,15 @@ class ModelRoutes:
 
     async def _load(self, exchange: Exchange) -> Response:
         name, model_dir = _wanted(exchange)
-        loading = self._loading.get(name)
+        known_dir, loading = self._loading.get(name, (model_dir, None))
+        if known_dir != model_dir:
+            raise AlreadyLoaded(f"The model '{name}' is being loaded from {known_dir}.")
         if loading is None:
             if name in self._registry.pools:
                 raise AlreadyLoaded(f"The model '{name}' is loaded already.")
             self._admit(name, model_dir)
-            loading = self._loading[name] = asyncio.get_running_loop().create_task(self._load_once(name, model_dir))
+            loading = asyncio.get_running_loop().create_task(self._load_once(name, model_dir))
+            self._loading[name] = model_dir, loading
             loading.add_done_callback(lambda _: self._loading.pop(name, None))
         # Whoever asks meanwhile waits for the same load; a client who leaves does not end it for the others.
         workers = await asyncio.shield(loading)

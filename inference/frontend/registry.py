@@ -12,7 +12,7 @@ from functools import partial
 from itertools import count
 from pathlib import Path
 
-from inference.errors import NotFound
+from inference.errors import Draining, NotFound
 from inference.frontend import requirements
 from inference.frontend.container_limits import copies_that_fit, free_memory_bytes, usable_cores
 from inference.frontend.launcher import Launcher
@@ -149,7 +149,7 @@ class Registry:
     def close(self) -> None:
         """Give up all models."""
         for pool in (*self.pools.values(), *self._leaving):
-            pool.close()
+            pool.close(Draining("The server was stopped before this request was done."))
         if self._packages is not None:
             self._packages.cleanup()
         if self.sessions is not None:

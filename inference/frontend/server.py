@@ -11,6 +11,7 @@ import logging
 import signal
 import socket
 from importlib import import_module
+from time import monotonic
 
 import uvloop
 
@@ -98,26 +99,36 @@ def _loaded(loading: asyncio.Task[object]) -> int:
 
 
 async def _sweep(application: Application) -> None:
-    loop = asyncio.get_running_loop()
     while True:
         await asyncio.sleep(SWEEP_S)
-        now_s = loop.time()
+        now_s = monotonic()
         for pool in list(application.registry.pools.values()):
             pool.sweep(now_s)
         for connection in list(application.connections):
             connection.sweep(now_s)
         if application.registry.sessions is not None:
             application.registry.sessions.sweep()
+        _tell_of_connections(application)
+
+
+def _tell_of_connections(application: Application) -> None:
+    closed, refused = application.connections_closed, application.connections_refused
+    if closed or refused:
+        application.connections_closed = application.connections_refused = 0
+        limit = application.settings.max_connections
+        log.warning(
+            "there are as many connections as there may be",
+            extra={"limit": limit, "idle_ones_closed": closed, "new_ones_refused": refused},
+        )
 
 
 async def _drain(application: Application, timeout_s: float) -> None:
-    loop = asyncio.get_running_loop()
     application.draining = True
-    quiet_since_s = started_s = loop.time()
-    while loop.time() - started_s < timeout_s:
+    quiet_since_s = started_s = monotonic()
+    while monotonic() - started_s < timeout_s:
         if application.answering:
-            quiet_since_s = loop.time()
-        elif loop.time() - quiet_since_s >= QUIET_S:
+            quiet_since_s = monotonic()
+        elif monotonic() - quiet_since_s >= QUIET_S:
             return
         await asyncio.sleep(0.05)
 

@@ -66,9 +66,9 @@ class WorkerLink(asyncio.Protocol):
         self._write(protocol.compute_frame([ticket.item for ticket in tickets]))
 
     def kill(self) -> None:
-        """End the process whatever it is doing; `worker_lost` follows when the socket closes."""
+        """End the process and what it started; `worker_lost` follows when the socket closes."""
         with contextlib.suppress(ProcessLookupError):
-            os.kill(self.pid, signal.SIGKILL)
+            os.killpg(self.pid, signal.SIGKILL)
 
     def hang_up(self) -> None:
         """Let the worker leave when it has finished what it is doing."""

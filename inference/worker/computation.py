@@ -1,7 +1,8 @@
 """One batch of requests to one batch of answers: decode each, predict once, encode each.
 
-One item's error is that item's error. A batch whose prediction fails, for whatever reason, is halved until the
-item that fails is alone; running out of memory is the same road, with the cache emptied first.
+One item's error is that item's error; SystemExit, KeyboardInterrupt and CancelledError are errors like any other. A
+batch whose prediction fails, for whatever reason, is halved until the item that fails is alone; running out of memory
+is the same road, with the cache emptied first.
 """
 
 from __future__ import annotations
@@ -195,7 +196,7 @@ class Computation:
                 "requests are predicted one by one from now on, because a prediction cannot be split: %s", error
             )
             self.splittable = False
-        except (Exception, SystemExit) as error:
+        except BaseException as error:
             _give_up_if_device_is_lost(error)
             log.warning(
                 "a batch of %d is halved, because predicting it failed: %s: %s",
@@ -249,7 +250,7 @@ class Computation:
         refusal: RequestError | None = None
         try:
             step(job)
-        except (Exception, SystemExit) as error:
+        except BaseException as error:
             _give_up_if_device_is_lost(error)
             refusal = _refusal(error, function, job)
             if refusal.status >= 500:
@@ -334,8 +335,9 @@ def _to_bytes(body: Any) -> bytes:
         return json.dumps(body).encode()
     except (TypeError, ValueError) as error:
         raise HandlerFailed(
-            f"output_fn returned a {type(body).__name__}; it must return bytes, str, a tensor or what JSON can hold."
-        ) from error  # which of its values it is, for the log
+            f"output_fn returned a {type(body).__name__}; it must return bytes, str, a tensor or what JSON can hold "
+            f"({one_line(error)})."
+        ) from error
 
 
 def _header_lines(headers: Mapping[Any, Any]) -> bytes:

@@ -132,7 +132,7 @@ def _named(function: str, script: Path | None) -> Iterator[None]:
         yield
     except DeploymentError:
         raise
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
         kind = ModelDoesNotFit if is_out_of_memory(error) else DeploymentError
         place = user_code.where(error, script or Path(__file__))
         text = user_code.one_line(error)

@@ -8,7 +8,8 @@ So a worker is up in milliseconds and shares the memory of everything imported h
                         {"started": token, "pid": 12}
                         {"exited": 12, "status": 9}           as waitpid gives it
 
-When the frontend goes away, so do the workers, even those that hang in user code: the parent kills them.
+When the frontend goes away, so do the workers, even those that hang in user code: the parent kills them. Each worker
+leads a process group, so what its user code started ends with it, however it ends.
 """
 
 from __future__ import annotations
@@ -76,11 +77,11 @@ def main(control_fd: int, log_level: int) -> None:
             if pid == 0:
                 _become_worker(fds[0], (control.fileno(), wake_read, wake_write), order["packages_dir"], contradicted)
             os.close(fds[0])
+            _lead_group(pid)  # as the worker does itself: nobody knows which of the two comes first
             children.add(pid)
             _send(control, {"started": order["start"], "pid": pid})
     for pid in children:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
+        _kill_group(pid)
 
 
 def _become_worker(
@@ -88,6 +89,7 @@ def _become_worker(
 ) -> None:
     status = 1
     try:
+        _lead_group(0)
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         for fd in inherited:
@@ -128,13 +130,28 @@ def _contradicted(packages_dir: str | None) -> list[str]:
 def _report_exits(control: socket.socket, children: set[int]) -> None:
     while children:
         try:
-            pid, status = os.waitpid(-1, os.WNOHANG)
+            ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
         except ChildProcessError:
             return
-        if pid == 0:
+        if ended is None:
             return
-        children.discard(pid)
+        pid = ended.si_pid
+        if pid in children:
+            # Before the worker is reaped: as long as it is not, nobody else can have its number.
+            _kill_group(pid)
+            children.discard(pid)
+        _, status = os.waitpid(pid, 0)
         _send(control, {"exited": pid, "status": status})
+
+
+def _lead_group(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):  # gone already, or an interpreter of its own already
+        os.setpgid(pid, pid)
+
+
+def _kill_group(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):  # nobody is left
+        os.killpg(pid, signal.SIGKILL)
 
 
 def _send(control: socket.socket, message: dict[str, object]) -> None:

@@ -30,6 +30,13 @@ log = logging.getLogger("tidegate.worker")
 
 def run(channel: socket.socket) -> int:
     """Serve `channel` until it closes; returns the exit status of the process."""
+    worker_pid = os.getpid()
+
+    def send(data: bytes) -> None:
+        if os.getpid() != worker_pid:
+            leave(0)  # user code forked and let its child come back here; only the worker answers
+        channel.sendall(data)
+
     # The frontend decides when a worker ends. Not SIG_IGN, which the subprocesses of user code would inherit.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)
@@ -52,11 +59,11 @@ def run(channel: socket.socket) -> int:
     except DeploymentError as error:
         if error.__cause__ is not None:
             log.error("loading failed", exc_info=error.__cause__)
-        channel.sendall(protocol.failed_frame(str(error), too_large=isinstance(error, ModelDoesNotFit)))
+        send(protocol.failed_frame(str(error), too_large=isinstance(error, ModelDoesNotFit)))
         return 1
     gc.collect()
     gc.freeze()
-    channel.sendall(protocol.frame(Kind.READY))
+    send(protocol.frame(Kind.READY))
     batches = (
         _decoded_ahead(stream, computation, spec.input_threads) if spec.input_threads else _decoded(stream, computation)
     )
@@ -64,7 +71,7 @@ def run(channel: socket.socket) -> int:
         for batch in batches:
             outcomes, done = computation.finish(batch)
             frames = [protocol.answer_frame(o) if isinstance(o, Answer) else protocol.error_frame(o) for o in outcomes]
-            channel.sendall(b"".join((*frames, protocol.done_frame(done))))
+            send(b"".join((*frames, protocol.done_frame(done))))
     except DeviceLost:
         log.exception("the device is lost; this worker ends")
         return 1

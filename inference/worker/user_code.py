@@ -55,7 +55,7 @@ def import_script(script: Path) -> ModuleType:
         # What is no text at all has no line.
         place = f"{error.filename or script}" + (f", line {error.lineno}" if error.lineno else "")
         raise DeploymentError(f"{place}: {type(error).__name__}: {error.msg.rstrip('.')}.") from error
-    except (Exception, SystemExit) as error:
+    except BaseException as error:  # SystemExit and KeyboardInterrupt too: this process has no other master
         raise DeploymentError(f"{where(error, script)}: {type(error).__name__}: {one_line(error)}.") from error
     return module
 

@@ -22,6 +22,7 @@ def predict_fn(data, model):
     if first:
         pid = os.fork()
         if pid == 0:
+            os.setsid()  # else it would end with the worker's process group
             while True:  # it holds every file descriptor of the worker, and its socket to the server too
                 time.sleep(1)
         (model / "child").write_text(str(pid))

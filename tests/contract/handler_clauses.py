@@ -557,7 +557,8 @@ ERRORS = [
         status=500,
         answer={
             "code": "handler_failed",
-            "message": "output_fn returned a object; it must return bytes, str, a tensor or what JSON can hold.",
+            "message": "output_fn returned a object; it must return bytes, str, a tensor or what JSON can hold "
+            "(Object of type object is not JSON serializable).",
         },
     ),
 ]

@@ -19,7 +19,7 @@ def output_fn(prediction, accept):
 """Answers what its input_fn was given."""
 
 OBEDIENT = """
-import ctypes, json, os, signal, time
+import asyncio, ctypes, json, os, signal, subprocess, time
 from pathlib import Path
 
 def model_fn(model_dir):
@@ -53,6 +53,16 @@ def predict_fn(order, model):
             raise RuntimeError(text)
         case {"exit": code}:
             raise SystemExit(code)
+        case {"interrupt": _}:
+            raise KeyboardInterrupt
+        case {"cancel": _}:
+            raise asyncio.CancelledError
+        case {"fork": _}:
+            if pid := os.fork():
+                os.waitpid(pid, 0)
+        case {"start": _}:
+            child = subprocess.Popen(["sleep", "3600"])
+            (model / "child").write_text(str(child.pid))
     return order
 
 def output_fn(prediction, accept):

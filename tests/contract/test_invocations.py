@@ -246,7 +246,8 @@ def refusing():
             b"object",
             500,
             "handler_failed",
-            "output_fn returned a object; it must return bytes, str, a tensor or what JSON can hold.",
+            "output_fn returned a object; it must return bytes, str, a tensor or what JSON can hold "
+            "(Object of type object is not JSON serializable).",
         ),
     ],
 )

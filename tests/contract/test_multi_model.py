@@ -132,6 +132,28 @@ def test_concurrent_loads_of_one_model_are_one_load(server: Server):
     assert (Path(url) / "loads").read_text() == "x"
 
 
+def test_a_name_that_is_being_loaded_from_elsewhere_is_409(server: Server):
+    script = "import time\ndef model_fn(model_dir):\n    open('begun', 'w')\n    time.sleep(3600)"
+    url, other = place(server, "slow", {"code/inference.py": script}), named(server, "other")
+    with ThreadPoolExecutor(1) as pool:
+        loading = pool.submit(load, server, "slow", url)
+        server.wait_until((Path(url) / "begun").exists, "the model is being loaded")
+        reply = load(server, "slow", other)
+        assert (reply.status, reply.error["code"]) == (409, "already_loaded")
+        assert reply.error["message"] == f"The model 'slow' is being loaded from {url}."
+        assert server.request("DELETE", "/models/slow").status == 200
+        assert loading.result(timeout=60).status == 500
+
+
+def test_unloading_ends_what_user_code_started_too(server: Server):
+    url = place(server, "abc", {"code/inference.py": OBEDIENT})
+    assert load(server, "abc", url).status == 200
+    assert invoke(server, "abc", '{"start": 1}').status == 200
+    child = int((Path(url) / "child").read_text())
+    assert server.request("DELETE", "/models/abc").status == 200
+    server.wait_until(lambda: not psutil.pid_exists(child) or psutil.Process(child).status() == "zombie", "it is gone")
+
+
 def test_unloading_ends_the_process_and_finishes_what_it_computes_before_it_answers(server: Server):
     url = place(server, "abc", {"code/inference.py": OBEDIENT})
     assert load(server, "abc", url).status == 200

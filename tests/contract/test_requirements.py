@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import socket
 import zipfile
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,7 @@ import typing_extensions
 
 from tests.contract.running import running
 
+TORCH = metadata.version("torch")
 USES = """
 import json, os, sys
 import {module}
@@ -49,7 +52,7 @@ def wheel(name: str, version: str, source: str, requires: str = "") -> tuple[str
     return f"{name}-{version}-py3-none-any.whl", file.getvalue()
 
 
-def archive(requirements: str, *wheels: tuple[str, bytes], module: str) -> dict[str, str | bytes]:
+def archive(requirements: str | bytes, *wheels: tuple[str, bytes], module: str) -> dict[str, str | bytes]:
     files: dict[str, str | bytes] = {
         "code/inference.py": USES.format(module=module),
         "code/requirements.txt": requirements,
@@ -58,8 +61,8 @@ def archive(requirements: str, *wheels: tuple[str, bytes], module: str) -> dict[
     return files | {f"code/wheels/{name}": content for name, content in wheels}
 
 
-def final_line(files: dict[str, str | bytes]) -> str:
-    with running(files, wait=False) as server:
+def final_line(files: dict[str, str | bytes], **environment: str) -> str:
+    with running(files, wait=False, **environment) as server:
         assert server.process.wait(timeout=60) == 1, server.log()
         return server.log().strip().splitlines()[-1]
 
@@ -110,15 +113,42 @@ def test_requirements_at_the_root_of_the_archive_are_not_installed_and_the_log_s
     ("requirements", "words"),
     [
         ("no_such_package_of_ours\n", "Could not find a version that satisfies the requirement no_such_pack"),
-        ("torch==1.0\n", "Cannot install torch==1.0 because these package versions have conflicting dependencies"),
+        ("torch==1.0\n", f"it wants torch==1.0, but torch stays the one that is here, {TORCH}."),
+        ("tg_old\n", f"tg_old 1.0 wants torch<2, but torch stays the one that is here, {TORCH}."),
         ("a b c\n", "Invalid requirement: 'a b c'"),
     ],
 )
 def test_what_cannot_be_installed_is_one_line_and_exit_1(requirements, words):
-    line = final_line(archive(requirements, module="json"))
+    old = wheel("tg_old", "1.0", "", requires="torch<2")
+    line = final_line(archive(requirements, old, module="json"))
     assert line.startswith("tidegate: error: ")
     assert "code/requirements.txt cannot be installed: " in line
     assert words in line, line
+
+
+def test_an_index_that_nobody_answers_is_one_line_with_its_address_and_exit_1():
+    files = {"code/inference.py": USES.format(module="json"), "code/requirements.txt": "no_such_package_of_ours\n"}
+    # A port that is bound and does not listen refuses every connection.
+    with socket.socket() as refusing:
+        refusing.bind(("127.0.0.1", 0))
+        place = f"127.0.0.1:{refusing.getsockname()[1]}"
+        line = final_line(files, PIP_INDEX_URL=f"http://{place}/simple", PIP_RETRIES="0")
+    assert line.startswith("tidegate: error: ")
+    assert f"the package index at {place} cannot be reached (Connection refused); name another by PIP_INDEX_" in line
+
+
+def test_requirements_that_are_no_text_are_one_line_with_the_place_and_exit_1():
+    line = final_line(archive(b"numpy  # caf\xe9\n", module="json"))
+    assert line.startswith("tidegate: error: ")
+    assert line.endswith("code/requirements.txt is not UTF-8 text: byte 12 cannot be decoded.")
+
+
+def test_modules_of_the_script_are_not_imported_by_pip_and_utf_16_is_read_by_its_mark():
+    """PowerShell writes UTF-16; a script may well have an `optparse.py` of its own."""
+    files = archive("numpy\n".encode("utf-16"), module="json")
+    files["code/optparse.py"] = "raise SystemExit('pip ran user code')"
+    with running(files, PYTHONSAFEPATH="") as server:
+        assert "all requirements are here already" in server.log()
 
 
 def test_nothing_of_a_models_packages_is_left_when_the_server_has_stopped():

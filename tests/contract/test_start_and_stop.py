@@ -243,7 +243,7 @@ def test_what_is_not_done_when_the_drain_time_is_over_gets_503_and_the_exit_is_s
         for thread in threads:
             thread.join(timeout=60)
         assert [reply.status for reply in replies] == [503, 503]
-        assert {reply.error["code"] for reply in replies} == {"not_ready"}
+        assert {reply.error["code"] for reply in replies} == {"draining"}
 
 
 def test_a_signal_during_a_long_load_ends_the_server_at_once():

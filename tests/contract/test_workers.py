@@ -79,11 +79,38 @@ def test_ping_answers_while_user_code_holds_the_interpreter(server: Server):
         assert pending.result(timeout=60).status == 200
 
 
-@pytest.mark.parametrize("deed", [{"raise": "inside"}, {"exit": 4}])
-def test_an_exception_even_a_system_exit_costs_its_request_and_no_worker(server: Server, deed):
+@pytest.mark.parametrize("deed", [{"raise": "inside"}, {"exit": 4}, {"interrupt": 1}, {"cancel": 1}])
+def test_an_exception_of_whatever_kind_costs_its_request_and_no_worker(server: Server, deed):
     (before,) = server.workers()
     assert order(server, **deed).status == 500
     assert order(server, fine=1).json()["pid"] == before.pid
+
+
+def test_a_fork_that_comes_back_from_user_code_does_not_answer_too(server: Server):
+    (before,) = server.workers()
+    assert [order(server, fork=1).status for _ in range(3)] == [200] * 3
+    assert order(server, fine=1).json()["pid"] == before.pid
+
+
+@pytest.mark.parametrize("end", ["death", "hang", "drain"])
+def test_what_user_code_started_ends_with_its_worker(end: str):
+    with running({"code/inference.py": OBEDIENT}, TIDEGATE_TIMEOUT_S="1") as server:
+        assert order(server, start=1).status == 200
+        child = psutil.Process(int((server.model_dir / "child").read_text()))
+        if end == "death":
+            server.workers()[0].kill()
+        elif end == "hang":
+            assert order(server, spin=1).status == 504
+        else:
+            assert server.terminate() == 0
+        server.wait_until(lambda: not _runs(child), "the child is gone too")
+
+
+def _runs(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def test_the_parents_own_death_costs_nothing_but_a_new_parent(server: Server):
