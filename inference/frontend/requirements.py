@@ -9,6 +9,7 @@ CodeArtifact repository to ask, as it could in the AWS container.
 from __future__ import annotations
 
 import asyncio
+import codecs
 import json
 import logging
 import os
@@ -19,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from inference.errors import DeploymentError
-from inference.frontend import package_index
+from inference.frontend import package_index, pip_failure
 from inference.frontend.package_index import Index
 from inference.layout import CODE, REQUIREMENTS, WHEELS, model_root
 
@@ -45,8 +46,8 @@ async def install(
 ) -> Path | None:
     """Install what the model's requirements lack here into a `new_dir()`; returns it, or None where nothing lacks.
 
-    `codeartifact_arn` names the repository to ask in place of pip's usual index. Raises `DeploymentError` with pip's
-    own last word.
+    `codeartifact_arn` names the repository to ask in place of pip's usual index. Raises `DeploymentError` with the
+    reason of pip's failure.
     """
     try:
         root = model_root(model_dir)
@@ -56,7 +57,7 @@ async def install(
     wanted = code / REQUIREMENTS
     if (root / REQUIREMENTS).is_file() and not wanted.is_file():
         log.warning("requirements are installed from code/ alone", extra={"not_installed": str(root / REQUIREMENTS)})
-    if not wanted.is_file() or not wanted.read_text(errors="replace").strip():
+    if not wanted.is_file() or not _text(wanted).strip():
         return None
     try:
         async with asyncio.timeout(timeout_s):
@@ -69,12 +70,10 @@ async def install(
 
 
 async def _install(wanted: Path, offline: list[str], index: Index | None, new_dir: Callable[[], Path]) -> Path | None:
-    from importlib.metadata import version  # noqa: PLC0415 - brings a mail parser, and most models have no requirements
-
     log.info("installing requirements", extra={"file": str(wanted)})
     with tempfile.TemporaryDirectory(prefix="tidegate-pip-") as work:
         constraint = Path(work) / "constraint.txt"
-        constraint.write_text("".join(f"{name}=={version(name)}\n" for name in PROTECTED))
+        constraint.write_text("".join(f"{name}=={_version(name)}\n" for name in PROTECTED))
         report = Path(work) / "report.json"
         # A dry run knows what is installed here already; an installation into a folder would not look.
         plan = ["--dry-run", "--report", str(report), "--requirement", str(wanted), "--constraint", str(constraint)]
@@ -101,12 +100,24 @@ def _pin(entry: dict[str, Any]) -> str:
 
 def _options(wanted: Path) -> list[str]:
     """The lines of the file that say where packages come from."""
-    lines = (line.strip() for line in wanted.read_text(errors="replace").splitlines())
+    lines = (line.strip() for line in _text(wanted).splitlines())
     return [line for line in lines if line.split("=")[0].split(" ")[0] in _KEPT_OPTIONS]
 
 
+def _text(wanted: Path) -> str:
+    """The file as pip reads it: UTF-8, or what its byte order mark says (PowerShell writes UTF-16)."""
+    content = wanted.read_bytes()
+    is_utf_16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    try:
+        return content.decode("utf-16" if is_utf_16 else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        kind = "UTF-16" if is_utf_16 else "UTF-8"
+        raise DeploymentError(f"{wanted} is not {kind} text: byte {error.start} cannot be decoded.") from None
+
+
 async def _pip(wanted: Path, arguments: Sequence[str], index: Index | None) -> None:
-    pip = [sys.executable, "-m", "pip", "install", "--disable-pip-version-check", "--no-input", "--no-cache-dir"]
+    # -P: pip runs where relative names of the file lead, which is where a user's pip.py would be run in its place.
+    pip = [sys.executable, "-P", "-m", "pip", "install", "--disable-pip-version-check", "--no-input", "--no-cache-dir"]
     process = await asyncio.create_subprocess_exec(
         *pip,
         *arguments,
@@ -122,9 +133,12 @@ async def _pip(wanted: Path, arguments: Sequence[str], index: Index | None) -> N
         raise
     if process.returncode != 0:
         hide = index.redact if index else str
-        said_last = hide((errors or output).decode(errors="replace"))
-        lines = [line.strip() for line in said_last.splitlines() if line.strip()]
-        # The first error names the package; what follows is advice.
-        said = next((line for line in lines if line.startswith("ERROR: ")), lines[-1] if lines else "no message")
-        log.error("pip failed", extra={"output": hide((output + errors).decode(errors="replace"))[-4000:]})
-        raise DeploymentError(f"{wanted} cannot be installed: {said.removeprefix('ERROR: ').rstrip('.')}.")
+        said = hide((output + errors).decode(errors="replace"))
+        log.error("pip failed", extra={"output": said[-4000:]})
+        raise DeploymentError(f"{wanted} cannot be installed: {pip_failure.sentence(said, _version('torch'))}.")
+
+
+def _version(package: str) -> str:
+    from importlib.metadata import version  # noqa: PLC0415 - brings a mail parser, and most models have no requirements
+
+    return version(package)
