@@ -19,7 +19,7 @@ from typing import Any, cast
 import pytest
 
 from inference import protocol
-from inference.frontend import worker_link
+from inference.frontend import crew, model_pool, worker_link
 from inference.frontend.launcher import Launcher
 from inference.frontend.model_pool import ModelPool
 from inference.frontend.pool_limits import PoolLimits
@@ -172,7 +172,7 @@ class StandInLauncher:
         return worker.pid, ours
 
     def kill(self, pid: int, number: int) -> None:
-        """What `os.kill` does here."""
+        """What `os.killpg` does here."""
         assert number == signal.SIGKILL
         worker = self.started[pid - FIRST_PID]
         if not worker.alive:
@@ -249,7 +249,9 @@ async def house(
     """A pool that is not loaded yet; closed at the end, with every stand-in gone."""
     launcher = launcher or StandInLauncher()
     gave_up: list[str] = []
-    monkeypatch.setattr(worker_link.os, "kill", launcher.kill)
+    monkeypatch.setattr(worker_link.os, "killpg", launcher.kill)
+    for module in (crew, model_pool):
+        monkeypatch.setattr(module, "monotonic", asyncio.get_running_loop().time)
     pool = ModelPool(SPEC, limits(**changes), cast(Launcher, launcher), gave_up.append)
     launcher.pool = pool
     try:

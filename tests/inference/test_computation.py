@@ -176,7 +176,7 @@ def test_a_body_that_input_fn_cannot_read_is_the_clients_mistake(error: Exceptio
     assert found.message.startswith("The body was refused: no")
 
 
-@pytest.mark.parametrize("error", [KeyError("x"), TypeError("x"), RuntimeError("x"), SystemExit(3)])
+@pytest.mark.parametrize("error", [KeyError("x"), TypeError("x"), RuntimeError("x"), SystemExit(3), KeyboardInterrupt()])
 def test_any_other_error_of_input_fn_is_its_own(error: BaseException) -> None:
     found = refused(computation(input_fn=raising(error)), request([1]))
     assert (found.status, found.code) == (500, "handler_failed")

@@ -74,6 +74,7 @@ def test_the_script_is_imported_under_its_own_name_in_place_of_ours(tmp_path: Pa
         ("x = 1\nfrom nowhere import y\n", "{script}, line 2: ModuleNotFoundError: No module named 'nowhere'."),
         ("def f():\n    1 / 0\nf()\n", "{script}, line 2: ZeroDivisionError: division by zero."),
         ("import sys\nsys.exit('no licence')\n", "{script}, line 2: SystemExit: no licence."),
+        ("raise KeyboardInterrupt('by hand')\n", "{script}, line 1: KeyboardInterrupt: by hand."),
         ("x = = 1\n", "{script}, line 1: SyntaxError: invalid syntax."),
         ("def f():\nreturn 1\n", "{script}, line 2: IndentationError: expected an indented block after function"),
         ("raise ValueError('two\\n  lines')\n", "{script}, line 1: ValueError: two lines."),
