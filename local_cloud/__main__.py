@@ -20,7 +20,7 @@ def main(arguments: Sequence[str]) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     up = commands.add_parser("up", help='start it, and print the exports for: eval "$(python -m local_cloud up)"')
     up.add_argument("--foreground", action="store_true", help="stay until Ctrl-C, then stop everything")
-    up.add_argument("--region", default=DEFAULT_REGION, help="the only region that answers (default: %(default)s)")
+    up.add_argument("--region", help=f"the only region that answers (default: {DEFAULT_REGION})")
     up.add_argument(
         "--container",
         nargs="?",
@@ -34,7 +34,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         match options.command:
             case "up":
-                return _up(LocalCloud(region=options.region, image=options.container), foreground=options.foreground)
+                return _up(options)
             case "down":
                 return _down(LocalCloud())
             case _:
@@ -44,8 +44,16 @@ def main(arguments: Sequence[str]) -> int:
         return 1
 
 
-def _up(cloud: LocalCloud, *, foreground: bool) -> int:
+def _up(options: argparse.Namespace) -> int:
+    foreground: bool = options.foreground
+    cloud = LocalCloud(region=options.region or DEFAULT_REGION, image=options.container)
     started = cloud.up(outlive_caller=not foreground)
+    record = cloud.record()
+    if not started and record is not None:
+        if options.region not in (None, record.region):
+            raise CloudError(f"one is up in {cloud.directory} already, in {record.region} and not in {options.region}")
+        if options.container is not None and not record.containers:
+            raise CloudError(f"one is up in {cloud.directory} already, with processes and not with containers")
     _remark(f"local cloud: {'up' if started else 'already up'}, state and logs in {cloud.directory}")
     _print_exports(cloud)
     if foreground:

@@ -10,12 +10,12 @@ import sys
 import time
 import urllib.request
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from local_cloud.environment import DEFAULT_REGION, client_environment, supervisor_environment
-from local_cloud.processes import process_birth
 from local_cloud.state_directory import DirectoryError, StateDirectory, SupervisorRecord
 
 _START_TIMEOUT_S = 120.0
@@ -34,7 +34,8 @@ def default_directory() -> Path:
 class LocalCloud:
     """AWS on this machine: ``with LocalCloud(directory) as cloud: cloud.client("s3")``.
 
-    A cloud that was started by a ``with`` statement ends with it, and also when the process that started it dies.
+    A cloud that was started by a ``with`` statement ends with it, and also when the process that started it dies; one
+    that was up already stays up.
     A model's container is a process, ``python -m inference serve``; ``container_command`` replaces it. ``image`` asks
     for real containers: of this image, or where it is empty of the image that each model names.
     """
@@ -52,6 +53,7 @@ class LocalCloud:
         self._container_command = container_command
         self._image = image
         self._process: subprocess.Popen[bytes] | None = None
+        self._ends_with_block = False
 
     @property
     def directory(self) -> Path:
@@ -105,18 +107,17 @@ class LocalCloud:
             return progress
 
     def record(self) -> SupervisorRecord | None:
-        """The running supervisor, or None."""
-        record = self._directory.read()
-        return record if record is not None and record.alive else None
+        """The supervisor that answers, or None."""
+        record = self._living()
+        return record if record is not None and not record.stopping else None
 
     def up(self, *, outlive_caller: bool = True) -> bool:
         """Starts the cloud unless it is up; returns whether it started it. Cleans up after one that was killed."""
         try:
-            self._directory.claim()
-            with self._directory.locked():
+            with self._directory.claimed():
                 if self.record() is not None:
                     return False
-                self._collect()
+                self._end(self._living())
                 self._directory.recover()
                 if self._image is not None:
                     self._directory.write_asset_docker()
@@ -127,23 +128,26 @@ class LocalCloud:
 
     def down(self) -> bool:
         """Stops the cloud and removes its files; returns whether one was up."""
-        with self._directory.locked():
-            record = self.record()
-            if record is not None:
-                _stop(record)
-            self._collect()
-            self._directory.recover()
-            self._directory.remove()
-            return record is not None
+        try:
+            with self._directory.opened() as ours:
+                record = self._living() if ours else None
+                self._end(record)
+                if ours:
+                    self._directory.recover()
+                    self._directory.remove()
+                return record is not None
+        except DirectoryError as error:
+            raise CloudError(str(error)) from error
 
     def __enter__(self) -> Self:
-        self.up(outlive_caller=False)
+        self._ends_with_block = self.up(outlive_caller=False)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self.down()
+        if self._ends_with_block:
+            self.down()
 
     def supervisor_arguments(self) -> list[str]:
         """The arguments of ``local_cloud.supervisor`` for this cloud."""
@@ -153,6 +157,17 @@ class LocalCloud:
         if self._image is not None:
             arguments += [f"--container={self._image}"]
         return arguments
+
+    def _living(self) -> SupervisorRecord | None:
+        """The supervisor whose process runs, also one that is stopping; None when there is none."""
+        record = self._directory.read()
+        return record if record is not None and record.alive else None
+
+    def _end(self, record: SupervisorRecord | None) -> None:
+        """Ends a supervisor (or waits for one that is ending) and takes leave of ours."""
+        if record is not None:
+            _stop(record)
+        self._collect()
 
     def _collect(self) -> None:
         """Takes leave of a supervisor that this object started and that has ended."""
@@ -196,9 +211,11 @@ class LocalCloud:
 
 
 def _stop(record: SupervisorRecord) -> None:
-    os.kill(record.process_id, signal.SIGTERM)
     deadline = time.monotonic() + _STOP_TIMEOUT_S
-    while process_birth(record.process_id) == record.birth:
+    with suppress(ProcessLookupError):
+        os.kill(record.process_id, signal.SIGTERM)
+    while record.alive:
         if time.monotonic() > deadline:
-            os.kill(record.process_id, signal.SIGKILL)
+            with suppress(ProcessLookupError):
+                os.kill(record.process_id, signal.SIGKILL)
         time.sleep(0.02)

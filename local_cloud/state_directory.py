@@ -3,7 +3,7 @@
 .local_cloud/
   marker            this directory is ours (so `down` may remove it)
   lock              held while `up` or `down` changes something
-  supervisor.json   process and addresses of the supervisor; written when both servers answer
+  supervisor.json   process and addresses of the supervisor, from when both servers answer until nothing of it is left
   supervisor.log    what the supervisor says
   containers/       one file per running server process or container
   cdk-docker        what `cdk` calls as docker, where models run in containers
@@ -43,6 +43,7 @@ class SupervisorRecord:
     sagemaker_url: str
     region: str
     containers: bool = False  # whether models run in containers
+    stopping: bool = False  # it no longer answers, and is still ending what it runs
 
     @property
     def alive(self) -> bool:
@@ -79,34 +80,74 @@ class StateDirectory:
     def logs(self) -> Path:
         return self.path / "logs"
 
-    def claim(self) -> None:
-        """Makes the directory ours. Raises :class:`DirectoryError` for one that holds somebody else's files."""
-        marker = self.path / "marker"
+    @property
+    def marker(self) -> Path:
+        return self.path / "marker"
+
+    @contextmanager
+    def claimed(self) -> Iterator[None]:
+        """Makes the directory ours. One change at a time: a second `up` waits for the first and then finds it done.
+
+        Raises :class:`DirectoryError` for one that holds somebody else's files.
+        """
+        held = False
+        while not held:
+            self._claim()
+            with self._locked(wait=True) as held:
+                if held:
+                    yield
+
+    @contextmanager
+    def opened(self) -> Iterator[bool]:
+        """Like :meth:`claimed`, but yields False for a directory that is not ours or not there."""
+        held = False
+        while not held and self.marker.exists():
+            with self._locked(wait=True) as held:
+                if held:
+                    yield True
+        if not held:
+            yield False
+
+    def _claim(self) -> None:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            if not marker.exists():
+        except OSError as error:
+            raise DirectoryError(f"{self.path} cannot be used: {error.strerror}") from error
+        try:
+            if not self.marker.exists():
                 strangers = [entry.name for entry in self.path.iterdir() if entry.name != "lock"]
                 if strangers:
                     raise DirectoryError(
                         f"{self.path} holds files that are not the local cloud's ({strangers[0]});"
                         " choose another directory"
                     )
-                marker.write_text("The state of a local cloud; `python -m local_cloud down` removes it.\n")
+                self.marker.write_text("The state of a local cloud; `python -m local_cloud down` removes it.\n")
+        except FileNotFoundError:
+            pass  # a `down` took the directory away; who waits for the lock will see that
         except OSError as error:
             raise DirectoryError(f"{self.path} cannot be used: {error.strerror}") from error
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
-        """One change at a time: a second `up` waits for the first and then finds it done."""
-        if not self.path.is_dir():
-            yield
-            return
-        descriptor = os.open(self.path / "lock", os.O_CREAT | os.O_RDWR, 0o600)
+    def _locked(self, *, wait: bool) -> Iterator[bool]:
+        """Yields whether the lock of a directory of ours is held; not where a `down` was faster."""
+        lock = self.path / "lock"
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            yield
+            descriptor = os.open(lock, os.O_CREAT | os.O_RDWR, 0o600)
+        except FileNotFoundError:
+            yield False
+            return
+        except OSError as error:
+            raise DirectoryError(f"{lock} cannot be used: {error.strerror}") from error
+        try:
+            yield _is_held(descriptor, lock, wait=wait) and self.marker.exists()
         finally:
             os.close(descriptor)
+
+    def leave(self) -> None:
+        """Removes all that is ours, unless somebody waits for our end to use the directory himself."""
+        with self._locked(wait=False) as held:
+            if held:
+                self.remove()
 
     def read(self) -> SupervisorRecord | None:
         """The record of the last supervisor, alive or not; None when there is none."""
@@ -138,7 +179,7 @@ class StateDirectory:
 
     def remove(self) -> None:
         """Removes all that is ours, and the directory when nothing else is in it."""
-        if not (self.path / "marker").exists():
+        if not self.marker.exists():
             return
         for name in _ENTRIES:
             entry = self.path / name
@@ -148,3 +189,12 @@ class StateDirectory:
                 entry.unlink(missing_ok=True)
         with suppress(OSError):
             self.path.rmdir()
+
+
+def _is_held(descriptor: int, lock: Path, *, wait: bool) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        # Whoever held it before may have removed the file: then this is a lock on nothing.
+        return os.fstat(descriptor).st_ino == lock.stat().st_ino
+    except (BlockingIOError, FileNotFoundError):
+        return False

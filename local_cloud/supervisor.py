@@ -9,6 +9,7 @@ import os
 import sys
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -76,24 +77,24 @@ def supervise(directory: StateDirectory, *, region: str, runner: ContainerRunner
     moto.start()
     sagemaker.start()
     birth = process_birth(os.getpid())
-    directory.write(
-        SupervisorRecord(
-            process_id=os.getpid(),
-            birth=birth or "",
-            moto_url=moto.url,
-            sagemaker_url=sagemaker.url,
-            region=region,
-            containers=isinstance(runner, DockerRunner),
-        )
+    record = SupervisorRecord(
+        process_id=os.getpid(),
+        birth=birth or "",
+        moto_url=moto.url,
+        sagemaker_url=sagemaker.url,
+        region=region,
+        containers=isinstance(runner, DockerRunner),
     )
+    directory.write(record)
     logger.info("moto answers at %s, SageMaker at %s", moto.url, sagemaker.url)
     try:
         stop.wait()
     finally:
         logger.info("stopping")
-        directory.record_file.unlink(missing_ok=True)
+        directory.write(replace(record, stopping=True))
         sagemaker.close()
         moto.close()
+        directory.record_file.unlink(missing_ok=True)
         logger.info("stopped")
 
 
@@ -127,7 +128,7 @@ def main(arguments: Sequence[str]) -> int:
         return 1
     supervise(directory, region=options.region, runner=runner, stop=stop)
     if options.until_stdin_closes:
-        directory.remove()  # the starter may be dead: then nobody else does it
+        directory.leave()  # the starter may be dead: then nobody else does it
     return 0
 
 

@@ -140,6 +140,9 @@ class SageMakerInferenceComponent(Resource, CloudFormationModel):
         with _gone_is_fine():
             self._settled()
             client("sagemaker").delete_inference_component(InferenceComponentName=self.name)
+            while True:
+                client("sagemaker").describe_inference_component(InferenceComponentName=self.name)
+                time.sleep(_POLL_S)
 
     def _settled(self) -> Json:
         while True:

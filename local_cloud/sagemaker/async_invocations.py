@@ -45,12 +45,13 @@ class InvocationFailed(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AsyncRequest:
-    """One request in the queue."""
+    """One request in the queue. Its input is ``body``, or else the object at ``input_location``."""
 
     endpoint: str
     config: Json
     inference_id: str
-    input_location: str
+    input_location: str | None
+    body: bytes
     output_location: str
     failure_location: str | None
     headers: Mapping[str, str]
@@ -80,6 +81,9 @@ class AsyncInvocations:
         with self._lock:
             if self._closing.is_set():
                 raise ServiceError("ServiceUnavailable", "The local cloud is shutting down.", status=503)
+            # The threads of an endpoint that was deleted are not kept.
+            for name in [name for name in self._queues if self.endpoints.find(name) is None]:
+                self._queues.pop(name)[1].shutdown(wait=False)
             held, queue = self._queues.get(request.endpoint, (0, None))
             if queue is None or held != workers:
                 if queue is not None:
@@ -89,12 +93,16 @@ class AsyncInvocations:
             queue.submit(self._work, request)
 
     def close(self) -> None:
-        """Drops what waits; returns when what is being answered has ended."""
+        """Takes nothing more and drops what waits."""
         with self._lock:
             self._closing.set()
-            queues = [queue for _, queue in self._queues.values()]
-        for queue in queues:
-            queue.shutdown(wait=False, cancel_futures=True)
+            for _, queue in self._queues.values():
+                queue.shutdown(wait=False, cancel_futures=True)
+
+    def join(self) -> None:
+        """After :meth:`close`: returns when what was being answered has its end, an answer or a failure."""
+        for _, queue in self._queues.values():
+            queue.shutdown(wait=True)
 
     def _work(self, request: AsyncRequest) -> None:
         try:
@@ -143,6 +151,8 @@ class AsyncInvocations:
             return answer
 
     def _input(self, request: AsyncRequest) -> bytes:
+        if request.input_location is None:
+            return request.body
         bucket, key = split_s3_uri(request.input_location)
         try:
             found = self.s3.get_object(Bucket=bucket, Key=key)
@@ -195,7 +205,10 @@ class AsyncInvocations:
             "eventVersion": "1.0",
             "eventSource": "aws:sagemaker",
             "eventName": "InferenceResult",
-            "requestParameters": {"endpointName": request.endpoint, "inputLocation": request.input_location},
+            "requestParameters": {
+                "endpointName": request.endpoint,
+                **({"inputLocation": request.input_location} if request.input_location is not None else {}),
+            },
             **result,
         }
         try:
@@ -204,10 +217,17 @@ class AsyncInvocations:
             logger.warning("%s cannot be told about %s", topic, request.inference_id, exc_info=True)
 
 
-def locations(config: Json, token: str) -> tuple[str, str | None]:
-    """Where the answer and the failure of a request go; ``token`` is unique."""
+def locations(
+    config: Json, token: str, *, extension: str | None = None, filename: str | None = None
+) -> tuple[str, str | None]:
+    """Where the answer and the failure of a request go; ``token`` is unique.
+
+    ``extension`` is appended to the output path, and ``filename`` stands in the place of a generated name
+    (InvokeEndpointAsync, S3OutputPathExtension and Filename).
+    """
     output = config["OutputConfig"]
-    answer = f"{output['S3OutputPath'].rstrip('/')}/{token}.out"
+    folder = "/".join(part.strip("/") for part in (output["S3OutputPath"], extension or "") if part.strip("/"))
+    answer = f"{folder}/{filename or f'{token}.out'}"
     failure = output.get("S3FailurePath")
     return answer, f"{failure.rstrip('/')}/{token}-error.out" if failure else None
 

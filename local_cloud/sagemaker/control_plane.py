@@ -12,7 +12,7 @@ from local_cloud.sagemaker.errors import validation_exception
 from local_cloud.sagemaker.fleet import Plan, VariantPlan
 from local_cloud.sagemaker.inference_components import InferenceComponents
 from local_cloud.sagemaker.model_packages import ModelPackages
-from local_cloud.sagemaker.state import EndpointConfig, Identity, Json, Model, Tags, now, page
+from local_cloud.sagemaker.state import EndpointConfig, Identity, Json, Model, Tags, now, page, part
 from local_cloud.sagemaker.transform_jobs import TransformJobs
 
 
@@ -77,7 +77,7 @@ class ControlPlane:
             "ListTransformJobs": self._list_transform_jobs,
             "StopTransformJob": self._stop_transform_job,
             "AddTags": self._add_tags,
-            "ListTags": lambda request: {"Tags": self.tags.of(self._known_arn(request["ResourceArn"]))},
+            "ListTags": self._list_tags,
             "DeleteTags": self._delete_tags,
         }.get(name)
 
@@ -245,6 +245,10 @@ class ControlPlane:
         arn = self._known_arn(request["ResourceArn"])
         self.tags.add(arn, request["Tags"])
         return {"Tags": self.tags.of(arn)}
+
+    def _list_tags(self, request: Json) -> Json:
+        tags, token = part(self.tags.of(self._known_arn(request["ResourceArn"])), request)
+        return {"Tags": tags} | ({"NextToken": token} if token else {})
 
     def _delete_tags(self, request: Json) -> Json:
         self.tags.remove(self._known_arn(request["ResourceArn"]), request["TagKeys"])

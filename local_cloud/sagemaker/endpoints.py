@@ -48,6 +48,7 @@ class Endpoint:
     failure_reason: str | None = None
     fleet: Fleet | None = None
     generation: int = 0
+    worker: threading.Thread | None = None  # of the last change; it may still be stopping what that replaced
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,28 +69,31 @@ class BeingReplaced(NoAnswer):
         self.log = log
 
 
-def refusal(status: str, change: str) -> str | None:
+def refusal(status: str, change: str, kind: str) -> str | None:
     """Why ``change`` ("update" or "delete") is not accepted in ``status``; None when it is.
 
     The service moves an endpoint only from a resting status; of a Failed one DeleteEndpoint is all it accepts
     (DescribeEndpoint, EndpointStatus).
     """
     if status in ("Creating", "Updating", "Deleting"):
-        return "Cannot update in-progress endpoint"
+        return f"Cannot update in-progress {kind}"
     if change == "update" and status == "Failed":
-        return "Cannot update failed endpoint"
+        return f"Cannot update failed {kind}"
     return None
 
 
 @dataclass(slots=True, kw_only=True)
 class Endpoints:
-    """All endpoints of this SageMaker."""
+    """All endpoints of this SageMaker.
+
+    Names are the same in capitals and small letters, except in requests to endpoints (CreateEndpoint, EndpointName).
+    """
 
     starter: FleetStarter
     identity: Identity
     directory: Path
     kind: str = "endpoint"  # the path segment of their ARNs
-    _endpoints: dict[str, Endpoint] = field(default_factory=dict)
+    _endpoints: dict[str, Endpoint] = field(default_factory=dict)  # by the name in small letters
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _workers: list[threading.Thread] = field(default_factory=list)
     _closing: bool = False
@@ -98,8 +102,8 @@ class Endpoints:
         """Starts an endpoint and returns its ARN; its status tells how that went."""
         arn = self.identity.arn(self.kind, name)
         with self._lock:
-            if name in self._endpoints:
-                raise validation_exception(f'Cannot create already existing endpoint "{arn}".')
+            if name.lower() in self._endpoints:
+                raise validation_exception(f'Cannot create already existing {self._label} "{arn}".')
             moment = now()
             endpoint = Endpoint(
                 name=name,
@@ -112,7 +116,7 @@ class Endpoints:
                 instance_counts={},
             )
             _adopt(endpoint, plan)
-            self._endpoints[name] = endpoint
+            self._endpoints[name.lower()] = endpoint
             self._begin(endpoint, self._bring_up, plan)
         return arn
 
@@ -152,7 +156,7 @@ class Endpoints:
             endpoint = self._find(name)
             self._demand(endpoint, "delete")
             endpoint.status, endpoint.modified = "Deleting", now()
-            self._begin(endpoint, self._take_down)
+            self._begin(endpoint, self._take_down, endpoint.worker)
 
     def arn(self, name: str) -> str:
         with self._lock:
@@ -161,20 +165,7 @@ class Endpoints:
     def describe(self, name: str) -> Json:
         """The members of DescribeEndpoint."""
         with self._lock:
-            endpoint = self._find(name)
-            description = _summary(endpoint) | {"EndpointConfigName": endpoint.plan.config_name}
-            if endpoint.status != "Failed":
-                description["ProductionVariants"] = [
-                    *(_variant_summary(endpoint, variant) for variant in endpoint.plan.variants),
-                    *(_component_variant_summary(variant) for variant in endpoint.plan.component_variants),
-                ]
-            if endpoint.plan.async_config is not None:
-                description["AsyncInferenceConfig"] = endpoint.plan.async_config
-            if endpoint.plan.deployment_config is not None:
-                description["LastDeploymentConfig"] = endpoint.plan.deployment_config
-            if endpoint.failure_reason is not None:
-                description["FailureReason"] = endpoint.failure_reason
-            return description
+            return self._described(self._find(name))
 
     def summaries(self) -> list[Json]:
         """The members of ListEndpoints' summaries."""
@@ -211,7 +202,7 @@ class Endpoints:
     def async_config(self, name: str) -> Json | None:
         """The AsyncInferenceConfig of an endpoint that takes only InvokeEndpointAsync; None for any other name."""
         with self._lock:
-            endpoint = self._endpoints.get(name)
+            endpoint = self._called(name)
             return endpoint.plan.async_config if endpoint is not None else None
 
     def demand_invokable(self, name: str) -> None:
@@ -219,9 +210,16 @@ class Endpoints:
         with self._lock:
             self._invokable(name)
 
-    def exists(self, name: str) -> bool:
+    def plan(self, name: str) -> Plan | None:
+        """What an endpoint runs, or is starting where it runs nothing yet; None when there is none of that name."""
         with self._lock:
-            return name in self._endpoints
+            endpoint = self._endpoints.get(name.lower())
+            return endpoint.plan if endpoint is not None else None
+
+    def find(self, name: str) -> Json | None:
+        """The members of DescribeEndpoint; None when there is no endpoint of that name."""
+        with self._lock:
+            return self._described(self._endpoints[name.lower()]) if name.lower() in self._endpoints else None
 
     def component_variants(self, name: str) -> list[str]:
         """The variants of an endpoint to which inference components come."""
@@ -231,7 +229,7 @@ class Endpoints:
     def takes_components(self, name: str) -> bool:
         """Whether requests to an endpoint must name an inference component."""
         with self._lock:
-            endpoint = self._endpoints.get(name)
+            endpoint = self._called(name)
             return endpoint is not None and bool(endpoint.plan.component_variants)
 
     def loaded_models(self, name: str) -> dict[str, list[str]]:
@@ -259,24 +257,47 @@ class Endpoints:
         with ThreadPoolExecutor(max_workers=max(1, len(fleets))) as pool:
             list(pool.map(Fleet.stop, fleets))
 
+    @property
+    def _label(self) -> str:
+        return self.kind.replace("-", " ")
+
+    def _described(self, endpoint: Endpoint) -> Json:
+        description = _summary(endpoint) | {"EndpointConfigName": endpoint.plan.config_name}
+        if endpoint.status != "Failed":
+            description["ProductionVariants"] = [
+                *(_variant_summary(endpoint, variant) for variant in endpoint.plan.variants),
+                *(_component_variant_summary(variant) for variant in endpoint.plan.component_variants),
+            ]
+        if endpoint.plan.async_config is not None:
+            description["AsyncInferenceConfig"] = endpoint.plan.async_config
+        if endpoint.plan.deployment_config is not None:
+            description["LastDeploymentConfig"] = endpoint.plan.deployment_config
+        if endpoint.failure_reason is not None:
+            description["FailureReason"] = endpoint.failure_reason
+        return description
+
     def _find(self, name: str) -> Endpoint:
-        endpoint = self._endpoints.get(name)
+        endpoint = self._endpoints.get(name.lower())
         if endpoint is None:
-            raise validation_exception(f'Could not find endpoint "{self.identity.arn(self.kind, name)}".')
+            raise validation_exception(f'Could not find {self._label} "{self.identity.arn(self.kind, name)}".')
         return endpoint
 
+    def _called(self, name: str) -> Endpoint | None:
+        """The endpoint that a request goes to: its name must match as it was given."""
+        endpoint = self._endpoints.get(name.lower())
+        return endpoint if endpoint is not None and endpoint.name == name else None
+
     def _invokable(self, name: str) -> tuple[Endpoint, Fleet]:
-        endpoint = self._endpoints.get(name)
+        endpoint = self._called(name)
+        what = f"{self._label.capitalize()} {name} of account {self.identity.account}"
         if endpoint is None:
-            raise validation_error(f"Endpoint {name} of account {self.identity.account} not found.")
+            raise validation_error(f"{what} not found.")
         if endpoint.status not in _INVOKABLE or endpoint.fleet is None:
-            raise validation_error(
-                f"Endpoint {name} of account {self.identity.account} is not InService: its status is {endpoint.status}."
-            )
+            raise validation_error(f"{what} is not InService: its status is {endpoint.status}.")
         return endpoint, endpoint.fleet
 
     def _demand(self, endpoint: Endpoint, change: str) -> None:
-        reason = refusal(endpoint.status, change)
+        reason = refusal(endpoint.status, change, self._label)
         if reason is not None:
             raise validation_exception(f'{reason} "{endpoint.arn}".')
 
@@ -285,6 +306,7 @@ class Endpoints:
             raise ServiceError("ServiceUnavailable", "The local cloud is shutting down.", status=503)
         worker = threading.Thread(target=work, args=(endpoint, *arguments), name=f"endpoint {endpoint.name}")
         self._workers = [other for other in self._workers if other.is_alive()] + [worker]
+        endpoint.worker = worker
         worker.start()
 
     def _bring_up(self, endpoint: Endpoint, plan: Plan, kept: Set[str] = frozenset()) -> None:
@@ -317,13 +339,15 @@ class Endpoints:
             endpoint.failure_reason = reason[:_FAILURE_REASON_CHARS]
             endpoint.modified = now()
 
-    def _take_down(self, endpoint: Endpoint) -> None:
-        """The worker of delete."""
+    def _take_down(self, endpoint: Endpoint, predecessor: threading.Thread | None) -> None:
+        """The worker of delete. ``predecessor``, the worker of the change before, may still stop an older fleet."""
+        if predecessor is not None:
+            predecessor.join()
         if endpoint.fleet is not None:
             endpoint.fleet.stop()
         shutil.rmtree(self.directory / endpoint.name, ignore_errors=True)
         with self._lock:
-            del self._endpoints[endpoint.name]
+            del self._endpoints[endpoint.name.lower()]
         logger.info("endpoint %s is deleted", endpoint.name)
 
 

@@ -57,6 +57,7 @@ class Plan:
     """What an endpoint is to run: an endpoint configuration with the models that it names, as they were at the call.
 
     ``component_variants`` are those that name no model: inference components come to them, and they run nothing.
+    ``specification`` is that of the inference component which is to run.
     """
 
     config_name: str
@@ -64,6 +65,7 @@ class Plan:
     component_variants: Sequence[Json] = ()
     deployment_config: Json | None = None
     async_config: Json | None = None
+    specification: Json | None = None
 
 
 @dataclass(slots=True, kw_only=True)

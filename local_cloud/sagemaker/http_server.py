@@ -98,11 +98,15 @@ class _Handler(BaseHTTPRequestHandler):
                 length -= len(self.rfile.read(min(length, _DISCARD_BYTES))) or length
             self._send(self.limit.response)
             return
+        body = self.rfile.read(length)
+        if len(body) < length:  # the caller left in the middle of it
+            self.close_connection = True
+            return
         request = Request(
             method=self.command,
             path=unquote(urlsplit(self.path).path),
             headers={name.lower(): value for name, value in self.headers.items()},
-            body=self.rfile.read(length),
+            body=body,
         )
         try:
             response = self.answer(request)

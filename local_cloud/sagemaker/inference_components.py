@@ -22,7 +22,10 @@ FindModel = Callable[[str], Model]
 
 @dataclass(slots=True, kw_only=True)
 class Component:
-    """One component's plain state; what runs is in the room of its name in :class:`Endpoints`, if it has copies."""
+    """One component's plain state; what runs is in the room of its name in :class:`Endpoints`, if it has copies.
+
+    ``specification`` counts while it has none: what runs may be an older one, where an update failed.
+    """
 
     name: str
     arn: str
@@ -32,6 +35,7 @@ class Component:
     copies: int
     created: datetime
     modified: datetime
+    deleting: bool = False
 
 
 @dataclass(slots=True, kw_only=True)
@@ -58,7 +62,7 @@ class InferenceComponents:
             raise validation_exception(f"Inference component {name} needs Specification and RuntimeConfig.")
         arn = self.identity.arn("inference-component", name)
         with self._lock:
-            if name in self._components:
+            if self._present(name) is not None:
                 raise validation_exception(f'Cannot create already existing inference component "{arn}".')
             moment = now()
             component = Component(
@@ -71,10 +75,10 @@ class InferenceComponents:
                 created=moment,
                 modified=moment,
             )
-            plan = self._plan(component)
-            self._components[name] = component
+            plan = self._plan(component, component.specification)
             if component.copies:
                 self.servers.create(name, plan)
+            self._components[name] = component
         self.tags.add(arn, request.get("Tags", []))
         return {"InferenceComponentArn": arn}
 
@@ -82,32 +86,32 @@ class InferenceComponents:
         """UpdateInferenceComponent; a new specification starts beside the old one, which serves until then."""
         with self._lock:
             component = self._find(request["InferenceComponentName"])
-            before = component.specification
-            component.specification = request.get("Specification", before)
-            try:
-                plan = self._plan(component)
-                copies = request.get("RuntimeConfig", {}).get("CopyCount", component.copies)
-                if copies and component.copies and component.specification != before:
-                    self.servers.update(component.name, plan)
-            except BaseException:
-                component.specification = before
-                raise
-            self._settle_copies(component, copies)
+            self._demand_rest(component)
+            before = self._specification(component)
+            wanted = request.get("Specification", before)
+            copies = request.get("RuntimeConfig", {}).get("CopyCount", component.copies)
+            plan = self._plan(component, wanted)
+            if copies and component.copies and wanted != before:
+                self.servers.update(component.name, plan)
+            self._settle_copies(component, copies, wanted)
             return {"InferenceComponentArn": component.arn}
 
     def update_copies(self, request: Json) -> Json:
         """UpdateInferenceComponentRuntimeConfig."""
         with self._lock:
             component = self._find(request["InferenceComponentName"])
-            self._settle_copies(component, request["DesiredRuntimeConfig"]["CopyCount"])
+            self._demand_rest(component)
+            copies = request["DesiredRuntimeConfig"]["CopyCount"]
+            self._settle_copies(component, copies, self._specification(component))
             return {"InferenceComponentArn": component.arn}
 
     def describe(self, request: Json) -> Json:
         with self._lock:
             component = self._find(request["InferenceComponentName"])
-            server = self.servers.describe(component.name) if self.servers.exists(component.name) else {}
-            specification = {name: value for name, value in component.specification.items() if name != "Container"}
-            container = component.specification.get("Container")
+            server = self.servers.find(component.name) or {}
+            given = self._specification(component)
+            specification = {name: value for name, value in given.items() if name != "Container"}
+            container = given.get("Container")
             if container is not None:
                 image = container["Image"]
                 deployed = {"SpecifiedImage": image, "ResolvedImage": image, "ResolutionTime": component.created}
@@ -125,8 +129,8 @@ class InferenceComponents:
     def listing(self, request: Json) -> Json:
         with self._lock:
             summaries = [
-                self._summary(component, self.servers.describe(name) if self.servers.exists(name) else {})
-                for name, component in self._components.items()
+                self._summary(component, self.servers.find(component.name) or {})
+                for component in self._all()
                 if request.get("EndpointNameEquals", component.endpoint) == component.endpoint
                 and request.get("VariantNameEquals", component.variant) == component.variant
             ]
@@ -136,12 +140,14 @@ class InferenceComponents:
         return {"InferenceComponents": items} | ({"NextToken": token} if token else {})
 
     def delete(self, request: Json) -> Json:
-        """Gone at once for those who ask; its server ends in the background."""
+        """Its server ends in the background; it is gone when that is."""
         with self._lock:
             component = self._find(request["InferenceComponentName"])
-            if self.servers.exists(component.name):
+            self._demand_rest(component)
+            server = self.servers.find(component.name)
+            if server is not None and server["EndpointStatus"] != "Deleting":  # as it is after a change to no copies
                 self.servers.delete(component.name)
-            del self._components[component.name]
+            component.deleting = True
             self.tags.forget(component.arn)
         return {}
 
@@ -149,7 +155,7 @@ class InferenceComponents:
     def lease(self, endpoint: str, name: str) -> Iterator[Lease]:
         """Holds the component's server for one request. Raises the runtime's ValidationError when there is none."""
         with self._lock:
-            component = self._components.get(name)
+            component = self._present(name)
             if component is None or component.endpoint != endpoint:
                 raise validation_error(f"Inference component {name} of endpoint {endpoint} not found.")
             copies = component.copies
@@ -164,29 +170,51 @@ class InferenceComponents:
 
     def of_endpoint(self, endpoint: str) -> list[str]:
         with self._lock:
-            return [component.name for component in self._components.values() if component.endpoint == endpoint]
+            return [component.name for component in self._all() if component.endpoint == endpoint]
 
     def arns(self) -> set[str]:
         with self._lock:
-            return {component.arn for component in self._components.values()}
+            return {component.arn for component in self._all()}
 
     def _find(self, name: str) -> Component:
-        if name not in self._components:
+        component = self._present(name)
+        if component is None:
             arn = self.identity.arn("inference-component", name)
             raise validation_exception(f'Could not find inference component "{arn}".')
-        return self._components[name]
+        return component
 
-    def _settle_copies(self, component: Component, copies: int) -> None:
+    def _present(self, name: str) -> Component | None:
+        """One that is being deleted is there until its server is not."""
+        component = self._components.get(name)
+        if component is not None and component.deleting and self.servers.find(name) is None:
+            del self._components[name]
+            return None
+        return component
+
+    def _all(self) -> list[Component]:
+        found = [self._present(name) for name in list(self._components)]
+        return [component for component in found if component is not None]
+
+    def _demand_rest(self, component: Component) -> None:
+        """Raises a ValidationException while the component is being changed."""
+        server = self.servers.find(component.name)
+        if component.copies and server is not None and server["EndpointStatus"] in ("Creating", "Updating", "Deleting"):
+            raise validation_exception(f'Cannot update in-progress inference component "{component.arn}".')
+
+    def _specification(self, component: Component) -> Json:
+        plan = self.servers.plan(component.name) if component.copies else None
+        return plan.specification or component.specification if plan is not None else component.specification
+
+    def _settle_copies(self, component: Component, copies: int, specification: Json) -> None:
         if copies and not component.copies:
-            if self.servers.exists(component.name):
+            if self.servers.find(component.name) is not None:
                 raise validation_exception(f"The last copy of inference component {component.name} is still ending.")
-            self.servers.create(component.name, self._plan(component))
+            self.servers.create(component.name, self._plan(component, specification))
         elif component.copies and not copies:
             self.servers.delete(component.name)
-        component.copies, component.modified = copies, now()
+        component.copies, component.specification, component.modified = copies, specification, now()
 
-    def _plan(self, component: Component) -> Plan:
-        specification = component.specification
+    def _plan(self, component: Component, specification: Json) -> Plan:
         if "ModelName" in specification:
             model = self.find_model(specification["ModelName"])
         else:
@@ -200,7 +228,8 @@ class InferenceComponents:
                 name=component.name, arn=component.arn, created=component.created, request={}, container=container
             )
         request = {"VariantName": component.variant, **specification.get("StartupParameters", {})}
-        return Plan(config_name=component.name, variants=[VariantPlan(request=request, model=model)])
+        variants = [VariantPlan(request=request, model=model)]
+        return Plan(config_name=component.name, variants=variants, specification=specification)
 
     def _summary(self, component: Component, server: Json) -> Json:
         return {

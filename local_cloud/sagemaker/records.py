@@ -9,8 +9,8 @@ from dataclasses import dataclass
 class RecordTooLarge(Exception):
     """A record alone is larger than a request may be. ``index`` counts records from 0."""
 
-    def __init__(self, *, index: int, size_bytes: int, max_bytes: int) -> None:
-        super().__init__(f"record {index} has {size_bytes} bytes, and MaxPayloadInMB allows {max_bytes} to a request")
+    def __init__(self, *, index: int, max_bytes: int) -> None:
+        super().__init__(f"record {index} is larger than the {max_bytes} bytes that MaxPayloadInMB allows to a request")
         self.index = index
 
 
@@ -34,23 +34,39 @@ class Batch:
         return b"".join(record.payload for record in self.records)
 
 
-def whole(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    """SplitType None: the object is one record; an empty object is none."""
-    content = b"".join(chunks)
-    if content:
-        yield content
+def whole(chunks: Iterable[bytes], *, max_bytes: int | None) -> Iterator[bytes]:
+    """SplitType None: the object is one record; an empty object is none.
+
+    Reads no further, and raises :class:`RecordTooLarge`, once the record has more than ``max_bytes``.
+    """
+    held, size = [], 0
+    for chunk in chunks:
+        held.append(chunk)
+        size += len(chunk)
+        if max_bytes is not None and size > max_bytes:
+            raise RecordTooLarge(index=0, max_bytes=max_bytes)
+    if size:
+        yield b"".join(held)
 
 
-def lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    """SplitType Line: records with their newline; the last one may lack it. Joined again they are the input."""
+def lines(chunks: Iterable[bytes], *, max_bytes: int | None) -> Iterator[bytes]:
+    """SplitType Line: records with their newline; the last one may lack it. Joined again they are the input.
+
+    Holds no more of a line than ``max_bytes`` and a chunk; then it raises :class:`RecordTooLarge`.
+    """
     rest: list[bytes] = []
+    held = index = 0
     for chunk in chunks:
         *ended, tail = chunk.split(b"\n")
         for piece in ended:
             yield b"".join([*rest, piece, b"\n"])
-            rest = []
+            rest, held = [], 0
+            index += 1
         if tail:
             rest.append(tail)
+            held += len(tail)
+        if max_bytes is not None and held > max_bytes:
+            raise RecordTooLarge(index=index, max_bytes=max_bytes)
     if rest:
         yield b"".join(rest)
 
@@ -65,7 +81,7 @@ def batches(records: Iterable[Record], *, multi: bool, max_bytes: int | None) ->
     for record in records:
         length = len(record.payload)
         if max_bytes is not None and length > max_bytes:
-            raise RecordTooLarge(index=record.index, size_bytes=length, max_bytes=max_bytes)
+            raise RecordTooLarge(index=record.index, max_bytes=max_bytes)
         if held and (not multi or (max_bytes is not None and size + length > max_bytes)):
             yield Batch(records=tuple(held))
             held, size = [], 0

@@ -32,6 +32,7 @@ from local_cloud.sagemaker.state import Identity, now
 MAX_BODY_BYTES = 25 * 1024 * 1024  # "Model Hosting FAQs": 25 MB of payload for real-time endpoints, each way
 INVOCATION_TIMEOUT_S = 60.0  # "your-algorithms-inference-code": the model has 60 seconds to answer
 SERVERLESS_BODY_BYTES = 4 * 1024 * 1024  # the same page: 4 MB of payload for serverless endpoints, each way
+ASYNC_BODY_BYTES = 128_000  # InvokeEndpointAsync, Body
 STREAM_TIMEOUT_S = 480.0  # "Model Hosting FAQs": 8 minutes for a streamed answer
 _ORIGINAL_MESSAGE_CHARS = 4096
 _NO_RESPONSE = "Amazon SageMaker could not get a response from the primary endpoint ({})."
@@ -48,8 +49,22 @@ _FORWARDED = {
     "TargetModel": f"{_PREFIX}Target-Model",
 }
 _RETURNED = (f"{_PREFIX}Custom-Attributes", f"{_PREFIX}New-Session-Id", f"{_PREFIX}Closed-Session-Id")
+# Members that say how SageMaker itself is to act.
+HONOURED = frozenset(
+    {
+        "EndpointName",
+        "Body",
+        "InferenceComponentName",
+        "InputLocation",
+        "S3OutputPathExtension",
+        "Filename",
+        "RequestTTLSeconds",
+        "InvocationTimeoutSeconds",
+        *_FORWARDED,
+    }
+)
 # Members that only endpoints have which the local cloud does not have.
-_NOT_HERE = {
+REFUSED = {
     "TargetContainerHostname": "endpoints of several containers",
     "EnableExplanations": "explainers",
     "PrefixAwareId": "prefix-aware routing",
@@ -148,15 +163,24 @@ class Runtime:
                 f"Endpoint {name} is not asynchronous: its configuration has no AsyncInferenceConfig."
             )
         location = members.get("InputLocation")
-        if location is None or not location.startswith("s3://"):
-            raise validation_error("InvokeEndpointAsync needs an InputLocation that is an s3:// address.")
+        if (location is None) != bool(request.body):
+            raise validation_error("InvokeEndpointAsync takes exactly one of InputLocation and Body.")
+        if location is not None and not location.startswith("s3://"):
+            raise validation_error(f"InputLocation is {location}; it must be an s3:// address.")
+        if len(request.body) > ASYNC_BODY_BYTES:
+            raise validation_error(
+                f"Body has {len(request.body)} bytes, and InvokeEndpointAsync takes {ASYNC_BODY_BYTES}."
+            )
         token = str(uuid.uuid4())
-        output_location, failure_location = locations(config, token)
+        output_location, failure_location = locations(
+            config, token, extension=members.get("S3OutputPathExtension"), filename=members.get("Filename")
+        )
         asked = AsyncRequest(
             endpoint=name,
             config=config,
             inference_id=members.get("InferenceId", token),
             input_location=location,
+            body=request.body,
             output_location=output_location,
             failure_location=failure_location,
             headers=_container_headers(members),
@@ -247,9 +271,9 @@ def _members(operation: str, name: str, headers: Mapping[str, str]) -> dict[str,
         check(model.input_shape, _typed(model.input_shape, members) | body)
     except ServiceError as error:
         raise validation_error(error.message) from error
-    for member, feature in _NOT_HERE.items():
-        if member in members:
-            raise validation_error(f"Endpoint {name} does not take {member}: the local cloud does not have {feature}.")
+    for member in members.keys() - HONOURED:
+        feature = REFUSED.get(member, "it")
+        raise validation_error(f"Endpoint {name} does not take {member}: the local cloud does not have {feature}.")
     return members
 
 

@@ -100,6 +100,7 @@ class SageMaker:
         self._jobs.close()
         self._component_servers.close()
         self._endpoints.close()
+        self._async.join()
         self._server.close()
 
     def _answer(self, request: Request) -> Response:

@@ -34,7 +34,7 @@ _PYTHON_TYPES: dict[str, tuple[type, ...]] = {
     "float": (int, float),
     "double": (int, float),
     "boolean": (bool,),
-    "timestamp": (int, float, str),
+    "timestamp": (int, float),  # the JSON protocol has them in seconds
     "blob": (str, bytes),
     "structure": (dict,),
     "list": (list,),

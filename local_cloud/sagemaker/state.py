@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from local_cloud.sagemaker.errors import validation_exception
+
 Json = dict[str, Any]
 
 
@@ -114,9 +116,17 @@ def page(
     sort_key = {"Name": name_key, "Status": status_key}.get(request.get("SortBy", "CreationTime")) or "CreationTime"
     descending = request.get("SortOrder", "Ascending" if sort_key == name_key else "Descending") == "Descending"
     chosen.sort(key=lambda summary: summary[sort_key], reverse=descending)
-    start = int(request.get("NextToken") or 0)
+    return part(chosen, request)
+
+
+def part(items: list[Json], request: Mapping[str, Any]) -> tuple[list[Json], str | None]:
+    """The page of ``items`` that a request asks for, and the token of the next one."""
+    token = str(request.get("NextToken") or "0")
+    if not (token.isascii() and token.isdigit()):
+        raise validation_exception(f"NextToken is '{token}', which no answer of this operation gave.")
+    start = int(token)
     end = start + int(request.get("MaxResults", 100))
-    return chosen[start:end], str(end) if end < len(chosen) else None
+    return items[start:end], str(end) if end < len(items) else None
 
 
 def _passes(summary: Json, request: Mapping[str, Any], name_key: str, status_key: str | None) -> bool:

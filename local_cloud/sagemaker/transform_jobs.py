@@ -14,6 +14,7 @@ from typing import Any
 from local_cloud.sagemaker.archive import ModelDataError, fetch_model_data, split_s3_uri
 from local_cloud.sagemaker.container import (
     DEFAULT_STARTUP_TIMEOUT_S,
+    Container,
     ContainerFailed,
     ContainerRunner,
     ContainerSpec,
@@ -47,6 +48,7 @@ class TransformJob:
     progress: Progress = field(default_factory=Progress)
     stopping: threading.Event = field(default_factory=threading.Event)
     worker: threading.Thread | None = None
+    container: Container | None = None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -101,6 +103,7 @@ class TransformJobs:
             if job.status == "InProgress":
                 job.status, job.modified = "Stopping", now()
                 job.stopping.set()
+                _end_container(job)
 
     def describe(self, name: str) -> Json:
         """The members of DescribeTransformJob."""
@@ -144,8 +147,9 @@ class TransformJobs:
         with self._lock:
             self._closing = True
             jobs = list(self._jobs.values())
-        for job in jobs:
-            job.stopping.set()
+            for job in jobs:
+                job.stopping.set()
+                _end_container(job)
         for job in jobs:
             if job.worker is not None:
                 job.worker.join()
@@ -191,6 +195,8 @@ class TransformJobs:
                 log=log,
             )
         )
+        with self._lock:
+            job.container = container
         try:
             try:
                 await_healthy(container, timeout_s=DEFAULT_STARTUP_TIMEOUT_S, cancelled=job.stopping)
@@ -207,3 +213,11 @@ class TransformJobs:
                 raise TransformFailed(f"{failure} (log: {log})") from failure
         finally:
             container.stop()
+            with self._lock:
+                job.container = None
+
+
+def _end_container(job: TransformJob) -> None:
+    """Begins to end the container under a job that is to stop, so that no call in flight holds the job up."""
+    if job.container is not None:
+        threading.Thread(target=job.container.stop, name=f"stop transform job {job.name}").start()

@@ -210,7 +210,10 @@ class TransformRun:
         """The requests of one object; what is wrong with the object ends them and becomes its failure."""
         try:
             split = self.request["TransformInput"].get("SplitType", "None")
-            sources = (lines if split == "Line" else whole)(self._chunks(output.source))
+            # What is sent may be less than the record only where a filter takes a part of it.
+            filtered = processing is not None and processing.input_filter is not None
+            bound = None if filtered else settings.max_payload_bytes
+            sources = (lines if split == "Line" else whole)(self._chunks(output.source), max_bytes=bound)
             prepared = _prepared(sources, processing)
             multi = settings.multi_record and split != "None"
             yield from batches(prepared, multi=multi, max_bytes=settings.max_payload_bytes)

@@ -34,8 +34,6 @@ def check_transform_request(request: Mapping[str, Any]) -> None:
         raise validation_exception(
             f"MaxConcurrentTransforms * MaxPayloadInMB is {payload * concurrent}; it must be at most {_MAX_PAYLOAD_MB}."
         )
-    if request.get("BatchStrategy") == "SingleRecord" and request["TransformInput"].get("SplitType", "None") == "None":
-        raise validation_exception("BatchStrategy SingleRecord needs a SplitType other than None.")
 
 
 def batch_environment(request: Mapping[str, Any]) -> dict[str, str]:

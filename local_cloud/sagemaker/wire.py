@@ -30,8 +30,8 @@ def operation_name(request: Request) -> str:
 
 def read_json(request: Request) -> Json:
     try:
-        document = json.loads(request.body or b"{}")
-    except ValueError as error:
+        document = json.loads(request.body or b"{}", parse_constant=_no_number)
+    except (ValueError, RecursionError) as error:
         raise ServiceError("SerializationException", f"The request is not JSON: {error}") from error
     if not isinstance(document, dict):
         raise ServiceError("SerializationException", "The request is not a JSON object.")
@@ -67,6 +67,11 @@ def error_answer(error: ServiceError) -> Response:
         },
         body=json.dumps(document | error.members).encode(),
     )
+
+
+def _no_number(word: str) -> None:
+    """Python's parser takes NaN and Infinity, which JSON does not have."""
+    raise ValueError(f"{word} is no JSON")
 
 
 def _timestamp(value: Any) -> float:

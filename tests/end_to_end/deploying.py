@@ -30,7 +30,9 @@ def input_fn(request_body, content_type):
 
 
 def predict_fn(data, model):
-    return {"product": data * model["w"].item(), "process": os.getpid()}
+    # The server is known by its port; of its workers any may answer.
+    server = os.environ["SAGEMAKER_BIND_TO_PORT"]
+    return {"product": data * model["w"].item(), "server": server, "process": os.getpid()}
 
 
 def output_fn(prediction, accept):

@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import sys
+import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -144,7 +145,8 @@ def main() -> None:
     if "STAND_IN_LAST_WORDS" in os.environ:
         sys.exit(os.environ["STAND_IN_LAST_WORDS"])
     server = ThreadingHTTPServer(("127.0.0.1", int(os.environ["SAGEMAKER_BIND_TO_PORT"])), Handler)
-    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+    pause_s = float(os.environ.get("STAND_IN_END_AFTER_S", "0"))
+    signal.signal(signal.SIGTERM, lambda *_: threading.Timer(pause_s, os._exit, (0,)).start())
     server.serve_forever()
 
 

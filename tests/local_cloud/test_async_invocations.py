@@ -72,6 +72,20 @@ def test_the_container_sees_an_ordinary_request(account: Account, endpoint: str)
     assert headers["x-amzn-sagemaker-custom-attributes"] == "x=1"
 
 
+def test_an_input_may_stand_in_the_request_and_an_answer_have_a_name(account: Account, endpoint: str) -> None:
+    answer = account.runtime.invoke_endpoint_async(
+        EndpointName=endpoint, Body=b"inline", S3OutputPathExtension="today/noon", Filename="mine.txt"
+    )
+    assert answer["OutputLocation"] == f"s3://{BUCKET}/{endpoint}/out/today/noon/mine.txt"
+    assert content(account, answer["OutputLocation"]) == b"INLINE"
+    with pytest.raises(ClientError, match="exactly one of InputLocation and Body"):
+        account.runtime.invoke_endpoint_async(EndpointName=endpoint)
+    with pytest.raises(ClientError, match="exactly one of InputLocation and Body"):
+        account.runtime.invoke_endpoint_async(EndpointName=endpoint, Body=b"a", InputLocation=f"s3://{BUCKET}/a")
+    with pytest.raises(ClientError, match="has 128001 bytes, and InvokeEndpointAsync takes 128000"):
+        account.runtime.invoke_endpoint_async(EndpointName=endpoint, Body=b"a" * 128_001)
+
+
 def test_many_requests_are_all_answered(account: Account, endpoint: str) -> None:
     answers = [submit(account, endpoint, f"n{number}".encode()) for number in range(12)]
     found = [content(account, answer["OutputLocation"]) for answer in answers]

@@ -68,7 +68,9 @@ class Component:
         return self.account.invoke(self.endpoint, body, InferenceComponentName=self.name)
 
     def delete(self) -> None:
+        """Deletes it and waits until it is gone."""
         self.account.sagemaker.delete_inference_component(InferenceComponentName=self.name)
+        await_true(lambda: self.name not in listed(self.account, self.endpoint), f"{self.name} goes")
 
 
 @pytest.fixture
@@ -113,13 +115,41 @@ def test_an_update_that_fails_leaves_the_old_one_serving(component: Component) -
     sagemaker.update_inference_component(
         InferenceComponentName=component.name, Specification=specification(STAND_IN_ERROR="bad weights.")
     )
-    assert "bad weights." in component.settled()["FailureReason"]
+    description = component.settled()
+    assert "bad weights." in description["FailureReason"]
+    assert description["Specification"]["Container"]["Environment"] == {"STAND_IN_PREFIX": "old "}
     assert component.invoke(b"a") == b"old A"
+    # What failed is not taken for what runs: the same wish is tried again.
+    sagemaker.update_inference_component(
+        InferenceComponentName=component.name, Specification=specification(STAND_IN_ERROR="bad weights.")
+    )
+    assert "bad weights." in component.settled()["FailureReason"]
     sagemaker.update_inference_component(
         InferenceComponentName=component.name, Specification=specification(STAND_IN_PREFIX="new ")
     )
     assert "FailureReason" not in component.settled()
     assert component.invoke(b"a") == b"new A"
+
+
+def test_a_component_that_is_changing_is_left_alone_and_a_deleted_one_is_there_until_its_server_is_not(
+    account: Account, component: Component
+) -> None:
+    component.create(specification(STAND_IN_END_AFTER_S="0.5"))
+    sagemaker, name = account.sagemaker, {"InferenceComponentName": component.name}
+    sagemaker.delete_inference_component(**name)
+    assert component.describe()["InferenceComponentStatus"] == "Deleting"
+    arn = f"arn:aws:sagemaker:us-east-1:123456789012:inference-component/{component.name}"
+    for call in (
+        lambda: sagemaker.delete_inference_component(**name),
+        lambda: sagemaker.update_inference_component(**name, RuntimeConfig={"CopyCount": 2}),
+        lambda: sagemaker.update_inference_component_runtime_config(**name, DesiredRuntimeConfig={"CopyCount": 0}),
+    ):
+        with pytest.raises(ClientError, match=f'Cannot update in-progress inference component "{arn}"'):
+            call()
+    with pytest.raises(ClientError, match=f'Cannot create already existing inference component "{arn}"'):
+        component.create(specification())
+    await_true(lambda: component.name not in listed(account, component.endpoint), "it goes")
+    component.create(specification(), copies=0)
 
 
 def test_a_request_must_name_a_component_of_its_endpoint(account: Account, endpoint: str) -> None:

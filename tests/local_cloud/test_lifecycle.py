@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -52,10 +53,12 @@ def answers(url: str) -> bool:
         return probe.connect_ex(("127.0.0.1", urlsplit(url).port or 0)) == 0
 
 
-def started_endpoint(cloud: LocalCloud) -> int:
+def started_endpoint(cloud: LocalCloud, **environment: str) -> int:
     """An endpoint in service; the process of its container."""
     sagemaker = cloud.client("sagemaker")
-    sagemaker.create_model(ModelName="m", ExecutionRoleArn=ROLE, PrimaryContainer={"Image": "serve"})
+    sagemaker.create_model(
+        ModelName="m", ExecutionRoleArn=ROLE, PrimaryContainer={"Image": "serve", "Environment": environment}
+    )
     variant = {"VariantName": "v", "ModelName": "m", "InstanceType": "ml.m5.large", "InitialInstanceCount": 1}
     sagemaker.create_endpoint_config(EndpointConfigName="c", ProductionVariants=[variant])
     sagemaker.create_endpoint(EndpointName="e", EndpointConfigName="c")
@@ -74,6 +77,10 @@ def test_up_prints_what_unmodified_tools_need_and_down_leaves_nothing(run: Run, 
     assert str(directory) in up.stderr
     again = run("up")
     assert (again.returncode, again.stdout) == (0, up.stdout)
+    for wish, words in (("--region=eu-west-1", "in us-east-1 and not in eu-west-1"), ("--container", "not with cont")):
+        other = run("up", wish)
+        assert (other.returncode, other.stdout) == (1, "")
+        assert words in other.stderr
     status = run("status")
     assert (status.returncode, status.stdout) == (0, up.stdout)
 
@@ -124,7 +131,44 @@ def test_up_after_a_crash_cleans_up_and_starts_afresh(directory: Path) -> None:
     await_true(lambda: process_birth(orphan) is None, "the orphan is ended")
     assert crashed.client("sagemaker").list_endpoints()["Endpoints"] == []
     assert not (directory / "work" / "endpoints").exists()
+    with LocalCloud(directory):
+        pass
+    assert crashed.record() is not None, "a with block ends only what it started"
     assert crashed.down() is True
+
+
+def test_up_waits_for_a_cloud_that_is_still_stopping(directory: Path) -> None:
+    stopping = LocalCloud(directory, container_command=STAND_IN)
+    stopping.up()
+    server = started_endpoint(stopping, STAND_IN_END_AFTER_S="2")
+    record = StateDirectory(directory).read()
+    assert record is not None
+    os.kill(record.process_id, signal.SIGTERM)
+    await_true(lambda: stopping.record() is None, "it does not answer any more")
+    assert process_birth(server) is not None
+    assert stopping.up() is True
+    assert process_birth(server) is None
+    assert not record.alive
+    assert stopping.client("sagemaker").list_endpoints()["Endpoints"] == []
+    assert stopping.down() is True
+
+
+def test_who_waits_for_a_directory_that_is_removed_gets_a_new_one(tmp_path: Path) -> None:
+    directory = StateDirectory(tmp_path / "state")
+    waiting, seen = threading.Event(), []
+
+    def second() -> None:
+        waiting.set()
+        with directory.claimed():
+            seen.append(sorted(entry.name for entry in directory.path.iterdir()))
+
+    thread = threading.Thread(target=second)
+    with directory.claimed():
+        thread.start()
+        waiting.wait(30)
+        directory.remove()
+    thread.join(30)
+    assert seen == [["lock", "marker"]]
 
 
 def test_ctrl_c_in_the_foreground_stops_everything(directory: Path) -> None:
@@ -167,7 +211,7 @@ def test_a_directory_with_somebody_elses_files_is_refused_and_left_alone(run: Ru
     assert refused.returncode == 1
     assert "holds files that are not the local cloud's (thesis.txt); choose another directory" in refused.stderr
     run("down")
-    assert [entry.name for entry in directory.iterdir() if entry.name != "lock"] == ["thesis.txt"]
+    assert [entry.name for entry in directory.iterdir()] == ["thesis.txt"]
 
 
 def test_two_clouds_live_side_by_side(tmp_path: Path) -> None:

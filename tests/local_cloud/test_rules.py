@@ -49,13 +49,13 @@ def test_a_container_that_dies_again_and_again_waits_longer_but_not_for_ever() -
 @pytest.mark.parametrize("status", ["Creating", "Updating", "Deleting"])
 @pytest.mark.parametrize("change", ["update", "delete"])
 def test_an_endpoint_on_the_move_takes_no_change(status: str, change: str) -> None:
-    assert refusal(status, change) == "Cannot update in-progress endpoint"
+    assert refusal(status, change, "endpoint") == "Cannot update in-progress endpoint"
 
 
 def test_a_failed_endpoint_can_only_be_deleted() -> None:
-    assert refusal("Failed", "update") is not None
-    assert refusal("Failed", "delete") is None
-    assert refusal("InService", "update") is refusal("InService", "delete") is None
+    assert refusal("Failed", "update", "endpoint") is not None
+    assert refusal("Failed", "delete", "endpoint") is None
+    assert refusal("InService", "update", "endpoint") is refusal("InService", "delete", "endpoint") is None
 
 
 def test_the_request_wins_over_the_container_and_the_container_over_the_defaults() -> None:
@@ -87,7 +87,6 @@ def test_a_job_tells_its_container_only_what_the_user_set() -> None:
     [
         ({"MaxPayloadInMB": 101}, "MaxPayloadInMB is 101"),
         ({"MaxPayloadInMB": 60, "MaxConcurrentTransforms": 2}, "is 120; it must be at most 100"),
-        ({"BatchStrategy": "SingleRecord"}, "SingleRecord needs a SplitType"),
     ],
 )
 def test_a_transform_request_that_the_service_refuses_is_refused(

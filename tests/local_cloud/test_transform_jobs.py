@@ -214,7 +214,7 @@ def test_a_record_beyond_the_payload_limit_fails_the_job_with_its_size(account: 
         SplitType="Line",
         MaxPayloadInMB=1,
     )
-    assert "record 1 has 1048577 bytes, and MaxPayloadInMB allows 1048576 to a request" in reason
+    assert "record 1 is larger than the 1048576 bytes that MaxPayloadInMB allows to a request" in reason
     assert account.keys(f"{place}/out") == []
 
 
