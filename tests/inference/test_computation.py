@@ -124,7 +124,8 @@ def test_output_fn_may_return_what_the_aws_container_took(returned: Any, body: A
     item = request([1], accept="text/csv")
     if body is None:
         assert refused(toy, item).message == (
-            "output_fn returned a list; it must return bytes, str, a tensor or what JSON can hold."
+            "output_fn returned a list; it must return bytes, str, a tensor or what JSON can hold "
+            "(Object of type bytes is not JSON serializable)."
         )
     else:
         answer = answered(toy, item)
@@ -176,7 +177,9 @@ def test_a_body_that_input_fn_cannot_read_is_the_clients_mistake(error: Exceptio
     assert found.message.startswith("The body was refused: no")
 
 
-@pytest.mark.parametrize("error", [KeyError("x"), TypeError("x"), RuntimeError("x"), SystemExit(3), KeyboardInterrupt()])
+@pytest.mark.parametrize(
+    "error", [KeyError("x"), TypeError("x"), RuntimeError("x"), SystemExit(3), KeyboardInterrupt()]
+)
 def test_any_other_error_of_input_fn_is_its_own(error: BaseException) -> None:
     found = refused(computation(input_fn=raising(error)), request([1]))
     assert (found.status, found.code) == (500, "handler_failed")
