@@ -56,8 +56,8 @@ def resolve(
             return ModelSource(files_url=url, reads=(f"{url.removeprefix('s3://')}*",))
         case ModelDirectory(directory=url):
             return ModelSource(data_url=url, reads=(f"{url.removeprefix('s3://')}*",))
-        case PackagedModel(package=name):
-            package = account.package(name, region)
+        case PackagedModel():
+            package = _package(model, region)
             path = package.model_url.removeprefix("s3://")
             return ModelSource(
                 package_arn=package.arn,
@@ -67,3 +67,10 @@ def resolve(
         case ApprovedModel():
             # Its archive lies below models/ of the stage's own bucket, as docs/promotion.md says.
             return ModelSource(package_arn=approved_arn)
+
+
+def _package(model: PackagedModel, region: str | None) -> account.Package:
+    """By the stage file's own word where it says everything, so that a pipeline synthesises without an account."""
+    if model.package_image is None or model.package_archive is None:
+        return account.package(model.package, region)
+    return account.Package(arn=model.package, image_uri=model.package_image, model_url=model.package_archive)

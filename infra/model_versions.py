@@ -159,7 +159,7 @@ class ModelVersions:
             approval=found["ModelApprovalStatus"],
             created=f"{found['CreationTime']:%Y-%m-%d %H:%M}",
             image_uri=container["Image"],
-            archive_url=container.get("ModelDataUrl", ""),
+            archive_url=container.get("ModelDataUrl") or container["ModelDataSource"]["S3DataSource"]["S3Uri"],
             properties=found.get("CustomerMetadataProperties", {}),
         )
 

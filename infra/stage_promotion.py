@@ -34,6 +34,9 @@ def promoted(text: str, version: Version) -> str:
     for key in [key for key in model if key != "size_gib"]:
         del model[key]
     model["package"] = version.arn
+    # With these nothing is looked up at synthesis, and whoever reviews the change sees what will run.
+    model["package_image"] = version.image_uri
+    model["package_archive"] = version.archive_url
     if "image" in document:
         del document["image"]
     return tomlkit.dumps(document)

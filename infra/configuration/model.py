@@ -6,7 +6,8 @@ from typing import Annotated
 
 from pydantic import Discriminator, Tag
 
-from infra.configuration.value import Archive, S3Prefix, Value, like, number, one_key
+from infra.configuration.image import ImageReference
+from infra.configuration.value import BUCKET, Archive, S3Prefix, Value, like, number, one_key
 
 # Source: API reference, ModelPackageGroupName, TrainingJobName.
 ENTITY = r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}"
@@ -41,11 +42,23 @@ class TrainedModel(_Sized):
 
 
 class PackagedModel(_Sized):
-    """One version of the model registry: the package's ARN, or `group/version` of the stage's own account."""
+    """One version of the model registry: the package's ARN, or `group/version` of the stage's own account.
+
+    With `package_image` and `package_archive`, which `models promote` writes, synthesis needs no account: the role's
+    rights follow from them. Without them both are looked up.
+    """
 
     package: Annotated[
         str, like(rf"{PACKAGE_ARN}|{ENTITY}/[1-9]\d*", "not a model package; write its ARN or 'group/version'")
     ]
+    package_image: ImageReference | None = None
+    package_archive: (
+        Annotated[
+            str,
+            like(rf"s3://{BUCKET}/\S+(\.tar\.gz|/)", "not what a package runs; write s3://bucket/path/model.tar.gz"),
+        ]
+        | None
+    ) = None
 
 
 class ApprovedModel(_Sized):

@@ -61,6 +61,8 @@ def check_model(stage: Stage) -> None:
     model, mode = stage.model, stage.hosting.mode
     if isinstance(model, PackagedModel | ApprovedModel):
         _check_variants_of_a_package(stage)
+    if isinstance(model, PackagedModel):
+        _check_package(stage, model)
     if isinstance(model, ModelDirectory) and mode != "multi_model":
         raise wrong(
             "model.directory", model.directory, f"for mode multi_model, and the mode is {mode}; name one model.archive"
@@ -85,6 +87,27 @@ def check_model(stage: Stage) -> None:
             model.size_gib,
             f"more than the {SERVERLESS_DISK_GIB} GB of disk of a serverless endpoint; choose another hosting.mode",
         )
+
+
+def _check_package(stage: Stage, model: PackagedModel) -> None:
+    """What a package runs is said as a whole, or looked up."""
+    if (model.package_image is None) != (model.package_archive is None):
+        said, missing = ("package_image", "package_archive")
+        if model.package_image is None:
+            said, missing = missing, said
+        raise ConfigurationError(
+            f"model.{missing} is missing, and model.{said} is there; write both, as 'python -m infra models promote' "
+            "does, or none to have them looked up"
+        )
+    if model.package_image is None:
+        return
+    if not model.package.startswith("arn:"):
+        raise wrong(
+            "model.package",
+            model.package,
+            "short for an ARN, and with model.package_image nothing is looked up; write the whole ARN",
+        )
+    _check_registry(stage, "model.package_image", model.package_image)
 
 
 def _check_variants_of_a_package(stage: Stage) -> None:

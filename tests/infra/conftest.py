@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 STAGE_NAMES = ("local", "dev", "prod")
+# The stages as the project ships them. Those of infra/stages/ are their user's, who may change, add and remove them
+# without breaking a test.
+SHIPPED = Path(__file__).with_name("shipped")
 # One stage of each mode with everything that goes with it.
 SAMPLES = Path(__file__).with_name("stages")
 
@@ -29,6 +32,25 @@ def node_on_path() -> Iterator[None]:
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{before}"
     yield
     os.environ["PATH"] = before
+
+
+@pytest.fixture(scope="session", autouse=True)
+def shipped_stages() -> Iterator[None]:
+    """`dev` means the stage that the project ships, whatever became of the file in infra/stages/."""
+    from infra import stage_file
+
+    with pytest.MonkeyPatch.context() as here:
+        here.setattr(stage_file, "STAGES", SHIPPED)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_cloud_of_the_shell() -> Iterator[None]:
+    """A shell may have the variables of a local cloud or a profile, which would win over moto."""
+    with pytest.MonkeyPatch.context() as environment:
+        for name in [name for name in os.environ if name.startswith(("AWS_ENDPOINT_URL", "AWS_PROFILE"))]:
+            environment.delenv(name)
+        yield
 
 
 @dataclass(frozen=True)
@@ -110,7 +132,7 @@ def merged(table: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, An
 
 @pytest.fixture(scope="session")
 def all_stages(synthesise: Synthesise) -> dict[str, Synthesised]:
-    """Every stage of infra/stages/."""
+    """Every stage that the project ships."""
     return {name: synthesise(stage=name) for name in STAGE_NAMES}
 
 

@@ -70,10 +70,3 @@ def test_without_prices_there_is_one_line_without_a_number(printed: dict[str, st
     line = printed["without"].strip()
 
     assert line == "no cost estimate: stage dev names no prices; docs/cost.md says how to write them down"
-
-
-def test_the_shipped_stages_name_no_price_file_because_nobody_here_can_vouch_for_one() -> None:
-    from infra import stage_file
-
-    for path in Path(stage_file.STAGES).glob("*.toml"):
-        assert stage_file.read(path).cost is None

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NoReturn
+from unittest.mock import ANY
 
 import boto3
 import pytest
@@ -175,6 +176,26 @@ class TestPackage:
         assert container(stage)["ModelPackageName"] == arn
         assert "Image" not in container(stage)
         assert resources(allowed["ReadThisModel"]) == ["arn:aws:s3:::registry-bucket/digits/1/model.tar.gz"]
+        assert resources(allowed["PullImage"]) == [f"arn:aws:ecr:{REGION}:123456789012:repository/team/serving"]
+
+    def test_one_whose_image_and_archive_are_written_down_needs_no_account(
+        self, monkeypatch: pytest.MonkeyPatch, synthesise: Synthesise
+    ) -> None:
+        def refuse(*_: object) -> NoReturn:
+            raise AssertionError("the account was asked")
+
+        monkeypatch.setattr(account, "_ask", refuse)
+        arn = f"arn:aws:sagemaker:{REGION}:123456789012:model-package/digits/3"
+        model = {
+            "package": arn,
+            "package_image": f"123456789012.dkr.ecr.{REGION}.amazonaws.com/team/serving@sha256:{'0a' * 32}",
+            "package_archive": "s3://registry-bucket/digits/3/model.tar.gz",
+        }
+        stage = synthesise(stage="dev", changes={"region": REGION, "image": None, "model": model})
+        allowed = statements(stage)
+
+        assert container(stage) == {"Environment": ANY, "ModelPackageName": arn}
+        assert resources(allowed["ReadThisModel"]) == ["arn:aws:s3:::registry-bucket/digits/3/model.tar.gz"]
         assert resources(allowed["PullImage"]) == [f"arn:aws:ecr:{REGION}:123456789012:repository/team/serving"]
 
     def test_one_that_nobody_approved_is_refused(self, sagemaker: Any) -> None:

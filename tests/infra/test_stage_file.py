@@ -150,6 +150,20 @@ BAD_TABLES: list[tuple[dict[str, str | None], str]] = [
         "[image] does not go with model.package, which names its image itself; remove one of the two",
     ),
     (
+        {"image": None, "model": 'package = "digits/3"\npackage_archive = "s3://bucket/m.tar.gz"'},
+        "model.package_image is missing, and model.package_archive is there; write both, as 'python -m infra models "
+        "promote' does, or none to have them looked up",
+    ),
+    (
+        {
+            "image": None,
+            "model": 'package = "digits/3"\npackage_archive = "s3://bucket/m.tar.gz"\n'
+            'package_image = "123456789012.dkr.ecr.eu-central-1.amazonaws.com/serving:1"',
+        },
+        "model.package='digits/3' is short for an ARN, and with model.package_image nothing is looked up; write the "
+        "whole ARN",
+    ),
+    (
         {"model": 'archive = "s3://bucket/m.tar.gz"', "hosting": 'mode = "multi_model"'},
         "hosting.mode='multi_model' serves archives below a prefix; write model.directory = 's3://bucket/path/', or "
         "leave "

@@ -232,7 +232,7 @@ def test_versions_are_listed_from_the_newest(run: Run, stages: Path) -> None:
 
 
 def test_a_promotion_is_shown_and_only_written_when_asked(run: Run, stages: Path, account: str) -> None:
-    run("register", str(archive(stages / "model.tar.gz")))
+    url = run("register", str(archive(stages / "model.tar.gz")))[1].split("\t")[4].strip()
     run("approve", "1")
     prod = stages / "prod.toml"
     status, shown, err = run("promote", "--to", str(prod), "--version", "1")
@@ -246,6 +246,8 @@ def test_a_promotion_is_shown_and_only_written_when_asked(run: Run, stages: Path
         "-",
         '-archive = "s3://tidegate-prod/models/1/model.tar.gz"',
         f'+package = "{arn}"',
+        f'+package_image = "{REPOSITORY}@{account}"',
+        f'+package_archive = "{url}"',
     ]
 
     assert run("promote", "--to", str(prod), "--version", "1", "--write")[1] == shown
@@ -253,7 +255,8 @@ def test_a_promotion_is_shown_and_only_written_when_asked(run: Run, stages: Path
     from infra.configuration.model import PackagedModel
 
     stage = stage_file.read(prod)
-    assert (stage.model, stage.image) == (PackagedModel(package=arn, size_gib=2.5), None)
+    packaged = PackagedModel(package=arn, package_image=f"{REPOSITORY}@{account}", package_archive=url, size_gib=2.5)
+    assert (stage.model, stage.image) == (packaged, None)
     assert "# two zones" in prod.read_text()
     assert run("promote", "--to", str(prod), "--version", "1")[1] == f"{prod} has {arn} already\n"
 
