@@ -9,12 +9,14 @@ So a worker is up in milliseconds and shares the memory of everything imported h
                         {"exited": 12, "status": 9}           as waitpid gives it
 
 When the frontend goes away, so do the workers, even those that hang in user code: the parent kills them. Each worker
-leads a process group, so what its user code started ends with it, however it ends.
+leads a process group, so what its user code started ends with it, however it ends. What that leaves behind (a process of
+its own group, a process whose parent ended first) becomes a child of this one, which waits for it: none stays a zombie.
 """
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import gc
 import json
 import logging
@@ -35,12 +37,15 @@ log = logging.getLogger("tidegate.worker")
 
 MESSAGE_BYTES = 8192
 
+_PR_SET_CHILD_SUBREAPER = 36
+"""From linux/prctl.h."""
 _PACKAGE_ROOT = str(Path(__file__).resolve().parents[2])
 
 
 def main(control_fd: int, log_level: int) -> None:
     """Serve the frontend until it hangs up."""
     log_lines.configure(log_level)
+    _adopt_orphans()
     control = socket.socket(fileno=control_fd)
     wake_read, wake_write = os.pipe()
     for end in (wake_read, wake_write):
@@ -128,7 +133,7 @@ def _contradicted(packages_dir: str | None) -> list[str]:
 
 
 def _report_exits(control: socket.socket, children: set[int]) -> None:
-    while children:
+    while True:
         try:
             ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
         except ChildProcessError:
@@ -136,12 +141,19 @@ def _report_exits(control: socket.socket, children: set[int]) -> None:
         if ended is None:
             return
         pid = ended.si_pid
-        if pid in children:
-            # Before the worker is reaped: as long as it is not, nobody else can have its number.
-            _kill_group(pid)
-            children.discard(pid)
+        if pid not in children:
+            os.waitpid(pid, 0)
+            continue
+        # Before the worker is reaped: as long as it is not, nobody else can have its number.
+        _kill_group(pid)
+        children.discard(pid)
         _, status = os.waitpid(pid, 0)
         _send(control, {"exited": pid, "status": status})
+
+
+def _adopt_orphans() -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def _lead_group(pid: int) -> None:

@@ -106,6 +106,16 @@ def test_what_user_code_started_ends_with_its_worker(end: str):
         server.wait_until(lambda: not _runs(child), "the child is gone too")
 
 
+def test_a_process_whose_parent_ended_first_is_waited_for_and_stays_no_zombie(server: Server):
+    (parent,) = _children(server)
+    assert order(server, orphan=1).status == 200
+    orphan = psutil.Process(int((server.model_dir / "orphan").read_text()))
+    assert orphan.ppid() == parent.pid
+    (server.model_dir / "release").touch()
+    server.wait_until(lambda: not psutil.pid_exists(orphan.pid), "it is gone altogether")
+    assert order(server, fine=1).status == 200
+
+
 def _runs(process: psutil.Process) -> bool:
     try:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
