@@ -9,8 +9,8 @@ So a worker is up in milliseconds and shares the memory of everything imported h
                         {"exited": 12, "status": 9}           as waitpid gives it
 
 When the frontend goes away, so do the workers, even those that hang in user code: the parent kills them. Each worker
-leads a process group, so what its user code started ends with it, however it ends. What that leaves behind (a process of
-its own group, a process whose parent ended first) becomes a child of this one, which waits for it: none stays a zombie.
+leads a process group, so what its user code started ends with it, however it ends. What that leaves behind (a process
+of its own group, or one whose parent ended first) becomes a child of this one, which waits for it: none stays a zombie.
 """
 
 from __future__ import annotations
