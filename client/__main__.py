@@ -103,6 +103,7 @@ def _submit(options: argparse.Namespace) -> None:
         accept=options.accept,
         instance_type=options.instance_type,
         instance_count=options.instance_count,
+        tags=None if stage is None else stage.tags,
     )
     print(job.name)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
@@ -53,6 +53,7 @@ class BatchJob:
         name: str | None = None,
         max_payload_mib: int = 6,
         max_concurrent: int | None = None,
+        tags: Mapping[str, str] | None = None,
         session: boto3.Session | None = None,
     ) -> BatchJob:
         """Start a job over every object whose name begins with `input_location` (`s3://bucket/key or prefix`).
@@ -60,6 +61,7 @@ class BatchJob:
         Content in lines (CSV, JSON Lines) is cut into requests of many lines and put together again line by line, so
         that an output has a line for each line of its input; of anything else an object is one request.
         `max_payload_mib` bounds a request; `max_concurrent` None leaves the number to the container.
+        `tags` are what budgets and bills know the job by; they need the right to `sagemaker:AddTags`.
         Raises `ValueError` for an address that is none, and botocore's `ClientError` for what AWS refuses.
         """
         for address in (input_location, output_location):
@@ -80,6 +82,7 @@ class BatchJob:
             },
             TransformOutput=output | ({"AssembleWith": "Line"} if in_lines else {}),
             TransformResources={"InstanceType": instance_type, "InstanceCount": instance_count},
+            **({"Tags": [{"Key": key, "Value": value} for key, value in tags.items()]} if tags else {}),
         )
         return job
 

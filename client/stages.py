@@ -42,10 +42,24 @@ class Stage:
         bucket = f"{prefix}-{name}-data-{account}-{session.region_name}"
         return cls(session=session, name=name, prefix=prefix, bucket=bucket)
 
+    @property
+    def tags(self) -> dict[str, str]:
+        """What the stage's budget counts by."""
+        return {"project": self.prefix, "stage": self.name}
+
     def model_name(self) -> str:
-        """The model that the stage's endpoint runs now. It changes with every update, so it is looked up each time."""
+        """The model that the stage's endpoint runs now. It changes with every update, so it is looked up each time.
+
+        Raises `ValueError` where there is none: nothing is deployed, or an endpoint of many models.
+        """
         ssm = self.session.client("ssm")
-        value: str = ssm.get_parameter(Name=f"/{self.prefix}/{self.name}/model-name")["Parameter"]["Value"]
+        try:
+            value: str = ssm.get_parameter(Name=f"/{self.prefix}/{self.name}/model-name")["Parameter"]["Value"]
+        except ssm.exceptions.ParameterNotFound:
+            raise ValueError(
+                f"stage {self.name} of {self.prefix} has no model for transform jobs in {self.session.region_name}; "
+                "deploy its endpoint, or name a model with --model"
+            ) from None
         return value
 
     def upload(self, file: Path, *, show: Callable[[int], Bar]) -> str:

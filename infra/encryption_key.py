@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import aws_cdk as cdk
-from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_ssm as ssm
 from constructs import Construct
 
-# They put messages into encrypted topics and queues by themselves; all others act in a role, whose policy decides.
-_SENDERS = ("cloudwatch.amazonaws.com", "events.amazonaws.com", "budgets.amazonaws.com")
-
 
 class EncryptionKey(Construct):
-    """A key that AWS rotates every year. Its ARN is kept under a name of ours, where the other stacks read it."""
+    """A key that AWS rotates every year. Its ARN is kept under a name of ours, where the other stacks read it.
+
+    Its policy lets the account's IAM decide: whoever uses it does so in a role of ours, whose policy names it. No
+    service uses it by itself; alarms have a topic with a key of its own.
+    """
 
     def __init__(
         self, scope: Construct, id_: str, *, alias: str, parameter: str, removal_policy: cdk.RemovalPolicy
@@ -28,16 +28,6 @@ class EncryptionKey(Construct):
             # Until then a deleted key can be had back, and with it everything that it encrypts.
             pending_window=cdk.Duration.days(30),
             removal_policy=removal_policy,
-        )
-        self.key.add_to_resource_policy(
-            iam.PolicyStatement(
-                sid="SendEncrypted",
-                principals=[iam.ServicePrincipal(service) for service in _SENDERS],
-                actions=["kms:Decrypt", "kms:GenerateDataKey"],
-                # In a key's policy this is the key itself.
-                resources=["*"],
-                conditions={"StringEquals": {"aws:SourceAccount": cdk.Stack.of(self).account}},
-            )
         )
         ssm.CfnParameter(
             self,

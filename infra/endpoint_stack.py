@@ -9,7 +9,7 @@ from aws_cdk import aws_ssm as ssm
 from constructs import Construct
 
 from infra.configuration import Stage
-from infra.configuration.model import ApprovedModel, DefaultArchive
+from infra.configuration.model import ApprovedModel, DefaultArchive, UncompressedModel
 from infra.configuration.network import ExistingVpc, NewVpc
 from infra.execution_role import ExecutionRole
 from infra.hosting.deployment import Deployment
@@ -60,8 +60,9 @@ class EndpointStack(StageStack):
             ),
         )
         self._allow(role, endpoint)
-        if stage.batch is not None:
-            self._keep_model_name(models.main.name)
+        # Transform jobs refuse unpacked models.
+        if endpoint.model_name is not None and not isinstance(stage.model, UncompressedModel):
+            self._keep_model_name(endpoint.model_name)
         if isinstance(stage.model, DefaultArchive) and stage.hosting.mode != "multi_model":
             self._warn_about_the_default_archive()
         self._show(endpoint, models, role)
@@ -141,14 +142,14 @@ class EndpointStack(StageStack):
         return observability.topic_arn or self.format_arn(service="sns", resource=self.names.alarm_topic)
 
     def _keep_model_name(self, name: str) -> None:
-        """Where transform jobs look when they start, so that they run what the endpoint runs."""
+        """Where transform jobs look when they start, those of the batch stack and those of people."""
         ssm.CfnParameter(
             self,
             "ModelNameParameter",
             name=self.names.model_name_parameter,
             type="String",
             value=name,
-            description=f"Read by {self.names.stack('batch')}",
+            description="What transform jobs of the stage run",
         )
 
     def _show(self, endpoint: Endpoint, models: ServedModels, role: ExecutionRole) -> None:

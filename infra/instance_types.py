@@ -109,6 +109,14 @@ def gpu_count(instance_type: str) -> int:
     return _SEVERAL_GPUS[family].get(size, 1)
 
 
+def has_gpu_for_multi_model(instance_type: str) -> bool:
+    """True for the GPU types that multi-model endpoints take: one GPU, of families g4dn and g5.
+
+    Source: SageMaker guide, supported instances for multi-model endpoints; p2 and p3 are there too, see below.
+    """
+    return bool(re.match(r"ml\.(g4dn|g5)\.", instance_type)) and gpu_count(instance_type) == 1
+
+
 def is_too_old_for_cuda(instance_type: str) -> bool:
     """True for GPUs that CUDA 13, and so our image, no longer runs on: Kepler (p2) and Volta (p3).
 

@@ -19,6 +19,8 @@ BATCH_INPUT_PREFIX = "batch/input/"
 BATCH_OUTPUT_PREFIX = "batch/output/"
 # What each job of the batch stack is about to transform, and how it ended.
 BATCH_MANIFESTS_PREFIX = "batch/manifests/"
+# Where clients put the bodies of asynchronous requests.
+ASYNC_INPUT_PREFIX = "async/input/"
 
 
 class Place(Protocol):

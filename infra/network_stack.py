@@ -98,7 +98,10 @@ class NetworkStack(StageStack):
         role = iam.Role(
             self,
             "FlowsRole",
-            assumed_by=iam.ServicePrincipal("vpc-flow-logs.amazonaws.com"),
+            # Source: VPC guide, IAM role for flow logs, confused deputy.
+            assumed_by=iam.ServicePrincipal(
+                "vpc-flow-logs.amazonaws.com", conditions={"StringEquals": {"aws:SourceAccount": self.account}}
+            ),
             description="Writes who connected to whom",
             inline_policies={
                 "write": iam.PolicyDocument(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import aws_cdk as cdk
 from constructs import Construct
 
@@ -32,13 +34,18 @@ class BatchJobs(Construct):
         batch: Batch,
         key_arn: str | None,
         volume_key_arn: str | None,
+        tags: Mapping[str, str],
         removal_policy: cdk.RemovalPolicy,
     ) -> None:
-        """`volume_key_arn` is None for instance types with disks of their own, which take no key."""
+        """`volume_key_arn` is None for instance types with disks of their own, which take no key.
+
+        `tags` are those of the stage: CloudFormation puts them on what it makes, and it does not make the jobs.
+        """
         super().__init__(scope, id_)
         self._names = names
         self._bucket = bucket
         self._batch = batch
+        self._tags = tags
         self._removal_policy = removal_policy
         self.topic = Notifications(
             self, "Topic", name=names.batch_topic, title="Batch jobs", email=batch.email, key_arn=key_arn
@@ -56,7 +63,7 @@ class BatchJobs(Construct):
             name=names.batch_jobs,
             # The key's ARN may be a token, which no text of a definition can hold.
             definition=transform_job.definition(
-                job_settings(names, self._batch, key_arn and "${Key}", volume_key_arn and "${Key}")
+                job_settings(names, self._batch, self._tags, key_arn and "${Key}", volume_key_arn and "${Key}")
             ),
             values={"Bucket": bucket, "ModelNameParameter": names.model_name_parameter, "Topic": self.topic.arn}
             | ({} if key_arn is None else {"Key": key_arn}),
@@ -71,7 +78,8 @@ class BatchJobs(Construct):
         )
         machine.may(
             "RunJobs",
-            ["sagemaker:CreateTransformJob", "sagemaker:DescribeTransformJob"],
+            # AddTags: CreateTransformJob with tags asks for both.
+            ["sagemaker:AddTags", "sagemaker:CreateTransformJob", "sagemaker:DescribeTransformJob"],
             [stack.format_arn(service="sagemaker", resource="transform-job", resource_name=f"{names.batch_jobs}-*")],
             any_because="every job has a name of its own, which begins with the stage's",
         )
@@ -125,7 +133,9 @@ class BatchJobs(Construct):
             )
 
 
-def job_settings(names: Names, batch: Batch, key_arn: str | None, volume_key_arn: str | None) -> JobSettings:
+def job_settings(
+    names: Names, batch: Batch, tags: Mapping[str, str], key_arn: str | None, volume_key_arn: str | None
+) -> JobSettings:
     """What the stage file says, in the words of CreateTransformJob."""
     return JobSettings(
         name_prefix=names.batch_jobs,
@@ -138,6 +148,7 @@ def job_settings(names: Names, batch: Batch, key_arn: str | None, volume_key_arn
         retries=batch.retries,
         output_key_arn=key_arn,
         volume_key_arn=volume_key_arn,
+        tags=tags,
     )
 
 

@@ -70,6 +70,8 @@ class JobSettings:
     # May be placeholders (`${Key}`). None: the keys of S3 and of SageMaker.
     output_key_arn: str | None
     volume_key_arn: str | None
+    # Of every job; what budgets and bills know the stage by. Text only, no tokens.
+    tags: Mapping[str, str]
 
 
 def definition(settings: JobSettings) -> Definition:
@@ -293,6 +295,7 @@ def _job_arguments(settings: JobSettings) -> dict[str, object]:
             "InstanceCount": settings.instance_count,
         }
         | ({"VolumeKmsKeyId": settings.volume_key_arn} if settings.volume_key_arn else {}),
+        "Tags": [{"Key": key, "Value": value} for key, value in settings.tags.items()],
     }
     if settings.max_payload_mib is not None:
         arguments["MaxPayloadInMB"] = settings.max_payload_mib

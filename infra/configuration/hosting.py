@@ -28,6 +28,7 @@ VariantName = Annotated[
 # One L4 GPU with 24 GB; the smallest of the current families that both endpoints and transform jobs accept
 # (g7 and g7e are not in the API's list for transform jobs).
 DEFAULT_INSTANCE_TYPE = "ml.g6.xlarge"
+DEFAULT_MULTI_MODEL_INSTANCE_TYPE = "ml.m7i.xlarge"
 
 
 class Instances(Value):
@@ -141,6 +142,8 @@ class MultiModelHosting(Instances):
     """One endpoint for the archives below a prefix; each is loaded when it is first asked for."""
 
     mode: Literal["multi_model"]
+    # Of GPU types SageMaker takes a few only, see validation; of CPU types all.
+    instance_type: InstanceType = DEFAULT_MULTI_MODEL_INSTANCE_TYPE
     instance_count: Annotated[int, whole(1, 1000)] = 1
     # Off, a model is unloaded and deleted after each answer.
     cache_models: bool = True

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import ipaddress
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Tag
+from pydantic import AfterValidator, Discriminator, Tag
 
-from infra.configuration.value import LISTED, Value, like, some, whole
+from infra.configuration.value import LISTED, Rule, Value, like, some, whole
 
 KEY_ARN = r"arn:aws[a-z-]*:kms:[a-z0-9-]+:\d{12}:key/[a-zA-Z0-9-]+"
 
 
 _Subnet = Annotated[str, like(r"subnet-[0-9a-f]{8,17}", "not a subnet; write an id like 'subnet-0a1b2c3d'")]
 _SecurityGroup = Annotated[str, like(r"sg-[0-9a-f]{8,17}", "not a security group; write an id like 'sg-0a1b2c3d'")]
+
+
+def _is_range(value: str) -> bool:
+    try:
+        return 16 <= ipaddress.IPv4Network(value).prefixlen <= 24
+    except ValueError:
+        return False
 
 
 class NewVpc(Value):
@@ -22,9 +30,9 @@ class NewVpc(Value):
     # On, containers reach the internet through a NAT gateway, which is paid by the hour and by the GB.
     nat: bool = False
     availability_zones: Annotated[int, whole(2, 6)] = 2
-    cidr: Annotated[
-        str, like(r"(\d{1,3}\.){3}\d{1,3}/(1[6-9]|2[0-4])", "not a range; write one like '10.0.0.0/16'")
-    ] = "10.0.0.0/16"
+    cidr: Annotated[str, AfterValidator(Rule(_is_range, "not a range of /16 to /24; write one like '10.0.0.0/16'"))] = (
+        "10.0.0.0/16"
+    )
 
 
 class ExistingVpc(Value):

@@ -14,9 +14,7 @@ from infra.hosting.deployment import Deployment
 from infra.hosting.endpoint import Endpoint
 from infra.hosting.variant_plans import StartTimeouts, only_plan
 from infra.hosting.variants import production_variant
-
-# Where clients put the bodies of requests.
-INPUT_PREFIX = "async/input/"
+from infra.names import ASYNC_INPUT_PREFIX
 
 
 class AsynchronousEndpoint(Endpoint):
@@ -69,7 +67,7 @@ class AsynchronousEndpoint(Endpoint):
                     start_s=starts.total_s,
                 )
         self.model_name = deployment.model.name
-        self.reads_below = (INPUT_PREFIX,)
+        self.reads_below = (ASYNC_INPUT_PREFIX,)
         self.writes_below = (hosting.output_prefix, hosting.failure_prefix)
 
     def _below(self, prefix: str) -> str:

@@ -10,10 +10,18 @@ from infra.configuration.hosting import (
     RealtimeHosting,
     ServerlessHosting,
 )
+from infra.names import (
+    ASYNC_INPUT_PREFIX,
+    BATCH_INPUT_PREFIX,
+    BATCH_MANIFESTS_PREFIX,
+    BATCH_OUTPUT_PREFIX,
+    MODELS_PREFIX,
+)
 from infra.validation.sentences import wrong
 
 # Source: API reference, CreateEndpointConfig.ProductionVariants.
 MOST_VARIANTS = 10
+_TAKEN = (MODELS_PREFIX, BATCH_INPUT_PREFIX, BATCH_OUTPUT_PREFIX, BATCH_MANIFESTS_PREFIX, ASYNC_INPUT_PREFIX)
 
 
 def check(stage: Stage) -> None:
@@ -21,10 +29,15 @@ def check(stage: Stage) -> None:
     match stage.hosting:
         case RealtimeHosting() as hosting:
             _check_scaling(hosting)
+            if hosting.capture is not None:
+                _check_prefixes({"hosting.capture.prefix": hosting.capture.prefix})
             _check_variants(hosting)
             _check_shadow(hosting)
         case AsyncHosting() as hosting:
             _check_scaling(hosting)
+            _check_prefixes(
+                {"hosting.output_prefix": hosting.output_prefix, "hosting.failure_prefix": hosting.failure_prefix}
+            )
             if hosting.email is not None and not hosting.notify:
                 raise wrong("hosting.email", hosting.email, "told nothing while notify is off; write notify = true")
         case ServerlessHosting() as hosting:
@@ -33,6 +46,16 @@ def check(stage: Stage) -> None:
             _check_component(hosting)
         case MultiModelHosting() as hosting:
             _check_scaling(hosting)
+
+
+def _check_prefixes(prefixes: dict[str, str]) -> None:
+    """What is written below these is deleted after some days, so nothing else may lie there, nor be read from there."""
+    taken = dict.fromkeys(_TAKEN, "what it holds would be deleted with old results")
+    for key, prefix in prefixes.items():
+        for other, why in taken.items():
+            if prefix.startswith(other) or other.startswith(prefix):
+                raise wrong(key, prefix, f"in the way of {other}, and {why}; choose another, such as 'results/'")
+        taken[prefix] = "nobody could tell the two apart"
 
 
 def _check_scaling(hosting: RealtimeHosting | AsyncHosting | MultiModelHosting) -> None:
@@ -125,6 +148,12 @@ def _check_component(hosting: ComponentHosting) -> None:
             "hosting.scaling.min_copies",
             scaling.min_copies,
             f"more than max_copies = {scaling.max_copies}; exchange the two",
+        )
+    if scaling is not None and copies.count > scaling.max_copies:
+        raise wrong(
+            "hosting.copies.count",
+            copies.count,
+            f"what it starts with, and scaling keeps at most {scaling.max_copies}; lower it, or leave it out",
         )
     # SageMaker releases an instance only when no copy is on it.
     if hosting.min_instances == 0 and (scaling is None or scaling.min_copies > 0):

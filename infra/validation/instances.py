@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator
 
 from infra import instance_types
 from infra.configuration import Stage
-from infra.configuration.hosting import ComponentHosting, Instances, RealtimeHosting
+from infra.configuration.hosting import ComponentHosting, Instances, MultiModelHosting, RealtimeHosting
 from infra.validation.sentences import wrong
 
 
@@ -18,6 +18,8 @@ def check_types(stage: Stage) -> None:
         _check("batch.instance_type", stage.batch.instance_type, instance_types.transform_types(), "transform jobs")
     if isinstance(stage.hosting, Instances):
         _check_ami(stage.hosting)
+    if isinstance(stage.hosting, MultiModelHosting):
+        _check_multi_model(stage.hosting.instance_type)
     if isinstance(stage.hosting, ComponentHosting):
         _check_gpus(stage.hosting)
 
@@ -45,6 +47,15 @@ def _check(key: str, instance_type: str, known: Collection[str], what: str) -> N
         raise wrong(key, instance_type, "ARM, and the image is amd64; choose one like ml.m7i.large")
     if instance_types.is_too_old_for_cuda(instance_type):
         raise wrong(key, instance_type, "a GPU that CUDA 13 no longer runs on; choose one like ml.g6.xlarge")
+
+
+def _check_multi_model(instance_type: str) -> None:
+    if instance_types.has_gpu(instance_type) and not instance_types.has_gpu_for_multi_model(instance_type):
+        raise wrong(
+            "hosting.instance_type",
+            instance_type,
+            "a GPU type that multi-model endpoints do not take; choose one of g4dn or g5 with one GPU, or a CPU type",
+        )
 
 
 def _check_ami(hosting: Instances) -> None:

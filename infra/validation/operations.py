@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from infra.configuration import ConfigurationError, Stage
@@ -11,6 +12,8 @@ from infra.validation.sentences import wrong
 
 # Source: AWS Budgets, quotas: notifications of one budget.
 MOST_NOTIFICATIONS = 5
+# Source: SageMaker API reference, Tag.
+_TAGGABLE = re.compile(r"[\w\s.:/=+\-@]*")
 
 
 def check_tags(tags: Mapping[str, str]) -> None:
@@ -20,6 +23,13 @@ def check_tags(tags: Mapping[str, str]) -> None:
             raise ConfigurationError(
                 f"tags.{tag} is refused by AWS; keys have 1 to 128 characters and no 'aws:' prefix, values at most 256"
             )
+        for text in (tag, value):
+            if not _TAGGABLE.fullmatch(text):
+                raise wrong(
+                    f"tags.{tag}",
+                    value,
+                    "refused by SageMaker; keys and values have letters, digits, spaces and _ . : / = + - @",
+                )
         if tag in {"project", "stage"}:
             raise ConfigurationError(f"tags.{tag} is set by every stage, from prefix and file name; choose another key")
 
@@ -29,6 +39,7 @@ def check(stage: Stage) -> None:
     _check_key(stage)
     _check_batch(stage)
     _check_promotion(stage)
+    _check_alarm_topic(stage)
     if stage.budget is not None:
         _check_budget(stage.budget)
 
@@ -90,6 +101,27 @@ def _check_promotion(stage: Stage) -> None:
         raise ConfigurationError(
             "model_registry.promotion=true updates the stack with the role that 'cdk bootstrap' makes; write "
             "bootstrapped = true, or promotion = false"
+        )
+
+
+def _check_alarm_topic(stage: Stage) -> None:
+    watched = stage.observability
+    if watched is None or watched.topic_arn is None:
+        return
+    # Source: CloudWatch guide, alarms: an action is in the Region of its alarm.
+    if stage.region is not None and watched.topic_arn.split(":")[3] != stage.region:
+        raise wrong(
+            "observability.topic_arn",
+            watched.topic_arn,
+            f"in another Region than the stage's {stage.region}, and alarms reach topics of their own only; name one "
+            "there",
+        )
+    if watched.email is not None:
+        raise wrong(
+            "observability.email",
+            watched.email,
+            "for a topic of the stage's own, and observability.topic_arn names another; subscribe it there, or remove "
+            "one of the two",
         )
 
 

@@ -200,6 +200,11 @@ def test_the_command_line_asks_submits_waits_and_fetches(cloud: LocalCloud, tmp_
     )
     assert submitted.returncode == 0, submitted.stderr
     job = submitted.stdout.decode().strip()
+    arn = f"arn:aws:sagemaker:us-east-1:123456789012:transform-job/{job}"
+    assert cloud.client("sagemaker").list_tags(ResourceArn=arn)["Tags"] == [
+        {"Key": "project", "Value": "tidegate"},
+        {"Key": "stage", "Value": "try"},
+    ]
     waited = command(cloud, "batch", "wait", job, "--poll", "0.1")
     assert waited.returncode == 0, waited.stderr
     fetched = command(cloud, "batch", "fetch", job, str(tmp_path / "results"))
@@ -219,7 +224,10 @@ def test_the_command_line_asks_submits_waits_and_fetches(cloud: LocalCloud, tmp_
             ["batch", "submit", "--stage", "try", "--input", "s3://b/elsewhere/x.csv"],
             "client: error: s3://b/elsewhere/x.csv is not under batch/input/",
         ),
-        (["batch", "submit", "--stage", "none", "--input", "{}/bad.csv"], "client: error: An error occurred"),
+        (
+            ["batch", "submit", "--stage", "none", "--input", "{}/bad.csv"],
+            "client: error: stage none of tidegate has no model",
+        ),
         (["batch", "wait", "no-such-job"], "client: error: An error occurred (ResourceNotFound)"),
     ],
 )

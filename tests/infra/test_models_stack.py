@@ -69,6 +69,28 @@ def test_jobs_read_the_model_s_name_where_the_endpoint_s_stack_writes_it(
     assert name in kept
 
 
+def test_a_stage_without_batch_keeps_the_model_s_name_for_jobs_by_hand(all_stages: dict[str, Synthesised]) -> None:
+    parameter = all_stages["dev"].only("endpoint", "AWS::SSM::Parameter")
+
+    assert parameter["Name"] == "/tidegate/dev/model-name"
+    assert parameter["Value"] == all_stages["dev"].only("endpoint", "AWS::SageMaker::Model")["ModelName"]
+
+
+@pytest.mark.parametrize("sample", ["async", "multimodel"])
+def test_a_model_that_no_job_can_run_has_its_name_kept_nowhere(sample: str, samples: dict[str, Synthesised]) -> None:
+    assert not samples[sample].properties("endpoint", "AWS::SSM::Parameter")
+
+
+@pytest.mark.parametrize("sample", ["approved", "private", "realtime"])
+def test_jobs_and_stacks_carry_the_same_tags(sample: str, samples: dict[str, Synthesised]) -> None:
+    stage = samples[sample]
+    definition = json.loads(machine(stage, "batch", f"tidegate-{sample}-batch")["DefinitionString"]["Fn::Sub"][0])
+    tags = {tag["Key"]: tag["Value"] for tag in definition["States"]["CreateJob"]["Arguments"]["Tags"]}
+
+    assert tags == stage.artifact("batch")["properties"]["tags"]
+    assert tags.items() >= {"project": "tidegate", "stage": sample}.items()
+
+
 @pytest.mark.parametrize("sample", ["approved", "private", "realtime"])
 def test_the_bucket_tells_eventbridge_of_uploads_to_the_bucket_that_the_rule_waits_for(
     sample: str, samples: dict[str, Synthesised]

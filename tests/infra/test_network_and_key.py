@@ -161,6 +161,13 @@ class TestKey:
         (key_id,) = private.templates["storage"].find_resources("AWS::KMS::Key")
         assert kept["Value"] == {"Fn::GetAtt": [key_id, "Arn"]}
 
+    def test_its_policy_names_nobody_but_the_account(self, private: Synthesised) -> None:
+        """Roles are let in by their own policies, and no service sends anything under this key by itself."""
+        (statement,) = private.only("storage", "AWS::KMS::Key")["KeyPolicy"]["Statement"]
+
+        assert list(statement["Principal"]) == ["AWS"]
+        assert ":root" in json.dumps(statement["Principal"])
+
     def test_bucket_images_and_captures_are_under_the_key(self, private: Synthesised) -> None:
         buckets = private.properties("storage", "AWS::S3::Bucket").values()
         rules = [bucket["BucketEncryption"]["ServerSideEncryptionConfiguration"][0] for bucket in buckets]

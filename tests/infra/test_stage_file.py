@@ -63,6 +63,8 @@ BAD_TOP = {
     "'aws:' prefix, "
     "values at most 256",
     'tags = { stage = "x" }': "tags.stage is set by every stage, from prefix and file name; choose another key",
+    'tags = { team = "a%b" }': "tags.team='a%b' is refused by SageMaker; keys and values have letters, digits, "
+    "spaces and _ . : / = + - @",
     "tags = { team = 1 }": "tags.team=1 is not a text in quotes",
     "prefix =": "not TOML: Invalid value (at line 1, column 9)",
 }
@@ -286,6 +288,50 @@ BAD_TABLES: list[tuple[dict[str, str | None], str]] = [
         },
         "hosting.variants[1].instance_count=3 is what it starts with, and scaling keeps 1 to 2; write a number in "
         "between",
+    ),
+    (
+        {
+            "hosting": 'mode = "component"\nmax_instances = 4',
+            "hosting__copies": "min_memory_mib = 1024\ncount = 3",
+            "hosting__scaling": "max_copies = 2",
+        },
+        "hosting.copies.count=3 is what it starts with, and scaling keeps at most 2; lower it, or leave it out",
+    ),
+    (
+        {"hosting": 'mode = "multi_model"\ninstance_type = "ml.g6.xlarge"'},
+        "hosting.instance_type='ml.g6.xlarge' is a GPU type that multi-model endpoints do not take; choose one of g4dn "
+        "or g5 with one GPU, or a CPU type",
+    ),
+    (
+        {"hosting": 'mode = "multi_model"\ninstance_type = "ml.g5.12xlarge"'},
+        "hosting.instance_type='ml.g5.12xlarge' is a GPU type that multi-model endpoints do not take; choose one of "
+        "g4dn or g5 with one GPU, or a CPU type",
+    ),
+    # --- what is deleted after some days
+    (
+        {"hosting__capture": 'percent = 5\nprefix = "models/"'},
+        "hosting.capture.prefix='models/' is in the way of models/, and what it holds would be deleted with old "
+        "results; choose another, such as 'results/'",
+    ),
+    (
+        {"hosting": 'mode = "async"\noutput_prefix = "batch/"'},
+        "hosting.output_prefix='batch/' is in the way of batch/input/, and what it holds would be deleted with old "
+        "results; choose another, such as 'results/'",
+    ),
+    (
+        {"hosting": 'mode = "async"\noutput_prefix = "a/"\nfailure_prefix = "a/b/"'},
+        "hosting.failure_prefix='a/b/' is in the way of a/, and nobody could tell the two apart; choose another, such "
+        "as 'results/'",
+    ),
+    # --- network and alarms
+    (
+        {"network": 'vpc = "new"\ncidr = "999.0.0.0/16"'},
+        "network.cidr='999.0.0.0/16' is not a range of /16 to /24; write one like '10.0.0.0/16'",
+    ),
+    (
+        {"observability": 'topic_arn = "arn:aws:sns:eu-central-1:123456789012:on-call"\nemail = "ml@example.com"'},
+        "observability.email='ml@example.com' is for a topic of the stage's own, and observability.topic_arn names "
+        "another; subscribe it there, or remove one of the two",
     ),
     # --- roll-out, variants, shadow, capture
     (
@@ -538,6 +584,15 @@ def test_an_image_cannot_be_built_where_stacks_carry_no_assets(tmp_path: Path) -
 )
 def test_a_stage_that_can_be_deployed_is_accepted(top: str, tables: dict[str, str], tmp_path: Path) -> None:
     assert read(written(tmp_path, top, **tables)).name == "trial"
+
+
+def test_a_topic_for_alarms_is_in_the_stage_s_region(tmp_path: Path) -> None:
+    elsewhere = 'topic_arn = "arn:aws:sns:eu-central-1:123456789012:on-call"'
+
+    assert refusal(written(tmp_path, 'region = "eu-west-1"', observability=elsewhere)) == (
+        "observability.topic_arn='arn:aws:sns:eu-central-1:123456789012:on-call' is in another Region than the stage's "
+        "eu-west-1, and alarms reach topics of their own only; name one there"
+    )
 
 
 def test_false_takes_a_default_threshold_back(tmp_path: Path) -> None:

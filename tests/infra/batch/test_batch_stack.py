@@ -19,7 +19,7 @@ def test_the_job_machine_may_do_what_its_calls_need_and_nothing_else(batch_stack
     assert batch_stack.rights_of_machine("RunJobs") == LOGS_AND_TRACES | {
         "ReadModelName": ({"ssm:GetParameter"}, [f"arn:aws:ssm:{HERE}:parameter{PARAMETER}"]),
         "RunJobs": (
-            {"sagemaker:CreateTransformJob", "sagemaker:DescribeTransformJob"},
+            {"sagemaker:AddTags", "sagemaker:CreateTransformJob", "sagemaker:DescribeTransformJob"},
             [f"arn:aws:sagemaker:{HERE}:transform-job/tidegate-dev-batch-*"],
         ),
         "WriteManifests": (
@@ -35,7 +35,15 @@ def test_every_action_of_the_definition_is_allowed_and_every_allowed_one_is_call
         allowed = batch_stack.rights_of_machine(sid)
         needed = set().union(*(actions for key, (actions, _) in allowed.items() if key not in LOGS_AND_TRACES))
 
+        # Whoever creates a job with tags needs the right to tag, and makes no second call.
+        needed -= {"sagemaker:AddTags"}
         assert called_actions(batch_stack.definition(name)) == {action.lower() for action in needed}
+
+
+def test_jobs_carry_the_stage_s_tags_by_which_its_budget_counts(batch_stack: Synthesised) -> None:
+    arguments = json.loads(batch_stack.definition("tidegate-dev-batch"))["States"]["CreateJob"]["Arguments"]
+
+    assert arguments["Tags"] == [{"Key": "project", "Value": "tidegate"}, {"Key": "stage", "Value": "dev"}]
 
 
 def test_the_machine_that_takes_events_may_start_jobs_and_nothing_else(batch_stack: Synthesised) -> None:
