@@ -148,7 +148,9 @@ def refuse_unsupported(operation: str, request: Mapping[str, Any]) -> None:
     """Raises a ValidationException naming the first member (or value) of ``request`` that is not here."""
     support = SUPPORT[operation]
     for path, value in leaves(request):
-        if not (_covered(path, support.honoured) or _covered(path, support.stored)):
+        covered = _covered(path, support.honoured) or _covered(path, support.stored)
+        empty = isinstance(value, Mapping | list) and _leads_to(path, support.honoured | support.stored)
+        if not (covered or empty):
             raise validation_exception(
                 f"The local cloud does not have {path} of {operation}; it is refused, not ignored."
             )
@@ -168,6 +170,11 @@ def leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
             yield from leaves(item, path)
     elif path:
         yield path, value
+
+
+def _leads_to(path: str, paths: frozenset[str]) -> bool:
+    """Whether a member of ``path`` is among the paths: its being empty asks for nothing that is not here."""
+    return any(known.startswith(f"{path}.") for known in paths)
 
 
 def _covered(path: str, paths: frozenset[str]) -> bool:

@@ -24,7 +24,7 @@ def the_container(request: Json) -> Json:
         raise validation_exception("CreateModel takes either PrimaryContainer or Containers.")
     if len(containers) > 1:
         raise validation_exception("The local cloud does not have inference pipelines (Containers of CreateModel).")
-    container: Json = request.get("PrimaryContainer") or containers[0]
+    container: Json = request["PrimaryContainer"] if "PrimaryContainer" in request else containers[0]
     return container
 
 

@@ -75,7 +75,8 @@ class DataProcessing:
             text = record.decode()
             if self.data_format == "json":
                 return json.loads(text)
-            rows = list(csv.reader(io.StringIO(text)))
+            # Strict: a quote that is left open is no record, and lines are records.
+            rows = list(csv.reader(io.StringIO(text.rstrip("\r\n")), strict=True)) or [[]]
         except (ValueError, csv.Error) as error:
             raise RecordError(f"not a {self.data_format.upper()} record: {error}") from error
         if len(rows) != 1:
@@ -96,7 +97,8 @@ def data_processing(request: Mapping[str, Any]) -> DataProcessing | None:
     Raises a ValidationException for a filter that is no JSONPath and for content that cannot be filtered or joined.
     """
     asked = request.get("DataProcessing", {})
-    input_filter, output_filter = asked.get("InputFilter", "$"), asked.get("OutputFilter", "$")
+    # The API takes an empty filter too.
+    input_filter, output_filter = asked.get("InputFilter") or "$", asked.get("OutputFilter") or "$"
     join = asked.get("JoinSource", "None") == "Input"
     if input_filter == "$" and output_filter == "$" and not join:
         return None

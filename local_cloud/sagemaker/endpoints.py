@@ -172,10 +172,6 @@ class Endpoints:
         with self._lock:
             return [_summary(endpoint) for endpoint in self._endpoints.values()]
 
-    def uses_config(self, config_name: str) -> bool:
-        with self._lock:
-            return any(endpoint.plan.config_name == config_name for endpoint in self._endpoints.values())
-
     @contextmanager
     def lease(self, name: str, *, target_variant: str | None) -> Iterator[Lease]:
         """Picks a variant by weight (or the one asked for) and holds its container for one request.

@@ -128,7 +128,7 @@ def compiled_pattern(pattern: str) -> re.Pattern[str]:
         pattern = pattern.replace(theirs, ours)
     # Some patterns repeat their end ("$") where a length is meant, which the shape states as well.
     pattern = re.sub(r"\$\{\d+,\d+\}", "", pattern)
-    return re.compile(pattern, re.DOTALL)
+    return re.compile(pattern)
 
 
 def _join(path: str, member: str) -> str:

@@ -20,7 +20,7 @@ from typing import IO, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from local_cloud.sagemaker.archive import split_s3_uri
+from local_cloud.sagemaker.archive import ModelDataError, split_s3_uri
 from local_cloud.sagemaker.container import Container
 from local_cloud.sagemaker.container_client import Answer, ContainerClient, NoAnswer
 from local_cloud.sagemaker.data_processing import DataProcessing, RecordError, data_processing
@@ -197,9 +197,12 @@ class TransformRun:
         """A manifest is a JSON list: ``{"prefix": "s3://bucket/folder/"}`` and then the objects relative to it."""
         content = self.s3.get_object(Bucket=bucket, Key=key)["Body"].read()
         try:
-            head, *names = json.loads(content)
-            base_bucket, base_key = split_s3_uri(head["prefix"])
-        except Exception as error:
+            match json.loads(content):
+                case [{"prefix": str(prefix)}, *names] if all(isinstance(name, str) for name in names):
+                    base_bucket, base_key = split_s3_uri(prefix)
+                case _:
+                    raise ValueError("it is no list of an object with the member prefix and of names")
+        except (ValueError, RecursionError, ModelDataError) as error:
             raise TransformFailed(f"ClientError: s3://{bucket}/{key} is not a manifest: {error}") from error
         for name in names:
             yield _Input(bucket=base_bucket, key=f"{base_key}{name}", prefix=base_key)

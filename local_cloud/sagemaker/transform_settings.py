@@ -27,6 +27,10 @@ class TransformSettings:
 
 def check_transform_request(request: Mapping[str, Any]) -> None:
     """The rules of CreateTransformJob that its shapes do not state. Raises a ValidationException."""
+    for where, member in (("TransformInput", "ContentType"), ("TransformOutput", "Accept")):
+        value = request.get(where, {}).get(member, "")
+        if not (value.isascii() and value.isprintable()):
+            raise validation_exception(f"{member} is {value!r}, which no header can hold.")
     payload, concurrent = request.get("MaxPayloadInMB"), request.get("MaxConcurrentTransforms")
     if payload is not None and payload > _MAX_PAYLOAD_MB:
         raise validation_exception(f"MaxPayloadInMB is {payload}; it must be at most {_MAX_PAYLOAD_MB}.")

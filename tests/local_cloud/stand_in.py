@@ -91,6 +91,10 @@ class Handler(BaseHTTPRequestHandler):
             case [b"hang up", _]:
                 self.close_connection = True
                 self.connection.close()
+            case [b"hang", _]:
+                sys.stderr.write("hanging\n")
+                sys.stderr.flush()
+                time.sleep(600)
             case [b"big", size]:
                 self.reply(200, b"x" * int(size))
             case [b"stream", words]:

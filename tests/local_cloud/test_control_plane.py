@@ -128,6 +128,7 @@ def test_what_a_client_does_not_check_is_checked_here(account: Account, unchecke
             "InferenceEx",
         ),
         ("create_model", {}, "either PrimaryContainer or Containers"),
+        ("create_model", {"PrimaryContainer": {}}, "Must supply one of image"),
         ("create_model", {"PrimaryContainer": {"ModelDataUrl": "s3://b/k"}}, "Must supply one of image"),
     ],
 )

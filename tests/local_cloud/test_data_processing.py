@@ -35,6 +35,18 @@ def test_quoted_columns_stay_columns() -> None:
     assert processing.to_model(b'1,"a,b",c\n') == b'"a,b",c\n'
 
 
+def test_an_empty_filter_is_none() -> None:
+    assert data_processing(asked(InputFilter="", OutputFilter="")) is None
+
+
+def test_a_quote_that_is_left_open_is_no_record() -> None:
+    processing = data_processing(asked(JoinSource="Input"))
+    assert processing is not None
+    assert processing.to_output(b'1,"a"\r\n', b"2") == b"1,a,2"
+    with pytest.raises(RecordError, match="not a CSV record: unexpected end of data"):
+        processing.to_output(b'1,"a\n', b"2")
+
+
 def test_json_objects_get_their_output_as_a_member() -> None:
     processing = data_processing(
         asked(

@@ -152,6 +152,28 @@ def test_an_update_that_fails_leaves_the_old_one_serving(account: Account) -> No
     account.delete(endpoint)
 
 
+def test_a_deletion_waits_for_the_server_that_an_update_is_still_stopping(account: Account) -> None:
+    endpoint = account.endpoint(account.model(STAND_IN_END_AFTER_S="1"))
+    old = process_of(account, endpoint)
+    account.sagemaker.update_endpoint(EndpointName=endpoint, EndpointConfigName=account.config(account.model()))
+    account.settled(endpoint)
+    assert process_birth(old) is not None
+    account.delete(endpoint)
+    assert process_birth(old) is None
+
+
+def test_the_name_of_an_endpoint_is_taken_in_small_letters_and_in_capitals(account: Account) -> None:
+    """CreateEndpoint, EndpointName: only requests to it must have the name as it was given."""
+    model = account.model()
+    endpoint, config = account.endpoint(model), account.config(model)
+    with pytest.raises(ClientError, match="Cannot create already existing endpoint"):
+        account.sagemaker.create_endpoint(EndpointName=endpoint.upper(), EndpointConfigName=config)
+    assert account.sagemaker.describe_endpoint(EndpointName=endpoint.upper())["EndpointName"] == endpoint
+    with pytest.raises(ClientError, match=f"Endpoint {endpoint.upper()} of account 123456789012 not found"):
+        account.invoke(endpoint.upper(), b"a")
+    account.delete(endpoint)
+
+
 def test_an_endpoint_on_the_move_refuses_changes_and_requests(account: Account) -> None:
     name, config = account.name("endpoint"), account.config(account.model(STAND_IN_PING="never"))
     account.sagemaker.create_endpoint(EndpointName=name, EndpointConfigName=config)

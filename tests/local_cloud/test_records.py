@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable, Iterator
 
 import pytest
 from hypothesis import given
@@ -25,6 +26,14 @@ payloads = st.lists(st.binary(min_size=1, max_size=10), max_size=20)
 
 def records(contents: list[bytes]) -> list[Record]:
     return [Record(index=index, source=content, payload=content) for index, content in enumerate(contents)]
+
+
+@pytest.mark.parametrize("split", [whole, lines])
+def test_a_record_that_is_too_large_is_not_read_to_its_end(split: Callable[..., Iterator[bytes]]) -> None:
+    pieces = iter([b"aa", b"aa", b"never read"])
+    with pytest.raises(RecordTooLarge, match="record 0 is larger than the 3 bytes"):
+        list(split(pieces, max_bytes=3))
+    assert list(pieces) == [b"never read"]
 
 
 @given(chunks)

@@ -255,6 +255,36 @@ def test_a_job_can_be_stopped(account: Account, place: str) -> None:
     assert account.sagemaker.list_transform_jobs(NameContains=name, StatusEquals="Stopped")["TransformJobSummaries"]
 
 
+def test_a_job_that_is_stopped_does_not_wait_for_the_call_in_flight(account: Account, place: str) -> None:
+    account.put(f"{place}/in", b"hang:")
+    name = start(account, account.model(), f"s3://{BUCKET}/{place}/in", output=f"{place}/out")
+    log = account.cloud.logs / "transform-jobs" / f"{name}.log"
+    await_true(lambda: log.exists() and "hanging" in log.read_text(), "the container has the record")
+    account.sagemaker.stop_transform_job(TransformJobName=name)
+    assert ended(account, name)["TransformJobStatus"] == "Stopped"
+    assert account.keys(f"{place}/out") == []
+
+
+@pytest.mark.parametrize("strategy", ["SingleRecord", "MultiRecord"])
+def test_an_object_that_is_not_split_goes_out_whole_whatever_the_strategy(
+    account: Account, place: str, strategy: str
+) -> None:
+    account.put(f"{place}/in", b"a\nb\n")
+    model, source = account.model(STAND_IN_PREFIX="<"), f"s3://{BUCKET}/{place}/in"
+    completed(account, model, source, output=f"{place}/out", BatchStrategy=strategy, SplitType="None")
+    assert account.get(f"{place}/out/in.out") == b"<A\nB\n"
+
+
+@pytest.mark.parametrize(
+    "manifest",
+    [b"{}", b"[]", b'["a"]', b'[{"prefix": "here"}, "a"]', b'[{"prefix": "s3://b/"}, 7]', b"\xff", b"[" * 9999],
+)
+def test_a_manifest_that_is_none_fails_the_job_by_its_name(account: Account, place: str, manifest: bytes) -> None:
+    uri = account.put(f"{place}/manifest", manifest)
+    reason = failure(account, account.model(), uri, output=f"{place}/out", S3DataType="ManifestFile")
+    assert reason.startswith(f"ClientError: {uri} is not a manifest: ")
+
+
 @pytest.mark.parametrize(
     ("members", "words"),
     [
@@ -262,6 +292,8 @@ def test_a_job_can_be_stopped(account: Account, place: str) -> None:
         ({"SplitType": "TFRecord"}, "does not have the TFRecord record format"),
         ({"S3DataType": "AugmentedManifestFile"}, "does not have augmented manifests"),
         ({"DataCaptureConfig": {"DestinationS3Uri": "s3://b/c"}}, "does not have DataCaptureConfig.DestinationS3Uri"),
+        ({"ContentType": "text/csv\r\nX-More: 1"}, "at 'transformInput.contentType' failed"),
+        ({"Accept": "text/\u2603"}, "Accept is 'text/\u2603', which no header can hold"),
         ({"MaxPayloadInMB": 50, "MaxConcurrentTransforms": 3}, "must be at most 100"),
         ({"DataProcessing": {"InputFilter": "$["}}, "DataProcessing needs a ContentType"),
     ],
