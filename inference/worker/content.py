@@ -9,20 +9,17 @@ from __future__ import annotations
 import csv
 import io
 import json
-import lzma
 import struct
-import zipfile
-import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from PIL import Image, UnidentifiedImageError
 
-from inference.errors import BadRequest, NotAcceptable, UnsupportedMediaType
+from inference.errors import BadRequest, HandlerFailed, NotAcceptable, UnsupportedMediaType
+from inference.worker.numpy_files import Array, read_npy, read_npz, unreadable
 
 JSON, JSON_LINES, CSV = "application/json", "application/jsonlines", "text/csv"
 NPY, NPZ = "application/x-npy", "application/x-npz"
@@ -34,8 +31,6 @@ _IMAGE_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
 """What Pillow may recognise. Not all it can: some of its readers start other programs (EPS runs Ghostscript)."""
 _READABLE = (JSON, JSON_LINES, CSV, NPY, NPZ, "image/*")
 WRITABLE = (JSON, JSON_LINES, CSV, NPY)
-
-Array = npt.NDArray[Any]
 
 
 @lru_cache(maxsize=1024)
@@ -77,9 +72,9 @@ def decode(body: str | bytes | bytearray, media_type: str, *, max_decoded_bytes:
     if media_type == CSV:
         return _numbers(_csv(_as_text(body)))
     if media_type == NPY:
-        return _tensor(_npy(io.BytesIO(_as_bytes(body)), len(body)))
+        return _tensor(read_npy(_as_bytes(body)))
     if media_type == NPZ:
-        return {name: _tensor(value) for name, value in _npz(_as_bytes(body), max_decoded_bytes).items()}
+        return {name: _tensor(value) for name, value in read_npz(_as_bytes(body), max_decoded_bytes).items()}
     if media_type.startswith("image/"):
         return _image(_as_bytes(body), max_decoded_bytes)
     named = f"Content-Type '{media_type}' cannot be read" if media_type else "The Content-Type header is missing"
@@ -87,13 +82,13 @@ def decode(body: str | bytes | bytearray, media_type: str, *, max_decoded_bytes:
 
 
 def encode(prediction: Any, media_type: str) -> bytes:
-    """The prediction as the bytes of `media_type`. Raises `NotAcceptable` and `ValueError`."""
+    """The prediction as bytes of `media_type`. Raises `NotAcceptable`, or `HandlerFailed` for what no type can hold."""
     if media_type == JSON:
-        return json.dumps(to_plain(prediction)).encode()
+        return _write_json(to_plain(prediction))
     if media_type == JSON_LINES:
         plain = to_plain(prediction)
         rows = plain if isinstance(plain, list) else [plain]
-        return b"".join(json.dumps(row).encode() + b"\n" for row in rows)
+        return b"".join(_write_json(row) + b"\n" for row in rows)
     if media_type == CSV:
         return _write_csv(to_plain(prediction))
     if media_type == NPY:
@@ -102,7 +97,10 @@ def encode(prediction: Any, media_type: str) -> bytes:
 
 
 def to_plain(value: Any) -> Any:
-    """Tensors and arrays, also inside dicts, lists and tuples, as lists and numbers."""
+    """Tensors and arrays, also inside dicts, lists and tuples, as lists and numbers.
+
+    Raises `HandlerFailed` for what has items and is none of these, such as a set or a generator.
+    """
     if isinstance(value, torch.Tensor):
         return value.detach().cpu().tolist()
     if isinstance(value, np.ndarray | np.generic):
@@ -111,6 +109,8 @@ def to_plain(value: Any) -> Any:
         return {key: to_plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [to_plain(item) for item in value]
+    if isinstance(value, Iterable) and not isinstance(value, str):
+        raise _unsendable(value, "a str" if isinstance(value, bytes | bytearray | memoryview) else "a list")
     return value
 
 
@@ -196,64 +196,11 @@ def _is_number(cell: str) -> bool:
     return True
 
 
-def _npy(file: Any, size: int) -> Array:
-    shape, dtype = _npy_header(file)
-    try:
-        # In Python's integers, which do not overflow, and before numpy takes the memory that the header asks for.
-        announced = dtype.itemsize
-        for length in shape:
-            announced *= length
-        if dtype.hasobject:
-            raise BadRequest("The npy body holds Python objects, which are never unpickled; send numbers.")
-        if announced > size:
-            raise BadRequest(f"The npy header announces {announced} bytes of numbers, the body holds fewer.")
-        file.seek(0)
-        array: Array = np.lib.format.read_array(file, allow_pickle=False)
-        return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
-    except (ValueError, OverflowError, EOFError, OSError, TypeError) as error:
-        raise _unreadable("npy body", error) from None
-
-
-def _npy_header(file: Any) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    try:
-        version = np.lib.format.read_magic(file)
-        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, _, dtype = read(file)
-    except Exception as error:
-        # The header is a Python literal of at most 10,000 characters, and a broken one makes numpy raise whatever
-        # Python's parser raises: SyntaxError, TokenError, RecursionError, even MemoryError.
-        raise _unreadable("npy header", error) from None
-    return shape, dtype
-
-
-def _unreadable(what: str, error: Exception) -> BadRequest:
-    reason = " ".join(str(error).split())[:200].rstrip(".") or type(error).__name__
-    return BadRequest(f"The {what} cannot be read: {reason}.")
-
-
 def _tensor(array: Array) -> torch.Tensor:
     try:
         return torch.from_numpy(array)
     except TypeError:
         raise BadRequest(f"Arrays of the dtype {array.dtype} cannot be read; send numbers.") from None
-
-
-def _npz(body: bytes | bytearray, max_decoded_bytes: int) -> dict[str, Array]:
-    try:
-        with zipfile.ZipFile(io.BytesIO(body)) as archive:
-            members = archive.infolist()
-            total = sum(member.file_size for member in members)
-            if total > max_decoded_bytes:
-                raise BadRequest(f"The npz body unpacks to {total} bytes; the limit is {max_decoded_bytes}.")
-            return {
-                member.filename.removesuffix(".npy"): _npy(io.BytesIO(archive.read(member)), member.file_size)
-                for member in members
-            }
-    except (
-        *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error),
-        *(NotImplementedError, RuntimeError, EOFError, OSError, ValueError),
-    ) as error:
-        raise _unreadable("npz body", error) from None
 
 
 def _image(body: bytes | bytearray, max_decoded_bytes: int) -> torch.Tensor:
@@ -268,8 +215,27 @@ def _image(body: bytes | bytearray, max_decoded_bytes: int) -> torch.Tensor:
     except UnidentifiedImageError:
         raise BadRequest(f"The body is not an image of a kind that is read: {', '.join(_IMAGE_FORMATS)}.") from None
     except (Image.DecompressionBombError, OSError, ValueError, SyntaxError, EOFError, struct.error) as error:
-        raise _unreadable("image", error) from None
+        raise unreadable("The image", error) from None
     return torch.from_numpy(pixels).permute(2, 0, 1).unsqueeze(0).contiguous()
+
+
+def _write_json(plain: Any) -> bytes:
+    try:
+        return json.dumps(plain, default=_refuse).encode()
+    except (TypeError, ValueError) as error:  # a key, or a list that holds itself
+        raise HandlerFailed(f"The prediction cannot be written as JSON: {error}.") from error
+
+
+def _refuse(value: Any) -> Any:
+    raise _unsendable(value, "a number, str, list or dict")
+
+
+def _unsendable(value: Any, instead: str) -> HandlerFailed:
+    kind = type(value).__name__
+    return HandlerFailed(
+        f"The prediction holds a value of the type {kind}, which cannot be sent; make {instead} of it in predict_fn, "
+        "or define an output_fn."
+    )
 
 
 def _write_csv(plain: Any) -> bytes:
@@ -287,8 +253,12 @@ def _write_csv(plain: Any) -> bytes:
 
 
 def _write_npy(prediction: Any) -> bytes:
-    array = to_array(prediction)
-    if array.dtype.hasobject:
+    try:
+        array = to_array(prediction)
+    except ValueError:  # rows of different lengths
+        array = None
+    if array is None or array.dtype.hasobject:
+        to_plain(prediction)  # raises for what no other type could hold either
         raise NotAcceptable("The prediction is not an array of numbers, which npy could hold; accept JSON.")
     file = io.BytesIO()
     np.save(file, array, allow_pickle=False)

@@ -15,6 +15,7 @@ import torch
 
 from inference.errors import BadRequest
 from inference.worker import weights
+from inference.worker.accept import demand_some
 from inference.worker.content import decode, encode, split_media_type
 
 log = logging.getLogger("tidegate.worker")
@@ -42,10 +43,19 @@ _MISFITS = re.compile(
             r"need to be at least \dD",
             r"index out of range in self",
             r"Dimension out of range",
+            r"Expected a value of type 'Dict.*' for argument '.*' but instead found type 'Tensor",
+            r"the model has the inputs .*, not ",
         )
     )
 )
 """What torch's own layers say of an input whose shape, type or indices are not those that they were built for."""
+
+_WANTS_A_TENSOR = re.compile(
+    r"instead found type 'dict'|must be Tensor, not dict|'dict' object has no attribute|unsupported operand .*'dict'"
+)
+"""What a model that takes a tensor says of the dict that an npz body has become."""
+
+_SCRIPTS_KEY_ERROR = re.compile(r"^RuntimeError: KeyError: (.*)$", re.MULTILINE)
 
 
 class _Home(NamedTuple):
@@ -76,18 +86,23 @@ def predict_fn(data: Any, model: Any) -> Any:
     As in the AWS container, a module that `model_fn` left on the CPU is moved to the worker's GPU. Whole numbers stay
     such. Not in inference mode: scripts go on with what they get, and may change it in place.
 
+    A dict of one tensor is given as that tensor to a model that takes no dict.
+
     Raises `BadRequest` where torch's layers say that the input does not fit them: nobody but the client chose it.
     """
     home = _settled(model) if isinstance(model, torch.nn.Module) else _Home(None, None)
     try:
         with torch.no_grad():
             return model(to_device(data, home.place, home.dtype))
-    except (RuntimeError, ValueError, IndexError) as error:
-        misfit = _misfit(error)
+    except (RuntimeError, ValueError, LookupError, TypeError, AttributeError) as error:
+        misfit = _misfit(error, data)
         if misfit is None:
             raise
-        log.warning("the model does not take an input", extra={"shape": _shape(data), "reason": misfit})
-        raise BadRequest(f"The model does not take an input of {_shape(data)}: {misfit}.") from error
+        if not (isinstance(data, dict) and len(data) == 1 and _WANTS_A_TENSOR.search(misfit)):
+            log.warning("the model does not take an input", extra={"shape": _shape(data), "reason": misfit})
+            raise BadRequest(f"The model does not take an input of {_shape(data)}: {misfit}.") from error
+    (alone,) = data.values()
+    return predict_fn(alone, model)
 
 
 @lru_cache(maxsize=4)  # a worker has one model, whose tensors are many
@@ -117,23 +132,34 @@ def to_device(data: Any, place: torch.device | None, dtype: torch.dtype | None =
     return data
 
 
-def _misfit(error: Exception) -> str | None:
+def _misfit(error: Exception, data: Any) -> str | None:
     """Which of its lines says that the input does not fit; TorchScript puts many others around it."""
+    if isinstance(data, dict) and (missing := _missing_key(error)) is not None and missing not in data:
+        return f"it asks for '{missing}'"
     lines = (line.strip() for line in str(error).splitlines())
-    found = next((line for line in lines if _MISFITS.search(line)), None)
+    says_so = (_MISFITS, _WANTS_A_TENSOR) if isinstance(data, dict) else (_MISFITS,)
+    found = next((line for line in lines if any(pattern.search(line) for pattern in says_so)), None)
     return found.removeprefix("RuntimeError: ").rstrip(".")[:300] if found else None
+
+
+def _missing_key(error: Exception) -> str | None:
+    if isinstance(error, KeyError):
+        return str(error.args[0]) if error.args else None
+    found = _SCRIPTS_KEY_ERROR.search(str(error))
+    return found[1] if found else None
 
 
 def _shape(data: Any) -> str:
     if isinstance(data, torch.Tensor):
         return f"the shape {tuple(data.shape)} and the type {str(data.dtype).removeprefix('torch.')}"
     if isinstance(data, dict):
-        return ", ".join(f"{key!r}: {_shape(value)}" for key, value in data.items())
+        return ", ".join(f"'{key}': {_shape(value)}" for key, value in data.items())[:500]
     return f"the type {type(data).__name__}"
 
 
 def output_fn(prediction: Any, accept: str) -> bytes:
     """Encode tensors, arrays, numbers, strings, and lists, tuples and dicts of them; see `content.encode`."""
+    demand_some(accept)
     return encode(prediction, split_media_type(accept)[0])
 
 

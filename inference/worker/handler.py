@@ -13,6 +13,7 @@ from types import ModuleType
 from typing import Any
 
 from inference.errors import DeploymentError
+from inference.worker.accept import demand_some
 from inference.worker.context import Context
 
 ARGUMENTS = {
@@ -52,7 +53,19 @@ def bind(module: ModuleType, context: Context) -> Functions:
         raise DeploymentError(
             f"{module.__file__} defines transform_fn and also {', '.join(chain)}; it replaces them: keep one way."
         )
+    for name in found.keys() & {"output_fn", "transform_fn"}:
+        found[name] = _for_some_type(found[name], ARGUMENTS[name].index("accept"))
     return Functions(**found)
+
+
+def _for_some_type(function: Callable[..., Any], accept_at: int) -> Callable[..., Any]:
+    """`function`, which is not asked where the client accepts nothing; its `accept` is the argument `accept_at`."""
+
+    def guarded(*arguments: Any) -> Any:
+        demand_some(arguments[accept_at])
+        return function(*arguments)
+
+    return guarded
 
 
 def _bind(module: ModuleType, name: str, context: Context) -> Callable[..., Any]:

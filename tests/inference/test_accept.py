@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inference.worker.accept import preferred_type
+from inference.errors import NotAcceptable
+from inference.worker.accept import NOTHING, demand_some, preferred_type
 from inference.worker.content import WRITABLE, split_media_type
 
 JSON, CSV, NPY = "application/json", "text/csv", "application/x-npy"
@@ -66,6 +67,45 @@ def test_what_the_server_cannot_write_is_passed_over(accept: str, chosen: str) -
 @pytest.mark.parametrize("accept", ["text/html", "image/*", "text/html;q=0.2, image/png;q=0.1"])
 def test_where_nothing_fits_the_most_wanted_type_is_named(accept: str) -> None:
     assert preferred_type(accept, JSON, WRITABLE) == accept.partition(";")[0]
+
+
+@pytest.mark.parametrize("writable", [None, WRITABLE])
+@pytest.mark.parametrize(
+    "accept", ["application/json;q=0", "application/json;q=0, */*;q=0", "*/*; q=0.000", "image/png;q=0,text/*;Q=0"]
+)
+def test_a_header_that_only_rules_out_wants_nothing(accept: str, writable: tuple[str, ...] | None) -> None:
+    chosen = preferred_type(accept, JSON, writable)
+    assert chosen == NOTHING
+    with pytest.raises(NotAcceptable, match="rules types out by q=0 and names none that is wanted"):
+        demand_some(chosen)
+
+
+@pytest.mark.parametrize("writable", [None, WRITABLE])
+@pytest.mark.parametrize(
+    ("accept", "chosen"),
+    [
+        ("*/*, application/json;q=0", "application/jsonlines"),
+        ("application/*, application/json;q=0", "application/jsonlines"),
+        ("*/*;q=0.1, application/*;q=0", CSV),
+        ("application/json;q=0, text/csv;q=0.1", CSV),
+        ("*/*;q=0, application/json", JSON),
+        ("text/*;q=0, */*", JSON),
+        ("application/json;q=high", JSON),
+    ],
+)
+def test_a_wildcard_stands_for_no_type_that_is_ruled_out(
+    accept: str, chosen: str, writable: tuple[str, ...] | None
+) -> None:
+    assert preferred_type(accept, JSON, writable) == chosen
+
+
+def test_where_all_that_can_be_written_is_ruled_out_the_wildcard_is_named() -> None:
+    assert preferred_type("*/*, application/*;q=0, text/*;q=0", JSON, WRITABLE) == "*/*"
+
+
+@pytest.mark.parametrize("accept", ["image/*", "text/*"])
+def test_a_script_is_given_the_default_for_any_wildcard(accept: str) -> None:
+    assert preferred_type(accept, JSON) == JSON
 
 
 def test_the_default_is_the_deployers() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inference.errors import NotAcceptable
+from inference.errors import HandlerFailed, NotAcceptable
 from inference.worker.content import CSV, JSON, JSON_LINES, NPY, decode, encode, to_array, to_plain
 
 MATRIX = [[1.0, 2.5], [3.0, -4.0]]
@@ -91,7 +92,7 @@ def test_npy_resolves_lazy_conjugates_and_negatives() -> None:
     assert load(encode(value.imag, NPY)).tolist() == [-2]
 
 
-@pytest.mark.parametrize("prediction", [{"a": 1}, [None], object()])
+@pytest.mark.parametrize("prediction", [{"a": 1}, [None], object(), [[1], [1, 2]]])
 def test_what_npy_cannot_hold_is_406(prediction: Any) -> None:
     with pytest.raises(NotAcceptable, match="is not an array of numbers, which npy could hold; accept JSON"):
         encode(prediction, NPY)
@@ -105,6 +106,52 @@ def test_a_type_that_is_not_written_is_406_with_those_that_are(media_type: str) 
         f"Accept '{media_type}' cannot be answered; this model writes "
         "application/json, application/jsonlines, text/csv, application/x-npy."
     )
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ({1, 2}, "holds a value of the type set, which cannot be sent; make a list of it"),
+        ((row for row in MATRIX), "holds a value of the type generator, which cannot be sent; make a list of it"),
+        ({"a": 1}.keys(), "holds a value of the type dict_keys, which cannot be sent; make a list of it"),
+        ({"a": b"text"}, "holds a value of the type bytes, which cannot be sent; make a str of it"),
+    ],
+)
+@pytest.mark.parametrize("media_type", [JSON, JSON_LINES, CSV, NPY])
+@pytest.mark.parametrize("wrap", [lambda value: value, lambda value: [1, [value]]], ids=["alone", "inside"])
+def test_what_no_answer_can_hold_is_named_by_its_type_with_the_way_out(
+    value: Any, said: str, media_type: str, wrap: Any
+) -> None:
+    """CSV would otherwise hold `<generator object …>` and its like."""
+    with pytest.raises(HandlerFailed) as caught:
+        encode(wrap(value), media_type)
+    assert caught.value.message == f"The prediction {said} in predict_fn, or define an output_fn."
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"), [(Decimal("0.1"), "Decimal"), (1j, "complex"), (torch.ones(1, dtype=torch.cfloat), "complex")]
+)
+def test_what_json_has_no_form_for_is_named_by_its_type_with_the_way_out(value: Any, kind: str) -> None:
+    with pytest.raises(HandlerFailed) as caught:
+        encode({"a": value}, JSON)
+    assert caught.value.message == (
+        f"The prediction holds a value of the type {kind}, which cannot be sent; "
+        "make a number, str, list or dict of it in predict_fn, or define an output_fn."
+    )
+
+
+def test_a_key_that_json_has_no_form_for_is_told() -> None:
+    with pytest.raises(HandlerFailed, match=r"cannot be written as JSON: keys must be str, .*, not tuple\.$"):
+        encode({(1, 2): 1}, JSON)
+
+
+def test_numbers_in_json_and_csv_are_as_the_page_says() -> None:
+    """docs/handlers.md: each float as the shortest text of its exact value in double precision."""
+    floats = [torch.tensor([0.1], dtype=kind) for kind in (torch.float64, torch.float32, torch.bfloat16)]
+    assert encode(floats, JSON) == b"[[0.1], [0.10000000149011612], [0.10009765625]]"
+    assert encode([np.float32(0.1), np.int64(3), np.bool_(True)], JSON) == b"[0.10000000149011612, 3, true]"
+    assert encode(torch.tensor([torch.nan, torch.inf]), JSON) == b"[NaN, Infinity]"
+    assert encode([Decimal("0.10"), None, True], CSV) == b'0.10\n""\nTrue\n'
 
 
 @given(

@@ -91,6 +91,70 @@ def test_an_input_that_the_layers_refuse_is_the_clients_mistake(
     assert "Traceback" not in text
 
 
+class Doubles(nn.Module):
+    def forward(self, data: torch.Tensor) -> torch.Tensor:
+        return data * 2
+
+
+class ReadsX(nn.Module):
+    def forward(self, data: dict[str, torch.Tensor]) -> torch.Tensor:
+        return data["x"] * 2
+
+
+class Flattens(nn.Module):
+    def forward(self, data: torch.Tensor) -> torch.Tensor:
+        return data.flatten()
+
+
+@pytest.mark.parametrize("wrap", [lambda module: module, scripted], ids=["eager", "scripted"])
+@pytest.mark.parametrize("module", [nn.Linear(4, 2), Doubles(), Flattens()], ids=lambda module: type(module).__name__)
+def test_a_dict_of_one_tensor_is_that_tensor_to_a_model_that_takes_none(wrap: Any, module: nn.Module) -> None:
+    """An npz body becomes a dict; no JSON, CSV or npy body does."""
+    model, data = wrap(module), torch.ones(1, 4)
+    found = defaults.predict_fn({"whatever": data}, model)
+    assert torch.equal(found, defaults.predict_fn(data, model))
+
+
+@pytest.mark.parametrize("wrap", [lambda module: module, scripted], ids=["eager", "scripted"])
+@pytest.mark.parametrize(
+    ("module", "names", "words"),
+    [
+        (nn.Linear(4, 2), "ab", "dict"),
+        (Doubles(), "ab", "dict"),
+        (Flattens(), "ab", "dict"),
+        (ReadsX(), "a", "it asks for 'x'."),
+        (ReadsX(), "ab", "it asks for 'x'."),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, nn.Module) else "",
+)
+def test_arrays_that_are_too_many_or_have_other_names_are_the_clients_mistake(
+    wrap: Any, module: nn.Module, names: str, words: str
+) -> None:
+    data = {name: torch.ones(1, 4) for name in names}
+    with pytest.raises(BadRequest) as caught:
+        defaults.predict_fn(data, wrap(module))
+    text = caught.value.message
+    assert text.startswith("The model does not take an input of 'a': the shape (1, 4) and the type float32")
+    assert words in text
+    assert "\n" not in text
+
+
+def test_a_tensor_for_a_model_that_takes_a_dict_is_the_clients_mistake() -> None:
+    with pytest.raises(BadRequest, match="Expected a value of type 'Dict"):
+        defaults.predict_fn(torch.ones(1), scripted(ReadsX()))
+
+
+def test_a_key_that_the_model_itself_mislays_stays_its_own_mistake() -> None:
+    class Mislays(nn.Module):
+        def forward(self, data: dict[str, torch.Tensor]) -> Any:
+            return dict[str, int]()[next(iter(data))]
+
+    with pytest.raises(KeyError):
+        defaults.predict_fn({"x": torch.ones(1)}, Mislays())
+    with pytest.raises(KeyError):
+        defaults.predict_fn(torch.ones(1), lambda _: dict[str, int]()["x"])
+
+
 def test_any_other_failure_of_a_model_stays_what_it_is() -> None:
     class Broken(nn.Module):
         def forward(self, data: torch.Tensor) -> torch.Tensor:

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from inference.errors import DeploymentError
+from inference.errors import DeploymentError, NotAcceptable
+from inference.worker.accept import NOTHING
 from inference.worker.context import Context
 from inference.worker.handler import ARGUMENTS, Functions, bind
 
@@ -130,7 +131,8 @@ def test_an_async_function_is_refused() -> None:
         bound(predict_fn=predict_fn)
 
 
-def transform(model: Any, input_data: Any, content_type: Any, accept: Any) -> None: ...
+def transform(model: Any, input_data: Any, content_type: Any, accept: Any) -> Any:
+    return model, input_data, content_type, accept
 
 
 @pytest.mark.parametrize("other", ["input_fn", "predict_fn", "output_fn"])
@@ -141,8 +143,16 @@ def test_transform_fn_beside_a_function_that_it_replaces_is_refused(other: str) 
 
 def test_transform_fn_goes_with_model_fn() -> None:
     found = bound(transform_fn=transform, model_fn=str)
-    assert found.transform_fn is transform
+    assert call(found.transform_fn, "m", "x", "text/csv", "text/html") == ("m", "x", "text/csv", "text/html")
     assert found.predict_fn is None
+
+
+def test_a_function_that_answers_is_not_asked_where_the_client_accepts_nothing() -> None:
+    """Every type of the Accept header has q=0, which is 406 whatever the script writes."""
+    with pytest.raises(NotAcceptable):
+        call(bound(transform_fn=transform).transform_fn, "m", "x", "text/csv", NOTHING)
+    with pytest.raises(NotAcceptable):
+        call(bound(output_fn=pair).output_fn, "p", NOTHING)
 
 
 def test_a_script_may_leave_everything_to_the_server() -> None:
