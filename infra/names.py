@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 MODELS_PREFIX = "models/"
 BATCH_INPUT_PREFIX = "batch/input/"
+# Of these, what people submit by `python -m client batch submit`.
+BATCH_SUBMITTED_PREFIX = "batch/input/submitted/"
 BATCH_OUTPUT_PREFIX = "batch/output/"
 # What each job of the batch stack is about to transform, and how it ended.
 BATCH_MANIFESTS_PREFIX = "batch/manifests/"

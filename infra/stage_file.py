@@ -38,6 +38,11 @@ def read(path: Path) -> Stage:
             table = tomllib.loads(path.read_text(encoding="utf-8"))
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise ConfigurationError(f"not TOML: {error}") from None
+        if {"currency", "confirmed_by"} & table.keys():
+            raise ConfigurationError(
+                "this is a file of prices and no stage; keep it elsewhere, such as in infra/prices/, and name it in "
+                "[cost] of a stage"
+            )
         if "name" in table:
             raise ConfigurationError(f"name={table['name']!r} is not a key; a stage is called like its file")
         stage = parse({"name": path.stem, **table})

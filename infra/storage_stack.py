@@ -13,7 +13,7 @@ from infra.configuration import Stage
 from infra.configuration.hosting import AsyncHosting, RealtimeHosting
 from infra.configuration.operations import Retention
 from infra.encryption_key import EncryptionKey
-from infra.names import BATCH_MANIFESTS_PREFIX, BATCH_OUTPUT_PREFIX
+from infra.names import ASYNC_INPUT_PREFIX, BATCH_MANIFESTS_PREFIX, BATCH_OUTPUT_PREFIX, BATCH_SUBMITTED_PREFIX
 from infra.stage_stack import StageStack
 
 
@@ -64,10 +64,14 @@ class StorageStack(StageStack):
 def _expiring(stage: Stage) -> dict[str, tuple[str, int]]:
     """What is deleted after a number of days: prefix and days, by the name of the rule."""
     retention, hosting = stage.retention, stage.hosting
-    rules = {"batch-output": (BATCH_OUTPUT_PREFIX, retention.batch_output_days)}
+    rules = {
+        "batch-output": (BATCH_OUTPUT_PREFIX, retention.batch_output_days),
+        "batch-submitted": (BATCH_SUBMITTED_PREFIX, retention.batch_output_days),
+    }
     if stage.batch is not None:
         rules["batch-manifests"] = (BATCH_MANIFESTS_PREFIX, retention.batch_output_days)
     if isinstance(hosting, AsyncHosting):
+        rules["async-input"] = (ASYNC_INPUT_PREFIX, retention.async_output_days)
         rules["async-output"] = (hosting.output_prefix, retention.async_output_days)
         rules["async-failure"] = (hosting.failure_prefix, retention.async_output_days)
     if isinstance(hosting, RealtimeHosting) and hosting.capture is not None:

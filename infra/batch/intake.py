@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import re
 
-from infra.names import BATCH_OUTPUT_PREFIX
+from infra.names import BATCH_OUTPUT_PREFIX, BATCH_SUBMITTED_PREFIX
 from infra.states import (
     ANY_ERROR,
     Definition,
@@ -33,7 +33,7 @@ from infra.states import (
 SCHEDULED_EVENT = {"scheduled_time": "<aws.scheduler.scheduled-time>"}
 
 # Where `python -m client batch submit` puts its files; it starts the job itself.
-_SUBMITTED = r"/^batch\/input\/submitted\//"
+_SUBMITTED = "/^" + BATCH_SUBMITTED_PREFIX.replace("/", r"\/") + "/"
 _UPLOADED = "$exists($states.input.detail.object.key)"
 _UPLOAD_NAME = """(
     $object := $states.input.detail.object;

@@ -58,6 +58,8 @@ BAD_TOP = {
     'bootstraped = "yes"': "bootstraped='yes' is not a key of a stage file; did you mean bootstrapped?",
     'bootstrapped = "yes"': "bootstrapped='yes' is not true or false",
     'name = "other"': "name='other' is not a key; a stage is called like its file",
+    'currency = "USD"': "this is a file of prices and no stage; keep it elsewhere, such as in infra/prices/, and "
+    "name it in [cost] of a stage",
     "instance_count = 2": "instance_count=2 is a key of [hosting]; write it below that line",
     'tags = { "aws:team" = "vision" }': "tags.aws:team is refused by AWS; keys have 1 to 128 characters and no "
     "'aws:' prefix, "

@@ -50,6 +50,7 @@ def test_the_data_bucket_keeps_versions_logs_accesses_and_tidies_up(stage: Synth
     assert rules["tidy"]["AbortIncompleteMultipartUpload"] == {"DaysAfterInitiation": 7}
     assert rules["tidy"]["NoncurrentVersionExpiration"]["NoncurrentDays"] > 0
     assert rules["batch-output"]["Prefix"] == "batch/output/"
+    assert rules["batch-submitted"]["Prefix"] == "batch/input/submitted/"
     assert "ExpirationInDays" not in rules["tidy"], "a rule for the whole bucket would expire models"
 
 
