@@ -16,7 +16,7 @@ def keep_freed_memory() -> bool:
     """Have this process keep up to `KEPT_BYTES` of freed memory instead of giving it back; whether that was done.
 
     glibc maps whatever is larger than 32 MiB anew at every allocation, so each batch of a convolutional net on a CPU
-    would have the kernel clear its activations again: a tenth to a fifth of the time of a ResNet-18. Where the
+    would have the kernel clear its activations again: `python -m benchmarks.allocator` says what that costs. Where the
     deployer has set the allocator, or the C library has no such knobs (musl), all stays as it is.
     """
     if any(name in os.environ for name in _VARIABLES):
