@@ -7,7 +7,8 @@ reason. All others are without effect: what they tuned does not exist here, or i
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import difflib
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from inference.errors import DeploymentError
@@ -159,6 +160,9 @@ OLD_VARIABLES = (
     ),
 )
 
+_PREFIXES = ("TS_", "SAGEMAKER_TS_")
+"""TorchServe's own names, and those by which the AWS container set the model's configuration."""
+
 
 def refuse(environment: Mapping[str, str]) -> None:
     """Raise `DeploymentError` for the first variable that asks for what is not here."""
@@ -174,3 +178,21 @@ def without_effect(environment: Mapping[str, str]) -> dict[str, str]:
     """The variables that are set and change nothing here, with the reason."""
     idle = ((name, old.why) for old in OLD_VARIABLES if not old.refused for name in old.names)
     return {name: why for name, why in idle if environment.get(name, "").strip()}
+
+
+def unknown(environment: Mapping[str, str], settings: Collection[str]) -> dict[str, str]:
+    """The variables that are set and look like TorchServe's, but neither it nor this server has them, with a hint.
+
+    `settings` are the names that set something here. Such a name is a typo, or was meant for the script.
+    """
+    known = {*settings, *(name for old in OLD_VARIABLES for name in old.names)}
+    strangers = (name for name in sorted(environment) if name.startswith(_PREFIXES) and name not in known)
+    return {name: _hint(name, known) for name in strangers if environment[name].strip()}
+
+
+def _hint(name: str, known: Collection[str]) -> str:
+    prefix = next(prefix for prefix in _PREFIXES if name.startswith(prefix))
+    # By what follows the prefix, which all of them share, and which would make any two of them alike.
+    rests = sorted(each.removeprefix(prefix) for each in known if each.startswith(prefix))
+    near = difflib.get_close_matches(name.removeprefix(prefix), rests, n=1)
+    return f"no such variable is known; did you mean {prefix}{near[0]}?" if near else "no such variable is known"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from inference.errors import DeploymentError
-from inference.old_variables import OLD_VARIABLES, OldVariable, without_effect
+from inference.old_variables import OLD_VARIABLES, OldVariable, unknown, without_effect
 from inference.settings import Settings, describe, read
 from tests.contract.running import running
 
@@ -72,6 +72,28 @@ def test_what_cannot_be_obeyed_ends_the_start_with_its_reason_and_without_its_va
 def test_what_is_without_effect_changes_no_setting_and_is_told(name: str) -> None:
     assert read({name: "7"}) == Settings()
     assert list(without_effect({name: "7", "TS_JOB_QUEUE_SIZE": "7"})) == [name]
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("TS_JOB_QUEU_SIZE", "; did you mean TS_JOB_QUEUE_SIZE?"),
+        ("TS_DEFAULT_WORKER_PER_MODEL", "; did you mean TS_DEFAULT_WORKERS_PER_MODEL?"),
+        ("TS_RESPONSE_TIMEOUT", "; did you mean TS_DEFAULT_RESPONSE_TIMEOUT?"),
+        ("TS_DISABLE_SYSTEM_METRIC", "; did you mean TS_DISABLE_SYSTEM_METRICS?"),
+        ("SAGEMAKER_TS_BATCHSIZE", "; did you mean SAGEMAKER_TS_BATCH_SIZE?"),
+        ("TS_XYZ", ""),
+    ],
+)
+def test_a_name_that_torchserve_never_had_is_told_with_the_nearest_that_there_is(name: str, hint: str) -> None:
+    assert read({name: "7"}) == Settings()
+    assert unknown({name: "7", "TS_JOB_QUEUE_SIZE": "7"}, SETTINGS) == {name: f"no such variable is known{hint}"}
+    assert unknown({name: " "}, SETTINGS) == {}
+
+
+def test_what_is_known_or_looks_like_nothing_of_torchserves_is_not_told_as_unknown() -> None:
+    known = {*SETTINGS, *IDLE, *dict(REFUSED)}
+    assert unknown(dict.fromkeys([*known, "TSV_FILE", "SAGEMAKER_MODEL_NAME", "OMP_NUM_THREADS"], "7"), SETTINGS) == {}
 
 
 def test_the_table_of_the_page_is_the_one_of_the_code() -> None:
