@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -148,7 +149,9 @@ class Endpoint:
                 waited_for, pauses = reason, pauses_s(reason)
             if self._on_wait is not None:
                 self._on_wait(reason, waited_s)
-            self._sleep(min(next(pauses), self._wake_timeout_s - waited_s))
+            # Somewhere in the second half of the pause, so that clients who were refused together do not come together.
+            pause_s = next(pauses) * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
+            self._sleep(min(pause_s, self._wake_timeout_s - waited_s))
 
 
 def _parts(events: Any) -> Iterator[bytes]:

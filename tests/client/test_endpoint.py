@@ -90,7 +90,10 @@ def test_the_wait_ends_in_time_and_says_what_was_waited_for(aws: StandIn) -> Non
     time = Time()
     with pytest.raises(GaveUpWaiting, match=r"endpoint digits has no instance: it scales from zero.* 60 s"):
         endpoint(aws, time, wake_timeout_s=60).invoke(b"1", content_type="text/csv")
-    assert sum(time.slept_s) == 60
+    assert sum(time.slept_s) == pytest.approx(60)
+    steady_s = time.slept_s[7:-1]
+    assert len(set(steady_s)) == len(steady_s) > 1, "clients that were refused together must not come together"
+    assert all(7.5 <= slept_s <= 15 for slept_s in steady_s)
 
 
 def test_without_patience_the_first_refusal_is_the_answer(aws: StandIn) -> None:
