@@ -16,31 +16,35 @@ from moto.cloudformation import parsing
 
 from local_cloud.cloudformation import (
     alarm_resources,
+    bucket_resources,
     budget_resource,
     event_resources,
     key_resource,
     log_resources,
     notification_resources,
+    parameter_resource,
+    repository_resource,
     sagemaker_resources,
     scaling_resources,
     schedule_resources,
-    storage_resources,
 )
 from local_cloud.cloudformation.clients import use
 from local_cloud.cloudformation.stacks import run_stacks_ourselves
 
 __all__ = [
     "alarm_resources",
+    "bucket_resources",
     "budget_resource",
     "event_resources",
     "install",
     "key_resource",
     "log_resources",
     "notification_resources",
+    "parameter_resource",
+    "repository_resource",
     "sagemaker_resources",
     "scaling_resources",
     "schedule_resources",
-    "storage_resources",
 ]
 
 
@@ -50,6 +54,6 @@ def install(make_client: Callable[[str], Any]) -> None:
     # moto may have listed its resource classes already; the list must be made again with ours.
     for cached in (parsing.get_model_list, parsing.get_model_map, parsing.get_name_type_map):
         cached.cache_clear()
-    storage_resources.ignore_bucket_policies()
+    bucket_resources.ignore_bucket_policies()
     scaling_resources.take_inference_components()
     run_stacks_ourselves()

@@ -5,13 +5,13 @@
 from __future__ import annotations
 
 import json
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from botocore.exceptions import ClientError
 from moto.core.common_models import CloudFormationModel
 
 from local_cloud.cloudformation.clients import client
-from local_cloud.cloudformation.resource_class import Json, Resource, ResourceFailed, as_request
+from local_cloud.cloudformation.resource_class import Json, Resource, ResourceFailed, as_request, is_true
 
 _AT_CREATION = ("KeyUsage", "KeySpec", "MultiRegion", "Origin")
 _CHANGING = ("KeyPolicy", "Description", "EnableKeyRotation", "RotationPeriodInDays", "Enabled", "Tags")
@@ -47,13 +47,13 @@ class Key(Resource, CloudFormationModel):
         if "KeyPolicy" in properties:
             kms.put_key_policy(**key, PolicyName="default", Policy=json.dumps(properties["KeyPolicy"]))
         kms.update_key_description(**key, Description=properties.get("Description", ""))
-        if _is_true(properties.get("EnableKeyRotation", False)):
+        if is_true(properties.get("EnableKeyRotation", False)):
             period = {name: int(properties[name]) for name in ("RotationPeriodInDays",) if name in properties}
             kms.enable_key_rotation(**key, **period)
-        elif _is_true(before.get("EnableKeyRotation", False)):
+        elif is_true(before.get("EnableKeyRotation", False)):
             kms.disable_key_rotation(**key)
-        if _is_true(properties.get("Enabled", True)) != _is_true(before.get("Enabled", True)):
-            (kms.enable_key if _is_true(properties.get("Enabled", True)) else kms.disable_key)(**key)
+        if is_true(properties.get("Enabled", True)) != is_true(before.get("Enabled", True)):
+            (kms.enable_key if is_true(properties.get("Enabled", True)) else kms.disable_key)(**key)
         wanted = {tag["Key"]: str(tag["Value"]) for tag in properties.get("Tags", [])}
         gone = [tag["Key"] for tag in before.get("Tags", []) if tag["Key"] not in wanted]
         if gone:
@@ -68,7 +68,3 @@ class Key(Resource, CloudFormationModel):
         except ClientError as error:
             if error.response["Error"]["Code"] != "NotFoundException":
                 raise
-
-
-def _is_true(value: Any) -> bool:
-    return value if isinstance(value, bool) else str(value).lower() == "true"

@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Self
 
 from botocore.model import ListShape, MapShape, Shape, StructureShape
 from moto.cloudformation.exceptions import UnformattedGetAttTemplateException
+from moto.core.common_models import CloudFormationModel
 
 from local_cloud.cloudformation.clients import client
 
@@ -134,6 +135,21 @@ class Overwritten(Resource):
         return True
 
 
+class Delegate:
+    """A class that takes the place of one of moto's own: it adds what that one drops and leaves the rest to it."""
+
+    @classmethod
+    def has_cfn_attr(cls, attr: str) -> bool:
+        return cls.moto_class().has_cfn_attr(attr)
+
+    @classmethod
+    def moto_class(cls) -> type[CloudFormationModel]:
+        raise NotImplementedError
+
+    def is_created(self) -> bool:
+        return True
+
+
 def as_request(service: str, operation: str, properties: Json, *, without: Sequence[str] = ()) -> Json:
     """Properties as the API takes them: the same names, but numbers and booleans may be words in a template."""
     shape = client(service).meta.service_model.operation_model(operation).input_shape
@@ -169,3 +185,8 @@ def shortened(name: str, chars: int) -> str:
     if len(name) <= chars:
         return name
     return f"{name[: chars - 9].rstrip('-')}-{secrets.token_hex(4)}"
+
+
+def is_true(value: Any) -> bool:
+    """CloudFormation takes booleans as words too."""
+    return value if isinstance(value, bool) else str(value).lower() == "true"

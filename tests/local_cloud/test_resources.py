@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
 from tests.local_cloud.conftest import ROLE, Account
 from tests.local_cloud.test_stacks import Stack, serving, stack_of
@@ -375,3 +376,65 @@ def test_a_property_that_is_not_here_is_refused_by_name(account: Account) -> Non
             "ROLLBACK_COMPLETE"
         )
         assert "does not have BypassPolicyLockoutSafetyCheck" in dict(stack.events("It"))["CREATE_FAILED"]
+
+
+EXPIRY = {
+    "rulePriority": 1,
+    "selection": {"tagStatus": "any", "countType": "imageCountMoreThan", "countNumber": 9},
+    "action": {"type": "expire"},
+}
+
+
+def test_what_a_later_template_no_longer_names_is_taken_away(account: Account) -> None:
+    """And a parameter keeps its history: an update is a new version of it."""
+    name = account.name("settled")
+    bare: dict[str, Any] = {
+        "Bucket": {"Type": "AWS::S3::Bucket", "Properties": {"BucketName": name}},
+        "Repository": {"Type": "AWS::ECR::Repository", "Properties": {"RepositoryName": name}},
+        "Parameter": {
+            "Type": "AWS::SSM::Parameter",
+            "Properties": {"Name": name, "Type": "String", "Value": "two", "Tags": {"kept": "2"}},
+        },
+    }
+    full: dict[str, Any] = json.loads(json.dumps(bare))
+    full["Parameter"]["Properties"] |= {"Value": "one", "Tags": {"kept": "1", "gone": "1"}}
+    full["Repository"]["Properties"] |= {
+        "LifecyclePolicy": {"LifecyclePolicyText": json.dumps({"rules": [EXPIRY]})},
+        "RepositoryPolicyText": POLICY,
+    }
+    full["Bucket"]["Properties"] |= {
+        "VersioningConfiguration": {"Status": "Enabled"},
+        "NotificationConfiguration": {"EventBridgeConfiguration": {"EventBridgeEnabled": True}},
+        "PublicAccessBlockConfiguration": {"BlockPublicAcls": True},
+        "OwnershipControls": {"Rules": [{"ObjectOwnership": "BucketOwnerEnforced"}]},
+        "LifecycleConfiguration": {"Rules": [{"Status": "Enabled", "ExpirationInDays": 3}]},
+        "BucketEncryption": {
+            "ServerSideEncryptionConfiguration": [{"ServerSideEncryptionByDefault": {"SSEAlgorithm": "aws:kms"}}]
+        },
+    }
+    s3, ecr, ssm = account.s3, account.cloud.client("ecr"), account.cloud.client("ssm")
+    questions = (
+        lambda: s3.get_public_access_block(Bucket=name),
+        lambda: s3.get_bucket_ownership_controls(Bucket=name),
+        lambda: s3.get_bucket_lifecycle_configuration(Bucket=name),
+        lambda: s3.get_bucket_encryption(Bucket=name),
+        lambda: ecr.get_lifecycle_policy(repositoryName=name),
+        lambda: ecr.get_repository_policy(repositoryName=name),
+    )
+    with stack_of(account) as stack:
+        assert stack.create({"Resources": full}) == "CREATE_COMPLETE", stack.events("Repository")
+        for question in questions:
+            question()
+        assert s3.get_bucket_versioning(Bucket=name)["Status"] == "Enabled"
+        assert stack.update({"Resources": bare}) == "UPDATE_COMPLETE", stack.events("Bucket")
+        for question in questions:
+            with pytest.raises(ClientError):
+                question()
+        assert s3.get_bucket_versioning(Bucket=name)["Status"] == "Suspended"
+        assert "EventBridgeConfiguration" not in s3.get_bucket_notification_configuration(Bucket=name)
+        found = ssm.get_parameter(Name=name)["Parameter"]
+        assert (found["Value"], found["Version"]) == ("two", 2)
+        tags = ssm.list_tags_for_resource(ResourceType="Parameter", ResourceId=name)["TagList"]
+        assert tags == [{"Key": "kept", "Value": "2"}]
+    for client in (ecr, ssm):
+        client.close()
