@@ -14,13 +14,13 @@ from collections.abc import Iterator, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from local_cloud.sagemaker.archive import ModelDataError
 from local_cloud.sagemaker.container import ContainerFailed
 from local_cloud.sagemaker.container_client import ContainerClient, NoAnswer
+from local_cloud.sagemaker.endpoint_state import Endpoint, adopt, described, refusal, summary
 from local_cloud.sagemaker.errors import ServiceError, validation_error, validation_exception
 from local_cloud.sagemaker.fleet import Fleet, FleetStarter, Plan, VariantPlan
 from local_cloud.sagemaker.multi_model import ModelCache
@@ -31,24 +31,6 @@ logger = logging.getLogger(__name__)
 
 _FAILURE_REASON_CHARS = 1024  # DescribeEndpoint: FailureReason
 _INVOKABLE = frozenset({"InService", "Updating"})
-
-
-@dataclass(slots=True, kw_only=True)
-class Endpoint:
-    """One endpoint's plain state."""
-
-    name: str
-    arn: str
-    created: datetime
-    modified: datetime
-    status: str
-    plan: Plan
-    weights: dict[str, float]
-    instance_counts: dict[str, int]
-    failure_reason: str | None = None
-    fleet: Fleet | None = None
-    generation: int = 0
-    worker: threading.Thread | None = None  # of the last change; it may still be stopping what that replaced
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,19 +49,6 @@ class BeingReplaced(NoAnswer):
     def __init__(self, message: str, *, log: Path) -> None:
         super().__init__(message)
         self.log = log
-
-
-def refusal(status: str, change: str, kind: str) -> str | None:
-    """Why ``change`` ("update" or "delete") is not accepted in ``status``; None when it is.
-
-    The service moves an endpoint only from a resting status; of a Failed one DeleteEndpoint is all it accepts
-    (DescribeEndpoint, EndpointStatus).
-    """
-    if status in ("Creating", "Updating", "Deleting"):
-        return f"Cannot update in-progress {kind}"
-    if change == "update" and status == "Failed":
-        return f"Cannot update failed {kind}"
-    return None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -115,7 +84,7 @@ class Endpoints:
                 weights={},
                 instance_counts={},
             )
-            _adopt(endpoint, plan)
+            adopt(endpoint, plan)
             self._endpoints[name.lower()] = endpoint
             self._begin(endpoint, self._bring_up, plan)
         return arn
@@ -165,12 +134,12 @@ class Endpoints:
     def describe(self, name: str) -> Json:
         """The members of DescribeEndpoint."""
         with self._lock:
-            return self._described(self._find(name))
+            return described(self._find(name))
 
     def summaries(self) -> list[Json]:
         """The members of ListEndpoints' summaries."""
         with self._lock:
-            return [_summary(endpoint) for endpoint in self._endpoints.values()]
+            return [summary(endpoint) for endpoint in self._endpoints.values()]
 
     @contextmanager
     def lease(self, name: str, *, target_variant: str | None) -> Iterator[Lease]:
@@ -215,7 +184,7 @@ class Endpoints:
     def find(self, name: str) -> Json | None:
         """The members of DescribeEndpoint; None when there is no endpoint of that name."""
         with self._lock:
-            return self._described(self._endpoints[name.lower()]) if name.lower() in self._endpoints else None
+            return described(self._endpoints[name.lower()]) if name.lower() in self._endpoints else None
 
     def component_variants(self, name: str) -> list[str]:
         """The variants of an endpoint to which inference components come."""
@@ -256,21 +225,6 @@ class Endpoints:
     @property
     def _label(self) -> str:
         return self.kind.replace("-", " ")
-
-    def _described(self, endpoint: Endpoint) -> Json:
-        description = _summary(endpoint) | {"EndpointConfigName": endpoint.plan.config_name}
-        if endpoint.status != "Failed":
-            description["ProductionVariants"] = [
-                *(_variant_summary(endpoint, variant) for variant in endpoint.plan.variants),
-                *(_component_variant_summary(variant) for variant in endpoint.plan.component_variants),
-            ]
-        if endpoint.plan.async_config is not None:
-            description["AsyncInferenceConfig"] = endpoint.plan.async_config
-        if endpoint.plan.deployment_config is not None:
-            description["LastDeploymentConfig"] = endpoint.plan.deployment_config
-        if endpoint.failure_reason is not None:
-            description["FailureReason"] = endpoint.failure_reason
-        return description
 
     def _find(self, name: str) -> Endpoint:
         endpoint = self._endpoints.get(name.lower())
@@ -322,7 +276,7 @@ class Endpoints:
             return
         with self._lock:
             old, endpoint.fleet = endpoint.fleet, fleet
-            _adopt(endpoint, plan, kept)
+            adopt(endpoint, plan, kept)
             endpoint.status, endpoint.modified = "InService", now()
         logger.info("endpoint %s is in service with %s", endpoint.name, plan.config_name)
         if old is not None:
@@ -345,56 +299,3 @@ class Endpoints:
         with self._lock:
             del self._endpoints[endpoint.name.lower()]
         logger.info("endpoint %s is deleted", endpoint.name)
-
-
-def _adopt(endpoint: Endpoint, plan: Plan, kept: Set[str] = frozenset()) -> None:
-    endpoint.plan = plan
-    weights = endpoint.weights if "DesiredWeight" in kept else {}
-    counts = endpoint.instance_counts if "DesiredInstanceCount" in kept else {}
-    endpoint.weights = {variant.name: weights.get(variant.name, variant.weight) for variant in plan.variants}
-    endpoint.instance_counts = {
-        variant.name: counts.get(variant.name, int(variant.request.get("InitialInstanceCount", 1)))
-        for variant in plan.variants
-    }
-
-
-def _summary(endpoint: Endpoint) -> Json:
-    return {
-        "EndpointName": endpoint.name,
-        "EndpointArn": endpoint.arn,
-        "CreationTime": endpoint.created,
-        "LastModifiedTime": endpoint.modified,
-        "EndpointStatus": endpoint.status,
-    }
-
-
-def _component_variant_summary(request: Json) -> Json:
-    count = int(request.get("InitialInstanceCount", 1))
-    summary: Json = {
-        "VariantName": request["VariantName"],
-        "CurrentInstanceCount": count,
-        "DesiredInstanceCount": count,
-    }
-    for member in ("ManagedInstanceScaling", "RoutingConfig"):
-        if member in request:
-            summary[member] = request[member]
-    return summary
-
-
-def _variant_summary(endpoint: Endpoint, variant: VariantPlan) -> Json:
-    summary: Json = {
-        "VariantName": variant.name,
-        "CurrentWeight": endpoint.weights[variant.name],
-        "DesiredWeight": endpoint.weights[variant.name],
-    }
-    if variant.serverless is not None:
-        summary |= {"CurrentServerlessConfig": variant.serverless, "DesiredServerlessConfig": variant.serverless}
-    else:
-        count = endpoint.instance_counts[variant.name]
-        summary |= {"CurrentInstanceCount": count, "DesiredInstanceCount": count}
-    image = variant.model.container.get("Image")
-    if image is not None:
-        summary["DeployedImages"] = [
-            {"SpecifiedImage": image, "ResolvedImage": image, "ResolutionTime": variant.model.created}
-        ]
-    return summary

@@ -121,8 +121,7 @@ class ModelPackages:
                 "The local cloud takes model packages with exactly one container (InferenceSpecification.Containers)."
             )
         with self._lock:
-            # The service takes a group's ARN too.
-            group = self._group(request["ModelPackageGroupName"].rpartition("/")[2])
+            group = self._group(request["ModelPackageGroupName"])
             group.versions += 1
             moment = now()
             package = Package(
@@ -151,7 +150,7 @@ class ModelPackages:
 
     def list(self, request: Json) -> Json:
         """Without a group only packages outside of groups are listed, unless the type says otherwise; here are none."""
-        wanted = request.get("ModelPackageGroupName", "").rpartition("/")[2]
+        wanted = request.get("ModelPackageGroupName", "")
         if not wanted and request.get("ModelPackageType", "Unversioned") == "Unversioned":
             return {"ModelPackageSummaryList": []}
         with self._lock:
@@ -201,10 +200,12 @@ class ModelPackages:
             return {group.arn for group in groups} | {item.arn for group in groups for item in group.packages}
 
     def _group(self, name: str) -> Group:
-        if name not in self._groups:
-            arn = self.identity.arn("model-package-group", name)
-            raise validation_exception(f'Could not find model package group "{arn}".')
-        return self._groups[name]
+        """By name, or by ARN, which the service takes too and which has small letters only."""
+        for group in self._groups.values():
+            if name in (group.name, group.arn):
+                return group
+        arn = name if name.startswith("arn:") else self.identity.arn("model-package-group", name)
+        raise validation_exception(f'Could not find model package group "{arn}".')
 
     def _package(self, name: str) -> Package:
         """By ARN, or by what follows ``model-package/`` in it."""

@@ -126,7 +126,7 @@ class Replica:
             while not self._stopping.wait(pause_s):
                 try:
                     self._bring_up()
-                except ContainerFailed as failure:
+                except (ContainerFailed, OSError) as failure:  # OSError: this machine is short of something
                     pause_s = next_pause_s(pause_s, lived_s=0.0)
                     logger.warning("%s did not come back, next try in %.1f s: %s", self.name, pause_s, failure)
                 else:

@@ -14,7 +14,7 @@ from tests.local_cloud.conftest import BUCKET, ROLE, Account, await_true
 
 @pytest.fixture
 def group(account: Account) -> Iterator[str]:
-    name = account.name("group")
+    name = account.name("Group")  # its ARN has small letters
     account.sagemaker.create_model_package_group(ModelPackageGroupName=name, Tags=[{"Key": "team", "Value": "a"}])
     yield name
     for version in account.sagemaker.list_model_packages(ModelPackageGroupName=name)["ModelPackageSummaryList"]:
@@ -47,7 +47,7 @@ def versions(account: Account, group: str, **filters: str) -> list[int]:
 
 def test_versions_count_up_wait_for_approval_and_are_listed_by_it(account: Account, group: str) -> None:
     first, second = register(account, group), register(account, group)
-    assert [arn.rpartition(f"{group}/")[2] for arn in (first, second)] == ["1", "2"]
+    assert [arn.rpartition("/")[2] for arn in (first, second)] == ["1", "2"]
     assert account.sagemaker.describe_model_package(ModelPackageName=first)["ModelApprovalStatus"] == (
         "PendingManualApproval"
     )
@@ -55,6 +55,8 @@ def test_versions_count_up_wait_for_approval_and_are_listed_by_it(account: Accou
         ModelPackageArn=first, ModelApprovalStatus="Approved", ApprovalDescription="0.99"
     )
     assert versions(account, group) == [2, 1]
+    arn = account.sagemaker.describe_model_package_group(ModelPackageGroupName=group)["ModelPackageGroupArn"]
+    assert versions(account, arn) == [2, 1]
     assert versions(account, group, ModelApprovalStatus="Approved") == [1]
     described = account.sagemaker.describe_model_package(ModelPackageName=first)
     assert (described["ApprovalDescription"], described["ModelPackageStatus"]) == ("0.99", "Completed")

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from local_cloud.environment import client_environment, shell_lines
 from local_cloud.sagemaker import event_stream
-from local_cloud.sagemaker.endpoints import refusal
+from local_cloud.sagemaker.endpoint_state import refusal
 from local_cloud.sagemaker.errors import ServiceError
 from local_cloud.sagemaker.replica import next_pause_s
 from local_cloud.sagemaker.routing import choose_variant
