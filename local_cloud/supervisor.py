@@ -18,7 +18,7 @@ from botocore.config import Config
 
 from local_cloud.engine import EngineError, find_client
 from local_cloud.environment import ACCOUNT, DEFAULT_REGION, client_environment
-from local_cloud.moto_server import MotoServer
+from local_cloud.moto_server import MotoServer, refuse_what_moto_lacks
 from local_cloud.processes import process_birth, stop_on_signals
 from local_cloud.sagemaker.container import ContainerRunner
 from local_cloud.sagemaker.docker_container import DockerRunner
@@ -72,6 +72,7 @@ def supervise(directory: StateDirectory, *, region: str, runner: ContainerRunner
     )
     # What a container's own boto3 reaches is this cloud and never a real account.
     container_environment.update(client_environment(moto_url=moto.url, sagemaker_url=sagemaker.url, region=region))
+    refuse_what_moto_lacks()
     cloudformation.install(client)
     workflows.install(client)
     moto.start()

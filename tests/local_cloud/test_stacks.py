@@ -122,6 +122,25 @@ def named(account: Account, kind: str, mark: str) -> list[str]:
     return [item[name] for item in getattr(account.sagemaker, call)()[member] if mark in item[name]]
 
 
+@pytest.mark.parametrize(
+    ("service", "operation", "members"),
+    [
+        ("cloudformation", "cancel_update_stack", {"StackName": "any"}),
+        ("ssm", "get_inventory", {}),
+    ],
+)
+def test_an_operation_that_moto_does_not_have_is_refused_by_its_name(
+    account: Account, service: str, operation: str, members: dict[str, Any]
+) -> None:
+    client = account.cloud.client(service)
+    with pytest.raises(ClientError) as caught:
+        getattr(client, operation)(**members)
+    client.close()
+    wanted = "".join(word.capitalize() for word in operation.split("_"))
+    assert f"The local cloud does not have {wanted} of {service}." in str(caught.value)
+    assert caught.value.response["ResponseMetadata"].get("RetryAttempts", 0) == 0
+
+
 def test_a_stack_creates_what_it_says_and_refers_to_it(account: Account, stack: Stack) -> None:
     assert stack.create(serving("one ")) == "CREATE_COMPLETE"
     outputs = stack.outputs()
