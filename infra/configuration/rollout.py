@@ -57,5 +57,6 @@ class ComponentRollout(Value):
 
     strategy: Literal["rolling"] = "rolling"
     percent: Annotated[int, whole(5, 50)] = 50
-    wait_s: Annotated[int, whole(0, 3600)] = 120
+    # Longer than the alarms take to go off: a single copy is a single batch, and nothing looks on after it.
+    wait_s: Annotated[int, whole(0, 3600)] = 300
     rollback: Annotated[Rollback | None, OFF] = Field(default_factory=Rollback)

@@ -16,13 +16,12 @@ from constructs import Construct
 
 from infra import instance_types
 from infra.configuration.rollout import Rollback
+from infra.hosting import timeouts
 from infra.hosting.variant_plans import VariantPlan
 
 _INVOCATIONS = "AWS/SageMaker"
 _INSTANCES = "/aws/sagemaker/Endpoints"
 _COPIES = "/aws/sagemaker/InferenceComponents"
-# Two bad minutes of three: one slow request alone sends nothing back, and an outage is seen within two minutes.
-_PERIOD_S, _PERIODS, _BAD_PERIODS = 60, 3, 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,8 +148,8 @@ class RollbackAlarms(Construct):
                 alarm_name=f"{self._prefix}-rollback-{kind}",
                 alarm_description=f"{description}; too much during a roll-out sends the new version back",
                 comparison_operator="GreaterThanThreshold",
-                evaluation_periods=_PERIODS,
-                datapoints_to_alarm=_BAD_PERIODS,
+                evaluation_periods=timeouts.ALARM_PERIODS,
+                datapoints_to_alarm=timeouts.BAD_ALARM_PERIODS,
                 # No request is no error, and before the first deploy there is no metric at all.
                 treat_missing_data="notBreaching",
                 alarm_actions=None if self._topic_arn is None else [self._topic_arn],
@@ -165,7 +164,7 @@ def _one(series: Series) -> dict[str, Any]:
         "namespace": series.namespace,
         "metric_name": series.metric,
         "dimensions": _dimensions(series),
-        "period": _PERIOD_S,
+        "period": timeouts.ALARM_PERIOD_S,
         kind: series.statistic,
     }
 
@@ -180,7 +179,7 @@ def _worst_of(series: Sequence[Series]) -> list[cloudwatch.CfnAlarm.MetricDataQu
                 metric=cloudwatch.CfnAlarm.MetricProperty(
                     namespace=one.namespace, metric_name=one.metric, dimensions=_dimensions(one)
                 ),
-                period=_PERIOD_S,
+                period=timeouts.ALARM_PERIOD_S,
                 stat=one.statistic,
             ),
         )

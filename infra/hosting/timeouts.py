@@ -15,6 +15,9 @@ SHORTEST_S, LONGEST_S = 60, 3600
 # Source: API reference, BlueGreenUpdatePolicy and RollingUpdatePolicy.
 SHORTEST_ROLLOUT_S, LONGEST_ROLLOUT_S = 600, 28_800
 
+# The alarms of a roll-out: two bad minutes of three, so that one slow request alone sends nothing back.
+ALARM_PERIOD_S, ALARM_PERIODS, BAD_ALARM_PERIODS = 60, 3, 2
+
 # For a model whose size nobody wrote: 600 s are what one of 15 GiB gets.
 _UNKNOWN_S = 600
 # SageMaker's agent starts, asks S3 and makes the directories.

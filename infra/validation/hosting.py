@@ -10,6 +10,8 @@ from infra.configuration.hosting import (
     RealtimeHosting,
     ServerlessHosting,
 )
+from infra.configuration.rollout import AllAtOnce, Canary, ComponentRollout, Linear
+from infra.hosting import timeouts
 from infra.names import (
     ASYNC_INPUT_PREFIX,
     BATCH_INPUT_PREFIX,
@@ -26,6 +28,8 @@ _TAKEN = (MODELS_PREFIX, BATCH_INPUT_PREFIX, BATCH_OUTPUT_PREFIX, BATCH_MANIFEST
 
 def check(stage: Stage) -> None:
     """The rules of the stage's mode."""
+    if not isinstance(stage.hosting, ServerlessHosting) and stage.hosting.rollout is not None:
+        _check_rollout(stage.hosting.rollout)
     match stage.hosting:
         case RealtimeHosting() as hosting:
             _check_scaling(hosting)
@@ -56,6 +60,28 @@ def _check_prefixes(prefixes: dict[str, str]) -> None:
             if prefix.startswith(other) or other.startswith(prefix):
                 raise wrong(key, prefix, f"in the way of {other}, and {why}; choose another, such as 'results/'")
         taken[prefix] = "nobody could tell the two apart"
+
+
+def _check_rollout(rollout: AllAtOnce | Canary | Linear | ComponentRollout) -> None:
+    """Alarms send a version back while SageMaker waits, and not afterwards."""
+    match rollout:
+        case AllAtOnce(bake_s=bake_s):
+            key, given_s, watched_s = "bake_s", bake_s, bake_s
+        case Canary(wait_s=wait_s, bake_s=bake_s):
+            key, given_s, watched_s = "bake_s", bake_s, wait_s + bake_s
+        case Linear(wait_s=wait_s, bake_s=bake_s):
+            key, given_s, watched_s = "bake_s", bake_s, 100 // rollout.percent * wait_s + bake_s
+        case ComponentRollout(wait_s=wait_s):
+            # There may be one copy, and so one batch.
+            key, given_s, watched_s = "wait_s", wait_s, wait_s
+    needed_s = timeouts.ALARM_PERIOD_S * timeouts.ALARM_PERIODS
+    if rollout.rollback is not None and watched_s < needed_s:
+        raise wrong(
+            f"hosting.rollout.{key}",
+            given_s,
+            f"too short for the alarms of the roll-out, which take {needed_s} s to go off; write {needed_s} or more, "
+            "or rollback = false",
+        )
 
 
 def _check_scaling(hosting: RealtimeHosting | AsyncHosting | MultiModelHosting) -> None:

@@ -345,6 +345,25 @@ BAD_TABLES: list[tuple[dict[str, str | None], str]] = [
         "hosting.rollout.percent=60 is not a whole number from 1 to 50",
     ),
     (
+        {"hosting__rollout": 'strategy = "all_at_once"\nbake_s = 60'},
+        "hosting.rollout.bake_s=60 is too short for the alarms of the roll-out, which take 180 s to go off; write 180 "
+        "or more, or rollback = false",
+    ),
+    (
+        {"hosting__rollout": 'strategy = "linear"\npercent = 50\nwait_s = 60\nbake_s = 0'},
+        "hosting.rollout.bake_s=0 is too short for the alarms of the roll-out, which take 180 s to go off; write 180 "
+        "or more, or rollback = false",
+    ),
+    (
+        {
+            "hosting": 'mode = "component"',
+            "hosting__copies": "min_memory_mib = 1024",
+            "hosting__rollout": "wait_s = 120",
+        },
+        "hosting.rollout.wait_s=120 is too short for the alarms of the roll-out, which take 180 s to go off; write 180 "
+        "or more, or rollback = false",
+    ),
+    (
         {"hosting__rollout": 'strategy = "all_at_once"\nwait_s = 10'},
         "hosting.rollout.wait_s=10 does not go with strategy = 'all_at_once'; remove one of the two",
     ),
@@ -582,6 +601,8 @@ def test_an_image_cannot_be_built_where_stacks_carry_no_assets(tmp_path: Path) -
         ("", {"hosting": 'mode = "multi_model"'}),
         ("", {"server": "workers = 2\nretry = false", "environment": 'SAGEMAKER_PROGRAM = "serve.py"'}),
         ("", {"observability__alarms": "gpu_memory_percent = false"}),
+        ("", {"hosting__rollout": 'strategy = "all_at_once"\nbake_s = 0\nrollback = false'}),
+        ("", {"hosting__rollout": 'strategy = "canary"\nwait_s = 180\nbake_s = 0'}),
     ],
 )
 def test_a_stage_that_can_be_deployed_is_accepted(top: str, tables: dict[str, str], tmp_path: Path) -> None:
