@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,8 @@ from local_cloud.environment import client_environment
 from local_cloud.sagemaker.capabilities import REFUSED_VALUES, SUPPORT, Support
 from local_cloud.sagemaker.runtime import INVOCATION_TIMEOUT_S, MAX_BODY_BYTES, STREAM_TIMEOUT_S
 
-PAGE = (Path(__file__).parents[2] / "docs" / "local-cloud.md").read_text()
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "local-cloud.md").read_text()
 
 
 def row(operation: str, support: Support) -> str:
@@ -41,3 +43,10 @@ def test_the_page_gives_the_limits() -> None:
     assert f"{MAX_BODY_BYTES // 2**20} MiB" in PAGE
     assert f"{INVOCATION_TIMEOUT_S:g} s" in PAGE
     assert f"{STREAM_TIMEOUT_S / 60:g} minutes" in PAGE
+
+
+def test_the_page_names_tests_that_there_are() -> None:
+    named = set(re.findall(r"`((?:end_to_end/)?test_\w+\.py)`", PAGE))
+    assert len(named) > 10
+    for name in named:
+        assert (ROOT / "tests" / (name if "/" in name else f"local_cloud/{name}")).is_file(), name
