@@ -246,7 +246,7 @@ def _write_csv(plain: Any) -> bytes:
         cells = row if isinstance(row, list) else [row]
         if any(isinstance(cell, list | dict) for cell in cells):
             raise NotAcceptable(
-                "The prediction has more than two dimensions, which CSV cannot hold; accept JSON or npy."
+                "The prediction holds objects, or has more than two dimensions, which CSV cannot hold; accept JSON."
             )
         writer.writerow(cells)
     return text.getvalue().encode()
