@@ -100,6 +100,25 @@ def test_the_defaults_read_json_csv_json_lines_and_npy(scripted: Server, content
     assert (reply.status, reply.json()) == (200, [[1.0, 2.0], [3.0, 4.0]])
 
 
+ROWS = np.ones((2, 2), np.float32)
+
+
+def npz(**arrays):
+    file = io.BytesIO()
+    np.savez(file, **arrays)
+    return file.getvalue()
+
+
+def test_an_npz_of_one_array_is_that_array_to_a_torchscript_model(scripted: Server):
+    reply = scripted.post(npz(anything=ROWS), "application/x-npz")
+    assert (reply.status, reply.json()) == (200, [[1.0, 1.0], [1.0, 1.0]])
+
+
+def test_a_client_that_accepts_nothing_gets_406_from_a_script_too(echo: Server):
+    assert echo.post(b"x", accept="application/json;q=0, */*;q=0").status == 406
+    assert echo.post(b"x", accept="*/*, application/json;q=0").json()["accept"] == "application/jsonlines"
+
+
 def test_the_defaults_read_images(scripted: Server):
     file = io.BytesIO()
     Image.new("RGB", (2, 1), (255, 0, 0)).save(file, "PNG")
@@ -122,11 +141,20 @@ def test_the_defaults_write_json_csv_json_lines_and_npy(scripted: Server):
         (b"[[1], [2, 3]]", "application/json", None, 400, "bad_request", "same length"),
         (b'{"a": 1}', "application/json", None, 400, "bad_request", "JSON object"),
         (b"1,x\n", "text/csv", None, 400, "bad_request", "'x', which is not a number"),
-        (b"\x93NUMPY", "application/x-npy", None, 400, "bad_request", "npy"),
+        (b"\x93NUMPY", "application/x-npy", None, 400, "bad_request", "its header is damaged, cut off or too long"),
+        (
+            npz(a=ROWS, b=ROWS),
+            "application/x-npz",
+            None,
+            400,
+            "bad_request",
+            "does not take an input of 'a': the shape",
+        ),
         (b"GIF89a", "image/gif", None, 400, "bad_request", "image"),
         (b"x", "application/pdf", None, 415, "unsupported_media_type", "'application/pdf' cannot be read"),
         (b"x", None, None, 415, "unsupported_media_type", "Content-Type header is missing"),
         (b"[[1]]", "application/json", "text/html", 406, "not_acceptable", "'text/html' cannot be answered"),
+        (b"[[1]]", "application/json", "*/*;q=0", 406, "not_acceptable", "rules types out by q=0"),
     ],
 )
 def test_what_the_defaults_cannot_read_or_write_is_a_4xx_with_one_clear_sentence(
