@@ -16,6 +16,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,7 +65,7 @@ def build(engine: Engine, recipe: Recipe, context: Path = ROOT) -> str:
     if recipe.extras == "aws":
         wheels_folder.fetch_locked(container / "wheels/aws", container / "requirements-aws.lock")
     words = ["--network", "none", "--file", str(container / "Dockerfile"), "--tag", recipe.tag]
-    for name, value in {**recipe.build_arguments(), "REVISION": _revision()}.items():
+    for name, value in {**recipe.build_arguments(), "VERSION": _version(), "REVISION": _revision()}.items():
         words += ["--build-arg", f"{name}={value}"]
     before = _id(engine, recipe.tag)
     engine.build(*words, str(context))
@@ -78,6 +79,11 @@ def build(engine: Engine, recipe: Recipe, context: Path = ROOT) -> str:
 def _id(engine: Engine, tag: str) -> str:
     """The id of the image of that name, or nothing where there is none."""
     return engine.run("image", "ls", "--quiet", "--no-trunc", tag).strip()
+
+
+def _version() -> str:
+    """The version of the project."""
+    return str(tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"])
 
 
 def _revision() -> str:

@@ -37,11 +37,16 @@ class Package:
     name: str
     version: str
     license_expression: str | None = None
+    architecture: str | None = None
+    release: str | None = None
 
     @property
     def url(self) -> PackageURL:
-        """The package's name in the whole world, such as pkg:pypi/numpy@2.4.6."""
-        return PackageURL(self.kind, "debian" if self.kind == "deb" else None, self.name, self.version)
+        """The package's name in the whole world, such as pkg:pypi/numpy@2.4.6; scanners ask for Debian's release."""
+        if self.kind != "deb":
+            return PackageURL(self.kind, None, self.name, self.version)
+        where = {"arch": self.architecture or "", "distro": f"debian-{self.release}"}
+        return PackageURL(self.kind, "debian", self.name, self.version, qualifiers=where)
 
 
 def packages(engine: Engine, image: str) -> Iterator[Package]:
@@ -49,17 +54,20 @@ def packages(engine: Engine, image: str) -> Iterator[Package]:
     ask = ("run", "--rm", "--network", "none", image)
     for name, version, expression in json.loads(engine.run(*ask, "python3", "-c", _SITE + _DISTRIBUTIONS)):
         yield Package(kind="pypi", name=name, version=version, license_expression=expression)
-    listed = engine.run(*ask, "dpkg-query", "--show", "--showformat", "${db:Status-Abbrev}\t${Package}\t${Version}\n")
-    for line in listed.splitlines():
-        status, name, version = line.split("\t")
+    release = engine.run(*ask, "sh", "-c", ". /etc/os-release && echo $VERSION_ID").strip()
+    format_ = "${db:Status-Abbrev}\t${Package}\t${Version}\t${Architecture}\n"
+    for line in engine.run(*ask, "dpkg-query", "--show", "--showformat", format_).splitlines():
+        status, name, version, architecture = line.split("\t")
         if status.startswith("ii"):
-            yield Package(kind="deb", name=name, version=version)
+            yield Package(kind="deb", name=name, version=version, architecture=architecture, release=release)
 
 
 def write(engine: Engine, image: str, path: Path) -> int:
     """Write the inventory of `image` to `path`; returns how many components it names. Raises `DockerFailed`."""
     bom = Bom()
-    root = bom.metadata.component = Component(name=image, type=ComponentType.CONTAINER, bom_ref=image)
+    image_id = engine.run("image", "inspect", "--format", "{{.Id}}", image).strip()
+    root = Component(name=image, version=image_id, type=ComponentType.CONTAINER, bom_ref=image)
+    bom.metadata.component = root
     for package in packages(engine, image):
         component = Component(
             name=package.name,

@@ -29,7 +29,7 @@ def main(arguments: Sequence[str]) -> int:
 
             return training.run(os.environ)
         case ["--health"]:
-            return health.check()
+            return health.check(without_argument=_what_is_there_to_do())
         case ["serve" | "train" as command, *rest]:
             print(f"tidegate: error: '{command}' takes no arguments, and got: {' '.join(rest)}", file=sys.stderr)  # noqa: T201
             return 2
@@ -55,6 +55,7 @@ def _serve() -> int:
 def _replace_by(command: str, rest: Sequence[str]) -> int:
     try:
         os.execvp(command, [command, *rest])  # noqa: S606 - no shell, and the words are the deployer's own
-    except OSError as error:
-        print(f"tidegate: error: cannot run '{command}': {error.strerror}", file=sys.stderr)  # noqa: T201
+    except (OSError, ValueError) as error:  # ValueError: the empty word
+        reason = error.strerror if isinstance(error, OSError) else error
+        print(f"tidegate: error: cannot run '{command}': {reason}", file=sys.stderr)  # noqa: T201
         return COMMAND_NOT_FOUND

@@ -10,12 +10,16 @@ import http.client
 import os
 from pathlib import Path
 
+_START = b"/opt/tidegate/bin/start"
 PING_TIMEOUT_S = 2.0  # what SageMaker allows for one ping
 
 
-def check() -> int:
-    """0 where the server answers 200, or where no server is meant to run here; else 1."""
-    if not serves(Path("/proc")):
+def check(without_argument: str) -> int:
+    """0 where the server answers 200, or where no server is meant to run here; else 1.
+
+    `without_argument` is what `start` alone does in this container: "serve" or "train".
+    """
+    if not serves(Path("/proc"), without_argument):
         return 0
     connection = http.client.HTTPConnection("127.0.0.1", _port(), timeout=PING_TIMEOUT_S)
     try:
@@ -31,13 +35,15 @@ def _port() -> int:
     return int(os.environ.get("SAGEMAKER_BIND_TO_PORT", "").strip() or 8080)
 
 
-def serves(proc: Path) -> bool:
-    """Whether a process here was started as `start serve`, or as `start` alone, which serves where nothing trains."""
+def serves(proc: Path, without_argument: str) -> bool:
+    """Whether a process here was started as `start serve`, or as `start` alone where that serves."""
     for cmdline in proc.glob("[0-9]*/cmdline"):
         try:
             words = cmdline.read_bytes().split(b"\0")[:-1]
         except OSError:
             continue  # it has ended meanwhile
-        if words[-2:] == [b"/opt/tidegate/bin/start", b"serve"] or words[-1:] == [b"/opt/tidegate/bin/start"]:
+        if words[-1:] == [_START]:
+            words.append(without_argument.encode())
+        if words[-2:] == [_START, b"serve"]:
             return True
     return False

@@ -14,13 +14,15 @@ import signal
 import subprocess
 import sys
 import threading
+import traceback
 from collections.abc import MutableMapping, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import IO
 
-from container.entrypoint import training_script
-from container.entrypoint.training_failure import TrainingFailed, failure_text, report
+from container.entrypoint import training_requirements, training_script
+from container.entrypoint.memory_limit import memory_ran_out
+from container.entrypoint.training_failure import TrainingFailed, failure_text, forget_failure, report
 from container.entrypoint.training_variables import command_line, read_job, variables
 
 KEPT_ERROR_BYTES = 16 * 1024
@@ -35,29 +37,39 @@ def run(environment: MutableMapping[str, str]) -> int:
     signal.signal(signal.SIGTERM, child.pass_on)
     signal.signal(signal.SIGINT, child.pass_on)
     try:
+        forget_failure(base_dir / "output")
         job = read_job(base_dir)
         program = training_script.program_of(job, environment)
         source = training_script.source_of(job, environment)
         code_dir = base_dir / "code"
         training_script.fetch(source, code_dir, environment)
-        words = training_script.command(code_dir, program)
-        training_script.install_requirements(code_dir)
+        script = training_script.script_in(code_dir, program)
+        interpreter = training_requirements.install(code_dir, environment)
         for name in ("model", "output/data"):
             (base_dir / name).mkdir(parents=True, exist_ok=True)
         environment.update(variables(job, program, source, environment))
-        status, errors = child.run([*words, *command_line(job.user_hyperparameters)], code_dir, environment)
+        words = [*training_script.command(script, interpreter), *command_line(job.user_hyperparameters)]
+        status, errors = child.run(words, code_dir, environment)
         if status != 0:
-            raise TrainingFailed(failure_text(_how_it_ended(program, status), errors), _exit_status(status))
+            raise TrainingFailed(failure_text(how_it_ended(program, status), errors), _exit_status(status))
     except TrainingFailed as failure:
         _tell(base_dir, str(failure))
         return failure.status
     except OSError as error:
         _tell(base_dir, f"the training job cannot be run: {error}.")
         return 1
+    except Exception as error:
+        # Whatever it is, a job does not end without saying why where the platform looks.
+        traceback.print_exc()
+        _tell(base_dir, f"the training job cannot be run: {type(error).__name__}: {error}.")
+        return 1
     return 0
 
 
-def _how_it_ended(program: str, status: int) -> str:
+def how_it_ended(program: str, status: int) -> str:
+    """The end of a script in a sentence; a negative status is the signal that ended it."""
+    if status == -signal.SIGKILL and memory_ran_out():
+        return f"{program} was ended by SIGKILL: the container has no more memory."
     if status < 0:
         return f"{program} was ended by {signal.Signals(-status).name}."
     return f"{program} ended with exit status {status}."

@@ -21,6 +21,11 @@ def failure_text(reason: str, errors: str) -> str:
     return f"{reason}\n{errors.strip()[-room:]}".strip() if room > 0 else reason[:SHOWN_CHARACTERS]
 
 
+def forget_failure(output_dir: Path) -> None:
+    """Remove what an earlier job said here, as on a machine where jobs share a directory. Raises `OSError`."""
+    (output_dir / "failure").unlink(missing_ok=True)
+
+
 def report(output_dir: Path, text: str) -> None:
     """Write the failure file, unless the script has written one itself. Raises `OSError` where it cannot be written."""
     output_dir.mkdir(parents=True, exist_ok=True)

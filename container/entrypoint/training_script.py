@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 import shutil
-import subprocess
-import sys
 import tarfile
 import tempfile
 from collections.abc import Mapping
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from container.entrypoint.training_failure import TrainingFailed
 from container.entrypoint.training_variables import TrainingJob
-
-log = logging.getLogger("tidegate.train")
-
-PROTECTED = ("torch",)
-"""Packages that a script's requirements cannot replace: the image was built around them."""
 
 DISTRIBUTIONS = (
     "sagemaker_distributed_dataparallel_enabled",
@@ -115,49 +106,17 @@ def _download(source: str, target: Path, environment: Mapping[str, str]) -> None
         raise TrainingFailed(f"{source} cannot be downloaded: {error}.") from None
 
 
-def install_requirements(code_dir: Path) -> None:
-    """Install code/requirements.txt with pip; torch stays the one that is here.
-
-    Raises `TrainingFailed` with pip's own reason.
-    """
-    wanted = code_dir / "requirements.txt"
-    if not wanted.is_file():
-        return
-    log.info("installing requirements", extra={"file": str(wanted)})
-    with tempfile.NamedTemporaryFile("w", suffix=".txt", prefix="tidegate-constraint-") as constraint:
-        constraint.write("".join(f"{name}=={found}\n" for name in PROTECTED if (found := _version(name))))
-        constraint.flush()
-        pip = [sys.executable, "-P", "-m", "pip", "install", "--no-input", "--no-cache-dir"]
-        done = subprocess.run(
-            [*pip, "--requirement", str(wanted), "--constraint", constraint.name],
-            cwd=code_dir,
-            stderr=subprocess.PIPE,
-            text=True,
-            errors="replace",
-            check=False,
-        )
-    sys.stderr.write(done.stderr)
-    if done.returncode != 0:
-        said = next((line for line in done.stderr.splitlines() if line.startswith("ERROR: ")), "pip gave no reason")
-        raise TrainingFailed(f"{wanted} cannot be installed: {said.removeprefix('ERROR: ').rstrip('.')}.")
-
-
-def _version(name: str) -> str | None:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None
-
-
-def command(code_dir: Path, program: str) -> list[str]:
-    """How the script is started: Python by our interpreter, anything else by itself or by sh.
-
-    Raises `TrainingFailed` where there is no such file.
-    """
+def script_in(code_dir: Path, program: str) -> Path:
+    """The script's file. Raises `TrainingFailed` where there is none."""
     script = code_dir / program
     if not script.is_file():
         there = ", ".join(sorted(path.name for path in code_dir.iterdir())) or "nothing"
         raise TrainingFailed(f"there is no {program} in {code_dir}, which holds {there}; name it by sagemaker_program.")
+    return script
+
+
+def command(script: Path, interpreter: Path) -> list[str]:
+    """How the script is started: Python by `interpreter`, anything else by sh."""
     if script.suffix == ".py":
-        return [sys.executable, str(script)]
+        return [str(interpreter), str(script)]
     return ["/bin/sh", str(script)]

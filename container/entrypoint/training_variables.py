@@ -73,7 +73,7 @@ def _read(path: Path) -> dict[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise TrainingFailed(f"{path} cannot be read: {error}.") from None
     if not isinstance(content, dict):
         raise TrainingFailed(f"{path} must hold a JSON object.")
@@ -84,7 +84,7 @@ def _value(text: Any) -> Any:
     # The platform sends strings only; the SDK has written each as JSON.
     try:
         return json.loads(text)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         return text
 
 
@@ -100,7 +100,10 @@ def command_line(hyperparameters: Mapping[str, Any]) -> list[str]:
 
 
 def variables(job: TrainingJob, program: str, module_dir: str, environment: Mapping[str, str]) -> dict[str, str]:
-    """Every SM_* variable of the job, for a script `program` from `module_dir`."""
+    """Every SM_* variable of the job, for a script `program` from `module_dir`.
+
+    Raises `TrainingFailed` for what no variable can hold.
+    """
     base, resources = job.base_dir, job.resources
     hosts = resources.get("hosts") or ["localhost"]
     groups = resources.get("instance_groups") or []
@@ -168,7 +171,21 @@ def variables(job: TrainingJob, program: str, module_dir: str, environment: Mapp
         **({"topology": resources["topology"]} if resources.get("topology") else {}),
         **{f"hp_{name}": value for name, value in hyperparameters.items()},
     }
-    return {f"SM_{name.upper()}": _text(value) for name, value in facts.items()}
+    made = {f"SM_{name.upper()}": _text(value) for name, value in facts.items()}
+    for name, text in made.items():
+        _check(name, text)
+    return made
+
+
+def _check(name: str, text: str) -> None:
+    if "=" in name or "\0" in name:
+        raise TrainingFailed(f"no variable can be named {name!r}; give that hyperparameter or channel another name.")
+    try:
+        os.fsencode(name + text)
+    except UnicodeEncodeError:
+        raise TrainingFailed(f"{name} holds half of a surrogate pair, which no variable and no argument can.") from None
+    if "\0" in text:
+        raise TrainingFailed(f"{name} holds a zero byte, which no variable and no argument can.")
 
 
 def _text(value: Any) -> str:

@@ -6,6 +6,7 @@ the name of the user to find its cache, and others write below HOME.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
 import tempfile
@@ -20,4 +21,5 @@ def settle(environment: MutableMapping[str, str]) -> None:
         environment.setdefault("USER", "tidegate")
         environment.setdefault("LOGNAME", environment["USER"])
     if not os.access(environment.get("HOME") or "/", os.W_OK):
-        environment["HOME"] = tempfile.gettempdir()
+        with contextlib.suppress(FileNotFoundError):  # there is no such directory anywhere; many commands need none
+            environment["HOME"] = tempfile.gettempdir()

@@ -156,14 +156,13 @@ class Docker:
             words += ["--env", f"{name}={value}"]
         return self.running("serve", options=words)
 
-    def start_training(self, base_dir: Path) -> Container:
+    def start_training(self, base_dir: Path, *options: str) -> Container:
         """`train` with an /opt/ml of its own, as the user of the test, who owns the files."""
-        return self.start(
-            "train", options=["--volume", f"{base_dir}:/opt/ml", "--user", f"{os.getuid()}:{os.getgid()}"]
-        )
+        user = [] if "--user" in options else ["--user", f"{os.getuid()}:{os.getgid()}"]
+        return self.start("train", options=["--volume", f"{base_dir}:/opt/ml", *user, *options])
 
-    def train(self, base_dir: Path) -> Job:
-        container = self.start_training(base_dir)
+    def train(self, base_dir: Path, *options: str) -> Job:
+        container = self.start_training(base_dir, *options)
         try:
             return Job(base_dir=base_dir, status=container.wait(), output=container.logs())
         finally:

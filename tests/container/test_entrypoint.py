@@ -7,6 +7,7 @@ import os
 import pwd
 import sys
 import tarfile
+import tempfile
 from pathlib import Path
 
 import boto3
@@ -50,6 +51,24 @@ def test_a_user_without_a_name_or_a_home_gets_them(monkeypatch: pytest.MonkeyPat
     assert Path(environment["HOME"]).is_dir()
 
 
+def test_a_user_with_nowhere_to_write_keeps_the_home_that_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`--read-only` without a tmpfs: many a command, and a model without requirements, needs no such place."""
+
+    def nowhere() -> None:
+        raise FileNotFoundError
+
+    monkeypatch.setattr(tempfile, "gettempdir", nowhere)
+    environment = {"HOME": "/nowhere"}
+    unknown_user.settle(environment)
+    assert environment["HOME"] == "/nowhere"
+
+
+@pytest.mark.parametrize("command", ["", "no-such-command"])
+def test_what_cannot_be_run_is_one_line_and_127(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert commands.main([command]) == commands.COMMAND_NOT_FOUND
+    assert capsys.readouterr().err.startswith(f"tidegate: error: cannot run '{command}': ")
+
+
 def test_a_known_user_keeps_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     environment = {"HOME": str(tmp_path)}
     unknown_user.settle(environment)
@@ -57,20 +76,23 @@ def test_a_known_user_keeps_the_environment(monkeypatch: pytest.MonkeyPatch, tmp
 
 
 @pytest.mark.parametrize(
-    ("command", "serves"),
+    ("command", "without_argument", "serves"),
     [
-        ("/opt/tidegate/venv/bin/python3|-P|/opt/tidegate/bin/start|serve", True),
-        ("/opt/tidegate/venv/bin/python3|-P|/opt/tidegate/bin/start", True),
-        ("/opt/tidegate/venv/bin/python3|-P|/opt/tidegate/bin/start|train", False),
-        ("/opt/tidegate/venv/bin/python3|-P|/opt/tidegate/bin/start|--health", False),
-        ("python|serve.py", False),
+        ("/opt/tidegate/venv/bin/python3|-uBEP|/opt/tidegate/bin/start|serve", "serve", True),
+        ("/opt/tidegate/venv/bin/python3|-uBEP|/opt/tidegate/bin/start", "serve", True),
+        ("/opt/tidegate/venv/bin/python3|-uBEP|/opt/tidegate/bin/start", "train", False),
+        ("/opt/tidegate/venv/bin/python3|-uBEP|/opt/tidegate/bin/start|train", "serve", False),
+        ("/opt/tidegate/venv/bin/python3|-uBEP|/opt/tidegate/bin/start|--health", "serve", False),
+        ("python|serve.py", "serve", False),
     ],
 )
-def test_only_a_container_that_serves_is_asked_for_its_health(tmp_path: Path, command: str, serves: bool) -> None:
+def test_only_a_container_that_serves_is_asked_for_its_health(
+    tmp_path: Path, command: str, without_argument: str, serves: bool
+) -> None:
     for pid, words in (("1", command), ("22", "sleep|1")):
         (tmp_path / pid).mkdir()
         (tmp_path / pid / "cmdline").write_bytes(words.replace("|", "\0").encode() + b"\0")
-    assert health.serves(tmp_path) is serves
+    assert health.serves(tmp_path, without_argument) is serves
 
 
 def test_code_in_s3_is_downloaded_and_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

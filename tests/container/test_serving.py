@@ -6,13 +6,14 @@ import contextlib
 import json
 import os
 import shutil
+import signal
 import threading
-import zipfile
 from pathlib import Path
 
 import pytest
 
 from container.engine import DockerFailed
+from tests.container import pure_wheel
 from tests.container.docker_runs import Docker, Job
 from tests.contract.running import wait_until
 
@@ -52,19 +53,10 @@ def test_what_train_wrote_is_served_and_a_request_in_flight_is_answered_after_si
 def test_a_user_without_a_name_serves_read_only_without_a_network_from_wheels_in_the_archive(
     docker: Docker, trained: Job, tmp_path: Path
 ) -> None:
-    """Also: a user's inference.py first on the path, and in the working directory, does not replace ours."""
+    """Also: what is on PYTHONPATH and in the working directory replaces neither our code nor the server's packages."""
     model = model_of(trained, tmp_path / "model")
-    wheels = model / "code/wheels"
-    wheels.mkdir()
-    with zipfile.ZipFile(wheels / "doubling-1.0-py3-none-any.whl", "w") as wheel:
-        wheel.writestr("doubling.py", "FACTOR = 2\n")
-        wheel.writestr("doubling-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: doubling\nVersion: 1.0\n")
-        wheel.writestr("doubling-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
-        wheel.writestr(
-            "doubling-1.0.dist-info/RECORD",
-            "doubling.py,,\ndoubling-1.0.dist-info/METADATA,,\ndoubling-1.0.dist-info/WHEEL,,\n"
-            "doubling-1.0.dist-info/RECORD,,\n",
-        )
+    pure_wheel.write(model / "code/wheels", "doubling", "1.0", "FACTOR = 2\n")
+    (model / "code/uvloop.py").write_text("raise SystemExit('this is not the loop of the server')\n")
     (model / "code/requirements.txt").write_text("doubling==1.0\nnumpy>=2\n")
     script = model / "code/inference.py"
     script.write_text(
@@ -92,6 +84,17 @@ def test_the_container_is_healthy_only_when_the_model_is_there(docker: Docker, t
             container.execute("/opt/tidegate/bin/start", "--health")
         container.execute("touch", "/tmp/go")
         wait_until(lambda: container.state()["Health"]["Status"] == "healthy", "docker says so", log=container.logs)
+
+
+def test_sigterm_ends_the_container_also_while_the_entry_point_is_being_read(docker: Docker, tmp_path: Path) -> None:
+    """Process 1 ignores what it does not handle, and a signal may come before there is a server."""
+    (tmp_path / "__init__.py").write_text(
+        "import pathlib, time\npathlib.Path('/tmp/reading').touch()\ntime.sleep(60)\n"
+    )
+    with docker.running("serve", options=["--volume", f"{tmp_path}:/opt/tidegate/lib/container:ro"]) as container:
+        wait_until(lambda: "reading" in container.execute("ls", "/tmp"), "the entry point is read", log=container.logs)
+        container.signal("TERM")
+        assert container.wait() == 128 + signal.SIGTERM
 
 
 def test_a_model_that_cannot_be_loaded_ends_the_container_with_one_line(docker: Docker, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.container import pure_wheel
 from tests.container.conftest import TOY
 from tests.container.docker_runs import Docker, Job, job_directory
 from tests.contract.running import wait_until
@@ -51,6 +52,30 @@ def test_sigterm_reaches_the_script_which_saves_what_it_has(docker: Docker, tmp_
     finally:
         container.remove()
     assert (base_dir / "model/manifest.json").is_file()
+
+
+def test_a_user_without_a_name_trains_read_only_without_a_network_with_packages_of_his_own(
+    docker: Docker, tmp_path: Path
+) -> None:
+    """What the job replaces it replaces for itself, and the image's own package stays."""
+    source = tmp_path / "source"
+    pure_wheel.write(source / "wheels", "uvloop", "0.0.1", "FACTOR = 2\n")
+    (source / "requirements.txt").write_text("uvloop==0.0.1\nnumpy\n")
+    (source / "train.py").write_text(
+        "import subprocess, numpy, torch, uvloop, training_hooks\n"
+        "print('factor', uvloop.FACTOR, flush=True)\n"
+        "subprocess.run(['/opt/tidegate/venv/bin/python', '-c', 'import uvloop; print(uvloop.new_event_loop)'])\n"
+    )
+    base_dir = job_directory(source, tmp_path / "ml")
+    for path in [base_dir, *base_dir.rglob("*")]:
+        path.chmod(0o777 if path.is_dir() else 0o666)
+    job = docker.train(
+        base_dir, "--user", "12345:12345", "--read-only", "--tmpfs", "/tmp", "--network", "none", "--cap-drop", "ALL"
+    )
+    assert job.status == 0, job.output
+    assert "factor 2" in job.output
+    assert "<function new_event_loop" in job.output
+    assert "brings uvloop 0.0.1 in the place of" in job.output
 
 
 def test_code_in_a_tar_archive_is_unpacked_where_no_code_lies_yet(docker: Docker, tmp_path: Path) -> None:

@@ -102,6 +102,28 @@ def test_a_configuration_that_is_no_object_is_named(tmp_path: Path, content: str
         read_job(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ({"a=b": "1"}, r"no variable can be named 'SM_HP_A=B'"),
+        ({"a\0b": "1"}, r"no variable can be named 'SM_HP_A\\x00B'"),
+        ({"a": '"x\\u0000y"'}, r"SM_HP_A holds a zero byte"),
+        ({"a": '"\\ud800"'}, r"SM_HP_A holds half of a surrogate pair"),
+    ],
+)
+def test_a_hyperparameter_that_no_variable_can_hold_is_named(
+    tmp_path: Path, given: dict[str, str], sentence: str
+) -> None:
+    job = read_job(job_files(tmp_path, hyperparameters=given))
+    with pytest.raises(TrainingFailed, match=sentence):
+        variables(job, "train.py", "/opt/ml/code", {})
+
+
+def test_a_value_that_is_too_deep_for_json_stays_text(tmp_path: Path) -> None:
+    job = read_job(job_files(tmp_path, hyperparameters={"deep": "[" * 50_000}))
+    assert job.user_hyperparameters == {"deep": "[" * 50_000}
+
+
 @pytest.mark.parametrize("program", ["/etc/passwd", "../train.py"])
 def test_a_script_outside_the_code_directory_is_refused(tmp_path: Path, program: str) -> None:
     job = read_job(job_files(tmp_path, hyperparameters={"sagemaker_program": json.dumps(program)}))
