@@ -18,7 +18,7 @@ from time import monotonic
 from typing import Protocol
 
 from inference.errors import DeploymentError, ModelDoesNotFit
-from inference.frontend.launcher import Launcher, LauncherFailed
+from inference.frontend.launcher import Launcher, LauncherFailed, describe_exit
 from inference.frontend.metrics import ModelMetrics
 from inference.frontend.pool_limits import PoolLimits
 from inference.frontend.scheduling import restart_delay_s
@@ -160,7 +160,7 @@ class Crew:
         if pid in self._killed:
             self._killed.discard(pid)  # the log says already why it had to go
         elif status != 0:
-            cause = describe_exit(status)
+            cause = describe_exit(os.waitstatus_to_exitcode(status))
             self.last_cause = f"worker {pid} {cause}"
             log.warning("worker ended", extra={"worker_pid": pid, "model": self.spec.name, "cause": cause})
         for worker in self.workers.values():
@@ -312,12 +312,3 @@ class Crew:
         if worker.timer is not None:
             worker.timer.cancel()
             worker.timer = None
-
-
-def describe_exit(status: int) -> str:
-    """A status as waitpid gives it, in words."""
-    if os.WIFSIGNALED(status):
-        number = os.WTERMSIG(status)
-        hint = ", which is how the kernel ends a process that takes too much memory" if number == 9 else ""
-        return f"was killed by signal {number}{hint}"
-    return f"exited with status {os.waitstatus_to_exitcode(status)}"

@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -29,6 +30,8 @@ main({fd}, {log_level})
 FORK_TIMEOUT_S = 20.0
 """How long a parent that is up may take to fork, which is a matter of milliseconds, before it counts as stuck."""
 CLOSE_TIMEOUT_S = 2.0
+HANG_UP_S = 0.2
+"""How long the end of the parent's socket and the end of its process may be apart."""
 
 
 class LauncherFailed(Exception):
@@ -161,16 +164,14 @@ class Launcher:
 
     def _parent_died(self) -> None:
         self._disconnect()
-        error = LauncherFailed("the parent of the workers died")
+        how = self._bury()
+        log.error("the parent of the workers died", extra={"cause": how})
+        error = LauncherFailed(f"the parent of the workers {how}")
         was_up = self._ready is not None and self._ready.done()
         for waiting in [*self._starting.values(), *([] if was_up or self._ready is None else [self._ready])]:
             if not waiting.done():
                 waiting.set_exception(error)
                 waiting.exception()  # nobody need be waiting for a parent that replaces another
-        if self._process is not None:
-            self._kill()  # it may have closed its socket without ending, and is of no use then
-            status = self._process.wait()
-            log.error("the parent of the workers died", extra={"exit_status": status})
         if was_up and not self._closed:
             # Its workers live on: each has its own socket to us.
             try:
@@ -178,8 +179,27 @@ class Launcher:
             except OSError as failure:  # tried again when a worker is wanted
                 log.error("no parent of the workers can be started", extra={"reason": str(failure)})
 
+    def _bury(self) -> str:
+        """Wait for the end of a parent that has hung up; returns how it ended, in words."""
+        if self._process is None:
+            return "is gone"
+        try:
+            return describe_exit(self._process.wait(timeout=HANG_UP_S))
+        except subprocess.TimeoutExpired:  # it lives on, and is of no use
+            self._kill()
+            self._process.wait()
+            return "hung up"
+
     def _disconnect(self) -> None:
         if self._control is not None:
             asyncio.get_running_loop().remove_reader(self._control.fileno())
             self._control.close()
             self._control = None
+
+
+def describe_exit(code: int) -> str:
+    """How a process ended, in words: its exit status, or the number of a signal as a negative one."""
+    if code < 0:
+        hint = ", which is how the kernel ends a process that takes too much memory" if code == -signal.SIGKILL else ""
+        return f"was killed by signal {-code}{hint}"
+    return f"exited with status {code}"

@@ -116,9 +116,10 @@ def _become_fresh_worker(channel_fd: int, packages_dir: str) -> None:
     os.set_inheritable(channel_fd, True)
     program = (
         "import socket, sys; "
-        f"sys.path[:0] = [{packages_dir!r}, {_PACKAGE_ROOT!r}]; "
+        f"sys.path.insert(0, {_PACKAGE_ROOT!r}); "
+        "import inference; "  # ours, though a model may bring a package of that name; all else is found there first
+        f"sys.path[0] = {packages_dir!r}; "
         "from inference.worker import serving; "
-        f"sys.path.remove({_PACKAGE_ROOT!r}); "
         f"serving.leave(serving.run(socket.socket(fileno={channel_fd})))"
     )
     os.execv(sys.executable, [sys.executable, "-P", "-c", program])  # noqa: S606 - no shell is wanted
@@ -129,7 +130,8 @@ def _contradicted(packages_dir: str | None) -> list[str]:
     if packages_dir is None:
         return []
     entries = (entry for entry in Path(packages_dir).iterdir() if not entry.name.endswith((".dist-info", ".data")))
-    return sorted({entry.name.split(".")[0] for entry in entries} & sys.modules.keys())
+    # Not the server's own package, which user code does not see.
+    return sorted({entry.name.split(".")[0] for entry in entries} & sys.modules.keys() - {"inference"})
 
 
 def _report_exits(control: socket.socket, children: set[int]) -> None:

@@ -21,6 +21,7 @@ import numpy as np
 from inference import log_lines, protocol
 from inference.errors import DeploymentError, ModelDoesNotFit
 from inference.protocol import Answer, Kind, ModelSpec
+from inference.worker import user_code
 from inference.worker.allocator import keep_freed_memory
 from inference.worker.computation import Batch, Computation, DeviceLost
 from inference.worker.loading import load
@@ -54,6 +55,7 @@ def run(channel: socket.socket) -> int:
     spec = ModelSpec.from_json(first[1])
     log_lines.configure(spec.log_level)
     log_lines.configure_root(spec.log_level)
+    user_code.hide_server()
     try:
         computation = load(spec)
     except DeploymentError as error:

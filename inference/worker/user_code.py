@@ -38,6 +38,15 @@ def enter(root: Path, packages_dir: str | None = None) -> None:
     os.environ["PYTHONPATH"] = os.pathsep.join([*places, *([inherited] if inherited else [])])
 
 
+def hide_server() -> None:
+    """Let this process forget the server's own modules, which are imported as far as they are needed.
+
+    From here on `import inference` means what the archive or its packages call so, whatever the script's name is.
+    """
+    for name in [name for name in sys.modules if f"{name}.".startswith("inference.")]:
+        del sys.modules[name]
+
+
 def import_script(script: Path) -> ModuleType:
     """Import `script` under its own name, whatever else bears that name.
 

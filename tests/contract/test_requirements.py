@@ -67,6 +67,24 @@ def final_line(files: dict[str, str | bytes], **environment: str) -> str:
         return server.log().strip().splitlines()[-1]
 
 
+def test_a_package_that_bears_the_server_s_name_is_the_model_s_own():
+    """`inference` is a package of the registry, too."""
+    theirs = wheel("inference", "1.0", "__version__ = 'theirs'")
+    files = archive("inference==1.0\n", theirs, module="inference")
+    files["code/serve.py"] = files.pop("code/inference.py")
+    with running(files, SAGEMAKER_PROGRAM="serve.py") as server:
+        assert server.post(b"1").json()["version"] == "theirs"
+
+
+def test_a_module_beside_the_script_may_bear_the_server_s_name():
+    files = {
+        "code/serve.py": "from inference import VALUE\n\ndef transform_fn(*_):\n    return VALUE\n",
+        "code/inference.py": "VALUE = 'of the archive'\n",
+    }
+    with running(files, SAGEMAKER_PROGRAM="serve.py") as server:
+        assert server.post(b"1").body == b"of the archive"
+
+
 def test_packages_come_from_the_wheels_of_the_archive_without_a_network():
     needed = wheel("tg_needed", "1.5", "__version__ = '1.5'")
     asked = wheel("tg_asked", "2.0", "import tg_needed\n__version__ = '2.0'", requires="tg_needed>=1")

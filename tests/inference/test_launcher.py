@@ -114,12 +114,12 @@ def test_a_parent_that_could_not_be_replaced_at_once_is_replaced_later(monkeypat
     asyncio.run(test())
 
 
-@pytest.mark.parametrize("program", [DIES_AT_ONCE, CLOSES_AND_STAYS])
-def test_a_first_parent_that_never_comes_up_is_an_error_and_not_tried_again(monkeypatch, program):
+@pytest.mark.parametrize(("program", "how"), [(DIES_AT_ONCE, "exited with status 3"), (CLOSES_AND_STAYS, "hung up")])
+def test_a_first_parent_that_never_comes_up_is_an_error_and_not_tried_again(monkeypatch, program, how):
     async def test() -> None:
         async with opened(monkeypatch, program) as launcher:
             for ask in (launcher.gpus, launcher.start, launcher.start):
-                with pytest.raises(LauncherFailed, match="the parent of the workers died"):
+                with pytest.raises(LauncherFailed, match=f"the parent of the workers {how}"):
                     await ask()
 
     asyncio.run(test())

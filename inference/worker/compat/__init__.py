@@ -15,18 +15,22 @@ from inference.worker.compat import sagemaker_inference, sagemaker_pytorch_servi
 from inference.worker.compat.sagemaker_pytorch_serving_container import default_pytorch_inference_handler
 
 _PACKAGES = (sagemaker_inference, sagemaker_pytorch_serving_container)
+# Looked up now: when a model is loaded, the server's modules are hidden from user code.
+_MODULES = {
+    package: {key: module for key, module in sys.modules.items() if f"{key}.".startswith(f"{package.__name__}.")}
+    for package in _PACKAGES
+}
 
 
 def lend_names(*, max_decoded_bytes: int) -> list[str]:
     """Make our packages importable by the toolkits' names; returns the names, without those really installed."""
     default_pytorch_inference_handler.DefaultPytorchInferenceHandler.max_decoded_bytes = max_decoded_bytes
     lent = []
-    for package in _PACKAGES:
-        name = package.__name__.rpartition(".")[2]
+    for package, ours in _MODULES.items():
+        prefix = package.__name__
+        name = prefix.rpartition(".")[2]
         if importlib.util.find_spec(name) is not None:
             continue
-        prefix = package.__name__
-        ours = {key: module for key, module in sys.modules.items() if f"{key}.".startswith(f"{prefix}.")}
         sys.modules.update({name + key.removeprefix(prefix): module for key, module in ours.items()})
         lent.append(name)
     return lent
