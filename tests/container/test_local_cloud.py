@@ -1,0 +1,138 @@
+"""`python -m local_cloud up --container`: an endpoint is a container, of an image that `cdk deploy` builds, too."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+import tarfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+
+from container.engine import ROOT, Engine, local_base
+from tests.container.docker_runs import Docker, Job
+from tests.contract.running import wait_until
+from tests.infra.command_line import cdk
+
+pytestmark = pytest.mark.timeout(900)  # the first test builds the image
+
+BUCKET = "models-of-containers"
+ROLE = "arn:aws:iam::123456789012:role/service"
+OURS = "name=local-cloud-"
+
+
+def local_cloud(*arguments: str, directory: Path) -> str:
+    own = os.environ | {"LOCAL_CLOUD_DIR": str(directory)}
+    words = [sys.executable, "-m", "local_cloud", *arguments]
+    return subprocess.run(words, cwd=ROOT, env=own, check=True, stdout=subprocess.PIPE, text=True).stdout
+
+
+@pytest.fixture(scope="module")
+def built(docker: Docker) -> Iterator[list[str]]:
+    """Images that a test had built; they go when nothing runs them any more."""
+    images: list[str] = []
+    yield images
+    for image in images:
+        docker.engine.run("image", "rm", image, f"cdkasset-{image.rpartition(':')[2]}")
+
+
+@pytest.fixture(scope="module")
+def cloud(docker: Docker, built: list[str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """What `up --container` exports, also set for boto3. At the end nothing of it runs."""
+    directory = tmp_path_factory.mktemp("cloud") / "state"
+    before = set(running(docker.engine))
+    lines = local_cloud("up", "--container", directory=directory).splitlines()
+    exported = dict(shlex.split(line)[1].split("=", 1) for line in lines if line.startswith("export "))
+    try:
+        with pytest.MonkeyPatch.context() as monkeypatch:
+            for name, value in exported.items():
+                monkeypatch.setenv(name, value)
+            yield exported
+    finally:
+        local_cloud("down", directory=directory)
+    assert set(running(docker.engine)) <= before
+
+
+@pytest.fixture(scope="module")
+def archive(cloud: Mapping[str, str], trained: Job, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The trained model as an object of the local S3."""
+    path = tmp_path_factory.mktemp("archive") / "model.tar.gz"
+    with tarfile.open(path, "w:gz") as tar:
+        tar.add(trained.base_dir / "model", ".")
+    s3 = boto3.client("s3")
+    s3.create_bucket(Bucket=BUCKET)
+    s3.upload_file(str(path), BUCKET, path.name)
+    return f"s3://{BUCKET}/{path.name}"
+
+
+def running(engine: Engine) -> dict[str, str]:
+    """The image of every container that a local cloud runs here, by the container's id."""
+    listed = engine.run("ps", "--no-trunc", "--filter", OURS, "--format", "{{.ID}} {{.Image}}").splitlines()
+    return dict(line.split(" ", 1) for line in listed)
+
+
+def answer(endpoint: str) -> Any:
+    runtime = boto3.client("sagemaker-runtime")
+    said = runtime.invoke_endpoint(EndpointName=endpoint, ContentType="application/json", Body=b"[1.0]")
+    return json.loads(said["Body"].read())
+
+
+def test_an_endpoint_is_a_container_of_the_image_that_its_model_names(
+    cloud: Mapping[str, str], archive: str, docker: Docker
+) -> None:
+    sagemaker = boto3.client("sagemaker")
+    container = {"Image": docker.image, "ModelDataUrl": archive, "Environment": {"TIDEGATE_WORKERS": "1"}}
+    sagemaker.create_model(ModelName="line", ExecutionRoleArn=ROLE, PrimaryContainer=container)
+    variant = {"VariantName": "AllTraffic", "ModelName": "line", "InstanceType": "ml.c5.xlarge"}
+    sagemaker.create_endpoint_config(
+        EndpointConfigName="line", ProductionVariants=[{**variant, "InitialInstanceCount": 1}]
+    )
+    before = set(running(docker.engine))
+    sagemaker.create_endpoint(EndpointName="line", EndpointConfigName="line")
+    sagemaker.get_waiter("endpoint_in_service").wait(EndpointName="line", WaiterConfig={"Delay": 1, "MaxAttempts": 90})
+    (started,) = set(running(docker.engine)) - before
+    assert running(docker.engine)[started] == docker.image
+    mounts = json.loads(docker.engine.run("inspect", "--format", "{{json .Mounts}}", started))
+    assert [(mount["Destination"], mount["RW"]) for mount in mounts] == [("/opt/ml/model", False)]
+    assert answer("line") == [3.0]
+    sagemaker.delete_endpoint(EndpointName="line")
+    wait_until(lambda: set(running(docker.engine)) == before, "the container is gone")
+
+
+def test_cdk_deploy_builds_the_image_of_a_docker_asset_and_starts_it(
+    cloud: Mapping[str, str], archive: str, docker: Docker, built: list[str], tmp_path: Path
+) -> None:
+    base = os.environ.get("BASE_IMAGE") or local_base(docker.engine)
+    stage = tmp_path / "asset.toml"
+    arguments = f"build_args = {{ BASE_IMAGE = {json.dumps(base)} }}" if base else ""
+    stage.write_text(f"""
+account = "{cloud["AWS_ACCOUNT_ID"]}"
+region = "{cloud["AWS_REGION"]}"
+
+[image]
+build = "{ROOT}"
+dockerfile = "container/Dockerfile"
+{arguments}
+
+[hosting]
+mode = "realtime"
+
+[retention]
+keep_data = false
+""")
+
+    def run(*arguments: str) -> None:
+        done = cdk(*arguments, "-c", f"stage={stage}", output=tmp_path / "cdk.out", cloud=cloud, timeout_s=400)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    run("bootstrap", f"aws://{cloud['AWS_ACCOUNT_ID']}/{cloud['AWS_REGION']}")
+    run("deploy", "endpoint", "--exclusively", "--require-approval", "never", "-c", f"model_data_url={archive}")
+    built += [image for image in running(docker.engine).values() if "container-assets" in image]
+    assert len(built) == 1
+    assert answer("tidegate-asset") == [3.0]
