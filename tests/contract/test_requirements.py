@@ -78,7 +78,9 @@ def test_a_package_that_bears_the_server_s_name_is_the_model_s_own():
 
 def test_a_module_beside_the_script_may_bear_the_server_s_name():
     files = {
-        "code/serve.py": "from inference import VALUE\n\ndef transform_fn(*_):\n    return VALUE\n",
+        "code/serve.py": (
+            "from inference import VALUE\n\ndef model_fn(_):\n    pass\n\ndef transform_fn(*_):\n    return VALUE\n"
+        ),
         "code/inference.py": "VALUE = 'of the archive'\n",
     }
     with running(files, SAGEMAKER_PROGRAM="serve.py") as server:
