@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -97,9 +98,10 @@ class SageMaker:
     def close(self) -> None:
         """Takes no more calls and stops all that runs; returns when nothing is left of it."""
         self._async.close()
-        self._jobs.close()
-        self._component_servers.close()
-        self._endpoints.close()
+        # At once: each may have to give its servers all of their 30 seconds.
+        rooms = (self._jobs, self._component_servers, self._endpoints)
+        with ThreadPoolExecutor(max_workers=len(rooms)) as pool:
+            list(pool.map(lambda room: room.close(), rooms))
         self._async.join()
         self._server.close()
 
