@@ -14,7 +14,7 @@ from tqdm import tqdm
 from infra import stage_file
 from infra.configuration import ConfigurationError
 from infra.model_versions import ModelVersions, Version
-from infra.stage_promotion import difference, promoted
+from infra.stage_promotion import check_keys, difference, promoted
 
 
 def main(arguments: list[str]) -> int:
@@ -93,7 +93,8 @@ def _reject(options: argparse.Namespace) -> None:
 
 
 def _promote(options: argparse.Namespace) -> None:
-    versions = _versions(options)
+    stage = stage_file.read(stage_file.find(options.stage))
+    versions = ModelVersions(stage)
     version = versions.served() if options.version is None else versions.version(options.version)
     if version.approval != "Approved":
         raise ConfigurationError(
@@ -101,6 +102,8 @@ def _promote(options: argparse.Namespace) -> None:
         )
     path = stage_file.find(options.to)
     before = path.read_text(encoding="utf-8")
+    if version.archive_url.startswith(f"s3://{versions.bucket}/"):
+        check_keys(stage, stage_file.read(path))
     with stage_file.blaming(path):
         after = promoted(before, version)
     changed = difference(path, before, after)

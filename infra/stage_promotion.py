@@ -8,8 +8,19 @@ from pathlib import Path
 import tomlkit
 from tomlkit.items import Table
 
-from infra.configuration import ConfigurationError
+from infra.configuration import ConfigurationError, Stage
 from infra.model_versions import Version
+
+
+def check_keys(source: Stage, target: Stage) -> None:
+    """Refuse where the role of `target` may not read what lies in the bucket of `source`, under a key of that stage."""
+    key = source.encryption.key
+    if key == "aws" or (key != "new" and key == target.encryption.key):
+        return
+    raise ConfigurationError(
+        f"the archive of stage {source.name} is under that stage's key, which stage {target.name} may not use; give "
+        f"{target.name} a model.group of its own and register the archive there"
+    )
 
 
 def promoted(text: str, version: Version) -> str:

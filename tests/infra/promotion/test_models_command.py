@@ -261,6 +261,29 @@ def test_a_promotion_is_shown_and_only_written_when_asked(run: Run, stages: Path
     assert run("promote", "--to", str(prod), "--version", "1")[1] == f"{prod} has {arn} already\n"
 
 
+KEY = "arn:aws:kms:eu-central-1:123456789012:key/0a1b2c3d-0000-4000-8000-000000000000"
+
+
+@pytest.mark.parametrize(
+    ("dev", "prod", "may_read"),
+    [("new", "new", False), ("new", "aws", False), (KEY, "aws", False), (KEY, KEY, True), ("aws", "new", True)],
+)
+def test_what_is_under_a_key_that_the_other_stage_may_not_use_is_not_promoted(
+    dev: str, prod: str, may_read: bool, run: Run, stages: Path
+) -> None:
+    (stages / "dev.toml").write_text(DEV + f'[encryption]\nkey = "{dev}"\n')
+    (stages / "prod.toml").write_text(PROD + f'[encryption]\nkey = "{prod}"\n')
+    run("register", str(archive(stages / "model.tar.gz")))
+    run("approve", "1")
+    status, _, err = run("promote", "--to", str(stages / "prod.toml"), "--version", "1")
+
+    assert (status == 0) is may_read
+    assert may_read or err == (
+        "infra: error: the archive of stage dev is under that stage's key, which stage prod may not use; give prod a "
+        "model.group of its own and register the archive there.\n"
+    )
+
+
 def test_without_a_version_the_one_that_the_stage_serves_is_promoted(run: Run, stages: Path) -> None:
     run("register", str(archive(stages / "model.tar.gz")))
     run("approve", "1")
