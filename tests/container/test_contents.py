@@ -105,13 +105,14 @@ def test_every_file_belongs_to_a_declared_package_or_to_us(engine: Engine, listi
     assert not unexplained, "\n".join(unexplained[:50])
 
 
-def test_there_is_no_compiler_and_what_may_be_changed_as_another_user_is_known(
+def test_there_is_no_compiler_and_what_another_user_may_change_or_become_is_known(
     docker: Docker, listing: tuple[list[str], set[str]]
 ) -> None:
     programs = {Path(path).name for path in listing[0] if Path(path).parent.name in ("bin", "sbin")}
     assert {"bash", "python3"} <= programs
     assert not programs & {"cc", "gcc", "g++", "c++", "clang", "ld", "as", "make", "nvcc", "git", "curl", "wget", "ssh"}
     open_to_all = docker.run("find", "/", "-xdev", "-perm", "-0002", "!", "-type", "l", "!", "-perm", "-1000")
+    assert docker.run("find", "/", "-xdev", "-type", "f", "-perm", "/6000") == ""
     assert set(open_to_all.split()) == {f"/opt/ml{folder}" for folder in ("", "/code", "/input", "/model", "/output")}
 
 
