@@ -9,7 +9,7 @@ import sys
 
 from inference import log_lines, old_variables
 from inference.errors import DeploymentError
-from inference.settings import read
+from inference.settings import describe, read
 
 log = logging.getLogger("tidegate.settings")
 
@@ -29,6 +29,8 @@ def main() -> int:
         log_lines.configure(settings.log_level)
         if idle := old_variables.without_effect(os.environ):
             log.info("some variables are without effect here", extra={"variables": idle})
+        if unknown := old_variables.unknown(os.environ, {name for names, _, _ in describe() for name in names}):
+            log.warning("some TS_ variables are unknown and without effect", extra={"variables": unknown})
         # Each command imports its own room: the server without torch, the check without HTTP.
         if arguments.command == "serve":
             from inference.frontend import server  # noqa: PLC0415

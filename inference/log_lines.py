@@ -28,13 +28,14 @@ class JsonLines(logging.Formatter):
 
 
 def configure_root(level: int) -> None:
-    """Let what user code logs be lines as ours, from `level` on, unless it chooses handlers of its own.
+    """Let what user code logs, or warns of, be lines as ours, from `level` on, unless it chooses handlers of its own.
 
     TorchServe's workers had a handler at INFO, so scripts log by `logging.getLogger(__name__)` and set up nothing.
     """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines())
     logging.basicConfig(handlers=[handler], level=level)
+    logging.captureWarnings(capture=True)
 
 
 def configure(level: int) -> None:

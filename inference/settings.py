@@ -75,6 +75,15 @@ def _request_size(text: str) -> int:
     return min(int(_whole(1, 2**31 - 1)(text)), 1024 * MIB)
 
 
+def _omp_threads(text: str) -> int:
+    # OpenMP takes a number for each level of nested parallel regions; the first is the one that torch obeys.
+    try:
+        levels = [int(_whole(1, 1024)(level)) for level in text.split(",")]
+    except ValueError as error:
+        raise ValueError(f"{error}, or a list of such, as in 4,2") from None
+    return levels[0]
+
+
 def _log_level(text: str) -> int:
     names = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
     if text.lower() in names:
@@ -167,7 +176,9 @@ class Settings:
         ("TIDEGATE_THREADS_PER_WORKER", "OMP_NUM_THREADS"),
         None,
         _whole(1, 1024),
-        "torch threads of each worker; default: the cores divided among the workers",
+        "torch threads of each worker, the first number where OMP_NUM_THREADS is a list; default: the cores divided "
+        "among the workers",
+        OMP_NUM_THREADS=_omp_threads,
     )
     timeout_s: float = setting(
         (

@@ -11,6 +11,7 @@ from inference.worker.loading import load, report_python
 def run(model_dir: str, settings: Settings) -> int:
     """Load `model_dir`, ask its example and print a line per step; returns 0. Raises `DeploymentError`."""
     log_lines.configure(settings.log_level)
+    log_lines.configure_root(settings.log_level)
     spec = ModelSpec(
         name="model",
         model_dir=model_dir,

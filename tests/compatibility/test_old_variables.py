@@ -115,9 +115,14 @@ def test_a_server_that_is_asked_for_tls_does_not_start() -> None:
 
 def test_the_log_names_what_is_set_and_without_effect() -> None:
     """What the SageMaker SDK sends with every model is harmless."""
-    sent = {"SAGEMAKER_SUBMIT_DIRECTORY": "/opt/ml/model/code", "SAGEMAKER_REGION": "eu-west-1"}
+    sent = {
+        "SAGEMAKER_SUBMIT_DIRECTORY": "/opt/ml/model/code",
+        "SAGEMAKER_REGION": "eu-west-1",
+        "TS_WORKFLOW_STOR": "/x",
+    }
     with running({}, wait=False, **sent) as server:
         assert server.process.wait(timeout=60) == 1, "the directory is empty"
         entries = [json.loads(line) for line in server.log().splitlines() if line.startswith("{")]
-    (entry,) = [entry for entry in entries if "variables" in entry]
-    assert list(entry["variables"]) == ["SAGEMAKER_SUBMIT_DIRECTORY", "SAGEMAKER_REGION"]
+    idle, strange = [entry for entry in entries if "variables" in entry]
+    assert (idle["level"], list(idle["variables"])) == ("info", ["SAGEMAKER_SUBMIT_DIRECTORY", "SAGEMAKER_REGION"])
+    assert (strange["level"], list(strange["variables"])) == ("warning", ["TS_WORKFLOW_STOR"])

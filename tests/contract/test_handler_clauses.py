@@ -100,9 +100,10 @@ def test_what_a_script_prints_is_in_the_log_at_once_and_outlives_its_worker(tmp_
         assert server.log().count("asked for this\n") == 2
 
 
-def test_what_a_script_logs_is_a_line_of_the_log_without_any_set_up(server: Server, tmp_path: Path) -> None:
+def test_what_a_script_logs_or_warns_of_is_a_line_of_the_log_without_any_set_up(server: Server, tmp_path: Path) -> None:
     logging = script(
-        "import logging\nlogger = logging.getLogger(__name__)\nlogger.info('importing')\n",
+        "import logging, warnings\nlogger = logging.getLogger(__name__)\nlogger.info('importing')\n"
+        "warnings.warn('an old function')\n",
         predict_fn="def predict_fn(data, model):\n    logger.info('asked for %s', data)\n    logger.debug('not this')\n"
         "    return data\n",
     )
@@ -117,6 +118,10 @@ def test_what_a_script_logs_is_a_line_of_the_log_without_any_set_up(server: Serv
         ("info", "importing"),
         ("info", "asked for this"),
     ]
+    (warned,) = [entry for entry in entries if entry["logger"] == "py.warnings"]
+    assert warned["level"] == "warning"
+    assert "inference.py:4: UserWarning: an old function" in warned["message"]
+    assert all(line.startswith("{") for line in server.log().splitlines() if "an old function" in line)
 
 
 def test_nothing_is_written_into_the_model_directory(tmp_path: Path) -> None:
