@@ -8,7 +8,7 @@ import platform
 import subprocess
 from pathlib import Path
 
-import psutil  # type: ignore[import-untyped]
+import psutil
 
 
 def describe() -> dict[str, str]:

@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 
-import psutil  # type: ignore[import-untyped]  # ships no types
+import psutil
 
 from local_cloud.engine import remove_container
 

@@ -22,7 +22,7 @@ from local_cloud.sagemaker.container import ContainerFailed
 from local_cloud.sagemaker.container_client import ContainerClient, NoAnswer
 from local_cloud.sagemaker.endpoint_state import Endpoint, adopt, described, refusal, summary
 from local_cloud.sagemaker.errors import ServiceError, validation_error, validation_exception
-from local_cloud.sagemaker.fleet import Fleet, FleetStarter, Plan, VariantPlan
+from local_cloud.sagemaker.fleet import Fleet, FleetStarter, Plan, VariantPlan, check_change
 from local_cloud.sagemaker.multi_model import ModelCache
 from local_cloud.sagemaker.routing import choose_variant
 from local_cloud.sagemaker.state import Identity, Json, now
@@ -97,6 +97,8 @@ class Endpoints:
         with self._lock:
             endpoint = self._find(name)
             self._demand(endpoint, "update")
+            if endpoint.fleet is not None:
+                check_change(endpoint.fleet.plan, plan)
             endpoint.status, endpoint.failure_reason, endpoint.modified = "Updating", None, now()
             self._begin(endpoint, self._bring_up, plan, kept)
             return endpoint.arn

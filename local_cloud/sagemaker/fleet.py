@@ -17,6 +17,7 @@ from local_cloud.sagemaker.container import (
     ContainerRunner,
     ContainerSpec,
 )
+from local_cloud.sagemaker.errors import validation_exception
 from local_cloud.sagemaker.multi_model import ModelCache
 from local_cloud.sagemaker.replica import Replica
 from local_cloud.sagemaker.state import Json, Model
@@ -66,6 +67,18 @@ class Plan:
     deployment_config: Json | None = None
     async_config: Json | None = None
     specification: Json | None = None
+
+
+def check_change(before: Plan, after: Plan) -> None:
+    """Refuse what SageMaker makes of no endpoint by an update.
+
+    Sources: "Update a serverless endpoint" in the developer guide; sagemaker-python-sdk#3124 for what it says of async.
+    """
+    if before.async_config and not after.async_config:
+        raise validation_exception("The AsyncInferenceConfig parameter cannot be removed from this endpoint.")
+    had_instances = not any(variant.serverless for variant in before.variants)
+    if had_instances and any(variant.serverless for variant in after.variants):
+        raise validation_exception("An endpoint with instances cannot be updated to a serverless one.")
 
 
 @dataclass(slots=True, kw_only=True)

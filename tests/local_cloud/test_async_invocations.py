@@ -142,6 +142,13 @@ def test_requests_of_one_kind_are_refused_by_endpoints_of_the_other(account: Acc
     account.delete(plain)
 
 
+def test_an_update_does_not_take_the_queue_away(account: Account, endpoint: str) -> None:
+    plain = account.config(account.model())
+    with pytest.raises(ClientError, match="AsyncInferenceConfig parameter cannot be removed from this endpoint"):
+        account.sagemaker.update_endpoint(EndpointName=endpoint, EndpointConfigName=plain)
+    assert account.sagemaker.describe_endpoint(EndpointName=endpoint)["EndpointStatus"] == "InService"
+
+
 def test_a_number_out_of_range_is_refused_with_its_bounds(account: Account, endpoint: str) -> None:
     with pytest.raises(ClientError, match="value less than or equal to 3600"):
         submit(account, endpoint, b"abc", InvocationTimeoutSeconds=4000)

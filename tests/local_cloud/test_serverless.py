@@ -37,6 +37,15 @@ def test_a_serverless_endpoint_answers_and_is_described_without_instances(accoun
     assert "CurrentInstanceCount" not in variant
 
 
+def test_an_update_makes_no_endpoint_with_instances_serverless(account: Account) -> None:
+    model = account.model()
+    plain, serverless = account.endpoint(model), configure(account, model)
+    with pytest.raises(ClientError, match="with instances cannot be updated to a serverless one"):
+        account.sagemaker.update_endpoint(EndpointName=plain, EndpointConfigName=serverless)
+    assert account.invoke(plain, b"abc") == b"ABC"
+    account.delete(plain)
+
+
 def test_bodies_and_answers_of_more_than_four_mebibytes_are_refused(account: Account, endpoint: str) -> None:
     with pytest.raises(ClientError, match=f"takes {SERVERLESS_BODY_BYTES}"):
         account.invoke(endpoint, b"x" * (SERVERLESS_BODY_BYTES + 1))
