@@ -142,10 +142,8 @@ def test_neither_configuration_nor_history_holds_an_address_or_a_credential(
     assert not [path for path in listing[0] if re.search(r"/(pip\.conf|\.netrc|\.pypirc|\.aws/|\.ssh/)", path)]
     settings = docker.run("pip", "config", "list").splitlines()
     assert settings == [":env:.disable-pip-version-check='1'", ":env:.root-user-action='ignore'"]
-    assert set(re.findall(r"https?://\S+", docker.run("cat", "/etc/apt/sources.list"))) <= {
-        "http://deb.debian.org/debian",
-        "http://deb.debian.org/debian-security",
-    }
+    if local_base(engine) is not None:  # a public base names its public mirror
+        assert docker.run("find", "/etc/apt", "-name", "*sources*", "-type", "f") == ""
 
 
 def test_what_the_image_installs_fits_together_and_is_compiled(docker: Docker) -> None:
