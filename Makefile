@@ -27,6 +27,9 @@ LOCK = python -m uv pip compile --quiet --upgrade --generate-hashes --python-ver
   --only-binary :all: --no-emit-package torch --custom-compile-command 'make image-lock' \
   $(addprefix --find-links ,$(PIP_FIND_LINKS)) $(if $(TORCH_INDEX),--index $(TORCH_INDEX) --index-strategy unsafe-best-match)
 
+# As many tests at a time as there are cores, up to four; see tests/conftest.py for what stays together.
+IN_PROCESSES := --numprocesses auto --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
+
 .DEFAULT_GOAL := test
 .PHONY: env lint test test-container image image-lock audit demo chaos benchmark lock clean
 
@@ -62,7 +65,7 @@ lint: env
 
 test: lint
 	@echo "==> pytest"
-	@python -m pytest
+	@python -m pytest $(IN_PROCESSES)
 
 image: env
 	@python -m container.build
