@@ -124,7 +124,7 @@ def test_the_number_of_records_does_not_matter(one: int, other: int) -> None:
         3,
         object(),
     ],
-    ids=repr,
+    ids=lambda value: type(value).__name__,
 )
 def test_what_may_be_one_record_is_predicted_alone(data: Any) -> None:
     """Two flat rows of numbers joined would be one longer row that nobody sent."""

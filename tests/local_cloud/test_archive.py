@@ -78,7 +78,11 @@ def test_links_within_an_archive_are_kept_and_names_through_them_are_refused(tmp
     assert not (tmp_path / "outside").exists()
 
 
-@pytest.mark.parametrize("content", [b"", b"not gzip", model_archive({"a": "x" * 5000})[:-40]])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"not gzip", model_archive({"a": "x" * 5000})[:-40]],
+    ids=["empty", "not gzip", "cut short"],
+)
 def test_a_damaged_archive_is_said_to_be_unreadable(tmp_path: Path, content: bytes) -> None:
     archive = tmp_path / "model.tar.gz"
     archive.write_bytes(content)
