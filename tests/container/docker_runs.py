@@ -176,8 +176,9 @@ class Docker:
 
     def remove_all(self) -> None:
         left = self.engine.run("ps", "--all", "--quiet", "--filter", f"label={self._mark}").split()
-        if left:
-            self.engine.run("rm", "--force", "--volumes", *left)
+        for container in left:
+            with contextlib.suppress(DockerFailed):  # one that ended by itself is being removed already
+                self.engine.run("rm", "--force", "--volumes", container)
 
 
 def job_directory(source: Path, base_dir: Path, **hyperparameters: Any) -> Path:

@@ -35,13 +35,14 @@ CLOSES_AND_STAYS = "import os, time; os.close({fd}); time.sleep(600)"
 @contextlib.asynccontextmanager
 async def opened(monkeypatch: pytest.MonkeyPatch, program: str = PARENT) -> AsyncIterator[Launcher]:
     monkeypatch.setattr(launcher_module, "_PROGRAM", program)
+    others = psutil.Process().children()
     launcher = Launcher(20)
     launcher.open(lambda _pid, _status: None)
     try:
         yield launcher
     finally:
         launcher.close()
-        assert not psutil.Process().children(), "no parent is left"
+        assert [child for child in psutil.Process().children() if child not in others] == [], "no parent is left"
 
 
 async def parent_of(launcher: Launcher) -> int:

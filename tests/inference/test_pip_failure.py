@@ -76,6 +76,20 @@ def test_an_index_that_cannot_be_reached_is_named_with_the_reason_and_the_way_ou
 
 
 @pytest.mark.parametrize(
+    ("indexes", "where"),
+    [
+        ("http://me:secret@127.0.0.1:9/simple", " at 127.0.0.1:9"),
+        ("http://127.0.0.1:9/simple, file:///wheels", " at 127.0.0.1:9"),
+        ("http://127.0.0.1:9/simple, https://other/simple", ""),
+    ],
+)
+def test_an_old_pip_names_no_host_so_the_only_index_is_the_one(indexes: str, where: str) -> None:
+    error = "NewConnectionError('<HTTPConnection object at 0x7f5e>: [Errno 111] Connection refused')"
+    output = f"Looking in indexes: {indexes}\n{UNREACHABLE.format(error=error)}"
+    assert sentence(output, "2.13.0").startswith(f"the package index{where} cannot be reached (Connection refused); ")
+
+
+@pytest.mark.parametrize(
     ("output", "said"),
     [
         ("", "pip said nothing"),

@@ -25,8 +25,9 @@ def python_of(version: str) -> Path:
     wanted = hashlib.sha256(requirements.read_bytes() + sys.version.encode()).hexdigest()
     if not stamp.is_file() or stamp.read_text() != wanted:
         shutil.rmtree(home, ignore_errors=True)
-        _run(sys.executable, "-m", "venv", str(home))
-        _run(str(python), "-m", "pip", "install", "--quiet", "--no-deps", "--requirement", str(requirements))
+        _run(sys.executable, "-m", "venv", "--without-pip", str(home))
+        pip = (sys.executable, "-m", "pip", "--python", str(python))
+        _run(*pip, "install", "--quiet", "--no-deps", "--requirement", str(requirements))
         stamp.write_text(wanted)
     return python
 
