@@ -27,8 +27,8 @@ LOCK = python -m uv pip compile --quiet --upgrade --generate-hashes --python-ver
   --only-binary :all: --no-emit-package torch --custom-compile-command 'make image-lock' \
   $(addprefix --find-links ,$(PIP_FIND_LINKS)) $(if $(TORCH_INDEX),--index $(TORCH_INDEX) --index-strategy unsafe-best-match)
 
-# As many tests at a time as there are cores, up to four; see tests/conftest.py for what stays together.
-IN_PROCESSES := --numprocesses auto --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
+# As many files of tests at a time as there are cores, up to four: what a file shares is made once.
+IN_PROCESSES := --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := test
 .PHONY: env lint test test-container image image-lock audit demo chaos benchmark lock clean
