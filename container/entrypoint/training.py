@@ -20,7 +20,7 @@ from pathlib import Path
 from types import FrameType
 from typing import IO
 
-from container.entrypoint import training_requirements, training_script
+from container.entrypoint import training_command, training_requirements, training_script
 from container.entrypoint.memory_limit import memory_ran_out
 from container.entrypoint.training_failure import TrainingFailed, failure_text, forget_failure, report
 from container.entrypoint.training_variables import command_line, read_job, variables
@@ -44,11 +44,12 @@ def run(environment: MutableMapping[str, str]) -> int:
         code_dir = base_dir / "code"
         training_script.fetch(source, code_dir, environment)
         script = training_script.script_in(code_dir, program)
+        training_script.warn_of_package(code_dir)
         interpreter = training_requirements.install(code_dir, environment)
         for name in ("model", "output/data"):
             (base_dir / name).mkdir(parents=True, exist_ok=True)
         environment.update(variables(job, program, source, environment))
-        words = [*training_script.command(script, interpreter), *command_line(job.user_hyperparameters)]
+        words = [*training_command.command(script, interpreter), *command_line(job.user_hyperparameters)]
         status, errors = child.run(words, code_dir, environment)
         if status != 0:
             raise TrainingFailed(failure_text(how_it_ended(program, status), errors), _exit_status(status))

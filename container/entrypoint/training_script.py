@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 import tarfile
 import tempfile
 from collections.abc import Mapping
@@ -115,8 +116,12 @@ def script_in(code_dir: Path, program: str) -> Path:
     return script
 
 
-def command(script: Path, interpreter: Path) -> list[str]:
-    """How the script is started: Python by `interpreter`, anything else by sh."""
-    if script.suffix == ".py":
-        return [str(interpreter), str(script)]
-    return ["/bin/sh", str(script)]
+def warn_of_package(code_dir: Path) -> None:
+    """Say that a setup.py beside the script is not installed: AWS's toolkit installed it, and what it requires."""
+    if (code_dir / "setup.py").is_file():
+        print(  # noqa: T201
+            f"tidegate: warning: {code_dir}/setup.py is not installed; where the script needs it or what it requires, "
+            "write a line with a dot (.) into requirements.txt",
+            file=sys.stderr,
+            flush=True,
+        )

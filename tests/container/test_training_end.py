@@ -3,32 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from container.engine import ROOT
 from container.entrypoint import training
 from container.entrypoint.memory_limit import memory_ran_out
-
-TRAIN = "import os, sys; from container.entrypoint import training; sys.exit(training.run(os.environ))"
-
-
-def train(base_dir: Path) -> subprocess.CompletedProcess[str]:
-    own = {**os.environ, "SAGEMAKER_BASE_DIR": str(base_dir)}
-    return subprocess.run(
-        [sys.executable, "-c", TRAIN], cwd=ROOT, env=own, capture_output=True, text=True, timeout=60, check=False
-    )
-
-
-def job(base_dir: Path, script: str) -> Path:
-    (base_dir / "code").mkdir()
-    (base_dir / "code/train.py").write_text(script)
-    (base_dir / "input/config").mkdir(parents=True)
-    return base_dir
+from tests.container.entry_point import job, train
 
 
 def test_what_an_earlier_job_said_is_forgotten(tmp_path: Path) -> None:

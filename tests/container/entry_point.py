@@ -1,0 +1,42 @@
+"""The real entry point of a training job in a process, without docker."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from container.engine import ROOT
+
+TRAIN = "import os, sys; from container.entrypoint import training; sys.exit(training.run(os.environ))"
+
+
+def job(base_dir: Path, script: str, program: str = "train.py", **hyperparameters: object) -> Path:
+    """Write a job of one script below `base_dir`, as the platform does; the line ends stay as they are."""
+    (base_dir / "code").mkdir()
+    (base_dir / "code" / program).write_bytes(script.encode())
+    (base_dir / "input/config").mkdir(parents=True)
+    given = {name: json.dumps(value) for name, value in {"sagemaker_program": program, **hyperparameters}.items()}
+    (base_dir / "input/config/hyperparameters.json").write_text(json.dumps(given))
+    return base_dir
+
+
+def start(base_dir: Path) -> subprocess.Popen[str]:
+    """Start the job of `base_dir`."""
+    return subprocess.Popen(
+        [sys.executable, "-c", TRAIN],
+        cwd=ROOT,
+        env={**os.environ, "SAGEMAKER_BASE_DIR": str(base_dir)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def train(base_dir: Path) -> subprocess.CompletedProcess[str]:
+    """Run the job of `base_dir` to its end."""
+    with start(base_dir) as process:
+        output, errors = process.communicate(timeout=60)
+    return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
