@@ -17,6 +17,7 @@ import torch
 from .container_paths import checkpoint_directory
 from .durable_files import replacing
 from .errors import ArtifactError
+from .unfinished_files import remove_abandoned
 from .weights import refuse_unloadable, write_loadable
 
 _FILE_NAME = re.compile(r"checkpoint-(\d{12})\.pth")
@@ -44,7 +45,9 @@ def save_checkpoint(
     directory: str | os.PathLike[str] | None = None,
     keep_last: int = 3,
 ) -> Path:
-    """Write one checkpoint atomically and remove all but the newest `keep_last`.
+    """Write one checkpoint atomically; keep it and the newest others, `keep_last` in all, and remove the rest.
+
+    Several processes may save into one directory; of two that save the same step, the later one is kept.
 
     Args:
         state: tensors and plain values, nested as you like: state dicts of model, optimizer and scheduler, the epoch.
@@ -66,12 +69,12 @@ def save_checkpoint(
         refuse_unloadable(key, f"the key {key!r} of state")
         refuse_unloadable(value, f"state[{key!r}]")
     target_dir = checkpoint_directory(directory)
-    for abandoned in target_dir.glob(".checkpoint-*.tmp"):
-        abandoned.unlink(missing_ok=True)  # a kill in the middle of a save; S3 would bring it back for ever
+    remove_abandoned(target_dir, ".checkpoint-*.tmp")  # S3 would bring what a kill left back for ever
     path = target_dir / f"checkpoint-{step:012d}.pth"
     with replacing(path) as temporary:
         write_loadable(dict(state), temporary, what="the checkpoint")
-    for old in _newest_first(target_dir)[keep_last:]:
+    others = [other for other in _newest_first(target_dir) if other.name != path.name]
+    for old in others[keep_last - 1 :]:
         old.unlink(missing_ok=True)
     return path
 
@@ -83,9 +86,16 @@ def latest_checkpoint(
 
     A file that cannot be read (damaged on its way through S3, say) is passed over with a warning.
     """
-    for path in _newest_first(checkpoint_directory(directory)):
+    target_dir = checkpoint_directory(directory)
+    passed_over: set[Path] = set()
+    # Listed anew each time: another process may save meanwhile, and remove what was the newest.
+    while left := [path for path in _newest_first(target_dir) if path not in passed_over]:
+        path = left[0]
+        passed_over.add(path)
         try:
             state = torch.load(path, map_location=map_location, weights_only=True)
+        except FileNotFoundError:
+            continue
         except Exception as error:  # torch.load has four families of errors for a bad file
             warnings.warn(f"{path} cannot be read and is passed over: {error}", stacklevel=2)
             continue

@@ -5,6 +5,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from .unfinished_files import unfinished
+
 
 def write_file(path: Path, data: bytes) -> None:
     """Write a new file and force it to disk; the parent directory is created, an existing file is an error."""
@@ -50,10 +52,26 @@ def replacing(target: Path) -> Iterator[Path]:
     file is removed and the target stays as it was.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    try:
+    with unfinished(target) as temporary:
         yield temporary
         sync_file(temporary)
         move_into_place(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)
+
+
+def write_first(target: Path, data: bytes) -> bool:
+    """Write a file that appears whole or not at all; return False where there is one already, which stays."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with unfinished(target) as temporary:
+        temporary.write_bytes(data)
+        sync_file(temporary)
+        try:
+            target.hardlink_to(temporary)
+        except FileExistsError:
+            return False
+        except OSError:  # a file system without hard links
+            try:
+                write_file(target, data)
+            except FileExistsError:
+                return False
+    sync_directory(target.parent)
+    return True

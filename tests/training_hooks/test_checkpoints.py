@@ -54,6 +54,19 @@ def test_only_the_newest_are_kept(tmp_path: Path) -> None:
     assert checkpoint.state == {"step": 100}
 
 
+def test_the_one_just_written_stays_whatever_its_step(tmp_path: Path) -> None:
+    """A run that begins anew beside the checkpoints of another one does not delete its own."""
+    for step in (97, 98, 99):
+        save_checkpoint({"step": step}, step=step, directory=tmp_path, keep_last=3)
+    for step, others in ((0, (98, 99)), (1, (98, 99)), (98, (1, 99)), (100, (98, 99))):
+        path = save_checkpoint({"step": step}, step=step, directory=tmp_path, keep_last=3)
+        assert path.name == f"checkpoint-{step:012d}.pth"
+        kept = sorted(int(path.stem.removeprefix("checkpoint-")) for path in tmp_path.iterdir())
+        assert kept == sorted((step, *others))
+    assert save_checkpoint({"step": 5}, step=5, directory=tmp_path, keep_last=1).exists()
+    assert len(list(tmp_path.iterdir())) == 1
+
+
 def test_nothing_to_resume_from(tmp_path: Path) -> None:
     """A first start finds no checkpoint, whether the directory exists or not."""
     assert latest_checkpoint(tmp_path) is None
