@@ -9,35 +9,35 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+from email.message import Message
 from typing import Any
 
-from jsonpath_ng import Child, Fields, Index, JSONPath, Root
-from jsonpath_ng.parser import parse as parse_path
-
 from local_cloud.sagemaker.errors import validation_exception
+from local_cloud.sagemaker.record_filters import Format, RecordError, RecordFilter, compiled_filter
 
-_FORMATS = {
+_FORMATS: Mapping[str, Format] = {
     "application/json": "json",
     "application/jsonlines": "json",
     "application/x-jsonlines": "json",
     "application/jsonl": "json",
+    "application/x-ndjson": "json",
     "text/csv": "csv",
 }
-
-
-class RecordError(Exception):
-    """A record cannot be read or filtered; the text is part of a failure reason."""
+# The module csv ends a cell at 131,072 characters. What bounds a record here is the size of a request.
+csv.field_size_limit(2**31 - 1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataProcessing:
     """What happens to each record before it is sent (:meth:`to_model`) and to its answer (:meth:`to_output`)."""
 
-    data_format: str
-    input_filter: Callable[[Any], Any] | None
-    output_filter: Callable[[Any], Any] | None
+    content_type: str  # of the input
+    data_format: Format
+    charset: str
+    input_filter: RecordFilter | None
+    output_filter: RecordFilter | None
     join: bool
 
     @property
@@ -46,22 +46,28 @@ class DataProcessing:
         return self.join or self.output_filter is not None
 
     def to_model(self, record: bytes) -> bytes:
-        """The part of a record that is sent; it keeps its newline."""
+        """The part of a record that is sent, in the charset of the input; it keeps its newline."""
         if self.input_filter is None:
             return record
         newline = b"\n" if record.endswith(b"\n") else b""
-        return self._written(self.input_filter(self._read(record))) + newline
+        return self._written(self.input_filter(self._read(record, self.charset)), self.charset) + newline
 
-    def to_output(self, source: bytes, answer: bytes) -> bytes:
-        """The output of one record, without a newline."""
-        if not self.reads_answers:
-            return answer
-        value = self._read(answer)
+    def check_answer(self, content_type: str | None) -> None:
+        """Raises :class:`RecordError` for an answer of another format than the input's."""
+        if content_type is not None and _FORMATS.get(_media_type(content_type)) != self.data_format:
+            raise RecordError(
+                f"the answer is {_media_type(content_type) or 'of no type'}, and JoinSource and OutputFilter need the"
+                f" format of the input; set Accept to {self.content_type}"
+            )
+
+    def to_output(self, source: bytes, answer: bytes, *, charset: str = "utf-8") -> bytes:
+        """The output of one record, in UTF-8 and without a newline; ``charset`` is the answer's."""
+        value = self._read(answer, charset)
         if self.join:
-            value = self._joined(self._read(source), value)
+            value = self._joined(self._read(source, self.charset), value)
         if self.output_filter is not None:
             value = self.output_filter(value)
-        return self._written(value)
+        return self._written(value, "utf-8")
 
     def _joined(self, source: Any, answer: Any) -> Any:
         if self.data_format == "csv":
@@ -70,31 +76,35 @@ class DataProcessing:
             return {**source, "SageMakerOutput": answer}
         return {"SageMakerInput": source, "SageMakerOutput": answer}
 
-    def _read(self, record: bytes) -> Any:
+    def _read(self, record: bytes, charset: str) -> Any:
         try:
-            text = record.decode()
+            text = record.decode(charset)
             if self.data_format == "json":
                 return json.loads(text)
-            # Strict: a quote that is left open is no record, and lines are records.
-            rows = list(csv.reader(io.StringIO(text.rstrip("\r\n")), strict=True)) or [[]]
-        except (ValueError, csv.Error) as error:
+            # Strict: a quote that is left open is no record, and lines are records. An empty answer is an empty cell.
+            rows = list(csv.reader(io.StringIO(text.rstrip("\r\n")), strict=True)) or [[""]]
+        except (ValueError, LookupError, RecursionError, csv.Error) as error:
             raise RecordError(f"not a {self.data_format.upper()} record: {error}") from error
         if len(rows) != 1:
             raise RecordError(f"{len(rows)} CSV rows where one record was expected")
         return rows[0]
 
-    def _written(self, value: Any) -> bytes:
+    def _written(self, value: Any, charset: str) -> bytes:
         if self.data_format == "json":
-            return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+            try:
+                return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode(charset)
+            except UnicodeEncodeError:  # an escape in the input may stand for any character, and for half of one
+                return json.dumps(value, separators=(",", ":")).encode(charset)
         text = io.StringIO()
         csv.writer(text, lineterminator="").writerow(value if isinstance(value, list) else [value])
-        return text.getvalue().encode()
+        return text.getvalue().encode(charset)
 
 
 def data_processing(request: Mapping[str, Any]) -> DataProcessing | None:
     """What a CreateTransformJob request asks for; None when it asks for nothing.
 
-    Raises a ValidationException for a filter that is no JSONPath and for content that cannot be filtered or joined.
+    Raises a ValidationException for a filter that the service does not take and for content that cannot be filtered or
+    joined.
     """
     asked = request.get("DataProcessing", {})
     # The API takes an empty filter too.
@@ -102,7 +112,8 @@ def data_processing(request: Mapping[str, Any]) -> DataProcessing | None:
     join = asked.get("JoinSource", "None") == "Input"
     if input_filter == "$" and output_filter == "$" and not join:
         return None
-    content_type = _media_type(request["TransformInput"].get("ContentType", ""))
+    described = request["TransformInput"].get("ContentType", "")
+    content_type = _media_type(described)
     accept = _media_type(request["TransformOutput"].get("Accept", "")) or content_type
     data_format = _FORMATS.get(content_type)
     if data_format is None:
@@ -115,47 +126,40 @@ def data_processing(request: Mapping[str, Any]) -> DataProcessing | None:
         )
     if data_format == "csv" and request["TransformInput"].get("SplitType", "None") != "Line":
         raise validation_exception("DataProcessing of CSV needs SplitType Line.")
+
+    def compiled(member: str, expression: str) -> RecordFilter | None:
+        if expression == "$":
+            return None
+        return compiled_filter(member, expression, data_format, content_type=content_type)
+
     return DataProcessing(
+        content_type=content_type,
         data_format=data_format,
-        input_filter=None if input_filter == "$" else compiled_filter("InputFilter", input_filter),
-        output_filter=None if output_filter == "$" else compiled_filter("OutputFilter", output_filter),
+        charset=_charset_of_lines(described),
+        input_filter=compiled("InputFilter", input_filter),
+        output_filter=compiled("OutputFilter", output_filter),
         join=join,
     )
 
 
-def compiled_filter(member: str, expression: str) -> Callable[[Any], Any]:
-    """A function that takes the part of a value that a JSONPath names.
+def charset_of(content_type: str) -> str:
+    """The charset parameter of a media type; UTF-8 where it has none."""
+    header = Message()
+    header["Content-Type"] = content_type
+    return header.get_content_charset("utf-8")
 
-    A path to one place gives the value there, several names (``$['a','b']``) an object of these, and everything else
-    (slices, several indices, wildcards) a list.
-    """
+
+def _charset_of_lines(content_type: str) -> str:
+    charset = charset_of(content_type)
     try:
-        path: JSONPath = parse_path(expression)
-    except Exception as error:  # the parser raises bare Exceptions of several kinds
-        raise validation_exception(f"{member} {expression!r} is not a JSONPath: {error}") from error
-    last = path.right if isinstance(path, Child) else path
-
-    def apply(value: Any) -> Any:
-        found = path.find(value)
-        if _single(path):
-            if not found:
-                raise RecordError(f"{member} {expression} finds nothing in the record")
-            return found[0].value
-        if isinstance(last, Fields) and "*" not in last.fields:
-            return {str(match.path): match.value for match in found}
-        return [match.value for match in found]
-
-    return apply
-
-
-def _single(path: JSONPath) -> bool:
-    if isinstance(path, Child):
-        return _single(path.left) and _single(path.right)
-    if isinstance(path, Fields):
-        return len(path.fields) == 1 and path.fields[0] != "*"
-    if isinstance(path, Index):
-        return len(path.indices) == 1
-    return isinstance(path, Root)
+        plain = "\n,".encode(charset) == b"\n,"
+    except LookupError as error:
+        raise validation_exception(f"ContentType {content_type!r} has a charset that is not known.") from error
+    if not plain:
+        raise validation_exception(
+            f"ContentType {content_type!r} has a charset in which lines do not end with the byte 0A; use UTF-8."
+        )
+    return charset
 
 
 def _media_type(content_type: str) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
 
 class RecordTooLarge(Exception):
     """A record alone is larger than a request may be. ``index`` counts records from 0."""
@@ -50,8 +52,9 @@ def whole(chunks: Iterable[bytes], *, max_bytes: int | None) -> Iterator[bytes]:
 
 
 def lines(chunks: Iterable[bytes], *, max_bytes: int | None) -> Iterator[bytes]:
-    """SplitType Line: records with their newline; the last one may lack it. Joined again they are the input.
+    """SplitType Line: records with their newline; the last one may lack it.
 
+    Lines that are empty or only whitespace are no records; without them the records joined again are the input.
     Holds no more of a line than ``max_bytes`` and a chunk; then it raises :class:`RecordTooLarge`.
     """
     rest: list[bytes] = []
@@ -59,16 +62,34 @@ def lines(chunks: Iterable[bytes], *, max_bytes: int | None) -> Iterator[bytes]:
     for chunk in chunks:
         *ended, tail = chunk.split(b"\n")
         for piece in ended:
-            yield b"".join([*rest, piece, b"\n"])
+            line = b"".join([*rest, piece, b"\n"])
             rest, held = [], 0
-            index += 1
+            if _is_record(line):
+                yield line
+                index += 1
         if tail:
             rest.append(tail)
             held += len(tail)
         if max_bytes is not None and held > max_bytes:
             raise RecordTooLarge(index=index, max_bytes=max_bytes)
-    if rest:
-        yield b"".join(rest)
+    if _is_record(line := b"".join(rest)):
+        yield line
+
+
+def _is_record(line: bytes) -> bool:
+    return bool(line.removeprefix(_BYTE_ORDER_MARK).strip())
+
+
+def without_mark(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """The same content without a byte order mark at its start."""
+    start = b""
+    waiting = iter(chunks)
+    for chunk in waiting:
+        start += chunk
+        if len(start) >= len(_BYTE_ORDER_MARK):
+            break
+    yield start.removeprefix(_BYTE_ORDER_MARK)
+    yield from waiting
 
 
 def batches(records: Iterable[Record], *, multi: bool, max_bytes: int | None) -> Iterator[Batch]:
@@ -91,22 +112,22 @@ def batches(records: Iterable[Record], *, multi: bool, max_bytes: int | None) ->
         yield Batch(records=tuple(held))
 
 
-def assembled(answer: bytes, *, line: bool) -> bytes:
-    """AssembleWith: the answer as it is (None), or ended by exactly one newline (Line)."""
-    return answer + b"\n" if line and not answer.endswith(b"\n") else answer
+def answer_lines(answer: bytes, count: int) -> list[bytes]:
+    """The lines of an answer without their newlines, one for each record of the request.
 
-
-def answer_records(answer: bytes, count: int) -> list[bytes]:
-    """The answer's records, one for each record of the request: newline-separated, as joining needs them.
-
-    Raises ValueError when their number is another one.
+    An empty line counts where it is the answer to a record; beyond that, as in the input, it is none. Raises
+    ValueError when the number of lines is another one.
     """
-    if count == 1:
-        return [answer.removesuffix(b"\n").removesuffix(b"\r")]
     found = answer.removesuffix(b"\n").split(b"\n")
     if len(found) != count:
-        raise ValueError(f"the answer has {len(found)} lines for {count} records")
-    return [record.removesuffix(b"\r") for record in found]
+        found = [line for line in found if line.strip()]
+    if len(found) != count:
+        raise ValueError(f"the answer has {len(found)} line{'' if len(found) == 1 else 's'} for {_records(count)}")
+    return found
+
+
+def _records(count: int) -> str:
+    return "1 record" if count == 1 else f"{count} records"
 
 
 def output_key(input_key: str, *, input_prefix: str, output_prefix: str) -> str:

@@ -7,38 +7,37 @@ failed record is not written; the other objects still are, and the job fails.
 
 from __future__ import annotations
 
-import gzip
-import json
 import tempfile
 import threading
 import zlib
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import IO, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from local_cloud.sagemaker.archive import ModelDataError, split_s3_uri
+from local_cloud.sagemaker.archive import split_s3_uri
 from local_cloud.sagemaker.container import Container
 from local_cloud.sagemaker.container_client import Answer, ContainerClient, NoAnswer
-from local_cloud.sagemaker.data_processing import DataProcessing, RecordError, data_processing
+from local_cloud.sagemaker.data_processing import DataProcessing, charset_of, data_processing
+from local_cloud.sagemaker.record_filters import RecordError
 from local_cloud.sagemaker.records import (
     Batch,
     Record,
     RecordTooLarge,
-    answer_records,
-    assembled,
+    answer_lines,
     batches,
     lines,
     output_key,
     whole,
+    without_mark,
 )
 from local_cloud.sagemaker.state import Json
+from local_cloud.sagemaker.transform_inputs import InputObject, NoManifest, content, input_objects
 from local_cloud.sagemaker.transform_settings import TransformSettings, decide, read_execution_parameters
 
-_READ_BYTES = 1024 * 1024
 _SPOOL_BYTES = 8 * 1024 * 1024  # an output object grows in memory up to this size, then in a file
 _RETRY_PAUSES_S = (0.2, 1.0, 3.0)
 _SHOWN_CHARS = 300
@@ -75,17 +74,6 @@ class Progress:
         }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Input:
-    bucket: str
-    key: str
-    prefix: str  # the part of the job's input address that the output's place is relative to
-
-    @property
-    def uri(self) -> str:
-        return f"s3://{self.bucket}/{self.key}"
-
-
 def _spool() -> IO[bytes]:
     return tempfile.SpooledTemporaryFile(max_size=_SPOOL_BYTES)
 
@@ -94,7 +82,7 @@ def _spool() -> IO[bytes]:
 class _Output:
     """What comes out of one input object."""
 
-    source: _Input
+    source: InputObject
     content: IO[bytes] = field(default_factory=_spool)
     failure: str | None = None
 
@@ -105,7 +93,7 @@ class _InFlight:
 
     output: _Output
     batch: Batch | None = None
-    answer: Future[bytes] | None = None
+    answer: Future[Answer] | None = None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -126,7 +114,9 @@ class TransformRun:
             settings = self._settings(client)
             processing = data_processing(self.request)
             try:
-                inputs = list(self._inputs())
+                inputs = list(input_objects(self.s3, self.request["TransformInput"]))
+            except NoManifest as error:
+                raise TransformFailed(f"ClientError: {error}") from error
             except (ClientError, BotoCoreError) as error:
                 raise TransformFailed(f"ClientError: the input cannot be listed: {error}") from error
             if not inputs:
@@ -142,7 +132,7 @@ class TransformRun:
 
     def _transform(
         self,
-        inputs: list[_Input],
+        inputs: list[InputObject],
         client: ContainerClient,
         settings: TransformSettings,
         processing: DataProcessing | None,
@@ -182,41 +172,20 @@ class TransformRun:
             raise TransformFailed(f"ClientError: GET /execution-parameters is not usable: {error}") from error
         return decide(self.request, parameters)
 
-    def _inputs(self) -> Iterator[_Input]:
-        source = self.request["TransformInput"]["DataSource"]["S3DataSource"]
-        bucket, key = split_s3_uri(source["S3Uri"])
-        if source["S3DataType"] == "ManifestFile":
-            yield from self._manifest_inputs(bucket, key)
-            return
-        for listing in self.s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=key):
-            for item in listing.get("Contents", []):
-                if not item["Key"].endswith("/"):  # the S3 console's "folders"
-                    yield _Input(bucket=bucket, key=item["Key"], prefix=key)
-
-    def _manifest_inputs(self, bucket: str, key: str) -> Iterator[_Input]:
-        """A manifest is a JSON list: ``{"prefix": "s3://bucket/folder/"}`` and then the objects relative to it."""
-        content = self.s3.get_object(Bucket=bucket, Key=key)["Body"].read()
-        try:
-            match json.loads(content):
-                case [{"prefix": str(prefix)}, *names] if all(isinstance(name, str) for name in names):
-                    base_bucket, base_key = split_s3_uri(prefix)
-                case _:
-                    raise ValueError("it is no list of an object with the member prefix and of names")
-        except (ValueError, RecursionError, ModelDataError) as error:
-            raise TransformFailed(f"ClientError: s3://{bucket}/{key} is not a manifest: {error}") from error
-        for name in names:
-            yield _Input(bucket=base_bucket, key=f"{base_key}{name}", prefix=base_key)
-
     def _batches(
         self, output: _Output, settings: TransformSettings, processing: DataProcessing | None
     ) -> Iterator[Batch]:
         """The requests of one object; what is wrong with the object ends them and becomes its failure."""
         try:
-            split = self.request["TransformInput"].get("SplitType", "None")
+            asked = self.request["TransformInput"]
+            chunks = content(self.s3, output.source, compression=asked.get("CompressionType", "None"))
+            # What reads records must not take the mark for a part of the first; a model gets bytes as they are.
+            chunks = chunks if processing is None else without_mark(chunks)
             # What is sent may be less than the record only where a filter takes a part of it.
             filtered = processing is not None and processing.input_filter is not None
             bound = None if filtered else settings.max_payload_bytes
-            sources = (lines if split == "Line" else whole)(self._chunks(output.source), max_bytes=bound)
+            split = asked.get("SplitType", "None")
+            sources = (lines if split == "Line" else whole)(chunks, max_bytes=bound)
             prepared = _prepared(sources, processing)
             multi = settings.multi_record and split != "None"
             yield from batches(prepared, multi=multi, max_bytes=settings.max_payload_bytes)
@@ -225,16 +194,7 @@ class TransformRun:
         except (ClientError, BotoCoreError, EOFError, OSError, zlib.error) as error:
             output.failure = f"{output.source.uri} cannot be read: {error}"
 
-    def _chunks(self, source: _Input) -> Iterator[bytes]:
-        body = self.s3.get_object(Bucket=source.bucket, Key=source.key)["Body"]
-        reader: Any = body
-        if self.request["TransformInput"].get("CompressionType", "None") == "Gzip":
-            reader = gzip.GzipFile(fileobj=body)
-        with body:
-            while chunk := reader.read(_READ_BYTES):
-                yield chunk
-
-    def _invoke(self, client: ContainerClient, batch: Batch, settings: TransformSettings) -> bytes:
+    def _invoke(self, client: ContainerClient, batch: Batch, settings: TransformSettings) -> Answer:
         headers = {}
         if content_type := self.request["TransformInput"].get("ContentType"):
             headers["Content-Type"] = content_type
@@ -257,7 +217,7 @@ class TransformRun:
                 said = f"the container gave no answer: {error}"
                 continue
             if answer.status < 300:
-                return answer.body
+                return answer
             said = f"the container answered {answer.status}: {_shown(answer)}"
             if answer.status < 500:
                 break
@@ -273,20 +233,34 @@ class TransformRun:
             flight.answer.cancel()
             return
         records = flight.batch.records
-        line = self.request["TransformOutput"].get("AssembleWith", "None") == "Line"
         try:
-            answer = flight.answer.result()
-            if processing is not None and processing.reads_answers:
-                parts = answer_records(answer, len(records))
-                made = [processing.to_output(record.source, part) for record, part in zip(records, parts, strict=True)]
-                answer = b"\n".join(made)
-        except (_ObjectFailed, RecordError, ValueError) as error:
+            made = self._assembled(flight.answer.result(), records, processing)
+        except (_ObjectFailed, RecordError) as error:
             first, last = records[0].index, records[-1].index
             where = f"record {first}" if first == last else f"records {first} to {last}"
             output.failure = f"{output.source.uri}, {where}: {error}"
             return
-        output.content.write(assembled(answer, line=line))
+        output.content.write(made)
         self.progress.records_done += len(records)
+
+    def _assembled(self, answer: Answer, records: Sequence[Record], processing: DataProcessing | None) -> bytes:
+        """What one answer adds to the output: with lines, one for each record. Raises :class:`RecordError`."""
+        split = self.request["TransformInput"].get("SplitType", "None") == "Line"
+        by_line = self.request["TransformOutput"].get("AssembleWith", "None") == "Line"
+        content_type = answer.headers.get("content-type")
+        if processing is not None and processing.reads_answers:
+            processing.check_answer(content_type)
+            parts = [answer.body] if len(records) == 1 else _lines(answer, len(records))
+            charset = charset_of(content_type or "")
+            made = [
+                processing.to_output(record.source, part, charset=charset)
+                for record, part in zip(records, parts, strict=True)
+            ]
+            # Records that were lines are lines again, whatever AssembleWith says: nothing else would part them.
+            return b"\n".join(made) + (b"\n" if split or by_line else b"")
+        if split and by_line:
+            return b"".join(line + b"\n" for line in _lines(answer, len(records)))
+        return answer.body + b"\n" if by_line and not answer.body.endswith(b"\n") else answer.body
 
     def _finish(self, output: _Output) -> None:
         with output.content as content:
@@ -311,6 +285,17 @@ def _prepared(sources: Iterable[bytes], processing: DataProcessing | None) -> It
         except RecordError as error:
             raise RecordError(f"record {index}: {error}") from error
         yield Record(index=index, source=source, payload=payload)
+
+
+def _lines(answer: Answer, count: int) -> list[bytes]:
+    try:
+        return answer_lines(answer.body, count)
+    except ValueError as error:
+        kind = answer.headers.get("content-type", "of no type")
+        raise RecordError(
+            f"{error}, and lines need one for each; it is {kind}: set Accept to a type in lines (text/csv,"
+            " application/jsonlines) or BatchStrategy to SingleRecord, or leave AssembleWith and JoinSource out"
+        ) from error
 
 
 def _shown(answer: Answer) -> str:

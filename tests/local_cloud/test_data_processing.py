@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from local_cloud.sagemaker.data_processing import RecordError, compiled_filter, data_processing
+from local_cloud.sagemaker.data_processing import data_processing
 from local_cloud.sagemaker.errors import ServiceError
+from local_cloud.sagemaker.record_filters import RecordError
 
 
 def asked(content_type: str = "text/csv", split: str = "Line", accept: str = "", **processing: str) -> dict[str, Any]:
@@ -68,30 +69,13 @@ def test_json_values_that_are_no_objects_are_wrapped() -> None:
     assert processing.to_output(b"[1, 2]", b"3") == b'{"SageMakerInput":[1,2],"SageMakerOutput":3}'
 
 
-@pytest.mark.parametrize(
-    ("path", "value", "part"),
-    [
-        ("$.a", {"a": 1}, 1),
-        ("$.a.b", {"a": {"b": [2]}}, [2]),
-        ("$[0]", [5, 6], 5),
-        ("$[0:2]", [5, 6, 7], [5, 6]),
-        ("$[0,2]", [5, 6, 7], [5, 7]),
-        ("$['a','b']", {"a": 1, "b": 2, "c": 3}, {"a": 1, "b": 2}),
-        ("$.a[*]", {"a": [1, 2]}, [1, 2]),
-    ],
-)
-def test_a_filter_takes_the_part_that_its_path_names(path: str, value: object, part: object) -> None:
-    assert compiled_filter("InputFilter", path)(value) == part
-
-
-def test_a_filter_that_finds_nothing_is_an_error_of_the_record() -> None:
-    with pytest.raises(RecordError, match=r"InputFilter \$\.a finds nothing"):
-        compiled_filter("InputFilter", "$.a")({"b": 1})
-
-
-def test_a_filter_that_is_no_path_is_refused_at_once() -> None:
-    with pytest.raises(ServiceError, match=r"OutputFilter '\$\[' is not a JSONPath"):
+def test_a_filter_that_the_service_does_not_take_is_refused_at_once() -> None:
+    with pytest.raises(ServiceError, match=r'Invalid OutputFilter: "\$\["'):
         data_processing(asked(OutputFilter="$["))
+    with pytest.raises(ServiceError, match='Unexpected "_" in JsonPath'):
+        data_processing(asked("application/jsonlines", InputFilter="$.my_features"))
+    with pytest.raises(ServiceError, match='Supported operators for "text/csv"'):
+        data_processing(asked(InputFilter="$.features"))
 
 
 def test_content_that_has_no_records_is_refused_at_once() -> None:
@@ -108,3 +92,63 @@ def test_a_record_that_is_not_what_its_type_says_is_named() -> None:
     assert processing is not None
     with pytest.raises(RecordError, match="not a JSON record"):
         processing.to_model(b"{oops\n")
+
+
+@pytest.mark.parametrize("nothing", [b"{" * 100_000, b"[" * 100_000, b"\xff", b""])
+def test_what_no_reader_can_read_is_no_record(nothing: bytes) -> None:
+    processing = data_processing(asked("application/jsonlines", InputFilter="$.a"))
+    assert processing is not None
+    with pytest.raises(RecordError, match="not a JSON record"):
+        processing.to_model(nothing)
+
+
+def test_a_cell_may_be_as_long_as_it_likes() -> None:
+    processing = data_processing(asked(InputFilter="$[1:]", JoinSource="Input"))
+    assert processing is not None
+    cell = b"x" * 200_000
+    assert processing.to_model(b"id7," + cell + b"\n") == cell + b"\n"
+    assert processing.to_output(b"id7," + cell, cell) == b"id7," + cell + b"," + cell
+
+
+@pytest.mark.parametrize("answered", ["text/csv", "TEXT/CSV; charset=utf-8", None])
+def test_an_answer_in_the_format_of_the_input_is_joined(answered: str | None) -> None:
+    processing = data_processing(asked(JoinSource="Input"))
+    assert processing is not None
+    processing.check_answer(answered)
+
+
+@pytest.mark.parametrize("answered", ["application/json", "application/x-npy", "text/plain", ""])
+def test_an_answer_in_another_format_is_not_joined_and_accept_is_the_way_out(answered: str) -> None:
+    processing = data_processing(asked(JoinSource="Input"))
+    assert processing is not None
+    with pytest.raises(RecordError, match=r"the answer is .*set Accept to text/csv"):
+        processing.check_answer(answered)
+
+
+def test_the_charset_of_the_input_and_of_the_answer_count_and_the_output_is_utf_8() -> None:
+    processing = data_processing(asked("text/csv; charset=latin-1", JoinSource="Input", InputFilter="$[0]"))
+    assert processing is not None
+    source = "é,1\n".encode("latin-1")
+    assert processing.to_model(source) == "é\n".encode("latin-1")
+    assert processing.to_output(source, "ü".encode("cp1252"), charset="cp1252") == "é,1,ü".encode()
+
+
+def test_an_escape_in_json_that_the_charset_does_not_have_stays_one() -> None:
+    latin = data_processing(asked("application/jsonlines; charset=latin-1", InputFilter="$.a"))
+    utf = data_processing(asked("application/jsonlines", InputFilter="$.a"))
+    assert latin is not None
+    assert utf is not None
+    assert latin.to_model(b'{"a": "\\u2603"}\n') == b'"\\u2603"\n'
+    assert utf.to_model(b'{"a": "\\ud800"}\n') == b'"\\ud800"\n'
+
+
+@pytest.mark.parametrize("charset", ["utf-16", "utf-32-le", "no-such", "hex"])
+def test_a_charset_that_cannot_be_cut_into_lines_is_refused_at_once(charset: str) -> None:
+    with pytest.raises(ServiceError, match="has a charset"):
+        data_processing(asked(f"text/csv; charset={charset}", InputFilter="$[0]"))
+
+
+def test_an_empty_answer_is_an_empty_cell() -> None:
+    processing = data_processing(asked(JoinSource="Input"))
+    assert processing is not None
+    assert processing.to_output(b"a,b\n", b"") == b"a,b,"

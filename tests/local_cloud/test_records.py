@@ -12,15 +12,15 @@ from hypothesis import strategies as st
 from local_cloud.sagemaker.records import (
     Record,
     RecordTooLarge,
-    answer_records,
-    assembled,
+    answer_lines,
     batches,
     lines,
     output_key,
     whole,
+    without_mark,
 )
 
-chunks = st.lists(st.binary(max_size=12).map(lambda piece: piece.replace(b"x", b"\n")), max_size=12)
+chunks = st.lists(st.text("ab \t\n", max_size=6).map(str.encode), max_size=12)
 payloads = st.lists(st.binary(min_size=1, max_size=10), max_size=20)
 
 
@@ -37,8 +37,10 @@ def test_a_record_that_is_too_large_is_not_read_to_its_end(split: Callable[..., 
 
 
 @given(chunks)
-def test_lines_joined_again_are_the_input(pieces: list[bytes]) -> None:
-    assert b"".join(lines(pieces, max_bytes=None)) == b"".join(pieces)
+def test_lines_joined_again_are_the_input_without_its_blank_lines(pieces: list[bytes]) -> None:
+    content = b"".join(pieces)
+    kept = [line for line in content.splitlines(keepends=True) if line.strip()]
+    assert list(lines(pieces, max_bytes=None)) == kept
 
 
 @given(chunks)
@@ -88,21 +90,42 @@ def test_a_record_that_does_not_fit_alone_is_named() -> None:
         list(batches(records([b"ab", b"abcdef"]), multi=False, max_bytes=3))
 
 
-@given(st.binary(max_size=20))
-def test_assembling_by_line_ends_an_answer_with_a_newline_and_changes_nothing_else(answer: bytes) -> None:
-    assert assembled(answer, line=False) == answer
-    assert assembled(answer, line=True) in (answer, answer + b"\n")
-    assert assembled(answer, line=True).endswith(b"\n")
+def test_a_byte_order_mark_alone_is_a_blank_line_and_before_a_record_a_part_of_it() -> None:
+    mark = b"\xef\xbb\xbf"
+    assert list(lines([mark + b"\n", b"a\n"], max_bytes=None)) == [b"a\n"]
+    assert list(lines([mark + b"a\n"], max_bytes=None)) == [mark + b"a\n"]
 
 
-@given(st.lists(st.binary(max_size=5).map(lambda part: part.translate(None, b"\r\n")), min_size=1, max_size=8))
+@pytest.mark.parametrize("size", [1, 2, 3, 100])
+def test_one_byte_order_mark_at_the_start_is_passed_over_however_the_content_is_cut(size: int) -> None:
+    mark = b"\xef\xbb\xbf"
+    for content, rest in [(mark + b"a" + mark, b"a" + mark), (mark + mark, mark), (b"ab", b"ab"), (b"", b"")]:
+        pieces = [content[at : at + size] for at in range(0, len(content), size)]
+        assert b"".join(without_mark(pieces)) == rest
+
+
+@given(st.lists(st.binary(max_size=5).map(lambda part: part.translate(None, b"\n")), min_size=1, max_size=8))
 def test_an_answer_of_one_line_for_each_record_is_taken_apart_again(parts: list[bytes]) -> None:
-    assert answer_records(b"\n".join(parts) + b"\n", len(parts)) == parts
+    assert answer_lines(b"".join(part + b"\n" for part in parts), len(parts)) == parts
 
 
-def test_an_answer_with_another_number_of_lines_cannot_be_taken_apart() -> None:
-    with pytest.raises(ValueError, match="2 lines for 3 records"):
-        answer_records(b"a\nb\n", 3)
+def test_blank_lines_of_an_answer_beyond_its_records_are_none() -> None:
+    assert answer_lines(b"a\n\nb\n\n", 2) == [b"a", b"b"]
+    assert answer_lines(b"a\n\n", 1) == [b"a"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "count", "words"),
+    [
+        (b"a\nb\n", 3, "2 lines for 3 records"),
+        (b"a\nb\nc", 1, "3 lines for 1 record"),
+        (b"[1, 2]", 2, "1 line for 2 records"),
+        (b"", 2, "0 lines for 2 records"),
+    ],
+)
+def test_an_answer_with_another_number_of_lines_cannot_be_taken_apart(answer: bytes, count: int, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        answer_lines(answer, count)
 
 
 @pytest.mark.parametrize(

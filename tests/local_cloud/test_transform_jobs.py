@@ -174,10 +174,149 @@ def test_records_are_filtered_and_joined_with_their_answers(account: Account, pl
         output=f"{place}/out",
         ContentType="text/csv",
         SplitType="Line",
+        Accept="text/csv",
         AssembleWith="Line",
         DataProcessing={"InputFilter": "$[1]", "JoinSource": "Input"},
     )
     assert account.get(f"{place}/out/in.out") == b"7,a,A\n8,b,B\n"
+
+
+CSV = {"ContentType": "text/csv", "Accept": "text/csv", "SplitType": "Line"}
+STRATEGIES = pytest.mark.parametrize("strategy", ["SingleRecord", "MultiRecord"])
+
+
+@STRATEGIES
+@pytest.mark.parametrize("assemble", [{}, {"AssembleWith": "None"}, {"AssembleWith": "Line"}])
+@pytest.mark.parametrize(
+    ("processing", "expected"),
+    [
+        ({"JoinSource": "Input"}, b"id7,a,ID7,A\nid8,b,ID8,B\nid9,c,ID9,C\n"),
+        ({"OutputFilter": "$[1]"}, b"A\nB\nC\n"),
+        ({"InputFilter": "$[1]", "JoinSource": "Input", "OutputFilter": "$[0,-1]"}, b"id7,A\nid8,B\nid9,C\n"),
+    ],
+)
+def test_a_joined_or_filtered_output_has_one_line_for_each_record_however_it_is_assembled(
+    account: Account, place: str, strategy: str, assemble: dict[str, str], processing: dict[str, str], expected: bytes
+) -> None:
+    account.put(f"{place}/in", b"id7,a\nid8,b\nid9,c")
+    completed(
+        account,
+        account.model(),
+        f"s3://{BUCKET}/{place}/in",
+        output=f"{place}/out",
+        BatchStrategy=strategy,
+        DataProcessing=processing,
+        **CSV,
+        **assemble,
+    )
+    assert account.get(f"{place}/out/in.out") == expected
+
+
+@STRATEGIES
+@pytest.mark.parametrize("content", [b"a,1\nb,2\n\n", b"\na,1\n \t\r\n\nb,2", b"\xef\xbb\xbf\na,1\nb,2\n"])
+@pytest.mark.parametrize(
+    ("members", "expected"),
+    [
+        ({"AssembleWith": "Line"}, b"A,1\nB,2\n"),
+        ({"DataProcessing": {"JoinSource": "Input"}}, b"a,1,A,1\nb,2,B,2\n"),
+        ({"AssembleWith": "Line", "DataProcessing": {"InputFilter": "$[0]"}}, b"A\nB\n"),
+    ],
+)
+def test_blank_lines_are_no_records_in_any_mode(
+    account: Account, place: str, strategy: str, content: bytes, members: dict[str, Any], expected: bytes
+) -> None:
+    account.put(f"{place}/in", content)
+    source = f"s3://{BUCKET}/{place}/in"
+    job = completed(account, account.model(), source, output=f"{place}/out", BatchStrategy=strategy, **CSV, **members)
+    assert account.get(f"{place}/out/in.out") == expected
+    assert account.cloud.transform_progress(job["TransformJobName"])["RecordsDone"] == 2
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_cell_of_a_job_that_reads_records(
+    account: Account, place: str
+) -> None:
+    account.put(f"{place}/in", b'\xef\xbb\xbf"x, y",1\nb,2\n')
+    processing = {"InputFilter": "$[0]", "JoinSource": "Input"}
+    completed(
+        account,
+        account.model(),
+        f"s3://{BUCKET}/{place}/in",
+        output=f"{place}/out",
+        DataProcessing=processing,
+        **CSV,
+    )
+    assert account.get(f"{place}/out/in.out") == b'"x, y",1,"X, Y"\nb,2,B\n'
+
+
+def test_what_a_record_does_not_have_fails_its_object_by_the_number_of_the_record(account: Account, place: str) -> None:
+    account.put(f"{place}/in", b"a,1\n\nb\n")
+    processing = {"InputFilter": "$[0,1]"}
+    reason = failure(
+        account,
+        account.model(),
+        f"s3://{BUCKET}/{place}/in",
+        output=f"{place}/out",
+        DataProcessing=processing,
+        **CSV,
+    )
+    assert "in: record 1: InputFilter $[0,1] names element 1, and there are 1, counted from 0" in reason
+    assert account.keys(f"{place}/out") == []
+
+
+@STRATEGIES
+def test_an_answer_of_another_format_than_the_input_is_not_joined(account: Account, place: str, strategy: str) -> None:
+    account.put(f"{place}/in", b"1,2\n3,4\n")
+    reason = failure(
+        account,
+        account.model(),
+        f"s3://{BUCKET}/{place}/in",
+        output=f"{place}/out",
+        ContentType="text/csv",
+        SplitType="Line",
+        BatchStrategy=strategy,
+        DataProcessing={"JoinSource": "Input"},
+    )
+    assert "the answer is application/json, and JoinSource and OutputFilter need" in reason
+    assert "set Accept to text/csv" in reason
+    assert account.keys(f"{place}/out") == []
+
+
+@pytest.mark.parametrize(
+    ("content", "strategy", "words"),
+    [
+        (b"a\nb\n", "MultiRecord", "records 0 to 1: the answer has 3 lines for 2 records"),
+        (b"a\n", "SingleRecord", "record 0: the answer has 2 lines for 1 record"),
+    ],
+)
+@pytest.mark.parametrize(
+    "members", [{"AssembleWith": "Line"}, {"AssembleWith": "Line", "DataProcessing": {"InputFilter": "$[0]"}}]
+)
+def test_a_job_with_more_or_fewer_lines_than_records_does_not_complete(
+    account: Account, place: str, content: bytes, strategy: str, words: str, members: dict[str, Any]
+) -> None:
+    account.put(f"{place}/in", content)
+    reason = failure(
+        account,
+        account.model(STAND_IN_PREFIX="one line more\n"),
+        f"s3://{BUCKET}/{place}/in",
+        output=f"{place}/out",
+        BatchStrategy=strategy,
+        **CSV,
+        **members,
+    )
+    assert words in reason
+    assert "it is text/csv: set Accept to a type in lines" in reason
+    assert account.keys(f"{place}/out") == []
+
+
+def test_a_cell_may_be_longer_than_the_limit_of_pythons_csv(account: Account, place: str) -> None:
+    cell = b"x" * 200_000
+    account.put(f"{place}/in", b"7," + cell + b"\n")
+    processing = {"InputFilter": "$[1]", "JoinSource": "Input"}
+    completed(
+        account, account.model(), f"s3://{BUCKET}/{place}/in", output=f"{place}/out", DataProcessing=processing, **CSV
+    )
+    assert account.get(f"{place}/out/in.out") == b"7," + cell + b"," + cell.upper() + b"\n"
 
 
 def test_a_failing_call_is_tried_again_and_a_refused_one_is_not(account: Account, place: str) -> None:
@@ -296,6 +435,8 @@ def test_a_manifest_that_is_none_fails_the_job_by_its_name(account: Account, pla
         ({"Accept": "text/\u2603"}, "Accept is 'text/\u2603', which no header can hold"),
         ({"MaxPayloadInMB": 50, "MaxConcurrentTransforms": 3}, "must be at most 100"),
         ({"DataProcessing": {"InputFilter": "$["}}, "DataProcessing needs a ContentType"),
+        ({"DataProcessing": {"InputFilter": "$.a"}, **CSV}, "Supported operators for"),
+        ({"DataProcessing": {"OutputFilter": "$[0:9:2]"}, **CSV}, "Only single range filters"),
     ],
 )
 def test_a_job_that_could_not_be_done_as_asked_is_refused(
