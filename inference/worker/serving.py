@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import logging
 import os
-import signal
 import socket
 import sys
 from collections.abc import Iterator
@@ -21,7 +20,7 @@ import numpy as np
 from inference import log_lines, protocol
 from inference.errors import DeploymentError, ModelDoesNotFit
 from inference.protocol import Answer, Kind, ModelSpec
-from inference.worker import user_code
+from inference.worker import signals, user_code
 from inference.worker.allocator import keep_freed_memory
 from inference.worker.computation import Batch, Computation, DeviceLost
 from inference.worker.loading import load
@@ -38,9 +37,7 @@ def run(channel: socket.socket) -> int:
             leave(0)  # user code forked and let its child come back here; only the worker answers
         channel.sendall(data)
 
-    # The frontend decides when a worker ends. Not SIG_IGN, which the subprocesses of user code would inherit.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: None)
+    signals.outlive()
     # What user code prints is in the log at once, and not lost with a worker that is killed.
     for output in (sys.stdout, sys.stderr):
         cast(TextIOWrapper, output).reconfigure(line_buffering=True)
