@@ -11,7 +11,6 @@ from typing import IO, cast
 
 from tqdm import tqdm
 
-from .artifact import exclusive, finish_interrupted_save
 from .durable_files import replacing
 from .errors import ArtifactError
 from .file_tree import list_files
@@ -24,6 +23,7 @@ from .manifest import (
     read_manifest,
     verify_file,
 )
+from .staging import exclusive, finish_interrupted_save
 from .stored_gzip import StoredGzipWriter
 
 _LARGE_BYTES = 64 << 20  # from here on packing takes long enough to want a progress bar

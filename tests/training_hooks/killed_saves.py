@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 
 from training_hooks import save_model
-from training_hooks.artifact import exclusive, finish_interrupted_save
+from training_hooks.staging import exclusive, finish_interrupted_save
 
 
 def save_old(directory: Path) -> None:

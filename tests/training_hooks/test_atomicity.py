@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from training_hooks import ArtifactError, durable_files, pack, save_model
-from training_hooks.artifact import exclusive
+from training_hooks.staging import exclusive
 
 from .artifacts import manifest_of, mismatches, names_below, weights_of
 
