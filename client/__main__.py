@@ -103,6 +103,9 @@ def _submit(options: argparse.Namespace) -> None:
         accept=options.accept,
         instance_type=options.instance_type,
         instance_count=options.instance_count,
+        join_source=options.join_source,
+        input_filter=options.input_filter,
+        output_filter=options.output_filter,
         tags=None if stage is None else stage.tags,
     )
     print(job.name)
@@ -169,12 +172,17 @@ def _parser() -> argparse.ArgumentParser:
     submit.add_argument("--stage", help="whose current model computes, and whose bucket takes a file of this machine")
     submit.add_argument("--prefix", default="tidegate", help="the stage's prefix (default: %(default)s)")
     submit.add_argument("--model", help="the model, instead of the stage's")
-    submit.add_argument("--input", required=True, help="a file, or an object or prefix s3://bucket/…")
+    submit.add_argument(
+        "--input", required=True, help="a file, an object s3://bucket/key, or all below s3://bucket/prefix/"
+    )
     submit.add_argument("--output", metavar="S3_PREFIX", help="default: batch/output/ where the input has batch/input/")
     submit.add_argument("--content-type", help="default: by the ending of the input's name")
     submit.add_argument("--accept", help="what the model is to answer (default: the content type)")
     submit.add_argument("--instance-type", default="ml.m5.large", help="(default: %(default)s)")
     submit.add_argument("--instance-count", type=int, default=1, help="(default: %(default)s)")
+    submit.add_argument("--join-source", choices=["Input", "None"], help="Input: each answer beside its record")
+    submit.add_argument("--input-filter", metavar="JSONPATH", help="what of each record the model gets, as '$[1:]'")
+    submit.add_argument("--output-filter", metavar="JSONPATH", help="what of each record is written, as '$[0,-1]'")
     wait = batch.add_parser("wait", help="wait until a job has ended")
     wait.set_defaults(run=_wait)
     wait.add_argument("job")

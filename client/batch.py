@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from http import HTTPStatus
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import boto3
+from botocore.exceptions import ClientError
 
 from client.addresses import split_s3
 from client.content_types import is_in_lines
@@ -53,21 +56,35 @@ class BatchJob:
         name: str | None = None,
         max_payload_mib: int = 6,
         max_concurrent: int | None = None,
+        join_source: str | None = None,
+        input_filter: str | None = None,
+        output_filter: str | None = None,
         tags: Mapping[str, str] | None = None,
         session: boto3.Session | None = None,
     ) -> BatchJob:
-        """Start a job over every object whose name begins with `input_location` (`s3://bucket/key or prefix`).
+        """Start a job over exactly one object, or over everything below a prefix that ends with a slash.
 
+        `input_location`: `s3://bucket/key`, or `s3://bucket/prefix/`. To SageMaker every address is a prefix, and
+        `a.csv` would take `a.csv.bak` along; so an object is named in a list, `JOB.manifest.json`, which is put below
+        `output_location`.
         Content in lines (CSV, JSON Lines) is cut into requests of many lines and put together again line by line, so
-        that an output has a line for each line of its input; of anything else an object is one request.
+        that an output has a line for each record, which is a line that is not blank; of anything else an object is one request.
         `max_payload_mib` bounds a request; `max_concurrent` None leaves the number to the container.
+        `join_source="Input"` puts each answer beside its record; `input_filter` and `output_filter` are JSONPaths that
+        take a part of each record, before the model and after the join (`DataProcessing` in the API reference).
         `tags` are what budgets and bills know the job by; they need the right to `sagemaker:AddTags`.
-        Raises `ValueError` for an address that is none, and botocore's `ClientError` for what AWS refuses.
+        Raises `ValueError` for an address that is none and for an object that is not there, and botocore's
+        `ClientError` for what AWS refuses.
         """
         for address in (input_location, output_location):
             split_s3(address)
         in_lines = is_in_lines(content_type)
         job = cls(name or _name(model), session=session)
+        source = {"S3DataType": "S3Prefix", "S3Uri": input_location}
+        if not _is_prefix(input_location):
+            source = {"S3DataType": "ManifestFile", "S3Uri": job._list(input_location, output_location)}
+        asked = {"JoinSource": join_source, "InputFilter": input_filter, "OutputFilter": output_filter}
+        processing = {member: value for member, value in asked.items() if value is not None}
         output: dict[str, Any] = {"S3OutputPath": output_location, "Accept": accept or content_type}
         job._sagemaker.create_transform_job(
             TransformJobName=job.name,
@@ -76,12 +93,13 @@ class BatchJob:
             MaxPayloadInMB=max_payload_mib,
             **({"MaxConcurrentTransforms": max_concurrent} if max_concurrent is not None else {}),
             TransformInput={
-                "DataSource": {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": input_location}},
+                "DataSource": {"S3DataSource": source},
                 "ContentType": content_type,
                 "SplitType": "Line" if in_lines else "None",
             },
             TransformOutput=output | ({"AssembleWith": "Line"} if in_lines else {}),
             TransformResources={"InstanceType": instance_type, "InstanceCount": instance_count},
+            **({"DataProcessing": processing} if processing else {}),
             **({"Tags": [{"Key": key, "Value": value} for key, value in tags.items()]} if tags else {}),
         )
         return job
@@ -121,7 +139,7 @@ class BatchJob:
         A file appears under its name only when it is whole.
         """
         job = self._describe()
-        bucket, root = _output_folder(job)
+        bucket, root = _folder(job["TransformOutput"]["S3OutputPath"])
         files = []
         for key in self._outputs(job, self._wanted(job)):
             # S3 allows any key; one with `..` must not leave the directory.
@@ -140,18 +158,45 @@ class BatchJob:
         """Have the job stopped; what it has written stays."""
         self._sagemaker.stop_transform_job(TransformJobName=self.name)
 
+    def _list(self, input_location: str, output_location: str) -> str:
+        """Write the list that names exactly the object at `input_location`; return the list's address."""
+        bucket, key = split_s3(input_location)
+        try:
+            self._s3.head_object(Bucket=bucket, Key=key)
+        except ClientError as error:
+            if error.response["ResponseMetadata"]["HTTPStatusCode"] == HTTPStatus.NOT_FOUND:
+                raise ValueError(
+                    f"there is no object {input_location}; an address that ends with a slash means all below it"
+                ) from None
+            # The job reads it in the role of the model: whether we may does not matter.
+            if error.response["ResponseMetadata"]["HTTPStatusCode"] != HTTPStatus.FORBIDDEN:
+                raise
+        folder, _, file = key.rpartition("/")
+        names = [{"prefix": f"s3://{bucket}/{folder}/" if folder else f"s3://{bucket}/"}, file]
+        output_bucket, root = _folder(output_location)
+        list_key = f"{root}{self.name}.manifest.json"
+        self._s3.put_object(
+            Bucket=output_bucket, Key=list_key, Body=json.dumps(names).encode(), ContentType="application/json"
+        )
+        return f"s3://{output_bucket}/{list_key}"
+
     def _describe(self) -> dict[str, Any]:
         job: dict[str, Any] = self._sagemaker.describe_transform_job(TransformJobName=self.name)
         return job
 
     def _wanted(self, job: dict[str, Any]) -> set[str]:
         """The names, below the output path, of what the job writes: others may write there too."""
-        bucket, prefix = split_s3(job["TransformInput"]["DataSource"]["S3DataSource"]["S3Uri"])
+        source = job["TransformInput"]["DataSource"]["S3DataSource"]
+        bucket, prefix = split_s3(source["S3Uri"])
+        if source["S3DataType"] == "ManifestFile":
+            with self._s3.get_object(Bucket=bucket, Key=prefix)["Body"] as stream:
+                _, *names = json.loads(stream.read())
+            return {f"{name}.out" for name in names}
         folder = prefix[: prefix.rfind("/") + 1]
         return {f"{key.removeprefix(folder)}.out" for key in self._keys(bucket, prefix) if not key.endswith("/")}
 
     def _outputs(self, job: dict[str, Any], wanted: set[str]) -> Iterator[str]:
-        bucket, root = _output_folder(job)
+        bucket, root = _folder(job["TransformOutput"]["S3OutputPath"])
         for key in self._keys(bucket, root):
             if key.removeprefix(root) in wanted:
                 yield key
@@ -162,8 +207,13 @@ class BatchJob:
                 yield item["Key"]
 
 
-def _output_folder(job: dict[str, Any]) -> tuple[str, str]:
-    bucket, root = split_s3(job["TransformOutput"]["S3OutputPath"])
+def _is_prefix(address: str) -> bool:
+    _, key = split_s3(address)
+    return not key or key.endswith("/")
+
+
+def _folder(address: str) -> tuple[str, str]:
+    bucket, root = split_s3(address)
     return bucket, f"{root.rstrip('/')}/" if root else ""
 
 

@@ -17,7 +17,14 @@ BY_ENDING = {
     ".webp": "image/webp",
     ".txt": "text/plain",
 }
-_IN_LINES = ("text/csv", "application/jsonlines", "application/jsonl", "application/x-ndjson", "text/plain")
+_IN_LINES = (
+    "text/csv",
+    "application/jsonlines",
+    "application/jsonl",
+    "application/x-jsonlines",
+    "application/x-ndjson",
+    "text/plain",
+)
 
 
 def content_type_of(name: str) -> str:

@@ -30,7 +30,7 @@ def model_fn(model_dir):
 
 def input_fn(body, content_type):
     lines = (body.decode() if isinstance(body, (bytes, bytearray)) else body).strip().splitlines()
-    return [[float(cell) for cell in line.split(",")] for line in lines]
+    return [[float(cell) for cell in line.strip("[]").split(",")] for line in lines]
 
 def predict_fn(rows, factor):
     return [[cell * factor for cell in row] for row in rows]
@@ -162,6 +162,57 @@ def test_a_job_is_submitted_waited_for_and_fetched_with_progress(session: boto3.
         "deep/two.csv.out": b"[10.0]\n",
     }
     assert sorted(path.name for path in tmp_path.rglob("*") if path.is_file()) == ["one.csv.out", "two.csv.out"]
+
+
+@pytest.mark.parametrize("name", ["f.csv", "é f.csv", "part-"])
+def test_a_job_over_one_object_takes_no_other_whose_name_begins_alike(
+    session: boto3.Session, tmp_path: Path, name: str
+) -> None:
+    s3 = session.client("s3")
+    place = f"batch/input/exactly/{name}"
+    for ending in ("", ".bak", "/below"):
+        s3.put_object(Bucket=BUCKET, Key=f"{place}/{name}{ending}", Body=b"1,2\n")
+    seen: list[Progress] = []
+    job = BatchJob.submit(
+        model=MODEL,
+        input_location=f"s3://{BUCKET}/{place}/{name}",
+        output_location=f"s3://{BUCKET}/batch/output/exactly/{name}",
+        content_type="text/csv",
+        session=session,
+    )
+    job.wait(timeout_s=60, poll_s=0.1, on_poll=seen.append)
+    assert (seen[-1].objects_done, seen[-1].objects_total) == (1, 1)
+    assert [file.name for file in job.fetch(tmp_path)] == [f"{name}.out"]
+    written = s3.list_objects_v2(Bucket=BUCKET, Prefix=f"batch/output/exactly/{name}/")["Contents"]
+    assert {item["Key"].rpartition("/")[2] for item in written} == {f"{name}.out", f"{job.name}.manifest.json"}
+
+
+def test_an_object_at_the_top_of_its_bucket_is_taken_and_one_that_is_not_there_is_said_at_once(
+    session: boto3.Session, tmp_path: Path
+) -> None:
+    session.client("s3").put_object(Bucket=BUCKET, Key="top.csv", Body=b"1,2\n")
+    asked = {"model": MODEL, "content_type": "text/csv", "session": session}
+    job = BatchJob.submit(input_location=f"s3://{BUCKET}/top.csv", output_location=f"s3://{BUCKET}/top/", **asked)
+    job.wait(timeout_s=60, poll_s=0.1)
+    assert [file.read_bytes() for file in job.fetch(tmp_path)] == [b"[2.0, 4.0]\n"]
+    with pytest.raises(ValueError, match=r"there is no object s3://.*/to; an address that ends with a slash means all"):
+        BatchJob.submit(input_location=f"s3://{BUCKET}/to", output_location=f"s3://{BUCKET}/top/", **asked)
+
+
+def test_a_job_filters_and_joins_as_it_is_told(cloud: LocalCloud, session: boto3.Session) -> None:
+    s3 = session.client("s3")
+    s3.put_object(
+        Bucket=BUCKET, Key="batch/input/joined/rows.jsonl", Body=b'{"id": 7, "x": [1]}\n{"id": 8, "x": [2]}\n'
+    )
+    submitted = command(
+        cloud,
+        *("batch", "submit", "--stage", "try", "--input", f"s3://{BUCKET}/batch/input/joined/rows.jsonl"),
+        *("--join-source", "Input", "--input-filter", "$.x", "--output-filter", "$['id','SageMakerOutput']"),
+    )
+    assert submitted.returncode == 0, submitted.stderr
+    BatchJob(submitted.stdout.decode().strip(), session=session).wait(timeout_s=60, poll_s=0.1)
+    written = s3.get_object(Bucket=BUCKET, Key="batch/output/joined/rows.jsonl.out")["Body"].read()
+    assert written == b'{"id":7,"SageMakerOutput":[2.0]}\n{"id":8,"SageMakerOutput":[4.0]}\n'
 
 
 def test_a_job_that_fails_is_an_error_with_its_reason(session: boto3.Session) -> None:
