@@ -68,7 +68,8 @@ class BatchJob:
         `a.csv` would take `a.csv.bak` along; so an object is named in a list, `JOB.manifest.json`, which is put below
         `output_location`.
         Content in lines (CSV, JSON Lines) is cut into requests of many lines and put together again line by line, so
-        that an output has a line for each record, which is a line that is not blank; of anything else an object is one request.
+        that an output has a line for each line of its input that is not blank; of anything else an object is one
+        request.
         `max_payload_mib` bounds a request; `max_concurrent` None leaves the number to the container.
         `join_source="Input"` puts each answer beside its record; `input_filter` and `output_filter` are JSONPaths that
         take a part of each record, before the model and after the join (`DataProcessing` in the API reference).
