@@ -32,6 +32,7 @@ DEFAULT_TIMEOUT_S = 900  # InvokeEndpointAsync, InvocationTimeoutSeconds
 DEFAULT_TTL_S = 21_600  # InvokeEndpointAsync, RequestTTLSeconds
 DEFAULT_CONCURRENCY = 4  # MaxConcurrentInvocationsPerInstance: "SageMaker chooses"; here it is this
 _NOTIFIED_BYTES = 128 * 1024  # NotificationConfig, IncludeInferenceResponseIn: answers up to 128 KB
+_NO_TYPE = "binary/octet-stream"  # what S3 says of an object that was put without a type
 _PAUSE_S = 0.2
 _ERROR_CHARS = 4096
 
@@ -116,7 +117,7 @@ class AsyncInvocations:
             self._settle(request, answer)
 
     def _answer(self, request: AsyncRequest) -> Answer:
-        body = self._input(request)
+        body, headers = self._input(request)
         while True:
             if time.monotonic() - request.received_at > request.ttl_s:
                 raise InvocationFailed(f"ClientError: the request waited longer than {request.ttl_s:g} seconds.")
@@ -125,7 +126,7 @@ class AsyncInvocations:
                     answer = lease.client.call(
                         "POST",
                         "/invocations",
-                        headers=request.headers,
+                        headers=headers,
                         body=body,
                         timeout_s=request.timeout_s,
                         max_bytes=MAX_INPUT_BYTES,
@@ -150,9 +151,10 @@ class AsyncInvocations:
                 )
             return answer
 
-    def _input(self, request: AsyncRequest) -> bytes:
+    def _input(self, request: AsyncRequest) -> tuple[bytes, Mapping[str, str]]:
+        """The body and the headers. Where the request names no content type, that of the object counts."""
         if request.input_location is None:
-            return request.body
+            return request.body, request.headers
         bucket, key = split_s3_uri(request.input_location)
         try:
             found = self.s3.get_object(Bucket=bucket, Key=key)
@@ -162,7 +164,8 @@ class AsyncInvocations:
                 content: bytes = stream.read()
         except (ClientError, BotoCoreError) as error:
             raise InvocationFailed(f"ClientError: {request.input_location} cannot be read: {error}") from error
-        return content
+        own = found.get("ContentType", _NO_TYPE)
+        return content, request.headers if own == _NO_TYPE else {"Content-Type": own, **request.headers}
 
     def _settle(self, request: AsyncRequest, answer: Answer) -> None:
         content_type = answer.headers.get("content-type", "application/octet-stream")

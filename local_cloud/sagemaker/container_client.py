@@ -137,7 +137,7 @@ def _exchange(
         # Only the caller's headers reach the container, as behind SageMaker; http.client would add Accept-Encoding.
         connection.putrequest(method, path, skip_accept_encoding=True)
         for name, value in headers.items():
-            connection.putheader(name, value)
+            connection.putheader(name, value.encode())
         if isinstance(body, bytes):
             connection.putheader("Content-Length", str(len(body)))
         elif body is not None:

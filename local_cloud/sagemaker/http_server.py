@@ -105,7 +105,7 @@ class _Handler(BaseHTTPRequestHandler):
         request = Request(
             method=self.command,
             path=unquote(urlsplit(self.path).path),
-            headers={name.lower(): value for name, value in self.headers.items()},
+            headers={name.lower(): _as_sent(value) for name, value in self.headers.items()},
             body=body,
         )
         try:
@@ -123,10 +123,10 @@ class _Handler(BaseHTTPRequestHandler):
             head += [f"{name}: {value}" for name, value in response.headers.items()]
             if response.pieces is None:
                 head += [f"Content-Length: {len(response.body)}", "", ""]
-                self.wfile.write("\r\n".join(head).encode("latin-1") + response.body)
+                self.wfile.write(_as_read("\r\n".join(head)) + response.body)
                 return
             head += ["Transfer-Encoding: chunked", "", ""]
-            self.wfile.write("\r\n".join(head).encode("latin-1"))
+            self.wfile.write(_as_read("\r\n".join(head)))
             for piece in response.pieces:
                 self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
             self.wfile.write(b"0\r\n\r\n")
@@ -139,6 +139,22 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name that http.server has
         logger.debug(format, *args)
+
+
+def _as_sent(value: str) -> str:
+    """A header's text: boto3 and its kin send UTF-8, and http.server reads it as Latin-1."""
+    try:
+        return value.encode("latin-1").decode()
+    except UnicodeDecodeError:
+        return value
+
+
+def _as_read(head: str) -> bytes:
+    """Python's clients, boto3 among them, read headers as Latin-1; what that does not have goes out as UTF-8."""
+    try:
+        return head.encode("latin-1")
+    except UnicodeEncodeError:
+        return head.encode()
 
 
 def _phrase(status: int) -> str:

@@ -72,6 +72,41 @@ def test_the_container_sees_an_ordinary_request(account: Account, endpoint: str)
     assert headers["x-amzn-sagemaker-custom-attributes"] == "x=1"
 
 
+@pytest.mark.parametrize(
+    ("stored", "asked", "seen"),
+    [
+        ({"ContentType": "application/x-npy"}, {}, "application/x-npy"),
+        ({"ContentType": "application/x-npy"}, {"ContentType": "text/csv"}, "text/csv"),
+        ({}, {}, None),
+    ],
+)
+def test_where_the_request_names_no_content_type_that_of_the_object_counts(
+    account: Account, endpoint: str, stored: dict[str, str], asked: dict[str, str], seen: str | None
+) -> None:
+    key = f"{endpoint}/in/{account.name('typed')}"
+    account.s3.put_object(Bucket=BUCKET, Key=key, Body=b"headers:", **stored)
+    answer = account.runtime.invoke_endpoint_async(EndpointName=endpoint, InputLocation=f"s3://{BUCKET}/{key}", **asked)
+    assert json.loads(content(account, answer["OutputLocation"])).get("content-type") == seen
+
+
+@pytest.mark.parametrize("name", ["é.csv", "Å…☃.csv", "日本 語.csv", "a+b%20c.csv"])
+def test_the_name_of_an_input_may_hold_any_letters(account: Account, endpoint: str, name: str) -> None:
+    location = account.put(f"{endpoint}/in/{name}", b"abc")
+    answer = account.runtime.invoke_endpoint_async(EndpointName=endpoint, InputLocation=location)
+    assert content(account, answer["OutputLocation"]) == b"ABC"
+
+
+@pytest.mark.parametrize("folder", ["résultats", "結果"])
+def test_the_place_of_answers_may_hold_letters_beyond_ascii(account: Account, folder: str) -> None:
+    name = asynchronous(account, account.model(), S3OutputPath=f"s3://{BUCKET}/{folder}/")
+    location = account.runtime.invoke_endpoint_async(EndpointName=name, Body=b"abc")["OutputLocation"]
+    if folder == "結果":
+        location = location.encode("latin-1").decode()  # boto3 reads every header as Latin-1
+    assert location.startswith(f"s3://{BUCKET}/{folder}/")
+    assert content(account, location) == b"ABC"
+    account.delete(name)
+
+
 def test_an_input_may_stand_in_the_request_and_an_answer_have_a_name(account: Account, endpoint: str) -> None:
     answer = account.runtime.invoke_endpoint_async(
         EndpointName=endpoint, Body=b"inline", S3OutputPathExtension="today/noon", Filename="mine.txt"
