@@ -5,7 +5,10 @@ and checkpoint directories by then is kept. Python's own reaction to SIGTERM is 
 """
 
 import contextlib
+import functools
+import os
 import signal
+import threading
 from collections.abc import Iterator
 from types import FrameType
 
@@ -25,9 +28,43 @@ class StopRequest:
         self._requested = True
 
 
+class _Masks(threading.local):
+    """The signal mask of this thread before each fork that it is at."""
+
+    def __init__(self) -> None:
+        self.before: list[set[int | signal.Signals]] = []
+
+
+_masks = _Masks()
+
+
+@functools.cache
+def _spare_forks() -> None:
+    """From here on SIGTERM ends what this process forks: a data loader's or a pool's process must not ignore it."""
+    os.register_at_fork(before=_hold_back, after_in_parent=_let_through, after_in_child=_become_ordinary)
+
+
+def _hold_back() -> None:
+    # A SIGTERM that reaches the child before it has its own reaction would be lost with the flag that it sets.
+    _masks.before.append(signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM]))
+
+
+def _let_through() -> None:
+    signal.pthread_sigmask(signal.SIG_SETMASK, _masks.before.pop())
+
+
+def _become_ordinary() -> None:
+    handler = signal.getsignal(signal.SIGTERM)
+    if isinstance(getattr(handler, "__self__", None), StopRequest):
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    _let_through()
+
+
 @contextlib.contextmanager
 def stopping_gracefully() -> Iterator[StopRequest]:
     """Turn SIGTERM into a flag inside the block; the earlier reaction is restored at its end. Main thread only.
+
+    Processes that are forked inside the block end by SIGTERM, as any others do.
 
     with stopping_gracefully() as stop:
         for epoch in range(epochs):
@@ -36,6 +73,7 @@ def stopping_gracefully() -> Iterator[StopRequest]:
                 break
         save_model(net)
     """
+    _spare_forks()
     request = StopRequest()
     previous = signal.signal(signal.SIGTERM, request._on_signal)
     try:

@@ -1,7 +1,9 @@
 """SIGTERM becomes a flag, and only for as long as asked."""
 
+import multiprocessing
 import os
 import signal
+import time
 
 from training_hooks import stopping_gracefully
 
@@ -25,3 +27,19 @@ def test_the_earlier_reaction_comes_back() -> None:
     except RuntimeError:
         pass
     assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_processes_that_are_forked_meanwhile_end_by_sigterm() -> None:
+    """A pool that is left, or a process that is terminated, at once: neither waits for a child that ignores it."""
+    with stopping_gracefully() as stop:
+        for _ in range(20):
+            child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(3600,))
+            child.start()
+            child.terminate()
+            child.join()
+            assert child.exitcode == -signal.SIGTERM
+        for _ in range(5):
+            with multiprocessing.get_context("fork").Pool(2):
+                pass
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stop.requested
