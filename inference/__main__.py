@@ -30,7 +30,7 @@ def main() -> int:
         if idle := old_variables.without_effect(os.environ):
             log.info("some variables are without effect here", extra={"variables": idle})
         if unknown := old_variables.unknown(os.environ, {name for names, _, _ in describe() for name in names}):
-            log.warning("some TS_ variables are unknown and without effect", extra={"variables": unknown})
+            log.warning("some variables are unknown and without effect", extra={"variables": unknown})
         # Each command imports its own room: the server without torch, the check without HTTP.
         if arguments.command == "serve":
             from inference.frontend import server  # noqa: PLC0415

@@ -1,8 +1,9 @@
-"""Variables of the AWS containers and of TorchServe that are no settings of this server, and what becomes of them.
+"""Variables of the AWS containers and of their servers that are no settings of this server, and what becomes of them.
 
 One that asked for something that is not here, and that a client or a user would miss, is refused at start with its
 reason. All others are without effect: what they tuned does not exist here, or is so already. The names are those of
-`ConfigManager` of TorchServe 0.12 and of the toolkits' `parameters.py`; docs/settings.md shows this table.
+`ConfigManager` of TorchServe 0.12 and of Multi Model Server 1.1 and of the toolkits' `parameters.py`; docs/settings.md
+shows this table.
 """
 
 from __future__ import annotations
@@ -24,12 +25,26 @@ class OldVariable:
     unless: tuple[str, ...] = ()
 
 
+_ALSO_MMS = """
+DEBUG INFERENCE_ADDRESS MANAGEMENT_ADDRESS LOAD_MODELS BLACKLIST_ENV_VARS NUMBER_OF_NETTY_THREADS CONFIG_FILE
+NETTY_CLIENT_THREADS NUMBER_OF_GPU ASYNC_LOGGING CORS_ALLOWED_ORIGIN CORS_ALLOWED_METHODS CORS_ALLOWED_HEADERS
+DECODE_INPUT_REQUEST KEYSTORE KEYSTORE_PASS KEYSTORE_TYPE CERTIFICATE_FILE PRIVATE_KEY_FILE DEFAULT_SERVICE_HANDLER
+MODEL_STORE
+"""
+"""What TorchServe, as TS_, has from its forerunner, Multi Model Server, which had it as MMS_."""
+
+
 def _refused(*names: str, why: str, unless: tuple[str, ...] = ()) -> OldVariable:
-    return OldVariable(names=names, why=why, refused=True, unless=unless)
+    return OldVariable(names=_with_twins(names), why=why, refused=True, unless=unless)
 
 
 def _idle(*names: str, why: str) -> OldVariable:
-    return OldVariable(names=names, why=why)
+    return OldVariable(names=_with_twins(names), why=why)
+
+
+def _with_twins(names: tuple[str, ...]) -> tuple[str, ...]:
+    properties = (name.removeprefix("TS_") for name in names if name.startswith("TS_"))
+    return (*names, *(f"MMS_{each}" for each in properties if each in _ALSO_MMS.split()))
 
 
 OLD_VARIABLES = (
@@ -76,6 +91,7 @@ OLD_VARIABLES = (
         "SAGEMAKER_SUBMIT_DIRECTORY",
         "SAGEMAKER_REGION",
         "SAGEMAKER_SERVING_MODULE",
+        "SAGEMAKER_TRAINING_MODULE",
         why="the AWS container did not read it for serving either",
     ),
     _idle("SAGEMAKER_SAFE_PORT_RANGE", why="one port is all that this server opens"),
@@ -128,6 +144,7 @@ OLD_VARIABLES = (
         "TS_GRPC_MANAGEMENT_MAX_CONNECTION_AGE_GRACE_MS",
         why="there is no gRPC, which SageMaker does not carry",
     ),
+    _idle("MMS_PRELOAD_MODEL", why="each worker is a fork of a process that has torch imported, and loads for itself"),
     _idle("TS_INITIAL_WORKER_PORT", "TS_INITIAL_DISTRIBUTION_PORT", why="workers have no ports"),
     _idle(
         "TS_CORS_ALLOWED_ORIGIN",
@@ -160,8 +177,8 @@ OLD_VARIABLES = (
     ),
 )
 
-_PREFIXES = ("TS_", "SAGEMAKER_TS_")
-"""TorchServe's own names, and those by which the AWS container set the model's configuration."""
+_PREFIXES = ("SAGEMAKER_TS_", "TS_", "MMS_")
+"""The old servers' own names, and those by which the AWS container set the model's configuration."""
 
 
 def refuse(environment: Mapping[str, str]) -> None:
@@ -181,18 +198,44 @@ def without_effect(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def unknown(environment: Mapping[str, str], settings: Collection[str]) -> dict[str, str]:
-    """The variables that are set and look like TorchServe's, but neither it nor this server has them, with a hint.
+    """The variables that are set, look like those of the old containers and are none of theirs nor ours, with a hint.
 
-    `settings` are the names that set something here. Such a name is a typo, or was meant for the script.
+    `settings` are the names that set something here. Such a name is a typo, or was meant for the script. A name with
+    SAGEMAKER_ in front, which many set for purposes of their own, is told where it is close to one that there is.
     """
     known = {*settings, *(name for old in OLD_VARIABLES for name in old.names)}
-    strangers = (name for name in sorted(environment) if name.startswith(_PREFIXES) and name not in known)
-    return {name: _hint(name, known) for name in strangers if environment[name].strip()}
+    found = {}
+    for name in sorted(environment):
+        if name in known or not environment[name].strip():
+            continue
+        prefix = next((prefix for prefix in _PREFIXES if name.startswith(prefix)), "")
+        near = _nearest(name, prefix, known)
+        if near:
+            found[name] = f"no such variable is known; did you mean {near}?"
+        elif prefix:
+            found[name] = "no such variable is known"
+    return found
 
 
-def _hint(name: str, known: Collection[str]) -> str:
-    prefix = next(prefix for prefix in _PREFIXES if name.startswith(prefix))
+def _nearest(name: str, prefix: str, known: Collection[str]) -> str | None:
+    if prefix:
+        return _alike(name, prefix, known, cutoff=0.6)
+    first, _, rest = name.partition("_")
+    if not difflib.get_close_matches(first, ["SAGEMAKER"], cutoff=0.8):
+        return None
+    return _alike(f"SAGEMAKER_{rest}", "SAGEMAKER_", known, cutoff=0.75)
+
+
+def _alike(name: str, prefix: str, known: Collection[str], *, cutoff: float) -> str | None:
     # By what follows the prefix, which all of them share, and which would make any two of them alike.
     rests = sorted(each.removeprefix(prefix) for each in known if each.startswith(prefix))
-    near = difflib.get_close_matches(name.removeprefix(prefix), rests, n=1)
-    return f"no such variable is known; did you mean {prefix}{near[0]}?" if near else "no such variable is known"
+    rest = name.removeprefix(prefix)
+    near = difflib.get_close_matches(rest, rests, n=1, cutoff=cutoff)
+    words = set(rest.split("_"))
+    # Words that were left out or added, as in LOG_LEVEL for CONTAINER_LOG_LEVEL.
+    near += [each for each in rests if _contain(words, set(each.split("_")))]
+    return f"{prefix}{near[0]}" if near else None
+
+
+def _contain(one: set[str], other: set[str]) -> bool:
+    return min(len(one), len(other)) > 1 and (one <= other or other <= one)

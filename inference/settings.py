@@ -2,7 +2,7 @@
 
 Every setting is a field of `Settings`. Its metadata names the variables that may set it, the first that is set
 (and not empty) wins, so the order in `names` is the precedence that docs/settings.md shows. `TIDEGATE_*` names are
-ours; the others are the names that the AWS PyTorch container and TorchServe gave the same thing.
+ours; the others are the names that the AWS PyTorch container, TorchServe and Multi Model Server gave the same thing.
 An error names the variable, the value and what would be right.
 """
 
@@ -164,6 +164,7 @@ class Settings:
             "TIDEGATE_WORKERS",
             "SAGEMAKER_TS_MIN_WORKERS",
             "TS_DEFAULT_WORKERS_PER_MODEL",
+            "MMS_DEFAULT_WORKERS_PER_MODEL",
             "SAGEMAKER_MODEL_SERVER_WORKERS",
             "SAGEMAKER_TS_MAX_WORKERS",
         ),
@@ -185,6 +186,7 @@ class Settings:
             "TIDEGATE_TIMEOUT_S",
             "SAGEMAKER_TS_RESPONSE_TIMEOUT",
             "TS_DEFAULT_RESPONSE_TIMEOUT",
+            "MMS_DEFAULT_RESPONSE_TIMEOUT",
             "SAGEMAKER_MODEL_SERVER_TIMEOUT",
             "SAGEMAKER_MODEL_SERVER_TIMEOUT_SECONDS",
         ),
@@ -266,19 +268,20 @@ class Settings:
 
     # --- limits
     max_body_bytes: int = setting(
-        ("TIDEGATE_MAX_BODY_BYTES", "SAGEMAKER_MAX_PAYLOAD_IN_MB", "TS_MAX_REQUEST_SIZE"),
+        ("TIDEGATE_MAX_BODY_BYTES", "SAGEMAKER_MAX_PAYLOAD_IN_MB", "TS_MAX_REQUEST_SIZE", "MMS_MAX_REQUEST_SIZE"),
         100 * MIB,
         _whole(1, 1024 * MIB),
         "largest request body; SAGEMAKER_MAX_PAYLOAD_IN_MB counts MiB, 0 there means 1 GiB, as more does in "
-        "TS_MAX_REQUEST_SIZE",
+        "TS_MAX_REQUEST_SIZE and MMS_MAX_REQUEST_SIZE",
         SAGEMAKER_MAX_PAYLOAD_IN_MB=_payload_mb,
         TS_MAX_REQUEST_SIZE=_request_size,
+        MMS_MAX_REQUEST_SIZE=_request_size,
     )
     max_bytes_in_flight: int = setting(
         "TIDEGATE_MAX_BYTES_IN_FLIGHT", 1024 * MIB, _whole(1, 1024 * 1024 * MIB), "all request bodies held at one time"
     )
     max_response_bytes: int = setting(
-        ("TIDEGATE_MAX_RESPONSE_BYTES", "TS_MAX_RESPONSE_SIZE"),
+        ("TIDEGATE_MAX_RESPONSE_BYTES", "TS_MAX_RESPONSE_SIZE", "MMS_MAX_RESPONSE_SIZE"),
         1024 * MIB,
         _whole(1, 4095 * MIB),
         "largest response body",
@@ -293,7 +296,10 @@ class Settings:
         "what must be left when a model of a multi-model endpoint is loaded, going by the size of its files; else 507",
     )
     queue_size: int = setting(
-        ("TIDEGATE_QUEUE_SIZE", "TS_JOB_QUEUE_SIZE"), 1000, _whole(1, 1_000_000), "requests of one model that may wait"
+        ("TIDEGATE_QUEUE_SIZE", "TS_JOB_QUEUE_SIZE", "MMS_JOB_QUEUE_SIZE"),
+        1000,
+        _whole(1, 1_000_000),
+        "requests of one model that may wait",
     )
     max_connections: int = setting("TIDEGATE_MAX_CONNECTIONS", 2048, _whole(1, 100_000), "open client connections")
     max_header_bytes: int = setting(

@@ -18,6 +18,7 @@ TOOLKITS = """
 SAGEMAKER_PROGRAM SAGEMAKER_SUBMIT_DIRECTORY SAGEMAKER_BASE_DIR SAGEMAKER_REGION SAGEMAKER_CONTAINER_LOG_LEVEL
 SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT SAGEMAKER_MODEL_SERVER_WORKERS SAGEMAKER_MODEL_SERVER_TIMEOUT SAGEMAKER_HANDLER
 SAGEMAKER_BIND_TO_PORT SAGEMAKER_SAFE_PORT_RANGE SAGEMAKER_MULTI_MODEL CA_REPOSITORY_ARN SAGEMAKER_SERVING_MODULE
+SAGEMAKER_TRAINING_MODULE
 SAGEMAKER_TS_BATCH_SIZE SAGEMAKER_TS_MAX_BATCH_DELAY SAGEMAKER_TS_MIN_WORKERS SAGEMAKER_TS_MAX_WORKERS
 SAGEMAKER_TS_RESPONSE_TIMEOUT SAGEMAKER_INFERENCE_ACCELERATOR_PRESENT SAGEMAKER_MODEL_SERVER_TIMEOUT_SECONDS
 SAGEMAKER_MODEL_SERVER_VMARGS SAGEMAKER_STARTUP_TIMEOUT SAGEMAKER_MAX_PAYLOAD_IN_MB LOG_LOCATION METRICS_LOCATION
@@ -47,12 +48,41 @@ HEADER_KEY_SEQUENCE_START HEADER_KEY_SEQUENCE_END DISABLE_TOKEN_AUTHORIZATION EN
 """
 """The properties that `ConfigManager` of TorchServe 0.12 takes from the environment, with TS_ in front."""
 
+MULTI_MODEL_SERVER = """
+DEBUG INFERENCE_ADDRESS MANAGEMENT_ADDRESS LOAD_MODELS BLACKLIST_ENV_VARS DEFAULT_WORKERS_PER_MODEL
+DEFAULT_RESPONSE_TIMEOUT NUMBER_OF_NETTY_THREADS NETTY_CLIENT_THREADS JOB_QUEUE_SIZE NUMBER_OF_GPU ASYNC_LOGGING
+CORS_ALLOWED_ORIGIN CORS_ALLOWED_METHODS CORS_ALLOWED_HEADERS DECODE_INPUT_REQUEST KEYSTORE KEYSTORE_PASS KEYSTORE_TYPE
+CERTIFICATE_FILE PRIVATE_KEY_FILE MAX_REQUEST_SIZE MAX_RESPONSE_SIZE DEFAULT_SERVICE_HANDLER PRELOAD_MODEL MODEL_STORE
+CONFIG_FILE
+"""
+"""The properties that `ConfigManager` of Multi Model Server 1.1 takes from the environment, with MMS_ in front."""
+
+OF_OTHERS = """
+SAGEMAKER_MODEL_NAME SAGEMAKER_ENDPOINT SAGEMAKER_ENDPOINT_URL SAGEMAKER_INFERENCE_CODE SAGEMAKER_INFERENCE_OUTPUT
+SAGEMAKER_INFERENCE_INPUT SAGEMAKER_INFERENCE_SUPPORTED SAGEMAKER_INFERENCE_CODE_DIRECTORY SAGEMAKER_JOB_CONDA_ENV
+SAGEMAKER_MANAGED_WARMPOOL_CACHE_DIRECTORY SAGEMAKER_SERVE_SECRET_KEY SAGEMAKER_SERVING_ENVIRONMENT SAGEMAKER_TRAINING
+SAGEMAKER_ESTIMATOR_MODULE SAGEMAKER_ESTIMATOR_CLASS_NAME SAGEMAKER_OUTPUT_LOCATION
+SAGEMAKER_ENABLE_RICH_LOGGING SAGEMAKER_TRITON_DEFAULT_MODEL_NAME SAGEMAKER_TFS_NGINX_LOGLEVEL SAGEMAKER_HUB_NAME
+SAGEMAKER_GATED_MODEL_S3_URI_TRAINING_ENV_VAR_KEY SAGEMAKER_METRICS_DIRECTORY SAGEMAKER_INTERNAL_IMAGE_URI
+SAGEMAKER_MLFLOW_CUSTOM_ENDPOINT SAGEMAKER_USER_CONFIG_OVERRIDE SAGEMAKER_ADMIN_CONFIG_OVERRIDE SAGEMAKER_VALIDATE_ROLE
+SAGEMAKER_APP_TYPE SAGEMAKER_STUDIO SAGEMAKER_DOMAIN SAGEMAKER_MODEL
+"""
+"""What the platform, its SDK and its other containers set for themselves."""
+
 SETTINGS = {name for names, _, _ in describe() for name in names}
 REFUSED = [(name, old) for old in OLD_VARIABLES if old.refused for name in old.names]
 IDLE = [name for old in OLD_VARIABLES if not old.refused for name in old.names]
 
 
-@pytest.mark.parametrize("name", [*TOOLKITS.split(), *PLATFORM.split(), *(f"TS_{name}" for name in TORCHSERVE.split())])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *TOOLKITS.split(),
+        *PLATFORM.split(),
+        *(f"TS_{name}" for name in TORCHSERVE.split()),
+        *(f"MMS_{name}" for name in MULTI_MODEL_SERVER.split()),
+    ],
+)
 def test_every_old_name_is_a_setting_or_has_one_fate(name: str) -> None:
     assert [name in SETTINGS, name in IDLE, name in dict(REFUSED)].count(True) == 1
 
@@ -74,9 +104,28 @@ def test_what_is_without_effect_changes_no_setting_and_is_told(name: str) -> Non
     assert list(without_effect({name: "7", "TS_JOB_QUEUE_SIZE": "7"})) == [name]
 
 
+@pytest.mark.parametrize("name", MULTI_MODEL_SERVER.split())
+def test_a_name_of_multi_model_server_means_what_its_twin_of_torchserve_means(name: str) -> None:
+    old, new = f"MMS_{name}", f"TS_{name}"
+    fates = [each for each in OLD_VARIABLES if old in each.names]
+    twins = [each for each in OLD_VARIABLES if new in each.names]
+    assert fates == twins or name == "PRELOAD_MODEL"
+    if old in SETTINGS:
+        assert read({old: "7"}) == read({new: "7"}) != Settings()
+
+
 @pytest.mark.parametrize(
     ("name", "hint"),
     [
+        ("MMS_JOB_QUEU_SIZE", "; did you mean MMS_JOB_QUEUE_SIZE?"),
+        ("MMS_XYZ", ""),
+        ("SAGEMAKER_PROGAM", "; did you mean SAGEMAKER_PROGRAM?"),
+        ("SAGEMAKER_MODEL_SERVER_WORKER", "; did you mean SAGEMAKER_MODEL_SERVER_WORKERS?"),
+        ("SAGEMAKER_BINDTOPORT", "; did you mean SAGEMAKER_BIND_TO_PORT?"),
+        ("SAGEMAKER_LOG_LEVEL", "; did you mean SAGEMAKER_CONTAINER_LOG_LEVEL?"),
+        ("SAGEMAKER_MULTI_MODEL_ENABLED", "; did you mean SAGEMAKER_MULTI_MODEL?"),
+        ("SAGEMAKER_BATCH_SIZE", "; did you mean SAGEMAKER_TS_BATCH_SIZE?"),
+        ("SAGEMKER_PROGRAM", "; did you mean SAGEMAKER_PROGRAM?"),
         ("TS_JOB_QUEU_SIZE", "; did you mean TS_JOB_QUEUE_SIZE?"),
         ("TS_DEFAULT_WORKER_PER_MODEL", "; did you mean TS_DEFAULT_WORKERS_PER_MODEL?"),
         ("TS_RESPONSE_TIMEOUT", "; did you mean TS_DEFAULT_RESPONSE_TIMEOUT?"),
@@ -85,15 +134,16 @@ def test_what_is_without_effect_changes_no_setting_and_is_told(name: str) -> Non
         ("TS_XYZ", ""),
     ],
 )
-def test_a_name_that_torchserve_never_had_is_told_with_the_nearest_that_there_is(name: str, hint: str) -> None:
+def test_a_name_that_the_old_containers_never_had_is_told_with_the_nearest_that_there_is(name: str, hint: str) -> None:
     assert read({name: "7"}) == Settings()
     assert unknown({name: "7", "TS_JOB_QUEUE_SIZE": "7"}, SETTINGS) == {name: f"no such variable is known{hint}"}
     assert unknown({name: " "}, SETTINGS) == {}
 
 
-def test_what_is_known_or_looks_like_nothing_of_torchserves_is_not_told_as_unknown() -> None:
+def test_what_is_known_or_is_close_to_nothing_of_the_old_containers_is_not_told_as_unknown() -> None:
     known = {*SETTINGS, *IDLE, *dict(REFUSED)}
-    assert unknown(dict.fromkeys([*known, "TSV_FILE", "SAGEMAKER_MODEL_NAME", "OMP_NUM_THREADS"], "7"), SETTINGS) == {}
+    others = ["TSV_FILE", "OMP_NUM_THREADS", "SM_MODEL_DIR", *OF_OTHERS.split()]
+    assert unknown(dict.fromkeys([*known, *others], "7"), SETTINGS) == {}
 
 
 def test_the_table_of_the_page_is_the_one_of_the_code() -> None:
