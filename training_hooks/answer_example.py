@@ -1,11 +1,12 @@
-"""Answer one request with the user's `code/inference.py`, as the server would. Run as a script, in its own process.
+"""Answer one request with the archive's own code, as the server would. Run as a script, in its own process.
 
-    python -P answer_example.py MODEL_DIR REQUEST_FILE CONTENT_TYPE ACCEPT ANSWER_FILE OUTCOME_FILE
+    python -P answer_example.py MODEL_DIR REQUEST_FILE CONTENT_TYPE ACCEPT WEIGHTS ANSWER_FILE OUTCOME_FILE
 
 It follows the contract that the PyTorch containers set: `code/` and the model directory are importable, the working
 directory is the model directory, `input_data` is text for JSON and CSV and bytes otherwise, and the answer is a body
-or a pair of body and content type. There are no default functions here: what the archive answers must come from the
-archive. Standard library only; torch is imported by the user's code.
+or a pair of body and content type. What `inference.py` does not define is done by `default_functions.py`; WEIGHTS is
+the JSON object of the manifest's `weights`, which may name the network. Standard library only where the user's code
+defines all: torch is imported by that code, or by the defaults.
 """
 
 import importlib.util
@@ -24,12 +25,14 @@ _TEXT_TYPES = ("application/json", "text/csv")
 
 
 class HandlerProblem(Exception):
-    """The user's code cannot answer; the text is one sentence."""
+    """The archive cannot answer; the text is one sentence."""
 
 
-def answer(model_dir: Path, data: bytes, content_type: str, accept: str) -> tuple[bytes, str]:
-    """Run the functions of `model_dir/code/inference.py` on one request; return the body and its content type."""
-    module = _load(model_dir / "code" / "inference.py", search=(model_dir / "code", model_dir))
+def answer(model_dir: Path, data: bytes, content_type: str, accept: str, weights: dict[str, Any]) -> tuple[bytes, str]:
+    """Run the functions of the model directory's `inference.py` on one request; return the body and its type."""
+    sys.path[:0] = [str(model_dir / "code"), str(model_dir)]
+    scripts = [path for path in (model_dir / "code/inference.py", model_dir / "inference.py") if path.is_file()]
+    module = _load(scripts[0], "inference") if scripts else ModuleType("inference")
     header = Message()
     header["Content-Type"] = content_type
     body: str | bytes = data
@@ -39,7 +42,10 @@ def answer(model_dir: Path, data: bytes, content_type: str, accept: str) -> tupl
         content_type = header.get_content_type()
     if hasattr(module, "pre_model_fn"):
         _call(module, "pre_model_fn", str(model_dir))
-    model = _call(module, "model_fn", str(model_dir))
+    if not hasattr(module, "model_fn") and "architecture" in weights:
+        model = _build(model_dir, weights)
+    else:
+        model = _call(module, "model_fn", str(model_dir))
     if hasattr(module, "model_warmup_fn"):
         _call(module, "model_warmup_fn", str(model_dir), model)
     if hasattr(module, "transform_fn"):
@@ -52,30 +58,40 @@ def answer(model_dir: Path, data: bytes, content_type: str, accept: str) -> tupl
     return _as_bytes(answered), str(answered_type)
 
 
-def _load(path: Path, search: tuple[Path, ...]) -> ModuleType:
-    if not path.is_file():
-        raise HandlerProblem("code_dir has no inference.py, so nothing can answer the example")
-    sys.path[:0] = [str(directory) for directory in search]
-    spec = importlib.util.spec_from_file_location("inference", path)
+def _load(path: Path, name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
-        raise HandlerProblem("code/inference.py cannot be loaded as a Python module")
+        raise HandlerProblem(f"{path.name} cannot be loaded as a Python module")
     module = importlib.util.module_from_spec(spec)
-    sys.modules["inference"] = module  # the user's helpers may import it by this name
+    sys.modules[name] = module  # the user's helpers may import inference by this name
     try:
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
         traceback.print_exc()
-        raise HandlerProblem(f"code/inference.py cannot be imported: {type(error).__name__}: {error}") from error
+        raise HandlerProblem(f"{_place(path)} cannot be imported: {type(error).__name__}: {error}") from error
     return module
+
+
+def _place(path: Path) -> str:
+    return f"code/{path.name}" if path.parent.name == "code" else path.name
+
+
+def _ours(name: str) -> ModuleType:
+    return _load(Path(__file__).with_name(f"{name}.py"), f"_training_hooks_{name}")
+
+
+def _build(model_dir: Path, weights: dict[str, Any]) -> Any:
+    builder = _ours("build_network")
+    try:
+        return builder.build(model_dir, weights["file"], weights["architecture"], weights["arguments"])
+    except builder.NotBuilt as error:
+        raise HandlerProblem(str(error)) from error
 
 
 def _call(module: ModuleType, name: str, *arguments: object) -> Any:
     function: Callable[..., Any] | None = getattr(module, name, None)
     if function is None:
-        raise HandlerProblem(
-            f"code/inference.py defines no {name}, which the example needs; "
-            "define it, or give the expected response yourself"
-        )
+        return _default(name, *arguments)
     signature = inspect.signature(function)
     try:
         signature.bind(*arguments)
@@ -90,6 +106,20 @@ def _call(module: ModuleType, name: str, *arguments: object) -> Any:
         traceback.print_exc()
         raise HandlerProblem(
             f"code/inference.py: {name} failed on the example: {type(error).__name__}: {error}"
+        ) from error
+
+
+def _default(name: str, *arguments: object) -> Any:
+    defaults = _ours("default_functions")
+    try:
+        return getattr(defaults, name)(*arguments)
+    except defaults.NoDefault as error:
+        raise HandlerProblem(f"the example cannot be answered here: {error}; define it, or give the response") from None
+    except Exception as error:
+        traceback.print_exc()
+        raise HandlerProblem(
+            f"the default {name}, which stands in for the one that code/inference.py does not define, failed on the "
+            f"example: {type(error).__name__}: {error}"
         ) from error
 
 
@@ -108,14 +138,15 @@ def _as_bytes(body: object) -> bytes:
 
 def main(arguments: list[str]) -> None:
     """Read the request, write the answer and, last, the outcome that says how it went."""
-    model_dir, request_file, content_type, accept, answer_file, outcome_file = arguments
+    model_dir, request_file, content_type, accept, weights, answer_file, outcome_file = arguments
     os.chdir(model_dir)
+    data = Path(request_file).read_bytes()
     try:
-        body, answered_type = answer(Path(model_dir), Path(request_file).read_bytes(), content_type, accept)
+        body, answered_type = answer(Path(model_dir), data, content_type, accept, json.loads(weights))
         Path(answer_file).write_bytes(body)
         outcome = {"content_type": answered_type}
     except HandlerProblem as problem:
-        outcome = {"error": str(problem)}
+        outcome = {"error": " ".join(str(problem).split())}
     Path(outcome_file).write_text(json.dumps(outcome))
 
 

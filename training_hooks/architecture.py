@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from .arguments import kind_of, shown
 from .errors import ArtifactError
 from .plain_values import to_plain
 
@@ -15,7 +16,7 @@ CHECK_TIMEOUT_S = 300.0
 _BUILDER = Path(__file__).with_name("build_network.py")
 
 
-def describe_architecture(architecture: str | None, arguments: Mapping[str, Any] | None) -> dict[str, Any]:
+def describe_architecture(architecture: object, arguments: object, code_dir: object) -> dict[str, Any]:
     """Return the manifest's `weights.architecture` and `weights.arguments`; nothing where no class is named.
 
     Raises:
@@ -25,13 +26,15 @@ def describe_architecture(architecture: str | None, arguments: Mapping[str, Any]
         if arguments is not None:
             raise ArtifactError("arguments are given without an architecture that takes them")
         return {}
-    module, _, name = str(architecture).partition(":")
+    if code_dir is None:
+        raise ArtifactError(f"the architecture {shown(architecture)} needs code_dir, the folder with its module")
+    module, _, name = architecture.partition(":") if isinstance(architecture, str) else ("", "", "")
     if not (all(part.isidentifier() for part in module.split(".")) and name.isidentifier()):
         raise ArtifactError(
-            f"architecture is {architecture!r}; name it as 'module:Class', such as 'digit_net:DigitNet'"
+            f"architecture is {shown(architecture)}; name it as 'module:Class', such as 'digit_net:DigitNet'"
         )
     if arguments is not None and not isinstance(arguments, Mapping):
-        raise ArtifactError(f"arguments is a {type(arguments).__name__}; give a mapping of keywords")
+        raise ArtifactError(f"arguments is {kind_of(arguments)}; give a mapping of keywords")
     return {"architecture": architecture, "arguments": to_plain(arguments or {}, "arguments")}
 
 

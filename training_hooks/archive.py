@@ -11,6 +11,7 @@ from typing import IO, cast
 
 from tqdm import tqdm
 
+from .arguments import as_path
 from .durable_files import replacing
 from .errors import ArtifactError
 from .file_tree import list_files
@@ -68,8 +69,9 @@ def pack(
     Raises:
         ArtifactError: a file differs from the manifest or is missing, or something is a link, pipe or device.
     """
-    source = Path(model_dir).absolute()
-    target = Path(output).absolute()
+    source = as_path(model_dir, "model_dir")
+    target = as_path(output, "output")
+    code = None if code_dir is None else as_path(code_dir, "code_dir")
     if not source.is_dir():
         raise ArtifactError(f"{model_dir} is not a directory")
     if target.resolve().is_relative_to(source.resolve()):
@@ -78,7 +80,7 @@ def pack(
         raise ArtifactError(f"the output {output} is a directory; name a file, for example {output}/model.tar.gz")
     with exclusive(source):
         finish_interrupted_save(source)
-        return _pack(source, target, Path(code_dir) if code_dir is not None else None)
+        return _pack(source, target, code)
 
 
 def _pack(source: Path, target: Path, code_dir: Path | None) -> PackedArchive:

@@ -23,13 +23,13 @@ def save_model(
     *,
     model_dir: str | os.PathLike[str] | None = None,
     name: str = "model",
-    labels: Sequence[str] | None = None,
+    labels: Sequence[str] | Mapping[Any, Any] | None = None,
     preprocessing: Mapping[str, Any] | None = None,
     metrics: Mapping[str, Any] | None = None,
     code_dir: str | os.PathLike[str] | None = None,
     architecture: str | None = None,
     arguments: Mapping[str, Any] | None = None,
-    example: Example | None = None,
+    example: Example | Any = None,
     allow_non_finite: bool | Collection[str] = False,
     every_rank: bool = False,
 ) -> Path:
@@ -53,16 +53,18 @@ def save_model(
         model: the module, or its state dict. Wrappers and their prefixes (`module.`, `_orig_mod.`) are taken off.
         model_dir: where to; the variable SM_MODEL_DIR if omitted, and /opt/ml/model inside a SageMaker container.
         name: of the model: letters, digits and inner hyphens, at most 63.
-        labels: class names, in the order of the model's outputs; distinct and not empty.
+        labels: class names, in the order of the model's outputs, distinct and not empty; or a mapping between names
+            and numbers, such as `class_to_idx` or `id2label`.
         preprocessing: constants that the inference code reads back, as a JSON object; numpy values are converted.
         metrics: numbers to keep with the model; numpy and torch scalars become floats.
         code_dir: directory with `inference.py` (and helpers, requirements.txt), copied to `code/`.
         architecture: the network's class, or a function that returns the network, as `module:Class` of `code_dir`; with
             it the server needs no `model_fn`, and `code_dir` no inference.py. It is tried out before anything is kept.
         arguments: what the architecture is called with, as keywords that JSON can hold.
-        example: a request the server must answer as recorded before it takes traffic. Without a response of its own,
-            the functions in `code_dir` are run on the saved files and their answer is recorded.
-        allow_non_finite: True, or the names of weights that may hold NaN or infinity.
+        example: a request the server must answer as recorded before it takes traffic; a tensor, an array, an image or
+            plain values, or an `Example`, which says more. Without a response of its own, the functions in `code_dir`
+            are run on the saved files and their answer is recorded.
+        allow_non_finite: True, or the name or names of weights that may hold NaN or infinity.
         every_rank: True where each rank saves a model of its own, into a directory of its own.
 
     Returns:
@@ -76,14 +78,15 @@ def save_model(
     if not every_rank and (rank := rank_above_0()) is not None:
         wait_for_rank_0(rank, target)
         return target
-    weights = {"file": WEIGHTS_NAME, "format": "state_dict", **describe_architecture(architecture, arguments)}
+    weights = {"file": WEIGHTS_NAME, "format": "state_dict", **describe_architecture(architecture, arguments, code_dir)}
     description = describe(
         name=name,
         labels=labels,
         preprocessing=preprocessing,
         metrics=metrics,
         code_dir=code_dir,
-        architecture=architecture,
+        needs_script=architecture is None,
+        can_answer=architecture is not None,
         example=example,
     )
     state = portable_state_dict(model, allow_non_finite=allow_non_finite)

@@ -15,22 +15,28 @@ from pathlib import Path
 import torch
 
 
-def build(model_dir: Path, weights_name: str, architecture: str, arguments: dict[str, object]) -> str | None:
-    """Return why the network cannot be built or loaded, in one line, or None."""
+class NotBuilt(Exception):
+    """The network cannot be built or loaded; the text is one line that says why."""
+
+
+def build(model_dir: Path, weights_name: str, architecture: str, arguments: dict[str, object]) -> torch.nn.Module:
+    """Return the network that `architecture` names, with its weights. Raises `NotBuilt`."""
     os.chdir(model_dir)
     sys.path[:0] = [str(model_dir / "code"), str(model_dir)]
     module, _, name = architecture.partition(":")
     try:
         network = getattr(importlib.import_module(module), name)(**arguments)
     except Exception as error:
-        return f"{architecture!r} cannot be built from code_dir: {type(error).__name__}: {_one_line(error)}"
+        raise NotBuilt(
+            f"{architecture!r} cannot be built from code_dir: {type(error).__name__}: {_one_line(error)}"
+        ) from error
     if not isinstance(network, torch.nn.Module):
-        return f"{architecture!r} makes a {type(network).__name__}, not a torch.nn.Module"
+        raise NotBuilt(f"{architecture!r} makes a {type(network).__name__}, not a torch.nn.Module")
     try:
         network.load_state_dict(torch.load(weights_name, weights_only=True, map_location="cpu"))
     except Exception as error:
-        return f"the weights do not fit {architecture!r}: {_one_line(error)}"
-    return None
+        raise NotBuilt(f"the weights do not fit {architecture!r}: {_one_line(error)}") from error
+    return network
 
 
 def _one_line(error: Exception) -> str:
@@ -40,5 +46,7 @@ def _one_line(error: Exception) -> str:
 if __name__ == "__main__":
     directory, file, description = sys.argv[1:]
     described = json.loads(description)
-    problem = build(Path(directory), file, described["architecture"], described["arguments"])
-    sys.exit(problem)
+    try:
+        build(Path(directory), file, described["architecture"], described["arguments"])
+    except NotBuilt as problem:
+        sys.exit(str(problem))

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from .arguments import as_whole_number, shown
 from .container_paths import checkpoint_directory
 from .durable_files import replacing
 from .errors import ArtifactError
@@ -61,13 +62,13 @@ def save_checkpoint(
     Raises:
         ArtifactError: naming a nested value that could not be loaded again without unpickling code.
     """
-    if isinstance(step, bool) or not isinstance(step, int) or not 0 <= step < 10**12:
-        raise ArtifactError(f"step is {step!r}; it must be a whole number from 0 to 999999999999")
-    if keep_last < 1:
-        raise ArtifactError(f"keep_last is {keep_last}; at least the checkpoint just written has to stay")
+    step = as_whole_number(step, "step", least=0, most=10**12 - 1)
+    keep_last = as_whole_number(keep_last, "keep_last", least=1, most=10**12)
+    if not isinstance(state, Mapping):
+        raise ArtifactError(f"state is {shown(state)}; give a mapping, such as {{'net': net.state_dict()}}")
     for key, value in state.items():
-        refuse_unloadable(key, f"the key {key!r} of state")
-        refuse_unloadable(value, f"state[{key!r}]")
+        refuse_unloadable(key, f"the key {shown(key)} of state")
+        refuse_unloadable(value, f"state[{shown(key)}]")
     target_dir = checkpoint_directory(directory)
     remove_abandoned(target_dir, ".checkpoint-*.tmp")  # S3 would bring what a kill left back for ever
     path = target_dir / f"checkpoint-{step:012d}.pth"
@@ -85,6 +86,9 @@ def latest_checkpoint(
     """Load the newest readable checkpoint, or return None when there is none to resume from.
 
     A file that cannot be read (damaged on its way through S3, say) is passed over with a warning.
+
+    Raises:
+        ArtifactError: a sound file cannot be brought to `map_location`, such as a GPU that is not there.
     """
     target_dir = checkpoint_directory(directory)
     passed_over: set[Path] = set()
@@ -97,6 +101,11 @@ def latest_checkpoint(
         except FileNotFoundError:
             continue
         except Exception as error:  # torch.load has four families of errors for a bad file
+            if _is_sound(path):
+                reason = str(error).partition("\n")[0][:200]
+                raise ArtifactError(
+                    f"{path} is sound, but cannot be loaded with map_location={shown(map_location)}: {reason}"
+                ) from error
             warnings.warn(f"{path} cannot be read and is passed over: {error}", stacklevel=2)
             continue
         if not isinstance(state, dict):
@@ -104,6 +113,14 @@ def latest_checkpoint(
             continue
         return Checkpoint(step=_step(path), state=state, path=path)
     return None
+
+
+def _is_sound(path: Path) -> bool:
+    """Say whether the file can be read where no device is asked for: then the device is what is wrong."""
+    try:
+        return isinstance(torch.load(path, map_location="cpu", weights_only=True, mmap=True), dict)
+    except Exception:
+        return False
 
 
 def _step(path: Path) -> int:

@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from .arguments import shown
 from .errors import ArtifactError
-from .plain_values import to_plain
+from .plain_values import to_array, to_plain
 
 JSON = "application/json"
 NPY = "application/x-npy"
+PNG = "image/png"
 _SUFFIXES = {
     JSON: "json",
     "application/jsonlines": "jsonl",
@@ -24,9 +27,10 @@ _SUFFIXES = {
     "application/x-npz": "npz",
     "text/csv": "csv",
     "text/plain": "txt",
-    "image/png": "png",
+    PNG: "png",
     "image/jpeg": "jpg",
 }
+_LARGEST = 1e300  # a whole number may be larger than any float
 _RUNNER = Path(__file__).with_name("answer_example.py")
 
 
@@ -36,12 +40,16 @@ class Example:
 
     Attributes:
         request: what a client would send. bytes and str are sent as they are and need a `content_type`; a numpy
-            array or CPU/GPU tensor becomes an npy body; anything else becomes JSON (numpy values in it included).
-        content_type: of the request; application/x-npy for arrays and application/json for JSON values if omitted.
-        accept: the Accept header that goes with the request.
-        response: the expected answer, in the same forms as `request`. When omitted, `save_model` runs the functions
-            of `code_dir` on the saved model and records what they answer.
-        response_content_type: of a `response` given as bytes or str.
+            array or CPU/GPU tensor becomes an npy body, a Pillow image a PNG; anything else becomes JSON (numpy and
+            torch values in it included).
+        content_type: of the request; that of the form above if omitted.
+        accept: the Accept header that goes with the request; the type of the response if omitted, and JSON where
+            there is none.
+        response: the expected answer. bytes and str are compared as they are; an array, a tensor or a plain value is
+            written as JSON, or as npy where `accept` asks for that. When omitted, `save_model` answers the request
+            with the saved model and the functions of `code_dir`, the server's defaults in the place of those that are
+            not there, and records the answer.
+        response_content_type: of the response; needed for bytes and str, unless `accept` says it.
         rtol: relative tolerance of numbers when the server compares its answer.
         atol: absolute tolerance of numbers when the server compares its answer.
         timeout_s: how long `model_fn` and the other functions may take while the response is computed.
@@ -49,7 +57,7 @@ class Example:
 
     request: Any
     content_type: str | None = None
-    accept: str = JSON
+    accept: str | None = None
     response: Any = None
     response_content_type: str | None = None
     rtol: float = 1e-3
@@ -66,35 +74,74 @@ class Body:
 
     def file_name(self, stem: str) -> str:
         """Return the file's name inside the artifact, with the suffix of its content type."""
-        media_type = self.content_type.partition(";")[0].strip().lower()
-        return f"example/{stem}.{_SUFFIXES.get(media_type, 'bin')}"
+        return f"example/{stem}.{_SUFFIXES.get(_media_type(self.content_type), 'bin')}"
 
 
-def encode_example(example: Example, *, has_code: bool) -> tuple[Body, Body | None]:
-    """Return the bodies of request and response; no response when the code is to compute it.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EncodedExample:
+    """An example ready to be written.
+
+    Attributes:
+        request: its body.
+        accept: the Accept header that goes with it.
+        response: its body; None where the code is to compute it.
+        rtol, atol: the tolerances of numbers.
+        timeout_s: the time limit for computing the response.
+    """
+
+    request: Body
+    accept: str
+    response: Body | None
+    rtol: float
+    atol: float
+    timeout_s: float
+
+
+def encode_example(given: object, *, can_answer: bool) -> EncodedExample:
+    """Return the example with its bodies; a tensor, an array, an image or a plain value counts as a request.
+
+    Args:
+        given: an `Example`, or the request alone.
+        can_answer: there is code, or a named architecture, that can compute a response.
 
     Raises:
         ArtifactError: bytes without a content type, an array that needs pickle, a value that JSON cannot hold, an odd
-            tolerance, or no response and no code either.
+            tolerance, or no response and nothing that could compute it.
     """
+    if isinstance(given, tuple) or given is Example:
+        raise ArtifactError(
+            f"example is {shown(given)}; give the request alone, or Example(request=…, response=…) with its answer"
+        )
+    if isinstance(given, str | bytes | bytearray | memoryview):
+        _encode(given, None, "example")  # raises: who gives bytes alone has not said of which type they are
+    example = given if isinstance(given, Example) else Example(request=given)
     for name in ("rtol", "atol", "timeout_s"):
         value = getattr(example, name)
-        if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < float("inf"):
-            raise ArtifactError(f"example.{name} is {value!r}; it must be a finite number that is not negative")
-    if example.response is None and not has_code:
+        value = value.item() if isinstance(value, np.generic) else value
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not (is_number and 0 <= value < _LARGEST):
+            raise ArtifactError(f"example.{name} is {shown(value)}; it must be a finite number that is not negative")
+    for name in ("content_type", "accept", "response_content_type"):
+        _check_type(getattr(example, name), f"example.{name}")
+    if example.response is None and not can_answer:
         raise ArtifactError(
             "the example has no response: give example.response, or code_dir, whose functions then compute it"
         )
-    if not example.accept:
-        raise ArtifactError("example.accept is empty; say which content type the answer should have")
-    request = _encode_body(example.request, example.content_type, "example.request")
-    if example.response is None:
-        return request, None
-    return request, _encode_body(example.response, example.response_content_type, "example.response")
+    if example.request is None:
+        raise ArtifactError("example.request is None; give what a client would send")
+    response = None if example.response is None else _encode_response(example)
+    return EncodedExample(
+        request=_encode(example.request, example.content_type, "example.request"),
+        accept=example.accept or (response.content_type if response else JSON),
+        response=response,
+        rtol=float(example.rtol),
+        atol=float(example.atol),
+        timeout_s=float(example.timeout_s),
+    )
 
 
-def answer_from_code(model_dir: Path, request: Body, example: Example) -> Body:
-    """Run `model_dir/code/inference.py` on the request in a fresh process and return its answer.
+def answer_from_code(model_dir: Path, example: EncodedExample, weights: Mapping[str, Any]) -> Body:
+    """Answer the request with the files of `model_dir`, in a fresh process.
 
     A fresh process, because that is what the server will be: nothing of the training script is loaded, the working
     directory is the model directory, and the names `inference` and those of the user's helpers are free. The devices
@@ -105,10 +152,10 @@ def answer_from_code(model_dir: Path, request: Body, example: Example) -> Body:
     """
     with tempfile.TemporaryDirectory(prefix="save_model-") as scratch:
         request_file, answer_file, outcome_file = (Path(scratch, name) for name in ("request", "answer", "outcome"))
-        request_file.write_bytes(request.data)
+        request_file.write_bytes(example.request.data)
         arguments = [
-            *(str(model_dir), str(request_file), request.content_type, example.accept),
-            *(str(answer_file), str(outcome_file)),
+            *(str(model_dir), str(request_file), example.request.content_type, example.accept),
+            *(json.dumps(dict(weights)), str(answer_file), str(outcome_file)),
         ]
         # -P keeps this package's own directory off the path; -B keeps __pycache__ out of the artifact.
         command = [sys.executable, "-P", "-B", str(_RUNNER), *arguments]
@@ -126,23 +173,80 @@ def answer_from_code(model_dir: Path, request: Body, example: Example) -> Body:
         return Body(data=answer_file.read_bytes(), content_type=outcome["content_type"])
 
 
-def _encode_body(value: object, content_type: str | None, where: str) -> Body:
+def _encode(value: object, content_type: str | None, where: str) -> Body:
+    """Encode by what the value is, within the content type that was asked for."""
     if isinstance(value, str | bytes | bytearray | memoryview):
         if not content_type:
-            raise ArtifactError(f"{where} is raw {type(value).__name__}; say its content type")
-        return Body(data=value.encode() if isinstance(value, str) else bytes(value), content_type=content_type)
-    if isinstance(value, torch.Tensor):
-        if value.dtype is torch.bfloat16:
-            raise ArtifactError(f"{where} is a bfloat16 tensor, which npy cannot hold; convert it to float32")
-        value = value.detach().cpu().numpy()
-    if isinstance(value, np.ndarray) and content_type in (None, NPY):
-        buffer = io.BytesIO()
-        try:
-            np.save(buffer, value, allow_pickle=False)
-        except ValueError:
-            raise ArtifactError(f"{where} is an array of Python objects, which npy cannot hold") from None
-        return Body(data=buffer.getvalue(), content_type=NPY)
-    if content_type not in (None, JSON):
+            raise ArtifactError(
+                f"{where} is raw {type(value).__name__}; say its content type, as in "
+                "Example(request=…, content_type='text/csv')"
+            )
+        if isinstance(value, str):
+            return Body(data=_utf8(value, where), content_type=content_type)
+        return Body(data=bytes(value), content_type=content_type)
+    media_type = None if content_type is None else _media_type(content_type)
+    if (png := _png(value, where)) is not None:
+        if media_type not in (None, PNG):
+            raise ArtifactError(f"{where} of content type {content_type} must be given as bytes; an image becomes PNG")
+        return Body(data=png, content_type=PNG)
+    if isinstance(value, np.ndarray | torch.Tensor) and media_type in (None, NPY):
+        return _npy(value, where)
+    if media_type not in (None, JSON):
         raise ArtifactError(f"{where} of content type {content_type} must be given as bytes or text")
     text = json.dumps(to_plain(value, where), ensure_ascii=False, allow_nan=False)
     return Body(data=text.encode(), content_type=JSON)
+
+
+def _encode_response(example: Example) -> Body:
+    value = example.response
+    content_type = example.response_content_type or example.accept
+    if isinstance(value, str | bytes | bytearray | memoryview) or example.response_content_type is not None:
+        return _encode(value, content_type, "example.response")
+    # What the server writes without being asked for another type is JSON, arrays too.
+    wanted = JSON if content_type is None else _media_type(content_type.partition(",")[0])
+    return _encode(value, JSON if wanted in ("*/*", "application/*") else wanted, "example.response")
+
+
+def _npy(value: object, where: str) -> Body:
+    buffer = io.BytesIO()
+    array = to_array(value, where)
+    try:
+        np.save(buffer, array, allow_pickle=False)
+    except (ValueError, TypeError, NotImplementedError):
+        raise ArtifactError(f"{where} is an array of Python objects, which npy cannot hold") from None
+    return Body(data=buffer.getvalue(), content_type=NPY)
+
+
+def _png(value: object, where: str) -> bytes | None:
+    """Return a Pillow image as PNG, and None for anything else; who has such an image has imported Pillow."""
+    pillow = sys.modules.get("PIL.Image")
+    if pillow is None or not isinstance(value, pillow.Image):
+        return None
+    buffer = io.BytesIO()
+    try:
+        value.save(buffer, "PNG")
+    except (OSError, ValueError) as error:
+        raise ArtifactError(f"{where} is an image that cannot be written as PNG: {error}") from None
+    return buffer.getvalue()
+
+
+def _check_type(value: object, where: str) -> None:
+    if value is None:
+        return
+    if not isinstance(value, str):
+        raise ArtifactError(f"{where} is {shown(value)}; give a content type as text, such as 'application/json'")
+    if not value:
+        raise ArtifactError(f"{where} is empty; say which content type is meant, or leave it out")
+    if "/" not in value or not value.isprintable() or not value.isascii():
+        raise ArtifactError(f"{where} is {shown(value)}; a content type looks like 'application/json'")
+
+
+def _media_type(content_type: str) -> str:
+    return content_type.partition(";")[0].strip().lower()
+
+
+def _utf8(text: str, where: str) -> bytes:
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        raise ArtifactError(f"{where} holds half of a surrogate pair, which UTF-8 cannot") from None

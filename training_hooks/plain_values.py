@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from .arguments import kind_of, shown
 from .errors import ArtifactError
 
 
@@ -18,24 +19,77 @@ def to_plain(value: object, where: str) -> Any:
         value: numpy and torch arrays and scalars are converted, mappings and sequences are walked.
         where: how an error names the place, for example `preprocessing`.
     """
+    try:
+        return _plain(value, where)
+    except RecursionError:
+        raise ArtifactError(f"{where} is nested too deeply, or holds itself, and JSON cannot hold it") from None
+
+
+def to_array(value: object, where: str) -> Any:
+    """Return a tensor or an array as a numpy array.
+
+    Raises:
+        ArtifactError: a tensor that has no numbers here (meta), or of a kind that numpy does not know.
+    """
+    if not isinstance(value, torch.Tensor):
+        return np.asarray(value)
+    try:
+        return value.detach().cpu().resolve_conj().resolve_neg().numpy()
+    except (TypeError, RuntimeError, NotImplementedError):
+        kind = str(value.dtype).removeprefix("torch.")
+        raise ArtifactError(
+            f"{where} is a {kind} tensor ({value.layout}, {value.device}), which npy cannot hold; convert it to float32"
+        ) from None
+
+
+def _plain(value: object, where: str) -> Any:
     if isinstance(value, torch.Tensor):
-        return to_plain(value.detach().cpu().tolist(), where)
+        try:
+            return _plain(value.detach().cpu().tolist(), where)
+        except (TypeError, RuntimeError, NotImplementedError):
+            raise ArtifactError(
+                f"{where} is a {value.layout} tensor on {value.device}, which JSON cannot hold"
+            ) from None
     if isinstance(value, np.ndarray | np.generic):
-        return to_plain(value.tolist(), where)
-    if value is None or isinstance(value, str | bool | int):
+        return _plain(value.tolist(), where)
+    if isinstance(value, str):
+        return _text(value, where)
+    if value is None or isinstance(value, bool):
         return value
-    if isinstance(value, float):
-        if not math.isfinite(value):
-            raise ArtifactError(f"{where} is {value}, which JSON cannot hold")
-        return value
+    if isinstance(value, int | float):
+        return _number(value, where)
     if isinstance(value, Mapping):
         for key in value:
             if not isinstance(key, str):
-                raise ArtifactError(f"{where} has the key {key!r}; JSON keys must be text")
-        return {key: to_plain(item, f"{where}[{key!r}]") for key, item in value.items()}
+                raise ArtifactError(f"{where} has the key {shown(key)}; JSON keys must be text")
+        return {_text(key, f"a key of {where}"): _plain(item, f"{where}[{key!r}]") for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [to_plain(item, f"{where}[{index}]") for index, item in enumerate(value)]
+        return [_plain(item, f"{where}[{index}]") for index, item in enumerate(value)]
     raise ArtifactError(f"{where} is a {type(value).__name__}, which JSON cannot hold")
+
+
+def _list_of(tensor: torch.Tensor, where: str) -> Any:
+    try:
+        return tensor.detach().cpu().tolist()
+    except (TypeError, RuntimeError, NotImplementedError):
+        raise ArtifactError(f"{where} is a {tensor.layout} tensor on {tensor.device}, which JSON cannot hold") from None
+
+
+def _number(value: float, where: str) -> float:
+    if isinstance(value, int):
+        if abs(value) >= 10**1000:  # Python itself refuses to write what is longer than 4,300 digits
+            raise ArtifactError(f"{where} is a very large number, which JSON cannot hold")
+        return int(value)
+    if not math.isfinite(value):
+        raise ArtifactError(f"{where} is {value}, which JSON cannot hold")
+    return float(value)
+
+
+def _text(value: str, where: str) -> str:
+    try:
+        return value.encode().decode()  # of an enumeration's member, the text itself
+    except UnicodeEncodeError:
+        raise ArtifactError(f"{where} holds half of a surrogate pair, which JSON cannot hold") from None
 
 
 def to_json(value: object, where: str) -> bytes:
@@ -44,11 +98,16 @@ def to_json(value: object, where: str) -> bytes:
     return (text + "\n").encode()
 
 
-def to_floats(metrics: Mapping[str, object]) -> dict[str, float]:
+def to_floats(metrics: object) -> dict[str, float]:
     """Return the metrics as plain floats, which a manifest can hold whatever library computed them."""
+    if not isinstance(metrics, Mapping):
+        raise ArtifactError(f"metrics is {kind_of(metrics)}; give a mapping of names to numbers")
     floats: dict[str, float] = {}
     for key, value in to_plain(metrics, "metrics").items():
         if isinstance(value, str) or value is None or isinstance(value, list | dict):
             raise ArtifactError(f"metrics[{key!r}] is not a single number")
-        floats[key] = float(value)
+        try:
+            floats[key] = float(value)
+        except OverflowError:
+            raise ArtifactError(f"metrics[{key!r}] is a very large number, which no float can hold") from None
     return floats

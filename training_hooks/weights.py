@@ -6,15 +6,17 @@ the whole storage of a view.
 """
 
 from collections import OrderedDict
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 from torch.optim.swa_utils import AveragedModel
 
+from .arguments import shown
 from .errors import ArtifactError
 
 _WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel, AveragedModel)
@@ -40,6 +42,7 @@ def portable_state_dict(
     Raises:
         ArtifactError: naming the entry that is not finite, not loaded, not a tensor or not alone under its name.
     """
+    exempt = _exempt_names(allow_non_finite)
     if isinstance(model, nn.Module):
         state: Mapping[str, Any] = _unwrap(model).state_dict()
         parallel_depth = 0  # a bare model may well call its only child "module"
@@ -62,8 +65,8 @@ def portable_state_dict(
         else:
             _check_extra_state(value, name)
             portable[name] = value
-    if allow_non_finite is not True:
-        _refuse_non_finite(portable, exempt=allow_non_finite or ())
+    if exempt is not None:
+        _refuse_non_finite(portable, exempt=exempt)
     metadata = getattr(state, "_metadata", None)
     if isinstance(metadata, Mapping):
         refuse_unloadable(dict(metadata), "the state dict's _metadata")
@@ -72,6 +75,18 @@ def portable_state_dict(
             (_bare_name(f"{path}.", parallel_depth).removesuffix("."), entry) for path, entry in metadata.items()
         )
     return portable
+
+
+def _exempt_names(given: object) -> frozenset[str] | None:
+    """Return the names that may be non-finite; None where all may."""
+    if isinstance(given, bool | np.bool_):
+        return None if given else frozenset()
+    if given is None or isinstance(given, str):
+        return frozenset([given] if given else [])
+    names: list[Any] = list(given) if isinstance(given, Iterable) and not isinstance(given, torch.Tensor) else [None]
+    if not all(isinstance(name, str) for name in names):
+        raise ArtifactError(f"allow_non_finite is {shown(given)}; give True, False or a list of names of weights")
+    return frozenset(names)
 
 
 def write_loadable(value: object, path: Path, *, what: str) -> None:
@@ -89,15 +104,22 @@ def write_loadable(value: object, path: Path, *, what: str) -> None:
 
 def refuse_unloadable(value: object, where: str) -> None:
     """Raise `ArtifactError` naming the first nested value that `weights_only=True` would refuse to load."""
+    try:
+        _refuse_unloadable(value, where)
+    except RecursionError:
+        raise ArtifactError(f"{where} is nested too deeply, or holds itself") from None
+
+
+def _refuse_unloadable(value: object, where: str) -> None:
     if type(value) in _PLAIN_TYPES or type(value) in (torch.Tensor, nn.Parameter):
         return
     if type(value) in (dict, OrderedDict):
         for key, item in cast("dict[object, object]", value).items():
-            refuse_unloadable(key, f"the key {key!r} of {where}")
-            refuse_unloadable(item, f"{where}[{key!r}]")
+            _refuse_unloadable(key, f"the key {key!r} of {where}")
+            _refuse_unloadable(item, f"{where}[{key!r}]")
     elif type(value) in (list, tuple, set):
         for index, item in enumerate(cast("list[object]", value)):
-            refuse_unloadable(item, f"{where}[{index}]")
+            _refuse_unloadable(item, f"{where}[{index}]")
     else:
         kind = f"{type(value).__module__}.{type(value).__qualname__}"
         raise ArtifactError(
@@ -183,7 +205,7 @@ def _check_extra_state(value: object, name: str) -> None:
     refuse_unloadable(value, f"the entry {name!r}")
 
 
-def _refuse_non_finite(state: Mapping[str, Any], *, exempt: Collection[str]) -> None:
+def _refuse_non_finite(state: Mapping[str, Any], *, exempt: frozenset[str]) -> None:
     for name, value in state.items():
         if name in exempt or not isinstance(value, torch.Tensor):
             continue

@@ -120,7 +120,8 @@ def test_transform_fn_replaces_the_three(tmp_path: Path, net: nn.Module, code_di
     [
         ("def model_fn(:", "code/inference.py cannot be imported: SyntaxError"),
         ("import no_such_package", "cannot be imported: ModuleNotFoundError: No module named 'no_such_package'"),
-        ("def model_fn(d): return d", "code/inference.py defines no input_fn, which the example needs"),
+        ("def model_fn(d): return d", "the default predict_fn, .*, failed on the example: TypeError: 'str' object is"),
+        ("input_fn = None", "there is neither a model_fn nor one TorchScript file nor a named architecture; define it"),
         ("def model_fn(d, context): return d", r"model_fn\(d, context\) cannot take its 1 arguments alone"),
         ("def model_fn(d): raise KeyError('layer')", "model_fn failed on the example: KeyError: 'layer'"),
         ("def model_fn(d): raise SystemExit(3)", "model_fn failed on the example: SystemExit: 3"),
