@@ -20,7 +20,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export JSII_SILENCE_WARNING_UNTESTED_NODE_VERSION := 1
 
-SOURCES := inference training_hooks infra local_cloud client container examples benchmarks tests
+SOURCES := tidegate inference training_hooks infra local_cloud client container examples benchmarks tests
 
 # Where pip looks beside its index, uv looks too.
 LOCK = python -m uv pip compile --quiet --upgrade --generate-hashes --python-version 3.11 --python-platform x86_64-manylinux_2_28 \
@@ -35,7 +35,7 @@ IN_PROCESSES := --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadsc
 
 env: $(VENV)/python.stamp $(VENV)/node.stamp
 
-$(VENV)/python.stamp: pyproject.toml constraints.txt
+$(VENV)/python.stamp: pyproject.toml setup.py tidegate/tidegate.pth constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "tidegate needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version 2>&1)"; exit 1; }
 	@test -x $(VENV)/bin/python || { echo "==> making the virtual environment $(VENV)"; $(PYTHON) -m venv $(VENV); }
 	@echo "==> installing torch $(if $(TORCH_INDEX),from $(TORCH_INDEX),(TORCH_INDEX chooses another index, see the head of the Makefile))"

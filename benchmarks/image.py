@@ -85,7 +85,7 @@ def measure(engine: Engine, recipe: build.Recipe, rounds: int) -> Measured:
 def _copy_of_the_context(target: Path) -> Path:
     """What the build reads, in a place of its own: a measurement changes no file of the checkout."""
     skipped = shutil.ignore_patterns("__pycache__")
-    for name in ("inference", "training_hooks", "container"):
+    for name in ("tidegate", "inference", "training_hooks", "container"):
         shutil.copytree(ROOT / name, target / name, ignore=skipped)
     for name in ("LICENSE", ".dockerignore"):
         shutil.copy2(ROOT / name, target / name)

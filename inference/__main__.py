@@ -1,4 +1,4 @@
-"""`python -m inference serve` and `python -m inference check MODEL_DIR`."""
+"""`serve [MODEL_DIR]` and `check MODEL_DIR`, of the command `tidegate` and of `python -m inference`."""
 
 from __future__ import annotations
 
@@ -6,24 +6,22 @@ import argparse
 import logging
 import os
 import sys
+import tarfile
+from dataclasses import replace
+from pathlib import Path
 
 from inference import log_lines, old_variables
 from inference.errors import DeploymentError
-from inference.settings import describe, read
+from inference.settings import Settings, describe, read
 
 log = logging.getLogger("tidegate.settings")
 
+LOOPBACK = "127.0.0.1"
 
-def main() -> int:
+
+def main(program: str = "python -m inference") -> int:
     """Run the command; a deployer's mistake is one line on standard error and exit status 1."""
-    parser = argparse.ArgumentParser(
-        prog="python -m inference", description="Serve a PyTorch archive as SageMaker does."
-    )
-    commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("serve", help="answer /ping and /invocations; settings come from the environment")
-    check = commands.add_parser("check", help="load a model directory and ask its example, without a socket")
-    check.add_argument("model_dir", metavar="MODEL_DIR")
-    arguments = parser.parse_args()
+    arguments = _parser(program).parse_args()
     try:
         settings = read(os.environ)
         log_lines.configure(settings.log_level)
@@ -31,17 +29,74 @@ def main() -> int:
             log.info("some variables are without effect here", extra={"variables": idle})
         if unknown := old_variables.unknown(os.environ, {name for names, _, _ in describe() for name in names}):
             log.warning("some variables are unknown and without effect", extra={"variables": unknown})
-        # Each command imports its own room: the server without torch, the check without HTTP.
+        model_dir = _model_dir(arguments.model_dir) if arguments.model_dir is not None else None
+        # Each command imports what it needs, and neither of them torch: that is for the workers.
         if arguments.command == "serve":
             from inference.frontend import server  # noqa: PLC0415
 
-            return server.run(settings)
-        from inference.worker import checking  # noqa: PLC0415
+            settings = _listening(settings, arguments, model_dir)
+            return server.run(settings, model_dir or settings.model_dir)
+        from inference.frontend import checking  # noqa: PLC0415
 
-        return checking.run(arguments.model_dir, settings)
+        return checking.run(model_dir or settings.model_dir, settings)
     except DeploymentError as error:
         print(f"tidegate: error: {error}", file=sys.stderr, flush=True)  # noqa: T201
         return 1
+
+
+def _parser(program: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog=program, description="Serve a PyTorch archive as SageMaker does.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    serve = commands.add_parser(
+        "serve",
+        help="answer /ping and /invocations",
+        description="Answer /ping and /invocations. What is not said here comes from the environment.",
+    )
+    serve.add_argument(
+        "model_dir", metavar="MODEL_DIR", nargs="?", help="the unpacked archive; default: model/ in SAGEMAKER_BASE_DIR"
+    )
+    serve.add_argument(
+        "--host",
+        help=f"address to listen on; default: TIDEGATE_HOST, else {LOOPBACK} with MODEL_DIR and all without it",
+    )
+    serve.add_argument("--port", type=_port, help="port to listen on; default: SAGEMAKER_BIND_TO_PORT, else 8080")
+    check = commands.add_parser("check", help="load a model directory and ask its example, without a socket")
+    check.add_argument("model_dir", metavar="MODEL_DIR", help="the unpacked archive")
+    return parser
+
+
+def _port(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and 1 <= int(text) <= 65535):
+        raise argparse.ArgumentTypeError(f"{text!r} is not valid: it must be a whole number from 1 to 65535")
+    return int(text)
+
+
+def _listening(settings: Settings, arguments: argparse.Namespace, model_dir: Path | None) -> Settings:
+    """`settings` with what the command line says about the socket."""
+    if model_dir is not None:
+        if settings.multi_model:
+            raise DeploymentError(
+                "SAGEMAKER_MULTI_MODEL asks for models that come and go, and MODEL_DIR for one; leave one of them out."
+            )
+        if not os.environ.get("TIDEGATE_HOST", "").strip():
+            # Somebody's own machine: the network is let in when they say so.
+            settings = replace(settings, host=LOOPBACK)
+    return replace(settings, host=arguments.host or settings.host, port=arguments.port or settings.port)
+
+
+def _model_dir(argument: str) -> Path:
+    """The directory that is meant, as an absolute path: workers change theirs. Raises `DeploymentError`."""
+    path = Path(os.path.abspath(argument))  # noqa: PTH100 - `..` is what the shell understands by it
+    if path.is_file():
+        if tarfile.is_tarfile(path):
+            raise DeploymentError(
+                f"{argument} is an archive, and MODEL_DIR is the directory that it is unpacked into: "
+                f"mkdir model && tar -xf {argument} -C model."
+            )
+        raise DeploymentError(f"{argument} is a file; MODEL_DIR is the directory that holds it.")
+    if not path.is_dir():
+        raise DeploymentError(f"The model directory {path} does not exist.")
+    return path
 
 
 if __name__ == "__main__":

@@ -50,7 +50,7 @@ class ModelSpec:
 
     `program` is the script that was asked for, None for the usual one; `packages_dir` holds what its requirements
     brought, None where they brought nothing; `sessions_dir` has a directory for each stateful session, None where
-    there are none.
+    there are none. In a rehearsal the steps of the load are a report on standard output, and no lines of the log.
     """
 
     name: str
@@ -69,6 +69,7 @@ class ModelSpec:
     packages_dir: str | None = None
     sessions_dir: str | None = None
     trust_pickle: bool = False
+    rehearsal: bool = False
 
     def to_json(self) -> bytes:
         """The payload of a LOAD frame."""

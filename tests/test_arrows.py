@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PRODUCT = ("inference", "training_hooks", "infra", "local_cloud", "client", "container")
+PRODUCT = ("tidegate", "inference", "training_hooks", "infra", "local_cloud", "client", "container")
 OUTSIDE = ("tests", "examples", "benchmarks")
 
 
@@ -30,6 +30,8 @@ ARROWS = [
     Arrow(room="infra", forbidden=("inference",), allowed=("inference.settings", "inference.errors")),
     # It starts the server as a process or a container, as SageMaker would.
     Arrow(room="local_cloud", forbidden=("inference",)),
+    # The command line starts what each room does, and reaches into none.
+    Arrow(room="tidegate", forbidden=("inference.frontend", "inference.worker", "torch", *OUTSIDE)),
     # They meet only in the artifact on disk.
     Arrow(room="training_hooks", forbidden=("inference", "infra", "local_cloud")),
     Arrow(room="inference", forbidden=("training_hooks", "infra", "local_cloud")),

@@ -69,7 +69,7 @@ class ModelRoutes:
         return _status(f'Model "{name}" Version: 1.0 registered with {workers} initial workers')
 
     async def _load_once(self, name: str, model_dir: Path) -> int:
-        await self._check_memory(name, model_dir)
+        await demand_memory(self._settings, name, model_dir)
         try:
             pool = await self._registry.load(name, str(model_dir))
         except ModelDoesNotFit as error:
@@ -87,15 +87,6 @@ class ModelRoutes:
                 f"{self._settings.max_models} models are loaded, which is the limit (TIDEGATE_MAX_MODELS)."
             )
 
-    async def _check_memory(self, name: str, model_dir: Path) -> None:
-        """Raise for a model that would not fit; the ones that are loaded do not notice."""
-        # In a thread: nobody else waits while somebody has the size of a whole disk counted.
-        needed = await asyncio.to_thread(file_bytes, model_dir) * (self._settings.workers or 1)
-        free = free_memory_bytes() - self._settings.min_free_memory_bytes
-        if needed > free:
-            left = f"{max(free, 0) // MIB} MiB are left for models"
-            raise OutOfMemory(f"The model '{name}' needs about {needed // MIB} MiB, and {left}.")
-
     def _list(self, exchange: Exchange) -> Response:
         query = parse_qs(exchange.query)
         start = _number(query, "next_page_token", 0)
@@ -112,6 +103,16 @@ class ModelRoutes:
 
     def _entry(self, name: str) -> dict[str, str]:
         return {"modelName": name, "modelUrl": self._registry.find(name).spec.model_dir}
+
+
+async def demand_memory(settings: Settings, name: str, model_dir: Path) -> None:
+    """Raise `OutOfMemory` for a model that would not fit; the ones that are loaded do not notice."""
+    # In a thread: nobody else waits while somebody has the size of a whole disk counted.
+    needed = await asyncio.to_thread(file_bytes, model_dir) * (settings.workers or 1)
+    free = free_memory_bytes() - settings.min_free_memory_bytes
+    if needed > free:
+        left = f"{max(free, 0) // MIB} MiB are left for models"
+        raise OutOfMemory(f"The model '{name}' needs about {needed // MIB} MiB, and {left}.")
 
 
 def _wanted(exchange: Exchange) -> tuple[str, Path]:

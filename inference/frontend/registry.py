@@ -8,14 +8,15 @@ import os
 import stat
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from itertools import count
 from pathlib import Path
 
-from inference.errors import Draining, NotFound
+from inference.errors import DeploymentError, Draining, NotFound
 from inference.frontend import requirements
 from inference.frontend.container_limits import copies_that_fit, free_memory_bytes, usable_cores
-from inference.frontend.launcher import Launcher
+from inference.frontend.launcher import Launcher, LauncherFailed
 from inference.frontend.model_pool import ModelPool
 from inference.frontend.pool_limits import PoolLimits
 from inference.frontend.scheduling import least_used_gpu
@@ -44,14 +45,15 @@ class Registry:
         self.sessions = StatefulSessions(settings) if settings.stateful_sessions else None
 
     async def warm_up(self) -> None:
-        """Wait until workers can be started. Raises `LauncherFailed`."""
-        await self._launcher.gpus()
+        """Wait until workers can be started. Raises `DeploymentError`."""
+        await self._gpus()
         self.ready = True
 
-    async def load(self, name: str, model_dir: str) -> ModelPool:
+    async def load(self, name: str, model_dir: str, *, rehearsal: bool = False) -> ModelPool:
         """Load a model; it is listed at once and takes traffic when it has passed its own check.
 
-        Raises `DeploymentError` with the reason that the worker gave.
+        A rehearsal ends there: the first worker, whose settings are those of one among all, prints each step that it
+        has done, and no other is started. Raises `DeploymentError` with the reason that the worker gave.
         """
         packages_dir = await requirements.install(
             Path(model_dir),
@@ -59,7 +61,7 @@ class Registry:
             self._settings.requirements_timeout_s,
             self._settings.codeartifact_arn,
         )
-        gpus = await self._launcher.gpus()
+        gpus = await self._gpus()
         cores = usable_cores()
         # Of many models each has one worker unless more are asked for, as it was with TorchServe.
         workers = self._settings.workers or (
@@ -82,6 +84,7 @@ class Registry:
             input_threads=self._settings.input_threads,
             packages_dir=str(packages_dir) if packages_dir else None,
             sessions_dir=str(self.sessions.root) if self.sessions else None,
+            rehearsal=rehearsal,
         )
         limits = PoolLimits(
             workers=workers,
@@ -99,6 +102,8 @@ class Registry:
             retry=self._settings.retry,
             batches_ahead=1 if self._settings.input_threads else 0,
         )
+        if rehearsal:
+            limits = replace(limits, workers=1)
         # One model of many that cannot be kept up is that model's end; the only one is the server's.
         on_crash_loop = partial(self._drop, name) if self._settings.multi_model else self._on_crash_loop
         pool = ModelPool(spec, limits, self._launcher, on_crash_loop)
@@ -122,6 +127,12 @@ class Registry:
             self._leaving.remove(pool)
             if self.sessions is not None:
                 self.sessions.forget(name)
+
+    async def _gpus(self) -> int:
+        try:
+            return await self._launcher.gpus()
+        except LauncherFailed as error:
+            raise DeploymentError(f"The workers cannot be started: {error}.") from error
 
     def _new_packages_dir(self) -> Path:
         if self._packages is None:

@@ -11,6 +11,7 @@ import logging
 import signal
 import socket
 from importlib import import_module
+from pathlib import Path
 from time import monotonic
 
 import uvloop
@@ -19,7 +20,7 @@ from inference import log_lines
 from inference.errors import DeploymentError
 from inference.frontend.application import Application
 from inference.frontend.connection import Connection
-from inference.frontend.launcher import Launcher, LauncherFailed
+from inference.frontend.launcher import Launcher
 from inference.frontend.model_pool import ModelPool
 from inference.frontend.registry import SINGLE_MODEL, Registry
 from inference.settings import Settings
@@ -32,15 +33,18 @@ QUIET_S = 0.5
 _BACKLOG = 2048
 
 
-def run(settings: Settings) -> int:
-    """Serve until a signal (0) or until a model cannot be kept up (1). Raises `DeploymentError`."""
+def run(settings: Settings, model_dir: Path) -> int:
+    """Serve until a signal (0) or until a model cannot be kept up (1); one model is that of `model_dir`.
+
+    Raises `DeploymentError`.
+    """
     log_lines.configure(settings.log_level)
     listener = _listen(settings.host, settings.port)
     with listener, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_serve(settings, listener))
+        return runner.run(_serve(settings, model_dir, listener))
 
 
-async def _serve(settings: Settings, listener: socket.socket) -> int:
+async def _serve(settings: Settings, model_dir: Path, listener: socket.socket) -> int:
     loop = asyncio.get_running_loop()
     stop: asyncio.Future[str] = loop.create_future()
     crashed: asyncio.Future[str] = loop.create_future()
@@ -60,14 +64,14 @@ async def _serve(settings: Settings, listener: socket.socket) -> int:
     try:
         # 2. Load the model and let it answer its own example. From then on /ping says 200.
         # Of many models none is loaded yet: the platform asks for each by POST /models.
-        first = registry.warm_up() if settings.multi_model else registry.load(SINGLE_MODEL, str(settings.model_dir))
+        first = registry.warm_up() if settings.multi_model else registry.load(SINGLE_MODEL, str(model_dir))
         loading: asyncio.Task[object] = loop.create_task(first)
         await asyncio.wait((loading, stop), return_when=asyncio.FIRST_COMPLETED)
         if not loading.done():
             loading.cancel()
             return 0
-        workers = _loaded(loading)
-        log.info("ready", extra={"workers": workers})
+        pool = loading.result()
+        log.info("ready", extra={"workers": pool.limits.workers if isinstance(pool, ModelPool) else 0})
 
         # 3. Serve.
         await asyncio.wait((stop, crashed), return_when=asyncio.FIRST_COMPLETED)
@@ -87,15 +91,6 @@ async def _serve(settings: Settings, listener: socket.socket) -> int:
         await _let_answers_out(application)
         launcher.close()
         log.info("stopped")
-
-
-def _loaded(loading: asyncio.Task[object]) -> int:
-    """How many workers the first model has. Raises `DeploymentError`."""
-    try:
-        pool = loading.result()
-    except LauncherFailed as error:
-        raise DeploymentError(f"The workers cannot be started: {error}.") from error
-    return pool.limits.workers if isinstance(pool, ModelPool) else 0
 
 
 async def _sweep(application: Application) -> None:
@@ -150,7 +145,8 @@ def _listen(host: str, port: int) -> socket.socket:
         return socket.create_server((host, port), family=family, backlog=_BACKLOG)
     except OSError as error:
         what = "is in use already" if error.errno == errno.EADDRINUSE else f"cannot be taken: {error.strerror}"
-        raise DeploymentError(f"Port {port} on {host} {what} (SAGEMAKER_BIND_TO_PORT, TIDEGATE_HOST).") from None
+        way_out = "choose others by --port and --host, or by SAGEMAKER_BIND_TO_PORT and TIDEGATE_HOST"
+        raise DeploymentError(f"Port {port} on {host} {what}; {way_out}.") from None
 
 
 def _settle(future: asyncio.Future[str], value: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
@@ -69,6 +68,8 @@ def load(spec: ModelSpec, progress: Progress = log.info) -> Computation:
     if example is not None:
         _self_check(computation, example)
         progress("the archive's example is answered as expected")
+    else:
+        progress("the archive carries no example, so nothing was asked")
     return computation
 
 
@@ -164,8 +165,3 @@ def _version() -> str:
         return version("tidegate")
     except PackageNotFoundError:  # run from a checkout that was not installed
         return "unknown"
-
-
-def report_python() -> str:
-    """The versions that a report is about."""
-    return f"Python {sys.version.split()[0]}, torch {torch.__version__}"

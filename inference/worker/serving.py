@@ -54,7 +54,7 @@ def run(channel: socket.socket) -> int:
     log_lines.configure_root(spec.log_level)
     user_code.hide_server()
     try:
-        computation = load(spec)
+        computation = load(spec, _say if spec.rehearsal else log.info)
     except DeploymentError as error:
         if error.__cause__ is not None:
             log.error("loading failed", exc_info=error.__cause__)
@@ -113,6 +113,10 @@ def _read(stream: BufferedIOBase) -> tuple[int, bytes] | None:
         return (kind, payload) if len(payload) == length else None
     except ConnectionResetError:
         return None
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)  # noqa: T201 - the report of `check`
 
 
 def leave(status: int) -> None:

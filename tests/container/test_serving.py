@@ -159,7 +159,8 @@ def test_two_containers_of_a_pipeline_share_a_network_on_the_ports_they_are_told
 
 def test_any_other_argument_is_run_as_a_command(docker: Docker, trained: Job) -> None:
     mounted = ["--volume", f"{trained.base_dir / 'model'}:/opt/ml/model:ro"]
-    report = docker.run("python", "-m", "inference", "check", "/opt/ml/model", options=mounted)
-    assert "this model may take traffic" in report
+    in_code = [*mounted, "--workdir", "/opt/ml/model/code", "--env", "PYTHONPATH=/opt/ml/model/code"]
+    for command in (["tidegate"], ["python", "-m", "inference"]):
+        assert "this model may take traffic" in docker.run(*command, "check", "/opt/ml/model", options=in_code)
     with pytest.raises(DockerFailed, match=r"status 127.*cannot run 'no-such-command'"):
         docker.run("no-such-command")

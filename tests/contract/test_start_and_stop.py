@@ -207,7 +207,8 @@ def test_a_port_in_use_is_named_with_the_variable_that_chooses_it(tmp_path):
         port = taken.getsockname()[1]
         server = start(tmp_path, {}, port)
         assert final_line(server) == (
-            f"tidegate: error: Port {port} on 127.0.0.1 is in use already (SAGEMAKER_BIND_TO_PORT, TIDEGATE_HOST)."
+            f"tidegate: error: Port {port} on 127.0.0.1 is in use already; choose others by --port and --host, or by "
+            "SAGEMAKER_BIND_TO_PORT and TIDEGATE_HOST."
         )
 
 

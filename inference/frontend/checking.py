@@ -1,0 +1,72 @@
+"""Everything that happens to a model before it takes traffic, without a socket: for a build, or a laptop.
+
+The server's own code does it, so that its verdict and its sentence are those of `serve`: requirements are installed, a
+worker is forked from a preloaded parent, loads the model and answers the archive's example. Left out, as the first line
+of the report says, are the port and the workers that only repeat the first one's load.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import uvloop
+
+from inference.errors import DeploymentError, RequestError
+from inference.frontend.launcher import Launcher
+from inference.frontend.model_routes import demand_memory
+from inference.frontend.registry import SINGLE_MODEL, Registry
+from inference.settings import Settings
+
+
+def run(model_dir: Path, settings: Settings) -> int:
+    """Load `model_dir`, ask its example and print a line per step; returns 0. Raises `DeploymentError`."""
+    _say(
+        f"checking {model_dir} with Python {sys.version.split()[0]}, torch {version('torch')}, as serve would start "
+        "here; left out: its port, and workers beyond the first"
+    )
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(_check(model_dir, settings))
+
+
+async def _check(model_dir: Path, settings: Settings) -> int:
+    loop = asyncio.get_running_loop()
+    stop: asyncio.Future[int] = loop.create_future()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, _settle, stop, number)
+    launcher = Launcher(settings.log_level)
+    registry = Registry(settings, launcher, on_crash_loop=lambda _cause: None)
+    launcher.open(registry.worker_exited)
+    try:
+        loading = loop.create_task(_load(registry, model_dir, settings))
+        await asyncio.wait((loading, stop), return_when=asyncio.FIRST_COMPLETED)
+        if not loading.done():
+            loading.cancel()
+            return 128 + stop.result()
+        loading.result()
+    finally:
+        registry.close()
+        launcher.close()
+    _say("this model may take traffic")
+    return 0
+
+
+async def _load(registry: Registry, model_dir: Path, settings: Settings) -> None:
+    if settings.multi_model:
+        try:
+            await demand_memory(settings, SINGLE_MODEL, model_dir)
+        except RequestError as error:
+            raise DeploymentError(error.message) from None
+    await registry.load(SINGLE_MODEL, str(model_dir), rehearsal=True)
+
+
+def _settle(future: asyncio.Future[int], value: int) -> None:
+    if not future.done():
+        future.set_result(value)
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)  # noqa: T201 - the report is what the command is for

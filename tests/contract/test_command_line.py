@@ -1,0 +1,128 @@
+"""`tidegate serve [MODEL_DIR] [--host …] [--port …]` on a real socket, and what its arguments may not be."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.contract.models import DOUBLE
+from tests.contract.running import Server, free_port, wait_until, write_files
+
+ENVIRONMENT = {k: v for k, v in os.environ.items() if not k.startswith(("SAGEMAKER_", "TIDEGATE_", "TS_"))}
+TIDEGATE = [sys.executable, "-P", "-m", "tidegate"]
+
+
+@contextlib.contextmanager
+def serving(*arguments: str, cwd: Path, port: int, **environment: str) -> Iterator[Server]:
+    log_path = cwd / "server.log"
+    with log_path.open("wb") as log:
+        process = subprocess.Popen(
+            [*TIDEGATE, "serve", *arguments],
+            cwd=cwd,
+            env={**ENVIRONMENT, "TIDEGATE_WORKERS": "1", **environment},
+            stdout=log,
+            stderr=log,
+        )
+    server = Server(process=process, port=port, model_dir=cwd, log_path=log_path)
+    try:
+        wait_until(lambda: process.poll() is not None or server.ping() == 200, "the server is ready", log=server.log)
+        assert process.poll() is None, server.log()
+        yield server
+    finally:
+        if process.poll() is None:
+            server.terminate()
+
+
+def refusal(*arguments: str, cwd: Path, **environment: str) -> tuple[int, str]:
+    """Exit status and last line of a command that ends by itself."""
+    done = subprocess.run(
+        [*TIDEGATE, *arguments],
+        cwd=cwd,
+        env={**ENVIRONMENT, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=100,
+    )
+    return done.returncode, done.stderr.strip().splitlines()[-1]
+
+
+def test_a_directory_is_served_from_where_its_owner_stands(tmp_path: Path) -> None:
+    """Its name is relative, the port comes from the environment, and the network is not let in."""
+    write_files(tmp_path, {"mine/code/inference.py": DOUBLE, "elsewhere/model/code/inference.py": "raise OSError"})
+    port = free_port()
+    with serving(
+        "..", cwd=tmp_path / "mine/code", port=port, SAGEMAKER_BIND_TO_PORT=str(port), SAGEMAKER_BASE_DIR="../elsewhere"
+    ) as server:
+        assert server.post(b"[[1]]").json() == [[2.0]]
+        assert '"host": "127.0.0.1"' in server.log()
+
+
+def test_the_command_line_beats_the_environment(tmp_path: Path) -> None:
+    write_files(tmp_path, {"code/inference.py": DOUBLE})
+    port = free_port()
+    with serving(
+        ".",
+        "--port",
+        str(port),
+        "--host",
+        "127.0.0.1",
+        cwd=tmp_path,
+        port=port,
+        SAGEMAKER_BIND_TO_PORT="1",
+        TIDEGATE_HOST="127.0.0.2",
+    ) as server:
+        assert f'"host": "127.0.0.1", "port": {port}' in server.log()
+
+
+def test_without_a_directory_everything_is_as_in_the_container(tmp_path: Path) -> None:
+    write_files(tmp_path, {"model/code/inference.py": DOUBLE})
+    port = free_port()
+    with serving(cwd=tmp_path, port=port, SAGEMAKER_BIND_TO_PORT=str(port), SAGEMAKER_BASE_DIR=str(tmp_path)) as server:
+        assert server.post(b"[[1]]").json() == [[2.0]]
+        assert '"host": "0.0.0.0"' in server.log()
+
+
+@pytest.mark.parametrize("command", ["serve", "check"])
+def test_what_is_no_model_directory_is_said_with_the_way_out(tmp_path: Path, command: str) -> None:
+    write_files(tmp_path, {"model/code/inference.py": DOUBLE, "model.pth": b"weights"})
+    with tarfile.open(tmp_path / "model.tar.gz", "w:gz") as tar:
+        tar.add(tmp_path / "model", arcname=".")
+    assert refusal(command, "model.tar.gz", cwd=tmp_path) == (
+        1,
+        "tidegate: error: model.tar.gz is an archive, and MODEL_DIR is the directory that it is unpacked into: "
+        "mkdir model && tar -xf model.tar.gz -C model.",
+    )
+    assert refusal(command, "model.pth", cwd=tmp_path) == (
+        1,
+        "tidegate: error: model.pth is a file; MODEL_DIR is the directory that holds it.",
+    )
+    assert refusal(command, "nowhere", cwd=tmp_path) == (
+        1,
+        f"tidegate: error: The model directory {tmp_path}/nowhere does not exist.",
+    )
+
+
+def test_arguments_that_cannot_be_obeyed_are_named(tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    for port in ("0", "65536", "http", "-1", "8080.0", "²"):
+        status, line = refusal("serve", f"--port={port}", cwd=tmp_path)
+        assert status == 2
+        assert line == (
+            f"tidegate serve: error: argument --port: '{port}' is not valid: it must be a whole number from 1 to 65535"
+        )
+    status, line = refusal("serve", "model", "--host", "no.such.host.invalid", cwd=tmp_path)
+    assert status == 1
+    assert line.startswith("tidegate: error: Port 8080 on no.such.host.invalid cannot be taken: ")
+    assert refusal("serve", "model", cwd=tmp_path, SAGEMAKER_MULTI_MODEL="on") == (
+        1,
+        "tidegate: error: SAGEMAKER_MULTI_MODEL asks for models that come and go, and MODEL_DIR for one; leave one of "
+        "them out.",
+    )

@@ -1,0 +1,30 @@
+"""The command `tidegate`: `tidegate serve [MODEL_DIR]`, `tidegate check MODEL_DIR`.
+
+The working directory is not looked in for modules, and PYTHONPATH last: both may hold a user's `inference.py`.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from tidegate import own_modules
+
+
+def main() -> int:
+    """Run the command; returns its exit status."""
+    _look_in_pythonpath_last()
+    own_modules.import_inference()
+    from inference.__main__ import main as inference  # noqa: PLC0415 - only now is it ours
+
+    return inference(program="tidegate")
+
+
+def _look_in_pythonpath_last() -> None:
+    # Not dropped: where it is how packages are installed (Nix, Spack), torch comes from there.
+    named = {os.path.abspath(place) for place in os.environ.get("PYTHONPATH", "").split(os.pathsep) if place}  # noqa: PTH100
+    sys.path.sort(key=lambda place: place in named)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
