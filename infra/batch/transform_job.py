@@ -3,9 +3,9 @@
     read the request ─▶ ┌ read the model's name ─▶ create the job ─▶ manifest ─▶ poll ┐ ─▶ manifest ─▶ notify ─▶ end
                         └────── wait for instances, or for the next attempt ◀─────────┘
 
-The request is `{"input": "s3://…"}`, optionally with `output`, `content_type` and `split`. An input that ends in `/` is
-a prefix, any other is exactly one object. The execution's name makes the job's name, so two executions of one name,
-which Step Functions refuses, would be one job.
+The request is `{"input": "s3://…"}`, optionally with `output`, `content_type`, `split`, `join_source`, `input_filter`
+and `output_filter`. An input that ends in `/` is a prefix, any other is exactly one object. The execution's name makes
+the job's name, so two executions of one name, which Step Functions refuses, would be one job.
 
 Why it polls instead of the `.sync` integration: `.sync` needs `events:PutRule` and `events:PutTargets` on a rule of
 EventBridge that Step Functions shares among all machines of the account, and it shows nothing of a job while it runs.
@@ -65,6 +65,10 @@ class JobSettings:
     # None: what the container reports at /execution-parameters. A payload of 0 is sent in chunks, without a limit.
     max_payload_mib: int | None
     max_concurrent: int | None
+    # Of DataProcessing.
+    join_source: str
+    input_filter: str
+    output_filter: str
     # Further attempts of a job that failed for another reason than its input.
     retries: int
     # May be placeholders (`${Key}`). None: the keys of S3 and of SageMaker.
@@ -256,7 +260,12 @@ def _request(settings: JobSettings) -> dict[str, object]:
             'compression': $gzip ? 'Gzip' : 'None',
             'content_type': $content_type,
             'split': $exists($request.split) ? $request.split
-                : $media_type in {json.dumps(IN_LINES)} ? 'Line' : 'None'
+                : $media_type in {json.dumps(IN_LINES)} ? 'Line' : 'None',
+            'join_source': $exists($request.join_source) ? $request.join_source : {json.dumps(settings.join_source)},
+            'input_filter': $exists($request.input_filter) ? $request.input_filter
+                : {json.dumps(settings.input_filter)},
+            'output_filter': $exists($request.output_filter) ? $request.output_filter
+                : {json.dumps(settings.output_filter)}
         }}
     )"""
     return {
@@ -285,11 +294,20 @@ def _job_arguments(settings: JobSettings) -> dict[str, object]:
         },
         "TransformOutput": {
             "S3OutputPath": computed("$job.output"),
-            # Records come back as they went in; */* lets the model choose.
-            "Accept": computed("$job.split = 'Line' ? $job.content_type : '*/*'"),
+            # Records come back as they went in, as lines and joins need them; */* lets the model choose.
+            "Accept": computed(
+                "$job.split = 'Line' or $job.join_source = 'Input' or $job.output_filter != '$'"
+                " ? $job.content_type : '*/*'"
+            ),
             "AssembleWith": computed("$job.split = 'Line' ? 'Line' : 'None'"),
         }
         | ({"KmsKeyId": settings.output_key_arn} if settings.output_key_arn else {}),
+        # Without any of them these are what the service takes anyway (None, and twice the whole record).
+        "DataProcessing": {
+            "InputFilter": computed("$job.input_filter"),
+            "JoinSource": computed("$job.join_source"),
+            "OutputFilter": computed("$job.output_filter"),
+        },
         "TransformResources": {
             "InstanceType": settings.instance_type,
             "InstanceCount": settings.instance_count,

@@ -10,6 +10,18 @@ from infra.configuration.value import Email, InstanceType, Value, like, whole
 
 _MediaType = Annotated[str, like(r"[\w.+-]+/[\w.+-]+(;.*)?", "not a media type; write one like 'text/csv'")]
 _Ending = Annotated[str, like(r"[A-Za-z0-9]+", "not the ending of a file's name; write one like 'jsonl'")]
+# What the service takes as a filter: a part of JSONPath. Over CSV, whose rows have no names, only numbers count; which
+# files are CSV shows at run time. Sources: "Associate Prediction Results with Input Records", the table of operators;
+# API reference, DataProcessing (at most 63 characters).
+_NAME, _NUMBER = r"'[A-Za-z0-9 -]+'", r"-?[0-9]+"
+_INSIDE = rf"{_NAME}( *, *{_NAME})*|{_NUMBER}( *, *{_NUMBER})*|{_NUMBER} *: *({_NUMBER})?|: *{_NUMBER}"
+_Filter = Annotated[
+    str,
+    like(
+        rf"(?=.{{1,63}}$)\$(\.?\[\*\]|\.(\*|[A-Za-z0-9-]+)|\.(?=\[ *')|\[ *({_INSIDE}) *\])*",
+        "not a filter of SageMaker; write one like '$[1:]' for CSV, or '$.features' for JSON Lines",
+    ),
+]
 
 
 class Batch(Value):
@@ -50,6 +62,11 @@ class Batch(Value):
     # None: what the container reports. 0: no limit, bodies are sent in chunks.
     max_payload_mib: Annotated[int, whole(0, 100)] | None = None
     max_concurrent: Annotated[int, whole(1, 10_000)] | None = None
+    # Input: each answer is put beside its record. The filters take a part of each record, before the model and after
+    # the join.
+    join_source: Annotated[str, like(r"Input|None", "neither 'Input' nor 'None'")] = "None"
+    input_filter: _Filter = "$"
+    output_filter: _Filter = "$"
     # Of objects whose ending says nothing, and of everything below `schedule_input`.
     default_content_type: _MediaType = "application/jsonlines"
     # The type of an object by the ending of its name, beside those that are known anyway.

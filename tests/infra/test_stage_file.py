@@ -471,6 +471,15 @@ BAD_TABLES: list[tuple[dict[str, str | None], str]] = [
         "batch.content_types..csv='.csv' is not the ending of a file's name; write one like 'jsonl'",
     ),
     (
+        {"batch": 'input_filter = "$.my_features"'},
+        "batch.input_filter='$.my_features' is not a filter of SageMaker; write one like '$[1:]' for CSV, or "
+        "'$.features' for JSON Lines",
+    ),
+    (
+        {"batch": 'join_source = "input"'},
+        "batch.join_source='input' is neither 'Input' nor 'None'",
+    ),
+    (
         {"batch": 'schedule = "rate(1 day)"'},
         "batch.schedule_input is missing, so a scheduled job has nothing to transform; write one like "
         "'batch/input/{date}/', or remove batch.schedule",

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
-from tests.infra.batch.conftest import BUCKET, PARAMETER
+from tests.infra.batch.conftest import BUCKET, PARAMETER, SynthesiseBatch
 from tests.infra.state_machines import ACCOUNT, REGION, Execution, Machines, Refusal, Scripted, interpreter
 from tests.infra.templates import Synthesised
 
@@ -77,18 +78,25 @@ class Batch:
         return [(subject, json.loads(message)) for _, message, subject, *_ in topic.sent_notifications]
 
 
-@pytest.fixture
-def batch(batch_stack: Synthesised) -> Iterator[Batch]:
+@contextmanager
+def prepared(stack: Synthesised) -> Iterator[Batch]:
+    """The machine of a stack, in an account that has what it needs."""
     sagemaker = Scripted()
     with interpreter(sagemaker=sagemaker) as machines:
         machines.client("s3").create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": REGION})
         machines.client("ssm").put_parameter(Name=PARAMETER, Value="tidegate-dev-0a1b", Type="String")
         topic = machines.client("sns").create_topic(Name=TOPIC)["TopicArn"]
-        arn = machines.create("tidegate-dev-batch", batch_stack.definition("tidegate-dev-batch", topic=topic))
-        prepared = Batch(machines=machines, sagemaker=sagemaker, arn=arn)
-        prepared.creating()
-        prepared.job_ends(RUNNING, DONE)
-        yield prepared
+        arn = machines.create("tidegate-dev-batch", stack.definition("tidegate-dev-batch", topic=topic))
+        batch = Batch(machines=machines, sagemaker=sagemaker, arn=arn)
+        batch.creating()
+        batch.job_ends(RUNNING, DONE)
+        yield batch
+
+
+@pytest.fixture
+def batch(batch_stack: Synthesised) -> Iterator[Batch]:
+    with prepared(batch_stack) as batch:
+        yield batch
 
 
 def test_one_object_becomes_one_job_with_out_and_manifest_named_after_it(batch: Batch) -> None:
@@ -184,6 +192,44 @@ def test_who_starts_a_job_by_hand_may_say_how_its_input_is_read(batch: Batch) ->
 
     (job,) = batch.created
     assert (job["TransformInput"]["ContentType"], job["TransformInput"]["SplitType"]) == ("application/json", "Line")
+
+
+DEFAULTS = {"InputFilter": "$", "JoinSource": "None", "OutputFilter": "$"}
+
+
+def test_a_stage_s_filters_and_join_are_those_of_its_jobs(synthesise_batch: SynthesiseBatch) -> None:
+    stack = synthesise_batch(input_filter="$.x", output_filter="$['id','SageMakerOutput']", join_source="Input")
+    with prepared(stack) as batch:
+        batch.run({"input": f"s3://{BUCKET}/batch/input/a.jsonl"}, name="lines")
+        batch.run({"input": f"s3://{BUCKET}/batch/input/a.json"}, name="whole")
+        lines, whole = batch.created
+    assert lines["DataProcessing"] == {
+        "InputFilter": "$.x",
+        "JoinSource": "Input",
+        "OutputFilter": "$['id','SageMakerOutput']",
+    }
+    # A join needs answers of the type of the input, also where an object is one record.
+    assert (whole["DataProcessing"], whole["TransformOutput"]["Accept"]) == (
+        lines["DataProcessing"],
+        "application/json",
+    )
+
+
+@pytest.mark.parametrize(
+    ("asked", "processing", "accept"),
+    [
+        ({}, DEFAULTS, "*/*"),
+        ({"join_source": "Input"}, DEFAULTS | {"JoinSource": "Input"}, "application/json"),
+        ({"input_filter": "$.a"}, DEFAULTS | {"InputFilter": "$.a"}, "*/*"),
+        ({"output_filter": "$['a','b']"}, DEFAULTS | {"OutputFilter": "$['a','b']"}, "application/json"),
+    ],
+)
+def test_who_starts_a_job_by_hand_may_filter_and_join(
+    asked: dict[str, str], processing: dict[str, str], accept: str, batch: Batch
+) -> None:
+    batch.run({"input": f"s3://{BUCKET}/batch/input/a.json", **asked})
+    (job,) = batch.created
+    assert (job["DataProcessing"], job["TransformOutput"]["Accept"]) == (processing, accept)
 
 
 @pytest.mark.parametrize("address", ["s3://elsewhere/batch/input/a.csv", "a.csv", f"s3://{BUCKET}-2/a.csv"])
