@@ -7,8 +7,10 @@ import socket
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
+
+from local_cloud.sagemaker.caller import Caller
 
 _CHUNK_BYTES = 65_536
 
@@ -60,12 +62,15 @@ class ContainerClient:
         body: bytes | Iterable[bytes] | None = None,
         timeout_s: float,
         max_bytes: int | None = None,
+        caller: Caller | None = None,
     ) -> Answer:
         """One exchange, the answer read to its end. An iterable body goes out in HTTP chunks.
 
+        Once ``caller`` has hung up, so does this: the container need not go on computing.
+
         Raises :class:`TimedOut`, :class:`AnswerTooLarge` or :class:`NoAnswer`.
         """
-        with self.stream(method, path, headers=headers, body=body, timeout_s=timeout_s) as answer:
+        with self.stream(method, path, headers=headers, body=body, timeout_s=timeout_s, caller=caller) as answer:
             pieces, size = [], 0
             for piece in answer.pieces:
                 pieces.append(piece)
@@ -83,18 +88,20 @@ class ContainerClient:
         headers: Mapping[str, str],
         body: bytes | Iterable[bytes] | None = None,
         timeout_s: float,
+        caller: Caller | None = None,
     ) -> Iterator[StreamedAnswer]:
         """One exchange, the answer's body in pieces as they come. A connection that was read to the end is kept."""
         deadline = time.monotonic() + timeout_s
         connection = self._take()
         try:
-            response = _exchange(connection, method, path, headers=headers, body=body, deadline=deadline)
-            plain_socket = connection.sock
-            yield StreamedAnswer(
-                status=response.status,
-                headers={name.lower(): value for name, value in response.getheaders()},
-                pieces=_pieces(response, plain_socket, deadline),
-            )
+            plain_socket = _sent(connection, method, path, headers=headers, body=body, deadline=deadline)
+            with nullcontext() if caller is None else caller.on_leave(lambda: _hang_up(plain_socket)):
+                response = _response(connection, plain_socket, deadline)
+                yield StreamedAnswer(
+                    status=response.status,
+                    headers={name.lower(): value for name, value in response.getheaders()},
+                    pieces=_pieces(response, plain_socket, deadline),
+                )
         except BaseException:
             connection.close()
             raise
@@ -121,7 +128,7 @@ class ContainerClient:
         return http.client.HTTPConnection("127.0.0.1", self._port)
 
 
-def _exchange(
+def _sent(
     connection: http.client.HTTPConnection,
     method: str,
     path: str,
@@ -129,9 +136,10 @@ def _exchange(
     headers: Mapping[str, str],
     body: bytes | Iterable[bytes] | None,
     deadline: float,
-) -> http.client.HTTPResponse:
+) -> socket.socket:
+    """Sends the request; the connection's socket."""
     connection.timeout = _left(deadline)
-    try:
+    with _failures_told():
         if connection.sock is not None:
             connection.sock.settimeout(_left(deadline))
         # Only the caller's headers reach the container, as behind SageMaker; http.client would add Accept-Encoding.
@@ -143,19 +151,39 @@ def _exchange(
         elif body is not None:
             connection.putheader("Transfer-Encoding", "chunked")
         connection.endheaders(body, encode_chunked=body is not None and not isinstance(body, bytes))
-        if connection.sock is not None:
-            connection.sock.settimeout(_left(deadline))
+    if connection.sock is None:
+        raise NoAnswer("the connection was closed")
+    return connection.sock
+
+
+def _response(
+    connection: http.client.HTTPConnection, plain_socket: socket.socket, deadline: float
+) -> http.client.HTTPResponse:
+    with _failures_told():
+        plain_socket.settimeout(_left(deadline))
         return connection.getresponse()
+
+
+@contextmanager
+def _failures_told() -> Iterator[None]:
+    try:
+        yield
     except TimeoutError as error:
         raise TimedOut("the time for the answer ran out") from error
     except (OSError, http.client.HTTPException) as error:
         raise NoAnswer(f"{type(error).__name__}: {error}") from error
 
 
-def _pieces(response: http.client.HTTPResponse, plain_socket: socket.socket | None, deadline: float) -> Iterator[bytes]:
+def _hang_up(plain_socket: socket.socket) -> None:
+    """Ends a connection that another thread may be reading from."""
+    with suppress(OSError):
+        plain_socket.shutdown(socket.SHUT_RDWR)
+
+
+def _pieces(response: http.client.HTTPResponse, plain_socket: socket.socket, deadline: float) -> Iterator[bytes]:
     try:
         while not response.isclosed():
-            if plain_socket is not None and plain_socket.fileno() >= 0:
+            if plain_socket.fileno() >= 0:
                 plain_socket.settimeout(_left(deadline))
             piece = response.read1(_CHUNK_BYTES)
             if not piece:

@@ -15,6 +15,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from local_cloud.sagemaker.caller import Caller
+
 logger = logging.getLogger(__name__)
 
 _DISCARD_BYTES = 1024 * 1024
@@ -23,6 +25,8 @@ _DISCARD_BYTES = 1024 * 1024
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
     """A request with its whole body. Header names are in lower case; ``path`` is decoded and without the query."""
+
+    caller: Caller
 
     method: str
     path: str
@@ -107,6 +111,7 @@ class _Handler(BaseHTTPRequestHandler):
             path=unquote(urlsplit(self.path).path),
             headers={name.lower(): _as_sent(value) for name, value in self.headers.items()},
             body=body,
+            caller=Caller(self.connection),
         )
         try:
             response = self.answer(request)

@@ -78,7 +78,8 @@ class ModelCache:
     def invoke(
         self, client: ContainerClient, target: str, *, headers: Mapping[str, str], body: bytes, **limits: Any
     ) -> Answer:
-        """Asks the model ``target``, which is loaded first where need be. ``limits`` are those of the call.
+        """Asks the model ``target``, which is loaded first where need be. ``limits`` are those of the call, and its
+        caller.
 
         Raises :class:`NoSuchModel`, :class:`NotReady`, :class:`LoadRefused`, or what the call raises.
         """

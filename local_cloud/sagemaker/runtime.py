@@ -100,7 +100,11 @@ class Runtime:
         members = _members("InvokeEndpoint", name, request.headers)
         with self._lease(name, members) as lease:
             _demand_size(lease, request.body)
-            limits: dict[str, Any] = {"timeout_s": INVOCATION_TIMEOUT_S, "max_bytes": _max_bytes(lease)}
+            limits: dict[str, Any] = {
+                "timeout_s": INVOCATION_TIMEOUT_S,
+                "max_bytes": _max_bytes(lease),
+                "caller": request.caller,
+            }
             headers = _container_headers(members)
             try:
                 if lease.models is None:
@@ -137,6 +141,7 @@ class Runtime:
                         headers=_container_headers(members),
                         body=request.body,
                         timeout_s=STREAM_TIMEOUT_S,
+                        caller=request.caller,
                     )
                 )
                 if answer.status >= 300:

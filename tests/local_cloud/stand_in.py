@@ -47,6 +47,8 @@ class Handler(BaseHTTPRequestHandler):
             self.load(**json.loads(body))
         elif self.path.startswith("/models/"):
             self.act_as(self.path.split("/")[2], body)
+        elif body.startswith(b"until gone:"):
+            self.compute_until_gone(body.removeprefix(b"until gone:"))
         else:
             self.act(body)
 
@@ -115,7 +117,18 @@ class Handler(BaseHTTPRequestHandler):
             case _:
                 self.reply(200, os.environ.get("STAND_IN_PREFIX", "").encode() + body.upper())
 
-    def stream(self, words: list[str]) -> None:
+    def compute_until_gone(self, first: bytes) -> None:
+        """Answers with no more than the first word of a stream, and says when the caller hangs up."""
+        sys.stderr.write("computing\n")
+        sys.stderr.flush()
+        if first:
+            self.stream([first.decode()], ended=False)
+        left = not self.connection.recv(1)
+        sys.stderr.write("the caller is gone\n" if left else "the caller goes on\n")
+        sys.stderr.flush()
+        self.close_connection = True
+
+    def stream(self, words: list[str], *, ended: bool = True) -> None:
         self.send_response(200)
         self.send_header("Content-Type", "text/plain")
         self.send_header("Transfer-Encoding", "chunked")
@@ -126,7 +139,8 @@ class Handler(BaseHTTPRequestHandler):
                 self.connection.close()
                 return
             self.wfile.write(f"{len(word):x}\r\n{word}\r\n".encode())
-        self.wfile.write(b"0\r\n\r\n")
+        if ended:
+            self.wfile.write(b"0\r\n\r\n")
 
     def reply(self, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:
         self.send_response(status)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError, EventStreamError
 
-from tests.local_cloud.conftest import Account
+from tests.local_cloud.conftest import Account, await_true
 
 ACCOUNT = "123456789012"
 
@@ -170,3 +172,41 @@ def test_an_asynchronous_invocation_is_refused(account: Account, endpoint: str) 
     with pytest.raises(ClientError, match="is not asynchronous") as caught:
         account.runtime.invoke_endpoint_async(EndpointName=endpoint, InputLocation="s3://b/k")
     assert caught.value.response["Error"]["Code"] == "ValidationError"
+
+
+@pytest.mark.parametrize(
+    ("action", "body", "first"),
+    [
+        ("invocations", b"until gone:", b""),
+        ("invocations-response-stream", b"until gone:", b""),
+        ("invocations-response-stream", b"until gone:word", b"word"),
+    ],
+)
+def test_a_container_is_hung_up_on_once_the_caller_has_hung_up(
+    account: Account, action: str, body: bytes, first: bytes
+) -> None:
+    name = account.endpoint(account.model())
+    (log,) = (account.cloud.logs / "endpoints" / name).glob("*.log")
+    url = urlsplit(account.runtime.meta.endpoint_url)
+    with socket.create_connection((url.hostname, url.port)) as caller:
+        head = f"POST /endpoints/{name}/{action} HTTP/1.1\r\nHost: here\r\nContent-Length: {len(body)}\r\n\r\n"
+        caller.sendall(head.encode() + body)
+        await_true(lambda: "computing" in log.read_text(), "the container computes")
+        received = b""
+        while first not in received:
+            received += caller.recv(4096)
+        assert "gone" not in log.read_text()
+    await_true(lambda: "the caller is gone" in log.read_text(), "the container learns of it")
+    assert account.invoke(name, b"still here") == b"STILL HERE"
+    account.delete(name)
+
+
+def test_a_caller_that_sends_its_next_request_early_has_not_hung_up(account: Account, endpoint: str) -> None:
+    url = urlsplit(account.runtime.meta.endpoint_url)
+    request = f"POST /endpoints/{endpoint}/invocations HTTP/1.1\r\nHost: here\r\nContent-Length: 1\r\n\r\na".encode()
+    with socket.create_connection((url.hostname, url.port)) as caller:
+        caller.sendall(request * 3)
+        received = b""
+        while received.count(b"200 OK") < 3 or not received.endswith(b"A"):
+            received += caller.recv(4096)
+    assert received.count(b"\r\n\r\nA") == 3
