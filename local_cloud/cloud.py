@@ -15,6 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from local_cloud.client_files import file_variables
 from local_cloud.environment import DEFAULT_REGION, client_environment, supervisor_environment
 from local_cloud.state_directory import DirectoryError, StateDirectory, SupervisorRecord
 
@@ -73,6 +74,7 @@ class LocalCloud:
         variables = client_environment(
             moto_url=record.moto_url, sagemaker_url=record.sagemaker_url, region=record.region
         )
+        variables |= file_variables(self._directory.client_files)
         if record.containers:
             variables["CDK_DOCKER"] = str(self._directory.asset_docker)
         return variables

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Mapping, Sequence
 
 ACCOUNT = "123456789012"  # the account that moto answers for
 DEFAULT_REGION = "us-east-1"
+ACCESS_KEY_ID = "LOCALCLOUDLOCALCLOUD"  # moto takes only 20 capitals and digits for a key
 
 # Variables of the caller that would send a client elsewhere, or stop it, in spite of the ones below.
 _CONTRARY = (
@@ -20,6 +22,7 @@ _CONTRARY = (
     "AWS_USE_FIPS_ENDPOINT",
     "AWS_USE_DUALSTACK_ENDPOINT",
 )
+_ENDPOINT_OF = "AWS_ENDPOINT_URL_"  # what follows is a service
 _PROXIES = ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")
 _NO_PROXY = "127.0.0.1,localhost"
 
@@ -31,7 +34,7 @@ def client_environment(*, moto_url: str, sagemaker_url: str, region: str) -> dic
         "AWS_ENDPOINT_URL_S3": moto_url,
         "AWS_ENDPOINT_URL_SAGEMAKER": sagemaker_url,
         "AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME": sagemaker_url,
-        "AWS_ACCESS_KEY_ID": "local",
+        "AWS_ACCESS_KEY_ID": ACCESS_KEY_ID,
         "AWS_SECRET_ACCESS_KEY": "local",  # a key to nothing
         "AWS_SESSION_TOKEN": "local",  # overrides a real one of the caller
         "AWS_REGION": region,
@@ -47,12 +50,22 @@ def client_environment(*, moto_url: str, sagemaker_url: str, region: str) -> dic
 
 def shell_lines(environment: Mapping[str, str], caller: Mapping[str, str]) -> Sequence[str]:
     """The lines to ``eval``: the exports, and an ``unset`` or a ``NO_PROXY`` only where the caller's shell needs it."""
-    lines = [f"export {name}={shlex.quote(value)}" for name, value in environment.items()]
+    ours = dict(environment)
+    if "AWS_DATA_PATH" in ours:
+        ours["AWS_DATA_PATH"] = _before(ours["AWS_DATA_PATH"], caller.get("AWS_DATA_PATH", ""))
+    lines = [f"export {name}={shlex.quote(value)}" for name, value in ours.items()]
     contrary = [name for name in _CONTRARY if caller.get(name)]
+    contrary += sorted(name for name in caller if name.startswith(_ENDPOINT_OF) and name not in environment)
     if contrary:
         lines.append(f"unset {' '.join(contrary)}")
     lines += [f"export {name}={shlex.quote(value)}" for name, value in past_proxies(caller).items()]
     return lines
+
+
+def _before(folder: str, folders: str) -> str:
+    """A search path with ``folder`` at its head; the caller's own folders are kept."""
+    others = [name for name in folders.split(os.pathsep) if name not in ("", folder)]
+    return os.pathsep.join([folder, *others])
 
 
 def past_proxies(caller: Mapping[str, str]) -> dict[str, str]:
@@ -70,4 +83,6 @@ def supervisor_environment(caller: Mapping[str, str]) -> dict[str, str]:
     """What the supervisor starts with: nothing of the caller's AWS, and the way past his proxies."""
     kept = {name: value for name, value in caller.items() if not name.startswith("AWS_")}
     files = {"AWS_CONFIG_FILE": "/dev/null", "AWS_SHARED_CREDENTIALS_FILE": "/dev/null"}
-    return {**kept, **past_proxies(caller), **files, "AWS_EC2_METADATA_DISABLED": "true"}
+    # Roles are given AWS's own policies, such as AmazonSageMakerFullAccess, which moto otherwise does not know.
+    moto = {"MOTO_IAM_LOAD_MANAGED_POLICIES": "true"}
+    return {**kept, **past_proxies(caller), **files, **moto, "AWS_EC2_METADATA_DISABLED": "true"}

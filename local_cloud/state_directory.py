@@ -7,6 +7,7 @@
   supervisor.log    what the supervisor says
   containers/       one file per running server process or container
   cdk-docker        what `cdk` calls as docker, where models run in containers
+  client/           files that clients read (client_files.py)
   work/             model directories of endpoints and jobs
   logs/             stdout and stderr of endpoints and transform jobs
 """
@@ -26,7 +27,7 @@ from pathlib import Path
 
 from local_cloud.processes import end_orphans, process_birth
 
-_ENTRIES = ("supervisor.json", "supervisor.log", "containers", "work", "logs", "cdk-docker", "marker", "lock")
+_ENTRIES = ("supervisor.json", "supervisor.log", "containers", "work", "logs", "cdk-docker", "client", "marker", "lock")
 
 
 class DirectoryError(Exception):
@@ -71,6 +72,10 @@ class StateDirectory:
     @property
     def asset_docker(self) -> Path:
         return self.path / "cdk-docker"
+
+    @property
+    def client_files(self) -> Path:
+        return self.path / "client"
 
     @property
     def work(self) -> Path:

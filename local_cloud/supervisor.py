@@ -16,8 +16,9 @@ from typing import Any
 import boto3
 from botocore.config import Config
 
+from local_cloud.client_files import write_client_files
 from local_cloud.engine import EngineError, find_client
-from local_cloud.environment import ACCOUNT, DEFAULT_REGION, client_environment
+from local_cloud.environment import ACCESS_KEY_ID, ACCOUNT, DEFAULT_REGION, client_environment
 from local_cloud.moto_server import MotoServer, refuse_what_moto_lacks
 from local_cloud.processes import process_birth, stop_on_signals
 from local_cloud.sagemaker.container import ContainerRunner
@@ -36,12 +37,12 @@ def supervise(directory: StateDirectory, *, region: str, runner: ContainerRunner
     # installed, for formats that nothing here checks; jsonschema does without.
     sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
     # Importing moto's CloudFormation takes a second, and its interpreter of state machines another half.
-    from local_cloud import cloudformation, workflows  # noqa: PLC0415
+    from local_cloud import access, cloudformation, workflows  # noqa: PLC0415
 
     moto = MotoServer()
     identity = Identity(region=region, account=ACCOUNT)
     # Plain keyword arguments and not the environment: this process must not depend on what its starter has set.
-    credentials = {"aws_access_key_id": "local", "aws_secret_access_key": "local", "region_name": region}
+    credentials = {"aws_access_key_id": ACCESS_KEY_ID, "aws_secret_access_key": "local", "region_name": region}
     config = Config(retries={"total_max_attempts": 2}, max_pool_connections=64, s3={"addressing_style": "path"})
 
     def client(service: str) -> Any:
@@ -77,6 +78,8 @@ def supervise(directory: StateDirectory, *, region: str, runner: ContainerRunner
     workflows.install(client)
     moto.start()
     sagemaker.start()
+    access.install(client, account=ACCOUNT, region=region, access_key_id=ACCESS_KEY_ID)
+    write_client_files(directory.client_files, sts_url=moto.url)
     birth = process_birth(os.getpid())
     record = SupervisorRecord(
         process_id=os.getpid(),

@@ -101,11 +101,12 @@ SUPPORT: Mapping[str, Support] = {
     "ListModelPackageGroups": _support(_LISTING),
     "DeleteModelPackageGroup": _support("ModelPackageGroupName"),
     "CreateModelPackage": _support(
-        honoured="ModelPackageGroupName ModelApprovalStatus Tags InferenceSpecification.Containers.Image"
-        " InferenceSpecification.Containers.ModelDataUrl InferenceSpecification.Containers.ModelDataSource"
-        " InferenceSpecification.Containers.Environment",
+        honoured="ModelPackageGroupName ModelPackageName ModelApprovalStatus Tags"
+        " InferenceSpecification.Containers.Image InferenceSpecification.Containers.ModelDataUrl"
+        " InferenceSpecification.Containers.ModelDataSource InferenceSpecification.Containers.Environment",
         stored="ModelPackageDescription ClientToken CustomerMetadataProperties ModelMetrics MetadataProperties"
-        " SourceUri Domain Task SamplePayloadUrl DriftCheckBaselines ModelCard SkipModelValidation"
+        " SourceUri Domain Task SamplePayloadUrl DriftCheckBaselines ModelCard SkipModelValidation ModelLifeCycle"
+        " CertifyForMarketplace ValidationSpecification ModelPackageRegistrationType"
         " InferenceSpecification.SupportedTransformInstanceTypes InferenceSpecification.SupportedContentTypes"
         " InferenceSpecification.SupportedRealtimeInferenceInstanceTypes"
         " InferenceSpecification.SupportedResponseMIMETypes InferenceSpecification.Containers.ImageDigest"
@@ -117,7 +118,7 @@ SUPPORT: Mapping[str, Support] = {
     "ListModelPackages": _support(f"{_LISTING} ModelPackageGroupName ModelApprovalStatus ModelPackageType"),
     "UpdateModelPackage": _support(
         "ModelPackageArn ModelApprovalStatus CustomerMetadataProperties CustomerMetadataPropertiesToRemove",
-        stored="ApprovalDescription ClientToken",
+        stored="ApprovalDescription ClientToken SourceUri ModelCard ModelLifeCycle",
     ),
     "DeleteModelPackage": _support("ModelPackageName"),
     "CreateTransformJob": _support(

@@ -1,14 +1,14 @@
-"""The model registry: groups of versioned model packages, their approval, and the containers that they describe.
+"""The model registry: versioned model packages of a group and packages by themselves, and the containers in them.
 
 A change of a package's approval is announced to EventBridge as the service announces it, so rules that wait for one see
-it. Packages outside a group, validation and marketplace are not here.
+it. Nothing is validated, and there is no marketplace: what asks for either is kept and described.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -19,24 +19,31 @@ logger = logging.getLogger(__name__)
 
 _PENDING = "PendingManualApproval"  # CreateModelPackage, ModelApprovalStatus: the default of versioned packages
 
+_REPLACED = ("ModelApprovalStatus", "ApprovalDescription", "SourceUri", "ModelCard", "ModelLifeCycle")
+"""What UpdateModelPackage puts in the place of what was there."""
+
 Announce = Callable[[str, str, Json], None]
 """Takes what happened (EventBridge's detail-type), the ARN that it happened to, and the detail."""
 
 
 @dataclass(slots=True, kw_only=True)
 class Package:
-    """One version of a group; ``request`` is the CreateModelPackage request with all later changes."""
+    """A version of a group, or a package by itself; ``request`` is the CreateModelPackage request with later changes.
 
-    group: str
-    version: int
+    ``name`` is what follows ``model-package/`` in the ARN, as it was given: ``GROUP/VERSION`` or ``NAME``.
+    """
+
+    name: str
+    group: str | None
+    version: int  # 0 outside a group
     arn: str
     created: datetime
     modified: datetime
     request: Json
 
     @property
-    def approval(self) -> str:
-        return str(self.request.get("ModelApprovalStatus", _PENDING))
+    def approval(self) -> str | None:
+        return None if self.group is None else str(self.request.get("ModelApprovalStatus", _PENDING))
 
 
 @dataclass(slots=True, kw_only=True)
@@ -59,6 +66,7 @@ class ModelPackages:
     tags: Tags
     announce: Announce
     _groups: dict[str, Group] = field(default_factory=dict)
+    _unversioned: list[Package] = field(default_factory=list)
     _lock: threading.RLock = field(default_factory=threading.RLock)
 
     # groups
@@ -113,29 +121,48 @@ class ModelPackages:
     # packages
 
     def create(self, request: Json) -> Json:
-        if "ModelPackageGroupName" not in request:
-            raise validation_exception("The local cloud has only model packages of a group (ModelPackageGroupName).")
+        if ("ModelPackageGroupName" in request) == ("ModelPackageName" in request):
+            raise validation_exception(
+                "CreateModelPackage takes either ModelPackageGroupName, for a new version, or ModelPackageName."
+            )
         containers = request.get("InferenceSpecification", {}).get("Containers", [])
         if len(containers) != 1:
             raise validation_exception(
                 "The local cloud takes model packages with exactly one container (InferenceSpecification.Containers)."
             )
         with self._lock:
-            group = self._group(request["ModelPackageGroupName"])
-            group.versions += 1
-            moment = now()
-            package = Package(
-                group=group.name,
-                version=group.versions,
-                arn=f"{self.identity.arn('model-package', group.name)}/{group.versions}",
-                created=moment,
-                modified=moment,
-                request={**request, "ModelPackageGroupName": group.name},
-            )
-            group.packages.append(package)
+            package = self._version(request) if "ModelPackageGroupName" in request else self._by_itself(request)
             self.tags.add(package.arn, request.get("Tags", []))
         self._announce(package)
         return {"ModelPackageArn": package.arn}
+
+    def _version(self, request: Json) -> Package:
+        group = self._group(request["ModelPackageGroupName"])
+        group.versions += 1
+        moment = now()
+        package = Package(
+            name=f"{group.name}/{group.versions}",
+            group=group.name,
+            version=group.versions,
+            arn=f"{self.identity.arn('model-package', group.name)}/{group.versions}",
+            created=moment,
+            modified=moment,
+            request={**request, "ModelPackageGroupName": group.name},
+        )
+        group.packages.append(package)
+        return package
+
+    def _by_itself(self, request: Json) -> Package:
+        name = request["ModelPackageName"]
+        arn = self.identity.arn("model-package", name)
+        if any(package.arn == arn for package in self._unversioned):
+            raise validation_exception(f"Model Package already exists: {arn}")
+        moment = now()
+        # Approval does not apply outside a group (CreateModelPackage, ModelApprovalStatus).
+        kept = {key: value for key, value in request.items() if key != "ModelApprovalStatus"}
+        package = Package(name=name, group=None, version=0, arn=arn, created=moment, modified=moment, request=kept)
+        self._unversioned.append(package)
+        return package
 
     def describe(self, request: Json) -> Json:
         with self._lock:
@@ -149,17 +176,18 @@ class ModelPackages:
             }
 
     def list(self, request: Json) -> Json:
-        """Without a group only packages outside of groups are listed, unless the type says otherwise; here are none."""
+        """Without a group only packages outside of groups are listed, unless the type says otherwise."""
         wanted = request.get("ModelPackageGroupName", "")
-        if not wanted and request.get("ModelPackageType", "Unversioned") == "Unversioned":
-            return {"ModelPackageSummaryList": []}
+        kind = "Versioned" if wanted else request.get("ModelPackageType", "Unversioned")
         with self._lock:
             groups = [self._group(wanted)] if wanted else list(self._groups.values())
-            packages = [package for group in groups for package in group.packages]
+            packages = list(self._unversioned) if kind != "Versioned" else []
+            if kind != "Unversioned":
+                packages += [package for group in groups for package in group.packages]
             status = request.get("ModelApprovalStatus")
             summaries = [_summary(package) for package in packages if status in (None, package.approval)]
         # Two versions may have the same moment; a list in the order of versions keeps them apart.
-        summaries.sort(key=lambda summary: summary["ModelPackageVersion"], reverse=True)
+        summaries.sort(key=lambda summary: summary.get("ModelPackageVersion", 0), reverse=True)
         items, token = page(summaries, request, name_key="ModelPackageArn")
         return {"ModelPackageSummaryList": items} | ({"NextToken": token} if token else {})
 
@@ -168,9 +196,9 @@ class ModelPackages:
             package = self._package(request["ModelPackageArn"])
             before = package.approval
             changed = dict(package.request)
-            for member in ("ModelApprovalStatus", "ApprovalDescription"):
-                if member in request:
-                    changed[member] = request[member]
+            if package.group is None and "ModelApprovalStatus" in request:
+                raise validation_exception(f"{package.arn} is in no group, so it has no ModelApprovalStatus.")
+            changed |= {member: request[member] for member in _REPLACED if member in request}
             gone = set(request.get("CustomerMetadataPropertiesToRemove", []))
             kept = {
                 key: value for key, value in changed.get("CustomerMetadataProperties", {}).items() if key not in gone
@@ -184,7 +212,8 @@ class ModelPackages:
     def delete(self, request: Json) -> Json:
         with self._lock:
             package = self._package(request["ModelPackageName"])
-            self._groups[package.group].packages.remove(package)
+            packages = self._unversioned if package.group is None else self._groups[package.group].packages
+            packages.remove(package)
             self.tags.forget(package.arn)
         return {}
 
@@ -196,8 +225,12 @@ class ModelPackages:
 
     def arns(self) -> set[str]:
         with self._lock:
-            groups = self._groups.values()
-            return {group.arn for group in groups} | {item.arn for group in groups for item in group.packages}
+            return {group.arn for group in self._groups.values()} | {package.arn for package in self._all()}
+
+    def _all(self) -> Iterator[Package]:
+        yield from self._unversioned
+        for group in self._groups.values():
+            yield from group.packages
 
     def _group(self, name: str) -> Group:
         """By name, or by ARN, which the service takes too and which has small letters only."""
@@ -210,17 +243,16 @@ class ModelPackages:
     def _package(self, name: str) -> Package:
         """By ARN, or by what follows ``model-package/`` in it."""
         tail = name.partition(":model-package/")[2] or name
-        for group in self._groups.values():
-            for package in group.packages:
-                if tail.lower() == f"{group.name}/{package.version}".lower():
-                    return package
+        for package in self._all():
+            if tail.lower() == package.name.lower():
+                return package
         raise validation_exception(f"Could not find model package {name}.")
 
     def _announce(self, package: Package) -> None:
         # The event has the creation in milliseconds (EventBridge, "SageMaker Model Package State Change").
         detail = {
             **_summary(package),
-            "ModelPackageName": f"{package.group}/{package.version}",
+            "ModelPackageName": package.name,
             "CreationTime": int(package.created.timestamp() * 1000),
         }
         try:
@@ -232,13 +264,18 @@ class ModelPackages:
 
 def _summary(package: Package) -> Json:
     summary: Json = {
-        "ModelPackageGroupName": package.group,
-        "ModelPackageVersion": package.version,
         "ModelPackageArn": package.arn,
         "CreationTime": package.created,
         "ModelPackageStatus": "Completed",
-        "ModelApprovalStatus": package.approval,
     }
+    if package.group is None:
+        summary["ModelPackageName"] = package.name
+    else:
+        summary |= {
+            "ModelPackageGroupName": package.group,
+            "ModelPackageVersion": package.version,
+            "ModelApprovalStatus": package.approval,
+        }
     if "ModelPackageDescription" in package.request:
         summary["ModelPackageDescription"] = package.request["ModelPackageDescription"]
     return summary

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from local_cloud.client_files import file_variables
 from local_cloud.environment import client_environment
 from local_cloud.sagemaker.capabilities import REFUSED_VALUES, SUPPORT, Support
 from local_cloud.sagemaker.runtime import INVOCATION_TIMEOUT_S, MAX_BODY_BYTES, STREAM_TIMEOUT_S
@@ -35,7 +36,7 @@ def test_the_page_names_each_refused_value(value: str) -> None:
 
 
 def test_the_page_names_each_variable() -> None:
-    for name in client_environment(moto_url="", sagemaker_url="", region=""):
+    for name in client_environment(moto_url="", sagemaker_url="", region="") | file_variables(Path()):
         assert f"`{name}`" in PAGE, name
 
 

@@ -122,12 +122,71 @@ def test_metadata_of_a_version_is_added_to_and_taken_from(account: Account, grou
     assert described["CustomerMetadataProperties"] == {"commit": "b"}
 
 
+def test_what_would_be_certified_and_validated_is_kept_and_described(account: Account, group: str) -> None:
+    kept = {
+        "CertifyForMarketplace": False,
+        "ModelLifeCycle": {"Stage": "Development", "StageStatus": "Pending"},
+        "ValidationSpecification": {
+            "ValidationRole": ROLE,
+            "ValidationProfiles": [
+                {
+                    "ProfileName": "p",
+                    "TransformJobDefinition": {
+                        "TransformInput": {
+                            "DataSource": {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": "s3://b"}}
+                        },
+                        "TransformOutput": {"S3OutputPath": "s3://b/out"},
+                        "TransformResources": {"InstanceType": "ml.m5.large", "InstanceCount": 1},
+                    },
+                }
+            ],
+        },
+    }
+    arn = register(account, group, **kept)
+    described = account.sagemaker.describe_model_package(ModelPackageName=arn)
+    assert {name: described[name] for name in kept} == kept
+    stage = {"Stage": "Production", "StageStatus": "Approved", "StageDescription": "live"}
+    account.sagemaker.update_model_package(ModelPackageArn=arn, ModelLifeCycle=stage, SourceUri="s3://b/source")
+    described = account.sagemaker.describe_model_package(ModelPackageName=arn)
+    assert (described["ModelLifeCycle"], described["SourceUri"]) == (stage, "s3://b/source")
+
+
+def test_a_package_outside_a_group_has_a_name_and_no_version_and_makes_models(account: Account) -> None:
+    name, specification = account.name("Alone"), {"Containers": [{"Image": "serve"}]}
+    create = {"ModelPackageName": name, "InferenceSpecification": specification, "ModelApprovalStatus": "Approved"}
+    arn = account.sagemaker.create_model_package(**create)["ModelPackageArn"]
+    assert arn.endswith(f":model-package/{name.lower()}")
+    for spelling in (arn, name):
+        described = account.sagemaker.describe_model_package(ModelPackageName=spelling)
+        assert (described["ModelPackageName"], described["InferenceSpecification"]) == (name, specification)
+        assert not {"ModelPackageVersion", "ModelPackageGroupName", "ModelApprovalStatus"} & described.keys()
+    with pytest.raises(ClientError, match="already exists"):
+        account.sagemaker.create_model_package(**create)
+    with pytest.raises(ClientError, match="in no group, so it has no ModelApprovalStatus"):
+        account.sagemaker.update_model_package(ModelPackageArn=arn, ModelApprovalStatus="Approved")
+    account.sagemaker.create_model(ModelName=name, ExecutionRoleArn=ROLE, PrimaryContainer={"ModelPackageName": arn})
+
+    def listed(**options: str) -> list[str]:
+        return [
+            item["ModelPackageArn"]
+            for item in account.sagemaker.list_model_packages(**options)["ModelPackageSummaryList"]
+        ]
+
+    assert arn in listed()
+    assert arn in listed(ModelPackageType="Both")
+    assert arn not in listed(ModelPackageType="Versioned")
+    account.sagemaker.add_tags(ResourceArn=arn, Tags=[{"Key": "team", "Value": "a"}])
+    account.sagemaker.delete_model_package(ModelPackageName=name)
+    assert arn not in listed()
+
+
 @pytest.mark.parametrize(
     ("call", "members", "words"),
     [
         ("describe_model_package", {"ModelPackageName": "nothing"}, "Could not find model package nothing"),
         ("describe_model_package_group", {"ModelPackageGroupName": "none"}, "Could not find model package group"),
-        ("create_model_package", {"ModelPackageName": "alone"}, "does not have ModelPackageName of CreateModelPackage"),
+        ("create_model_package", {"ModelPackageName": "alone"}, "exactly one container"),
+        ("create_model_package", {}, "either ModelPackageGroupName, for a new version, or ModelPackageName"),
     ],
 )
 def test_what_is_not_there_is_said(account: Account, call: str, members: dict[str, str], words: str) -> None:

@@ -1,0 +1,19 @@
+"""Who calls, and what a role may do: the third seam into moto.
+
+moto knows nobody behind the exported credentials and has no SimulatePrincipalPolicy; the SageMaker SDKs ask for both
+before they do anything. It uses private names of moto 5.2.5, as :mod:`local_cloud.cloudformation` does.
+"""
+
+from local_cloud.access.execution_role import create_execution_role
+from local_cloud.access.policy_simulation import MakeClient, simulate_policies
+
+__all__ = ["install"]
+
+
+def install(make_client: MakeClient, *, account: str, region: str, access_key_id: str) -> None:
+    """Puts the seam into this process's moto; who signs with ``access_key_id`` is a session of the execution role.
+
+    ``make_client`` makes a boto3 client of this cloud for a service. moto must answer already: the role is created.
+    """
+    simulate_policies(make_client)
+    create_execution_role(make_client("iam"), account=account, region=region, access_key_id=access_key_id)
