@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 CODE = "code"
+MANIFEST = "manifest.json"
 REQUIREMENTS = "requirements.txt"
 WHEELS = "wheels"
 

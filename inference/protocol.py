@@ -4,11 +4,13 @@
 
     frontend ▶ worker   LOAD     JSON of a ModelSpec     load this model
                         COMPUTE  u16 count | items       answer these, as one batch
-    worker ▶ frontend   READY    JSON                    the model is loaded and has answered its example
+    worker ▶ frontend   READY    u8 may join             the model is loaded and has answered its example
                         FAILED   u8 too large | sentence it could not be loaded; the worker exits
                         ANSWER   one answer
                         ERROR    one error
-                        DONE     f64 decode, predict and encode seconds, u64 GPU bytes; the worker is free
+                        PROGRESS u8 proving              the batch goes on; `proving`: what is left has been answered
+                        DONE     f64 decode, predict and encode seconds, u64 GPU bytes, what came of joining, u16 the
+                                 size of each prediction; the worker is free
 
 No pickle crosses the border. What is made for every request is a NamedTuple: a frozen dataclass takes three times as
 long to make. Bodies are carried as they are, headers as the block of lines that HTTP has.
@@ -32,6 +34,7 @@ class Kind(IntEnum):
     ANSWER = 5
     ERROR = 6
     DONE = 7
+    PROGRESS = 8
 
 
 FRAME = struct.Struct("<IB")
@@ -39,7 +42,7 @@ _COUNT = struct.Struct("<H")
 _ITEM = struct.Struct("<QIIII")
 _ANSWER = struct.Struct("<QHII")
 _ERROR = struct.Struct("<QHH")
-_DONE = struct.Struct("<dddQ")
+_DONE = struct.Struct("<dddQHHH?")
 
 MAX_PAYLOAD_BYTES = 2**32 - 1
 
@@ -51,6 +54,7 @@ class ModelSpec:
     `program` is the script that was asked for, None for the usual one; `packages_dir` holds what its requirements
     brought, None where they brought nothing; `sessions_dir` has a directory for each stateful session, None where
     there are none. In a rehearsal the steps of the load are a report on standard output, and no lines of the log.
+    `prove` says whether functions may be called again to see what may be joined.
     """
 
     name: str
@@ -70,6 +74,8 @@ class ModelSpec:
     sessions_dir: str | None = None
     trust_pickle: bool = False
     rehearsal: bool = False
+    prove: bool = False
+    timeout_s: float = 60.0
 
     def to_json(self) -> bytes:
         """The payload of a LOAD frame."""
@@ -110,13 +116,32 @@ class Error(NamedTuple):
     message: str
 
 
+class Progress(NamedTuple):
+    """A step of a batch is done. `proving` says that all its requests are answered and that some are compared now."""
+
+    proving: bool
+
+
 class Done(NamedTuple):
-    """The end of a batch, with the seconds that its three phases took, and the GPU memory that the worker holds."""
+    """The end of a batch: the seconds that its three phases took, the GPU memory that the worker holds, predictions.
+
+    `sizes` has the number of requests of each prediction; `joined`, `proved` and `refused` count calls that were
+    shared, or tried. `hopeless` says that no two requests of the batch will ever share one.
+    """
 
     decode_s: float
     predict_s: float
     encode_s: float
     gpu_bytes: int = 0
+    joined: int = 0
+    proved: int = 0
+    refused: int = 0
+    hopeless: bool = False
+    sizes: tuple[int, ...] = ()
+
+
+Event = Answer | Error | Progress | Done
+"""What a worker says while it computes a batch; `Done` is the last."""
 
 
 def frame(kind: Kind, payload: bytes = b"") -> bytes:
@@ -196,14 +221,45 @@ def _utf8(text: str) -> bytes:
     return text.encode(errors="replace")
 
 
+def ready_frame(*, may_join: bool) -> bytes:
+    """The READY frame; `may_join` says whether requests that are sent together may ever share a call."""
+    return frame(Kind.READY, bytes([may_join]))
+
+
+def parse_ready(payload: bytes) -> bool:
+    """Whether requests may ever share a call."""
+    return payload != b"\0"
+
+
+def progress_frame(progress: Progress) -> bytes:
+    """The PROGRESS frame."""
+    return frame(Kind.PROGRESS, bytes([progress.proving]))
+
+
+def parse_progress(payload: bytes) -> Progress:
+    """The progress of a PROGRESS payload."""
+    return Progress(payload == b"\1")
+
+
 def done_frame(done: Done) -> bytes:
     """The DONE frame that ends a batch."""
-    return frame(Kind.DONE, _DONE.pack(done.decode_s, done.predict_s, done.encode_s, done.gpu_bytes))
+    return frame(Kind.DONE, _DONE.pack(*done[:-1]) + struct.pack(f"<{len(done.sizes)}H", *done.sizes))
 
 
 def parse_done(payload: bytes) -> Done:
-    """The seconds of a DONE payload."""
-    return Done(*_DONE.unpack(payload))
+    """The account of a DONE payload."""
+    sizes = struct.unpack_from(f"<{(len(payload) - _DONE.size) // 2}H", payload, _DONE.size)
+    decode_s, predict_s, encode_s, gpu_bytes, joined, proved, refused, hopeless = _DONE.unpack_from(payload)
+    return Done(decode_s, predict_s, encode_s, gpu_bytes, joined, proved, refused, hopeless, sizes)
+
+
+def event_frame(event: Event) -> bytes:
+    """The frame of whatever a worker says about its batch."""
+    if isinstance(event, Answer):
+        return answer_frame(event)
+    if isinstance(event, Done):
+        return done_frame(event)
+    return error_frame(event) if isinstance(event, Error) else progress_frame(event)
 
 
 def failed_frame(message: str, *, too_large: bool) -> bytes:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from inference import old_variables
+from inference.batching import MAX_BATCH_SIZE, MAX_WAIT_MS
 from inference.errors import DeploymentError as DeploymentError  # noqa: PLC0414 - who calls `environment` catches it
 
 MIB = 1024 * 1024
@@ -192,7 +193,7 @@ class Settings:
         ),
         60.0,
         _number(0.1, 86400),
-        "how long user code may take over one batch; 600 in a batch transform job",
+        "how long user code may take over one request, or over a call that several share; 600 in a batch transform job",
     )
     max_queue_wait_s: float | None = setting(
         "TIDEGATE_MAX_QUEUE_WAIT_S",
@@ -219,7 +220,10 @@ class Settings:
         "the CodeArtifact repository that `code/requirements.txt` is installed from; needs boto3 in the image",
     )
     retry: bool = setting(
-        "TIDEGATE_RETRY", True, _switch, "try a request again when its worker died; off for handlers with side effects"
+        "TIDEGATE_RETRY",
+        True,
+        _switch,
+        "try a request again when its worker died, and try what may be joined; off for handlers with side effects",
     )
     crash_loop_s: float = setting(
         "TIDEGATE_CRASH_LOOP_S", 120.0, _number(1, 3600), "how long no worker may come up before the process gives up"
@@ -246,17 +250,19 @@ class Settings:
     )
 
     # --- batching
-    max_batch_size: int = setting(
+    max_batch_size: int | None = setting(
         ("TIDEGATE_MAX_BATCH_SIZE", "SAGEMAKER_TS_BATCH_SIZE"),
-        1,
-        _whole(1, 4096),
-        "requests of different clients that may share one `predict_fn` call; 1 is off",
+        None,
+        _whole(1, MAX_BATCH_SIZE),
+        "requests of different clients that may share one `predict_fn` call, where the archive declares that or it was "
+        "proved to change no answer; 1 is off; default: what the manifest's `batching` says, else 1",
     )
-    max_wait_ms: float = setting(
+    max_wait_ms: float | None = setting(
         ("TIDEGATE_MAX_WAIT_MS", "SAGEMAKER_TS_MAX_BATCH_DELAY"),
-        5.0,
-        _number(0, 60_000),
-        "how long a batch may wait for more requests, while more are to be expected",
+        None,
+        _number(0, MAX_WAIT_MS),
+        "how long a batch may wait for more requests, while more are to be expected; default: what the manifest's "
+        "`batching` says, else 5",
     )
 
     input_threads: int = setting(

@@ -49,7 +49,7 @@ ARROWS = [
             room=f"inference.{name}",
             forbidden=("inference.frontend", "inference.worker", "torch", "numpy", "httptools", "uvloop"),
         )
-        for name in ("settings", "old_variables", "errors", "protocol", "log_lines")
+        for name in ("settings", "old_variables", "errors", "protocol", "log_lines", "layout", "batching")
     ),
     *(Arrow(room=room, forbidden=OUTSIDE) for room in PRODUCT),
 ]
@@ -141,4 +141,5 @@ def test_settings_load_nothing_but_the_standard_library() -> None:
     """A stack imports them at synthesis, where torch may not even be installed."""
     loaded = loaded_by("inference.settings") - loaded_by("sys")
     foreign = {name for name in loaded if name.partition(".")[0] not in sys.stdlib_module_names}
-    assert foreign == {"inference", "inference.errors", "inference.old_variables", "inference.settings"}
+    shared = ("batching", "errors", "layout", "old_variables", "settings")
+    assert foreign == {"inference", *(f"inference.{name}" for name in shared)}

@@ -21,10 +21,10 @@ from inference.errors import DeploymentError, ModelDoesNotFit
 from inference.frontend.launcher import Launcher, LauncherFailed, describe_exit
 from inference.frontend.metrics import ModelMetrics
 from inference.frontend.pool_limits import PoolLimits
-from inference.frontend.scheduling import restart_delay_s
+from inference.frontend.scheduling import JoinsLately, restart_delay_s
 from inference.frontend.ticket import Ticket
 from inference.frontend.worker_link import WorkerLink
-from inference.protocol import Answer, Done, Error, ModelSpec
+from inference.protocol import Answer, Done, Error, ModelSpec, Progress
 
 log = logging.getLogger("tidegate.model")
 
@@ -33,6 +33,7 @@ DEATHS_IN_A_ROW = 10
 PING_GRACE_S = 10.0
 """How long a model that worked may be without a worker and still count as healthy: a restart is not a fault. At most
 half of the time after which the server gives up, so that `/ping` has said so for a while before."""
+_TIMER_GRAIN_S = 0.001
 LEAVE_S = 1.0
 """How long the end of a worker's process and the end of its socket may be apart before one is taken for the other."""
 
@@ -68,6 +69,7 @@ class Crew:
         """How long a request keeps a worker busy, lately."""
         self.last_cause = ""
         """Why the last worker was lost, in words."""
+        self.joins = JoinsLately()
         self._launcher = launcher
         self._metrics = metrics
         self._owner = owner
@@ -121,9 +123,17 @@ class Crew:
         """How many workers have the model loaded."""
         return sum(worker.ready for worker in self.workers.values())
 
+    @property
+    def max_batch_size(self) -> int:
+        """How many requests to send together: no more than one where that has turned out to be of no use."""
+        if not all(worker.may_join for worker in self.workers.values()):
+            return 1
+        return self.joins.max_size(self.limits.max_batch_size)
+
     def send(self, worker: WorkerLink, batch: Sequence[Ticket]) -> None:
         """Give `worker` a batch; from when it takes it up, the deadline runs."""
         worker.compute(batch)
+        self.joins.sent(len(batch))
         if worker.timer is None:
             self._start_timer(worker)
 
@@ -188,9 +198,15 @@ class Crew:
 
     def worker_answered(self, worker: WorkerLink, outcome: Answer | Error) -> None:
         """One request of the batch is done."""
+        worker.heard_s = monotonic()
         ticket = worker.batch.pop(outcome.id, None)
         if ticket is not None:
             ticket.settle(outcome)
+
+    def worker_goes_on(self, worker: WorkerLink, progress: Progress) -> None:
+        """A step of the batch is done."""
+        worker.heard_s = monotonic()
+        worker.proving = progress.proving
 
     def worker_done(self, worker: WorkerLink, done: Done) -> None:
         """The batch is done: the worker may be filled again."""
@@ -201,9 +217,12 @@ class Crew:
         self._stop_timer(worker)
         self._failures = self._deaths = 0
         worker.gpu_bytes = done.gpu_bytes
+        worker.proving = False
         self._metrics.decode_s.observe(done.decode_s)
         self._metrics.predict_s.observe(done.predict_s)
         self._metrics.encode_s.observe(done.encode_s)
+        self._metrics.count_joins(done)
+        self.joins.record(done)
         self.item_s += 0.1 * ((monotonic() - worker.started_s) / worker.sizes.popleft() - self.item_s)
         if worker.sizes:
             self._start_timer(worker)
@@ -212,6 +231,8 @@ class Crew:
     def worker_lost(self, worker: WorkerLink) -> None:
         """The process is gone: its batch goes back to the owner, and a successor is started."""
         self._stop_timer(worker)
+        if worker.proving:
+            self._prove_no_more(worker)
         self.workers.pop(worker.slot, None)
         self._loop.call_later(LEAVE_S, self._end, worker)
         if self.state in (State.CLOSED, State.FAILED):
@@ -236,6 +257,21 @@ class Crew:
         self._owner.batch_lost(worker)
         self._loop.call_later(restart_delay_s(self._failures), self._start_worker, worker.slot)
         self._owner.worker_free()
+
+    def _look_whether_it_hangs(self, worker: WorkerLink) -> None:
+        left_s = max(worker.started_s, worker.heard_s) + self.limits.timeout_s - monotonic()
+        if left_s > _TIMER_GRAIN_S:  # something of its batch was done meanwhile; the rest has a deadline of its own
+            worker.timer = self._loop.call_later(left_s, self._look_whether_it_hangs, worker)
+        else:
+            self._worker_hung(worker)
+
+    def _prove_no_more(self, worker: WorkerLink) -> None:
+        self.spec = replace(self.spec, prove=False)
+        log.warning(
+            "a worker was lost while it tried whether requests may share a call; they do not from now on, unless the "
+            "script defines collate_fn and split_fn, or the model is saved with save_model(batching=True)",
+            extra={"worker_pid": worker.pid, "model": self.spec.name},
+        )
 
     def _worker_hung(self, worker: WorkerLink) -> None:
         self.last_cause = f"worker {worker.pid} took longer than {self.limits.timeout_s:g} s"
@@ -306,7 +342,7 @@ class Crew:
 
     def _start_timer(self, worker: WorkerLink) -> None:
         worker.started_s = monotonic()
-        worker.timer = self._loop.call_later(self.limits.timeout_s, self._worker_hung, worker)
+        worker.timer = self._loop.call_later(self.limits.timeout_s, self._look_whether_it_hangs, worker)
 
     def _stop_timer(self, worker: WorkerLink) -> None:
         if worker.timer is not None:

@@ -203,7 +203,7 @@ class ModelPool:
             busy=self._crew.ready - len(idle),
             expected=self._recent.expected(computing),
             oldest_wait_s=monotonic() - self._waiting[0].admitted_s,
-            max_size=self.limits.max_batch_size,
+            max_size=self._crew.max_batch_size,
             max_wait_s=self.limits.max_wait_s,
         )
         if plan.hold_s:
@@ -238,7 +238,6 @@ class ModelPool:
     def _send(self, worker: WorkerLink, batch: list[Ticket]) -> None:
         self._crew.send(worker, batch)
         now_s = monotonic()
-        self.metrics.batch_size.observe(len(batch))
         for ticket in batch:
             ticket.sent_s = now_s
             self.metrics.queue_s.observe(now_s - ticket.admitted_s)
@@ -247,6 +246,8 @@ class ModelPool:
 
     def batch_lost(self, worker: WorkerLink) -> None:
         """Try again or answer what was with a worker that is gone."""
+        if worker.batch:
+            self.metrics.batch_size.observe(len(worker.batch))  # what it predicted of them cannot be asked any more
         if self.state in (State.CLOSED, State.FAILED):
             self._stopped(worker.batch.values())
         else:

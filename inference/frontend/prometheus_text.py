@@ -54,14 +54,21 @@ def _counters(models: Mapping[str, ModelGauges]) -> Iterator[Metric]:
     shed = CounterMetricFamily("tidegate_shed", "Requests that were not admitted", labels=["model", "reason"])
     retries = CounterMetricFamily("tidegate_retries", "Requests tried again, alone", labels=["model"])
     restarts = CounterMetricFamily("tidegate_worker_restarts", "Workers that had to be replaced", labels=["model"])
+    joins = CounterMetricFamily(
+        "tidegate_batch_joins",
+        "Batches that shared a predict_fn call (joined), that were the same joined and one by one (proved), or not",
+        labels=["model", "result"],
+    )
     for model, gauges in models.items():
+        for result, count in gauges.metrics.joins.items():
+            joins.add_metric([model, result], count)
         for status, count in gauges.metrics.responses.items():
             responses.add_metric([model, str(status)], count)
         for reason, count in gauges.metrics.shed.items():
             shed.add_metric([model, reason], count)
         retries.add_metric([model], gauges.metrics.retries)
         restarts.add_metric([model], gauges.metrics.worker_restarts)
-    yield from (responses, shed, retries, restarts)
+    yield from (responses, shed, retries, restarts, joins)
 
 
 def _gauge(name: str, text: str, values: Iterable[tuple[str, float]]) -> Metric:

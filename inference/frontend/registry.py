@@ -13,6 +13,7 @@ from functools import partial
 from itertools import count
 from pathlib import Path
 
+from inference.batching import declared_in
 from inference.errors import DeploymentError, Draining, NotFound
 from inference.frontend import requirements
 from inference.frontend.container_limits import copies_that_fit, free_memory_bytes, usable_cores
@@ -61,6 +62,8 @@ class Registry:
             self._settings.requirements_timeout_s,
             self._settings.codeartifact_arn,
         )
+        batching = declared_in(Path(model_dir))
+        max_batch_size = batching.size(self._settings.max_batch_size)
         gpus = await self._gpus()
         cores = usable_cores()
         # Of many models each has one worker unless more are asked for, as it was with TorchServe.
@@ -74,7 +77,7 @@ class Registry:
             gpu_id=None,
             threads=self._settings.threads_per_worker or max(cores // workers, 1),
             verify=False,
-            max_batch_size=self._settings.max_batch_size,
+            max_batch_size=max_batch_size,
             default_accept=self._settings.default_accept,
             max_decoded_bytes=self._settings.max_decoded_bytes,
             max_response_bytes=self._settings.max_response_bytes,
@@ -85,6 +88,8 @@ class Registry:
             packages_dir=str(packages_dir) if packages_dir else None,
             sessions_dir=str(self.sessions.root) if self.sessions else None,
             rehearsal=rehearsal,
+            prove=self._settings.retry and max_batch_size > 1,
+            timeout_s=self._settings.timeout_s,
         )
         limits = PoolLimits(
             workers=workers,
@@ -92,8 +97,8 @@ class Registry:
             first_gpu=least_used_gpu(gpus, (pool.limits.first_gpu for pool in self.pools.values())),
             queue_size=self._settings.queue_size,
             max_bytes_in_flight=self._settings.max_bytes_in_flight,
-            max_batch_size=self._settings.max_batch_size,
-            max_wait_s=self._settings.max_wait_ms / 1000,
+            max_batch_size=max_batch_size,
+            max_wait_s=batching.wait_ms(self._settings.max_wait_ms) / 1000,
             timeout_s=self._settings.timeout_s,
             # Longer than a short deadline: who waits behind a request that hangs is not to blame for it.
             max_queue_wait_s=self._settings.max_queue_wait_s or max(60.0, self._settings.timeout_s),

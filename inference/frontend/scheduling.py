@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum, auto
 
+from inference.protocol import Done
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
@@ -69,6 +71,36 @@ class RecentLoad:
     def expected(self, computing: int) -> int:
         """How many may be waiting now, when `computing` others are with the workers."""
         return max(self._rounds, default=0) - computing
+
+
+class JoinsLately:
+    """Whether requests that are sent together are of any use, going by what the workers say of their batches.
+
+    After a batch of which no two requests will ever share a call, requests are sent one by one, so that each goes to
+    the first worker that is free; then another batch is tried, after ever more requests as long as it is no better.
+    """
+
+    __slots__ = ("_one_by_one", "_pause")
+
+    def __init__(self) -> None:
+        self._one_by_one = 0
+        self._pause = 0
+
+    def record(self, done: Done) -> None:
+        """Note what a worker says of a batch."""
+        if done.joined or done.proved:
+            self._one_by_one = self._pause = 0
+        elif done.hopeless:
+            self._pause = min(max(16, 2 * self._pause), 1024)
+            self._one_by_one = self._pause
+
+    def sent(self, requests: int) -> None:
+        """Note that so many requests were sent."""
+        self._one_by_one = max(0, self._one_by_one - requests)
+
+    def max_size(self, limit: int) -> int:
+        """How many to send together now, at most `limit`."""
+        return 1 if self._one_by_one else limit
 
 
 class Refusal(Enum):

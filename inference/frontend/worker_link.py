@@ -13,7 +13,7 @@ from typing import Protocol, cast
 
 from inference import protocol
 from inference.frontend.ticket import Ticket
-from inference.protocol import Answer, Done, Error, FrameReader, Kind, ModelSpec
+from inference.protocol import Answer, Done, Error, FrameReader, Kind, ModelSpec, Progress
 
 
 class Owner(Protocol):
@@ -22,6 +22,7 @@ class Owner(Protocol):
     def worker_ready(self, worker: WorkerLink) -> None: ...
     def worker_failed(self, worker: WorkerLink, message: str, *, too_large: bool) -> None: ...
     def worker_answered(self, worker: WorkerLink, outcome: Answer | Error) -> None: ...
+    def worker_goes_on(self, worker: WorkerLink, progress: Progress) -> None: ...
     def worker_done(self, worker: WorkerLink, done: Done) -> None: ...
     def worker_lost(self, worker: WorkerLink) -> None: ...
 
@@ -34,10 +35,13 @@ class WorkerLink(asyncio.Protocol):
         self.slot = slot
         self.pid = pid
         self.ready = False
+        self.may_join = True
+        self.proving = False
         self.hung = False
         self.batch: dict[int, Ticket] = {}
         self.sizes: deque[int] = deque()
         self.started_s = 0.0
+        self.heard_s = 0.0
         self.gpu_bytes = 0
         self.timer: asyncio.TimerHandle | None = None
         self._reader = FrameReader()
@@ -97,8 +101,11 @@ class WorkerLink(asyncio.Protocol):
                 self.owner.worker_answered(self, protocol.parse_error(payload))
             elif kind == Kind.DONE:
                 self.owner.worker_done(self, protocol.parse_done(payload))
+            elif kind == Kind.PROGRESS:
+                self.owner.worker_goes_on(self, protocol.parse_progress(payload))
             elif kind == Kind.READY:
                 self.ready = True
+                self.may_join = protocol.parse_ready(payload)
                 self.owner.worker_ready(self)
             else:
                 message, too_large = protocol.parse_failed(payload)

@@ -17,10 +17,10 @@ import numpy as np
 import numpy.typing as npt
 
 from inference.errors import DeploymentError
+from inference.layout import MANIFEST
 from inference.worker.content import JSON, JSON_LINES, NPY, split_media_type
 
 FORMAT_VERSION = 1
-MANIFEST = "manifest.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

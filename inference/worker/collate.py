@@ -1,8 +1,9 @@
 """Many inputs to one batch, and one prediction back to its parts.
 
 What can be joined: tensors and arrays of at least two dimensions (the first counts the records), lists of records, and
-tuples and dicts of these whose members agree on the number of records. Flat sequences of numbers are left alone: they
-may be one record, and joining two of them would make a third one that nobody sent.
+tuples and mappings of these whose members agree on the number of records. Flat sequences of numbers are left alone:
+they may be one record, and joining two of them would make a third one that nobody sent. Whether what can be joined may
+be is another question, which `joining` answers: the first dimension may be time, or the height of an image.
 """
 
 from __future__ import annotations
@@ -23,26 +24,38 @@ class NotSplittable(Exception):
 
 def signature(data: Any) -> Signature | None:
     """The signature of `data`, or None where it must be predicted alone."""
-    if isinstance(data, torch.Tensor):
-        if data.dim() < 2 or data.shape[0] == 0 or data.is_sparse:
+    # Exact types: a subclass, such as a masked array, may mean something that joining would lose.
+    if type(data) is torch.Tensor:
+        if data.layout != torch.strided or data.is_nested or data.is_quantized or data.dim() < 2 or not data.shape[0]:
             return None
         return ("tensor", data.dtype, str(data.device), data.shape[1:], data.requires_grad), data.shape[0]
-    if isinstance(data, np.ndarray):
+    if type(data) is np.ndarray:
         if data.ndim < 2 or data.shape[0] == 0:
             return None
         return ("array", data.dtype.str, data.shape[1:]), data.shape[0]
     if type(data) is list:
-        if not data or any(isinstance(record, int | float | complex) for record in data):
+        if not data or any(isinstance(record, int | float | complex | np.generic) for record in data):
             return None
-        return ("list",), len(data)
+        return ("list", frozenset(map(_kind, data))), len(data)
     if type(data) is tuple:
-        return _joint("tuple", list(enumerate(data)))
-    if type(data) is dict:
-        return _joint("dict", list(data.items()))
+        return _joint(tuple, list(enumerate(data)))
+    if isinstance(data, Mapping):
+        return _joint(type(data), list(data.items()))
     return None
 
 
-def _joint(kind: str, members: list[tuple[Any, Any]]) -> Signature | None:
+def _kind(record: Any) -> Any:
+    """What records of one list must have in common with those of another: a word is no row, and a row no object."""
+    if isinstance(record, torch.Tensor | np.ndarray):
+        return type(record), str(record.dtype), record.ndim
+    if isinstance(record, Mapping):
+        return type(record), frozenset(record)
+    if isinstance(record, list | tuple):
+        return type(record), type(record[0]) if record else None
+    return type(record)
+
+
+def _joint(kind: type, members: list[tuple[Any, Any]]) -> Signature | None:
     signatures = [(key, signature(value)) for key, value in members]
     found = [(key, each) for key, each in signatures if each is not None]
     if not found or len(found) < len(signatures) or len({each[1] for _, each in found}) != 1:
@@ -61,7 +74,20 @@ def join(inputs: Sequence[Any]) -> Any:
         return [record for each in inputs for record in each]
     if isinstance(first, tuple):
         return tuple(join(members) for members in zip(*inputs, strict=True))
-    return {key: join([each[key] for each in inputs]) for key in first}
+    return like(first, {key: join([each[key] for each in inputs]) for key in first})
+
+
+def like(original: Mapping[Any, Any], members: dict[Any, Any]) -> Any:
+    """`members` in a mapping of the type of `original` (a tokenizer's, a model's output), or as the dict that they are.
+
+    Other attributes of `original` are left behind: they were about its own records.
+    """
+    if type(original) is dict:
+        return members
+    try:
+        return type(original)(members)  # type: ignore[call-arg]
+    except Exception:  # it is made in another way
+        return members
 
 
 def split(prediction: Any, sizes: Sequence[int]) -> list[Any]:
@@ -76,11 +102,18 @@ def split(prediction: Any, sizes: Sequence[int]) -> list[Any]:
         return _slices(prediction, sizes)
     if isinstance(prediction, tuple):
         members = [split(member, sizes) for member in prediction]
-        return [tuple(parts) for parts in zip(*members, strict=True)] if members else _refuse(prediction, sizes)
+        if not members:
+            return _refuse(prediction, sizes)
+        return [_tuple_like(prediction, parts) for parts in zip(*members, strict=True)]
     if isinstance(prediction, Mapping):
         named = {key: split(member, sizes) for key, member in prediction.items()}
-        return [{key: parts[i] for key, parts in named.items()} for i in range(len(sizes))]
+        return [like(prediction, {key: parts[i] for key, parts in named.items()}) for i in range(len(sizes))]
     return _refuse(prediction, sizes)
+
+
+def _tuple_like(original: tuple[Any, ...], parts: tuple[Any, ...]) -> Any:
+    """A named tuple stays one: output_fn may ask it by name."""
+    return type(original)(*parts) if hasattr(original, "_fields") else parts
 
 
 def _slices(sequence: Any, sizes: Sequence[int]) -> list[Any]:

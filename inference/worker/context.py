@@ -96,11 +96,21 @@ class Context:
     @property
     def request_processor(self) -> Sequence[RequestProcessor]:
         """The requests at hand. Each thread that runs user code has its own."""
+        self._here.asked = True
         return getattr(self._here, "requests", ())
 
     @request_processor.setter
     def request_processor(self, requests: Sequence[RequestProcessor]) -> None:
         self._here.requests = requests
+
+    @property
+    def asked(self) -> bool:
+        """Whether this thread has asked about its requests since this was set to False."""
+        return getattr(self._here, "asked", False)
+
+    @asked.setter
+    def asked(self, value: bool) -> None:
+        self._here.asked = value
 
     @property
     def request_ids(self) -> dict[int, str]:

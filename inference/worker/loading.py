@@ -13,12 +13,14 @@ from typing import Any
 import torch
 from PIL import Image
 
+from inference import batching
 from inference.errors import DeploymentError, ModelDoesNotFit
 from inference.layout import CODE, model_root
 from inference.protocol import Answer, Item, ModelSpec
 from inference.worker import artifact, compat, defaults, handler, user_code, weights
-from inference.worker.computation import Computation, is_out_of_memory
+from inference.worker.computation import Computation
 from inference.worker.context import Context
+from inference.worker.device_errors import is_out_of_memory
 from inference.worker.handler import Functions
 
 log = logging.getLogger("tidegate.worker")
@@ -62,6 +64,9 @@ def load(spec: ModelSpec, progress: Progress = log.info) -> Computation:
         default_accept=spec.default_accept,
         max_decoded_bytes=spec.max_decoded_bytes,
         max_response_bytes=spec.max_response_bytes,
+        batching=batching.declared(manifest),
+        prove=spec.prove,
+        timeout_s=spec.timeout_s,
     )
     progress(f"model '{spec.name}' is loaded by {_whose(module, functions)}")
     example = artifact.read_example(root, manifest)

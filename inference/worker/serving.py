@@ -19,10 +19,11 @@ import numpy as np
 
 from inference import log_lines, protocol
 from inference.errors import DeploymentError, ModelDoesNotFit
-from inference.protocol import Answer, Kind, ModelSpec
+from inference.protocol import ModelSpec
 from inference.worker import signals, user_code
 from inference.worker.allocator import keep_freed_memory
-from inference.worker.computation import Batch, Computation, DeviceLost
+from inference.worker.computation import Batch, Computation
+from inference.worker.device_errors import DeviceLost
 from inference.worker.loading import load
 
 log = logging.getLogger("tidegate.worker")
@@ -62,15 +63,14 @@ def run(channel: socket.socket) -> int:
         return 1
     gc.collect()
     gc.freeze()
-    send(protocol.frame(Kind.READY))
+    send(protocol.ready_frame(may_join=computation.may_join))
     batches = (
         _decoded_ahead(stream, computation, spec.input_threads) if spec.input_threads else _decoded(stream, computation)
     )
     try:
         for batch in batches:
-            outcomes, done = computation.finish(batch)
-            frames = [protocol.answer_frame(o) if isinstance(o, Answer) else protocol.error_frame(o) for o in outcomes]
-            send(b"".join((*frames, protocol.done_frame(done))))
+            for events in computation.finish(batch):
+                send(b"".join(map(protocol.event_frame, events)))
     except DeviceLost:
         log.exception("the device is lost; this worker ends")
         return 1

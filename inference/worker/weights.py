@@ -22,6 +22,7 @@ from typing import Any
 import torch
 
 from inference.errors import DeploymentError
+from inference.layout import MANIFEST
 from inference.worker import artifact, onnx_model
 from inference.worker.user_code import one_line
 
@@ -166,7 +167,7 @@ def _safetensors(path: Path, place: torch.device) -> dict[str, torch.Tensor]:
 
 
 def _built(model_dir: Path, architecture: Any, arguments: Any) -> torch.nn.Module:
-    place = model_dir / artifact.MANIFEST
+    place = model_dir / MANIFEST
     module_name, _, name = str(architecture).partition(":")
     if not (module_name and name.isidentifier() and isinstance(arguments, dict)):
         raise DeploymentError(

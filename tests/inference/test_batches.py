@@ -1,4 +1,4 @@
-"""Many requests in one prediction: nobody pays for another's mistake, and nobody gets another's answer."""
+"""Many requests in one prediction, where the archive declares that this is right: nobody pays for another's mistake."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from inference.protocol import Answer
 from inference.worker import computation as computation_module
+from inference.worker.computation import Computation
 from inference.worker.context import Context
 from tests.inference.toy_models import computation, outcomes, request, values
 
@@ -33,33 +34,37 @@ class Counting:
         return data * 2
 
 
+def declared(**functions: Any) -> Computation:
+    return computation(joins=True, **functions)
+
+
 def rows(*numbers: float) -> list[list[list[float]]]:
     return [[[number]] for number in numbers]
 
 
 def test_a_batch_is_predicted_with_one_call_and_split_again() -> None:
     predict = Counting()
-    assert values(computation(predict_fn=predict), *rows(1, 2, 3)) == [[[2.0]], [[4.0]], [[6.0]]]
+    assert values(declared(predict_fn=predict), *rows(1, 2, 3)) == [[[2.0]], [[4.0]], [[6.0]]]
     assert predict.sizes == [3]
 
 
 def test_requests_of_several_records_get_their_own_back() -> None:
     predict = Counting()
-    found = values(computation(predict_fn=predict), [[1.0], [2.0]], [[3.0]], [[4.0], [5.0], [6.0]])
+    found = values(declared(predict_fn=predict), [[1.0], [2.0]], [[3.0]], [[4.0], [5.0], [6.0]])
     assert found == [[[2.0], [4.0]], [[6.0]], [[8.0], [10.0], [12.0]]]
     assert predict.sizes == [6]
 
 
 def test_requests_that_do_not_fit_together_are_predicted_in_groups() -> None:
     predict = Counting()
-    found = values(computation(predict_fn=predict), [[1.0]], [[1.0, 2.0]], [[3.0]], [5.0], [6.0])
+    found = values(declared(predict_fn=predict), [[1.0]], [[1.0, 2.0]], [[3.0]], [5.0], [6.0])
     assert found == [[[2.0]], [[2.0, 4.0]], [[6.0]], [10.0], [12.0]]
     assert sorted(predict.sizes) == [1, 1, 1, 2]
 
 
 def test_a_request_that_cannot_be_decoded_leaves_the_batch() -> None:
     predict = Counting()
-    toy = computation(predict_fn=predict)
+    toy = declared(predict_fn=predict)
     items = [request([[1.0]], 0), request(b"{", 1), request([[3.0]], 2), request(b"", 3, content_type="")]
     found, _ = toy.answer(items)
     assert [(o.id, o.status) for o in found] == [(0, 200), (1, 400), (2, 200), (3, 415)]
@@ -72,7 +77,7 @@ def test_a_request_that_cannot_be_encoded_does_not_touch_the_others() -> None:
             raise RuntimeError("too large")
         return prediction.tolist()
 
-    assert values(computation(predict_fn=Counting(), output_fn=output_fn), *rows(1, 2)) == [[[2.0]], 500]
+    assert values(declared(predict_fn=Counting(), output_fn=output_fn), *rows(1, 2)) == [[[2.0]], 500]
 
 
 @given(st.integers(2, 64).flatmap(lambda n: st.tuples(st.just(n), st.sets(st.integers(0, n - 1), max_size=4))))
@@ -80,7 +85,7 @@ def test_halving_finds_exactly_the_requests_that_fail(case: tuple[int, set[int]]
     """With k bad ones among n, in at most 2·k·(log2 n + 1) + 1 calls; without any, in one."""
     count, bad = case
     predict = Counting()
-    found = values(computation(predict_fn=predict), *rows(*(-1.0 if i in bad else float(i) for i in range(count))))
+    found = values(declared(predict_fn=predict), *rows(*(-1.0 if i in bad else float(i) for i in range(count))))
     assert found == [500 if i in bad else [[2.0 * i]] for i in range(count)]
     assert len(predict.sizes) <= 2 * len(bad) * (math.ceil(math.log2(count)) + 1) + 1
 
@@ -88,7 +93,7 @@ def test_halving_finds_exactly_the_requests_that_fail(case: tuple[int, set[int]]
 def test_a_batch_too_large_for_the_memory_is_halved_until_it_fits(monkeypatch: pytest.MonkeyPatch) -> None:
     sizes: list[int] = []
     emptied: list[int] = []
-    monkeypatch.setattr(computation_module, "_empty_cache", lambda: emptied.append(len(sizes)))
+    monkeypatch.setattr(computation_module, "empty_cache", lambda: emptied.append(len(sizes)))
 
     def predict_fn(data: torch.Tensor, model: Any) -> torch.Tensor:
         sizes.append(len(data))
@@ -96,7 +101,7 @@ def test_a_batch_too_large_for_the_memory_is_halved_until_it_fits(monkeypatch: p
             raise torch.OutOfMemoryError("CUDA out of memory")
         return data
 
-    found = values(computation(predict_fn=predict_fn), *rows(*range(8)))
+    found = values(declared(predict_fn=predict_fn), *rows(*range(8)))
     assert found == rows(*map(float, range(8)))
     assert sizes == [8, 4, 2, 2, 4, 2, 2]
     assert emptied == [1, 2, 5], "the cache is emptied after each call that ran out of memory, before the next"
@@ -117,20 +122,20 @@ def test_the_memory_of_a_failed_batch_is_free_before_its_halves_are_tried() -> N
         del activations
         return data
 
-    values(computation(predict_fn=predict_fn), *rows(1, 2, 3, 4))
+    values(declared(predict_fn=predict_fn), *rows(1, 2, 3, 4))
     assert len(kept) == 7
     assert not any(kept)
 
 
 def test_a_request_that_runs_out_of_memory_alone_is_507_and_the_others_are_answered() -> None:
-    assert values(computation(predict_fn=Counting(MemoryError)), *rows(1, -1, 3)) == [[[2.0]], 507, [[6.0]]]
+    assert values(declared(predict_fn=Counting(MemoryError)), *rows(1, -1, 3)) == [[[2.0]], 507, [[6.0]]]
 
 
 def test_a_status_of_the_handlers_own_is_for_the_request_that_caused_it() -> None:
     class Refused(Exception):
         status_code = 422
 
-    assert values(computation(predict_fn=Counting(Refused)), *rows(1, -1)) == [[[2.0]], 422]
+    assert values(declared(predict_fn=Counting(Refused)), *rows(1, -1)) == [[[2.0]], 422]
 
 
 def test_a_prediction_that_has_no_part_for_each_request_is_made_one_by_one() -> None:
@@ -140,7 +145,7 @@ def test_a_prediction_that_has_no_part_for_each_request_is_made_one_by_one() -> 
         sizes.append(len(data))
         return {"mean": float(data.mean())}
 
-    found = values(computation(predict_fn=predict_fn), *rows(1, 2, 3))
+    found = values(declared(predict_fn=predict_fn), *rows(1, 2, 3))
     assert found == [{"mean": 1.0}, {"mean": 2.0}, {"mean": 3.0}]
     assert sizes[0] == 3
     assert sizes.count(1) == 3
@@ -160,7 +165,7 @@ def test_collate_fn_and_split_fn_take_the_place_of_joining_and_splitting() -> No
         seen.append(data)
         return ",".join(text.upper() for text in data["texts"])
 
-    toy = computation(
+    toy = declared(
         input_fn=texts,
         predict_fn=predict_fn,
         collate_fn=lambda inputs: {"texts": inputs},
@@ -177,14 +182,14 @@ def test_a_lone_request_takes_the_same_road_as_a_batch(own: list[str]) -> None:
         "collate_fn": lambda inputs: [text for each in inputs for text in each],
         "split_fn": lambda prediction, _: [{"part": part} for part in prediction],
     }
-    toy = computation(input_fn=texts, predict_fn=lambda data, _: data, **{name: functions[name] for name in own})
+    toy = declared(input_fn=texts, predict_fn=lambda data, _: data, **{name: functions[name] for name in own})
     together = values(toy, ["a"], ["b"])
     assert together == [{"part": "a"}, {"part": "b"}]
     assert values(toy, ["a"]) == together[:1]
 
 
 def test_split_fn_with_the_wrong_number_of_parts_falls_back_to_one_by_one() -> None:
-    toy = computation(input_fn=texts, predict_fn=lambda data, _: data, split_fn=lambda prediction, _: prediction[:1])
+    toy = declared(input_fn=texts, predict_fn=lambda data, _: data, split_fn=lambda prediction, _: prediction[:1])
     assert values(toy, ["a"], ["b"]) == ["a", "b"]
 
 
@@ -194,7 +199,7 @@ def test_a_collate_fn_that_fails_on_one_input_costs_only_that_one() -> None:
             raise TypeError("None")
         return inputs
 
-    toy = computation(input_fn=texts, predict_fn=lambda data, _: data, collate_fn=collate_fn)
+    toy = declared(input_fn=texts, predict_fn=lambda data, _: data, collate_fn=collate_fn)
     assert values(toy, "a", None, "c") == [["a"], 500, ["c"]]
 
 
@@ -223,7 +228,7 @@ def test_the_indices_of_the_context_follow_the_batch() -> None:
         note("output")
         return prediction.tolist()
 
-    toy = computation(input_fn=input_fn, predict_fn=predict_fn, output_fn=output_fn, context=context)
+    toy = declared(input_fn=input_fn, predict_fn=predict_fn, output_fn=output_fn, context=context)
     items = [request([[float(n)]], n, headers=b"x-n: %d\r\n" % n) for n in range(3)]
     found, _ = toy.answer(items)
     assert [where for where, _ in seen] == ["input"] * 3 + ["predict"] + ["output"] * 3
@@ -234,7 +239,7 @@ def test_the_indices_of_the_context_follow_the_batch() -> None:
 @given(st.lists(st.lists(st.lists(st.floats(-9, 9, width=32), min_size=1, max_size=2), max_size=3), max_size=8))
 def test_a_batch_answers_as_each_request_would_be_answered_alone(bodies: list[Any]) -> None:
     """Whatever is sent, ragged and empty arrays included."""
-    toy = computation(predict_fn=Counting())
+    toy = declared(predict_fn=Counting())
     together = outcomes(toy, *bodies)
     alone = [outcomes(toy, body)[0] for body in bodies]
     assert [(o.status, getattr(o, "body", None)) for o in together] == [

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections import UserDict
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -13,7 +14,6 @@ from hypothesis import strategies as st
 from inference.worker.collate import NotSplittable, join, signature, split
 
 SHAPES = st.tuples(st.integers(1, 4), st.integers(0, 3), st.integers(1, 2))
-RECORDS = st.lists(st.text(max_size=3) | st.lists(st.integers(), max_size=2), min_size=1, max_size=4)
 
 
 def tensor(rows: int, *rest: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
@@ -37,6 +37,7 @@ def inputs(draw: st.DrawFn) -> list[Any]:
     """Several inputs of one kind, each with its own number of records."""
     kind = draw(st.sampled_from(["tensor", "array", "list", "dict", "tuple", "nested"]))
     width = draw(st.integers(0, 3))
+    record = draw(st.sampled_from([st.text(max_size=3), st.lists(st.integers(), min_size=1, max_size=2)]))
     sizes = draw(st.lists(st.integers(1, 4), min_size=1, max_size=5))
     found: list[Any] = []
     for rows in sizes:
@@ -44,7 +45,7 @@ def inputs(draw: st.DrawFn) -> list[Any]:
         made = {
             "tensor": images,
             "array": images.numpy(),
-            "list": draw(RECORDS),
+            "list": draw(st.lists(record, min_size=1, max_size=4)),
             "dict": {"x": images, "ids": torch.arange(rows * 2).reshape(rows, 2)},
             "tuple": (images, [str(row) for row in range(rows)]),
             "nested": {"x": (images, {"y": images.numpy()})},
@@ -74,12 +75,16 @@ DIFFERENT = [
     np.zeros((2, 3), ">f4"),
     np.zeros((2, 4), np.float32),
     ["a", "b"],
+    [["a"], ["b"]],
+    [{"a": 1}, {"a": 2}],
+    [tensor(3), tensor(3)],
     (tensor(2, 3),),
     (tensor(2, 3), tensor(2, 3)),
     {"x": tensor(2, 3)},
     {"y": tensor(2, 3)},
     {"x": tensor(2, 4)},
     {"x": ["a", "b"]},
+    UserDict({"x": tensor(2, 3)}),
 ]
 
 
@@ -113,6 +118,7 @@ def test_the_number_of_records_does_not_matter(one: int, other: int) -> None:
         ["a", 1],
         [1.5, 2.5],
         [True],
+        [np.float32(1), np.float32(2)],
         (),
         {},
         (torch.zeros(2, 3), torch.zeros(3, 3)),
@@ -131,13 +137,59 @@ def test_what_may_be_one_record_is_predicted_alone(data: Any) -> None:
     assert signature(data) is None
 
 
-def test_subclasses_of_containers_are_left_alone() -> None:
-    """A user's own type may mean something that a plain dict or list would lose."""
+class Encoding(UserDict[str, Any]):
+    """A mapping with a method of its own, as a tokenizer's output has."""
 
-    class Encoding(dict[str, Any]):
-        pass
+    def to(self, _: str) -> Encoding:
+        return self
 
-    assert signature(Encoding(x=torch.zeros(2, 3))) is None
+
+class Keyed(dict[str, Any]):
+    """A mapping that is not made from a dict alone."""
+
+    def __init__(self, *, key: str, **members: Any) -> None:
+        super().__init__(members)
+        self.key = key
+
+
+class Scores(NamedTuple):
+    scores: torch.Tensor
+
+
+def test_a_mapping_of_another_type_is_joined_and_split_as_one_of_its_own_type() -> None:
+    inputs = [Encoding({"ids": torch.full((rows, 2), rows)}) for rows in (1, 2)]
+    assert [found[1] for each in inputs if (found := signature(each))] == [1, 2]
+    joined = join(inputs)
+    assert joined.to("cpu")["ids"].tolist() == [[1, 1], [2, 2], [2, 2]]
+    parts = split(joined, [1, 2])
+    assert [type(part) for part in parts] == [Encoding, Encoding]
+    assert parts[1]["ids"].tolist() == [[2, 2], [2, 2]]
+
+
+def test_a_mapping_that_cannot_be_made_from_its_members_becomes_the_dict_that_it_is() -> None:
+    joined = join([Keyed(key="a", x=torch.zeros(1, 2)), Keyed(key="b", x=torch.ones(1, 2))])
+    assert type(joined) is dict
+    assert joined["x"].tolist() == [[0, 0], [1, 1]]
+
+
+def test_a_named_tuple_of_predictions_stays_one() -> None:
+    parts = split(Scores(torch.arange(3)), [1, 2])
+    assert [part.scores.tolist() for part in parts] == [[0], [1, 2]]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        np.ma.masked_array(np.zeros((2, 3)), mask=np.ones((2, 3))),
+        torch.nn.Parameter(torch.zeros(2, 3)),
+        type("Rows", (list,), {})(["a"]),
+        Scores(torch.zeros(2, 3)),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_subclasses_of_sequences_are_left_alone(data: Any) -> None:
+    """A user's own type may mean something that a plain tensor, array or list would lose."""
+    assert signature(data) is None
 
 
 @pytest.mark.parametrize(

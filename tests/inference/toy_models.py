@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from inference.batching import Batching
 from inference.protocol import Answer, Error, Item
 from inference.worker.computation import Computation
 from inference.worker.context import Context
@@ -14,9 +15,18 @@ JSON = "application/json"
 
 
 def computation(
-    *, model: Any = None, context: Context | None = None, limit: int = 2**20, **functions: Any
+    *,
+    model: Any = None,
+    context: Context | None = None,
+    limit: int = 2**20,
+    joins: bool | None = None,
+    prove: bool = True,
+    **functions: Any,
 ) -> Computation:
-    """A computation with these functions (bound already: none takes the context) and otherwise the server's own."""
+    """A computation with these functions (bound already: none takes the context) and otherwise the server's own.
+
+    `joins` is what the archive declares about sharing a call.
+    """
     return Computation(
         model=model,
         functions=Functions(**functions),
@@ -24,6 +34,8 @@ def computation(
         default_accept=JSON,
         max_decoded_bytes=limit,
         max_response_bytes=limit,
+        batching=Batching(joins=joins),
+        prove=prove,
     )
 
 

@@ -1,0 +1,35 @@
+"""One request on its way through the user's functions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from inference.protocol import Answer, Error, Item
+from inference.worker.context import RequestProcessor
+
+
+@dataclass(slots=True, kw_only=True)
+class Job:
+    """One request on its way through the functions."""
+
+    item: Item
+    request: RequestProcessor
+    accept: str
+    data: Any = None
+    decoded: bool = False
+    records: int = 0
+    """How many records `data` holds; 0 until somebody has counted."""
+    prediction: Any = None
+    kept: Any = None
+    """A copy of the prediction as it was before output_fn had it, to compare."""
+    asked_context: bool = False
+    """Whether predict_fn has asked the context about the request."""
+    predict_s: float = 0.0
+    outcome: Answer | Error | None = None
+
+    @property
+    def answer(self) -> Answer | Error:
+        """The outcome of a job that has come to its end."""
+        assert self.outcome is not None  # noqa: S101 - each step that ends without one is followed by another
+        return self.outcome
