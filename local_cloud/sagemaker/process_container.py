@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -12,8 +13,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from local_cloud.processes import belonging, end_rest, process_birth
+from local_cloud.sagemaker import private_opt_ml
 from local_cloud.sagemaker.container import STOP_GRACE_S, Container, ContainerSpec, free_port
 
+# The directory by its own name, and not as the end of the path of one that plays it.
+_OPT_ML = re.compile(r"(?<![\w.-])/opt/ml\b")
 # What a process needs to run at all on this machine. The rest of the caller's environment stays outside, as it would
 # outside a container; above all the AWS_* variables.
 _INHERITED = (
@@ -70,7 +74,9 @@ class ProcessRunner:
             "PYTHONSAFEPATH": "1",
             "PYTHONUNBUFFERED": "1",
         }
-        return ProcessContainer(self.command, environment, spec, port, self.registry)
+        # -I and -S: nothing of the model's environment, and no site-packages, for what only mounts a directory.
+        launcher = (sys.executable, "-I", "-S", private_opt_ml.__file__, str(spec.base_dir))
+        return ProcessContainer([*launcher, *self.command], environment, spec, port, self.registry)
 
     def path_inside(self, base_dir: Path, path: Path) -> str:  # noqa: ARG002 - a process sees what everybody sees
         return str(path)
@@ -118,6 +124,9 @@ class ProcessContainer:
             lines = [line.strip() for line in log.read().decode(errors="replace").splitlines() if line.strip()]
         errors = [line for line in lines if line.startswith("tidegate: error: ")]
         said = errors[-1] if errors else " | ".join(lines[-3:])
+        notes = [line for line in lines if line.startswith(private_opt_ml.NOTE)]
+        if notes and _OPT_ML.search(said) and notes[-1] not in said:
+            said = f"{said} ({notes[-1]})"
         return said or f"the server ended with exit code {self._process.poll()} and said nothing"
 
     def stop(self, grace_s: float = STOP_GRACE_S) -> None:

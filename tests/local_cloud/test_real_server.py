@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import json
 import tarfile
-from collections.abc import Iterator
+import zipfile
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
@@ -12,6 +14,7 @@ import torch
 
 from local_cloud import LocalCloud
 from tests.local_cloud.conftest import BUCKET, Account, await_true
+from tests.local_cloud.test_private_opt_ml import UNSHARE, works
 
 HANDLERS = """
 import json, os, torch
@@ -37,8 +40,11 @@ def weights() -> bytes:
 
 
 def archive(handlers: str | None, model: bytes) -> bytes:
+    return packed({"model.pth": model} | ({"code/inference.py": handlers.encode()} if handlers is not None else {}))
+
+
+def packed(files: Mapping[str, bytes]) -> bytes:
     content = io.BytesIO()
-    files = {"model.pth": model} | ({"code/inference.py": handlers.encode()} if handlers is not None else {})
     with tarfile.open(fileobj=content, mode="w:gz") as tar:
         for name, data in files.items():
             member = tarfile.TarInfo(name)
@@ -82,6 +88,47 @@ def test_the_real_server_answers_and_works_in_a_batch(real: Account) -> None:
     await_true(ended, "the job ends", timeout_s=60)
     assert job["TransformJobStatus"] == "Completed", job
     assert real.get("out/rows.csv.out") == b"[2.0, 4.0]\n[6.0, 8.0]\n"
+    real.delete(endpoint)
+
+
+def wheel() -> bytes:
+    """A package `toy` that says where it came from."""
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as file:
+        file.writestr("toy.py", "WORD = 'from the wheel'\n")
+        file.writestr("toy-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: toy\nVersion: 1.0\n")
+        file.writestr(
+            "toy-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nGenerator: t\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        )
+        file.writestr("toy-1.0.dist-info/RECORD", "")
+    return content.getvalue()
+
+
+NAMES_OPT_ML = """
+import toy
+
+def model_fn(model_dir):
+    return open("/opt/ml/model/words.txt").read()
+
+def predict_fn(data, model):
+    return [model, toy.WORD]
+"""
+
+
+def test_a_requirement_and_a_script_may_name_opt_ml(real: Account) -> None:
+    if not any(works(*unshare) for unshare in UNSHARE.values()):
+        pytest.skip("this machine refuses mount namespaces")
+    files = {
+        "words.txt": b"from the archive",
+        "toy-1.0-py3-none-any.whl": wheel(),
+        "code/inference.py": NAMES_OPT_ML.encode(),
+        "code/requirements.txt": b"toy @ file:///opt/ml/model/toy-1.0-py3-none-any.whl\n",
+    }
+    endpoint = real.endpoint(real.model(data=real.put("names.tar.gz", packed(files))))
+    assert json.loads(real.invoke(endpoint, b"[1]", ContentType="application/json")) == [
+        "from the archive",
+        "from the wheel",
+    ]
     real.delete(endpoint)
 
 
