@@ -4,7 +4,7 @@
        (1) BadRequest NotFound MethodNotAllowed RequestTimedOut PayloadTooLarge HeaderTooLarge
        (2) NotReady Overloaded Draining
        (3) WorkerDied HandlerTimedOut
-       (4) BadRequest UnsupportedMediaType NotAcceptable HandlerFailed OutOfMemory RaisedByHandler
+       (4) BadRequest PayloadTooLarge UnsupportedMediaType NotAcceptable HandlerFailed OutOfMemory RaisedByHandler
 
     POST /models ─▶ frontend ─▶ worker: model_fn
        AlreadyLoaded ModelLoadFailed OutOfMemory
@@ -65,13 +65,13 @@ class RequestTimedOut(RequestError):
 
 
 class PayloadTooLarge(RequestError):
-    """The body is over the limit."""
+    """The body is over the limit, as it is sent or unpacked."""
 
     status, code = 413, "payload_too_large"
 
 
 class UnsupportedMediaType(RequestError):
-    """The body's Content-Type cannot be read."""
+    """The body's Content-Type cannot be read, or its Content-Encoding unpacked."""
 
     status, code = 415, "unsupported_media_type"
 

@@ -76,6 +76,8 @@ class ModelSpec:
     rehearsal: bool = False
     prove: bool = False
     timeout_s: float = 60.0
+    image_orientation: str = "obey"
+    image_background: str = "white"
 
     def to_json(self) -> bytes:
         """The payload of a LOAD frame."""

@@ -338,7 +338,21 @@ class Settings:
         "TIDEGATE_MAX_DECODED_BYTES",
         1024 * MIB,
         _whole(1, 1024 * 1024 * MIB),
-        "what one npz or image body may unpack to",
+        "what one npz, image or packed body may unpack to",
+    )
+
+    # --- images
+    image_orientation: str = setting(
+        "TIDEGATE_IMAGE_ORIENTATION",
+        "obey",
+        lambda text: _word(text, "obey", "ignore"),
+        "whether the default `input_fn` turns images upright, as their EXIF data says; `ignore` reads them as stored",
+    )
+    image_background: str = setting(
+        "TIDEGATE_IMAGE_BACKGROUND",
+        "white",
+        lambda text: _word(text, "white", "none"),
+        "what the default `input_fn` puts behind transparent pixels; `none` reads the colour that is stored in them",
     )
 
     # --- batch transform
@@ -371,6 +385,12 @@ def _one_of(text: str, *choices: str) -> str:
         if text.upper().replace("_", "") == choice.replace("_", ""):
             return choice
     raise ValueError(" or ".join(choices))
+
+
+def _word(text: str, *choices: str) -> str:
+    if text.lower() not in choices:
+        raise ValueError(" or ".join(choices))
+    return text.lower()
 
 
 def read(environment: Mapping[str, str]) -> Settings:

@@ -82,6 +82,8 @@ class Registry:
             max_decoded_bytes=self._settings.max_decoded_bytes,
             max_response_bytes=self._settings.max_response_bytes,
             max_image_pixels=self._settings.max_image_pixels,
+            image_orientation=self._settings.image_orientation,
+            image_background=self._settings.image_background,
             log_level=self._settings.log_level,
             trust_pickle=self._settings.trust_pickled_model,
             input_threads=self._settings.input_threads,

@@ -35,7 +35,8 @@ from inference.protocol import Answer, Done, Error, Event, Item, Progress
 from inference.worker import collate, comparing, defaults, trial
 from inference.worker.accept import preferred_type
 from inference.worker.comparing import Evidence
-from inference.worker.content import TEXT_TYPES, WRITABLE, decode_text, split_media_type
+from inference.worker.content import TEXT_TYPES, WRITABLE, Reading, decode_text, split_media_type
+from inference.worker.content_codings import unpack
 from inference.worker.context import Context, RequestProcessor
 from inference.worker.device_errors import empty_cache, give_up_if_device_is_lost, is_out_of_memory
 from inference.worker.handler import Functions
@@ -77,7 +78,7 @@ class Computation:
     functions: Functions
     context: Context
     default_accept: str
-    max_decoded_bytes: int
+    reading: Reading
     max_response_bytes: int
     batching: Batching = field(default_factory=Batching)
     prove: bool = True
@@ -184,15 +185,18 @@ class Computation:
 
     def _decode(self, job: Job) -> None:
         media_type, charset = split_media_type(job.item.content_type)
+        packed = job.request.take_content_encoding()
+        data = unpack(job.item.body, packed, self.reading.max_decoded_bytes) if packed else job.item.body
         body: str | bytearray
-        body = decode_text(job.item.body, charset) if media_type in TEXT_TYPES else bytearray(job.item.body)
+        body = decode_text(data, charset) if media_type in TEXT_TYPES else bytearray(data)
         content_type = media_type if media_type in TEXT_TYPES else job.item.content_type or None
         if self.functions.transform_fn is not None:
             job.data = (body, content_type)
         elif self.functions.input_fn is not None:
             job.data = self.functions.input_fn(body, content_type)
         else:
-            job.data = defaults.input_fn(body, content_type, max_decoded_bytes=self.max_decoded_bytes)
+            as_rows = self.functions.predict_fn is None
+            job.data, job.sent = defaults.input_fn(body, content_type, self.reading, as_rows=as_rows)
 
     def _answer_alone(self, job: Job, *, keep: bool) -> None:
         """Lead one request to its answer, as if there were no others; `keep` a copy of what was predicted."""
@@ -217,7 +221,8 @@ class Computation:
         elif self.functions.output_fn is not None:
             result = self.functions.output_fn(job.prediction, job.accept)
         else:
-            result = defaults.output_fn(job.prediction, job.accept)
+            by_record = self.functions.predict_fn is None
+            result = defaults.output_fn(job.prediction, job.accept, records=job.sent, by_record=by_record)
         body, content_type = result if isinstance(result, tuple) and len(result) == 2 else (result, job.accept)
         data = _to_bytes(body)
         if len(data) > self.max_response_bytes:

@@ -1,36 +1,59 @@
-"""Bodies to arrays and back, for scripts that leave decoding and encoding to the server.
+"""Bodies to tensors, for scripts that leave decoding to the server.
 
-Nothing here unpickles. Sizes that a header announces are compared with the bytes that are there before memory is
-taken for them. What cannot be read is the client's mistake: `BadRequest` or `UnsupportedMediaType`.
+Nothing here unpickles. What cannot be read is the client's mistake: `BadRequest` or `UnsupportedMediaType`.
 """
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import json
-import struct
-from collections.abc import Iterable, Sequence
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from threading import Lock
+from typing import Any, NamedTuple
 
-import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
 
-from inference.errors import BadRequest, HandlerFailed, NotAcceptable, UnsupportedMediaType
-from inference.worker.numpy_files import Array, read_npy, read_npz, unreadable
+from inference.errors import BadRequest, UnsupportedMediaType
+from inference.worker.images import read_image
+from inference.worker.numpy_files import Array, is_npy, read_npy, read_npz
 
 JSON, JSON_LINES, CSV = "application/json", "application/jsonlines", "text/csv"
 NPY, NPZ = "application/x-npy", "application/x-npz"
+OCTETS = "application/octet-stream"
 TEXT_TYPES = frozenset({JSON, CSV})
 """Bodies that user code receives as `str`, as it did in the AWS container; all others are `bytearray`."""
 
 _ALIASES = {"application/jsonl": JSON_LINES, "application/x-jsonlines": JSON_LINES, "application/x-ndjson": JSON_LINES}
-_IMAGE_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
-"""What Pillow may recognise. Not all it can: some of its readers start other programs (EPS runs Ghostscript)."""
+_ANY_IMAGE = "application/x-image"
+"""What clients of SageMaker's own image algorithms call an image of any kind."""
 _READABLE = (JSON, JSON_LINES, CSV, NPY, NPZ, "image/*")
-WRITABLE = (JSON, JSON_LINES, CSV, NPY)
+WRITABLE = (JSON, JSON_LINES, CSV, NPY, NPZ)
+
+_BLANK = " \t\r\n\v\f"
+"""What a line may hold and still be no record, in CSV and in JSON Lines."""
+_FIELD_LIMIT = Lock()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """What the deployer decided about reading bodies; docs/settings.md has the meaning of each."""
+
+    max_decoded_bytes: int
+    image_orientation: str = "obey"
+    image_background: str = "white"
+
+
+class Decoded(NamedTuple):
+    """What a body holds, and how many records it says that it holds: 0 where its type does not say."""
+
+    data: torch.Tensor | dict[str, torch.Tensor]
+    records: int = 0
 
 
 @lru_cache(maxsize=1024)
@@ -47,114 +70,155 @@ def split_media_type(text: str) -> tuple[str, str]:
 
 
 def decode_text(body: bytes | bytearray | memoryview, charset: str) -> str:
-    """The body as text. Raises `BadRequest` where it is not valid in `charset`."""
+    """The body as text, without a leading byte order mark. Raises `BadRequest` where it is not valid in `charset`."""
     try:
-        return str(body, charset)
+        text = str(body, charset)
     except UnicodeDecodeError as error:
         raise BadRequest(f"The body is not valid {charset}: byte {error.start} cannot be decoded.") from None
     except LookupError:
         raise BadRequest(f"The charset '{charset}' of the Content-Type is not known.") from None
+    if text.startswith("\ufeff") and codecs.lookup(charset).name not in {"utf-16", "utf-32", "utf-8-sig"}:
+        return text[1:]  # the codecs that are named have passed over the one mark already
+    return text
 
 
-def decode(body: str | bytes | bytearray, media_type: str, *, max_decoded_bytes: int) -> torch.Tensor | dict[str, Any]:
-    """The body as a tensor; the arrays of an npz as a dict of tensors.
+def decode(body: str | bytes | bytearray, content_type: str, reading: Reading, *, as_rows: bool = False) -> Decoded:
+    """The body as a tensor; the arrays of an npz body or of a JSON object as a dict of tensors.
 
     JSON, JSON Lines and CSV become float32 tensors; npy and npz keep their dtype; an image becomes float32
-    (1, 3, height, width) in 0…1. Raises `BadRequest` and `UnsupportedMediaType`.
+    (1, 3, height, width) in 0…1. `as_rows` gives the records of CSV and JSON Lines a first dimension of their own in
+    every case; otherwise one CSV row is of shape (columns,), and one column of shape (rows,), as the AWS container had
+    it. Raises `BadRequest` and `UnsupportedMediaType`.
     """
+    media_type, charset = split_media_type(content_type)
     if media_type == JSON:
-        return _numbers(_json(_as_text(body), "The body"))
+        return _one_record_at_most(_json_body(_as_text(body, charset)))
     if media_type == JSON_LINES:
-        lines = [(number, line) for number, line in enumerate(_as_text(body).split("\n"), 1) if line.strip()]
-        if not lines:
-            raise BadRequest("The JSON Lines body is empty.")
-        return _numbers([_json(line, f"Line {number}") for number, line in lines])
+        return _json_lines(_as_text(body, charset), as_rows=as_rows)
     if media_type == CSV:
-        return _numbers(_csv(_as_text(body)))
-    if media_type == NPY:
-        return _tensor(read_npy(_as_bytes(body)))
+        return _csv(_as_text(body, charset), as_rows=as_rows)
+    data = _as_bytes(body)
+    if media_type == NPY or (media_type == OCTETS and is_npy(data)):
+        return _one_record_at_most(_tensor(read_npy(data)))
     if media_type == NPZ:
-        return {name: _tensor(value) for name, value in read_npz(_as_bytes(body), max_decoded_bytes).items()}
-    if media_type.startswith("image/"):
-        return _image(_as_bytes(body), max_decoded_bytes)
-    named = f"Content-Type '{media_type}' cannot be read" if media_type else "The Content-Type header is missing"
-    raise UnsupportedMediaType(f"{named}; this model reads {', '.join(_READABLE)}.")
+        arrays = read_npz(data, reading.max_decoded_bytes)
+        return Decoded({name: _tensor(value) for name, value in arrays.items()})
+    if media_type.startswith("image/") or media_type == _ANY_IMAGE:
+        pixels = read_image(
+            data,
+            max_decoded_bytes=reading.max_decoded_bytes,
+            obey_orientation=reading.image_orientation == "obey",
+            onto_white=reading.image_background == "white",
+        )
+        return Decoded(pixels, 1)
+    raise UnsupportedMediaType(f"{_not_read(media_type)}; this model reads {', '.join(_READABLE)}.")
 
 
-def encode(prediction: Any, media_type: str) -> bytes:
-    """The prediction as bytes of `media_type`. Raises `NotAcceptable`, or `HandlerFailed` for what no type can hold."""
-    if media_type == JSON:
-        return _write_json(to_plain(prediction))
-    if media_type == JSON_LINES:
-        plain = to_plain(prediction)
-        rows = plain if isinstance(plain, list) else [plain]
-        return b"".join(_write_json(row) + b"\n" for row in rows)
-    if media_type == CSV:
-        return _write_csv(to_plain(prediction))
-    if media_type == NPY:
-        return _write_npy(prediction)
-    raise NotAcceptable(f"Accept '{media_type}' cannot be answered; this model writes {', '.join(WRITABLE)}.")
+def _not_read(media_type: str) -> str:
+    if media_type == OCTETS:
+        return f"Content-Type '{OCTETS}' is only read where the body is an npy file, which this one is not"
+    return f"Content-Type '{media_type}' cannot be read" if media_type else "The Content-Type header is missing"
 
 
-def to_plain(value: Any) -> Any:
-    """Tensors and arrays, also inside dicts, lists and tuples, as lists and numbers.
-
-    Raises `HandlerFailed` for what has items and is none of these, such as a set or a generator.
-    """
-    if isinstance(value, torch.Tensor):
-        return value.detach().cpu().tolist()
-    if isinstance(value, np.ndarray | np.generic):
-        return value.tolist()
-    if isinstance(value, dict):
-        return {key: to_plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [to_plain(item) for item in value]
-    if isinstance(value, Iterable) and not isinstance(value, str):
-        raise _unsendable(value, "a str" if isinstance(value, bytes | bytearray | memoryview) else "a list")
-    return value
+def _one_record_at_most(data: torch.Tensor | dict[str, torch.Tensor]) -> Decoded:
+    """JSON and npy say by their shape what they hold; only a flat array, or one row, is surely one record."""
+    one = isinstance(data, torch.Tensor) and (data.dim() < 2 or data.shape[0] == 1)
+    return Decoded(data, int(one))
 
 
-def to_array(value: Any) -> Array:
-    """The value as an array with its own dtype; bfloat16, which numpy lacks, becomes float32."""
-    if isinstance(value, torch.Tensor):
-        value = value.detach().cpu()
-        value = value.float() if value.dtype == torch.bfloat16 else value.resolve_conj().resolve_neg()
-        value = value.numpy()
-    array: Array = np.asarray(value)
-    return array
-
-
-def _as_text(body: str | bytes | bytearray) -> str:
-    return body if isinstance(body, str) else decode_text(body, "utf-8")
+def _as_text(body: str | bytes | bytearray, charset: str) -> str:
+    return body if isinstance(body, str) else decode_text(body, charset)
 
 
 def _as_bytes(body: str | bytes | bytearray) -> bytes | bytearray:
     return body.encode() if isinstance(body, str) else body
 
 
-def _json(text: str, what: str) -> Any:
+# --- JSON and JSON Lines
+
+
+def _json_body(text: str) -> torch.Tensor | dict[str, torch.Tensor]:
     try:
-        return json.loads(text)
+        value = json.loads(text)
     except json.JSONDecodeError as error:
-        raise BadRequest(f"{what} is not valid JSON: {error.msg} at character {error.pos}.") from None
-    except RecursionError:
-        raise BadRequest(f"{what} is not readable JSON: it is nested too deeply.") from None
-    except ValueError:  # Python's guard: the time to read an integer grows with the square of its length
-        raise BadRequest(f"{what} holds a whole number that is too long to be read.") from None
+        if _is_json_lines(text, error):
+            raise BadRequest(
+                f"The body is not valid JSON: line {error.lineno} begins a second document; send JSON Lines as "
+                f"{JSON_LINES}."
+            ) from None
+        raise _bad_json("The body", error) from None
+    except (RecursionError, ValueError) as error:
+        raise _bad_json("The body", error) from None
+    if not isinstance(value, dict):
+        return _numbers(value)
+    if not value:
+        raise BadRequest("The body is an empty JSON object; this model reads arrays of numbers, or an object of them.")
+    return {name: _numbers(array, f"'{name[:40]}' of the JSON object") for name, array in value.items()}
 
 
-def _numbers(value: Any) -> torch.Tensor:
-    if isinstance(value, dict):
-        raise BadRequest(
-            "The body is a JSON object; without an input_fn of its own this model reads arrays of numbers."
-        )
+def _is_json_lines(text: str, error: json.JSONDecodeError) -> bool:
+    """Whether what is left over on the line where reading stopped is a document of its own."""
+    begins_a_line = error.lineno > 1 and not text[: error.pos].rpartition("\n")[2].strip(_BLANK)
+    if not (error.msg.startswith("Extra data") and begins_a_line):
+        return False
+    with suppress(ValueError, RecursionError):
+        json.loads(text[error.pos :].partition("\n")[0])
+        return True
+    return False
+
+
+def _json_lines(text: str, *, as_rows: bool) -> Decoded:
+    lines = [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip(_BLANK)]
+    if not lines:
+        raise BadRequest("The JSON Lines body is empty.")
+    values = [_json_line(line, number) for number, line in lines]
+    data: torch.Tensor | dict[str, torch.Tensor]
+    if all(isinstance(value, dict) for value in values):
+        names = values[0].keys()
+        odd = next((number for (number, _), value in zip(lines, values, strict=True) if value.keys() != names), None)
+        if not names:
+            raise BadRequest(f"Line {lines[0][0]} of the JSON Lines body is an object without a key.")
+        if odd is not None:
+            raise BadRequest(f"Line {odd} of the JSON Lines body has not the same keys as the first.")
+        data = {
+            name: _rows(
+                _numbers([value[name] for value in values], f"'{name[:40]}' of the JSON Lines"), as_rows=as_rows
+            )
+            for name in names
+        }
+    else:
+        data = _rows(_numbers(values), as_rows=as_rows)
+    return Decoded(data, len(values))
+
+
+def _rows(tensor: torch.Tensor, *, as_rows: bool) -> torch.Tensor:
+    return tensor.unsqueeze(1) if as_rows and tensor.dim() == 1 else tensor
+
+
+def _json_line(line: str, number: int) -> Any:
+    try:
+        return json.loads(line)
+    except (RecursionError, ValueError) as error:
+        raise _bad_json(f"Line {number}", error) from None
+
+
+def _bad_json(what: str, error: Exception) -> BadRequest:
+    if isinstance(error, json.JSONDecodeError):
+        return BadRequest(f"{what} is not valid JSON: {error.msg} at character {error.pos}.")
+    if isinstance(error, RecursionError):
+        return BadRequest(f"{what} is not readable JSON: it is nested too deeply.")
+    # Python's guard: the time to read an integer grows with the square of its length.
+    return BadRequest(f"{what} holds a whole number that is too long to be read.")
+
+
+def _numbers(value: Any, what: str = "The body") -> torch.Tensor:
     try:
         tensor = torch.tensor(value, dtype=torch.float32)
     except (ValueError, TypeError, RuntimeError, OverflowError):
         tensor = None
     # torch goes by the first row: it reads [[], [1]] as two empty rows.
     if tensor is None or (tensor.numel() == 0 and _holds_values(value)):
-        raise BadRequest("The body is not an array of numbers whose rows all have the same length.")
+        raise BadRequest(f"{what} is not an array of numbers whose rows all have the same length.")
     return tensor
 
 
@@ -168,13 +232,19 @@ def _holds_values(value: Any) -> bool:
     return False
 
 
-def _csv(text: str) -> list[Any]:
+# --- CSV
+
+
+def _csv(text: str, *, as_rows: bool) -> Decoded:
     rows: list[list[float]] = []
-    reader = csv.reader(io.StringIO(text, newline=""))
+    # A line of blanks would otherwise be a row of one cell. Lines keep their number, for the sentences below.
+    lines = (line if line.strip(_BLANK) else "\n" for line in io.StringIO(text, newline=""))
+    reader = csv.reader(lines)
     try:
-        for row in reader:
-            if row:
-                rows.append([float(cell) for cell in row])
+        with _cells_of_any_length():
+            for row in reader:
+                if row:
+                    rows.append([float(cell) for cell in row])
     except csv.Error as error:
         raise BadRequest(f"Line {reader.line_num} of the CSV body cannot be read: {error}.") from None
     except ValueError:
@@ -182,10 +252,21 @@ def _csv(text: str) -> list[Any]:
         raise BadRequest(f"Line {reader.line_num} of the CSV body holds {bad[:40]!r}, which is not a number.") from None
     if not rows:
         raise BadRequest("The CSV body is empty.")
-    # As the AWS container had it: one row is one record of shape (columns,), and one column is of shape (rows,).
-    if len(rows) == 1:
-        return rows[0]
-    return [row[0] for row in rows] if all(len(row) == 1 for row in rows) else rows
+    tensor = _numbers(rows)
+    if as_rows:
+        return Decoded(tensor, len(rows))
+    return Decoded(tensor[0] if len(rows) == 1 else tensor[:, 0] if tensor.shape[1] == 1 else tensor, len(rows))
+
+
+@contextmanager
+def _cells_of_any_length() -> Iterator[None]:
+    """Lift the csv module's limit on a cell, which is the whole process's: user code keeps the one that it has set."""
+    with _FIELD_LIMIT:
+        limit = csv.field_size_limit(sys.maxsize)
+        try:
+            yield
+        finally:
+            csv.field_size_limit(limit)
 
 
 def _is_number(cell: str) -> bool:
@@ -201,65 +282,3 @@ def _tensor(array: Array) -> torch.Tensor:
         return torch.from_numpy(array)
     except TypeError:
         raise BadRequest(f"Arrays of the dtype {array.dtype} cannot be read; send numbers.") from None
-
-
-def _image(body: bytes | bytearray, max_decoded_bytes: int) -> torch.Tensor:
-    try:
-        with Image.open(io.BytesIO(body), formats=_IMAGE_FORMATS) as image:
-            # Twenty kilobytes of PNG may say that they are 13,000 pixels square: as floats that is two gigabytes.
-            announced = image.width * image.height * 3 * np.dtype(np.float32).itemsize
-            if announced > max_decoded_bytes:
-                raise BadRequest(f"The image unpacks to {announced} bytes; the limit is {max_decoded_bytes}.")
-            pixels = np.asarray(image.convert("RGB"), dtype=np.float32)
-            pixels /= 255
-    except UnidentifiedImageError:
-        raise BadRequest(f"The body is not an image of a kind that is read: {', '.join(_IMAGE_FORMATS)}.") from None
-    except (Image.DecompressionBombError, OSError, ValueError, SyntaxError, EOFError, struct.error) as error:
-        raise unreadable("The image", error) from None
-    return torch.from_numpy(pixels).permute(2, 0, 1).unsqueeze(0).contiguous()
-
-
-def _write_json(plain: Any) -> bytes:
-    try:
-        return json.dumps(plain, default=_refuse).encode()
-    except (TypeError, ValueError) as error:  # a key, or a list that holds itself
-        raise HandlerFailed(f"The prediction cannot be written as JSON: {error}.") from error
-
-
-def _refuse(value: Any) -> Any:
-    raise _unsendable(value, "a number, str, list or dict")
-
-
-def _unsendable(value: Any, instead: str) -> HandlerFailed:
-    kind = type(value).__name__
-    return HandlerFailed(
-        f"The prediction holds a value of the type {kind}, which cannot be sent; make {instead} of it in predict_fn, "
-        "or define an output_fn."
-    )
-
-
-def _write_csv(plain: Any) -> bytes:
-    rows: Sequence[Any] = plain if isinstance(plain, list) else [plain]
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    for row in rows:
-        cells = row if isinstance(row, list) else [row]
-        if any(isinstance(cell, list | dict) for cell in cells):
-            raise NotAcceptable(
-                "The prediction holds objects, or has more than two dimensions, which CSV cannot hold; accept JSON."
-            )
-        writer.writerow(cells)
-    return text.getvalue().encode()
-
-
-def _write_npy(prediction: Any) -> bytes:
-    try:
-        array = to_array(prediction)
-    except ValueError:  # rows of different lengths
-        array = None
-    if array is None or array.dtype.hasobject:
-        to_plain(prediction)  # raises for what no other type could hold either
-        raise NotAcceptable("The prediction is not an array of numbers, which npy could hold; accept JSON.")
-    file = io.BytesIO()
-    np.save(file, array, allow_pickle=False)
-    return file.getvalue()

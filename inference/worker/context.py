@@ -37,6 +37,12 @@ class RequestProcessor:
         headers["accept"] = self._item.accept
         return {name: value for name, value in headers.items() if value}
 
+    def take_content_encoding(self) -> str | None:
+        """What the Content-Encoding header says, which is gone from then on: the server unpacks the body."""
+        if b"content-encoding" not in self._item.headers:  # the frontend writes names in lower case
+            return None
+        return self._headers.pop("content-encoding", None)
+
     def get_request_property(self, key: str) -> str | None:
         """A request header by name, in any case."""
         return self._headers.get(key.lower())

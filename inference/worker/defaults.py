@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import logging
-import re
 from collections.abc import Iterator
 from contextlib import suppress
 from functools import lru_cache
@@ -14,48 +13,12 @@ from typing import Any, NamedTuple
 import torch
 
 from inference.errors import BadRequest
-from inference.worker import weights
+from inference.worker import misfit, weights
 from inference.worker.accept import demand_some
-from inference.worker.content import decode, encode, split_media_type
+from inference.worker.content import Decoded, Reading, decode, split_media_type
+from inference.worker.encoding import encode
 
 log = logging.getLogger("tidegate.worker")
-
-_MISFITS = re.compile(
-    "|".join(
-        (
-            r"shapes cannot be multiplied",
-            r"size mismatch, got",
-            r"mat1 and mat2 must have the same",
-            r"Input type \(.*\) and (bias|weight) type \(",
-            r"expected scalar type",
-            r"to have one of the following scalar types",
-            r"not implemented for '(Byte|Char|Short|Int|Long|Bool)'",
-            r"[Ee]xpected \d\w* .*input",
-            r"to have \d+ channels, but got",
-            r"Given normalized_shape=",
-            r"running_mean should contain",
-            r"input\.size\(-1\) must be equal to input_size",
-            r"Kernel size can't be greater than actual input size",
-            r"Output size is too small",
-            r"The size of tensor a .* must match the size of tensor b",
-            r"shape '.*' is invalid for input of size",
-            r"input has inconsistent input_size",
-            r"need to be at least \dD",
-            r"index out of range in self",
-            r"Dimension out of range",
-            r"Expected a value of type 'Dict.*' for argument '.*' but instead found type 'Tensor",
-            r"the model has the inputs .*, not ",
-        )
-    )
-)
-"""What torch's own layers say of an input whose shape, type or indices are not those that they were built for."""
-
-_WANTS_A_TENSOR = re.compile(
-    r"instead found type 'dict'|must be Tensor, not dict|'dict' object has no attribute|unsupported operand .*'dict'"
-)
-"""What a model that takes a tensor says of the dict that an npz body has become."""
-
-_SCRIPTS_KEY_ERROR = re.compile(r"^RuntimeError: KeyError: (.*)$", re.MULTILINE)
 
 
 class _Home(NamedTuple):
@@ -75,9 +38,11 @@ def model_fn(model_dir: str, *, trust_pickle: bool = False) -> Any:
     return weights.load(Path(model_dir), device(), trust_pickle=trust_pickle)
 
 
-def input_fn(input_data: str | bytearray, content_type: str | None, *, max_decoded_bytes: int) -> Any:
-    """Decode to tensors; see `content.decode`."""
-    return decode(input_data, split_media_type(content_type or "")[0], max_decoded_bytes=max_decoded_bytes)
+def input_fn(
+    input_data: str | bytes | bytearray, content_type: str | None, reading: Reading, *, as_rows: bool = False
+) -> Decoded:
+    """Decode to tensors, and count the records; see `content.decode`. The default `predict_fn` is given rows."""
+    return decode(input_data, content_type or "", reading, as_rows=as_rows)
 
 
 def predict_fn(data: Any, model: Any) -> Any:
@@ -88,19 +53,20 @@ def predict_fn(data: Any, model: Any) -> Any:
 
     A dict of one tensor is given as that tensor to a model that takes no dict.
 
-    Raises `BadRequest` where torch's layers say that the input does not fit them: nobody but the client chose it.
+    Raises `BadRequest` where the input does not fit the model (see `misfit`): nobody but the client chose it.
     """
     home = _settled(model) if isinstance(model, torch.nn.Module) else _Home(None, None)
     try:
         with torch.no_grad():
             return model(to_device(data, home.place, home.dtype))
-    except (RuntimeError, ValueError, LookupError, TypeError, AttributeError) as error:
-        misfit = _misfit(error, data)
-        if misfit is None:
+    except misfit.KINDS as error:
+        reason = misfit.reason(error, data)
+        if reason is None:
             raise
-        if not (isinstance(data, dict) and len(data) == 1 and _WANTS_A_TENSOR.search(misfit)):
-            log.warning("the model does not take an input", extra={"shape": _shape(data), "reason": misfit})
-            raise BadRequest(f"The model does not take an input of {_shape(data)}: {misfit}.") from error
+        if not (isinstance(data, dict) and len(data) == 1 and misfit.wants_a_tensor(reason)):
+            shape = misfit.describe(data)
+            log.warning("the model does not take an input", extra={"shape": shape, "reason": reason})
+            raise BadRequest(f"The model does not take an input of {shape}: {reason}.") from error
     (alone,) = data.values()
     return predict_fn(alone, model)
 
@@ -132,35 +98,10 @@ def to_device(data: Any, place: torch.device | None, dtype: torch.dtype | None =
     return data
 
 
-def _misfit(error: Exception, data: Any) -> str | None:
-    """Which of its lines says that the input does not fit; TorchScript puts many others around it."""
-    if isinstance(data, dict) and (missing := _missing_key(error)) is not None and missing not in data:
-        return f"it asks for '{missing}'"
-    lines = (line.strip() for line in str(error).splitlines())
-    says_so = (_MISFITS, _WANTS_A_TENSOR) if isinstance(data, dict) else (_MISFITS,)
-    found = next((line for line in lines if any(pattern.search(line) for pattern in says_so)), None)
-    return found.removeprefix("RuntimeError: ").rstrip(".")[:300] if found else None
-
-
-def _missing_key(error: Exception) -> str | None:
-    if isinstance(error, KeyError):
-        return str(error.args[0]) if error.args else None
-    found = _SCRIPTS_KEY_ERROR.search(str(error))
-    return found[1] if found else None
-
-
-def _shape(data: Any) -> str:
-    if isinstance(data, torch.Tensor):
-        return f"the shape {tuple(data.shape)} and the type {str(data.dtype).removeprefix('torch.')}"
-    if isinstance(data, dict):
-        return ", ".join(f"'{key}': {_shape(value)}" for key, value in data.items())[:500]
-    return f"the type {type(data).__name__}"
-
-
-def output_fn(prediction: Any, accept: str) -> bytes:
-    """Encode tensors, arrays, numbers, strings, and lists, tuples and dicts of them; see `content.encode`."""
+def output_fn(prediction: Any, accept: str, *, records: int = 0, by_record: bool = False) -> bytes:
+    """Encode tensors, arrays, numbers, strings, and lists, tuples and dicts of them; see `encoding.encode`."""
     demand_some(accept)
-    return encode(prediction, split_media_type(accept)[0])
+    return encode(prediction, split_media_type(accept)[0], records=records, by_record=by_record)
 
 
 def tensor_bytes(tensor: torch.Tensor) -> bytes:

@@ -20,6 +20,8 @@ class Job:
     decoded: bool = False
     records: int = 0
     """How many records `data` holds; 0 until somebody has counted."""
+    sent: int = 0
+    """How many records the default `input_fn` counted in the body; 0 where it could not, or was not asked."""
     prediction: Any = None
     kept: Any = None
     """A copy of the prediction as it was before output_fn had it, to compare."""

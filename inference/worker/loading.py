@@ -19,6 +19,7 @@ from inference.layout import CODE, model_root
 from inference.protocol import Answer, Item, ModelSpec
 from inference.worker import artifact, compat, defaults, handler, user_code, weights
 from inference.worker.computation import Computation
+from inference.worker.content import Reading
 from inference.worker.context import Context
 from inference.worker.device_errors import is_out_of_memory
 from inference.worker.handler import Functions
@@ -41,7 +42,12 @@ def load(spec: ModelSpec, progress: Progress = log.info) -> Computation:
     script = _script(root, spec.program)
     _take_resources(spec)
     user_code.enter(root, spec.packages_dir)
-    compat.lend_names(max_decoded_bytes=spec.max_decoded_bytes)
+    reading = Reading(
+        max_decoded_bytes=spec.max_decoded_bytes,
+        image_orientation=spec.image_orientation,
+        image_background=spec.image_background,
+    )
+    compat.lend_names(reading)
     context = Context(
         model_name=spec.name,
         manifest=manifest,
@@ -62,7 +68,7 @@ def load(spec: ModelSpec, progress: Progress = log.info) -> Computation:
         functions=functions,
         context=context,
         default_accept=spec.default_accept,
-        max_decoded_bytes=spec.max_decoded_bytes,
+        reading=reading,
         max_response_bytes=spec.max_response_bytes,
         batching=batching.declared(manifest),
         prove=spec.prove,

@@ -22,9 +22,19 @@ from inference.errors import BadRequest
 Array = npt.NDArray[Any]
 
 
+def is_npy(body: bytes | bytearray) -> bool:
+    """Whether the body begins as an npy file does."""
+    return body.startswith(np.lib.format.MAGIC_PREFIX)
+
+
 def read_npy(body: bytes | bytearray) -> Array:
-    """The array of an npy body, in this machine's byte order. Raises `BadRequest`."""
+    """The array of an npy body, contiguous and in this machine's byte order. Raises `BadRequest`."""
     return _npy(io.BytesIO(body), len(body), "The npy body")
+
+
+def plain(array: Array) -> Array:
+    """The same numbers in C order and in this machine's byte order, which torch and scripts expect."""
+    return array.astype(array.dtype.newbyteorder("="), order="C", copy=False)
 
 
 def read_npz(body: bytes | bytearray, max_decoded_bytes: int) -> dict[str, Array]:
@@ -37,12 +47,18 @@ def read_npz(body: bytes | bytearray, max_decoded_bytes: int) -> dict[str, Array
                 raise BadRequest(f"The npz body unpacks to {total} bytes; the limit is {max_decoded_bytes}.")
             if not members:
                 raise BadRequest("The npz body holds no array.")
-            return {member.filename.removesuffix(".npy"): _member(archive, member) for member in members}
+            arrays = {member.filename.removesuffix(".npy"): _member(archive, member) for member in members}
     except (
         *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error),
         *(NotImplementedError, RuntimeError, EOFError, OSError, ValueError),
     ) as error:
         raise unreadable("The npz body", error) from None
+    if arrays.keys() >= {"format", "shape"} and arrays["format"].dtype.kind in "SU":
+        raise BadRequest(
+            "The npz body is a sparse matrix, as scipy.sparse.save_npz writes it, which this model does not read; send "
+            "its .toarray() by numpy.savez."
+        )
+    return arrays
 
 
 def _member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Array:
@@ -68,7 +84,7 @@ def _npy(file: IO[bytes], size: int, what: str) -> Array:
         raise _damaged(what) from None
     except (ValueError, EOFError, OSError) as error:
         raise unreadable(what, error) from None
-    return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
+    return plain(array)
 
 
 def _npy_header(file: IO[bytes], what: str) -> tuple[tuple[int, ...], np.dtype[Any]]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,8 @@ from typing import Any
 import torch
 
 from inference.errors import DeploymentError
-from inference.worker.content import to_array
+from inference.worker.encoding import to_array
+from inference.worker.misfit import InputRefused
 from inference.worker.user_code import one_line
 
 _DTYPES = {
@@ -29,12 +31,16 @@ _DTYPES = {
 }
 """The names that onnxruntime gives the types of a model's inputs."""
 
+_RUNTIMES_FRAME = re.compile(
+    r"^\[ONNXRuntimeError\] : \d+ : \w+ : | Please fix either the inputs/outputs or the model\.?$"
+)
+
 
 class OnnxModel:
     """Call it with a tensor (the first input), a sequence (the inputs in order) or a dict (by name).
 
     Each input is cast to the dtype that the model declares, because JSON has one kind of number. One output is
-    returned as a tensor, several as a dict by name; all are on the CPU.
+    returned as a tensor, several as a dict by name; all are on the CPU. Raises `InputRefused`.
     """
 
     def __init__(self, session: Any) -> None:
@@ -46,9 +52,15 @@ class OnnxModel:
         named = self._by_name(data)
         unknown = [name for name in named if name not in self._inputs]
         if unknown:
-            raise ValueError(f"the model has the inputs {', '.join(self._inputs)}, not {', '.join(unknown)}")
+            raise InputRefused(f"the model has the inputs {', '.join(self._inputs)}, not {', '.join(unknown)}")
         arrays = {name: to_array(_cast(value, self._inputs[name])) for name, value in named.items()}
-        outputs = self._session.run(None, arrays)
+        try:
+            outputs = self._session.run(None, arrays)
+        except Exception as error:
+            # By name, because onnxruntime is no dependency. It is raised for sizes, ranks, types and indices.
+            if type(error).__name__ != "InvalidArgument" and not str(error).startswith("Required inputs"):
+                raise
+            raise InputRefused(_RUNTIMES_FRAME.sub("", one_line(error))) from error
         tensors = [torch.as_tensor(output) for output in outputs]
         return tensors[0] if len(tensors) == 1 else dict(zip(self._outputs, tensors, strict=True))
 
@@ -56,6 +68,8 @@ class OnnxModel:
         if isinstance(data, Mapping):
             return data
         values = list(data) if isinstance(data, Sequence) else [data]
+        if len(values) > len(self._inputs):
+            raise InputRefused(f"the model has the inputs {', '.join(self._inputs)}, and {len(values)} were given")
         return dict(zip(self._inputs, values, strict=False))
 
 

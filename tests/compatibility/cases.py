@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 from dataclasses import dataclass, field
@@ -47,8 +48,8 @@ def _mnist(rows: int) -> Any:
     return np.linspace(0, 1, rows * 784, dtype=np.float32).reshape(rows, 1, 28, 28)
 
 
-def _default(name: str, body: bytes, content_type: str | None = JSON, accept: str | None = None) -> Case:
-    return Case(name=name, archive="default", body=body, content_type=content_type, accept=accept)
+def _default(name: str, body: bytes, content_type: str | None = JSON, accept: str | None = None, **more: Any) -> Case:
+    return Case(name=name, archive="default", body=body, content_type=content_type, accept=accept, **more)
 
 
 MATRIX = b"[[1, 2.5], [3, 4]]"
@@ -93,6 +94,20 @@ CASES = [
     _default("broken npy", b"\x93NUMPY", NPY),
     _default("pickled npy", npy(np.array([{"a": 1}], dtype=object)), NPY),
     _default("text that is not utf-8", b"[\xff]"),
+    _default("one csv row", b"1.5,2.5,3.5\n", CSV, CSV),
+    _default("one csv row, json out", b"1.5,2.5,3.5\n", CSV),
+    _default("one csv column", b"1.5\n2.5\n3.5\n", CSV, CSV),
+    _default("blank lines in csv", b"1,2.5\n\n3.5,4\n \n", CSV, CSV),
+    _default("csv with a byte order mark", b"\xef\xbb\xbf1.5,2.5\n3.5,4.5\n", CSV, CSV),
+    _default("json with a byte order mark", b"\xef\xbb\xbf[[1, 2.5]]"),
+    _default("json lines as json", b"[1, 2]\n[3, 4]\n"),
+    _default("npy in fortran order", npy(np.asfortranarray(np.arange(8.0).reshape(2, 2, 2))), NPY),
+    _default("big-endian npy", npy(np.array([[1.5, 2]], dtype=">f4")), NPY),
+    _default("octets that hold npy", npy(np.array([[1.5, 2]], dtype=np.float32)), "application/octet-stream"),
+    _default("json in, npz out", MATRIX, JSON, NPZ),
+    _default("a packed body", gzip.compress(MATRIX, mtime=0), headers={"Content-Encoding": "gzip"}),
+    _default("a body that is packed as nobody can", b"[[1]]", headers={"Content-Encoding": "br"}),
+    _default("a body that is not packed", MATRIX, headers={"Content-Encoding": "identity"}),
     # --- MNIST: the script has a model_fn only
     Case(name="mnist json", archive="mnist", body=json.dumps(_mnist(2).tolist()).encode()),
     Case(name="mnist npy", archive="mnist", body=npy(_mnist(2)), content_type=NPY, accept=JSON),

@@ -18,6 +18,8 @@ class Deviation(NamedTuple):
 
 
 _ONE_TYPE = "one type answers an Accept list, and the Content-Type names it instead of the whole list"
+_ROWS = "the default predict_fn is given a row for each record, and one line answers each"
+_MARK = "a leading byte order mark is passed over"
 _UNREADABLE = "what cannot be read is the client's mistake"
 
 DEVIATIONS = {
@@ -49,13 +51,24 @@ DEVIATIONS = {
     "csv of one number": Deviation(200, 200, "the toolkit makes that many uninitialised numbers of it"),
     "json of one number": Deviation(200, 200, "the toolkit makes that many uninitialised numbers of it"),
     "ragged json": Deviation(500, 400, _UNREADABLE),
-    "json object": Deviation(500, 400, _UNREADABLE),
+    "json object": Deviation(500, 200, "a JSON object of arrays is read as npz is"),
     "json of text": Deviation(500, 400, _UNREADABLE),
     "broken json": Deviation(500, 400, _UNREADABLE),
     "empty body": Deviation(500, 400, _UNREADABLE),
     "broken npy": Deviation(500, 400, _UNREADABLE),
     "pickled npy": Deviation(500, 400, "the toolkit unpickles it, which runs code of the client's choice"),
     "text that is not utf-8": Deviation(500, 400, _UNREADABLE),
+    "one csv row": Deviation(500, 200, _ROWS),
+    "one csv row, json out": Deviation(500, 200, _ROWS),
+    "one csv column": Deviation(500, 200, _ROWS),
+    "csv with a byte order mark": Deviation(500, 200, _MARK),
+    "json with a byte order mark": Deviation(500, 200, _MARK),
+    "json lines as json": Deviation(500, 400, "what cannot be read is the client's mistake, and the type is named"),
+    "big-endian npy": Deviation(500, 200, "numbers are given in the machine's own byte order"),
+    "octets that hold npy": Deviation(500, 200, "octets that begin as an npy file does are read as one"),
+    "json in, npz out": Deviation(500, 200, "npz is written"),
+    "a packed body": Deviation(500, 200, "gzip and deflate are unpacked"),
+    "a body that is packed as nobody can": Deviation(200, 415, "a coding that cannot be unpacked is said to be one"),
     "mnist of the wrong shape": Deviation(500, 400, "what the layers refuse for its shape is the client's mistake"),
     "mnist float64 npy": Deviation(500, 200, "floating-point numbers reach a model in its own type"),
     "mnist integer npy": Deviation(500, 400, "whole numbers stay such, and what layers refuse is the client's mistake"),

@@ -451,10 +451,16 @@ DEFAULTS = [
         answer=[[1.0]],
     ),
     clause(
-        "one CSV column is one dimension, as one CSV row is",
-        "import torch\ndef model_fn(model_dir):\n    return torch.nn.Identity()\n",
+        "one CSV column is one dimension in the script's own predict_fn, as one CSV row is",
+        "def model_fn(model_dir):\n    return None\ndef predict_fn(data, model):\n    return data\n",
         body=b"1\n2\n3\n",
         answer=[1.0, 2.0, 3.0],
+    ),
+    clause(
+        "the default predict_fn is given a row for each record, and answers one for each",
+        "import torch\ndef model_fn(model_dir):\n    return torch.nn.Identity()\n",
+        body=b"1\n2\n\n3\n",
+        answer=[[1.0], [2.0], [3.0]],
     ),
     clause(
         "bfloat16 is written as JSON",

@@ -139,7 +139,7 @@ def test_the_defaults_write_json_csv_json_lines_and_npy(scripted: Server):
     [
         (b"[1, 2", "application/json", None, 400, "bad_request", "not valid JSON"),
         (b"[[1], [2, 3]]", "application/json", None, 400, "bad_request", "same length"),
-        (b'{"a": 1}', "application/json", None, 400, "bad_request", "JSON object"),
+        (b'{"a": "b"}', "application/json", None, 400, "bad_request", "'a' of the JSON object"),
         (b"1,x\n", "text/csv", None, 400, "bad_request", "'x', which is not a number"),
         (b"\x93NUMPY", "application/x-npy", None, 400, "bad_request", "its header is damaged, cut off or too long"),
         (

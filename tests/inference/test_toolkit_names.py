@@ -21,6 +21,7 @@ from inference.worker.compat.sagemaker_inference import content_types, decoder, 
 from inference.worker.compat.sagemaker_pytorch_serving_container.default_pytorch_inference_handler import (
     DefaultPytorchInferenceHandler,
 )
+from inference.worker.content import Reading
 from tests.inference.toy_models import computation, refused, request
 
 REPOSITORY = Path(__file__).parents[2]
@@ -30,7 +31,7 @@ REPOSITORY = Path(__file__).parents[2]
 def lent() -> Iterator[list[str]]:
     """The old names, for one test."""
     before = set(sys.modules)
-    yield compat.lend_names(max_decoded_bytes=2**20)
+    yield compat.lend_names(Reading(max_decoded_bytes=2**20))
     for name in set(sys.modules) - before:
         del sys.modules[name]
 
@@ -58,7 +59,7 @@ def test_every_old_name_is_importable_in_every_way(lent: list[str]) -> None:
 
 def test_lending_twice_lends_once(lent: list[str]) -> None:
     assert lent
-    assert compat.lend_names(max_decoded_bytes=2**20) == []
+    assert compat.lend_names(Reading(max_decoded_bytes=2**20)) == []
 
 
 def test_a_toolkit_that_the_model_brings_is_preferred(tmp_path: Path) -> None:
@@ -67,7 +68,8 @@ def test_a_toolkit_that_the_model_brings_is_preferred(tmp_path: Path) -> None:
     (package / "__init__.py").write_text("real = True\n")
     program = (
         "import sys; sys.path.insert(0, sys.argv[1]); from inference.worker import compat; "
-        "print(compat.lend_names(max_decoded_bytes=1)); import sagemaker_inference; print(sagemaker_inference.real)"
+        "print(compat.lend_names(compat.Reading(max_decoded_bytes=1)));"
+        " import sagemaker_inference; print(sagemaker_inference.real)"
     )
     done = subprocess.run(
         [sys.executable, "-c", program, str(tmp_path)],
@@ -104,6 +106,17 @@ def test_the_decoder_gives_the_arrays_that_scripts_are_used_to(body: Any, conten
     assert found.dtype.kind == expected.dtype.kind
     assert found.shape == expected.shape
     assert found.tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize(
+    "array",
+    [np.asfortranarray(np.arange(6.0).reshape(2, 3)), np.arange(6, dtype=">f4").reshape(2, 3), np.array(3, ">i2")],
+)
+def test_the_decoder_gives_arrays_that_torch_takes_and_views(array: Any) -> None:
+    """AWS's decoder gave the order of the file: `view` of Fortran's fails, and torch knows no big-endian numbers."""
+    found = decoder.decode(npy(array), content_types.NPY)
+    assert torch.from_numpy(found).view(-1).tolist() == array.flatten().tolist()
+    assert found.shape == array.shape
 
 
 def test_the_decoder_gives_columns_of_different_kinds_as_a_structured_array() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 from inference.batching import Batching
 from inference.protocol import Answer, Error, Item
 from inference.worker.computation import Computation
+from inference.worker.content import Reading
 from inference.worker.context import Context
 from inference.worker.handler import Functions
 
@@ -32,7 +33,7 @@ def computation(
         functions=Functions(**functions),
         context=context or Context(model_name="model", manifest={}, system_properties={}),
         default_accept=JSON,
-        max_decoded_bytes=limit,
+        reading=Reading(max_decoded_bytes=limit),
         max_response_bytes=limit,
         batching=Batching(joins=joins),
         prove=prove,

@@ -13,6 +13,7 @@ import sys
 
 from inference.worker.compat import sagemaker_inference, sagemaker_pytorch_serving_container
 from inference.worker.compat.sagemaker_pytorch_serving_container import default_pytorch_inference_handler
+from inference.worker.content import Reading
 
 _PACKAGES = (sagemaker_inference, sagemaker_pytorch_serving_container)
 # Looked up now: when a model is loaded, the server's modules are hidden from user code.
@@ -22,9 +23,9 @@ _MODULES = {
 }
 
 
-def lend_names(*, max_decoded_bytes: int) -> list[str]:
+def lend_names(reading: Reading) -> list[str]:
     """Make our packages importable by the toolkits' names; returns the names, without those really installed."""
-    default_pytorch_inference_handler.DefaultPytorchInferenceHandler.max_decoded_bytes = max_decoded_bytes
+    default_pytorch_inference_handler.DefaultPytorchInferenceHandler.reading = reading
     lent = []
     for package, ours in _MODULES.items():
         prefix = package.__name__

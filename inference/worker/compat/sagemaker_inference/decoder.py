@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from inference.worker.numpy_files import plain
+
 from . import content_types, errors
 
 Array = npt.NDArray[Any]
@@ -26,9 +28,12 @@ def _csv_to_numpy(string_like: str, dtype: Any = None) -> Array:
 
 
 def _npy_to_numpy(npy_array: bytes | bytearray) -> Array:
-    """One array. Unlike AWS's decoder, never unpickles: `ValueError` for an array of Python objects."""
+    """One array, in C order and this machine's byte order, which torch needs and AWS's decoder did not give.
+
+    Never unpickles, as that did: `ValueError` for an array of Python objects.
+    """
     array: Array = np.load(io.BytesIO(npy_array), allow_pickle=False)
-    return array
+    return plain(array)
 
 
 def _npz_to_sparse(npz_bytes: bytes | bytearray) -> Any:

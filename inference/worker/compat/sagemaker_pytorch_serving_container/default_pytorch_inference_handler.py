@@ -9,7 +9,7 @@ from inference.worker import defaults
 from inference.worker.accept import preferred_type
 from inference.worker.compat.sagemaker_inference import content_types, errors
 from inference.worker.compat.sagemaker_inference.default_inference_handler import DefaultInferenceHandler
-from inference.worker.content import JSON, WRITABLE
+from inference.worker.content import JSON, WRITABLE, Reading
 
 DEFAULT_MODEL_FILENAME = "model.pt"
 
@@ -22,15 +22,15 @@ class DefaultPytorchInferenceHandler(DefaultInferenceHandler):
     """What the server does for a script that leaves a function out. Tensors come and go on the worker's own device."""
 
     VALID_CONTENT_TYPES = (content_types.JSON, content_types.NPY)
-    max_decoded_bytes: ClassVar[int] = 2**30
-    """What one npz body may unpack to; the worker sets it by the server's settings."""
+    reading: ClassVar[Reading] = Reading(max_decoded_bytes=2**30)
+    """How bodies are read; the worker sets it by the server's settings."""
 
     def default_model_fn(self, model_dir: str, context: Any = None) -> Any:  # noqa: ARG002 - the contract's
         return defaults.model_fn(model_dir)
 
     def default_input_fn(self, input_data: Any, content_type: str, context: Any = None) -> Any:  # noqa: ARG002
         try:
-            data = defaults.input_fn(input_data, content_type, max_decoded_bytes=self.max_decoded_bytes)
+            data = defaults.input_fn(input_data, content_type, self.reading).data
         except UnsupportedMediaType:
             raise errors.UnsupportedFormatError(content_type) from None
         except BadRequest as error:
