@@ -12,7 +12,7 @@ from pathlib import Path
 
 from inference import log_lines, old_variables
 from inference.errors import DeploymentError
-from inference.settings import Settings, describe, read
+from inference.settings import Settings, read, unknown
 
 log = logging.getLogger("tidegate.settings")
 
@@ -27,8 +27,8 @@ def main(program: str = "python -m inference") -> int:
         log_lines.configure(settings.log_level)
         if idle := old_variables.without_effect(os.environ):
             log.info("some variables are without effect here", extra={"variables": idle})
-        if unknown := old_variables.unknown(os.environ, {name for names, _, _ in describe() for name in names}):
-            log.warning("some variables are unknown and without effect", extra={"variables": unknown})
+        if strangers := unknown(os.environ):
+            log.warning("some variables are unknown and without effect", extra={"variables": strangers})
         model_dir = _model_dir(arguments.model_dir) if arguments.model_dir is not None else None
         # Each command imports what it needs, and neither of them torch: that is for the workers.
         if arguments.command == "serve":

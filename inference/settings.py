@@ -412,7 +412,7 @@ def read(environment: Mapping[str, str]) -> Settings:
 
 def _refuse_unknown(environment: Mapping[str, str]) -> None:
     # Only our own names: the platform and the image set SAGEMAKER_* and TS_* ones that are nobody's mistake.
-    known = {name for item in fields(Settings) for name in item.metadata["names"]}
+    known = _variables()
     for name in sorted(environment):
         if name.startswith("TIDEGATE_") and name not in known:
             near = difflib.get_close_matches(name, known, n=1)
@@ -430,12 +430,36 @@ def environment(**settings: Any) -> dict[str, str]:
     result: dict[str, str] = {}
     for key, value in settings.items():
         if key not in known:
-            raise DeploymentError(f"'{key}' is not a setting of the server; there are: {', '.join(sorted(known))}.")
+            raise DeploymentError(f"'{key}' is not a setting of the server; {_meant(key)}")
         name = known[key].metadata["names"][0]
         text = _text(value)
         _parse(known[key].metadata, name, text)
         result[name] = text
     return result
+
+
+def _meant(key: str) -> str:
+    """What to write for a field that does not exist: the field whose variable or nearly whose name it is, or a list."""
+    by_variable = {name: item.name for item in fields(Settings) for name in item.metadata["names"]}
+    if key in by_variable:
+        return f"this variable is {by_variable[key]} here."
+    names = sorted(set(by_variable.values()))
+    near = difflib.get_close_matches(key.lower().removeprefix("tidegate_"), names, n=1)
+    return f"did you mean {near[0]}?" if near else f"there are: {', '.join(names)}."
+
+
+def variables_of(*settings: str) -> frozenset[str]:
+    """Every name by which one of these fields may be set."""
+    return frozenset(name for item in fields(Settings) if item.name in settings for name in item.metadata["names"])
+
+
+def unknown(environment: Mapping[str, str]) -> dict[str, str]:
+    """The variables that are set, look like one of the old containers and change nothing, with a hint for each."""
+    return old_variables.unknown(environment, _variables())
+
+
+def _variables() -> set[str]:
+    return {name for item in fields(Settings) for name in item.metadata["names"]}
 
 
 def describe() -> list[tuple[tuple[str, ...], str, str]]:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from inference import settings
 from infra.configuration import ConfigurationError, Stage
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 # SageMaker mounts the model, probes port 8080 and marks transform jobs by itself.
-_SET_BY_THE_PLATFORM = {"base_dir", "host", "port", "batch_transform", "multi_model"}
+_SET_BY_THE_PLATFORM = ("base_dir", "host", "port", "batch_transform", "multi_model")
 
 
 def container_environment(stage: Stage) -> dict[str, str]:
@@ -18,27 +20,40 @@ def container_environment(stage: Stage) -> dict[str, str]:
     At most 100 variables, names and values of at most 1024 characters, 32 KiB in all; else a `ConfigurationError`.
     Source: API reference, ContainerDefinition.Environment.
     """
-    if misplaced := sorted(_SET_BY_THE_PLATFORM & stage.server.keys()):
-        raise ConfigurationError(f"server.{misplaced[0]} is set by SageMaker itself; remove it")
-    try:
+    misplaced = [
+        *(f"server.{key}" for key in stage.server if key in _SET_BY_THE_PLATFORM),
+        *(f"environment.{name}" for name in stage.environment if name in settings.variables_of(*_SET_BY_THE_PLATFORM)),
+    ]
+    if misplaced:
+        raise ConfigurationError(f"{misplaced[0]} is set by SageMaker itself; remove it")
+    with _as_the_server_reads("[server]"):
         variables = settings.environment(**stage.server)
-    except settings.DeploymentError as error:
-        raise ConfigurationError(f"[server]: {str(error).removesuffix('.')}") from None
     for name, value in stage.environment.items():
         if not _VARIABLE.fullmatch(name):
             raise ConfigurationError(
                 f"environment has {name!r}, not the name of a variable; use letters, digits and underscores"
             )
-        if name in variables:
+        if name in settings.variables_of(*stage.server):
             raise ConfigurationError(f"environment.{name} is already set by [server]; keep one of the two")
         if len(name) > 1024 or len(value) > 1024:
             raise ConfigurationError(
                 f"environment.{name} is longer than the 1024 characters that SageMaker takes; put it into the archive"
             )
     variables |= stage.environment
+    with _as_the_server_reads("[environment]"):
+        settings.read(variables)
     if len(variables) > 100 or sum(len(name) + len(value) for name, value in variables.items()) > 32 * 1024:
         raise ConfigurationError(
             f"environment and server have {len(variables)} variables; SageMaker takes 100 and 32 KiB in all: put them "
             "into the archive"
         )
     return variables
+
+
+@contextmanager
+def _as_the_server_reads(table: str) -> Iterator[None]:
+    """What would end the container at its start is said of the table that it stands in."""
+    try:
+        yield
+    except settings.DeploymentError as error:
+        raise ConfigurationError(f"{table}: {str(error).removesuffix('.')}") from None

@@ -8,6 +8,8 @@ import aws_cdk as cdk
 from aws_cdk import aws_ssm as ssm
 from constructs import Construct
 
+from inference import settings
+from infra import replaced_archive
 from infra.configuration import Stage
 from infra.configuration.model import ApprovedModel, DefaultArchive, UncompressedModel
 from infra.configuration.network import ExistingVpc, NewVpc
@@ -65,6 +67,9 @@ class EndpointStack(StageStack):
             self._keep_model_name(endpoint.model_name)
         if isinstance(stage.model, DefaultArchive) and stage.hosting.mode != "multi_model":
             self._warn_about_the_default_archive()
+        self._warn_about_unknown_variables()
+        for model in (models.main, *models.of_variants.values()):
+            replaced_archive.warn(model, region=stage.region)
         self._show(endpoint, models, role)
         if approved is not None:
             self._wait_for_approval(approved)
@@ -166,6 +171,11 @@ class EndpointStack(StageStack):
 
     def _s3_arn(self, *parts: str) -> str:
         return self.format_arn(service="s3", region="", account="", resource="/".join(parts))
+
+    def _warn_about_unknown_variables(self) -> None:
+        """Those that the server would only tell its log of."""
+        for name, hint in settings.unknown(self._stage.environment).items():
+            cdk.Annotations.of(self).add_warning_v2(f"tidegate:unknown-variable:{name}", f"environment.{name}: {hint}")
 
     def _warn_about_the_default_archive(self) -> None:
         cdk.Annotations.of(self).add_warning_v2(

@@ -70,6 +70,8 @@ class Model(Construct):
             else None,
         )
         self._name = self.resource.model_name or self.resource.attr_model_name
+        # The one archive that this model runs; None where it runs something else.
+        self.archive = source.data_url if cache_models is None else None
 
     @property
     def name(self) -> str:

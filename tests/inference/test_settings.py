@@ -168,8 +168,25 @@ def test_what_environment_writes_read_reads_back(chosen: dict[str, Any]) -> None
 def test_environment_refuses_what_the_server_would_refuse() -> None:
     with pytest.raises(DeploymentError, match=r"^TIDEGATE_WORKERS='0' is not valid"):
         environment(workers=0)
-    with pytest.raises(DeploymentError, match=r"^'worker' is not a setting of the server; there are: base_dir, "):
-        environment(worker=1)
+    with pytest.raises(DeploymentError, match=r"^'zebra' is not a setting of the server; there are: base_dir, "):
+        environment(zebra=1)
+
+
+@pytest.mark.parametrize(
+    ("key", "way_out"),
+    [
+        ("worker", "did you mean workers?"),
+        ("Max_Batch_Size", "did you mean max_batch_size?"),
+        ("tidegate_worker", "did you mean workers?"),
+        ("timeout", "did you mean timeout_s?"),
+        ("TIDEGATE_MAX_BATCH_SIZE", "this variable is max_batch_size here."),
+        ("OMP_NUM_THREADS", "this variable is threads_per_worker here."),
+    ],
+)
+def test_a_field_that_does_not_exist_is_said_with_the_one_that_was_meant(key: str, way_out: str) -> None:
+    with pytest.raises(DeploymentError) as refused:
+        environment(**{key: 1})
+    assert str(refused.value) == f"'{key}' is not a setting of the server; {way_out}"
 
 
 def test_no_variable_sets_two_fields() -> None:

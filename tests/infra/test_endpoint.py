@@ -87,6 +87,17 @@ def test_without_an_archive_the_model_takes_the_bucket_s_own_and_says_so(
     assert "no model archive is named" in stage.report
 
 
+def test_a_variable_that_looks_misspelt_is_a_warning_and_one_of_the_script_s_own_is_none(
+    synthesise: Synthesise,
+) -> None:
+    variables = {"TS_JOB_QUEU_SIZE": "5", "SAGEMAKER_PROGRAMM": "serve.py", "MY_OWN": "1"}
+    report = synthesise(stage="dev", changes={"environment": variables}).report
+
+    assert "environment.TS_JOB_QUEU_SIZE: no such variable is known; did you mean TS_JOB_QUEUE_SIZE?" in report
+    assert "environment.SAGEMAKER_PROGRAMM: no such variable is known; did you mean SAGEMAKER_PROGRAM?" in report
+    assert "MY_OWN" not in report
+
+
 def test_the_archive_and_the_image_of_the_command_line_are_deployed(synthesise: Synthesise) -> None:
     uri = "123456789012.dkr.ecr.eu-central-1.amazonaws.com/team/serving:2"
     stage = synthesise(stage="prod", model_data_url="s3://bucket/a/model.tar.gz", image_uri=uri)

@@ -534,6 +534,39 @@ BAD_TABLES: list[tuple[dict[str, str | None], str]] = [
         {"server": "max_batch_size = 0"},
         "[server]: TIDEGATE_MAX_BATCH_SIZE='0' is not valid: it must be a whole number from 1 to 4096",
     ),
+    (
+        {"server": "max_batch_sise = 8"},
+        "[server]: 'max_batch_sise' is not a setting of the server; did you mean max_batch_size?",
+    ),
+    (
+        {"server": "TIDEGATE_WORKERS = 2"},
+        "[server]: 'TIDEGATE_WORKERS' is not a setting of the server; this variable is workers here",
+    ),
+    (
+        {"environment": 'TIDEGATE_WORKER = "2"'},
+        "[environment]: TIDEGATE_WORKER is not a setting of this server; did you mean TIDEGATE_WORKERS?",
+    ),
+    (
+        {"environment": 'TIDEGATE_WORKERS = "many"'},
+        "[environment]: TIDEGATE_WORKERS='many' is not valid: it must be a whole number from 1 to 1024",
+    ),
+    (
+        {"environment": 'SAGEMAKER_TS_BATCH_SIZE = "0"'},
+        "[environment]: SAGEMAKER_TS_BATCH_SIZE='0' is not valid: it must be a whole number from 1 to 4096",
+    ),
+    (
+        {"environment": 'TS_CONFIG_FILE = "/etc/config.properties"'},
+        "[environment]: TS_CONFIG_FILE is set and cannot be obeyed: no properties file is read; set a variable for "
+        "each property",
+    ),
+    (
+        {"environment": 'SAGEMAKER_BIND_TO_PORT = "9000"'},
+        "environment.SAGEMAKER_BIND_TO_PORT is set by SageMaker itself; remove it",
+    ),
+    (
+        {"server": "workers = 2", "environment": 'SAGEMAKER_MODEL_SERVER_WORKERS = "3"'},
+        "environment.SAGEMAKER_MODEL_SERVER_WORKERS is already set by [server]; keep one of the two",
+    ),
     ({"server": "max_wait_ms = [5]"}, "server.max_wait_ms=[5] is not a number, a text, true or false"),
     (
         {"environment": '"MY VARIABLE" = "1"'},
