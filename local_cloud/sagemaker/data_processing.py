@@ -97,7 +97,9 @@ class DataProcessing:
                 return json.dumps(value, separators=(",", ":")).encode(charset)
         text = io.StringIO()
         csv.writer(text, lineterminator="").writerow(value if isinstance(value, list) else [value])
-        return text.getvalue().encode(charset)
+        row = text.getvalue()
+        # A row of one cell of spaces would be a blank line, which is no record.
+        return (row if row.strip() else f'"{row}"').encode(charset)
 
 
 def data_processing(request: Mapping[str, Any]) -> DataProcessing | None:

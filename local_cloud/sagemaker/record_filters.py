@@ -151,7 +151,7 @@ def _member(node: Any, name: str) -> Any:
 def _element(node: Any, index: int) -> Any:
     elements = _elements(node)
     if not -len(elements) <= index < len(elements):
-        raise _Missing(f"element {index}, and there are {len(elements)}, counted from 0")
+        raise _Missing(f"element {index} of {_counted(elements)}")
     return elements[index]
 
 
@@ -162,7 +162,7 @@ def _range(node: Any, start: int | None, end: int | None) -> list[Any]:
     first = 0 if start is None else start + count if start < 0 else start
     after = count if end is None else end + count if end < 0 else end
     if not 0 <= first < after <= count:
-        raise _Missing(f"a range that is not within the {count} elements of the record")
+        raise _Missing(f"a range that is not within {_counted(elements)}")
     return elements[first:after]
 
 
@@ -170,6 +170,10 @@ def _elements(node: Any) -> list[Any]:
     if not isinstance(node, list):
         raise _Missing(f"an element of {_kind(node)}")
     return node
+
+
+def _counted(elements: list[Any]) -> str:
+    return f"{len(elements)} element{'' if len(elements) == 1 else 's'} (counted from 0)"
 
 
 def _kind(node: Any) -> str:

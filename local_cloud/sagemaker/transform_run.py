@@ -253,7 +253,7 @@ class TransformRun:
             parts = [answer.body] if len(records) == 1 else _lines(answer, len(records))
             charset = charset_of(content_type or "")
             made = [
-                processing.to_output(record.source, part, charset=charset)
+                _output(processing, record, part, charset, alone=len(records) == 1)
                 for record, part in zip(records, parts, strict=True)
             ]
             # Records that were lines are lines again, whatever AssembleWith says: nothing else would part them.
@@ -285,6 +285,13 @@ def _prepared(sources: Iterable[bytes], processing: DataProcessing | None) -> It
         except RecordError as error:
             raise RecordError(f"record {index}: {error}") from error
         yield Record(index=index, source=source, payload=payload)
+
+
+def _output(processing: DataProcessing, record: Record, part: bytes, charset: str, *, alone: bool) -> bytes:
+    try:
+        return processing.to_output(record.source, part, charset=charset)
+    except RecordError as error:
+        raise error if alone else RecordError(f"record {record.index}: {error}") from error
 
 
 def _lines(answer: Answer, count: int) -> list[bytes]:

@@ -148,6 +148,13 @@ def test_a_charset_that_cannot_be_cut_into_lines_is_refused_at_once(charset: str
         data_processing(asked(f"text/csv; charset={charset}", InputFilter="$[0]"))
 
 
+@pytest.mark.parametrize("cell", [b" ", b'""', b"\t "])
+def test_a_cell_of_nothing_stays_a_record(cell: bytes) -> None:
+    processing = data_processing(asked(InputFilter="$[1]"))
+    assert processing is not None
+    assert processing.to_model(b"a," + cell + b"\n") == b'"' + cell.strip(b'"') + b'"\n'
+
+
 def test_an_empty_answer_is_an_empty_cell() -> None:
     processing = data_processing(asked(JoinSource="Input"))
     assert processing is not None

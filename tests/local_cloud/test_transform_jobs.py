@@ -259,7 +259,28 @@ def test_what_a_record_does_not_have_fails_its_object_by_the_number_of_the_recor
         DataProcessing=processing,
         **CSV,
     )
-    assert "in: record 1: InputFilter $[0,1] names element 1, and there are 1, counted from 0" in reason
+    assert "in: record 1: InputFilter $[0,1] names element 1 of 1 element (counted from 0)" in reason
+    assert account.keys(f"{place}/out") == []
+
+
+@pytest.mark.parametrize(
+    ("strategy", "words"),
+    [("SingleRecord", "in, record 1: OutputFilter"), ("MultiRecord", "in, records 0 to 2: record 1: OutputFilter")],
+)
+def test_what_an_answer_does_not_have_fails_its_object_by_the_number_of_the_record(
+    account: Account, place: str, strategy: str, words: str
+) -> None:
+    account.put(f"{place}/in", b"a,1\nb\nc,3\n")
+    reason = failure(
+        account,
+        account.model(),
+        f"s3://{BUCKET}/{place}/in",
+        output=f"{place}/out",
+        BatchStrategy=strategy,
+        DataProcessing={"OutputFilter": "$[1:]"},
+        **CSV,
+    )
+    assert f"{words} $[1:] names a range that is not within 1 element (counted from 0)" in reason
     assert account.keys(f"{place}/out") == []
 
 
