@@ -15,6 +15,21 @@ exactly `status` and `{"error": {"code", "message", "request_id"}}`; tracebacks 
 
 from __future__ import annotations
 
+import re
+
+_ESCAPE = re.compile(
+    r"\x1b\[[0-?]*[ -/]*[@-~]"  # colours, cursor movements
+    r"|\x1b[\]PX^_].*?(?:\x07|\x1b\\|$)"  # titles, links: up to their end
+    r"|\x1b[ -/]*[0-~]?"
+    r"|[\x00-\x08\x0b-\x1f\x7f-\x9f]",
+    re.DOTALL,
+)
+
+
+def plain(text: str) -> str:
+    """`text` without what would steer a terminal: user code and libraries colour what they say."""
+    return text if text.isprintable() else _ESCAPE.sub("", text)
+
 
 class RequestError(Exception):
     """A request that is answered with an error; `str(error)` is the sentence that the client reads."""
@@ -23,7 +38,7 @@ class RequestError(Exception):
     code = "internal_error"
 
     def __init__(self, message: str) -> None:
-        super().__init__(message)
+        super().__init__(plain(message))
 
     @property
     def message(self) -> str:
@@ -154,6 +169,9 @@ class ModelLoadFailed(RequestError):
 
 class DeploymentError(Exception):
     """A mistake of whoever deployed: the server says the sentence, never turns healthy and exits with 1."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(plain(message))
 
 
 class ModelDoesNotFit(DeploymentError):

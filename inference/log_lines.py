@@ -7,6 +7,8 @@ import logging
 import sys
 from datetime import UTC, datetime
 
+from inference.errors import plain
+
 _OWN = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
 
 
@@ -19,11 +21,12 @@ class JsonLines(logging.Formatter):
             "level": record.levelname.lower(),
             "logger": record.name,
             "pid": record.process,
-            "message": record.getMessage(),
+            "message": plain(record.getMessage()),
         }
-        entry |= {key: value for key, value in record.__dict__.items() if key not in _OWN}
+        extra = {key: value for key, value in record.__dict__.items() if key not in _OWN}
+        entry |= {key: plain(value) if isinstance(value, str) else value for key, value in extra.items()}
         if record.exc_info:
-            entry["traceback"] = self.formatException(record.exc_info)
+            entry["traceback"] = plain(self.formatException(record.exc_info))
         return json.dumps(entry, default=str)
 
 

@@ -56,6 +56,14 @@ def read_manifest(root: Path) -> dict[str, Any]:
     return manifest
 
 
+def disregarded(root: Path) -> str:
+    """A sentence about a manifest that is not read because it has no version; empty where there is none."""
+    path = root / MANIFEST
+    if not path.is_file() or read_manifest(root):
+        return ""
+    return f' {path} is not read: it has no "format_version": {FORMAT_VERSION}.'
+
+
 def verify_files(root: Path, manifest: dict[str, Any]) -> int:
     """Compare every listed file with its size and SHA-256; returns how many there were. Raises `DeploymentError`."""
     listed = _items(manifest.get("files"), "files")

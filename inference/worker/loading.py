@@ -37,6 +37,8 @@ def load(spec: ModelSpec, progress: Progress = log.info) -> Computation:
     """
     root = _root(Path(spec.model_dir))
     manifest = artifact.read_manifest(root)
+    if spec.verify and (ignored := artifact.disregarded(root)):
+        log.warning("the archive is served without its manifest.%s", ignored)
     if spec.verify and manifest:
         progress(f"{artifact.verify_files(root, manifest)} files are what the manifest says")
     script = _script(root, spec.program)
@@ -152,7 +154,9 @@ def _named(function: str, script: Path | None) -> Iterator[None]:
         damaged = "".join(
             f" ({name} is damaged, or no file that torch.save wrote)" for name in weights.damaged(Path.cwd())
         )
-        raise kind(f"{place}: {function} raised {type(error).__name__}: {text}{damaged}.") from error
+        raise kind(
+            f"{place}: {function} raised {type(error).__name__}: {weights.missing_operator(error) or text}{damaged}."
+        ) from error
 
 
 def _self_check(computation: Computation, example: artifact.Example) -> None:

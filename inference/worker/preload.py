@@ -68,7 +68,10 @@ def main(control_fd: int, log_level: int) -> None:
                 os.read(wake_read, 4096)
             _report_exits(control, children)
         if control.fileno() in ready:
-            message, fds, _, _ = socket.recv_fds(control, MESSAGE_BYTES, 1)
+            try:
+                message, fds, _, _ = socket.recv_fds(control, MESSAGE_BYTES, 1)
+            except ConnectionResetError:  # it hung up with messages of ours unread
+                break
             if not message:
                 break
             order = json.loads(message)

@@ -36,7 +36,10 @@ def run(channel: socket.socket) -> int:
     def send(data: bytes) -> None:
         if os.getpid() != worker_pid:
             leave(0)  # user code forked and let its child come back here; only the worker answers
-        channel.sendall(data)
+        try:
+            channel.sendall(data)
+        except (BrokenPipeError, ConnectionResetError):
+            leave(0)  # the frontend hung up while this was computed
 
     signals.outlive()
     # What user code prints is in the log at once, and not lost with a worker that is killed.

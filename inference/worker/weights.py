@@ -13,6 +13,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import pickle
+import re
 import sys
 import warnings
 import zipfile
@@ -23,7 +24,7 @@ import torch
 
 from inference.errors import DeploymentError
 from inference.layout import MANIFEST
-from inference.worker import artifact, onnx_model
+from inference.worker import artifact, onnx_model, pickled_module, tied_weights
 from inference.worker.user_code import one_line
 
 TORCH = (".pt", ".pth")
@@ -49,15 +50,20 @@ def load(model_dir: Path, place: torch.device, *, trust_pickle: bool = False) ->
     if architecture is None and not (trust_pickle and path.suffix in TORCH):
         raise DeploymentError(
             f"{path} is {_kind(path)}, which cannot be served without code: add code/inference.py with a model_fn that "
-            "builds the network and loads it, or name the network's class as weights.architecture in manifest.json."
+            "builds the network and loads it, or name the network's class as weights.architecture in manifest.json"
+            f"{_or_trust(path)}.{artifact.disregarded(model_dir)}"
         )
-    state = _safetensors(path, place) if path.suffix == SAFETENSORS else _saved(path, place, trust_pickle=trust_pickle)
+    if path.suffix == SAFETENSORS:
+        state, kept_as = _safetensors(path, place)
+    else:
+        state, kept_as = _saved(model_dir, path, place, trust_pickle=trust_pickle), {}
     if isinstance(state, torch.nn.Module):
         return state.to(place).eval()
     if architecture is None:
         raise DeploymentError(f"{path} holds a {type(state).__name__}, no module; name weights.architecture for it.")
     model = _built(model_dir, architecture, described.get("arguments", {}))
     try:
+        tied_weights.fill(state, model, kept_as)
         model.load_state_dict(state)
     except (RuntimeError, TypeError) as error:
         raise DeploymentError(f"{path} does not fit '{architecture}': {one_line(error)}.") from error
@@ -125,12 +131,18 @@ def _is_torch_script(path: Path) -> bool:
 def _kind(path: Path) -> str:
     if path.suffix == SAFETENSORS:
         return "a state dict"
-    members = _members(path)
-    if any(name.endswith("/data.pkl") for name in members):
-        return "a state dict or a pickled module"
-    if members:
+    if pickled_module.is_torch_save(path):
+        named = pickled_module.named_class(path)
+        return f"a pickled module ({named})" if named else "a state dict"
+    if _members(path):
         return "no kind of model that is known here"
     return "not a file that torch.save or torch.jit.save wrote (or it is damaged)"
+
+
+def _or_trust(path: Path) -> str:
+    if path.suffix not in TORCH or pickled_module.named_class(path) is None:
+        return ""
+    return f", or set {TRUST}=on if you trust the archive, because reading it runs code"
 
 
 def _torch_script(path: Path, place: torch.device) -> Any:
@@ -139,12 +151,28 @@ def _torch_script(path: Path, place: torch.device) -> Any:
             warnings.simplefilter("ignore", DeprecationWarning)  # archives in TorchScript exist, and loading them stays
             return torch.jit.load(path, map_location=place).eval()  # type: ignore[no-untyped-call]
     except RuntimeError as error:
-        raise DeploymentError(f"{path} cannot be loaded as TorchScript: {one_line(error)}.") from error
+        raise DeploymentError(
+            f"{path} cannot be loaded as TorchScript: {missing_operator(error) or one_line(error)}."
+        ) from error
 
 
-def _saved(path: Path, place: torch.device, *, trust_pickle: bool) -> Any:
+def missing_operator(error: BaseException) -> str | None:
+    """What to do about an operator, or a class, that a TorchScript file uses and nothing here has registered."""
+    found = re.search(r"Unknown builtin op: ([\w:.]*\w)|Unknown type name '(?:__torch__\.)?([\w.]+)'", str(error))
+    if found is None:
+        return None
+    what = f"the operator {found[1]}" if found[1] else f"the class {found[2]}"
+    return (
+        f"it needs {what}, which nothing here has registered; import the package that does, such as torchvision, in "
+        "code/inference.py, and name it in code/requirements.txt"
+    )
+
+
+def _saved(model_dir: Path, path: Path, place: torch.device, *, trust_pickle: bool) -> Any:
     try:
-        return torch.load(path, map_location=place, weights_only=not trust_pickle)
+        if trust_pickle:
+            return pickled_module.load(path, place, model_dir)
+        return torch.load(path, map_location=place, weights_only=True)
     except pickle.UnpicklingError as error:
         if trust_pickle or not _members(path):
             raise DeploymentError(f"{path} cannot be loaded: {one_line(error)}.") from error
@@ -152,16 +180,23 @@ def _saved(path: Path, place: torch.device, *, trust_pickle: bool) -> Any:
             f"{path} holds more than weights, and reading it would run code: save its state_dict, or set {TRUST}=on if "
             "you trust the archive."
         ) from error
-    except (RuntimeError, OSError, EOFError, ValueError, ImportError, AttributeError) as error:
+    except (ImportError, AttributeError) as error:
+        raise DeploymentError(
+            f"{path} cannot be loaded: {one_line(error)}; have code/inference.py define or import the class under that "
+            "name, or save the state_dict instead."
+        ) from error
+    except (RuntimeError, OSError, EOFError, ValueError) as error:
         raise DeploymentError(f"{path} cannot be loaded: {one_line(error)}.") from error
 
 
-def _safetensors(path: Path, place: torch.device) -> dict[str, torch.Tensor]:
+def _safetensors(path: Path, place: torch.device) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    """The tensors and the file's own metadata."""
     if importlib.util.find_spec("safetensors") is None:
         raise DeploymentError(f"{path} needs the package safetensors: name it in code/requirements.txt.")
-    module = importlib.import_module("safetensors.torch")
+    module = importlib.import_module("safetensors")
     try:
-        return dict(module.load_file(path, device=str(place)))
+        with module.safe_open(path, framework="pt", device=str(place)) as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
     except Exception as error:
         raise DeploymentError(f"{path} cannot be loaded as safetensors: {one_line(error)}.") from error
 

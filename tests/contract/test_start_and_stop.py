@@ -125,7 +125,7 @@ def model_fn(model_dir):
     [
         ({}, {}, "The model directory {model_dir} is empty."),
         ({"notes.txt": b""}, {}, "holds neither code/inference.py with a model_fn nor a model"),
-        ({"model.pth": state_dict()}, {}, "model.pth is a state dict or a pickled module, which cannot be served"),
+        ({"model.pth": state_dict()}, {}, "model.pth is a state dict, which cannot be served"),
         ({"model.pth": b"not a model"}, {}, "model.pth is not a file that torch.save or torch.jit.save wrote"),
         ({"a.pt": b"", "b.pth": b""}, {}, "holds several models (a.pt, b.pth)"),
         ({"code/inference.py": "def model_fn(:\n"}, {}, "code/inference.py, line 1: SyntaxError"),

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from inference.errors import DeploymentError
-from inference.worker.artifact import Example, difference, read_example, read_manifest, verify_files
+from inference.worker.artifact import Example, difference, disregarded, read_example, read_manifest, verify_files
 
 
 def facts(data: bytes) -> dict[str, Any]:
@@ -29,9 +29,14 @@ def test_no_manifest_is_an_empty_one(tmp_path: Path) -> None:
     assert read_manifest(tmp_path) == {}
 
 
-def test_another_tools_manifest_is_left_alone(tmp_path: Path) -> None:
+def test_a_manifest_without_a_version_is_another_tools_and_that_it_is_not_read_is_said(tmp_path: Path) -> None:
     (tmp_path / "manifest.json").write_text('{"model": {"handler": "x"}}')
     assert read_manifest(tmp_path) == {}
+    assert disregarded(tmp_path) == f' {tmp_path}/manifest.json is not read: it has no "format_version": 1.'
+    write(tmp_path)
+    assert disregarded(tmp_path) == ""
+    (tmp_path / "manifest.json").unlink()
+    assert disregarded(tmp_path) == ""
 
 
 @pytest.mark.parametrize(

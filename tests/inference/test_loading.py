@@ -229,7 +229,7 @@ BROKEN: list[tuple[str, dict[str, str | bytes], dict[str, str], str]] = [
         "state dict without code",
         {"model.pth": state_dict()},
         {},
-        "{dir}/model.pth is a state dict or a pickled module, which cannot be served without code: add "
+        "{dir}/model.pth is a state dict, which cannot be served without code: add "
         "code/inference.py with a model_fn that builds the network and loads it, or name the network's class as "
         "weights.architecture in manifest.json.",
     ),

@@ -41,14 +41,10 @@ def no_module():
 STATE = {"linear.weight": torch.tensor([[2.0, 3.0]])}
 
 
-@pytest.fixture
-def archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A model directory whose code/ is on the path, as it is in a worker."""
-    (tmp_path / "code").mkdir()
-    (tmp_path / "code" / "tiny_net.py").write_text(NETWORK)
-    monkeypatch.syspath_prepend(str(tmp_path / "code"))
+@pytest.fixture(autouse=True)
+def tiny_net(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (archive / "code" / "tiny_net.py").write_text(NETWORK)
     monkeypatch.delitem(sys.modules, "tiny_net", raising=False)
-    return tmp_path
 
 
 def describe(root: Path, **described: Any) -> None:

@@ -1,0 +1,87 @@
+"""A frontend may hang up at any moment: the parent of the workers, and a worker, then end without a word."""
+
+from __future__ import annotations
+
+import select
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from inference import protocol
+from inference.protocol import Item, Kind, ModelSpec
+from tests.contract.running import wait_until, write_files
+
+PARENT = "from inference.worker.preload import main; main({fd}, 20)"
+WORKER = "import socket; from inference.worker import serving; serving.leave(serving.run(socket.socket(fileno={fd})))"
+
+
+def started(program: str, kind: int) -> tuple[subprocess.Popen[bytes], socket.socket]:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, kind)
+    with theirs:
+        command = [sys.executable, "-P", "-c", program.format(fd=theirs.fileno())]
+        process = subprocess.Popen(command, pass_fds=[theirs.fileno()], stderr=subprocess.PIPE)
+    return process, ours
+
+
+def wait_for_data(channel: socket.socket) -> None:
+    assert select.select([channel], [], [], 60)[0], "nothing came"
+
+
+def test_the_parent_of_the_workers_ends_quietly_where_its_messages_are_not_read_any_more() -> None:
+    process, control = started(PARENT, socket.SOCK_SEQPACKET)
+    with process:
+        wait_for_data(control)
+        control.close()  # with a message in it, so that the other end reads a reset
+        _, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors) == (0, b"")
+
+
+SLOW = """
+from pathlib import Path
+
+def model_fn(model_dir):
+    return Path(model_dir)
+
+def input_fn(body, content_type):
+    return body
+
+def predict_fn(data, model):
+    (model / "computing").touch()
+    while not (model / "release").exists():
+        pass
+    return "x" * 1_000_000
+"""
+
+
+@pytest.mark.parametrize("unread", [True, False])
+def test_a_worker_ends_quietly_where_nobody_waits_for_its_answer_any_more(tmp_path: Path, unread: bool) -> None:
+    write_files(tmp_path, {"code/inference.py": SLOW})
+    process, channel = started(WORKER, socket.SOCK_STREAM)
+    spec = ModelSpec(
+        name="toy",
+        model_dir=str(tmp_path),
+        program=None,
+        gpu_id=None,
+        threads=1,
+        verify=False,
+        max_batch_size=1,
+        default_accept="application/json",
+        max_decoded_bytes=2**20,
+        max_response_bytes=2**30,
+        max_image_pixels=2**20,
+        log_level=40,
+    )
+    with process:
+        channel.sendall(protocol.frame(Kind.LOAD, spec.to_json()))
+        wait_for_data(channel)
+        if not unread:
+            channel.recv(65536)
+        channel.sendall(protocol.compute_frame([Item(1, "text/csv", "", b"", b"1")]))
+        wait_until((tmp_path / "computing").exists, "it computes")
+        channel.close()
+        (tmp_path / "release").touch()
+        _, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors) == (0, b"")

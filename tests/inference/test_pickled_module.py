@@ -1,0 +1,138 @@
+"""Whole modules that torch.save wrote: named by their class, and built from the archive's code if trusted."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from inference.worker import pickled_module, weights
+from tests.inference.test_weights import CPU, message
+
+TRAINS = """
+import sys, torch
+
+class Net(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear = torch.nn.Linear(2, 1, bias=False)
+        torch.nn.init.ones_(self.linear.weight)
+
+    def forward(self, x):
+        return self.linear(x)
+
+if __name__ == "__main__":
+    torch.save(Net(), sys.argv[1], _use_new_zipfile_serialization=sys.argv[2] == "zip")
+"""
+
+
+@pytest.fixture(params=["zip", "of before torch 1.6"])
+def trained(archive: Path, request: pytest.FixtureRequest) -> Path:
+    """An archive with the model of a training script that was run as `python train.py`."""
+    (archive / "train.py").write_text(TRAINS)
+    saved = [str(archive / "train.py"), str(archive / "model.pth"), request.param]
+    subprocess.run([sys.executable, "-W", "ignore", *saved], check=True)
+    (archive / "train.py").unlink()
+    return archive
+
+
+@pytest.fixture
+def code(archive: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in ("script", "networks"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    return archive / "code"
+
+
+def imported(code: Path, **files: str) -> None:
+    for name, text in files.items():
+        (code / f"{name}.py").write_text(text)
+    __import__("script")
+
+
+def test_a_class_of_main_is_the_one_that_the_archives_script_defines(trained: Path, code: Path) -> None:
+    imported(code, script=TRAINS)
+    model = weights.load(trained, CPU, trust_pickle=True)
+    assert type(model) is sys.modules["script"].Net
+    assert model(torch.ones(1, 2)).tolist() == [[2.0]]
+
+
+def test_a_class_of_main_is_the_one_that_the_script_imports_from_a_helper(trained: Path, code: Path) -> None:
+    imported(code, networks=TRAINS, script="from networks import Net")
+    assert type(weights.load(trained, CPU, trust_pickle=True)) is sys.modules["networks"].Net
+
+
+def test_a_class_that_the_archive_does_not_have_is_named_with_the_way_out(trained: Path, code: Path) -> None:
+    imported(code, script="Net_ = 1")
+    text = message(trained, trust_pickle=True)
+    assert text.startswith("{dir}/model.pth cannot be loaded: Can't get attribute 'Net' on <module ")
+    assert text.endswith(
+        "; have code/inference.py define or import the class under that name, or save the state_dict instead."
+    )
+
+
+def test_a_module_that_is_not_trusted_is_called_one_and_the_variable_is_named(trained: Path) -> None:
+    assert message(trained) == (
+        "{dir}/model.pth is a pickled module (__main__.Net), which cannot be served without code: add "
+        "code/inference.py with a model_fn that builds the network and loads it, or name the network's class as "
+        "weights.architecture in manifest.json, or set TIDEGATE_TRUST_PICKLED_MODEL=on if you trust the archive, "
+        "because reading it runs code."
+    )
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+@pytest.mark.parametrize(
+    ("saved", "name"),
+    [
+        (torch.nn.Sequential(torch.nn.Linear(2, 1)), "torch.nn.modules.container.Sequential"),
+        (torch.nn.Linear(2, 1).state_dict(), None),
+        ({"epoch": 1, "model": torch.nn.Linear(2, 1).state_dict()}, None),
+        ({"weight": torch.ones(2)}, None),
+        ([torch.nn.Parameter(torch.ones(2))], None),
+        ({"size": 3}, None),
+    ],
+)
+def test_a_state_dict_is_told_from_a_pickled_module(
+    tmp_path: Path, saved: object, name: str | None, zipped: bool
+) -> None:
+    torch.save(saved, tmp_path / "model.pth", _use_new_zipfile_serialization=zipped)
+    assert pickled_module.is_torch_save(tmp_path / "model.pth")
+    assert pickled_module.named_class(tmp_path / "model.pth") == name
+    assert ("TIDEGATE_TRUST_PICKLED_MODEL" in message(tmp_path)) == (name is not None)
+
+
+@pytest.mark.parametrize("content", [b"", b"\x80", b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.", b"PK\x03\x04"])
+def test_what_torch_did_not_write_names_no_class(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "model.pth").write_bytes(content)
+    assert pickled_module.named_class(tmp_path / "model.pth") is None
+
+
+USES_AN_OPERATOR = """
+import sys, torch
+library = torch.library.Library("toy", "DEF")
+library.define("twice(Tensor x) -> Tensor")
+
+class Net(torch.nn.Module):
+    def forward(self, x):
+        return torch.ops.toy.twice(x)
+
+torch.jit.script(Net()).save(sys.argv[1])
+"""
+
+
+def test_an_operator_that_nothing_has_registered_is_named_with_the_way_out(tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text(USES_AN_OPERATOR)
+    subprocess.run([sys.executable, "-W", "ignore", "train.py", "model.pt"], check=True, cwd=tmp_path)
+    assert message(tmp_path) == (
+        "{dir}/model.pt cannot be loaded as TorchScript: it needs the operator toy::twice, which nothing here has "
+        "registered; import the package that does, such as torchvision, in code/inference.py, and name it in "
+        "code/requirements.txt."
+    )
+
+
+def test_a_class_that_nothing_has_registered_is_named_too() -> None:
+    error = RuntimeError("\nUnknown type name '__torch__.torch.classes.toy.Stack':\n  File ...")
+    assert str(weights.missing_operator(error)).startswith("it needs the class torch.classes.toy.Stack, which")
+    assert weights.missing_operator(RuntimeError("something else")) is None
