@@ -40,7 +40,8 @@ def declared(manifest: Mapping[str, Any]) -> Batching:
         return Batching()
     if isinstance(value, bool):
         return Batching(joins=value)
-    if not isinstance(value, dict) or not value or value.keys() - {"max_batch_size", "max_wait_ms"}:
+    limits = value.items() if isinstance(value, dict) else ()
+    if not limits or any(key not in {"max_batch_size", "max_wait_ms"} or limit is None for key, limit in limits):
         raise DeploymentError(
             f"{MANIFEST}: 'batching' is {value!r}; it must be true, false, \"auto\" or an object with "
             "max_batch_size, max_wait_ms or both."

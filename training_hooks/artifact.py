@@ -32,6 +32,7 @@ def save_model(
     example: Example | Any = None,
     allow_non_finite: bool | Collection[str] = False,
     every_rank: bool = False,
+    batching: bool | str | Mapping[str, Any] | None = None,
 ) -> Path:
     """Write a model and all that serving it needs into the model directory, atomically.
 
@@ -66,6 +67,9 @@ def save_model(
             are run on the saved files and their answer is recorded.
         allow_non_finite: True, or the name or names of weights that may hold NaN or infinity.
         every_rank: True where each rank saves a model of its own, into a directory of its own.
+        batching: True where requests of several clients may be joined into one `predict_fn` call, as nobody but you
+            can say for sure; False where they may not; limits, `{"max_batch_size": 8, "max_wait_ms": 5}`, which say
+            True as well; "auto" or nothing leaves it to the server, which joins what it has proved to be the same.
 
     Returns:
         The model directory.
@@ -88,6 +92,7 @@ def save_model(
         needs_script=architecture is None,
         can_answer=architecture is not None,
         example=example,
+        batching=batching,
     )
     state = portable_state_dict(model, allow_non_finite=allow_non_finite)
     manifest = description.manifest | {"weights": weights}

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from .arguments import as_path, kind_of, shown
+from .batching import checked_batching
 from .errors import ArtifactError
 from .example import EncodedExample, answer_from_code, encode_example
 from .file_tree import list_files
@@ -76,11 +77,12 @@ def describe(
     needs_script: bool,
     can_answer: bool,
     example: object,
+    batching: object = None,
 ) -> Description:
     """Check and convert what `save_model` was given beside the model.
 
     Args:
-        name, labels, preprocessing, metrics, code_dir, example: the arguments of `save_model`, as they came.
+        name, labels, preprocessing, metrics, code_dir, example, batching: the arguments of `save_model`, as they came.
         needs_script: a `code_dir` without `inference.py` is a mistake.
         can_answer: the example needs no response even where `code_dir` has no `inference.py`.
 
@@ -106,6 +108,8 @@ def describe(
         manifest["preprocessing"] = PREPROCESSING_NAME
     if metrics is not None:
         manifest["metrics"] = to_floats(metrics)
+    if batching is not None:
+        manifest["batching"] = checked_batching(batching)
     code = _code_files(code_dir, needs_script=needs_script)
     encoded = None
     if example is not None:
