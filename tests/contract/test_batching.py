@@ -6,12 +6,13 @@ import json
 import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 
 import psutil
 import pytest
 
+from tests.contract import gathering
 from tests.contract.asking import metric
+from tests.contract.gathering import calls, held, sizes
 from tests.contract.running import Reply, Server, running
 
 BATCHER = """
@@ -134,38 +135,8 @@ def order(value: float, **more: object) -> str:
     return json.dumps({"value": value, **more})
 
 
-def calls(server: Server) -> list[dict]:
-    path = server.model_dir / "calls"
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-
-
-def sizes(server: Server) -> list[int]:
-    return [len(call["values"]) for call in calls(server)]
-
-
-@contextmanager
-def held(server: Server, order: str, workers: int = 1) -> Iterator[None]:
-    """Keep every worker busy, for as long as the block lasts, with a request each. Forgets the calls before it."""
-    for name in ("calls", "encoded", "release"):
-        (server.model_dir / name).unlink(missing_ok=True)
-    with ThreadPoolExecutor(workers) as pool:
-        for busy in range(workers):
-            pool.submit(server.post, order)
-            server.wait_until(lambda: len(calls(server)) == busy + 1, f"{busy + 1} workers are busy")  # noqa: B023
-        (server.model_dir / "calls").unlink()
-        try:
-            yield
-        finally:
-            (server.model_dir / "release").touch()
-
-
 def together(server: Server, orders: list[str], workers: int = 1, holding: str | None = None) -> list[Reply]:
-    """Send requests from as many clients so that they wait together when the workers become free."""
-    with ThreadPoolExecutor(len(orders)) as pool:
-        with held(server, holding or order(WAITS), workers):
-            replies = [pool.submit(server.post, each) for each in orders]
-            server.wait_until(lambda: metric(server, "tidegate_waiting") == len(orders), "all of them wait")
-        return [reply.result(timeout=60) for reply in replies]
+    return gathering.together(server, orders, workers=workers, holding=holding or order(WAITS))
 
 
 @pytest.mark.parametrize(

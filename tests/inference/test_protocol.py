@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from inference import protocol
-from inference.protocol import Answer, Done, Error, FrameReader, Item, Kind, ModelSpec
+from inference.protocol import Answer, Done, Error, FrameReader, Item, Kind, ModelSpec, Progress
 
 LATIN = st.text(st.characters(max_codepoint=255), max_size=40)
 IDS = st.integers(0, 2**64 - 1)
@@ -71,10 +72,41 @@ def test_half_a_surrogate_pair_in_a_message_does_not_break_the_frame() -> None:
     assert protocol.parse_error(payload(sent, Kind.ERROR)) == Error(7, 400, "bad_request", "no label '?' here")
 
 
-@given(st.tuples(*[st.floats(0, 1e6)] * 3))
-def test_the_seconds_of_a_batch_come_out_as_they_went_in(seconds: tuple[float, float, float]) -> None:
-    done = Done(*seconds)
+COUNT = st.integers(0, 2**16 - 1)
+
+
+@given(
+    st.builds(
+        Done,
+        *[st.floats(0, 1e6)] * 3,
+        st.integers(0, 2**64 - 1),
+        *[COUNT] * 3,
+        st.booleans(),
+        st.lists(COUNT, max_size=9).map(tuple),
+    )
+)
+def test_the_account_of_a_batch_comes_out_as_it_went_in(done: Done) -> None:
     assert protocol.parse_done(payload(protocol.done_frame(done), Kind.DONE)) == done
+
+
+@pytest.mark.parametrize("said", [False, True])
+def test_one_bit_of_news_comes_out_as_it_went_in(said: bool) -> None:
+    assert protocol.parse_ready(payload(protocol.ready_frame(may_join=said), Kind.READY)) is said
+    found = protocol.parse_progress(payload(protocol.progress_frame(Progress(proving=said)), Kind.PROGRESS))
+    assert found == Progress(proving=said)
+
+
+@given(
+    st.lists(
+        st.builds(Error, IDS, STATUS, st.text("abc_"), st.text("abc"))
+        | st.builds(Answer, IDS, STATUS, LATIN, BLOCK, BLOCK)
+    )
+)
+def test_every_event_has_the_frame_of_its_kind(events: list[protocol.Event]) -> None:
+    everything = [*events, Progress(proving=False), Done(1.0, 2.0, 3.0)]
+    kinds = [kind for event in everything for kind, _ in FrameReader().feed(protocol.event_frame(event))]
+    of = {Answer: Kind.ANSWER, Error: Kind.ERROR, Progress: Kind.PROGRESS, Done: Kind.DONE}
+    assert kinds == [of[type(event)] for event in everything]
 
 
 def test_a_spec_comes_out_as_it_went_in() -> None:
