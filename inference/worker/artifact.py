@@ -170,5 +170,5 @@ def below(root: Path, name: Any) -> Path:
     """The file that the manifest calls `name`. Raises `DeploymentError` where it lies outside `root`."""
     path = root / str(name)
     if "\0" in str(name) or not path.resolve().is_relative_to(root.resolve()):
-        raise DeploymentError(f"{MANIFEST} names '{name}', which is outside the model directory.")
+        raise DeploymentError(f"{MANIFEST} names {name!r}, which is outside the model directory.")
     return path

@@ -76,7 +76,7 @@ def test_files_that_are_what_the_manifest_says_are_counted(tmp_path: Path) -> No
         ({"../other": facts(b"")}, "manifest.json names '../other', which is outside the model directory."),
         ({"/etc/hostname": facts(b"")}, "manifest.json names '/etc/hostname', which is outside the model directory."),
         ({"link": facts(b"secret")}, "manifest.json names 'link', which is outside the model directory."),
-        ({"a\0b": facts(b"")}, "manifest.json names 'a\0b', which is outside the model directory."),
+        ({"a\0b": facts(b"")}, r"manifest.json names 'a\x00b', which is outside the model directory."),
         (["model.pth"], "manifest.json: 'files' must be an object of objects."),
         ({"model.pth": "abc"}, "manifest.json: 'files' must be an object of objects."),
         (None, "manifest.json: 'files' must be an object of objects."),
