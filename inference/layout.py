@@ -8,6 +8,7 @@ CODE = "code"
 MANIFEST = "manifest.json"
 REQUIREMENTS = "requirements.txt"
 WHEELS = "wheels"
+LIBRARIES = "lib"
 
 
 def model_root(model_dir: Path) -> Path:

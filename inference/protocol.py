@@ -51,10 +51,10 @@ MAX_PAYLOAD_BYTES = 2**32 - 1
 class ModelSpec:
     """Which model a worker loads, and how.
 
-    `program` is the script that was asked for, None for the usual one; `packages_dir` holds what its requirements
-    brought, None where they brought nothing; `sessions_dir` has a directory for each stateful session, None where
-    there are none. In a rehearsal the steps of the load are a report on standard output, and no lines of the log.
-    `prove` says whether functions may be called again to see what may be joined.
+    `program` is the script that was asked for, None for the usual one; `packages_dir` is the layer of what its
+    requirements brought, None where they brought nothing; `sessions_dir` has a directory for each stateful session,
+    None where there are none. In a rehearsal the steps of the load are a report on standard output, and no lines of
+    the log. `prove` says whether functions may be called again to see what may be joined.
     """
 
     name: str

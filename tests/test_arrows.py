@@ -49,7 +49,10 @@ ARROWS = [
             room=f"inference.{name}",
             forbidden=("inference.frontend", "inference.worker", "torch", "numpy", "httptools", "uvloop"),
         )
-        for name in ("settings", "old_variables", "errors", "protocol", "log_lines", "layout", "batching")
+        for name in (
+            *("settings", "old_variables", "errors", "protocol"),
+            *("log_lines", "layout", "batching", "package_layer"),
+        )
     ),
     *(Arrow(room=room, forbidden=OUTSIDE) for room in PRODUCT),
 ]

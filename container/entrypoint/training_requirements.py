@@ -1,30 +1,30 @@
-"""A training script's requirements.txt, installed into a virtual environment of the job's own on top of the image's.
+"""A training script's requirements.txt, installed into a layer of the job's own on top of the image's packages.
 
 So the image's packages stay as they are: any user can bring packages, on a read-only disk too, and what a job replaces
-it replaces for itself alone, and is told so. torch is pinned to the one that is here.
+it replaces for itself alone, and is told so. The rules are those of a model's requirements; what differs is that pip's
+output goes through to the job's log as it comes.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import subprocess
 import sys
-import sysconfig
 import tempfile
-import venv
 from collections import deque
-from collections.abc import Iterator, MutableMapping, Sequence
-from importlib.metadata import PackageNotFoundError, distributions, version
+from collections.abc import MutableMapping
 from pathlib import Path
 
 from container.entrypoint.training_failure import TrainingFailed
+from inference.errors import DeploymentError
 from inference.frontend import pip_failure
-from inference.layout import REQUIREMENTS, WHEELS
+from inference.layout import REQUIREMENTS
+from inference.package_layer import PackageLayer, protected_version, requirements_text
 
-PROTECTED = "torch"
-"""The package that a script's requirements cannot replace: the image was built around it."""
-
-KEPT_LINES = 200
+KEPT_LINES = 5000
+"""How much of the end of pip's output is looked at for the reason of its failure."""
 
 
 def install(code_dir: Path, environment: MutableMapping[str, str]) -> Path:
@@ -32,86 +32,56 @@ def install(code_dir: Path, environment: MutableMapping[str, str]) -> Path:
 
     Where code_dir/wheels is a folder, the packages come from there and from nowhere else, as they do for a model.
 
-    The programs of that environment come first on PATH, `torchrun` among them. Raises `TrainingFailed` with pip's own
+    The programs of that layer come first on PATH, `torchrun` among them. Raises `TrainingFailed` with pip's own
     reason, `OSError` where nothing can be written below the directory for temporary files.
     """
     wanted = code_dir / REQUIREMENTS
     if not wanted.is_file():
         return Path(sys.executable)
-    home = Path(tempfile.mkdtemp(prefix="tidegate-job-"))
-    venv.EnvBuilder(symlinks=True, with_pip=False).create(home)
-    interpreter = home / "bin/python"
-    site = Path(sysconfig.get_path("purelib", vars={"base": str(home)}))
-    ours = sysconfig.get_path("purelib")
-    # Not PYTHONPATH: it would come before the standard library, and .pth files in it would not be read.
-    (site / "image.pth").write_text(f"import site; site.addsitedir({ours!r})\n", encoding="utf-8")
-    wheels = code_dir / WHEELS
-    offline = ["--no-index", "--find-links", str(wheels)] if wheels.is_dir() else []
-    _pip(interpreter, wanted, offline, environment)
-    for name, brought, here in _replaced(site, ours):
+    layer = PackageLayer(Path(tempfile.mkdtemp(prefix="tidegate-job-")))
+    layer.create()
+    _fill(layer, wanted, environment)
+    for name, brought, here in layer.replaced():
         print(  # noqa: T201
             f"tidegate: warning: {wanted} brings {name} {brought} in the place of {here}, for this job alone",
             file=sys.stderr,
             flush=True,
         )
-    _adopt_programs(Path(sys.executable).parent, interpreter)
-    environment["PATH"] = f"{interpreter.parent}:{environment.get('PATH', os.defpath)}"
-    return interpreter
+    environment["PATH"] = f"{layer.interpreter.parent}:{environment.get('PATH', os.defpath)}"
+    return layer.interpreter
 
 
-def _pip(interpreter: Path, wanted: Path, offline: Sequence[str], environment: MutableMapping[str, str]) -> None:
-    """Run pip; its output goes through. It finds what the image has, and leaves that where it is."""
-    stays = _version(PROTECTED)
-    with tempfile.NamedTemporaryFile("w", suffix=".txt", prefix="tidegate-constraint-") as constraint:
-        constraint.write(f"{PROTECTED}=={stays}\n" if stays else "")
-        constraint.flush()
-        words = [str(interpreter), "-P", "-m", "pip", "install", "--no-input", "--no-cache-dir"]
-        words += ["--requirement", str(wanted), "--constraint", constraint.name, *offline]
-        said: deque[str] = deque(maxlen=KEPT_LINES)
-        with subprocess.Popen(
-            words,
-            cwd=wanted.parent,
-            env=dict(environment),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-        ) as pip:
-            assert pip.stdout is not None  # noqa: S101 - asked for above
-            try:
-                for line in pip.stdout:
-                    sys.stdout.write(line)
-                    sys.stdout.flush()
-                    said.append(line)
-            except BaseException:  # a signal that ends the job
-                pip.kill()
-                raise
-    if pip.returncode != 0:
-        raise TrainingFailed(f"{wanted} cannot be installed: {pip_failure.sentence(''.join(said), stays or '')}.")
-
-
-def _replaced(site: Path, ours: str) -> Iterator[tuple[str, str, str]]:
-    """Name, new and old version of everything in `site` that the image has in another version."""
-    here = {found.name: found.version for found in distributions(path=[ours])}
-    for found in distributions(path=[str(site)]):
-        if found.version != here.get(found.name, found.version):
-            yield found.name, found.version, here[found.name]
-
-
-def _adopt_programs(programs: Path, interpreter: Path) -> None:
-    """Put the image's Python programs beside `interpreter`, to be run by it: they must find the job's packages too."""
-    for program in programs.iterdir():
-        copy = interpreter.parent / program.name
-        if copy.exists() or not program.is_file():
-            continue
-        first, _, rest = program.read_bytes().partition(b"\n")
-        if first.startswith(f"#!{programs}/python".encode()):
-            copy.write_bytes(f"#!{interpreter}\n".encode() + rest)
-            copy.chmod(0o755)
-
-
-def _version(name: str) -> str | None:
+def _fill(layer: PackageLayer, wanted: Path, environment: MutableMapping[str, str]) -> None:
     try:
-        return version(name)
-    except PackageNotFoundError:
-        return None
+        requirements_text(wanted)
+    except DeploymentError as error:
+        raise TrainingFailed(str(error)) from None
+    words, directory = layer.pip_command(wanted)
+    said: deque[str] = deque(maxlen=KEPT_LINES)
+    with subprocess.Popen(
+        words,
+        cwd=directory,
+        env=layer.pip_variables(environment),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
+        errors="replace",
+        start_new_session=True,  # so that what pip starts can be ended too, and finds no terminal to ask for a password
+    ) as pip:
+        assert pip.stdout is not None  # noqa: S101 - asked for above
+        try:
+            for line in map(pip_failure.redacted, pip.stdout):
+                sys.stdout.write(line)
+                sys.stdout.flush()
+                said.append(line)
+        except BaseException:  # a signal that ends the job
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(pip.pid, signal.SIGKILL)
+            raise
+    try:
+        if pip.returncode != 0:
+            raise DeploymentError(pip_failure.sentence("".join(said), protected_version() or "none"))
+        layer.finish()
+    except DeploymentError as error:
+        raise TrainingFailed(f"{wanted} cannot be installed: {error}.") from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import os
@@ -41,6 +42,7 @@ class Registry:
         self._packages: tempfile.TemporaryDirectory[str] | None = None
         self._loads = count()
         self._leaving: list[ModelPool] = []
+        self._chores: set[asyncio.Future[None]] = set()
         self.pools: dict[str, ModelPool] = {}
         self.ready = False
         self.sessions = StatefulSessions(settings) if settings.stateful_sessions else None
@@ -120,6 +122,7 @@ class Registry:
         except BaseException:
             self.pools.pop(name, None)
             pool.close()
+            await _forget_packages(pool)
             raise
         return pool
 
@@ -132,6 +135,7 @@ class Registry:
             await pool.unload(self._settings.timeout_s)
         finally:
             self._leaving.remove(pool)
+            await _forget_packages(pool)
             if self.sessions is not None:
                 self.sessions.forget(name)
 
@@ -149,7 +153,11 @@ class Registry:
 
     def _drop(self, name: str, cause: str) -> None:
         log.error("a model is given up", extra={"model": name, "cause": cause})
-        self.pools.pop(name).close()
+        pool = self.pools.pop(name)
+        pool.close()
+        chore = asyncio.ensure_future(_forget_packages(pool))
+        self._chores.add(chore)
+        chore.add_done_callback(self._chores.discard)
 
     def find(self, name: str) -> ModelPool:
         """The pool of a model. Raises `NotFound`."""
@@ -183,6 +191,11 @@ def file_bytes(directory: Path) -> int:
                 found = (Path(folder) / name).stat()
                 total += found.st_size if stat.S_ISREG(found.st_mode) else 0
     return total
+
+
+async def _forget_packages(pool: ModelPool) -> None:
+    if pool.spec.packages_dir:
+        await requirements.remove(Path(pool.spec.packages_dir))
 
 
 def _copies(cores: int, model_dir: Path) -> int:

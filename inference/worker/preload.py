@@ -31,6 +31,7 @@ from pathlib import Path
 import torch
 
 from inference import log_lines
+from inference.package_layer import PackageLayer
 from inference.worker import serving
 
 log = logging.getLogger("tidegate.worker")
@@ -75,7 +76,9 @@ def main(control_fd: int, log_level: int) -> None:
             if not message:
                 break
             order = json.loads(message)
-            contradicted = _contradicted(order["packages_dir"])
+            layer = PackageLayer(Path(order["packages_dir"])) if order["packages_dir"] else None
+            # Not the server's own package, which user code does not see.
+            contradicted = [name for name in layer.contradicted() if name != "inference"] if layer else []
             if contradicted:
                 log.warning(
                     "a fresh interpreter is started for a model that brings what is preloaded",
@@ -83,7 +86,7 @@ def main(control_fd: int, log_level: int) -> None:
                 )
             pid = os.fork()
             if pid == 0:
-                _become_worker(fds[0], (control.fileno(), wake_read, wake_write), order["packages_dir"], contradicted)
+                _become_worker(fds[0], (control.fileno(), wake_read, wake_write), layer if contradicted else None)
             os.close(fds[0])
             _lead_group(pid)  # as the worker does itself: nobody knows which of the two comes first
             children.add(pid)
@@ -92,9 +95,7 @@ def main(control_fd: int, log_level: int) -> None:
         _kill_group(pid)
 
 
-def _become_worker(
-    channel_fd: int, inherited: tuple[int, ...], packages_dir: str | None, contradicted: list[str]
-) -> None:
+def _become_worker(channel_fd: int, inherited: tuple[int, ...], contradicting: PackageLayer | None) -> None:
     status = 1
     try:
         _lead_group(0)
@@ -105,8 +106,8 @@ def _become_worker(
         # Set by the frontend to keep this parent free of threads; not the user's choice.
         if os.environ.pop("TIDEGATE_PRELOAD_BLAS", None):
             os.environ.pop("OPENBLAS_NUM_THREADS", None)
-        if contradicted and packages_dir:
-            _become_fresh_worker(channel_fd, packages_dir)
+        if contradicting:
+            _become_fresh_worker(channel_fd, contradicting)
         status = serving.run(socket.socket(fileno=channel_fd))
     except BaseException:
         traceback.print_exc()
@@ -114,27 +115,19 @@ def _become_worker(
         serving.leave(status)
 
 
-def _become_fresh_worker(channel_fd: int, packages_dir: str) -> None:
+def _become_fresh_worker(channel_fd: int, layer: PackageLayer) -> None:
     """Replace this fork by an interpreter that finds the model's packages before the server's. Does not return."""
     os.set_inheritable(channel_fd, True)
     program = (
         "import socket, sys; "
         f"sys.path.insert(0, {_PACKAGE_ROOT!r}); "
         "import inference; "  # ours, though a model may bring a package of that name; all else is found there first
-        f"sys.path[0] = {packages_dir!r}; "
+        "del sys.path[0]; "
         "from inference.worker import serving; "
         f"serving.leave(serving.run(socket.socket(fileno={channel_fd})))"
     )
-    os.execv(sys.executable, [sys.executable, "-P", "-c", program])  # noqa: S606 - no shell is wanted
-
-
-def _contradicted(packages_dir: str | None) -> list[str]:
-    """The packages in `packages_dir` that this parent has imported in another version, so a fork would have both."""
-    if packages_dir is None:
-        return []
-    entries = (entry for entry in Path(packages_dir).iterdir() if not entry.name.endswith((".dist-info", ".data")))
-    # Not the server's own package, which user code does not see.
-    return sorted({entry.name.split(".")[0] for entry in entries} & sys.modules.keys() - {"inference"})
+    python = str(layer.interpreter)
+    os.execv(python, [python, "-P", "-c", program])  # noqa: S606 - no shell is wanted
 
 
 def _report_exits(control: socket.socket, children: set[int]) -> None:

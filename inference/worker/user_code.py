@@ -1,7 +1,8 @@
 """Find and import the user's script.
 
 TorchServe started its workers in the model directory, with `code/` and the model directory on the path, and so do we:
-helper modules beside the script, a script at the root of the archive and relative file names all work as before.
+helper modules beside the script, a script at the root of the archive and relative file names all work as before. What
+the SDK's `dependencies=[…]` names is put into `code/lib/`, and is found there, after everything else.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from pathlib import Path
 from types import ModuleType
 
 from inference.errors import DeploymentError
-from inference.layout import CODE
+from inference.layout import CODE, LIBRARIES
+from inference.package_layer import PackageLayer
 
 
 def find_script(root: Path, program: str) -> Path | None:
@@ -32,10 +34,19 @@ def misplaced_script(root: Path, program: str) -> str:
 def enter(root: Path, packages_dir: str | None = None) -> None:
     """Make the process a worker of this model: working directory and module path, its subprocesses' too."""
     os.chdir(root)
-    places = [str(root / CODE), str(root), *([packages_dir] if packages_dir else [])]
+    places = [str(root / CODE), str(root)]
     sys.path[:0] = [place for place in places if place not in sys.path]
+    if packages_dir:
+        PackageLayer(Path(packages_dir)).enter()
     inherited = os.environ.get("PYTHONPATH")
-    os.environ["PYTHONPATH"] = os.pathsep.join([*places, *([inherited] if inherited else [])])
+    searched = [*places, *([inherited] if inherited else [])]
+    libraries = root / CODE / LIBRARIES
+    if libraries.is_dir():
+        sys.path.append(str(libraries))
+        # A subprocess would find it before the standard library, where nothing of its own may be hidden.
+        if not {entry.stem for entry in libraries.iterdir()} & sys.stdlib_module_names:
+            searched.append(str(libraries))
+    os.environ["PYTHONPATH"] = os.pathsep.join(searched)
 
 
 def hide_server() -> None:

@@ -14,6 +14,7 @@ import pytest
 from container.entrypoint import training_requirements
 from container.entrypoint.training_failure import TrainingFailed
 from tests.container import pure_wheel
+from tests.inference import package_sources
 
 LOOK = "import httptools, doubling, pytest; print(httptools.__file__, doubling.FACTOR, httptools.VERSION)"
 
@@ -21,6 +22,9 @@ LOOK = "import httptools, doubling, pytest; print(httptools.__file__, doubling.F
 @pytest.fixture
 def code_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    for name in [name for name in os.environ if name.startswith("PIP_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)  # not this machine's
     code = tmp_path / "code"
     code.mkdir()
     return code
@@ -67,3 +71,34 @@ def test_without_requirements_nothing_is_made(code_dir: Path) -> None:
     assert training_requirements.install(code_dir, environment) == Path(sys.executable)
     assert environment == {"PATH": "/bin"}
     assert list(code_dir.parent.iterdir()) == [code_dir]
+
+
+def test_a_git_reference_of_a_job_is_what_is_installed_and_its_checkout_is_the_jobs_own(code_dir: Path) -> None:
+    origin = package_sources.repository(code_dir.parent / "origin")
+    before = set(Path(sys.prefix).iterdir())
+    (code_dir / "requirements.txt").write_text(
+        f"git+file://{origin}@v1#subdirectory=python\n-e git+file://{origin}@v1#egg=tg_flat\n"
+    )
+    interpreter = training_requirements.install(code_dir, dict(os.environ))
+    look = "import tg_deep, tg_flat; print(tg_deep.ORIGIN, tg_flat.ORIGIN, tg_flat.__file__, sep='|')"
+    seen = subprocess.run([interpreter, "-c", look], capture_output=True, text=True, check=True).stdout.split("|")
+    assert seen[:2] == ["commit 1", "commit 1"]
+    assert Path(seen[2]).is_relative_to(interpreter.parents[1] / "src")
+    assert set(Path(sys.prefix).iterdir()) == before
+
+
+def test_a_constraint_of_the_machine_does_not_hide_which_torch_a_job_wants(
+    code_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (code_dir.parent / "constraints.txt").write_text("torch<=99\n")
+    monkeypatch.setenv("PIP_CONSTRAINT", str(code_dir.parent / "constraints.txt"))
+    pure_wheel.write(code_dir / "wheels", "torch", "9.9", "")
+    (code_dir / "requirements.txt").write_text("torch==9.9\n")
+    with pytest.raises(TrainingFailed, match=r"wants torch==9\.9, but torch stays the one that is here"):
+        training_requirements.install(code_dir, dict(os.environ))
+
+
+def test_requirements_of_a_job_that_are_no_text_are_told_with_the_place(code_dir: Path) -> None:
+    (code_dir / "requirements.txt").write_bytes(b"numpy  # caf\xe9\n")
+    with pytest.raises(TrainingFailed, match=r"requirements\.txt is not UTF-8 text: byte 12 cannot be decoded\.$"):
+        training_requirements.install(code_dir, dict(os.environ))

@@ -117,7 +117,8 @@ def write_files(root: Path, files: Mapping[str, str | bytes]) -> None:
 def start(base_dir: Path, environment: Mapping[str, str], port: int | None = None) -> Server:
     """Start the server on `base_dir`, without waiting for anything."""
     port = port or free_port()
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("SAGEMAKER_", "TIDEGATE_", "TS_", "OMP_"))}
+    ours = ("SAGEMAKER_", "TIDEGATE_", "TS_", "OMP_", "PIP_")
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(ours)}
     log_path = base_dir / "server.log"
     with log_path.open("wb") as log:
         process = subprocess.Popen(
@@ -129,6 +130,7 @@ def start(base_dir: Path, environment: Mapping[str, str], port: int | None = Non
                 "TIDEGATE_HOST": "127.0.0.1",
                 "TIDEGATE_WORKERS": "1",
                 "PYTHONSAFEPATH": "1",
+                "PIP_CONFIG_FILE": os.devnull,  # not this machine's
                 **environment,
             },
             stdout=log,
