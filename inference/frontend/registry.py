@@ -64,6 +64,14 @@ class Registry:
             self._settings.requirements_timeout_s,
             self._settings.codeartifact_arn,
         )
+        try:
+            return await self._load(name, model_dir, packages_dir, rehearsal=rehearsal)
+        except BaseException:
+            if packages_dir:
+                await requirements.remove(packages_dir)
+            raise
+
+    async def _load(self, name: str, model_dir: str, packages_dir: Path | None, *, rehearsal: bool) -> ModelPool:
         batching = declared_in(Path(model_dir))
         max_batch_size = batching.size(self._settings.max_batch_size)
         gpus = await self._gpus()
@@ -122,7 +130,6 @@ class Registry:
         except BaseException:
             self.pools.pop(name, None)
             pool.close()
-            await _forget_packages(pool)
             raise
         return pool
 
