@@ -39,9 +39,12 @@ class RequestProcessor:
 
     def take_content_encoding(self) -> str | None:
         """What the Content-Encoding header says, which is gone from then on: the server unpacks the body."""
-        if b"content-encoding" not in self._item.headers:  # the frontend writes names in lower case
+        name = b"content-encoding: "  # the frontend writes names in lower case
+        if name not in self._item.headers:
             return None
-        return self._headers.pop("content-encoding", None)
+        self._headers.pop("content-encoding", None)
+        lines = self._item.headers.split(b"\r\n")
+        return ", ".join(line.removeprefix(name).decode("latin-1") for line in lines if line.startswith(name)) or None
 
     def get_request_property(self, key: str) -> str | None:
         """A request header by name, in any case."""

@@ -58,7 +58,7 @@ def read_image(
             announced = image.width * image.height * 3 * np.dtype(np.float32).itemsize
             if announced > max_decoded_bytes:
                 raise BadRequest(f"The image unpacks to {announced} bytes; the limit is {max_decoded_bytes}.")
-            if getattr(image, "is_animated", False):
+            if _has_several_frames(image):
                 _say_that_one_frame_is_read()
             greys = _deep_greys(image)
             turned = _turned(image, obey=obey_orientation)
@@ -72,6 +72,13 @@ def read_image(
     except (Image.DecompressionBombError, OSError, ValueError, SyntaxError, EOFError, struct.error) as error:
         raise unreadable("The image", error) from None
     return torch.from_numpy(planes).unsqueeze(0)
+
+
+def _has_several_frames(image: Image.Image) -> bool:
+    try:
+        return bool(getattr(image, "is_animated", False))
+    except Exception:  # a frame behind the first one is damaged, and nobody reads it
+        return True
 
 
 @lru_cache(maxsize=1)

@@ -3,7 +3,8 @@
 Behind the default `predict_fn` nobody but the client chose the input. Three things tell that it does not fit:
 
   1. A layer of torch itself refused what it was given: the innermost `forward` that was running is one of
-     torch.nn's, and it raised what its checks raise. For TorchScript the traceback in the error's text says where.
+     torch.nn's, and it raised what its checks raise. For TorchScript and for compiled models the traceback in the
+     error's text says where; a frozen script names the function of torch.nn.functional instead of the layer.
   2. A guard of torch.export, or the check of an ONNX model's inputs, refused it.
   3. An operation that the model's own code called said one of the sentences of `_REFUSALS`: those are about the shape,
      type or indices of its input.
@@ -34,6 +35,7 @@ _REFUSALS = re.compile(
             r"to have one of the following scalar types",
             r"not implemented for '(Byte|Char|Short|Int|Long|Bool)'",
             r"[Ee]xpected \d\w* .*input",
+            r"Expected \d-dimensional input",
             r"to have \d+ channels, but got",
             r"Given normalized_shape=",
             r"running_mean should contain",
@@ -48,6 +50,7 @@ _REFUSALS = re.compile(
             r"Dimension out of range",
             r"Expected a value of type 'Dict.*' for argument '.*' but instead found type 'Tensor",
             r"^(AssertionError: )?Guard failed: ",
+            r"^Expected input at \*args",
             r"^Trying to flatten user inputs with exported input tree spec",
         )
     )
@@ -65,11 +68,14 @@ _NOT_OF_THE_INPUT = re.compile(
 """What a layer says of devices, drivers, memory and missing kernels."""
 
 _CHECKS_RAISE = (RuntimeError, ValueError, IndexError, AssertionError)
-_LAYERS = re.compile(r"torch/nn/(modules/(?!container\b)|functional\b)")
+_LAYERS = re.compile(r"torch/(ao/)?nn/(\w+/)*modules/(?!container\b)")
 """Files of torch's layers. Containers are none: what they raise is about what the model's code asked them for."""
-_SCRIPTS_FRAME = re.compile(r'^  File "([^"]+)", line \d+, in ', re.MULTILINE)
+_FUNCTIONS = re.compile(r"torch/nn/functional\b")
+_FRAME_IN_TEXT = re.compile(r'^ +File "([^"]+)", line \d+, in (\w+)', re.MULTILINE)
 _SCRIPTS_ORIGINAL = "Traceback of TorchScript, original code"
 _SCRIPTS_PREFIX = re.compile(r"^(builtins\.)?[A-Z]\w*Error: ")
+_COMPILED_CODE = "from user code:\n"
+_COMPILED_SAID = re.compile(r": got \w+\((['\"])(.*)\1\)$", re.MULTILINE)
 _SCRIPTS_KEY_ERROR = re.compile(r"^RuntimeError: KeyError: (.*)$", re.MULTILINE)
 
 
@@ -86,14 +92,17 @@ def reason(error: Exception, data: Any) -> str | None:
     lines = _said(error)
     says_so = (_REFUSALS, _WANTS_A_TENSOR) if isinstance(data, dict) else (_REFUSALS,)
     found = next((line for line in lines if any(pattern.search(line) for pattern in says_so)), None)
-    if found is None and lines and not _NOT_OF_THE_INPUT.search(str(error)) and _is_of_a_layer(error):
+    if found is None and lines and not _NOT_OF_THE_INPUT.search(lines[0]) and _is_of_a_layer(error):
         found = lines[0]
     return _short(_SCRIPTS_PREFIX.sub("", found)) if found else None
 
 
 def _said(error: Exception) -> list[str]:
-    """The lines of what was raised, without the tracebacks, and the code in them, that TorchScript puts above it."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    """The lines of what was raised, without the tracebacks that TorchScript and the compiler put around it."""
+    text = str(error)
+    if _COMPILED_CODE in text and (quoted := _COMPILED_SAID.search(text)):
+        return [quoted[2]]
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
     if _is_of_torch_script(error):
         last = max((at for at, line in enumerate(lines) if _SCRIPTS_PREFIX.match(line)), default=len(lines) - 1)
         return lines[last:]
@@ -115,18 +124,24 @@ def describe(data: Any) -> str:
 
 
 def _is_of_a_layer(error: Exception) -> bool:
+    text = str(error)
     if _is_of_torch_script(error):
         # The first traceback is of the code as it was saved, whose files are named after the classes.
-        frames = _SCRIPTS_FRAME.findall(str(error).partition(_SCRIPTS_ORIGINAL)[0])
-        return bool(frames) and _LAYERS.search(frames[-1]) is not None
+        saved, _, original = text.partition(_SCRIPTS_ORIGINAL)
+        named = _FRAME_IN_TEXT.findall(original)
+        return _ends_in_a_layer(_FRAME_IN_TEXT.findall(saved)) or bool(named and _FUNCTIONS.search(named[-1][0]))
     if not isinstance(error, _CHECKS_RAISE):
         return False
-    files = [frame.f_code.co_filename for frame, _ in traceback.walk_tb(error.__traceback__) if _is_forward(frame)]
-    return bool(files) and _LAYERS.search(files[-1].replace("\\", "/")) is not None
+    if _COMPILED_CODE in text:
+        return _ends_in_a_layer(_FRAME_IN_TEXT.findall(text.partition(_COMPILED_CODE)[2]))
+    codes = [frame.f_code for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return _ends_in_a_layer([(code.co_filename, code.co_name) for code in codes])
 
 
-def _is_forward(frame: Any) -> bool:
-    return bool(frame.f_code.co_name == "forward")
+def _ends_in_a_layer(frames: list[tuple[str, str]]) -> bool:
+    """Whether the innermost `forward` among these pairs of file and function is one of torch's own."""
+    files = [file for file, function in frames if function == "forward"]
+    return bool(files) and _LAYERS.search(files[-1]) is not None
 
 
 def _is_of_torch_script(error: Exception) -> bool:

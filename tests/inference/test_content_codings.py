@@ -158,6 +158,24 @@ def test_a_packed_body_reaches_user_code_unpacked(content_type: str, seen: Any, 
     assert headers == {"x-a": "1", "content-type": content_type}
 
 
+@pytest.mark.parametrize(
+    "headers",
+    [
+        b"content-encoding: deflate\r\nx-a: 1\r\ncontent-encoding: gzip\r\n",
+        b"x-content-encoding: br\r\ncontent-encoding: deflate,gzip\r\n",
+    ],
+)
+def test_a_header_that_comes_twice_counts_as_a_list(headers: bytes) -> None:
+    toy = computation(transform_fn=lambda _, body, *__: body[:16])
+    assert answered(toy, request(gzip.compress(zlib.compress(TEXT)), headers=headers)).body == TEXT[:16]
+
+
+def test_a_header_that_only_sounds_like_it_changes_nothing() -> None:
+    toy = computation(transform_fn=lambda _, body, *__: body[:16])
+    headers = b"x-content-encoding: br\r\nx-b: content-encoding\r\n"
+    assert answered(toy, request(TEXT, headers=headers)).body == TEXT[:16]
+
+
 def test_a_packed_body_reaches_transform_fn_unpacked() -> None:
     toy = computation(transform_fn=lambda _, body, *__: body[:16])
     assert answered(toy, request(GZIP, headers=b"content-encoding: gzip\r\n")).body == TEXT[:16]

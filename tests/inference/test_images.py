@@ -270,3 +270,11 @@ def test_of_several_frames_the_first_is_read_and_the_log_says_so_once(
     assert [record.message for record in caplog.records] == [
         "an image has several frames; of this one and of all that follow only the first is read"
     ]
+
+
+@pytest.mark.parametrize("file_format", ["GIF", "TIFF"])
+def test_a_damaged_frame_behind_the_first_is_no_reason_to_refuse_the_image(file_format: str) -> None:
+    white, noise = Image.new("RGB", (8, 8), "white"), Image.effect_noise((8, 8), 90).convert("RGB")
+    body = bytearray(written(white, file_format, save_all=True, append_images=[noise]))
+    body[-40:-20] = b"\xff" * 20
+    assert colour(bytes(body)) == [255, 255, 255]

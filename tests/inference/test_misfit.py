@@ -41,6 +41,16 @@ def traced(module: nn.Module, sound: Any) -> Any:
         return _saved(torch.jit.trace(module, sound))
 
 
+def frozen(module: nn.Module, _: Any) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return _saved(torch.jit.freeze(torch.jit.script(module)))
+
+
+def compiled(module: nn.Module, _: Any) -> Any:
+    return torch.compile(module, backend="eager")
+
+
 def exported(module: nn.Module, sound: Any) -> Any:
     return torch.export.export(module, (sound,)).module()
 
@@ -105,6 +115,39 @@ def test_what_a_layer_of_torch_refuses_is_the_clients_mistake(
     assert defaults.predict_fn(torch.zeros(sound), model) is not None
     said = refusal(model, torch.zeros(wrong))
     assert said.startswith(f"The model does not take an input of the shape {wrong} and the type float32: ")
+
+
+@pytest.mark.parametrize("make", [frozen, compiled])
+@pytest.mark.parametrize(
+    ("layer", "wrong"), [(nn.Linear(4, 2), (1, 3)), (nn.GroupNorm(2, 4), (1, 6)), (nn.BatchNorm1d(4), (4,))]
+)
+def test_frozen_and_compiled_models_say_the_same(
+    make: Callable[..., Any], layer: nn.Module, wrong: tuple[int, ...]
+) -> None:
+    model = make(Inside(layer).eval(), None)
+    try:
+        said = refusal(model, torch.zeros(wrong))
+    finally:
+        torch._dynamo.reset()
+    assert said.startswith(f"The model does not take an input of the shape {wrong} and the type float32: ")
+    assert len(said) < 250
+
+
+@pytest.mark.parametrize("make", [eager, scripted, traced])
+@pytest.mark.parametrize("wrong", [(1, 4), (4,), (3, 8, 8, 1, 1)])
+def test_a_wrong_rank_into_a_convolution_that_is_called_as_a_function_is_refused_too(
+    make: Callable[..., Any], wrong: tuple[int, ...]
+) -> None:
+    class Convolves(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.zeros(4, 3, 3, 3))
+
+        def forward(self, data: torch.Tensor) -> torch.Tensor:
+            return functional.conv2d(data, self.weight)
+
+    model = make(Convolves(), torch.zeros(1, 3, 8, 8))
+    assert "xpected" in refusal(model, torch.zeros(wrong))
 
 
 def test_the_reason_is_torchs_own_line() -> None:
@@ -275,9 +318,10 @@ class Asks(nn.Module):
         return self.layer(data)
 
 
-def test_what_a_scripted_model_raises_by_itself_stays_its_own_too() -> None:
-    with pytest.raises(torch.jit.Error, match="trained on pairs"):
-        defaults.predict_fn(torch.zeros(1, 4), scripted(Asks(), None))
+@pytest.mark.parametrize("make", [scripted, compiled])
+def test_what_a_scripted_or_compiled_model_raises_by_itself_stays_its_own_too(make: Callable[..., Any]) -> None:
+    with pytest.raises((torch.jit.Error, ValueError), match="trained on pairs"):
+        defaults.predict_fn(torch.zeros(1, 4), make(Asks(), None))
 
 
 @pytest.mark.parametrize(
