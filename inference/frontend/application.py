@@ -14,6 +14,7 @@ from time import monotonic
 from inference.errors import MethodNotAllowed, NotFound, NotReady, RequestError
 from inference.frontend.connection import Connection
 from inference.frontend.exchange import Exchange, Response, error_body, error_response
+from inference.frontend.metrics import Abandoned
 from inference.frontend.model_pool import ModelPool
 from inference.frontend.model_routes import ModelRoutes
 from inference.frontend.registry import SINGLE_MODEL, Registry
@@ -147,6 +148,12 @@ class Application:
         route = exchange.route if exchange is not None else None
         if isinstance(route, Route) and route.model in self.registry.pools:
             self.registry.pools[route.model].metrics.responses[status] += 1
+
+    def abandoned(self, exchange: Exchange, state: Abandoned) -> None:
+        """Note a client that left before its answer: one that no model was asked yet, or that is there already."""
+        route = exchange.route
+        if isinstance(route, Route) and route.model in self.registry.pools:
+            self.registry.pools[route.model].metrics.abandoned[state] += 1
 
     # --- the routes
 

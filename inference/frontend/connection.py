@@ -29,6 +29,7 @@ from inference.errors import (
     UnknownTransferCoding,
 )
 from inference.frontend.exchange import Exchange, Response, error_response, split_target
+from inference.frontend.metrics import Abandoned
 from inference.frontend.pace import Pace
 from inference.settings import Settings
 
@@ -71,6 +72,7 @@ class Application(Protocol):
     def hold_bytes(self, count: int) -> bool: ...
     async def respond(self, exchange: Exchange) -> Response: ...
     def finished(self, exchange: Exchange | None, status: int) -> None: ...
+    def abandoned(self, exchange: Exchange, state: Abandoned) -> None: ...
 
 
 class Connection(asyncio.Protocol):
@@ -154,6 +156,9 @@ class Connection(asyncio.Protocol):
         for exchange in (*self._queue, self._incoming):
             if exchange is not None:
                 self._application.hold_bytes(-exchange.body_bytes)
+        for exchange in self._queue:
+            if exchange.refusal is None:
+                self._application.abandoned(exchange, "waiting")
         self._queue.clear()
         self._incoming = None
         self._application.closed(self)
@@ -295,6 +300,8 @@ class Connection(asyncio.Protocol):
     def _finish(self, exchange: Exchange, response: Response) -> bool:
         """Write the one answer of an exchange; returns whether the connection goes on."""
         if self._transport.is_closing():
+            if exchange.refusal is None:
+                self._application.abandoned(exchange, "computing")
             return False
         keep_alive = exchange.keep_alive and not self._application.draining
         self._write(response, exchange, keep_alive=keep_alive)

@@ -6,11 +6,16 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 from inference.protocol import Done
 
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
+
+
+Abandoned = Literal["waiting", "computing"]
+"""Where a request was when its client left: not with a worker yet, or with one, whose answer goes nowhere."""
 
 
 class Histogram:
@@ -54,6 +59,7 @@ class ModelMetrics:
     retries: int = 0
     worker_restarts: int = 0
     shed: Counter[str] = field(default_factory=Counter)
+    abandoned: Counter[Abandoned] = field(default_factory=Counter)
     joins: Counter[str] = field(default_factory=lambda: Counter(joined=0, proved=0, refused=0))
 
     def count_joins(self, done: Done) -> None:

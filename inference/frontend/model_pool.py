@@ -125,6 +125,7 @@ class ModelPool:
         except asyncio.CancelledError:
             with contextlib.suppress(ValueError):  # it is with a worker already, whose answer goes nowhere
                 self._waiting.remove(ticket)
+            self.metrics.abandoned["computing" if ticket.sent_s else "waiting"] += 1
             raise
         return ticket
 

@@ -52,6 +52,9 @@ class _Collector:
 def _counters(models: Mapping[str, ModelGauges]) -> Iterator[Metric]:
     responses = CounterMetricFamily("tidegate_responses", "Answers to invocations", labels=["model", "status"])
     shed = CounterMetricFamily("tidegate_shed", "Requests that were not admitted", labels=["model", "reason"])
+    abandoned = CounterMetricFamily(
+        "tidegate_requests_abandoned", "Requests whose client left before the answer", labels=["model", "state"]
+    )
     retries = CounterMetricFamily("tidegate_retries", "Requests tried again, alone", labels=["model"])
     restarts = CounterMetricFamily("tidegate_worker_restarts", "Workers that had to be replaced", labels=["model"])
     joins = CounterMetricFamily(
@@ -66,9 +69,11 @@ def _counters(models: Mapping[str, ModelGauges]) -> Iterator[Metric]:
             responses.add_metric([model, str(status)], count)
         for reason, count in gauges.metrics.shed.items():
             shed.add_metric([model, reason], count)
+        for state, count in gauges.metrics.abandoned.items():
+            abandoned.add_metric([model, state], count)
         retries.add_metric([model], gauges.metrics.retries)
         restarts.add_metric([model], gauges.metrics.worker_restarts)
-    yield from (responses, shed, retries, restarts, joins)
+    yield from (responses, shed, abandoned, retries, restarts, joins)
 
 
 def _gauge(name: str, text: str, values: Iterable[tuple[str, float]]) -> Metric:

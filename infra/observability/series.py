@@ -43,10 +43,11 @@ def charts(endpoint_name: str) -> tuple[Chart, ...]:
             queries=(_query("status", f"sum by (status) (rate(tidegate_responses_total{here}[5m]))"),),
         ),
         Chart(
-            title="Refused per second, by reason; tried again per second",
+            title="Refused per second, by reason; tried again, given up by their clients",
             queries=(
                 _query("refused", f"sum by (reason) (rate(tidegate_shed_total{here}[5m]))"),
                 _query("tried again", f"sum(rate(tidegate_retries_total{here}[5m]))"),
+                _query("given up by their clients", f"sum(rate(tidegate_requests_abandoned_total{here}[5m]))"),
             ),
         ),
         Chart(

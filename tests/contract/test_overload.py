@@ -276,3 +276,23 @@ def test_ping_and_metrics_answer_while_the_queue_is_full(busy: Server):
             await asker.close()
 
     asyncio.run(test())
+
+
+def test_requests_whose_clients_left_are_counted_by_how_far_they_had_come():
+    with running({"code/inference.py": OBEDIENT}) as server:
+        computing = server.socket()
+        computing.sendall(post(HOLD))
+        server.wait_until((server.model_dir / "calls").exists, "it is computed")
+        waiting = [server.socket() for _ in range(3)]
+        for client in waiting:
+            client.sendall(post(b'{"never": "computed"}'))
+        server.wait_until(lambda: metric(server, "tidegate_waiting") == 3, "the others wait")
+        for client in (*waiting, computing):
+            client.close()
+        server.wait_until(lambda: metric(server, "tidegate_requests_abandoned_total") == 4, "all are counted")
+        assert metric(server, "tidegate_requests_abandoned_total", state="waiting") == 3
+        assert metric(server, "tidegate_requests_abandoned_total", state="computing") == 1
+        (server.model_dir / "release").touch()
+        assert server.post(json.dumps({"fine": 1})).status == 200
+        assert "never" not in (server.model_dir / "calls").read_text()
+        assert metric(server, "tidegate_responses_total") == 1

@@ -70,6 +70,7 @@ class EchoServer:
     open: set[Connection] = field(default_factory=set)
     served: list[Exchange] = field(default_factory=list)
     finished_ones: list[tuple[Exchange | None, int]] = field(default_factory=list)
+    abandoned_ones: list[tuple[str, str]] = field(default_factory=list)
 
     def opened(self, connection: Connection) -> bool:
         self.open.add(connection)
@@ -98,6 +99,9 @@ class EchoServer:
 
     def finished(self, exchange: Exchange | None, status: int) -> None:
         self.finished_ones.append((exchange, status))
+
+    def abandoned(self, exchange: Exchange, state: str) -> None:
+        self.abandoned_ones.append((exchange.path, state))
 
 
 @dataclass
@@ -282,6 +286,27 @@ def test_a_client_that_leaves_during_its_body_or_its_answer_is_forgotten() -> No
     whole = post(b"0123456789")
     talk([whole[:-4]])
     talk([whole + whole + whole[:-4]], meanwhile=lambda connection: connection.abort())
+
+
+@pytest.mark.parametrize(
+    ("body", "first"),
+    [(b"", [("/first", "computing")]), (b"4", [])],  # what is cancelled before its end, its own model counts
+)
+def test_requests_whose_client_left_while_they_waited_for_their_turn_are_counted(
+    body: bytes, first: list[tuple[str, str]]
+) -> None:
+    server = EchoServer()
+
+    async def run() -> None:
+        connection = Connection(server)
+        transport = MemoryTransport(connection)
+        connection.connection_made(transport)
+        connection.data_received(b"".join(post(body, path) for path in ("/first", "/second", "/nowhere", "/third")))
+        transport.close()
+        await settle()
+
+    asyncio.run(run())
+    assert server.abandoned_ones == [*first, ("/second", "waiting"), ("/third", "waiting")]
 
 
 def test_while_the_server_drains_every_answer_is_the_last_of_its_connection() -> None:
