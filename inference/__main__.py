@@ -86,17 +86,22 @@ def _listening(settings: Settings, arguments: argparse.Namespace, model_dir: Pat
 
 def _model_dir(argument: str) -> Path:
     """The directory that is meant, as an absolute path: workers change theirs. Raises `DeploymentError`."""
-    path = Path(os.path.abspath(argument))  # noqa: PTH100 - `..` is what the shell understands by it
-    if path.is_file():
-        if tarfile.is_tarfile(path):
-            raise DeploymentError(
-                f"{argument} is an archive, and MODEL_DIR is the directory that it is unpacked into: "
-                f"mkdir model && tar -xf {argument} -C model."
-            )
+    try:
+        path = Path(os.path.abspath(argument))  # noqa: PTH100 - `..` is what the shell understands by it
+        if path.is_dir():
+            return path
+        is_file = path.is_file()
+        is_archive = is_file and tarfile.is_tarfile(path)
+    except OSError as error:
+        raise DeploymentError(f"The model directory {argument} cannot be read: {error.strerror}.") from None
+    if is_archive:
+        raise DeploymentError(
+            f"{argument} is an archive, and MODEL_DIR is the directory that it is unpacked into: "
+            f"mkdir model && tar -xf {argument} -C model."
+        )
+    if is_file:
         raise DeploymentError(f"{argument} is a file; MODEL_DIR is the directory that holds it.")
-    if not path.is_dir():
-        raise DeploymentError(f"The model directory {path} does not exist.")
-    return path
+    raise DeploymentError(f"The model directory {path} does not exist.")
 
 
 if __name__ == "__main__":

@@ -42,10 +42,13 @@ class Installation:
         )
 
 
-@pytest.fixture(scope="module", params=["wheel", "editable"])
+SOURCE_ARCHIVE = "import setuptools.build_meta as build, sys; build.build_sdist(sys.argv[1])"
+
+
+@pytest.fixture(scope="module", params=["source archive", "editable"])
 def installed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Installation:
-    """Installed by pip from a wheel, or editable as `make env` does it."""
-    root = tmp_path_factory.mktemp(request.param)
+    """Installed by pip from a wheel, made of what the source archive holds, or editable as `make env` does it."""
+    root = tmp_path_factory.mktemp("installed")
     for name in SOURCES:
         source = REPOSITORY / name
         if source.is_dir():
@@ -58,24 +61,16 @@ def installed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
     # torch and what else the server needs come from the environment of this test, which is not installed into.
     (site / "of_the_test.pth").write_text(sysconfig.get_path("purelib"))
     pip = [sys.executable, "-m", "pip", "--python", str(root / "home" / "bin" / "python")]
-    editable = ["--editable"] if request.param == "editable" else []
-    run(
-        [
-            *pip,
-            "install",
-            "--quiet",
-            "--no-index",
-            "--no-deps",
-            "--no-build-isolation",
-            *editable,
-            str(root / "sources"),
-        ]
-    )
+    what = ["--editable", str(root / "sources")]
+    if request.param == "source archive":
+        run([sys.executable, "-c", SOURCE_ARCHIVE, str(root)], cwd=root / "sources")
+        what = [str(path) for path in root.glob("*.tar.gz")]
+    run([*pip, "install", "--quiet", "--no-index", "--no-deps", "--no-build-isolation", *what])
     return Installation(home=root / "home")
 
 
-def run(command: list[str]) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=100)
+def run(command: list[str], cwd: Path | None = None) -> None:
+    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False, timeout=100)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
