@@ -4,6 +4,7 @@
 # make benchmark  us beside the peers, about an hour
 # make image    the image: tidegate:cpu, and its inventory in build/
 # make test-container  only the tests of the image
+# make test-ecosystem  what needs an environment of its own: the SageMaker SDKs, about ten minutes
 # make image-lock  write the image's locked requirements anew
 # make audit    known holes of everything that is pinned
 # make env      only the environment: .venv with pinned packages, Node if needed, the CDK command line
@@ -31,7 +32,7 @@ LOCK = python -m uv pip compile --quiet --upgrade --generate-hashes --python-ver
 IN_PROCESSES := --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := test
-.PHONY: env lint test test-container image image-lock audit demo chaos benchmark lock clean
+.PHONY: env lint test test-container test-ecosystem image image-lock audit demo chaos benchmark lock clean
 
 env: $(VENV)/python.stamp $(VENV)/node.stamp
 
@@ -65,13 +66,17 @@ lint: env
 
 test: lint
 	@echo "==> pytest"
-	@python -m pytest $(IN_PROCESSES)
+	@python -m pytest $(IN_PROCESSES) --ignore tests/ecosystem
+
+test-ecosystem: env
+	@echo "==> pytest tests/ecosystem"
+	@python -m pytest $(IN_PROCESSES) tests/ecosystem
 
 image: env
 	@python -m container.build
 
 test-container: env
-	@python -m pytest tests/container tests/local_mode
+	@python -m pytest tests/container tests/ecosystem/local_mode
 
 audit: env
 	@python -m tests.advisories.audit

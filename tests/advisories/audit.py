@@ -24,8 +24,8 @@ LOCKED = (
     "constraints.txt",
     "container/requirements.lock",
     "container/requirements-aws.lock",
-    "tests/local_mode/requirements-v2.txt",
-    "tests/local_mode/requirements-v3.txt",
+    "tests/ecosystem/requirements-v2.txt",
+    "tests/ecosystem/requirements-v3.txt",
 )
 """Every file that pins what ships, what builds it and what tests it."""
 

@@ -12,7 +12,7 @@ from container.engine import Engine
 from tests.container.conftest import engine as engine  # noqa: PLC0414 - a fixture, lent to these tests
 from tests.container.conftest import image as image  # noqa: PLC0414 - another one
 from tests.container.conftest import leave_untested
-from tests.local_mode.runs import Outcome, local_mode
+from tests.ecosystem.local_mode.runs import Outcome, local_mode
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.local_mode.runs import LIMIT_S, Outcome, page_transcript, without_numbers
+from tests.ecosystem.local_mode.runs import LIMIT_S, Outcome, page_transcript, without_numbers
 
 pytestmark = pytest.mark.timeout(2 * LIMIT_S)
 """The first run of each version also makes its environment; on a cold machine, the image as well."""

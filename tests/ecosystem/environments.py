@@ -1,4 +1,4 @@
-"""One virtual environment for each version of the SDK, below build/, made once from its pinned list.
+"""One virtual environment for each version of the SageMaker SDK, below build/, made once from its pinned list.
 
 The SDK's two versions shut each other out, and both would pull their dozens of packages into ours.
 """
@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 REPOSITORY = Path(__file__).parents[2]
-HERE = REPOSITORY / "build" / "local_mode"
+HERE = REPOSITORY / "build" / "ecosystem"
 TRAINING_PACKAGES = ("scikit-learn", "scipy", "joblib", "threadpoolctl", "narwhals", "cloudpickle")
 """What examples/digits/train.py needs and the image has not."""
 

@@ -1,8 +1,8 @@
 """Notes every attempt to reach another machine. Loaded into the SDK's own environment, so standard library only.
 
-Two nets. The audit hook sees each connection and each look-up of a name that this Python process makes, through
+`watch` sets an audit hook that sees each connection and each look-up of a name that this Python process makes, through
 whatever library, and refuses those that are not loopback. What child processes do (docker, docker-compose) it does not
-see: they inherit proxies and an AWS endpoint at a port where somebody listens who only writes down that he was called.
+see; `refuse` therefore also gives them proxies and an AWS endpoint at a port that only writes down who called.
 """
 
 from __future__ import annotations
@@ -25,6 +25,11 @@ calls: list[str] = []
 
 class LeavesTheMachine(RuntimeError):
     """A connection to another machine was refused."""
+
+
+def watch() -> None:
+    """Refuse and note what this Python process does, from now on; its environment stays as it is."""
+    sys.addaudithook(_watch)
 
 
 def refuse(work: Path) -> None:
@@ -55,7 +60,7 @@ def refuse(work: Path) -> None:
         "SAGEMAKER_SUPPRESS_V2_WARNING": "1",
         "SAGEMAKER_VALIDATE_ROLE": "false",
     }
-    sys.addaudithook(_watch)
+    watch()
 
 
 class _Recorder(socketserver.StreamRequestHandler):

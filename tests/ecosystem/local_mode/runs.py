@@ -1,6 +1,6 @@
 """Runs the SDK in a process and an environment of its own, as a user would, against containers of the image.
 
-python -m tests.local_mode.runs      writes the transcript of version 3 into docs/local-mode.md
+python -m tests.ecosystem.local_mode.runs      writes the transcript of version 3 into docs/local-mode.md
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from sklearn.datasets import load_digits
 
 from container.engine import Engine, find
 from tests.contract.running import free_port
-from tests.local_mode.environments import REPOSITORY, python_of, training_wheels
+from tests.ecosystem.environments import REPOSITORY, python_of, training_wheels
 
 PAGE = REPOSITORY / "docs" / "local-mode.md"
 LIMIT_S = 600
@@ -77,7 +77,12 @@ def local_mode(version: str, engine: Engine, image: str) -> Iterator[Outcome]:
             }
             done = subprocess.run(
                 [str(python), "-P", str(script), str(work / "job.json")],
-                env={**kept, "PYTHONPATH": str(script.parent), "HOME": str(work), "TMPDIR": str(work)},
+                env={
+                    **kept,
+                    "PYTHONPATH": os.pathsep.join([str(script.parent), str(script.parents[1])]),
+                    "HOME": str(work),
+                    "TMPDIR": str(work),
+                },
                 cwd=work,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,

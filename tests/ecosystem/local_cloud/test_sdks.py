@@ -1,0 +1,63 @@
+"""Both versions of the SageMaker SDK, unmodified, against the local cloud as `up` exports it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.ecosystem.local_cloud.conftest import LIMIT_S
+
+pytestmark = pytest.mark.timeout(2 * LIMIT_S)
+"""The first run of each version also makes its environment."""
+
+DOUBLED = [[2.0, 4.0], [6.0, 8.0]]
+
+
+def test_the_session_finds_its_role_and_its_bucket(found: dict[str, Any]) -> None:
+    role = "arn:aws:iam::123456789012:role/AmazonSageMaker-ExecutionRole-local"
+    assert (found["role"], found["default role"]) == (role, role)
+    assert found["bucket"] == "sagemaker-us-east-1-123456789012"
+
+
+def test_an_archive_is_packed_with_its_script_deployed_and_asked(found: dict[str, Any]) -> None:
+    assert found["predicted"] == DOUBLED
+    assert found["predicted asynchronously"] == DOUBLED
+
+
+def test_a_transform_job_runs_and_is_waited_for(found: dict[str, Any]) -> None:
+    assert len(found["transformed"]) == 2
+    assert sum(found["transformed"], []) in (DOUBLED, sum(DOUBLED, []))
+
+
+def test_a_version_and_a_package_by_itself_are_registered(found: dict[str, Any]) -> None:
+    assert [arn.partition(":model-package/")[2] for arn in found["registered"]] == ["mine/1", "alone"]
+
+
+def test_training_is_refused_by_the_operations_name(found: dict[str, Any]) -> None:
+    assert "does not have the operation CreateTrainingJob" in found["training"]
+
+
+def test_no_call_leaves_the_machine(found: dict[str, Any]) -> None:
+    assert found["calls"] == []
+
+
+@pytest.mark.parametrize("found", ["v2"], indirect=True)
+def test_a_registered_version_is_deployed(found: dict[str, Any]) -> None:
+    assert found["predicted by the package"] == [[10.0, 12.0]]
+
+
+@pytest.mark.parametrize("found", ["v3"], indirect=True)
+def test_a_serverless_endpoint_answers(found: dict[str, Any]) -> None:
+    assert found["predicted without a server"] == DOUBLED
+
+
+@pytest.mark.parametrize("found", ["v3"], indirect=True)
+def test_approval_is_changed(found: dict[str, Any]) -> None:
+    assert found["rejected"] == "Rejected"
+
+
+@pytest.mark.parametrize("found", ["v3"], indirect=True)
+def test_a_role_without_rights_is_refused_by_the_sdk(found: dict[str, Any]) -> None:
+    assert "RoleValidationError" in found["poor role"]
+    assert "Missing permissions" in found["poor role"]
