@@ -1,4 +1,4 @@
-"""One run of SageMaker's local mode with version 2 of its SDK. Run in the SDK's environment, by tests.ecosystem.local_mode.runs.
+"""One run of SageMaker's local mode with version 2 of its SDK. Run by runs.py in the SDK's environment.
 
 python sdk_v2.py JOB.json      (written by runs.py: image, port, source, channel, body, batch, work)
 """

@@ -77,7 +77,7 @@ def test_the_watch_sees_names_addresses_datagrams_proxies_and_child_processes_an
     tmp_path: Path,
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
-        words = [sys.executable, "-c", REACHES_OUT, str(Path(__file__).parent), str(tmp_path)]
+        words = [sys.executable, "-c", REACHES_OUT, str(Path(__file__).parents[1]), str(tmp_path)]
         done = subprocess.run(
             [*words, str(server.getsockname()[1])], capture_output=True, text=True, timeout=60, check=True
         )
