@@ -9,6 +9,7 @@ the same road, with the cache emptied first.
 
 from __future__ import annotations
 
+import csv
 import json
 import logging
 import time
@@ -51,7 +52,7 @@ _SERVERS_HEADERS = frozenset(
     {"connection", "content-length", "content-type", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"}
 )
 """Response headers that user code cannot set: a second one would tell the client another length than is sent."""
-_CLIENTS_MISTAKES = (ValueError, EOFError, UnidentifiedImageError, Image.DecompressionBombError)
+_CLIENTS_MISTAKES = (ValueError, EOFError, csv.Error, UnidentifiedImageError, Image.DecompressionBombError)
 """What an input_fn raises when the body is not what it reads; anything else that it raises is its own mistake."""
 _WAY_OUT = (
     "define collate_fn and split_fn in the script, or say by save_model(batching=True) that joining is right, "
@@ -188,7 +189,10 @@ class Computation:
         packed = job.request.take_content_encoding()
         data = unpack(job.item.body, packed, self.reading.max_decoded_bytes) if packed else job.item.body
         body: str | bytearray
-        body = decode_text(data, charset) if media_type in TEXT_TYPES else bytearray(data)
+        if media_type in TEXT_TYPES:
+            body = decode_text(data, charset)
+        else:
+            body = data if isinstance(data, bytearray) else bytearray(data)
         content_type = media_type if media_type in TEXT_TYPES else job.item.content_type or None
         if self.functions.transform_fn is not None:
             job.data = (body, content_type)

@@ -6,23 +6,20 @@ megabyte holds a gigabyte of zeros. What cannot be unpacked is the client's mist
 
 from __future__ import annotations
 
-import gzip
-import io
 import zlib
-from typing import Protocol
+from collections.abc import Generator, Iterator
 
 from inference.errors import BadRequest, PayloadTooLarge, UnsupportedMediaType
 
 Body = bytes | bytearray | memoryview
 
 _GZIP, _DEFLATE = ("gzip", "x-gzip"), ("deflate",)
+_GZIP_BITS = 16 + zlib.MAX_WBITS
+"""By which zlib knows that a stream has gzip's header."""
+_MAX_MEMBERS = 100_000
 _MAX_CODINGS = 2
 """Each one more costs as much again, and nobody packs what is packed."""
-_PIECE_BYTES = 1 << 20
-
-
-class _Source(Protocol):
-    def read(self, size: int, /) -> bytes: ...
+_STEP_BYTES, _PIECE_BYTES = 1 << 11, 1 << 20
 
 
 def unpack(body: Body, encoding: str, max_decoded_bytes: int) -> Body:
@@ -47,36 +44,47 @@ def unpack(body: Body, encoding: str, max_decoded_bytes: int) -> Body:
 
 
 def _unpacked(body: Body, coding: str, limit: int) -> bytearray:
-    source: _Source = gzip.GzipFile(fileobj=io.BytesIO(body)) if coding in _GZIP else _Inflated(body)
     unpacked = bytearray()
     try:
-        while piece := source.read(_PIECE_BYTES):
+        for piece in _members(memoryview(body)) if coding in _GZIP else _deflated(memoryview(body)):
             unpacked += piece
             if len(unpacked) > limit:
                 raise PayloadTooLarge(f"The body unpacks to more than {limit} bytes, which is the limit.")
     except EOFError:
         raise BadRequest(f"The body ends before its Content-Encoding '{coding}' does: it is cut off.") from None
-    except (OSError, zlib.error):
+    except zlib.error:
         raise BadRequest(f"The body is not what its Content-Encoding '{coding}' says, or it is damaged.") from None
     return unpacked
 
 
-class _Inflated:
-    """A body of the coding deflate: a zlib stream (RFC 9110, 8.4.1.2), or a raw one, as some clients send it."""
+def _members(body: memoryview) -> Iterator[bytes]:
+    """A gzip file is any number of members, one after the other; zeros may follow the last (RFC 1952, 2.2)."""
+    at = 0
+    for _ in range(_MAX_MEMBERS):
+        at = yield from _stream(body, at, _GZIP_BITS)
+        if not any(body[at : at + 1]) and not any(body[at:]):
+            return
+    raise zlib.error("more members than anybody writes")
 
-    def __init__(self, body: Body) -> None:
-        head = bytes(body[:2])
-        has_header = len(head) == 2 and head[0] & 0x0F == zlib.DEFLATED and int.from_bytes(head) % 31 == 0
-        self._stream = zlib.decompressobj(zlib.MAX_WBITS if has_header else -zlib.MAX_WBITS)
-        self._rest: Body = body
 
-    def read(self, size: int, /) -> bytes:
-        if self._stream.eof:
-            if self._stream.unused_data:
-                raise zlib.error("something follows the end of the stream")
-            return b""
-        piece = self._stream.decompress(self._rest, size)
-        self._rest = self._stream.unconsumed_tail
-        if not piece and not self._stream.eof:
-            raise EOFError
-        return piece
+def _deflated(body: memoryview) -> Iterator[bytes]:
+    """Deflate is a zlib stream (RFC 9110, 8.4.1.2), or a raw one, as some clients send it."""
+    has_header = len(body) > 1 and body[0] & 0x0F == zlib.DEFLATED and int.from_bytes(body[:2]) % 31 == 0
+    at = yield from _stream(body, 0, zlib.MAX_WBITS if has_header else -zlib.MAX_WBITS)
+    if at < len(body):
+        raise zlib.error("something follows the end of the stream")
+
+
+def _stream(body: memoryview, at: int, bits: int) -> Generator[bytes, None, int]:
+    """The bytes of the stream that begins at `at`; returns where it ends. Raises `EOFError` where it does not."""
+    stream = zlib.decompressobj(bits)
+    while not stream.eof:
+        packed: bytes | memoryview = stream.unconsumed_tail
+        if not packed:
+            # In small steps: what follows the end of a stream is copied.
+            packed = body[at : at + _STEP_BYTES]
+            at += len(packed)
+            if not packed:
+                raise EOFError
+        yield stream.decompress(packed, _PIECE_BYTES)
+    return at - len(stream.unused_data)

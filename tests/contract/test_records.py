@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import io
-import json
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -24,15 +23,17 @@ def model_fn(model_dir):
     net[1].eps = 0.0
     return net
 """
-AVERAGES = """
+LOOKS = """
 def model_fn(model_dir):
-    return lambda pixels: pixels.mean(dim=(2, 3))
+    return lambda pixels: {"shape": list(pixels.shape), "colour": pixels[0, :, 0, 0]}
 """
 
 
-@pytest.fixture(
-    scope="module", params=[{}, {"TIDEGATE_MAX_BATCH_SIZE": "8", "TIDEGATE_WORKERS": "1"}], ids=["alone", "batches"]
-)
+TYPES = ("text/csv", "application/jsonlines", "application/x-npy", "text/csv; charset=utf-16")
+BATCHES = {"TIDEGATE_MAX_BATCH_SIZE": "8", "TIDEGATE_WORKERS": "1"}
+
+
+@pytest.fixture(scope="module", params=[{}, BATCHES], ids=["alone", "batches"])
 def sums(request):
     with running({"code/inference.py": SUMS}, **request.param) as server:
         yield server
@@ -48,9 +49,7 @@ def written(number: int) -> tuple[str, bytes, int]:
     """A request of 1 to 4 records whose rows sum up to `number`, in one of several types."""
     count = number % 4 + 1
     rows = [[number, 0, 0, 0]] * count
-    content_type = ["text/csv", "application/jsonlines", "application/x-npy", "text/csv; charset=utf-16"][
-        number // 4 % 4
-    ]
+    content_type = TYPES[number // 4 % 4]
     if content_type == "application/x-npy":
         return content_type, npy(np.asfortranarray(np.array(rows, ">f4"))), count
     if content_type == "application/jsonlines":
@@ -100,13 +99,12 @@ def test_the_deployer_decides_how_images_are_read():
     exif[0x0112] = 6
     picture = Image.new("RGBA", (2, 1), (255, 0, 0, 0))
     picture.save(file, "PNG", exif=exif)
-    found = {}
-    for background in ("white", "none"):
-        with running(
-            {"code/inference.py": AVERAGES},
-            TIDEGATE_IMAGE_BACKGROUND=background,
-            TIDEGATE_IMAGE_ORIENTATION="ignore",
-        ) as server:
-            reply = server.post(file.getvalue(), "application/x-image")
-            found[background] = json.loads(reply.body)
-    assert found == {"white": [[1.0, 1.0, 1.0]], "none": [[1.0, 0.0, 0.0]]}
+    found = []
+    for orientation, background in (("obey", "white"), ("ignore", "none")):
+        variables = {"TIDEGATE_IMAGE_ORIENTATION": orientation, "TIDEGATE_IMAGE_BACKGROUND": background}
+        with running({"code/inference.py": LOOKS}, **variables) as server:
+            found.append(server.post(file.getvalue(), "application/x-image").json())
+    assert found == [
+        {"shape": [1, 3, 2, 1], "colour": [1.0, 1.0, 1.0]},
+        {"shape": [1, 3, 1, 2], "colour": [1.0, 0.0, 0.0]},
+    ]

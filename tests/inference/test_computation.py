@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 import logging
@@ -169,7 +170,13 @@ def test_an_answer_over_the_limit_is_an_error_of_the_handler() -> None:
 
 @pytest.mark.parametrize(
     "error",
-    [ValueError("no 'pixels'"), json.JSONDecodeError("no", "", 0), EOFError("no"), UnidentifiedImageError("no")],
+    [
+        ValueError("no 'pixels'"),
+        json.JSONDecodeError("no", "", 0),
+        EOFError("no"),
+        csv.Error("no"),
+        UnidentifiedImageError("no"),
+    ],
 )
 def test_a_body_that_input_fn_cannot_read_is_the_clients_mistake(error: Exception) -> None:
     found = refused(computation(input_fn=raising(error)), request([1]))

@@ -31,7 +31,8 @@ def raw_deflate(data: bytes) -> bytes:
         (GZIP, " GZip "),
         (GZIP, "x-gzip"),
         (gzip.compress(TEXT[:9]) + gzip.compress(b"") + gzip.compress(TEXT[9:]), "gzip"),
-        (GZIP + b"\0" * 512, "gzip"),
+        (GZIP + b"\0" * 5000, "gzip"),
+        (b"\x1f\x8b\x08\x08" + GZIP[4:10] + b"a name of the file\0" + GZIP[10:], "gzip"),
         (zlib.compress(TEXT), "deflate"),
         (zlib.compress(TEXT, 0), "Deflate"),
         (raw_deflate(TEXT), "deflate"),
@@ -109,6 +110,8 @@ DAMAGED = "The body is not what its Content-Encoding '{}' says, or it is damaged
         (raw_deflate(TEXT) + b"rest", "deflate", DAMAGED),
         (GZIP[:-8] + b"\0" + GZIP[-7:], "gzip", DAMAGED),
         (GZIP, "deflate", DAMAGED),
+        (GZIP + b"\0\0\0x", "gzip", DAMAGED),
+        (gzip.compress(b"") * 100_001, "gzip", DAMAGED),
         (zlib.compress(TEXT), "gzip", DAMAGED),
     ],
 )
