@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from infra.batch.content_types import IN_LINES
 from infra.configuration import ConfigurationError, Stage
+from infra.configuration.batch import Batch
 from infra.configuration.model import ApprovedModel
 from infra.configuration.operations import Budget
 from infra.validation.sentences import wrong
@@ -79,6 +81,24 @@ def _check_batch(stage: Stage) -> None:
             batch.max_concurrent,
             f"too many for max_payload_mib = {batch.max_payload_mib}, as SageMaker takes a product of 100; lower one",
         )
+    _check_records(batch)
+
+
+def _check_records(batch: Batch) -> None:
+    """Source: "Associate Prediction Results with Input Records"; SageMaker refuses such a job when it is created."""
+    if (batch.join_source, batch.input_filter, batch.output_filter) == ("None", "$", "$"):
+        return
+    types = {"batch.default_content_type": batch.default_content_type} | {
+        f"batch.content_types.{ending}": kind for ending, kind in batch.content_types.items()
+    }
+    for key, kind in types.items():
+        if kind.partition(";")[0].strip().lower() not in (*IN_LINES, "application/json"):
+            raise wrong(
+                key,
+                kind,
+                "nothing that SageMaker filters or joins; write a type of CSV, JSON or JSON Lines, or remove "
+                "join_source, input_filter and output_filter",
+            )
 
 
 def _check_promotion(stage: Stage) -> None:

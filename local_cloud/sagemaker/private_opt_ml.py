@@ -58,7 +58,7 @@ def _rehearsed(base: str) -> str | None:
             _enter(base)
             status = 0
         except OSError as error:
-            os.write(writing, str(error).encode())
+            os.write(writing, f"the kernel refuses a mount namespace ({error.strerror})".encode())
         finally:
             os._exit(status)
     os.close(writing)

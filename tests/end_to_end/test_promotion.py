@@ -159,8 +159,9 @@ def test_a_later_deploy_does_not_take_the_approved_model_back(life: Life) -> Non
     assert life.redeploy_said.count("(no changes)") == len(life.before["stacks"])
 
 
-def test_an_upload_is_transformed_by_the_approved_model(life: Life) -> None:
-    assert life.transformed["product"] == 15
+def test_an_upload_is_transformed_by_the_approved_model_and_joined_as_the_stage_says(life: Life) -> None:
+    assert life.transformed["SageMakerInput"] == 5
+    assert life.transformed["SageMakerOutput"]["product"] == 15
 
 
 def test_a_destroy_leaves_nothing(life: Life) -> None:

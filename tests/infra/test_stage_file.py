@@ -476,6 +476,16 @@ BAD_TABLES: list[tuple[dict[str, str | None], str]] = [
         "'$.features' for JSON Lines",
     ),
     (
+        {"batch": 'input_filter = "$[1:]"\ncontent_types = { wav = "audio/wav" }'},
+        "batch.content_types.wav='audio/wav' is nothing that SageMaker filters or joins; write a type of CSV, JSON or "
+        "JSON Lines, or remove join_source, input_filter and output_filter",
+    ),
+    (
+        {"batch": 'join_source = "Input"\ndefault_content_type = "application/x-npy"'},
+        "batch.default_content_type='application/x-npy' is nothing that SageMaker filters or joins; write a type of "
+        "CSV, JSON or JSON Lines, or remove join_source, input_filter and output_filter",
+    ),
+    (
         {"batch": 'join_source = "input"'},
         "batch.join_source='input' is neither 'Input' nor 'None'",
     ),
