@@ -8,6 +8,8 @@
 from .archive import PackedArchive, pack
 from .artifact import save_model
 from .checkpoints import Checkpoint, latest_checkpoint, save_checkpoint
+from .container_paths import model_directory
+from .directory import save_directory
 from .errors import ArtifactError
 from .example import Example
 from .failure import reporting_failure
@@ -20,9 +22,11 @@ __all__ = [
     "PackedArchive",
     "StopRequest",
     "latest_checkpoint",
+    "model_directory",
     "pack",
     "reporting_failure",
     "save_checkpoint",
+    "save_directory",
     "save_model",
     "stopping_gracefully",
 ]

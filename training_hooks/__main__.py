@@ -15,10 +15,11 @@ def main(arguments: list[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     packing = commands.add_parser(
         "pack",
-        help="write model.tar.gz from a directory that save_model wrote",
-        description="Verify a saved model and write it as a reproducible model.tar.gz.",
+        help="write model.tar.gz from a model directory",
+        description="Verify a model directory against its manifest, where it has one, and write it as a reproducible "
+        "model.tar.gz with a manifest of all its files.",
     )
-    packing.add_argument("model_dir", metavar="MODEL_DIR", help="the directory with manifest.json")
+    packing.add_argument("model_dir", metavar="MODEL_DIR", help="what save_model wrote, or any folder of a model")
     packing.add_argument("--code", metavar="CODE_DIR", help="pack this directory as code/, instead of MODEL_DIR/code")
     packing.add_argument("--output", metavar="FILE", required=True, help="the archive to write, outside MODEL_DIR")
     chosen = parser.parse_args(arguments)

@@ -7,26 +7,30 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, Any, cast
 
 from tqdm import tqdm
 
 from .arguments import as_path
+from .default_functions import is_torch_script
 from .durable_files import replacing
 from .errors import ArtifactError
 from .file_tree import list_files
 from .manifest import (
+    FORMAT_VERSION,
     MANIFEST_NAME,
     FileEntry,
     dump_manifest,
     listed_files,
     measure_file,
     read_manifest,
+    section,
     verify_file,
 )
 from .staging import exclusive, finish_interrupted_save
 from .stored_gzip import StoredGzipWriter
 
+_NO_MANIFEST: dict[str, Any] = {"format_version": FORMAT_VERSION}
 _LARGE_BYTES = 64 << 20  # from here on packing takes long enough to want a progress bar
 
 
@@ -55,14 +59,15 @@ def pack(
     *,
     code_dir: str | os.PathLike[str] | None = None,
 ) -> PackedArchive:
-    """Pack a directory that `save_model` wrote into a gzipped tar, for S3 and `ModelDataUrl`.
+    """Pack a model directory into a gzipped tar, for S3 and `ModelDataUrl`.
 
-    The files are verified against the manifest first. The archive holds every regular file of the directory except
-    junk (caches, editor files), and a manifest that lists all of them. Order, times, owners and modes are fixed and
+    The files that its manifest lists are verified first; a directory that something else than `save_model` wrote needs
+    no manifest. The archive holds every regular file of the directory except junk (caches, editor files), and a
+    manifest that lists all of them. Order, times, owners and modes are fixed and
     the blocks are stored, so the bytes depend on the content of the files only. `output` appears whole or not at all.
 
     Args:
-        model_dir: the directory with `manifest.json`.
+        model_dir: the directory, which stays as it is.
         output: the archive to write, outside `model_dir`.
         code_dir: packed as `code/`, instead of the directory's own `code/`.
 
@@ -84,7 +89,8 @@ def pack(
 
 
 def _pack(source: Path, target: Path, code_dir: Path | None) -> PackedArchive:
-    manifest = read_manifest(source)
+    has_manifest = (source / MANIFEST_NAME).exists()
+    manifest = read_manifest(source) if has_manifest else _NO_MANIFEST
     listed = listed_files(manifest, source / MANIFEST_NAME)
     files = list_files(source)
     files.pop(MANIFEST_NAME, None)
@@ -97,6 +103,12 @@ def _pack(source: Path, target: Path, code_dir: Path | None) -> PackedArchive:
     for name in listed:
         if name not in files:
             raise ArtifactError(f"{name!r} is listed in {MANIFEST_NAME} but missing from {source}")
+
+    if not files:
+        raise ArtifactError(f"{source} holds no files that could be packed")
+    weights = section(manifest, "weights").get("file")
+    if isinstance(weights, str) and weights not in files:
+        raise ArtifactError(f"{MANIFEST_NAME} names {weights!r} as weights.file, and {source} has no such file")
 
     total_bytes = sum(path.stat().st_size for path in files.values())
     # Read twice: the manifest, which goes into the archive first, needs all hashes. disable=None: only on a terminal.
@@ -132,7 +144,7 @@ def _pack(source: Path, target: Path, code_dir: Path | None) -> PackedArchive:
         size_bytes=stream.size_bytes,
         sha256=stream.sha256.hexdigest(),
         files=tuple(sorted([MANIFEST_NAME, *entries])),
-        warnings=tuple(_warnings(entries)),
+        warnings=tuple(_warnings(manifest, files)),
     )
 
 
@@ -174,11 +186,16 @@ class _HashingReader:
         return data
 
 
-def _warnings(entries: dict[str, FileEntry]) -> list[str]:
-    warnings: list[str] = []
-    if "code/inference.py" not in entries:
-        warnings.append(
-            "the archive has no code/inference.py, so the server would need its default functions; "
-            "save with code_dir, or pack with --code"
-        )
-    return warnings
+def _warnings(manifest: dict[str, Any], files: dict[str, Path]) -> list[str]:
+    if {"code/inference.py", "inference.py"} & files.keys() or "architecture" in section(manifest, "weights"):
+        return []
+    if any("/" not in name and _serves_alone(path) for name, path in files.items()):
+        return []
+    return [
+        "the archive has no code/inference.py, and nothing in it serves without one (a TorchScript or ONNX file, or an "
+        "architecture named by save_model); save with code_dir, or pack with --code"
+    ]
+
+
+def _serves_alone(path: Path) -> bool:
+    return path.suffix == ".onnx" or (path.suffix in (".pt", ".pth") and is_torch_script(path))

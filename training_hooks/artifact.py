@@ -8,7 +8,7 @@ from typing import Any
 from torch import nn
 
 from .architecture import check_architecture, describe_architecture
-from .container_paths import model_directory
+from .container_paths import needed_model_directory
 from .description import describe
 from .example import Example
 from .ranks import rank_above_0, wait_for_rank_0
@@ -78,7 +78,7 @@ def save_model(
         ArtifactError: one sentence naming what is wrong; the previous artifact in the directory is then untouched.
         OSError: the directory cannot be written, or the disk is full (a save needs room for a second copy).
     """
-    target = model_directory(model_dir)
+    target = needed_model_directory(model_dir)
     if not every_rank and (rank := rank_above_0()) is not None:
         wait_for_rank_0(rank, target)
         return target

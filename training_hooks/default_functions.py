@@ -26,7 +26,7 @@ def model_fn(model_dir: str) -> Any:
     """Load the directory's TorchScript file: model.pt, else the only .pt or .pth file."""
     found = [path for path in sorted(Path(model_dir).iterdir()) if path.suffix in (".pt", ".pth")]
     chosen = [path for path in found if path.name == "model.pt"] or found
-    if len(chosen) != 1 or not _is_torch_script(chosen[0]):
+    if len(chosen) != 1 or not is_torch_script(chosen[0]):
         raise NoDefault("there is neither a model_fn nor one TorchScript file nor a named architecture")
     return torch.jit.load(chosen[0], map_location="cpu")  # type: ignore[no-untyped-call]
 
@@ -69,7 +69,8 @@ def output_fn(prediction: Any, accept: str) -> bytes:
     raise NoDefault(f"there is no output_fn, and none is taken for granted here for {accept}")
 
 
-def _is_torch_script(path: Path) -> bool:
+def is_torch_script(path: Path) -> bool:
+    """Say whether the file holds a network in TorchScript."""
     try:
         with zipfile.ZipFile(path) as archive:
             return any(name.endswith("/constants.pkl") for name in archive.namelist())

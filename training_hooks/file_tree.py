@@ -90,7 +90,7 @@ def list_files(root: Path) -> dict[str, Path]:
 def _kind(path: Path) -> str:
     mode = path.lstat().st_mode
     if stat.S_ISLNK(mode):
-        return f"symbolic link to {path.readlink()}"
+        return f"symbolic link to {path.readlink()} (cp -L copies what is behind it)"
     if stat.S_ISFIFO(mode):
         return "named pipe"
     if stat.S_ISSOCK(mode):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .arguments import kind_of
 from .errors import ArtifactError
 from .file_tree import check_relative_name
 
@@ -60,25 +61,32 @@ def read_manifest(directory: Path) -> dict[str, Any]:
             raise ArtifactError(f"{path} is larger than {_MAX_MANIFEST_BYTES} bytes: this is no manifest")
         manifest = json.loads(path.read_bytes())
     except FileNotFoundError:
-        raise ArtifactError(
-            f"{directory} has no {MANIFEST_NAME}; write the model with training_hooks.save_model first"
-        ) from None
+        raise ArtifactError(f"{directory} has no {MANIFEST_NAME}") from None
     except (OSError, ValueError, RecursionError) as error:
         if isinstance(error, ArtifactError):
             raise
         raise ArtifactError(f"{path} cannot be read as JSON: {error}") from None
     if not isinstance(manifest, dict) or manifest.get("format_version") != FORMAT_VERSION:
         version = manifest.get("format_version") if isinstance(manifest, dict) else None
-        raise ArtifactError(f"{path} has the format version {version!r}; this release knows {FORMAT_VERSION}")
+        raise ArtifactError(
+            f"{path} has the format version {version!r}; this release knows {FORMAT_VERSION}, and a manifest of "
+            "something else cannot have this name"
+        )
     listed_files(manifest, path)
     return manifest
 
 
+def section(manifest: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    """Return the object that stands under `key`; an empty one where there is none, as in what a person wrote."""
+    value = manifest.get(key)
+    return value if isinstance(value, dict) else {}
+
+
 def listed_files(manifest: Mapping[str, Any], path: Path) -> dict[str, FileEntry]:
-    """Return the manifest's `files`, checked; `path` names the manifest in errors."""
-    files = manifest.get("files")
-    if not isinstance(files, dict) or not files:
-        raise ArtifactError(f"{path} lists no files")
+    """Return the manifest's `files`, checked; none where a person wrote it. `path` names the manifest in errors."""
+    files = manifest.get("files", {})
+    if not isinstance(files, dict):
+        raise ArtifactError(f"{path}: 'files' is {kind_of(files)}; it must be an object")
     entries: dict[str, FileEntry] = {}
     for name, entry in files.items():
         check_relative_name(name)

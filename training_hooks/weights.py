@@ -159,6 +159,10 @@ def _bare_name(name: str, parallel_depth: int) -> str:
 def _plain_tensor(value: torch.Tensor, name: str) -> torch.Tensor:
     if is_lazy(value):
         raise ArtifactError(f"{name!r} has no shape yet; run one batch through the lazy module before saving it")
+    if value.is_nested:
+        raise ArtifactError(
+            f"{name!r} is a nested tensor, which no weights are; save its parts under names of their own"
+        )
     if value.is_meta:
         raise ArtifactError(f"{name!r} is on the meta device: it has a shape but no numbers")
     if type(value) not in (torch.Tensor, nn.Parameter, nn.Buffer):
@@ -211,7 +215,10 @@ def _refuse_non_finite(state: Mapping[str, Any], *, exempt: frozenset[str]) -> N
             continue
         if not (value.is_floating_point() or value.is_complex()):
             continue
-        numbers = value.coalesce().values() if value.layout is torch.sparse_coo else value
+        if value.layout is torch.strided:
+            numbers = value
+        else:
+            numbers = (value.coalesce() if value.layout is torch.sparse_coo else value).values()
         if numbers.itemsize == 1:
             numbers = numbers.float()  # isfinite is not defined for the 8-bit floats
         bad = int(numbers.numel() - torch.isfinite(numbers).sum())

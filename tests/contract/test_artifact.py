@@ -7,14 +7,19 @@ import os
 import subprocess
 import sys
 import tarfile
+import warnings
+from collections.abc import Callable
 from pathlib import Path
 
+import joblib
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
+from sklearn.dummy import DummyRegressor
 
 from tests.contract.running import running, start, wait_until
-from training_hooks import Example, save_model
+from training_hooks import Example, save_directory, save_model
 
 CODE = """
 import io, json
@@ -145,3 +150,133 @@ def test_a_saved_model_whose_class_is_named_is_served_without_any_script(tmp_pat
     files = {str(path.relative_to(directory)): path.read_bytes() for path in directory.rglob("*") if path.is_file()}
     with running(files) as server:
         assert server.post(b"[[1, 2], [3, 4]]").json() == [[7.0], [15.0]]
+
+
+ONLY_MODEL_FN = """
+import torch
+def model_fn(model_dir):
+    net = torch.nn.Linear(3, 2)
+    net.load_state_dict(torch.load(f"{model_dir}/model.pth", weights_only=True))
+    return net
+"""
+
+
+@pytest.fixture
+def net() -> torch.nn.Module:
+    torch.manual_seed(0)
+    return torch.nn.Linear(3, 2)
+
+
+X = torch.tensor([[0.25, 0.5, 0.75]])
+EXAMPLES = [
+    pytest.param(lambda _: X, id="a tensor"),
+    pytest.param(lambda _: X.tolist(), id="JSON"),
+    pytest.param(lambda _: Example(request="0.25,0.5,0.75\n1,2,3\n", content_type="text/csv"), id="CSV"),
+    pytest.param(lambda _: Example(request=X, accept="application/x-npy"), id="npy for npy"),
+    pytest.param(lambda net: Example(request=X[:1], response=net(X[:1])), id="a tensor as the response"),
+    pytest.param(lambda net: Example(request=X, response=net(X).detach().numpy()), id="an array as the response"),
+    pytest.param(lambda net: Example(request=X, response=net(X).tolist()), id="lists as the response"),
+    pytest.param(
+        lambda net: Example(request=X, response=net(X), accept="application/x-npy"), id="a tensor as npy, by accept"
+    ),
+    pytest.param(
+        lambda net: Example(request=X, response=net(X), response_content_type="application/x-npy"),
+        id="a tensor as npy, by its type",
+    ),
+    pytest.param(
+        lambda _: Example(request=X, response="[[1e9, 1e9]]", accept="application/json", rtol=1, atol=1e10),
+        id="text of the type of accept",
+    ),
+]
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_an_example_of_every_natural_form_is_answered_by_the_servers_defaults_as_it_was_recorded(
+    tmp_path: Path, net: torch.nn.Module, example: Callable[[torch.nn.Module], object]
+) -> None:
+    """What the training hooks take for the defaults where the code lacks a function is what the server does."""
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code/inference.py").write_text(ONLY_MODEL_FN)
+    save_model(net, model_dir=tmp_path / "m", code_dir=tmp_path / "code", example=example(net))
+    assert_answered_as_recorded(tmp_path / "m")
+
+
+def test_a_named_architecture_without_any_script_answers_its_example(tmp_path: Path, net: torch.nn.Module) -> None:
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code/nets.py").write_text("import torch\ndef line():\n    return torch.nn.Linear(3, 2)\n")
+    save_model(net, model_dir=tmp_path / "m", code_dir=tmp_path / "code", architecture="nets:line", example=X)
+    assert_answered_as_recorded(tmp_path / "m")
+
+
+def assert_answered_as_recorded(model_dir: Path) -> None:
+    result = check(model_dir)
+    assert result.returncode == 0, result.stderr
+    assert "the archive's example is answered as expected" in result.stdout
+
+
+SAVE_PRETRAINED = """
+import json, os
+from safetensors.torch import load_file
+def model_fn(model_dir):
+    assert json.load(open(os.path.join(model_dir, "config.json")))["model_type"] == "toy"
+    return load_file(os.path.join(model_dir, "model.safetensors"))["embedding.weight"]
+def predict_fn(data, model):
+    return model[data.long()].sum(dim=1)
+"""
+JOBLIB = """
+import joblib, os
+def model_fn(model_dir):
+    return joblib.load(os.path.join(model_dir, "model.joblib"))
+def predict_fn(data, model):
+    return model.predict(data.numpy())
+"""
+
+
+def save_pretrained(folder: Path) -> None:
+    (folder / "config.json").write_text('{"model_type": "toy"}')
+    (folder / "tokenizer.json").write_text("{}")
+    save_file({"embedding.weight": torch.arange(6.0).reshape(3, 2)}, folder / "model.safetensors")
+
+
+def joblib_dump(folder: Path) -> None:
+    joblib.dump(DummyRegressor(strategy="constant", constant=7.0).fit([[0.0]], [7.0]), folder / "model.joblib")
+
+
+def torch_script(folder: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        torch.jit.script(torch.nn.ReLU()).save(str(folder / "model.pt"))
+
+
+FOLDERS = [
+    pytest.param(save_pretrained, SAVE_PRETRAINED, b"[[0, 2]]", [[4.0, 6.0]], False, id="save_pretrained"),
+    pytest.param(save_pretrained, SAVE_PRETRAINED, b"[[0, 2]]", [[4.0, 6.0]], True, id="save_pretrained, saved"),
+    pytest.param(joblib_dump, JOBLIB, b"[[1]]", [7.0], True, id="joblib, saved"),
+    pytest.param(torch_script, None, b"[[-1, 2]]", [[0.0, 2.0]], False, id="TorchScript"),
+]
+
+
+@pytest.mark.parametrize(("make", "script", "body", "answer", "saved"), FOLDERS)
+def test_a_folder_that_other_tools_wrote_is_packed_and_served(
+    tmp_path: Path, make: Callable[[Path], None], script: str | None, body: bytes, answer: object, saved: bool
+) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    make(folder)
+    if script is not None:
+        (folder / "code").mkdir()
+        (folder / "code/inference.py").write_text(script)
+    if saved:
+        save_directory(folder, model_dir=folder, example=json.loads(body))
+        assert json.loads((folder / "example/response.json").read_bytes()) == answer
+    command = [sys.executable, "-m", "training_hooks", "pack", str(folder), "--output", str(tmp_path / "model.tar.gz")]
+    packed = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert (packed.returncode, packed.stderr) == (0, "")
+    unpack(tmp_path / "model.tar.gz", tmp_path / "model")
+    server = start(tmp_path, {})
+    try:
+        wait_until(lambda: server.ping() == 200, "the server is ready", log=server.log)
+        assert server.post(body).json() == answer
+        assert ("the archive's example is answered as expected" in server.log()) is saved
+    finally:
+        assert server.terminate() == 0

@@ -181,7 +181,8 @@ def test_files_that_differ_from_the_manifest_are_refused(tmp_path: Path, model_d
         ("{", "cannot be read as JSON"),
         ("[]", "has the format version None"),
         ('{"format_version": 2}', "has the format version 2; this release knows 1"),
-        ('{"format_version": 1, "files": {}}', "lists no files"),
+        ('{"format_version": 1, "files": []}', "'files' is a list; it must be an object"),
+        ('{"format_version": 1, "weights": {"file": "absent.pth"}}', "names 'absent.pth' as weights.file, and"),
         ('{"format_version": 1, "files": {"../x": {"sha256": "0", "size_bytes": 1}}}', "not a plain relative path"),
         ('{"format_version": 1, "files": {"/x": {"sha256": "0", "size_bytes": 1}}}', "not a plain relative path"),
         ('{"format_version": 1, "files": {"a\\\\b": 1}}', "control character or a backslash"),
@@ -195,12 +196,11 @@ def test_odd_manifests_are_refused(tmp_path: Path, model_dir: Path, text: str, s
     assert sentence in refusal(model_dir, tmp_path / "a.tar.gz")
 
 
-def test_a_directory_without_manifest_is_refused(tmp_path: Path, model_dir: Path) -> None:
-    """A directory that save_model did not finish is no artifact."""
-    (model_dir / "manifest.json").unlink()
-    assert "has no manifest.json; write the model with training_hooks.save_model" in refusal(
-        model_dir, tmp_path / "a.tar.gz"
-    )
+def test_an_empty_directory_is_refused(tmp_path: Path) -> None:
+    """A directory whose save was killed before anything was complete holds nothing, once that has been removed."""
+    (tmp_path / "m/.save-1").mkdir(parents=True)
+    (tmp_path / "m/.save-1/model.pth").write_bytes(b"half")
+    assert "holds no files that could be packed" in refusal(tmp_path / "m", tmp_path / "a.tar.gz")
 
 
 def test_links_are_refused(tmp_path: Path, model_dir: Path) -> None:

@@ -53,10 +53,22 @@ def test_the_training_script_of_the_page(
     assert manifest_of(tmp_path / "model")["name"] == "cats-and-dogs"
 
 
-def test_the_checkpoints_of_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The second block keeps two checkpoints, and goes on after the last one when it runs again."""
+def test_the_folder_of_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second block makes an artifact of a folder where it is, in a container of the job's model directory."""
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code" / "inference.py").write_text(CODE)
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "resume.py").write_text(BLOCKS[1])
+    monkeypatch.setenv("SM_MODEL_DIR", str(tmp_path / "model"))
+    (tmp_path / "folder.py").write_text(BLOCKS[1])
+    runpy.run_path(str(tmp_path / "folder.py"))
+    assert mismatches(tmp_path / "model") == []
+    assert {"config.json", "code/inference.py"} < manifest_of(tmp_path / "model")["files"].keys()
+
+
+def test_the_checkpoints_of_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The third block keeps two checkpoints, and goes on after the last one when it runs again."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "resume.py").write_text(BLOCKS[2])
     runpy.run_path(str(tmp_path / "resume.py"))
     assert len(list((tmp_path / "checkpoints").iterdir())) == 2
     assert runpy.run_path(str(tmp_path / "resume.py"))["first_epoch"] == 3

@@ -221,3 +221,16 @@ def test_equal_weights_give_equal_files(tmp_path: Path) -> None:
         torch.manual_seed(0)
         write_loadable(portable_state_dict(small_net()), tmp_path / name / "model.pth", what="model.pth")
     assert (tmp_path / "first" / "model.pth").read_bytes() == (tmp_path / "second" / "model.pth").read_bytes()
+
+
+@pytest.mark.filterwarnings("ignore:Sparse CSR tensor support is in beta:UserWarning")
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors is in prototype:UserWarning")
+def test_tensors_of_other_layouts_are_saved_or_refused_by_name() -> None:
+    """Their finite numbers are looked for where they are; a nested tensor has no shape that a model could expect."""
+    eye = torch.eye(3)
+    for sparse in (eye.to_sparse(), eye.to_sparse_csr(), eye.to_sparse_csc()):
+        torch.testing.assert_close(portable_state_dict({"w": sparse})["w"].to_dense(), eye)
+        with pytest.raises(ArtifactError, match="'w' holds 3 NaN or infinite numbers of 3"):
+            portable_state_dict({"w": sparse * float("nan")})
+    with pytest.raises(ArtifactError, match="'w' is a nested tensor"):
+        portable_state_dict({"w": torch.nested.nested_tensor([torch.ones(1)])})

@@ -1,0 +1,111 @@
+"""save_directory: a model in files of the user's making (save_pretrained, joblib, TorchScript) as an artifact."""
+
+import contextlib
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from .arguments import as_path
+from .container_paths import chosen_model_directory
+from .description import Description, describe
+from .errors import ArtifactError
+from .example import Example
+from .file_tree import list_files
+from .manifest import MANIFEST_NAME, read_manifest, section
+from .ranks import rank_above_0, wait_for_rank_0
+from .staging import staging
+
+
+def save_directory(
+    directory: str | os.PathLike[str],
+    *,
+    model_dir: str | os.PathLike[str] | None = None,
+    name: str = "model",
+    labels: Sequence[str] | Mapping[Any, Any] | None = None,
+    preprocessing: Mapping[str, Any] | None = None,
+    metrics: Mapping[str, Any] | None = None,
+    code_dir: str | os.PathLike[str] | None = None,
+    example: Example | Any = None,
+    every_rank: bool = False,
+) -> Path:
+    """Make an artifact of a directory that something else wrote, atomically; the arguments are those of `save_model`.
+
+        model.save_pretrained("bert")
+        tokenizer.save_pretrained("bert")
+        save_directory("bert", code_dir="code", example=Example(request={"text": "hello"}))
+
+    Args:
+        directory: with the files of the model, which are taken as they are, and code/ where there is no `code_dir`.
+        model_dir: where to; SM_MODEL_DIR if omitted, and /opt/ml/model inside a SageMaker container; elsewhere
+            `directory` itself becomes the artifact, and its files stay what and where they are.
+        name: see `save_model`, as for labels, preprocessing, metrics, code_dir, example and every_rank.
+
+    Returns:
+        The model directory.
+
+    Raises:
+        ArtifactError: one sentence naming what is wrong; an artifact that was in the model directory is untouched.
+        OSError: the model directory cannot be written, or the disk is full.
+    """
+    source = as_path(directory, "directory")
+    if not source.is_dir():
+        raise ArtifactError(f"directory {source} is not a directory")
+    target = chosen_model_directory(model_dir) or source
+    in_place = target.resolve() == source.resolve()
+    if not in_place and target.resolve().is_relative_to(source.resolve()):
+        raise ArtifactError(
+            f"the model directory {target} lies inside {source}; choose another, or the directory itself"
+        )
+    if not every_rank and (rank := rank_above_0()) is not None:
+        wait_for_rank_0(rank, target)
+        return target
+    description = describe(
+        name=name,
+        labels=labels,
+        preprocessing=preprocessing,
+        metrics=metrics,
+        code_dir=code_dir,
+        needs_script=True,
+        can_answer=True,
+        example=example,
+    )
+    manifest = dict(description.manifest)
+    with staging(target, manifest) as stage:
+        for file_name, path in _files_of(source, description).items():
+            _bring(path, stage.path / file_name, in_place=in_place)
+            stage.take(file_name)
+        description.add_files(stage)
+        description.add_example(stage, manifest)
+    return target
+
+
+def _files_of(source: Path, description: Description) -> dict[str, Path]:
+    """Return the files of the model, without those that this save writes and those that an earlier one wrote."""
+    earlier = read_manifest(source) if (source / MANIFEST_NAME).exists() else {}
+    example = section(earlier, "example")
+    written = {
+        MANIFEST_NAME,
+        *description.files,
+        *(earlier.get(key) for key in ("labels", "preprocessing")),
+        *(section(example, side).get("file") for side in ("request", "response")),
+    }
+    files = {
+        name: path
+        for name, path in list_files(source).items()
+        if name not in written and not (description.code and name.startswith("code/"))
+    }
+    if not files:
+        raise ArtifactError(f"directory {source} holds no model: there are no files in it")
+    return files
+
+
+def _bring(path: Path, staged: Path, *, in_place: bool) -> None:
+    staged.parent.mkdir(parents=True, exist_ok=True)
+    if in_place:
+        # The same file under a second name costs no room; its rename into place changes nothing.
+        with contextlib.suppress(OSError):
+            staged.hardlink_to(path)
+            return
+    shutil.copyfile(path, staged)
