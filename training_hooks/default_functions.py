@@ -46,13 +46,23 @@ def input_fn(body: str | bytes, content_type: str) -> Any:
 
 
 def predict_fn(data: Any, model: Any) -> Any:
-    """Call the model in evaluation mode without gradients, on its device and in its floating type."""
+    """Call the model in evaluation mode without gradients, on its device and in its floating type.
+
+    An object of one array is given as that array to a model that takes no dict.
+    """
     first = None
     if isinstance(model, torch.nn.Module):
         model.eval()
         first = next((tensor for tensor in model.parameters() if tensor.is_floating_point()), None)
+    given = _moved(data, first)
     with torch.no_grad():
-        return model(_moved(data, first))
+        try:
+            return model(given)
+        except (TypeError, AttributeError, RuntimeError):
+            if not isinstance(given, dict) or len(given) != 1:
+                raise
+        (alone,) = given.values()
+        return model(alone)
 
 
 def output_fn(prediction: Any, accept: str) -> bytes:

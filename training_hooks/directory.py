@@ -29,6 +29,7 @@ def save_directory(
     code_dir: str | os.PathLike[str] | None = None,
     example: Example | Any = None,
     every_rank: bool = False,
+    batching: bool | str | Mapping[str, Any] | None = None,
 ) -> Path:
     """Make an artifact of a directory that something else wrote, atomically; the arguments are those of `save_model`.
 
@@ -40,7 +41,7 @@ def save_directory(
         directory: with the files of the model, which are taken as they are, and code/ where there is no `code_dir`.
         model_dir: where to; SM_MODEL_DIR if omitted, and /opt/ml/model inside a SageMaker container; elsewhere
             `directory` itself becomes the artifact, and its files stay what and where they are.
-        name: see `save_model`, as for labels, preprocessing, metrics, code_dir, example and every_rank.
+        name: see `save_model`, as for labels, preprocessing, metrics, code_dir, example, every_rank and batching.
 
     Returns:
         The model directory.
@@ -70,6 +71,7 @@ def save_directory(
         needs_script=True,
         can_answer=True,
         example=example,
+        batching=batching,
     )
     manifest = dict(description.manifest)
     with staging(target, manifest) as stage:

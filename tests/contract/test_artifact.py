@@ -171,7 +171,11 @@ X = torch.tensor([[0.25, 0.5, 0.75]])
 EXAMPLES = [
     pytest.param(lambda _: X, id="a tensor"),
     pytest.param(lambda _: X.tolist(), id="JSON"),
+    pytest.param(lambda _: X[0].tolist(), id="one record in JSON"),
+    pytest.param(lambda _: X[0], id="one record"),
+    pytest.param(lambda _: {"input": X}, id="an object of arrays"),
     pytest.param(lambda _: Example(request="0.25,0.5,0.75\n1,2,3\n", content_type="text/csv"), id="CSV"),
+    pytest.param(lambda _: Example(request="0.25,0.5,0.75", content_type="text/csv"), id="one row of CSV"),
     pytest.param(lambda _: Example(request=X, accept="application/x-npy"), id="npy for npy"),
     pytest.param(lambda net: Example(request=X[:1], response=net(X[:1])), id="a tensor as the response"),
     pytest.param(lambda net: Example(request=X, response=net(X).detach().numpy()), id="an array as the response"),

@@ -19,9 +19,11 @@ from training_hooks import (
     ArtifactError,
     Example,
     latest_checkpoint,
+    model_directory,
     pack,
     reporting_failure,
     save_checkpoint,
+    save_directory,
     save_model,
 )
 
@@ -114,6 +116,10 @@ def saved(**options: Any) -> object:
     return save_model(**{"model": {"weight": torch.ones(1)}, "model_dir": "saved", "every_rank": True, **options})
 
 
+def in_place(**options: Any) -> object:
+    return save_directory(**{"directory": "folder", "model_dir": "folder", **options})
+
+
 def packed(**options: Any) -> object:
     return pack(**{"model_dir": "made/before", "output": "model.tar.gz", **options})
 
@@ -124,7 +130,9 @@ def asked(**options: Any) -> object:
 
 CALLS: list[tuple[Callable[..., object], tuple[str, ...]]] = [
     (saved, ("model", "model_dir", "name", "labels", "preprocessing", "metrics", "code_dir")),
-    (saved, ("architecture", "arguments", "example", "allow_non_finite")),
+    (saved, ("architecture", "arguments", "example", "allow_non_finite", "batching")),
+    (in_place, ("directory", "model_dir", "name", "labels", "preprocessing", "metrics", "code_dir", "batching")),
+    (model_directory, ("given",)),
     (asked, ("request", "content_type", "accept", "response", "response_content_type", "rtol", "atol", "timeout_s")),
     (stepped, ("state", "step", "directory", "keep_last")),
     (latest_checkpoint, ("directory", "map_location")),
@@ -140,6 +148,8 @@ def test_an_argument_of_any_kind_is_taken_or_refused_in_one_sentence(
     monkeypatch.chdir(tmp_path)
     save_model({"weight": torch.ones(1)}, model_dir="made/before")
     save_checkpoint({"weight": torch.ones(1)}, step=1, directory="checkpoints")
+    Path("folder").mkdir()
+    Path("folder/model.pth").touch()
     monkeypatch.setenv("SM_MODEL_DIR", str(tmp_path / "default"))
     refused = 0
     for value in odd_values():
