@@ -17,7 +17,7 @@ from inference import batching
 from inference.errors import DeploymentError, ModelDoesNotFit
 from inference.layout import CODE, model_root
 from inference.protocol import Answer, Item, ModelSpec
-from inference.worker import artifact, compat, defaults, handler, user_code, weights
+from inference.worker import artifact, compat, defaults, handler, near_misses, user_code, weights
 from inference.worker.computation import Computation
 from inference.worker.content import Reading
 from inference.worker.context import Context
@@ -64,7 +64,7 @@ def load(spec: ModelSpec, progress: Progress = log.info) -> Computation:
         sessions_dir=spec.sessions_dir,
     )
     module = user_code.import_script(script) if script else None
-    functions = handler.bind(module, context) if module else Functions()
+    functions = _functions(module, context, manifest, tell=spec.verify) if module else Functions()
     computation = Computation(
         model=_model(root, script, functions, trust_pickle=spec.trust_pickle),
         functions=functions,
@@ -105,6 +105,17 @@ def _script(root: Path, program: str | None) -> Path | None:
             + user_code.misplaced_script(root, program)
         )
     return script
+
+
+def _functions(module: ModuleType, context: Context, manifest: dict[str, Any], *, tell: bool) -> Functions:
+    functions = handler.bind(module, context)
+    found = [name for name in handler.ARGUMENTS if getattr(functions, name) is not None]
+    if mistake := near_misses.mistake(module, found):
+        raise DeploymentError(mistake)
+    if not found and tell and not weights.builds_with(module.__name__, manifest):
+        names = ", ".join(handler.ARGUMENTS)
+        log.warning("%s has none of the functions that are called (%s): the defaults do it all", module.__file__, names)
+    return functions
 
 
 def _take_resources(spec: ModelSpec) -> None:

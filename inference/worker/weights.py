@@ -70,6 +70,12 @@ def load(model_dir: Path, place: torch.device, *, trust_pickle: bool = False) ->
     return model.to(place).eval()
 
 
+def builds_with(module_name: str, manifest: dict[str, Any]) -> bool:
+    """Whether the manifest's architecture is in the module of this name."""
+    described = manifest.get("weights")
+    return isinstance(described, dict) and str(described.get("architecture")).startswith(f"{module_name}:")
+
+
 def damaged(model_dir: Path) -> list[str]:
     """The names of the model files here that neither torch.save, today's or that before torch 1.6, nor jit wrote."""
     found = [path for path in _visible(model_dir) if path.suffix in TORCH and path.is_file()]

@@ -216,6 +216,42 @@ def test_torchscript_is_served_without_code(loads: subprocess.Popen[str], tmp_pa
     assert "model 'model' is loaded by the default model_fn" in report.lines
 
 
+@pytest.mark.parametrize(
+    ("script", "manifest", "told"),
+    [
+        ("import json", {}, True),
+        ("from functions import predict_fn", {}, False),
+        ("import torch\ndef build(): return torch.nn.Linear(2, 1)", {"architecture": "inference:build"}, False),
+    ],
+)
+def test_a_script_of_which_nothing_is_called_is_a_warning(
+    loads: subprocess.Popen[str], tmp_path: Path, script: str, manifest: dict[str, str], told: bool
+) -> None:
+    files = {
+        "code/inference.py": script,
+        "code/functions.py": "def predict_fn(data, model): return data",
+        "model.pth": state_dict() if manifest else torch_script(),
+    }
+    weights = {"weights": {"file": "model.pth", **manifest}} if manifest else {}
+    model_dir = archive(tmp_path, with_manifest(files, **weights))
+    report = load_forked(loads, tmp_path, model_dir)
+    assert report.status == 0, report.error
+    assert (f"{model_dir}/code/inference.py has none of the functions that are called" in report.error) == told
+
+
+def test_a_manifest_that_is_not_read_is_a_warning_and_named_where_it_would_have_helped(
+    loads: subprocess.Popen[str], tmp_path: Path
+) -> None:
+    ignored = {"manifest.json": '{"weights": {"file": "model.pth", "architecture": "net:build"}}'}
+    model_dir = archive(tmp_path, {"model.pth": torch_script(), **ignored})
+    report = load_forked(loads, tmp_path, model_dir)
+    assert report.status == 0, report.error
+    sentence = f'{model_dir}/manifest.json is not read: it has no "format_version": 1.'
+    assert f"the archive is served without its manifest. {sentence}" in report.error
+    archive(tmp_path, {"model.pth": state_dict()})
+    assert load_forked(loads, tmp_path, model_dir).sentence.endswith(f"in manifest.json. {sentence}")
+
+
 BROKEN: list[tuple[str, dict[str, str | bytes], dict[str, str], str]] = [
     ("empty", {}, {}, "The model directory {dir} is empty."),
     (
@@ -224,6 +260,12 @@ BROKEN: list[tuple[str, dict[str, str | bytes], dict[str, str], str]] = [
         {},
         "{dir} holds neither code/inference.py with a model_fn nor a model that can be served without one "
         "(a TorchScript .pt or .pth file, or an .onnx file); it holds: readme.txt.",
+    ),
+    (
+        "a misspelt function",
+        {"code/inference.py": "def model_fn(model_dir): return 1\ndef ouput_fn(prediction, accept): return prediction"},
+        {},
+        "{dir}/code/inference.py: nothing calls ouput_fn; did you mean output_fn?",
     ),
     (
         "state dict without code",

@@ -1,0 +1,78 @@
+"""A script whose functions nobody would call: misspelt ones, or those of another server.
+
+The AWS container served such a script by its defaults, without a word. Only what is called by nothing else is looked
+at: a helper with a similar name beside the function itself, or `preprocess` beside an `input_fn`, is the script's own.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import re
+from collections.abc import Collection
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+CHAIN = ("input_fn", "predict_fn", "output_fn")
+EXPECTED = ("pre_model_fn", "model_fn", "model_warmup_fn", *CHAIN, "transform_fn")
+
+_SUFFIX = re.compile(r"(.+?)_?(?:fn|func|funct|function|fct|fcn|fun)s?")
+_ENTRY_POINTS = {"handle": "TorchServe's", "handler": "TorchServe's", "lambda_handler": "AWS Lambda's"}
+_METHODS = ("preprocess", "inference", "postprocess")
+"""The steps of a handler of TorchServe; one of these names alone is anybody's."""
+
+
+def mistake(module: ModuleType, found: Collection[str]) -> str | None:
+    """What is wrong with a script that has the functions `found`, in one sentence; None where nothing is."""
+    mine = {name: value for name, value in vars(module).items() if not name.startswith("_")}
+    functions = [name for name, value in mine.items() if inspect.isfunction(value)]
+    for name in functions:
+        if near := _meant(name, found):
+            return f"{module.__file__}: nothing calls {name}; did you mean {near}?"
+    if any(name in found for name in EXPECTED):
+        return None
+    own = [name for name in functions if _is_the_archives(mine[name], module)]
+    what = next((f"{name} is {_ENTRY_POINTS[name]}" for name in own if name in _ENTRY_POINTS), None)
+    steps = [name for name in _METHODS if name in own]
+    if what is None and len(steps) > 1:
+        what = f"{', '.join(steps)} are the steps of another server"
+    classes = [value for value in mine.values() if inspect.isclass(value) and value.__module__ == module.__name__]
+    what = what or next((said for kind in classes if (said := _handler_class(kind))), None)
+    if what is None:
+        return None
+    return (
+        f"{module.__file__}: {what}, and nothing here calls it; write model_fn, input_fn, predict_fn and output_fn as "
+        "functions of the module."
+    )
+
+
+def _meant(name: str, found: Collection[str]) -> str | None:
+    """The function that `name` was meant to be; None where that one is there, or has no place beside `found`."""
+    if name in found:
+        return None
+    wanted = set(EXPECTED) - set(found)
+    if "transform_fn" in found:
+        wanted -= set(CHAIN)
+    elif any(each in found for each in CHAIN):
+        wanted -= {"transform_fn"}
+    suffixed = _SUFFIX.fullmatch(name.lower())
+    if suffixed is not None:
+        near = difflib.get_close_matches(suffixed[1], [each.removesuffix("_fn") for each in wanted], n=1, cutoff=0.8)
+        return f"{near[0]}_fn" if near else None
+    # Above the likeness of transform and transform_fn: a helper may well be called so.
+    return next(iter(difflib.get_close_matches(name.lower(), wanted, n=1, cutoff=0.87)), None)
+
+
+def _is_the_archives(function: Any, module: ModuleType) -> bool:
+    return Path(function.__code__.co_filename).is_relative_to(Path(str(module.__file__)).parent)
+
+
+def _handler_class(kind: type) -> str | None:
+    name = kind.__qualname__
+    if any(base.__name__ == "BaseHandler" for base in kind.__mro__) or {"initialize", "handle"} <= vars(kind).keys():
+        return f"the class {name} is a handler of TorchServe"
+    if name == "TritonPythonModel":
+        return f"the class {name} is Triton's"
+    methods = [each for each in EXPECTED if each in vars(kind)]
+    return f"{', '.join(methods)} of the class {name} are no functions of the module" if methods else None

@@ -1,0 +1,130 @@
+"""A script whose functions nobody would call is told so; helpers of whatever name are the script's own."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from inference.worker import near_misses, user_code
+from inference.worker.handler import ARGUMENTS
+
+
+def said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> str | None:
+    path = tmp_path / "toy_script.py"
+    path.write_text(script)
+    monkeypatch.delitem(sys.modules, "toy_script", raising=False)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    module = user_code.import_script(path)
+    mistake = near_misses.mistake(module, [name for name in ARGUMENTS if hasattr(module, name)])
+    return mistake and mistake.replace(f"{path}: ", "")
+
+
+MODEL = "def model_fn(model_dir): ...\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("ouput_fn", "output_fn"),
+        ("outputfn", "output_fn"),
+        ("output_func", "output_fn"),
+        ("output_function", "output_fn"),
+        ("ouptut_fn", "output_fn"),
+        ("predict_func", "predict_fn"),
+        ("predictFn", "predict_fn"),
+        ("prediction_fn", "predict_fn"),
+        ("predict_f", "predict_fn"),
+        ("predict_fm", "predict_fn"),
+        ("Predict_fn", "predict_fn"),
+        ("inptu_fn", "input_fn"),
+        ("inputs_fn", "input_fn"),
+        ("transfrom_fn", "transform_fn"),
+        ("transform_func", "transform_fn"),
+        ("model_warm_up_fn", "model_warmup_fn"),
+    ],
+)
+def test_a_misspelt_function_is_named_with_the_one_that_was_meant(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, meant: str
+) -> None:
+    sentence = f"nothing calls {name}; did you mean {meant}?"
+    assert said(tmp_path, monkeypatch, f"{MODEL}def {name}(*arguments): ...\n") == sentence
+    assert said(tmp_path, monkeypatch, f"def {name}(*arguments): ...\n") == sentence
+    (tmp_path / "toy_helper.py").write_text(f"def {name}(*arguments): ...\n")
+    monkeypatch.delitem(sys.modules, "toy_helper", raising=False)
+    assert said(tmp_path, monkeypatch, f"{MODEL}from toy_helper import {name}") == sentence
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "def predict_fn(data, model): ...\ndef predict_func(x): ...",
+        "def input_fn(a, b): ...\ndef inputs_fn(x): ...\ndef input_func(x): ...",
+        "def _ouput_fn(x): ...",
+        "ouput_fn = None\nmodel_func = 3\nclass Predict_fn: ...",
+        "def transform(image): ...\ndef predict(x): ...\ndef collate(batch): ...\ndef split(x): ...\ndef model(x): ...",
+        "def transform_fn(a, b, c, d): ...\ndef predict_func(x): ...\ndef input_func(x): ...",
+        "def predict_fn(a, b): ...\ndef transform_func(image): ...",
+        "def init_fn(worker): ...\ndef loss_fn(a, b): ...\ndef norm_fn(x): ...\ndef load_model_fn(d): ...",
+        "def preprocess(x): ...\ndef inference(x): ...\ndef postprocess(x): ...\ndef handle(a, b): ...",
+        "def collate_func(batch): ...\ndef split_func(x): ...",
+        "class Handler:\n    def initialize(self, context): ...\n    def handle(self, data, context): ...",
+    ],
+)
+def test_helpers_beside_the_functions_are_the_scripts_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str
+) -> None:
+    assert said(tmp_path, monkeypatch, f"{MODEL}{script}\n") is None
+
+
+@pytest.mark.parametrize(
+    ("script", "what"),
+    [
+        ("def handle(data, context): ...", "handle is TorchServe's"),
+        ("def lambda_handler(event, context): ...", "lambda_handler is AWS Lambda's"),
+        (
+            "def preprocess(x): ...\ndef postprocess(x): ...",
+            "preprocess, postprocess are the steps of another server",
+        ),
+        (
+            "class BaseHandler: ...\nclass Mine(BaseHandler): ...",
+            "the class BaseHandler is a handler of TorchServe",
+        ),
+        (
+            "class Mine:\n    def initialize(self, c): ...\n    def handle(self, d, c): ...",
+            "the class Mine is a handler of TorchServe",
+        ),
+        ("class TritonPythonModel: ...", "the class TritonPythonModel is Triton's"),
+        (
+            "class Mine:\n    def model_fn(self, d): ...\n    def predict_fn(self, a, b): ...",
+            "model_fn, predict_fn of the class Mine are no functions of the module",
+        ),
+    ],
+)
+def test_a_script_of_another_server_is_told_what_is_called_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, what: str
+) -> None:
+    assert said(tmp_path, monkeypatch, script) == (
+        f"{what}, and nothing here calls it; write model_fn, input_fn, predict_fn and output_fn as functions of the "
+        "module."
+    )
+    assert said(tmp_path, monkeypatch, f"{script}\n{MODEL}") is None
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "",
+        "import json",
+        "from json import loads as handle, dumps as preprocess, load as postprocess",
+        "from toy_functions import model_fn, predict_fn",
+        "class Net:\n    def forward(self, x): ...\ndef train(): ...\ndef evaluate(net): ...\ndef predict(net, x): ...",
+        "def preprocess(x): ...",
+    ],
+)
+def test_a_script_without_functions_or_with_imported_ones_is_no_mistake(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str
+) -> None:
+    (tmp_path / "toy_functions.py").write_text("def model_fn(d): ...\ndef predict_fn(a, b): ...\ndef handle(a, b): ...")
+    assert said(tmp_path, monkeypatch, script) is None
