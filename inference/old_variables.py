@@ -201,7 +201,8 @@ def unknown(environment: Mapping[str, str], settings: Collection[str]) -> dict[s
     """The variables that are set, look like those of the old containers and are none of theirs nor ours, with a hint.
 
     `settings` are the names that set something here. Such a name is a typo, or was meant for the script. A name with
-    SAGEMAKER_ in front, which many set for purposes of their own, is told where it is close to one that there is.
+    SAGEMAKER_ in front, which many set for purposes of their own, or nearly TIDEGATE_, is told where it is close to one
+    that there is.
     """
     known = {*settings, *(name for old in OLD_VARIABLES for name in old.names)}
     found = {}
@@ -220,10 +221,10 @@ def unknown(environment: Mapping[str, str], settings: Collection[str]) -> dict[s
 def _nearest(name: str, prefix: str, known: Collection[str]) -> str | None:
     if prefix:
         return _alike(name, prefix, known, cutoff=0.6)
-    first, _, rest = name.partition("_")
-    if not difflib.get_close_matches(first, ["SAGEMAKER"], cutoff=0.8):
-        return None
-    return _alike(f"SAGEMAKER_{rest}", "SAGEMAKER_", known, cutoff=0.75)
+    first, _, rest = name.upper().partition("_")
+    # What begins with TIDEGATE_ itself is refused at start.
+    near = difflib.get_close_matches(first, ["SAGEMAKER", "TIDEGATE"], n=1, cutoff=0.8)
+    return _alike(f"{near[0]}_{rest}", f"{near[0]}_", known, cutoff=0.75) if near else None
 
 
 def _alike(name: str, prefix: str, known: Collection[str], *, cutoff: float) -> str | None:

@@ -126,6 +126,10 @@ def test_a_name_of_multi_model_server_means_what_its_twin_of_torchserve_means(na
         ("SAGEMAKER_MULTI_MODEL_ENABLED", "; did you mean SAGEMAKER_MULTI_MODEL?"),
         ("SAGEMAKER_BATCH_SIZE", "; did you mean SAGEMAKER_TS_BATCH_SIZE?"),
         ("SAGEMKER_PROGRAM", "; did you mean SAGEMAKER_PROGRAM?"),
+        ("sagemaker_program", "; did you mean SAGEMAKER_PROGRAM?"),
+        ("TIDGATE_WORKERS", "; did you mean TIDEGATE_WORKERS?"),
+        ("tidegate_workers", "; did you mean TIDEGATE_WORKERS?"),
+        ("TideGate_Max_Batch_Sise", "; did you mean TIDEGATE_MAX_BATCH_SIZE?"),
         ("TS_JOB_QUEU_SIZE", "; did you mean TS_JOB_QUEUE_SIZE?"),
         ("TS_DEFAULT_WORKER_PER_MODEL", "; did you mean TS_DEFAULT_WORKERS_PER_MODEL?"),
         ("TS_RESPONSE_TIMEOUT", "; did you mean TS_DEFAULT_RESPONSE_TIMEOUT?"),
@@ -142,7 +146,15 @@ def test_a_name_that_the_old_containers_never_had_is_told_with_the_nearest_that_
 
 def test_what_is_known_or_is_close_to_nothing_of_the_old_containers_is_not_told_as_unknown() -> None:
     known = {*SETTINGS, *IDLE, *dict(REFUSED)}
-    others = ["TSV_FILE", "OMP_NUM_THREADS", "SM_MODEL_DIR", *OF_OTHERS.split()]
+    others = [
+        "TSV_FILE",
+        "TIDE_LEVEL",
+        "GATE_TIMEOUT_S",
+        "workers",
+        "OMP_NUM_THREADS",
+        "SM_MODEL_DIR",
+        *OF_OTHERS.split(),
+    ]
     assert unknown(dict.fromkeys([*known, *others], "7"), SETTINGS) == {}
 
 
