@@ -182,6 +182,7 @@ class Crew:
     def worker_ready(self, worker: WorkerLink) -> None:
         """The model is loaded: the worker may be filled."""
         self._stop_timer(worker)
+        worker.proving = False
         self._down_since_s = None
         if not self._loaded.done():
             self._loaded.set_result(None)
@@ -204,9 +205,12 @@ class Crew:
             ticket.settle(outcome)
 
     def worker_goes_on(self, worker: WorkerLink, progress: Progress) -> None:
-        """A step of the batch is done."""
+        """A step of the batch is done; or, while the model is loaded, something is tried that has a deadline."""
         worker.heard_s = monotonic()
         worker.proving = progress.proving
+        if not worker.ready:
+            self._stop_timer(worker)
+            self._start_timer(worker)
 
     def worker_done(self, worker: WorkerLink, done: Done) -> None:
         """The batch is done: the worker may be filled again."""
@@ -231,14 +235,17 @@ class Crew:
     def worker_lost(self, worker: WorkerLink) -> None:
         """The process is gone: its batch goes back to the owner, and a successor is started."""
         self._stop_timer(worker)
-        if worker.proving:
-            self._prove_no_more(worker)
         self.workers.pop(worker.slot, None)
         self._loop.call_later(LEAVE_S, self._end, worker)
         if self.state in (State.CLOSED, State.FAILED):
             self._owner.batch_lost(worker)
             return
+        if worker.proving:
+            self._prove_no_more(worker)
         if not self._loaded.done():
+            if worker.proving:
+                self._start_worker(worker.slot, verify=True)
+                return
             # Give the launcher's word on the exit status a moment to arrive: it is the reason.
             self._loop.call_later(0.2, self._fail_first_load, worker)
             return

@@ -116,7 +116,7 @@ class Computation:
 
     def begin(self, items: Sequence[Item], decoders: Executor | None = None) -> Batch:
         """Take in a batch. Its requests are decoded by `decoders`, or later, in the thread that scripts rely on."""
-        jobs = [self._job(item) for item in items]
+        jobs = [self.job(item) for item in items]
         started = time.perf_counter()
         if decoders is not None:
             for _ in decoders.map(self._decode_once, jobs):
@@ -173,11 +173,6 @@ class Computation:
         yield [*ready, tally.done(_gpu_bytes())]
 
     # --- the three phases
-
-    def _job(self, item: Item) -> Job:
-        ours = self.functions.output_fn is None and self.functions.transform_fn is None
-        accept = preferred_type(item.accept, self.default_accept, WRITABLE if ours else None)
-        return Job(item=item, request=RequestProcessor(item), accept=accept)
 
     def _decode_once(self, job: Job) -> None:
         if not job.decoded:
@@ -355,16 +350,23 @@ class Computation:
         empty_cache()
         return Evidence.NONE
 
-    # --- the steps of a comparison (`trial.Road`)
+    # --- the steps one by one, for a comparison (`trial.Road`)
 
-    def repeated(self, job: Job) -> Job:
-        """The request of `job` once more, from its bytes."""
-        return self._job(job.item)
+    def job(self, item: Item) -> Job:
+        """A request at the beginning of its way."""
+        ours = self.functions.output_fn is None and self.functions.transform_fn is None
+        accept = preferred_type(item.accept, self.default_accept, WRITABLE if ours else None)
+        return Job(item=item, request=RequestProcessor(item), accept=accept)
 
     def decode(self, job: Job) -> None:
         """Do what input_fn is there for. Raises what it raises."""
         self.context.request_processor = [job.request]
         self._decode(job)
+
+    def predict_alone(self, job: Job) -> None:
+        """Do what predict_fn is there for. Raises what it raises."""
+        self.context.request_processor = [job.request]
+        self._predict_alone(job)
 
     def predict_together(self, jobs: Sequence[Job]) -> None:
         """Do what predict_fn is there for, with one call. Raises what it raises, or `NotSplittable`."""

@@ -23,6 +23,7 @@ from inference.worker.content import Reading
 from inference.worker.context import Context
 from inference.worker.device_errors import is_out_of_memory
 from inference.worker.handler import Functions
+from inference.worker.proving_ahead import prove_ahead
 
 log = logging.getLogger("tidegate.worker")
 
@@ -30,8 +31,10 @@ Progress = Callable[[str], None]
 """Told each step that is done, in words."""
 
 
-def load(spec: ModelSpec, progress: Progress = log.info) -> Computation:
+def load(spec: ModelSpec, progress: Progress = log.info, proving: Callable[[], None] = lambda: None) -> Computation:
     """Verify, import, load, warm up and ask the archive's own example.
+
+    `proving` is called before it is tried whether requests like the example may share a call.
 
     Raises `DeploymentError`: the deployer's mistake, in one sentence that names the place.
     """
@@ -81,6 +84,9 @@ def load(spec: ModelSpec, progress: Progress = log.info) -> Computation:
     if example is not None:
         _self_check(computation, example)
         progress("the archive's example is answered as expected")
+        undecided = computation.may_join and not computation.declared and spec.max_batch_size > 1
+        if undecided and prove_ahead(computation, example, proving):
+            progress("requests like the archive's example may share a call: together they were answered as alone")
     else:
         progress("the archive carries no example, so nothing was asked")
     return computation

@@ -19,7 +19,7 @@ import numpy as np
 
 from inference import log_lines, protocol
 from inference.errors import DeploymentError, ModelDoesNotFit
-from inference.protocol import ModelSpec
+from inference.protocol import ModelSpec, Progress
 from inference.worker import signals, user_code
 from inference.worker.allocator import keep_freed_memory
 from inference.worker.computation import Batch, Computation
@@ -58,7 +58,11 @@ def run(channel: socket.socket) -> int:
     log_lines.configure_root(spec.log_level)
     user_code.hide_server()
     try:
-        computation = load(spec, _say if spec.rehearsal else log.info)
+        computation = load(
+            spec,
+            _say if spec.rehearsal else log.info,
+            proving=lambda: send(protocol.progress_frame(Progress(proving=True))),
+        )
     except DeploymentError as error:
         if error.__cause__ is not None:
             log.error("loading failed", exc_info=error.__cause__)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterator, Sequence
 from typing import Protocol
 
-from inference.protocol import Answer
+from inference.protocol import Answer, Item
 from inference.worker import collate
 from inference.worker.comparing import Evidence, Likeness, Tolerance, evidence, likeness
 from inference.worker.job import Job
@@ -22,7 +22,7 @@ class Unlike(Exception):
 class Road(Protocol):
     """What leads a request to its answer. Each step raises what user code raises."""
 
-    def repeated(self, job: Job) -> Job: ...
+    def job(self, item: Item) -> Job: ...
     def decode(self, job: Job) -> None: ...
     def predict_together(self, jobs: Sequence[Job]) -> None: ...
     def encode(self, job: Job) -> None: ...
@@ -36,7 +36,7 @@ def compare(road: Road, signature: Hashable, jobs: Sequence[Job], tolerance: Tol
     """
     again = []
     for job in jobs:
-        twin = road.repeated(job)
+        twin = road.job(job.item)
         road.decode(twin)
         if collate.signature(twin.data) != (signature, job.records):
             raise Unlike("input_fn makes something else of the same body")

@@ -206,3 +206,73 @@ def test_an_answer_does_not_wait_for_those_behind_it():
         assert [reply.result(timeout=60).json() for reply in first] == [["sleep"]] * 3
         (server.model_dir / "others-are-answered").touch()
         assert behind.result(timeout=60).json() == ["hold"]
+
+
+PROVABLE = """
+import json, os, time
+from pathlib import Path
+import torch
+
+def model_fn(model_dir):
+    return Path(model_dir)
+
+def input_fn(body, content_type):
+    order = json.loads(body)
+    return order if isinstance(order, dict) else torch.tensor(order)
+
+def predict_fn(data, model):
+    if isinstance(data, dict):
+        with (model / "calls").open("a") as calls:
+            calls.write(json.dumps({"values": [0]}) + "\\n")
+        while not (model / "release").exists():
+            time.sleep(0.005)
+        return torch.zeros(1)
+    if len(data) > 1 and (model / "fragile").exists():
+        os._exit(3)
+    with (model / "calls").open("a") as calls:
+        calls.write(json.dumps({"values": data[:, 0].tolist()}) + "\\n")
+    return data * 2
+
+def output_fn(prediction, accept):
+    return json.dumps(prediction.tolist())
+"""
+"""Doubles rows; where there is a file `fragile`, more than one row ends the process."""
+
+
+def with_example(**more: str) -> dict[str, str]:
+    body, answer = "[[1.5, 2.5]]", "[[3.0, 5.0]]"
+    described = {
+        "request": {"file": "request.json", "content_type": "application/json", "accept": "application/json"},
+        "response": {"file": "response.json", "content_type": "application/json"},
+    }
+    manifest = json.dumps({"format_version": 1, "files": {}, "example": described})
+    files = {"manifest.json": manifest, "request.json": body, "response.json": answer}
+    return {"code/inference.py": PROVABLE, **files, **more}
+
+
+ROWS = [json.dumps([[float(number), 1.0]]) for number in range(CLIENTS)]
+
+
+def doubled(order: str) -> list[list[float]]:
+    return [[2 * number for number in row] for row in json.loads(order)]
+
+
+def test_an_example_that_proves_it_lets_the_first_batch_share_a_call():
+    with running(with_example(), TIDEGATE_MAX_BATCH_SIZE="8") as server:
+        replies = together(server, ROWS, holding=HOLD)
+        assert [reply.json() for reply in replies] == [doubled(order) for order in ROWS]
+        assert [len(call["values"]) for call in calls(server)] == [CLIENTS]
+
+
+def test_without_batches_and_without_retries_nothing_but_the_example_is_asked_at_load():
+    for environment in ({}, {"TIDEGATE_MAX_BATCH_SIZE": "8", "TIDEGATE_RETRY": "off"}):
+        with running(with_example(), **environment) as server:
+            assert [call["values"] for call in calls(server)] == [[1.5]]
+
+
+def test_a_shared_call_that_ends_the_process_at_load_costs_the_deployment_nothing():
+    with running(with_example(fragile=""), TIDEGATE_MAX_BATCH_SIZE="8") as server:
+        replies = together(server, ROWS, holding=HOLD)
+        assert [reply.json() for reply in replies] == [doubled(order) for order in ROWS]
+        assert [len(call["values"]) for call in calls(server)] == [1] * CLIENTS
+        assert server.log().count("a worker was lost while it tried whether requests may share a call") == 1

@@ -1,0 +1,98 @@
+"""The proof of joining, tried before there is any traffic: with the archive's example and disturbed copies of it.
+
+These are batches like any others: each request is answered alone, then all once more as one. So nothing that a batch of
+clients would have shown is missed, and a batch that shows nothing does not count here either.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import time
+from collections.abc import Callable
+
+import numpy as np
+
+from inference.protocol import Item
+from inference.worker.artifact import Example
+from inference.worker.computation import Computation
+from inference.worker.content import NPY, TEXT_TYPES, split_media_type
+from inference.worker.device_errors import give_up_if_device_is_lost
+from inference.worker.joining import PROOFS, Signatures
+
+MAX_ANSWER_S = 0.1
+"""How long the example may take: some fifteen calls more, in each worker that starts, must not be felt."""
+
+_DECIMAL = re.compile(rb"-?\d+\.\d+(?:[eE][-+]?\d+)?")
+_WHOLE = re.compile(rb"(?<![\w.+-])\d+(?![\w.])")
+
+
+def prove_ahead(computation: Computation, example: Example, beginning: Callable[[], None]) -> bool:
+    """Try to prove that requests like the example may share a call; returns whether they may from now on.
+
+    `beginning` is called before the first shared call. Where not all of it proves anything, traffic begins at nothing;
+    a difference is one, whoever asked.
+    """
+    copies = [disturbed(example.body, example.content_type, turn) for turn in range(1, 5)]
+    if example.body in copies or not all(_answers_soon(computation, _item(example, copy, 0)) for copy in copies):
+        return False
+    one, two, three, four = copies
+    beginning()
+    proved = refused = 0
+    for bodies in ((example.body, example.body, one), (two, example.body), (example.body, three, four)):
+        _, done = computation.answer([_item(example, body, number) for number, body in enumerate(bodies)])
+        proved, refused = proved + done.proved, refused + done.refused
+    if proved < PROOFS and not refused:
+        computation.signatures = Signatures()
+    return proved == PROOFS
+
+
+def disturbed(body: bytes, content_type: str, turn: int) -> bytes:
+    """`body` with other numbers, which are as likely to be valid; the same where it has none that can be changed.
+
+    Decimals become smaller; where there are none, whole numbers, which may be ids, change places. Another one for each
+    `turn`.
+    """
+    kind = split_media_type(content_type)[0]
+    if kind == NPY:
+        return _disturbed_array(body, turn)
+    if kind not in TEXT_TYPES:
+        return body
+    if _DECIMAL.search(body):
+        return _DECIMAL.sub(lambda found: repr(_smaller(float(found[0]), turn)).encode(), body)
+    numbers = _WHOLE.findall(body)
+    moved = iter(numbers[turn % len(numbers) :] + numbers[: turn % len(numbers)]) if numbers else iter(())
+    return _WHOLE.sub(lambda _: next(moved), body)
+
+
+def _disturbed_array(body: bytes, turn: int) -> bytes:
+    array = np.lib.format.read_array(io.BytesIO(body), allow_pickle=False)
+    if array.dtype.kind in "fc":
+        array = (array * array.dtype.type(_smaller(1.0, turn))).astype(array.dtype)
+    else:
+        array = np.roll(array, turn)
+    file = io.BytesIO()
+    np.lib.format.write_array(file, array, allow_pickle=False)
+    return file.getvalue()
+
+
+def _smaller(number: float, turn: int) -> float:
+    return number * (1 - 0.11 * turn)
+
+
+def _answers_soon(computation: Computation, item: Item) -> bool:
+    """Whether a disturbed copy is taken, and quickly. A script may refuse it, and nobody need read of that."""
+    job = computation.job(item)
+    started_s = time.perf_counter()
+    try:
+        computation.decode(job)
+        computation.predict_alone(job)
+        computation.encode(job)
+    except BaseException as error:
+        give_up_if_device_is_lost(error)
+        return False
+    return time.perf_counter() - started_s < MAX_ANSWER_S
+
+
+def _item(example: Example, body: bytes, number: int) -> Item:
+    return Item(number, example.content_type, example.accept, b"", body)
