@@ -121,11 +121,12 @@ class ProcessContainer:
     def last_words(self) -> str:
         with self._spec.log.open("rb") as log:
             log.seek(self._log_start)
-            lines = [line.strip() for line in log.read().decode(errors="replace").splitlines() if line.strip()]
+            written = [line.strip() for line in log.read().decode(errors="replace").splitlines() if line.strip()]
+        notes = [line for line in written if line.startswith(private_opt_ml.NOTE)]
+        lines = [line for line in written if line not in notes]
         errors = [line for line in lines if line.startswith("tidegate: error: ")]
         said = errors[-1] if errors else " | ".join(lines[-3:])
-        notes = [line for line in lines if line.startswith(private_opt_ml.NOTE)]
-        if notes and _OPT_ML.search(said) and notes[-1] not in said:
+        if notes and _OPT_ML.search(said):
             said = f"{said} ({notes[-1]})"
         return said or f"the server ended with exit code {self._process.poll()} and said nothing"
 
