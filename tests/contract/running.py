@@ -114,15 +114,17 @@ def write_files(root: Path, files: Mapping[str, str | bytes]) -> None:
         path.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
-def start(base_dir: Path, environment: Mapping[str, str], port: int | None = None) -> Server:
-    """Start the server on `base_dir`, without waiting for anything."""
+def start(
+    base_dir: Path, environment: Mapping[str, str], port: int | None = None, python: str = sys.executable
+) -> Server:
+    """Start the server on `base_dir`, run by `python`, without waiting for anything."""
     port = port or free_port()
     ours = ("SAGEMAKER_", "TIDEGATE_", "TS_", "OMP_", "PIP_")
     kept = {k: v for k, v in os.environ.items() if not k.startswith(ours)}
     log_path = base_dir / "server.log"
     with log_path.open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "inference", "serve"],
+            [python, "-m", "inference", "serve"],
             env={
                 **kept,
                 "SAGEMAKER_BASE_DIR": str(base_dir),

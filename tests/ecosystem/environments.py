@@ -1,6 +1,7 @@
-"""One virtual environment for each version of the SageMaker SDK, below build/, made once from its pinned list.
+"""One virtual environment for each version of the SageMaker SDK, and one for transformers, below build/, each made once
+from its pinned list.
 
-The SDK's two versions shut each other out, and both would pull their dozens of packages into ours.
+The SDK's two versions shut each other out, and all would pull their dozens of packages into ours.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import hashlib
 import shutil
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 
 REPOSITORY = Path(__file__).parents[2]
@@ -17,10 +19,13 @@ TRAINING_PACKAGES = ("scikit-learn", "scipy", "joblib", "threadpoolctl", "narwha
 """What examples/digits/train.py needs and the image has not."""
 
 
-def python_of(version: str) -> Path:
-    """The interpreter of the environment of `v3` or `v2`; made where it is not there or its list has changed."""
-    requirements = Path(__file__).with_name(f"requirements-{version}.txt")
-    home = HERE / version
+def python_of(name: str, *, sees_ours: bool = False) -> Path:
+    """The interpreter of the environment `name`, such as `v3`; made where it is not there or its list has changed.
+
+    With `sees_ours` it imports what is installed here, too: torch need not be there twice.
+    """
+    requirements = Path(__file__).with_name(f"requirements-{name}.txt")
+    home = HERE / name
     python, stamp = home / "bin" / "python", home / "made-from"
     wanted = hashlib.sha256(requirements.read_bytes() + sys.version.encode()).hexdigest()
     if not stamp.is_file() or stamp.read_text() != wanted:
@@ -29,6 +34,10 @@ def python_of(version: str) -> Path:
         pip = (sys.executable, "-m", "pip", "--python", str(python))
         _run(*pip, "install", "--quiet", "--no-deps", "--requirement", str(requirements))
         stamp.write_text(wanted)
+    if sees_ours:
+        site = Path(sysconfig.get_path("purelib", vars={"base": str(home)}))
+        line = f"import site; site.addsitedir({sysconfig.get_path('purelib')!r})\n"
+        (site / "ours.pth").write_text(line, encoding="utf-8")
     return python
 
 
