@@ -9,8 +9,9 @@ import codecs
 import csv
 import io
 import json
+import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
@@ -37,6 +38,7 @@ WRITABLE = (JSON, JSON_LINES, CSV, NPY, NPZ)
 
 _BLANK = " \t\r\n\v\f"
 """What a line may hold and still be no record, in CSV and in JSON Lines."""
+_LINE_OF_BLANKS = re.compile(r"(?:^|[\r\n])[ \t\v\f]+(?:[\r\n]|$)")
 _FIELD_LIMIT = Lock()
 
 
@@ -237,8 +239,10 @@ def _holds_values(value: Any) -> bool:
 
 def _csv(text: str, *, as_rows: bool) -> Decoded:
     rows: list[list[float]] = []
-    # A line of blanks would otherwise be a row of one cell. Lines keep their number, for the sentences below.
-    lines = (line if line.strip(_BLANK) else "\n" for line in io.StringIO(text, newline=""))
+    lines: Iterable[str] = io.StringIO(text, newline="")
+    if _LINE_OF_BLANKS.search(text):
+        # One would be a row of one cell. Lines keep their number, for the sentences below.
+        lines = (line if line.strip(_BLANK) else "\n" for line in lines)
     reader = csv.reader(lines)
     try:
         with _cells_of_any_length():

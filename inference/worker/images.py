@@ -26,6 +26,9 @@ log = logging.getLogger("tidegate.worker")
 _FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
 """What Pillow may recognise. Not all it can: some of its readers start other programs (EPS runs Ghostscript)."""
 
+_UNREADABLE = (Image.DecompressionBombError, OSError, ValueError, SyntaxError, EOFError, struct.error)
+"""What Pillow raises for an image that it cannot read, with a reason."""
+
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -69,7 +72,7 @@ def read_image(
             )
     except UnidentifiedImageError:
         raise BadRequest(f"The body is not an image of a kind that is read: {', '.join(_FORMATS)}.") from None
-    except (Image.DecompressionBombError, OSError, ValueError, SyntaxError, EOFError, struct.error) as error:
+    except _UNREADABLE as error:
         raise unreadable("The image", error) from None
     return torch.from_numpy(planes).unsqueeze(0)
 
@@ -88,7 +91,12 @@ def _say_that_one_frame_is_read() -> None:
 
 def _turned(image: Image.Image, *, obey: bool) -> Image.Image:
     orientation = _orientation(image)
-    image.load()
+    try:
+        image.load()
+    except (*_UNREADABLE, MemoryError):
+        raise
+    except Exception:  # damaged tags of a TIFF: a fraction for an offset is a TypeError, and so on
+        raise BadRequest("The image cannot be read: it is damaged.") from None
     if image.format == "TIFF":
         # Pillow turns these alone by itself, while it loads them.
         method = None if obey else _AS_STORED.get(orientation)

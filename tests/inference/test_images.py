@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import struct
 from typing import Any
 
 import numpy as np
@@ -67,6 +68,17 @@ def test_a_truncated_image_is_refused(file_format: str) -> None:
     body = image(size=(64, 64), file_format=file_format)
     with pytest.raises(BadRequest, match=r"^The (body is not an )?image "):
         read(body[: len(body) // 2], "image/x")
+
+
+def test_an_image_whose_tags_have_wrong_types_is_refused() -> None:
+    """Pillow raises a TypeError for an offset that is no whole number."""
+    sound, fraction = struct.pack("<HHII", 273, 4, 1, 134), struct.pack("<HHIf", 273, 11, 1, 134)
+    body = tiff(b"\0" * 3, width=3, bits=8)
+    assert sound in body
+    body = body.replace(sound, fraction)
+    with pytest.raises(BadRequest) as caught:
+        read(body)
+    assert caught.value.message == "The image cannot be read: it is damaged."
 
 
 def test_an_image_of_too_many_pixels_is_refused_when_it_is_opened(monkeypatch: pytest.MonkeyPatch) -> None:
