@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 CODE = "code"
@@ -21,3 +24,21 @@ def model_root(model_dir: Path) -> Path:
     if len(entries) == 1 and entries[0].is_dir() and entries[0].name != CODE:
         return entries[0]
     return model_dir
+
+
+def linked(model_dir: Path, limit: int = 3) -> str:
+    """A sentence that names symbolic links in the directory, at most `limit` of them; empty where there are none."""
+    links = list(islice(_links(model_dir), limit))
+    if not links:
+        return ""
+    names = ", ".join(f"{path.relative_to(model_dir)} (to {path.readlink()})" for path in links)
+    return (
+        f"{model_dir} holds symbolic links, which SageMaker does not take in an archive: {names}; pack the files that "
+        "they lead to (tar -h)."
+    )
+
+
+def _links(model_dir: Path) -> Iterator[Path]:
+    for folder, folders, files in os.walk(model_dir):
+        folders.sort()
+        yield from (path for name in sorted([*folders, *files]) if (path := Path(folder, name)).is_symlink())

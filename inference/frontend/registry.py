@@ -23,6 +23,8 @@ from inference.frontend.model_pool import ModelPool
 from inference.frontend.pool_limits import PoolLimits
 from inference.frontend.scheduling import least_used_gpu
 from inference.frontend.stateful_sessions import StatefulSessions
+from inference.frontend.temporary import new_folder
+from inference.layout import linked
 from inference.protocol import ModelSpec
 from inference.settings import Settings
 
@@ -58,6 +60,11 @@ class Registry:
         A rehearsal ends there: the first worker, whose settings are those of one among all, prints each step that it
         has done, and no other is started. Raises `DeploymentError` with the reason that the worker gave.
         """
+        # In a thread: nobody else waits while somebody's whole disk is looked through.
+        if said := await asyncio.to_thread(linked, Path(model_dir)):
+            if rehearsal or self._settings.multi_model:
+                raise DeploymentError(said)
+            log.warning("%s", said)
         packages_dir = await requirements.install(
             Path(model_dir),
             self._new_packages_dir,
@@ -154,7 +161,7 @@ class Registry:
 
     def _new_packages_dir(self) -> Path:
         if self._packages is None:
-            self._packages = tempfile.TemporaryDirectory(prefix="tidegate-packages-")
+            self._packages = new_folder("The packages of a model", "tidegate-packages-")
         # Numbered: a model's name is the platform's own hash, but nothing says that it is a file name.
         return Path(self._packages.name) / f"{next(self._loads)}"
 

@@ -27,6 +27,7 @@ from pathlib import Path
 
 from inference.errors import BadRequest, DeploymentError, Overloaded
 from inference.frontend.exchange import Exchange, Response
+from inference.frontend.temporary import new_folder
 from inference.settings import Settings
 
 log = logging.getLogger("tidegate.sessions")
@@ -37,6 +38,8 @@ SESSION_ID = b"x-amzn-sagemaker-session-id"
 NEW_SESSION, CLOSE = "NEW_SESSION", "CLOSE"
 CONTROL_BYTES = 1024
 """The longest body that is looked at as one that begins or ends a session."""
+
+_PREFIX = "tidegate-sessions-"
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -66,14 +69,7 @@ class StatefulSessions:
         self._settings = settings
         self._now_s = now_s
         self._sessions: dict[str, Session] = {}
-        try:
-            self._place = tempfile.TemporaryDirectory(
-                prefix="tidegate-sessions-", dir=_parent(settings.sessions_path), ignore_cleanup_errors=True
-            )
-        except OSError as error:
-            raise DeploymentError(
-                f"Sessions cannot be kept in {settings.sessions_path} (SAGEMAKER_SESSIONS_PATH): {error.strerror}."
-            ) from None
+        self._place = _new_place(settings.sessions_path)
 
     @property
     def root(self) -> Path:
@@ -191,10 +187,16 @@ def _request_type(exchange: Exchange) -> str | None:
     return str(wanted)
 
 
-def _parent(path: Path | None) -> Path | None:
-    """Where the sessions' own folder is made: what was asked for, else memory, else (None) the temporary directory."""
-    if path is not None:
-        path.mkdir(parents=True, exist_ok=True)
-        return path
+def _new_place(wanted: Path | None) -> tempfile.TemporaryDirectory[str]:
+    """The sessions' own folder: in what was asked for, else in memory, else below the temporary directory."""
     shared = Path("/dev/shm")  # noqa: S108 - a folder of its own is made in it, which others cannot read
-    return shared if shared.is_dir() and os.access(shared, os.W_OK) else None
+    parent = wanted or (shared if shared.is_dir() and os.access(shared, os.W_OK) else None)
+    if parent is None:
+        return new_folder("Sessions", _PREFIX)
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        return tempfile.TemporaryDirectory(prefix=_PREFIX, dir=parent, ignore_cleanup_errors=True)
+    except OSError as error:
+        raise DeploymentError(
+            f"Sessions cannot be kept in {parent} (SAGEMAKER_SESSIONS_PATH): {error.strerror}."
+        ) from None
