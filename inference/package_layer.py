@@ -55,12 +55,13 @@ class PackageLayer:
 
         venv.EnvBuilder(symlinks=True, with_pip=False).create(self.home)
         self._scratch.mkdir()
-        # Not PYTHONPATH: it would come before the standard library, and .pth files in it would not be read. The plain
-        # line lets pip know the folder as one of the system's, which it hides from builds; the other reads .pth files.
+        # Not PYTHONPATH: it would come before the standard library, and .pth files in it would not be read. What one of
+        # these lines appends, pip counts among the system's folders and hides from builds. ASCII: Python reads them in
+        # the encoding of the locale.
         below = [place for place in dict.fromkeys(sys.path) if Path(place).name in _SITE_NAMES and Path(place).is_dir()]
-        lines = "".join(f"{place}\nimport site; site.addsitedir({place!r})\n" for place in below)
+        lines = [f"import site, sys; sys.path.append({place!a}); site.addsitedir({place!a})\n" for place in below]
         # Last in the order of names: what the .pth file of an editable package names comes before the packages below.
-        (self.site / "~below.pth").write_text(lines, encoding="utf-8")
+        (self.site / "~below.pth").write_text("".join(lines), encoding="ascii")
 
     def pip_command(self, wanted: Path) -> tuple[list[str], Path]:
         """The words of the one call of pip that installs `wanted`, and the directory that it runs in.
@@ -109,7 +110,8 @@ class PackageLayer:
         if str(self.site) not in before:
             site.addsitedir(str(self.site))  # reads .pth files, by which editable packages are found
             below = next((at for at, place in enumerate(before) if Path(place).name in _SITE_NAMES), len(before))
-            sys.path[:] = [*before[:below], *sys.path[len(before) :], *before[below:]]
+            brought = [place for place in sys.path[len(before) :] if place not in before]
+            sys.path[:] = [*before[:below], *brought, *before[below:]]
         sys.executable = str(self.interpreter)
         multiprocessing.set_executable(sys.executable)
         os.environ["PATH"] = os.pathsep.join([str(self.interpreter.parent), os.environ.get("PATH", os.defpath)])

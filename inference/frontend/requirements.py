@@ -77,10 +77,11 @@ async def _install(layer: PackageLayer, wanted: Path, index: Index | None) -> li
     # Threads: the loop answers /ping, and other models' requests.
     await asyncio.to_thread(layer.create)
     words, directory = await asyncio.to_thread(layer.pip_command, wanted)
-    variables = layer.pip_variables(os.environ) | (
-        {"PIP_INDEX_URL": index.url} if index else {}
-    )  # arguments are public
-    status, output = await _run(words, directory, variables)
+    variables = layer.pip_variables(os.environ)
+    if index:
+        variables["PIP_INDEX_URL"] = index.url  # not an argument: those are public
+    # pip would read every installed package to warn of conflicts, where its output is not shown.
+    status, output = await _run([*words, "--no-warn-conflicts"], directory, variables)
     if status != 0:
         said = pip_failure.redacted(index.redact(output) if index else output)
         log.error("pip failed", extra={"output": said[-_LOGGED_CHARACTERS:]})

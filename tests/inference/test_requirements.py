@@ -298,3 +298,20 @@ def test_without_pip_that_is_what_is_said(model: Model, monkeypatch: pytest.Monk
     monkeypatch.delenv("PYTHONPATH", raising=False)
     monkeypatch.setattr(sys, "path", [place for place in sys.path if "site-packages" not in place])
     assert model.refusal("numpy\n").endswith("No module named pip.")
+
+
+def test_packages_below_are_found_whatever_the_locale_and_the_name_of_their_folder(
+    model: Model, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    below = tmp_path / "müller" / "site-packages"
+    package_sources.write(below, {"tg_below.py": "ORIGIN = 'below'\n"})
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+    monkeypatch.setenv("LC_ALL", "C")
+    monkeypatch.setenv("PYTHONUTF8", "0")
+    monkeypatch.setenv("PYTHONCOERCECLOCALE", "0")
+    program = (
+        "import pathlib, sys; from inference.package_layer import PackageLayer; "
+        "sys.path.append(sys.argv[1]); PackageLayer(pathlib.Path(sys.argv[2])).create()"
+    )
+    subprocess.run([sys.executable, "-c", program, below, model.home], check=True, timeout=60)
+    assert model.says("tg_below") == "below"
