@@ -1,6 +1,8 @@
 # make          lint and test
 # make demo     the main job: train, pack, deploy to the local cloud, invoke, batch transform, tear down
 # make chaos    the long forms of the chaos run and of the fuzzer, about six minutes
+# make test-hostile  the tests on a machine that is set up against them (pip, locale, time zone, umask, home), two copies at a time;
+#                    some of them by ARGS='tests/contract -x'
 # make benchmark  us beside the peers, about an hour
 # make image    the image: tidegate:cpu, and its inventory in build/
 # make test-container  only the tests of the image
@@ -32,7 +34,7 @@ LOCK = python -m uv pip compile --quiet --upgrade --generate-hashes --python-ver
 IN_PROCESSES := --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := test
-.PHONY: env lint test test-container test-ecosystem image image-lock audit demo chaos benchmark lock clean
+.PHONY: env lint test test-hostile test-container test-ecosystem image image-lock audit demo chaos benchmark lock clean
 
 env: $(VENV)/python.stamp $(VENV)/node.stamp
 
@@ -71,6 +73,9 @@ test: lint
 test-ecosystem: env
 	@echo "==> pytest tests/ecosystem"
 	@python -m pytest $(IN_PROCESSES) tests/ecosystem
+
+test-hostile: env
+	@python -m tests.hostile $(or $(ARGS),$(IN_PROCESSES) --ignore tests/ecosystem)
 
 image: env
 	@python -m container.build

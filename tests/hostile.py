@@ -1,8 +1,9 @@
 """The tests on a machine that is set up against them: `python -m tests.hostile [arguments of pytest]`.
 
-pip's configuration constrains torch and sends installations elsewhere; the locale is not UTF-8 (or Turkish, where the
-machine has that); the time zone is fourteen hours ahead; new files are closed to others; the home directory cannot be
-written, nor made. Two copies of the repository are tested at the same time and share the directory for temporary files.
+pip's configuration constrains torch and sends installations elsewhere; the locale is Turkish, in which the small letter
+of "I" is another one, or C where no Turkish can be made; the time zone is fourteen hours ahead; new files are closed to
+others; the home directory cannot be written, nor made. Two copies of the repository are tested at the same time and
+share the directory for temporary files.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ import sys
 import tempfile
 from pathlib import Path
 
+from inference.package_layer import PackageLayer
+
 ROOT = Path(__file__).parents[1]
-LINKED = (".venv", "node_modules")
 LEFT_OUT = ("build", "cdk.out", ".hypothesis", ".mypy_cache", ".pytest_cache", ".ruff_cache", "__pycache__")
 
 # Read after the machine's own files, so that the index of this machine stays.
@@ -38,29 +40,30 @@ def environment(folder: Path) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("LC_", "XDG_CACHE_", "LANG"))}
     return {
         **kept,
-        **_locale(),
+        **_locale(folder),
         "PIP_CONFIG_FILE": str(folder / "pip.conf"),
         "TZ": "Pacific/Kiritimati",
         "HOME": f"{os.devnull}/home",
     }
 
 
-def _locale() -> dict[str, str]:
-    known = subprocess.run(["/usr/bin/env", "locale", "-a"], capture_output=True, text=True, check=False).stdout
-    turkish = [name for name in known.splitlines() if name.startswith("tr_TR") and "utf" in name.lower()]
-    if turkish:
-        return {"LC_ALL": turkish[0]}
-    # Python would take the locale C for UTF-8, as it does not take the old 8-bit ones that this stands for.
-    return {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+def _locale(folder: Path) -> dict[str, str]:
+    made = ["/usr/bin/env", "localedef", "--inputfile", "tr_TR", "--charmap", "UTF-8", str(folder / "tr_TR.UTF-8")]
+    if subprocess.run(made, capture_output=True, check=False).returncode == 0:
+        return {"LC_ALL": "tr_TR.UTF-8", "LOCPATH": str(folder)}
+    return {"LC_ALL": "C"}
 
 
-def copy_repository(target: Path) -> Path:
-    """A copy of the working tree that shares what `make env` installed."""
-    shutil.copytree(ROOT, target, symlinks=True, ignore=shutil.ignore_patterns(*LINKED, *LEFT_OUT))
-    for name in LINKED:
-        if (ROOT / name).exists():
-            (target / name).symlink_to(ROOT / name, target_is_directory=True)
-    return target
+def copy_repository(target: Path) -> PackageLayer:
+    """A copy of the working tree; returns its `.venv`, a layer over this one in which our packages are the copy's."""
+    shutil.copytree(ROOT, target, symlinks=True, ignore=shutil.ignore_patterns(".venv", "node_modules", *LEFT_OUT))
+    if (ROOT / "node_modules").exists():
+        (target / "node_modules").symlink_to(ROOT / "node_modules", target_is_directory=True)
+    layer = PackageLayer(target / ".venv")
+    layer.create()
+    (layer.site / "copy.pth").write_text(f"{target}\n", encoding="utf-8")
+    layer.finish()
+    return layer
 
 
 def main(arguments: list[str]) -> int:
@@ -68,26 +71,24 @@ def main(arguments: list[str]) -> int:
     with tempfile.TemporaryDirectory(prefix="tidegate-hostile-") as base:
         folder = Path(base)
         hostile = environment(folder)
-        copies = [copy_repository(folder / name) for name in ("one", "two")]
+        layers = [copy_repository(folder / name) for name in ("one", "two")]
         runs = [
             subprocess.Popen(
-                [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *arguments],
-                cwd=copy,
-                # Before the editable installation, which is of the repository that was copied.
-                env=hostile | {"PYTHONPATH": str(copy)},
-                stdout=(folder / f"{copy.name}.log").open("wb"),
+                [layer.interpreter, "-m", "pytest", "-p", "no:cacheprovider", *arguments],
+                cwd=layer.home.parent,
+                env=hostile | {"PATH": f"{layer.interpreter.parent}:{hostile['PATH']}"},
+                stdout=(folder / f"{layer.home.parent.name}.log").open("wb"),
                 stderr=subprocess.STDOUT,
                 umask=0o077,
             )
-            for copy in copies
+            for layer in layers
         ]
-        failed = False
-        for copy, run in zip(copies, runs, strict=True):
-            status = run.wait()
-            failed = failed or status != 0
+        statuses = [run.wait() for run in runs]
+        for layer, status in zip(layers, statuses, strict=True):
+            copy = layer.home.parent
             print(f"==> copy {copy.name}: exit status {status}", flush=True)
             print((folder / f"{copy.name}.log").read_text(encoding="utf-8", errors="replace"), flush=True)
-    return int(failed)
+    return int(any(statuses))
 
 
 if __name__ == "__main__":
