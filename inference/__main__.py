@@ -35,7 +35,7 @@ def main(program: str = "python -m inference") -> int:
             from inference.frontend import server  # noqa: PLC0415
 
             settings = _listening(settings, arguments, model_dir)
-            return server.run(settings, model_dir or settings.model_dir)
+            return server.run(settings, model_dir or _model_dir_of_the_container(settings))
         from inference.frontend import checking  # noqa: PLC0415
 
         return checking.run(model_dir or settings.model_dir, settings)
@@ -102,6 +102,16 @@ def _model_dir(argument: str) -> Path:
     if is_file:
         raise DeploymentError(f"{argument} is a file; MODEL_DIR is the directory that holds it.")
     raise DeploymentError(f"The model directory {path} does not exist.")
+
+
+def _model_dir_of_the_container(settings: Settings) -> Path:
+    named = os.environ.get("SAGEMAKER_BASE_DIR", "").strip() or settings.multi_model
+    if not named and not settings.model_dir.exists():
+        raise DeploymentError(
+            f"The model directory {settings.model_dir} does not exist; name another as the argument of serve, or the "
+            "directory that holds model/ by SAGEMAKER_BASE_DIR."
+        )
+    return settings.model_dir
 
 
 if __name__ == "__main__":

@@ -35,8 +35,13 @@ def run(model_dir: Path, settings: Settings) -> int:
 async def _check(model_dir: Path, settings: Settings) -> int:
     loop = asyncio.get_running_loop()
     stop: asyncio.Future[int] = loop.create_future()
+
+    def stop_by(number: int) -> None:
+        if not stop.done():
+            stop.set_result(number)
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, _settle, stop, number)
+        loop.add_signal_handler(number, stop_by, number)
     launcher = Launcher(settings.log_level)
     registry = Registry(settings, launcher, on_crash_loop=lambda _cause: None)
     launcher.open(registry.worker_exited)
@@ -61,11 +66,6 @@ async def _load(registry: Registry, model_dir: Path, settings: Settings) -> None
         except RequestError as error:
             raise DeploymentError(error.message) from None
     await registry.load(SINGLE_MODEL, str(model_dir), rehearsal=True)
-
-
-def _settle(future: asyncio.Future[int], value: int) -> None:
-    if not future.done():
-        future.set_result(value)
 
 
 def _say(line: str) -> None:

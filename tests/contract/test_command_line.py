@@ -90,6 +90,15 @@ def test_without_a_directory_everything_is_as_in_the_container(tmp_path: Path) -
         assert '"host": "0.0.0.0"' in server.log()
 
 
+@pytest.mark.skipif(Path("/opt/ml/model").exists(), reason="this machine is such a container")
+def test_outside_a_container_a_serve_that_names_no_directory_says_how(tmp_path: Path) -> None:
+    assert refusal("serve", cwd=tmp_path) == (
+        1,
+        "tidegate: error: The model directory /opt/ml/model does not exist; name another as the argument of serve, or "
+        "the directory that holds model/ by SAGEMAKER_BASE_DIR.",
+    )
+
+
 @pytest.mark.parametrize("command", ["serve", "check"])
 def test_what_is_no_model_directory_is_said_with_the_way_out(tmp_path: Path, command: str) -> None:
     write_files(tmp_path, {"model/code/inference.py": DOUBLE, "model.pth": b"weights"})
