@@ -31,8 +31,10 @@ _DTYPES = {
 }
 """The names that onnxruntime gives the types of a model's inputs."""
 
-_RUNTIMES_FRAME = re.compile(
-    r"^\[ONNXRuntimeError\] : \d+ : \w+ : | Please fix either the inputs/outputs or the model\.?$"
+_AROUND_THE_REASON = re.compile(
+    r"^\[ONNXRuntimeError\] : \d+ : \w+ : "
+    r"|/\S+:\d+ .*? was false\. "  # a place in the runtime's own source
+    r"| Please fix either the inputs/outputs or the model\.?$"
 )
 
 
@@ -57,10 +59,10 @@ class OnnxModel:
         try:
             outputs = self._session.run(None, arrays)
         except Exception as error:
-            # By name, because onnxruntime is no dependency. It is raised for sizes, ranks, types and indices.
-            if type(error).__name__ != "InvalidArgument" and not str(error).startswith("Required inputs"):
+            reason = _refusal(error)
+            if reason is None:
                 raise
-            raise InputRefused(_RUNTIMES_FRAME.sub("", one_line(error))) from error
+            raise InputRefused(reason) from error
         tensors = [torch.as_tensor(output) for output in outputs]
         return tensors[0] if len(tensors) == 1 else dict(zip(self._outputs, tensors, strict=True))
 
@@ -71,6 +73,16 @@ class OnnxModel:
         if len(values) > len(self._inputs):
             raise InputRefused(f"the model has the inputs {', '.join(self._inputs)}, and {len(values)} were given")
         return dict(zip(self._inputs, values, strict=False))
+
+
+def _refusal(error: Exception) -> str | None:
+    """Why the runtime does not take an input; None for an error that is about something else."""
+    text = one_line(error)
+    # By name, because onnxruntime is no dependency. It is raised for sizes, ranks, types and indices.
+    refused = type(error).__name__ == "InvalidArgument"
+    if refused or text.startswith("Required inputs") or "cannot be reshaped" in text:
+        return _AROUND_THE_REASON.sub("", text)
+    return None
 
 
 def _cast(value: Any, dtype: torch.dtype | None) -> Any:

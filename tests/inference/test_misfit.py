@@ -203,6 +203,18 @@ SIZES = (
     "[ONNXRuntimeError] : 2 : INVALID_ARGUMENT : Got invalid dimensions for input: a for the following indices\n"
     " index: 1 Got: 3 Expected: 4\n Please fix either the inputs/outputs or the model."
 )
+
+
+class Fail(Exception):
+    """As onnxruntime's."""
+
+
+RESHAPE = (
+    "[ONNXRuntimeError] : 1 : FAIL : Non-zero status code returned while running Reshape node. Name:'' Status Message: "
+    "/onnxruntime_src/onnxruntime/core/providers/cpu/tensor/reshape_helper.h:91 ReshapeHelper::ReshapeHelper"
+    "(const TensorShape&, bool) input_shape_size == requested_shape_size was false. The input tensor cannot "
+    "be reshaped to the requested shape. Input shape:{1,5}, requested shape:{2,3}"
+)
 INDEX = (
     "[ONNXRuntimeError] : 2 : INVALID_ARGUMENT : Non-zero status code returned while running Gather node. Name:'' "
     "Status Message: indices element out of data bounds, idx=9 must be within the inclusive range [-4,3]"
@@ -224,6 +236,12 @@ INDEX = (
             {"a": torch.zeros(1), "b": torch.zeros(1)},
             InvalidArgument(INDEX),
             "idx=9 must be within the inclusive range [-4,3].",
+        ),
+        (
+            {"a": torch.zeros(1), "b": torch.zeros(1)},
+            Fail(RESHAPE),
+            "Name:'' Status Message: The input tensor cannot be reshaped to the requested shape. Input shape:{1,5}, "
+            "requested shape:{2,3}.",
         ),
     ],
 )
