@@ -15,7 +15,7 @@ import torch
 
 from .arguments import shown
 from .errors import ArtifactError
-from .plain_values import to_array, to_plain
+from .plain_values import checked_text, to_array, to_plain
 
 JSON = "application/json"
 NPY = "application/x-npy"
@@ -182,7 +182,7 @@ def _encode(value: object, content_type: str | None, where: str) -> Body:
                 "Example(request=…, content_type='text/csv')"
             )
         if isinstance(value, str):
-            return Body(data=_utf8(value, where), content_type=content_type)
+            return Body(data=checked_text(value, where).encode(), content_type=content_type)
         return Body(data=bytes(value), content_type=content_type)
     media_type = None if content_type is None else _media_type(content_type)
     if (png := _png(value, where)) is not None:
@@ -243,10 +243,3 @@ def _check_type(value: object, where: str) -> None:
 
 def _media_type(content_type: str) -> str:
     return content_type.partition(";")[0].strip().lower()
-
-
-def _utf8(text: str, where: str) -> bytes:
-    try:
-        return text.encode()
-    except UnicodeEncodeError:
-        raise ArtifactError(f"{where} holds half of a surrogate pair, which UTF-8 cannot") from None

@@ -53,7 +53,7 @@ def _plain(value: object, where: str) -> Any:
     if isinstance(value, np.ndarray | np.generic):
         return _plain(value.tolist(), where)
     if isinstance(value, str):
-        return _text(value, where)
+        return checked_text(value, where)
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, int | float):
@@ -62,7 +62,9 @@ def _plain(value: object, where: str) -> Any:
         for key in value:
             if not isinstance(key, str):
                 raise ArtifactError(f"{where} has the key {shown(key)}; JSON keys must be text")
-        return {_text(key, f"a key of {where}"): _plain(item, f"{where}[{key!r}]") for key, item in value.items()}
+        return {
+            checked_text(key, f"a key of {where}"): _plain(item, f"{where}[{key!r}]") for key, item in value.items()
+        }
     if isinstance(value, list | tuple):
         return [_plain(item, f"{where}[{index}]") for index, item in enumerate(value)]
     raise ArtifactError(f"{where} is a {type(value).__name__}, which JSON cannot hold")
@@ -85,11 +87,12 @@ def _number(value: float, where: str) -> float:
     return float(value)
 
 
-def _text(value: str, where: str) -> str:
+def checked_text(value: str, where: str) -> str:
+    """Return the text, of an enumeration's member too. Raises `ArtifactError` where UTF-8 cannot hold it."""
     try:
-        return value.encode().decode()  # of an enumeration's member, the text itself
+        return value.encode().decode()
     except UnicodeEncodeError:
-        raise ArtifactError(f"{where} holds half of a surrogate pair, which JSON cannot hold") from None
+        raise ArtifactError(f"{where} holds half of a surrogate pair, which UTF-8 cannot hold") from None
 
 
 def to_json(value: object, where: str) -> bytes:

@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import tarfile
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +18,7 @@ from safetensors.torch import save_file
 from sklearn.dummy import DummyRegressor
 
 from tests.contract.running import running, start, wait_until
+from tests.training_hooks.artifacts import unpacked
 from training_hooks import Example, save_directory, save_model
 
 CODE = """
@@ -70,13 +70,6 @@ def archive(tmp_path_factory) -> Path:
     return root / "model.tar.gz"
 
 
-def unpack(archive: Path, to: Path) -> Path:
-    with tarfile.open(archive) as tar:
-        tar.extraction_filter = lambda member, _: member  # it is our own
-        tar.extractall(to)  # noqa: S202
-    return to
-
-
 def check(model_dir: Path) -> subprocess.CompletedProcess[str]:
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("SAGEMAKER_", "TIDEGATE_"))}
     command = [sys.executable, "-m", "inference", "check", str(model_dir)]
@@ -84,7 +77,7 @@ def check(model_dir: Path) -> subprocess.CompletedProcess[str]:
 
 
 def test_a_packed_archive_is_verified_asked_its_example_and_served(archive: Path, tmp_path: Path):
-    unpack(archive, tmp_path / "model")
+    unpacked(archive, tmp_path / "model")
     server = start(tmp_path, {})
     try:
         wait_until(lambda: server.ping() == 200, "the server is ready", log=server.log)
@@ -99,7 +92,7 @@ def test_a_packed_archive_is_verified_asked_its_example_and_served(archive: Path
 
 
 def test_check_reports_each_step_and_exits_0(archive: Path, tmp_path: Path):
-    result = check(unpack(archive, tmp_path / "model"))
+    result = check(unpacked(archive, tmp_path / "model"))
     assert result.returncode == 0, result.stderr
     lines = result.stdout.splitlines()
     assert lines[0].startswith(f"checking {tmp_path}/model with Python ")
@@ -109,7 +102,7 @@ def test_check_reports_each_step_and_exits_0(archive: Path, tmp_path: Path):
 
 
 def test_check_says_what_is_wrong_in_one_line_and_exits_1(archive: Path, tmp_path: Path):
-    model_dir = unpack(archive, tmp_path / "model")
+    model_dir = unpacked(archive, tmp_path / "model")
     with (model_dir / "model.pth").open("r+b") as file:
         file.seek(100)
         file.write(b"\0\0\0\0")
@@ -121,7 +114,7 @@ def test_check_says_what_is_wrong_in_one_line_and_exits_1(archive: Path, tmp_pat
 
 
 def test_weights_that_answer_the_example_otherwise_are_refused(archive: Path, tmp_path: Path):
-    model_dir = unpack(archive, tmp_path / "model")
+    model_dir = unpacked(archive, tmp_path / "model")
     torch.save({"weight": torch.zeros(2, 3), "bias": torch.zeros(2)}, model_dir / "model.pth")
     manifest = json.loads((model_dir / "manifest.json").read_text())
     del manifest["files"]["model.pth"]
@@ -276,7 +269,7 @@ def test_a_folder_that_other_tools_wrote_is_packed_and_served(
     command = [sys.executable, "-m", "training_hooks", "pack", str(folder), "--output", str(tmp_path / "model.tar.gz")]
     packed = subprocess.run(command, check=False, capture_output=True, text=True)
     assert (packed.returncode, packed.stderr) == (0, "")
-    unpack(tmp_path / "model.tar.gz", tmp_path / "model")
+    unpacked(tmp_path / "model.tar.gz", tmp_path / "model")
     server = start(tmp_path, {})
     try:
         wait_until(lambda: server.ping() == 200, "the server is ready", log=server.log)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -34,3 +35,11 @@ def weights_of(directory: Path) -> dict[str, Any]:
 def names_below(directory: Path) -> list[str]:
     """Return the relative names of all files and directories, sorted."""
     return sorted(path.relative_to(directory).as_posix() for path in directory.rglob("*"))
+
+
+def unpacked(archive: Path, directory: Path) -> Path:
+    """Extract an archive of our own, and return the directory."""
+    with tarfile.open(archive) as tar:
+        tar.extraction_filter = lambda member, _: member
+        tar.extractall(directory)  # noqa: S202
+    return directory

@@ -1,8 +1,8 @@
 """Folders that something else than save_model wrote: packed as they are, or saved with what goes with a model."""
 
+import itertools
 import json
 import shutil
-import tarfile
 import warnings
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from torch import nn
 
 from training_hooks import ArtifactError, Example, container_paths, model_directory, pack, save_directory, save_model
 
-from .artifacts import manifest_of, mismatches, names_below
+from .artifacts import manifest_of, mismatches, names_below, unpacked
 
 ANSWERING = """\
 import json, os
@@ -49,13 +49,6 @@ def laptop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither a container nor its variables."""
     monkeypatch.delenv("SM_MODEL_DIR", raising=False)
     monkeypatch.setattr(container_paths, "ML_ROOT", tmp_path / "no_opt_ml")
-
-
-def unpacked(archive: Path, to: Path) -> Path:
-    with tarfile.open(archive) as tar:
-        tar.extraction_filter = lambda member, _: member  # it is our own
-        tar.extractall(to)  # noqa: S202
-    return to
 
 
 def test_pack_writes_the_manifest_of_a_folder_that_has_none(tmp_path: Path, folder: Path, code: Path) -> None:
@@ -189,6 +182,32 @@ def test_files_that_cannot_be_linked_are_copied(tmp_path: Path, folder: Path, mo
     save_directory(folder)
     assert mismatches(folder) == []
     assert json.loads((folder / "config.json").read_text()) == {"factor": 3}
+
+
+@pytest.mark.parametrize("after_renames", [0, 1, 3, 5])
+def test_an_interrupted_save_of_a_folder_is_finished_by_the_next_pack(
+    tmp_path: Path, folder: Path, code: Path, monkeypatch: pytest.MonkeyPatch, after_renames: int
+) -> None:
+    """Its own files, which have two names meanwhile, are neither lost nor changed."""
+    save_directory(folder, labels=["a"])
+    renames = itertools.count()
+    rename = Path.replace
+
+    def killed(self: Path, target: Path) -> Path:
+        if next(renames) > after_renames:  # the first one commits the staging directory itself
+            raise KeyboardInterrupt
+        return rename(self, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", killed)
+        with pytest.raises(KeyboardInterrupt):
+            save_directory(folder, name="bert", code_dir=code)
+    pack(folder, tmp_path / "a.tar.gz")
+    assert mismatches(folder) == []
+    assert manifest_of(folder)["name"] == "bert"
+    assert (folder / "config.json").read_text() == '{"factor": 3}'
+    assert not [name for name in names_below(folder) if name.startswith(".save-")]
+    assert not (folder / "labels.json").exists()
 
 
 def test_a_torch_script_folder_answers_its_example_without_code(tmp_path: Path) -> None:

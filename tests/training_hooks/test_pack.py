@@ -20,7 +20,7 @@ from training_hooks import ArtifactError, Example, pack, save_model
 from training_hooks.__main__ import main
 from training_hooks.stored_gzip import StoredGzipWriter
 
-from .artifacts import manifest_of, mismatches
+from .artifacts import manifest_of, mismatches, unpacked
 
 
 @pytest.fixture
@@ -33,14 +33,6 @@ def model_dir(tmp_path: Path, code_dir: Path) -> Path:
         code_dir=code_dir,
         example=Example(request=[1]),
     )
-
-
-def unpacked(archive: Path, directory: Path) -> Path:
-    """Extract as the server must: nothing outside, no links."""
-    with tarfile.open(archive) as tar:
-        tar.extraction_filter = lambda member, _: member  # it is our own
-        tar.extractall(directory)  # noqa: S202
-    return directory
 
 
 def test_the_archive_is_a_verified_model_directory(tmp_path: Path, model_dir: Path) -> None:

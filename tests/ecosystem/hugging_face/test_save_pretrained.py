@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import tarfile
 from pathlib import Path
 
 import pytest
 
 from tests.contract.running import start, wait_until
 from tests.ecosystem.environments import python_of
+from tests.training_hooks.artifacts import unpacked
 
 HERE = Path(__file__).parent
 OFFLINE = {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
@@ -34,9 +34,7 @@ def test_a_model_of_transformers_is_packed_and_served(tmp_path: Path, python: st
     assert (folder / "manifest.json").is_file() is (what == "save_directory")
     code = [] if what == "save_directory" else ["--code", str(HERE / "code")]
     run(python, "-m", "training_hooks", "pack", str(folder), *code, "--output", str(tmp_path / "model.tar.gz"))
-    with tarfile.open(tmp_path / "model.tar.gz") as tar:
-        tar.extraction_filter = lambda member, _: member  # it is our own
-        tar.extractall(tmp_path / "model")  # noqa: S202
+    unpacked(tmp_path / "model.tar.gz", tmp_path / "model")
     server = start(tmp_path, OFFLINE, python=python)
     try:
         wait_until(lambda: server.process.poll() is not None or server.ping() == 200, "it is ready", 120, server.log)
