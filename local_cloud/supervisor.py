@@ -56,13 +56,14 @@ def supervise(directory: StateDirectory, *, region: str, runner: ContainerRunner
     def publish(topic_arn: str, message: str) -> None:
         sns.publish(TopicArn=topic_arn, Message=message)
 
-    s3, sns, events = (
+    s3, sns, events, logs = (
         boto3.client(service, endpoint_url=moto.url, config=config, **credentials)
-        for service in ("s3", "sns", "events")
+        for service in ("s3", "sns", "events", "logs")
     )
     container_environment: dict[str, str] = {}
     sagemaker = SageMaker(
         s3=s3,
+        logs=logs,
         runner=runner,
         identity=identity,
         directory=directory.work,

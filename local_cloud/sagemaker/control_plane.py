@@ -11,6 +11,7 @@ from local_cloud.sagemaker.endpoints import Endpoints
 from local_cloud.sagemaker.errors import validation_exception
 from local_cloud.sagemaker.fleet import Plan, VariantPlan
 from local_cloud.sagemaker.inference_components import InferenceComponents
+from local_cloud.sagemaker.log_groups import LogGroups
 from local_cloud.sagemaker.model_packages import ModelPackages
 from local_cloud.sagemaker.state import EndpointConfig, Identity, Json, Model, Tags, now, page, part
 from local_cloud.sagemaker.transform_jobs import TransformJobs
@@ -26,6 +27,7 @@ class ControlPlane:
     packages: ModelPackages
     servers: Endpoints  # what runs inference components
     tags: Tags
+    log_groups: LogGroups
     components: InferenceComponents = field(init=False)
     _models: dict[str, Model] = field(default_factory=dict)
     _configs: dict[str, EndpointConfig] = field(default_factory=dict)
@@ -188,8 +190,11 @@ class ControlPlane:
             )
 
     def _create_endpoint(self, request: Json) -> Json:
-        arn = self.endpoints.create(request["EndpointName"], self._plan(request))
+        plan = self._plan(request)
+        arn = self.endpoints.create(request["EndpointName"], plan)
         self.tags.add(arn, request.get("Tags", []))
+        for variant in plan.variants:
+            self.log_groups.of_variant(request["EndpointName"], variant.name)
         return {"EndpointArn": arn}
 
     def _list_endpoints(self, request: Json) -> Json:
@@ -224,6 +229,7 @@ class ControlPlane:
     def _create_transform_job(self, request: Json) -> Json:
         arn = self.transform_jobs.create(request, self.model(request["ModelName"]))
         self.tags.add(arn, request.get("Tags", []))
+        self.log_groups.of_transform_job(request["TransformJobName"])
         return {"TransformJobArn": arn}
 
     def _list_transform_jobs(self, request: Json) -> Json:

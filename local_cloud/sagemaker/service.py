@@ -16,6 +16,7 @@ from local_cloud.sagemaker.endpoints import Endpoints
 from local_cloud.sagemaker.errors import ServiceError
 from local_cloud.sagemaker.fleet import FleetStarter
 from local_cloud.sagemaker.http_server import BodyLimit, HttpServer, Request, Response
+from local_cloud.sagemaker.log_groups import LogGroups
 from local_cloud.sagemaker.model_packages import Announce, ModelPackages
 from local_cloud.sagemaker.runtime import MAX_BODY_BYTES, Runtime
 from local_cloud.sagemaker.shapes import check, operation_model
@@ -33,6 +34,7 @@ class SageMaker:
         self,
         *,
         s3: Any,
+        logs: Any,
         runner: ContainerRunner,
         identity: Identity,
         directory: Path,
@@ -76,6 +78,7 @@ class SageMaker:
             servers=self._component_servers,
             packages=ModelPackages(identity=identity, tags=tags, announce=announce),
             tags=tags,
+            log_groups=LogGroups(logs=logs, directory=log_directory),
         )
         self._async = AsyncInvocations(endpoints=self._endpoints, s3=s3, identity=identity, publish=publish)
         self._runtime = Runtime(self._endpoints, self._control_plane.components, self._async, identity)

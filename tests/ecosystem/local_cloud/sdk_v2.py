@@ -75,9 +75,8 @@ def main(archive: str, code: str, found_file: str) -> None:
     found["registered"] = [version.model_package_arn, alone.model_package_arn]
     version.update_customer_metadata({"accuracy": "0.9"})
     ModelPackage(role=role, model_package_arn=version.model_package_arn).deploy(
-        1, INSTANCE, endpoint_name="packaged", wait=False
+        1, INSTANCE, endpoint_name="packaged", endpoint_logging=True
     )
-    session.wait_for_endpoint("packaged", poll=1)
     packaged = Predictor("packaged", serializer=JSONSerializer(), deserializer=JSONDeserializer())
     found["predicted by the package"] = packaged.predict([[5, 6]])
     packaged.delete_endpoint()

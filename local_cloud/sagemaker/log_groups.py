@@ -1,0 +1,43 @@
+"""CloudWatch's log groups of endpoints and jobs: each says in which file of this machine a server's output is.
+
+They have to exist, because the SageMaker SDKs wait for the group of an endpoint whose output they are to show, and do
+not stop waiting when the endpoint is in service.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogGroups:
+    """``logs`` is a boto3 client of CloudWatch Logs, ``directory`` where the files are."""
+
+    logs: Any
+    directory: Path
+
+    def of_variant(self, endpoint: str, variant: str) -> None:
+        file = self.directory / "endpoints" / endpoint / f"{variant}.log"
+        self._say(f"/aws/sagemaker/Endpoints/{endpoint}", f"{variant}/local", file)
+
+    def of_transform_job(self, name: str) -> None:
+        self._say("/aws/sagemaker/TransformJobs", f"{name}/local", self.directory / "transform-jobs" / f"{name}.log")
+
+    def _say(self, group: str, stream: str, file: Path) -> None:
+        event = {"timestamp": int(time.time() * 1000), "message": f"The local cloud keeps this output in {file}"}
+        try:
+            with suppress(self.logs.exceptions.ResourceAlreadyExistsException):
+                self.logs.create_log_group(logGroupName=group)
+            with suppress(self.logs.exceptions.ResourceAlreadyExistsException):
+                self.logs.create_log_stream(logGroupName=group, logStreamName=stream)
+            self.logs.put_log_events(logGroupName=group, logStreamName=stream, logEvents=[event])
+        except Exception:
+            # The endpoint or the job is there already, and works without.
+            logger.exception("the log group %s could not be written", group)
