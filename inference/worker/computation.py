@@ -152,7 +152,7 @@ class Computation:
                 yield ready
                 ready = []
         # 2. What shares a call.
-        for key, jobs in to_join.items():
+        for key, jobs in self._portions(to_join):
             started = time.perf_counter()
             self._predict_group(jobs, key)
             tally.predict_s += time.perf_counter() - started
@@ -262,6 +262,12 @@ class Computation:
         key, job.records = found
         return key, by_declaration if self.declared else self.signatures.decide(key)
 
+    def _portions(self, to_join: Mapping[Hashable, list[Job]]) -> Iterator[tuple[Hashable, list[Job]]]:
+        """What is joined, in as many calls as it takes for each to be done in time."""
+        for key, jobs in to_join.items():
+            most = len(jobs) if self.declared else self.signatures.most(key)
+            yield from ((key, jobs[at : at + most]) for at in range(0, len(jobs), most))
+
     def _predict_group(self, jobs: list[Job], key: Hashable) -> None:
         """Predict `jobs` with one call; where that fails, each half with one call, down to the item that fails."""
         if len(jobs) == 1:
@@ -307,9 +313,10 @@ class Computation:
         self.tally.refused += 1
         log.log(
             logging.WARNING if self.signatures.refuse(key) else logging.DEBUG,
-            "requests do not share a call from now on, because together they are not what they are alone: %s; %s",
+            "requests are not joined into one call from now on, because joined they are not answered as alone: %s; %s",
             reason,
             _WAY_OUT,
+            extra={"signature": str(key)[:300]},
         )
 
     def _prove(self, key: Hashable, jobs: list[Job]) -> Iterator[list[Event]]:
@@ -322,7 +329,10 @@ class Computation:
         if any(job.asked_context for job in jobs):
             self._refuse(key, "predict_fn asks the context about its request")
             return
-        jobs = _affordable(jobs, self.timeout_s / 2)
+        affordable = _affordable(jobs, self.timeout_s / 2)
+        if len(affordable) < len(jobs):
+            self.signatures.limit(key, max(1, len(affordable)))
+        jobs = affordable
         contents = {hash((job.item.content_type, bytes(job.item.body))) for job in jobs}
         if not self.signatures.promising(key, contents):
             self.signatures.unpromising(key)

@@ -14,6 +14,7 @@ from collections.abc import Hashable, Set
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
+from inference.batching import MAX_BATCH_SIZE
 from inference.worker.comparing import Evidence
 
 PROOFS = 3
@@ -62,6 +63,8 @@ class _Known:
     pause: int = 0
     """How long the last pause was."""
     due_in: int = 0
+    most: int = MAX_BATCH_SIZE
+    """How many requests one call may have, going by the time that they take."""
     repeat_after: int = REPEAT_AFTER
 
 
@@ -85,6 +88,15 @@ class Signatures:
     def promising(self, signature: Hashable, contents: Set[int]) -> bool:
         """Whether a batch of these contents, by hash, can prove anything: it has two, and one of them is new."""
         return len(contents) > 1 and not contents <= self._look_up(signature).seen
+
+    def most(self, signature: Hashable) -> int:
+        """How many requests of `signature` may share one call."""
+        return self._look_up(signature).most
+
+    def limit(self, signature: Hashable, most: int) -> None:
+        """No more than `most` requests would be done in time as one call."""
+        known = self._look_up(signature)
+        known.most = min(known.most, most)
 
     def passed(self, signature: Hashable) -> None:
         """A batch was joined, or passed over while waiting."""

@@ -39,7 +39,7 @@ def compare(road: Road, signature: Hashable, jobs: Sequence[Job], tolerance: Tol
         twin = road.job(job.item)
         road.decode(twin)
         if collate.signature(twin.data) != (signature, job.records):
-            raise Unlike("input_fn makes something else of the same body")
+            raise Unlike("input_fn makes something else of the same body at the second time")
         twin.records = job.records
         again.append(twin)
         yield None
@@ -47,7 +47,7 @@ def compare(road: Road, signature: Hashable, jobs: Sequence[Job], tolerance: Tol
     yield None
     for job, twin in zip(jobs, again, strict=True):
         if likeness(job.kept, twin.prediction, tolerance) is Likeness.DIFFERENT:
-            raise Unlike("the prediction is another one")
+            raise Unlike("the predictions differ")
     found = evidence([job.kept for job in jobs], [job.records for job in jobs], tolerance)
     for job, twin in zip(jobs, again, strict=True):
         road.encode(twin)
@@ -56,7 +56,7 @@ def compare(road: Road, signature: Hashable, jobs: Sequence[Job], tolerance: Tol
             twin.prediction = job.kept
             road.encode(twin)
             if not _same_answer(job, twin):
-                raise Unlike("output_fn answers the same prediction in another way")
+                raise Unlike("output_fn makes another answer of the same prediction")
         yield None
     yield found
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import random
+import time
 from collections import UserDict
 from typing import Any
 
@@ -465,6 +466,26 @@ def test_the_way_out_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
     (told,) = caplog.messages
     assert "collate_fn" in told
     assert "save_model(batching=True)" in told
+
+
+def test_no_more_requests_share_a_call_than_are_done_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a clock of the test: each request takes 7 s, alone or not, and half of the limit are 25 s."""
+    now_s = [0.0]
+    monkeypatch.setattr(time, "perf_counter", lambda: now_s[0])
+
+    def double_slowly(data: torch.Tensor) -> torch.Tensor:
+        now_s[0] += 7.0 * len(data)
+        return data * 2
+
+    predict = Sized(double_slowly)
+    toy = computation(input_fn=floats, predict_fn=predict)
+    toy.timeout_s = 50.0
+    *first, last = batches(row, 4, size=8)
+    for batch in first:
+        values(toy, *batch)
+    predict.sizes.clear()
+    assert joined_of(toy, *last) == 3
+    assert predict.sizes == [3, 3, 2]
 
 
 # --- what is declared
