@@ -23,6 +23,7 @@ import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from enum import IntEnum
+from functools import lru_cache
 from typing import NamedTuple
 
 
@@ -42,7 +43,8 @@ _COUNT = struct.Struct("<H")
 _ITEM = struct.Struct("<QIIII")
 _ANSWER = struct.Struct("<QHII")
 _ERROR = struct.Struct("<QHH")
-_DONE = struct.Struct("<dddQHHH?")
+_DONE = "<dddQHHH?"
+_DONE_BYTES = struct.calcsize(_DONE)
 
 MAX_PAYLOAD_BYTES = 2**32 - 1
 
@@ -146,6 +148,10 @@ Event = Answer | Error | Progress | Done
 """What a worker says while it computes a batch; `Done` is the last."""
 
 
+_DONE_FIELDS = len(Done._fields) - 1
+"""Those before the sizes."""
+
+
 def frame(kind: Kind, payload: bytes = b"") -> bytes:
     """A whole frame around `payload`."""
     return FRAME.pack(len(payload), kind) + payload
@@ -243,16 +249,21 @@ def parse_progress(payload: bytes) -> Progress:
     return Progress(payload == b"\1")
 
 
+@lru_cache(maxsize=256)
+def _done_form(predictions: int) -> struct.Struct:
+    return struct.Struct(f"{_DONE}{predictions}H")
+
+
 def done_frame(done: Done) -> bytes:
     """The DONE frame that ends a batch."""
-    return frame(Kind.DONE, _DONE.pack(*done[:-1]) + struct.pack(f"<{len(done.sizes)}H", *done.sizes))
+    form = _done_form(len(done.sizes))
+    return FRAME.pack(form.size, Kind.DONE) + form.pack(*done[:-1], *done.sizes)
 
 
 def parse_done(payload: bytes) -> Done:
     """The account of a DONE payload."""
-    sizes = struct.unpack_from(f"<{(len(payload) - _DONE.size) // 2}H", payload, _DONE.size)
-    decode_s, predict_s, encode_s, gpu_bytes, joined, proved, refused, hopeless = _DONE.unpack_from(payload)
-    return Done(decode_s, predict_s, encode_s, gpu_bytes, joined, proved, refused, hopeless, sizes)
+    found = _done_form((len(payload) - _DONE_BYTES) // 2).unpack(payload)
+    return Done._make((*found[:_DONE_FIELDS], found[_DONE_FIELDS:]))
 
 
 def event_frame(event: Event) -> bytes:

@@ -142,7 +142,8 @@ class Computation:
                 if tally.slow():
                     yield [Progress(proving=False)]
                 continue
-            self._answer_alone(job, keep=decision is Decision.PROVE)
+            job.compared = decision is Decision.PROVE
+            self._answer_alone(job)
             if decision in {Decision.PROVE, Decision.WAIT}:
                 to_prove.setdefault(key, []).append(job)
             waiting -= 1
@@ -197,14 +198,14 @@ class Computation:
             as_rows = self.functions.predict_fn is None
             job.data, job.sent = defaults.input_fn(body, content_type, self.reading, as_rows=as_rows)
 
-    def _answer_alone(self, job: Job, *, keep: bool) -> None:
-        """Lead one request to its answer, as if there were no others; `keep` a copy of what was predicted."""
+    def _answer_alone(self, job: Job) -> None:
+        """Lead one request to its answer, as if there were no others."""
         if job.outcome is None:
             started = time.perf_counter()
             self._attempt(job, "transform_fn" if self.functions.transform_fn else "predict_fn", self._predict_alone)
             job.predict_s = time.perf_counter() - started
             self.tally.predict_s += job.predict_s
-        if keep and job.outcome is None:
+        if job.compared and job.outcome is None:
             job.kept = comparing.copied(job.prediction)
         self._encode_once(job)
 
@@ -420,9 +421,10 @@ class Computation:
         elif self.functions.collate_fn is not None or self.functions.split_fn is not None:
             self._predict_together([job])  # so that output_fn is given the same whether the batch is of one or of many
         else:
-            self.context.asked = False
+            if job.compared:
+                self.context.asked = False
             job.prediction = self._call_predict(job.data, 1)
-            job.asked_context = self.context.asked
+            job.asked_context = job.compared and self.context.asked
 
     def _call_predict(self, data: Any, requests: int) -> Any:
         self.tally.sizes.append(requests)

@@ -23,6 +23,8 @@ class Job:
     sent: int = 0
     """How many records the default `input_fn` counted in the body; 0 where it could not, or was not asked."""
     prediction: Any = None
+    compared: bool = False
+    """Whether its answer may be held against that of a batch."""
     kept: Any = None
     """A copy of the prediction as it was before output_fn had it, to compare."""
     asked_context: bool = False

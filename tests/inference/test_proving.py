@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import random
 import time
 from collections import UserDict
@@ -15,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inference.protocol import Answer, Done, Progress
-from inference.worker import joining
+from inference.worker import joining, tally
 from inference.worker.computation import Computation
 from inference.worker.context import Context
 from tests.inference.toy_models import computation, request, values
@@ -519,8 +520,10 @@ def test_every_answer_is_told_as_soon_as_it_is_there_and_before_anything_is_comp
     toy = computation(input_fn=floats, predict_fn=lambda data, _: data)
     batch = batches(row, 1)[0]
     events = list(toy.finish(toy.begin([request(body, number) for number, body in enumerate(batch)])))
-    assert [[type(event) for event in told] for told in events] == [[Answer]] * FOUR + [[Progress], [Done]]
-    assert events[FOUR] == [Progress(proving=True)]
+    answers, comparing, (done,) = events[:FOUR], events[FOUR:-1], events[-1]
+    assert [[type(event) for event in told] for told in answers] == [[Answer]] * FOUR
+    assert comparing == [[Progress(proving=True)]] * max(len(comparing), 1), "more of them where it takes longer"
+    assert isinstance(done, Done)
 
 
 def test_a_lone_request_is_told_with_the_end_of_its_batch() -> None:
@@ -529,7 +532,8 @@ def test_a_lone_request_is_told_with_the_end_of_its_batch() -> None:
     assert [type(event) for event in told] == [Answer, Done]
 
 
-def test_what_shares_a_call_is_told_together() -> None:
+def test_what_shares_a_call_is_told_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tally, "PROGRESS_S", math.inf)
     toy = computation(input_fn=floats, predict_fn=lambda data, _: data, joins=True)
     (told,) = toy.finish(toy.begin([request([[1.0]], 1), request([[2.0]], 2)]))
     assert [type(event) for event in told] == [Answer, Answer, Done]
