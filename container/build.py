@@ -92,7 +92,7 @@ def _revision() -> str:
     if git is None:
         return ""
     words = [git, "-C", str(ROOT), "rev-parse", "HEAD"]
-    return subprocess.run(words, capture_output=True, text=True, check=False).stdout.strip()
+    return subprocess.run(words, capture_output=True, encoding="utf-8", errors="replace", check=False).stdout.strip()
 
 
 def main() -> int:

@@ -84,7 +84,7 @@ def _run(words: Sequence[str], timeout_s: float, environment: Mapping[str, str] 
             words,
             env={**os.environ, **(environment or {})},
             capture_output=True,
-            text=True,
+            encoding="utf-8",
             errors="replace",
             timeout=timeout_s,
             check=False,

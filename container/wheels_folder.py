@@ -78,7 +78,11 @@ def _download(folder: Path, words: Sequence[str]) -> None:
         target += ["--platform", f"{tag}_{machine}"]
     pip = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-input"]
     done = subprocess.run(
-        [*pip, "--dest", str(folder), *target, *words], capture_output=True, text=True, errors="replace", check=False
+        [*pip, "--dest", str(folder), *target, *words],
+        capture_output=True,
+        encoding="utf-8",
+        errors="replace",
+        check=False,
     )
     if done.returncode != 0:
         said = [line.removeprefix("ERROR: ") for line in done.stderr.splitlines() if line.startswith("ERROR: ")]

@@ -20,8 +20,8 @@ def write_client_files(directory: Path, *, sts_url: str) -> None:
     """Writes the files; ``sts_url`` is where this cloud's STS answers."""
     rules = directory / _STS_RULES
     rules.parent.mkdir(parents=True, exist_ok=True)
-    rules.write_text(json.dumps(sts_rules(sts_url), indent=1))
-    (directory / _SDK_CONFIGURATION).write_text(_NO_TELEMETRY)
+    rules.write_text(json.dumps(sts_rules(sts_url), indent=1), encoding="utf-8")
+    (directory / _SDK_CONFIGURATION).write_text(_NO_TELEMETRY, encoding="utf-8")
 
 
 def file_variables(directory: Path) -> dict[str, str]:

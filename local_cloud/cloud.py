@@ -199,7 +199,7 @@ class LocalCloud:
         deadline = time.monotonic() + _START_TIMEOUT_S
         while self.record() is None:
             if process.poll() is not None:
-                said = self._directory.supervisor_log.read_text(errors="replace").strip().splitlines()
+                said = self._directory.supervisor_log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
                 self._collect()
                 self._directory.remove()
                 raise CloudError(f"the local cloud ended at its start: {said[-1] if said else 'it said nothing'}")

@@ -19,7 +19,9 @@ def run_docker(client: str, *words: str) -> str:
     """What ``docker WORDS…`` prints. Raises :class:`EngineError` with the last line that it said."""
     command = [client, *words]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
+        done = subprocess.run(
+            command, capture_output=True, encoding="utf-8", errors="replace", timeout=_TIMEOUT_S, check=False
+        )
     except OSError as error:
         raise EngineError(f"{client} cannot be run: {error.strerror}") from error
     except subprocess.TimeoutExpired as error:

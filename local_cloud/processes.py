@@ -32,14 +32,15 @@ def process_birth(process_id: int) -> str | None:
     if Path("/proc/self/stat").exists():
         try:
             # The second field is the program's name in brackets, which may itself hold spaces and brackets.
-            fields = stat.read_text().rpartition(")")[2].split()
+            fields = stat.read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
         except OSError:
             return None
         return None if fields[0] in "ZX" else fields[19]
     answer = subprocess.run(
         ["ps", "-o", "stat=,lstart=", "-p", str(process_id)],  # noqa: S607 - every Unix has ps; its place differs
         capture_output=True,
-        text=True,
+        encoding="utf-8",
+        errors="replace",
         check=False,
         env={**os.environ, "LC_ALL": "C"},
     )
@@ -86,10 +87,10 @@ def end_orphans(registry: Path) -> list[int]:
     """
     ended = []
     for entry in sorted(registry.glob("docker.*")):
-        remove_container(entry.read_text(), entry.name.partition(".")[2])
+        remove_container(entry.read_text(encoding="utf-8"), entry.name.partition(".")[2])
         entry.unlink(missing_ok=True)
     for entry in sorted(registry.glob("*")) if registry.is_dir() else []:
-        leader, birth = int(entry.name), entry.read_text()
+        leader, birth = int(entry.name), entry.read_text(encoding="utf-8")
         if birth and process_birth(leader) == birth:
             rest = belonging(leader)
             with suppress(ProcessLookupError):

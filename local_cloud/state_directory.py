@@ -126,7 +126,9 @@ class StateDirectory:
                         f"{self.path} holds files that are not the local cloud's ({strangers[0]});"
                         " choose another directory"
                     )
-                self.marker.write_text("The state of a local cloud; `python -m local_cloud down` removes it.\n")
+                self.marker.write_text(
+                    "The state of a local cloud; `python -m local_cloud down` removes it.\n", encoding="utf-8"
+                )
         except FileNotFoundError:
             pass  # a `down` took the directory away; who waits for the lock will see that
         except OSError as error:
@@ -157,13 +159,13 @@ class StateDirectory:
     def read(self) -> SupervisorRecord | None:
         """The record of the last supervisor, alive or not; None when there is none."""
         try:
-            return SupervisorRecord(**json.loads(self.record_file.read_text()))
+            return SupervisorRecord(**json.loads(self.record_file.read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError):
             return None
 
     def write(self, record: SupervisorRecord) -> None:
         draft = self.record_file.with_suffix(".draft")
-        draft.write_text(json.dumps(asdict(record), indent=2) + "\n")
+        draft.write_text(json.dumps(asdict(record), indent=2) + "\n", encoding="utf-8")
         draft.replace(self.record_file)
 
     def write_asset_docker(self) -> None:
@@ -172,7 +174,7 @@ class StateDirectory:
         command = (
             f'PYTHONPATH={shlex.quote(str(home))} exec {shlex.quote(sys.executable)} -m local_cloud.asset_docker "$@"'
         )
-        self.asset_docker.write_text(f"#!/bin/sh\n{command}\n")
+        self.asset_docker.write_text(f"#!/bin/sh\n{command}\n", encoding="utf-8")
         self.asset_docker.chmod(0o755)
 
     def recover(self) -> list[int]:

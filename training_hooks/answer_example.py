@@ -147,7 +147,7 @@ def main(arguments: list[str]) -> None:
         outcome = {"content_type": answered_type}
     except HandlerProblem as problem:
         outcome = {"error": " ".join(str(problem).split())}
-    Path(outcome_file).write_text(json.dumps(outcome))
+    Path(outcome_file).write_text(json.dumps(outcome), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -50,7 +50,13 @@ def check_architecture(model_dir: Path, weights: Mapping[str, Any]) -> None:
     architecture = weights["architecture"]
     try:
         done = subprocess.run(
-            command, check=False, timeout=CHECK_TIMEOUT_S, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+            command,
+            check=False,
+            timeout=CHECK_TIMEOUT_S,
+            stdin=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            encoding="utf-8",
+            errors="replace",
         )
     except subprocess.TimeoutExpired:
         raise ArtifactError(f"{architecture!r} was not built within {CHECK_TIMEOUT_S:g} s") from None

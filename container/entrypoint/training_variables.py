@@ -199,7 +199,9 @@ def _gpus() -> int:
     if tool is None:
         return 0
     try:
-        said = subprocess.run([tool, "--list-gpus"], capture_output=True, text=True, check=True, timeout=60).stdout
+        said = subprocess.run(
+            [tool, "--list-gpus"], capture_output=True, encoding="utf-8", errors="replace", check=True, timeout=60
+        ).stdout
     except (OSError, subprocess.SubprocessError):
         return 0
     return sum(line.startswith("GPU ") for line in said.splitlines())

@@ -47,7 +47,7 @@ class DockerRunner:
         command += [word for variable in environment for word in ("--env", variable)]
         entry = self.registry / f"docker.{name}"
         entry.parent.mkdir(parents=True, exist_ok=True)
-        entry.write_text(self.client)
+        entry.write_text(self.client, encoding="utf-8")
         process = ProcessContainer(
             [*command, image, "serve"], {**_own_environment(), **environment}, spec, port, self.registry
         )

@@ -84,9 +84,9 @@ def _enter(base: str) -> None:
     user, group = os.geteuid(), os.getegid()
     if libc.unshare(_CLONE_NEWNS) != 0:
         check(libc.unshare(_CLONE_NEWUSER | _CLONE_NEWNS), "unshare")
-        Path("/proc/self/setgroups").write_text("deny")
-        Path("/proc/self/uid_map").write_text(f"{user} {user} 1")
-        Path("/proc/self/gid_map").write_text(f"{group} {group} 1")
+        Path("/proc/self/setgroups").write_text("deny", encoding="utf-8")
+        Path("/proc/self/uid_map").write_text(f"{user} {user} 1", encoding="utf-8")
+        Path("/proc/self/gid_map").write_text(f"{group} {group} 1", encoding="utf-8")
     # What is mounted here stays here; what the machine unmounts goes here too, and is not kept busy.
     mount("none", "/", None, _MS_REC | _MS_SLAVE)
     itself = os.open(base, os.O_PATH | os.O_DIRECTORY)  # /opt may be above it, and is covered now

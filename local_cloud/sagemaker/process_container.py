@@ -106,7 +106,7 @@ class ProcessContainer:
             )
         self._entry = registry / str(self._process.pid)
         self._entry.parent.mkdir(parents=True, exist_ok=True)
-        self._entry.write_text(process_birth(self._process.pid) or "")
+        self._entry.write_text(process_birth(self._process.pid) or "", encoding="utf-8")
 
     @property
     def port(self) -> int:
