@@ -70,6 +70,19 @@ def test_a_truncated_image_is_refused(file_format: str) -> None:
         read(body[: len(body) // 2], "image/x")
 
 
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data", "ignore:Truncated File Read")
+@pytest.mark.parametrize("file_format", ["PNG", "JPEG", "TIFF", "WEBP", "GIF", "BMP"])
+def test_an_image_that_is_damaged_or_cut_off_anywhere_is_not_half_read(file_format: str) -> None:
+    """Looking for EXIF data makes Pillow read a whole PNG, and a second reading would pass over the damage."""
+    body = written(Image.effect_noise((64, 48), 90).convert("RGB"), file_format)
+    damaged = bytearray(body)
+    damaged[len(body) // 2] ^= 0xFF
+    bodies = [body[:length] for length in range(0, len(body) - 12, 401)]
+    for each in (*bodies, bytes(damaged)) if file_format == "PNG" else bodies:  # the others have no checksums
+        with pytest.raises(BadRequest):
+            read(each)
+
+
 def test_an_image_whose_tags_have_wrong_types_is_refused() -> None:
     """Pillow raises a TypeError for an offset that is no whole number."""
     sound, fraction = struct.pack("<HHII", 273, 4, 1, 134), struct.pack("<HHIf", 273, 11, 1, 134)
