@@ -6,7 +6,6 @@ import os
 import shutil
 import subprocess
 import sys
-import sysconfig
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,18 +58,21 @@ def installed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
     run([sys.executable, "-m", "venv", "--without-pip", str(root / "home")])
     (site,) = (root / "home").glob("lib/python*/site-packages")
     # torch and what else the server needs come from the environment of this test, which is not installed into.
-    (site / "of_the_test.pth").write_text(sysconfig.get_path("purelib"))
+    below = [place for place in sys.path if place.endswith(("site-packages", "dist-packages"))]
+    (site / "of_the_test.pth").write_text("\n".join(below))
     pip = [sys.executable, "-m", "pip", "--python", str(root / "home" / "bin" / "python")]
     what = ["--editable", str(root / "sources")]
     if request.param == "source archive":
         run([sys.executable, "-c", SOURCE_ARCHIVE, str(root)], cwd=root / "sources")
         what = [str(path) for path in root.glob("*.tar.gz")]
-    run([*pip, "install", "--quiet", "--no-index", "--no-deps", "--no-build-isolation", *what])
+    run([*pip, "install", "--quiet", "--no-cache-dir", "--no-index", "--no-deps", "--no-build-isolation", *what])
     return Installation(home=root / "home")
 
 
 def run(command: list[str], cwd: Path | None = None) -> None:
-    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False, timeout=100)
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "PIP_"))}
+    environment = kept | {"PIP_CONFIG_FILE": os.devnull}  # not this machine's
+    done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False, timeout=100)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
