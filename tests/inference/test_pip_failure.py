@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from inference.frontend.pip_failure import sentence
+from inference.frontend.pip_failure import redacted, sentence
 
 CONFLICT = """Looking in links: /opt/ml/model/code/wheels
 Processing /opt/ml/model/code/wheels/old_vision-1.0-py3-none-any.whl
@@ -100,3 +100,121 @@ def test_an_old_pip_names_no_host_so_the_only_index_is_the_one(indexes: str, whe
 )
 def test_otherwise_it_is_pips_first_error_or_its_last_line(output: str, said: str) -> None:
     assert sentence(output, "2.13.0") == said
+
+
+STEP = """Processing ./local
+  Installing build dependencies: started
+  error: subprocess-exited-with-error
+  \N{MULTIPLICATION SIGN} {step} did not run successfully.
+  │ exit code: 1
+  ╰─> [3 lines of output]
+      Looking in indexes: https://index.invalid/simple
+      {first}
+      {last}
+      [end of output]
+
+  note: This error originates from a subprocess, and is likely not a problem with pip.
+error: subprocess-exited-with-error
+
+\N{MULTIPLICATION SIGN} {step} did not run successfully.
+│ exit code: 1
+╰─> See above for output.
+
+note: This error originates from a subprocess, and is likely not a problem with pip.
+"""
+GIT = """Collecting git+https://git.invalid/repo@v9 (from -r /code/requirements.txt (line 1))
+  Cloning https://git.invalid/repo (to revision v9) to /tmp/pip-req-build
+  Running command git clone --filter=blob:none --quiet https://git.invalid/repo /tmp/pip-req-build
+  warning: filtering not recognized by server, ignoring
+  Running command git checkout -q v9
+  {said}
+  error: subprocess-exited-with-error
+
+  \N{MULTIPLICATION SIGN} git checkout -q v9 did not run successfully.
+  │ exit code: 1
+  ╰─> No available output.
+
+  note: This error originates from a subprocess, and is likely not a problem with pip.
+ERROR: Failed to build 'git+https://git.invalid/repo@v9' when git checkout -q v9
+"""
+
+
+@pytest.mark.parametrize(
+    ("step", "first", "last", "said"),
+    [
+        (
+            "pip subprocess to install build dependencies",
+            "ERROR: Ignored the following yanked versions: 51.1.0.post20201221",
+            "ERROR: Could not find a version that satisfies the requirement setuptools>=9999 (from versions: none)",
+            "./local: pip subprocess to install build dependencies failed: Could not find a version that satisfies the "
+            "requirement setuptools>=9999 (from versions: none)",
+        ),
+        (
+            "Getting requirements to build wheel",
+            "Traceback (most recent call last):",
+            "ModuleNotFoundError: No module named 'torch'",
+            "./local: Getting requirements to build wheel failed: ModuleNotFoundError: No module named 'torch'",
+        ),
+        (
+            "Building wheel for other (pyproject.toml)",
+            "running build_ext",
+            "error: command '/usr/bin/gcc' failed with exit code 1",
+            "Building wheel for other (pyproject.toml) failed: error: command '/usr/bin/gcc' failed with exit code 1",
+        ),
+    ],
+)
+def test_a_step_that_failed_is_named_with_its_own_reason_and_its_package(
+    step: str, first: str, last: str, said: str
+) -> None:
+    output = STEP.format(step=step, first=first, last=last)
+    assert sentence(output, "2.13.0") == said
+    # As pip 25 ends: the line that names the package is no reason either.
+    assert sentence(f"{output}ERROR: Failed to build 'other' when {step}\n", "2.13.0") == said
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        ("error: pathspec 'v9' did not match any file(s) known to git", "error: pathspec 'v9' did not match any file"),
+        ("Permission denied (publickey).\n  fatal: Could not read from remote", "fatal: Could not read from remote"),
+        ("something else", "something else"),
+    ],
+)
+def test_the_reason_of_git_is_what_git_said(said: str, reason: str) -> None:
+    assert sentence(GIT.format(said=said), "2.13.0").startswith(f"git checkout -q v9 failed: {reason}")
+
+
+@pytest.mark.parametrize("program", ["git", "hg", "svn"])
+def test_a_program_that_is_missing_is_named_with_the_way_out(program: str) -> None:
+    output = (
+        f"  ERROR: Error [Errno 2] No such file or directory: '{program}' while executing command {program} version\n"
+        f"ERROR: Cannot find command '{program}' - do you have '{program}' installed and in your PATH?\n"
+    )
+    said = f"it needs {program}, which is not installed here; bring the package as a wheel in code/wheels/"
+    assert sentence(output, "2.13.0") == said
+
+
+@pytest.mark.parametrize(
+    ("bounds", "said"),
+    [
+        ("<=2.14.1,==2.13.0+cpu", "it wants torch==1.0, but torch stays the one that is here, 2.13.0+cpu"),
+        (
+            "<2.10,==2.13.0+cpu",
+            "a constraint of pip's own configuration (PIP_CONSTRAINT, pip.conf) wants torch<2.10, "
+            "but torch stays the one that is here, 2.13.0+cpu",
+        ),
+    ],
+)
+def test_a_constraint_of_the_machine_is_named_only_where_it_excludes_the_torch_that_is_here(
+    bounds: str, said: str
+) -> None:
+    output = CONFLICT.format(wish="The user requested torch==1.0", what="torch==1.0")
+    assert sentence(output.replace("==2.13.0+cpu\n", f"{bounds}\n"), "2.13.0+cpu") == said
+
+
+def test_credentials_of_urls_are_taken_out_and_nothing_else() -> None:
+    output = "fatal: unable to access 'https://me:token@git.invalid/repo/': 403, see https://pip.pypa.io/x@y\n"
+    assert (
+        redacted(output)
+        == "fatal: unable to access 'https://****@git.invalid/repo/': 403, see https://pip.pypa.io/x@y\n"
+    )
