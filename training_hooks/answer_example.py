@@ -42,7 +42,7 @@ def answer(model_dir: Path, data: bytes, content_type: str, accept: str, weights
         content_type = header.get_content_type()
     if hasattr(module, "pre_model_fn"):
         _call(module, "pre_model_fn", str(model_dir))
-    if not hasattr(module, "model_fn") and "architecture" in weights:
+    if not hasattr(module, "model_fn") and {"file", "architecture"} <= weights.keys():
         model = _build(model_dir, weights)
     else:
         model = _call(module, "model_fn", str(model_dir))
@@ -83,7 +83,7 @@ def _ours(name: str) -> ModuleType:
 def _build(model_dir: Path, weights: dict[str, Any]) -> Any:
     builder = _ours("build_network")
     try:
-        return builder.build(model_dir, weights["file"], weights["architecture"], weights["arguments"])
+        return builder.build(model_dir, weights["file"], str(weights["architecture"]), weights.get("arguments", {}))
     except builder.NotBuilt as error:
         raise HandlerProblem(str(error)) from error
 

@@ -95,6 +95,8 @@ def _pack(source: Path, target: Path, code_dir: Path | None) -> PackedArchive:
     files = list_files(source)
     files.pop(MANIFEST_NAME, None)
     if code_dir is not None:
+        if code_dir.is_file():
+            raise ArtifactError(f"the code directory {code_dir} is a file; give the directory that holds it")
         if not code_dir.is_dir():
             raise ArtifactError(f"the code directory {code_dir} does not exist")
         files = {name: path for name, path in files.items() if not name.startswith("code/")}

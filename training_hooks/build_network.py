@@ -33,10 +33,18 @@ def build(model_dir: Path, weights_name: str, architecture: str, arguments: dict
     if not isinstance(network, torch.nn.Module):
         raise NotBuilt(f"{architecture!r} makes a {type(network).__name__}, not a torch.nn.Module")
     try:
-        network.load_state_dict(torch.load(weights_name, weights_only=True, map_location="cpu"))
+        network.load_state_dict(_state(weights_name))
     except Exception as error:
         raise NotBuilt(f"the weights do not fit {architecture!r}: {_one_line(error)}") from error
     return network
+
+
+def _state(weights_name: str) -> dict[str, torch.Tensor]:
+    if weights_name.endswith(".safetensors"):
+        state: dict[str, torch.Tensor] = importlib.import_module("safetensors.torch").load_file(weights_name)
+    else:
+        state = torch.load(weights_name, weights_only=True, map_location="cpu")
+    return state
 
 
 def _one_line(error: Exception) -> str:

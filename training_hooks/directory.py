@@ -38,7 +38,8 @@ def save_directory(
         save_directory("bert", code_dir="code", example=Example(request={"text": "hello"}))
 
     Args:
-        directory: with the files of the model, which are taken as they are, and code/ where there is no `code_dir`.
+        directory: with the files of the model, which are taken as they are, and code/ where there is no `code_dir`. A
+            manifest that names the network (`weights`) may be there, too.
         model_dir: where to; SM_MODEL_DIR if omitted, and /opt/ml/model inside a SageMaker container; elsewhere
             `directory` itself becomes the artifact, and its files stay what and where they are.
         name: see `save_model`, as for labels, preprocessing, metrics, code_dir, example, every_rank and batching.
@@ -75,7 +76,11 @@ def save_directory(
     )
     manifest = dict(description.manifest)
     with staging(target, manifest) as stage:
-        for file_name, path in _files_of(source, description).items():
+        earlier = read_manifest(source) if (source / MANIFEST_NAME).exists() else {}
+        files = _files_of(source, earlier, description)
+        if section(earlier, "weights").get("file") in files:
+            manifest["weights"] = earlier["weights"]
+        for file_name, path in files.items():
             _bring(path, stage.path / file_name, in_place=in_place)
             stage.take(file_name)
         description.add_files(stage)
@@ -83,9 +88,8 @@ def save_directory(
     return target
 
 
-def _files_of(source: Path, description: Description) -> dict[str, Path]:
+def _files_of(source: Path, earlier: Mapping[str, Any], description: Description) -> dict[str, Path]:
     """Return the files of the model, without those that this save writes and those that an earlier one wrote."""
-    earlier = read_manifest(source) if (source / MANIFEST_NAME).exists() else {}
     example = section(earlier, "example")
     written = {
         MANIFEST_NAME,

@@ -5,6 +5,7 @@ instead of failing, because a launcher that sees one process fail ends all of th
 """
 
 import os
+import sys
 import time
 from pathlib import Path
 
@@ -47,6 +48,8 @@ def rank_above_0() -> str | None:
 def wait_for_rank_0(rank: str, model_dir: Path) -> None:
     """Wait until there is an artifact in `model_dir`. Raises `ArtifactError` after `WAIT_S`."""
     deadline = time.monotonic() + WAIT_S
+    if not (model_dir / MANIFEST_NAME).is_file():
+        print(f"training_hooks: {rank} waits until rank 0 has saved to {model_dir}", file=sys.stderr, flush=True)  # noqa: T201
     while not (model_dir / MANIFEST_NAME).is_file():
         if time.monotonic() > deadline:
             raise ArtifactError(

@@ -24,11 +24,12 @@ def job(base_dir: Path, script: str, program: str = "train.py", **hyperparameter
 
 
 def start(base_dir: Path) -> subprocess.Popen[str]:
-    """Start the job of `base_dir`."""
+    """Start the job of `base_dir`, without what a job of this machine's own may have told us."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("SAGEMAKER_", "SM_"))}
     return subprocess.Popen(
         [sys.executable, "-c", TRAIN],
         cwd=ROOT,
-        env={**os.environ, "SAGEMAKER_BASE_DIR": str(base_dir)},
+        env={**kept, "SAGEMAKER_BASE_DIR": str(base_dir)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -161,6 +161,23 @@ def test_a_folder_becomes_an_artifact_where_it_is(tmp_path: Path, folder: Path, 
     assert json.loads((folder / "example/response.json").read_bytes()) == {"times": [5]}
 
 
+@pytest.mark.parametrize("file", ["model.pth", "model.safetensors"])
+def test_the_network_that_a_manifest_of_the_folder_names_stays_named_and_answers(tmp_path: Path, file: str) -> None:
+    (tmp_path / "f/code").mkdir(parents=True)
+    (tmp_path / "f/code/nets.py").write_text("import torch\ndef Net():\n    return torch.nn.Linear(1, 1)\n")
+    state = {"weight": torch.tensor([[2.0]]), "bias": torch.tensor([1.0])}
+    if file.endswith(".pth"):
+        torch.save(state, tmp_path / "f" / file)
+    else:
+        save_file(state, tmp_path / "f" / file)
+    weights = {"file": file, "architecture": "nets:Net"}
+    (tmp_path / "f/manifest.json").write_text(json.dumps({"format_version": 1, "weights": weights}))
+    save_directory(tmp_path / "f", example=[[3]])
+    assert manifest_of(tmp_path / "f")["weights"] == weights
+    assert json.loads((tmp_path / "f/example/response.json").read_bytes()) == [[7.0]]
+    assert mismatches(tmp_path / "f") == []
+
+
 def test_a_folder_is_copied_into_the_model_directory_of_a_job(
     tmp_path: Path, folder: Path, code: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -214,6 +214,8 @@ def test_odd_places_are_refused(tmp_path: Path, model_dir: Path) -> None:
     assert "is a directory; name a file" in refusal(model_dir, tmp_path)
     sentence = refusal(model_dir, tmp_path / "a.tar.gz", code_dir=tmp_path / "no_code")
     assert "no_code does not exist" in sentence
+    script = model_dir / "code/inference.py"
+    assert "inference.py is a file; give the directory" in refusal(model_dir, tmp_path / "a.tar.gz", code_dir=script)
 
 
 def test_a_refusal_keeps_the_earlier_archive(tmp_path: Path, model_dir: Path) -> None:
