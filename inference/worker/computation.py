@@ -334,8 +334,8 @@ class Computation:
         if len(affordable) < len(jobs):
             self.signatures.limit(key, max(1, len(affordable)))
         jobs = affordable
-        contents = {hash((job.item.content_type, bytes(job.item.body))) for job in jobs}
-        if not self.signatures.promising(key, contents):
+        contents = [hash((job.item.content_type, bytes(job.item.body))) for job in jobs]
+        if not self.signatures.promising(contents):
             self.signatures.unpromising(key)
             return
         yield [Progress(proving=True)]

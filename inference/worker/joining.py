@@ -10,7 +10,7 @@ all alike, does not count, and the more of them there were, the longer it takes 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Hashable, Set
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
@@ -57,8 +57,8 @@ class _Known:
     open: bool = False
     closed: bool = False
     proofs: int = 0
-    seen: set[int] = field(default_factory=set)
-    """The contents, by hash, of the batches that have counted."""
+    seen: set[tuple[int, ...]] = field(default_factory=set)
+    """The batches that have counted, each as its contents by hash."""
     weak: bool = False
     pause: int = 0
     """How long the last pause was."""
@@ -85,9 +85,9 @@ class Signatures:
             return Decision.JOIN if known.open else Decision.WAIT
         return Decision.PROVE
 
-    def promising(self, signature: Hashable, contents: Set[int]) -> bool:
-        """Whether a batch of these contents, by hash, can prove anything: it has two, and one of them is new."""
-        return len(contents) > 1 and not contents <= self._look_up(signature).seen
+    def promising(self, contents: Sequence[int]) -> bool:
+        """Whether a batch of these contents, by hash, can prove anything: not if one request is repeated."""
+        return len(set(contents)) > 1
 
     def most(self, signature: Hashable) -> int:
         """How many requests of `signature` may share one call."""
@@ -102,17 +102,21 @@ class Signatures:
         """A batch was joined, or passed over while waiting."""
         self._look_up(signature).due_in -= 1
 
-    def agreed(self, signature: Hashable, contents: Set[int], evidence: Evidence) -> Finding:
-        """A batch was the same joined and one by one."""
+    def agreed(self, signature: Hashable, contents: Sequence[int], evidence: Evidence) -> Finding:
+        """A batch was the same joined and one by one.
+
+        In the same batch, labels that agreed by chance would do so again, so it does not count again for them.
+        """
         known = self._look_up(signature)
-        if evidence is Evidence.NONE:
+        again = evidence is Evidence.WEAK and tuple(contents) in known.seen
+        if evidence is Evidence.NONE or again:
             self.undecided(signature)
             return Finding.INCONCLUSIVE
         known.pause = 0
         known.weak = known.weak or evidence is Evidence.WEAK
         if not known.open:
             known.proofs += 1
-            known.seen |= contents
+            known.seen.add(tuple(contents))
             if known.proofs < PROOFS:
                 return Finding.PROVED
             known.open = self._opened = True

@@ -358,14 +358,17 @@ def test_one_request_that_everybody_repeats_proves_nothing_and_costs_nothing() -
     assert predict.sizes == [5] * FOUR * 10
 
 
-def test_the_same_batch_again_and_again_proves_nothing() -> None:
-    predict = Sized(lambda data: data * 2)
-    toy = computation(input_fn=floats, predict_fn=predict)
+def test_clients_that_repeat_their_requests_share_a_call_after_three_proofs() -> None:
+    toy = computation(input_fn=floats, predict_fn=lambda data, _: data * 2)
     batch = batches(row, 1)[0]
-    for _ in range(10):
-        values(toy, *batch)
-    assert predict.sizes.count(FOUR) == 1
-    assert joined_of(toy, *batches(row, 2)[1]) == 0, "that is the second proof"
+    assert [joined_of(toy, *batch) for _ in range(5)] == [0, 0, 0, 1, 1]
+
+
+def test_the_same_labels_of_the_same_batch_again_and_again_prove_nothing() -> None:
+    toy = computation(input_fn=floats, predict_fn=lambda data, _: ["high" if r[0] > 0 else "low" for r in data])
+    batch = [[[float(number)]] for number in (-1, 1, 2, -2)]
+    assert [joined_of(toy, *batch) for _ in range(20)] == [0] * 20
+    assert joined_of(toy, *reversed(batch)) == 0
 
 
 def test_inputs_of_zeros_prove_nothing_whatever_their_length() -> None:
