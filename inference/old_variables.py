@@ -88,7 +88,6 @@ OLD_VARIABLES = (
     _refused("SAGEMAKER_INFERENCE_ACCELERATOR_PRESENT", why="Elastic Inference is gone", unless=("false",)),
     # --- without effect: it is so already
     _idle(
-        "SAGEMAKER_SUBMIT_DIRECTORY",
         "SAGEMAKER_REGION",
         "SAGEMAKER_SERVING_MODULE",
         "SAGEMAKER_TRAINING_MODULE",

@@ -75,6 +75,7 @@ class ModelSpec:
     packages_dir: str | None = None
     sessions_dir: str | None = None
     trust_pickle: bool = False
+    submit_directory: str | None = None
     rehearsal: bool = False
     prove: bool = False
     timeout_s: float = 60.0

@@ -139,6 +139,13 @@ class Settings:
     program: str | None = setting(
         "SAGEMAKER_PROGRAM", None, _file_name, "the user's script below `code/`; default: `inference.py` if it is there"
     )
+    submit_directory: str | None = setting(
+        "SAGEMAKER_SUBMIT_DIRECTORY",
+        None,
+        str,
+        "where the SDK has put the script; nothing is fetched from there, and where the archive has no script an error "
+        "says so",
+    )
     multi_model: bool = setting(
         "SAGEMAKER_MULTI_MODEL",
         False,

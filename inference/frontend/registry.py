@@ -103,6 +103,7 @@ class Registry:
             image_background=self._settings.image_background,
             log_level=self._settings.log_level,
             trust_pickle=self._settings.trust_pickled_model,
+            submit_directory=self._settings.submit_directory,
             input_threads=self._settings.input_threads,
             packages_dir=str(packages_dir) if packages_dir else None,
             sessions_dir=str(self.sessions.root) if self.sessions else None,

@@ -44,7 +44,7 @@ def load(spec: ModelSpec, progress: Progress = log.info, proving: Callable[[], N
         log.warning("the archive is served without its manifest.%s", ignored)
     if spec.verify and manifest:
         progress(f"{artifact.verify_files(root, manifest)} files are what the manifest says")
-    script = _script(root, spec.program)
+    script = _script(root, spec)
     _take_resources(spec)
     user_code.enter(root, spec.packages_dir)
     reading = Reading(
@@ -69,7 +69,7 @@ def load(spec: ModelSpec, progress: Progress = log.info, proving: Callable[[], N
     module = user_code.import_script(script) if script else None
     functions = _functions(module, context, manifest, tell=spec.verify) if module else Functions()
     computation = Computation(
-        model=_model(root, script, functions, trust_pickle=spec.trust_pickle),
+        model=_model(root, script, functions, spec),
         functions=functions,
         context=context,
         default_accept=spec.default_accept,
@@ -103,14 +103,23 @@ def _root(model_dir: Path) -> Path:
         raise DeploymentError(f"The model directory {model_dir} cannot be read: {error.strerror}.") from None
 
 
-def _script(root: Path, program: str | None) -> Path | None:
-    script = user_code.find_script(root, program or "inference.py")
-    if script is None and program is not None:
+def _script(root: Path, spec: ModelSpec) -> Path | None:
+    script = user_code.find_script(root, spec.program or "inference.py")
+    if script is None and spec.program is not None:
         raise DeploymentError(
-            f"SAGEMAKER_PROGRAM asks for '{program}', which is neither in {root / CODE} nor in {root}."
-            + user_code.misplaced_script(root, program)
+            f"SAGEMAKER_PROGRAM asks for '{spec.program}', which is neither in {root / CODE} nor in {root}."
+            + _whereabouts(root, spec)
         )
     return script
+
+
+def _whereabouts(root: Path, spec: ModelSpec) -> str:
+    """Where the script that was not found may be, in sentences."""
+    found = user_code.misplaced_script(root, spec.program or "inference.py")
+    # The SDK leaves it in S3 for the container of a multi-model endpoint, whose archives it does not repack.
+    if (place := spec.submit_directory or "").startswith("s3://"):
+        found += f" SAGEMAKER_SUBMIT_DIRECTORY names {place}, which is not fetched: each archive needs its own {CODE}/."
+    return found
 
 
 def _functions(module: ModuleType, context: Context, manifest: dict[str, Any], *, tell: bool) -> Functions:
@@ -132,12 +141,12 @@ def _take_resources(spec: ModelSpec) -> None:
     Image.MAX_IMAGE_PIXELS = max(spec.max_image_pixels // 2, 1)
 
 
-def _model(root: Path, script: Path | None, functions: Functions, *, trust_pickle: bool) -> Any:
+def _model(root: Path, script: Path | None, functions: Functions, spec: ModelSpec) -> Any:
     if functions.pre_model_fn is not None:
         with _named("pre_model_fn", script):
             functions.pre_model_fn(str(root))
     if functions.model_fn is None:
-        model = _default_model(root, script, trust_pickle=trust_pickle)
+        model = _default_model(root, script, spec)
     else:
         with _named("model_fn", script):
             model = functions.model_fn(str(root))
@@ -147,14 +156,14 @@ def _model(root: Path, script: Path | None, functions: Functions, *, trust_pickl
     return model
 
 
-def _default_model(root: Path, script: Path | None, *, trust_pickle: bool) -> Any:
-    misplaced = user_code.misplaced_script(root, "inference.py") if script is None else ""
-    if misplaced:
-        log.warning("the archive is served without its script.%s", misplaced)
+def _default_model(root: Path, script: Path | None, spec: ModelSpec) -> Any:
+    whereabouts = _whereabouts(root, spec) if script is None else ""
+    if whereabouts:
+        log.warning("the archive is served without its script.%s", whereabouts)
     try:
-        return defaults.model_fn(str(root), trust_pickle=trust_pickle)
+        return defaults.model_fn(str(root), trust_pickle=spec.trust_pickle)
     except DeploymentError as error:
-        raise type(error)(f"{error}{misplaced}") from error.__cause__
+        raise type(error)(f"{error}{whereabouts}") from error.__cause__
 
 
 @contextmanager

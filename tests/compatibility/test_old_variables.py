@@ -179,6 +179,7 @@ def test_the_log_names_what_is_set_and_without_effect() -> None:
     """What the SageMaker SDK sends with every model is harmless."""
     sent = {
         "SAGEMAKER_SUBMIT_DIRECTORY": "/opt/ml/model/code",
+        "SAGEMAKER_SERVING_MODULE": "sagemaker_pytorch_serving_container.serving:main",
         "SAGEMAKER_REGION": "eu-west-1",
         "TS_WORKFLOW_STOR": "/x",
     }
@@ -186,5 +187,5 @@ def test_the_log_names_what_is_set_and_without_effect() -> None:
         assert server.process.wait(timeout=60) == 1, "the directory is empty"
         entries = [json.loads(line) for line in server.log().splitlines() if line.startswith("{")]
     idle, strange = [entry for entry in entries if "variables" in entry]
-    assert (idle["level"], list(idle["variables"])) == ("info", ["SAGEMAKER_SUBMIT_DIRECTORY", "SAGEMAKER_REGION"])
+    assert (idle["level"], list(idle["variables"])) == ("info", ["SAGEMAKER_REGION", "SAGEMAKER_SERVING_MODULE"])
     assert (strange["level"], list(strange["variables"])) == ("warning", ["TS_WORKFLOW_STOR"])

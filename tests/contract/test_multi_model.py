@@ -256,3 +256,18 @@ def test_in_single_model_mode_the_one_model_is_listed_and_cannot_be_unloaded():
         assert server.request("GET", "/models/model").json() == entry
         assert server.request("DELETE", "/models/model").status == 405
         assert server.request("POST", "/models", b"{}").status == 405
+
+
+def test_archives_of_weights_alone_are_told_that_the_script_of_the_sdk_is_not_fetched():
+    """What MultiDataModel sends with an entry_point: the script stays in S3, and the archives are not repacked."""
+    sent = {"SAGEMAKER_SUBMIT_DIRECTORY": "s3://bucket/sourcedir.tar.gz", "SAGEMAKER_MULTI_MODEL": "true"}
+    way_out = (
+        "SAGEMAKER_SUBMIT_DIRECTORY names s3://bucket/sourcedir.tar.gz, which is not fetched: each archive needs its "
+        "own code/."
+    )
+    for program in ({}, {"SAGEMAKER_PROGRAM": "inference.py"}):
+        with running({}, **sent, **program) as server:
+            refused = load(server, "bare", place(server, "bare", {"model.pth": "weights"}))
+            assert (refused.status, refused.error["code"]) == (500, "model_load_failed")
+            assert refused.error["message"].endswith(way_out)
+            assert load(server, "whole", named(server, "whole")).status == 200
