@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import nn
 
 from inference.protocol import Item
@@ -65,6 +67,28 @@ def test_blank_lines_are_no_records(content_type: str, separator: bytes) -> None
     rows = [row.encode() for row in LINES[content_type]]
     body = separator.join([b"", rows[0], b"", b" \t ", rows[1], b"\x0b", b"", rows[2], b"", b"  "])
     assert lines(body, content_type, CSV) == lines(b"\n".join(rows), content_type, CSV)
+
+
+@given(
+    st.lists(st.sampled_from(["1", "2.5", '"3"', "", " ", "\t", " \v\f ", "  4  "]), max_size=12),
+    st.sampled_from(["\n", "\r\n"]),
+    st.booleans(),
+    st.sampled_from([CSV, JSON_LINES]),
+)
+def test_records_are_counted_as_lines_that_are_not_blank(
+    rows: list[str], separator: str, marked: bool, content_type: str
+) -> None:
+    """The same count as a transform job makes of the bytes."""
+    rows = [row.replace('"', "") for row in rows] if content_type == JSON_LINES else rows
+    body = (BOM if marked else b"") + separator.join(rows).encode()
+    count = sum(bool(line.strip()) for line in body.removeprefix(BOM).split(b"\n"))
+    if count:
+        found = decode(body, content_type, Reading(max_decoded_bytes=100), as_rows=True)
+        assert isinstance(found.data, torch.Tensor)
+        assert found.data.tolist() == [[float(row.strip(' "'))] for row in rows if row.strip()]
+        assert found.records == count
+    else:
+        assert refused(computation(), request(body, content_type=content_type)).message.endswith("body is empty.")
 
 
 def test_a_blank_line_inside_a_quoted_cell_belongs_to_the_cell() -> None:
