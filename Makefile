@@ -21,6 +21,8 @@ NODE_MIN := 22
 
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# A machine whose pip.conf says "user = true" means its own Python, not the environment that is made here.
+export PIP_USER := 0
 export JSII_SILENCE_WARNING_UNTESTED_NODE_VERSION := 1
 
 SOURCES := tidegate inference training_hooks infra local_cloud client container examples benchmarks tests

@@ -27,8 +27,6 @@ constraint = {folder}/constraints.txt
 require-virtualenv = true
 [install]
 user = true
-target = {folder}/elsewhere
-prefix = {folder}/elsewhere
 src = {folder}/elsewhere
 """
 

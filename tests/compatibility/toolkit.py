@@ -24,7 +24,18 @@ def folder() -> Path:
         return place
     partial = place.with_name(f"{place.name}.{os.getpid()}")
     done = subprocess.run(
-        [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(partial), *PACKAGES],
+        [
+            sys.executable,
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--no-user",
+            "--no-deps",
+            "--target",
+            str(partial),
+            *PACKAGES,
+        ],
         capture_output=True,
         text=True,
         check=False,
