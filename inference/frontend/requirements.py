@@ -51,13 +51,15 @@ async def install(
     layer = PackageLayer(new_dir())
     try:
         async with asyncio.timeout(timeout_s):
-            asks_aws = codeartifact_arn is not None and not (wanted.parent / WHEELS).is_dir()
-            index = await package_index.codeartifact(codeartifact_arn) if asks_aws and codeartifact_arn else None
+            offline = (wanted.parent / WHEELS).is_dir()
+            index = await package_index.codeartifact(codeartifact_arn) if codeartifact_arn and not offline else None
             brought = await _install(layer, wanted, index)
     except BaseException as error:
         await remove(layer.home)
         if isinstance(error, TimeoutError):
             raise DeploymentError(f"{wanted} was not installed within {timeout_s:g} s.") from None
+        if isinstance(error, OSError):  # no room, or a program that cannot be started
+            raise DeploymentError(f"{wanted} cannot be installed: {error}.") from None
         raise
     if not brought:
         log.info("all requirements are here already")

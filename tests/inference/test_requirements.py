@@ -315,3 +315,11 @@ def test_packages_below_are_found_whatever_the_locale_and_the_name_of_their_fold
     )
     subprocess.run([sys.executable, "-c", program, below, model.home], check=True, timeout=60)
     assert model.says("tg_below") == "below"
+
+
+def test_a_layer_that_cannot_be_written_is_said_in_one_line(model: Model, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    model.home = tmp_path / "file/0"
+    said = model.refusal("numpy\n")
+    assert "Not a directory" in said
+    assert str(model.home) in said
