@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from inference.errors import plain
+
 SHOWN_CHARACTERS = 1024
 
 
@@ -18,7 +20,7 @@ class TrainingFailed(Exception):
 def failure_text(reason: str, errors: str) -> str:
     """`reason`, then as much of the end of `errors` as the platform shows: a traceback's last lines say most."""
     room = SHOWN_CHARACTERS - len(reason) - 1
-    return f"{reason}\n{errors.strip()[-room:]}".strip() if room > 0 else reason[:SHOWN_CHARACTERS]
+    return f"{reason}\n{plain(errors).strip()[-room:]}".strip() if room > 0 else reason[:SHOWN_CHARACTERS]
 
 
 def forget_failure(output_dir: Path) -> None:

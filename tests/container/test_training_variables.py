@@ -159,6 +159,13 @@ def test_a_file_that_is_no_archive_is_named(tmp_path: Path) -> None:
         training_script.fetch(str(tmp_path / "source.tar.gz"), tmp_path / "code", {})
 
 
+def test_the_failure_text_has_no_colours_of_the_scripts_errors() -> None:
+    text = failure_text(
+        "train.py ended with exit status 1.", "\x1b[1;31mValueError\x1b[0m: \x1b[36mbad\x1b[0m batch\x07\n"
+    )
+    assert text == "train.py ended with exit status 1.\nValueError: bad batch"
+
+
 def test_the_failure_text_keeps_the_end_of_the_errors_within_what_the_platform_shows() -> None:
     text = failure_text("train.py ended with exit status 1.", "x" * 5000 + "\nValueError: the last line\n")
     assert len(text) == 1024
