@@ -9,55 +9,34 @@ the same road, with the cache emptied first.
 
 from __future__ import annotations
 
-import csv
-import json
 import logging
 import time
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import Any
 
 import torch
-from PIL import Image, UnidentifiedImageError
 
 from inference.batching import Batching
-from inference.errors import (
-    BadRequest,
-    HandlerFailed,
-    NotAcceptable,
-    OutOfMemory,
-    RaisedByHandler,
-    RequestError,
-    UnsupportedMediaType,
-)
+from inference.errors import OutOfMemory, RequestError
 from inference.protocol import Answer, Done, Error, Event, Item, Progress
-from inference.worker import collate, comparing, defaults, trial
+from inference.worker import collate, comparing, defaults, proof
 from inference.worker.accept import preferred_type
-from inference.worker.comparing import Evidence
 from inference.worker.content import TEXT_TYPES, WRITABLE, Reading, decode_text, split_media_type
 from inference.worker.content_codings import unpack
 from inference.worker.context import Context, RequestProcessor
 from inference.worker.device_errors import empty_cache, give_up_if_device_is_lost, is_out_of_memory
 from inference.worker.handler import Functions
 from inference.worker.job import Job
-from inference.worker.joining import Decision, Finding, Signatures
+from inference.worker.joining import Decision, Signatures
+from inference.worker.refusal import refusal_of
+from inference.worker.response import answer_of
 from inference.worker.tally import Tally
 from inference.worker.user_code import one_line
 
 log = logging.getLogger("tidegate.worker")
-
-_SERVERS_HEADERS = frozenset(
-    {"connection", "content-length", "content-type", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"}
-)
-"""Response headers that user code cannot set: a second one would tell the client another length than is sent."""
-_CLIENTS_MISTAKES = (ValueError, EOFError, csv.Error, UnidentifiedImageError, Image.DecompressionBombError)
-"""What an input_fn raises when the body is not what it reads; anything else that it raises is its own mistake."""
-_WAY_OUT = (
-    "define collate_fn and split_fn in the script, or say by save_model(batching=True) that joining is right, "
-    "or by save_model(batching=False) that it is not"
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,7 +149,9 @@ class Computation:
                 ready = []
         # 3. What might share one. The clients have their answers.
         for key, jobs in to_prove.items():
-            yield from self._prove(key, [job for job in jobs if isinstance(job.outcome, Answer)])
+            answered = [job for job in jobs if isinstance(job.outcome, Answer)]
+            for progress in proof.prove(self, key, answered):
+                yield [progress]
         yield [*ready, tally.done(_gpu_bytes())]
 
     # --- the three phases
@@ -223,24 +204,7 @@ class Computation:
         else:
             by_record = self.functions.predict_fn is None
             result = defaults.output_fn(job.prediction, job.accept, records=job.sent, by_record=by_record)
-        body, content_type = result if isinstance(result, tuple) and len(result) == 2 else (result, job.accept)
-        data = _to_bytes(body)
-        if len(data) > self.max_response_bytes:
-            raise HandlerFailed(f"The answer has {len(data)} bytes; the limit is {self.max_response_bytes}.")
-        request = job.request
-        headers = _header_lines(request.response_headers) if request.response_headers else b""
-        status = request.response_status or 200
-        if not 200 <= status <= 599:
-            raise HandlerFailed(f"The handler set the status {status}; an answer has one from 200 to 599.")
-        if status in {204, 205, 304}:
-            data = b""  # HTTP has no body here: a client would take one for the start of the next answer
-        job.outcome = Answer(
-            job.item.id,
-            status,
-            _line(str(request.response_content_type or content_type or job.accept)),
-            headers,
-            data,
-        )
+        job.outcome = answer_of(result, job, self.max_response_bytes)
 
     # --- batches
 
@@ -305,61 +269,10 @@ class Computation:
 
     def _join_no_more(self, key: Hashable, reason: str) -> None:
         if not self.declared:
-            self._refuse(key, reason)
+            proof.refuse(self, key, reason)
         elif self.splittable:
             self.splittable = False
             log.warning("requests are predicted one by one from now on: %s", reason)
-
-    def _refuse(self, key: Hashable, reason: str) -> None:
-        self.tally.refused += 1
-        log.log(
-            logging.WARNING if self.signatures.refuse(key) else logging.DEBUG,
-            "requests are not joined into one call from now on, because joined they are not answered as alone: %s; %s",
-            reason,
-            _WAY_OUT,
-            extra={"signature": str(key)[:300]},
-        )
-
-    def _prove(self, key: Hashable, jobs: list[Job]) -> Iterator[list[Event]]:
-        """See whether `jobs`, which are answered, would have got the same answers as one batch."""
-        if len(jobs) < 2:
-            return
-        if self.signatures.decide(key) is not Decision.PROVE:
-            self.signatures.passed(key)
-            return
-        if any(job.asked_context for job in jobs):
-            self._refuse(key, "predict_fn asks the context about its request")
-            return
-        affordable = _affordable(jobs, self.timeout_s / 2)
-        if len(affordable) < len(jobs):
-            self.signatures.limit(key, max(1, len(affordable)))
-        jobs = affordable
-        contents = [hash((job.item.content_type, bytes(job.item.body))) for job in jobs]
-        if not self.signatures.promising(contents):
-            self.signatures.unpromising(key)
-            return
-        yield [Progress(proving=True)]
-        steps = trial.compare(self, key, jobs, self.tolerance)
-        while (found := self._next_step(steps)) is None:
-            if self.tally.slow():
-                yield [Progress(proving=True)]
-        if isinstance(found, str):
-            self._refuse(key, found)
-        elif self.signatures.agreed(key, contents, found) is Finding.PROVED:
-            self.tally.proved += 1
-
-    def _next_step(self, steps: Iterator[Evidence | None]) -> Evidence | str | None:
-        """The next step of a comparison: None where there are more, else what it says, or why it says no."""
-        try:
-            return next(steps)
-        except (trial.Unlike, collate.NotSplittable) as error:
-            return str(error)
-        except BaseException as error:
-            give_up_if_device_is_lost(error)
-            if not is_out_of_memory(error):
-                return f"{type(error).__name__}: {one_line(error)}"
-        empty_cache()
-        return Evidence.NONE
 
     # --- the steps one by one, for a comparison (`trial.Road`)
 
@@ -441,58 +354,13 @@ class Computation:
             step(job)
         except BaseException as error:
             give_up_if_device_is_lost(error)
-            refusal = _refusal(error, function, job)
+            refusal = refusal_of(error, function, job)
             if refusal.status >= 500:
                 request_id = self.context.get_request_id(0)
                 log.error("%s failed", function, exc_info=error, extra={"request_id": request_id})
             job.outcome = Error(job.item.id, refusal.status, refusal.code, refusal.message)
         if isinstance(refusal, OutOfMemory):
             empty_cache()
-
-
-def _refusal(error: BaseException, function: str, job: Job) -> RequestError:
-    if isinstance(error, RequestError):
-        return error
-    status = getattr(error, "status_code", None)
-    if isinstance(status, int) and 400 <= status <= 599:
-        message = getattr(error, "message", None)
-        return RaisedByHandler(message if isinstance(message, str) and message else one_line(error), status)
-    if any(kind.__name__ == "UnsupportedFormatError" for kind in type(error).__mro__):
-        found = _unsupported(one_line(error), function, job)
-        if found is not None:
-            return found
-    if is_out_of_memory(error):
-        return OutOfMemory("This request alone does not fit into the memory that is there.")
-    if function == "input_fn" and isinstance(error, _CLIENTS_MISTAKES):
-        text = one_line(error)
-        if isinstance(error, UnidentifiedImageError) and " object at 0x" in text:  # Pillow names what it read
-            text = "it is not an image of a kind that can be read"
-        return BadRequest(f"The body was refused: {text}.")
-    return HandlerFailed(f"{function} raised {type(error).__name__}; the log has its traceback under this request id.")
-
-
-def _unsupported(text: str, function: str, job: Job) -> RequestError | None:
-    """What the toolkit's UnsupportedFormatError, which has no status, is about: the body's type or the answer's.
-
-    It goes by its name and its text, because an archive may bring the real toolkit.
-    """
-    if function == "transform_fn":
-        of_the_answer = job.accept in text and (job.item.content_type or "None") not in text
-        function = "output_fn" if of_the_answer else "input_fn"
-    if function == "input_fn":
-        return UnsupportedMediaType(f"The Content-Type was refused: {text}.")
-    return NotAcceptable(f"The Accept header was refused: {text}.") if function == "output_fn" else None
-
-
-def _affordable(jobs: list[Job], limit_s: float) -> list[Job]:
-    """As many of `jobs` as one call may be expected to predict within `limit_s`, going by how long each took alone."""
-    chosen, total_s = [], 0.0
-    for job in jobs:
-        total_s += job.predict_s
-        if total_s > limit_s:
-            break
-        chosen.append(job)
-    return chosen
 
 
 def _records(data: Any) -> int:
@@ -502,41 +370,3 @@ def _records(data: Any) -> int:
 
 def _gpu_bytes() -> int:
     return torch.cuda.memory_reserved() if torch.cuda.is_initialized() else 0  # type: ignore[no-untyped-call]
-
-
-def _to_bytes(body: Any) -> bytes:
-    if isinstance(body, bytes):
-        return body
-    if isinstance(body, bytearray | memoryview):
-        return bytes(body)
-    if isinstance(body, str):
-        return body.encode()
-    if isinstance(body, torch.Tensor):
-        return defaults.tensor_bytes(body)
-    try:
-        return json.dumps(body).encode()
-    except (TypeError, ValueError) as error:
-        raise HandlerFailed(
-            f"output_fn returned a {type(body).__name__}; it must return bytes, str, a tensor or what JSON can hold "
-            f"({one_line(error)})."
-        ) from error
-
-
-def _header_lines(headers: Mapping[Any, Any]) -> bytes:
-    named = ((_token(key), _line(str(value))) for key, value in headers.items())
-    lines = "".join(f"{name}: {value}\r\n" for name, value in named if name.lower() not in _SERVERS_HEADERS)
-    return lines.encode("latin-1", "replace")
-
-
-@lru_cache(maxsize=1024)
-def _line(value: str) -> str:
-    """A header value that cannot start a header of its own, nor hold what a client's parser refuses."""
-    text = "".join(character if character.isprintable() else " " for character in value)
-    return " ".join(text.split())
-
-
-def _token(key: Any) -> str:
-    text = "".join(c for c in str(key) if c.isascii() and (c.isalnum() or c in "-_."))
-    if not text:
-        raise HandlerFailed(f"The response header name {key!r} is not one.")
-    return text
