@@ -6,11 +6,14 @@ The SDK's two versions shut each other out, and all would pull their dozens of p
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import shutil
 import subprocess
 import sys
 import sysconfig
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 REPOSITORY = Path(__file__).parents[2]
@@ -28,12 +31,13 @@ def python_of(name: str, *, sees_ours: bool = False) -> Path:
     home = HERE / name
     python, stamp = home / "bin" / "python", home / "made-from"
     wanted = hashlib.sha256(requirements.read_bytes() + sys.version.encode()).hexdigest()
-    if not stamp.is_file() or stamp.read_text() != wanted:
-        shutil.rmtree(home, ignore_errors=True)
-        _run(sys.executable, "-m", "venv", "--without-pip", str(home))
-        pip = (sys.executable, "-m", "pip", "--python", str(python))
-        _run(*pip, "install", "--quiet", "--no-deps", "--requirement", str(requirements))
-        stamp.write_text(wanted)
+    with _alone(name):
+        if not stamp.is_file() or stamp.read_text() != wanted:
+            shutil.rmtree(home, ignore_errors=True)
+            _run(sys.executable, "-m", "venv", "--without-pip", str(home))
+            pip = (sys.executable, "-m", "pip", "--python", str(python))
+            _run(*pip, "install", "--quiet", "--no-deps", "--requirement", str(requirements))
+            stamp.write_text(wanted)
     if sees_ours:
         site = Path(sysconfig.get_path("purelib", vars={"base": str(home)}))
         line = f"import site; site.addsitedir({sysconfig.get_path('purelib')!r})\n"
@@ -58,6 +62,15 @@ def training_wheels() -> Path:
         exact = ["--no-deps", "--only-binary", ":all:", "--python-version", "3.11", *platforms]
         _run(sys.executable, "-m", "pip", "download", "--quiet", *exact, "--dest", str(folder), *missing)
     return folder
+
+
+@contextmanager
+def _alone(name: str) -> Iterator[None]:
+    """Several processes of one test run want the same environment: one makes it, the others wait."""
+    HERE.mkdir(parents=True, exist_ok=True)
+    with (HERE / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _run(*words: str) -> None:
