@@ -99,8 +99,22 @@ class PackageLayer:
                     f"{protected_version()}"
                 )
         if brought:
-            self._adopt_programs(Path(sys.executable).parent)
+            self.adopt_programs()
         return brought
+
+    def adopt_programs(self) -> None:
+        """Put this interpreter's Python programs into the layer, run by its own: they find its packages too."""
+        programs = Path(sys.executable).parent
+        shebang = f"#!{programs}/python".encode()
+        for program in programs.iterdir():
+            copy = self.interpreter.parent / program.name
+            if copy.exists() or not program.is_file():
+                continue
+            with program.open("rb") as file:
+                if not file.readline(512).startswith(shebang):
+                    continue
+                copy.write_bytes(f"#!{self.interpreter}\n".encode() + file.read())
+            copy.chmod(0o755)
 
     def enter(self) -> None:
         """Let this process, and the interpreters that it starts, find the layer's packages before the ones below."""
@@ -146,19 +160,6 @@ class PackageLayer:
             if not link.exists():
                 link.symlink_to(entry.resolve())
         return copy
-
-    def _adopt_programs(self, programs: Path) -> None:
-        """Put the Python programs of `programs` into the layer, run by its interpreter: they find its packages too."""
-        shebang = f"#!{programs}/python".encode()
-        for program in programs.iterdir():
-            copy = self.interpreter.parent / program.name
-            if copy.exists() or not program.is_file():
-                continue
-            with program.open("rb") as file:
-                if not file.readline(512).startswith(shebang):
-                    continue
-                copy.write_bytes(f"#!{self.interpreter}\n".encode() + file.read())
-            copy.chmod(0o755)
 
 
 def requirements_text(wanted: Path) -> str:
