@@ -73,7 +73,7 @@ def test_every_request_has_a_line_for_each_of_its_records_whoever_else_asks(sums
 @pytest.mark.parametrize(
     ("coding", "body", "status", "words"),
     [
-        ("gzip", gzip.compress(b"[[1, 2, 3, 4]]"), 200, ""),
+        ("gzip", gzip.compress(b"[[1, 2, 3, 4]]", mtime=0), 200, ""),
         ("deflate", zlib.compress(b"[[1, 2, 3, 4]]"), 200, ""),
         ("identity", b"[[1, 2, 3, 4]]", 200, ""),
         ("br", b"[[1, 2, 3, 4]]", 415, "Content-Encoding 'br' cannot be unpacked"),
