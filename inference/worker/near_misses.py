@@ -6,6 +6,7 @@ at: a helper with a similar name beside the function itself, or `preprocess` bes
 
 from __future__ import annotations
 
+import ast
 import difflib
 import inspect
 import re
@@ -14,8 +15,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from inference.worker.handler import ARGUMENTS
+
 CHAIN = ("input_fn", "predict_fn", "output_fn")
-EXPECTED = ("pre_model_fn", "model_fn", "model_warmup_fn", *CHAIN, "transform_fn")
+JOINING = ("collate_fn", "split_fn")
+EXPECTED = tuple(name for name in ARGUMENTS if name not in JOINING)
 
 _SUFFIX = re.compile(r"(.+?)_?(?:fn|func|funct|function|fct|fcn|fun)s?")
 _ENTRY_POINTS = {"handle": "TorchServe's", "handler": "TorchServe's", "lambda_handler": "AWS Lambda's"}
@@ -28,7 +32,8 @@ def mistake(module: ModuleType, found: Collection[str]) -> str | None:
     mine = {name: value for name, value in vars(module).items() if not name.startswith("_")}
     functions = [name for name, value in mine.items() if inspect.isfunction(value)]
     for name in functions:
-        if near := _meant(name, found):
+        near = _meant(name, found) or _meant_for_joining(name, mine[name], found)
+        if near and not _mentions(module, name):
             return f"{module.__file__}: nothing calls {name}; did you mean {near}?"
     if any(name in found for name in EXPECTED):
         return None
@@ -56,6 +61,23 @@ def _meant(name: str, found: Collection[str]) -> str | None:
         wanted -= set(CHAIN)
     elif any(each in found for each in CHAIN):
         wanted -= {"transform_fn"}
+    return _nearest(name, wanted)
+
+
+def _meant_for_joining(name: str, function: Any, found: Collection[str]) -> str | None:
+    """Likewise for the functions of joined requests, whose names loaders of training data bear, too."""
+    near = None if name in found else _nearest(name, set(JOINING) - set(found))
+    # One word more, as in pad_collate_fn, says that it is another function.
+    if near is None or name.count("_") > near.count("_"):
+        return None
+    try:
+        inspect.signature(function).bind(*ARGUMENTS[near])
+    except TypeError:
+        return None
+    return near
+
+
+def _nearest(name: str, wanted: Collection[str]) -> str | None:
     suffixed = _SUFFIX.fullmatch(name.lower())
     if suffixed is not None:
         near = difflib.get_close_matches(suffixed[1], [each.removesuffix("_fn") for each in wanted], n=1, cutoff=0.8)
@@ -64,15 +86,38 @@ def _meant(name: str, found: Collection[str]) -> str | None:
     return next(iter(difflib.get_close_matches(name.lower(), wanted, n=1, cutoff=0.87)), None)
 
 
+def _mentions(module: ModuleType, name: str) -> bool:
+    """Whether the script itself uses the function `name`, in what runs when it is imported and not started."""
+    try:
+        statements = ast.parse(Path(str(module.__file__)).read_bytes()).body
+    except (OSError, SyntaxError, ValueError):
+        return False
+    run = [each for each in statements if not (isinstance(each, ast.If) and _names(each.test, "__name__"))]
+    return any(_names(each, name) for each in run)
+
+
+def _names(tree: ast.AST, name: str) -> bool:
+    return any(isinstance(node, ast.Name) and node.id == name for node in ast.walk(tree))
+
+
 def _is_the_archives(function: Any, module: ModuleType) -> bool:
     return Path(function.__code__.co_filename).is_relative_to(Path(str(module.__file__)).parent)
 
 
 def _handler_class(kind: type) -> str | None:
     name = kind.__qualname__
-    if any(base.__name__ == "BaseHandler" for base in kind.__mro__) or {"initialize", "handle"} <= vars(kind).keys():
+    if any(base.__name__ == "BaseHandler" for base in kind.__mro__) or _handles(kind):
         return f"the class {name} is a handler of TorchServe"
     if name == "TritonPythonModel":
         return f"the class {name} is Triton's"
     methods = [each for each in EXPECTED if each in vars(kind)]
     return f"{', '.join(methods)} of the class {name} are no functions of the module" if methods else None
+
+
+def _handles(kind: type) -> bool:
+    """Whether the class has TorchServe's `handle`: of the data and the context, or beside an `initialize`."""
+    handle = getattr(kind, "handle", None)
+    if not inspect.isfunction(handle):
+        return False
+    kinds = [each.kind for each in inspect.signature(handle).parameters.values()]
+    return hasattr(kind, "initialize") or kinds == [inspect.Parameter.POSITIONAL_OR_KEYWORD] * 3

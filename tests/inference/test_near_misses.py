@@ -43,6 +43,14 @@ MODEL = "def model_fn(model_dir): ...\n"
         ("transfrom_fn", "transform_fn"),
         ("transform_func", "transform_fn"),
         ("model_warm_up_fn", "model_warmup_fn"),
+        ("colate_fn", "collate_fn"),
+        ("collate_func", "collate_fn"),
+        ("collatefn", "collate_fn"),
+        ("Collate_fn", "collate_fn"),
+        ("collate_f", "collate_fn"),
+        ("split_func", "split_fn"),
+        ("spilt_fn", "split_fn"),
+        ("splitFn", "split_fn"),
     ],
 )
 def test_a_misspelt_function_is_named_with_the_one_that_was_meant(
@@ -50,6 +58,8 @@ def test_a_misspelt_function_is_named_with_the_one_that_was_meant(
 ) -> None:
     sentence = f"nothing calls {name}; did you mean {meant}?"
     assert said(tmp_path, monkeypatch, f"{MODEL}def {name}(*arguments): ...\n") == sentence
+    started = f"if __name__ == '__main__':\n    print({name}(1))\n"
+    assert said(tmp_path, monkeypatch, f"{MODEL}def {name}(*arguments): ...\n{started}") == sentence
     assert said(tmp_path, monkeypatch, f"def {name}(*arguments): ...\n") == sentence
     (tmp_path / "toy_helper.py").write_text(f"def {name}(*arguments): ...\n")
     monkeypatch.delitem(sys.modules, "toy_helper", raising=False)
@@ -68,7 +78,11 @@ def test_a_misspelt_function_is_named_with_the_one_that_was_meant(
         "def predict_fn(a, b): ...\ndef transform_func(image): ...",
         "def init_fn(worker): ...\ndef loss_fn(a, b): ...\ndef norm_fn(x): ...\ndef load_model_fn(d): ...",
         "def preprocess(x): ...\ndef inference(x): ...\ndef postprocess(x): ...\ndef handle(a, b): ...",
-        "def collate_func(batch): ...\ndef split_func(x): ...",
+        "def collate_func(batch): ...\nmake_loader = lambda data: (data, collate_func)",
+        "def collate_func(batch, pad, device): ...\ndef split_func(x): ...",
+        "def pad_collate_fn(batch): ...\ndef my_collate_fn(batch): ...\ndef collator(batch): ...\ndef split(x, n): ...",
+        "def collate_fn(batch): ...\ndef colate_fn(batch): ...",
+        "def input_func(x): ...\ndef predict_fn(data, model): return model(input_func(data))",
         "class Handler:\n    def initialize(self, context): ...\n    def handle(self, data, context): ...",
     ],
 )
@@ -94,6 +108,12 @@ def test_helpers_beside_the_functions_are_the_scripts_own(
         (
             "class Mine:\n    def initialize(self, c): ...\n    def handle(self, d, c): ...",
             "the class Mine is a handler of TorchServe",
+        ),
+        ("class Mine:\n    def handle(self, data, context): ...", "the class Mine is a handler of TorchServe"),
+        ("class Mine:\n    def handle(self, rows, ctx=None): ...", "the class Mine is a handler of TorchServe"),
+        (
+            "class Base:\n    def handle(self, d, c): ...\nclass Mine(Base): ...",
+            "the class Base is a handler of TorchServe",
         ),
         ("class TritonPythonModel: ...", "the class TritonPythonModel is Triton's"),
         (
@@ -121,6 +141,7 @@ def test_a_script_of_another_server_is_told_what_is_called_here(
         "from toy_functions import model_fn, predict_fn",
         "class Net:\n    def forward(self, x): ...\ndef train(): ...\ndef evaluate(net): ...\ndef predict(net, x): ...",
         "def preprocess(x): ...",
+        "class Events:\n    def handle(self, event): ...\nclass Command:\n    def handle(self, *words, **options): ...",
     ],
 )
 def test_a_script_without_functions_or_with_imported_ones_is_no_mistake(
