@@ -21,6 +21,8 @@ _NO_PROGRAM = re.compile(r"ERROR: Cannot find command '(?P<program>[^']+)'")
 _TAKEN_UP = re.compile(r"^\s*(?:Collecting|Processing|Obtaining) (?P<what>.+?)(?: \(from .*\))?$", re.M)
 _STEP_FAILED = re.compile(r"^\s*\xd7 (?P<step>.+) did not run successfully\.$", re.M)
 _STEPS_OUTPUT = re.compile(r"^\s*╰─> \[\d+ lines? of output\]\n(?P<lines>.*?)^\s*\[end of output\]$", re.M | re.S)
+_HASHES = re.compile(r"^ERROR: (?P<head>.*\bhashes\b.*)\n {4}(?P<package>\S+)(?P<after>(?:.*\n {8}.*)*)", re.M | re.I)
+_NAMED_HASH = re.compile(r"^ +(?P<whose>Expected|Got) .*?(?P<hash>\w+)$", re.M)
 _CREDENTIALS = re.compile(r"(?<=://)[^/\s@'\"]+@")
 _ERROR = "ERROR: "
 _NO_REASONS = ("ERROR: Exception:", "ERROR: Ignored the following ")
@@ -41,6 +43,8 @@ def sentence(output: str, torch_version: str) -> str:
         )
     if failed := _STEP_FAILED.search(output):
         return _step(failed["step"], output[: failed.start()], output[failed.end() :])
+    if hashes := _HASHES.search(output):
+        return _hashes(hashes["package"], hashes["head"], hashes["after"])
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     # The first error names the package; what follows is advice. A crash of pip's own has its reason in the last line.
     return (_first_error(lines) or (lines[-1] if lines else "pip said nothing")).removeprefix(_ERROR).rstrip(".")
@@ -93,6 +97,16 @@ def _step(step: str, before: str, after: str) -> str:
         # The building of a wheel names its package, and comes when everything has been taken up.
         what = step if step.startswith("Building ") or not taken_up else f"{taken_up[-1]}: {step}"
     return f"{what} failed{': ' if why else ''}{why}".rstrip(".")
+
+
+def _hashes(package: str, head: str, after: str) -> str:
+    """A package whose hash is another one, or that has none: pip names it in the lines below its error."""
+    found = [(line["whose"], line["hash"]) for line in _NAMED_HASH.finditer(after)]
+    got = [value for whose, value in found if whose == "Got"]
+    if not got:
+        return f"{package.rstrip(':')}: {head.partition('. ')[0].rstrip(':')}"
+    wanted = " or ".join(value for whose, value in found if whose == "Expected")
+    return f"{package} has the hash {got[0]}, and the requirements want {wanted}"
 
 
 def _index(error: str, output: str) -> str:

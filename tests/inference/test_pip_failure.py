@@ -218,3 +218,36 @@ def test_credentials_of_urls_are_taken_out_and_nothing_else() -> None:
         redacted(output)
         == "fatal: unable to access 'https://****@git.invalid/repo/': 403, see https://pip.pypa.io/x@y\n"
     )
+
+
+OTHER_HASH = """ERROR: THESE PACKAGES DO NOT MATCH THE HASHES FROM THE REQUIREMENTS FILE. If you have updated, update.
+    tg_asked==1.0 from http://127.0.0.1:9/tg_asked-1.0-py3-none-any.whl (from -r /code/requirements.txt (line 2)):
+        Expected sha256 00aa
+        Expected     or 11bb
+             Got        22cc
+
+"""
+NO_HASH = """ERROR: Hashes are required in --require-hashes mode, but they are missing from some requirements. Here is a
+    tg_needed==2.0 --hash=sha256:33dd
+"""
+UNPINNED = """ERROR: In --require-hashes mode, all requirements must have their versions pinned with ==. These do not:
+    tg_loose>1 from http://127.0.0.1:9/tg_loose-1.0.whl (from tg_asked==1.0)
+"""
+
+
+@pytest.mark.parametrize(
+    ("output", "said"),
+    [
+        (OTHER_HASH, "tg_asked==1.0 has the hash 22cc, and the requirements want 00aa or 11bb"),
+        (
+            NO_HASH,
+            "tg_needed==2.0: Hashes are required in --require-hashes mode, but they are missing from some requirements",
+        ),
+        (
+            UNPINNED,
+            "tg_loose>1: In --require-hashes mode, all requirements must have their versions pinned with ==",
+        ),
+    ],
+)
+def test_the_package_whose_hash_is_wrong_or_missing_is_named(output: str, said: str) -> None:
+    assert sentence(output, "2.13.0") == said
