@@ -66,11 +66,17 @@ def read_manifest(directory: Path) -> dict[str, Any]:
         if isinstance(error, ArtifactError):
             raise
         raise ArtifactError(f"{path} cannot be read as JSON: {error}") from None
-    if not isinstance(manifest, dict) or manifest.get("format_version") != FORMAT_VERSION:
-        version = manifest.get("format_version") if isinstance(manifest, dict) else None
+    if not isinstance(manifest, dict):
+        raise ArtifactError(f"{path} is {kind_of(manifest)}; a manifest is an object")
+    if "format_version" not in manifest:
         raise ArtifactError(
-            f"{path} has the format version {version!r}; this release knows {FORMAT_VERSION}, and a manifest of "
-            "something else cannot have this name"
+            f'{path} has no "format_version"; write "format_version": {FORMAT_VERSION} into it, or give the file '
+            "another name if it is another tool's"
+        )
+    if manifest["format_version"] != FORMAT_VERSION:
+        raise ArtifactError(
+            f"{path} has the format version {manifest['format_version']!r}; this release knows {FORMAT_VERSION}, and a "
+            "manifest of something else cannot have this name"
         )
     listed_files(manifest, path)
     return manifest

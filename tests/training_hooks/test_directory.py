@@ -250,7 +250,7 @@ def emptied(directory: Path) -> None:
             {},
             r"link is a symbolic link to config.json \(cp -L copies",
         ),
-        (lambda d: (d / "manifest.json").write_text('{"name": "another tool"}'), {}, "has the format version None"),
+        (lambda d: (d / "manifest.json").write_text('{"name": "another tool"}'), {}, 'has no "format_version"; write'),
         (lambda _: None, {"example": [1]}, "there is neither a model_fn nor one TorchScript file nor a named"),
         (emptied, {}, "holds no model"),
     ],

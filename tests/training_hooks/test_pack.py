@@ -171,7 +171,9 @@ def test_files_that_differ_from_the_manifest_are_refused(tmp_path: Path, model_d
     ("text", "sentence"),
     [
         ("{", "cannot be read as JSON"),
-        ("[]", "has the format version None"),
+        ("[]", "is a list; a manifest is an object"),
+        ("{}", 'has no "format_version"; write "format_version": 1 into it, or give the file another name'),
+        ('{"format_version": null}', "has the format version None; this release knows 1"),
         ('{"format_version": 2}', "has the format version 2; this release knows 1"),
         ('{"format_version": 1, "files": []}', "'files' is a list; it must be an object"),
         ('{"format_version": 1, "weights": {"file": "absent.pth"}}', "names 'absent.pth' as weights.file, and"),
