@@ -17,7 +17,7 @@ from inference import batching
 from inference.errors import DeploymentError, ModelDoesNotFit
 from inference.layout import CODE, model_root
 from inference.protocol import Answer, Item, ModelSpec
-from inference.worker import artifact, compat, defaults, handler, near_misses, user_code, weights
+from inference.worker import artifact, compat, defaults, handler, near_misses, pickled_module, user_code, weights
 from inference.worker.computation import Computation
 from inference.worker.content import Reading
 from inference.worker.context import Context
@@ -47,6 +47,7 @@ def load(spec: ModelSpec, progress: Progress = log.info, proving: Callable[[], N
     script = _script(root, spec)
     _take_resources(spec)
     user_code.enter(root, spec.packages_dir)
+    pickled_module.lend_classes_to_main(root)
     reading = Reading(
         max_decoded_bytes=spec.max_decoded_bytes,
         image_orientation=spec.image_orientation,
@@ -181,7 +182,8 @@ def _named(function: str, script: Path | None) -> Iterator[None]:
             f" ({name} is damaged, or no file that torch.save wrote)" for name in weights.damaged(Path.cwd())
         )
         raise kind(
-            f"{place}: {function} raised {type(error).__name__}: {weights.missing_operator(error) or text}{damaged}."
+            f"{place}: {function} raised {type(error).__name__}: {weights.missing_operator(error) or text}"
+            f"{pickled_module.missing_class(error)}{damaged}."
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""Files of `torch.save(model)`: which class they name, read as data, and the reading itself, where it is trusted.
+"""Files of `torch.save(model)`: which class they name, read as data, and where that class is found.
 
 A training script that is run as `python train.py` saves its classes under the name `__main__`. In a worker that is
 another module, so such a class is looked for in the archive's own code.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import pickle
 import pickletools
+import re
 import sys
 import types
 import zipfile
@@ -19,6 +20,7 @@ from typing import Any
 import torch
 
 MAIN = "__main__"
+WAY_OUT = "; have code/inference.py define or import the class under that name, or save the state_dict instead"
 _OF_STATE_DICTS = ("collections.OrderedDict", "torch._", "torch.storage", "numpy.", "builtins.", "__builtin__.")
 
 _OLD_MAGIC = pickle.dumps(torch.serialization.MAGIC_NUMBER, protocol=2)
@@ -57,21 +59,21 @@ def _operations(path: Path) -> Iterator[tuple[pickletools.OpcodeInfo, object, in
         yield from pickletools.genops(file)
 
 
-def load(path: Path, place: torch.device, code: Path) -> Any:
-    """What `path` holds. Runs code that the file chooses: only for files that the deployer trusts.
+def lend_classes_to_main(code: Path) -> None:
+    """Let pickles find a class of `__main__`, where that has none of its name, in the modules from below `code`."""
 
-    A class of `__main__` is taken from the modules that were imported from below `code`.
-    """
+    def __getattr__(name: str) -> Any:  # noqa: N807 - what Python calls for a name that the module lacks
+        home = None if name.startswith("_") else _home_of(name, code)
+        if home is None:
+            raise AttributeError(f"module {MAIN!r} has no attribute {name!r}")
+        return vars(sys.modules[home])[name]
 
-    class Unpickler(pickle.Unpickler):
-        def find_class(self, module_name: str, name: str) -> Any:
-            if module_name == MAIN:
-                module_name = _home_of(name, code) or MAIN
-            return super().find_class(module_name, name)
+    vars(sys.modules[MAIN])["__getattr__"] = __getattr__
 
-    reader = types.ModuleType("pickle")  # as far as torch.load asks for one; `load` reads files of before torch 1.6
-    vars(reader).update(Unpickler=Unpickler, load=lambda file, **how: Unpickler(file, **how).load())
-    return torch.load(path, map_location=place, weights_only=False, pickle_module=reader)
+
+def missing_class(error: BaseException) -> str:
+    """What to do where a pickle names a class of `__main__` that nothing here has; empty for any other error."""
+    return WAY_OUT if re.match(rf"Can't get attribute '.*' on <module '{MAIN}'", str(error)) else ""
 
 
 def _home_of(name: str, code: Path) -> str | None:

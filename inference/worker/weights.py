@@ -56,7 +56,7 @@ def load(model_dir: Path, place: torch.device, *, trust_pickle: bool = False) ->
     if path.suffix == SAFETENSORS:
         state, kept_as = _safetensors(path, place)
     else:
-        state, kept_as = _saved(model_dir, path, place, trust_pickle=trust_pickle), {}
+        state, kept_as = _saved(path, place, trust_pickle=trust_pickle), {}
     if isinstance(state, torch.nn.Module):
         return state.to(place).eval()
     if architecture is None:
@@ -174,11 +174,9 @@ def missing_operator(error: BaseException) -> str | None:
     )
 
 
-def _saved(model_dir: Path, path: Path, place: torch.device, *, trust_pickle: bool) -> Any:
+def _saved(path: Path, place: torch.device, *, trust_pickle: bool) -> Any:
     try:
-        if trust_pickle:
-            return pickled_module.load(path, place, model_dir)
-        return torch.load(path, map_location=place, weights_only=True)
+        return torch.load(path, map_location=place, weights_only=not trust_pickle)
     except pickle.UnpicklingError as error:
         if trust_pickle or not _members(path):
             raise DeploymentError(f"{path} cannot be loaded: {one_line(error)}.") from error
@@ -187,10 +185,7 @@ def _saved(model_dir: Path, path: Path, place: torch.device, *, trust_pickle: bo
             "you trust the archive."
         ) from error
     except (ImportError, AttributeError) as error:
-        raise DeploymentError(
-            f"{path} cannot be loaded: {one_line(error)}; have code/inference.py define or import the class under that "
-            "name, or save the state_dict instead."
-        ) from error
+        raise DeploymentError(f"{path} cannot be loaded: {one_line(error)}{pickled_module.WAY_OUT}.") from error
     except (RuntimeError, OSError, EOFError, ValueError) as error:
         raise DeploymentError(f"{path} cannot be loaded: {one_line(error)}.") from error
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
 
 from inference.worker import pickled_module, weights
+from tests.inference.test_loading import check
 from tests.inference.test_weights import CPU, message
 
 TRAINS = """
@@ -43,6 +45,8 @@ def trained(archive: Path, request: pytest.FixtureRequest) -> Path:
 def code(archive: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("script", "networks"):
         monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.setitem(sys.modules, "__main__", ModuleType("__main__"))
+    pickled_module.lend_classes_to_main(archive)
     return archive / "code"
 
 
@@ -71,6 +75,40 @@ def test_a_class_that_the_archive_does_not_have_is_named_with_the_way_out(traine
     assert text.endswith(
         "; have code/inference.py define or import the class under that name, or save the state_dict instead."
     )
+
+
+LOADS = """
+import torch
+from helpers import Net
+
+def model_fn(model_dir):
+    return torch.load(f"{model_dir}/model.pth", weights_only=False)
+"""
+
+
+def test_a_class_of_main_is_found_for_a_script_that_reads_the_file_itself(trained: Path) -> None:
+    (trained / "code" / "inference.py").write_text(LOADS)
+    (trained / "code" / "helpers.py").write_text(TRAINS)
+    report = check(trained)
+    assert report.status == 0, report.error
+
+
+def test_a_class_that_a_script_which_reads_the_file_itself_lacks_is_named_with_the_way_out(trained: Path) -> None:
+    (trained / "code" / "inference.py").write_text(LOADS.replace("from helpers import Net", ""))
+    report = check(trained)
+    assert report.sentence.startswith(
+        f"{trained}/code/inference.py, line 6: model_fn raised AttributeError: Can't get attribute 'Net' on <module "
+    )
+    assert report.sentence.endswith(
+        "; have code/inference.py define or import the class under that name, or save the state_dict instead."
+    )
+
+
+def test_nothing_but_the_names_of_the_archives_modules_is_lent_to_main(code: Path) -> None:
+    imported(code, script="Net = 1\n_own = 2\n__spec__ = 3")
+    main = sys.modules["__main__"]
+    assert main.Net == 1
+    assert not any(hasattr(main, name) for name in ("_own", "__file__", "get_ipython", "torch"))
 
 
 def test_a_module_that_is_not_trusted_is_called_one_and_the_variable_is_named(trained: Path) -> None:
