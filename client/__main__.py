@@ -26,7 +26,7 @@ from tqdm import tqdm
 from client import stages
 from client.asynchronous import Submitted
 from client.batch import BatchJob, Progress
-from client.content_types import content_type_of
+from client.content_types import content_type_of, is_gzip, unpacked_name
 from client.endpoint import Endpoint
 from client.errors import ClientFailure
 from client.waking import Reason
@@ -86,7 +86,7 @@ def _submit(options: argparse.Namespace) -> None:
     if model is None:
         raise ValueError("no model is named: give --stage or --model")
     source = options.input
-    content_type = options.content_type or content_type_of(source)
+    content_type = options.content_type or content_type_of(unpacked_name(source))
     if not source.startswith("s3://"):
         if stage is None:
             raise ValueError(
@@ -100,6 +100,7 @@ def _submit(options: argparse.Namespace) -> None:
         input_location=source,
         output_location=options.output or stages.output_for(source),
         content_type=content_type,
+        gzip=is_gzip(options.input),
         accept=options.accept,
         instance_type=options.instance_type,
         instance_count=options.instance_count,

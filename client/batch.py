@@ -6,6 +6,7 @@ import json
 import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from http import HTTPStatus
@@ -13,10 +14,10 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import boto3
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, ParamValidationError
 
 from client.addresses import split_s3
-from client.content_types import is_in_lines
+from client.content_types import is_gzip, is_in_lines
 from client.errors import BatchFailed, GaveUpWaiting
 
 POLL_S = 5.0
@@ -50,6 +51,7 @@ class BatchJob:
         input_location: str,
         output_location: str,
         content_type: str,
+        gzip: bool | None = None,
         accept: str | None = None,
         instance_type: str = "ml.m5.large",
         instance_count: int = 1,
@@ -65,8 +67,10 @@ class BatchJob:
         """Start a job over exactly one object, or over everything below a prefix that ends with a slash.
 
         `input_location`: `s3://bucket/key`, or `s3://bucket/prefix/`. To SageMaker every address is a prefix, and
-        `a.csv` would take `a.csv.bak` along; so an object is named in a list, `JOB.manifest.json`, which is put below
+        `a.csv` would take `a.csv.bak` along; so an object is named in a list, `JOB.….manifest.json`, which is put below
         `output_location`.
+        `gzip`: whether SageMaker is to unpack what it reads; None goes by the ending `.gz` of `input_location`.
+        `content_type` is that of what is inside.
         Content in lines (CSV, JSON Lines) is cut into requests of many lines and put together again line by line, so
         that an output has a line for each line of its input that is not blank; of anything else an object is one
         request.
@@ -81,21 +85,23 @@ class BatchJob:
             split_s3(address)
         in_lines = is_in_lines(content_type)
         job = cls(name or _name(model), session=session)
-        source = {"S3DataType": "S3Prefix", "S3Uri": input_location}
-        if not _is_prefix(input_location):
-            source = {"S3DataType": "ManifestFile", "S3Uri": job._list(input_location, output_location)}
+        whole_prefix = _is_prefix(input_location)
+        named = input_location if whole_prefix else job._list(input_location, output_location)
         asked = {"JoinSource": join_source, "InputFilter": input_filter, "OutputFilter": output_filter}
         processing = {member: value for member, value in asked.items() if value is not None}
         output: dict[str, Any] = {"S3OutputPath": output_location, "Accept": accept or content_type}
-        job._sagemaker.create_transform_job(
-            TransformJobName=job.name,
+        packed = is_gzip(input_location) if gzip is None else gzip
+        request: dict[str, Any] = dict(
             ModelName=model,
             **({"BatchStrategy": "MultiRecord"} if in_lines else {}),
             MaxPayloadInMB=max_payload_mib,
             **({"MaxConcurrentTransforms": max_concurrent} if max_concurrent is not None else {}),
             TransformInput={
-                "DataSource": {"S3DataSource": source},
+                "DataSource": {
+                    "S3DataSource": {"S3DataType": "S3Prefix" if whole_prefix else "ManifestFile", "S3Uri": named}
+                },
                 "ContentType": content_type,
+                **({"CompressionType": "Gzip"} if packed else {}),
                 "SplitType": "Line" if in_lines else "None",
             },
             TransformOutput=output | ({"AssembleWith": "Line"} if in_lines else {}),
@@ -103,6 +109,12 @@ class BatchJob:
             **({"DataProcessing": processing} if processing else {}),
             **({"Tags": [{"Key": key, "Value": value} for key, value in tags.items()]} if tags else {}),
         )
+        try:
+            job._sagemaker.create_transform_job(TransformJobName=job.name, **request)
+        except (ClientError, ParamValidationError):
+            if not whole_prefix:
+                job._unlist(named)
+            raise
         return job
 
     def wait(
@@ -175,11 +187,18 @@ class BatchJob:
         folder, _, file = key.rpartition("/")
         names = [{"prefix": f"s3://{bucket}/{folder}/" if folder else f"s3://{bucket}/"}, file]
         output_bucket, root = _folder(output_location)
-        list_key = f"{root}{self.name}.manifest.json"
+        # A list of its own also where the name is taken: the job that has the name reads the one it was given.
+        list_key = f"{root}{self.name}.{secrets.token_hex(3)}.manifest.json"
         self._s3.put_object(
             Bucket=output_bucket, Key=list_key, Body=json.dumps(names).encode(), ContentType="application/json"
         )
         return f"s3://{output_bucket}/{list_key}"
+
+    def _unlist(self, address: str) -> None:
+        """Take the list of a job that was refused away; why the job was refused is the error that counts."""
+        bucket, key = split_s3(address)
+        with suppress(ClientError):
+            self._s3.delete_object(Bucket=bucket, Key=key)
 
     def _describe(self) -> dict[str, Any]:
         job: dict[str, Any] = self._sagemaker.describe_transform_job(TransformJobName=self.name)

@@ -36,6 +36,16 @@ def content_type_of(name: str) -> str:
     return BY_ENDING[ending]
 
 
+def is_gzip(name: str) -> bool:
+    """Whether a file of this name is compressed, by the ending of the name."""
+    return name.lower().endswith(".gz")
+
+
+def unpacked_name(name: str) -> str:
+    """The name of what is inside a file of this name: without the ending `.gz`."""
+    return name[: -len(".gz")] if is_gzip(name) else name
+
+
 def is_in_lines(content_type: str) -> bool:
     """Whether content of this type is made of lines that can be answered one by one."""
     return content_type.partition(";")[0].strip().lower() in _IN_LINES

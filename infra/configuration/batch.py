@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
-from infra.configuration.value import Email, InstanceType, Value, like, whole
+from infra.configuration.value import Email, InstanceType, Rule, Value, like, whole
 
 _MediaType = Annotated[str, like(r"[\w.+-]+/[\w.+-]+(;.*)?", "not a media type; write one like 'text/csv'")]
 _Ending = Annotated[str, like(r"[A-Za-z0-9]+", "not the ending of a file's name; write one like 'jsonl'")]
@@ -15,11 +16,26 @@ _Ending = Annotated[str, like(r"[A-Za-z0-9]+", "not the ending of a file's name;
 # API reference, DataProcessing (at most 63 characters).
 _NAME, _NUMBER = r"'[A-Za-z0-9 -]+'", r"-?[0-9]+"
 _INSIDE = rf"{_NAME}( *, *{_NAME})*|{_NUMBER}( *, *{_NUMBER})*|{_NUMBER} *: *({_NUMBER})?|: *{_NUMBER}"
+_RANGE = re.compile(rf"\[ *({_NUMBER})? *: *({_NUMBER}) *\]")
+
+
+def _has_no_empty_range(path: str) -> bool:
+    """Whether each range may have something in it: not `[5:3]`, `[-1:-2]` or `[:0]`."""
+    for start, end in _RANGE.findall(path):
+        same_side = start and (int(start) < 0) == (int(end) < 0)
+        if int(end) == 0 or (same_side and int(start) >= int(end)):
+            return False
+    return True
+
+
 _Filter = Annotated[
     str,
     like(
         rf"(?=.{{1,63}}$)\$(\.?\[\*\]|\.(\*|[A-Za-z0-9-]+)|\.(?=\[ *')|\[ *({_INSIDE}) *\])*",
         "not a filter of SageMaker; write one like '$[1:]' for CSV, or '$.features' for JSON Lines",
+    ),
+    AfterValidator(
+        Rule(_has_no_empty_range, "empty whatever the record is; a range ends before its second number, as in '$[3:5]'")
     ),
 ]
 

@@ -16,6 +16,7 @@ from typing import Any
 
 from local_cloud.sagemaker.errors import validation_exception
 from local_cloud.sagemaker.record_filters import Format, RecordError, RecordFilter, compiled_filter
+from local_cloud.sagemaker.records import flaw_of_line
 
 _FORMATS: Mapping[str, Format] = {
     "application/json": "json",
@@ -46,17 +47,21 @@ class DataProcessing:
         return self.join or self.output_filter is not None
 
     def to_model(self, record: bytes) -> bytes:
-        """The part of a record that is sent, in the charset of the input; it keeps its newline."""
+        """The part of a record that is sent, in the charset of the input; it keeps its newline.
+
+        Raises :class:`RecordError`, also without an input filter, for what is no record by itself.
+        """
+        value = self._read(record, self.charset)
         if self.input_filter is None:
             return record
         newline = b"\n" if record.endswith(b"\n") else b""
-        return self._written(self.input_filter(self._read(record, self.charset)), self.charset) + newline
+        return self._written(self.input_filter(value), self.charset) + newline
 
     def check_answer(self, content_type: str | None) -> None:
         """Raises :class:`RecordError` for an answer of another format than the input's."""
-        if content_type is not None and _FORMATS.get(_media_type(content_type)) != self.data_format:
+        if content_type is not None and _FORMATS.get(media_type(content_type)) != self.data_format:
             raise RecordError(
-                f"the answer is {_media_type(content_type) or 'of no type'}, and JoinSource and OutputFilter need the"
+                f"the answer is {media_type(content_type) or 'of no type'}, and JoinSource and OutputFilter need the"
                 f" format of the input; set Accept to {self.content_type}"
             )
 
@@ -84,7 +89,8 @@ class DataProcessing:
             # Strict: a quote that is left open is no record, and lines are records. An empty answer is an empty cell.
             rows = list(csv.reader(io.StringIO(text.rstrip("\r\n")), strict=True)) or [[""]]
         except (ValueError, LookupError, RecursionError, csv.Error) as error:
-            raise RecordError(f"not a {self.data_format.upper()} record: {error}") from error
+            flaw = flaw_of_line(record, quotes=self.data_format == "csv")
+            raise RecordError(f"not a {self.data_format.upper()} record: {flaw or error}") from error
         if len(rows) != 1:
             raise RecordError(f"{len(rows)} CSV rows where one record was expected")
         return rows[0]
@@ -115,8 +121,8 @@ def data_processing(request: Mapping[str, Any]) -> DataProcessing | None:
     if input_filter == "$" and output_filter == "$" and not join:
         return None
     described = request["TransformInput"].get("ContentType", "")
-    content_type = _media_type(described)
-    accept = _media_type(request["TransformOutput"].get("Accept", "")) or content_type
+    content_type = media_type(described)
+    accept = media_type(request["TransformOutput"].get("Accept", "")) or content_type
     data_format = _FORMATS.get(content_type)
     if data_format is None:
         raise validation_exception(
@@ -164,5 +170,6 @@ def _charset_of_lines(content_type: str) -> str:
     return charset
 
 
-def _media_type(content_type: str) -> str:
+def media_type(content_type: str) -> str:
+    """A content type without its parameters, in small letters."""
     return content_type.partition(";")[0].strip().lower()

@@ -84,6 +84,10 @@ def compiled_filter(member: str, expression: str, data_format: Format, *, conten
         step = _STEP.match(expression, place)
         if step is None or step[0].strip("[ ]") == ":":
             raise _invalid(member, expression, _why_not(expression[place:]))
+        if _is_empty_range(step):
+            raise _invalid(
+                member, expression, f"{step[0]} is empty whatever the record is: a range ends before its second number"
+            )
         found.append(step)
         place = step.end()
     if data_format == "csv" and len(found) > 1:
@@ -112,6 +116,19 @@ def _why_not(rest: str) -> str:
     return f"{inside} is not a step of a JsonPath; {_SHAPE}"
 
 
+def _bounds(step: re.Match[str]) -> tuple[int | None, int | None]:
+    start, end = (None if bound is None else int(bound) for bound in (step["start"], step["end"]))
+    return start, end
+
+
+def _is_empty_range(step: re.Match[str]) -> bool:
+    """Whether no list has anything between the bounds of a step: both are counted from the same end, or one is 0."""
+    start, end = _bounds(step)
+    if end is None:
+        return False
+    return end == 0 or (start is not None and (start < 0) == (end < 0) and start >= end)
+
+
 def _compiled(step: re.Match[str], *, last: bool) -> tuple[_Step, bool]:
     """The step, and whether it names one node."""
     if step["all"]:
@@ -128,7 +145,7 @@ def _compiled(step: re.Match[str], *, last: bool) -> tuple[_Step, bool]:
     if step["indices"]:
         indices = [int(index) for index in step["indices"].split(",")]
         return lambda node: [_element(node, index) for index in indices], len(indices) == 1
-    start, end = (None if bound is None else int(bound) for bound in (step["start"], step["end"]))
+    start, end = _bounds(step)
     return lambda node: _range(node, start, end), False
 
 

@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_LONE_CR = re.compile(rb"\r(?!\n)")
+_IN_LINES = (
+    "text/csv",
+    "application/jsonlines",
+    "application/x-jsonlines",
+    "application/jsonl",
+    "application/x-ndjson",
+    "text/plain",
+)
 
 
 class RecordTooLarge(Exception):
@@ -124,6 +134,34 @@ def answer_lines(answer: bytes, count: int) -> list[bytes]:
     if len(found) != count:
         raise ValueError(f"the answer has {len(found)} line{'' if len(found) == 1 else 's'} for {_records(count)}")
     return found
+
+
+def why_other_lines(answer: bytes, records: Sequence[Record], *, answered: str, sent: str) -> str:
+    """Why an answer has not a line for each record, and a way out. ``answered`` and ``sent`` are media types."""
+    alone = len(records) == 1
+    single = "" if alone else " or BatchStrategy to SingleRecord"
+    if answered not in _IN_LINES:
+        return (
+            f"it is {answered or 'of no type'}: set Accept to a type in lines (text/csv, application/jsonlines){single}"
+            ", or leave AssembleWith, JoinSource and OutputFilter out"
+        )
+    for record in records:
+        if flaw := flaw_of_line(record.payload, quotes=sent == "text/csv"):
+            return f"in record {record.index} {flaw}"
+    for number, line in enumerate(answer.split(b"\n")):
+        if flaw := flaw_of_line(line, quotes=answered == "text/csv"):
+            return f"in line {number} of the answer {flaw}"
+    single = "" if alone else ", or set BatchStrategy to SingleRecord"
+    return f"it is {answered}, which is in lines: let the model's code write one for each record{single}"
+
+
+def flaw_of_line(line: bytes, *, quotes: bool) -> str | None:
+    """What speaks against a line's being one record from end to end; ``quotes``: whether it is CSV."""
+    if quotes and line.count(b'"') % 2:
+        return "a quote is left open: a cell must not hold a newline, because each line is a record"
+    if _LONE_CR.search(line.rstrip()):
+        return "a CR has no LF after it: a line ends with LF or CRLF"
+    return None
 
 
 def _records(count: int) -> str:

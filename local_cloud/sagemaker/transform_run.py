@@ -21,7 +21,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from local_cloud.sagemaker.archive import split_s3_uri
 from local_cloud.sagemaker.container import Container
 from local_cloud.sagemaker.container_client import Answer, ContainerClient, NoAnswer
-from local_cloud.sagemaker.data_processing import DataProcessing, charset_of, data_processing
+from local_cloud.sagemaker.data_processing import DataProcessing, charset_of, data_processing, media_type
 from local_cloud.sagemaker.record_filters import RecordError
 from local_cloud.sagemaker.records import (
     Batch,
@@ -32,6 +32,7 @@ from local_cloud.sagemaker.records import (
     lines,
     output_key,
     whole,
+    why_other_lines,
     without_mark,
 )
 from local_cloud.sagemaker.state import Json
@@ -250,7 +251,7 @@ class TransformRun:
         content_type = answer.headers.get("content-type")
         if processing is not None and processing.reads_answers:
             processing.check_answer(content_type)
-            parts = [answer.body] if len(records) == 1 else _lines(answer, len(records))
+            parts = [answer.body] if len(records) == 1 else self._lines(answer, records)
             charset = charset_of(content_type or "")
             made = [
                 _output(processing, record, part, charset, alone=len(records) == 1)
@@ -259,8 +260,20 @@ class TransformRun:
             # Records that were lines are lines again, whatever AssembleWith says: nothing else would part them.
             return b"\n".join(made) + (b"\n" if split or by_line else b"")
         if split and by_line:
-            return b"".join(line + b"\n" for line in _lines(answer, len(records)))
+            return b"".join(line + b"\n" for line in self._lines(answer, records))
         return answer.body + b"\n" if by_line and not answer.body.endswith(b"\n") else answer.body
+
+    def _lines(self, answer: Answer, records: Sequence[Record]) -> list[bytes]:
+        try:
+            return answer_lines(answer.body, len(records))
+        except ValueError as error:
+            why = why_other_lines(
+                answer.body,
+                records,
+                answered=media_type(answer.headers.get("content-type", "")),
+                sent=media_type(self.request["TransformInput"].get("ContentType", "")),
+            )
+            raise RecordError(f"{error}, and lines need one for each; {why}") from error
 
     def _finish(self, output: _Output) -> None:
         with output.content as content:
@@ -292,17 +305,6 @@ def _output(processing: DataProcessing, record: Record, part: bytes, charset: st
         return processing.to_output(record.source, part, charset=charset)
     except RecordError as error:
         raise error if alone else RecordError(f"record {record.index}: {error}") from error
-
-
-def _lines(answer: Answer, count: int) -> list[bytes]:
-    try:
-        return answer_lines(answer.body, count)
-    except ValueError as error:
-        kind = answer.headers.get("content-type", "of no type")
-        raise RecordError(
-            f"{error}, and lines need one for each; it is {kind}: set Accept to a type in lines (text/csv,"
-            " application/jsonlines) or BatchStrategy to SingleRecord, or leave AssembleWith and JoinSource out"
-        ) from error
 
 
 def _shown(answer: Answer) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import os
 import subprocess
@@ -9,9 +10,11 @@ import sys
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import boto3
 import pytest
+from botocore.exceptions import ClientError, ParamValidationError
 
 from client import BatchFailed, BatchJob, Endpoint, GaveUpWaiting, InvocationFailed, Submitted
 from client.__main__ import main
@@ -184,7 +187,61 @@ def test_a_job_over_one_object_takes_no_other_whose_name_begins_alike(
     assert (seen[-1].objects_done, seen[-1].objects_total) == (1, 1)
     assert [file.name for file in job.fetch(tmp_path)] == [f"{name}.out"]
     written = s3.list_objects_v2(Bucket=BUCKET, Prefix=f"batch/output/exactly/{name}/")["Contents"]
-    assert {item["Key"].rpartition("/")[2] for item in written} == {f"{name}.out", f"{job.name}.manifest.json"}
+    (listed,) = (item["Key"].rpartition("/")[2] for item in written if not item["Key"].endswith(f"/{name}.out"))
+    assert listed.startswith(f"{job.name}.")
+    assert listed.endswith(".manifest.json")
+
+
+@pytest.mark.parametrize("name", ["rows.csv.gz", "ROWS.CSV.GZ"])
+@pytest.mark.parametrize("uploaded", [False, True])
+def test_a_file_whose_name_ends_with_gz_is_unpacked_on_the_way(
+    cloud: LocalCloud, session: boto3.Session, tmp_path: Path, name: str, uploaded: bool
+) -> None:
+    content = gzip.compress(b"1,2\n3,4\n")
+    (tmp_path / name).write_bytes(content)
+    session.client("s3").put_object(Bucket=BUCKET, Key=f"batch/input/packed/{name}", Body=content)
+    source = f"s3://{BUCKET}/batch/input/packed/{name}" if uploaded else str(tmp_path / name)
+    submitted = command(
+        cloud, "batch", "submit", "--stage", "try", "--input", source, "--accept", "application/jsonlines"
+    )
+    assert submitted.returncode == 0, submitted.stderr
+    job = BatchJob(submitted.stdout.decode().strip(), session=session)
+    job.wait(timeout_s=60, poll_s=0.1)
+    (file,) = job.fetch(tmp_path / "results")
+    assert (file.name, file.read_bytes()) == (f"{name}.out", b"[2.0, 4.0]\n[6.0, 8.0]\n")
+
+
+def test_a_job_that_is_refused_leaves_nothing_behind_and_the_list_of_another_as_it_was(
+    session: boto3.Session, tmp_path: Path
+) -> None:
+    s3 = session.client("s3")
+    s3.put_object(Bucket=BUCKET, Key="batch/input/refused/x.csv", Body=b"1,2\n")
+
+    def submit(name: str, **asked: Any) -> BatchJob:
+        return BatchJob.submit(
+            model=MODEL,
+            input_location=f"s3://{BUCKET}/batch/input/refused/x.csv",
+            output_location=f"s3://{BUCKET}/batch/output/refused/",
+            content_type="text/csv",
+            name=name,
+            session=session,
+            **asked,
+        )
+
+    refused: dict[str, dict[str, Any]] = {
+        "odd": {"input_filter": "$[a_b]"},
+        "not_a_name": {},
+        "many": {"instance_count": "many"},
+    }
+    for name, asked in refused.items():
+        with pytest.raises((ClientError, ParamValidationError)):
+            submit(name, **asked)
+    assert "Contents" not in s3.list_objects_v2(Bucket=BUCKET, Prefix="batch/output/refused/")
+    job = submit("taken")
+    with pytest.raises(ClientError, match="Job name must be unique"):
+        submit("taken", input_filter="$[0]")
+    job.wait(timeout_s=60, poll_s=0.1)
+    assert [file.name for file in job.fetch(tmp_path)] == ["x.csv.out"]
 
 
 def test_an_object_at_the_top_of_its_bucket_is_taken_and_one_that_is_not_there_is_said_at_once(

@@ -44,8 +44,19 @@ def test_a_quote_that_is_left_open_is_no_record() -> None:
     processing = data_processing(asked(JoinSource="Input"))
     assert processing is not None
     assert processing.to_output(b'1,"a"\r\n', b"2") == b"1,a,2"
-    with pytest.raises(RecordError, match="not a CSV record: unexpected end of data"):
+    with pytest.raises(RecordError, match="not a CSV record: a quote is left open: a cell must not hold a newline"):
         processing.to_output(b'1,"a\n', b"2")
+
+
+@pytest.mark.parametrize("asked_for", [{"JoinSource": "Input"}, {"OutputFilter": "$[0]"}, {"InputFilter": "$[0]"}])
+@pytest.mark.parametrize(
+    ("record", "words"), [(b'1,"a\n', "a quote is left open"), (b"1\r2\r\n", "a CR has no LF after it")]
+)
+def test_a_line_that_is_no_record_by_itself_is_not_sent(asked_for: dict[str, str], record: bytes, words: str) -> None:
+    processing = data_processing(asked(**asked_for))
+    assert processing is not None
+    with pytest.raises(RecordError, match=f"not a CSV record: {words}"):
+        processing.to_model(record)
 
 
 def test_json_objects_get_their_output_as_a_member() -> None:

@@ -58,8 +58,7 @@ def test_a_filter_takes_the_part_that_its_path_names(path: str, record: object, 
         ("$[9:]", NINE, "a range that is not within 9 elements"),
         ("$[0:10]", NINE, "a range that is not within 9 elements"),
         ("$[:-9]", NINE, "a range that is not within 9 elements"),
-        ("$[3:3]", NINE, "a range that is not within 9 elements"),
-        ("$[4:2]", NINE, "a range that is not within 9 elements"),
+        ("$[-1:3]", NINE, "a range that is not within 9 elements"),
         ("$.a", {"b": 1}, "'a', which the record does not have"),
         ("$['id','missing']", {"id": 1}, "'missing', which the record does not have"),
         ("$[*].a", [{"a": 1}, {}], "'a', which the record does not have"),
@@ -101,6 +100,20 @@ def test_a_cell_of_csv_has_no_parts() -> None:
 @pytest.mark.parametrize("path", ["$[0:9:2]", "$[0:2,246:]", "$[0,5:]", "$[:]", "$[ : ]", "$[1:2:]"])
 def test_a_range_is_one_with_a_bound_and_without_a_step(path: str) -> None:
     with pytest.raises(ServiceError, match=r"Only single range filters of format \(eg: \[1:5\]\) are supported"):
+        made(path)
+
+
+BOUNDS = range(-4, 5)
+
+
+@pytest.mark.parametrize("bounds", [*itertools.product(BOUNDS, BOUNDS), *(("", end) for end in BOUNDS)])
+def test_a_range_is_refused_at_once_where_no_list_has_anything_in_it(bounds: tuple[int | str, int]) -> None:
+    path = "$.a[{}:{}]".format(*bounds)
+    start, end = (None if bound == "" else int(bound) for bound in bounds)
+    if any(list(range(length))[start:end] for length in range(10)):
+        made(path)
+        return
+    with pytest.raises(ServiceError, match=r'Invalid InputFilter: ".*\[.*\] is empty whatever the record is'):
         made(path)
 
 

@@ -17,6 +17,7 @@ from local_cloud.sagemaker.records import (
     lines,
     output_key,
     whole,
+    why_other_lines,
     without_mark,
 )
 
@@ -126,6 +127,54 @@ def test_blank_lines_of_an_answer_beyond_its_records_are_none() -> None:
 def test_an_answer_with_another_number_of_lines_cannot_be_taken_apart(answer: bytes, count: int, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         answer_lines(answer, count)
+
+
+@pytest.mark.parametrize(
+    ("sent", "contents", "answer", "answered", "words"),
+    [
+        (
+            "text/csv",
+            [b"1\n", b"2\n"],
+            b"[1, 2]",
+            "application/json",
+            "it is application/json: set Accept to a type in",
+        ),
+        ("text/csv", [b"1\n", b"2\n"], b"[1, 2]", "", "it is of no type: set Accept to a type in lines"),
+        (
+            "text/csv",
+            [b"1\n", b'"a\n', b'b"\n'],
+            b"1\n2\n",
+            "text/csv",
+            "in record 1 a quote is left open: a cell must",
+        ),
+        ("text/csv", [b"1\r2\r3\r\n"], b"1\n2\n", "text/csv", "in record 0 a CR has no LF after it: a line ends with"),
+        ("application/jsonlines", [b'{"a":1}\r{"a":2}\n'], b"1\n2\n", "text/csv", "in record 0 a CR has no LF after"),
+        ("text/csv", [b"1\n", b"2\n"], b'1\n"a,\nb"\n', "text/csv", "in line 1 of the answer a quote is left open"),
+        ("text/csv", [b"1\r\n", b"2\r\n"], b"1\r2\r", "text/csv", "in line 0 of the answer a CR has no LF after it"),
+        ("text/csv", [b"1\r\n", b'"a\n'], b"1\r\n", "application/json", "it is application/json: set Accept"),
+        ("application/jsonlines", [b'"\\""\n', b"1\n"], b'"\\""\n', "application/jsonlines", "which is in lines: let"),
+        (
+            "text/csv",
+            [b"1\r\n", b'"a"\r\n'],
+            b"1\r\n",
+            "text/csv",
+            "it is text/csv, which is in lines: let the model's",
+        ),
+    ],
+)
+def test_why_an_answer_has_other_lines_is_said_by_what_is_seen(
+    sent: str, contents: list[bytes], answer: bytes, answered: str, words: str
+) -> None:
+    why = why_other_lines(answer, records(contents), answered=answered, sent=sent)
+    assert words in why
+    assert ("SingleRecord" in why) == (words.startswith(("it is", "which")))
+
+
+def test_a_request_of_one_record_is_not_told_to_be_one() -> None:
+    for answered in ("application/json", "text/csv"):
+        why = why_other_lines(b"1\n2\n", records([b"1\n"]), answered=answered, sent="text/csv")
+        assert f"it is {answered}" in why
+        assert "SingleRecord" not in why
 
 
 @pytest.mark.parametrize(

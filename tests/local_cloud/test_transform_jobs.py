@@ -326,8 +326,30 @@ def test_a_job_with_more_or_fewer_lines_than_records_does_not_complete(
         **members,
     )
     assert words in reason
-    assert "it is text/csv: set Accept to a type in lines" in reason
+    assert "it is text/csv, which is in lines: let the model's code write one for each record" in reason
     assert account.keys(f"{place}/out") == []
+
+
+@pytest.mark.parametrize(
+    ("members", "words"),
+    [
+        (
+            {"AssembleWith": "Line"},
+            "records 0 to 2: the answer has 4 lines for 3 records, and lines need one for each; in",
+        ),
+        ({"DataProcessing": {"JoinSource": "Input"}}, "in: record 1: not a CSV record:"),
+        ({"DataProcessing": {"OutputFilter": "$[0]"}}, "in: record 1: not a CSV record:"),
+    ],
+)
+def test_a_cell_that_goes_on_in_the_next_line_is_the_reason_of_the_failure(
+    account: Account, place: str, members: dict[str, Any], words: str
+) -> None:
+    account.put(f"{place}/in", b'a\n"b\nc"\n')
+    model, source = account.model(STAND_IN_PREFIX="one line more\n"), f"s3://{BUCKET}/{place}/in"
+    reason = failure(account, model, source, output=f"{place}/out", BatchStrategy="MultiRecord", **CSV, **members)
+    assert words in reason
+    assert "record 1" in reason
+    assert "a quote is left open: a cell must not hold a newline" in reason
 
 
 def test_a_cell_may_be_longer_than_the_limit_of_pythons_csv(account: Account, place: str) -> None:
