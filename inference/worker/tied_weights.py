@@ -28,5 +28,23 @@ def fill(state: Any, model: torch.nn.Module, kept_as: Mapping[str, str]) -> None
             state[name] = there[_memory(own[name])]
 
 
+def contradictions(state: Any, model: torch.nn.Module) -> list[tuple[str, str]]:
+    """Names that share a tensor in `model` and have different values in `state`: the one whose is taken, another."""
+    if not isinstance(state, Mapping):
+        return []
+    sharing: dict[tuple[object, ...], list[str]] = {}
+    for name, value in model.state_dict().items():
+        if isinstance(value, torch.Tensor) and value.data_ptr() and isinstance(state.get(name), torch.Tensor):
+            sharing.setdefault(_memory(value), []).append(name)
+    # load_state_dict copies in the order of the network, so that the last one stays.
+    pairs = [(names[-1], name) for names in sharing.values() for name in names[:-1]]
+    return [(taken, other) for taken, other in pairs if not _same(state[taken], state[other])]
+
+
+def _same(one: torch.Tensor, other: torch.Tensor) -> bool:
+    # One memory first: NaN equals nothing.
+    return _memory(one) == _memory(other) or torch.equal(one, other)
+
+
 def _memory(tensor: torch.Tensor) -> tuple[object, ...]:
     return tensor.device, tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride()

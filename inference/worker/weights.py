@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import logging
 import pickle
 import re
 import sys
@@ -26,6 +27,8 @@ from inference.errors import DeploymentError
 from inference.layout import MANIFEST
 from inference.worker import artifact, onnx_model, pickled_module, tied_weights
 from inference.worker.user_code import one_line
+
+log = logging.getLogger("tidegate.worker")
 
 TORCH = (".pt", ".pth")
 SAFETENSORS, ONNX = ".safetensors", ".onnx"
@@ -67,6 +70,14 @@ def load(model_dir: Path, place: torch.device, *, trust_pickle: bool = False) ->
         model.load_state_dict(state)
     except (RuntimeError, TypeError) as error:
         raise DeploymentError(f"{path} does not fit '{architecture}': {one_line(error)}.") from error
+    for taken, other in tied_weights.contradictions(state, model):
+        log.warning(
+            "%s has other values for %s than for %s, which is the same tensor in the network: those of %s are taken",
+            path,
+            other,
+            taken,
+            taken,
+        )
     return model.to(place).eval()
 
 

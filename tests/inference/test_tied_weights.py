@@ -101,3 +101,37 @@ def test_weights_without_memory_are_nobodys_twins() -> None:
     state = {"weight": torch.ones(2, 2)}
     tied_weights.fill(state, net, {})
     assert list(state) == ["weight"]
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
+def test_names_of_one_tensor_with_different_values_are_a_warning_that_says_which_are_taken(
+    archive: Path, net: torch.nn.Module, caplog: pytest.LogCaptureFixture, suffix: str
+) -> None:
+    state = {name: value.clone() for name, value in net.state_dict().items()}
+    path = archive / f"model{suffix}"
+    describe(archive, file=path.name, architecture="tied_net:Net")
+
+    def save() -> None:
+        torch.save(state, path) if suffix == ".pth" else safetensors.torch.save_file(state, path)
+
+    save()
+    weights.load(archive, CPU)
+    assert caplog.messages == []
+    state["head.weight"] += 1
+    save()
+    model = weights.load(archive, CPU)
+    assert torch.equal(model.emb.weight, state["head.weight"])
+    assert caplog.messages == [
+        f"{path} has other values for emb.weight than for head.weight, which is the same tensor in the network: those "
+        "of head.weight are taken"
+    ]
+
+
+def test_one_tensor_of_the_file_under_both_names_is_no_contradiction_though_it_has_nan(
+    archive: Path, net: torch.nn.Module, caplog: pytest.LogCaptureFixture
+) -> None:
+    torch.nn.init.constant_(net.emb.weight, float("nan"))
+    torch.save(net.state_dict(), archive / "model.pth")
+    describe(archive, file="model.pth", architecture="tied_net:Net")
+    weights.load(archive, CPU)
+    assert caplog.messages == []
