@@ -18,11 +18,12 @@ from .errors import ArtifactError
 from .plain_values import checked_text, to_array, to_plain
 
 JSON = "application/json"
+JSON_LINES = "application/jsonlines"
 NPY = "application/x-npy"
 PNG = "image/png"
 _SUFFIXES = {
     JSON: "json",
-    "application/jsonlines": "jsonl",
+    JSON_LINES: "jsonl",
     NPY: "npy",
     "application/x-npz": "npz",
     "text/csv": "csv",
@@ -130,6 +131,8 @@ def encode_example(given: object, *, can_answer: bool) -> EncodedExample:
     if example.request is None:
         raise ArtifactError("example.request is None; give what a client would send")
     response = None if example.response is None else _encode_response(example)
+    if response is not None:
+        _demand_readable(response, "example.response")
     return EncodedExample(
         request=_encode(example.request, example.content_type, "example.request"),
         accept=example.accept or (response.content_type if response else JSON),
@@ -170,7 +173,9 @@ def answer_from_code(model_dir: Path, example: EncodedExample, weights: Mapping[
         outcome = json.loads(outcome_file.read_bytes())
         if "error" in outcome:
             raise ArtifactError(outcome["error"])
-        return Body(data=answer_file.read_bytes(), content_type=outcome["content_type"])
+        body = Body(data=answer_file.read_bytes(), content_type=outcome["content_type"])
+        _demand_readable(body, "the answer of code/inference.py to the example")
+        return body
 
 
 def _encode(value: object, content_type: str | None, where: str) -> Body:
@@ -205,6 +210,21 @@ def _encode_response(example: Example) -> Body:
     # What the server writes without being asked for another type is JSON, arrays too.
     wanted = JSON if content_type is None else _media_type(content_type.partition(",")[0])
     return _encode(value, JSON if wanted in ("*/*", "application/*") else wanted, "example.response")
+
+
+def _demand_readable(body: Body, where: str) -> None:
+    """Raise `ArtifactError` for an answer that is not of its type: the server could compare it with nothing."""
+    media_type = _media_type(body.content_type)
+    try:
+        if media_type == JSON:
+            json.loads(body.data)
+        elif media_type == JSON_LINES:
+            for line in body.data.splitlines():
+                json.loads(line)
+        elif media_type == NPY:
+            np.lib.format.read_array(io.BytesIO(body.data), allow_pickle=False)
+    except (ValueError, RecursionError) as error:
+        raise ArtifactError(f"{where} cannot be read as {media_type}, which is its type: {error}") from None
 
 
 def _npy(value: object, where: str) -> Body:

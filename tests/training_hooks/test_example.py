@@ -146,3 +146,32 @@ def test_code_that_hangs(tmp_path: Path, net: nn.Module, code_dir: Path) -> None
     with pytest.raises(ArtifactError, match=r"did not answer the example within 0.5 s"):
         save_model(net, model_dir=tmp_path / "m", code_dir=code_dir, example=Example(request=[1], timeout_s=0.5))
     assert names_below(tmp_path / "m") == []
+
+
+@pytest.mark.parametrize(
+    ("response", "content_type"),
+    [
+        (b"[[1]]", "application/x-npy"),
+        (b"", "application/x-npy"),
+        ("0.5,0.5", "application/json"),
+        (b"\x93NUMPY", "application/json; charset=utf-8"),
+        ("[1]\n[2", "application/jsonlines"),
+    ],
+)
+def test_an_answer_that_is_not_of_its_type_is_refused(
+    tmp_path: Path, net: nn.Module, code_dir: Path, response: bytes | str, content_type: str
+) -> None:
+    """Given or computed: the server could compare it with nothing, so the archive could never serve."""
+    said = f"cannot be read as {content_type.partition(';')[0]}, which is its type: "
+    given = Example(request=[1], response=response, accept=content_type)
+    with pytest.raises(ArtifactError, match=f"^example.response {said}"):
+        save_model(net, model_dir=tmp_path / "m", example=given)
+    (code_dir / "inference.py").write_text(
+        "def model_fn(d): pass\ndef transform_fn(m, data, content_type, accept):\n"
+        f"    return {response!r}, {content_type!r}\n"
+    )
+    with pytest.raises(ArtifactError, match=f"^the answer of code/inference.py to the example {said}"):
+        save_model(net, model_dir=tmp_path / "m", code_dir=code_dir, example=Example(request=[1]))
+    assert not (tmp_path / "m/manifest.json").exists()
+    typed = Example(request=[1], response=response, response_content_type="text/plain", accept=content_type)
+    save_model(net, model_dir=tmp_path / "m", example=typed)
