@@ -46,6 +46,7 @@ def main(program: str = "python -m inference") -> int:
 
 def _parser(program: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=program, description="Serve a PyTorch archive as SageMaker does.")
+    parser.add_argument("--version", action=_SayVersion, nargs=0, help="say which Tidegate this is, and end")
     commands = parser.add_subparsers(dest="command", required=True)
     serve = commands.add_parser(
         "serve",
@@ -63,6 +64,16 @@ def _parser(program: str) -> argparse.ArgumentParser:
     check = commands.add_parser("check", help="load a model directory and ask its example, without a socket")
     check.add_argument("model_dir", metavar="MODEL_DIR", help="the unpacked archive")
     return parser
+
+
+class _SayVersion(argparse.Action):
+    """As argparse's own, but for when the version is found: nobody else waits for that."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object, **__: object) -> None:
+        from inference.version import own_version  # noqa: PLC0415
+
+        print(f"tidegate {own_version()}")  # noqa: T201
+        parser.exit()
 
 
 def _port(text: str) -> int:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -17,6 +16,7 @@ from inference import batching
 from inference.errors import DeploymentError, ModelDoesNotFit
 from inference.layout import CODE, model_root
 from inference.protocol import Answer, Item, ModelSpec
+from inference.version import own_version
 from inference.worker import artifact, compat, defaults, handler, near_misses, pickled_module, user_code, weights
 from inference.worker.computation import Computation
 from inference.worker.content import Reading
@@ -62,7 +62,7 @@ def load(spec: ModelSpec, progress: Progress = log.info, proving: Callable[[], N
             "gpu_id": spec.gpu_id,
             "batch_size": spec.max_batch_size,
             "server_name": "tidegate",
-            "server_version": _version(),
+            "server_version": own_version(),
             "limit_max_image_pixels": True,
         },
         sessions_dir=spec.sessions_dir,
@@ -201,10 +201,3 @@ def _whose(module: ModuleType | None, functions: Functions) -> str:
     if module is None or functions.model_fn is None:
         return "the default model_fn"
     return f"model_fn of {module.__file__}"
-
-
-def _version() -> str:
-    try:
-        return version("tidegate")
-    except PackageNotFoundError:  # run from a checkout that was not installed
-        return "unknown"

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -110,6 +111,11 @@ def test_a_command_is_ours_whatever_the_working_directory_and_pythonpath_hold(
             done.stderr
             == f"tidegate: error: The model directory {archive / place}/nowhere does not exist.\n".replace("/./", "/")
         )
+
+
+def test_the_command_says_its_version(installed: Installation, archive: Path) -> None:
+    done = installed.run("tidegate", "--version", cwd=archive)
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"tidegate {metadata.version('tidegate')}\n", "")
 
 
 @pytest.mark.parametrize("words", [["tidegate"], ["python", "-m", "inference"]], ids=" ".join)
