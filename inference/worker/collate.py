@@ -28,6 +28,8 @@ def signature(data: Any) -> Signature | None:
     if type(data) is torch.Tensor:
         if data.layout != torch.strided or data.is_nested or data.is_quantized or data.dim() < 2 or not data.shape[0]:
             return None
+        if data.__dict__:  # what the script has hung on it would be lost
+            return None
         return ("tensor", data.dtype, str(data.device), data.shape[1:], data.requires_grad), data.shape[0]
     if type(data) is np.ndarray:
         if data.ndim < 2 or data.shape[0] == 0:
@@ -119,9 +121,25 @@ def _tuple_like(original: tuple[Any, ...], parts: tuple[Any, ...]) -> Any:
 def _slices(sequence: Any, sizes: Sequence[int]) -> list[Any]:
     parts, at = [], 0
     for size in sizes:
-        parts.append(sequence[at : at + size])
+        parts.append(owned(sequence[at : at + size]))
         at += size
     return parts
+
+
+def owned(part: Any) -> Any:
+    """`part` with memory of its own: a view has that of the whole batch, which torch.save would send to one client."""
+    if isinstance(part, torch.Tensor):
+        strided = part.layout == torch.strided
+        return part.clone() if strided and part.untyped_storage().nbytes() > part.nbytes else part
+    if isinstance(part, np.ndarray):
+        return part.copy() if part.base is not None else part
+    if type(part) is list and any(isinstance(each, torch.Tensor | np.ndarray | list | tuple | dict) for each in part):
+        return [owned(each) for each in part]
+    if isinstance(part, tuple):
+        return _tuple_like(part, tuple(map(owned, part)))
+    if type(part) is dict:
+        return {key: owned(member) for key, member in part.items()}
+    return part
 
 
 def _refuse(prediction: Any, sizes: Sequence[int]) -> list[Any]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
@@ -22,7 +23,7 @@ import torch
 from inference.batching import Batching
 from inference.errors import OutOfMemory, RequestError
 from inference.protocol import Answer, Done, Error, Event, Item, Progress
-from inference.worker import collate, comparing, defaults, proof
+from inference.worker import collate, comparing, defaults, members, proof
 from inference.worker.accept import preferred_type
 from inference.worker.content import TEXT_TYPES, WRITABLE, Reading, decode_text, split_media_type
 from inference.worker.content_codings import unpack
@@ -33,6 +34,7 @@ from inference.worker.job import Job
 from inference.worker.joining import Decision, Signatures
 from inference.worker.refusal import refusal_of
 from inference.worker.response import answer_of
+from inference.worker.shared_state import shared_name
 from inference.worker.tally import Tally
 from inference.worker.user_code import one_line
 
@@ -106,7 +108,7 @@ class Computation:
         """Answer the requests of `batch`: yields what is ready as soon as it is; the last list ends with `Done`."""
         tally = self.tally = Tally(decode_s=batch.decode_s)
         company = len(batch.jobs) > 1 and self.may_join
-        to_join: dict[Hashable, list[Job]] = {}
+        to_join: dict[tuple[Hashable, Hashable], list[Job]] = {}
         to_prove: dict[Hashable, list[Job]] = {}
         waiting = len(batch.jobs)
         ready: list[Event] = []
@@ -117,11 +119,10 @@ class Computation:
             tally.decode_s += time.perf_counter() - started
             key, decision = self._decide(job) if company and job.outcome is None else (None, Decision.ALONE)
             if decision is Decision.JOIN:
-                to_join.setdefault(key, []).append(job)
+                to_join.setdefault((key, self._alike(key, job)), []).append(job)
                 if tally.slow():
                     yield [Progress(proving=False)]
                 continue
-            job.compared = decision is Decision.PROVE
             self._answer_alone(job)
             if decision in {Decision.PROVE, Decision.WAIT}:
                 to_prove.setdefault(key, []).append(job)
@@ -211,6 +212,8 @@ class Computation:
     def _decide(self, job: Job) -> tuple[Hashable, Decision]:
         """Which other requests `job` may share a call with, and whether it does."""
         key, decision = self._look_up(job)
+        if decision is Decision.PROVE:
+            job.compared, job.members = True, members.digests(job.data)
         if decision is Decision.ALONE:
             self.tally.hopeless += 1
         else:
@@ -225,11 +228,50 @@ class Computation:
         if found is None:
             return None, Decision.ALONE
         key, job.records = found
-        return key, by_declaration if self.declared else self.signatures.decide(key)
+        if self.declared:
+            return key, by_declaration
+        if (reason := self._state_between_functions) is not None:
+            if self.signatures.decide(found) is not Decision.ALONE:
+                proof.refuse(self, found, reason)
+            return found, Decision.ALONE
+        # A script may treat one record otherwise than two, so what is proved is proved for as many as a request has.
+        return found, self.signatures.decide(found)
 
-    def _portions(self, to_join: Mapping[Hashable, list[Job]]) -> Iterator[tuple[Hashable, list[Job]]]:
-        """What is joined, in as many calls as it takes for each to be done in time."""
-        for key, jobs in to_join.items():
+    @property
+    def _state_between_functions(self) -> str | None:
+        """What the functions tell each other besides their arguments, which would be that of another request."""
+        if self.context.kept is not None:
+            return f"the script sets the attribute {self.context.kept!r} of the context while it answers a request"
+        return self._shared_name
+
+    @cached_property
+    def _shared_name(self) -> str | None:
+        functions = self.functions
+        chain = {"input_fn": functions.input_fn, "predict_fn": functions.predict_fn, "output_fn": functions.output_fn}
+        return shared_name(chain)
+
+    def _alike(self, key: Hashable, job: Job) -> Hashable:
+        """What must be equal, besides the signature, for requests to share a call: what no proof has seen to vary."""
+        if self.declared:
+            return None
+        return frozenset(members.digests(job.data, without=self.signatures.varied(key)).items())
+
+    def _portions(self, to_join: Mapping[tuple[Hashable, Hashable], list[Job]]) -> Iterator[tuple[Hashable, list[Job]]]:
+        """What is joined, in as many calls as it takes for each to be done in time and to be as the proofs were."""
+        if not self.declared and self._state_between_functions is not None:
+            # One of these is the first for which input_fn leaves something to the functions that follow.
+            for (key, _), jobs in to_join.items():
+                for job in jobs:
+                    job.decoded = False
+                    self._decode_once(job)
+                    yield key, [job]
+            return
+        if not self.declared:
+            groups = Counter(key for key, _ in to_join)
+            for key, number in groups.items():
+                requests = sum(len(jobs) for (other, _), jobs in to_join.items() if other == key)
+                self.signatures.came(key, requests, unlike=number > 1)
+        for (key, _), jobs in to_join.items():
             most = len(jobs) if self.declared else self.signatures.most(key)
             yield from ((key, jobs[at : at + most]) for at in range(0, len(jobs), most))
 
@@ -311,11 +353,14 @@ class Computation:
         else:
             joined = collate.join(inputs) if len(inputs) > 1 else inputs[0]
         self.context.asked = False
+        decided = [job.request.decisions for job in jobs]
         prediction = self._call_predict(joined, len(jobs))
         if self.context.asked and not self.declared:
+            for job, before in zip(jobs, decided, strict=True):
+                job.request.decisions = before
             raise collate.NotSplittable("predict_fn asks the context about its requests")
         if self.functions.split_fn is not None:
-            parts = list(self.functions.split_fn(prediction, len(jobs)))
+            parts = list(map(collate.owned, self.functions.split_fn(prediction, len(jobs))))
             if len(parts) != len(jobs):
                 raise collate.NotSplittable(f"split_fn made {len(parts)} parts for {len(jobs)} requests")
         else:

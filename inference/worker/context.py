@@ -37,6 +37,15 @@ class RequestProcessor:
         headers["accept"] = self._item.accept
         return {name: value for name, value in headers.items() if value}
 
+    @property
+    def decisions(self) -> tuple[str | None, dict[str, str], int | None]:
+        """What is decided about the response so far, to go back to when a call has to be made again."""
+        return self.response_content_type, dict(self.response_headers), self.response_status
+
+    @decisions.setter
+    def decisions(self, decisions: tuple[str | None, dict[str, str], int | None]) -> None:
+        self.response_content_type, self.response_headers, self.response_status = decisions
+
     def take_content_encoding(self) -> str | None:
         """What the Content-Encoding header says, which is gone from then on: the server unpacks the body."""
         name = b"content-encoding: "  # the frontend writes names in lower case
@@ -83,6 +92,10 @@ class RequestProcessor:
         return next((value for name, value in self.get_response_headers().items() if name.lower() == key.lower()), None)
 
 
+_OWN = frozenset({"request_processor", "asked", "kept"})
+"""The attributes that the server itself sets while there are requests."""
+
+
 class Context:
     """What user code can learn about its surroundings and set on its responses."""
 
@@ -101,6 +114,13 @@ class Context:
         self.metrics = Metrics(self._id_for_metrics)
         self._sessions_dir = sessions_dir
         self._here = threading.local()
+        self.kept: str | None = None
+        """An attribute that the script has set while there was a request at hand; None where there is none."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        if name not in _OWN and "_here" in self.__dict__ and len(getattr(self._here, "requests", ())) > 0:
+            self.kept = name
 
     @property
     def request_processor(self) -> Sequence[RequestProcessor]:

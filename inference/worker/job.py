@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from inference.protocol import Answer, Error, Item
 from inference.worker.context import RequestProcessor
+from inference.worker.members import Path
 
 
 @dataclass(slots=True, kw_only=True)
@@ -23,6 +24,8 @@ class Job:
     sent: int = 0
     """How many records the default `input_fn` counted in the body; 0 where it could not, or was not asked."""
     prediction: Any = None
+    members: dict[Path, int] = field(default_factory=dict)
+    """The members of `data` by their digests, where it is to be proved that it may share a call."""
     compared: bool = False
     """Whether its answer may be held against that of a batch."""
     kept: Any = None

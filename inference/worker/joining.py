@@ -1,30 +1,36 @@
 """Whether requests of equal signature share one call: a rule on plain data.
 
-    PROVING ─ three equal batches ─▶ OPEN ─ about a thousand batches ─▶ proved once more, stays OPEN
+    PROVING ─ three equal batches ─▶ OPEN ─ 16, 32, … 1000 batches ─▶ proved once more, stays OPEN
        └───────── a difference ─────────┴──────────────────────────────▶ CLOSED
 
 Nothing but a signature's own batches opens it. A batch that can prove nothing, because its requests or its answers are
 all alike, does not count, and the more of them there were, the longer it takes until the next is tried.
+
+What is open is open for what the proofs had: so many requests in a call, and these members that differed between them.
+A batch that goes beyond this is kept within it, and the next one is proved as a whole.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Sequence, Set
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
 from inference.batching import MAX_BATCH_SIZE
 from inference.worker.comparing import Evidence
+from inference.worker.members import Path
 
 PROOFS = 3
 """Equal batches with different contents that open a signature."""
+REPEAT_FIRST_AFTER = 16
+"""Joined batches until the proof is repeated; doubled with each that agrees, because what it may miss is rarer then."""
 REPEAT_AFTER = 1000
-"""Joined batches until the proof is repeated."""
-REPEAT_WEAK_AFTER = 16
-"""The same after proofs by labels alone, which a wrong batch may give by chance; doubled with each that agrees."""
+"""The most that it is doubled to."""
 LONGEST_PAUSE = 1024
 """Batches, at most, between two attempts that prove nothing."""
+MAX_VARIED = 1000
+"""Members that are remembered to vary; clients choose the keys."""
 MAX_SIGNATURES = 1000
 """Signatures that are remembered; clients choose the shapes."""
 HOPELESS = 8
@@ -59,13 +65,18 @@ class _Known:
     proofs: int = 0
     seen: set[tuple[int, ...]] = field(default_factory=set)
     """The batches that have counted, each as its contents by hash."""
-    weak: bool = False
+    requests: int = 0
+    """How many requests one call had, at most, in the proofs."""
+    varied: set[Path] = field(default_factory=set)
+    """The members of the inputs that differed between the requests of a proof."""
+    widening_pause: int = 0
+    """Batches between two proofs that are tried because something goes beyond the earlier ones."""
     pause: int = 0
     """How long the last pause was."""
     due_in: int = 0
     most: int = MAX_BATCH_SIZE
     """How many requests one call may have, going by the time that they take."""
-    repeat_after: int = REPEAT_AFTER
+    repeat_after: int = 0
 
 
 class Signatures:
@@ -91,7 +102,18 @@ class Signatures:
 
     def most(self, signature: Hashable) -> int:
         """How many requests of `signature` may share one call."""
-        return self._look_up(signature).most
+        known = self._look_up(signature)
+        return max(1, min(known.most, known.requests))
+
+    def varied(self, signature: Hashable) -> Set[Path]:
+        """The members in which requests of `signature` that share a call may differ."""
+        return self._look_up(signature).varied
+
+    def came(self, signature: Hashable, requests: int, *, unlike: bool) -> None:
+        """So many requests might have shared a call; `unlike` if some differ where those of the proofs did not."""
+        known = self._look_up(signature)
+        if unlike or known.requests < min(requests, known.most):
+            known.due_in = min(known.due_in - 1, known.widening_pause)
 
     def limit(self, signature: Hashable, most: int) -> None:
         """No more than `most` requests would be done in time as one call."""
@@ -102,8 +124,10 @@ class Signatures:
         """A batch was joined, or passed over while waiting."""
         self._look_up(signature).due_in -= 1
 
-    def agreed(self, signature: Hashable, contents: Sequence[int], evidence: Evidence) -> Finding:
-        """A batch was the same joined and one by one.
+    def agreed(
+        self, signature: Hashable, contents: Sequence[int], evidence: Evidence, varied: Set[Path] = frozenset()
+    ) -> Finding:
+        """A batch was the same joined and one by one; `varied` are the members in which its requests differed.
 
         In the same batch, labels that agreed by chance would do so again, so it does not count again for them.
         """
@@ -113,7 +137,11 @@ class Signatures:
             self.undecided(signature)
             return Finding.INCONCLUSIVE
         known.pause = 0
-        known.weak = known.weak or evidence is Evidence.WEAK
+        wider = len(contents) > known.requests or not varied <= known.varied
+        known.widening_pause = 0 if wider or not known.open else min(max(1, 2 * known.widening_pause), LONGEST_PAUSE)
+        known.requests = max(known.requests, len(contents))
+        if len(known.varied) < MAX_VARIED:
+            known.varied |= varied
         if not known.open:
             known.proofs += 1
             known.seen.add(tuple(contents))
@@ -121,8 +149,8 @@ class Signatures:
                 return Finding.PROVED
             known.open = self._opened = True
             known.seen = set()
-            known.repeat_after = REPEAT_WEAK_AFTER if known.weak else REPEAT_AFTER
-        elif known.weak:
+            known.repeat_after = min(REPEAT_FIRST_AFTER, REPEAT_AFTER)
+        elif not wider:
             known.repeat_after = min(2 * known.repeat_after, REPEAT_AFTER)
         known.due_in = known.repeat_after
         return Finding.PROVED
@@ -137,6 +165,7 @@ class Signatures:
         known = self._look_up(signature)
         known.pause = min(max(1, 2 * known.pause), LONGEST_PAUSE)
         known.due_in = known.pause
+        known.widening_pause = max(known.widening_pause, known.pause)
 
     def doubt(self, signature: Hashable) -> None:
         """A joined call failed where each request alone did not: begin again."""

@@ -86,7 +86,7 @@ def load(spec: ModelSpec, progress: Progress = log.info, proving: Callable[[], N
         _self_check(computation, example)
         progress("the archive's example is answered as expected")
         undecided = computation.may_join and not computation.declared and spec.max_batch_size > 1
-        if undecided and prove_ahead(computation, example, proving):
+        if undecided and prove_ahead(computation, example, proving, max_batch_size=spec.max_batch_size):
             progress("requests like the archive's example may share a call: together they were answered as alone")
     else:
         progress("the archive carries no example, so nothing was asked")

@@ -10,7 +10,7 @@ from collections.abc import Hashable, Iterator, Sequence
 from typing import Protocol
 
 from inference.protocol import Progress
-from inference.worker import collate, trial
+from inference.worker import collate, members, trial
 from inference.worker.comparing import Evidence, Tolerance
 from inference.worker.device_errors import empty_cache, give_up_if_device_is_lost, is_out_of_memory
 from inference.worker.job import Job
@@ -62,7 +62,7 @@ def prove(road: Road, key: Hashable, jobs: Sequence[Job]) -> Iterator[Progress]:
             yield Progress(proving=True)
     if isinstance(found, str):
         refuse(road, key, found)
-    elif signatures.agreed(key, contents, found) is Finding.PROVED:
+    elif signatures.agreed(key, contents, found, members.varied([job.members for job in tried])) is Finding.PROVED:
         road.tally.proved += 1
 
 

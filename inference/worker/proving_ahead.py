@@ -21,14 +21,20 @@ from inference.worker.device_errors import give_up_if_device_is_lost
 from inference.worker.joining import PROOFS, Signatures
 
 MAX_ANSWER_S = 0.1
-"""How long the example may take: some fifteen calls more, in each worker that starts, must not be felt."""
+"""How long the example may take: some thirty calls more, in each worker that starts, must not be felt."""
+MAX_COMPANY = 16
+"""Requests, at most, of the largest batch that is tried."""
 
 _DECIMAL = re.compile(rb"-?\d+\.\d+(?:[eE][-+]?\d+)?")
 _WHOLE = re.compile(rb"(?<![\w.+-])\d+(?![\w.])")
 
 
-def prove_ahead(computation: Computation, example: Example, beginning: Callable[[], None]) -> bool:
+def prove_ahead(
+    computation: Computation, example: Example, beginning: Callable[[], None], *, max_batch_size: int = 3
+) -> bool:
     """Try to prove that requests like the example may share a call; returns whether they may from now on.
+
+    The last batch has as many requests as there will be, because no more are joined than a proof had.
 
     `beginning` is called before the first shared call. Where not all of it proves anything, traffic begins at nothing;
     a difference is one, whoever asked.
@@ -37,9 +43,10 @@ def prove_ahead(computation: Computation, example: Example, beginning: Callable[
     if example.body in copies or not all(_answers_soon(computation, _item(example, copy, 0)) for copy in copies):
         return False
     one, two, three, four = copies
+    size = min(max(3, max_batch_size), MAX_COMPANY)
     beginning()
     proved = refused = 0
-    for bodies in ((example.body, example.body, one), (two, example.body), (example.body, three, four)):
+    for bodies in ((example.body, example.body, one), (two, example.body), ((example.body, three, four) * size)[:size]):
         _, done = computation.answer([_item(example, body, number) for number, body in enumerate(bodies)])
         proved, refused = proved + done.proved, refused + done.refused
     if proved < PROOFS and not refused:

@@ -13,7 +13,7 @@ from inference.worker.joining import (
     MAX_SIGNATURES,
     PROOFS,
     REPEAT_AFTER,
-    REPEAT_WEAK_AFTER,
+    REPEAT_FIRST_AFTER,
     Decision,
     Finding,
     Signatures,
@@ -77,21 +77,57 @@ def test_a_difference_closes_for_good_however_much_was_proved(before: int) -> No
     assert rule.decide(X) is Decision.ALONE
 
 
-def test_the_proof_is_repeated_after_a_thousand_batches() -> None:
-    rule = opened()
-    assert joined_until_the_next_proof(rule) == REPEAT_AFTER
-    assert rule.decide(X) is Decision.PROVE
-    assert rule.agreed(X, [1, 2], Evidence.STRONG) is Finding.PROVED
-    assert joined_until_the_next_proof(rule) == REPEAT_AFTER
-
-
-def test_a_proof_by_labels_alone_is_repeated_sooner_and_then_less_and_less_often() -> None:
-    rule = opened(Evidence.WEAK)
+@pytest.mark.parametrize("evidence", [Evidence.WEAK, Evidence.STRONG])
+def test_a_proof_is_repeated_soon_and_then_less_and_less_often(evidence: Evidence) -> None:
+    rule = opened(evidence)
     found = []
     for _ in range(8):
         found.append(joined_until_the_next_proof(rule))
-        rule.agreed(X, [1, 2], Evidence.WEAK)
-    assert found == [REPEAT_WEAK_AFTER, 32, 64, 128, 256, 512, REPEAT_AFTER, REPEAT_AFTER]
+        rule.agreed(X, [1, 2], evidence)
+    assert found == [REPEAT_FIRST_AFTER, 32, 64, 128, 256, 512, REPEAT_AFTER, REPEAT_AFTER]
+
+
+def test_a_call_has_no_more_requests_than_a_proof_had_and_more_are_proved_first() -> None:
+    rule = opened()
+    assert rule.most(X) == 2
+    rule.came(X, 2, unlike=False)
+    assert rule.decide(X) is Decision.JOIN
+    rule.came(X, 8, unlike=False)
+    assert rule.decide(X) is Decision.PROVE
+    rule.agreed(X, [*range(8)], Evidence.STRONG)
+    assert (rule.most(X), rule.decide(X)) == (8, Decision.JOIN)
+
+
+def test_more_requests_than_are_done_in_time_are_not_proved() -> None:
+    rule = opened()
+    rule.limit(X, 2)
+    rule.came(X, 8, unlike=False)
+    assert rule.decide(X) is Decision.JOIN
+
+
+def test_what_varies_for_the_first_time_is_proved_before_it_may() -> None:
+    rule = opened()
+    assert rule.varied(X) == set()
+    rule.came(X, 2, unlike=True)
+    assert rule.decide(X) is Decision.PROVE
+    rule.agreed(X, [1, 2], Evidence.STRONG, {("t",)})
+    assert (rule.varied(X), rule.decide(X)) == ({("t",)}, Decision.JOIN)
+
+
+@pytest.mark.parametrize("evidence", [Evidence.NONE, Evidence.STRONG])
+def test_what_goes_beyond_the_proofs_is_tried_ever_more_seldom_where_that_widens_nothing(evidence: Evidence) -> None:
+    rule, joined = opened(), []
+    for _ in range(6):
+        joined.append(0)
+        rule.came(X, 2, unlike=True)
+        while rule.decide(X) is Decision.JOIN:
+            rule.passed(X)
+            joined[-1] += 1
+            rule.came(X, 2, unlike=True)
+        rule.agreed(X, [1, 2], evidence)
+    assert joined[0] == 0
+    assert joined[1:] == sorted(joined[1:])
+    assert joined[-1] >= 5
 
 
 def test_what_proves_nothing_is_tried_after_pauses_that_double() -> None:

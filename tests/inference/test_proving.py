@@ -249,6 +249,174 @@ def test_what_input_fn_leaves_in_a_global_for_predict_fn_is_not_mixed_up() -> No
     assert joined_of(toy, *batches(row, 1)[0]) == 0
 
 
+def after_proofs(toy: Computation, proofs: list[list[Any]], *then: list[Any], make_toy: Any) -> None:
+    """Open the signature with `proofs`; each batch of `then` must be answered as alone, whatever it is that changes."""
+    for batch in proofs:
+        values(toy, *batch)
+    alone = make_toy()
+    for batch in then:
+        assert values(toy, *batch) == [values(alone, body)[0] for body in batch]
+
+
+@pytest.mark.parametrize(
+    "predict",
+    [
+        lambda data: (data * 2).sum(1).squeeze().tolist(),
+        lambda data: (data * 2).tolist()[0] if len(data) == 1 else (data * 2).tolist(),
+        lambda data: (data * 2).tolist() if len(data) % 4 else [[0.0]] * len(data),
+    ],
+    ids=["squeeze", "one is not many", "a number of records"],
+)
+def test_what_was_proved_for_two_records_is_not_joined_for_one_or_three(predict: Any) -> None:
+    def make() -> Computation:
+        return computation(input_fn=floats, predict_fn=lambda data, _: predict(data))
+
+    one, two, three = (batches(lambda s, n=n: series(s, length=n), 8) for n in (1, 2, 3))
+    mixed = [[a[0], b[0], c[0], a[1]] for a, b, c in zip(one, two, three, strict=True)]
+    after_proofs(make(), two, *one, *mixed, *three, make_toy=make)
+
+
+def test_what_was_proved_with_two_requests_is_proved_again_with_eight() -> None:
+    """As a mixture of experts, each of which takes four records."""
+
+    def make() -> Computation:
+        def predict_fn(data: torch.Tensor, _: Any) -> torch.Tensor:
+            return torch.cat([data[:4], torch.zeros_like(data[4:])])
+
+        return computation(input_fn=floats, predict_fn=predict_fn)
+
+    toy = make()
+    after_proofs(toy, batches(row, 3, size=2), *batches(row, 5, size=8), make_toy=make)
+
+
+def test_more_requests_than_were_proved_are_joined_after_one_proof() -> None:
+    toy = computation(input_fn=floats, predict_fn=Sized(lambda data: data * 2))
+    for batch in batches(row, 3, size=2):
+        values(toy, *batch)
+    assert [joined_of(toy, *batch) for batch in batches(row, 3, size=8)] == [4, 0, 1]
+
+
+def with_option(make_option: Any) -> Any:
+    def make(source: random.Random) -> dict[str, Any]:
+        return {"x": row(source), **make_option(source)}
+
+    return make
+
+
+OPTIONS = [
+    (lambda order: {"x": torch.tensor(order["x"]), "t": order["t"]}, lambda d: d["x"] * d["t"][0][0]),
+    (lambda order: (torch.tensor(order["x"]), torch.tensor(order["t"])), lambda d: d[0] * d[1][0, 0]),
+    (
+        lambda order: [{"x": order["x"][0], "t": order["t"]}],
+        lambda d: [[n * d[0]["t"][0][0] for n in r["x"]] for r in d],
+    ),
+    (
+        lambda order: [{"x": order["x"][0], "options": {"t": order["t"]}}],
+        lambda d: [[n * d[0]["options"]["t"][0][0] for n in r["x"]] for r in d],
+    ),
+]
+
+
+@pytest.mark.parametrize(("make_input", "predict"), OPTIONS, ids=["dict", "tuple", "records", "nested"])
+def test_a_member_that_never_varied_is_joined_only_where_it_is_equal(make_input: Any, predict: Any) -> None:
+    def make() -> Computation:
+        return computation(input_fn=lambda b, _: make_input(json.loads(b)), predict_fn=lambda data, _: predict(data))
+
+    alike = batches(with_option(lambda _: {"t": [[0.5]]}), 4)
+    toy = make()
+    after_proofs(toy, alike[:3], make_toy=make)
+    assert joined_of(toy, *alike[3]) == 1
+    pairs = batches(with_option(lambda s: {"t": [[s.choice([1.0, 2.0])]]}), 1, size=8)
+    two_values = {json.dumps(body["t"]) for body in pairs[0]}
+    assert len(two_values) == 2
+    after_proofs(toy, [], *pairs, make_toy=make)
+    after_proofs(toy, [], *batches(with_option(lambda s: {"t": [[s.random()]]}), 8), make_toy=make)
+
+
+def test_a_member_that_varies_for_each_record_is_joined_after_a_proof_that_has_seen_it() -> None:
+    def input_fn(body: str, _: Any) -> Any:
+        order = json.loads(body)
+        return {"x": torch.tensor(order["x"]), "mask": torch.tensor(order["mask"])}
+
+    toy = computation(input_fn=input_fn, predict_fn=lambda data, _: data["x"] * data["mask"])
+    ones = batches(with_option(lambda _: {"mask": [[1, 1]]}), 4)
+    assert [joined_of(toy, *batch) for batch in ones] == [0, 0, 0, 1], "a mask of ones proves as well as any"
+    mixed = batches(with_option(lambda s: {"mask": [[1, s.randint(0, 1)]]}), 3)
+    assert [joined_of(toy, *batch) for batch in mixed][1:] == [0, 1]
+
+
+def test_an_attribute_of_the_context_that_is_set_for_a_request_is_not_mixed_up(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def make(*, always: bool) -> Computation:
+        context: Any = Context(model_name="model", manifest={}, system_properties={})
+        context.k = 1.0
+
+        def input_fn(body: str, _: Any, context: Any = context) -> torch.Tensor:
+            order = json.loads(body)
+            if always or "k" in order:
+                context.k = order.get("k", 1.0)
+            return torch.tensor(order["x"])
+
+        return computation(input_fn=input_fn, predict_fn=lambda data, _: data * context.k, context=context)
+
+    same = batches(with_option(lambda _: {}), 4)
+    different = batches(with_option(lambda s: {"k": s.random()}), 2)
+    for always in (True, False):
+        toy = make(always=always)
+        assert joined_of(toy, *same[0]) + joined_of(toy, *same[1]) + joined_of(toy, *same[2]) == 0
+        assert joined_of(toy, *same[3]) == (not always)
+        with caplog.at_level(logging.WARNING):
+            after_proofs(toy, [], *different, make_toy=lambda always=always: make(always=always))
+    (told,) = {message for message in caplog.messages if "attribute 'k' of the context" in message}
+    assert "collate_fn" in told
+
+
+def test_what_predict_fn_decides_about_a_response_in_a_joined_call_that_is_given_up_is_forgotten() -> None:
+    context = Context(model_name="model", manifest={}, system_properties={})
+
+    def predict_fn(data: torch.Tensor, _: Any) -> torch.Tensor:
+        if (data > 100).any():
+            context.set_response_status(201, idx=0)
+        return data
+
+    toy = computation(input_fn=floats, predict_fn=predict_fn, context=context)
+    for batch in batches(row, 3):
+        values(toy, *batch)
+    found, _ = toy.answer([request(body, n) for n, body in enumerate([[[1.0, 2.0]], [[3.0, 4.0]], [[200.0, 1.0]]])])
+    assert [answer.status for answer in found] == [200, 200, 201]
+
+
+def test_what_the_script_hangs_on_a_tensor_is_not_lost() -> None:
+    def make() -> Computation:
+        def input_fn(body: str, _: Any) -> Any:
+            order = json.loads(body)
+            data: Any = torch.tensor(order["x"])
+            if "k" in order:
+                data.k = order["k"]
+            return data
+
+        return computation(input_fn=input_fn, predict_fn=lambda data, _: data * getattr(data, "k", 1.0))
+
+    different = batches(with_option(lambda s: {"k": s.random()}), 2)
+    after_proofs(make(), batches(with_option(lambda _: {}), 4), *different, make_toy=make)
+
+
+@pytest.mark.parametrize("declared", [{}, {"collate_fn": torch.cat, "split_fn": lambda p, n: list(p.chunk(n))}])
+def test_a_part_of_a_joined_prediction_has_memory_of_its_own(declared: Any) -> None:
+    """Else torch.save would send one client what the others have been answered."""
+    held: list[int] = []
+
+    def output_fn(prediction: torch.Tensor, _: Any) -> Any:
+        held.append(prediction.untyped_storage().nbytes())
+        return prediction.tolist()
+
+    toy = computation(input_fn=floats, predict_fn=lambda data, _: data * 2, output_fn=output_fn, **declared)
+    for batch in batches(row, 5):
+        values(toy, *batch)
+    assert set(held) == {16}
+
+
 def test_an_input_that_is_changed_in_place_is_joined_all_the_same() -> None:
     """The comparison begins anew from the bodies, so it does not see what a call has left of an input."""
 
