@@ -65,6 +65,24 @@ def test_an_example_of_rows_opens_its_signature_before_any_request() -> None:
     assert joined(toy, [[1.0, 2.0]], [[3.0, 4.0]]) == 1
 
 
+def test_a_rule_about_the_values_of_the_whole_batch_is_found_where_the_example_is_beyond_it(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    toy = computation(input_fn=floats, predict_fn=lambda data, _: data / 255 if data.max() > 1 else data)
+    with caplog.at_level(logging.WARNING):
+        assert tried(toy, [[151.5, 29.5]]) == (False, 1)
+    (told,) = caplog.messages
+    assert "the predictions differ" in told
+
+
+def test_the_example_is_tried_with_as_many_requests_as_there_may_be() -> None:
+    sizes: list[int] = []
+    toy = computation(input_fn=floats, predict_fn=lambda data, _: (sizes.append(len(data)), data * 2)[1])
+    assert prove_ahead(toy, example([[1.5, 2.5]]), lambda: None, max_batch_size=8)
+    assert max(sizes) == 8
+    assert joined(toy, *[[[float(number), 1.0]] for number in range(8)]) == 1
+
+
 def test_an_example_that_is_one_series_closes_its_signature_and_says_so(caplog: pytest.LogCaptureFixture) -> None:
     toy = computation(input_fn=floats, predict_fn=mean_over_time)
     with caplog.at_level(logging.WARNING):
