@@ -106,14 +106,27 @@ def split(prediction: Any, sizes: Sequence[int]) -> list[Any]:
         members = [split(member, sizes) for member in prediction]
         if not members:
             return _refuse(prediction, sizes)
-        return [_tuple_like(prediction, parts) for parts in zip(*members, strict=True)]
+        return [tuple_like(prediction, parts) for parts in zip(*members, strict=True)]
     if isinstance(prediction, Mapping):
         named = {key: split(member, sizes) for key, member in prediction.items()}
         return [like(prediction, {key: parts[i] for key, parts in named.items()}) for i in range(len(sizes))]
     return _refuse(prediction, sizes)
 
 
-def _tuple_like(original: tuple[Any, ...], parts: tuple[Any, ...]) -> Any:
+def outline(prediction: Any) -> Any:
+    """How many entries each member of a prediction has, as `split` would count them."""
+    if isinstance(prediction, torch.Tensor | np.ndarray):
+        return prediction.shape[0] if prediction.shape else None
+    if isinstance(prediction, list):
+        return len(prediction)
+    if isinstance(prediction, tuple):
+        return tuple(map(outline, prediction))
+    if isinstance(prediction, Mapping):
+        return {key: outline(value) for key, value in prediction.items()}
+    return None
+
+
+def tuple_like(original: tuple[Any, ...], parts: tuple[Any, ...]) -> Any:
     """A named tuple stays one: output_fn may ask it by name."""
     return type(original)(*parts) if hasattr(original, "_fields") else parts
 

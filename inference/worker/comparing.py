@@ -105,8 +105,10 @@ def copied(prediction: Any) -> Any:
         return prediction.detach().clone()
     if isinstance(prediction, np.ndarray):
         return prediction.copy()
-    if type(prediction) in (list, tuple):
-        return type(prediction)(copied(each) for each in prediction)
+    if type(prediction) is list:
+        return [copied(each) for each in prediction]
+    if isinstance(prediction, tuple):
+        return collate.tuple_like(prediction, tuple(copied(each) for each in prediction))
     if isinstance(prediction, Mapping):
         return collate.like(prediction, {key: copied(value) for key, value in prediction.items()})
     return prediction

@@ -67,6 +67,8 @@ class Computation:
     timeout_s: float = 60.0
     splittable: bool = True
     """False from the first prediction of a declared batch on that has no part for each request."""
+    cut_checked: bool = False
+    """Whether a request was once found to get of a declared batch what it gets alone, as far as its outline goes."""
     signatures: Signatures = field(default_factory=Signatures)
     tally: Tally = field(default_factory=Tally)
 
@@ -281,6 +283,7 @@ class Computation:
             self._attempt(jobs[0], "predict_fn", self._predict_alone)
             return
         splittable, out_of_memory = True, False
+        said = [job.request.decisions for job in jobs]
         try:
             self._predict_together(jobs)
         except collate.NotSplittable as error:
@@ -303,6 +306,9 @@ class Computation:
         # Outside the handler: until it is left, the traceback holds the batch's tensors.
         if out_of_memory:
             empty_cache()
+        # A status that the failed call set at some index is nobody's: the error may have been another request's.
+        for job, before in zip(jobs, said, strict=True):
+            job.request.decisions = before
         parts = [jobs[: len(jobs) // 2], jobs[len(jobs) // 2 :]] if splittable else [[job] for job in jobs]
         for part in parts:
             self._predict_group(part, key)
@@ -353,23 +359,43 @@ class Computation:
         else:
             joined = collate.join(inputs) if len(inputs) > 1 else inputs[0]
         self.context.asked = False
-        decided = [job.request.decisions for job in jobs]
         prediction = self._call_predict(joined, len(jobs))
         if self.context.asked and not self.declared:
-            for job, before in zip(jobs, decided, strict=True):
-                job.request.decisions = before
             raise collate.NotSplittable("predict_fn asks the context about its requests")
         if self.functions.split_fn is not None:
             parts = list(map(collate.owned, self.functions.split_fn(prediction, len(jobs))))
             if len(parts) != len(jobs):
                 raise collate.NotSplittable(f"split_fn made {len(parts)} parts for {len(jobs)} requests")
         else:
-            try:
-                parts = collate.split(prediction, [job.records or _records(job.data) for job in jobs])
-            except collate.NotSplittable as error:
-                raise collate.NotSplittable(f"a prediction cannot be split: {error}") from None
+            parts = self._split(prediction, jobs)
         for job, part in zip(jobs, parts, strict=True):
             job.prediction = part
+
+    def _split(self, prediction: Any, jobs: Sequence[Job]) -> list[Any]:
+        try:
+            parts = collate.split(prediction, [job.records or _records(job.data) for job in jobs])
+        except collate.NotSplittable as error:
+            if len(jobs) == 1:  # nothing to split
+                return [prediction]
+            raise collate.NotSplittable(f"a prediction cannot be split: {error}") from None
+        several_members = isinstance(prediction, Mapping | tuple)
+        if several_members and self.declared and self.prove and len(jobs) > 1 and not self.cut_checked:
+            self._check_cut(parts[0], jobs[0])
+        return parts
+
+    def _check_cut(self, part: Any, job: Job) -> None:
+        """Raise `NotSplittable` where `job` alone has a prediction of another outline than its part of the batch's.
+
+        Three names of classes beside three records look like a name for each.
+        """
+        alone = Job(item=job.item, request=RequestProcessor(job.item), accept=job.accept, data=job.data)
+        alone.records = job.records
+        self._predict_alone(alone)
+        if collate.outline(alone.prediction) != collate.outline(part):
+            raise collate.NotSplittable(
+                "a prediction has something that is not one for each record; define split_fn, or leave it out"
+            )
+        self.cut_checked = True
 
     def _predict_alone(self, job: Job) -> None:
         if self.functions.transform_fn is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import io
 import json
 import math
 import weakref
@@ -245,3 +246,77 @@ def test_a_batch_answers_as_each_request_would_be_answered_alone(bodies: list[An
     assert [(o.status, getattr(o, "body", None)) for o in together] == [
         (o.status, getattr(o, "body", None)) for o in alone
     ]
+
+
+def test_the_answer_of_a_batch_holds_nobody_elses_numbers() -> None:
+    """torch.save writes the whole storage of a tensor, so a view of the batch would carry all of it."""
+    found = outcomes(declared(predict_fn=Counting(), output_fn=lambda prediction, _: prediction), *rows(1, 2, 3))
+    for outcome in found:
+        assert isinstance(outcome, Answer)
+        assert torch.load(io.BytesIO(outcome.body)).untyped_storage().nbytes() == 4
+
+
+def test_what_the_records_of_a_batch_share_is_each_requests_own() -> None:
+    def predict_fn(data: torch.Tensor, model: Any) -> Any:
+        shared = {"left": 1}
+        return [{"value": row, "shared": shared} for row in data.tolist()]
+
+    def output_fn(prediction: Any, accept: str) -> Any:
+        return [prediction[0]["value"], prediction[0]["shared"].pop("left", None)]
+
+    assert values(declared(predict_fn=predict_fn, output_fn=output_fn), *rows(1, 2)) == [[[1.0], 1], [[2.0], 1]]
+
+
+def test_what_a_failed_batch_said_about_its_answers_is_forgotten() -> None:
+    context = Context(model_name="model", manifest={}, system_properties={})
+
+    def input_fn(body: str, content_type: str) -> Any:
+        context.set_response_header(0, "X-Read", "yes")
+        return torch.tensor(json.loads(body))
+
+    def predict_fn(data: torch.Tensor, model: Any) -> Any:
+        if (data < 0).any():
+            context.set_response_status(299)
+            context.set_response_header(0, "X-Odd", "yes")
+            raise RuntimeError("odd")
+        return data
+
+    toy = declared(context=context, input_fn=input_fn, predict_fn=predict_fn)
+    found = outcomes(toy, *rows(1, 2, -1, 3))
+    assert [outcome.status for outcome in found] == [200, 200, 500, 200]
+    answers = [outcome for outcome in found if isinstance(outcome, Answer)]
+    assert all(b"X-Read" in answer.headers and b"X-Odd" not in answer.headers for answer in answers)
+
+
+def test_a_declared_prediction_with_a_part_that_only_looks_like_one_for_each_request_is_not_cut() -> None:
+    def predict_fn(data: torch.Tensor, model: Any) -> Any:
+        return {"scores": data.tolist(), "classes": ["a", "b", "c"]}
+
+    toy = declared(predict_fn=predict_fn)
+    for bodies in (rows(1, 2, 3), rows(4, 5, 6, 7), rows(8)):
+        assert values(toy, *bodies) == [{"scores": [*body], "classes": ["a", "b", "c"]} for body in bodies]
+
+
+def test_a_declared_prediction_that_has_a_part_for_each_request_is_cut() -> None:
+    sizes: list[int] = []
+
+    def predict_fn(data: torch.Tensor, model: Any) -> Any:
+        sizes.append(len(data))
+        return {"scores": data, "labels": ["even" if value % 2 == 0 else "odd" for (value,) in data.tolist()]}
+
+    toy = declared(predict_fn=predict_fn)
+    for _ in range(2):
+        assert [value["labels"] for value in values(toy, *rows(1, 2, 3))] == [["odd"], ["even"], ["odd"]]
+    assert sizes == [3, 1, 3]
+
+
+def test_a_collate_fn_whose_prediction_cannot_be_split_answers_one_by_one() -> None:
+    def predict_fn(data: torch.Tensor, model: Any) -> Any:
+        return {"total": float(data.sum()), "classes": ["a", "b", "c"]}
+
+    toy = computation(
+        collate_fn=torch.cat, input_fn=lambda body, _: torch.tensor(json.loads(body)), predict_fn=predict_fn
+    )
+    for bodies in (rows(1), rows(1, 2, 3), rows(5, 6)):
+        expected = [{"total": body[0][0], "classes": ["a", "b", "c"]} for body in bodies]
+        assert values(toy, *bodies) == expected
