@@ -149,7 +149,7 @@ def owned(part: Any) -> Any:
     if type(part) is list and any(isinstance(each, torch.Tensor | np.ndarray | list | tuple | dict) for each in part):
         return [owned(each) for each in part]
     if isinstance(part, tuple):
-        return _tuple_like(part, tuple(map(owned, part)))
+        return tuple_like(part, tuple(map(owned, part)))
     if type(part) is dict:
         return {key: owned(member) for key, member in part.items()}
     return part

@@ -392,9 +392,7 @@ class Computation:
         alone.records = job.records
         self._predict_alone(alone)
         if collate.outline(alone.prediction) != collate.outline(part):
-            raise collate.NotSplittable(
-                "a prediction has something that is not one for each record; define split_fn, or leave it out"
-            )
+            raise collate.NotSplittable("a prediction has something that is not one for each record; define split_fn")
         self.cut_checked = True
 
     def _predict_alone(self, job: Job) -> None:

@@ -216,3 +216,11 @@ def test_members_of_a_prediction_are_split_each() -> None:
     found = split({"p": torch.arange(3), "names": ["a", "b", "c"], "pair": (np.arange(3), ["x", "y", "z"])}, [1, 2])
     assert equal(found[0], {"p": torch.tensor([0]), "names": ["a"], "pair": (np.array([0]), ["x"])})
     assert equal(found[1], {"p": torch.tensor([1, 2]), "names": ["b", "c"], "pair": (np.array([1, 2]), ["y", "z"])})
+
+
+def test_parts_own_their_memory_at_any_depth() -> None:
+    batch = torch.arange(6.0).reshape(3, 2)
+    (first, _, _) = collate.split([(row, {"array": row.numpy()}) for row in batch], [1, 1, 1])
+    ((tensor, members),) = first
+    assert tensor.untyped_storage().nbytes() == 8
+    assert members["array"].base is None
