@@ -220,7 +220,7 @@ def test_members_of_a_prediction_are_split_each() -> None:
 
 def test_parts_own_their_memory_at_any_depth() -> None:
     batch = torch.arange(6.0).reshape(3, 2)
-    (first, _, _) = collate.split([(row, {"array": row.numpy()}) for row in batch], [1, 1, 1])
+    (first, _, _) = split([(row, {"array": row.numpy()}) for row in batch], [1, 1, 1])
     ((tensor, members),) = first
     assert tensor.untyped_storage().nbytes() == 8
     assert members["array"].base is None
