@@ -206,6 +206,11 @@ def _encode_response(example: Example) -> Body:
     value = example.response
     content_type = example.response_content_type or example.accept
     if isinstance(value, str | bytes | bytearray | memoryview) or example.response_content_type is not None:
+        if content_type and ("," in content_type or "*" in content_type):
+            raise ArtifactError(
+                f"example.response has the type {shown(content_type)}, which is not one type; say the one that it is "
+                "of by response_content_type"
+            )
         return _encode(value, content_type, "example.response")
     # What the server writes without being asked for another type is JSON, arrays too.
     wanted = JSON if content_type is None else _media_type(content_type.partition(",")[0])

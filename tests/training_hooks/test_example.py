@@ -175,3 +175,14 @@ def test_an_answer_that_is_not_of_its_type_is_refused(
     assert not (tmp_path / "m/manifest.json").exists()
     typed = Example(request=[1], response=response, response_content_type="text/plain", accept=content_type)
     save_model(net, model_dir=tmp_path / "m", example=typed)
+
+
+@pytest.mark.parametrize("accept", ["*/*", "application/*", "text/csv, application/json;q=0.5"])
+def test_a_raw_response_to_an_accept_of_several_types_needs_its_own_type(
+    tmp_path: Path, net: nn.Module, accept: str
+) -> None:
+    with pytest.raises(ArtifactError, match="is not one type; say the one that it is of by"):
+        save_model(net, model_dir=tmp_path, example=Example(request=[1], response="1", accept=accept))
+    typed = Example(request=[1], response="1", accept=accept, response_content_type="application/json")
+    save_model(net, model_dir=tmp_path, example=typed)
+    assert manifest_of(tmp_path)["example"]["response"]["content_type"] == "application/json"
