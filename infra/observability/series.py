@@ -67,6 +67,10 @@ def charts(endpoint_name: str) -> tuple[Chart, ...]:
             queries=tuple(_query(f"p{int(q * 100)}", quantile(q, "tidegate_batch_size", here)) for q in (0.5, 0.99)),
         ),
         Chart(
+            title="Joined calls, proofs and refusals of joining per second",
+            queries=(_query("result", f"sum by (result) (rate(tidegate_batch_joins_total{here}[5m]))"),),
+        ),
+        Chart(
             title="Requests that wait, and that are with a worker",
             queries=(
                 _query("waiting", f"sum(tidegate_waiting{here})"),
