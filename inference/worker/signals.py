@@ -55,8 +55,11 @@ def _let_through() -> None:
 
 
 def _become_ordinary() -> None:
-    for number, handler in _DEFAULTS.items():
-        if signal.getsignal(number) is _outlived:  # a handler of the script's own is inherited, as anywhere
-            # One that is here already ends the child: Python drops a KeyboardInterrupt that is raised in this hook.
-            signal.signal(number, signal.SIG_DFL if number in signal.sigpending() else handler)
+    # A handler of the script's own is inherited, as anywhere.
+    outlived = [number for number in _DEFAULTS if signal.getsignal(number) is _outlived]
+    # What was held back ends the child: Python drops a KeyboardInterrupt that is raised in this hook.
+    for number in outlived:
+        signal.signal(number, signal.SIG_DFL)
     _let_through()
+    for number in outlived:
+        signal.signal(number, _DEFAULTS[number])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import socket
 import zipfile
 from importlib import metadata
@@ -154,7 +155,7 @@ def test_an_index_that_nobody_answers_is_one_line_with_its_address_and_exit_1():
         place = f"127.0.0.1:{refusing.getsockname()[1]}"
         line = final_line(files, PIP_INDEX_URL=f"http://{place}/simple", PIP_RETRIES="1")
     assert line.startswith("tidegate: error: ")
-    assert f"the package index at {place} cannot be reached (Connection refused); name another by PIP_INDEX_" in line
+    assert re.search(rf"the package index at {place} cannot be reached \(.+\); name another by PIP_INDEX_", line)
 
 
 def test_requirements_that_are_no_text_are_one_line_with_the_place_and_exit_1():
