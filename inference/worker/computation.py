@@ -390,6 +390,7 @@ class Computation:
         """
         alone = Job(item=job.item, request=RequestProcessor(job.item), accept=job.accept, data=job.data)
         alone.records = job.records
+        self.context.request_processor = [alone.request]
         self._predict_alone(alone)
         if collate.outline(alone.prediction) != collate.outline(part):
             raise collate.NotSplittable("a prediction has something that is not one for each record; define split_fn")
