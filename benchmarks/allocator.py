@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 import torch
 
 from benchmarks import work
-from inference.worker.allocator import keep_freed_memory
+from tidegate.inference.worker.allocator import keep_freed_memory
 
 BATCH = 8
 KINDS = ("as it is", "as it is, again", "kept")

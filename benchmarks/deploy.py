@@ -28,7 +28,7 @@ import psutil
 
 from benchmarks import machine
 from benchmarks.report import table
-from local_cloud import LocalCloud
+from tidegate.local_cloud import LocalCloud
 
 ROOT = Path(__file__).resolve().parents[1]
 GOAL_S = 30.0

@@ -20,13 +20,13 @@ import torch
 from PIL import Image
 
 from benchmarks import work
-from inference.batching import Batching
-from inference.protocol import Item
-from inference.worker.computation import Computation
-from inference.worker.content import Reading
-from inference.worker.context import Context
-from inference.worker.handler import Functions
-from inference.worker.joining import REPEAT_AFTER, Signatures
+from tidegate.inference.batching import Batching
+from tidegate.inference.protocol import Item
+from tidegate.inference.worker.computation import Computation
+from tidegate.inference.worker.content import Reading
+from tidegate.inference.worker.context import Context
+from tidegate.inference.worker.handler import Functions
+from tidegate.inference.worker.joining import REPEAT_AFTER, Signatures
 
 BATCH = 8
 KINDS = ("one by one", "proving", "joined", "one by one, again")

@@ -6,10 +6,10 @@
 It knows boto3 and the errors of the server, and nothing else of Tidegate.
 """
 
-from client.asynchronous import Submitted
-from client.batch import BatchJob
-from client.endpoint import Answer, Endpoint
-from client.errors import BatchFailed, ClientFailure, GaveUpWaiting, InvocationFailed, ModelError, StreamBroken
+from tidegate.client.asynchronous import Submitted
+from tidegate.client.batch import BatchJob
+from tidegate.client.endpoint import Answer, Endpoint
+from tidegate.client.errors import BatchFailed, ClientFailure, GaveUpWaiting, InvocationFailed, ModelError, StreamBroken
 
 __all__ = [
     "Answer",

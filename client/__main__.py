@@ -23,13 +23,13 @@ import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 from tqdm import tqdm
 
-from client import stages
-from client.asynchronous import Submitted
-from client.batch import BatchJob, Progress
-from client.content_types import content_type_of, is_gzip, unpacked_name
-from client.endpoint import Endpoint
-from client.errors import ClientFailure
-from client.waking import Reason
+from tidegate.client import stages
+from tidegate.client.asynchronous import Submitted
+from tidegate.client.batch import BatchJob, Progress
+from tidegate.client.content_types import content_type_of, is_gzip, unpacked_name
+from tidegate.client.endpoint import Endpoint
+from tidegate.client.errors import ClientFailure
+from tidegate.client.waking import Reason
 
 
 def main(arguments: list[str] | None = None) -> int:

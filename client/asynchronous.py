@@ -9,8 +9,8 @@ from typing import Any
 import boto3
 from botocore.exceptions import ClientError
 
-from client.addresses import split_s3
-from client.errors import GaveUpWaiting, InvocationFailed
+from tidegate.client.addresses import split_s3
+from tidegate.client.errors import GaveUpWaiting, InvocationFailed
 
 POLL_S = 1.0
 

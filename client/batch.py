@@ -16,9 +16,9 @@ from typing import Any
 import boto3
 from botocore.exceptions import ClientError, ParamValidationError
 
-from client.addresses import split_s3
-from client.content_types import is_gzip, is_in_lines
-from client.errors import BatchFailed, GaveUpWaiting
+from tidegate.client.addresses import split_s3
+from tidegate.client.content_types import is_gzip, is_in_lines
+from tidegate.client.errors import BatchFailed, GaveUpWaiting
 
 POLL_S = 5.0
 _RUNNING = ("InProgress", "Stopping")

@@ -12,9 +12,9 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import ClientError, EventStreamError
 
-from client.asynchronous import Submitted, submit
-from client.errors import GaveUpWaiting, ModelError, StreamBroken
-from client.waking import Reason, pauses_s, reason_to_wait
+from tidegate.client.asynchronous import Submitted, submit
+from tidegate.client.errors import GaveUpWaiting, ModelError, StreamBroken
+from tidegate.client.waking import Reason, pauses_s, reason_to_wait
 
 # The platform gives a model 60 s, and 8 minutes for a stream. Source: API reference, InvokeEndpoint and
 # InvokeEndpointWithResponseStream. A client that hangs up earlier only doubles the load.

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import boto3
 
-from client.addresses import split_s3
+from tidegate.client.addresses import split_s3
 
 INPUT = "batch/input/"
 # A stage that transforms uploads by itself leaves this folder to whoever submits his own jobs.

@@ -10,9 +10,9 @@ import tarfile
 from dataclasses import replace
 from pathlib import Path
 
-from inference import log_lines, old_variables
-from inference.errors import DeploymentError
-from inference.settings import Settings, read, unknown
+from tidegate.inference import legacy_variables, log_lines
+from tidegate.inference.errors import DeploymentError
+from tidegate.inference.settings import Settings, read, unknown
 
 log = logging.getLogger("tidegate.settings")
 
@@ -25,20 +25,20 @@ def main(program: str = "python -m inference") -> int:
     try:
         settings = read(os.environ)
         log_lines.configure(settings.log_level)
-        if idle := old_variables.without_effect(os.environ):
+        if idle := legacy_variables.without_effect(os.environ):
             log.info("some variables are without effect here", extra={"variables": idle})
         if strangers := unknown(os.environ):
             log.warning("some variables are unknown and without effect", extra={"variables": strangers})
         model_dir = _model_dir(arguments.model_dir) if arguments.model_dir is not None else None
         # Each command imports what it needs, and neither of them torch: that is for the workers.
         if arguments.command == "serve":
-            from inference.frontend import server  # noqa: PLC0415
+            from tidegate.inference.frontend import server  # noqa: PLC0415
 
             settings = _listening(settings, arguments, model_dir)
             return server.run(settings, model_dir or _model_dir_of_the_container(settings))
-        from inference.frontend import checking  # noqa: PLC0415
+        from tidegate.inference.frontend import check_command  # noqa: PLC0415
 
-        return checking.run(model_dir or settings.model_dir, settings)
+        return check_command.run(model_dir or settings.model_dir, settings)
     except DeploymentError as error:
         print(f"tidegate: error: {error}", file=sys.stderr, flush=True)  # noqa: T201
         return 1
@@ -70,7 +70,7 @@ class _SayVersion(argparse.Action):
     """As argparse's own, but for when the version is found: nobody else waits for that."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object, **__: object) -> None:
-        from inference.version import own_version  # noqa: PLC0415
+        from tidegate.inference.version import own_version  # noqa: PLC0415
 
         print(f"tidegate {own_version()}")  # noqa: T201
         parser.exit()

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from inference.errors import DeploymentError
-from inference.layout import MANIFEST, model_root
+from tidegate.inference.errors import DeploymentError
+from tidegate.inference.layout import MANIFEST, model_root
 
 MAX_BATCH_SIZE = 4096
 MAX_WAIT_MS = 60_000

@@ -7,7 +7,7 @@ import logging
 import sys
 from datetime import UTC, datetime
 
-from inference.errors import plain
+from tidegate.inference.errors import plain
 
 _OWN = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
 

@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from inference.errors import DeploymentError
-from inference.layout import WHEELS
+from tidegate.inference.errors import DeploymentError
+from tidegate.inference.layout import WHEELS
 
 if TYPE_CHECKING:
     from importlib.metadata import Distribution

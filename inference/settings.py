@@ -16,9 +16,9 @@ from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from inference import old_variables
-from inference.batching import MAX_BATCH_SIZE, MAX_WAIT_MS
-from inference.errors import DeploymentError as DeploymentError  # noqa: PLC0414 - who calls `environment` catches it
+from tidegate.inference import legacy_variables
+from tidegate.inference.batching import MAX_BATCH_SIZE, MAX_WAIT_MS
+from tidegate.inference.errors import DeploymentError as DeploymentError  # noqa: PLC0414 - who calls `environment` catches it
 
 MIB = 1024 * 1024
 CODEARTIFACT_ARN = (
@@ -406,7 +406,7 @@ def read(environment: Mapping[str, str]) -> Settings:
     Raises `DeploymentError` with one sentence that names the variable, its value and what is allowed.
     """
     _refuse_unknown(environment)
-    old_variables.refuse(environment)
+    legacy_variables.refuse(environment)
     values: dict[str, Any] = {}
     for item in fields(Settings):
         name = next((name for name in item.metadata["names"] if environment.get(name, "").strip()), None)
@@ -462,7 +462,7 @@ def variables_of(*settings: str) -> frozenset[str]:
 
 def unknown(environment: Mapping[str, str]) -> dict[str, str]:
     """The variables that are set, look like one of the old containers and change nothing, with a hint for each."""
-    return old_variables.unknown(environment, _variables())
+    return legacy_variables.unknown(environment, _variables())
 
 
 def _variables() -> set[str]:

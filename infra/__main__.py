@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import sys
 
-from infra.configuration import ConfigurationError
+from tidegate.infra.configuration import ConfigurationError
 
 
 def main() -> int:
     """Synthesise the stage that the CDK command line asked for into its output directory, or run a command."""
     if sys.argv[1:]:
         return _command(sys.argv[1], sys.argv[2:])
-    from infra import app  # noqa: PLC0415 - loading the CDK takes seconds
+    from tidegate.infra import app  # noqa: PLC0415 - loading the CDK takes seconds
 
     try:
         app.build().synth()
@@ -31,7 +31,7 @@ def main() -> int:
 def _command(name: str, arguments: list[str]) -> int:
     if name != "models":
         return _fail(f"there is no command {name!r}; there is: models")
-    from infra import models_command  # noqa: PLC0415 - synthesis needs no boto3
+    from tidegate.infra import models_command  # noqa: PLC0415 - synthesis needs no boto3
 
     return models_command.main(arguments)
 

@@ -13,7 +13,7 @@ from typing import Any
 import botocore.session
 from botocore.exceptions import BotoCoreError, ClientError
 
-from infra.configuration import ConfigurationError
+from tidegate.infra.configuration import ConfigurationError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,17 +9,17 @@ from typing import Any
 import aws_cdk as cdk
 from cdk_nag import AwsSolutionsChecks
 
-from infra import context as command_line
-from infra.batch_stack import BatchStack
-from infra.configuration import Stage
-from infra.configuration.network import NewVpc
-from infra.cost.announce import announce
-from infra.endpoint_stack import EndpointStack
-from infra.models_stack import ModelsStack
-from infra.network_stack import NetworkStack
-from infra.observability_stack import ObservabilityStack
-from infra.registry_stack import RegistryStack
-from infra.storage_stack import StorageStack
+from tidegate.infra import context as command_line
+from tidegate.infra.batch_stack import BatchStack
+from tidegate.infra.configuration import Stage
+from tidegate.infra.configuration.network import NewVpc
+from tidegate.infra.cost.announce import announce
+from tidegate.infra.endpoint_stack import EndpointStack
+from tidegate.infra.models_stack import ModelsStack
+from tidegate.infra.network_stack import NetworkStack
+from tidegate.infra.observability_stack import ObservabilityStack
+from tidegate.infra.registry_stack import RegistryStack
+from tidegate.infra.storage_stack import StorageStack
 
 
 def build(

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import IO, cast
 
-from infra.configuration import ConfigurationError
+from tidegate.infra.configuration import ConfigurationError
 
 _MANIFEST = "manifest.json"
 _MAX_MANIFEST_BYTES = 64 << 20

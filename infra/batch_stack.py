@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from constructs import Construct
 
-from infra import instance_types
-from infra.batch.jobs import BatchJobs
-from infra.configuration import Stage
-from infra.configuration.batch import Batch
-from infra.stage_stack import StageStack
+from tidegate.infra import instance_types
+from tidegate.infra.batch.jobs import BatchJobs
+from tidegate.infra.configuration import Stage
+from tidegate.infra.configuration.batch import Batch
+from tidegate.infra.stage_stack import StageStack
 
 
 class BatchStack(StageStack):

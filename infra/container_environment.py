@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from inference import settings
-from infra.configuration import ConfigurationError, Stage
+from tidegate.inference import settings
+from tidegate.infra.configuration import ConfigurationError, Stage
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 # SageMaker mounts the model, probes port 8080 and marks transform jobs by itself.

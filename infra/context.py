@@ -8,12 +8,12 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from infra import stage_file, validation
-from infra.configuration import ConfigurationError, Stage
-from infra.configuration.image import ImageUri, PinnedImage, TaggedImage
-from infra.configuration.model import ApprovedModel, ArchivedModel
-from infra.configuration.value import Value
-from infra.stage_errors import shown
+from tidegate.infra import stage_file, validation
+from tidegate.infra.configuration import ConfigurationError, Stage
+from tidegate.infra.configuration.image import ImageUri, PinnedImage, TaggedImage
+from tidegate.infra.configuration.model import ApprovedModel, ArchivedModel
+from tidegate.infra.configuration.value import Value
+from tidegate.infra.stage_errors import shown
 
 # What may be given, and what it looks like.
 KEYS = {

@@ -8,18 +8,18 @@ import aws_cdk as cdk
 from aws_cdk import aws_ssm as ssm
 from constructs import Construct
 
-from inference import settings
-from infra import replaced_archive
-from infra.configuration import Stage
-from infra.configuration.model import ApprovedModel, DefaultArchive, UncompressedModel
-from infra.configuration.network import ExistingVpc, NewVpc
-from infra.execution_role import ExecutionRole
-from infra.hosting.deployment import Deployment
-from infra.hosting.endpoint import Endpoint
-from infra.hosting.modes import ENDPOINTS
-from infra.names import BATCH_INPUT_PREFIX, BATCH_MANIFESTS_PREFIX, BATCH_OUTPUT_PREFIX, MODELS_PREFIX
-from infra.served_models import ServedModels, network_content
-from infra.stage_stack import StageStack
+from tidegate.inference import settings
+from tidegate.infra import replaced_archive
+from tidegate.infra.configuration import Stage
+from tidegate.infra.configuration.model import ApprovedModel, DefaultArchive, UncompressedModel
+from tidegate.infra.configuration.network import ExistingVpc, NewVpc
+from tidegate.infra.execution_role import ExecutionRole
+from tidegate.infra.hosting.deployment import Deployment
+from tidegate.infra.hosting.endpoint import Endpoint
+from tidegate.infra.hosting.modes import ENDPOINTS
+from tidegate.infra.names import BATCH_INPUT_PREFIX, BATCH_MANIFESTS_PREFIX, BATCH_OUTPUT_PREFIX, MODELS_PREFIX
+from tidegate.infra.served_models import ServedModels, network_content
+from tidegate.infra.stage_stack import StageStack
 
 
 class EndpointStack(StageStack):

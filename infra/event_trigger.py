@@ -8,7 +8,7 @@ from aws_cdk import aws_iam as iam
 from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
-from infra.state_machine import StateMachine, starter
+from tidegate.infra.state_machine import StateMachine, starter
 
 # EventBridge and its scheduler try for a day, with waits that grow; then the event goes to the queue.
 MAX_AGE_S = 24 * 3600

@@ -8,7 +8,7 @@ import aws_cdk as cdk
 from aws_cdk import aws_iam as iam
 from constructs import Construct
 
-from infra.acknowledgements import acknowledge_wildcard
+from tidegate.infra.acknowledgements import acknowledge_wildcard
 
 
 class ExecutionRole(Construct):

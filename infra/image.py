@@ -10,7 +10,7 @@ from aws_cdk import aws_ecr as ecr
 from aws_cdk import aws_ecr_assets as ecr_assets
 from constructs import Construct
 
-from infra.configuration.image import BuiltImage, Image, ImageUri, PinnedImage, TaggedImage
+from tidegate.infra.configuration.image import BuiltImage, Image, ImageUri, PinnedImage, TaggedImage
 
 _ECR_URI = re.compile(
     r"(?P<account>\d{12})\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.amazonaws\.com[^/]*/(?P<name>[^:@]+)[:@].+"

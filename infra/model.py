@@ -9,8 +9,8 @@ import aws_cdk as cdk
 from aws_cdk import aws_sagemaker as sagemaker
 from constructs import Construct
 
-from infra.model_source import ModelSource
-from infra.names import content_name
+from tidegate.infra.model_source import ModelSource
+from tidegate.infra.names import content_name
 
 _CfnModel = sagemaker.CfnModel
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from infra import account
-from infra.configuration.model import (
+from tidegate.infra import account
+from tidegate.infra.configuration.model import (
     ApprovedModel,
     ArchivedModel,
     DefaultArchive,
@@ -15,7 +15,7 @@ from infra.configuration.model import (
     TrainedModel,
     UncompressedModel,
 )
-from infra.names import MODELS_PREFIX
+from tidegate.infra.names import MODELS_PREFIX
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,10 +17,10 @@ from typing import IO, Any
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
-from infra.archive_description import ArchiveDescription, describe
-from infra.configuration import ConfigurationError, Stage
-from infra.configuration.image import ImageUri, PinnedImage, TaggedImage
-from infra.names import MODELS_PREFIX, Names
+from tidegate.infra.archive_description import ArchiveDescription, describe
+from tidegate.infra.configuration import ConfigurationError, Stage
+from tidegate.infra.configuration.image import ImageUri, PinnedImage, TaggedImage
+from tidegate.infra.names import MODELS_PREFIX, Names
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _ECR = re.compile(

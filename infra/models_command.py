@@ -11,10 +11,10 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from infra import stage_file
-from infra.configuration import ConfigurationError
-from infra.model_versions import ModelVersions, Version
-from infra.stage_promotion import check_keys, difference, promoted
+from tidegate.infra import stage_file
+from tidegate.infra.configuration import ConfigurationError
+from tidegate.infra.model_versions import ModelVersions, Version
+from tidegate.infra.stage_promotion import check_keys, difference, promoted
 
 
 def main(arguments: list[str]) -> int:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from aws_cdk import aws_sagemaker as sagemaker
 from constructs import Construct
 
-from infra.configuration import Stage
-from infra.configuration.operations import ModelRegistry
-from infra.promotion import Promotion
-from infra.stage_stack import StageStack
+from tidegate.infra.configuration import Stage
+from tidegate.infra.configuration.operations import ModelRegistry
+from tidegate.infra.promotion import Promotion
+from tidegate.infra.stage_stack import StageStack
 
 
 class ModelsStack(StageStack):

@@ -9,9 +9,9 @@ from aws_cdk import aws_logs as logs
 from aws_cdk import aws_ssm as ssm
 from constructs import Construct
 
-from infra.configuration import Stage
-from infra.configuration.network import NewVpc
-from infra.stage_stack import StageStack
+from tidegate.infra.configuration import Stage
+from tidegate.infra.configuration.network import NewVpc
+from tidegate.infra.stage_stack import StageStack
 
 # Without a NAT gateway these are the only ways to AWS, and why a container or its host needs each.
 INTERFACE_ENDPOINTS = {

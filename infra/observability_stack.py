@@ -5,14 +5,14 @@ from __future__ import annotations
 import aws_cdk as cdk
 from constructs import Construct
 
-from infra.budget import MonthlyBudget
-from infra.configuration import Stage
-from infra.configuration.operations import Observability
-from infra.observability import dashboard_plan, endpoint_alarms, of_stage, workflow_alarms
-from infra.observability.alarms import Alarms
-from infra.observability.dashboard import Dashboard
-from infra.observability.topic import AlarmTopic
-from infra.stage_stack import StageStack
+from tidegate.infra.budget import MonthlyBudget
+from tidegate.infra.configuration import Stage
+from tidegate.infra.configuration.operations import Observability
+from tidegate.infra.observability import dashboard_plan, endpoint_alarms, of_stage, workflow_alarms
+from tidegate.infra.observability.alarms import Alarms
+from tidegate.infra.observability.dashboard import Dashboard
+from tidegate.infra.observability.topic import AlarmTopic
+from tidegate.infra.stage_stack import StageStack
 
 
 class ObservabilityStack(StageStack):

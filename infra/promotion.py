@@ -5,11 +5,11 @@ from __future__ import annotations
 import aws_cdk as cdk
 from constructs import Construct
 
-from infra import promotion_rollout
-from infra.event_trigger import EventTrigger, Undelivered
-from infra.names import Names
-from infra.notifications import Notifications
-from infra.state_machine import StateMachine
+from tidegate.infra import promotion_rollout
+from tidegate.infra.event_trigger import EventTrigger, Undelivered
+from tidegate.infra.names import Names
+from tidegate.infra.notifications import Notifications
+from tidegate.infra.state_machine import StateMachine
 
 _LOG_RETENTION_DAYS = 90
 # The one that every bootstrapped stack has as a parameter.

@@ -10,7 +10,7 @@ package, CloudFormation puts the stack back as it was.
 
 from __future__ import annotations
 
-from infra.states import (
+from tidegate.infra.states import (
     ANY_ERROR,
     Definition,
     State,

@@ -7,8 +7,8 @@ from aws_cdk import aws_ecr as ecr
 from aws_cdk import aws_kms as kms
 from constructs import Construct
 
-from infra.configuration import Stage
-from infra.stage_stack import StageStack
+from tidegate.infra.configuration import Stage
+from tidegate.infra.stage_stack import StageStack
 
 
 class RegistryStack(StageStack):

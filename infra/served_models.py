@@ -7,18 +7,18 @@ from collections.abc import Sequence
 import aws_cdk as cdk
 from constructs import Construct
 
-from infra import model_source
-from infra.configuration import Stage
-from infra.configuration.hosting import Instances, MultiModelHosting, RealtimeHosting
-from infra.configuration.image import Image, ImageUri
-from infra.configuration.model import ApprovedModel
-from infra.configuration.network import Network, NewVpc
-from infra.container_environment import container_environment
-from infra.execution_role import ExecutionRole
-from infra.image import ResolvedImage, repository_arn, resolve_image
-from infra.model import Model
-from infra.model_source import ModelSource
-from infra.names import Names
+from tidegate.infra import model_source
+from tidegate.infra.configuration import Stage
+from tidegate.infra.configuration.hosting import Instances, MultiModelHosting, RealtimeHosting
+from tidegate.infra.configuration.image import Image, ImageUri
+from tidegate.infra.configuration.model import ApprovedModel
+from tidegate.infra.configuration.network import Network, NewVpc
+from tidegate.infra.container_environment import container_environment
+from tidegate.infra.execution_role import ExecutionRole
+from tidegate.infra.image import ResolvedImage, repository_arn, resolve_image
+from tidegate.infra.model import Model
+from tidegate.infra.model_source import ModelSource
+from tidegate.infra.names import Names
 
 
 class ServedModels(Construct):

@@ -10,14 +10,14 @@ from typing import Any, get_args
 from pydantic import AfterValidator, BeforeValidator, ValidationError
 from pydantic_core import ErrorDetails
 
-from infra.configuration.hosting import (
+from tidegate.infra.configuration.hosting import (
     AsyncHosting,
     ComponentHosting,
     MultiModelHosting,
     RealtimeHosting,
     ServerlessHosting,
 )
-from infra.configuration.value import Rule, Value
+from tidegate.infra.configuration.value import Rule, Value
 
 MODES: dict[str, type[Value]] = {
     "realtime": RealtimeHosting,

@@ -10,9 +10,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from infra import stage_errors
-from infra.configuration import ConfigurationError, Stage
-from infra.configuration.operations import Cost
+from tidegate.infra import stage_errors
+from tidegate.infra.configuration import ConfigurationError, Stage
+from tidegate.infra.configuration.operations import Cost
 
 STAGES = Path(__file__).with_name("stages")
 DEFAULT_STAGE = "local"

@@ -8,8 +8,8 @@ from pathlib import Path
 import tomlkit
 from tomlkit.items import Table
 
-from infra.configuration import ConfigurationError, Stage
-from infra.model_versions import Version
+from tidegate.infra.configuration import ConfigurationError, Stage
+from tidegate.infra.model_versions import Version
 
 
 def check_keys(source: Stage, target: Stage) -> None:

@@ -8,8 +8,8 @@ import aws_cdk as cdk
 from aws_cdk import aws_ssm as ssm
 from constructs import Construct
 
-from infra.configuration import Stage
-from infra.names import Names
+from tidegate.infra.configuration import Stage
+from tidegate.infra.names import Names
 
 
 class StageStack(cdk.Stack):

@@ -11,8 +11,8 @@ from aws_cdk import aws_logs as logs
 from aws_cdk import aws_stepfunctions as stepfunctions
 from constructs import Construct
 
-from infra.acknowledgements import acknowledge_wildcard
-from infra.states import Definition
+from tidegate.infra.acknowledgements import acknowledge_wildcard
+from tidegate.infra.states import Definition
 
 # Step Functions writes through CloudWatch's log delivery and to X-Ray; neither knows resources.
 # Sources: https://docs.aws.amazon.com/step-functions/latest/dg/cw-logs.html and …/concepts-xray-tracing.html

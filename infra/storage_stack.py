@@ -9,12 +9,12 @@ from aws_cdk import aws_kms as kms
 from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
-from infra.configuration import Stage
-from infra.configuration.hosting import AsyncHosting, RealtimeHosting
-from infra.configuration.operations import Retention
-from infra.encryption_key import EncryptionKey
-from infra.names import ASYNC_INPUT_PREFIX, BATCH_MANIFESTS_PREFIX, BATCH_OUTPUT_PREFIX, BATCH_SUBMITTED_PREFIX
-from infra.stage_stack import StageStack
+from tidegate.infra.configuration import Stage
+from tidegate.infra.configuration.hosting import AsyncHosting, RealtimeHosting
+from tidegate.infra.configuration.operations import Retention
+from tidegate.infra.encryption_key import EncryptionKey
+from tidegate.infra.names import ASYNC_INPUT_PREFIX, BATCH_MANIFESTS_PREFIX, BATCH_OUTPUT_PREFIX, BATCH_SUBMITTED_PREFIX
+from tidegate.infra.stage_stack import StageStack
 
 
 class StorageStack(StageStack):

@@ -4,6 +4,6 @@
 :class:`LocalCloud` is the same for Python. What is real, stored or refused: ``docs/local-cloud.md``.
 """
 
-from local_cloud.cloud import CloudError, LocalCloud
+from tidegate.local_cloud.cloud import CloudError, LocalCloud
 
 __all__ = ["CloudError", "LocalCloud"]

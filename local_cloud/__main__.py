@@ -7,9 +7,9 @@ import os
 import sys
 from collections.abc import Sequence
 
-from local_cloud.cloud import CloudError, LocalCloud
-from local_cloud.environment import DEFAULT_REGION, shell_lines
-from local_cloud.processes import stop_on_signals
+from tidegate.local_cloud.cloud import CloudError, LocalCloud
+from tidegate.local_cloud.environment import DEFAULT_REGION, shell_lines
+from tidegate.local_cloud.processes import stop_on_signals
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -14,7 +14,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
-from local_cloud.engine import EngineError, find_client, run_docker
+from tidegate.local_cloud.engine import EngineError, find_client, run_docker
 
 _REPOSITORY_HOST = ".dkr.ecr."
 

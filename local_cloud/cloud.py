@@ -15,9 +15,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from local_cloud.client_files import file_variables
-from local_cloud.environment import DEFAULT_REGION, client_environment, supervisor_environment
-from local_cloud.state_directory import DirectoryError, StateDirectory, SupervisorRecord
+from tidegate.local_cloud.client_files import file_variables
+from tidegate.local_cloud.environment import DEFAULT_REGION, client_environment, supervisor_environment
+from tidegate.local_cloud.state_directory import DirectoryError, StateDirectory, SupervisorRecord
 
 _START_TIMEOUT_S = 120.0
 _STOP_TIMEOUT_S = 45.0  # a container has 30 seconds to end

@@ -15,7 +15,7 @@ from types import FrameType
 
 import psutil
 
-from local_cloud.engine import remove_container
+from tidegate.local_cloud.engine import remove_container
 
 logger = logging.getLogger(__name__)
 

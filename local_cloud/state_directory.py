@@ -25,7 +25,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from local_cloud.processes import end_orphans, process_birth
+from tidegate.local_cloud.processes import end_orphans, process_birth
 
 _ENTRIES = ("supervisor.json", "supervisor.log", "containers", "work", "logs", "cdk-docker", "client", "marker", "lock")
 

@@ -16,17 +16,17 @@ from typing import Any
 import boto3
 from botocore.config import Config
 
-from local_cloud.client_files import write_client_files
-from local_cloud.engine import EngineError, find_client
-from local_cloud.environment import ACCESS_KEY_ID, ACCOUNT, DEFAULT_REGION, client_environment
-from local_cloud.moto_server import MotoServer, refuse_what_moto_lacks
-from local_cloud.processes import process_birth, stop_on_signals
-from local_cloud.sagemaker.container import ContainerRunner
-from local_cloud.sagemaker.docker_container import DockerRunner
-from local_cloud.sagemaker.process_container import ProcessRunner
-from local_cloud.sagemaker.service import SageMaker
-from local_cloud.sagemaker.state import Identity, Json
-from local_cloud.state_directory import StateDirectory, SupervisorRecord
+from tidegate.local_cloud.client_files import write_client_files
+from tidegate.local_cloud.engine import EngineError, find_client
+from tidegate.local_cloud.environment import ACCESS_KEY_ID, ACCOUNT, DEFAULT_REGION, client_environment
+from tidegate.local_cloud.moto_server import MotoServer, refuse_what_moto_lacks
+from tidegate.local_cloud.processes import process_birth, stop_on_signals
+from tidegate.local_cloud.sagemaker.container import ContainerRunner
+from tidegate.local_cloud.sagemaker.docker_container import DockerRunner
+from tidegate.local_cloud.sagemaker.process_container import ProcessRunner
+from tidegate.local_cloud.sagemaker.service import SageMaker
+from tidegate.local_cloud.sagemaker.state import Identity, Json
+from tidegate.local_cloud.state_directory import StateDirectory, SupervisorRecord
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ def supervise(directory: StateDirectory, *, region: str, runner: ContainerRunner
     # installed, for formats that nothing here checks; jsonschema does without.
     sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
     # Importing moto's CloudFormation takes a second, and its interpreter of state machines another half.
-    from local_cloud import access, cloudformation, workflows  # noqa: PLC0415
+    from tidegate.local_cloud import access, cloudformation, workflows  # noqa: PLC0415
 
     moto = MotoServer()
     identity = Identity(region=region, account=ACCOUNT)

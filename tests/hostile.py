@@ -15,7 +15,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from inference.package_layer import PackageLayer
+from tidegate.inference.package_layer import PackageLayer
 
 ROOT = Path(__file__).parents[1]
 LEFT_OUT = ("build", "cdk.out", ".hypothesis", ".mypy_cache", ".pytest_cache", ".ruff_cache", "__pycache__")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from inference.settings import describe
+from tidegate.inference.settings import describe
 
 SETTINGS = Path(__file__).parents[1] / "docs" / "settings.md"
 

@@ -15,7 +15,7 @@ def main() -> int:
     """Run the command; returns its exit status."""
     _look_in_pythonpath_last()
     own_modules.import_inference()
-    from inference.__main__ import main as inference  # noqa: PLC0415 - only now is it ours
+    from tidegate.inference.__main__ import main as inference  # noqa: PLC0415 - only now is it ours
 
     return inference(program="tidegate")
 

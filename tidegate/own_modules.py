@@ -26,7 +26,9 @@ def import_inference() -> None:
     root = str(Path(__file__).resolve().parents[1])
     sys.path.insert(0, root)
     try:
-        import inference  # noqa: F401, PLC0415 - found in `root`
+        import tidegate.inference  # noqa: PLC0415 - found in `root`
+
+        sys.modules["inference"] = tidegate.inference
     finally:
         sys.path.remove(root)
 

@@ -1,6 +1,6 @@
 """What a training script imports: the model saved for serving, checkpoints, a failure report, a graceful stop.
 
-    from training_hooks import Example, save_model
+    from tidegate.training_hooks import Example, save_model
 
 `python -m training_hooks pack` makes the archive. Nothing here imports the server: the two meet in the files on disk.
 """

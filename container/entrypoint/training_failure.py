@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from inference.errors import plain
+from tidegate.inference.errors import plain
 
 SHOWN_CHARACTERS = 1024
 

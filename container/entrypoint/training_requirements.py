@@ -18,10 +18,10 @@ from collections.abc import MutableMapping
 from pathlib import Path
 
 from container.entrypoint.training_failure import TrainingFailed
-from inference.errors import DeploymentError
-from inference.frontend import pip_failure
-from inference.layout import REQUIREMENTS
-from inference.package_layer import PackageLayer, protected_version, requirements_text
+from tidegate.inference.errors import DeploymentError
+from tidegate.inference.frontend.packages import pip_failure
+from tidegate.inference.layout import REQUIREMENTS
+from tidegate.inference.package_layer import PackageLayer, protected_version, requirements_text
 
 KEPT_LINES = 5000
 """How much of the end of pip's output is looked at for the reason of its failure."""

@@ -14,7 +14,7 @@ import boto3
 import numpy as np
 from PIL import Image
 
-from client import BatchFailed, BatchJob
+from tidegate.client import BatchFailed, BatchJob
 
 POLL_S = 0.25
 

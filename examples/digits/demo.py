@@ -26,10 +26,10 @@ import numpy as np
 from botocore.exceptions import BotoCoreError, ClientError
 from tqdm import tqdm
 
-from client import ClientFailure
 from examples.digits import clients, narration
 from examples.digits.child_processes import CommandFailed, run
-from local_cloud.cloud import CloudError, LocalCloud
+from tidegate.client import ClientFailure
+from tidegate.local_cloud.cloud import CloudError, LocalCloud
 
 REPOSITORY = Path(__file__).parents[2]
 SINGLE_REQUESTS = 100

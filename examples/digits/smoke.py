@@ -28,10 +28,10 @@ import boto3
 import numpy as np
 from botocore.exceptions import BotoCoreError, ClientError
 
-from client import ClientFailure
 from examples.digits import clients
 from examples.digits.child_processes import CommandFailed, run
 from examples.digits.narration import Narrator
+from tidegate.client import ClientFailure
 
 REPOSITORY = Path(__file__).parents[2]
 STAGE = "smoke"

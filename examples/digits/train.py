@@ -24,7 +24,7 @@ from sklearn.model_selection import train_test_split
 from torch import nn
 from tqdm import tqdm
 
-from training_hooks import (
+from tidegate.training_hooks import (
     Example,
     latest_checkpoint,
     reporting_failure,

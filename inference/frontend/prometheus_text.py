@@ -12,7 +12,7 @@ from pathlib import Path
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
-from inference.frontend.metrics import Histogram, ModelGauges
+from tidegate.inference.frontend.metrics import Histogram, ModelGauges
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 

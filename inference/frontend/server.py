@@ -16,14 +16,14 @@ from time import monotonic
 
 import uvloop
 
-from inference import log_lines
-from inference.errors import DeploymentError
-from inference.frontend.application import Application
-from inference.frontend.connection import Connection
-from inference.frontend.launcher import Launcher
-from inference.frontend.model_pool import ModelPool
-from inference.frontend.registry import SINGLE_MODEL, Registry
-from inference.settings import Settings
+from tidegate.inference import log_lines
+from tidegate.inference.errors import DeploymentError
+from tidegate.inference.frontend.http.application import Application
+from tidegate.inference.frontend.http.connection import Connection
+from tidegate.inference.frontend.models.registry import SINGLE_MODEL, Registry
+from tidegate.inference.frontend.queue.model_pool import ModelPool
+from tidegate.inference.frontend.workers.fork_server import Launcher
+from tidegate.inference.settings import Settings
 
 log = logging.getLogger("tidegate.server")
 
@@ -60,7 +60,7 @@ async def _serve(settings: Settings, model_dir: Path, listener: socket.socket) -
     log.info("listening", extra={"host": settings.host, "port": settings.port})
     sweeper = loop.create_task(_sweep(application))
     # Only now, while the parent imports torch on another core: what is not needed to answer the first ping.
-    import_module("inference.frontend.prometheus_text")
+    import_module("tidegate.inference.frontend.prometheus_text")
     try:
         # 2. Load the model and let it answer its own example. From then on /ping says 200.
         # Of many models none is loaded yet: the platform asks for each by POST /models.

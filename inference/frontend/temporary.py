@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from inference.errors import DeploymentError
+from tidegate.inference.errors import DeploymentError
 
 
 def new_folder(what: str, prefix: str) -> tempfile.TemporaryDirectory[str]:

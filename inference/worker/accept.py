@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import NamedTuple
 
-from inference.errors import NotAcceptable
-from inference.worker.content import WRITABLE, split_media_type
+from tidegate.inference.errors import NotAcceptable
+from tidegate.inference.worker.content import WRITABLE, split_media_type
 
 NOTHING = ""
 """What a header prefers that only rules out, as `application/json;q=0` does; no type that can be written."""

@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from inference.errors import DeploymentError
-from inference.layout import MANIFEST
-from inference.worker.content import JSON, JSON_LINES, NPY, split_media_type
+from tidegate.inference.errors import DeploymentError
+from tidegate.inference.layout import MANIFEST
+from tidegate.inference.worker.content import JSON, JSON_LINES, NPY, split_media_type
 
 FORMAT_VERSION = 1
 

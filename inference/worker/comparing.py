@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from inference.worker import collate
+from tidegate.inference.worker import collate
 
 
 class Likeness(IntEnum):

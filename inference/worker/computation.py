@@ -20,23 +20,23 @@ from typing import Any
 
 import torch
 
-from inference.batching import Batching
-from inference.errors import OutOfMemory, RequestError
-from inference.protocol import Answer, Done, Error, Event, Item, Progress
-from inference.worker import collate, comparing, defaults, members, proof
-from inference.worker.accept import preferred_type
-from inference.worker.content import TEXT_TYPES, WRITABLE, Reading, decode_text, split_media_type
-from inference.worker.content_codings import unpack
-from inference.worker.context import Context, RequestProcessor
-from inference.worker.device_errors import empty_cache, give_up_if_device_is_lost, is_out_of_memory
-from inference.worker.handler import Functions
-from inference.worker.job import Job
-from inference.worker.joining import Decision, Signatures
-from inference.worker.refusal import refusal_of
-from inference.worker.response import answer_of
-from inference.worker.shared_state import shared_name
-from inference.worker.tally import Tally
-from inference.worker.user_code import one_line
+from tidegate.inference.batching import Batching
+from tidegate.inference.errors import OutOfMemory, RequestError
+from tidegate.inference.protocol import Answer, Done, Error, Event, Item, Progress
+from tidegate.inference.worker import collate, comparing, defaults, members, proof
+from tidegate.inference.worker.accept import preferred_type
+from tidegate.inference.worker.content import TEXT_TYPES, WRITABLE, Reading, decode_text, split_media_type
+from tidegate.inference.worker.content_codings import unpack
+from tidegate.inference.worker.context import Context, RequestProcessor
+from tidegate.inference.worker.device_errors import empty_cache, give_up_if_device_is_lost, is_out_of_memory
+from tidegate.inference.worker.handler import Functions
+from tidegate.inference.worker.job import Job
+from tidegate.inference.worker.joining import Decision, Signatures
+from tidegate.inference.worker.refusal import refusal_of
+from tidegate.inference.worker.response import answer_of
+from tidegate.inference.worker.shared_state import shared_name
+from tidegate.inference.worker.tally import Tally
+from tidegate.inference.worker.user_code import one_line
 
 log = logging.getLogger("tidegate.worker")
 

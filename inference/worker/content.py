@@ -20,9 +20,9 @@ from typing import Any, NamedTuple
 
 import torch
 
-from inference.errors import BadRequest, UnsupportedMediaType
-from inference.worker.images import read_image
-from inference.worker.numpy_files import Array, is_npy, read_npy, read_npz
+from tidegate.inference.errors import BadRequest, UnsupportedMediaType
+from tidegate.inference.worker.images import read_image
+from tidegate.inference.worker.numpy_files import Array, is_npy, read_npy, read_npz
 
 JSON, JSON_LINES, CSV = "application/json", "application/jsonlines", "text/csv"
 NPY, NPZ = "application/x-npy", "application/x-npz"

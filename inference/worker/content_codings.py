@@ -9,7 +9,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Generator, Iterator
 
-from inference.errors import BadRequest, PayloadTooLarge, UnsupportedMediaType
+from tidegate.inference.errors import BadRequest, PayloadTooLarge, UnsupportedMediaType
 
 Body = bytes | bytearray | memoryview
 

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
-from inference import protocol
-from inference.worker.session import SESSION_HEADER, Session, session_of
-from inference.worker.user_metrics import Metrics
+from tidegate.inference import protocol
+from tidegate.inference.worker.session import SESSION_HEADER, Session, session_of
+from tidegate.inference.worker.user_metrics import Metrics
 
 REQUEST_ID_HEADER = "x-tidegate-request-id"
 """The line by which the frontend tells the worker the id that the client is told too."""

@@ -12,11 +12,11 @@ from typing import Any, NamedTuple
 
 import torch
 
-from inference.errors import BadRequest
-from inference.worker import misfit, weights
-from inference.worker.accept import demand_some
-from inference.worker.content import Decoded, Reading, decode, split_media_type
-from inference.worker.encoding import encode
+from tidegate.inference.errors import BadRequest
+from tidegate.inference.worker import misfit, weights
+from tidegate.inference.worker.accept import demand_some
+from tidegate.inference.worker.content import Decoded, Reading, decode, split_media_type
+from tidegate.inference.worker.encoding import encode
 
 log = logging.getLogger("tidegate.worker")
 

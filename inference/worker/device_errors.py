@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from inference.worker.user_code import one_line
+from tidegate.inference.worker.user_code import one_line
 
 
 class DeviceLost(BaseException):

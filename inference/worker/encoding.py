@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from inference.errors import HandlerFailed, NotAcceptable
-from inference.worker.content import CSV, JSON, JSON_LINES, NPY, NPZ, WRITABLE
-from inference.worker.numpy_files import Array
+from tidegate.inference.errors import HandlerFailed, NotAcceptable
+from tidegate.inference.worker.content import CSV, JSON, JSON_LINES, NPY, NPZ, WRITABLE
+from tidegate.inference.worker.numpy_files import Array
 
 
 def encode(prediction: Any, media_type: str, *, records: int = 0, by_record: bool = False) -> bytes:

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
-from inference.errors import DeploymentError
-from inference.worker.accept import demand_some
-from inference.worker.context import Context
+from tidegate.inference.errors import DeploymentError
+from tidegate.inference.worker.accept import demand_some
+from tidegate.inference.worker.context import Context
 
 ARGUMENTS = {
     "pre_model_fn": ("model_dir",),

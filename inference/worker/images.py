@@ -18,8 +18,8 @@ import numpy as np
 import torch
 from PIL import ExifTags, Image, UnidentifiedImageError
 
-from inference.errors import BadRequest
-from inference.worker.numpy_files import Array, unreadable
+from tidegate.inference.errors import BadRequest
+from tidegate.inference.worker.numpy_files import Array, unreadable
 
 log = logging.getLogger("tidegate.worker")
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from inference.protocol import Answer, Error, Item
-from inference.worker.context import RequestProcessor
-from inference.worker.members import Path
+from tidegate.inference.protocol import Answer, Error, Item
+from tidegate.inference.worker.context import RequestProcessor
+from tidegate.inference.worker.members import Path
 
 
 @dataclass(slots=True, kw_only=True)

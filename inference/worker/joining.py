@@ -17,9 +17,9 @@ from collections.abc import Hashable, Sequence, Set
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
-from inference.batching import MAX_BATCH_SIZE
-from inference.worker.comparing import Evidence
-from inference.worker.members import Path
+from tidegate.inference.batching import MAX_BATCH_SIZE
+from tidegate.inference.worker.comparing import Evidence
+from tidegate.inference.worker.members import Path
 
 PROOFS = 3
 """Equal batches with different contents that open a signature."""

@@ -12,18 +12,27 @@ from typing import Any
 import torch
 from PIL import Image
 
-from inference import batching
-from inference.errors import DeploymentError, ModelDoesNotFit
-from inference.layout import CODE, model_root
-from inference.protocol import Answer, Item, ModelSpec
-from inference.version import own_version
-from inference.worker import artifact, compat, defaults, handler, near_misses, pickled_module, user_code, weights
-from inference.worker.computation import Computation
-from inference.worker.content import Reading
-from inference.worker.context import Context
-from inference.worker.device_errors import is_out_of_memory
-from inference.worker.handler import Functions
-from inference.worker.proving_ahead import prove_ahead
+from tidegate.inference import batching
+from tidegate.inference.errors import DeploymentError, ModelDoesNotFit
+from tidegate.inference.layout import CODE, model_root
+from tidegate.inference.protocol import Answer, Item, ModelSpec
+from tidegate.inference.version import own_version
+from tidegate.inference.worker import (
+    artifact,
+    compat,
+    defaults,
+    handler,
+    near_misses,
+    pickled_module,
+    user_code,
+    weights,
+)
+from tidegate.inference.worker.computation import Computation
+from tidegate.inference.worker.content import Reading
+from tidegate.inference.worker.context import Context
+from tidegate.inference.worker.device_errors import is_out_of_memory
+from tidegate.inference.worker.handler import Functions
+from tidegate.inference.worker.proving_ahead import prove_ahead
 
 log = logging.getLogger("tidegate.worker")
 

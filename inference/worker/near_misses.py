@@ -15,7 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from inference.worker.handler import ARGUMENTS
+from tidegate.inference.worker.handler import ARGUMENTS
 
 CHAIN = ("input_fn", "predict_fn", "output_fn")
 JOINING = ("collate_fn", "split_fn")

@@ -17,7 +17,7 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
-from inference.errors import BadRequest
+from tidegate.inference.errors import BadRequest
 
 Array = npt.NDArray[Any]
 

@@ -14,10 +14,10 @@ from typing import Any
 
 import torch
 
-from inference.errors import DeploymentError
-from inference.worker.encoding import to_array
-from inference.worker.misfit import InputRefused
-from inference.worker.user_code import one_line
+from tidegate.inference.errors import DeploymentError
+from tidegate.inference.worker.encoding import to_array
+from tidegate.inference.worker.misfit import InputRefused
+from tidegate.inference.worker.user_code import one_line
 
 _DTYPES = {
     "tensor(float)": torch.float32,

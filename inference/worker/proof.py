@@ -9,14 +9,14 @@ import logging
 from collections.abc import Hashable, Iterator, Sequence
 from typing import Protocol
 
-from inference.protocol import Progress
-from inference.worker import collate, members, trial
-from inference.worker.comparing import Evidence, Tolerance
-from inference.worker.device_errors import empty_cache, give_up_if_device_is_lost, is_out_of_memory
-from inference.worker.job import Job
-from inference.worker.joining import Decision, Finding, Signatures
-from inference.worker.tally import Tally
-from inference.worker.user_code import one_line
+from tidegate.inference.protocol import Progress
+from tidegate.inference.worker import collate, members, trial
+from tidegate.inference.worker.comparing import Evidence, Tolerance
+from tidegate.inference.worker.device_errors import empty_cache, give_up_if_device_is_lost, is_out_of_memory
+from tidegate.inference.worker.job import Job
+from tidegate.inference.worker.joining import Decision, Finding, Signatures
+from tidegate.inference.worker.tally import Tally
+from tidegate.inference.worker.user_code import one_line
 
 log = logging.getLogger("tidegate.worker")
 

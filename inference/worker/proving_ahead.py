@@ -13,12 +13,12 @@ from collections.abc import Callable
 
 import numpy as np
 
-from inference.protocol import Item
-from inference.worker.artifact import Example
-from inference.worker.computation import Computation
-from inference.worker.content import NPY, TEXT_TYPES, split_media_type
-from inference.worker.device_errors import give_up_if_device_is_lost
-from inference.worker.joining import PROOFS, Signatures
+from tidegate.inference.protocol import Item
+from tidegate.inference.worker.artifact import Example
+from tidegate.inference.worker.computation import Computation
+from tidegate.inference.worker.content import NPY, TEXT_TYPES, split_media_type
+from tidegate.inference.worker.device_errors import give_up_if_device_is_lost
+from tidegate.inference.worker.joining import PROOFS, Signatures
 
 MAX_ANSWER_S = 0.1
 """How long the example may take: some thirty calls more, in each worker that starts, must not be felt."""

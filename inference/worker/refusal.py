@@ -6,7 +6,7 @@ import csv
 
 from PIL import Image, UnidentifiedImageError
 
-from inference.errors import (
+from tidegate.inference.errors import (
     BadRequest,
     HandlerFailed,
     NotAcceptable,
@@ -15,9 +15,9 @@ from inference.errors import (
     RequestError,
     UnsupportedMediaType,
 )
-from inference.worker.device_errors import is_out_of_memory
-from inference.worker.job import Job
-from inference.worker.user_code import one_line
+from tidegate.inference.worker.device_errors import is_out_of_memory
+from tidegate.inference.worker.job import Job
+from tidegate.inference.worker.user_code import one_line
 
 _CLIENTS_MISTAKES = (ValueError, EOFError, csv.Error, UnidentifiedImageError, Image.DecompressionBombError)
 """What an input_fn raises when the body is not what it reads; anything else that it raises is its own mistake."""

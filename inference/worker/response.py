@@ -9,11 +9,11 @@ from typing import Any
 
 import torch
 
-from inference.errors import HandlerFailed
-from inference.protocol import Answer
-from inference.worker import defaults
-from inference.worker.job import Job
-from inference.worker.user_code import one_line
+from tidegate.inference.errors import HandlerFailed
+from tidegate.inference.protocol import Answer
+from tidegate.inference.worker import defaults
+from tidegate.inference.worker.job import Job
+from tidegate.inference.worker.user_code import one_line
 
 _SERVERS_HEADERS = frozenset(
     {"connection", "content-length", "content-type", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"}

@@ -17,14 +17,14 @@ from typing import cast
 
 import numpy as np
 
-from inference import log_lines, protocol
-from inference.errors import DeploymentError, ModelDoesNotFit
-from inference.protocol import ModelSpec, Progress
-from inference.worker import signals, user_code
-from inference.worker.allocator import keep_freed_memory
-from inference.worker.computation import Batch, Computation
-from inference.worker.device_errors import DeviceLost
-from inference.worker.loading import load
+from tidegate.inference import log_lines, protocol
+from tidegate.inference.errors import DeploymentError, ModelDoesNotFit
+from tidegate.inference.protocol import ModelSpec, Progress
+from tidegate.inference.worker import signals
+from tidegate.inference.worker.allocator import keep_freed_memory
+from tidegate.inference.worker.computation import Batch, Computation
+from tidegate.inference.worker.device_errors import DeviceLost
+from tidegate.inference.worker.loading import load
 
 log = logging.getLogger("tidegate.worker")
 
@@ -56,7 +56,6 @@ def run(channel: socket.socket) -> int:
     spec = ModelSpec.from_json(first[1])
     log_lines.configure(spec.log_level)
     log_lines.configure_root(spec.log_level)
-    user_code.hide_server()
     try:
         computation = load(
             spec,

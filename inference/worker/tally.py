@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 
-from inference.protocol import Done
+from tidegate.inference.protocol import Done
 
 PROGRESS_S = 0.02
 """How long the frontend may hear nothing of a step that has ended: much less than any deadline."""

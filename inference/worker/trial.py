@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterator, Sequence
 from typing import Protocol
 
-from inference.protocol import Answer, Item
-from inference.worker import collate
-from inference.worker.comparing import Evidence, Likeness, Tolerance, evidence, likeness
-from inference.worker.job import Job
+from tidegate.inference.protocol import Answer, Item
+from tidegate.inference.worker import collate
+from tidegate.inference.worker.comparing import Evidence, Likeness, Tolerance, evidence, likeness
+from tidegate.inference.worker.job import Job
 
 
 class Unlike(Exception):

@@ -13,9 +13,9 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
-from inference.errors import DeploymentError
-from inference.layout import CODE, LIBRARIES
-from inference.package_layer import PackageLayer
+from tidegate.inference.errors import DeploymentError
+from tidegate.inference.layout import CODE, LIBRARIES
+from tidegate.inference.package_layer import PackageLayer
 
 
 def find_script(root: Path, program: str) -> Path | None:
@@ -47,15 +47,6 @@ def enter(root: Path, packages_dir: str | None = None) -> None:
         if not {entry.stem for entry in libraries.iterdir()} & sys.stdlib_module_names:
             searched.append(str(libraries))
     os.environ["PYTHONPATH"] = os.pathsep.join(searched)
-
-
-def hide_server() -> None:
-    """Let this process forget the server's own modules, which are imported as far as they are needed.
-
-    From here on `import inference` means what the archive or its packages call so, whatever the script's name is.
-    """
-    for name in [name for name in sys.modules if f"{name}.".startswith("inference.")]:
-        del sys.modules[name]
 
 
 def import_script(script: Path) -> ModuleType:

@@ -23,10 +23,10 @@ from typing import Any
 
 import torch
 
-from inference.errors import DeploymentError
-from inference.layout import MANIFEST
-from inference.worker import artifact, onnx_model, pickled_module, tied_weights
-from inference.worker.user_code import one_line
+from tidegate.inference.errors import DeploymentError
+from tidegate.inference.layout import MANIFEST
+from tidegate.inference.worker import artifact, onnx_model, pickled_module, tied_weights
+from tidegate.inference.worker.user_code import one_line
 
 log = logging.getLogger("tidegate.worker")
 

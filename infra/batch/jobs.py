@@ -7,15 +7,15 @@ from collections.abc import Mapping
 import aws_cdk as cdk
 from constructs import Construct
 
-from infra.batch import intake, transform_job
-from infra.batch.content_types import BY_ENDING
-from infra.batch.schedule import ScheduleTrigger
-from infra.batch.transform_job import JobSettings
-from infra.configuration.batch import Batch
-from infra.event_trigger import EventTrigger, Undelivered
-from infra.names import BATCH_INPUT_PREFIX, BATCH_MANIFESTS_PREFIX, BATCH_OUTPUT_PREFIX, Names
-from infra.notifications import Notifications
-from infra.state_machine import StateMachine
+from tidegate.infra.batch import intake, transform_job
+from tidegate.infra.batch.content_types import BY_ENDING
+from tidegate.infra.batch.schedule import ScheduleTrigger
+from tidegate.infra.batch.transform_job import JobSettings
+from tidegate.infra.configuration.batch import Batch
+from tidegate.infra.event_trigger import EventTrigger, Undelivered
+from tidegate.infra.names import BATCH_INPUT_PREFIX, BATCH_MANIFESTS_PREFIX, BATCH_OUTPUT_PREFIX, Names
+from tidegate.infra.notifications import Notifications
+from tidegate.infra.state_machine import StateMachine
 
 # As long as Step Functions keeps an execution.
 _LOG_RETENTION_DAYS = 90

@@ -19,9 +19,9 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from infra.batch.content_types import IN_LINES
-from infra.names import BATCH_INPUT_PREFIX, BATCH_MANIFESTS_PREFIX, BATCH_OUTPUT_PREFIX
-from infra.states import (
+from tidegate.infra.batch.content_types import IN_LINES
+from tidegate.infra.names import BATCH_INPUT_PREFIX, BATCH_MANIFESTS_PREFIX, BATCH_OUTPUT_PREFIX
+from tidegate.infra.states import (
     ANY_ERROR,
     Definition,
     State,

@@ -5,5 +5,5 @@ Each value is checked by itself when it is made; `infra.validation` says whether
 
 from __future__ import annotations
 
-from infra.configuration.stage import Stage as Stage
-from infra.configuration.value import ConfigurationError as ConfigurationError
+from tidegate.infra.configuration.stage import Stage as Stage
+from tidegate.infra.configuration.value import ConfigurationError as ConfigurationError

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from infra.configuration.value import Email, InstanceType, Rule, Value, like, whole
+from tidegate.infra.configuration.value import Email, InstanceType, Rule, Value, like, whole
 
 _MediaType = Annotated[str, like(r"[\w.+-]+/[\w.+-]+(;.*)?", "not a media type; write one like 'text/csv'")]
 _Ending = Annotated[str, like(r"[A-Za-z0-9]+", "not the ending of a file's name; write one like 'jsonl'")]

@@ -6,10 +6,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from infra.configuration.image import ImageReference
-from infra.configuration.rollout import ComponentRollout, Rollout
-from infra.configuration.scaling import AsyncScaling, ComponentScaling, MultiModelScaling, Scaling
-from infra.configuration.value import (
+from tidegate.infra.configuration.image import ImageReference
+from tidegate.infra.configuration.rollout import ComponentRollout, Rollout
+from tidegate.infra.configuration.scaling import AsyncScaling, ComponentScaling, MultiModelScaling, Scaling
+from tidegate.infra.configuration.value import (
     LISTED,
     Archive,
     Email,

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Discriminator, Field, Tag
 
-from infra.configuration.value import Value, like, one_key
+from tidegate.infra.configuration.value import Value, like, one_key
 
 DIGEST = r"sha256:[0-9a-f]{64}"
 # A tag that moves would let a new instance run another image than its neighbours.

@@ -6,8 +6,8 @@ from typing import Annotated
 
 from pydantic import Discriminator, Tag
 
-from infra.configuration.image import ImageReference
-from infra.configuration.value import BUCKET, Archive, S3Prefix, Value, like, number, one_key
+from tidegate.infra.configuration.image import ImageReference
+from tidegate.infra.configuration.value import BUCKET, Archive, S3Prefix, Value, like, number, one_key
 
 # Source: API reference, ModelPackageGroupName, TrainingJobName.
 ENTITY = r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}"

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Discriminator, Tag
 
-from infra.configuration.value import LISTED, Rule, Value, like, some, whole
+from tidegate.infra.configuration.value import LISTED, Rule, Value, like, some, whole
 
 KEY_ARN = r"arn:aws[a-z-]*:kms:[a-z0-9-]+:\d{12}:key/[a-zA-Z0-9-]+"
 

@@ -6,8 +6,8 @@ from typing import Annotated
 
 from pydantic import Field
 
-from infra.configuration.model import ENTITY
-from infra.configuration.value import LISTED, OFF, Email, Value, like, number, whole
+from tidegate.infra.configuration.model import ENTITY
+from tidegate.infra.configuration.value import LISTED, OFF, Email, Value, like, number, whole
 
 Days = Annotated[int, whole(1, 36_500)]
 

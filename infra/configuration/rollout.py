@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from infra.configuration.value import OFF, Value, number, whole
+from tidegate.infra.configuration.value import OFF, Value, number, whole
 
 
 class Rollback(Value):

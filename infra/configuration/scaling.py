@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from infra.configuration.value import Value, number, whole
+from tidegate.infra.configuration.value import Value, number, whole
 
 Seconds = Annotated[int, whole(0, 86_400)]
 

@@ -6,13 +6,13 @@ from typing import Annotated
 
 from pydantic import Field
 
-from infra.configuration.batch import Batch
-from infra.configuration.hosting import Hosting
-from infra.configuration.image import Image
-from infra.configuration.model import DefaultArchive, Model
-from infra.configuration.network import Encryption, Network
-from infra.configuration.operations import Budget, Cost, ModelRegistry, Observability, Retention
-from infra.configuration.value import Setting, Value, like
+from tidegate.infra.configuration.batch import Batch
+from tidegate.infra.configuration.hosting import Hosting
+from tidegate.infra.configuration.image import Image
+from tidegate.infra.configuration.model import DefaultArchive, Model
+from tidegate.infra.configuration.network import Encryption, Network
+from tidegate.infra.configuration.operations import Budget, Cost, ModelRegistry, Observability, Retention
+from tidegate.infra.configuration.value import Setting, Value, like
 
 _PART = r"[a-z]([a-z0-9]|-(?=[a-z0-9]))"
 _RULE = "lower-case letters, digits and single hyphens, beginning with a letter"

@@ -11,14 +11,14 @@ from pathlib import Path
 
 import aws_cdk as cdk
 
-from infra.configuration import ConfigurationError, Stage
-from infra.configuration.network import NewVpc
-from infra.cost import estimate, report, usage
-from infra.cost import prices as price_file
-from infra.names import Names
-from infra.network_stack import INTERFACE_ENDPOINTS, KEY_ENDPOINT
-from infra.observability import endpoint_alarms, of_stage, workflow_alarms
-from infra.observability.alarm import MetricAlarm
+from tidegate.infra.configuration import ConfigurationError, Stage
+from tidegate.infra.configuration.network import NewVpc
+from tidegate.infra.cost import estimate, report, usage
+from tidegate.infra.cost import prices as price_file
+from tidegate.infra.names import Names
+from tidegate.infra.network_stack import INTERFACE_ENDPOINTS, KEY_ENDPOINT
+from tidegate.infra.observability import endpoint_alarms, of_stage, workflow_alarms
+from tidegate.infra.observability.alarm import MetricAlarm
 
 
 def announce(

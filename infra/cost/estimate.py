@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Literal
 
-from infra.cost.prices import Prices
+from tidegate.infra.cost.prices import Prices
 
 # What AWS itself multiplies hourly prices with: 365 x 24 / 12.
 HOURS_IN_A_MONTH = Decimal(730)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import datetime
 from decimal import ROUND_HALF_UP, Decimal
 
-from infra.cost.estimate import HOURS_IN_A_MONTH, Estimate, Line, Per
-from infra.cost.prices import Prices
+from tidegate.infra.cost.estimate import HOURS_IN_A_MONTH, Estimate, Line, Per
+from tidegate.infra.cost.prices import Prices
 
 # Prices of clouds rarely move, and when they do, within a season.
 _OLD_AFTER_DAYS = 90

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from decimal import Decimal
 
-from infra.configuration.hosting import (
+from tidegate.infra.configuration.hosting import (
     AsyncHosting,
     ComponentHosting,
     MultiModelHosting,
     RealtimeHosting,
     ServerlessHosting,
 )
-from infra.configuration.operations import Cost
-from infra.configuration.stage import Stage
-from infra.cost.estimate import HOURS_IN_A_MONTH, Item
-from infra.hosting.variant_plans import ONLY_VARIANT, plans
+from tidegate.infra.configuration.operations import Cost
+from tidegate.infra.configuration.stage import Stage
+from tidegate.infra.cost.estimate import HOURS_IN_A_MONTH, Item
+from tidegate.infra.hosting.variant_plans import ONLY_VARIANT, plans
 
 _MILLION = Decimal(1_000_000)
 _SECONDS_IN_A_MONTH = HOURS_IN_A_MONTH * 3600

@@ -9,12 +9,12 @@ from aws_cdk import aws_sns as sns
 from aws_cdk import aws_sns_subscriptions as subscriptions
 from constructs import Construct
 
-from infra.configuration.hosting import AsyncHosting
-from infra.hosting.deployment import Deployment
-from infra.hosting.endpoint import Endpoint
-from infra.hosting.variant_plans import StartTimeouts, only_plan
-from infra.hosting.variants import production_variant
-from infra.names import ASYNC_INPUT_PREFIX
+from tidegate.infra.configuration.hosting import AsyncHosting
+from tidegate.infra.hosting.deployment import Deployment
+from tidegate.infra.hosting.endpoint import Endpoint
+from tidegate.infra.hosting.variant_plans import StartTimeouts, only_plan
+from tidegate.infra.hosting.variants import production_variant
+from tidegate.infra.names import ASYNC_INPUT_PREFIX
 
 
 class AsynchronousEndpoint(Endpoint):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from aws_cdk import aws_sagemaker as sagemaker
 
-from infra.configuration.hosting import Capture
+from tidegate.infra.configuration.hosting import Capture
 
 _MODES = {"input": ("Input",), "output": ("Output",), "input_and_output": ("Input", "Output")}
 

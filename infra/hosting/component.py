@@ -5,15 +5,15 @@ from __future__ import annotations
 from aws_cdk import aws_sagemaker as sagemaker
 from constructs import Construct
 
-from infra.configuration.hosting import ComponentHosting
-from infra.configuration.scaling import ComponentScaling
-from infra.hosting.autoscaling import CONCURRENT_REQUESTS_PER_COPY, COPIES, Capacity, of_component
-from infra.hosting.deployment import Deployment, wait_for
-from infra.hosting.endpoint import SCRAPED, Endpoint
-from infra.hosting.rollback_alarms import watch_component
-from infra.hosting.rollout import component_deployment_config
-from infra.hosting.variant_plans import ONLY_VARIANT, StartTimeouts, host_image
-from infra.hosting.variants import BY_LOAD
+from tidegate.infra.configuration.hosting import ComponentHosting
+from tidegate.infra.configuration.scaling import ComponentScaling
+from tidegate.infra.hosting.autoscaling import CONCURRENT_REQUESTS_PER_COPY, COPIES, Capacity, of_component
+from tidegate.infra.hosting.deployment import Deployment, wait_for
+from tidegate.infra.hosting.endpoint import SCRAPED, Endpoint
+from tidegate.infra.hosting.rollback_alarms import watch_component
+from tidegate.infra.hosting.rollout import component_deployment_config
+from tidegate.infra.hosting.variant_plans import ONLY_VARIANT, StartTimeouts, host_image
+from tidegate.infra.hosting.variants import BY_LOAD
 
 
 class ComponentEndpoint(Endpoint):

@@ -6,13 +6,13 @@ from typing import Any, Protocol
 
 from constructs import Construct
 
-from infra.hosting.asynchronous import AsynchronousEndpoint
-from infra.hosting.component import ComponentEndpoint
-from infra.hosting.deployment import Deployment
-from infra.hosting.endpoint import Endpoint
-from infra.hosting.multi_model import MultiModelEndpoint
-from infra.hosting.realtime import RealtimeEndpoint
-from infra.hosting.serverless import ServerlessEndpoint
+from tidegate.infra.hosting.asynchronous import AsynchronousEndpoint
+from tidegate.infra.hosting.component import ComponentEndpoint
+from tidegate.infra.hosting.deployment import Deployment
+from tidegate.infra.hosting.endpoint import Endpoint
+from tidegate.infra.hosting.multi_model import MultiModelEndpoint
+from tidegate.infra.hosting.realtime import RealtimeEndpoint
+from tidegate.infra.hosting.serverless import ServerlessEndpoint
 
 
 class _Mode(Protocol):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from constructs import Construct
 
-from infra.configuration.hosting import MultiModelHosting
-from infra.hosting.autoscaling import INVOCATIONS_PER_INSTANCE
-from infra.hosting.deployment import Deployment
-from infra.hosting.endpoint import SCRAPED, Endpoint
-from infra.hosting.variant_plans import StartTimeouts, only_plan
-from infra.hosting.variants import production_variant
+from tidegate.infra.configuration.hosting import MultiModelHosting
+from tidegate.infra.hosting.autoscaling import INVOCATIONS_PER_INSTANCE
+from tidegate.infra.hosting.deployment import Deployment
+from tidegate.infra.hosting.endpoint import SCRAPED, Endpoint
+from tidegate.infra.hosting.variant_plans import StartTimeouts, only_plan
+from tidegate.infra.hosting.variants import production_variant
 
 
 class MultiModelEndpoint(Endpoint):

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from constructs import Construct
 
-from infra.configuration.hosting import RealtimeHosting
-from infra.hosting.autoscaling import CONCURRENT_REQUESTS
-from infra.hosting.capture import data_capture
-from infra.hosting.deployment import Deployment
-from infra.hosting.endpoint import SCRAPED, Endpoint
-from infra.hosting.shadow import shadow_variant
-from infra.hosting.variant_plans import StartTimeouts, plans
-from infra.hosting.variants import BY_LOAD, production_variant
+from tidegate.infra.configuration.hosting import RealtimeHosting
+from tidegate.infra.hosting.autoscaling import CONCURRENT_REQUESTS
+from tidegate.infra.hosting.capture import data_capture
+from tidegate.infra.hosting.deployment import Deployment
+from tidegate.infra.hosting.endpoint import SCRAPED, Endpoint
+from tidegate.infra.hosting.shadow import shadow_variant
+from tidegate.infra.hosting.variant_plans import StartTimeouts, plans
+from tidegate.infra.hosting.variants import BY_LOAD, production_variant
 
 
 class RealtimeEndpoint(Endpoint):

@@ -14,10 +14,10 @@ import aws_cdk as cdk
 from aws_cdk import aws_cloudwatch as cloudwatch
 from constructs import Construct
 
-from infra import instance_types
-from infra.configuration.rollout import Rollback
-from infra.hosting import timeouts
-from infra.hosting.variant_plans import VariantPlan
+from tidegate.infra import instance_types
+from tidegate.infra.configuration.rollout import Rollback
+from tidegate.infra.hosting import timeouts
+from tidegate.infra.hosting.variant_plans import VariantPlan
 
 _INVOCATIONS = "AWS/SageMaker"
 _INSTANCES = "/aws/sagemaker/Endpoints"

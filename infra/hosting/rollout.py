@@ -20,9 +20,9 @@ import aws_cdk as cdk
 from aws_cdk import aws_sagemaker as sagemaker
 from constructs import Construct
 
-from infra.configuration.rollout import AllAtOnce, Canary, ComponentRollout, Linear
-from infra.hosting import timeouts
-from infra.hosting.variant_plans import StartTimeouts
+from tidegate.infra.configuration.rollout import AllAtOnce, Canary, ComponentRollout, Linear
+from tidegate.infra.hosting import timeouts
+from tidegate.infra.hosting.variant_plans import StartTimeouts
 
 
 def deployment_config(

@@ -5,10 +5,10 @@ from __future__ import annotations
 from aws_cdk import aws_sagemaker as sagemaker
 from constructs import Construct
 
-from infra.configuration.hosting import ServerlessHosting
-from infra.hosting.deployment import Deployment
-from infra.hosting.endpoint import Endpoint
-from infra.hosting.variant_plans import ONLY_VARIANT
+from tidegate.infra.configuration.hosting import ServerlessHosting
+from tidegate.infra.hosting.deployment import Deployment
+from tidegate.infra.hosting.endpoint import Endpoint
+from tidegate.infra.hosting.variant_plans import ONLY_VARIANT
 
 
 class ServerlessEndpoint(Endpoint):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from aws_cdk import aws_sagemaker as sagemaker
 
-from infra.configuration.hosting import RealtimeHosting, Shadow
-from infra.hosting.variant_plans import StartTimeouts, VariantPlan
-from infra.hosting.variants import BY_LOAD, production_variant
+from tidegate.infra.configuration.hosting import RealtimeHosting, Shadow
+from tidegate.infra.hosting.variant_plans import StartTimeouts, VariantPlan
+from tidegate.infra.hosting.variants import BY_LOAD, production_variant
 
 
 def shadow_variant(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 
-from infra.configuration.value import ConfigurationError
+from tidegate.infra.configuration.value import ConfigurationError
 
 # What the API takes. Source: API reference, ProductionVariant.
 SHORTEST_S, LONGEST_S = 60, 3600

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from infra import instance_types
-from infra.configuration.hosting import Instances, RealtimeHosting
-from infra.hosting import timeouts
+from tidegate.infra import instance_types
+from tidegate.infra.configuration.hosting import Instances, RealtimeHosting
+from tidegate.infra.hosting import timeouts
 
 # Roll-outs compare the old and the new configuration by the variant's name, so it never changes.
 ONLY_VARIANT = "primary"

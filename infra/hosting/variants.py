@@ -6,8 +6,8 @@ from typing import Any
 
 from aws_cdk import aws_sagemaker as sagemaker
 
-from infra.configuration.hosting import Instances
-from infra.hosting.variant_plans import StartTimeouts, VariantPlan, host_image
+from tidegate.infra.configuration.hosting import Instances
+from tidegate.infra.hosting.variant_plans import StartTimeouts, VariantPlan, host_image
 
 # The times of requests to a model differ with their bodies; random routing, the default, would queue behind a slow one
 # while another instance is idle.

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from infra.observability.metrics import MetricReference
+from tidegate.infra.observability.metrics import MetricReference
 
 FIVE_MINUTES_S = 300
 Comparison = Literal["GreaterThanThreshold", "GreaterThanOrEqualToThreshold", "LessThanThreshold"]

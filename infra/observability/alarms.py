@@ -8,8 +8,8 @@ import aws_cdk as cdk
 from aws_cdk import aws_cloudwatch as cloudwatch
 from constructs import Construct
 
-from infra.observability.alarm import Alarm, MetricAlarm, SeriesAlarm
-from infra.observability.metrics import MetricReference
+from tidegate.infra.observability.alarm import Alarm, MetricAlarm, SeriesAlarm
+from tidegate.infra.observability.metrics import MetricReference
 
 
 class Alarms(Construct):

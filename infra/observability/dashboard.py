@@ -8,8 +8,8 @@ import aws_cdk as cdk
 from aws_cdk import aws_cloudwatch as cloudwatch
 from constructs import Construct
 
-from infra.observability.dashboard_body import body
-from infra.observability.dashboard_plan import Section
+from tidegate.infra.observability.dashboard_body import body
+from tidegate.infra.observability.dashboard_plan import Section
 
 
 class Dashboard(Construct):

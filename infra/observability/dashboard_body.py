@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from infra.observability.dashboard_plan import Graph, Section
-from infra.observability.series import Chart
+from tidegate.infra.observability.dashboard_plan import Graph, Section
+from tidegate.infra.observability.series import Chart
 
 # CloudWatch's grid is 24 wide; three graphs side by side can still be read on a laptop.
 _WIDTH, _HEIGHT, _IN_A_ROW = 8, 6, 3

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from infra.observability import metrics, series
-from infra.observability.metrics import MetricReference
-from infra.observability.series import Chart
-from infra.observability.watched import WatchedEndpoint, WatchedVariant, WatchedWorkflows
+from tidegate.infra.observability import metrics, series
+from tidegate.infra.observability.metrics import MetricReference
+from tidegate.infra.observability.series import Chart
+from tidegate.infra.observability.watched import WatchedEndpoint, WatchedVariant, WatchedWorkflows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

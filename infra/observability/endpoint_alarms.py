@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from infra.configuration.operations import Alarms as Thresholds
-from infra.observability import metrics, series
-from infra.observability.alarm import FIVE_MINUTES_S, Alarm, MetricAlarm, SeriesAlarm, on_one
-from infra.observability.metrics import MetricReference
-from infra.observability.watched import WatchedEndpoint, WatchedVariant
+from tidegate.infra.configuration.operations import Alarms as Thresholds
+from tidegate.infra.observability import metrics, series
+from tidegate.infra.observability.alarm import FIVE_MINUTES_S, Alarm, MetricAlarm, SeriesAlarm, on_one
+from tidegate.infra.observability.metrics import MetricReference
+from tidegate.infra.observability.watched import WatchedEndpoint, WatchedVariant
 
 
 def of_endpoint(endpoint: WatchedEndpoint, thresholds: Thresholds) -> tuple[Alarm, ...]:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from infra.observability.watched import Mode, WatchedEndpoint
+from tidegate.infra.observability.watched import Mode, WatchedEndpoint
 
 REQUESTS = "AWS/SageMaker"
 INSTANCES = "/aws/sagemaker/Endpoints"

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import aws_cdk as cdk
 
-from inference import settings
-from infra import instance_types
-from infra.configuration.hosting import (
+from tidegate.inference import settings
+from tidegate.infra import instance_types
+from tidegate.infra.configuration.hosting import (
     AsyncHosting,
     ComponentHosting,
     Hosting,
     RealtimeHosting,
     ServerlessHosting,
 )
-from infra.configuration.stage import Stage
-from infra.container_environment import container_environment
-from infra.hosting.variant_plans import ONLY_VARIANT, plans
-from infra.names import Names
-from infra.observability.watched import WatchedEndpoint, WatchedStateMachine, WatchedVariant, WatchedWorkflows
+from tidegate.infra.configuration.stage import Stage
+from tidegate.infra.container_environment import container_environment
+from tidegate.infra.hosting.variant_plans import ONLY_VARIANT, plans
+from tidegate.infra.names import Names
+from tidegate.infra.observability.watched import WatchedEndpoint, WatchedStateMachine, WatchedVariant, WatchedWorkflows
 
 # How long SageMaker waits for the container. Source: API reference, InvokeEndpoint and InvokeEndpointAsync
 # (InvocationTimeoutSeconds, at most an hour).

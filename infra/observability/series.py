@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from infra.observability.watched import Mode
+from tidegate.infra.observability.watched import Mode
 
 SCRAPED: tuple[Mode, ...] = ("realtime", "component", "multi_model")
 

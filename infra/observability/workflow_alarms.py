@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from infra.observability.alarm import FIVE_MINUTES_S, Alarm, MetricAlarm, on_one
-from infra.observability.metrics import MetricReference
-from infra.observability.watched import WatchedWorkflows
+from tidegate.infra.observability.alarm import FIVE_MINUTES_S, Alarm, MetricAlarm, on_one
+from tidegate.infra.observability.metrics import MetricReference
+from tidegate.infra.observability.watched import WatchedWorkflows
 
 
 def of_workflows(workflows: WatchedWorkflows) -> Iterator[Alarm]:

@@ -6,9 +6,9 @@ together, hours later, and raises `ConfigurationError` with one sentence that na
 
 from __future__ import annotations
 
-from infra.configuration import Stage
-from infra.container_environment import container_environment
-from infra.validation import hosting, instances, operations, sources
+from tidegate.infra.configuration import Stage
+from tidegate.infra.container_environment import container_environment
+from tidegate.infra.validation import hosting, instances, operations, sources
 
 
 def check(stage: Stage) -> None:

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from infra.configuration import ConfigurationError, Stage
-from infra.configuration.hosting import (
+from tidegate.infra.configuration import ConfigurationError, Stage
+from tidegate.infra.configuration.hosting import (
     AsyncHosting,
     ComponentHosting,
     MultiModelHosting,
     RealtimeHosting,
     ServerlessHosting,
 )
-from infra.configuration.rollout import AllAtOnce, Canary, ComponentRollout, Linear
-from infra.hosting import timeouts
-from infra.names import (
+from tidegate.infra.configuration.rollout import AllAtOnce, Canary, ComponentRollout, Linear
+from tidegate.infra.hosting import timeouts
+from tidegate.infra.names import (
     ASYNC_INPUT_PREFIX,
     BATCH_INPUT_PREFIX,
     BATCH_MANIFESTS_PREFIX,
     BATCH_OUTPUT_PREFIX,
     MODELS_PREFIX,
 )
-from infra.validation.sentences import wrong
+from tidegate.infra.validation.sentences import wrong
 
 # Source: API reference, CreateEndpointConfig.ProductionVariants.
 MOST_VARIANTS = 10

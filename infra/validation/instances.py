@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 
-from infra import instance_types
-from infra.configuration import Stage
-from infra.configuration.hosting import ComponentHosting, Instances, MultiModelHosting, RealtimeHosting
-from infra.validation.sentences import wrong
+from tidegate.infra import instance_types
+from tidegate.infra.configuration import Stage
+from tidegate.infra.configuration.hosting import ComponentHosting, Instances, MultiModelHosting, RealtimeHosting
+from tidegate.infra.validation.sentences import wrong
 
 
 def check_types(stage: Stage) -> None:

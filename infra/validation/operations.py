@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from infra.batch.content_types import IN_LINES
-from infra.configuration import ConfigurationError, Stage
-from infra.configuration.batch import Batch
-from infra.configuration.model import ApprovedModel
-from infra.configuration.operations import Budget
-from infra.validation.sentences import wrong
+from tidegate.infra.batch.content_types import IN_LINES
+from tidegate.infra.configuration import ConfigurationError, Stage
+from tidegate.infra.configuration.batch import Batch
+from tidegate.infra.configuration.model import ApprovedModel
+from tidegate.infra.configuration.operations import Budget
+from tidegate.infra.validation.sentences import wrong
 
 # Source: AWS Budgets, quotas: notifications of one budget.
 MOST_NOTIFICATIONS = 5

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from infra.configuration import ConfigurationError
-from infra.stage_errors import shown
+from tidegate.infra.configuration import ConfigurationError
+from tidegate.infra.stage_errors import shown
 
 
 def wrong(key: str, value: object, why: str) -> ConfigurationError:

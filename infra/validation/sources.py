@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from infra.configuration import ConfigurationError, Stage
-from infra.configuration.hosting import MultiModelHosting, RealtimeHosting
-from infra.configuration.image import BuiltImage, ImageUri
-from infra.configuration.model import (
+from tidegate.infra.configuration import ConfigurationError, Stage
+from tidegate.infra.configuration.hosting import MultiModelHosting, RealtimeHosting
+from tidegate.infra.configuration.image import BuiltImage, ImageUri
+from tidegate.infra.configuration.model import (
     ApprovedModel,
     DefaultArchive,
     ModelDirectory,
     PackagedModel,
     UncompressedModel,
 )
-from infra.image import ecr_repository
-from infra.validation.sentences import wrong
+from tidegate.infra.image import ecr_repository
+from tidegate.infra.validation.sentences import wrong
 
 # Source: SageMaker guide, serverless endpoints: 5 GB of disk for the model and all else.
 SERVERLESS_DISK_GIB = 5

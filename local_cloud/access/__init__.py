@@ -4,8 +4,8 @@ moto knows nobody behind the exported credentials and has no SimulatePrincipalPo
 before they do anything. It uses private names of moto 5.2.5, as :mod:`local_cloud.cloudformation` does.
 """
 
-from local_cloud.access.execution_role import create_execution_role
-from local_cloud.access.policy_simulation import MakeClient, simulate_policies
+from tidegate.local_cloud.access.execution_role import create_execution_role
+from tidegate.local_cloud.access.policy_simulation import MakeClient, simulate_policies
 
 __all__ = ["install"]
 

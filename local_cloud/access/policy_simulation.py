@@ -12,7 +12,7 @@ from moto.core.responses import ActionResult
 from moto.iam.responses import IamResponse
 from moto.utilities.arns import parse_arn
 
-from local_cloud.access.policy_decisions import Decision, Document, decide
+from tidegate.local_cloud.access.policy_decisions import Decision, Document, decide
 
 MakeClient = Callable[[str], Any]
 

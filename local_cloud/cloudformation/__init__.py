@@ -14,7 +14,7 @@ from typing import Any
 
 from moto.cloudformation import parsing
 
-from local_cloud.cloudformation import (
+from tidegate.local_cloud.cloudformation import (
     alarm_resources,
     bucket_resources,
     budget_resource,
@@ -28,8 +28,8 @@ from local_cloud.cloudformation import (
     scaling_resources,
     schedule_resources,
 )
-from local_cloud.cloudformation.clients import use
-from local_cloud.cloudformation.stacks import run_stacks_ourselves
+from tidegate.local_cloud.cloudformation.clients import use
+from tidegate.local_cloud.cloudformation.stacks import run_stacks_ourselves
 
 __all__ = [
     "alarm_resources",

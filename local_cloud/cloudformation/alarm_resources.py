@@ -8,8 +8,8 @@ from typing import ClassVar
 
 from moto.core.common_models import CloudFormationModel
 
-from local_cloud.cloudformation.clients import client
-from local_cloud.cloudformation.resource_class import Json, Overwritten, as_request
+from tidegate.local_cloud.cloudformation.clients import client
+from tidegate.local_cloud.cloudformation.resource_class import Json, Overwritten, as_request
 
 
 class _NamedAlarm(Overwritten):

@@ -13,8 +13,8 @@ from moto.core.common_models import CloudFormationModel
 from moto.iam.access_control import PermissionResult
 from moto.s3.models import FakeBucket
 
-from local_cloud.cloudformation.clients import client
-from local_cloud.cloudformation.resource_class import Delegate, Json, Overwritten, is_true
+from tidegate.local_cloud.cloudformation.clients import client
+from tidegate.local_cloud.cloudformation.resource_class import Delegate, Json, Overwritten, is_true
 
 
 def ignore_bucket_policies() -> None:

@@ -9,9 +9,9 @@ import re
 from botocore.exceptions import ClientError
 from moto.core.common_models import CloudFormationModel
 
-from local_cloud.cloudformation.clients import client
-from local_cloud.cloudformation.resource_class import Json, Resource, as_request
-from local_cloud.environment import ACCOUNT
+from tidegate.local_cloud.cloudformation.clients import client
+from tidegate.local_cloud.cloudformation.resource_class import Json, Resource, as_request
+from tidegate.local_cloud.environment import ACCOUNT
 
 
 class Budget(Resource, CloudFormationModel):

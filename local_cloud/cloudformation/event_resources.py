@@ -14,8 +14,8 @@ from typing import Any, ClassVar
 from botocore.exceptions import ClientError
 from moto.core.common_models import CloudFormationModel
 
-from local_cloud.cloudformation.clients import client
-from local_cloud.cloudformation.resource_class import Json, Overwritten, Resource, ResourceFailed, as_request
+from tidegate.local_cloud.cloudformation.clients import client
+from tidegate.local_cloud.cloudformation.resource_class import Json, Overwritten, Resource, ResourceFailed, as_request
 
 _RULE = ("EventBusName", "EventPattern", "ScheduleExpression", "State", "Description", "RoleArn", "Tags")
 _STATE_MACHINE = (

@@ -10,8 +10,8 @@ from typing import ClassVar
 from botocore.exceptions import ClientError
 from moto.core.common_models import CloudFormationModel
 
-from local_cloud.cloudformation.clients import client
-from local_cloud.cloudformation.resource_class import Json, Resource, ResourceFailed, as_request, is_true
+from tidegate.local_cloud.cloudformation.clients import client
+from tidegate.local_cloud.cloudformation.resource_class import Json, Resource, ResourceFailed, as_request, is_true
 
 _AT_CREATION = ("KeyUsage", "KeySpec", "MultiRegion", "Origin")
 _CHANGING = ("KeyPolicy", "Description", "EnableKeyRotation", "RotationPeriodInDays", "Enabled", "Tags")

@@ -7,8 +7,8 @@ from __future__ import annotations
 from botocore.exceptions import ClientError
 from moto.core.common_models import CloudFormationModel
 
-from local_cloud.cloudformation.clients import client
-from local_cloud.cloudformation.resource_class import Json, Overwritten
+from tidegate.local_cloud.cloudformation.clients import client
+from tidegate.local_cloud.cloudformation.resource_class import Json, Overwritten
 
 
 class MetricFilter(Overwritten, CloudFormationModel):

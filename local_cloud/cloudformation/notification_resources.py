@@ -13,8 +13,8 @@ from typing import Any, ClassVar
 from botocore.exceptions import ClientError
 from moto.core.common_models import CloudFormationModel
 
-from local_cloud.cloudformation.clients import client
-from local_cloud.cloudformation.resource_class import Json, Overwritten, ResourceFailed
+from tidegate.local_cloud.cloudformation.clients import client
+from tidegate.local_cloud.cloudformation.resource_class import Json, Overwritten, ResourceFailed
 
 _IDENTITY = ("TopicArn", "Protocol", "Endpoint", "Region")
 _ATTRIBUTES = ("FilterPolicy", "FilterPolicyScope", "RawMessageDelivery", "RedrivePolicy", "DeliveryPolicy")

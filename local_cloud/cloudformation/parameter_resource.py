@@ -9,8 +9,8 @@ from typing import ClassVar
 from botocore.exceptions import ClientError
 from moto.core.common_models import CloudFormationModel
 
-from local_cloud.cloudformation.clients import client
-from local_cloud.cloudformation.resource_class import Json, Resource, as_request
+from tidegate.local_cloud.cloudformation.clients import client
+from tidegate.local_cloud.cloudformation.resource_class import Json, Resource, as_request
 
 
 class SSMParameter(Resource, CloudFormationModel):

@@ -12,8 +12,8 @@ from botocore.exceptions import ClientError
 from moto.core.common_models import CloudFormationModel
 from moto.ecr.models import Repository
 
-from local_cloud.cloudformation.clients import client
-from local_cloud.cloudformation.resource_class import Delegate, Json, is_true
+from tidegate.local_cloud.cloudformation.clients import client
+from tidegate.local_cloud.cloudformation.resource_class import Delegate, Json, is_true
 
 
 class ECRRepository(Delegate, CloudFormationModel):

@@ -17,7 +17,7 @@ from botocore.model import ListShape, MapShape, Shape, StructureShape
 from moto.cloudformation.exceptions import UnformattedGetAttTemplateException
 from moto.core.common_models import CloudFormationModel
 
-from local_cloud.cloudformation.clients import client
+from tidegate.local_cloud.cloudformation.clients import client
 
 Json = dict[str, Any]
 

@@ -16,8 +16,8 @@ from typing import ClassVar
 from botocore.exceptions import ClientError
 from moto.core.common_models import CloudFormationModel
 
-from local_cloud.cloudformation.clients import client
-from local_cloud.cloudformation.resource_class import Json, Resource, ResourceFailed, as_request
+from tidegate.local_cloud.cloudformation.clients import client
+from tidegate.local_cloud.cloudformation.resource_class import Json, Resource, ResourceFailed, as_request
 
 _POLL_S = 0.1
 _UPDATE_ONLY = ("RetainAllVariantProperties", "ExcludeRetainedVariantProperties")  # these say how an update goes

@@ -16,8 +16,8 @@ from botocore.exceptions import ClientError
 from moto.applicationautoscaling import models, responses
 from moto.core.common_models import CloudFormationModel
 
-from local_cloud.cloudformation.clients import client
-from local_cloud.cloudformation.resource_class import Json, Overwritten, ResourceFailed, as_request
+from tidegate.local_cloud.cloudformation.clients import client
+from tidegate.local_cloud.cloudformation.resource_class import Json, Overwritten, ResourceFailed, as_request
 
 _TARGET = ("ServiceNamespace", "ResourceId", "ScalableDimension")
 _SERVICE = "application-autoscaling"

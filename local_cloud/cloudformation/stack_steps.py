@@ -11,7 +11,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from moto.cloudformation import parsing
 from moto.cloudformation.models import Event, Stack
 
-from local_cloud.cloudformation.templates import NO_RESOURCE, Json, with_stack_tags
+from tidegate.local_cloud.cloudformation.templates import NO_RESOURCE, Json, with_stack_tags
 
 logger = logging.getLogger(__name__)
 

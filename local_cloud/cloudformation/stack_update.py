@@ -8,8 +8,8 @@ from typing import Any
 from moto.cloudformation import parsing
 from moto.cloudformation.models import CloudFormationBackend, Stack
 
-from local_cloud.cloudformation.stack_steps import discard, enter, make, physical_id, reason_of, remove, tell
-from local_cloud.cloudformation.templates import Json, in_order, references, with_stack_tags
+from tidegate.local_cloud.cloudformation.stack_steps import discard, enter, make, physical_id, reason_of, remove, tell
+from tidegate.local_cloud.cloudformation.templates import Json, in_order, references, with_stack_tags
 
 
 @dataclass(slots=True, kw_only=True)

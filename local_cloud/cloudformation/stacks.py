@@ -25,11 +25,11 @@ from moto.cloudformation.responses import CloudFormationResponse
 from moto.cloudformation.utils import generate_stack_id
 from moto.cloudtrail.responses import CloudTrailResponse
 
-from local_cloud.cloudformation.change_sets import run_change_sets_ourselves
-from local_cloud.cloudformation.clients import client
-from local_cloud.cloudformation.stack_steps import enter, make, remove
-from local_cloud.cloudformation.stack_update import StackUpdate
-from local_cloud.cloudformation.templates import Json, imports, in_order, unsupported, with_defaults
+from tidegate.local_cloud.cloudformation.change_sets import run_change_sets_ourselves
+from tidegate.local_cloud.cloudformation.clients import client
+from tidegate.local_cloud.cloudformation.stack_steps import enter, make, remove
+from tidegate.local_cloud.cloudformation.stack_update import StackUpdate
+from tidegate.local_cloud.cloudformation.templates import Json, imports, in_order, unsupported, with_defaults
 
 logger = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 if TYPE_CHECKING:
-    from local_cloud.sagemaker.state import Json
+    from tidegate.local_cloud.sagemaker.state import Json
 
 
 class ModelDataError(Exception):

@@ -19,11 +19,11 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from local_cloud.sagemaker.archive import split_s3_uri
-from local_cloud.sagemaker.container_client import Answer, NoAnswer, TimedOut
-from local_cloud.sagemaker.endpoints import BeingReplaced, Endpoints
-from local_cloud.sagemaker.errors import ServiceError
-from local_cloud.sagemaker.state import Identity, Json, now
+from tidegate.local_cloud.sagemaker.archive import split_s3_uri
+from tidegate.local_cloud.sagemaker.container_client import Answer, NoAnswer, TimedOut
+from tidegate.local_cloud.sagemaker.endpoints import BeingReplaced, Endpoints
+from tidegate.local_cloud.sagemaker.errors import ServiceError
+from tidegate.local_cloud.sagemaker.state import Identity, Json, now
 
 logger = logging.getLogger(__name__)
 

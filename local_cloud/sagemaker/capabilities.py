@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from local_cloud.sagemaker.errors import validation_exception
+from tidegate.local_cloud.sagemaker.errors import validation_exception
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

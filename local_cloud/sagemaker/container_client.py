@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 
-from local_cloud.sagemaker.caller import Caller
+from tidegate.local_cloud.sagemaker.caller import Caller
 
 _CHUNK_BYTES = 65_536
 

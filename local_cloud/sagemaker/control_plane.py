@@ -6,15 +6,20 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from local_cloud.sagemaker.creation_rules import check_container, check_endpoint_config, resolved, the_container
-from local_cloud.sagemaker.endpoints import Endpoints
-from local_cloud.sagemaker.errors import validation_exception
-from local_cloud.sagemaker.fleet import Plan, VariantPlan
-from local_cloud.sagemaker.inference_components import InferenceComponents
-from local_cloud.sagemaker.log_groups import LogGroups
-from local_cloud.sagemaker.model_packages import ModelPackages
-from local_cloud.sagemaker.state import EndpointConfig, Identity, Json, Model, Tags, now, page, part
-from local_cloud.sagemaker.transform_jobs import TransformJobs
+from tidegate.local_cloud.sagemaker.creation_rules import (
+    check_container,
+    check_endpoint_config,
+    resolved,
+    the_container,
+)
+from tidegate.local_cloud.sagemaker.endpoints import Endpoints
+from tidegate.local_cloud.sagemaker.errors import validation_exception
+from tidegate.local_cloud.sagemaker.fleet import Plan, VariantPlan
+from tidegate.local_cloud.sagemaker.inference_components import InferenceComponents
+from tidegate.local_cloud.sagemaker.log_groups import LogGroups
+from tidegate.local_cloud.sagemaker.model_packages import ModelPackages
+from tidegate.local_cloud.sagemaker.state import EndpointConfig, Identity, Json, Model, Tags, now, page, part
+from tidegate.local_cloud.sagemaker.transform_jobs import TransformJobs
 
 
 @dataclass(slots=True, kw_only=True)

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from local_cloud.sagemaker.errors import validation_exception
-from local_cloud.sagemaker.state import Json, Model
+from tidegate.local_cloud.sagemaker.errors import validation_exception
+from tidegate.local_cloud.sagemaker.state import Json, Model
 
 _ENVIRONMENT_BYTES = 32 * 1024  # CreateModel, ContainerDefinition: all keys and values of the call together
 

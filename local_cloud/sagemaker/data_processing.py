@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from email.message import Message
 from typing import Any
 
-from local_cloud.sagemaker.errors import validation_exception
-from local_cloud.sagemaker.record_filters import Format, RecordError, RecordFilter, compiled_filter
-from local_cloud.sagemaker.records import flaw_of_line
+from tidegate.local_cloud.sagemaker.errors import validation_exception
+from tidegate.local_cloud.sagemaker.record_filters import Format, RecordError, RecordFilter, compiled_filter
+from tidegate.local_cloud.sagemaker.records import flaw_of_line
 
 _FORMATS: Mapping[str, Format] = {
     "application/json": "json",

@@ -12,9 +12,9 @@ import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
-from local_cloud.engine import EngineError, remove_container, run_docker
-from local_cloud.sagemaker.container import STOP_GRACE_S, Container, ContainerFailed, ContainerSpec, free_port
-from local_cloud.sagemaker.process_container import ProcessContainer
+from tidegate.local_cloud.engine import EngineError, remove_container, run_docker
+from tidegate.local_cloud.sagemaker.container import STOP_GRACE_S, Container, ContainerFailed, ContainerSpec, free_port
+from tidegate.local_cloud.sagemaker.process_container import ProcessContainer
 
 _BASE = "/opt/ml"
 

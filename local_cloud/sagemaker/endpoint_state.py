@@ -7,8 +7,8 @@ from collections.abc import Set
 from dataclasses import dataclass
 from datetime import datetime
 
-from local_cloud.sagemaker.fleet import Fleet, Plan, VariantPlan
-from local_cloud.sagemaker.state import Json
+from tidegate.local_cloud.sagemaker.fleet import Fleet, Plan, VariantPlan
+from tidegate.local_cloud.sagemaker.state import Json
 
 
 @dataclass(slots=True, kw_only=True)

@@ -17,15 +17,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from local_cloud.sagemaker.archive import ModelDataError
-from local_cloud.sagemaker.container import ContainerFailed
-from local_cloud.sagemaker.container_client import ContainerClient, NoAnswer
-from local_cloud.sagemaker.endpoint_state import Endpoint, adopt, described, refusal, summary
-from local_cloud.sagemaker.errors import ServiceError, validation_error, validation_exception
-from local_cloud.sagemaker.fleet import Fleet, FleetStarter, Plan, VariantPlan, check_change
-from local_cloud.sagemaker.multi_model import ModelCache
-from local_cloud.sagemaker.routing import choose_variant
-from local_cloud.sagemaker.state import Identity, Json, now
+from tidegate.local_cloud.sagemaker.archive import ModelDataError
+from tidegate.local_cloud.sagemaker.container import ContainerFailed
+from tidegate.local_cloud.sagemaker.container_client import ContainerClient, NoAnswer
+from tidegate.local_cloud.sagemaker.endpoint_state import Endpoint, adopt, described, refusal, summary
+from tidegate.local_cloud.sagemaker.errors import ServiceError, validation_error, validation_exception
+from tidegate.local_cloud.sagemaker.fleet import Fleet, FleetStarter, Plan, VariantPlan, check_change
+from tidegate.local_cloud.sagemaker.multi_model import ModelCache
+from tidegate.local_cloud.sagemaker.routing import choose_variant
+from tidegate.local_cloud.sagemaker.state import Identity, Json, now
 
 logger = logging.getLogger(__name__)
 

@@ -10,17 +10,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from local_cloud.sagemaker.archive import ModelDataError, fetch_model_data
-from local_cloud.sagemaker.container import (
+from tidegate.local_cloud.sagemaker.archive import ModelDataError, fetch_model_data
+from tidegate.local_cloud.sagemaker.container import (
     DEFAULT_STARTUP_TIMEOUT_S,
     ContainerFailed,
     ContainerRunner,
     ContainerSpec,
 )
-from local_cloud.sagemaker.errors import validation_exception
-from local_cloud.sagemaker.multi_model import ModelCache
-from local_cloud.sagemaker.replica import Replica
-from local_cloud.sagemaker.state import Json, Model
+from tidegate.local_cloud.sagemaker.errors import validation_exception
+from tidegate.local_cloud.sagemaker.multi_model import ModelCache
+from tidegate.local_cloud.sagemaker.replica import Replica
+from tidegate.local_cloud.sagemaker.state import Json, Model
 
 SERVERLESS_STARTUP_TIMEOUT_S = 180.0  # "Serverless Inference": download and a good /ping within 3 minutes
 

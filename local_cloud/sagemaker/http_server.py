@@ -15,7 +15,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from local_cloud.sagemaker.caller import Caller
+from tidegate.local_cloud.sagemaker.caller import Caller
 
 logger = logging.getLogger(__name__)
 

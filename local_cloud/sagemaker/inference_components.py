@@ -12,10 +12,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from local_cloud.sagemaker.endpoints import Endpoints, Lease
-from local_cloud.sagemaker.errors import validation_error, validation_exception
-from local_cloud.sagemaker.fleet import Plan, VariantPlan
-from local_cloud.sagemaker.state import Identity, Json, Model, Tags, now, page
+from tidegate.local_cloud.sagemaker.endpoints import Endpoints, Lease
+from tidegate.local_cloud.sagemaker.errors import validation_error, validation_exception
+from tidegate.local_cloud.sagemaker.fleet import Plan, VariantPlan
+from tidegate.local_cloud.sagemaker.state import Identity, Json, Model, Tags, now, page
 
 FindModel = Callable[[str], Model]
 

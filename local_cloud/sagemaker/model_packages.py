@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from local_cloud.sagemaker.errors import ServiceError, validation_exception
-from local_cloud.sagemaker.state import Identity, Json, Tags, now, page
+from tidegate.local_cloud.sagemaker.errors import ServiceError, validation_exception
+from tidegate.local_cloud.sagemaker.state import Identity, Json, Tags, now, page
 
 logger = logging.getLogger(__name__)
 

@@ -12,9 +12,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from local_cloud.processes import belonging, end_rest, process_birth
-from local_cloud.sagemaker import private_opt_ml
-from local_cloud.sagemaker.container import STOP_GRACE_S, Container, ContainerSpec, free_port
+from tidegate.local_cloud.processes import belonging, end_rest, process_birth
+from tidegate.local_cloud.sagemaker import private_opt_ml
+from tidegate.local_cloud.sagemaker.container import STOP_GRACE_S, Container, ContainerSpec, free_port
 
 # The directory by its own name, and not as the end of the path of one that plays it.
 _OPT_ML = re.compile(r"(?<![\w.-])/opt/ml\b")

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from local_cloud.sagemaker.errors import ServiceError, validation_exception
+from tidegate.local_cloud.sagemaker.errors import ServiceError, validation_exception
 
 Format = Literal["csv", "json"]
 # What one node of a record becomes: the nodes below it that a step names.

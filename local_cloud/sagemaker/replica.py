@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from local_cloud.sagemaker.container import (
+from tidegate.local_cloud.sagemaker.container import (
     STOP_GRACE_S,
     Container,
     ContainerFailed,
@@ -20,7 +20,7 @@ from local_cloud.sagemaker.container import (
     ContainerSpec,
     await_healthy,
 )
-from local_cloud.sagemaker.container_client import ContainerClient, NoAnswer
+from tidegate.local_cloud.sagemaker.container_client import ContainerClient, NoAnswer
 
 logger = logging.getLogger(__name__)
 

@@ -12,22 +12,22 @@ from typing import Any
 
 from botocore.model import StructureShape
 
-from local_cloud.sagemaker import event_stream
-from local_cloud.sagemaker.async_invocations import (
+from tidegate.local_cloud.sagemaker import event_stream
+from tidegate.local_cloud.sagemaker.async_invocations import (
     DEFAULT_TIMEOUT_S,
     DEFAULT_TTL_S,
     AsyncInvocations,
     AsyncRequest,
     locations,
 )
-from local_cloud.sagemaker.container_client import AnswerTooLarge, NoAnswer, StreamedAnswer, TimedOut
-from local_cloud.sagemaker.endpoints import BeingReplaced, Endpoints, Lease
-from local_cloud.sagemaker.errors import ServiceError, model_error, validation_error
-from local_cloud.sagemaker.http_server import Request, Response
-from local_cloud.sagemaker.inference_components import InferenceComponents
-from local_cloud.sagemaker.multi_model import LoadRefused, NoSuchModel, NotReady
-from local_cloud.sagemaker.shapes import check, operation_model
-from local_cloud.sagemaker.state import Identity, now
+from tidegate.local_cloud.sagemaker.container_client import AnswerTooLarge, NoAnswer, StreamedAnswer, TimedOut
+from tidegate.local_cloud.sagemaker.endpoints import BeingReplaced, Endpoints, Lease
+from tidegate.local_cloud.sagemaker.errors import ServiceError, model_error, validation_error
+from tidegate.local_cloud.sagemaker.http_server import Request, Response
+from tidegate.local_cloud.sagemaker.inference_components import InferenceComponents
+from tidegate.local_cloud.sagemaker.multi_model import LoadRefused, NoSuchModel, NotReady
+from tidegate.local_cloud.sagemaker.shapes import check, operation_model
+from tidegate.local_cloud.sagemaker.state import Identity, now
 
 MAX_BODY_BYTES = 25 * 1024 * 1024  # "Model Hosting FAQs": 25 MB of payload for real-time endpoints, each way
 INVOCATION_TIMEOUT_S = 60.0  # "your-algorithms-inference-code": the model has 60 seconds to answer

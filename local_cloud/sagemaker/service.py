@@ -7,21 +7,21 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from local_cloud.sagemaker import wire
-from local_cloud.sagemaker.async_invocations import AsyncInvocations, Publish
-from local_cloud.sagemaker.capabilities import SUPPORT, refuse_unsupported
-from local_cloud.sagemaker.container import ContainerRunner
-from local_cloud.sagemaker.control_plane import ControlPlane
-from local_cloud.sagemaker.endpoints import Endpoints
-from local_cloud.sagemaker.errors import ServiceError
-from local_cloud.sagemaker.fleet import FleetStarter
-from local_cloud.sagemaker.http_server import BodyLimit, HttpServer, Request, Response
-from local_cloud.sagemaker.log_groups import LogGroups
-from local_cloud.sagemaker.model_packages import Announce, ModelPackages
-from local_cloud.sagemaker.runtime import MAX_BODY_BYTES, Runtime
-from local_cloud.sagemaker.shapes import check, operation_model
-from local_cloud.sagemaker.state import Identity, Json, Tags
-from local_cloud.sagemaker.transform_jobs import TransformJobs
+from tidegate.local_cloud.sagemaker import wire
+from tidegate.local_cloud.sagemaker.async_invocations import AsyncInvocations, Publish
+from tidegate.local_cloud.sagemaker.capabilities import SUPPORT, refuse_unsupported
+from tidegate.local_cloud.sagemaker.container import ContainerRunner
+from tidegate.local_cloud.sagemaker.control_plane import ControlPlane
+from tidegate.local_cloud.sagemaker.endpoints import Endpoints
+from tidegate.local_cloud.sagemaker.errors import ServiceError
+from tidegate.local_cloud.sagemaker.fleet import FleetStarter
+from tidegate.local_cloud.sagemaker.http_server import BodyLimit, HttpServer, Request, Response
+from tidegate.local_cloud.sagemaker.log_groups import LogGroups
+from tidegate.local_cloud.sagemaker.model_packages import Announce, ModelPackages
+from tidegate.local_cloud.sagemaker.runtime import MAX_BODY_BYTES, Runtime
+from tidegate.local_cloud.sagemaker.shapes import check, operation_model
+from tidegate.local_cloud.sagemaker.state import Identity, Json, Tags
+from tidegate.local_cloud.sagemaker.transform_jobs import TransformJobs
 
 
 class SageMaker:

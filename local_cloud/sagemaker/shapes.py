@@ -14,7 +14,7 @@ from typing import Any
 import botocore.session
 from botocore.model import OperationModel, ServiceModel, Shape, StringShape, StructureShape
 
-from local_cloud.sagemaker.errors import validation_exception
+from tidegate.local_cloud.sagemaker.errors import validation_exception
 
 _SPELLINGS = {
     r"\p{L}": r"\w",

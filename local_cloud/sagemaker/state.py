@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from local_cloud.sagemaker.errors import validation_exception
+from tidegate.local_cloud.sagemaker.errors import validation_exception
 
 Json = dict[str, Any]
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from local_cloud.sagemaker.archive import ModelDataError, split_s3_uri
+from tidegate.local_cloud.sagemaker.archive import ModelDataError, split_s3_uri
 
 _READ_BYTES = 1024 * 1024
 

@@ -11,8 +11,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from local_cloud.sagemaker.archive import ModelDataError, fetch_model_data, split_s3_uri
-from local_cloud.sagemaker.container import (
+from tidegate.local_cloud.sagemaker.archive import ModelDataError, fetch_model_data, split_s3_uri
+from tidegate.local_cloud.sagemaker.container import (
     DEFAULT_STARTUP_TIMEOUT_S,
     Container,
     ContainerFailed,
@@ -20,11 +20,16 @@ from local_cloud.sagemaker.container import (
     ContainerSpec,
     await_healthy,
 )
-from local_cloud.sagemaker.data_processing import data_processing
-from local_cloud.sagemaker.errors import ServiceError, resource_in_use, resource_not_found, validation_exception
-from local_cloud.sagemaker.state import Identity, Json, Model, now
-from local_cloud.sagemaker.transform_run import Progress, Stopped, TransformFailed, TransformRun
-from local_cloud.sagemaker.transform_settings import batch_environment, check_transform_request
+from tidegate.local_cloud.sagemaker.data_processing import data_processing
+from tidegate.local_cloud.sagemaker.errors import (
+    ServiceError,
+    resource_in_use,
+    resource_not_found,
+    validation_exception,
+)
+from tidegate.local_cloud.sagemaker.state import Identity, Json, Model, now
+from tidegate.local_cloud.sagemaker.transform_run import Progress, Stopped, TransformFailed, TransformRun
+from tidegate.local_cloud.sagemaker.transform_settings import batch_environment, check_transform_request
 
 logger = logging.getLogger(__name__)
 

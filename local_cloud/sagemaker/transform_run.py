@@ -18,12 +18,12 @@ from typing import IO, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from local_cloud.sagemaker.archive import split_s3_uri
-from local_cloud.sagemaker.container import Container
-from local_cloud.sagemaker.container_client import Answer, ContainerClient, NoAnswer
-from local_cloud.sagemaker.data_processing import DataProcessing, charset_of, data_processing, media_type
-from local_cloud.sagemaker.record_filters import RecordError
-from local_cloud.sagemaker.records import (
+from tidegate.local_cloud.sagemaker.archive import split_s3_uri
+from tidegate.local_cloud.sagemaker.container import Container
+from tidegate.local_cloud.sagemaker.container_client import Answer, ContainerClient, NoAnswer
+from tidegate.local_cloud.sagemaker.data_processing import DataProcessing, charset_of, data_processing, media_type
+from tidegate.local_cloud.sagemaker.record_filters import RecordError
+from tidegate.local_cloud.sagemaker.records import (
     Batch,
     Record,
     RecordTooLarge,
@@ -35,9 +35,9 @@ from local_cloud.sagemaker.records import (
     why_other_lines,
     without_mark,
 )
-from local_cloud.sagemaker.state import Json
-from local_cloud.sagemaker.transform_inputs import InputObject, NoManifest, content, input_objects
-from local_cloud.sagemaker.transform_settings import TransformSettings, decide, read_execution_parameters
+from tidegate.local_cloud.sagemaker.state import Json
+from tidegate.local_cloud.sagemaker.transform_inputs import InputObject, NoManifest, content, input_objects
+from tidegate.local_cloud.sagemaker.transform_settings import TransformSettings, decide, read_execution_parameters
 
 _SPOOL_BYTES = 8 * 1024 * 1024  # an output object grows in memory up to this size, then in a file
 _RETRY_PAUSES_S = (0.2, 1.0, 3.0)

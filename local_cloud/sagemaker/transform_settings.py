@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from local_cloud.sagemaker.errors import validation_exception
+from tidegate.local_cloud.sagemaker.errors import validation_exception
 
 _MEBIBYTE = 1024 * 1024
 _STRATEGIES = {"SingleRecord": "SINGLE_RECORD", "MultiRecord": "MULTI_RECORD"}

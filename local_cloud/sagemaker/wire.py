@@ -8,9 +8,9 @@ import uuid
 from datetime import datetime
 from typing import Any
 
-from local_cloud.sagemaker.errors import ServiceError, validation_exception
-from local_cloud.sagemaker.http_server import Request, Response
-from local_cloud.sagemaker.state import Json
+from tidegate.local_cloud.sagemaker.errors import ServiceError, validation_exception
+from tidegate.local_cloud.sagemaker.http_server import Request, Response
+from tidegate.local_cloud.sagemaker.state import Json
 
 _TARGET_PREFIX = "SageMaker."
 _CREDENTIAL = re.compile(r"Credential=[^/]+/\d{8}/(?P<region>[^/]+)/(?P<service>[^/]+)/aws4_request")

@@ -5,8 +5,8 @@ machine, and the interpreter lacks JSONata and knows one address for all service
 moto 5.2.5, as :mod:`local_cloud.cloudformation` does.
 """
 
-from local_cloud.workflows.event_targets import start_machines_from_rules
-from local_cloud.workflows.state_machines import MakeClient, run_state_machines
+from tidegate.local_cloud.workflows.event_targets import start_machines_from_rules
+from tidegate.local_cloud.workflows.state_machines import MakeClient, run_state_machines
 
 __all__ = ["install"]
 

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 import pytest
 from botocore.exceptions import ClientError
 
-from client import Endpoint, GaveUpWaiting, ModelError, StreamBroken
-from client.waking import Reason
-from local_cloud.sagemaker import event_stream
 from tests.client.stand_in import StandIn, answered, refused, running
+from tidegate.client import Endpoint, GaveUpWaiting, ModelError, StreamBroken
+from tidegate.client.waking import Reason
+from tidegate.local_cloud.sagemaker import event_stream
 
 NO_CAPACITY = "Inference Component has no capacity to process this request."
 SENTENCE = json.dumps({"error": {"code": "bad_request", "message": "The body is no JSON.", "request_id": "r-1"}})

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from client.waking import Reason, pauses_s, reason_to_wait
+from tidegate.client.waking import Reason, pauses_s, reason_to_wait
 
 
 def response(code: str, message: str = "", **further: Any) -> dict[str, Any]:

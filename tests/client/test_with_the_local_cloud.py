@@ -16,11 +16,11 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError, ParamValidationError
 
-from client import BatchFailed, BatchJob, Endpoint, GaveUpWaiting, InvocationFailed, Submitted
-from client.__main__ import main
-from client.batch import Progress
-from local_cloud import LocalCloud
 from tests.local_cloud.conftest import await_true
+from tidegate.client import BatchFailed, BatchJob, Endpoint, GaveUpWaiting, InvocationFailed, Submitted
+from tidegate.client.__main__ import main
+from tidegate.client.batch import Progress
+from tidegate.local_cloud import LocalCloud
 
 ROLE = "arn:aws:iam::123456789012:role/service"
 BUCKET = "tidegate-try-data-123456789012-us-east-1"
@@ -288,7 +288,7 @@ def test_a_job_that_fails_is_an_error_with_its_reason(session: boto3.Session) ->
 def test_names_of_jobs_are_valid_and_differ(session: boto3.Session) -> None:
     with pytest.raises(ValueError, match="'bucket/key' is not an address in S3"):
         BatchJob.submit(model="m" * 63, input_location="bucket/key", output_location="s3://b/", content_type="text/csv")
-    from client.batch import _name
+    from tidegate.client.batch import _name
 
     names = {_name("m" * 63) for _ in range(20)}
     assert len(names) == 20

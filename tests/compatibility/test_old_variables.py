@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from inference.errors import DeploymentError
-from inference.old_variables import OLD_VARIABLES, OldVariable, unknown, without_effect
-from inference.settings import Settings, describe, read
 from tests.contract.running import running
+from tidegate.inference.errors import DeploymentError
+from tidegate.inference.legacy_variables import OLD_VARIABLES, OldVariable, unknown, without_effect
+from tidegate.inference.settings import Settings, describe, read
 
 PAGE = Path(__file__).parents[2] / "docs" / "settings.md"
 

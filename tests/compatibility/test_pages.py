@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from inference import errors
+from tidegate.inference import errors
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "compatibility.md"
@@ -68,7 +68,7 @@ def test_links_lead_somewhere(page: str) -> None:
 
 
 def test_the_variables_of_the_migration_page_exist() -> None:
-    from inference.settings import describe
+    from tidegate.inference.settings import describe
 
     known = {name for names, _, _ in describe() for name in names}
     text = (ROOT / "docs" / "migration.md").read_text(encoding="utf-8")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from inference.settings import read
+from tidegate.inference.settings import read
 
 
 @pytest.mark.parametrize(

@@ -149,7 +149,9 @@ def test_neither_configuration_nor_history_holds_an_address_or_a_credential(
 def test_what_the_image_installs_fits_together_and_is_compiled(docker: Docker) -> None:
     assert "No broken requirements found" in docker.run("python3", "-m", "pip", "check")
     compiled = docker.run(
-        "python3", "-c", "import torch, numpy, inference.frontend.server as s; print(torch.__cached__, s.__cached__)"
+        "python3",
+        "-c",
+        "import torch, numpy, tidegate.inference.frontend.server as s; print(torch.__cached__, s.__cached__)",
     )
     for path in compiled.split():
         docker.run("test", "-f", path)

@@ -19,7 +19,7 @@ from sklearn.dummy import DummyRegressor
 
 from tests.contract.running import running, start, wait_until
 from tests.training_hooks.artifacts import unpacked
-from training_hooks import Example, save_directory, save_model
+from tidegate.training_hooks import Example, save_directory, save_model
 
 CODE = """
 import io, json

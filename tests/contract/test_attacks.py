@@ -23,13 +23,13 @@ from urllib.parse import quote
 import psutil
 import pytest
 
-from inference.errors import RequestError
-from inference.frontend import model_routes
-from inference.frontend.exchange import Exchange
-from inference.frontend.registry import Registry
-from inference.protocol import Kind
-from inference.settings import Settings
 from tests.contract.running import Reply, Server, running
+from tidegate.inference.errors import RequestError
+from tidegate.inference.frontend.http.exchange import Exchange
+from tidegate.inference.frontend.models import model_routes
+from tidegate.inference.frontend.models.registry import Registry
+from tidegate.inference.protocol import Kind
+from tidegate.inference.settings import Settings
 
 MIB = 1024 * 1024
 GROWTH_BYTES = 32 * MIB

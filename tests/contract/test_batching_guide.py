@@ -12,11 +12,11 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from inference.protocol import Answer, Item
-from inference.worker.computation import Computation
-from inference.worker.content import Reading
-from inference.worker.context import Context
-from inference.worker.handler import bind
+from tidegate.inference.protocol import Answer, Item
+from tidegate.inference.worker.computation import Computation
+from tidegate.inference.worker.content import Reading
+from tidegate.inference.worker.context import Context
+from tidegate.inference.worker.handler import bind
 
 GUIDE = Path(__file__).parents[2] / "docs" / "guides" / "batching.md"
 SCRIPTS = re.findall(r"^```python\n(.*?)^```", GUIDE.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)

@@ -16,9 +16,9 @@ from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
 
-from inference.frontend.package_index import Index
 from tests.contract.running import running
 from tests.contract.test_requirements import USES, wheel
+from tidegate.inference.frontend.packages.package_index import Index
 
 ARN = "arn:aws:codeartifact:eu-west-1:123456789012:repository/our-domain/our.repo"
 TOKEN = "eyJ2ZXIiOjF9/secret+token=="

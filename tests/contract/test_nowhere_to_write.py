@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from inference.errors import DeploymentError
-from inference.frontend import temporary
-from inference.frontend.stateful_sessions import StatefulSessions
-from inference.settings import Settings
 from tests.container import pure_wheel
 from tests.contract.models import DOUBLE
 from tests.contract.running import Server, free_port, wait_until, write_files
+from tidegate.inference.errors import DeploymentError
+from tidegate.inference.frontend import temporary
+from tidegate.inference.frontend.models.stateful_sessions import StatefulSessions
+from tidegate.inference.settings import Settings
 
 REPOSITORY = Path(__file__).parents[2]
 

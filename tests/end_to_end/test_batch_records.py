@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from local_cloud import LocalCloud
 from tests.local_cloud.conftest import BUCKET, Account, await_true, model_archive
+from tidegate.local_cloud import LocalCloud
 
 # Three classes of four features: the sum of the features, and twice and three times as much.
 THREE_CLASSES = """

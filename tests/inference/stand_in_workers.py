@@ -18,13 +18,14 @@ from typing import Any, cast
 
 import pytest
 
-from inference import protocol
-from inference.frontend import crew, model_pool, worker_link
-from inference.frontend.launcher import Launcher
-from inference.frontend.model_pool import ModelPool
-from inference.frontend.pool_limits import PoolLimits
-from inference.frontend.ticket import Ticket
-from inference.protocol import Answer, Done, FrameReader, Item, Kind, ModelSpec
+from tidegate.inference import protocol
+from tidegate.inference.frontend.queue import model_pool
+from tidegate.inference.frontend.queue.model_pool import ModelPool
+from tidegate.inference.frontend.queue.pending_request import Ticket
+from tidegate.inference.frontend.queue.pool_limits import PoolLimits
+from tidegate.inference.frontend.workers import supervisor, worker_link
+from tidegate.inference.frontend.workers.fork_server import Launcher
+from tidegate.inference.protocol import Answer, Done, FrameReader, Item, Kind, ModelSpec
 
 FIRST_PID = 1 << 23
 """Above what the kernel gives to any process (2^22), so that no signal of a test can reach one."""
@@ -250,7 +251,7 @@ async def house(
     launcher = launcher or StandInLauncher()
     gave_up: list[str] = []
     monkeypatch.setattr(worker_link.os, "killpg", launcher.kill)
-    for module in (crew, model_pool):
+    for module in (supervisor, model_pool):
         monkeypatch.setattr(module, "monotonic", asyncio.get_running_loop().time)
     pool = ModelPool(SPEC, limits(**changes), cast(Launcher, launcher), gave_up.append)
     launcher.pool = pool

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inference.errors import NotAcceptable
-from inference.worker.accept import NOTHING, demand_some, preferred_type
-from inference.worker.content import WRITABLE, split_media_type
+from tidegate.inference.errors import NotAcceptable
+from tidegate.inference.worker.accept import NOTHING, demand_some, preferred_type
+from tidegate.inference.worker.content import WRITABLE, split_media_type
 
 JSON, CSV, NPY = "application/json", "text/csv", "application/x-npy"
 

@@ -9,7 +9,7 @@ import pytest
 
 FAULTS = """
 import ctypes, resource
-from inference.worker.allocator import keep_freed_memory
+from tidegate.inference.worker.allocator import keep_freed_memory
 
 done = keep_freed_memory()
 libc = ctypes.CDLL(None)

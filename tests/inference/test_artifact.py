@@ -11,8 +11,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from inference.errors import DeploymentError
-from inference.worker.artifact import Example, difference, disregarded, read_example, read_manifest, verify_files
+from tidegate.inference.errors import DeploymentError
+from tidegate.inference.worker.artifact import (
+    Example,
+    difference,
+    disregarded,
+    read_example,
+    read_manifest,
+    verify_files,
+)
 
 
 def facts(data: bytes) -> dict[str, Any]:

@@ -14,11 +14,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inference.protocol import Answer
-from inference.worker import computation as computation_module
-from inference.worker.computation import Computation
-from inference.worker.context import Context
 from tests.inference.toy_models import computation, outcomes, request, values
+from tidegate.inference.protocol import Answer
+from tidegate.inference.worker import computation as computation_module
+from tidegate.inference.worker.computation import Computation
+from tidegate.inference.worker.context import Context
 
 
 class Counting:

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from inference.batching import Batching, declared, declared_in
-from inference.errors import DeploymentError
+from tidegate.inference.batching import Batching, declared, declared_in
+from tidegate.inference.errors import DeploymentError
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inference.worker.collate import NotSplittable, join, signature, split
+from tidegate.inference.worker.collate import NotSplittable, join, signature, split
 
 SHAPES = st.tuples(st.integers(1, 4), st.integers(0, 3), st.integers(1, 2))
 

@@ -13,7 +13,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inference.worker.comparing import FULL, HALF, Evidence, Likeness, copied, evidence, likeness, tolerance_of
+from tidegate.inference.worker.comparing import FULL, HALF, Evidence, Likeness, copied, evidence, likeness, tolerance_of
 
 SAME, CLOSE, DIFFERENT = Likeness.SAME, Likeness.CLOSE, Likeness.DIFFERENT
 

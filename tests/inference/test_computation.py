@@ -13,10 +13,10 @@ import pytest
 import torch
 from PIL import Image, UnidentifiedImageError
 
-from inference.errors import BadRequest, OutOfMemory, UnsupportedMediaType
-from inference.protocol import Answer, Item
-from inference.worker.context import Context
 from tests.inference.toy_models import JSON, answered, computation, outcomes, refused, request, values
+from tidegate.inference.errors import BadRequest, OutOfMemory, UnsupportedMediaType
+from tidegate.inference.protocol import Answer, Item
+from tidegate.inference.worker.context import Context
 
 
 def raising(error: BaseException) -> Any:

@@ -14,10 +14,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from inference.errors import NotFound
-from inference.frontend.connection import Connection
-from inference.frontend.exchange import Exchange, Response
-from inference.settings import Settings
+from tidegate.inference.errors import NotFound
+from tidegate.inference.frontend.http.connection import Connection
+from tidegate.inference.frontend.http.exchange import Exchange, Response
+from tidegate.inference.settings import Settings
 
 
 class MemoryTransport(asyncio.Transport):

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inference.errors import BadRequest, PayloadTooLarge, RequestError, UnsupportedMediaType
-from inference.worker.content_codings import unpack
-from inference.worker.context import Context
 from tests.inference.toy_models import JSON, answered, computation, refused, request
+from tidegate.inference.errors import BadRequest, PayloadTooLarge, RequestError, UnsupportedMediaType
+from tidegate.inference.worker.content_codings import unpack
+from tidegate.inference.worker.context import Context
 
 TEXT = b"[[1, 2], [3, 4]]" + b" " * 3000
 GZIP = gzip.compress(TEXT, mtime=0)

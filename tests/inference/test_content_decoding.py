@@ -15,8 +15,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from inference.errors import BadRequest, RequestError, UnsupportedMediaType
-from inference.worker.content import (
+from tests.inference.toy_images import image
+from tidegate.inference.errors import BadRequest, RequestError, UnsupportedMediaType
+from tidegate.inference.worker.content import (
     CSV,
     JSON,
     JSON_LINES,
@@ -27,7 +28,6 @@ from inference.worker.content import (
     decode_text,
     split_media_type,
 )
-from tests.inference.toy_images import image
 
 UNEVEN = "The body is not an array of numbers whose rows all have the same length."
 OBJECT_UNEVEN = "'{}' of the JSON object is not an array of numbers whose rows all have the same length."

@@ -13,9 +13,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inference.errors import HandlerFailed, NotAcceptable
-from inference.worker.content import CSV, JSON, JSON_LINES, NPY, Reading, decode
-from inference.worker.encoding import encode, to_array, to_plain
+from tidegate.inference.errors import HandlerFailed, NotAcceptable
+from tidegate.inference.worker.content import CSV, JSON, JSON_LINES, NPY, Reading, decode
+from tidegate.inference.worker.encoding import encode, to_array, to_plain
 
 MATRIX = [[1.0, 2.5], [3.0, -4.0]]
 

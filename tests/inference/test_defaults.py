@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import nn
 
-from inference.errors import BadRequest
-from inference.worker import defaults
-from inference.worker.compat.sagemaker_pytorch_serving_container.default_pytorch_inference_handler import (
+from tidegate.inference.errors import BadRequest
+from tidegate.inference.worker import defaults
+from tidegate.inference.worker.compat.sagemaker_pytorch_serving_container.default_pytorch_inference_handler import (
     DefaultPytorchInferenceHandler,
 )
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inference import errors
-from inference.frontend.exchange import Exchange, error_response, split_target
+from tidegate.inference import errors
+from tidegate.inference.frontend.http.exchange import Exchange, error_response, split_target
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from inference.errors import DeploymentError, NotAcceptable
-from inference.worker.accept import NOTHING
-from inference.worker.context import Context
-from inference.worker.handler import ARGUMENTS, Functions, bind
+from tidegate.inference.errors import DeploymentError, NotAcceptable
+from tidegate.inference.worker.accept import NOTHING
+from tidegate.inference.worker.context import Context
+from tidegate.inference.worker.handler import ARGUMENTS, Functions, bind
 
 CONTEXT = Context(model_name="model", manifest={}, system_properties={})
 

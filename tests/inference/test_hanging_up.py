@@ -10,12 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from inference import protocol
-from inference.protocol import Item, Kind, ModelSpec
 from tests.contract.running import wait_until, write_files
+from tidegate.inference import protocol
+from tidegate.inference.protocol import Item, Kind, ModelSpec
 
-PARENT = "from inference.worker.preload import main; main({fd}, 20)"
-WORKER = "import socket; from inference.worker import serving; serving.leave(serving.run(socket.socket(fileno={fd})))"
+PARENT = "from tidegate.inference.worker.fork_server import main; main({fd}, 20)"
+WORKER = (
+    "import socket; from tidegate.inference.worker import serving; "
+    "serving.leave(serving.run(socket.socket(fileno={fd})))"
+)
 
 
 def started(program: str, kind: int) -> tuple[subprocess.Popen[bytes], socket.socket]:

@@ -12,10 +12,10 @@ import pytest
 import torch
 from PIL import Image
 
-from inference.errors import BadRequest
-from inference.worker import images
-from inference.worker.content import Reading, decode
 from tests.inference.toy_images import image, tiff, written
+from tidegate.inference.errors import BadRequest
+from tidegate.inference.worker import images
+from tidegate.inference.worker.content import Reading, decode
 
 
 def read(body: bytes, media_type: str = "image/png", limit: int = 2**20, **rules: Any) -> torch.Tensor:

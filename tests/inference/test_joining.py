@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inference.worker.comparing import Evidence
-from inference.worker.joining import (
+from tidegate.inference.worker.comparing import Evidence
+from tidegate.inference.worker.joining import (
     HOPELESS,
     LONGEST_PAUSE,
     MAX_SIGNATURES,

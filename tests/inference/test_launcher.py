@@ -13,8 +13,8 @@ from collections.abc import AsyncIterator
 import psutil
 import pytest
 
-from inference.frontend import launcher as launcher_module
-from inference.frontend.launcher import Launcher, LauncherFailed
+from tidegate.inference.frontend.workers import fork_server as launcher_module
+from tidegate.inference.frontend.workers.fork_server import Launcher, LauncherFailed
 
 PARENT = """
 import json, os, socket

@@ -68,10 +68,10 @@ def check(model_dir: Path, **environment: str) -> Report:
 
 LOADS = """
 import json, os, sys
-from inference.errors import DeploymentError
-from inference.protocol import ModelSpec
-from inference.settings import read
-from inference.worker.loading import load
+from tidegate.inference.errors import DeploymentError
+from tidegate.inference.protocol import ModelSpec
+from tidegate.inference.settings import read
+from tidegate.inference.worker.loading import load
 
 def load_there(model_dir):
     settings = read(os.environ)
@@ -377,8 +377,8 @@ def test_a_missing_directory_is_named(loads: subprocess.Popen[str], tmp_path: Pa
 
 IN_WORKER = """
 import json, os, sys
-from inference.protocol import Item, ModelSpec
-from inference.worker.loading import load
+from tidegate.inference.protocol import Item, ModelSpec
+from tidegate.inference.worker.loading import load
 spec = ModelSpec(name="m", model_dir=sys.argv[1], program=None, gpu_id=None, threads=1, verify=True, max_batch_size=4,
     default_accept="application/json", max_decoded_bytes=1000, max_response_bytes=1000, max_image_pixels=100,
     log_level=30)

@@ -12,10 +12,10 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from inference.errors import BadRequest
-from inference.worker import defaults
-from inference.worker.misfit import InputRefused
-from inference.worker.onnx_model import OnnxModel
+from tidegate.inference.errors import BadRequest
+from tidegate.inference.worker import defaults
+from tidegate.inference.worker.misfit import InputRefused
+from tidegate.inference.worker.onnx_model import OnnxModel
 
 
 def eager(module: nn.Module, _: Any) -> Any:

@@ -8,9 +8,6 @@ from itertools import pairwise
 
 import pytest
 
-from inference.errors import DeploymentError, NotReady, Overloaded
-from inference.frontend.crew import PING_GRACE_S, State
-from inference.frontend.launcher import LauncherFailed
 from tests.inference.stand_in_workers import (
     House,
     StandInLauncher,
@@ -23,6 +20,9 @@ from tests.inference.stand_in_workers import (
     run,
     settled,
 )
+from tidegate.inference.errors import DeploymentError, NotReady, Overloaded
+from tidegate.inference.frontend.workers.fork_server import LauncherFailed
+from tidegate.inference.frontend.workers.supervisor import PING_GRACE_S, State
 
 FOUR_GPUS = {"workers": 4, "gpus": 4}
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from inference.worker import near_misses, user_code
-from inference.worker.handler import ARGUMENTS
+from tidegate.inference.worker import near_misses, user_code
+from tidegate.inference.worker.handler import ARGUMENTS
 
 
 def said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> str | None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inference.frontend.pace import Pace
+from tidegate.inference.frontend.http.pace import Pace
 
 
 def pace(bytes_per_s: int = 100) -> Pace:

@@ -10,9 +10,9 @@ from types import ModuleType
 import pytest
 import torch
 
-from inference.worker import pickled_module, weights
 from tests.inference.test_loading import check
 from tests.inference.test_weights import CPU, message
+from tidegate.inference.worker import pickled_module, weights
 
 TRAINS = """
 import sys, torch

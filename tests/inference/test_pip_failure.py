@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from inference.frontend.pip_failure import redacted, sentence
+from tidegate.inference.frontend.packages.pip_failure import redacted, sentence
 
 CONFLICT = """Looking in links: /opt/ml/model/code/wheels
 Processing /opt/ml/model/code/wheels/old_vision-1.0-py3-none-any.whl

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from inference.errors import BadRequest, DeploymentError, RaisedByHandler, plain
-from inference.log_lines import JsonLines
-from inference.worker import user_code
 from tests.inference.toy_models import computation, refused, request
+from tidegate.inference.errors import BadRequest, DeploymentError, RaisedByHandler, plain
+from tidegate.inference.log_lines import JsonLines
+from tidegate.inference.worker import user_code
 
 RED = "\x1b[1;31m"
 OFF = "\x1b[0m"

@@ -9,9 +9,6 @@ from typing import Any
 
 import pytest
 
-from inference import protocol
-from inference.frontend.scheduling import JoinsLately
-from inference.protocol import Answer, Done, Item, Progress
 from tests.inference.stand_in_workers import (
     StandInLauncher,
     StandInWorker,
@@ -22,6 +19,9 @@ from tests.inference.stand_in_workers import (
     run,
     settled,
 )
+from tidegate.inference import protocol
+from tidegate.inference.frontend.queue.scheduling import JoinsLately
+from tidegate.inference.protocol import Answer, Done, Item, Progress
 
 STEP_S = 3.0
 LIMIT_S = 5.0

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inference import protocol
-from inference.protocol import Answer, Done, Error, FrameReader, Item, Kind, ModelSpec, Progress
+from tidegate.inference import protocol
+from tidegate.inference.protocol import Answer, Done, Error, FrameReader, Item, Kind, ModelSpec, Progress
 
 LATIN = st.text(st.characters(max_codepoint=255), max_size=40)
 IDS = st.integers(0, 2**64 - 1)

@@ -15,11 +15,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from inference.protocol import Answer, Done, Progress
-from inference.worker import joining, tally
-from inference.worker.computation import Computation
-from inference.worker.context import Context
 from tests.inference.toy_models import computation, request, values
+from tidegate.inference.protocol import Answer, Done, Progress
+from tidegate.inference.worker import joining, tally
+from tidegate.inference.worker.computation import Computation
+from tidegate.inference.worker.context import Context
 
 FOUR = 4
 

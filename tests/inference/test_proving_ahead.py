@@ -15,11 +15,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inference.worker import proving_ahead
-from inference.worker.artifact import Example
-from inference.worker.computation import Computation
-from inference.worker.proving_ahead import disturbed, prove_ahead
 from tests.inference.toy_models import computation, request
+from tidegate.inference.worker import proving_ahead
+from tidegate.inference.worker.artifact import Example
+from tidegate.inference.worker.computation import Computation
+from tidegate.inference.worker.proving_ahead import disturbed, prove_ahead
 
 JSON, CSV, NPY = "application/json", "text/csv", "application/x-npy"
 

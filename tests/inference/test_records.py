@@ -14,11 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from inference.protocol import Item
-from inference.worker.content import CSV, JSON, JSON_LINES, NPY, NPZ, OCTETS, Reading, decode
-from inference.worker.encoding import encode
 from tests.inference.toy_images import image
 from tests.inference.toy_models import answered, computation, refused, request
+from tidegate.inference.protocol import Item
+from tidegate.inference.worker.content import CSV, JSON, JSON_LINES, NPY, NPZ, OCTETS, Reading, decode
+from tidegate.inference.worker.encoding import encode
 
 BOM = b"\xef\xbb\xbf"
 LINES = {CSV: ("1,2,3,4", "5,6,7,8", "9,10,11,12"), JSON_LINES: ("[1,2,3,4]", "[5,6,7,8]", "[9,10,11,12]")}

@@ -12,12 +12,12 @@ from pathlib import Path
 import psutil
 import pytest
 
-from inference.errors import DeploymentError
-from inference.frontend import requirements
-from inference.package_layer import PackageLayer
 from tests.contract.running import wait_until
 from tests.inference import package_sources
 from tests.inference.package_sources import BACKEND, git, index, project, repository, sdist, wheel
+from tidegate.inference.errors import DeploymentError
+from tidegate.inference.frontend.packages import requirements
+from tidegate.inference.package_layer import PackageLayer
 
 TORCH = metadata.version("torch")
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inference.frontend.scheduling import (
+from tidegate.inference.frontend.queue.scheduling import (
     NOTHING,
     Plan,
     RecentLoad,

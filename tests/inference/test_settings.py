@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inference.errors import DeploymentError
-from inference.settings import MIB, Settings, describe, environment, read
+from tidegate.inference.errors import DeploymentError
+from tidegate.inference.settings import MIB, Settings, describe, environment, read
 
 GOOD: list[tuple[str, str, str, Any]] = [
     ("SAGEMAKER_BASE_DIR", "/srv/ml", "base_dir", Path("/srv/ml")),

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from inference.worker.context import Context
-from inference.worker.handler import bind
-from inference.worker.shared_state import shared_name
+from tidegate.inference.worker.context import Context
+from tidegate.inference.worker.handler import bind
+from tidegate.inference.worker.shared_state import shared_name
 
 HEAD = """
 import json, torch

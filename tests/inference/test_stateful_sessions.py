@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from inference.errors import BadRequest, Overloaded
-from inference.frontend.exchange import Exchange, Response
-from inference.frontend.stateful_sessions import StatefulSessions
-from inference.settings import Settings
-from inference.worker.session import Session, session_of
+from tidegate.inference.errors import BadRequest, Overloaded
+from tidegate.inference.frontend.http.exchange import Exchange, Response
+from tidegate.inference.frontend.models.stateful_sessions import StatefulSessions
+from tidegate.inference.settings import Settings
+from tidegate.inference.worker.session import Session, session_of
 
 BEGIN = b'{"requestType": "NEW_SESSION"}'
 

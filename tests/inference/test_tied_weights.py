@@ -9,8 +9,8 @@ import pytest
 import safetensors.torch
 import torch
 
-from inference.worker import tied_weights, weights
 from tests.inference.test_weights import CPU, describe, message
+from tidegate.inference.worker import tied_weights, weights
 
 TIED = """
 import torch

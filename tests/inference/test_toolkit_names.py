@@ -15,14 +15,21 @@ import pytest
 import scipy.sparse
 import torch
 
-from inference.errors import DeploymentError
-from inference.worker import compat
-from inference.worker.compat.sagemaker_inference import content_types, decoder, encoder, environment, errors, utils
-from inference.worker.compat.sagemaker_pytorch_serving_container.default_pytorch_inference_handler import (
+from tests.inference.toy_models import computation, refused, request
+from tidegate.inference.errors import DeploymentError
+from tidegate.inference.worker import compat
+from tidegate.inference.worker.compat.sagemaker_inference import (
+    content_types,
+    decoder,
+    encoder,
+    environment,
+    errors,
+    utils,
+)
+from tidegate.inference.worker.compat.sagemaker_pytorch_serving_container.default_pytorch_inference_handler import (
     DefaultPytorchInferenceHandler,
 )
-from inference.worker.content import Reading
-from tests.inference.toy_models import computation, refused, request
+from tidegate.inference.worker.content import Reading
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -67,7 +74,7 @@ def test_a_toolkit_that_the_model_brings_is_preferred(tmp_path: Path) -> None:
     package.mkdir()
     (package / "__init__.py").write_text("real = True\n")
     program = (
-        "import sys; sys.path.insert(0, sys.argv[1]); from inference.worker import compat; "
+        "import sys; sys.path.insert(0, sys.argv[1]); from tidegate.inference.worker import compat; "
         "print(compat.lend_names(compat.Reading(max_decoded_bytes=1)));"
         " import sagemaker_inference; print(sagemaker_inference.real)"
     )

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from inference.errors import DeploymentError
-from inference.layout import model_root
-from inference.worker.user_code import find_script, import_script, one_line, where
+from tidegate.inference.errors import DeploymentError
+from tidegate.inference.layout import model_root
+from tidegate.inference.worker.user_code import find_script, import_script, one_line, where
 
 
 @pytest.fixture(autouse=True)

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from inference.worker.context import Context, RequestProcessor
 from tests.inference.toy_models import request
+from tidegate.inference.worker.context import Context, RequestProcessor
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ import pytest
 import safetensors.torch
 import torch
 
-from inference.errors import DeploymentError
-from inference.worker import onnx_model, weights
+from tidegate.inference.errors import DeploymentError
+from tidegate.inference.worker import onnx_model, weights
 
 CPU = torch.device("cpu")
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from inference.batching import Batching
-from inference.protocol import Answer, Error, Item
-from inference.worker.computation import Computation
-from inference.worker.content import Reading
-from inference.worker.context import Context
-from inference.worker.handler import Functions
+from tidegate.inference.batching import Batching
+from tidegate.inference.protocol import Answer, Error, Item
+from tidegate.inference.worker.computation import Computation
+from tidegate.inference.worker.content import Reading
+from tidegate.inference.worker.context import Context
+from tidegate.inference.worker.handler import Functions
 
 JSON = "application/json"
 

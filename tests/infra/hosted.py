@@ -12,7 +12,7 @@ from tests.infra.conftest import ROOT
 if TYPE_CHECKING:
     import aws_cdk as cdk
 
-    from infra.hosting.endpoint import Endpoint
+    from tidegate.infra.hosting.endpoint import Endpoint
 
 NAME = "tidegate-test"
 BUCKET = "bucket"
@@ -121,9 +121,9 @@ def add_endpoint(
     from aws_cdk import aws_sagemaker as sagemaker
     from pydantic import TypeAdapter
 
-    from infra.configuration.hosting import Hosting
-    from infra.hosting.deployment import Deployment
-    from infra.hosting.modes import ENDPOINTS
+    from tidegate.infra.configuration.hosting import Hosting
+    from tidegate.infra.hosting.deployment import Deployment
+    from tidegate.infra.hosting.modes import ENDPOINTS
 
     class Model:
         def __init__(self, id_: str, name: str | None) -> None:

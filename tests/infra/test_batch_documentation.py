@@ -6,11 +6,11 @@ import re
 
 import pytest
 
-from infra import models_command, promotion_rollout
-from infra.batch import transform_job
-from infra.batch.content_types import BY_ENDING
 from tests.infra.conftest import ROOT, Synthesised
 from tests.infra.templates import as_list
+from tidegate.infra import models_command, promotion_rollout
+from tidegate.infra.batch import transform_job
+from tidegate.infra.batch.content_types import BY_ENDING
 
 BATCH = (ROOT / "docs" / "batch.md").read_text()
 PROMOTION = (ROOT / "docs" / "promotion.md").read_text()

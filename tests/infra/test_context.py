@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from infra import context, stage_file
-from infra.configuration import ConfigurationError
-from infra.configuration.image import ImageUri, PinnedImage, TaggedImage
-from infra.configuration.model import ArchivedModel
 from tests.infra.test_stage_file import DIGEST, written
+from tidegate.infra import context, stage_file
+from tidegate.infra.configuration import ConfigurationError
+from tidegate.infra.configuration.image import ImageUri, PinnedImage, TaggedImage
+from tidegate.infra.configuration.model import ArchivedModel
 
 ECR_IMAGE = "123456789012.dkr.ecr.eu-central-1.amazonaws.com/team/serving:2"
 

@@ -13,11 +13,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infra.configuration import ConfigurationError
-from infra.configuration.stage import Stage
-from infra.cost import estimate, prices, report, usage
-from infra.cost.announce import describe
-from infra.cost.estimate import Item
+from tidegate.infra.configuration import ConfigurationError
+from tidegate.infra.configuration.stage import Stage
+from tidegate.infra.cost import estimate, prices, report, usage
+from tidegate.infra.cost.announce import describe
+from tidegate.infra.cost.estimate import Item
 
 TODAY = datetime.date(2026, 11, 21)
 # Round numbers, which no price list has.

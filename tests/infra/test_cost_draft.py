@@ -13,8 +13,8 @@ import botocore.session
 import pytest
 from botocore.stub import Stubber
 
-from infra.configuration import ConfigurationError
-from infra.cost import draft, prices
+from tidegate.infra.configuration import ConfigurationError
+from tidegate.infra.cost import draft, prices
 
 
 def product(use: str, *numbers: str, unit: str = "Hrs", currency: str = "USD") -> str:

@@ -20,8 +20,8 @@ def printed(tmp_path_factory: pytest.TempPathFactory, node_on_path: None) -> dic
     """What is said of a stage with prices, and of one without."""
     import aws_cdk as cdk
 
-    from infra.configuration.stage import Stage
-    from infra.cost.announce import announce
+    from tidegate.infra.configuration.stage import Stage
+    from tidegate.infra.cost.announce import announce
 
     folder = tmp_path_factory.mktemp("prices")
     (folder / "prices.toml").write_text(FILE)
@@ -57,7 +57,7 @@ def test_synthesis_shows_the_estimate_to_its_user(tmp_path: Path) -> None:
 
 
 def test_what_the_other_stacks_make_is_counted_as_they_make_it(printed: dict[str, str]) -> None:
-    from infra.network_stack import INTERFACE_ENDPOINTS, KEY_ENDPOINT
+    from tidegate.infra.network_stack import INTERFACE_ENDPOINTS, KEY_ENDPOINT
 
     services = len(INTERFACE_ENDPOINTS) + len(KEY_ENDPOINT)
     assert f"interface endpoints: {services * 3}" in printed["with"]

@@ -7,11 +7,11 @@ from typing import Any, get_args
 
 import pytest
 
-from infra.configuration import Stage
-from infra.configuration.value import Value
-from infra.context import KEYS
-from infra.network_stack import INTERFACE_ENDPOINTS, KEY_ENDPOINT
 from tests.infra.conftest import ROOT, STAGE_NAMES, Synthesised
+from tidegate.infra.configuration import Stage
+from tidegate.infra.configuration.value import Value
+from tidegate.infra.context import KEYS
+from tidegate.infra.network_stack import INTERFACE_ENDPOINTS, KEY_ENDPOINT
 
 DOCUMENT = (ROOT / "docs" / "infrastructure.md").read_text()
 

@@ -6,8 +6,8 @@ import re
 
 import pytest
 
-from infra import instance_types
 from tests.infra.conftest import ROOT
+from tidegate.infra import instance_types
 
 
 def test_the_gpus_of_every_gpu_type_of_the_api_are_known() -> None:

@@ -12,8 +12,8 @@ pytestmark = pytest.mark.usefixtures("node_on_path")
 
 
 def test_there_is_a_construct_for_every_mode_that_a_stage_file_may_name() -> None:
-    from infra.configuration.hosting import Hosting
-    from infra.hosting.modes import ENDPOINTS
+    from tidegate.infra.configuration.hosting import Hosting
+    from tidegate.infra.hosting.modes import ENDPOINTS
 
     union, _ = get_args(Hosting)
     named = {get_args(table.model_fields["mode"].annotation)[0] for table in get_args(union)}

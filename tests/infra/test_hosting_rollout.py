@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from infra.configuration.value import ConfigurationError
 from tests.infra.hosted import ALARM, COMPONENT, CONFIG, ENDPOINT, FULL, NAME, Hosted, change, host
+from tidegate.infra.configuration.value import ConfigurationError
 
 pytestmark = pytest.mark.usefixtures("node_on_path")
 

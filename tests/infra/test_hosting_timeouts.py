@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infra.configuration.value import ConfigurationError
-from infra.hosting.timeouts import model_download_timeout_s, rollout_timeout_s, startup_timeout_s
 from tests.infra.conftest import ROOT
+from tidegate.infra.configuration.value import ConfigurationError
+from tidegate.infra.hosting.timeouts import model_download_timeout_s, rollout_timeout_s, startup_timeout_s
 
 SIZES = st.floats(min_value=0.001, max_value=500)
 

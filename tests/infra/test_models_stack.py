@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from infra.promotion_rollout import PARAMETER
 from tests.infra.conftest import Synthesised
 from tests.infra.state_machines import text
+from tidegate.infra.promotion_rollout import PARAMETER
 
 
 def machine(stage: Synthesised, unit: str, name: str) -> dict[str, Any]:

@@ -9,11 +9,11 @@ from typing import get_args
 
 import pytest
 
-from infra.configuration.operations import Alarms, Budget, Cost, Observability
-from infra.configuration.value import Value
-from infra.cost.prices import Prices
-from infra.observability import endpoint_alarms, series
-from infra.observability.watched import Mode, WatchedEndpoint, WatchedVariant
+from tidegate.infra.configuration.operations import Alarms, Budget, Cost, Observability
+from tidegate.infra.configuration.value import Value
+from tidegate.infra.cost.prices import Prices
+from tidegate.infra.observability import endpoint_alarms, series
+from tidegate.infra.observability.watched import Mode, WatchedEndpoint, WatchedVariant
 
 DOCS = Path(__file__).parents[2] / "docs"
 OBSERVABILITY = (DOCS / "observability.md").read_text()

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from infra.configuration.stage import Stage
-from infra.names import Names
-from infra.observability import of_stage
-from infra.observability.watched import WatchedEndpoint, WatchedVariant
+from tidegate.infra.configuration.stage import Stage
+from tidegate.infra.names import Names
+from tidegate.infra.observability import of_stage
+from tidegate.infra.observability.watched import WatchedEndpoint, WatchedVariant
 
 
 def watched(hosting: dict[str, Any], **further: Any) -> WatchedEndpoint:

@@ -7,13 +7,19 @@ from typing import get_args
 
 import pytest
 
-from infra.configuration.operations import Alarms
-from infra.observability import dashboard_plan, endpoint_alarms, metrics, series, workflow_alarms
-from infra.observability.alarm import Alarm, MetricAlarm, SeriesAlarm
-from infra.observability.dashboard_body import body
-from infra.observability.dashboard_plan import Graph
-from infra.observability.metrics import MetricReference
-from infra.observability.watched import Mode, WatchedEndpoint, WatchedStateMachine, WatchedVariant, WatchedWorkflows
+from tidegate.infra.configuration.operations import Alarms
+from tidegate.infra.observability import dashboard_plan, endpoint_alarms, metrics, series, workflow_alarms
+from tidegate.infra.observability.alarm import Alarm, MetricAlarm, SeriesAlarm
+from tidegate.infra.observability.dashboard_body import body
+from tidegate.infra.observability.dashboard_plan import Graph
+from tidegate.infra.observability.metrics import MetricReference
+from tidegate.infra.observability.watched import (
+    Mode,
+    WatchedEndpoint,
+    WatchedStateMachine,
+    WatchedVariant,
+    WatchedWorkflows,
+)
 
 MODES: tuple[Mode, ...] = get_args(Mode)
 NO_WORKFLOWS = WatchedWorkflows()
@@ -248,8 +254,8 @@ def test_the_servers_own_series_are_shown_where_sagemaker_scrapes_them() -> None
 
 def test_every_series_in_a_query_is_one_that_the_server_really_has() -> None:
     """Held against the text that the server itself writes."""
-    from inference.frontend.metrics import ModelGauges, ModelMetrics
-    from inference.frontend.prometheus_text import render
+    from tidegate.inference.frontend.metrics import ModelGauges, ModelMetrics
+    from tidegate.inference.frontend.prometheus_text import render
 
     counted = ModelMetrics(retries=1, worker_restarts=1)
     counted.responses[200] += 1

@@ -40,8 +40,8 @@ def directory(tmp_path_factory: pytest.TempPathFactory, node_on_path: None) -> P
     import aws_cdk as cdk
     from cdk_nag import AwsSolutionsChecks
 
-    from infra.configuration.stage import Stage
-    from infra.observability_stack import ObservabilityStack
+    from tidegate.infra.configuration.stage import Stage
+    from tidegate.infra.observability_stack import ObservabilityStack
 
     flags = json.loads((Path(__file__).parents[2] / "cdk.json").read_text())["context"]
     folder = tmp_path_factory.mktemp("observability")

@@ -44,7 +44,7 @@ def test_a_stage_warns_of_nothing_but_what_its_owner_chose(name: str, every_stag
 def test_a_wildcard_that_nobody_acknowledged_fails_the_synthesis(
     synthesise: Synthesise, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    from infra import execution_role
+    from tidegate.infra import execution_role
 
     monkeypatch.setattr(execution_role.ExecutionRole, "_acknowledge", lambda *_: None)
     with pytest.raises(RuntimeError, match="ValidationFailed"):

@@ -11,11 +11,11 @@ import boto3
 import pytest
 from moto import mock_aws
 
-from infra import account
-from infra.configuration import ConfigurationError
 from tests.infra.conftest import Synthesise, Synthesised
 from tests.infra.test_endpoint import CONFIG, ENDPOINT, MODEL, text
 from tests.infra.test_execution_role import resources, statements
+from tidegate.infra import account
+from tidegate.infra.configuration import ConfigurationError
 
 REGION = "eu-central-1"
 IMAGE = f"123456789012.dkr.ecr.{REGION}.amazonaws.com/team/serving@sha256:" + "0a" * 32

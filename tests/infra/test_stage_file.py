@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from infra import context, stage_file, validation
-from infra.configuration import ConfigurationError, Stage
 from tests.infra.conftest import SAMPLES
+from tidegate.infra import context, stage_file, validation
+from tidegate.infra.configuration import ConfigurationError, Stage
 
 REALTIME = 'mode = "realtime"'
 CPU = 'mode = "realtime"\ninstance_type = "ml.m7i.large"'

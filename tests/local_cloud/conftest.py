@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from local_cloud import LocalCloud
+from tidegate.local_cloud import LocalCloud
 
 STAND_IN = (sys.executable, str(Path(__file__).parent / "stand_in.py"), "serve")
 ROLE = "arn:aws:iam::123456789012:role/service"

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from local_cloud.access.policy_decisions import decide
 from tests.local_cloud.conftest import Account
+from tidegate.local_cloud.access.policy_decisions import decide
 
 TRUST = json.dumps({"Version": "2012-10-17", "Statement": []})
 

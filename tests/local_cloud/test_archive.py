@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from local_cloud.sagemaker.archive import ModelDataError, split_s3_uri, unpack
 from tests.local_cloud.conftest import model_archive
+from tidegate.local_cloud.sagemaker.archive import ModelDataError, split_s3_uri, unpack
 
 
 def crafted(path: Path, member: tarfile.TarInfo) -> Path:

@@ -12,9 +12,9 @@ from pathlib import Path
 import boto3
 import pytest
 
-from local_cloud.client_files import file_variables, write_client_files
-from local_cloud.environment import client_environment, shell_lines
 from tests.local_cloud.conftest import Account
+from tidegate.local_cloud.client_files import file_variables, write_client_files
+from tidegate.local_cloud.environment import client_environment, shell_lines
 
 WHO_AM_I = """
 import boto3, sys

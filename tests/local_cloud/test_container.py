@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from local_cloud.processes import end_orphans, process_birth
-from local_cloud.sagemaker.container import Container, ContainerFailed, ContainerSpec, await_healthy
-from local_cloud.sagemaker.container_client import AnswerTooLarge, ContainerClient, NoAnswer, TimedOut
-from local_cloud.sagemaker.process_container import ProcessRunner
 from tests.local_cloud.conftest import STAND_IN, await_true
+from tidegate.local_cloud.processes import end_orphans, process_birth
+from tidegate.local_cloud.sagemaker.container import Container, ContainerFailed, ContainerSpec, await_healthy
+from tidegate.local_cloud.sagemaker.container_client import AnswerTooLarge, ContainerClient, NoAnswer, TimedOut
+from tidegate.local_cloud.sagemaker.process_container import ProcessRunner
 
 Start = Callable[..., Container]
 NEVER = threading.Event()

@@ -13,10 +13,10 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from local_cloud.sagemaker.capabilities import REFUSED_VALUES, SUPPORT, leaves
-from local_cloud.sagemaker.runtime import HONOURED, REFUSED
-from local_cloud.sagemaker.shapes import compiled_pattern, operation_model
 from tests.local_cloud.conftest import ROLE, Account
+from tidegate.local_cloud.sagemaker.capabilities import REFUSED_VALUES, SUPPORT, leaves
+from tidegate.local_cloud.sagemaker.runtime import HONOURED, REFUSED
+from tidegate.local_cloud.sagemaker.shapes import compiled_pattern, operation_model
 
 IMAGE = "123456789012.dkr.ecr.us-east-1.amazonaws.com/serve:1"
 PARTS = ("member", "key", "value")  # of list and map shapes

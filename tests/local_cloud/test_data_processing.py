@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from local_cloud.sagemaker.data_processing import data_processing
-from local_cloud.sagemaker.errors import ServiceError
-from local_cloud.sagemaker.record_filters import RecordError
+from tidegate.local_cloud.sagemaker.data_processing import data_processing
+from tidegate.local_cloud.sagemaker.errors import ServiceError
+from tidegate.local_cloud.sagemaker.record_filters import RecordError
 
 
 def asked(content_type: str = "text/csv", split: str = "Line", accept: str = "", **processing: str) -> dict[str, Any]:

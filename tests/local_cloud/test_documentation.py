@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from local_cloud.client_files import file_variables
-from local_cloud.environment import client_environment
-from local_cloud.sagemaker.capabilities import REFUSED_VALUES, SUPPORT, Support
-from local_cloud.sagemaker.runtime import INVOCATION_TIMEOUT_S, MAX_BODY_BYTES, STREAM_TIMEOUT_S
+from tidegate.local_cloud.client_files import file_variables
+from tidegate.local_cloud.environment import client_environment
+from tidegate.local_cloud.sagemaker.capabilities import REFUSED_VALUES, SUPPORT, Support
+from tidegate.local_cloud.sagemaker.runtime import INVOCATION_TIMEOUT_S, MAX_BODY_BYTES, STREAM_TIMEOUT_S
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "local-cloud.md").read_text()

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from local_cloud.environment import client_environment
-from local_cloud.processes import process_birth
 from tests.local_cloud.conftest import BUCKET, Account, await_true, model_archive
+from tidegate.local_cloud.environment import client_environment
+from tidegate.local_cloud.processes import process_birth
 
 
 def process_of(account: Account, endpoint: str, **options: Any) -> int:

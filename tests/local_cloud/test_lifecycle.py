@@ -16,10 +16,10 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from local_cloud import CloudError, LocalCloud
-from local_cloud.processes import process_birth
-from local_cloud.state_directory import StateDirectory
 from tests.local_cloud.conftest import ROLE, STAND_IN, await_true
+from tidegate.local_cloud import CloudError, LocalCloud
+from tidegate.local_cloud.processes import process_birth
+from tidegate.local_cloud.state_directory import StateDirectory
 
 COMMAND = (sys.executable, "-m", "local_cloud")
 Run = Callable[..., subprocess.CompletedProcess[str]]

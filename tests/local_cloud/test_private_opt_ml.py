@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from local_cloud.sagemaker import private_opt_ml
+from tidegate.local_cloud.sagemaker import private_opt_ml
 
 LAUNCHER = (sys.executable, "-I", "-S", private_opt_ml.__file__)
 LOOK = """
@@ -39,8 +39,8 @@ os.execv(sys.argv[1], sys.argv[1:])
 START = """
 import sys
 from pathlib import Path
-from local_cloud.sagemaker.container import ContainerSpec
-from local_cloud.sagemaker.process_container import ProcessRunner
+from tidegate.local_cloud.sagemaker.container import ContainerSpec
+from tidegate.local_cloud.sagemaker.process_container import ProcessRunner
 base = Path(sys.argv[1])
 runner = ProcessRunner(base / "registry", (sys.executable, "-c", sys.argv[2]))
 container = runner.start(ContainerSpec(image="", base_dir=base, environment={}, log=base / "log"))

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 import torch
 
-from local_cloud import LocalCloud
 from tests.local_cloud.conftest import BUCKET, Account, await_true
 from tests.local_cloud.test_private_opt_ml import UNSHARE, works
+from tidegate.local_cloud import LocalCloud
 
 HANDLERS = """
 import json, os, torch

@@ -6,8 +6,8 @@ import itertools
 
 import pytest
 
-from local_cloud.sagemaker.errors import ServiceError
-from local_cloud.sagemaker.record_filters import Format, RecordError, RecordFilter, compiled_filter
+from tidegate.local_cloud.sagemaker.errors import ServiceError
+from tidegate.local_cloud.sagemaker.record_filters import Format, RecordError, RecordFilter, compiled_filter
 
 NINE = [str(number) for number in range(9)]
 

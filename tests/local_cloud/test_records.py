@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from local_cloud.sagemaker.records import (
+from tidegate.local_cloud.sagemaker.records import (
     Record,
     RecordTooLarge,
     answer_lines,

@@ -9,13 +9,13 @@ from botocore.eventstream import EventStreamBuffer
 from hypothesis import given
 from hypothesis import strategies as st
 
-from local_cloud.environment import client_environment, shell_lines
-from local_cloud.sagemaker import event_stream
-from local_cloud.sagemaker.endpoint_state import refusal
-from local_cloud.sagemaker.errors import ServiceError
-from local_cloud.sagemaker.replica import next_pause_s
-from local_cloud.sagemaker.routing import choose_variant
-from local_cloud.sagemaker.transform_settings import (
+from tidegate.local_cloud.environment import client_environment, shell_lines
+from tidegate.local_cloud.sagemaker import event_stream
+from tidegate.local_cloud.sagemaker.endpoint_state import refusal
+from tidegate.local_cloud.sagemaker.errors import ServiceError
+from tidegate.local_cloud.sagemaker.replica import next_pause_s
+from tidegate.local_cloud.sagemaker.routing import choose_variant
+from tidegate.local_cloud.sagemaker.transform_settings import (
     batch_environment,
     check_transform_request,
     decide,

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from local_cloud.sagemaker.runtime import SERVERLESS_BODY_BYTES
 from tests.local_cloud.conftest import ROLE, Account
+from tidegate.local_cloud.sagemaker.runtime import SERVERLESS_BODY_BYTES
 
 SERVERLESS = {"MemorySizeInMB": 2048, "MaxConcurrency": 5}
 

@@ -12,8 +12,8 @@ from botocore.exceptions import ClientError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from local_cloud.cloudformation.templates import in_order, references
 from tests.local_cloud.conftest import BUCKET, ROLE, Account, await_true, model_archive
+from tidegate.local_cloud.cloudformation.templates import in_order, references
 
 VARIANT = {"VariantName": "AllTraffic", "InstanceType": "ml.g6.xlarge", "InitialInstanceCount": "1"}
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from local_cloud.workflows.event_targets import filled
 from tests.local_cloud.conftest import ROLE, Account, await_true
 from tests.local_cloud.test_stacks import stack_of
+from tidegate.local_cloud.workflows.event_targets import filled
 
 Json = dict[str, Any]
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from training_hooks import ranks
+from tidegate.training_hooks import ranks
 
 DOUBLING_CODE = """\
 import json

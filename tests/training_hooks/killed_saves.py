@@ -16,8 +16,8 @@ from pathlib import Path
 
 import torch
 
-from training_hooks import save_model
-from training_hooks.staging import exclusive, finish_interrupted_save
+from tidegate.training_hooks import save_model
+from tidegate.training_hooks.staging import exclusive, finish_interrupted_save
 
 
 def save_old(directory: Path) -> None:

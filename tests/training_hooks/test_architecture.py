@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from training_hooks import ArtifactError, Example, save_model
+from tidegate.training_hooks import ArtifactError, Example, save_model
 
 from .artifacts import manifest_of, mismatches, names_below
 

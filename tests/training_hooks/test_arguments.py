@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from training_hooks import (
+from tidegate.training_hooks import (
     ArtifactError,
     Example,
     latest_checkpoint,

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from training_hooks import ArtifactError, durable_files, pack, save_model
-from training_hooks.staging import exclusive
+from tidegate.training_hooks import ArtifactError, durable_files, pack, save_model
+from tidegate.training_hooks.staging import exclusive
 
 from .artifacts import manifest_of, mismatches, names_below, weights_of
 

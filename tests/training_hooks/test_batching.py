@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from torch import nn
 
-from training_hooks import ArtifactError, save_model
+from tidegate.training_hooks import ArtifactError, save_model
 
 from .artifacts import manifest_of
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from training_hooks import ArtifactError, container_paths, latest_checkpoint, save_checkpoint
+from tidegate.training_hooks import ArtifactError, container_paths, latest_checkpoint, save_checkpoint
 
 
 def test_training_resumes_where_it_stopped(tmp_path: Path) -> None:

@@ -12,7 +12,15 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from training_hooks import ArtifactError, Example, container_paths, model_directory, pack, save_directory, save_model
+from tidegate.training_hooks import (
+    ArtifactError,
+    Example,
+    container_paths,
+    model_directory,
+    pack,
+    save_directory,
+    save_model,
+)
 
 from .artifacts import manifest_of, mismatches, names_below, unpacked
 

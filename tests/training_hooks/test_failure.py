@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from training_hooks import container_paths, reporting_failure
+from tidegate.training_hooks import container_paths, reporting_failure
 
 
 def test_the_reason_comes_first(tmp_path: Path) -> None:

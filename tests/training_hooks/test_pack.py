@@ -16,9 +16,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training_hooks import ArtifactError, Example, pack, save_model
-from training_hooks.__main__ import main
-from training_hooks.stored_gzip import StoredGzipWriter
+from tidegate.training_hooks import ArtifactError, Example, pack, save_model
+from tidegate.training_hooks.__main__ import main
+from tidegate.training_hooks.stored_gzip import StoredGzipWriter
 
 from .artifacts import manifest_of, mismatches, unpacked
 

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from training_hooks import ArtifactError, ranks, save_model
+from tidegate.training_hooks import ArtifactError, ranks, save_model
 
 from .artifacts import manifest_of, mismatches, names_below
 
 SAVING = """\
 import sys, torch
-from training_hooks import ranks, save_model
+from tidegate.training_hooks import ranks, save_model
 poll = ranks.time.sleep
 ranks.time.sleep = lambda seconds: (print("waiting", flush=True), poll(seconds))
 rank = int(sys.argv[2])

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from training_hooks import ArtifactError, Example, container_paths, save_model
+from tidegate.training_hooks import ArtifactError, Example, container_paths, save_model
 
 from .artifacts import manifest_of, mismatches, names_below, weights_of
 

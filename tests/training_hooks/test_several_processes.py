@@ -12,8 +12,14 @@ import pytest
 import torch
 
 from tests.contract.running import wait_until
-from training_hooks import durable_files, latest_checkpoint, reporting_failure, save_checkpoint, unfinished_files
-from training_hooks.unfinished_files import UNTOUCHED_S, remove_abandoned, unfinished
+from tidegate.training_hooks import (
+    durable_files,
+    latest_checkpoint,
+    reporting_failure,
+    save_checkpoint,
+    unfinished_files,
+)
+from tidegate.training_hooks.unfinished_files import UNTOUCHED_S, remove_abandoned, unfinished
 
 
 def start(program: str, *arguments: object) -> subprocess.Popen[str]:
@@ -31,7 +37,7 @@ def ended(process: subprocess.Popen[str]) -> int:
 
 SAVING = """\
 import pathlib, sys, torch
-from training_hooks import save_checkpoint
+from tidegate.training_hooks import save_checkpoint
 directory = pathlib.Path(sys.argv[1])
 (directory / f"ready-{sys.argv[2]}").touch()
 while len(list(directory.glob("ready-*"))) < 2:
@@ -148,7 +154,7 @@ def test_a_checkpoint_that_another_process_removes_meanwhile_is_no_reason_to_beg
 
 FAILING = """\
 import pathlib, sys, time
-from training_hooks import reporting_failure
+from tidegate.training_hooks import reporting_failure
 directory, reason, after = pathlib.Path(sys.argv[1]), sys.argv[2], sys.argv[3:]
 with reporting_failure(directory):
     while after and not (directory / "failure").exists():

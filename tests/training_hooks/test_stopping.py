@@ -5,7 +5,7 @@ import os
 import signal
 import time
 
-from training_hooks import stopping_gracefully
+from tidegate.training_hooks import stopping_gracefully
 
 
 def test_sigterm_sets_the_flag() -> None:

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
-from training_hooks import ArtifactError
-from training_hooks.weights import portable_state_dict, refuse_unloadable, write_loadable
+from tidegate.training_hooks import ArtifactError
+from tidegate.training_hooks.weights import portable_state_dict, refuse_unloadable, write_loadable
 
 # The first torch.compile imports modules of torch that use its own deprecated functions.
 compiles = pytest.mark.filterwarnings("ignore:.*torch.jit.script_method.*:DeprecationWarning")

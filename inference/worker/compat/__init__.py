@@ -11,9 +11,9 @@ from __future__ import annotations
 import importlib.util
 import sys
 
-from inference.worker.compat import sagemaker_inference, sagemaker_pytorch_serving_container
-from inference.worker.compat.sagemaker_pytorch_serving_container import default_pytorch_inference_handler
-from inference.worker.content import Reading
+from tidegate.inference.worker.compat import sagemaker_inference, sagemaker_pytorch_serving_container
+from tidegate.inference.worker.compat.sagemaker_pytorch_serving_container import default_pytorch_inference_handler
+from tidegate.inference.worker.content import Reading
 
 _PACKAGES = (sagemaker_inference, sagemaker_pytorch_serving_container)
 # Looked up now: when a model is loaded, the server's modules are hidden from user code.

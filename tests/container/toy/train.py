@@ -9,7 +9,7 @@ from pathlib import Path
 
 from line import fitted
 
-from training_hooks import Example, save_model, stopping_gracefully
+from tidegate.training_hooks import Example, save_model, stopping_gracefully
 
 HERE = Path(__file__).parent
 

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 import torch
 
-from local_cloud import LocalCloud
 from tests.ecosystem.environments import REPOSITORY, python_of
+from tidegate.local_cloud import LocalCloud
 
 LIMIT_S = 600
 HERE = Path(__file__).parent

@@ -37,7 +37,7 @@ import os
 
 import torch
 
-from training_hooks import save_model
+from tidegate.training_hooks import save_model
 
 parser = argparse.ArgumentParser()
 parser.add_argument("--slope", type=float)

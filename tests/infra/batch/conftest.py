@@ -24,9 +24,9 @@ def synthesise_batch(tmp_path_factory: pytest.TempPathFactory, node_on_path: Non
     import aws_cdk as cdk
     from cdk_nag import AwsSolutionsChecks
 
-    from infra.batch.jobs import BatchJobs
-    from infra.configuration.batch import Batch
-    from infra.names import Names
+    from tidegate.infra.batch.jobs import BatchJobs
+    from tidegate.infra.configuration.batch import Batch
+    from tidegate.infra.names import Names
 
     flags = json.loads((ROOT / "cdk.json").read_text())["context"]
 

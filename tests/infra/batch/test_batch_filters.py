@@ -7,9 +7,9 @@ import itertools
 import pytest
 from pydantic import ValidationError
 
-from infra.configuration.batch import Batch
-from local_cloud.sagemaker.errors import ServiceError
-from local_cloud.sagemaker.record_filters import compiled_filter
+from tidegate.infra.configuration.batch import Batch
+from tidegate.local_cloud.sagemaker.errors import ServiceError
+from tidegate.local_cloud.sagemaker.record_filters import compiled_filter
 
 
 def synthesis_takes(expression: str) -> bool:

@@ -14,8 +14,8 @@ import boto3
 import pytest
 from moto import mock_aws
 
-from infra import models_command
 from tests.infra.state_machines import ACCOUNT, REGION
+from tidegate.infra import models_command
 
 BUCKET = f"tidegate-dev-data-{ACCOUNT}-{REGION}"
 REPOSITORY = f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/tidegate-dev"
@@ -251,8 +251,8 @@ def test_a_promotion_is_shown_and_only_written_when_asked(run: Run, stages: Path
     ]
 
     assert run("promote", "--to", str(prod), "--version", "1", "--write")[1] == shown
-    from infra import stage_file
-    from infra.configuration.model import PackagedModel
+    from tidegate.infra import stage_file
+    from tidegate.infra.configuration.model import PackagedModel
 
     stage = stage_file.read(prod)
     packaged = PackagedModel(package=arn, package_image=f"{REPOSITORY}@{account}", package_archive=url, size_gib=2.5)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from inference.worker.numpy_files import plain
+from tidegate.inference.worker.numpy_files import plain
 
 from . import content_types, errors
 

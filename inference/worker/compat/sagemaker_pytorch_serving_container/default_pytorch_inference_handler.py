@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from inference.errors import BadRequest, NotAcceptable, UnsupportedMediaType
-from inference.worker import defaults
-from inference.worker.accept import preferred_type
-from inference.worker.compat.sagemaker_inference import content_types, errors
-from inference.worker.compat.sagemaker_inference.default_inference_handler import DefaultInferenceHandler
-from inference.worker.content import JSON, WRITABLE, Reading
+from tidegate.inference.errors import BadRequest, NotAcceptable, UnsupportedMediaType
+from tidegate.inference.worker import defaults
+from tidegate.inference.worker.accept import preferred_type
+from tidegate.inference.worker.compat.sagemaker_inference import content_types, errors
+from tidegate.inference.worker.compat.sagemaker_inference.default_inference_handler import DefaultInferenceHandler
+from tidegate.inference.worker.content import JSON, WRITABLE, Reading
 
 DEFAULT_MODEL_FILENAME = "model.pt"
 

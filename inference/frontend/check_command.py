@@ -15,11 +15,11 @@ from pathlib import Path
 
 import uvloop
 
-from inference.errors import DeploymentError, RequestError
-from inference.frontend.launcher import Launcher
-from inference.frontend.model_routes import demand_memory
-from inference.frontend.registry import SINGLE_MODEL, Registry
-from inference.settings import Settings
+from tidegate.inference.errors import DeploymentError, RequestError
+from tidegate.inference.frontend.models.model_routes import demand_memory
+from tidegate.inference.frontend.models.registry import SINGLE_MODEL, Registry
+from tidegate.inference.frontend.workers.fork_server import Launcher
+from tidegate.inference.settings import Settings
 
 
 def run(model_dir: Path, settings: Settings) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
-from inference.protocol import Answer, Error, Item
+from tidegate.inference.protocol import Answer, Error, Item
 
 
 @dataclass(slots=True, kw_only=True, eq=False)

@@ -11,16 +11,16 @@ from heapq import nlargest
 from itertools import count
 from time import monotonic
 
-from inference.errors import MethodNotAllowed, NotFound, NotReady, RequestError
-from inference.frontend.connection import Connection
-from inference.frontend.exchange import Exchange, Response, error_body, error_response
-from inference.frontend.metrics import Abandoned
-from inference.frontend.model_pool import ModelPool
-from inference.frontend.model_routes import ModelRoutes
-from inference.frontend.registry import SINGLE_MODEL, Registry
-from inference.frontend.ticket import Ticket
-from inference.protocol import Answer
-from inference.settings import MIB, Settings
+from tidegate.inference.errors import MethodNotAllowed, NotFound, NotReady, RequestError
+from tidegate.inference.frontend.http.connection import Connection
+from tidegate.inference.frontend.http.exchange import Exchange, Response, error_body, error_response
+from tidegate.inference.frontend.metrics import Abandoned
+from tidegate.inference.frontend.models.model_routes import ModelRoutes
+from tidegate.inference.frontend.models.registry import SINGLE_MODEL, Registry
+from tidegate.inference.frontend.queue.model_pool import ModelPool
+from tidegate.inference.frontend.queue.pending_request import Ticket
+from tidegate.inference.protocol import Answer
+from tidegate.inference.settings import MIB, Settings
 
 log = logging.getLogger("tidegate.http")
 
@@ -215,7 +215,7 @@ class Application:
         return self.registry.find(name)
 
     async def _metrics(self, exchange: Exchange) -> Response:  # noqa: ARG002 - a route like the others
-        from inference.frontend import prometheus_text  # noqa: PLC0415 - see server.py
+        from tidegate.inference.frontend import prometheus_text  # noqa: PLC0415 - see server.py
 
         gauges = {name: pool.gauges for name, pool in self.registry.pools.items()}
         return Response(200, prometheus_text.CONTENT_TYPE, prometheus_text.render(gauges))

@@ -12,7 +12,7 @@ import difflib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-from inference.errors import DeploymentError
+from tidegate.inference.errors import DeploymentError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

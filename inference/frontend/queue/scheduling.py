@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from inference.protocol import Done
+from tidegate.inference.protocol import Done
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

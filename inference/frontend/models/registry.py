@@ -14,19 +14,19 @@ from functools import partial
 from itertools import count
 from pathlib import Path
 
-from inference.batching import declared_in
-from inference.errors import DeploymentError, Draining, NotFound
-from inference.frontend import requirements
-from inference.frontend.container_limits import copies_that_fit, free_memory_bytes, usable_cores
-from inference.frontend.launcher import Launcher, LauncherFailed
-from inference.frontend.model_pool import ModelPool
-from inference.frontend.pool_limits import PoolLimits
-from inference.frontend.scheduling import least_used_gpu
-from inference.frontend.stateful_sessions import StatefulSessions
-from inference.frontend.temporary import new_folder
-from inference.layout import linked
-from inference.protocol import ModelSpec
-from inference.settings import Settings
+from tidegate.inference.batching import declared_in
+from tidegate.inference.errors import DeploymentError, Draining, NotFound
+from tidegate.inference.frontend.models.container_limits import copies_that_fit, free_memory_bytes, usable_cores
+from tidegate.inference.frontend.models.stateful_sessions import StatefulSessions
+from tidegate.inference.frontend.packages import requirements
+from tidegate.inference.frontend.queue.model_pool import ModelPool
+from tidegate.inference.frontend.queue.pool_limits import PoolLimits
+from tidegate.inference.frontend.queue.scheduling import least_used_gpu
+from tidegate.inference.frontend.temporary import new_folder
+from tidegate.inference.frontend.workers.fork_server import Launcher, LauncherFailed
+from tidegate.inference.layout import linked
+from tidegate.inference.protocol import ModelSpec
+from tidegate.inference.settings import Settings
 
 log = logging.getLogger("tidegate.models")
 

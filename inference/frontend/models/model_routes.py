@@ -12,7 +12,7 @@ import logging
 from pathlib import Path
 from urllib.parse import parse_qs
 
-from inference.errors import (
+from tidegate.inference.errors import (
     AlreadyLoaded,
     BadRequest,
     DeploymentError,
@@ -21,10 +21,10 @@ from inference.errors import (
     NotFound,
     OutOfMemory,
 )
-from inference.frontend.container_limits import free_memory_bytes
-from inference.frontend.exchange import Exchange, Response
-from inference.frontend.registry import Registry, file_bytes
-from inference.settings import MIB, Settings
+from tidegate.inference.frontend.http.exchange import Exchange, Response
+from tidegate.inference.frontend.models.container_limits import free_memory_bytes
+from tidegate.inference.frontend.models.registry import Registry, file_bytes
+from tidegate.inference.settings import MIB, Settings
 
 log = logging.getLogger("tidegate.models")
 

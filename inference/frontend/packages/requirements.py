@@ -16,11 +16,11 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 
-from inference.errors import DeploymentError
-from inference.frontend import package_index, pip_failure
-from inference.frontend.package_index import Index
-from inference.layout import CODE, REQUIREMENTS, WHEELS, model_root
-from inference.package_layer import PackageLayer, protected_version, requirements_text
+from tidegate.inference.errors import DeploymentError
+from tidegate.inference.frontend.packages import package_index, pip_failure
+from tidegate.inference.frontend.packages.package_index import Index
+from tidegate.inference.layout import CODE, REQUIREMENTS, WHEELS, model_root
+from tidegate.inference.package_layer import PackageLayer, protected_version, requirements_text
 
 log = logging.getLogger("tidegate.requirements")
 

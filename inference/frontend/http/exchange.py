@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import unquote
 
-from inference.errors import MethodNotAllowed, RequestError
+from tidegate.inference.errors import MethodNotAllowed, RequestError
 
 
 class Response(NamedTuple):

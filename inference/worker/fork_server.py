@@ -30,9 +30,10 @@ from pathlib import Path
 
 import torch
 
-from inference import log_lines
-from inference.package_layer import PackageLayer
-from inference.worker import serving
+import tidegate
+from tidegate.inference import log_lines
+from tidegate.inference.package_layer import PackageLayer
+from tidegate.inference.worker import serving
 
 log = logging.getLogger("tidegate.worker")
 
@@ -40,7 +41,7 @@ MESSAGE_BYTES = 8192
 
 _PR_SET_CHILD_SUBREAPER = 36
 """From linux/prctl.h."""
-_PACKAGE_ROOT = str(Path(__file__).resolve().parents[2])
+_PACKAGE_ROOT = str(Path(tidegate.__file__).resolve().parents[1])
 
 
 def main(control_fd: int, log_level: int) -> None:
@@ -78,7 +79,7 @@ def main(control_fd: int, log_level: int) -> None:
             order = json.loads(message)
             layer = PackageLayer(Path(order["packages_dir"])) if order["packages_dir"] else None
             # Not the server's own package, which user code does not see.
-            contradicted = [name for name in layer.contradicted() if name != "inference"] if layer else []
+            contradicted = [name for name in layer.contradicted() if name != "tidegate"] if layer else []
             if contradicted:
                 log.warning(
                     "a fresh interpreter is started for a model that brings what is preloaded",
@@ -121,9 +122,9 @@ def _become_fresh_worker(channel_fd: int, layer: PackageLayer) -> None:
     program = (
         "import socket, sys; "
         f"sys.path.insert(0, {_PACKAGE_ROOT!r}); "
-        "import inference; "  # ours, though a model may bring a package of that name; all else is found there first
+        "import tidegate; "  # ours; all else is found first where the model's packages are
         "del sys.path[0]; "
-        "from inference.worker import serving; "
+        "from tidegate.inference.worker import serving; "
         f"serving.leave(serving.run(socket.socket(fileno={channel_fd})))"
     )
     python = str(layer.interpreter)

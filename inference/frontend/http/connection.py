@@ -18,7 +18,7 @@ from typing import Protocol, cast
 
 import httptools
 
-from inference.errors import (
+from tidegate.inference.errors import (
     BadRequest,
     HeaderTooLarge,
     MethodNotAllowed,
@@ -28,10 +28,10 @@ from inference.errors import (
     RequestTimedOut,
     UnknownTransferCoding,
 )
-from inference.frontend.exchange import Exchange, Response, error_response, split_target
-from inference.frontend.metrics import Abandoned
-from inference.frontend.pace import Pace
-from inference.settings import Settings
+from tidegate.inference.frontend.http.exchange import Exchange, Response, error_response, split_target
+from tidegate.inference.frontend.http.pace import Pace
+from tidegate.inference.frontend.metrics import Abandoned
+from tidegate.inference.settings import Settings
 
 DISCARD_S = 5.0
 DISCARD_BYTES = 64 * 1024 * 1024

@@ -25,10 +25,10 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
-from inference.errors import BadRequest, DeploymentError, Overloaded
-from inference.frontend.exchange import Exchange, Response
-from inference.frontend.temporary import new_folder
-from inference.settings import Settings
+from tidegate.inference.errors import BadRequest, DeploymentError, Overloaded
+from tidegate.inference.frontend.http.exchange import Exchange, Response
+from tidegate.inference.frontend.temporary import new_folder
+from tidegate.inference.settings import Settings
 
 log = logging.getLogger("tidegate.sessions")
 

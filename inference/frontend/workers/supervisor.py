@@ -17,14 +17,14 @@ from enum import Enum, auto
 from time import monotonic
 from typing import Protocol
 
-from inference.errors import DeploymentError, ModelDoesNotFit
-from inference.frontend.launcher import Launcher, LauncherFailed, describe_exit
-from inference.frontend.metrics import ModelMetrics
-from inference.frontend.pool_limits import PoolLimits
-from inference.frontend.scheduling import JoinsLately, restart_delay_s
-from inference.frontend.ticket import Ticket
-from inference.frontend.worker_link import WorkerLink
-from inference.protocol import Answer, Done, Error, ModelSpec, Progress
+from tidegate.inference.errors import DeploymentError, ModelDoesNotFit
+from tidegate.inference.frontend.metrics import ModelMetrics
+from tidegate.inference.frontend.queue.pending_request import Ticket
+from tidegate.inference.frontend.queue.pool_limits import PoolLimits
+from tidegate.inference.frontend.queue.scheduling import JoinsLately, restart_delay_s
+from tidegate.inference.frontend.workers.fork_server import Launcher, LauncherFailed, describe_exit
+from tidegate.inference.frontend.workers.worker_link import WorkerLink
+from tidegate.inference.protocol import Answer, Done, Error, ModelSpec, Progress
 
 log = logging.getLogger("tidegate.model")
 

@@ -11,9 +11,9 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Protocol, cast
 
-from inference import protocol
-from inference.frontend.ticket import Ticket
-from inference.protocol import Answer, Done, Error, FrameReader, Kind, ModelSpec, Progress
+from tidegate.inference import protocol
+from tidegate.inference.frontend.queue.pending_request import Ticket
+from tidegate.inference.protocol import Answer, Done, Error, FrameReader, Kind, ModelSpec, Progress
 
 
 class Owner(Protocol):

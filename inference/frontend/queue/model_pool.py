@@ -13,15 +13,15 @@ from collections.abc import Callable, Iterable
 from itertools import count
 from time import monotonic
 
-from inference.errors import HandlerTimedOut, NotReady, Overloaded, RequestError, WorkerDied
-from inference.frontend.crew import Crew, State
-from inference.frontend.launcher import Launcher
-from inference.frontend.metrics import ModelGauges, ModelMetrics
-from inference.frontend.pool_limits import PoolLimits
-from inference.frontend.scheduling import RecentLoad, Refusal, Retry, after_loss, plan_batches, refusal
-from inference.frontend.ticket import Ticket
-from inference.frontend.worker_link import WorkerLink
-from inference.protocol import Error, Item, ModelSpec
+from tidegate.inference.errors import HandlerTimedOut, NotReady, Overloaded, RequestError, WorkerDied
+from tidegate.inference.frontend.metrics import ModelGauges, ModelMetrics
+from tidegate.inference.frontend.queue.pending_request import Ticket
+from tidegate.inference.frontend.queue.pool_limits import PoolLimits
+from tidegate.inference.frontend.queue.scheduling import RecentLoad, Refusal, Retry, after_loss, plan_batches, refusal
+from tidegate.inference.frontend.workers.fork_server import Launcher
+from tidegate.inference.frontend.workers.supervisor import Crew, State
+from tidegate.inference.frontend.workers.worker_link import WorkerLink
+from tidegate.inference.protocol import Error, Item, ModelSpec
 
 MAX_BATCH_BYTES = 1024 * 1024 * 1024
 """Bodies of one batch together, so that its frame's length fits the field that it has."""

@@ -14,14 +14,16 @@ from collections.abc import Callable
 from itertools import count
 from pathlib import Path
 
+import tidegate
+
 log = logging.getLogger("tidegate.launcher")
 
-_PACKAGE_ROOT = str(Path(__file__).resolve().parents[2])
+_PACKAGE_ROOT = str(Path(tidegate.__file__).resolve().parents[1])
 # -P: a user's inference.py in the working directory must not be imported in place of the package.
 _PROGRAM = """
 import sys
 sys.path.insert(0, {root!r})
-from inference.worker.preload import main
+from tidegate.inference.worker.fork_server import main
 sys.path.remove({root!r})
 main({fd}, {log_level})
 """

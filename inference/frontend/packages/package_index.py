@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
-from inference.errors import DeploymentError
-from inference.settings import CODEARTIFACT_ARN
+from tidegate.inference.errors import DeploymentError
+from tidegate.inference.settings import CODEARTIFACT_ARN
 
 log = logging.getLogger("tidegate.requirements")
 

@@ -1,0 +1,1 @@
+"""Which models are loaded, with which limits."""

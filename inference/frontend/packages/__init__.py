@@ -1,0 +1,1 @@
+"""What a model's requirements.txt names, installed into a layer of its own."""

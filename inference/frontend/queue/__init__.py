@@ -1,0 +1,1 @@
+"""Requests that wait for a worker, and the rules by which they are admitted, batched and retried."""
