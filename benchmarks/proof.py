@@ -21,7 +21,7 @@ from PIL import Image
 
 from benchmarks import work
 from tidegate.inference.batching import Batching
-from tidegate.inference.protocol import Item
+from tidegate.inference.protocol import Request
 from tidegate.inference.worker.computation import Computation
 from tidegate.inference.worker.content import Reading
 from tidegate.inference.worker.context import Context
@@ -51,12 +51,12 @@ def computation(name: str, *, joins: bool | None) -> Computation:
     )
 
 
-def batches(name: str) -> Iterator[list[Item]]:
+def batches(name: str) -> Iterator[list[Request]]:
     """Batches of requests that nobody has sent before."""
     source = np.random.default_rng(0)
     make: Callable[[], bytes] = {"W1": lambda: _array(source), "W2": lambda: _image(source)}[name]
     while True:
-        yield [Item(number, "application/octet-stream", "", b"", make()) for number in range(BATCH)]
+        yield [Request(number, "application/octet-stream", "", b"", make()) for number in range(BATCH)]
 
 
 def measure(kind: str, name: str, seconds: float) -> float:

@@ -3,7 +3,7 @@
     frame   := u32 length of payload | u8 kind | payload          (all numbers little-endian)
 
     frontend ▶ worker   LOAD     JSON of a ModelSpec     load this model
-                        COMPUTE  u16 count | items       answer these, as one batch
+                        COMPUTE  u16 count | requests     answer these, as one batch
     worker ▶ frontend   READY    u8 may join             the model is loaded and has answered its example
                         FAILED   u8 too large | sentence it could not be loaded; the worker exits
                         ANSWER   one answer
@@ -40,7 +40,7 @@ class Kind(IntEnum):
 
 FRAME = struct.Struct("<IB")
 _COUNT = struct.Struct("<H")
-_ITEM = struct.Struct("<QIIII")
+_REQUEST = struct.Struct("<QIIII")
 _ANSWER = struct.Struct("<QHII")
 _ERROR = struct.Struct("<QHH")
 _DONE = "<dddQHHH?"
@@ -92,7 +92,7 @@ class ModelSpec:
         return cls(**json.loads(payload))
 
 
-class Item(NamedTuple):
+class Request(NamedTuple):
     """One request as the worker sees it. `content_type` and `accept` are empty where the client sent none."""
 
     id: int
@@ -158,40 +158,40 @@ def frame(kind: Kind, payload: bytes = b"") -> bytes:
     return FRAME.pack(len(payload), kind) + payload
 
 
-def compute_frame(items: Sequence[Item]) -> bytes:
+def compute_frame(requests: Sequence[Request]) -> bytes:
     """The COMPUTE frame of one batch."""
-    parts: list[bytes | bytearray | memoryview] = [b"", _COUNT.pack(len(items))]
+    parts: list[bytes | bytearray | memoryview] = [b"", _COUNT.pack(len(requests))]
     length = _COUNT.size
-    for item in items:
-        content_type, accept = item.content_type.encode("latin-1"), item.accept.encode("latin-1")
+    for request in requests:
+        content_type, accept = request.content_type.encode("latin-1"), request.accept.encode("latin-1")
         parts += (
-            _ITEM.pack(item.id, len(content_type), len(accept), len(item.headers), len(item.body)),
+            _REQUEST.pack(request.id, len(content_type), len(accept), len(request.headers), len(request.body)),
             content_type,
             accept,
-            item.headers,
-            item.body,
+            request.headers,
+            request.body,
         )
-        length += _ITEM.size + len(content_type) + len(accept) + len(item.headers) + len(item.body)
+        length += _REQUEST.size + len(content_type) + len(accept) + len(request.headers) + len(request.body)
     parts[0] = FRAME.pack(length, Kind.COMPUTE)
     return b"".join(parts)
 
 
-def parse_compute(payload: bytes) -> list[Item]:
-    """The items of a COMPUTE payload; each body is a `memoryview` into it."""
+def parse_compute(payload: bytes) -> list[Request]:
+    """The requests of a COMPUTE payload; each body is a `memoryview` into it."""
     (count,) = _COUNT.unpack_from(payload)
-    view, at, items = memoryview(payload), _COUNT.size, []
+    view, at, requests = memoryview(payload), _COUNT.size, []
     for _ in range(count):
-        id_, content_type_size, accept_size, headers_size, body_size = _ITEM.unpack_from(payload, at)
-        at += _ITEM.size
+        id_, content_type_size, accept_size, headers_size, body_size = _REQUEST.unpack_from(payload, at)
+        at += _REQUEST.size
         content_type = payload[at : at + content_type_size].decode("latin-1")
         at += content_type_size
         accept = payload[at : at + accept_size].decode("latin-1")
         at += accept_size
         headers = payload[at : at + headers_size]
         at += headers_size
-        items.append(Item(id_, content_type, accept, headers, view[at : at + body_size]))
+        requests.append(Request(id_, content_type, accept, headers, view[at : at + body_size]))
         at += body_size
-    return items
+    return requests
 
 
 def answer_frame(answer: Answer) -> bytes:

@@ -22,7 +22,7 @@ import torch
 
 from tidegate.inference.batching import Batching
 from tidegate.inference.errors import OutOfMemory, RequestError
-from tidegate.inference.protocol import Answer, Done, Error, Event, Item, Progress
+from tidegate.inference.protocol import Answer, Done, Error, Event, Progress, Request
 from tidegate.inference.worker import collate, comparing, defaults, members, proof
 from tidegate.inference.worker.accept import preferred_type
 from tidegate.inference.worker.content import TEXT_TYPES, WRITABLE, Reading, decode_text, split_media_type
@@ -90,14 +90,14 @@ class Computation:
         """How far apart predictions may be that count as the same."""
         return comparing.tolerance_of(self.model)
 
-    def answer(self, items: Sequence[Item]) -> tuple[list[Answer | Error], Done]:
+    def answer(self, items: Sequence[Request]) -> tuple[list[Answer | Error], Done]:
         """Answer every item; returns the answers in the order of the items."""
         batch = self.begin(items)
         *_, done = (event for events in self.finish(batch) for event in events)
         assert isinstance(done, Done)  # noqa: S101 - the last event is
         return [job.outcome for job in batch.jobs if job.outcome is not None], done
 
-    def begin(self, items: Sequence[Item], decoders: Executor | None = None) -> Batch:
+    def begin(self, items: Sequence[Request], decoders: Executor | None = None) -> Batch:
         """Take in a batch. Its requests are decoded by `decoders`, or later, in the thread that scripts rely on."""
         jobs = [self.job(item) for item in items]
         started = time.perf_counter()
@@ -324,7 +324,7 @@ class Computation:
 
     # --- the steps one by one, for a comparison (`trial.Road`)
 
-    def job(self, item: Item) -> Job:
+    def job(self, item: Request) -> Job:
         """A request at the beginning of its way."""
         ours = self.functions.output_fn is None and self.functions.transform_fn is None
         accept = preferred_type(item.accept, self.default_accept, WRITABLE if ours else None)

@@ -22,7 +22,7 @@ REQUEST_ID_HEADER = "x-tidegate-request-id"
 class RequestProcessor:
     """One request's headers, and what user code decided about its response."""
 
-    def __init__(self, item: protocol.Item) -> None:
+    def __init__(self, item: protocol.Request) -> None:
         self._item = item
         self.response_content_type: str | None = None
         self.response_headers: dict[str, str] = {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from tidegate.inference.protocol import Answer, Error, Item
+from tidegate.inference.protocol import Answer, Error, Request
 from tidegate.inference.worker.context import RequestProcessor
 from tidegate.inference.worker.members import Path
 
@@ -14,7 +14,7 @@ from tidegate.inference.worker.members import Path
 class Job:
     """One request on its way through the functions."""
 
-    item: Item
+    item: Request
     request: RequestProcessor
     accept: str
     data: Any = None

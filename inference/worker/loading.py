@@ -15,7 +15,7 @@ from PIL import Image
 from tidegate.inference import batching
 from tidegate.inference.errors import DeploymentError, ModelDoesNotFit
 from tidegate.inference.layout import CODE, model_root
-from tidegate.inference.protocol import Answer, Item, ModelSpec
+from tidegate.inference.protocol import Answer, ModelSpec, Request
 from tidegate.inference.version import own_version
 from tidegate.inference.worker import (
     artifact,
@@ -197,7 +197,7 @@ def _named(function: str, script: Path | None) -> Iterator[None]:
 
 
 def _self_check(computation: Computation, example: artifact.Example) -> None:
-    item = Item(0, example.content_type, example.accept, b"", example.body)
+    item = Request(0, example.content_type, example.accept, b"", example.body)
     (outcome,), _ = computation.answer([item])
     if not isinstance(outcome, Answer):
         raise DeploymentError(f"The archive's example was answered with {outcome.status}: {outcome.message}")

@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from tidegate.inference.protocol import Item
+from tidegate.inference.protocol import Request
 from tidegate.inference.worker.artifact import Example
 from tidegate.inference.worker.computation import Computation
 from tidegate.inference.worker.content import NPY, TEXT_TYPES, split_media_type
@@ -90,7 +90,7 @@ def _smaller(number: float, turn: int) -> float:
     return number * (1 - 0.11 * turn) if turn < COPIES else number / 300
 
 
-def _answers_soon(computation: Computation, item: Item) -> bool:
+def _answers_soon(computation: Computation, item: Request) -> bool:
     """Whether a disturbed copy is taken, and quickly. A script may refuse it, and nobody need read of that."""
     job = computation.job(item)
     started_s = time.perf_counter()
@@ -104,5 +104,5 @@ def _answers_soon(computation: Computation, item: Item) -> bool:
     return time.perf_counter() - started_s < MAX_ANSWER_S
 
 
-def _item(example: Example, body: bytes, number: int) -> Item:
-    return Item(number, example.content_type, example.accept, b"", body)
+def _item(example: Example, body: bytes, number: int) -> Request:
+    return Request(number, example.content_type, example.accept, b"", body)

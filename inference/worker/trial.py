@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterator, Sequence
 from typing import Protocol
 
-from tidegate.inference.protocol import Answer, Item
+from tidegate.inference.protocol import Answer, Request
 from tidegate.inference.worker import collate
 from tidegate.inference.worker.comparing import Evidence, Likeness, Tolerance, evidence, likeness
 from tidegate.inference.worker.job import Job
@@ -22,7 +22,7 @@ class Unlike(Exception):
 class Road(Protocol):
     """What leads a request to its answer. Each step raises what user code raises."""
 
-    def job(self, item: Item) -> Job: ...
+    def job(self, item: Request) -> Job: ...
     def decode(self, job: Job) -> None: ...
     def predict_together(self, jobs: Sequence[Job]) -> None: ...
     def encode(self, job: Job) -> None: ...

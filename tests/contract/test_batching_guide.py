@@ -12,7 +12,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from tidegate.inference.protocol import Answer, Item
+from tidegate.inference.protocol import Answer, Request
 from tidegate.inference.worker.computation import Computation
 from tidegate.inference.worker.content import Reading
 from tidegate.inference.worker.context import Context
@@ -53,7 +53,7 @@ def served(script: str) -> Computation:
 @pytest.mark.parametrize(("script", "make"), list(zip(SCRIPTS, [text, image], strict=True)), ids=["padding", "boxes"])
 def test_a_script_of_the_guide_answers_eight_clients_with_one_call_as_it_answers_each_alone(script, make):
     toy, source = served(script), random.Random(1)  # noqa: S311 - it is to be repeatable
-    items = [Item(number, "application/x-npy", "", b"", make(source)) for number in range(8)]
+    items = [Request(number, "application/x-npy", "", b"", make(source)) for number in range(8)]
     together, done = toy.answer(items)
     assert (done.joined, done.sizes) == (1, (8,))
     for item, answer in zip(items, together, strict=True):

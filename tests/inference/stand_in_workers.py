@@ -25,7 +25,7 @@ from tidegate.inference.frontend.queue.pending_request import Ticket
 from tidegate.inference.frontend.queue.pool_limits import PoolLimits
 from tidegate.inference.frontend.workers import supervisor, worker_link
 from tidegate.inference.frontend.workers.fork_server import Launcher
-from tidegate.inference.protocol import Answer, Done, FrameReader, Item, Kind, ModelSpec
+from tidegate.inference.protocol import Answer, Done, FrameReader, Kind, ModelSpec, Request
 
 FIRST_PID = 1 << 23
 """Above what the kernel gives to any process (2^22), so that no signal of a test can reach one."""
@@ -77,7 +77,7 @@ class StandInWorker(asyncio.Protocol):
         self.launcher = launcher
         self.pid = pid
         self.spec: ModelSpec | None = None
-        self.batches: list[list[Item]] = []
+        self.batches: list[list[Request]] = []
         self.alive = True
         self.immortal = False
         self.transport: asyncio.Transport | None = None

@@ -12,7 +12,7 @@ import pytest
 
 from tests.contract.running import wait_until, write_files
 from tidegate.inference import protocol
-from tidegate.inference.protocol import Item, Kind, ModelSpec
+from tidegate.inference.protocol import Kind, ModelSpec, Request
 
 PARENT = "from tidegate.inference.worker.fork_server import main; main({fd}, 20)"
 WORKER = (
@@ -82,7 +82,7 @@ def test_a_worker_ends_quietly_where_nobody_waits_for_its_answer_any_more(tmp_pa
         wait_for_data(channel)
         if not unread:
             channel.recv(65536)
-        channel.sendall(protocol.compute_frame([Item(1, "text/csv", "", b"", b"1")]))
+        channel.sendall(protocol.compute_frame([Request(1, "text/csv", "", b"", b"1")]))
         wait_until((tmp_path / "computing").exists, "it computes")
         channel.close()
         (tmp_path / "release").touch()

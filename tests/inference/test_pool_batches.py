@@ -21,13 +21,13 @@ from tests.inference.stand_in_workers import (
 )
 from tidegate.inference import protocol
 from tidegate.inference.frontend.queue.scheduling import JoinsLately
-from tidegate.inference.protocol import Answer, Done, Item, Progress
+from tidegate.inference.protocol import Answer, Done, Progress, Request
 
 STEP_S = 3.0
 LIMIT_S = 5.0
 
 
-def answer_frame(item: Item) -> bytes:
+def answer_frame(item: Request) -> bytes:
     return protocol.answer_frame(Answer(item.id, 200, "text/plain", b"", bytes(item.body)))
 
 

@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tidegate.inference import protocol
-from tidegate.inference.protocol import Answer, Done, Error, FrameReader, Item, Kind, ModelSpec, Progress
+from tidegate.inference.protocol import Answer, Done, Error, FrameReader, Kind, ModelSpec, Progress, Request
 
 LATIN = st.text(st.characters(max_codepoint=255), max_size=40)
 IDS = st.integers(0, 2**64 - 1)
 BLOCK = st.binary(max_size=60)
-ITEMS = st.builds(Item, IDS, LATIN, LATIN, BLOCK, BLOCK)
+REQUESTS = st.builds(Request, IDS, LATIN, LATIN, BLOCK, BLOCK)
 STATUS = st.integers(200, 599)
 
 
@@ -25,17 +25,17 @@ def payload(frame: bytes, kind: Kind) -> bytes:
     return frame[protocol.FRAME.size :]
 
 
-@given(st.lists(ITEMS, max_size=12))
-def test_a_batch_comes_out_as_it_went_in(items: list[Item]) -> None:
-    found = protocol.parse_compute(payload(protocol.compute_frame(items), Kind.COMPUTE))
+@given(st.lists(REQUESTS, max_size=12))
+def test_a_batch_comes_out_as_it_went_in(requests: list[Request]) -> None:
+    found = protocol.parse_compute(payload(protocol.compute_frame(requests), Kind.COMPUTE))
     assert [(i.id, i.content_type, i.accept, i.headers, bytes(i.body)) for i in found] == [
-        (i.id, i.content_type, i.accept, i.headers, bytes(i.body)) for i in items
+        (i.id, i.content_type, i.accept, i.headers, bytes(i.body)) for i in requests
     ]
 
 
 def test_bodies_may_be_any_buffer_and_come_out_without_a_copy() -> None:
-    items = [Item(1, "a/b", "", b"", bytearray(b"one")), Item(2, "", "c/d", b"x: y\r\n", memoryview(b"two"))]
-    sent = payload(protocol.compute_frame(items), Kind.COMPUTE)
+    requests = [Request(1, "a/b", "", b"", bytearray(b"one")), Request(2, "", "c/d", b"x: y\r\n", memoryview(b"two"))]
+    sent = payload(protocol.compute_frame(requests), Kind.COMPUTE)
     first, second = protocol.parse_compute(sent)
     assert (bytes(first.body), bytes(second.body)) == (b"one", b"two")
     assert isinstance(first.body, memoryview)
@@ -45,7 +45,7 @@ def test_bodies_may_be_any_buffer_and_come_out_without_a_copy() -> None:
 def test_header_values_may_be_as_long_as_the_largest_header_limit() -> None:
     """TIDEGATE_MAX_HEADER_BYTES goes up to one MiB, all of which may be a single Content-Type."""
     long = "a" * 2**20
-    (found,) = protocol.parse_compute(payload(protocol.compute_frame([Item(1, long, long, b"", b"")]), Kind.COMPUTE))
+    (found,) = protocol.parse_compute(payload(protocol.compute_frame([Request(1, long, long, b"", b"")]), Kind.COMPUTE))
     assert found.content_type == found.accept == long
     answer = Answer(1, 200, long, b"", b"")
     assert protocol.parse_answer(payload(protocol.answer_frame(answer), Kind.ANSWER)) == answer

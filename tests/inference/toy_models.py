@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from tidegate.inference.batching import Batching
-from tidegate.inference.protocol import Answer, Error, Item
+from tidegate.inference.protocol import Answer, Error, Request
 from tidegate.inference.worker.computation import Computation
 from tidegate.inference.worker.content import Reading
 from tidegate.inference.worker.context import Context
@@ -40,10 +40,10 @@ def computation(
     )
 
 
-def request(body: Any, number: int = 1, *, content_type: str = JSON, accept: str = "", headers: bytes = b"") -> Item:
+def request(body: Any, number: int = 1, *, content_type: str = JSON, accept: str = "", headers: bytes = b"") -> Request:
     """A request whose body is `body`, as JSON unless it is bytes already."""
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return Item(number, content_type, accept, headers, memoryview(data))
+    return Request(number, content_type, accept, headers, memoryview(data))
 
 
 def outcomes(toy: Computation, *bodies: Any) -> list[Answer | Error]:
@@ -58,14 +58,14 @@ def values(toy: Computation, *bodies: Any) -> list[Any]:
     return [json.loads(o.body) if isinstance(o, Answer) else o.status for o in outcomes(toy, *bodies)]
 
 
-def answered(toy: Computation, item: Item) -> Answer:
+def answered(toy: Computation, item: Request) -> Answer:
     """The answer of one request, which must succeed."""
     (outcome,), _ = toy.answer([item])
     assert isinstance(outcome, Answer), outcome
     return outcome
 
 
-def refused(toy: Computation, item: Item) -> Error:
+def refused(toy: Computation, item: Request) -> Error:
     """The error of one request, which must fail."""
     (outcome,), _ = toy.answer([item])
     assert isinstance(outcome, Error), outcome

@@ -21,7 +21,7 @@ from tidegate.inference.frontend.queue.scheduling import RecentLoad, Refusal, Re
 from tidegate.inference.frontend.workers.fork_server import Launcher
 from tidegate.inference.frontend.workers.supervisor import Crew, State
 from tidegate.inference.frontend.workers.worker_link import WorkerLink
-from tidegate.inference.protocol import Error, Item, ModelSpec
+from tidegate.inference.protocol import Error, ModelSpec, Request
 
 MAX_BATCH_BYTES = 1024 * 1024 * 1024
 """Bodies of one batch together, so that its frame's length fits the field that it has."""
@@ -114,7 +114,7 @@ class ModelPool:
         if self.state is not State.SERVING or len(self._waiting) >= self.limits.queue_size:
             self.admit(0)
         ticket = Ticket(
-            item=Item(next(self._ids), content_type, accept, headers, body),
+            item=Request(next(self._ids), content_type, accept, headers, body),
             outcome=self._loop.create_future(),
             admitted_s=monotonic(),
         )

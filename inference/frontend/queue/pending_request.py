@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
-from tidegate.inference.protocol import Answer, Error, Item
+from tidegate.inference.protocol import Answer, Error, Request
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Ticket:
     """What waits, and the future that its outcome goes to. Cancelled when the client has left."""
 
-    item: Item
+    item: Request
     outcome: asyncio.Future[Answer | Error]
     admitted_s: float
     sent_s: float = 0.0
