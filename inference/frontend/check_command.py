@@ -18,7 +18,7 @@ import uvloop
 from tidegate.inference.errors import DeploymentError, RequestError
 from tidegate.inference.frontend.models.model_routes import demand_memory
 from tidegate.inference.frontend.models.registry import SINGLE_MODEL, Registry
-from tidegate.inference.frontend.workers.fork_server import Launcher
+from tidegate.inference.frontend.workers.fork_server import ForkServer
 from tidegate.inference.settings import Settings
 
 
@@ -42,9 +42,9 @@ async def _check(model_dir: Path, settings: Settings) -> int:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop_by, number)
-    launcher = Launcher(settings.log_level)
-    registry = Registry(settings, launcher, on_crash_loop=lambda _cause: None)
-    launcher.open(registry.worker_exited)
+    fork_server = ForkServer(settings.log_level)
+    registry = Registry(settings, fork_server, on_crash_loop=lambda _cause: None)
+    fork_server.open(registry.worker_exited)
     try:
         loading = loop.create_task(_load(registry, model_dir, settings))
         await asyncio.wait((loading, stop), return_when=asyncio.FIRST_COMPLETED)
@@ -54,7 +54,7 @@ async def _check(model_dir: Path, settings: Settings) -> int:
         loading.result()
     finally:
         registry.close()
-        launcher.close()
+        fork_server.close()
     _say("this model may take traffic")
     return 0
 

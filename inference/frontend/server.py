@@ -22,7 +22,7 @@ from tidegate.inference.frontend.http.application import Application
 from tidegate.inference.frontend.http.connection import Connection
 from tidegate.inference.frontend.models.registry import SINGLE_MODEL, Registry
 from tidegate.inference.frontend.queue.model_pool import ModelPool
-from tidegate.inference.frontend.workers.fork_server import Launcher
+from tidegate.inference.frontend.workers.fork_server import ForkServer
 from tidegate.inference.settings import Settings
 
 log = logging.getLogger("tidegate.server")
@@ -51,11 +51,11 @@ async def _serve(settings: Settings, model_dir: Path, listener: socket.socket) -
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, _settle, stop, number.name)
 
-    # 1. Start importing torch, in the parent of the workers; meanwhile take the port. /ping says 503.
-    launcher = Launcher(settings.log_level)
-    registry = Registry(settings, launcher, lambda cause: _settle(crashed, cause))
+    # 1. Start importing torch, in the fork server; meanwhile take the port. /ping says 503.
+    fork_server = ForkServer(settings.log_level)
+    registry = Registry(settings, fork_server, lambda cause: _settle(crashed, cause))
     application = Application(settings, registry)
-    launcher.open(registry.worker_exited)
+    fork_server.open(registry.worker_exited)
     server = await loop.create_server(lambda: Connection(application), sock=listener, backlog=_BACKLOG)
     log.info("listening", extra={"host": settings.host, "port": settings.port})
     sweeper = loop.create_task(_sweep(application))
@@ -89,7 +89,7 @@ async def _serve(settings: Settings, model_dir: Path, listener: socket.socket) -
         registry.close()
         server.close()
         await _let_answers_out(application)
-        launcher.close()
+        fork_server.close()
         log.info("stopped")
 
 

@@ -1,4 +1,4 @@
-"""Workers and a launcher without processes, on a clock that jumps: what a `ModelPool` sees of its workers, exactly.
+"""Workers and a fork server without processes, on a clock that jumps: what a `ModelPool` sees of its workers, exactly.
 
 A stand-in worker speaks the real frames over a real socket pair, in the loop of the test. No time passes in between:
 when nothing is ready, the loop's clock jumps to the next timer, so a back-off of a minute is tested in microseconds and
@@ -24,7 +24,7 @@ from tidegate.inference.frontend.queue.model_pool import ModelPool
 from tidegate.inference.frontend.queue.pending_request import Ticket
 from tidegate.inference.frontend.queue.pool_limits import PoolLimits
 from tidegate.inference.frontend.workers import supervisor, worker_link
-from tidegate.inference.frontend.workers.fork_server import Launcher
+from tidegate.inference.frontend.workers.fork_server import ForkServer
 from tidegate.inference.protocol import Answer, Done, FrameReader, Kind, ModelSpec, Request
 
 FIRST_PID = 1 << 23
@@ -73,8 +73,8 @@ def run(test: Coroutine[Any, Any, None]) -> None:
 class StandInWorker(asyncio.Protocol):
     """The far end of a worker's socket. It loads and answers at once, unless it is told otherwise."""
 
-    def __init__(self, launcher: StandInLauncher, pid: int) -> None:
-        self.launcher = launcher
+    def __init__(self, fork_server: StandInForkServer, pid: int) -> None:
+        self.fork_server = fork_server
         self.pid = pid
         self.spec: ModelSpec | None = None
         self.batches: list[list[Request]] = []
@@ -93,10 +93,10 @@ class StandInWorker(asyncio.Protocol):
         for kind, payload in self._reader.feed(data):
             if kind == Kind.LOAD:
                 self.spec = ModelSpec.from_json(payload)
-                self.launcher.on_load(self)
+                self.fork_server.on_load(self)
             else:
                 self.batches.append(protocol.parse_compute(payload))
-                self.launcher.on_batch(self)
+                self.fork_server.on_batch(self)
 
     @property
     def bodies(self) -> list[list[str]]:
@@ -131,8 +131,8 @@ class StandInWorker(asyncio.Protocol):
     def ended(self, status: int) -> None:
         if self.alive:
             self.alive = False
-            if self.launcher.pool is not None:
-                self.launcher.pool.worker_exited(self.pid, status)
+            if self.fork_server.pool is not None:
+                self.fork_server.pool.worker_exited(self.pid, status)
 
 
 def load_at_once(worker: StandInWorker) -> None:
@@ -148,7 +148,7 @@ def do_nothing(worker: StandInWorker) -> None:
 
 
 @dataclass(kw_only=True)
-class StandInLauncher:
+class StandInForkServer:
     """Starts stand-in workers; the errors in `refusals` are raised first, one for each start."""
 
     on_load: Callable[[StandInWorker], None] = load_at_once
@@ -225,7 +225,7 @@ class House:
     """A pool with its stand-ins, and the causes that it gave for giving up."""
 
     pool: ModelPool
-    launcher: StandInLauncher
+    fork_server: StandInForkServer
     gave_up: list[str]
 
     def ask(self, *bodies: str) -> list[asyncio.Task[Ticket]]:
@@ -245,22 +245,22 @@ class House:
 
 @contextlib.asynccontextmanager
 async def house(
-    monkeypatch: pytest.MonkeyPatch, launcher: StandInLauncher | None = None, **changes: Any
+    monkeypatch: pytest.MonkeyPatch, fork_server: StandInForkServer | None = None, **changes: Any
 ) -> AsyncIterator[House]:
     """A pool that is not loaded yet; closed at the end, with every stand-in gone."""
-    launcher = launcher or StandInLauncher()
+    fork_server = fork_server or StandInForkServer()
     gave_up: list[str] = []
-    monkeypatch.setattr(worker_link.os, "killpg", launcher.kill)
+    monkeypatch.setattr(worker_link.os, "killpg", fork_server.kill)
     for module in (supervisor, model_pool):
         monkeypatch.setattr(module, "monotonic", asyncio.get_running_loop().time)
-    pool = ModelPool(SPEC, limits(**changes), cast(Launcher, launcher), gave_up.append)
-    launcher.pool = pool
+    pool = ModelPool(SPEC, limits(**changes), cast(ForkServer, fork_server), gave_up.append)
+    fork_server.pool = pool
     try:
-        yield House(pool=pool, launcher=launcher, gave_up=gave_up)
+        yield House(pool=pool, fork_server=fork_server, gave_up=gave_up)
     finally:
         pool.close()
         await settled()
-        for worker in launcher.alive:
+        for worker in fork_server.alive:
             worker.end(0)
         await settled()
 

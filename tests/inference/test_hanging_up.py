@@ -1,4 +1,4 @@
-"""A frontend may hang up at any moment: the parent of the workers, and a worker, then end without a word."""
+"""A frontend may hang up at any moment: the fork server, and a worker, then end without a word."""
 
 from __future__ import annotations
 

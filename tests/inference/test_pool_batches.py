@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.inference.stand_in_workers import (
-    StandInLauncher,
+    StandInForkServer,
     StandInWorker,
     answer_at_once,
     house,
@@ -46,8 +46,8 @@ def one_after_the_other(worker: StandInWorker) -> None:
 def test_each_answer_leaves_when_it_is_there_and_the_next_request_has_a_deadline_of_its_own(monkeypatch):
     async def test() -> None:
         loop = asyncio.get_running_loop()
-        launcher = StandInLauncher(on_batch=one_after_the_other)
-        async with house(monkeypatch, launcher, max_batch_size=4, timeout_s=LIMIT_S) as home:
+        fork_server = StandInForkServer(on_batch=one_after_the_other)
+        async with house(monkeypatch, fork_server, max_batch_size=4, timeout_s=LIMIT_S) as home:
             await home.pool.load()
             asked, started_s, at_s = home.ask("a", "b", "c", "d"), loop.time(), []
             for each in asked:
@@ -55,8 +55,8 @@ def test_each_answer_leaves_when_it_is_there_and_the_next_request_has_a_deadline
                 at_s.append(loop.time() - started_s)
             assert at_s == pytest.approx([STEP_S, 2 * STEP_S, 3 * STEP_S, 4 * STEP_S], abs=0.01)
             assert [outcome(each) for each in asked] == [(200, name) for name in "abcd"]
-            assert len(launcher.started) == 1
-            assert launcher.killed == []
+            assert len(fork_server.started) == 1
+            assert fork_server.killed == []
 
     run(test())
 
@@ -71,12 +71,12 @@ def test_one_that_hangs_behind_others_is_found_out_after_its_own_deadline(monkey
                 later(STEP_S, worker, protocol.done_frame(Done(0, 0, 0)))
 
         loop = asyncio.get_running_loop()
-        launcher = StandInLauncher(on_batch=hang_after_two)
-        async with house(monkeypatch, launcher, max_batch_size=4, timeout_s=LIMIT_S, max_queue_wait_s=60.0) as home:
+        fork_server = StandInForkServer(on_batch=hang_after_two)
+        async with house(monkeypatch, fork_server, max_batch_size=4, timeout_s=LIMIT_S, max_queue_wait_s=60.0) as home:
             await home.pool.load()
             started_s = loop.time()
             asked = home.ask("a", "b", "bad", "c")
-            await home.swept_until(lambda: launcher.killed)
+            await home.swept_until(lambda: fork_server.killed)
             assert loop.time() - started_s == pytest.approx(2 * STEP_S + LIMIT_S, abs=0.6)
             assert await outcomes(asked) == [(200, "a"), (200, "b"), (504, "handler_timed_out"), (200, "c")]
 
@@ -94,11 +94,11 @@ def test_a_step_that_is_told_restarts_the_deadline(monkeypatch):
             answers = (answer_frame(item) for item in items)
             later(4 * STEP_S, worker, *answers, protocol.done_frame(Done(0, 0, 0, joined=1, sizes=(4,))))
 
-        launcher = StandInLauncher(on_batch=decode_slowly)
-        async with house(monkeypatch, launcher, max_batch_size=4, timeout_s=LIMIT_S) as home:
+        fork_server = StandInForkServer(on_batch=decode_slowly)
+        async with house(monkeypatch, fork_server, max_batch_size=4, timeout_s=LIMIT_S) as home:
             await home.pool.load()
             assert await outcomes(home.ask("a", "b", "c", "d")) == [(200, name) for name in "abcd"]
-            assert launcher.killed == []
+            assert fork_server.killed == []
 
     run(test())
 
@@ -113,16 +113,16 @@ def test_a_worker_that_is_lost_while_it_compares_costs_no_answer_and_its_success
             if how == "dies":
                 asyncio.get_running_loop().call_soon(worker.end, signal.SIGKILL)
 
-        launcher = StandInLauncher(on_batch=compare)
-        async with house(monkeypatch, launcher, max_batch_size=2, timeout_s=LIMIT_S) as home:
+        fork_server = StandInForkServer(on_batch=compare)
+        async with house(monkeypatch, fork_server, max_batch_size=2, timeout_s=LIMIT_S) as home:
             home.pool._crew.spec = protocol.ModelSpec.from_json(
                 home.pool.spec.to_json().replace(b'"prove": false', b'"prove": true')
             )
             await home.pool.load()
             assert await outcomes(home.ask("a", "b")) == [(200, "a"), (200, "b")]
-            launcher.on_batch = answer_at_once
+            fork_server.on_batch = answer_at_once
             assert await outcomes(home.ask("c")) == [(200, "c")]
-            assert [worker.spec.prove for worker in launcher.started if worker.spec] == [True, False]
+            assert [worker.spec.prove for worker in fork_server.started if worker.spec] == [True, False]
             assert home.pool.metrics.retries == 0
 
     run(test())
@@ -132,12 +132,12 @@ def test_a_worker_that_is_lost_while_it_compares_costs_no_answer_and_its_success
 
 def test_where_nothing_may_ever_be_joined_requests_are_sent_one_by_one(monkeypatch):
     async def test() -> None:
-        launcher = StandInLauncher(on_load=lambda worker: worker.write(protocol.ready_frame(may_join=False)))
-        async with house(monkeypatch, launcher, workers=2, max_batch_size=8) as home:
+        fork_server = StandInForkServer(on_load=lambda worker: worker.write(protocol.ready_frame(may_join=False)))
+        async with house(monkeypatch, fork_server, workers=2, max_batch_size=8) as home:
             await home.pool.load()
             await settled()
             assert await outcomes(home.ask(*"abcdef")) == [(200, name) for name in "abcdef"]
-            assert all(len(batch) == 1 for worker in launcher.started for batch in worker.batches)
+            assert all(len(batch) == 1 for worker in fork_server.started for batch in worker.batches)
 
     run(test())
 
@@ -149,12 +149,12 @@ def test_where_nothing_turned_out_to_be_joined_requests_are_sent_one_by_one_for_
             done = Done(0, 0, 0, hopeless=len(items) > 1, sizes=(1,) * len(items))
             worker.write(*map(answer_frame, items), protocol.done_frame(done))
 
-        launcher = StandInLauncher(on_batch=hopeless)
-        async with house(monkeypatch, launcher, max_batch_size=4) as home:
+        fork_server = StandInForkServer(on_batch=hopeless)
+        async with house(monkeypatch, fork_server, max_batch_size=4) as home:
             await home.pool.load()
             await outcomes(home.ask(*"abcd"))
             await outcomes(home.ask(*(str(number) for number in range(20))))
-            assert [len(batch) for batch in launcher.started[0].batches] == [4, *[1] * 16, 4]
+            assert [len(batch) for batch in fork_server.started[0].batches] == [4, *[1] * 16, 4]
 
     run(test())
 
@@ -165,7 +165,7 @@ def test_predictions_are_counted_as_they_were_made(monkeypatch):
             done = Done(0, 0, 0, joined=2, proved=1, refused=1, sizes=(1, 2, 2))
             worker.write(*map(answer_frame, worker.batches[-1]), protocol.done_frame(done))
 
-        async with house(monkeypatch, StandInLauncher(on_batch=account), max_batch_size=5) as home:
+        async with house(monkeypatch, StandInForkServer(on_batch=account), max_batch_size=5) as home:
             await home.pool.load()
             await outcomes(home.ask(*"abcde"))
             await settled()

@@ -23,7 +23,7 @@ from tidegate.inference.frontend.queue.model_pool import ModelPool
 from tidegate.inference.frontend.queue.pool_limits import PoolLimits
 from tidegate.inference.frontend.queue.scheduling import least_used_gpu
 from tidegate.inference.frontend.temporary import new_folder
-from tidegate.inference.frontend.workers.fork_server import Launcher, LauncherFailed
+from tidegate.inference.frontend.workers.fork_server import ForkServer, ForkServerFailed
 from tidegate.inference.layout import linked
 from tidegate.inference.protocol import ModelSpec
 from tidegate.inference.settings import Settings
@@ -37,9 +37,9 @@ SINGLE_MODEL = "model"
 class Registry:
     """Loads models into pools of workers and finds them again."""
 
-    def __init__(self, settings: Settings, launcher: Launcher, on_crash_loop: Callable[[str], None]) -> None:
+    def __init__(self, settings: Settings, fork_server: ForkServer, on_crash_loop: Callable[[str], None]) -> None:
         self._settings = settings
-        self._launcher = launcher
+        self._fork_server = fork_server
         self._on_crash_loop = on_crash_loop
         self._packages: tempfile.TemporaryDirectory[str] | None = None
         self._loads = count()
@@ -131,7 +131,7 @@ class Registry:
             limits = replace(limits, workers=1)
         # One model of many that cannot be kept up is that model's end; the only one is the server's.
         on_crash_loop = partial(self._drop, name) if self._settings.multi_model else self._on_crash_loop
-        pool = ModelPool(spec, limits, self._launcher, on_crash_loop)
+        pool = ModelPool(spec, limits, self._fork_server, on_crash_loop)
         self.pools[name] = pool
         try:
             await pool.load()
@@ -156,8 +156,8 @@ class Registry:
 
     async def _gpus(self) -> int:
         try:
-            return await self._launcher.gpus()
-        except LauncherFailed as error:
+            return await self._fork_server.gpus()
+        except ForkServerFailed as error:
             raise DeploymentError(f"The workers cannot be started: {error}.") from error
 
     def _new_packages_dir(self) -> Path:

@@ -18,7 +18,7 @@ from tidegate.inference.frontend.metrics import ModelGauges, ModelMetrics
 from tidegate.inference.frontend.queue.pending_request import Ticket
 from tidegate.inference.frontend.queue.pool_limits import PoolLimits
 from tidegate.inference.frontend.queue.scheduling import RecentLoad, Refusal, Retry, after_loss, plan_batches, refusal
-from tidegate.inference.frontend.workers.fork_server import Launcher
+from tidegate.inference.frontend.workers.fork_server import ForkServer
 from tidegate.inference.frontend.workers.supervisor import Crew, State
 from tidegate.inference.frontend.workers.worker_link import WorkerLink
 from tidegate.inference.protocol import Error, ModelSpec, Request
@@ -33,12 +33,12 @@ class ModelPool:
     """The queue of one model in front of its workers."""
 
     def __init__(
-        self, spec: ModelSpec, limits: PoolLimits, launcher: Launcher, on_crash_loop: Callable[[str], None]
+        self, spec: ModelSpec, limits: PoolLimits, fork_server: ForkServer, on_crash_loop: Callable[[str], None]
     ) -> None:
         self.spec = spec
         self.limits = limits
         self.metrics = ModelMetrics()
-        self._crew = Crew(spec, limits, launcher, self.metrics, self)
+        self._crew = Crew(spec, limits, fork_server, self.metrics, self)
         self._on_crash_loop = on_crash_loop
         self._loop = asyncio.get_running_loop()
         self._waiting: deque[Ticket] = deque()

@@ -1,4 +1,4 @@
-"""Starts the preloaded parent of the workers, asks it for forks, and replaces it when it dies."""
+"""Starts the fork server of the workers, asks it for forks, and replaces it when it dies."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pathlib import Path
 
 import tidegate
 
-log = logging.getLogger("tidegate.launcher")
+log = logging.getLogger("tidegate.fork_server")
 
 _PACKAGE_ROOT = str(Path(tidegate.__file__).resolve().parents[1])
 # -P: a user's inference.py in the working directory must not be imported in place of the package.
@@ -36,12 +36,12 @@ HANG_UP_S = 0.2
 """How long the end of the parent's socket and the end of its process may be apart."""
 
 
-class LauncherFailed(Exception):
-    """The parent of the workers does not start."""
+class ForkServerFailed(Exception):
+    """The fork server does not start."""
 
 
-class Launcher:
-    """The one preloaded parent. `start` forks a worker as soon as it is up."""
+class ForkServer:
+    """The one fork server, which has imported torch. `start` forks a worker as soon as it is up."""
 
     def __init__(self, log_level: int) -> None:
         self._log_level = log_level
@@ -84,11 +84,11 @@ class Launcher:
         loop.add_reader(ours.fileno(), self._receive)
 
     async def gpus(self) -> int:
-        """How many GPUs the workers see. Raises `LauncherFailed` when the parent dies before it can say."""
+        """How many GPUs the workers see. Raises `ForkServerFailed` when the parent dies before it can say."""
         return await asyncio.shield(self._up())
 
     async def start(self, packages_dir: str | None = None) -> tuple[int, socket.socket]:
-        """Fork a worker; returns its pid and our end of its socket. Raises `LauncherFailed`.
+        """Fork a worker; returns its pid and our end of its socket. Raises `ForkServerFailed`.
 
         Where `packages_dir` brings a package that the parent has imported already, the worker is a fresh interpreter.
         """
@@ -96,7 +96,7 @@ class Launcher:
             self.open(self._on_exit)  # one that died before it was up is tried again as often as workers are wanted
         await self.gpus()
         if self._control is None:
-            raise LauncherFailed("the parent of the workers is gone")
+            raise ForkServerFailed("the fork server is gone")
         ours, theirs = socket.socketpair()
         token = next(self._tokens)
         started: asyncio.Future[int] = asyncio.get_running_loop().create_future()
@@ -113,9 +113,9 @@ class Launcher:
             ours.close()
             if isinstance(error, TimeoutError):
                 self._kill()
-                raise LauncherFailed(f"the parent of the workers did not fork within {FORK_TIMEOUT_S:g} s") from None
+                raise ForkServerFailed(f"the fork server did not fork within {FORK_TIMEOUT_S:g} s") from None
             if isinstance(error, OSError):
-                raise LauncherFailed(f"the parent of the workers cannot be reached: {error}") from error
+                raise ForkServerFailed(f"the fork server cannot be reached: {error}") from error
             raise
         finally:
             self._starting.pop(token, None)
@@ -139,7 +139,7 @@ class Launcher:
 
     def _up(self) -> asyncio.Future[int]:
         if self._ready is None:
-            raise LauncherFailed("the parent of the workers was not started")
+            raise ForkServerFailed("the fork server was not started")
         return self._ready
 
     def _receive(self) -> None:
@@ -167,8 +167,8 @@ class Launcher:
     def _parent_died(self) -> None:
         self._disconnect()
         how = self._bury()
-        log.error("the parent of the workers died", extra={"cause": how})
-        error = LauncherFailed(f"the parent of the workers {how}")
+        log.error("the fork server died", extra={"cause": how})
+        error = ForkServerFailed(f"the fork server {how}")
         was_up = self._ready is not None and self._ready.done()
         for waiting in [*self._starting.values(), *([] if was_up or self._ready is None else [self._ready])]:
             if not waiting.done():
@@ -179,7 +179,7 @@ class Launcher:
             try:
                 self.open(self._on_exit)
             except OSError as failure:  # tried again when a worker is wanted
-                log.error("no parent of the workers can be started", extra={"reason": str(failure)})
+                log.error("no fork server can be started", extra={"reason": str(failure)})
 
     def _bury(self) -> str:
         """Wait for the end of a parent that has hung up; returns how it ended, in words."""

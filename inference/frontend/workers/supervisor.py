@@ -22,7 +22,7 @@ from tidegate.inference.frontend.metrics import ModelMetrics
 from tidegate.inference.frontend.queue.pending_request import Ticket
 from tidegate.inference.frontend.queue.pool_limits import PoolLimits
 from tidegate.inference.frontend.queue.scheduling import JoinsLately, restart_delay_s
-from tidegate.inference.frontend.workers.fork_server import Launcher, LauncherFailed, describe_exit
+from tidegate.inference.frontend.workers.fork_server import ForkServer, ForkServerFailed, describe_exit
 from tidegate.inference.frontend.workers.worker_link import WorkerLink
 from tidegate.inference.protocol import Answer, Done, Error, ModelSpec, Progress
 
@@ -58,7 +58,7 @@ class Crew:
     """As many workers as the limits say, whatever happens to them."""
 
     def __init__(
-        self, spec: ModelSpec, limits: PoolLimits, launcher: Launcher, metrics: ModelMetrics, owner: Owner
+        self, spec: ModelSpec, limits: PoolLimits, fork_server: ForkServer, metrics: ModelMetrics, owner: Owner
     ) -> None:
         self.spec = spec
         self.limits = limits
@@ -70,7 +70,7 @@ class Crew:
         self.last_cause = ""
         """Why the last worker was lost, in words."""
         self.joins = JoinsLately()
-        self._launcher = launcher
+        self._fork_server = fork_server
         self._metrics = metrics
         self._owner = owner
         self._loop = asyncio.get_running_loop()
@@ -162,7 +162,7 @@ class Crew:
             if not worker.idle:
                 self._kill(worker)
 
-    # --- what the launcher and the workers report
+    # --- what the fork server and the workers report
 
     def worker_exited(self, pid: int, status: int) -> None:
         """Note how a worker of this model ended, for the log and for who asks why the model is down."""
@@ -246,7 +246,7 @@ class Crew:
             if worker.proving:
                 self._start_worker(worker.slot, verify=True)
                 return
-            # Give the launcher's word on the exit status a moment to arrive: it is the reason.
+            # Give the fork server's word on the exit status a moment to arrive: it is the reason.
             self._loop.call_later(0.2, self._fail_first_load, worker)
             return
         if not self.ready and self._down_since_s is None:
@@ -316,8 +316,8 @@ class Crew:
             gpu_id=(self.limits.first_gpu + slot) % self.limits.gpus if self.limits.gpus else None,
         )
         try:
-            pid, channel = await self._launcher.start(self.spec.packages_dir)
-        except (LauncherFailed, OSError) as error:  # also where this process has no file descriptor left
+            pid, channel = await self._fork_server.start(self.spec.packages_dir)
+        except (ForkServerFailed, OSError) as error:  # also where this process has no file descriptor left
             self.last_cause = str(error)
             if not self._loaded.done():
                 self._loaded.set_exception(DeploymentError(f"The workers cannot be started: {error}."))

@@ -1,4 +1,4 @@
-"""The launcher against parents that die, stop or never come up. The parent here has the protocol and no torch."""
+"""The fork server's client against ones that die, stop or never come up. The stand-in has the protocol and no torch."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from collections.abc import AsyncIterator
 import psutil
 import pytest
 
-from tidegate.inference.frontend.workers import fork_server as launcher_module
-from tidegate.inference.frontend.workers.fork_server import Launcher, LauncherFailed
+from tidegate.inference.frontend.workers import fork_server as fork_server_module
+from tidegate.inference.frontend.workers.fork_server import ForkServer, ForkServerFailed
 
 PARENT = """
 import json, os, socket
@@ -33,40 +33,40 @@ CLOSES_AND_STAYS = "import os, time; os.close({fd}); time.sleep(600)"
 
 
 @contextlib.asynccontextmanager
-async def opened(monkeypatch: pytest.MonkeyPatch, program: str = PARENT) -> AsyncIterator[Launcher]:
-    monkeypatch.setattr(launcher_module, "_PROGRAM", program)
+async def opened(monkeypatch: pytest.MonkeyPatch, program: str = PARENT) -> AsyncIterator[ForkServer]:
+    monkeypatch.setattr(fork_server_module, "_PROGRAM", program)
     others = psutil.Process().children()
-    launcher = Launcher(20)
-    launcher.open(lambda _pid, _status: None)
+    fork_server = ForkServer(20)
+    fork_server.open(lambda _pid, _status: None)
     try:
-        yield launcher
+        yield fork_server
     finally:
-        launcher.close()
+        fork_server.close()
         assert [child for child in psutil.Process().children() if child not in others] == [], "no parent is left"
 
 
-async def parent_of(launcher: Launcher) -> int:
+async def parent_of(fork_server: ForkServer) -> int:
     """The pid of the parent that is there now, by its own word."""
-    pid, channel = await launcher.start()
+    pid, channel = await fork_server.start()
     channel.close()
     return pid
 
 
-async def start_at_last(launcher: Launcher) -> int:
+async def start_at_last(fork_server: ForkServer) -> int:
     """As the pool does: again and again."""
     while True:
-        with contextlib.suppress(LauncherFailed, OSError):
-            return await parent_of(launcher)
+        with contextlib.suppress(ForkServerFailed, OSError):
+            return await parent_of(fork_server)
         await asyncio.sleep(0.01)
 
 
 def test_a_parent_that_was_killed_is_replaced(monkeypatch):
     async def test() -> None:
-        async with opened(monkeypatch) as launcher:
-            assert await launcher.gpus() == 3
-            first = await parent_of(launcher)
+        async with opened(monkeypatch) as fork_server:
+            assert await fork_server.gpus() == 3
+            first = await parent_of(fork_server)
             os.kill(first, signal.SIGKILL)
-            assert await start_at_last(launcher) != first
+            assert await start_at_last(fork_server) != first
 
     asyncio.run(test())
 
@@ -75,18 +75,18 @@ def test_a_parent_whose_successors_die_before_they_are_up_is_replaced_all_the_sa
     """A moment without memory must not cost the server its ability to start workers."""
 
     async def test() -> None:
-        async with opened(monkeypatch) as launcher:
-            first = await parent_of(launcher)
-            monkeypatch.setattr(launcher_module, "_PROGRAM", DIES_AT_ONCE)
+        async with opened(monkeypatch) as fork_server:
+            first = await parent_of(fork_server)
+            monkeypatch.setattr(fork_server_module, "_PROGRAM", DIES_AT_ONCE)
             os.kill(first, signal.SIGKILL)
             failures = 0
             while failures < 3:
                 try:
-                    await parent_of(launcher)
-                except LauncherFailed:
+                    await parent_of(fork_server)
+                except ForkServerFailed:
                     failures += 1
-            monkeypatch.setattr(launcher_module, "_PROGRAM", PARENT)
-            assert await start_at_last(launcher) != first
+            monkeypatch.setattr(fork_server_module, "_PROGRAM", PARENT)
+            assert await start_at_last(fork_server) != first
 
     asyncio.run(test())
 
@@ -96,8 +96,8 @@ def test_a_parent_that_could_not_be_replaced_at_once_is_replaced_later(monkeypat
         faults: list[object] = []
         asyncio.get_running_loop().set_exception_handler(lambda _loop, context: faults.append(context))
         tried = asyncio.Event()
-        async with opened(monkeypatch) as launcher:
-            first = await parent_of(launcher)
+        async with opened(monkeypatch) as fork_server:
+            first = await parent_of(fork_server)
 
             def popen(*_args: object, **_kwargs: object) -> None:
                 tried.set()
@@ -108,8 +108,8 @@ def test_a_parent_that_could_not_be_replaced_at_once_is_replaced_later(monkeypat
                 os.kill(first, signal.SIGKILL)
                 await tried.wait()
                 with pytest.raises(OSError, match="Too many open files"):
-                    await launcher.start()
-            assert await start_at_last(launcher) != first
+                    await fork_server.start()
+            assert await start_at_last(fork_server) != first
         assert faults == []
 
     asyncio.run(test())
@@ -118,9 +118,9 @@ def test_a_parent_that_could_not_be_replaced_at_once_is_replaced_later(monkeypat
 @pytest.mark.parametrize(("program", "how"), [(DIES_AT_ONCE, "exited with status 3"), (CLOSES_AND_STAYS, "hung up")])
 def test_a_first_parent_that_never_comes_up_is_an_error_and_not_tried_again(monkeypatch, program, how):
     async def test() -> None:
-        async with opened(monkeypatch, program) as launcher:
-            for ask in (launcher.gpus, launcher.start, launcher.start):
-                with pytest.raises(LauncherFailed, match=f"the parent of the workers {how}"):
+        async with opened(monkeypatch, program) as fork_server:
+            for ask in (fork_server.gpus, fork_server.start, fork_server.start):
+                with pytest.raises(ForkServerFailed, match=f"the fork server {how}"):
                     await ask()
 
     asyncio.run(test())
@@ -128,14 +128,14 @@ def test_a_first_parent_that_never_comes_up_is_an_error_and_not_tried_again(monk
 
 def test_a_parent_that_is_stuck_is_replaced(monkeypatch):
     async def test() -> None:
-        async with opened(monkeypatch) as launcher:
-            first = await parent_of(launcher)
+        async with opened(monkeypatch) as fork_server:
+            first = await parent_of(fork_server)
             os.kill(first, signal.SIGSTOP)
             with monkeypatch.context() as patch:
-                patch.setattr(launcher_module, "FORK_TIMEOUT_S", 0.05)
-                with pytest.raises(LauncherFailed, match=r"did not fork within 0\.05 s"):
-                    await launcher.start()
-            assert await start_at_last(launcher) != first
+                patch.setattr(fork_server_module, "FORK_TIMEOUT_S", 0.05)
+                with pytest.raises(ForkServerFailed, match=r"did not fork within 0\.05 s"):
+                    await fork_server.start()
+            assert await start_at_last(fork_server) != first
             assert not psutil.pid_exists(first)
 
     asyncio.run(test())
@@ -143,28 +143,28 @@ def test_a_parent_that_is_stuck_is_replaced(monkeypatch):
 
 def test_closing_ends_a_parent_that_is_stuck(monkeypatch):
     async def test() -> None:
-        monkeypatch.setattr(launcher_module, "CLOSE_TIMEOUT_S", 0.05)
-        async with opened(monkeypatch) as launcher:
-            os.kill(await parent_of(launcher), signal.SIGSTOP)
+        monkeypatch.setattr(fork_server_module, "CLOSE_TIMEOUT_S", 0.05)
+        async with opened(monkeypatch) as fork_server:
+            os.kill(await parent_of(fork_server), signal.SIGSTOP)
 
     asyncio.run(test())
 
 
-def test_a_closed_launcher_starts_nothing(monkeypatch):
+def test_a_closed_fork_server_starts_nothing(monkeypatch):
     async def test() -> None:
-        async with opened(monkeypatch) as launcher:
-            await parent_of(launcher)
-            launcher.close()
-            with pytest.raises(LauncherFailed, match="is gone"):
-                await launcher.start()
+        async with opened(monkeypatch) as fork_server:
+            await parent_of(fork_server)
+            fork_server.close()
+            with pytest.raises(ForkServerFailed, match="is gone"):
+                await fork_server.start()
 
     asyncio.run(test())
 
 
 def test_a_worker_is_given_the_other_end_of_the_socket_that_is_returned(monkeypatch):
     async def test() -> None:
-        async with opened(monkeypatch) as launcher:
-            _, channel = await launcher.start()
+        async with opened(monkeypatch) as fork_server:
+            _, channel = await fork_server.start()
             with channel:
                 channel.setblocking(True)
                 assert isinstance(channel, socket.socket)
