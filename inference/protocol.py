@@ -3,14 +3,20 @@
     frame   := u32 length of payload | u8 kind | payload          (all numbers little-endian)
 
     frontend ▶ worker   LOAD     JSON of a ModelSpec     load this model
-                        COMPUTE  u16 count | requests     answer these, as one batch
+                        COMPUTE  u16 count | requests    answer these, as one batch
+                        CANCEL   u64 id                  the reader of this stream has left: close it
+                        PAUSE    u64 id                  the reader of this stream is slow: hold it
+                        RESUME   u64 id                  go on with it
     worker ▶ frontend   READY    u8 may join             the model is loaded and has answered its example
                         FAILED   u8 too large | sentence it could not be loaded; the worker exits
                         ANSWER   one answer
-                        ERROR    one error
+                        START    an answer without body  its body is a stream: PART follows, then END or ERROR
+                        PART     u64 id | bytes          a piece of the body, as soon as it is there
+                        END      u64 id                  the body is complete
+                        ERROR    one error               after START: the stream is broken off
                         PROGRESS u8 proving              the batch goes on; `proving`: what is left has been answered
                         DONE     f64 decode, predict and encode seconds, u64 GPU bytes, what came of joining, u16 the
-                                 size of each prediction; the worker is free
+                                 size of each prediction; the worker takes the next batch, though streams may be open
 
 No pickle crosses the border. What is made for every request is a NamedTuple: a frozen dataclass takes three times as
 long to make. Bodies are carried as they are, headers as the block of lines that HTTP has.
@@ -36,17 +42,30 @@ class Kind(IntEnum):
     ERROR = 6
     DONE = 7
     PROGRESS = 8
+    START = 9
+    PART = 10
+    END = 11
+    CANCEL = 12
+    PAUSE = 13
+    RESUME = 14
 
 
 FRAME = struct.Struct("<IB")
 _COUNT = struct.Struct("<H")
 _REQUEST = struct.Struct("<QIIII")
 _ANSWER = struct.Struct("<QHII")
+_ID = struct.Struct("<Q")
 _ERROR = struct.Struct("<QHH")
 _DONE = "<dddQHHH?"
 _DONE_BYTES = struct.calcsize(_DONE)
 
-MAX_PAYLOAD_BYTES = 2**32 - 1
+Payload = bytes | bytearray
+"""What is in a frame; a bytearray where it arrived in several pieces."""
+
+REQUEST_ID_HEADER = "x-tidegate-request-id"
+"""The header line by which the frontend tells the worker the id that the client is told too."""
+SESSION_HEADER = "x-amzn-sagemaker-session-id"
+"""The header that names a stateful session."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,8 +131,33 @@ class Answer(NamedTuple):
     body: bytes
 
 
+class Start(NamedTuple):
+    """A response whose body follows in parts. Its first four fields are those of `Answer`."""
+
+    id: int
+    status: int
+    content_type: str
+    headers: bytes
+
+
+class Part(NamedTuple):
+    """A piece of a body, as the user's generator yielded it; one that is large comes in several."""
+
+    id: int
+    data: bytes | memoryview
+
+
+class End(NamedTuple):
+    """The body is complete."""
+
+    id: int
+
+
 class Error(NamedTuple):
-    """One refused or failed request; the frontend writes the body around `code` and `message`."""
+    """One rejected or failed request; the frontend writes the body around `code` and `message`.
+
+    After `Start` the body is broken off instead, so that no client takes it for complete.
+    """
 
     id: int
     status: int
@@ -145,8 +189,8 @@ class Done(NamedTuple):
     sizes: tuple[int, ...] = ()
 
 
-Event = Answer | Error | Progress | Done
-"""What a worker says while it computes a batch; `Done` is the last."""
+Event = Answer | Start | Part | End | Error | Progress | Done
+"""What a worker says. `Done` is the last of a batch, but for what its streams still have to say."""
 
 
 _DONE_FIELDS = len(Done._fields) - 1
@@ -176,7 +220,7 @@ def compute_frame(requests: Sequence[Request]) -> bytes:
     return b"".join(parts)
 
 
-def parse_compute(payload: bytes) -> list[Request]:
+def parse_compute(payload: Payload) -> list[Request]:
     """The requests of a COMPUTE payload; each body is a `memoryview` into it."""
     (count,) = _COUNT.unpack_from(payload)
     view, at, requests = memoryview(payload), _COUNT.size, []
@@ -187,7 +231,7 @@ def parse_compute(payload: bytes) -> list[Request]:
         at += content_type_size
         accept = payload[at : at + accept_size].decode("latin-1")
         at += accept_size
-        headers = payload[at : at + headers_size]
+        headers = bytes(payload[at : at + headers_size])
         at += headers_size
         requests.append(Request(id_, content_type, accept, headers, view[at : at + body_size]))
         at += body_size
@@ -202,14 +246,72 @@ def answer_frame(answer: Answer) -> bytes:
     return b"".join((FRAME.pack(length, Kind.ANSWER), head, content_type, answer.headers, answer.body))
 
 
-def parse_answer(payload: bytes) -> Answer:
+def parse_answer(payload: Payload) -> Answer:
     """The response of an ANSWER payload."""
     id_, status, content_type_size, headers_size = _ANSWER.unpack_from(payload)
     at = _ANSWER.size
     content_type = payload[at : at + content_type_size].decode("latin-1")
     at += content_type_size
-    headers = payload[at : at + headers_size]
-    return Answer(id_, status, content_type, headers, payload[at + headers_size :])
+    headers = bytes(payload[at : at + headers_size])
+    return Answer(id_, status, content_type, headers, _rest(payload, at + headers_size))
+
+
+def _rest(payload: Payload, at: int) -> bytes:
+    return payload[at:] if isinstance(payload, bytes) else bytes(memoryview(payload)[at:])
+
+
+def start_frame(start: Start) -> bytes:
+    """The START frame of a response that is a stream."""
+    content_type = start.content_type.encode("latin-1", "replace")
+    head = _ANSWER.pack(start.id, start.status, len(content_type), len(start.headers))
+    return frame(Kind.START, head + content_type + start.headers)
+
+
+def parse_start(payload: Payload) -> Start:
+    """The beginning of a response of a START payload."""
+    return Start._make(parse_answer(payload)[:-1])
+
+
+def part_frame(part: Part) -> bytes:
+    """The PART frame of a piece of a body."""
+    return b"".join((FRAME.pack(_ID.size + len(part.data), Kind.PART), _ID.pack(part.id), part.data))
+
+
+def parse_part(payload: Payload) -> Part:
+    """The piece of a PART payload."""
+    return Part(_ID.unpack_from(payload)[0], _rest(payload, _ID.size))
+
+
+def end_frame(end: End) -> bytes:
+    """The END frame of a body that is complete."""
+    return frame(Kind.END, _ID.pack(end.id))
+
+
+def parse_end(payload: Payload) -> End:
+    """The end of an END payload."""
+    return End(parse_id(payload))
+
+
+def cancel_frame(request_id: int) -> bytes:
+    """The CANCEL frame: nobody reads this stream any more."""
+    return frame(Kind.CANCEL, _ID.pack(request_id))
+
+
+def pause_frame(request_id: int) -> bytes:
+    """The PAUSE frame: the stream is to wait for its reader."""
+    return frame(Kind.PAUSE, _ID.pack(request_id))
+
+
+def resume_frame(request_id: int) -> bytes:
+    """The RESUME frame: the reader has caught up."""
+    return frame(Kind.RESUME, _ID.pack(request_id))
+
+
+def parse_id(payload: Payload) -> int:
+    """The request that a CANCEL, PAUSE or RESUME payload is about."""
+    id_: int
+    (id_,) = _ID.unpack(payload)
+    return id_
 
 
 def error_frame(error: Error) -> bytes:
@@ -218,7 +320,7 @@ def error_frame(error: Error) -> bytes:
     return frame(Kind.ERROR, _ERROR.pack(error.id, error.status, len(code)) + code + _utf8(error.message))
 
 
-def parse_error(payload: bytes) -> Error:
+def parse_error(payload: Payload) -> Error:
     """The failure of an ERROR payload."""
     id_, status, code_size = _ERROR.unpack_from(payload)
     at = _ERROR.size
@@ -235,7 +337,7 @@ def ready_frame(*, may_join: bool) -> bytes:
     return frame(Kind.READY, bytes([may_join]))
 
 
-def parse_ready(payload: bytes) -> bool:
+def parse_ready(payload: Payload) -> bool:
     """Whether requests may ever share a call."""
     return payload != b"\0"
 
@@ -245,7 +347,7 @@ def progress_frame(progress: Progress) -> bytes:
     return frame(Kind.PROGRESS, bytes([progress.proving]))
 
 
-def parse_progress(payload: bytes) -> Progress:
+def parse_progress(payload: Payload) -> Progress:
     """The progress of a PROGRESS payload."""
     return Progress(payload == b"\1")
 
@@ -261,19 +363,29 @@ def done_frame(done: Done) -> bytes:
     return FRAME.pack(form.size, Kind.DONE) + form.pack(*done[:-1], *done.sizes)
 
 
-def parse_done(payload: bytes) -> Done:
+def parse_done(payload: Payload) -> Done:
     """The account of a DONE payload."""
     found = _done_form((len(payload) - _DONE_BYTES) // 2).unpack(payload)
     return Done._make((*found[:_DONE_FIELDS], found[_DONE_FIELDS:]))
 
 
 def event_frame(event: Event) -> bytes:
-    """The frame of whatever a worker says about its batch."""
-    if isinstance(event, Answer):
-        return answer_frame(event)
-    if isinstance(event, Done):
-        return done_frame(event)
-    return error_frame(event) if isinstance(event, Error) else progress_frame(event)
+    """The frame of whatever a worker says about its batch and its streams."""
+    match event:
+        case Answer():
+            return answer_frame(event)
+        case Done():
+            return done_frame(event)
+        case Part():
+            return part_frame(event)
+        case Start():
+            return start_frame(event)
+        case End():
+            return end_frame(event)
+        case Error():
+            return error_frame(event)
+        case Progress():
+            return progress_frame(event)
 
 
 def failed_frame(message: str, *, too_large: bool) -> bytes:
@@ -281,35 +393,44 @@ def failed_frame(message: str, *, too_large: bool) -> bytes:
     return frame(Kind.FAILED, bytes([too_large]) + message.encode(errors="replace"))
 
 
-def parse_failed(payload: bytes) -> tuple[str, bool]:
+def parse_failed(payload: Payload) -> tuple[str, bool]:
     """The sentence of a FAILED payload, and whether it was a matter of memory."""
     return payload[1:].decode(), bool(payload[0])
 
 
 class FrameReader:
-    """Cuts a stream of bytes into frames, whatever pieces it arrives in."""
+    """Cuts a stream of bytes into frames, whatever pieces it arrives in. Both ends of the socket read with it."""
 
-    __slots__ = ("_pending",)
+    __slots__ = ("_filled", "_head", "_kind", "_payload")
 
     def __init__(self) -> None:
-        self._pending = bytearray()
+        self._head = b""
+        self._kind = 0
+        self._payload: bytearray | None = None
+        self._filled = 0
 
-    def feed(self, data: bytes) -> Iterator[tuple[int, bytes]]:
+    def feed(self, data: bytes) -> Iterator[tuple[int, Payload]]:
         """Yield (kind, payload) of every frame that `data` completes."""
-        pending = self._pending
-        if pending:
-            pending += data
-            if len(pending) < FRAME.size or len(pending) < FRAME.size + FRAME.unpack_from(pending)[0]:
-                return  # a large body arrives in many pieces: do not copy it at each
-            data = bytes(pending)
-            pending.clear()
         at, end = 0, len(data)
+        if self._payload is not None:
+            # A large body arrives in many pieces, each of which is copied once.
+            at = min(end, len(self._payload) - self._filled)
+            self._payload[self._filled : self._filled + at] = data[:at] if at < end else data
+            self._filled += at
+            if self._filled < len(self._payload):
+                return
+            payload, self._payload = self._payload, None
+            yield self._kind, payload
+        elif self._head:
+            data, self._head = self._head + data, b""
+            end = len(data)
         while end - at >= FRAME.size:
             length, kind = FRAME.unpack_from(data, at)
-            if end - at - FRAME.size < length:
-                break
             at += FRAME.size
+            if end - at < length:
+                self._kind, self._payload, self._filled = kind, bytearray(length), end - at
+                self._payload[: end - at] = data[at:]
+                return
             yield kind, data[at : at + length]
             at += length
-        if at < end:
-            pending += data[at:]
+        self._head = data[at:]

@@ -12,11 +12,9 @@ from functools import cached_property
 from typing import Any
 
 from tidegate.inference import protocol
-from tidegate.inference.worker.session import SESSION_HEADER, Session, session_of
+from tidegate.inference.protocol import REQUEST_ID_HEADER, SESSION_HEADER
+from tidegate.inference.worker.session import Session, session_of
 from tidegate.inference.worker.user_metrics import Metrics
-
-REQUEST_ID_HEADER = "x-tidegate-request-id"
-"""The line by which the frontend tells the worker the id that the client is told too."""
 
 
 class RequestProcessor:

@@ -9,7 +9,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tidegate.inference import protocol
-from tidegate.inference.protocol import Answer, Done, Error, FrameReader, Kind, ModelSpec, Progress, Request
+from tidegate.inference.protocol import (
+    Answer,
+    Done,
+    End,
+    Error,
+    FrameReader,
+    Kind,
+    ModelSpec,
+    Part,
+    Progress,
+    Request,
+    Start,
+)
 
 LATIN = st.text(st.characters(max_codepoint=255), max_size=40)
 IDS = st.integers(0, 2**64 - 1)
@@ -56,6 +68,49 @@ def test_an_answer_comes_out_as_it_went_in(answer: Answer) -> None:
     assert protocol.parse_answer(payload(protocol.answer_frame(answer), Kind.ANSWER)) == answer
 
 
+@given(st.builds(Start, IDS, STATUS, LATIN, BLOCK), st.builds(Part, IDS, BLOCK), IDS)
+def test_the_frames_of_a_stream_come_out_as_they_went_in(start: Start, part: Part, request_id: int) -> None:
+    assert protocol.parse_start(payload(protocol.start_frame(start), Kind.START)) == start
+    assert protocol.parse_part(payload(protocol.part_frame(part), Kind.PART)) == part
+    assert protocol.parse_end(payload(protocol.end_frame(End(request_id)), Kind.END)) == End(request_id)
+    for kind, control in (
+        (Kind.CANCEL, protocol.cancel_frame),
+        (Kind.PAUSE, protocol.pause_frame),
+        (Kind.RESUME, protocol.resume_frame),
+    ):
+        assert protocol.parse_id(payload(control(request_id), kind)) == request_id
+
+
+def test_a_part_may_be_a_view_of_a_larger_chunk() -> None:
+    sent = protocol.part_frame(Part(1, memoryview(b"one two")[4:]))
+    assert protocol.parse_part(payload(sent, Kind.PART)) == Part(1, b"two")
+
+
+@pytest.mark.parametrize("size", [3, 5, 1000])
+def test_what_arrives_in_several_pieces_is_parsed_like_what_arrives_at_once(size: int) -> None:
+    sent: list[tuple[bytes, object]] = [
+        (
+            protocol.answer_frame(Answer(1, 200, "a/b", b"x: y\r\n", b"body")),
+            Answer(1, 200, "a/b", b"x: y\r\n", b"body"),
+        ),
+        (protocol.part_frame(Part(2, b"part")), Part(2, b"part")),
+        (protocol.error_frame(Error(3, 500, "code", "text")), Error(3, 500, "code", "text")),
+        (protocol.compute_frame([Request(4, "a/b", "", b"x: y", b"body")]), [Request(4, "a/b", "", b"x: y", b"body")]),
+    ]
+    stream = b"".join(frame for frame, _ in sent)
+    reader = FrameReader()
+    found = [each for at in range(0, len(stream), size) for each in reader.feed(stream[at : at + size])]
+    parse = {
+        Kind.ANSWER: protocol.parse_answer,
+        Kind.PART: protocol.parse_part,
+        Kind.ERROR: protocol.parse_error,
+        Kind.COMPUTE: protocol.parse_compute,
+    }
+    parsed = [parse[Kind(kind)](payload) for kind, payload in found]
+    assert parsed == [said for _, said in sent]
+    assert type(parsed[0].headers) is type(parsed[0].body) is type(parsed[1].data) is bytes
+
+
 def test_a_type_that_http_cannot_carry_is_replaced_and_not_fatal() -> None:
     sent = protocol.answer_frame(Answer(1, 200, "text/plain; name=日", b"", b""))
     assert protocol.parse_answer(payload(sent, Kind.ANSWER)).content_type == "text/plain; name=?"
@@ -100,12 +155,23 @@ def test_one_bit_of_news_comes_out_as_it_went_in(said: bool) -> None:
     st.lists(
         st.builds(Error, IDS, STATUS, st.text("abc_"), st.text("abc"))
         | st.builds(Answer, IDS, STATUS, LATIN, BLOCK, BLOCK)
+        | st.builds(Start, IDS, STATUS, LATIN, BLOCK)
+        | st.builds(Part, IDS, BLOCK)
+        | st.builds(End, IDS)
     )
 )
 def test_every_event_has_the_frame_of_its_kind(events: list[protocol.Event]) -> None:
     everything = [*events, Progress(proving=False), Done(1.0, 2.0, 3.0)]
     kinds = [kind for event in everything for kind, _ in FrameReader().feed(protocol.event_frame(event))]
-    of = {Answer: Kind.ANSWER, Error: Kind.ERROR, Progress: Kind.PROGRESS, Done: Kind.DONE}
+    of = {
+        Answer: Kind.ANSWER,
+        Start: Kind.START,
+        Part: Kind.PART,
+        End: Kind.END,
+        Error: Kind.ERROR,
+        Progress: Kind.PROGRESS,
+        Done: Kind.DONE,
+    }
     assert kinds == [of[type(event)] for event in everything]
 
 
