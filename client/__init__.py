@@ -9,7 +9,17 @@ It knows boto3 and the errors of the server, and nothing else of Tidegate.
 from tidegate.client.asynchronous import Submitted
 from tidegate.client.batch import BatchJob
 from tidegate.client.endpoint import Answer, Endpoint
-from tidegate.client.errors import BatchFailed, ClientFailure, GaveUpWaiting, InvocationFailed, ModelError, StreamBroken
+from tidegate.client.errors import (
+    BatchFailed,
+    ClientFailure,
+    GaveUpWaiting,
+    InvocationFailed,
+    ModelError,
+    StreamBroken,
+    UnreadableStream,
+)
+from tidegate.client.reassembly import ServerSentEvent
+from tidegate.client.stream import Stream
 
 __all__ = [
     "Answer",
@@ -20,6 +30,9 @@ __all__ = [
     "GaveUpWaiting",
     "InvocationFailed",
     "ModelError",
+    "ServerSentEvent",
+    "Stream",
     "StreamBroken",
     "Submitted",
+    "UnreadableStream",
 ]

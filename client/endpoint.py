@@ -10,15 +10,17 @@ from typing import Any
 
 import boto3
 from botocore.config import Config
-from botocore.exceptions import ClientError, EventStreamError
+from botocore.exceptions import ClientError
 
 from tidegate.client.asynchronous import Submitted, submit
-from tidegate.client.errors import GaveUpWaiting, ModelError, StreamBroken
+from tidegate.client.errors import GaveUpWaiting, ModelError
+from tidegate.client.stream import Stream
 from tidegate.client.waking import Reason, pauses_s, reason_to_wait
 
-# The platform gives a model 60 s, and 8 minutes for a stream. Source: API reference, InvokeEndpoint and
-# InvokeEndpointWithResponseStream. A client that hangs up earlier only doubles the load.
+# The platform gives a model 60 s, and 8 minutes for a stream, in which it may be silent. Source: API reference,
+# InvokeEndpoint; "Model Hosting FAQs". A client that hangs up earlier only doubles the load.
 READ_TIMEOUT_S = 70
+STREAM_READ_TIMEOUT_S = 490
 
 OnWait = Callable[[Reason, float], object]
 """Told why the endpoint does not answer yet, and for how many seconds that has been so."""
@@ -63,10 +65,8 @@ class Endpoint:
         self._clock = clock
         self._sleep = sleep
         self._session = session or boto3.Session()
-        self._runtime = self._session.client(
-            "sagemaker-runtime",
-            config=Config(read_timeout=READ_TIMEOUT_S, tcp_keepalive=True, retries={"total_max_attempts": 2}),
-        )
+        self._runtime = self._runtime_client(READ_TIMEOUT_S)
+        self._stream_runtime: Any = None
 
     def invoke(self, body: bytes, *, content_type: str, accept: str = "application/json", **options: str) -> Answer:
         """Ask, and return the whole answer.
@@ -87,13 +87,21 @@ class Endpoint:
             closed_session_id=response.get("ClosedSessionId", ""),
         )
 
-    def stream(
-        self, body: bytes, *, content_type: str, accept: str = "application/json", **options: str
-    ) -> Iterator[bytes]:
-        """Ask, and yield the parts of the answer as they come. Raises what `invoke` raises, and `StreamBroken`."""
-        ask = self._runtime.invoke_endpoint_with_response_stream
+    def stream(self, body: bytes, *, content_type: str, accept: str = "application/json", **options: str) -> Stream:
+        """Ask, and return the answer as it comes: as bytes, text, lines, JSON lines or server-sent events.
+
+        Raises what `invoke` raises; reading the stream raises `StreamBroken` where it breaks off.
+        """
+        if self._stream_runtime is None:
+            self._stream_runtime = self._runtime_client(STREAM_READ_TIMEOUT_S)
+        ask = self._stream_runtime.invoke_endpoint_with_response_stream
         response = self._ask(ask, body, content_type, accept, options)
-        return _parts(response["Body"])
+        return Stream(
+            response["Body"],
+            content_type=response.get("ContentType", ""),
+            variant=response.get("InvokedProductionVariant", ""),
+            custom_attributes=response.get("CustomAttributes", ""),
+        )
 
     def submit(
         self,
@@ -117,6 +125,10 @@ class Endpoint:
             content,
             input_location,
         )
+
+    def _runtime_client(self, read_timeout_s: int) -> Any:
+        config = Config(read_timeout=read_timeout_s, tcp_keepalive=True, retries={"total_max_attempts": 2})
+        return self._session.client("sagemaker-runtime", config=config)
 
     def _ask(self, call: Any, body: bytes, content_type: str, accept: str, options: dict[str, str]) -> Any:
         target = {"InferenceComponentName": self._component} if self._component else {}
@@ -152,14 +164,3 @@ class Endpoint:
             # Somewhere in the second half of the pause, so that clients who were refused together do not come together.
             pause_s = next(pauses) * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
             self._sleep(min(pause_s, self._wake_timeout_s - waited_s))
-
-
-def _parts(events: Any) -> Iterator[bytes]:
-    # A broken stream is an event of its own, which botocore raises. Source: API reference, ModelStreamError.
-    try:
-        for event in events:
-            yield event["PayloadPart"]["Bytes"]
-    except EventStreamError as error:
-        raise StreamBroken(f"the answer broke off: {error.response['Error'].get('Message', error)}") from error
-    finally:
-        events.close()

@@ -2,6 +2,7 @@
 
     your code ─▶ SageMaker ─▶ container          ModelError: the container answered, with an error
         ◀── parts of a stream ──                 StreamBroken: the answer began and did not end
+        lines, events of a stream                UnreadableStream: they are not what was asked for
     asleep, loading, overloaded                  GaveUpWaiting: it was so for longer than you wanted to wait
     asynchronous requests, transform jobs        InvocationFailed, BatchFailed
 
@@ -67,7 +68,19 @@ class GaveUpWaiting(ClientFailure):
 
 
 class StreamBroken(ClientFailure):
-    """A streamed answer ended with an error after its first parts."""
+    """A streamed answer began and broke off; what was whole before that has been yielded."""
+
+    def __init__(self, message: str, *, code: str = "") -> None:
+        super().__init__(message)
+        self.code = code
+        """`ModelStreamError` or `InternalStreamFailure`; empty where the connection to SageMaker itself was lost. (What
+        the former says by its ErrorCode, boto3 drops; its message is in this error's text.)"""
+        self.rest = b""
+        """What came behind the last whole line, event or letter."""
+
+
+class UnreadableStream(ClientFailure):
+    """A streamed answer is not UTF-8 or not JSON, or one line of it is longer than is put together."""
 
 
 class InvocationFailed(ClientFailure):

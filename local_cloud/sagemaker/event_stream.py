@@ -34,6 +34,14 @@ def model_stream_error(*, code: str, message: str) -> bytes:
     )
 
 
+def internal_stream_failure(message: str) -> bytes:
+    """The exception that ends a stream which failed for a reason other than the model's own."""
+    return _frame(
+        {":message-type": "exception", ":exception-type": "InternalStreamFailure", ":content-type": "application/json"},
+        json.dumps({"Message": message}).encode(),
+    )
+
+
 def _frame(headers: Mapping[str, str], payload: bytes) -> bytes:
     head = b"".join(
         struct.pack(">B", len(name.encode()))

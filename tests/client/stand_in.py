@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import boto3
 
+from tidegate.local_cloud.sagemaker import event_stream
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prepared:
-    """One answer."""
+    """One answer. With `parts` it is sent in chunks; with `cut` the connection is lost before the last one."""
 
     status: int
     headers: Mapping[str, str]
-    body: bytes
+    body: bytes = b""
+    parts: Sequence[bytes] = ()
+    cut: bool = False
 
 
 @dataclass
@@ -53,6 +57,17 @@ def answered(body: bytes, **headers: str) -> Prepared:
     return Prepared(status=200, headers=named, body=body)
 
 
+def streamed(*parts: bytes, ending: bytes = b"", cut: bool = False) -> Prepared:
+    """An answer in these parts, and behind them the frame `ending`."""
+    frames = [event_stream.payload_parts(part) for part in parts] + ([ending] if ending else [])
+    headers = {
+        "Content-Type": event_stream.CONTENT_TYPE,
+        "X-Amzn-SageMaker-Content-Type": "text/plain",
+        "x-Amzn-Invoked-Production-Variant": "primary",
+    }
+    return Prepared(status=200, headers=headers, parts=frames, cut=cut)
+
+
 @contextmanager
 def running() -> Iterator[StandIn]:
     """A server on a free port for the length of the block."""
@@ -68,9 +83,17 @@ def running() -> Iterator[StandIn]:
             self.send_response(answer.status)
             for name, value in answer.headers.items():
                 self.send_header(name, value)
-            self.send_header("Content-Length", str(len(answer.body)))
+            if not answer.parts:
+                self.send_header("Content-Length", str(len(answer.body)))
+                self.end_headers()
+                self.wfile.write(answer.body)
+                return
+            self.send_header("Transfer-Encoding", "chunked")
             self.end_headers()
-            self.wfile.write(answer.body)
+            chunks = [b"%x\r\n%s\r\n" % (len(part), part) for part in answer.parts]
+            with suppress(ConnectionError):  # a client that left
+                self.wfile.write(b"".join(chunks) + (b"" if answer.cut else b"0\r\n\r\n"))
+            self.close_connection = self.close_connection or answer.cut
 
         def log_message(self, *args: object) -> None:
             pass

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.client.stand_in import StandIn, answered, refused, running
-from tidegate.client import Endpoint, GaveUpWaiting, ModelError, StreamBroken
+from tests.client.stand_in import StandIn, answered, refused, running, streamed
+from tidegate.client import Endpoint, GaveUpWaiting, ModelError, Stream, StreamBroken
 from tidegate.client.waking import Reason
 from tidegate.local_cloud.sagemaker import event_stream
 
@@ -127,14 +127,55 @@ def test_an_asynchronous_request_needs_a_place_for_its_content(aws: StandIn) -> 
     assert not aws.requests
 
 
-def test_a_stream_that_breaks_off_is_an_error_after_its_first_parts(aws: StandIn) -> None:
-    aws.answers.append(
-        answered(
-            event_stream.payload_parts(b"first") + event_stream.model_stream_error(code="Died", message="it died"),
-            **{"Content-Type": event_stream.CONTENT_TYPE},
-        )
-    )
+def test_a_stream_is_read_as_parts_text_lines_json_lines_or_events(aws: StandIn) -> None:
+    aws.answers += [streamed(b'{"a": "\xc3', b'\xa9"}\r', b"\n[1", b"]\n")] * 4 + [
+        streamed(b"data: a\n", b"\ndata: b\n\n")
+    ]
+    asked = endpoint(aws, Time())
+
+    def stream() -> Stream:
+        return asked.stream(b"1", content_type="text/csv")
+
+    with stream() as parts:
+        assert (parts.content_type, parts.variant) == ("text/plain", "primary")
+        assert next(parts) == b'{"a": "\xc3'
+        assert parts.read() == b'\xa9"}\r\n[1]\n'
+    assert list(stream().text()) == ['{"a": "', 'é"}\r', "\n[1", "]\n"]
+    assert list(stream().lines()) == ['{"a": "é"}', "[1]"]
+    assert list(stream().json_lines()) == [{"a": "é"}, [1]]
+    assert [event.data for event in stream().events()] == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("ending", "code", "sentence"),
+    [
+        (event_stream.model_stream_error(code="StreamBroken", message="it died"), "ModelStreamError", "it died"),
+        (event_stream.internal_stream_failure("it vanished"), "InternalStreamFailure", "it vanished"),
+        (b"", "", "the connection to the endpoint was lost"),
+    ],
+)
+def test_a_stream_that_breaks_off_is_an_error_after_what_was_whole(
+    aws: StandIn, ending: bytes, code: str, sentence: str
+) -> None:
+    aws.answers += [streamed(b"first", ending=ending, cut=not code), streamed(b"a\nb", ending=ending, cut=not code)]
     parts = endpoint(aws, Time()).stream(b"1", content_type="text/csv")
     assert next(parts) == b"first"
-    with pytest.raises(StreamBroken, match="the answer broke off: it died"):
+    with pytest.raises(StreamBroken, match=f"the answer broke off: {sentence}") as caught:
         next(parts)
+    assert (caught.value.code, caught.value.rest) == (code, b"")
+    lines = endpoint(aws, Time()).stream(b"1", content_type="text/csv").lines()
+    assert next(lines) == "a"
+    with pytest.raises(StreamBroken) as caught:
+        next(lines)
+    assert caught.value.rest == b"b"
+
+
+def test_a_stream_that_was_left_yields_no_more(aws: StandIn) -> None:
+    aws.answers += [streamed(b"a\n", b"b\n")] * 2
+    with endpoint(aws, Time()).stream(b"1", content_type="text/csv") as stream:
+        lines = stream.lines()
+        assert next(lines) == "a"
+    assert list(lines) == []
+    untouched = endpoint(aws, Time()).stream(b"1", content_type="text/csv")
+    untouched.close()
+    assert list(untouched) == []
