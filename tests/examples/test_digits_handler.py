@@ -1,10 +1,7 @@
 """The four functions of examples/digits, called as a container calls them."""
 
-import ast
-import importlib.util
 import io
 import json
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -16,22 +13,16 @@ import torch
 from PIL import Image
 from sklearn.datasets import load_digits
 
+from tests.examples.loading import loaded, other_imports
+
 CODE_DIR = Path(__file__).parents[2] / "examples" / "digits" / "code"
 IMAGES = load_digits().images[:5].astype(np.float32)
 
 
 @pytest.fixture(scope="module")
 def handler() -> Iterator[ModuleType]:
-    """The module, loaded by path with its folder importable, as a server loads it."""
-    sys.path.insert(0, str(CODE_DIR))
-    spec = importlib.util.spec_from_file_location("digits_handler", CODE_DIR / "inference.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    yield module
-    sys.path.remove(str(CODE_DIR))
-    sys.modules.pop("digit_net", None)
+    with loaded(CODE_DIR) as module:
+        yield module
 
 
 @pytest.fixture(scope="module")
@@ -47,13 +38,7 @@ def model(handler: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 def test_it_imports_nothing_of_ours() -> None:
     """The archive also runs in the old container: torch, numpy, Pillow, the standard library and its own helper."""
-    allowed = {"torch", "numpy", "PIL", "digit_net", *sys.stdlib_module_names}
-    for path in CODE_DIR.glob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Import):
-                assert {alias.name.partition(".")[0] for alias in node.names} <= allowed
-            elif isinstance(node, ast.ImportFrom):
-                assert (node.module or "").partition(".")[0] in allowed
+    assert other_imports(CODE_DIR, {"torch", "numpy", "PIL", "digit_net"}) == set()
 
 
 def npy(array: Any) -> bytes:
