@@ -106,7 +106,7 @@ class ModelSpec:
         return json.dumps({field.name: getattr(self, field.name) for field in fields(self)}).encode()
 
     @classmethod
-    def from_json(cls, payload: bytes) -> ModelSpec:
+    def from_json(cls, payload: Payload) -> ModelSpec:
         """The spec of a LOAD payload."""
         return cls(**json.loads(payload))
 

@@ -20,19 +20,19 @@ from tidegate.inference.worker.user_metrics import Metrics
 class RequestProcessor:
     """One request's headers, and what user code decided about its response."""
 
-    def __init__(self, item: protocol.Request) -> None:
-        self._item = item
+    def __init__(self, received: protocol.Request) -> None:
+        self._received = received
         self.response_content_type: str | None = None
         self.response_headers: dict[str, str] = {}
         self.response_status: int | None = None
 
     @cached_property
     def _headers(self) -> dict[str, str]:
-        lines = (line.partition(": ") for line in self._item.headers.decode("latin-1").split("\r\n"))
+        lines = (line.partition(": ") for line in self._received.headers.decode("latin-1").split("\r\n"))
         # Not splitlines(): it also ends a line at \x85, which is part of many UTF-8 characters.
         headers = {name: value for name, _, value in lines}
-        headers["content-type"] = self._item.content_type
-        headers["accept"] = self._item.accept
+        headers["content-type"] = self._received.content_type
+        headers["accept"] = self._received.accept
         return {name: value for name, value in headers.items() if value}
 
     @property
@@ -47,10 +47,10 @@ class RequestProcessor:
     def take_content_encoding(self) -> str | None:
         """What the Content-Encoding header says, which is gone from then on: the server unpacks the body."""
         name = b"content-encoding: "  # the frontend writes names in lower case
-        if name not in self._item.headers:
+        if name not in self._received.headers:
             return None
         self._headers.pop("content-encoding", None)
-        lines = self._item.headers.split(b"\r\n")
+        lines = self._received.headers.split(b"\r\n")
         return ", ".join(line.removeprefix(name).decode("latin-1") for line in lines if line.startswith(name)) or None
 
     def get_request_property(self, key: str) -> str | None:

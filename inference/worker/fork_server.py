@@ -1,7 +1,7 @@
-"""The parent of all workers: it has imported torch, has no threads, has never touched a GPU, and forks on request.
+"""The fork server: it has imported torch, has no threads, has never touched a GPU, and forks a worker on request.
 
-So a worker is up in milliseconds and shares the memory of everything imported here. The frontend starts it by
-`start_command` and talks to it over one socket:
+So a worker is up in milliseconds and shares the memory of everything imported here. The frontend starts it and talks to
+it over one socket:
 
     frontend ▶ parent   {"start": token, "packages_dir": …}   fork a worker that serves the socket sent along
     parent ▶ frontend   {"ready": true, "gpus": 0}            once, after the imports

@@ -42,10 +42,11 @@ class Decision(Enum):
 
     JOIN = auto()
     PROVE = auto()
-    """Answered alone, then computed once more with the others, to compare."""
+    """Answered by itself, then computed once more with the others, to compare."""
     WAIT = auto()
-    """Answered alone; a later batch may prove what this one would not."""
-    ALONE = auto()
+    """Answered by itself; a later batch may prove what this one would not."""
+    SINGLE = auto()
+    """Answered by itself, now and later."""
 
 
 class Finding(Enum):
@@ -91,7 +92,7 @@ class Signatures:
         """What becomes of the next requests of `signature`, where there are several."""
         known = self._look_up(signature)
         if known.closed or (self._closed >= HOPELESS and not self._opened):
-            return Decision.ALONE
+            return Decision.SINGLE
         if known.due_in > 0:
             return Decision.JOIN if known.open else Decision.WAIT
         return Decision.PROVE

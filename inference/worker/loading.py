@@ -27,6 +27,7 @@ from tidegate.inference.worker import (
     user_code,
     weights,
 )
+from tidegate.inference.worker.asking import ask
 from tidegate.inference.worker.computation import Computation
 from tidegate.inference.worker.content import Reading
 from tidegate.inference.worker.context import Context
@@ -94,7 +95,7 @@ def load(spec: ModelSpec, progress: Progress = log.info, proving: Callable[[], N
     if example is not None:
         _self_check(computation, example)
         progress("the archive's example is answered as expected")
-        undecided = computation.may_join and not computation.declared and spec.max_batch_size > 1
+        undecided = computation.may_join and not computation.joined_calls.declared and spec.max_batch_size > 1
         if undecided and prove_ahead(computation, example, proving, max_batch_size=spec.max_batch_size):
             progress("requests like the archive's example may share a call: together they were answered as alone")
     else:
@@ -197,8 +198,8 @@ def _named(function: str, script: Path | None) -> Iterator[None]:
 
 
 def _self_check(computation: Computation, example: artifact.Example) -> None:
-    item = Request(0, example.content_type, example.accept, b"", example.body)
-    (outcome,), _ = computation.answer([item])
+    request = Request(0, example.content_type, example.accept, b"", example.body)
+    (outcome,), _ = ask(computation, [request])
     if not isinstance(outcome, Answer):
         raise DeploymentError(f"The archive's example was answered with {outcome.status}: {outcome.message}")
     found = artifact.difference(example, outcome.body, outcome.content_type)

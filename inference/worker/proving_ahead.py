@@ -15,6 +15,7 @@ import numpy as np
 
 from tidegate.inference.protocol import Request
 from tidegate.inference.worker.artifact import Example
+from tidegate.inference.worker.asking import ask
 from tidegate.inference.worker.computation import Computation
 from tidegate.inference.worker.content import NPY, TEXT_TYPES, split_media_type
 from tidegate.inference.worker.device_errors import give_up_if_device_is_lost
@@ -42,17 +43,17 @@ def prove_ahead(
     a difference is one, whoever asked.
     """
     copies = [disturbed(example.body, example.content_type, turn) for turn in range(1, COPIES + 1)]
-    if example.body in copies or not all(_answers_soon(computation, _item(example, copy, 0)) for copy in copies):
+    if example.body in copies or not all(_answers_soon(computation, _request(example, copy, 0)) for copy in copies):
         return False
     one, two, three, four = copies
     size = min(max(3, max_batch_size), MAX_COMPANY)
     beginning()
     proved = refused = 0
     for bodies in ((example.body, example.body, one), (two, example.body), ((example.body, three, four) * size)[:size]):
-        _, done = computation.answer([_item(example, body, number) for number, body in enumerate(bodies)])
+        _, done = ask(computation, [_request(example, body, number) for number, body in enumerate(bodies)])
         proved, refused = proved + done.proved, refused + done.refused
     if proved < PROOFS and not refused:
-        computation.signatures = Signatures()
+        computation.joined_calls.signatures = Signatures()
     return proved == PROOFS
 
 
@@ -90,19 +91,19 @@ def _smaller(number: float, turn: int) -> float:
     return number * (1 - 0.11 * turn) if turn < COPIES else number / 300
 
 
-def _answers_soon(computation: Computation, item: Request) -> bool:
+def _answers_soon(computation: Computation, received: Request) -> bool:
     """Whether a disturbed copy is taken, and quickly. A script may refuse it, and nobody need read of that."""
-    job = computation.job(item)
+    request = computation.steps.receive(received)
     started_s = time.perf_counter()
     try:
-        computation.decode(job)
-        computation.predict_alone(job)
-        computation.encode(job)
+        computation.steps.decode(request)
+        computation.steps.predict(request)
+        computation.steps.encode(request)
     except BaseException as error:
         give_up_if_device_is_lost(error)
         return False
     return time.perf_counter() - started_s < MAX_ANSWER_S
 
 
-def _item(example: Example, body: bytes, number: int) -> Request:
+def _request(example: Example, body: bytes, number: int) -> Request:
     return Request(number, example.content_type, example.accept, b"", body)

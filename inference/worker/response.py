@@ -12,7 +12,7 @@ import torch
 from tidegate.inference.errors import HandlerFailed
 from tidegate.inference.protocol import Answer
 from tidegate.inference.worker import defaults
-from tidegate.inference.worker.job import Job
+from tidegate.inference.worker.request import Request
 from tidegate.inference.worker.user_code import one_line
 
 _SERVERS_HEADERS = frozenset(
@@ -21,23 +21,23 @@ _SERVERS_HEADERS = frozenset(
 """Response headers that user code cannot set: a second one would tell the client another length than is sent."""
 
 
-def answer_of(result: Any, job: Job, max_bytes: int) -> Answer:
+def answer_of(result: Any, request: Request, max_bytes: int) -> Answer:
     """The answer that `result`, a body or a body with its type, makes. Raises `HandlerFailed`."""
-    body, content_type = result if isinstance(result, tuple) and len(result) == 2 else (result, job.accept)
+    body, content_type = result if isinstance(result, tuple) and len(result) == 2 else (result, request.accept)
     data = _to_bytes(body)
     if len(data) > max_bytes:
         raise HandlerFailed(f"The answer has {len(data)} bytes; the limit is {max_bytes}.")
-    request = job.request
-    headers = _header_lines(request.response_headers) if request.response_headers else b""
-    status = request.response_status or 200
+    processor = request.processor
+    headers = _header_lines(processor.response_headers) if processor.response_headers else b""
+    status = processor.response_status or 200
     if not 200 <= status <= 599:
         raise HandlerFailed(f"The handler set the status {status}; an answer has one from 200 to 599.")
     if status in {204, 205, 304}:
         data = b""  # HTTP has no body here: a client would take one for the start of the next answer
     return Answer(
-        job.item.id,
+        request.received.id,
         status,
-        _line(str(request.response_content_type or content_type or job.accept)),
+        _line(str(processor.response_content_type or content_type or request.accept)),
         headers,
         data,
     )

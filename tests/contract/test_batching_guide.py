@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from tidegate.inference.protocol import Answer, Request
+from tidegate.inference.worker.asking import ask
 from tidegate.inference.worker.computation import Computation
 from tidegate.inference.worker.content import Reading
 from tidegate.inference.worker.context import Context
@@ -54,10 +55,10 @@ def served(script: str) -> Computation:
 def test_a_script_of_the_guide_answers_eight_clients_with_one_call_as_it_answers_each_alone(script, make):
     toy, source = served(script), random.Random(1)  # noqa: S311 - it is to be repeatable
     items = [Request(number, "application/x-npy", "", b"", make(source)) for number in range(8)]
-    together, done = toy.answer(items)
+    together, done = ask(toy, items)
     assert (done.joined, done.sizes) == (1, (8,))
     for item, answer in zip(items, together, strict=True):
-        ((alone,), _) = toy.answer([item])
+        ((alone,), _) = ask(toy, [item])
         assert isinstance(answer, Answer)
         assert isinstance(alone, Answer)
         assert flat(json.loads(answer.body)) == pytest.approx(flat(json.loads(alone.body)), rel=1e-5)

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from tests.inference.toy_models import computation, outcomes, request, values
 from tidegate.inference.protocol import Answer
-from tidegate.inference.worker import computation as computation_module
+from tidegate.inference.worker import joined_calls
+from tidegate.inference.worker.asking import ask
 from tidegate.inference.worker.computation import Computation
 from tidegate.inference.worker.context import Context
 
@@ -67,7 +68,7 @@ def test_a_request_that_cannot_be_decoded_leaves_the_batch() -> None:
     predict = Counting()
     toy = declared(predict_fn=predict)
     items = [request([[1.0]], 0), request(b"{", 1), request([[3.0]], 2), request(b"", 3, content_type="")]
-    found, _ = toy.answer(items)
+    found, _ = ask(toy, items)
     assert [(o.id, o.status) for o in found] == [(0, 200), (1, 400), (2, 200), (3, 415)]
     assert predict.sizes == [2]
 
@@ -94,7 +95,7 @@ def test_halving_finds_exactly_the_requests_that_fail(case: tuple[int, set[int]]
 def test_a_batch_too_large_for_the_memory_is_halved_until_it_fits(monkeypatch: pytest.MonkeyPatch) -> None:
     sizes: list[int] = []
     emptied: list[int] = []
-    monkeypatch.setattr(computation_module, "empty_cache", lambda: emptied.append(len(sizes)))
+    monkeypatch.setattr(joined_calls, "empty_cache", lambda: emptied.append(len(sizes)))
 
     def predict_fn(data: torch.Tensor, model: Any) -> torch.Tensor:
         sizes.append(len(data))
@@ -231,7 +232,7 @@ def test_the_indices_of_the_context_follow_the_batch() -> None:
 
     toy = declared(input_fn=input_fn, predict_fn=predict_fn, output_fn=output_fn, context=context)
     items = [request([[float(n)]], n, headers=b"x-n: %d\r\n" % n) for n in range(3)]
-    found, _ = toy.answer(items)
+    found, _ = ask(toy, items)
     assert [where for where, _ in seen] == ["input"] * 3 + ["predict"] + ["output"] * 3
     assert [numbers for _, numbers in seen] == [["0"], ["1"], ["2"], ["0", "1", "2"], ["0"], ["1"], ["2"]]
     assert [o.headers for o in found if isinstance(o, Answer)] == [b"x-answer: to %d\r\n" % n for n in range(3)]

@@ -16,6 +16,7 @@ from PIL import Image, UnidentifiedImageError
 from tests.inference.toy_models import JSON, answered, computation, outcomes, refused, request, values
 from tidegate.inference.errors import BadRequest, OutOfMemory, UnsupportedMediaType
 from tidegate.inference.protocol import Answer, Request
+from tidegate.inference.worker.asking import ask
 from tidegate.inference.worker.context import Context
 
 
@@ -418,9 +419,9 @@ def test_half_a_surrogate_pair_that_a_client_sent_is_answered() -> None:
     def input_fn(body: str, _: Any) -> Any:
         raise ValueError(f"no label {json.loads(body)}")
 
-    (outcome,), _ = computation(input_fn=input_fn).answer([Request(1, JSON, "", b"", b'"\\ud800"')])
+    (outcome,), _ = ask(computation(input_fn=input_fn), [Request(1, JSON, "", b"", b'"\\ud800"')])
     assert outcome.status == 400
 
 
 def test_an_empty_batch_has_no_answers() -> None:
-    assert computation().answer([])[0] == []
+    assert ask(computation(), [])[0] == []

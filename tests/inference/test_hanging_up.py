@@ -29,6 +29,23 @@ def started(program: str, kind: int) -> tuple[subprocess.Popen[bytes], socket.so
     return process, ours
 
 
+def spec_of(model_dir: Path) -> ModelSpec:
+    return ModelSpec(
+        name="toy",
+        model_dir=str(model_dir),
+        program=None,
+        gpu_id=None,
+        threads=1,
+        verify=False,
+        max_batch_size=1,
+        default_accept="application/json",
+        max_decoded_bytes=2**20,
+        max_response_bytes=2**30,
+        max_image_pixels=2**20,
+        log_level=40,
+    )
+
+
 def wait_for_data(channel: socket.socket) -> None:
     assert select.select([channel], [], [], 60)[0], "nothing came"
 
@@ -40,6 +57,19 @@ def test_the_parent_of_the_workers_ends_quietly_where_its_messages_are_not_read_
         control.close()  # with a message in it, so that the other end reads a reset
         _, errors = process.communicate(timeout=60)
     assert (process.returncode, errors) == (0, b"")
+
+
+@pytest.mark.parametrize("kind", [Kind.READY, 99])
+def test_a_worker_that_is_sent_what_it_does_not_know_says_so_and_ends(tmp_path: Path, kind: int) -> None:
+    write_files(tmp_path, {"code/inference.py": "def model_fn(model_dir):\n    return len\n"})
+    process, channel = started(WORKER, socket.SOCK_STREAM)
+    with process, channel:
+        channel.sendall(protocol.frame(Kind.LOAD, spec_of(tmp_path).to_json()))
+        wait_for_data(channel)
+        channel.sendall(protocol.FRAME.pack(0, kind))
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert f"a frame of the kind {int(kind)} came where COMPUTE" in errors.decode()
 
 
 SLOW = """
@@ -63,22 +93,8 @@ def predict_fn(data, model):
 def test_a_worker_ends_quietly_where_nobody_waits_for_its_answer_any_more(tmp_path: Path, unread: bool) -> None:
     write_files(tmp_path, {"code/inference.py": SLOW})
     process, channel = started(WORKER, socket.SOCK_STREAM)
-    spec = ModelSpec(
-        name="toy",
-        model_dir=str(tmp_path),
-        program=None,
-        gpu_id=None,
-        threads=1,
-        verify=False,
-        max_batch_size=1,
-        default_accept="application/json",
-        max_decoded_bytes=2**20,
-        max_response_bytes=2**30,
-        max_image_pixels=2**20,
-        log_level=40,
-    )
     with process:
-        channel.sendall(protocol.frame(Kind.LOAD, spec.to_json()))
+        channel.sendall(protocol.frame(Kind.LOAD, spec_of(tmp_path).to_json()))
         wait_for_data(channel)
         if not unread:
             channel.recv(65536)

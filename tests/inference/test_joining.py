@@ -72,9 +72,9 @@ def test_a_difference_closes_for_good_however_much_was_proved(before: int) -> No
     for batch in range(before):
         rule.agreed(X, [2 * batch, 2 * batch + 1], Evidence.STRONG)
     assert rule.refuse(X), "the first one is worth a warning"
-    assert rule.decide(X) is Decision.ALONE
+    assert rule.decide(X) is Decision.SINGLE
     rule.doubt(X)
-    assert rule.decide(X) is Decision.ALONE
+    assert rule.decide(X) is Decision.SINGLE
 
 
 @pytest.mark.parametrize("evidence", [Evidence.WEAK, Evidence.STRONG])
@@ -179,7 +179,7 @@ def test_a_model_that_is_refused_again_and_again_is_not_tried_any_more() -> None
     for number in range(HOPELESS):
         assert rule.decide(number) is Decision.PROVE
         rule.refuse(number)
-    assert rule.decide("another") is Decision.ALONE
+    assert rule.decide("another") is Decision.SINGLE
 
 
 def test_a_model_of_which_something_was_proved_is_tried_again_whatever_was_refused() -> None:

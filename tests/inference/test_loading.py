@@ -378,13 +378,14 @@ def test_a_missing_directory_is_named(loads: subprocess.Popen[str], tmp_path: Pa
 IN_WORKER = """
 import json, os, sys
 from tidegate.inference.protocol import Request, ModelSpec
+from tidegate.inference.worker.asking import ask
 from tidegate.inference.worker.loading import load
 spec = ModelSpec(name="m", model_dir=sys.argv[1], program=None, gpu_id=None, threads=1, verify=True, max_batch_size=4,
     default_accept="application/json", max_decoded_bytes=1000, max_response_bytes=1000, max_image_pixels=100,
     log_level=30)
 toy = load(spec, lambda _: None)
 import PIL.Image, torch
-(outcome,), _ = toy.answer([Request(1, "application/json", "", b"", b"[1]")])
+(outcome,), _ = ask(toy, [Request(1, "application/json", "", b"", b"[1]")])
 print(json.dumps({"answer": json.loads(outcome.body), "path": sys.path[:2], "cwd": os.getcwd(), "pid": os.getpid(),
     "inference": sys.modules["inference"].__file__, "threads": torch.get_num_threads(),
     "pixels": PIL.Image.MAX_IMAGE_PIXELS, "properties": toy.context.system_properties}))

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from tests.inference.toy_models import computation, request, values
 from tidegate.inference.protocol import Answer, Done, Progress
 from tidegate.inference.worker import joining, tally
+from tidegate.inference.worker.asking import ask
 from tidegate.inference.worker.computation import Computation
 from tidegate.inference.worker.context import Context
 
@@ -75,7 +76,7 @@ def hold(make_toy: Any, bodies: list[list[Any]]) -> Computation:
 
 def joined_of(toy: Computation, *bodies: Any) -> int:
     """How many shared calls this batch made, without those of a proof."""
-    _, done = toy.answer([request(body, number) for number, body in enumerate(bodies)])
+    _, done = ask(toy, [request(body, number) for number, body in enumerate(bodies)])
     return done.joined
 
 
@@ -202,7 +203,7 @@ def test_what_is_random_or_cannot_be_compared_is_tried_once_and_harms_nobody(pre
     toy = computation(input_fn=floats, predict_fn=lambda data, _: predict(data), output_fn=lambda _, __: "answered")
     results = []
     for batch in batches(row, 6):
-        found, done = toy.answer([request(body, number) for number, body in enumerate(batch)])
+        found, done = ask(toy, [request(body, number) for number, body in enumerate(batch)])
         assert [outcome.status for outcome in found] == [200] * FOUR
         results.append((done.joined, done.proved, done.refused, done.hopeless))
     assert results == [(0, 0, 1, False)] + [(0, 0, 0, True)] * 5
@@ -383,7 +384,7 @@ def test_what_predict_fn_decides_about_a_response_in_a_joined_call_that_is_given
     toy = computation(input_fn=floats, predict_fn=predict_fn, context=context)
     for batch in batches(row, 3):
         values(toy, *batch)
-    found, _ = toy.answer([request(body, n) for n, body in enumerate([[[1.0, 2.0]], [[3.0, 4.0]], [[200.0, 1.0]]])])
+    found, _ = ask(toy, [request(body, n) for n, body in enumerate([[[1.0, 2.0]], [[3.0, 4.0]], [[200.0, 1.0]]])])
     assert [answer.status for answer in found] == [200, 200, 201]
 
 
@@ -477,9 +478,9 @@ def test_a_predict_fn_that_asks_the_context_about_its_request_is_not_joined() ->
     toy = computation(input_fn=floats, predict_fn=predict_fn, context=context)
     for batch in batches(row, 4):
         items = [request(body, number, headers=b"x-scale: 2\r\n") for number, body in enumerate(batch)]
-        assert toy.answer(items)[1].joined == 0
+        assert ask(toy, items)[1].joined == 0
     batch = batches(row, 1)[0]
-    found, _ = toy.answer([request(body, n, headers=b"x-scale: %d\r\n" % (n + 1)) for n, body in enumerate(batch)])
+    found, _ = ask(toy, [request(body, n, headers=b"x-scale: %d\r\n" % (n + 1)) for n, body in enumerate(batch)])
     assert [json.loads(o.body) for o in found if isinstance(o, Answer)] == [
         [[number * (n + 1) for number in one] for one in body] for n, body in enumerate(batch)
     ]
@@ -507,7 +508,7 @@ def test_headers_and_status_of_the_clients_answers_are_those_of_their_own_calls(
 
     toy = computation(input_fn=floats, predict_fn=predict_fn, context=context)
     for batch in batches(row, 5):
-        found, done = toy.answer([request(body, number) for number, body in enumerate(batch)])
+        found, done = ask(toy, [request(body, number) for number, body in enumerate(batch)])
         assert [o.headers for o in found if isinstance(o, Answer)] == [
             f"x-first: {body[0][0]:.6f}\r\n".encode() for body in batch
         ]
@@ -625,7 +626,7 @@ def test_a_shared_call_that_fails_where_each_request_does_not_is_proved_anew() -
         values(toy, *batch)
     broken = True
     assert values(toy, *batches(row, 4)[-1]) == [[[2 * n for n in one] for one in body] for body in batches(row, 4)[-1]]
-    _, done = toy.answer([request(body, n) for n, body in enumerate(batches(row, 5)[-1])])
+    _, done = ask(toy, [request(body, n) for n, body in enumerate(batches(row, 5)[-1])])
     assert (done.joined, done.refused) == (0, 1)
 
 
@@ -651,7 +652,7 @@ def test_no_more_requests_share_a_call_than_are_done_in_time(monkeypatch: pytest
 
     predict = Sized(double_slowly)
     toy = computation(input_fn=floats, predict_fn=predict)
-    toy.timeout_s = 50.0
+    toy.joined_calls.timeout_s = 50.0
     *first, last = batches(row, 4, size=8)
     for batch in first:
         values(toy, *batch)
@@ -690,7 +691,7 @@ def test_what_is_declared_not_to_be_joined_is_not() -> None:
 def test_every_answer_is_told_as_soon_as_it_is_there_and_before_anything_is_compared() -> None:
     toy = computation(input_fn=floats, predict_fn=lambda data, _: data)
     batch = batches(row, 1)[0]
-    events = list(toy.finish(toy.begin([request(body, number) for number, body in enumerate(batch)])))
+    events = list(toy.events(toy.begin([request(body, number) for number, body in enumerate(batch)])))
     answers, comparing, (done,) = events[:FOUR], events[FOUR:-1], events[-1]
     assert [[type(event) for event in told] for told in answers] == [[Answer]] * FOUR
     assert comparing == [[Progress(proving=True)]] * max(len(comparing), 1), "more of them where it takes longer"
@@ -699,14 +700,14 @@ def test_every_answer_is_told_as_soon_as_it_is_there_and_before_anything_is_comp
 
 def test_a_lone_request_is_told_with_the_end_of_its_batch() -> None:
     toy = computation(input_fn=floats, predict_fn=lambda data, _: data)
-    (told,) = toy.finish(toy.begin([request([[1.0]])]))
+    (told,) = toy.events(toy.begin([request([[1.0]])]))
     assert [type(event) for event in told] == [Answer, Done]
 
 
 def test_what_shares_a_call_is_told_together(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tally, "PROGRESS_S", math.inf)
     toy = computation(input_fn=floats, predict_fn=lambda data, _: data, joins=True)
-    (told,) = toy.finish(toy.begin([request([[1.0]], 1), request([[2.0]], 2)]))
+    (told,) = toy.events(toy.begin([request([[1.0]], 1), request([[2.0]], 2)]))
     assert [type(event) for event in told] == [Answer, Answer, Done]
 
 

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from tests.inference.toy_models import computation, request
 from tidegate.inference.worker import proving_ahead
 from tidegate.inference.worker.artifact import Example
+from tidegate.inference.worker.asking import ask
 from tidegate.inference.worker.computation import Computation
 from tidegate.inference.worker.proving_ahead import disturbed, prove_ahead
 
@@ -53,7 +54,7 @@ def tried(toy: Computation, body: Any, content_type: str = JSON) -> tuple[bool, 
 
 
 def joined(toy: Computation, *bodies: Any) -> int:
-    return toy.answer([request(body, number) for number, body in enumerate(bodies)])[1].joined
+    return ask(toy, [request(body, number) for number, body in enumerate(bodies)])[1].joined
 
 
 # --- what it says

@@ -17,6 +17,7 @@ from torch import nn
 from tests.inference.toy_images import image
 from tests.inference.toy_models import answered, computation, refused, request
 from tidegate.inference.protocol import Request
+from tidegate.inference.worker.asking import ask
 from tidegate.inference.worker.content import CSV, JSON, JSON_LINES, NPY, NPZ, OCTETS, Reading, decode
 from tidegate.inference.worker.encoding import encode
 
@@ -171,7 +172,7 @@ def test_the_default_predict_fn_is_given_rows_and_a_scripts_own_the_shape_of_aws
 def test_each_request_of_a_batch_has_its_own_lines() -> None:
     toy = computation(model=lambda data: data * 2)
     bodies = [b"1,2\n", b"3,4\n5,6\n", b"7,8"]
-    found, _ = toy.answer([Request(i, CSV, CSV, b"", body) for i, body in enumerate(bodies)])
+    found, _ = ask(toy, [Request(i, CSV, CSV, b"", body) for i, body in enumerate(bodies)])
     assert [answer.body for answer in found if hasattr(answer, "body")] == [
         b"2.0,4.0\n",
         b"6.0,8.0\n10.0,12.0\n",

@@ -7,6 +7,7 @@ from typing import Any
 
 from tidegate.inference.batching import Batching
 from tidegate.inference.protocol import Answer, Error, Request
+from tidegate.inference.worker.asking import ask
 from tidegate.inference.worker.computation import Computation
 from tidegate.inference.worker.content import Reading
 from tidegate.inference.worker.context import Context
@@ -48,7 +49,7 @@ def request(body: Any, number: int = 1, *, content_type: str = JSON, accept: str
 
 def outcomes(toy: Computation, *bodies: Any) -> list[Answer | Error]:
     """What these JSON bodies are answered with, as one batch."""
-    found, _ = toy.answer([request(body, number) for number, body in enumerate(bodies)])
+    found, _ = ask(toy, [request(body, number) for number, body in enumerate(bodies)])
     assert [outcome.id for outcome in found] == list(range(len(bodies)))
     return found
 
@@ -60,13 +61,13 @@ def values(toy: Computation, *bodies: Any) -> list[Any]:
 
 def answered(toy: Computation, item: Request) -> Answer:
     """The answer of one request, which must succeed."""
-    (outcome,), _ = toy.answer([item])
+    (outcome,), _ = ask(toy, [item])
     assert isinstance(outcome, Answer), outcome
     return outcome
 
 
 def refused(toy: Computation, item: Request) -> Error:
     """The error of one request, which must fail."""
-    (outcome,), _ = toy.answer([item])
+    (outcome,), _ = ask(toy, [item])
     assert isinstance(outcome, Error), outcome
     return outcome

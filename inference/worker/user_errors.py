@@ -16,14 +16,14 @@ from tidegate.inference.errors import (
     UnsupportedMediaType,
 )
 from tidegate.inference.worker.device_errors import is_out_of_memory
-from tidegate.inference.worker.job import Job
+from tidegate.inference.worker.request import Request
 from tidegate.inference.worker.user_code import one_line
 
 _CLIENTS_MISTAKES = (ValueError, EOFError, csv.Error, UnidentifiedImageError, Image.DecompressionBombError)
 """What an input_fn raises when the body is not what it reads; anything else that it raises is its own mistake."""
 
 
-def refusal_of(error: BaseException, function: str, job: Job) -> RequestError:
+def public_error(error: BaseException, function: str, request: Request) -> RequestError:
     """The answer to a request whose `function` raised `error`."""
     if isinstance(error, RequestError):
         return error
@@ -32,7 +32,7 @@ def refusal_of(error: BaseException, function: str, job: Job) -> RequestError:
         message = getattr(error, "message", None)
         return RaisedByHandler(message if isinstance(message, str) and message else one_line(error), status)
     if any(kind.__name__ == "UnsupportedFormatError" for kind in type(error).__mro__):
-        found = _unsupported(one_line(error), function, job)
+        found = _unsupported(one_line(error), function, request)
         if found is not None:
             return found
     if is_out_of_memory(error):
@@ -45,13 +45,13 @@ def refusal_of(error: BaseException, function: str, job: Job) -> RequestError:
     return HandlerFailed(f"{function} raised {type(error).__name__}; the log has its traceback under this request id.")
 
 
-def _unsupported(text: str, function: str, job: Job) -> RequestError | None:
+def _unsupported(text: str, function: str, request: Request) -> RequestError | None:
     """What the toolkit's UnsupportedFormatError, which has no status, is about: the body's type or the answer's.
 
     It goes by its name and its text, because an archive may bring the real toolkit.
     """
     if function == "transform_fn":
-        of_the_answer = job.accept in text and (job.item.content_type or "None") not in text
+        of_the_answer = request.accept in text and (request.received.content_type or "None") not in text
         function = "output_fn" if of_the_answer else "input_fn"
     if function == "input_fn":
         return UnsupportedMediaType(f"The Content-Type was refused: {text}.")

@@ -1,0 +1,39 @@
+"""One request on its way through the user's functions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from tidegate.inference import protocol
+from tidegate.inference.protocol import Answer, Error
+from tidegate.inference.worker.context import RequestProcessor
+from tidegate.inference.worker.members import Path
+
+
+@dataclass(slots=True, kw_only=True)
+class Request:
+    """What was received, what each function has made of it, and the outcome."""
+
+    received: protocol.Request
+    processor: RequestProcessor
+    """What user code sees of it, and decides about its response."""
+    accept: str
+    """The one type to answer with."""
+    data: Any = None
+    decoded: bool = False
+    records: int = 0
+    """How many records `data` holds; 0 until they are counted."""
+    records_in_body: int = 0
+    """How many records the default `input_fn` counted in the body; 0 where it could not, or did not run."""
+    prediction: Any = None
+    members: dict[Path, int] = field(default_factory=dict)
+    """The members of `data` by their digests, where a proof that it may share a call is due."""
+    compared: bool = False
+    """Whether its answer may be compared with that of a batch."""
+    kept: Any = None
+    """A copy of the prediction from before output_fn, which may change it, to compare."""
+    asked_context: bool = False
+    """Whether predict_fn has asked the context about the request."""
+    predict_s: float = 0.0
+    outcome: Answer | Error | None = None

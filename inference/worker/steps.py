@@ -1,0 +1,180 @@
+"""The steps of a request: from a body to data, to a prediction, to an answer, each by the user's function or ours."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from tidegate.inference import protocol
+from tidegate.inference.errors import OutOfMemory, RequestError
+from tidegate.inference.protocol import Error
+from tidegate.inference.worker import collate, defaults
+from tidegate.inference.worker.accept import preferred_type
+from tidegate.inference.worker.content import TEXT_TYPES, WRITABLE, Reading, decode_text, split_media_type
+from tidegate.inference.worker.content_codings import unpack
+from tidegate.inference.worker.context import Context, RequestProcessor
+from tidegate.inference.worker.device_errors import empty_cache, give_up_if_device_is_lost
+from tidegate.inference.worker.handler import Functions
+from tidegate.inference.worker.request import Request
+from tidegate.inference.worker.response import answer_of
+from tidegate.inference.worker.tally import Tally
+from tidegate.inference.worker.user_errors import public_error
+
+log = logging.getLogger("tidegate.worker")
+
+
+@dataclass(slots=True, kw_only=True)
+class Steps:
+    """A loaded model with its functions. Shapes and types of what flows between them are the user's own.
+
+    `decode`, `predict`, `predict_together` and `encode` raise what user code raises; `attempt` makes it the request's
+    outcome.
+    """
+
+    model: Any
+    functions: Functions
+    context: Context
+    default_accept: str
+    reading: Reading
+    max_response_bytes: int
+    tally: Tally = field(default_factory=Tally)
+    """The account of the batch at hand."""
+
+    def receive(self, received: protocol.Request) -> Request:
+        """The request at the beginning of its way."""
+        ours = self.functions.output_fn is None and self.functions.transform_fn is None
+        accept = preferred_type(received.accept, self.default_accept, WRITABLE if ours else None)
+        return Request(received=received, processor=RequestProcessor(received), accept=accept)
+
+    def attempt(self, request: Request, function: str, step: Callable[[Request], None]) -> None:
+        """Take one step. What it raises, even SystemExit, is the outcome of this request and of no other."""
+        rejected: RequestError | None = None
+        try:
+            step(request)
+        except BaseException as error:
+            give_up_if_device_is_lost(error)
+            rejected = public_error(error, function, request)
+            if rejected.status >= 500:
+                self.context.request_processor = [request.processor]
+                request_id = self.context.get_request_id(0)
+                log.error("%s failed", function, exc_info=error, extra={"request_id": request_id})
+            request.outcome = Error(request.received.id, rejected.status, rejected.code, rejected.message)
+        # Outside the handler: until it is left, the traceback holds the tensors that did not fit.
+        if isinstance(rejected, OutOfMemory):
+            empty_cache()
+
+    # --- input_fn
+
+    def attempt_to_decode(self, request: Request) -> None:
+        """Decode a request that is not decoded yet."""
+        if not request.decoded:
+            request.decoded = True
+            self.attempt(request, "input_fn", self.decode)
+
+    def decode(self, request: Request) -> None:
+        """From the body to `data`."""
+        self.context.request_processor = [request.processor]
+        received = request.received
+        media_type, charset = split_media_type(received.content_type)
+        packed = request.processor.take_content_encoding()
+        data = unpack(received.body, packed, self.reading.max_decoded_bytes) if packed else received.body
+        body: str | bytearray
+        if media_type in TEXT_TYPES:
+            body = decode_text(data, charset)
+        else:
+            body = data if isinstance(data, bytearray) else bytearray(data)
+        content_type = media_type if media_type in TEXT_TYPES else received.content_type or None
+        if self.functions.transform_fn is not None:
+            request.data = (body, content_type)
+        elif self.functions.input_fn is not None:
+            request.data = self.functions.input_fn(body, content_type)
+        else:
+            as_rows = self.functions.predict_fn is None
+            request.data, request.records_in_body = defaults.input_fn(body, content_type, self.reading, as_rows=as_rows)
+
+    # --- predict_fn
+
+    def attempt_to_predict(self, request: Request) -> None:
+        """Predict one request by itself, and note the time that it takes."""
+        started_s = time.perf_counter()
+        self.attempt(request, "transform_fn" if self.functions.transform_fn else "predict_fn", self.predict)
+        request.predict_s = time.perf_counter() - started_s
+        self.tally.predict_s += request.predict_s
+
+    def predict(self, request: Request) -> None:
+        """From `data` to `prediction`, with a call of its own."""
+        self.context.request_processor = [request.processor]
+        if self.functions.transform_fn is not None:
+            body, content_type = request.data
+            self.tally.sizes.append(1)
+            request.prediction = self.functions.transform_fn(self.model, body, content_type, request.accept)
+        elif self.functions.collate_fn is not None or self.functions.split_fn is not None:
+            self.predict_together([request])  # so that output_fn is given the same from a batch of one
+        else:
+            if request.compared:
+                self.context.asked = False
+            request.prediction = self._call_predict(request.data, 1)
+            request.asked_context = request.compared and self.context.asked
+
+    def predict_together(self, requests: Sequence[Request]) -> Any:
+        """Give each of `requests` its part of one prediction, which is returned. Raises `NotSplittable` besides."""
+        self.context.request_processor = [request.processor for request in requests]
+        inputs = [request.data for request in requests]
+        if self.functions.collate_fn is not None:
+            joined = self.functions.collate_fn(inputs)
+        else:
+            joined = collate.join(inputs) if len(inputs) > 1 else inputs[0]
+        prediction = self._call_predict(joined, len(requests))
+        for request, part in zip(requests, self._split(prediction, requests), strict=True):
+            request.prediction = part
+        return prediction
+
+    def _call_predict(self, data: Any, requests: int) -> Any:
+        self.tally.sizes.append(requests)
+        if self.functions.predict_fn is not None:
+            return self.functions.predict_fn(data, self.model)
+        return defaults.predict_fn(data, self.model)
+
+    def _split(self, prediction: Any, requests: Sequence[Request]) -> list[Any]:
+        if self.functions.split_fn is not None:
+            parts = list(map(collate.owned, self.functions.split_fn(prediction, len(requests))))
+            if len(parts) != len(requests):
+                raise collate.NotSplittable(f"split_fn made {len(parts)} parts for {len(requests)} requests")
+            return parts
+        try:
+            return collate.split(prediction, [request.records or _records(request.data) for request in requests])
+        except collate.NotSplittable as error:
+            if len(requests) == 1:  # nothing to split
+                return [prediction]
+            raise collate.NotSplittable(f"a prediction cannot be split: {error}") from None
+
+    # --- output_fn
+
+    def attempt_to_encode(self, request: Request) -> None:
+        """Encode a request that has no outcome yet."""
+        if request.outcome is None:
+            started_s = time.perf_counter()
+            self.attempt(request, "output_fn", self.encode)
+            self.tally.encode_s += time.perf_counter() - started_s
+
+    def encode(self, request: Request) -> None:
+        """From `prediction` to the outcome."""
+        self.context.request_processor = [request.processor]
+        if self.functions.transform_fn is not None:
+            result = request.prediction
+        elif self.functions.output_fn is not None:
+            result = self.functions.output_fn(request.prediction, request.accept)
+        else:
+            by_record = self.functions.predict_fn is None
+            result = defaults.output_fn(
+                request.prediction, request.accept, records=request.records_in_body, by_record=by_record
+            )
+        request.outcome = answer_of(result, request, self.max_response_bytes)
+
+
+def _records(data: Any) -> int:
+    found = collate.signature(data)
+    return found[1] if found else 1
