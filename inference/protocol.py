@@ -10,7 +10,9 @@
     worker ▶ frontend   READY    u8 may join             the model is loaded and has answered its example
                         FAILED   u8 too large | sentence it could not be loaded; the worker exits
                         ANSWER   one answer
-                        START    an answer without body  its body is a stream: PART follows, then END or ERROR
+                        STREAM   u64 id                  this request is going to be a stream: START or ERROR follows,
+                                                         when its first piece is there, which may be after DONE
+                        START    an answer without body  the stream begins: PART follows, then END or ERROR
                         PART     u64 id | bytes          a piece of the body, as soon as it is there
                         END      u64 id                  the body is complete
                         ERROR    one error               after START: the stream is broken off
@@ -48,6 +50,7 @@ class Kind(IntEnum):
     CANCEL = 12
     PAUSE = 13
     RESUME = 14
+    STREAM = 15
 
 
 FRAME = struct.Struct("<IB")
@@ -131,8 +134,14 @@ class Answer(NamedTuple):
     body: bytes
 
 
+class Stream(NamedTuple):
+    """A request will be answered by a stream, of which nothing is there yet: an error is still an ordinary one."""
+
+    id: int
+
+
 class Start(NamedTuple):
-    """A response whose body follows in parts. Its first four fields are those of `Answer`."""
+    """A response whose body follows in parts, the first of which is there. The fields are those of `Answer`."""
 
     id: int
     status: int
@@ -189,7 +198,7 @@ class Done(NamedTuple):
     sizes: tuple[int, ...] = ()
 
 
-Event = Answer | Start | Part | End | Error | Progress | Done
+Event = Answer | Stream | Start | Part | End | Error | Progress | Done
 """What a worker says. `Done` is the last of a batch, but for what its streams still have to say."""
 
 
@@ -258,6 +267,16 @@ def parse_answer(payload: Payload) -> Answer:
 
 def _rest(payload: Payload, at: int) -> bytes:
     return payload[at:] if isinstance(payload, bytes) else bytes(memoryview(payload)[at:])
+
+
+def stream_frame(stream: Stream) -> bytes:
+    """The STREAM frame of a request that is going to be a stream."""
+    return frame(Kind.STREAM, _ID.pack(stream.id))
+
+
+def parse_stream(payload: Payload) -> Stream:
+    """The announcement of a STREAM payload."""
+    return Stream(parse_id(payload))
 
 
 def start_frame(start: Start) -> bytes:
@@ -380,6 +399,8 @@ def event_frame(event: Event) -> bytes:
             return part_frame(event)
         case Start():
             return start_frame(event)
+        case Stream():
+            return stream_frame(event)
         case End():
             return end_frame(event)
         case Error():

@@ -21,6 +21,7 @@ from tidegate.inference.protocol import (
     Progress,
     Request,
     Start,
+    Stream,
 )
 
 LATIN = st.text(st.characters(max_codepoint=255), max_size=40)
@@ -70,6 +71,8 @@ def test_an_answer_comes_out_as_it_went_in(answer: Answer) -> None:
 
 @given(st.builds(Start, IDS, STATUS, LATIN, BLOCK), st.builds(Part, IDS, BLOCK), IDS)
 def test_the_frames_of_a_stream_come_out_as_they_went_in(start: Start, part: Part, request_id: int) -> None:
+    said = payload(protocol.stream_frame(Stream(request_id)), Kind.STREAM)
+    assert protocol.parse_stream(said) == Stream(request_id)
     assert protocol.parse_start(payload(protocol.start_frame(start), Kind.START)) == start
     assert protocol.parse_part(payload(protocol.part_frame(part), Kind.PART)) == part
     assert protocol.parse_end(payload(protocol.end_frame(End(request_id)), Kind.END)) == End(request_id)
@@ -158,6 +161,7 @@ def test_one_bit_of_news_comes_out_as_it_went_in(said: bool) -> None:
         | st.builds(Start, IDS, STATUS, LATIN, BLOCK)
         | st.builds(Part, IDS, BLOCK)
         | st.builds(End, IDS)
+        | st.builds(Stream, IDS)
     )
 )
 def test_every_event_has_the_frame_of_its_kind(events: list[protocol.Event]) -> None:
@@ -165,6 +169,7 @@ def test_every_event_has_the_frame_of_its_kind(events: list[protocol.Event]) -> 
     kinds = [kind for event in everything for kind, _ in FrameReader().feed(protocol.event_frame(event))]
     of = {
         Answer: Kind.ANSWER,
+        Stream: Kind.STREAM,
         Start: Kind.START,
         Part: Kind.PART,
         End: Kind.END,
