@@ -15,8 +15,6 @@ from pathlib import Path
 
 import uvloop
 
-from tidegate.inference.errors import DeploymentError, RequestError
-from tidegate.inference.frontend.models.model_routes import demand_memory
 from tidegate.inference.frontend.models.registry import SINGLE_MODEL, Registry
 from tidegate.inference.frontend.workers.fork_server import ForkServer
 from tidegate.inference.settings import Settings
@@ -46,26 +44,17 @@ async def _check(model_dir: Path, settings: Settings) -> int:
     registry = Registry(settings, fork_server, on_crash_loop=lambda _cause: None)
     fork_server.open(registry.worker_exited)
     try:
-        loading = loop.create_task(_load(registry, model_dir, settings))
+        loading = loop.create_task(registry.load(SINGLE_MODEL, model_dir, rehearsal=True))
         await asyncio.wait((loading, stop), return_when=asyncio.FIRST_COMPLETED)
         if not loading.done():
             loading.cancel()
             return 128 + stop.result()
         loading.result()
     finally:
-        registry.close()
+        await registry.close()
         fork_server.close()
     _say("this model may take traffic")
     return 0
-
-
-async def _load(registry: Registry, model_dir: Path, settings: Settings) -> None:
-    if settings.multi_model:
-        try:
-            await demand_memory(settings, SINGLE_MODEL, model_dir)
-        except RequestError as error:
-            raise DeploymentError(error.message) from None
-    await registry.load(SINGLE_MODEL, str(model_dir), rehearsal=True)
 
 
 def _say(line: str) -> None:

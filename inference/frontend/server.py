@@ -64,7 +64,7 @@ async def _serve(settings: Settings, model_dir: Path, listener: socket.socket) -
     try:
         # 2. Load the model and let it answer its own example. From then on /ping says 200.
         # Of many models none is loaded yet: the platform asks for each by POST /models.
-        first = registry.warm_up() if settings.multi_model else registry.load(SINGLE_MODEL, str(model_dir))
+        first = registry.warm_up() if settings.multi_model else registry.load(SINGLE_MODEL, model_dir)
         loading: asyncio.Task[object] = loop.create_task(first)
         await asyncio.wait((loading, stop), return_when=asyncio.FIRST_COMPLETED)
         if not loading.done():
@@ -86,7 +86,7 @@ async def _serve(settings: Settings, model_dir: Path, listener: socket.socket) -
         # 5. Stop: refuse what is left, let the answers out, end the workers.
         sweeper.cancel()
         application.draining = True
-        registry.close()
+        await registry.close()
         server.close()
         await _let_answers_out(application)
         fork_server.close()
@@ -97,7 +97,7 @@ async def _sweep(application: Application) -> None:
     while True:
         await asyncio.sleep(SWEEP_S)
         now_s = monotonic()
-        for pool in list(application.registry.pools.values()):
+        for pool in application.registry.pools.values():
             pool.sweep(now_s)
         for connection in list(application.connections):
             connection.sweep(now_s)

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import io
 import json
+import logging
 import socket
 import struct
 import threading
@@ -16,8 +17,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 from urllib.parse import quote
 
 import psutil
@@ -26,8 +26,10 @@ import pytest
 from tests.contract.running import Reply, Server, running
 from tidegate.inference.errors import RequestError
 from tidegate.inference.frontend.http.exchange import Exchange
-from tidegate.inference.frontend.models import model_routes
+from tidegate.inference.frontend.models import capacity
+from tidegate.inference.frontend.models.model_routes import ModelRoutes
 from tidegate.inference.frontend.models.registry import Registry
+from tidegate.inference.frontend.workers.fork_server import ForkServer
 from tidegate.inference.protocol import Kind
 from tidegate.inference.settings import Settings
 
@@ -247,9 +249,8 @@ def test_others_are_answered_while_the_size_of_a_huge_directory_is_counted(monke
         assert counted.wait(60)
         return 10**15
 
-    monkeypatch.setattr(model_routes, "file_bytes", count)
-    settings = Settings(multi_model=True)
-    routes = model_routes.ModelRoutes(settings, cast(Registry, SimpleNamespace(pools={}, find=None)))
+    monkeypatch.setattr(capacity, "file_bytes", count)
+    routes = ModelRoutes(Registry(Settings(multi_model=True), ForkServer(logging.INFO), lambda _cause: None))
 
     async def both() -> tuple[int, Any]:
         body = json.dumps({"model_name": "m", "url": "/etc"}).encode()

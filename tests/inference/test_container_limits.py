@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tidegate.inference.frontend.models.capacity import file_bytes
 from tidegate.inference.frontend.models.container_limits import copies_that_fit, free_memory_bytes, usable_cores
-from tidegate.inference.frontend.models.registry import file_bytes
 
 MIB = 1024 * 1024
 

@@ -16,7 +16,6 @@ from tidegate.inference.frontend.queue.scheduling import (
     Refusal,
     Retry,
     after_loss,
-    least_used_gpu,
     plan_batches,
     refusal,
     restart_delay_s,
@@ -270,13 +269,3 @@ def test_the_restart_delay_grows_to_ten_seconds_and_no_further(failures: int) ->
 def test_the_first_restart_is_at_once_and_the_next_ones_wait() -> None:
     assert [restart_delay_s(n) for n in range(5)] == pytest.approx([0, 0.1, 0.2, 0.4, 0.8])
     assert restart_delay_s(8) == 10
-
-
-@pytest.mark.parametrize(
-    ("gpus", "taken", "chosen"),
-    [(0, [], 0), (1, [0, 0], 0), (4, [], 0), (4, [0, 1], 2), (4, [1, 2, 3], 0), (2, [1], 0)],
-)
-def test_a_model_starts_at_the_gpu_that_the_fewest_others_have_also_after_some_were_unloaded(
-    gpus, taken, chosen
-) -> None:
-    assert least_used_gpu(gpus, taken) == chosen

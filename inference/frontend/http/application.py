@@ -65,7 +65,7 @@ class Application:
             "/execution-parameters": Route(("GET", "HEAD"), self._execution_parameters),
             "/metrics": Route(("GET", "HEAD"), self._metrics),
         }
-        self._models = ModelRoutes(settings, registry)
+        self._models = ModelRoutes(registry)
         if settings.multi_model:
             del self._routes["/invocations"], self._routes[f"/models/{SINGLE_MODEL}/invoke"]
 
@@ -146,14 +146,14 @@ class Application:
     def finished(self, exchange: Exchange | None, status: int) -> None:
         """Note an answer that was written."""
         route = exchange.route if exchange is not None else None
-        if isinstance(route, Route) and route.model in self.registry.pools:
-            self.registry.pools[route.model].metrics.responses[status] += 1
+        if isinstance(route, Route) and (pool := self.registry.get(route.model)):
+            pool.metrics.responses[status] += 1
 
     def abandoned(self, exchange: Exchange, state: Abandoned) -> None:
         """Note a client that left before its answer: one that no model was asked yet, or that is there already."""
         route = exchange.route
-        if isinstance(route, Route) and route.model in self.registry.pools:
-            self.registry.pools[route.model].metrics.abandoned[state] += 1
+        if isinstance(route, Route) and (pool := self.registry.get(route.model)):
+            pool.metrics.abandoned[state] += 1
 
     # --- the routes
 
@@ -210,9 +210,10 @@ class Application:
         return Response(200, "application/json", json.dumps(content).encode())
 
     def _pool(self, name: str) -> ModelPool:
-        if not self.registry.pools and not self.settings.multi_model:
+        pool = self.registry.get(name)
+        if pool is None and not self.registry.pools and not self.settings.multi_model:
             raise NotReady("The server is starting.")
-        return self.registry.find(name)
+        return pool or self.registry.find(name)
 
     async def _metrics(self, exchange: Exchange) -> Response:  # noqa: ARG002 - a route like the others
         from tidegate.inference.frontend import prometheus_text  # noqa: PLC0415 - see server.py

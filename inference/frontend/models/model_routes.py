@@ -6,14 +6,11 @@ texts of success are TorchServe's, which clients compare.
 
 from __future__ import annotations
 
-import asyncio
 import json
-import logging
 from pathlib import Path
 from urllib.parse import parse_qs
 
 from tidegate.inference.errors import (
-    AlreadyLoaded,
     BadRequest,
     DeploymentError,
     ModelDoesNotFit,
@@ -22,11 +19,7 @@ from tidegate.inference.errors import (
     OutOfMemory,
 )
 from tidegate.inference.frontend.http.exchange import Exchange, Response
-from tidegate.inference.frontend.models.container_limits import free_memory_bytes
-from tidegate.inference.frontend.models.registry import Registry, file_bytes
-from tidegate.inference.settings import MIB, Settings
-
-log = logging.getLogger("tidegate.models")
+from tidegate.inference.frontend.models.registry import Registry
 
 MAX_NAME = 1024
 """Characters of a model's name. The platform's own are hashes of 64."""
@@ -37,10 +30,8 @@ PAGE_SIZE = 100
 class ModelRoutes:
     """Answers `/models` and `/models/NAME`."""
 
-    def __init__(self, settings: Settings, registry: Registry) -> None:
-        self._settings = settings
+    def __init__(self, registry: Registry) -> None:
         self._registry = registry
-        self._loading: dict[str, tuple[Path, asyncio.Task[int]]] = {}
 
     async def answer(self, exchange: Exchange) -> Response:
         """Answer one exchange of these routes. Raises `RequestError`."""
@@ -50,42 +41,19 @@ class ModelRoutes:
         if exchange.method == "DELETE":
             await self._registry.unload(name)
             return _status(f'Model "{name}" unregistered')
-        return self._describe(name) if name else self._list(exchange)
+        return _json(self._entry(name)) if name else self._list(exchange)
 
     async def _load(self, exchange: Exchange) -> Response:
         name, model_dir = _wanted(exchange)
-        known_dir, loading = self._loading.get(name, (model_dir, None))
-        if known_dir != model_dir:
-            raise AlreadyLoaded(f"The model '{name}' is being loaded from {known_dir}.")
-        if loading is None:
-            if name in self._registry.pools:
-                raise AlreadyLoaded(f"The model '{name}' is loaded already.")
-            self._admit(name, model_dir)
-            loading = asyncio.get_running_loop().create_task(self._load_once(name, model_dir))
-            self._loading[name] = model_dir, loading
-            loading.add_done_callback(lambda _: self._loading.pop(name, None))
-        # Whoever asks meanwhile waits for the same load; a client who leaves does not end it for the others.
-        workers = await asyncio.shield(loading)
-        return _status(f'Model "{name}" Version: 1.0 registered with {workers} initial workers')
-
-    async def _load_once(self, name: str, model_dir: Path) -> int:
-        await demand_memory(self._settings, name, model_dir)
+        if not self._registry.has(name) and not model_dir.is_dir():
+            raise NotFound(f"The model directory {model_dir} of '{name}' does not exist.")
         try:
-            pool = await self._registry.load(name, str(model_dir))
+            pool = await self._registry.load(name, model_dir)
         except ModelDoesNotFit as error:
             raise OutOfMemory(str(error)) from error
         except DeploymentError as error:
             raise ModelLoadFailed(str(error)) from error
-        return pool.limits.workers
-
-    def _admit(self, name: str, model_dir: Path) -> None:
-        """Raise for a model that is not there or is one too many."""
-        if not model_dir.is_dir():
-            raise NotFound(f"The model directory {model_dir} of '{name}' does not exist.")
-        if len(self._registry.pools) >= self._settings.max_models:
-            raise OutOfMemory(
-                f"{self._settings.max_models} models are loaded, which is the limit (TIDEGATE_MAX_MODELS)."
-            )
+        return _status(f'Model "{name}" Version: 1.0 registered with {pool.limits.workers} initial workers')
 
     def _list(self, exchange: Exchange) -> Response:
         query = parse_qs(exchange.query)
@@ -97,22 +65,8 @@ class ModelRoutes:
             content["nextPageToken"] = str(start + limit)
         return _json(content)
 
-    def _describe(self, name: str) -> Response:
-        self._registry.find(name)
-        return _json(self._entry(name))
-
     def _entry(self, name: str) -> dict[str, str]:
         return {"modelName": name, "modelUrl": self._registry.find(name).spec.model_dir}
-
-
-async def demand_memory(settings: Settings, name: str, model_dir: Path) -> None:
-    """Raise `OutOfMemory` for a model that would not fit; the ones that are loaded do not notice."""
-    # In a thread: nobody else waits while somebody has the size of a whole disk counted.
-    needed = await asyncio.to_thread(file_bytes, model_dir) * (settings.workers or 1)
-    free = free_memory_bytes() - settings.min_free_memory_bytes
-    if needed > free:
-        left = f"{max(free, 0) // MIB} MiB are left for models"
-        raise OutOfMemory(f"The model '{name}' needs about {needed // MIB} MiB, and {left}.")
 
 
 def _wanted(exchange: Exchange) -> tuple[str, Path]:

@@ -1,37 +1,59 @@
-"""The models that this server has, by name. A server of one model is a registry of one."""
+"""The models that this server has, by name. A server of one model is a registry of one.
+
+    load ─▶ LOADING ─ loaded and checked ─▶ SERVING ─ unload, or it cannot be kept up ─▶ UNLOADING ─▶ gone
+               └──────────── it fails, or is unloaded meanwhile ──────────────────────────────▲
+
+A model counts against the limits from the request to load it until its memory is free. It is loaded once, however many
+ask for it meanwhile: all of them wait for the same load, and one that leaves does not end it for the others.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
-import os
-import stat
-import tempfile
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass
+from enum import Enum, auto
 from functools import partial
-from itertools import count
 from pathlib import Path
 
-from tidegate.inference.batching import declared_in
-from tidegate.inference.errors import DeploymentError, Draining, NotFound
-from tidegate.inference.frontend.models.container_limits import copies_that_fit, free_memory_bytes, usable_cores
+from tidegate.inference.errors import AlreadyLoaded, DeploymentError, Draining, NotFound
+from tidegate.inference.frontend.models import capacity
+from tidegate.inference.frontend.models.container_limits import free_memory_bytes
+from tidegate.inference.frontend.models.loader import Loader
 from tidegate.inference.frontend.models.stateful_sessions import StatefulSessions
-from tidegate.inference.frontend.packages import requirements
 from tidegate.inference.frontend.queue.model_pool import ModelPool
-from tidegate.inference.frontend.queue.pool_limits import PoolLimits
-from tidegate.inference.frontend.queue.scheduling import least_used_gpu
-from tidegate.inference.frontend.temporary import new_folder
-from tidegate.inference.frontend.workers.fork_server import ForkServer, ForkServerFailed
-from tidegate.inference.layout import linked
-from tidegate.inference.protocol import ModelSpec
+from tidegate.inference.frontend.workers.fork_server import ForkServer
 from tidegate.inference.settings import Settings
 
 log = logging.getLogger("tidegate.models")
 
 SINGLE_MODEL = "model"
 """The name that TorchServe gave the one model of a single-model endpoint."""
+CLOSE_S = 1.0
+"""How long the end of the server waits for loads that it has stopped to clear up."""
+
+
+class ModelState(Enum):
+    """Where a model is on its way through this server."""
+
+    LOADING = auto()
+    SERVING = auto()
+    UNLOADING = auto()
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Model:
+    """One model of this server. It has a pool from when its packages are installed; from then on it is listed."""
+
+    name: str
+    model_dir: Path
+    state: ModelState = ModelState.LOADING
+    pool: ModelPool | None = None
+    promised_bytes: int = 0
+    """What it will take of the memory that is still free while it is loading, as far as files can tell."""
+    loading: asyncio.Task[ModelPool] | None = None
+    """The one flight that all who want the model wait for."""
 
 
 class Registry:
@@ -39,179 +61,174 @@ class Registry:
 
     def __init__(self, settings: Settings, fork_server: ForkServer, on_crash_loop: Callable[[str], None]) -> None:
         self._settings = settings
-        self._fork_server = fork_server
         self._on_crash_loop = on_crash_loop
-        self._packages: tempfile.TemporaryDirectory[str] | None = None
-        self._loads = count()
-        self._leaving: list[ModelPool] = []
-        self._chores: set[asyncio.Future[None]] = set()
-        self.pools: dict[str, ModelPool] = {}
+        self._models: dict[str, Model] = {}
+        self._leaving: dict[Model, asyncio.Task[None]] = {}
         self.ready = False
         self.sessions = StatefulSessions(settings) if settings.stateful_sessions else None
+        self._loader = Loader(settings, fork_server, self.sessions.root if self.sessions else None)
 
     async def warm_up(self) -> None:
         """Wait until workers can be started. Raises `DeploymentError`."""
-        await self._gpus()
+        await self._loader.gpus()
         self.ready = True
 
-    async def load(self, name: str, model_dir: str, *, rehearsal: bool = False) -> ModelPool:
-        """Load a model; it is listed at once and takes traffic when it has passed its own check.
+    # --- who is here
 
-        A rehearsal ends there: the first worker, whose settings are those of one among all, prints each step that it
-        has done, and no other is started. Raises `DeploymentError` with the reason that the worker gave.
-        """
-        # In a thread: nobody else waits while somebody's whole disk is looked through.
-        if said := await asyncio.to_thread(linked, Path(model_dir)):
-            if rehearsal or self._settings.multi_model:
-                raise DeploymentError(said)
-            log.warning("%s", said)
-        packages_dir = await requirements.install(
-            Path(model_dir),
-            self._new_packages_dir,
-            self._settings.requirements_timeout_s,
-            self._settings.codeartifact_arn,
-        )
-        try:
-            return await self._load(name, model_dir, packages_dir, rehearsal=rehearsal)
-        except BaseException:
-            if packages_dir:
-                await requirements.remove(packages_dir)
-            raise
+    @property
+    def pools(self) -> dict[str, ModelPool]:
+        """The pools by the names of their models, those that are still loading among them."""
+        return {name: model.pool for name, model in self._models.items() if model.pool is not None}
 
-    async def _load(self, name: str, model_dir: str, packages_dir: Path | None, *, rehearsal: bool) -> ModelPool:
-        batching = declared_in(Path(model_dir))
-        max_batch_size = batching.size(self._settings.max_batch_size)
-        gpus = await self._gpus()
-        cores = usable_cores()
-        # Of many models each has one worker unless more are asked for, as it was with TorchServe.
-        workers = self._settings.workers or (
-            1 if self._settings.multi_model else gpus or _copies(cores, Path(model_dir))
-        )
-        spec = ModelSpec(
-            name=name,
-            model_dir=model_dir,
-            program=self._settings.program,
-            gpu_id=None,
-            threads=self._settings.threads_per_worker or max(cores // workers, 1),
-            verify=False,
-            max_batch_size=max_batch_size,
-            default_accept=self._settings.default_accept,
-            max_decoded_bytes=self._settings.max_decoded_bytes,
-            max_response_bytes=self._settings.max_response_bytes,
-            max_image_pixels=self._settings.max_image_pixels,
-            image_orientation=self._settings.image_orientation,
-            image_background=self._settings.image_background,
-            log_level=self._settings.log_level,
-            trust_pickle=self._settings.trust_pickled_model,
-            submit_directory=self._settings.submit_directory,
-            input_threads=self._settings.input_threads,
-            packages_dir=str(packages_dir) if packages_dir else None,
-            sessions_dir=str(self.sessions.root) if self.sessions else None,
-            rehearsal=rehearsal,
-            prove=self._settings.retry and max_batch_size > 1,
-            timeout_s=self._settings.timeout_s,
-        )
-        limits = PoolLimits(
-            workers=workers,
-            gpus=gpus,
-            first_gpu=least_used_gpu(gpus, (pool.limits.first_gpu for pool in self.pools.values())),
-            queue_size=self._settings.queue_size,
-            max_bytes_in_flight=self._settings.max_bytes_in_flight,
-            max_batch_size=max_batch_size,
-            max_wait_s=batching.wait_ms(self._settings.max_wait_ms) / 1000,
-            timeout_s=self._settings.timeout_s,
-            # Longer than a short deadline: who waits behind a request that hangs is not to blame for it.
-            max_queue_wait_s=self._settings.max_queue_wait_s or max(60.0, self._settings.timeout_s),
-            load_timeout_s=self._settings.load_timeout_s,
-            crash_loop_s=self._settings.crash_loop_s,
-            retry=self._settings.retry,
-            batches_ahead=1 if self._settings.input_threads else 0,
-        )
-        if rehearsal:
-            limits = replace(limits, workers=1)
-        # One model of many that cannot be kept up is that model's end; the only one is the server's.
-        on_crash_loop = partial(self._drop, name) if self._settings.multi_model else self._on_crash_loop
-        pool = ModelPool(spec, limits, self._fork_server, on_crash_loop)
-        self.pools[name] = pool
-        try:
-            await pool.load()
-        except BaseException:
-            self.pools.pop(name, None)
-            pool.close()
-            raise
-        return pool
-
-    async def unload(self, name: str) -> None:
-        """Forget a model and return when its memory is free. Raises `NotFound`."""
-        pool = self.find(name)
-        del self.pools[name]
-        self._leaving.append(pool)
-        try:
-            await pool.unload(self._settings.timeout_s)
-        finally:
-            self._leaving.remove(pool)
-            await _forget_packages(pool)
-            if self.sessions is not None:
-                self.sessions.forget(name)
-
-    async def _gpus(self) -> int:
-        try:
-            return await self._fork_server.gpus()
-        except ForkServerFailed as error:
-            raise DeploymentError(f"The workers cannot be started: {error}.") from error
-
-    def _new_packages_dir(self) -> Path:
-        if self._packages is None:
-            self._packages = new_folder("The packages of a model", "tidegate-packages-")
-        # Numbered: a model's name is the platform's own hash, but nothing says that it is a file name.
-        return Path(self._packages.name) / f"{next(self._loads)}"
-
-    def _drop(self, name: str, cause: str) -> None:
-        log.error("a model is given up", extra={"model": name, "cause": cause})
-        pool = self.pools.pop(name)
-        pool.close()
-        chore = asyncio.ensure_future(_forget_packages(pool))
-        self._chores.add(chore)
-        chore.add_done_callback(self._chores.discard)
+    def get(self, name: str | None) -> ModelPool | None:
+        """The pool of a model, None where there is none."""
+        model = self._models.get(name) if name is not None else None
+        return model.pool if model is not None else None
 
     def find(self, name: str) -> ModelPool:
         """The pool of a model. Raises `NotFound`."""
+        pool = self.get(name)
+        if pool is None:
+            raise _unknown(name)
+        return pool
+
+    # --- they come
+
+    async def load(self, name: str, model_dir: Path, *, rehearsal: bool = False) -> ModelPool:
+        """Load a model; it takes traffic when it has passed its own check, and this returns.
+
+        A rehearsal ends there: the first worker, whose settings are those of one among all, prints each step that it
+        has done, and no other is started. Raises `AlreadyLoaded`, `ModelDoesNotFit` where the limits leave it no room,
+        and `DeploymentError` with the reason that the worker gave.
+        """
+        model = self._models.get(name)
+        if model is None:
+            model = self._begin(name, model_dir, rehearsal=rehearsal)
+        elif model.state is ModelState.SERVING:
+            raise AlreadyLoaded(f"The model '{name}' is loaded already.")
+        elif model.model_dir != model_dir:
+            raise AlreadyLoaded(f"The model '{name}' is being loaded from {model.model_dir}.")
+        assert model.loading is not None  # noqa: S101 - set by _begin
+        return await asyncio.shield(model.loading)
+
+    def has(self, name: str) -> bool:
+        """Whether a model of this name is here, or on its way."""
+        return name in self._models
+
+    def _begin(self, name: str, model_dir: Path, *, rehearsal: bool) -> Model:
+        capacity.demand_place(len(self._models) + len(self._leaving), self._settings.max_models)
+        model = self._models[name] = Model(name=name, model_dir=model_dir)
+        model.loading = asyncio.get_running_loop().create_task(self._load(model, rehearsal=rehearsal))
+        model.loading.add_done_callback(_retrieve)
+        return model
+
+    async def _load(self, model: Model, *, rehearsal: bool) -> ModelPool:
         try:
-            return self.pools[name]
-        except KeyError:
-            raise NotFound(f"There is no model '{name}'.") from None
+            if self._settings.multi_model:
+                await self._demand_memory(model)
+            prepared = await self._loader.prepare(model.name, model.model_dir, rehearsal=rehearsal)
+            taken = [pool.limits.first_gpu for pool in self.pools.values()]
+            # One model of many that cannot be kept up is that model's end; the only one is the server's.
+            on_crash_loop = partial(self._give_up, model) if self._settings.multi_model else self._on_crash_loop
+            pool = model.pool = self._loader.pool(prepared, taken, on_crash_loop)
+            await pool.load()
+        except BaseException as error:
+            await self._failed(model)
+            if isinstance(error, asyncio.CancelledError):
+                raise DeploymentError(f"The model '{model.name}' was stopped while it was loaded.") from None
+            raise
+        finally:
+            model.promised_bytes = 0
+        model.state = ModelState.SERVING
+        return pool
+
+    async def _demand_memory(self, model: Model) -> None:
+        # In a thread: nobody else waits while somebody has the size of a whole disk counted.
+        files = await asyncio.to_thread(capacity.file_bytes, model.model_dir)
+        needed_bytes = files * (self._settings.workers or 1)
+        capacity.demand_memory(
+            model.name,
+            needed_bytes=needed_bytes,
+            promised_bytes=sum(other.promised_bytes for other in self._models.values()),
+            free_bytes=free_memory_bytes(),
+            min_free_bytes=self._settings.min_free_memory_bytes,
+        )
+        model.promised_bytes = needed_bytes
+
+    async def _failed(self, model: Model) -> None:
+        if model.state is ModelState.LOADING:  # else `_unload` sees to it
+            self._models.pop(model.name, None)
+            if model.pool is not None:
+                model.pool.close()
+            await self._forget(model)
+
+    # --- they go
+
+    async def unload(self, name: str) -> None:
+        """Forget a model and return when its memory is free. Raises `NotFound`."""
+        if name not in self._models:
+            raise _unknown(name)
+        await asyncio.shield(self._leave(self._models[name], self._settings.timeout_s))
+
+    def _give_up(self, model: Model, cause: str) -> None:
+        log.error("a model is given up", extra={"model": model.name, "cause": cause})
+        self._leave(model, timeout_s=0.0)
+
+    def _leave(self, model: Model, timeout_s: float) -> asyncio.Task[None]:
+        model.state = ModelState.UNLOADING
+        self._models.pop(model.name)
+        # A task: a client that leaves before the answer does not stop it half-way.
+        task = self._leaving[model] = asyncio.get_running_loop().create_task(self._unload(model, timeout_s))
+        return task
+
+    async def _unload(self, model: Model, timeout_s: float) -> None:
+        try:
+            if model.pool is not None:
+                await model.pool.unload(timeout_s)
+            elif model.loading is not None:
+                model.loading.cancel()
+            if model.loading is not None:
+                await asyncio.wait([model.loading])
+            await self._forget(model)
+        finally:
+            self._leaving.pop(model, None)
+
+    async def _forget(self, model: Model) -> None:
+        if model.pool is not None:
+            await self._loader.forget(model.pool)
+        if self.sessions is not None:
+            self.sessions.forget(model.name)
+
+    # --- workers and the end
 
     def worker_exited(self, pid: int, status: int) -> None:
         """Tell the pool whose worker ended."""
-        for pool in (*self.pools.values(), *self._leaving):
+        for pool in self._all_pools():
             if pool.owns(pid):
                 pool.worker_exited(pid, status)
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Give up all models."""
-        for pool in (*self.pools.values(), *self._leaving):
+        for pool in self._all_pools():
             pool.close(Draining("The server was stopped before this request was done."))
-        if self._packages is not None:
-            self._packages.cleanup()
+        loading = [model.loading for model in self._models.values() if model.loading is not None]
+        for task in loading:
+            task.cancel()  # one that is done is not touched
+        if loading:
+            await asyncio.wait(loading, timeout=CLOSE_S)
+        self._loader.close()
         if self.sessions is not None:
             self.sessions.close()
 
-
-def file_bytes(directory: Path) -> int:
-    """The size of all files below a directory, in bytes: what a copy of the model takes, as far as files can tell."""
-    total = 0
-    for folder, _, names in os.walk(directory):
-        for name in names:
-            with contextlib.suppress(OSError):  # a link to nowhere, or gone meanwhile
-                found = (Path(folder) / name).stat()
-                total += found.st_size if stat.S_ISREG(found.st_mode) else 0
-    return total
+    def _all_pools(self) -> list[ModelPool]:
+        return [model.pool for model in (*self._models.values(), *self._leaving) if model.pool is not None]
 
 
-async def _forget_packages(pool: ModelPool) -> None:
-    if pool.spec.packages_dir:
-        await requirements.remove(Path(pool.spec.packages_dir))
+def _unknown(name: str) -> NotFound:
+    return NotFound(f"There is no model '{name}'.")
 
 
-def _copies(cores: int, model_dir: Path) -> int:
-    return copies_that_fit(cores, file_bytes(model_dir), free_memory_bytes())
+def _retrieve(loading: asyncio.Task[ModelPool]) -> None:
+    # That nobody may wait for a load any more is no fault.
+    if not loading.cancelled():
+        loading.exception()

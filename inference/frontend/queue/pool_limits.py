@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PoolLimits:
-    """Counts, bytes and seconds, as `registry` takes them from the settings."""
+    """Counts, bytes and seconds, as `models/placement.py` takes them from the settings."""
 
     workers: int
     gpus: int

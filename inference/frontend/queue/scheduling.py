@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, deque
-from collections.abc import Iterable
+from collections import deque
 from dataclasses import dataclass
 from enum import Enum, auto
 
@@ -156,9 +155,3 @@ def after_loss(*, batch_size: int, deaths_alone: int, hung: bool, retry: bool) -
 def restart_delay_s(failures: int) -> float:
     """How long to wait before the next worker, after this many in a row that did not come up or died unprovoked."""
     return min(0.1 * 2 ** min(failures - 1, 10), 10.0) if failures > 0 else 0.0
-
-
-def least_used_gpu(gpus: int, taken: Iterable[int]) -> int:
-    """The GPU that the fewest models start at, the first of several; 0 where there is none."""
-    models = Counter(taken)
-    return min(range(gpus), key=lambda gpu: models[gpu], default=0)

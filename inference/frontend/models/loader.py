@@ -1,0 +1,123 @@
+"""From a model's directory to a pool that can be loaded: its links, its packages, its place on the machine."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from tidegate.inference.batching import Batching, declared_in
+from tidegate.inference.errors import DeploymentError
+from tidegate.inference.frontend.models.capacity import file_bytes
+from tidegate.inference.frontend.models.container_limits import free_memory_bytes, usable_cores
+from tidegate.inference.frontend.models.placement import Machine, Placement, first_worker_only, place
+from tidegate.inference.frontend.packages.layers import Layers
+from tidegate.inference.frontend.queue.model_pool import ModelPool
+from tidegate.inference.frontend.workers.fork_server import ForkServer, ForkServerFailed
+from tidegate.inference.layout import linked
+from tidegate.inference.protocol import ModelSpec
+from tidegate.inference.settings import Settings
+
+log = logging.getLogger("tidegate.models")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """A model whose packages are installed, and what its placement depends on."""
+
+    name: str
+    model_dir: Path
+    packages_dir: Path | None
+    batching: Batching
+    model_bytes: int
+    machine: Machine
+    rehearsal: bool
+
+
+class Loader:
+    """Prepares models and makes their pools. `sessions_dir` has a directory for each session, where there are any."""
+
+    def __init__(self, settings: Settings, fork_server: ForkServer, sessions_dir: Path | None) -> None:
+        self._settings = settings
+        self._fork_server = fork_server
+        self._sessions_dir = sessions_dir
+        self._layers = Layers(settings)
+
+    async def gpus(self) -> int:
+        """How many GPUs the workers see, as soon as workers can be started. Raises `DeploymentError`."""
+        try:
+            return await self._fork_server.gpus()
+        except ForkServerFailed as error:
+            raise DeploymentError(f"The workers cannot be started: {error}.") from error
+
+    async def prepare(self, name: str, model_dir: Path, *, rehearsal: bool) -> Prepared:
+        """Everything before the first worker. Raises `DeploymentError`, and leaves nothing then."""
+        # In threads: nobody else waits while somebody's whole disk is looked through.
+        if said := await asyncio.to_thread(linked, model_dir):
+            if rehearsal or self._settings.multi_model:
+                raise DeploymentError(said)
+            log.warning("%s", said)
+        packages_dir = await self._layers.install(model_dir)
+        try:
+            return Prepared(
+                name=name,
+                model_dir=model_dir,
+                packages_dir=packages_dir,
+                batching=declared_in(model_dir),
+                model_bytes=await asyncio.to_thread(file_bytes, model_dir),
+                machine=Machine(cores=usable_cores(), gpus=await self.gpus(), free_bytes=free_memory_bytes()),
+                rehearsal=rehearsal,
+            )
+        except BaseException:
+            await self._layers.remove(packages_dir)
+            raise
+
+    def pool(self, model: Prepared, gpus_taken: Iterable[int], on_crash_loop: Callable[[str], None]) -> ModelPool:
+        """The model's pool, not loaded yet, beside the models whose first GPUs are `gpus_taken`."""
+        placement = place(
+            self._settings,
+            model.machine,
+            batching=model.batching,
+            model_bytes=model.model_bytes,
+            gpus_taken=gpus_taken,
+        )
+        if model.rehearsal:
+            placement = first_worker_only(placement)
+        return ModelPool(self._spec(model, placement), placement.limits, self._fork_server, on_crash_loop)
+
+    async def forget(self, pool: ModelPool) -> None:
+        """Remove what was installed for a model."""
+        await self._layers.remove(Path(pool.spec.packages_dir) if pool.spec.packages_dir else None)
+
+    def close(self) -> None:
+        """Remove what was installed for any."""
+        self._layers.close()
+
+    def _spec(self, model: Prepared, placement: Placement) -> ModelSpec:
+        settings, max_batch_size = self._settings, placement.limits.max_batch_size
+        return ModelSpec(
+            name=model.name,
+            model_dir=str(model.model_dir),
+            program=settings.program,
+            gpu_id=None,
+            threads=placement.threads,
+            verify=False,
+            max_batch_size=max_batch_size,
+            default_accept=settings.default_accept,
+            max_decoded_bytes=settings.max_decoded_bytes,
+            max_response_bytes=settings.max_response_bytes,
+            max_image_pixels=settings.max_image_pixels,
+            image_orientation=settings.image_orientation,
+            image_background=settings.image_background,
+            log_level=settings.log_level,
+            trust_pickle=settings.trust_pickled_model,
+            submit_directory=settings.submit_directory,
+            input_threads=settings.input_threads,
+            packages_dir=str(model.packages_dir) if model.packages_dir else None,
+            sessions_dir=str(self._sessions_dir) if self._sessions_dir else None,
+            rehearsal=model.rehearsal,
+            prove=settings.retry and max_batch_size > 1,
+            timeout_s=settings.timeout_s,
+        )

@@ -1,0 +1,78 @@
+"""How a model is placed on this machine: its workers, their threads and devices, and the limits of its queue.
+
+Pure: the settings, the archive's word on batching and what the machine has are passed in.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from tidegate.inference.batching import Batching
+from tidegate.inference.frontend.models.container_limits import copies_that_fit
+from tidegate.inference.frontend.queue.pool_limits import PoolLimits
+from tidegate.inference.settings import Settings
+
+MIN_QUEUE_WAIT_S = 60.0
+"""How long a request may wait at least by default: a short deadline of user code is about the request that is computed,
+not about those behind one that hangs."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """What this container may use."""
+
+    cores: int
+    gpus: int
+    free_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placement:
+    """What `place` decided. `threads` is for each worker."""
+
+    threads: int
+    limits: PoolLimits
+
+
+def place(
+    settings: Settings, machine: Machine, *, batching: Batching, model_bytes: int, gpus_taken: Iterable[int]
+) -> Placement:
+    """Place a model of `model_bytes` (of files) beside those whose first GPUs are `gpus_taken`."""
+    workers = settings.workers or _default_workers(settings, machine, model_bytes)
+    return Placement(
+        threads=settings.threads_per_worker or max(machine.cores // workers, 1),
+        limits=PoolLimits(
+            workers=workers,
+            gpus=machine.gpus,
+            first_gpu=least_used_gpu(machine.gpus, gpus_taken),
+            queue_size=settings.queue_size,
+            max_bytes_in_flight=settings.max_bytes_in_flight,
+            max_batch_size=batching.size(settings.max_batch_size),
+            max_wait_s=batching.wait_ms(settings.max_wait_ms) / 1000,
+            timeout_s=settings.timeout_s,
+            max_queue_wait_s=settings.max_queue_wait_s or max(MIN_QUEUE_WAIT_S, settings.timeout_s),
+            load_timeout_s=settings.load_timeout_s,
+            crash_loop_s=settings.crash_loop_s,
+            retry=settings.retry,
+            batches_ahead=1 if settings.input_threads else 0,
+        ),
+    )
+
+
+def first_worker_only(placement: Placement) -> Placement:
+    """The same, but no second worker: the first has the threads and the device that it would have among all."""
+    return replace(placement, limits=replace(placement.limits, workers=1))
+
+
+def least_used_gpu(gpus: int, taken: Iterable[int]) -> int:
+    """The GPU that the fewest models start at, the first of several; 0 where there is none."""
+    models = Counter(taken)
+    return min(range(gpus), key=lambda gpu: models[gpu], default=0)
+
+
+def _default_workers(settings: Settings, machine: Machine, model_bytes: int) -> int:
+    if settings.multi_model:
+        return 1  # as it was with TorchServe: more of each are asked for by name
+    return machine.gpus or copies_that_fit(machine.cores, model_bytes, machine.free_bytes)
