@@ -40,7 +40,7 @@ IN_PROCESSES := --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadsc
 
 env: $(VENV)/python.stamp $(VENV)/node.stamp
 
-$(VENV)/python.stamp: pyproject.toml setup.py tidegate/tidegate.pth constraints.txt
+$(VENV)/python.stamp: pyproject.toml setup.py $(wildcard tidegate/*.pth) constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "tidegate needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version 2>&1)"; exit 1; }
 	@test -x $(VENV)/bin/python || { echo "==> making the virtual environment $(VENV)"; $(PYTHON) -m venv $(VENV); }
 	@echo "==> installing torch $(if $(TORCH_INDEX),from $(TORCH_INDEX),(TORCH_INDEX chooses another index, see the head of the Makefile))"

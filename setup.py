@@ -1,4 +1,4 @@
-"""What pyproject.toml cannot say: `tidegate.pth` goes into site-packages, of an editable install too."""
+"""What pyproject.toml cannot say: the .pth files of site-packages, and a checkout that has lost its links."""
 
 from __future__ import annotations
 
@@ -9,16 +9,24 @@ from setuptools.command.build_py import build_py
 
 
 class BuildWithStart(build_py):
-    """Adds the file that site reads at each start of an interpreter; see docs/decisions/0008."""
+    """Adds the files that site reads at each start of an interpreter; see docs/decisions/0008 and 0009."""
 
     def run(self) -> None:
         super().run()
-        place = Path(self.build_lib)
+        place, names = Path(self.build_lib), ["tidegate.pth"]
         if self.editable_mode:
             # Of an editable wheel, only what lies in its .data is taken along; its scripts are there already.
             place = Path(self.get_finalized_command("build").build_scripts).with_name("purelib")
+            names.append("tidegate_short_names.pth")
         self.mkpath(str(place))
-        self.copy_file("tidegate/tidegate.pth", str(place))
+        for name in names:
+            self.copy_file(f"tidegate/{name}", str(place))
 
+
+if not Path("tidegate/inference").is_dir():
+    raise SystemExit(
+        "tidegate/inference is a symbolic link to ../inference, and this checkout has lost it, as a .zip or git with "
+        "core.symlinks=false loses links. Clone it on a system with symbolic links, or unpack a .tar.gz."
+    )
 
 setup(cmdclass={"build_py": BuildWithStart})

@@ -146,7 +146,7 @@ def _tidegate(python: Path, folder: Path, port: int, shape: Shape, environment: 
         "TIDEGATE_MAX_BATCH_SIZE": str(shape.batch),
         "TIDEGATE_MAX_WAIT_MS": str(BATCH_WAIT_MS),
     }
-    command = [str(python), "-m", "inference", "serve"]
+    command = [str(python), "-m", "tidegate.inference", "serve"]
     return Start(command=command, environment=environment | ours, folder=folder, port=port)
 
 

@@ -185,7 +185,7 @@ def _prepare(variant: str, batch: int, port: int) -> Start:
         "BENCHMARK_BATCH": str(batch),
     }
     return Start(
-        command=[sys.executable, "-m", "inference", "serve"], environment=environment, folder=folder, port=port
+        command=[sys.executable, "-m", "tidegate.inference", "serve"], environment=environment, folder=folder, port=port
     )
 
 

@@ -122,7 +122,7 @@ def _process_start_s(base_dir: Path) -> float:
     }
     environment |= {"SAGEMAKER_BASE_DIR": str(base_dir), "SAGEMAKER_BIND_TO_PORT": str(port), "TIDEGATE_WORKERS": "1"}
     environment["TIDEGATE_HOST"] = "127.0.0.1"
-    words = [sys.executable, "-P", "-m", "inference", "serve"]
+    words = [sys.executable, "-P", "-m", "tidegate.inference", "serve"]
     began = time.perf_counter()
     with subprocess.Popen(
         words, env=environment | {"PYTHONPATH": str(ROOT)}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL

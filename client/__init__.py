@@ -1,6 +1,6 @@
 """A client of deployed models that copes: errors in plain words, endpoints that wake up, work that shows progress.
 
-    >>> from client import Endpoint
+    >>> from tidegate.client import Endpoint
     >>> Endpoint("tidegate-dev").invoke(b"1,2,3", content_type="text/csv").body
 
 It knows boto3 and the errors of the server, and nothing else of Tidegate.

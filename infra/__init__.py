@@ -1,6 +1,6 @@
 """What `cdk deploy` creates: a bucket, an image registry and a SageMaker endpoint, once per stage.
 
-The files to edit are in `stages/`. `python -m infra` is the CDK app that cdk.json names.
+The files to edit are in `stages/`. `python -m tidegate.infra` is the CDK app that cdk.json names.
 """
 
 from __future__ import annotations

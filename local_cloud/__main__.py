@@ -14,11 +14,11 @@ from tidegate.local_cloud.processes import stop_on_signals
 
 def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
-        prog="python -m local_cloud",
+        prog=f"python -m {__package__}",
         description="AWS on a laptop. State is in LOCAL_CLOUD_DIR (default: .local_cloud in the working directory).",
     )
     commands = parser.add_subparsers(dest="command", required=True)
-    up = commands.add_parser("up", help='start it, and print the exports for: eval "$(python -m local_cloud up)"')
+    up = commands.add_parser("up", help=f'start it, and print the exports for: eval "$(python -m {__package__} up)"')
     up.add_argument("--foreground", action="store_true", help="stay until Ctrl-C, then stop everything")
     up.add_argument("--region", help=f"the only region that answers (default: {DEFAULT_REGION})")
     up.add_argument(
@@ -58,7 +58,7 @@ def _up(options: argparse.Namespace) -> int:
     _print_exports(cloud)
     if foreground:
         if not started:
-            raise CloudError("it is already up in the background; `python -m local_cloud down` stops it")
+            raise CloudError(f"it is already up in the background; `python -m {__package__} down` stops it")
         return _stay(cloud)
     return 0
 

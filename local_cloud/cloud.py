@@ -17,7 +17,7 @@ from typing import Any, Self
 
 from tidegate.local_cloud.client_files import file_variables
 from tidegate.local_cloud.environment import DEFAULT_REGION, client_environment, supervisor_environment
-from tidegate.local_cloud.state_directory import DirectoryError, StateDirectory, SupervisorRecord
+from tidegate.local_cloud.state_directory import PACKAGE_HOME, DirectoryError, StateDirectory, SupervisorRecord
 
 _START_TIMEOUT_S = 120.0
 _STOP_TIMEOUT_S = 45.0  # a container has 30 seconds to end
@@ -180,12 +180,11 @@ class LocalCloud:
             self._process = None
 
     def _start(self, *, outlive_caller: bool) -> None:
-        command = [sys.executable, "-m", "local_cloud.supervisor", *self.supervisor_arguments()]
+        command = [sys.executable, "-m", "tidegate.local_cloud.supervisor", *self.supervisor_arguments()]
         if not outlive_caller:
             command.append("--until-stdin-closes")
-        # PYTHONSAFEPATH: a user's own inference.py or moto.py in the working directory must not be imported.
-        package_home = str(Path(__file__).resolve().parent.parent)
-        search_path = os.pathsep.join(filter(None, [package_home, os.environ.get("PYTHONPATH")]))
+        # PYTHONSAFEPATH: a user's own boto3.py or moto.py in the working directory must not be imported.
+        search_path = os.pathsep.join(filter(None, [str(PACKAGE_HOME), os.environ.get("PYTHONPATH")]))
         with self._directory.supervisor_log.open("ab") as log:
             process = subprocess.Popen(
                 command,

@@ -104,7 +104,7 @@ def supervise(directory: StateDirectory, *, region: str, runner: ContainerRunner
 
 
 def main(arguments: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(prog="python -m local_cloud.supervisor")
+    parser = argparse.ArgumentParser(prog="python -m tidegate.local_cloud.supervisor")
     parser.add_argument("directory", type=Path)
     parser.add_argument("--region", default=DEFAULT_REGION)
     parser.add_argument(

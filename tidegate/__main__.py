@@ -1,6 +1,6 @@
 """The command `tidegate`: `tidegate serve [MODEL_DIR]`, `tidegate check MODEL_DIR`.
 
-The working directory is not looked in for modules, and PYTHONPATH last: both may hold a user's `inference.py`.
+The working directory is not looked in for modules, and PYTHONPATH last: both may hold a user's modules.
 """
 
 from __future__ import annotations
@@ -8,14 +8,11 @@ from __future__ import annotations
 import os
 import sys
 
-from tidegate import own_modules
-
 
 def main() -> int:
     """Run the command; returns its exit status."""
     _look_in_pythonpath_last()
-    own_modules.import_inference()
-    from tidegate.inference.__main__ import main as inference  # noqa: PLC0415 - only now is it ours
+    from tidegate.inference.__main__ import main as inference  # noqa: PLC0415 - what it imports is looked for from here
 
     return inference(program="tidegate")
 

@@ -10,7 +10,7 @@ from .errors import ArtifactError
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; return the exit status: 0, or 1 with one sentence on standard error."""
     parser = argparse.ArgumentParser(
-        prog="python -m training_hooks", description="Prepare a trained model for serving."
+        prog=f"python -m {__package__}", description="Prepare a trained model for serving."
     )
     commands = parser.add_subparsers(dest="command", required=True)
     packing = commands.add_parser(

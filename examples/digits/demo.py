@@ -106,7 +106,9 @@ class Demo:
             held = self._train()
         with step("Pack: model.tar.gz from what save_model wrote"):
             archive = self._work / "model.tar.gz"
-            self._python("pack", "-m", "training_hooks", "pack", str(self._work / "model"), "--output", str(archive))
+            self._python(
+                "pack", "-m", "tidegate.training_hooks", "pack", str(self._work / "model"), "--output", str(archive)
+            )
             digest = hashlib.sha256(archive.read_bytes()).hexdigest()
             say(f"{archive.stat().st_size:,} bytes, sha256 {digest}")
         with self._cloud() as cloud:

@@ -356,7 +356,7 @@ def train(work: Path) -> Trained:
     }
     archive = work / "model.tar.gz"
     script = str(REPOSITORY / "examples" / "digits" / "train.py")
-    pack = ["-m", "training_hooks", "pack", str(work / "model"), "--output", str(archive)]
+    pack = ["-m", "tidegate.training_hooks", "pack", str(work / "model"), "--output", str(archive)]
     for name, arguments in (("train", [script]), ("pack", pack)):
         run([sys.executable, *arguments], log=work / f"{name}.log", environment=environment, directory=REPOSITORY)
     with np.load(work / "output" / "held_out.npz") as held:

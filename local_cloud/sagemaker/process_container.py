@@ -56,7 +56,7 @@ class ProcessRunner:
     """
 
     registry: Path
-    command: Sequence[str] = field(default=(sys.executable, "-m", "inference", "serve"))
+    command: Sequence[str] = field(default=(sys.executable, "-m", "tidegate.inference", "serve"))
 
     def start(self, spec: ContainerSpec) -> Container:
         port = free_port()
@@ -70,7 +70,7 @@ class ProcessRunner:
             "SAGEMAKER_BIND_TO_PORT": str(port),
             "TIDEGATE_HOST": "127.0.0.1",
             "TMPDIR": str(temporary),
-            # A user's inference.py in the working directory must not hide the package `inference`.
+            # No module of the model's hides one of the server's.
             "PYTHONSAFEPATH": "1",
             "PYTHONUNBUFFERED": "1",
         }

@@ -91,7 +91,7 @@ def test_sigterm_ends_the_container_also_while_the_entry_point_is_being_read(doc
     (tmp_path / "__init__.py").write_text(
         "import pathlib, time\npathlib.Path('/tmp/reading').touch()\ntime.sleep(60)\n"
     )
-    with docker.running("serve", options=["--volume", f"{tmp_path}:/opt/tidegate/lib/container:ro"]) as container:
+    with docker.running("serve", options=["--volume", f"{tmp_path}:/opt/tidegate/bin/container:ro"]) as container:
         wait_until(lambda: "reading" in container.execute("ls", "/tmp"), "the entry point is read", log=container.logs)
         container.signal("TERM")
         assert container.wait() == 128 + signal.SIGTERM

@@ -52,7 +52,7 @@ def running(processes: Sequence[psutil.Process]) -> list[psutil.Process]:
 
 @pytest.mark.parametrize(
     ("moment", "signal_number", "to_group"),
-    [("train.py", signal.SIGTERM, False), ("-m infra", signal.SIGINT, True)],
+    [("train.py", signal.SIGTERM, False), ("-m tidegate.infra", signal.SIGINT, True)],
 )
 def test_an_interruption_leaves_nothing(
     tmp_path: Path, moment: str, signal_number: signal.Signals, to_group: bool

@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
-import sys
-from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
 import pytest
 
-REPOSITORY = Path(__file__).parents[2]
-SOURCES = ("tidegate", "inference", "pyproject.toml", "setup.py", "README.md", "LICENSE")
+from tests.tidegate.installations import Installation
 
 USERS_OWN = """
 def model_fn(model_dir):
@@ -21,60 +15,6 @@ def model_fn(model_dir):
 
 print("the user's script runs")
 """
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Installation:
-    """A virtual environment of its own in which Tidegate is installed."""
-
-    home: Path
-
-    def run(self, *words: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-        kept = {
-            name: value
-            for name, value in os.environ.items()
-            if not name.startswith(("PYTHON", "TIDEGATE_", "SAGEMAKER_", "TS_"))
-        }
-        program, *arguments = words
-        command = [str(self.home / "bin" / program), *arguments]
-        return subprocess.run(
-            command, cwd=cwd, env=kept | environment, capture_output=True, text=True, check=False, timeout=100
-        )
-
-
-SOURCE_ARCHIVE = "import setuptools.build_meta as build, sys; build.build_sdist(sys.argv[1])"
-
-
-@pytest.fixture(scope="module", params=["source archive", "editable"])
-def installed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Installation:
-    """Installed by pip from a wheel, made of what the source archive holds, or editable as `make env` does it."""
-    root = tmp_path_factory.mktemp("installed")
-    for name in SOURCES:
-        source = REPOSITORY / name
-        if source.is_dir():
-            shutil.copytree(source, root / "sources" / name, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            (root / "sources").mkdir(exist_ok=True)
-            shutil.copy(source, root / "sources" / name)
-    run([sys.executable, "-m", "venv", "--without-pip", str(root / "home")])
-    (site,) = (root / "home").glob("lib/python*/site-packages")
-    # torch and what else the server needs come from the environment of this test, which is not installed into.
-    below = [place for place in sys.path if place.endswith(("site-packages", "dist-packages"))]
-    (site / "of_the_test.pth").write_text("\n".join(below))
-    pip = [sys.executable, "-m", "pip", "--python", str(root / "home" / "bin" / "python")]
-    what = ["--editable", str(root / "sources")]
-    if request.param == "source archive":
-        run([sys.executable, "-c", SOURCE_ARCHIVE, str(root)], cwd=root / "sources")
-        what = [str(path) for path in root.glob("*.tar.gz")]
-    run([*pip, "install", "--quiet", "--no-cache-dir", "--no-index", "--no-deps", "--no-build-isolation", *what])
-    return Installation(home=root / "home")
-
-
-def run(command: list[str], cwd: Path | None = None) -> None:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "PIP_"))}
-    environment = kept | {"PIP_CONFIG_FILE": os.devnull}  # not this machine's
-    done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False, timeout=100)
-    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.fixture
@@ -142,10 +82,14 @@ def test_a_users_own_script_is_still_run_by_every_other_word(
 
 
 def test_a_package_that_can_be_run_is_what_is_meant_in_its_folder(installed: Installation, tmp_path: Path) -> None:
-    """Such as another checkout of Tidegate."""
-    (tmp_path / "inference").mkdir()
-    (tmp_path / "inference" / "__init__.py").touch()
-    (tmp_path / "inference" / "__main__.py").write_text("import sys; print('another checkout', sys.argv[1:])")
+    """Such as another checkout of Tidegate, with all that it imports."""
+    for name in ("inference", "tidegate"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").touch()
+    (tmp_path / "inference" / "__main__.py").write_text(
+        "import tidegate.it, sys; print(tidegate.it.NAME, sys.argv[1:])"
+    )
+    (tmp_path / "tidegate" / "it.py").write_text("NAME = 'another checkout'\n")
     done = installed.run("python", "-m", "inference", "check", "model", cwd=tmp_path)
     assert (done.returncode, done.stdout) == (0, "another checkout ['check', 'model']\n")
 
@@ -157,4 +101,4 @@ def test_an_interpreter_without_arguments_starts_as_before(installed: Installati
     done = installed.run("python", "-c", program, cwd=tmp_path)
     assert (done.returncode, done.stdout, done.stderr) == (0, "False\n", "")
     for words in (["-m", "json.tool", "--help"], ["-m", "compileall", "check"]):
-        assert "import 'inference'" not in installed.run("python", "-v", *words, cwd=tmp_path).stderr
+        assert "import 'tidegate.inference" not in installed.run("python", "-v", *words, cwd=tmp_path).stderr
