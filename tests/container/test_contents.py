@@ -105,6 +105,16 @@ def test_every_file_belongs_to_a_declared_package_or_to_us(engine: Engine, listi
     assert not unexplained, "\n".join(unexplained[:50])
 
 
+def test_what_a_users_python_can_import_of_ours_is_tidegate_and_two_short_names(docker: Docker) -> None:
+    program = (
+        "import importlib.util, pkgutil\n"
+        "print([module.name for module in pkgutil.iter_modules(['/opt/tidegate/lib'])])\n"
+        "names = ('client', 'container', 'inference', 'infra', 'local_cloud', 'training_hooks')\n"
+        "print([name for name in names if importlib.util.find_spec(name)])\n"
+    )
+    assert docker.run("python3", "-c", program).splitlines() == ["['tidegate']", "['inference', 'training_hooks']"]
+
+
 def test_there_is_no_compiler_and_what_another_user_may_change_or_become_is_known(
     docker: Docker, listing: tuple[list[str], set[str]]
 ) -> None:

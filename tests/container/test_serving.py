@@ -53,14 +53,21 @@ def test_what_train_wrote_is_served_and_a_request_in_flight_is_answered_after_si
 def test_a_user_without_a_name_serves_read_only_without_a_network_from_wheels_in_the_archive(
     docker: Docker, trained: Job, tmp_path: Path
 ) -> None:
-    """Also: what is on PYTHONPATH and in the working directory replaces neither our code nor the server's packages."""
+    """Also: what is on PYTHONPATH and in the working directory replaces neither our code nor the server's packages.
+
+    And the model has its own `client`, `container` and `infra` beside what it imports of ours.
+    """
     model = model_of(trained, tmp_path / "model")
     pure_wheel.write(model / "code/wheels", "doubling", "1.0", "FACTOR = 2\n")
     (model / "code/uvloop.py").write_text("raise SystemExit('this is not the loop of the server')\n")
     (model / "code/requirements.txt").write_text("doubling==1.0\nnumpy>=2\n")
     script = model / "code/inference.py"
+    names = ("client", "container", "infra", "training_hooks")
+    for name in names:
+        (model / f"code/{name}.py").write_text("MINE = 1\n")
     script.write_text(
-        "import doubling\n" + script.read_text().replace("net(numbers)", "net(numbers) * doubling.FACTOR")
+        f"import doubling, tidegate.inference.errors, {', '.join(names)}\n"
+        + script.read_text().replace("net(numbers)", f"net(numbers) * doubling.FACTOR * {'.MINE * '.join(names)}.MINE")
     )
     for path in [model, *model.rglob("*")]:
         path.chmod(0o755 if path.is_dir() else 0o644)

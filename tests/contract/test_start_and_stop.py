@@ -304,6 +304,36 @@ def test_helpers_relative_files_and_the_name_inference_belong_to_the_archive():
         assert answer == {"factor": "model_fn", "file": script, "own": script, "model": "seven"}
 
 
+OURS_AND_MINE = """
+import client, infra, local_cloud, training_hooks
+import tidegate
+from tidegate.inference.errors import BadRequest
+
+def model_fn(model_dir):
+    return "".join(module.MINE for module in (client, infra, local_cloud, training_hooks))
+
+def input_fn(data, content_type):
+    if data == "no":
+        raise BadRequest("The answer is always yes.")
+    return data
+
+def predict_fn(data, model):
+    return {"mine": model, "ours": tidegate.inference.errors.__name__}
+
+def output_fn(prediction, accept):
+    return prediction
+"""
+
+
+def test_a_script_may_import_what_is_ours_and_has_every_other_name_for_itself():
+    files = {"client": "a", "infra": "b", "local_cloud": "c", "training_hooks": "d"}
+    code = {f"code/{name}.py": f"MINE = {letter!r}" for name, letter in files.items()}
+    with running({"code/inference.py": OURS_AND_MINE, **code}) as server:
+        assert server.post(b"1", "text/csv").json() == {"mine": "abcd", "ours": "tidegate.inference.errors"}
+        refused = server.post(b"no", "text/csv")
+        assert (refused.status, refused.error["message"]) == (400, "The answer is always yes.")
+
+
 def test_an_archive_packed_with_its_folder_and_a_script_at_its_root_are_found():
     with running({"folder/inference.py": DOUBLE}) as server:
         assert server.post(b"[[1]]").json() == [[2.0]]

@@ -9,9 +9,16 @@ from pathlib import Path
 
 from line import fitted
 
-from tidegate.training_hooks import Example, save_model, stopping_gracefully
+import tidegate.training_hooks
+import training_hooks.errors
+from training_hooks import Example, save_model, stopping_gracefully
 
 HERE = Path(__file__).parent
+
+assert save_model is tidegate.training_hooks.save_model, (
+    "an old script's name for the hooks means a second copy of them"
+)
+assert training_hooks.errors.ArtifactError is tidegate.training_hooks.ArtifactError
 
 
 def main() -> None:
