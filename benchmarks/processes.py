@@ -124,6 +124,11 @@ class Server:
                 used[process.pid] = times.user + times.system
         return used
 
+    def first_process_cpu_s(self) -> float:
+        """CPU seconds of the process that was started: with our server, the one that answers HTTP."""
+        times = psutil.Process(self._process.pid).cpu_times()
+        return float(times.user + times.system)
+
     def busiest_pid(self, seconds: float) -> int:
         """The process that used most CPU in the next `seconds`: under load on a model, a worker."""
         before = self.cpu_by_pid()
