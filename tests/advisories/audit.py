@@ -24,6 +24,7 @@ LOCKED = (
     "constraints.txt",
     "container/requirements.lock",
     "container/requirements-aws.lock",
+    "examples/voice/requirements.txt",
     "tests/ecosystem/requirements-hugging-face.txt",
     "tests/ecosystem/requirements-v2.txt",
     "tests/ecosystem/requirements-v3.txt",
