@@ -14,6 +14,7 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from benchmarks import bodies, load, processes
@@ -76,8 +77,11 @@ def summary(rounds: Sequence[Mapping[str, float]]) -> str:
 
 
 def _server(kind: str, checkout: Path, shape: Shape) -> Server:
-    code = (("PYTHONPATH", str(checkout)),)
-    return Server(prepare(Contestant(label=kind, peer="tidegate", shape=shape, environment=code), "W0", free_ports(3)))
+    start = prepare(Contestant(label=kind, peer="tidegate", shape=shape), "W0", free_ports(3))
+    # The server's module had a short name before there was one installed name.
+    module = "tidegate.inference" if (checkout / "tidegate" / "inference").is_dir() else "inference"
+    environment = {**start.environment, "PYTHONPATH": str(checkout)}
+    return Server(replace(start, command=[start.command[0], "-m", module, "serve"], environment=environment))
 
 
 def _measure(server: Server, body: bodies.Body, *, connections: int, seconds: int) -> float:
