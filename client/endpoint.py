@@ -13,6 +13,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from tidegate.client.asynchronous import Submitted, submit
+from tidegate.client.bearer_token import bearer_token
 from tidegate.client.errors import GaveUpWaiting, ModelError
 from tidegate.client.stream import Stream
 from tidegate.client.waking import Reason, pauses_s, reason_to_wait
@@ -102,6 +103,16 @@ class Endpoint:
             variant=response.get("InvokedProductionVariant", ""),
             custom_attributes=response.get("CustomAttributes", ""),
         )
+
+    @property
+    def openai_base_url(self) -> str:
+        """Where clients of OpenAI's API find the endpoint: `OpenAI(base_url=…, api_key=endpoint.bearer_token)`."""
+        component = f"/inference-components/{self._component}" if self._component else ""
+        return f"{self._runtime.meta.endpoint_url}/endpoints/{self.name}{component}/openai/v1"
+
+    def bearer_token(self) -> str:
+        """A token for `openai_base_url`, good for 12 hours, or for as long as the session's credentials are."""
+        return bearer_token(self._session)
 
     def submit(
         self,

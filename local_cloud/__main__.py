@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from tidegate.local_cloud.cloud import CloudError, LocalCloud
 from tidegate.local_cloud.environment import DEFAULT_REGION, shell_lines
 from tidegate.local_cloud.processes import stop_on_signals
+from tidegate.local_cloud.sagemaker.limits import Limits
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -27,6 +28,13 @@ def main(arguments: Sequence[str]) -> int:
         const="",
         metavar="IMAGE",
         help="run real containers by docker: IMAGE, else the image that each model names",
+    )
+    up.add_argument(
+        "--limit",
+        action="append",
+        default=[],
+        metavar="NAME=NUMBER",
+        help="a limit of AWS's in another size, such as stream_timeout_s=20, to see it act",
     )
     commands.add_parser("down", help="stop everything and remove the state directory")
     commands.add_parser("status", help="print the exports when it is up; exit 1 when it is not")
@@ -46,7 +54,8 @@ def main(arguments: Sequence[str]) -> int:
 
 def _up(options: argparse.Namespace) -> int:
     foreground: bool = options.foreground
-    cloud = LocalCloud(region=options.region or DEFAULT_REGION, image=options.container)
+    limits = _limits(options.limit)
+    cloud = LocalCloud(region=options.region or DEFAULT_REGION, image=options.container, limits=limits)
     started = cloud.up(outlive_caller=not foreground)
     record = cloud.record()
     if not started and record is not None:
@@ -54,6 +63,8 @@ def _up(options: argparse.Namespace) -> int:
             raise CloudError(f"one is up in {cloud.directory} already, in {record.region} and not in {options.region}")
         if options.container is not None and not record.containers:
             raise CloudError(f"one is up in {cloud.directory} already, with processes and not with containers")
+        if limits:
+            raise CloudError(f"one is up in {cloud.directory} already, and its limits stay as they are")
     _remark(f"local cloud: {'up' if started else 'already up'}, state and logs in {cloud.directory}")
     _print_exports(cloud)
     if foreground:
@@ -61,6 +72,18 @@ def _up(options: argparse.Namespace) -> int:
             raise CloudError(f"it is already up in the background; `python -m {__package__} down` stops it")
         return _stay(cloud)
     return 0
+
+
+def _limits(given: Sequence[str]) -> dict[str, float]:
+    found = {}
+    for item in given:
+        name, _, value = item.partition("=")
+        try:
+            found[name] = float(value)
+            Limits.of(found)
+        except ValueError as error:
+            raise CloudError(f"--limit {item}: {error}") from error
+    return found
 
 
 def _stay(cloud: LocalCloud) -> int:

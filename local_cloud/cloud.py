@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -38,7 +38,8 @@ class LocalCloud:
     A cloud that was started by a ``with`` statement ends with it, and also when the process that started it dies; one
     that was up already stays up.
     A model's container is a process, ``python -m inference serve``; ``container_command`` replaces it. ``image`` asks
-    for real containers: of this image, or where it is empty of the image that each model names.
+    for real containers: of this image, or where it is empty of the image that each model names. ``limits`` replaces
+    limits of AWS's (see :class:`.Limits`), such as ``{"stream_timeout_s": 20}``.
     """
 
     def __init__(
@@ -48,11 +49,13 @@ class LocalCloud:
         region: str = DEFAULT_REGION,
         container_command: Sequence[str] | None = None,
         image: str | None = None,
+        limits: Mapping[str, float] | None = None,
     ) -> None:
         self._directory = StateDirectory(Path(directory).absolute() if directory is not None else default_directory())
         self._region = region
         self._container_command = container_command
         self._image = image
+        self._limits = dict(limits or {})
         self._process: subprocess.Popen[bytes] | None = None
         self._ends_with_block = False
 
@@ -158,6 +161,8 @@ class LocalCloud:
             arguments += ["--container-command", json.dumps(list(self._container_command))]
         if self._image is not None:
             arguments += [f"--container={self._image}"]
+        if self._limits:
+            arguments += ["--limits", json.dumps(self._limits)]
         return arguments
 
     def _living(self) -> SupervisorRecord | None:

@@ -23,6 +23,7 @@ from tidegate.local_cloud.moto_server import MotoServer, refuse_what_moto_lacks
 from tidegate.local_cloud.processes import process_birth, stop_on_signals
 from tidegate.local_cloud.sagemaker.container import ContainerRunner
 from tidegate.local_cloud.sagemaker.docker_container import DockerRunner
+from tidegate.local_cloud.sagemaker.limits import Limits
 from tidegate.local_cloud.sagemaker.process_container import ProcessRunner
 from tidegate.local_cloud.sagemaker.service import SageMaker
 from tidegate.local_cloud.sagemaker.state import Identity, Json
@@ -31,7 +32,9 @@ from tidegate.local_cloud.state_directory import StateDirectory, SupervisorRecor
 logger = logging.getLogger(__name__)
 
 
-def supervise(directory: StateDirectory, *, region: str, runner: ContainerRunner, stop: threading.Event) -> None:
+def supervise(
+    directory: StateDirectory, *, region: str, runner: ContainerRunner, limits: Limits, stop: threading.Event
+) -> None:
     """Runs both servers until ``stop`` is set, then stops everything and withdraws its record."""
     # moto imports jsonschema, which compiles the grammars of rfc3987_syntax for seconds where that happens to be
     # installed, for formats that nothing here checks; jsonschema does without.
@@ -71,6 +74,7 @@ def supervise(directory: StateDirectory, *, region: str, runner: ContainerRunner
         container_environment=container_environment,
         announce=announce,
         publish=publish,
+        limits=limits,
     )
     # What a container's own boto3 reaches is this cloud and never a real account.
     container_environment.update(client_environment(moto_url=moto.url, sagemaker_url=sagemaker.url, region=region))
@@ -120,6 +124,7 @@ def main(arguments: Sequence[str]) -> int:
         metavar="IMAGE",
         help="run images instead: IMAGE, else what each model names",
     )
+    parser.add_argument("--limits", type=json.loads, default={}, help="a JSON object that replaces limits of AWS's")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     stop = stop_on_signals()
@@ -131,7 +136,7 @@ def main(arguments: Sequence[str]) -> int:
     except EngineError as error:
         sys.stderr.write(f"--container needs docker: {error}\n")
         return 1
-    supervise(directory, region=options.region, runner=runner, stop=stop)
+    supervise(directory, region=options.region, runner=runner, limits=Limits.of(options.limits), stop=stop)
     if options.until_stdin_closes:
         directory.leave()  # the starter may be dead: then nobody else does it
     return 0

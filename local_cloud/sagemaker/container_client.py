@@ -6,7 +6,7 @@ import http.client
 import socket
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 
@@ -51,6 +51,7 @@ class ContainerClient:
     def __init__(self, port: int) -> None:
         self._port = port
         self._idle: list[http.client.HTTPConnection] = []
+        self._closed = False
         self._lock = threading.Lock()
 
     def call(
@@ -93,6 +94,12 @@ class ContainerClient:
         """One exchange, the answer's body in pieces as they come. A connection that was read to the end is kept."""
         deadline = time.monotonic() + timeout_s
         connection = self._take()
+        whole = False
+
+        def read_to_the_end() -> None:
+            nonlocal whole
+            whole = True
+
         try:
             plain_socket = _sent(connection, method, path, headers=headers, body=body, deadline=deadline)
             with nullcontext() if caller is None else caller.on_leave(lambda: _hang_up(plain_socket)):
@@ -100,20 +107,23 @@ class ContainerClient:
                 yield StreamedAnswer(
                     status=response.status,
                     headers={name.lower(): value for name, value in response.getheaders()},
-                    pieces=_pieces(response, plain_socket, deadline),
+                    pieces=_pieces(response, plain_socket, deadline, read_to_the_end),
                 )
         except BaseException:
             connection.close()
             raise
-        if response.isclosed() and connection.sock is not None:
-            with self._lock:
+        response.close()
+        with self._lock:
+            kept = whole and connection.sock is not None and not self._closed
+            if kept:
                 self._idle.append(connection)
-        else:
+        if not kept:
             connection.close()
 
     def close(self) -> None:
+        """Closes what is idle, and what is in use once it has been used."""
         with self._lock:
-            idle, self._idle = self._idle, []
+            idle, self._idle, self._closed = self._idle, [], True
         for connection in idle:
             connection.close()
 
@@ -180,7 +190,9 @@ def _hang_up(plain_socket: socket.socket) -> None:
         plain_socket.shutdown(socket.SHUT_RDWR)
 
 
-def _pieces(response: http.client.HTTPResponse, plain_socket: socket.socket, deadline: float) -> Iterator[bytes]:
+def _pieces(
+    response: http.client.HTTPResponse, plain_socket: socket.socket, deadline: float, at_end: Callable[[], None]
+) -> Iterator[bytes]:
     try:
         while not response.isclosed():
             if plain_socket.fileno() >= 0:
@@ -198,6 +210,7 @@ def _pieces(response: http.client.HTTPResponse, plain_socket: socket.socket, dea
         raise NoAnswer(f"{type(error).__name__}: {error}") from error
     if expected:
         raise NoAnswer(f"the answer broke off {expected} bytes before its end")
+    at_end()
 
 
 def _left(deadline: float) -> float:

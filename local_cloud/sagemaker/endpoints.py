@@ -10,10 +10,11 @@ from __future__ import annotations
 import logging
 import shutil
 import threading
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Callable, Iterator, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,8 @@ class Lease:
     client: ContainerClient
     log: Path
     models: ModelCache | None
+    ended: Callable[[float], bool]
+    """Whether the container has ended since; waits for that as many seconds as it is told."""
 
 
 class BeingReplaced(NoAnswer):
@@ -162,7 +165,13 @@ class Endpoints:
                 raise BeingReplaced(str(error), log=replica.log) from error
         try:
             plan = next(each for each in fleet.plan.variants if each.name == variant)
-            yield Lease(variant=plan, client=client, log=replica.log, models=fleet.model_caches.get(variant))
+            yield Lease(
+                variant=plan,
+                client=client,
+                log=replica.log,
+                models=fleet.model_caches.get(variant),
+                ended=partial(replica.has_lost, client),
+            )
         finally:
             held.__exit__(None, None, None)
 

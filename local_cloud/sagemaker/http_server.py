@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
+import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -20,6 +22,7 @@ from tidegate.local_cloud.sagemaker.caller import Caller
 logger = logging.getLogger(__name__)
 
 _DISCARD_BYTES = 1024 * 1024
+_LAST_WORDS_S = 1.0  # for the event that says that the time has run out
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,16 +35,23 @@ class Request:
     path: str
     headers: Mapping[str, str]
     body: bytes
+    id: str = field(default_factory=lambda: str(uuid.uuid4()))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Response:
-    """An answer; with ``pieces`` it is streamed, each piece in an HTTP chunk of its own, and ``body`` is not used."""
+    """An answer; with ``pieces`` it is streamed, each piece in an HTTP chunk of its own, and ``body`` is not used.
+
+    A caller that has not taken a piece by ``deadline`` (of :func:`time.monotonic`) is hung up on. ``release`` is called
+    when the answer has been sent, or cannot be.
+    """
 
     status: int
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b""
     pieces: Iterator[bytes] | None = None
+    deadline: float | None = None
+    release: Callable[[], None] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +60,10 @@ class BodyLimit:
 
     max_bytes: int
     response: Response
+
+
+class BrokenOff(Exception):
+    """Raised by the ``pieces`` of a response that cannot be ended: the caller sees a body without its last chunk."""
 
 
 class HttpServer:
@@ -133,14 +147,16 @@ class _Handler(BaseHTTPRequestHandler):
             head += ["Transfer-Encoding: chunked", "", ""]
             self.wfile.write(_as_read("\r\n".join(head)))
             for piece in response.pieces:
+                if response.deadline is not None:
+                    self.connection.settimeout(max(_LAST_WORDS_S, response.deadline - time.monotonic()))
                 self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
             self.wfile.write(b"0\r\n\r\n")
-        except (BrokenPipeError, ConnectionResetError):
-            self.close_connection = True  # the caller left
+            self.connection.settimeout(None)
+        except (BrokenPipeError, ConnectionResetError, TimeoutError, BrokenOff):
+            self.close_connection = True  # the caller left, or does not read, or there is nothing more to read
         finally:
-            close = getattr(response.pieces, "close", None)
-            if close is not None:
-                close()
+            if response.release is not None:
+                response.release()
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name that http.server has
         logger.debug(format, *args)

@@ -79,6 +79,11 @@ class Replica:
                 self._leases -= 1
                 self._changed.notify_all()
 
+    def has_lost(self, client: ContainerClient, within_s: float) -> bool:
+        """Whether the container of these connections has ended; waits up to ``within_s`` for it to be noticed."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self._client is not client, timeout=within_s)
+
     def stop(self, grace_s: float = STOP_GRACE_S) -> None:
         """Lets running calls end (within ``grace_s``), then stops the container; returns when nothing is left of it."""
         deadline = time.monotonic() + grace_s
@@ -137,5 +142,6 @@ class Replica:
     def _drop_client(self) -> None:
         with self._changed:
             client, self._client = self._client, None
+            self._changed.notify_all()
         if client is not None:
             client.close()

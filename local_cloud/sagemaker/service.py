@@ -16,11 +16,13 @@ from tidegate.local_cloud.sagemaker.endpoints import Endpoints
 from tidegate.local_cloud.sagemaker.errors import ServiceError
 from tidegate.local_cloud.sagemaker.fleet import FleetStarter
 from tidegate.local_cloud.sagemaker.http_server import BodyLimit, HttpServer, Request, Response
+from tidegate.local_cloud.sagemaker.limits import Limits
 from tidegate.local_cloud.sagemaker.log_groups import LogGroups
 from tidegate.local_cloud.sagemaker.model_packages import Announce, ModelPackages
-from tidegate.local_cloud.sagemaker.runtime import MAX_BODY_BYTES, Runtime
+from tidegate.local_cloud.sagemaker.runtime import Runtime
 from tidegate.local_cloud.sagemaker.shapes import check, operation_model
 from tidegate.local_cloud.sagemaker.state import Identity, Json, Tags
+from tidegate.local_cloud.sagemaker.targets import Targets
 from tidegate.local_cloud.sagemaker.transform_jobs import TransformJobs
 
 
@@ -42,6 +44,7 @@ class SageMaker:
         container_environment: Mapping[str, str],
         announce: Announce,
         publish: Publish,
+        limits: Limits,
     ) -> None:
         self._identity = identity
         self._endpoints = Endpoints(
@@ -81,14 +84,17 @@ class SageMaker:
             log_groups=LogGroups(logs=logs, directory=log_directory),
         )
         self._async = AsyncInvocations(endpoints=self._endpoints, s3=s3, identity=identity, publish=publish)
-        self._runtime = Runtime(self._endpoints, self._control_plane.components, self._async, identity)
+        targets = Targets(
+            endpoints=self._endpoints, components=self._control_plane.components, identity=identity, limits=limits
+        )
+        self._runtime = Runtime(targets, self._async)
         too_large = Response(
             status=413,
             headers={"Content-Type": "application/json"},
-            body=b'{"Message": "HTTP content length exceeded %d bytes."}' % MAX_BODY_BYTES,
+            body=b'{"Message": "HTTP content length exceeded %d bytes."}' % limits.body_bytes,
         )
         self._server = HttpServer(
-            self._answer, body_limit=BodyLimit(max_bytes=MAX_BODY_BYTES, response=too_large), name="sagemaker"
+            self._answer, body_limit=BodyLimit(max_bytes=limits.body_bytes, response=too_large), name="sagemaker"
         )
 
     @property

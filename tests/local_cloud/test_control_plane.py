@@ -15,7 +15,7 @@ from botocore.exceptions import ClientError
 
 from tests.local_cloud.conftest import ROLE, Account
 from tidegate.local_cloud.sagemaker.capabilities import REFUSED_VALUES, SUPPORT, leaves
-from tidegate.local_cloud.sagemaker.runtime import HONOURED, REFUSED
+from tidegate.local_cloud.sagemaker.invocation_members import HONOURED, REFUSED
 from tidegate.local_cloud.sagemaker.shapes import compiled_pattern, operation_model
 
 IMAGE = "123456789012.dkr.ecr.us-east-1.amazonaws.com/serve:1"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from tidegate.local_cloud.client_files import file_variables
 from tidegate.local_cloud.environment import client_environment
 from tidegate.local_cloud.sagemaker.capabilities import REFUSED_VALUES, SUPPORT, Support
-from tidegate.local_cloud.sagemaker.runtime import INVOCATION_TIMEOUT_S, MAX_BODY_BYTES, STREAM_TIMEOUT_S
+from tidegate.local_cloud.sagemaker.limits import Limits
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "local-cloud.md").read_text()
@@ -41,9 +42,9 @@ def test_the_page_names_each_variable() -> None:
 
 
 def test_the_page_gives_the_limits() -> None:
-    assert f"{MAX_BODY_BYTES // 2**20} MiB" in PAGE
-    assert f"{INVOCATION_TIMEOUT_S:g} s" in PAGE
-    assert f"{STREAM_TIMEOUT_S / 60:g} minutes" in PAGE
+    assert f"{Limits().body_bytes // 2**20} MiB" in PAGE
+    assert f"{Limits().invocation_timeout_s:g} s" in PAGE
+    assert f"{Limits().stream_timeout_s / 60:g} minutes" in PAGE
 
 
 def test_the_page_names_tests_that_there_are() -> None:
@@ -51,3 +52,7 @@ def test_the_page_names_tests_that_there_are() -> None:
     assert len(named) > 10
     for name in named:
         assert (ROOT / "tests" / (name if "/" in name else f"local_cloud/{name}")).is_file(), name
+
+
+def test_the_page_names_every_limit_that_can_be_set() -> None:
+    assert [field.name for field in fields(Limits) if f"`{field.name}`" not in PAGE] == []

@@ -15,6 +15,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from botocore.config import Config
+from botocore.exceptions import ClientError
 
 from tests.local_cloud.conftest import ROLE, STAND_IN, await_true
 from tidegate.local_cloud import CloudError, LocalCloud
@@ -239,3 +241,20 @@ def test_a_profile_and_a_proxy_of_the_caller_lead_nowhere_else(tmp_path: Path, m
         stacks.create_stack(StackName="one", TemplateBody=json.dumps(template))
         stacks.get_waiter("stack_create_complete").wait(StackName="one", WaiterConfig={"Delay": 1, "MaxAttempts": 60})
         assert [b["Name"] for b in cloud.client("s3").list_buckets()["Buckets"]] == ["past-the-proxy"]
+
+
+def test_a_limit_of_awss_may_be_set_lower_to_see_it_act(directory: Path, run: Run) -> None:
+    refused = run("up", "--limit", "patience_s=3")
+    assert refused.returncode == 1
+    assert "--limit patience_s=3: there is no limit patience_s; there are async_body_bytes, " in refused.stderr
+    assert (
+        "--limit body_bytes=many: could not convert string to float" in run("up", "--limit", "body_bytes=many").stderr
+    )
+    with LocalCloud(directory, limits={"body_bytes": 1000}) as cloud:
+        runtime = cloud.client("sagemaker-runtime", config=Config(retries={"total_max_attempts": 1}))
+        with pytest.raises(ClientError, match="HTTP content length exceeded 1000 bytes"):
+            runtime.invoke_endpoint(EndpointName="nobody", Body=b"x" * 1001)
+        with pytest.raises(ClientError, match="not found"):
+            runtime.invoke_endpoint(EndpointName="nobody", Body=b"x" * 1000)
+        runtime.close()
+        assert "already, and its limits stay as they are" in run("up", "--limit", "body_bytes=2000").stderr

@@ -9,8 +9,9 @@ import pytest
 from botocore.exceptions import ClientError
 
 from tests.local_cloud.conftest import ROLE, Account
-from tidegate.local_cloud.sagemaker.runtime import SERVERLESS_BODY_BYTES
+from tidegate.local_cloud.sagemaker.limits import Limits
 
+SERVERLESS_BODY_BYTES = Limits().serverless_body_bytes
 SERVERLESS = {"MemorySizeInMB": 2048, "MaxConcurrency": 5}
 
 
@@ -47,7 +48,7 @@ def test_an_update_makes_no_endpoint_with_instances_serverless(account: Account)
 
 
 def test_bodies_and_answers_of_more_than_four_mebibytes_are_refused(account: Account, endpoint: str) -> None:
-    with pytest.raises(ClientError, match=f"takes {SERVERLESS_BODY_BYTES}"):
+    with pytest.raises(ClientError, match=r"Request \S+ has oversize body\."):
         account.invoke(endpoint, b"x" * (SERVERLESS_BODY_BYTES + 1))
     assert len(account.invoke(endpoint, b"x" * SERVERLESS_BODY_BYTES)) == SERVERLESS_BODY_BYTES
     with pytest.raises(ClientError, match=f"larger than {SERVERLESS_BODY_BYTES} bytes"):

@@ -1,0 +1,103 @@
+"""Who answers a request to the runtime: the container, held while the request runs, or the error in AWS's words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tidegate.local_cloud.sagemaker.container_client import AnswerTooLarge, NoAnswer, TimedOut
+from tidegate.local_cloud.sagemaker.endpoints import BeingReplaced, Endpoints, Lease
+from tidegate.local_cloud.sagemaker.errors import ServiceError, model_error, validation_error
+from tidegate.local_cloud.sagemaker.inference_components import InferenceComponents
+from tidegate.local_cloud.sagemaker.limits import Limits
+from tidegate.local_cloud.sagemaker.state import Identity
+
+_ORIGINAL_MESSAGE_CHARS = 4096
+_NO_RESPONSE = "Amazon SageMaker could not get a response from the primary endpoint ({})."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Targets:
+    """The containers of endpoints and of inference components."""
+
+    endpoints: Endpoints
+    components: InferenceComponents
+    identity: Identity
+    limits: Limits
+
+    @contextmanager
+    def lease(self, name: str, members: Mapping[str, str]) -> Iterator[Lease]:
+        """The container that the request goes to. Raises :class:`ServiceError` where there is none."""
+        if self.endpoints.async_config(name) is not None:
+            raise validation_error(f"Endpoint {name} is asynchronous: it takes only InvokeEndpointAsync.")
+        with ExitStack() as stack:
+            try:
+                lease = stack.enter_context(self._chosen(name, members))
+            except BeingReplaced as error:
+                raise self._model_error(
+                    name, 0, _NO_RESPONSE.format(error), "Received server error (0)", error.log
+                ) from error
+            if lease.models is None and "TargetModel" in members:
+                raise validation_error(
+                    f"Endpoint {name} is not a multi-model endpoint and does not support target model header."
+                )
+            if lease.models is not None and "TargetModel" not in members:
+                raise validation_error(f"Endpoint {name} is a multi-model endpoint: a request needs TargetModel.")
+            yield lease
+
+    def max_bytes(self, lease: Lease) -> int:
+        """How large a request, and an answer that is not streamed, may be."""
+        return self.limits.body_bytes if lease.variant.serverless is None else self.limits.serverless_body_bytes
+
+    def demand_size(self, lease: Lease, body: bytes, request_id: str) -> None:
+        """Raises what a serverless endpoint says of a larger body; for the others the server's own limit counts.
+
+        The wording: aws/sagemaker-python-sdk#4271.
+        """
+        if len(body) > self.max_bytes(lease):
+            raise validation_error(f"Request {request_id} has oversize body.")
+
+    def container_error(self, name: str, status: int, body: bytes, log: Path) -> ServiceError:
+        """The container's own error as the caller sees it."""
+        message = body.decode(errors="replace")
+        if len(message) > _ORIGINAL_MESSAGE_CHARS:
+            message = f"{message[:_ORIGINAL_MESSAGE_CHARS]}… (could not load the entire response body)"
+        kind = "client" if status < 500 else "server"
+        return self._model_error(name, status, message, f"Received {kind} error ({status})", log)
+
+    def no_answer(self, name: str, error: NoAnswer, lease: Lease) -> ServiceError:
+        """What the caller sees of a container that did not answer."""
+        if isinstance(error, TimedOut):
+            said = "Your invocation timed out while waiting for a response from container primary."
+        elif isinstance(error, AnswerTooLarge):
+            said = f"The response of container primary is larger than {self.max_bytes(lease)} bytes."
+        else:
+            said = _NO_RESPONSE.format(error)
+        return self._model_error(name, 0, said, "Received server error (0)", lease.log)
+
+    def _chosen(self, name: str, members: Mapping[str, str]) -> AbstractContextManager[Lease]:
+        """The variant by weight or by name, or the inference component that the request names."""
+        component = members.get("InferenceComponentName")
+        if not self.endpoints.takes_components(name):
+            if component is not None:
+                raise validation_error(f"Endpoint {name} has no inference components, so a request must not name one.")
+            return self.endpoints.lease(name, target_variant=members.get("TargetVariant"))
+        if component is None:
+            raise validation_error(
+                "Inference Component Name header is required for endpoints to which you plan to deploy inference"
+                " components. Please include Inference Component Name header or consider using SageMaker models."
+            )
+        self.endpoints.demand_invokable(name)
+        return self.components.lease(name, component)
+
+    def _model_error(self, name: str, status: int, original: str, received: str, log: Path) -> ServiceError:
+        return model_error(
+            original_status=status,
+            original_message=original,
+            # The service's wording; in the place of the CloudWatch address stands the file that plays the log.
+            message=f'{received} from primary with message "{original}". See {log.as_uri()} in account'
+            f" {self.identity.account} for more information.",
+            log_stream_arn=self.identity.log_group_arn(f"/aws/sagemaker/Endpoints/{name}"),
+        )
