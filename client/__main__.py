@@ -61,7 +61,7 @@ def _invoke(options: argparse.Namespace) -> None:
 
 def _asynchronous(options: argparse.Namespace) -> None:
     submitted: Submitted = Endpoint(options.endpoint).submit(
-        options.file.read_bytes(),
+        options.file,
         content_type=options.content_type or content_type_of(options.file.name),
         accept=options.accept,
         input_location=options.upload,
@@ -72,11 +72,10 @@ def _asynchronous(options: argparse.Namespace) -> None:
         def show(waited_s: float) -> None:
             bar.update(waited_s - bar.n)
 
-        answer = submitted.wait(timeout_s=options.timeout, on_poll=show)
-    if options.output is None:
-        _write(answer)
-    else:
-        options.output.write_bytes(answer)
+        if options.output is None:
+            _write(submitted.wait(timeout_s=options.timeout, on_poll=show))
+        else:
+            submitted.save(options.output, timeout_s=options.timeout, on_poll=show)
 
 
 def _submit(options: argparse.Namespace) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from pathlib import Path
+from typing import Any, BinaryIO, TypeVar
 
 import boto3
 from botocore.exceptions import ClientError
@@ -13,6 +15,7 @@ from tidegate.client.addresses import split_s3
 from tidegate.client.errors import GaveUpWaiting, InvocationFailed
 
 POLL_S = 1.0
+Taken = TypeVar("Taken")
 
 
 class Submitted:
@@ -48,9 +51,42 @@ class Submitted:
 
         Raises `InvocationFailed` with the reason that SageMaker wrote, and `GaveUpWaiting`.
         """
+        return self._await(self._fetch, timeout_s=timeout_s, on_poll=on_poll, poll_s=poll_s, clock=clock, sleep=sleep)
+
+    def save(
+        self,
+        file: Path | str,
+        *,
+        timeout_s: float = 3600.0,
+        on_poll: Callable[[float], object] | None = None,
+        poll_s: float = POLL_S,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], object] = time.sleep,
+    ) -> Path:
+        """Write the answer to `file` once it is there: what `wait` does, for answers that memory should not hold."""
+        target = Path(file)
+        return self._await(
+            lambda location: self._download(location, target),
+            timeout_s=timeout_s,
+            on_poll=on_poll,
+            poll_s=poll_s,
+            clock=clock,
+            sleep=sleep,
+        )
+
+    def _await(
+        self,
+        take: Callable[[str], Taken | None],
+        *,
+        timeout_s: float,
+        on_poll: Callable[[float], object] | None,
+        poll_s: float,
+        clock: Callable[[], float],
+        sleep: Callable[[float], object],
+    ) -> Taken:
         began_s = clock()
         while True:
-            answer = self._fetch(self.output_location)
+            answer = take(self.output_location)
             if answer is not None:
                 return answer
             if self.failure_location is not None:
@@ -79,25 +115,43 @@ class Submitted:
                 return None
             raise
 
+    def _download(self, location: str, target: Path) -> Path | None:
+        bucket, key = split_s3(location)
+        try:
+            self._s3.download_file(bucket, key, str(target))
+            return target
+        except ClientError as error:
+            if error.response["Error"]["Code"] in ("NoSuchKey", "404"):
+                return None
+            raise
+
 
 def submit(
     session: boto3.Session,
     runtime: Any,
     request: Mapping[str, Any],
-    content: bytes | str,
+    content: bytes | str | Path | BinaryIO,
     input_location: str | None,
 ) -> Submitted:
     """Upload `content` where that is needed, and hand the request to the endpoint."""
     if isinstance(content, str):
         if input_location is not None:
-            raise ValueError("content is an address already; leave input_location out, or give content as bytes")
+            raise ValueError(
+                "content is an address already; leave input_location out, or give content as bytes or a file"
+            )
         split_s3(content)
         input_location = content
     else:
         if input_location is None:
             raise ValueError("input_location is missing: say where in S3 the content is to lie (s3://bucket/key)")
         bucket, key = split_s3(input_location)
-        session.client("s3").put_object(Bucket=bucket, Key=key, Body=content, ContentType=request["ContentType"])
+        upload = {"Bucket": bucket, "Key": key, "ExtraArgs": {"ContentType": request["ContentType"]}}
+        if isinstance(content, Path):
+            session.client("s3").upload_file(str(content), **upload)
+        else:
+            session.client("s3").upload_fileobj(
+                io.BytesIO(content) if isinstance(content, bytes) else content, **upload
+            )
     response = runtime.invoke_endpoint_async(**request, InputLocation=input_location)
     return Submitted(
         output_location=response["OutputLocation"],

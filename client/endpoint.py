@@ -6,7 +6,8 @@ import random
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, BinaryIO
 
 import boto3
 from botocore.config import Config
@@ -116,7 +117,7 @@ class Endpoint:
 
     def submit(
         self,
-        content: bytes | str,
+        content: bytes | str | Path | BinaryIO,
         *,
         content_type: str,
         accept: str = "application/json",
@@ -125,8 +126,9 @@ class Endpoint:
     ) -> Submitted:
         """Ask an asynchronous endpoint: up to 1 GB, and up to an hour of computing, for one request.
 
-        `content` is uploaded to `input_location` (`s3://bucket/key`), or, where it is such an address itself, is there
-        already. Returns at once; the answer is `Submitted.wait()`. Raises `ValueError` for an address that is none.
+        `content` (bytes, a `Path`, an open binary file) is uploaded to `input_location` (`s3://bucket/key`), or, where
+        it is such an address itself, is there already. Returns at once; the answer is `Submitted.wait()`, a large one
+        `Submitted.save(file)`. Raises `ValueError` for an address that is none.
         """
         target = {"InferenceComponentName": self._component} if self._component else {}
         return submit(

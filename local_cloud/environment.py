@@ -85,4 +85,6 @@ def supervisor_environment(caller: Mapping[str, str]) -> dict[str, str]:
     files = {"AWS_CONFIG_FILE": "/dev/null", "AWS_SHARED_CREDENTIALS_FILE": "/dev/null"}
     # Roles are given AWS's own policies, such as AmazonSageMakerFullAccess, which moto otherwise does not know.
     moto = {"MOTO_IAM_LOAD_MANAGED_POLICIES": "true"}
-    return {**kept, **past_proxies(caller), **files, **moto, "AWS_EC2_METADATA_DISABLED": "true"}
+    # glibc would keep the buffers of uploads that are gone, in an arena for each thread.
+    memory = {"MALLOC_ARENA_MAX": "2", "MALLOC_MMAP_THRESHOLD_": str(1024 * 1024)}
+    return {**kept, **past_proxies(caller), **files, **moto, **memory, "AWS_EC2_METADATA_DISABLED": "true"}

@@ -40,7 +40,7 @@ def supervise(
     # installed, for formats that nothing here checks; jsonschema does without.
     sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
     # Importing moto's CloudFormation takes a second, and its interpreter of state machines another half.
-    from tidegate.local_cloud import access, cloudformation, workflows  # noqa: PLC0415
+    from tidegate.local_cloud import access, cloudformation, objects_in_files, workflows  # noqa: PLC0415
 
     moto = MotoServer()
     identity = Identity(region=region, account=ACCOUNT)
@@ -79,6 +79,7 @@ def supervise(
     # What a container's own boto3 reaches is this cloud and never a real account.
     container_environment.update(client_environment(moto_url=moto.url, sagemaker_url=sagemaker.url, region=region))
     refuse_what_moto_lacks()
+    objects_in_files.install()
     cloudformation.install(client)
     workflows.install(client)
     moto.start()

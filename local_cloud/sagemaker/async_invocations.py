@@ -11,27 +11,32 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from boto3.exceptions import S3UploadFailedError
+from boto3.s3.transfer import TransferConfig
 from botocore.exceptions import BotoCoreError, ClientError
 
 from tidegate.local_cloud.sagemaker.archive import split_s3_uri
-from tidegate.local_cloud.sagemaker.container_client import Answer, NoAnswer, TimedOut
-from tidegate.local_cloud.sagemaker.endpoints import BeingReplaced, Endpoints
+from tidegate.local_cloud.sagemaker.container_client import NoAnswer, PiecesReader, SizedBody, TimedOut
+from tidegate.local_cloud.sagemaker.endpoints import BeingReplaced, Endpoints, Lease
 from tidegate.local_cloud.sagemaker.errors import ServiceError
+from tidegate.local_cloud.sagemaker.limits import Limits
 from tidegate.local_cloud.sagemaker.state import Identity, Json, now
 
 logger = logging.getLogger(__name__)
 
-MAX_INPUT_BYTES = 1024**3  # "Asynchronous inference": payloads of up to 1 GB
 DEFAULT_TIMEOUT_S = 900  # InvokeEndpointAsync, InvocationTimeoutSeconds
 DEFAULT_TTL_S = 21_600  # InvokeEndpointAsync, RequestTTLSeconds
 DEFAULT_CONCURRENCY = 4  # MaxConcurrentInvocationsPerInstance: "SageMaker chooses"; here it is this
+_CHUNK_BYTES = 256 * 1024
 _NOTIFIED_BYTES = 128 * 1024  # NotificationConfig, IncludeInferenceResponseIn: answers up to 128 KB
+_PART_BYTES = 8 * 1024 * 1024  # what of an answer is in memory while it goes to S3
 _NO_TYPE = "binary/octet-stream"  # what S3 says of an object that was put without a type
 _PAUSE_S = 0.2
 _ERROR_CHARS = 4096
@@ -62,6 +67,14 @@ class AsyncRequest:
     received_at: float = field(default_factory=time.monotonic)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Stored:
+    """An answer that lies in S3; ``payload`` is all of it where it is small enough for a notification."""
+
+    content_type: str
+    payload: bytes | None
+
+
 @dataclass(slots=True, kw_only=True)
 class AsyncInvocations:
     """The queues of all asynchronous endpoints, each with as many workers as its container takes calls at once."""
@@ -70,6 +83,7 @@ class AsyncInvocations:
     s3: Any
     identity: Identity
     publish: Publish
+    limits: Limits
     _queues: dict[str, tuple[int, ThreadPoolExecutor]] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _closing: threading.Event = field(default_factory=threading.Event)
@@ -107,34 +121,23 @@ class AsyncInvocations:
 
     def _work(self, request: AsyncRequest) -> None:
         try:
-            answer = self._answer(request)
+            self._settle(request, self._answer(request))
         except InvocationFailed as failure:
             self._settle_failure(request, str(failure))
         except Exception as error:
             logger.exception("asynchronous request %s broke", request.inference_id)
             self._settle_failure(request, f"InternalServerError: {type(error).__name__}: {error}")
-        else:
-            self._settle(request, answer)
 
-    def _answer(self, request: AsyncRequest) -> Answer:
-        body, headers = self._input(request)
+    def _answer(self, request: AsyncRequest) -> _Stored:
         while True:
             if time.monotonic() - request.received_at > request.ttl_s:
                 raise InvocationFailed(f"ClientError: the request waited longer than {request.ttl_s:g} seconds.")
             try:
-                with self.endpoints.lease(request.endpoint, target_variant=None) as lease:
-                    answer = lease.client.call(
-                        "POST",
-                        "/invocations",
-                        headers=headers,
-                        body=body,
-                        timeout_s=request.timeout_s,
-                        max_bytes=MAX_INPUT_BYTES,
-                    )
+                with self.endpoints.lease(request.endpoint, target_variant=None) as lease, ExitStack() as stack:
+                    return self._exchange(request, lease, stack)
             except BeingReplaced:
                 if self._closing.wait(_PAUSE_S):
                     raise InvocationFailed("ServerError: the local cloud was stopped.") from None
-                continue
             except TimedOut as error:
                 raise InvocationFailed(
                     f"ServerError: the model did not answer within {request.timeout_s:g} seconds."
@@ -143,41 +146,52 @@ class AsyncInvocations:
                 raise InvocationFailed(f"ServerError: the container gave no answer: {error}.") from error
             except ServiceError as error:
                 raise InvocationFailed(f"ClientError: {error.message}") from error
-            if answer.status >= 300:
-                kind = "Client" if answer.status < 500 else "Server"
-                said = answer.body[: 4 * _ERROR_CHARS].decode(errors="replace")[:_ERROR_CHARS]
-                raise InvocationFailed(
-                    f'{kind}Error: Received {kind.lower()} error ({answer.status}) from primary with message "{said}"'
-                )
-            return answer
 
-    def _input(self, request: AsyncRequest) -> tuple[bytes, Mapping[str, str]]:
+    def _exchange(self, request: AsyncRequest, lease: Lease, stack: ExitStack) -> _Stored:
+        """From S3 to the container and back, piece by piece: neither body is ever in memory as a whole."""
+        body, headers = self._input(request, stack)
+        answer = stack.enter_context(
+            lease.client.stream("POST", "/invocations", headers=headers, body=body, timeout_s=request.timeout_s)
+        )
+        if answer.status >= 300:
+            kind = "Client" if answer.status < 500 else "Server"
+            said = _beginning(answer.pieces, 4 * _ERROR_CHARS).decode(errors="replace")[:_ERROR_CHARS]
+            raise InvocationFailed(
+                f'{kind}Error: Received {kind.lower()} error ({answer.status}) from primary with message "{said}"'
+            )
+        content_type = answer.headers.get("content-type", "application/octet-stream")
+        reader = PiecesReader(answer.pieces, max_bytes=self.limits.async_body_bytes, kept_bytes=_NOTIFIED_BYTES)
+        bucket, key = split_s3_uri(request.output_location)
+        transfer = TransferConfig(multipart_threshold=_PART_BYTES, multipart_chunksize=_PART_BYTES, use_threads=False)
+        try:
+            self.s3.upload_fileobj(reader, bucket, key, ExtraArgs={"ContentType": content_type}, Config=transfer)
+        except (ClientError, BotoCoreError, S3UploadFailedError) as error:
+            raise InvocationFailed(f"ClientError: {request.output_location} cannot be written: {error}") from error
+        return _Stored(content_type=content_type, payload=reader.kept)
+
+    def _input(self, request: AsyncRequest, stack: ExitStack) -> tuple[bytes | SizedBody, Mapping[str, str]]:
         """The body and the headers. Where the request names no content type, that of the object counts."""
         if request.input_location is None:
             return request.body, request.headers
         bucket, key = split_s3_uri(request.input_location)
         try:
             found = self.s3.get_object(Bucket=bucket, Key=key)
-            if found["ContentLength"] > MAX_INPUT_BYTES:
-                raise InvocationFailed(f"ClientError: {request.input_location} is larger than {MAX_INPUT_BYTES} bytes.")
-            with found["Body"] as stream:
-                content: bytes = stream.read()
         except (ClientError, BotoCoreError) as error:
             raise InvocationFailed(f"ClientError: {request.input_location} cannot be read: {error}") from error
+        content = stack.enter_context(closing(found["Body"]))
+        size_bytes = found["ContentLength"]
+        max_bytes = self.limits.async_body_bytes
+        if size_bytes > max_bytes:
+            raise InvocationFailed(f"ClientError: {request.input_location} is larger than {max_bytes} bytes.")
         own = found.get("ContentType", _NO_TYPE)
-        return content, request.headers if own == _NO_TYPE else {"Content-Type": own, **request.headers}
+        headers = request.headers if own == _NO_TYPE else {"Content-Type": own, **request.headers}
+        return SizedBody(size_bytes, content.iter_chunks(_CHUNK_BYTES)), headers
 
-    def _settle(self, request: AsyncRequest, answer: Answer) -> None:
-        content_type = answer.headers.get("content-type", "application/octet-stream")
-        try:
-            self._put(request.output_location, answer.body, content_type)
-        except (ClientError, BotoCoreError) as error:
-            self._settle_failure(request, f"ClientError: {request.output_location} cannot be written: {error}")
-            return
-        members: Json = {"contentType": content_type, "outputLocation": request.output_location}
+    def _settle(self, request: AsyncRequest, stored: _Stored) -> None:
+        members: Json = {"contentType": stored.content_type, "outputLocation": request.output_location}
         wanted = _notification(request).get("IncludeInferenceResponseIn", [])
-        if "SUCCESS_NOTIFICATION_TOPIC" in wanted and len(answer.body) <= _NOTIFIED_BYTES:
-            members["payload"] = answer.body.decode(errors="replace")
+        if "SUCCESS_NOTIFICATION_TOPIC" in wanted and stored.payload is not None:
+            members["payload"] = stored.payload.decode(errors="replace")
         self._notify(request, "SuccessTopic", {"invocationStatus": "Completed", "responseParameters": members})
 
     def _settle_failure(self, request: AsyncRequest, reason: str) -> None:
@@ -185,15 +199,13 @@ class AsyncInvocations:
         members: Json = {"invocationStatus": "Failed", "failureReason": reason}
         if request.failure_location is not None:
             try:
-                self._put(request.failure_location, reason.encode(), "text/plain; charset=utf-8")
+                bucket, key = split_s3_uri(request.failure_location)
+                kind = "text/plain; charset=utf-8"
+                self.s3.put_object(Bucket=bucket, Key=key, Body=reason.encode(), ContentType=kind)
                 members["responseParameters"] = {"failureLocation": request.failure_location}
             except (ClientError, BotoCoreError):
                 logger.warning("%s cannot be written", request.failure_location, exc_info=True)
         self._notify(request, "ErrorTopic", members)
-
-    def _put(self, location: str, content: bytes, content_type: str) -> None:
-        bucket, key = split_s3_uri(location)
-        self.s3.put_object(Bucket=bucket, Key=key, Body=content, ContentType=content_type)
 
     def _notify(self, request: AsyncRequest, member: str, result: Json) -> None:
         """The message of "Asynchronous inference, check prediction results"."""
@@ -233,6 +245,13 @@ def locations(
     answer = f"{folder}/{filename or f'{token}.out'}"
     failure = output.get("S3FailurePath")
     return answer, f"{failure.rstrip('/')}/{token}-error.out" if failure else None
+
+
+def _beginning(pieces: Iterator[bytes], size_bytes: int) -> bytes:
+    said = b""
+    while len(said) < size_bytes and (piece := next(pieces, b"")):
+        said += piece
+    return said
 
 
 def _notification(request: AsyncRequest) -> Json:

@@ -7,8 +7,9 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
+from http import HTTPStatus
 
 from tidegate.local_cloud.sagemaker.caller import Caller
 
@@ -45,6 +46,58 @@ class StreamedAnswer:
     pieces: Iterator[bytes]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Upgraded:
+    """A connection that has changed its protocol; ``rest`` is what came behind the head of the answer."""
+
+    connection: socket.socket
+    headers: Mapping[str, str]
+    rest: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class SizedBody:
+    """A body of a known length that is read while it is sent."""
+
+    size_bytes: int
+    pieces: Iterable[bytes]
+
+
+class PiecesReader:
+    """The pieces of an answer as a file that is read once; keeps a copy of an answer of up to ``kept_bytes``."""
+
+    def __init__(self, pieces: Iterator[bytes], *, max_bytes: int, kept_bytes: int) -> None:
+        self._pieces = pieces
+        self._left = b""
+        self._size = 0
+        self._max_bytes = max_bytes
+        self._kept: bytearray | None = bytearray()
+        self._kept_bytes = kept_bytes
+
+    @property
+    def kept(self) -> bytes | None:
+        """All that was read, where it is no more than was to be kept."""
+        return None if self._kept is None else bytes(self._kept)
+
+    def read(self, size: int = -1) -> bytes:
+        """Raises :class:`NoAnswer` where the answer breaks off, :class:`AnswerTooLarge` where it does not end."""
+        found = [self._left]
+        length = len(self._left)
+        while (size < 0 or length < size) and (piece := next(self._pieces, b"")):
+            found.append(piece)
+            length += len(piece)
+            self._size += len(piece)
+            if self._size > self._max_bytes:
+                raise AnswerTooLarge(f"the answer is larger than {self._max_bytes} bytes")
+        joined = b"".join(found)
+        wanted, self._left = (joined, b"") if size < 0 else (joined[:size], joined[size:])
+        if self._kept is not None:
+            self._kept += wanted
+            if len(self._kept) > self._kept_bytes:
+                self._kept = None
+        return wanted
+
+
 class ContainerClient:
     """A pool of connections to one container. Safe to use from many threads; a call has a connection to itself."""
 
@@ -60,7 +113,7 @@ class ContainerClient:
         path: str,
         *,
         headers: Mapping[str, str],
-        body: bytes | Iterable[bytes] | None = None,
+        body: bytes | SizedBody | Iterable[bytes] | None = None,
         timeout_s: float,
         max_bytes: int | None = None,
         caller: Caller | None = None,
@@ -87,7 +140,7 @@ class ContainerClient:
         path: str,
         *,
         headers: Mapping[str, str],
-        body: bytes | Iterable[bytes] | None = None,
+        body: bytes | SizedBody | Iterable[bytes] | None = None,
         timeout_s: float,
         caller: Caller | None = None,
     ) -> Iterator[StreamedAnswer]:
@@ -120,6 +173,28 @@ class ContainerClient:
         if not kept:
             connection.close()
 
+    def upgrade(self, target: str, *, headers: Mapping[str, str], timeout_s: float) -> Upgraded | Answer:
+        """Asks for another protocol on a connection of its own: that connection, or the refusal.
+
+        Raises :class:`TimedOut` or :class:`NoAnswer`.
+        """
+        deadline = time.monotonic() + timeout_s
+        connection = http.client.HTTPConnection("127.0.0.1", self._port)
+        with ExitStack() as stack:
+            stack.callback(connection.close)
+            plain_socket = _sent(connection, "GET", target, headers=headers, body=None, deadline=deadline)
+            response = _response(connection, plain_socket, deadline)
+            named = dict(response.getheaders())
+            if response.status != HTTPStatus.SWITCHING_PROTOCOLS:
+                with _failures_told():
+                    said = response.read(_CHUNK_BYTES)
+                return Answer(status=response.status, headers=named, body=said)
+            plain_socket.setblocking(False)
+            rest = response.fp.read1(len(response.fp.peek())) or b""
+            kept = plain_socket.dup()
+        kept.setblocking(True)
+        return Upgraded(connection=kept, headers=named, rest=rest)
+
     def close(self) -> None:
         """Closes what is idle, and what is in use once it has been used."""
         with self._lock:
@@ -144,7 +219,7 @@ def _sent(
     path: str,
     *,
     headers: Mapping[str, str],
-    body: bytes | Iterable[bytes] | None,
+    body: bytes | SizedBody | Iterable[bytes] | None,
     deadline: float,
 ) -> socket.socket:
     """Sends the request; the connection's socket."""
@@ -156,14 +231,32 @@ def _sent(
         connection.putrequest(method, path, skip_accept_encoding=True)
         for name, value in headers.items():
             connection.putheader(name, value.encode())
-        if isinstance(body, bytes):
-            connection.putheader("Content-Length", str(len(body)))
-        elif body is not None:
-            connection.putheader("Transfer-Encoding", "chunked")
-        connection.endheaders(body, encode_chunked=body is not None and not isinstance(body, bytes))
+        match body:
+            case None:
+                connection.endheaders()
+            case bytes():
+                connection.putheader("Content-Length", str(len(body)))
+                connection.endheaders(body)
+            case SizedBody():
+                connection.putheader("Content-Length", str(body.size_bytes))
+                connection.endheaders()
+                _send_pieces(connection, body.pieces, deadline)
+            case _:
+                connection.putheader("Transfer-Encoding", "chunked")
+                connection.endheaders(body, encode_chunked=True)
     if connection.sock is None:
         raise NoAnswer("the connection was closed")
     return connection.sock
+
+
+def _send_pieces(connection: http.client.HTTPConnection, pieces: Iterable[bytes], deadline: float) -> None:
+    try:
+        for piece in pieces:
+            connection.sock.settimeout(_left(deadline))
+            connection.sock.sendall(piece)
+    except (BrokenPipeError, ConnectionResetError):
+        # A container that refuses a body may answer before it has read all of it: the answer is looked for.
+        return
 
 
 def _response(

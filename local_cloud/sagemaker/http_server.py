@@ -6,7 +6,9 @@ request to response, one ``send`` for a whole answer, chunks for a streamed one,
 
 from __future__ import annotations
 
+import io
 import logging
+import socket
 import threading
 import time
 import uuid
@@ -14,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, cast
 from urllib.parse import unquote, urlsplit
 
 from tidegate.local_cloud.sagemaker.caller import Caller
@@ -27,12 +29,13 @@ _LAST_WORDS_S = 1.0  # for the event that says that the time has run out
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """A request with its whole body. Header names are in lower case; ``path`` is decoded and without the query."""
+    """A request with its whole body. Header names are in lower case; ``path`` is decoded, ``query`` as it was sent."""
 
     caller: Caller
 
     method: str
     path: str
+    query: str = ""
     headers: Mapping[str, str]
     body: bytes
     id: str = field(default_factory=lambda: str(uuid.uuid4()))
@@ -52,6 +55,8 @@ class Response:
     pieces: Iterator[bytes] | None = None
     deadline: float | None = None
     release: Callable[[], None] | None = None
+    take_over: Callable[[socket.socket, bytes], None] | None = None
+    """Gets the connection behind the head, and what has come on it already: another protocol, until this returns."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,6 +128,7 @@ class _Handler(BaseHTTPRequestHandler):
         request = Request(
             method=self.command,
             path=unquote(urlsplit(self.path).path),
+            query=urlsplit(self.path).query,
             headers={name.lower(): _as_sent(value) for name, value in self.headers.items()},
             body=body,
             caller=Caller(self.connection),
@@ -140,6 +146,11 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             head = [f"HTTP/1.1 {int(response.status)} {_phrase(response.status)}"]
             head += [f"{name}: {value}" for name, value in response.headers.items()]
+            if response.take_over is not None:
+                self.close_connection = True
+                self.wfile.write(_as_read("\r\n".join([*head, "", ""])))
+                response.take_over(self.connection, self._already_read())
+                return
             if response.pieces is None:
                 head += [f"Content-Length: {len(response.body)}", "", ""]
                 self.wfile.write(_as_read("\r\n".join(head)) + response.body)
@@ -157,6 +168,15 @@ class _Handler(BaseHTTPRequestHandler):
         finally:
             if response.release is not None:
                 response.release()
+
+    def _already_read(self) -> bytes:
+        """What of the connection's next bytes lies in the reader's buffer."""
+        reader = cast("io.BufferedReader", self.rfile)
+        self.connection.setblocking(False)
+        try:
+            return reader.read1(len(reader.peek())) or b""
+        finally:
+            self.connection.setblocking(True)
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name that http.server has
         logger.debug(format, *args)

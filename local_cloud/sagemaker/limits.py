@@ -24,6 +24,9 @@ class Limits:
     stream_timeout_s: float = 480.0
     """"Model Hosting FAQs": 8 minutes for a streamed answer, from the request to its last byte."""
 
+    bidirectional_timeout_s: float = 1800.0
+    """A bidirectional stream: aws-samples/sample-sagemaker-marketplace-onboarding-skill, not the developer guide."""
+
     @classmethod
     def of(cls, given: dict[str, float]) -> Limits:
         """AWS's limits, but for those that are given. Raises `ValueError` for a name or a number that is none."""

@@ -14,6 +14,7 @@ from tidegate.local_cloud.sagemaker.async_invocations import (
     AsyncRequest,
     locations,
 )
+from tidegate.local_cloud.sagemaker.bidirectional import BidirectionalStreams, is_opening
 from tidegate.local_cloud.sagemaker.chat_completions import ChatCompletions
 from tidegate.local_cloud.sagemaker.container_client import NoAnswer
 from tidegate.local_cloud.sagemaker.errors import ServiceError, validation_error
@@ -49,6 +50,8 @@ class Runtime:
                 return ResponseStreams(self.targets).invoke(name, request)
             case "async-invocations":
                 return self._invoke_async(name, request)
+            case "invocations-bidirectional-stream" if is_opening(request):
+                return BidirectionalStreams(self.targets).open(name, request)
         raise ServiceError(
             "UnknownOperationException",
             f"The local cloud does not have the runtime operation at {request.path}.",

@@ -83,7 +83,9 @@ class SageMaker:
             tags=tags,
             log_groups=LogGroups(logs=logs, directory=log_directory),
         )
-        self._async = AsyncInvocations(endpoints=self._endpoints, s3=s3, identity=identity, publish=publish)
+        self._async = AsyncInvocations(
+            endpoints=self._endpoints, s3=s3, identity=identity, publish=publish, limits=limits
+        )
         targets = Targets(
             endpoints=self._endpoints, components=self._control_plane.components, identity=identity, limits=limits
         )

@@ -125,6 +125,19 @@ def test_an_asynchronous_answer_is_waited_for(session: boto3.Session) -> None:
     assert again.wait(timeout_s=60, poll_s=0.05) == b"[2.0, 4.0]\n"
 
 
+def test_a_file_goes_up_and_an_answer_comes_down_without_being_read(session: boto3.Session, tmp_path: Path) -> None:
+    rows = tmp_path / "rows.csv"
+    rows.write_bytes(b"1,2\n")
+    later = Endpoint("later", session=session)
+    submitted = later.submit(rows, content_type="text/csv", input_location=f"s3://{BUCKET}/in/file.csv")
+    answer = submitted.save(tmp_path / "answer.jsonl", timeout_s=60, poll_s=0.05)
+    assert answer.read_bytes() == b"[2.0, 4.0]\n"
+    with rows.open("rb") as file:
+        submitted = later.submit(file, content_type="text/csv", input_location=f"s3://{BUCKET}/in/open.csv")
+    assert submitted.wait(timeout_s=60, poll_s=0.05) == b"[2.0, 4.0]\n"
+    assert session.client("s3").head_object(Bucket=BUCKET, Key="in/open.csv")["ContentType"] == "text/csv"
+
+
 def test_an_asynchronous_failure_is_told_with_its_reason(session: boto3.Session) -> None:
     submitted = Endpoint("later", session=session).submit(
         b"no number", content_type="text/csv", input_location=f"s3://{BUCKET}/in/b.csv"
