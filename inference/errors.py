@@ -10,7 +10,8 @@
        AlreadyLoaded ModelLoadFailed OutOfMemory
 
 Each class knows its HTTP status, a short machine-readable code and a public sentence. What the client sees is
-exactly `status` and `{"error": {"code", "message", "request_id"}}`; tracebacks go to the log only.
+exactly `status` and `{"error": {"code", "message", "request_id"}}`, written by `frontend/http/response.py`; tracebacks
+go to the log only.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ from tidegate.inference.settings import Settings
 log = logging.getLogger("tidegate.server")
 
 SWEEP_S = 0.5
-QUIET_S = 0.5
+QUIET_AFTER_S = 0.5
 """After SIGTERM, how long nothing may come before the server believes that nobody sends any more."""
 _BACKLOG = 2048
 
@@ -123,7 +123,7 @@ async def _drain(application: Application, timeout_s: float) -> None:
     while monotonic() - started_s < timeout_s:
         if application.answering:
             quiet_since_s = monotonic()
-        elif monotonic() - quiet_since_s >= QUIET_S:
+        elif monotonic() - quiet_since_s >= QUIET_AFTER_S:
             return
         await asyncio.sleep(0.05)
 

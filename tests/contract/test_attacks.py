@@ -25,7 +25,7 @@ import pytest
 
 from tests.contract.running import Reply, Server, running
 from tidegate.inference.errors import RequestError
-from tidegate.inference.frontend.http.exchange import Exchange
+from tidegate.inference.frontend.http.request import Request
 from tidegate.inference.frontend.models import capacity
 from tidegate.inference.frontend.models.model_routes import ModelRoutes
 from tidegate.inference.frontend.models.registry import Registry
@@ -253,13 +253,11 @@ def test_others_are_answered_while_the_size_of_a_huge_directory_is_counted(monke
     routes = ModelRoutes(Registry(Settings(multi_model=True), ForkServer(logging.INFO), lambda _cause: None))
 
     async def both() -> tuple[int, Any]:
-        body = json.dumps({"model_name": "m", "url": "/etc"}).encode()
-        order = Exchange(id="1", method="POST", path="/models", query="", headers=[], keep_alive=True, body=[body])
+        order = Request(method="POST", target=b"/models", headers=[])
+        order.body.append(json.dumps({"model_name": "m", "url": "/etc"}).encode())
         loading = asyncio.create_task(routes.answer(order))
         await asyncio.to_thread(counting.wait, 60)
-        listed = await routes.answer(
-            Exchange(id="2", method="GET", path="/models", query="", headers=[], keep_alive=True)
-        )
+        listed = await routes.answer(Request(method="GET", target=b"/models", headers=[]))
         counted.set()
         with pytest.raises(RequestError) as refused:
             await loading

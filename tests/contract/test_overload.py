@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -126,10 +126,14 @@ def busy(small: Server) -> Iterator[Server]:
             assert computing.result(timeout=60).status == 200
 
 
-async def _admitted(asker: Asker, framing: str) -> None:
-    """Send the head of a POST and wait until the server asks for its body."""
+async def _asked_in(asker: Asker, framing: str) -> Reply:
+    """Send the head of a POST and wait until the server asks for its body, or refuses it."""
     asker.send(f"POST /invocations HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\n{framing}\r\n\r\n".encode())
-    assert (await asker.reply()).status == 100
+    return await asker.reply()
+
+
+async def _admitted(asker: Asker, framing: str) -> None:
+    assert (await _asked_in(asker, framing)).status == 100
 
 
 def test_the_queue_is_bounded_also_for_those_who_were_admitted_before_it_filled(busy: Server):
@@ -156,25 +160,56 @@ def test_the_queue_is_bounded_also_for_those_who_were_admitted_before_it_filled(
     assert {reply.headers["retry-after"] for reply in replies if reply.status == 503} == {"1"}
 
 
-@pytest.mark.parametrize("framing", [f"content-length: {BODY_BYTES}", "transfer-encoding: chunked"])
-def test_the_bodies_in_memory_are_bounded_also_for_those_who_were_admitted_before_they_came(busy: Server, framing):
-    """Ten clients announce a body each while none is there; what then comes is more than all may hold together."""
+def _body() -> bytes:
     body = json.dumps({"text": "x" * (BODY_BYTES - len('{"text": ""}'))}).encode()
     assert len(body) == BODY_BYTES
+    return body
+
+
+def test_the_bodies_in_memory_are_bounded_by_what_their_clients_announce(busy: Server):
+    """Ten clients announce a body each while none is there: those whose body would be too much are refused at once."""
 
     async def test() -> list[Reply]:
         askers = [Asker(busy.port) for _ in range(10)]
         for asker in askers:
             await asker.open()
-            await _admitted(asker, framing)
+        replies = [await _asked_in(asker, f"content-length: {BODY_BYTES}") for asker in askers]
+        admitted = [asker for asker, reply in zip(askers, replies, strict=True) if reply.status == 100]
+        for asker in admitted:
+            asker.send(_body())
+        release(busy)
+        refused = [reply for reply in replies if reply.status != 100]
+        replies = [*refused, *await asyncio.gather(*(asker.reply() for asker in admitted))]
+        for asker in askers:
+            await asker.close()
+        return replies
+
+    before = metric(busy, "tidegate_shed_total", reason="too_many_bytes")
+    replies = asyncio.run(test())
+    # What the worker computes is held too, so there is room for two of them.
+    assert Counter(reply.status for reply in replies) == {200: 2, 503: 8}
+    assert metric(busy, "tidegate_shed_total", reason="too_many_bytes") - before == 8
+    _assert_overloaded(reply for reply in replies if reply.status == 503)
+    assert _all_memory_is_free(busy)
+
+
+def test_the_bodies_in_memory_are_bounded_also_for_those_that_announce_no_length(busy: Server):
+    """Ten chunked bodies are admitted while none is there; what then comes is more than all may hold together."""
+    body = _body()
+
+    async def test() -> list[Reply]:
+        askers = [Asker(busy.port) for _ in range(10)]
+        for asker in askers:
+            await asker.open()
+            await _admitted(asker, "transfer-encoding: chunked")
         for asker in askers:
             # All but the last byte, so that nobody is in the queue yet.
-            asker.send(b"%x\r\n%b" % (BODY_BYTES, body[:-1]) if "chunked" in framing else body[:-1])
+            asker.send(b"%x\r\n%b" % (BODY_BYTES, body[:-1]))
         pending = [asyncio.ensure_future(asker.reply()) for asker in askers]
         await soon(lambda: sum(reply.done() for reply in pending) >= 7, "what is too much is refused before its end")
         for asker, reply in zip(askers, pending, strict=True):
             if not reply.done():
-                asker.send(body[-1:] + (b"\r\n0\r\n\r\n" if "chunked" in framing else b""))
+                asker.send(body[-1:] + b"\r\n0\r\n\r\n")
         release(busy)
         replies = await asyncio.gather(*pending)
         for asker in askers:
@@ -185,10 +220,15 @@ def test_the_bodies_in_memory_are_bounded_also_for_those_who_were_admitted_befor
     counted = Counter(reply.status for reply in replies)
     assert set(counted) == {200, 503}
     assert 1 <= counted[200] <= 3
-    refused = [reply for reply in replies if reply.status == 503]
-    assert {reply.error["code"] for reply in refused} == {"overloaded"}
-    assert {reply.headers["retry-after"] for reply in refused} == {"1"}
+    _assert_overloaded(reply for reply in replies if reply.status == 503)
     assert _all_memory_is_free(busy)
+
+
+def _assert_overloaded(refused: Iterable[Reply]) -> None:
+    for reply in refused:
+        assert reply.error["code"] == "overloaded"
+        assert "the requests at hand hold all the memory that they may" in reply.error["message"]
+        assert reply.headers["retry-after"] == "1"
 
 
 def _all_memory_is_free(server: Server) -> bool:

@@ -6,102 +6,20 @@ The same on real sockets, with the times and limits of a whole server, is in tes
 from __future__ import annotations
 
 import asyncio
+import sys
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tidegate.inference.errors import NotFound
+from tests.inference.memory_http import EchoServer, MemoryTransport, answer, post, settle, status
 from tidegate.inference.frontend.http.connection import Connection
-from tidegate.inference.frontend.http.exchange import Exchange, Response
+from tidegate.inference.frontend.queue.body import MemoryBody
+from tidegate.inference.frontend.queue.budget import ByteBudget
 from tidegate.inference.settings import Settings
-
-
-class MemoryTransport(asyncio.Transport):
-    """Keeps what is written; a close is told to the protocol in the next round, as by a real loop."""
-
-    def __init__(self, connection: Connection) -> None:
-        super().__init__()
-        self.connection = connection
-        self.written = b""
-        self.closed = False
-        self.reading = True
-
-    def write(self, data: Any) -> None:
-        assert not self.closed, "written after the close"
-        self.written += bytes(data)
-
-    def close(self) -> None:
-        if not self.closed:
-            self.closed = True
-            asyncio.get_running_loop().call_soon(self.connection.connection_lost, None)
-
-    def abort(self) -> None:
-        self.close()
-
-    def is_closing(self) -> bool:
-        return self.closed
-
-    def can_write_eof(self) -> bool:
-        return True
-
-    def write_eof(self) -> None: ...
-
-    def get_write_buffer_size(self) -> int:
-        return 0
-
-    def pause_reading(self) -> None:
-        self.reading = False
-
-    def resume_reading(self) -> None:
-        self.reading = True
-
-
-@dataclass
-class EchoServer:
-    """Answers every request with its own body, after as many rounds of the loop as the body begins with digits."""
-
-    settings: Settings = field(default_factory=Settings)
-    draining: bool = False
-    held: int = 0
-    open: set[Connection] = field(default_factory=set)
-    served: list[Exchange] = field(default_factory=list)
-    finished_ones: list[tuple[Exchange | None, int]] = field(default_factory=list)
-    abandoned_ones: list[tuple[str, str]] = field(default_factory=list)
-
-    def opened(self, connection: Connection) -> bool:
-        self.open.add(connection)
-        return True
-
-    def closed(self, connection: Connection) -> None:
-        self.open.discard(connection)
-
-    def next_id(self) -> str:
-        return "id"
-
-    def hold_bytes(self, count: int) -> bool:
-        self.held += count
-        assert self.held >= 0
-        return True
-
-    def admit(self, exchange: Exchange) -> None:
-        if exchange.path == "/nowhere":
-            raise NotFound("There is nothing here.")
-
-    async def respond(self, exchange: Exchange) -> Response:
-        self.served.append(exchange)
-        for _ in range(len(exchange.whole_body) % 3):
-            await asyncio.sleep(0)
-        return Response(200, "text/plain", exchange.whole_body)
-
-    def finished(self, exchange: Exchange | None, status: int) -> None:
-        self.finished_ones.append((exchange, status))
-
-    def abandoned(self, exchange: Exchange, state: str) -> None:
-        self.abandoned_ones.append((exchange.path, state))
 
 
 @dataclass
@@ -111,12 +29,6 @@ class Talk:
     server: EchoServer
     written: bytes
     closed: bool
-
-
-async def settle() -> None:
-    """Let everything that is ready happen."""
-    for _ in range(60):
-        await asyncio.sleep(0)
 
 
 def talk(
@@ -152,25 +64,10 @@ def talk(
         return talked
 
     talked = asyncio.run(run())
-    assert found.held == 0, "bytes are still accounted for"
+    assert found.budget.held_bytes == 0, "bytes are still accounted for"
+    assert found.answering == 0
     assert not found.open
     return talked
-
-
-def post(body: bytes, path: str = "/invocations", *headers: str, chunks: list[bytes] | None = None) -> bytes:
-    lines = [f"POST {path} HTTP/1.1", "host: x", *headers]
-    if chunks is None:
-        return "\r\n".join([*lines, f"content-length: {len(body)}", "", ""]).encode() + body
-    head = "\r\n".join([*lines, "transfer-encoding: chunked", "", ""]).encode()
-    return head + b"".join(b"%x\r\n%b\r\n" % (len(c), c) for c in chunks if c) + b"0\r\n\r\n"
-
-
-def answer(body: bytes) -> bytes:
-    return b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body)
-
-
-def status(written: bytes) -> list[int]:
-    return [int(part[:3]) for part in written.split(b"HTTP/1.1 ")[1:]]
 
 
 def cut(stream: bytes, places: list[float]) -> list[bytes]:
@@ -190,7 +87,8 @@ def test_requests_are_answered_in_their_order_however_their_bytes_are_cut(
     stream = b"".join(post(body, chunks=[body[:3], body[3:]]) if chunked else post(body) for body, chunked in requests)
     talked = talk(cut(stream, cuts), pause=pause)
     assert talked.written == b"".join(answer(body) for body, _ in requests)
-    assert talked.server.finished_ones == [(exchange, 200) for exchange in talked.server.served]
+    assert talked.server.served == [body for body, _ in requests]
+    assert talked.server.metrics.responses == {200: len(requests)}
     assert not talked.closed
 
 
@@ -201,7 +99,7 @@ def test_a_short_refusal_comes_in_its_turn_and_the_connection_goes_on(
     stream = b"".join(map(post, before)) + post(b"x", "/nowhere") + b"".join(map(post, behind))
     talked = talk(cut(stream, cuts))
     assert status(talked.written) == [200] * len(before) + [404] + [200] * len(behind)
-    assert [exchange.whole_body for exchange in talked.server.served] == before + behind
+    assert talked.server.served == before + behind
     assert not talked.closed
 
 
@@ -212,7 +110,7 @@ def test_a_refusal_with_a_body_of_unknown_length_ends_the_connection(
     refused = post(b"", "/nowhere", chunks=[b"de", b"f"])
     talked = talk(cut(b"".join(map(post, before)) + refused + b"".join(map(post, behind)), cuts))
     assert status(talked.written) == [200] * len(before) + [404]
-    assert [exchange.whole_body for exchange in talked.server.served] == before
+    assert talked.server.served == before
     assert b"connection: close\r\n" in talked.written
 
 
@@ -277,9 +175,11 @@ def test_a_body_in_small_pieces_takes_no_more_memory_than_it_has_bytes() -> None
     large, small = [b"x" * 5000], [b"ab"] * 3000
     chunks = [*small, *large, *small]
     talked = talk([post(b"", chunks=chunks)])
-    (exchange,) = talked.server.served
-    assert exchange.whole_body == b"".join(chunks)
-    assert len(exchange.body) <= 4
+    assert talked.server.served == [b"".join(chunks)]
+    body = MemoryBody()
+    for chunk in chunks:
+        body.append(chunk)
+    assert sys.getsizeof(body._pieces) + sum(map(sys.getsizeof, body._pieces)) < 1.5 * body.size
 
 
 def test_a_client_that_leaves_during_its_body_or_its_answer_is_forgotten() -> None:
@@ -289,11 +189,11 @@ def test_a_client_that_leaves_during_its_body_or_its_answer_is_forgotten() -> No
 
 
 @pytest.mark.parametrize(
-    ("body", "first"),
-    [(b"", [("/first", "computing")]), (b"4", [])],  # what is cancelled before its end, its own model counts
+    ("body", "computing", "cancelled"),
+    [(b"4", 1, 0), (b"44", 0, 1)],  # answered after the client left; cancelled before, which its model counts
 )
 def test_requests_whose_client_left_while_they_waited_for_their_turn_are_counted(
-    body: bytes, first: list[tuple[str, str]]
+    body: bytes, computing: int, cancelled: int
 ) -> None:
     server = EchoServer()
 
@@ -306,7 +206,9 @@ def test_requests_whose_client_left_while_they_waited_for_their_turn_are_counted
         await settle()
 
     asyncio.run(run())
-    assert server.abandoned_ones == [*first, ("/second", "waiting"), ("/third", "waiting")]
+    assert server.metrics.abandoned == Counter(waiting=2, computing=computing)
+    assert server.cancelled == cancelled
+    assert not server.metrics.responses
 
 
 def test_while_the_server_drains_every_answer_is_the_last_of_its_connection() -> None:
@@ -350,4 +252,84 @@ def test_a_client_that_sent_much_at_once_and_then_nothing_is_given_up() -> None:
     much = post(b"x" * 2_000_000)[:-1]  # at the least rate, that is half an hour
     talked = talk([much], meanwhile=sweep)
     assert status(talked.written) == [408]
-    assert talked.server.held == 0
+
+
+def test_a_thousand_pipelined_requests_behind_a_slow_one_are_answered_without_a_deep_stack() -> None:
+    bodies = [b"slow!", *[b""] * 3000]
+    talked = talk([b"".join(map(post, bodies))])
+    assert talked.server.served == bodies
+
+
+def test_an_announced_body_is_reserved_before_it_is_read_and_one_that_does_not_fit_is_503() -> None:
+    server = EchoServer(budget=ByteBudget(100))
+
+    async def run() -> list[int]:
+        transports = []
+        for size in (60, 50, 40):
+            connection = Connection(server)
+            transports.append(MemoryTransport(connection))
+            connection.connection_made(transports[-1])
+            connection.data_received(post(b"x" * size, "/invocations", "expect: 100-continue")[:-size])
+        assert server.budget.held_bytes == 100, "the first and the third fit"
+        for transport in transports:
+            transport.close()
+        await settle()
+        return [status(transport.written)[0] for transport in transports]
+
+    assert asyncio.run(run()) == [100, 503, 100]
+    assert server.metrics.shed == {"too_many_bytes": 1}
+    assert server.budget.held_bytes == 0
+
+
+def test_a_chunked_body_is_reserved_as_it_comes() -> None:
+    server = EchoServer(budget=ByteBudget(100))
+    assert status(talk([post(b"", chunks=[b"x" * 60, b"x" * 40])], server).written) == [200]
+    refused = talk([post(b"", chunks=[b"x" * 60, b"x" * 41])], server)
+    assert status(refused.written) == [503]
+    assert b"hold all the memory that they may" in refused.written
+    assert server.metrics.shed == {"too_many_bytes": 1}
+
+
+def test_what_a_client_does_not_read_is_held_of_the_budget_and_nothing_more_is_answered() -> None:
+    server = EchoServer()
+
+    async def run() -> MemoryTransport:
+        connection = Connection(server)
+        transport = MemoryTransport(connection, room_bytes=500)
+        connection.connection_made(transport)
+        connection.data_received(post(b"x" * 999) * 3)
+        await settle()
+        assert len(server.served) == 1
+        assert server.budget.held_bytes == transport.unsent_bytes + 2 * 999
+        transport.read(100)
+        connection.sweep(0)
+        assert server.budget.held_bytes == transport.unsent_bytes + 2 * 999
+        transport.read()
+        await settle()
+        assert len(server.served) == 3
+        transport.close()
+        await settle()
+        return transport
+
+    assert status(asyncio.run(run()).written) == [200] * 3
+    assert server.budget.held_bytes == 0
+
+
+def test_a_client_that_does_not_read_its_answer_is_given_up() -> None:
+    async def run() -> bool:
+        connection = Connection(EchoServer())
+        transport = MemoryTransport(connection, room_bytes=10)
+        connection.connection_made(transport)
+        connection.data_received(post(b"x" * 10_002))
+        await settle()
+        for second in range(12):
+            connection.sweep(second)
+        return transport.closed
+
+    assert asyncio.run(run())
+
+
+def test_a_connection_over_the_limit_is_told_so_and_counted_nowhere() -> None:
+    talked = talk([post(b"a")], EchoServer(max_connections=0))
+    assert status(talked.written) == [503]
+    assert not talked.server.served

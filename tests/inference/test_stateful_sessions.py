@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tidegate.inference.errors import BadRequest, Overloaded
-from tidegate.inference.frontend.http.exchange import Exchange, Response
-from tidegate.inference.frontend.models.stateful_sessions import StatefulSessions
+from tidegate.inference.frontend.http.request import Request
+from tidegate.inference.frontend.http.response import Response
+from tidegate.inference.frontend.models.stateful_sessions import NEW_SESSION, SessionReply, StatefulSessions
+from tidegate.inference.frontend.queue.reply import Failure, Reply
+from tidegate.inference.protocol import SESSION_HEADER
 from tidegate.inference.settings import Settings
 from tidegate.inference.worker.session import Session, session_of
 
@@ -39,22 +42,50 @@ def sessions(tmp_path: Path, clock: Clock) -> Iterator[StatefulSessions]:
     assert list(tmp_path.iterdir()) == []
 
 
-async def model(exchange: Exchange) -> Response:
-    """Answers with the session that the worker would be told."""
-    return Response(200, "text/plain", exchange.headers[-1][1] if exchange.headers else b"none")
+class Kept:
+    """A reply that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.status = 0
+        self.headers = self.body = b""
+        self.ended = False
+
+    def start(self, status: int, content_type: str, headers: bytes, length: int | None) -> None:  # noqa: ARG002
+        self.status, self.headers = status, headers
+
+    def write(self, data: bytes) -> None:
+        self.body += data
+
+    def end(self) -> None:
+        self.ended = True
+
+    def fail(self, error: Failure) -> None:
+        self.status, self.ended = error.status, True
 
 
-def ask(sessions: StatefulSessions, body: bytes, session: str = "") -> Response:
-    async def asking() -> Response:
-        headers = [(b"x-amzn-sagemaker-session-id", session.encode())] if session else []
-        exchange = Exchange(
-            id="1", method="POST", path="/invocations", query="", headers=headers, keep_alive=True, body=[body]
-        )
-        exchange.body_bytes = len(body)
+def asked(body: bytes, *sessions: str) -> Request:
+    headers = [(SESSION_HEADER.encode(), session.encode()) for session in sessions]
+    request = Request(method="POST", target=b"/invocations", headers=headers)
+    request.body.append(body)
+    return request
+
+
+def ask(
+    sessions: StatefulSessions, body: bytes, session: str = "", model: Callable[[Reply], None] | None = None
+) -> Kept:
+    """What a client is answered by a model that answers with the session that its worker would be told."""
+
+    async def asking() -> Kept:
+        kept, request = Kept(), asked(body, *([session] if session else []))
         try:
-            return await sessions.answer(model, exchange, "model")
+            reply = sessions.take(request, kept, "model")
+            if reply is not None and model is not None:
+                model(reply)
+            elif reply is not None:
+                Response(200, "text/plain", request.headers[-1][1] if request.headers else b"none").send(reply)
         finally:
             await asyncio.get_running_loop().shutdown_default_executor()  # directories are removed in it
+        return kept
 
     return asyncio.run(asking())
 
@@ -92,28 +123,47 @@ def test_one_session_more_than_the_limit_is_refused_until_one_has_ended(
 
 def test_a_header_that_comes_twice_is_one_session_for_frontend_and_worker(sessions: StatefulSessions) -> None:
     session = begin(sessions)
+    request = asked(b"1", "../..", session)
+    assert sessions.take(request, Kept(), "model") is not None
+    assert request.headers == [(SESSION_HEADER.encode(), session.encode())]
+    assert request.header(SESSION_HEADER.encode()) == session
 
-    async def asking() -> Response:
-        name = b"x-amzn-sagemaker-session-id"
-        exchange = Exchange(
-            id="1",
-            method="POST",
-            path="/invocations",
-            query="",
-            headers=[(name, b"../.."), (name, session.encode())],
-            keep_alive=True,
-        )
-        seen: list[list[tuple[bytes, bytes]]] = []
 
-        async def look(exchange: Exchange) -> Response:
-            seen.append(exchange.headers)
-            return Response(200, "text/plain", b"")
+def test_a_new_session_is_announced_with_its_first_answer_and_ends_if_that_fails(sessions: StatefulSessions) -> None:
+    def answers_500(reply: Reply) -> None:
+        Response(500, "text/plain", b"no").send(reply)
 
-        await sessions.answer(look, exchange, "model")
-        assert seen == [[(name, session.encode())]]
-        return Response(200, "text/plain", b"")
+    def fails(reply: Reply) -> None:
+        reply.fail(Overloaded("Too much."))
 
-    asyncio.run(asking())
+    def leaves(reply: Reply) -> None:
+        assert isinstance(reply, SessionReply)
+        reply.cancel()
+
+    for model in (answers_500, fails, leaves):
+        assert b"new-session-id" not in ask(sessions, b"1", NEW_SESSION, model).headers
+        assert list(sessions.root.iterdir()) == []
+    first = ask(sessions, b"1", NEW_SESSION)
+    (session,) = sessions.root.iterdir()
+    assert first.body == session.name.encode()
+    assert b"x-amzn-sagemaker-new-session-id: %b; Expires=" % first.body in first.headers
+
+
+def test_a_request_whose_client_left_no_longer_keeps_its_session(sessions: StatefulSessions, clock: Clock) -> None:
+    session = begin(sessions)
+
+    async def leave() -> None:
+        reply = sessions.take(asked(b"1", session), Kept(), "model")
+        clock.now_s += 60
+        sessions.sweep()
+        assert (sessions.root / session).exists(), "a request is at work in it"
+        assert isinstance(reply, SessionReply)
+        reply.cancel()
+        reply.cancel()
+        await asyncio.get_running_loop().shutdown_default_executor()
+
+    asyncio.run(leave())
+    assert not (sessions.root / session).exists()
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,8 @@ from tidegate.inference.errors import (
     NotFound,
     OutOfMemory,
 )
-from tidegate.inference.frontend.http.exchange import Exchange, Response
+from tidegate.inference.frontend.http.request import Request
+from tidegate.inference.frontend.http.response import Response
 from tidegate.inference.frontend.models.registry import Registry
 
 MAX_NAME = 1024
@@ -33,18 +34,18 @@ class ModelRoutes:
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
 
-    async def answer(self, exchange: Exchange) -> Response:
-        """Answer one exchange of these routes. Raises `RequestError`."""
-        name = exchange.path.removeprefix("/models").removeprefix("/")
-        if exchange.method == "POST":
-            return await self._load(exchange)
-        if exchange.method == "DELETE":
+    async def answer(self, request: Request) -> Response:
+        """Answer one request of these routes. Raises `RequestError`."""
+        name = request.path.removeprefix("/models").removeprefix("/")
+        if request.method == "POST":
+            return await self._load(request)
+        if request.method == "DELETE":
             await self._registry.unload(name)
             return _status(f'Model "{name}" unregistered')
-        return _json(self._entry(name)) if name else self._list(exchange)
+        return _json(self._entry(name)) if name else self._list(request)
 
-    async def _load(self, exchange: Exchange) -> Response:
-        name, model_dir = _wanted(exchange)
+    async def _load(self, request: Request) -> Response:
+        name, model_dir = _wanted(request)
         if not self._registry.has(name) and not model_dir.is_dir():
             raise NotFound(f"The model directory {model_dir} of '{name}' does not exist.")
         try:
@@ -55,8 +56,8 @@ class ModelRoutes:
             raise ModelLoadFailed(str(error)) from error
         return _status(f'Model "{name}" Version: 1.0 registered with {pool.limits.workers} initial workers')
 
-    def _list(self, exchange: Exchange) -> Response:
-        query = parse_qs(exchange.query)
+    def _list(self, request: Request) -> Response:
+        query = parse_qs(request.query)
         start = _number(query, "next_page_token", 0)
         limit = min(_number(query, "limit", PAGE_SIZE), PAGE_SIZE) or PAGE_SIZE
         names = sorted(self._registry.pools)
@@ -69,9 +70,9 @@ class ModelRoutes:
         return {"modelName": name, "modelUrl": self._registry.find(name).spec.model_dir}
 
 
-def _wanted(exchange: Exchange) -> tuple[str, Path]:
+def _wanted(request: Request) -> tuple[str, Path]:
     try:
-        content = json.loads(exchange.whole_body)
+        content = json.loads(request.body.whole())
         name, url = content["model_name"], content["url"]
     except (ValueError, TypeError, KeyError, RecursionError):
         raise BadRequest(

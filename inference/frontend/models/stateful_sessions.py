@@ -19,22 +19,23 @@ import shutil
 import tempfile
 import time
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
 from tidegate.inference.errors import BadRequest, DeploymentError, Overloaded
-from tidegate.inference.frontend.http.exchange import Exchange, Response
+from tidegate.inference.frontend.http.request import Request
+from tidegate.inference.frontend.http.response import Response
+from tidegate.inference.frontend.queue.reply import Failure, Reply
 from tidegate.inference.frontend.temporary import new_folder
+from tidegate.inference.protocol import SESSION_HEADER
 from tidegate.inference.settings import Settings
 
 log = logging.getLogger("tidegate.sessions")
 
-Invoke = Callable[[Exchange], Awaitable[Response]]
-
-SESSION_ID = b"x-amzn-sagemaker-session-id"
+_SESSION_ID = SESSION_HEADER.encode()
 NEW_SESSION, CLOSE = "NEW_SESSION", "CLOSE"
 CONTROL_BYTES = 1024
 """The longest body that is looked at as one that begins or ends a session."""
@@ -76,43 +77,40 @@ class StatefulSessions:
         """Where each session has a directory that is called by its id."""
         return Path(self._place.name)
 
-    async def answer(self, invoke: Invoke, exchange: Exchange, model: str) -> Response:
-        """Begin or end a session, or let `invoke` answer in one, or without. Raises `RequestError`."""
-        wanted = _request_type(exchange)
+    def take(self, request: Request, reply: Reply, model: str) -> Reply | None:
+        """Where the model's answer to `request` goes: to `reply` itself where it belongs to no session.
+
+        None where the body begins or closes a session: that is answered here. Raises `RequestError`.
+        """
+        wanted = _request_type(request)
         if wanted == NEW_SESSION:
             session = self._begin(model)
-            return Response(200, "text/plain", f"Session {session.id} created".encode(), session.announcement)
-        name = exchange.header(SESSION_ID)
+            text = f"Session {session.id} created"
+            Response(200, "text/plain", text.encode(), session.announcement).send(reply)
+            return None
+        name = request.header(_SESSION_ID)
         if wanted == CLOSE:
             if not name:
-                raise BadRequest("Which session is to be closed is said in X-Amzn-SageMaker-Session-Id.")
+                raise BadRequest("Closing a session requires the X-Amzn-SageMaker-Session-Id header.")
             session = self._find(name, model)
             self._end(session)
             header = f"x-amzn-sagemaker-closed-session-id: {session.id}\r\n".encode()
-            return Response(200, "text/plain", f"Session {session.id} closed".encode(), header)
+            Response(200, "text/plain", f"Session {session.id} closed".encode(), header).send(reply)
+            return None
         if not name:
-            return await invoke(exchange)
-        if name != NEW_SESSION:
-            return await self._answer_in(self._find(name, model), invoke, exchange)
-        session = self._begin(model)
-        try:
-            response = await self._answer_in(session, invoke, exchange)
-        except BaseException:
-            self._end(session)  # nobody was told of it
-            raise
-        if response.status >= 400:
-            self._end(session)
-            return response
-        return response._replace(headers=response.headers + session.announcement)
-
-    async def _answer_in(self, session: Session, invoke: Invoke, exchange: Exchange) -> Response:
-        others = [header for header in exchange.headers if header[0] != SESSION_ID]
-        exchange.headers = [*others, (SESSION_ID, session.id.encode())]
+            return reply
+        is_new = name == NEW_SESSION
+        session = self._begin(model) if is_new else self._find(name, model)
+        request.set_header(_SESSION_ID, session.id.encode())
         session.requests += 1
-        try:
-            return await invoke(exchange)
-        finally:
-            session.requests -= 1
+        return SessionReply(self, session, reply, is_new=is_new)
+
+    def left(self, session: Session, *, keep: bool) -> None:
+        """A request is no longer at work in `session`, which ends now unless it is to be kept."""
+        session.requests -= 1
+        if not keep:
+            self._end(session)
+        else:
             self._remove_if_over(session)
 
     def _begin(self, model: str) -> Session:
@@ -171,9 +169,44 @@ class StatefulSessions:
         self._place.cleanup()
 
 
-def _request_type(exchange: Exchange) -> str | None:
+class SessionReply:
+    """The reply of a request in a session: announces a new one, which ends if its first request fails."""
+
+    def __init__(self, sessions: StatefulSessions, session: Session, reply: Reply, *, is_new: bool) -> None:
+        self._sessions = sessions
+        self._session = session
+        self._reply = reply
+        self._unannounced = is_new
+        self._at_work = True
+        self.write = reply.write
+
+    def start(self, status: int, content_type: str, headers: bytes, length: int | None) -> None:
+        """Pass on the head, with the announcement where the session is new and the request succeeded."""
+        if self._unannounced and status < 400:
+            self._unannounced = False
+            headers += self._session.announcement
+        self._reply.start(status, content_type, headers, length)
+
+    def end(self) -> None:
+        """Pass on the end."""
+        self.cancel()
+        self._reply.end()
+
+    def fail(self, error: Failure) -> None:
+        """Pass on the failure."""
+        self.cancel()
+        self._reply.fail(error)
+
+    def cancel(self) -> None:
+        """The request is over, or its client left. A session that no client was told of ends with it."""
+        if self._at_work:
+            self._at_work = False
+            self._sessions.left(self._session, keep=not self._unannounced)
+
+
+def _request_type(request: Request) -> str | None:
     """`NEW_SESSION` or `CLOSE` where the body asks for that, None for a body for the model. Raises `BadRequest`."""
-    if not 0 < exchange.body_bytes <= CONTROL_BYTES or b"requestType" not in (body := exchange.whole_body):
+    if not 0 < request.body.size <= CONTROL_BYTES or b"requestType" not in (body := request.body.whole()):
         return None
     try:
         content = json.loads(body)

@@ -1,0 +1,83 @@
+"""A model's answer to a request: submitted to the model's pool, which calls the reply. No task, no future."""
+
+from __future__ import annotations
+
+from time import monotonic
+
+from tidegate.inference.errors import RequestError
+from tidegate.inference.frontend.http.pool_bridge import PendingRequest, PoolBridge
+from tidegate.inference.frontend.http.request import Request
+from tidegate.inference.frontend.metrics import ModelMetrics
+from tidegate.inference.frontend.models.stateful_sessions import SessionReply, StatefulSessions
+from tidegate.inference.frontend.queue.model_pool import ModelPool
+from tidegate.inference.frontend.queue.reply import Reply
+from tidegate.inference.protocol import REQUEST_ID_HEADER
+
+_ID_LINE = REQUEST_ID_HEADER.encode() + b": %b\r\n"
+
+
+class AskModel:
+    """One request to the model of `pool`, in a session where the server has them; see `Responder`."""
+
+    __slots__ = ("_in_session", "_pending", "_pool", "_sessions", "_timed", "metrics")
+
+    def __init__(self, pool: ModelPool, sessions: StatefulSessions | None, *, timed: bool) -> None:
+        self.metrics: ModelMetrics = pool.metrics
+        self._pool = PoolBridge(pool)
+        self._sessions = sessions
+        self._timed = timed
+        self._in_session: SessionReply | None = None
+        self._pending: PendingRequest | None = None
+
+    def begin(self, request: Request, reply: Reply) -> None:
+        if self._sessions is not None:
+            taken = self._sessions.take(request, reply, self._pool.spec.name)
+            if taken is None:
+                return  # a session was begun or closed: no matter for the model
+            if isinstance(taken, SessionReply):
+                self._in_session = taken
+            reply = taken
+        pending = PendingRequest(
+            content_type=request.header(b"content-type"),
+            accept=request.header(b"accept"),
+            headers=request.header_block() + _ID_LINE % request.id.encode("latin-1"),
+            body=request.body,
+            reply=reply,
+        )
+        if self._timed:
+            pending.reply = TimedReply(reply, pending)
+        self._pending = pending
+        try:
+            self._pool.submit(pending)
+        except RequestError as error:
+            reply.fail(error)
+
+    def cancel(self) -> None:
+        if self._pending is not None:
+            self._pool.cancel(self._pending)
+        if self._in_session is not None:
+            self._in_session.cancel()
+
+    def pause(self) -> None:
+        if self._pending is not None:
+            self._pool.pause(self._pending)
+
+    def resume(self) -> None:
+        if self._pending is not None:
+            self._pool.resume(self._pending)
+
+
+class TimedReply:
+    """Adds Server-Timing: how long the request waited, and how long it was with a worker."""
+
+    __slots__ = ("_pending", "_reply", "end", "fail", "write")
+
+    def __init__(self, reply: Reply, pending: PendingRequest) -> None:
+        self._reply, self._pending = reply, pending
+        self.write, self.end, self.fail = reply.write, reply.end, reply.fail
+
+    def start(self, status: int, content_type: str, headers: bytes, length: int | None) -> None:
+        now_s, pending = monotonic(), self._pending
+        parts = (("queue", pending.sent_s - pending.queued_s), ("worker", now_s - pending.sent_s))
+        timing = ", ".join(f"{name};dur={seconds * 1000:.3f}" for name, seconds in parts)
+        self._reply.start(status, content_type, headers + f"server-timing: {timing}\r\n".encode(), length)

@@ -1,0 +1,109 @@
+"""The limits of one connection, each a rule on plain numbers with the time passed in.
+
+No Python server has all of them; llhttp refuses only what smuggles.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from tidegate.inference.errors import HeaderTooLarge, PayloadTooLarge
+from tidegate.inference.frontend.http.pace import Pace
+from tidegate.inference.frontend.http.request import Request
+from tidegate.inference.settings import Settings
+
+PIPELINED = 16
+"""Requests that may wait on one connection behind the one at hand; no client needs more."""
+DISCARD_S = 5.0
+DISCARD_BYTES = 64 * 1024 * 1024
+"""How long, and how much, a refused client may go on sending."""
+SKIPPED_BYTES = 64 * 1024
+"""The longest body of a refused request that is read past so that the connection can go on."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeadLimit:
+    """How large a request line with its headers may be, or the trailers of a chunked body."""
+
+    max_bytes: int
+    max_count: int
+
+    def error(self, size: int, count: int) -> HeaderTooLarge | None:
+        """The error for a head of `size` bytes with `count` headers, None where it is within the limit."""
+        if count > self.max_count:
+            return HeaderTooLarge(f"There are more than {self.max_count} headers.")
+        if size > self.max_bytes:
+            return HeaderTooLarge(f"The request line and headers are over {self.max_bytes} bytes.")
+        return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BodyLimit:
+    """How long a body may be."""
+
+    max_bytes: int
+
+    def error(self, size: int) -> PayloadTooLarge | None:
+        """The error for a body of `size` bytes, announced or arrived, None where it is within the limit."""
+        return (
+            PayloadTooLarge(f"The body is over the limit of {self.max_bytes} bytes.") if size > self.max_bytes else None
+        )
+
+
+@dataclass(slots=True, kw_only=True)
+class Discard:
+    """What a refused client still sends: for a while it may, so that it reads the refusal rather than a reset."""
+
+    started_s: float = math.inf
+    """When the refusal was sent; before that, only the bytes count."""
+    _bytes: int = 0
+
+    def takes(self, size: int) -> bool:
+        """Count `size` bytes more; whether they are still within the limit."""
+        self._bytes += size
+        return self._bytes <= DISCARD_BYTES
+
+    def over(self, now_s: float) -> bool:
+        """Whether the client has had its time."""
+        return now_s - self.started_s > DISCARD_S
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """All of them, as the settings say."""
+
+    head: HeadLimit
+    body: BodyLimit
+    idle_s: float
+    """How long a connection may be open without a request."""
+    head_s: float
+    """How long a head may take."""
+    min_bytes_per_s: int
+    """How fast a body must come, and a response be read."""
+
+    @classmethod
+    def of(cls, settings: Settings) -> Limits:
+        """The limits that the settings give."""
+        return cls(
+            head=HeadLimit(max_bytes=settings.max_header_bytes, max_count=settings.max_header_count),
+            body=BodyLimit(max_bytes=settings.max_body_bytes),
+            idle_s=settings.idle_timeout_s,
+            head_s=settings.header_timeout_s,
+            min_bytes_per_s=settings.min_body_rate_bytes_per_s,
+        )
+
+    def pace(self, now_s: float) -> Pace:
+        """The rule for a body or a response that is on its way since `now_s`."""
+        return Pace(
+            bytes_per_s=self.min_bytes_per_s,
+            grace_s=self.head_s,
+            window_s=max(self.idle_s, self.head_s),
+            started_s=now_s,
+        )
+
+
+def worth_skipping(request: Request) -> bool:
+    """Whether the body of a refused request is on its way already, and short enough to keep the connection for."""
+    announced = not request.header(b"transfer-encoding") and not request.header(b"expect")
+    return announced and request.content_length <= SKIPPED_BYTES

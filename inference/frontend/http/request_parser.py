@@ -1,0 +1,172 @@
+"""Bytes in, events out: what a client sends on one connection, without any I/O.
+
+    Request ─ bytes… ─▶ END ─ Request ─ …            a head, the pieces of its body, its end; then the next
+    UpgradeOffer                                     a head that asks for another protocol: nothing comes after it until
+                                                     the offer is taken (`take_upgrade`) or declined (`decline_upgrade`)
+    RequestError                                     the bytes are not HTTP, or are over a limit: nothing comes after it
+
+llhttp (through httptools) parses, and refuses what smuggles.
+"""
+
+from __future__ import annotations
+
+from enum import Enum, auto
+from typing import Final, Literal, NamedTuple
+
+import httptools
+
+from tidegate.inference.errors import BadRequest, MethodNotAllowed, RequestError, UnknownTransferCoding
+from tidegate.inference.frontend.http.limits import HeadLimit
+from tidegate.inference.frontend.http.request import Request
+
+
+class _Mark(Enum):
+    END = auto()
+
+
+END: Final = _Mark.END
+"""The body is complete."""
+
+
+class UpgradeOffer(NamedTuple):
+    """The head of a request that the client would rather continue in another protocol."""
+
+    request: Request
+
+
+Event = Request | bytes | Literal[_Mark.END] | UpgradeOffer | RequestError
+
+
+class RequestParser:
+    """The requests of one connection."""
+
+    def __init__(self, limit: HeadLimit) -> None:
+        self._limit = limit
+        self._llhttp = httptools.HttpRequestParser(self)
+        self._events: list[Event] = []
+        self._target = b""
+        self._headers: list[tuple[bytes, bytes]] = []
+        self._offer: Request | None = None
+        self._rest = b""
+        self._in_body = False
+        self._parts = 0
+        self._open_part = 0
+        """The number of the head, or of what came after a chunk's size and may be trailers, that is not complete."""
+        self._part_bytes = 0
+        """Those of the open part that came after the piece in which it began."""
+        self._most_bytes = 0
+        """The same with all of that piece."""
+        self._fed_bytes = 0
+
+    def feed(self, data: bytes) -> list[Event]:
+        """What `data` completes. An error is the last event of this parser."""
+        events = self._events = []
+        part, self._fed_bytes = self._open_part, len(data)
+        if part:
+            self._part_bytes += len(data)
+            self._most_bytes += len(data)
+        try:
+            self._llhttp.feed_data(data)
+        except httptools.HttpParserUpgrade as stop:
+            self._rest = data[stop.args[0] :]
+            events.append(self._offered())
+        except httptools.HttpParserError as broken:
+            events.append(BadRequest(f"The request is not valid HTTP/1.1: {broken}."))
+        # llhttp keeps a header until it is whole, and trailers are told to nobody: endless ones are only seen here.
+        if (
+            part == self._open_part > 0
+            and (error := self._limit.error(self._part_bytes, len(self._headers))) is not None
+        ):
+            events.append(error)
+        return events
+
+    @property
+    def in_head(self) -> bool:
+        """Whether a head has begun and is not complete."""
+        return self._open_part > 0 and not self._in_body
+
+    def decline_upgrade(self) -> list[Event]:
+        """Read the request once more without its offer, as HTTP allows.
+
+        Java's client makes an offer with every first request, body and all; llhttp would skip that body.
+        """
+        offered, self._offer = self._offer, None
+        if offered is None:
+            return []
+        offer = (b"upgrade", b"connection", b"http2-settings")
+        offered.headers = [header for header in offered.headers if header[0] not in offer]
+        offered.headers.append((b"connection", b"close"))
+        self._llhttp = httptools.HttpRequestParser(self)
+        return self.feed(offered.head_bytes() + self.take_upgrade())
+
+    def take_upgrade(self) -> bytes:
+        """The bytes that came after the head: they belong to the other protocol."""
+        rest, self._rest, self._offer = self._rest, b"", None
+        return rest
+
+    def _open(self) -> None:
+        self._parts += 1
+        self._open_part, self._part_bytes, self._most_bytes = self._parts, 0, self._fed_bytes
+
+    def _offered(self) -> Event:
+        if self._offer is None or self._offer.method == "CONNECT":  # without its offer it would still be one
+            return MethodNotAllowed("CONNECT is not answered: this server is no proxy.")
+        return UpgradeOffer(self._offer)
+
+    # --- called by httptools
+
+    def on_message_begin(self) -> None:
+        self._in_body = False
+        self._open()
+        self._target, self._headers = b"", []
+
+    def on_url(self, url: bytes) -> None:
+        self._target += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        # A trailer is no header: nobody on the way who looked at the headers has seen it.
+        if not self._in_body:
+            self._headers.append((name.lower(), value))
+
+    def on_headers_complete(self) -> None:
+        self._open_part, self._in_body = 0, True
+        headers, size = self._headers, self._most_bytes
+        if size > self._limit.max_bytes:  # with what came in one piece with it; so now exactly
+            size = len(self._target) + sum([len(name) + len(value) + 4 for name, value in headers])
+        if (too_large := self._limit.error(size, len(headers))) is not None:
+            self._events.append(too_large)
+            return
+        llhttp = self._llhttp
+        request = Request(
+            method=llhttp.get_method().decode("latin-1"),
+            target=self._target,
+            headers=headers,
+            keep_alive=llhttp.should_keep_alive(),
+            takes_chunks=llhttp.get_http_version() != "1.0",
+        )
+        if llhttp.should_upgrade():
+            self._offer = request
+        else:
+            self._events.append(_ambiguity(request) or request)
+
+    def on_chunk_header(self) -> None:
+        self._open()
+
+    def on_body(self, body: bytes) -> None:
+        self._open_part = 0
+        self._events.append(body)
+
+    def on_message_complete(self) -> None:
+        self._open_part = 0
+        if self._offer is None:
+            self._events.append(END)
+
+
+def _ambiguity(request: Request) -> RequestError | None:
+    """What another server on the way could have read otherwise, beyond what llhttp refuses."""
+    coding = request.header(b"transfer-encoding")
+    if coding and coding.lower() != "chunked":
+        return UnknownTransferCoding(f"The Transfer-Encoding '{coding[:100]}' is not read here; only chunked is.")
+    if request.count(b"host") > 1:
+        return BadRequest("The request has more than one Host header.")
+    return None
