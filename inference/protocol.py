@@ -101,6 +101,7 @@ class ModelSpec:
     rehearsal: bool = False
     prove: bool = False
     timeout_s: float = 60.0
+    max_streams: int = 32
     image_orientation: str = "obey"
     image_background: str = "white"
 

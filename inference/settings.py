@@ -278,6 +278,12 @@ class Settings:
         _whole(0, 256),
         "threads that run `input_fn`, also for the next batch while one is predicted; 0: in the thread of user code",
     )
+    max_streams_per_worker: int = setting(
+        "TIDEGATE_MAX_STREAMS_PER_WORKER",
+        32,
+        _whole(1, 10_000),
+        "responses that one worker may be streaming at a time; one more gets 503",
+    )
 
     # --- limits
     max_body_bytes: int = setting(

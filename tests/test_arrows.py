@@ -41,7 +41,13 @@ ARROWS = [
     Arrow(room="inference.frontend", forbidden=("inference.worker", "torch", "numpy", "PIL")),
     Arrow(
         room="inference.worker",
-        forbidden=("inference.frontend", "httptools", "uvloop", "asyncio", "http.server", "socketserver"),
+        forbidden=("inference.frontend", "httptools", "uvloop", "http.server", "socketserver"),
+    ),
+    # User code runs in one plain thread; asynchronous generators need an event loop in it.
+    *(
+        Arrow(room=f"inference.worker.{path.stem}", forbidden=("asyncio",))
+        for path in sorted((ROOT / "inference/worker").glob("*.py"))
+        if path.stem not in {"__init__", "event_loop"}
     ),
     # What both rooms share pulls neither in.
     *(

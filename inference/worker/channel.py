@@ -8,12 +8,13 @@ from collections import deque
 
 from tidegate.inference import protocol
 from tidegate.inference.protocol import Event, FrameReader, Kind, Payload
+from tidegate.inference.worker.leaving import leave
 
 RECEIVE_BYTES = 1 << 18
 
 
 class HungUp(Exception):
-    """The frontend has closed its end, or this process is not the one that may speak."""
+    """The frontend has closed its end."""
 
 
 class UnexpectedFrame(Exception):
@@ -31,24 +32,38 @@ class Channel:
 
     def send(self, *events: Event) -> None:
         """Send the frames of `events` together. Raises `HungUp`."""
-        self.send_frame(b"".join(map(protocol.event_frame, events)))
+        if events:
+            self.send_frame(b"".join(map(protocol.event_frame, events)))
 
     def send_frame(self, data: bytes) -> None:
         """Send what is a frame already. Raises `HungUp`."""
         if os.getpid() != self._pid:
-            raise HungUp
+            leave(0)  # without running what the worker's own end would run
         try:
             self._socket.sendall(data)
         except (BrokenPipeError, ConnectionResetError):
             raise HungUp from None
 
-    def next_frame(self, *expected: Kind) -> tuple[Kind, Payload] | None:
-        """Wait for a frame of one of these kinds; None where the frontend hangs up. Raises `UnexpectedFrame`."""
-        while not self._frames:
-            data = self._receive()
+    def receive(self, *, wait: bool) -> bool:
+        """Take in what has come, and wait for a frame where there is none; False where the frontend has hung up."""
+        wait = wait and not self._frames
+        while True:
+            try:
+                data = self._socket.recv(RECEIVE_BYTES, 0 if wait else socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                return True
+            except ConnectionResetError:
+                return False
             if not data:
-                return None
+                return False
             self._frames.extend(self._reader.feed(data))
+            if self._frames or not wait:
+                return True
+
+    def next_frame(self, *expected: Kind) -> tuple[Kind, Payload] | None:
+        """The next frame that has been received, which must be of one of these kinds. Raises `UnexpectedFrame`."""
+        if not self._frames:
+            return None
         number, payload = self._frames.popleft()
         for kind in expected:
             if kind == number:
@@ -56,8 +71,6 @@ class Channel:
         names = ", ".join(kind.name for kind in expected)
         raise UnexpectedFrame(f"a frame of the kind {number} came where {names} may come")
 
-    def _receive(self) -> bytes:
-        try:
-            return self._socket.recv(RECEIVE_BYTES)
-        except ConnectionResetError:
-            return b""
+    def fileno(self) -> int:
+        """The socket, which is readable when something has come."""
+        return self._socket.fileno()

@@ -18,6 +18,7 @@ from tidegate.inference import protocol
 from tidegate.inference.batching import Batching
 from tidegate.inference.protocol import Answer, Event, Progress
 from tidegate.inference.worker import comparing, proof
+from tidegate.inference.worker.chunks import is_source
 from tidegate.inference.worker.content import Reading
 from tidegate.inference.worker.context import Context
 from tidegate.inference.worker.handler import Functions
@@ -25,6 +26,7 @@ from tidegate.inference.worker.joined_calls import JoinedCalls
 from tidegate.inference.worker.joining import Decision
 from tidegate.inference.worker.request import Request
 from tidegate.inference.worker.steps import Steps
+from tidegate.inference.worker.streams import Streams
 from tidegate.inference.worker.tally import Tally
 
 
@@ -54,6 +56,7 @@ class Computation:
         batching: Batching | None = None,
         prove: bool = True,
         timeout_s: float = 60.0,
+        max_streams: int = 32,
     ) -> None:
         self.context = context
         self.steps = Steps(
@@ -67,6 +70,7 @@ class Computation:
         self.joined_calls = JoinedCalls(
             steps=self.steps, batching=batching or Batching(), prove=prove, timeout_s=timeout_s
         )
+        self.streams = Streams(self.steps, max_open=max_streams, timeout_s=timeout_s)
 
     @property
     def may_join(self) -> bool:
@@ -83,7 +87,10 @@ class Computation:
         return Batch(requests=requests, decode_s=time.perf_counter() - started_s)
 
     def events(self, batch: Batch) -> Iterator[list[Event]]:
-        """Answer the requests of `batch`: yields what is ready as soon as it is; the last list ends with `Done`."""
+        """Answer the requests of `batch`: yields what is ready as soon as it is; the last list ends with `Done`.
+
+        Of a request whose body is a stream it says so, and leaves it to `streams`.
+        """
         steps, calls = self.steps, self.joined_calls
         tally = steps.tally = Tally(decode_s=batch.decode_s)
         company = len(batch.requests) > 1 and calls.possible
@@ -103,7 +110,9 @@ class Computation:
                     yield [Progress(proving=False)]
                 continue
             ready += self._answer(request)
-            if decision in {Decision.PROVE, Decision.WAIT}:
+            if request.stream is not None:
+                calls.streams(key)
+            elif decision in {Decision.PROVE, Decision.WAIT}:
                 to_prove.setdefault(key, []).append(request)
             waiting -= 1
             if waiting or to_prove:
@@ -136,13 +145,15 @@ class Computation:
         """Lead one request to its outcome, as if there were no others."""
         if request.outcome is None:
             self.steps.attempt_to_predict(request)
-        if request.compared and request.outcome is None:
+        if request.compared and request.outcome is None and not is_source(request.prediction):
             request.kept = comparing.copied(request.prediction)
         yield from self._encode(request)
 
     def _encode(self, request: Request) -> Iterator[Event]:
         self.steps.attempt_to_encode(request)
-        if request.outcome is not None:
+        if request.stream is not None:
+            yield self.streams.open(request)
+        elif request.outcome is not None:
             yield request.outcome
 
 

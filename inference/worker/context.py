@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from contextvars import ContextVar
 from functools import cached_property
 from typing import Any
 
@@ -112,23 +113,25 @@ class Context:
         self.metrics = Metrics(self._id_for_metrics)
         self._sessions_dir = sessions_dir
         self._here = threading.local()
+        # Each thread of user code has requests of its own, and so has each task of the event loop.
+        self._requests: ContextVar[Sequence[RequestProcessor]] = ContextVar("requests", default=())
         self.kept: str | None = None
         """An attribute that the script has set while there was a request at hand; None where there is none."""
 
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, value)
-        if name not in _OWN and "_here" in self.__dict__ and len(getattr(self._here, "requests", ())) > 0:
+        if name not in _OWN and "_requests" in self.__dict__ and len(self._requests.get()) > 0:
             self.kept = name
 
     @property
     def request_processor(self) -> Sequence[RequestProcessor]:
-        """The requests at hand. Each thread that runs user code has its own."""
+        """The requests at hand."""
         self._here.asked = True
-        return getattr(self._here, "requests", ())
+        return self._requests.get()
 
     @request_processor.setter
     def request_processor(self, requests: Sequence[RequestProcessor]) -> None:
-        self._here.requests = requests
+        self._requests.set(requests)
 
     @property
     def asked(self) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import logging
 from collections.abc import Iterator
 from contextlib import suppress
@@ -102,10 +101,3 @@ def output_fn(prediction: Any, accept: str, *, records: int = 0, by_record: bool
     """Encode tensors, arrays, numbers, strings, and lists, tuples and dicts of them; see `encoding.encode`."""
     demand_some(accept)
     return encode(prediction, split_media_type(accept)[0], records=records, by_record=by_record)
-
-
-def tensor_bytes(tensor: torch.Tensor) -> bytes:
-    """A tensor that output_fn returned as it is, in `torch.save` form, as TorchServe sent it."""
-    file = io.BytesIO()
-    torch.save(tensor, file)
-    return file.getvalue()

@@ -15,6 +15,7 @@ import torch
 from tidegate.inference.errors import HandlerFailed, NotAcceptable
 from tidegate.inference.worker.content import CSV, JSON, JSON_LINES, NPY, NPZ, WRITABLE
 from tidegate.inference.worker.numpy_files import Array
+from tidegate.inference.worker.user_code import one_line
 
 
 def encode(prediction: Any, media_type: str, *, records: int = 0, by_record: bool = False) -> bytes:
@@ -71,6 +72,28 @@ def _parts(prediction: Any, records: int) -> list[Any] | None:
 
 def _length(value: Any) -> int | None:
     return len(value) if isinstance(value, list) or value.ndim else None
+
+
+def to_bytes(body: Any) -> bytes:
+    """What a function returned as a body, or as a piece of one, as bytes; tensors as `torch.save` writes them.
+
+    Raises `HandlerFailed`.
+    """
+    if isinstance(body, bytes):
+        return body
+    if isinstance(body, bytearray | memoryview):
+        return bytes(body)
+    if isinstance(body, str):
+        return body.encode()
+    if isinstance(body, torch.Tensor):
+        return _saved(body)
+    try:
+        return json.dumps(body).encode()
+    except (TypeError, ValueError) as error:
+        raise HandlerFailed(
+            f"output_fn returned a {type(body).__name__}; it must return bytes, str, a tensor or what JSON can hold "
+            f"({one_line(error)})."
+        ) from error
 
 
 def to_plain(value: Any) -> Any:
@@ -162,4 +185,11 @@ def _write_npz(prediction: Any) -> bytes:
         for name, value in named.items():
             # Not numpy.savez: it has no room for a key called "file", and its bytes differ with the time of day.
             archive.writestr(zipfile.ZipInfo(f"{name}.npy"), _write_npy(_numeric(value, "npz")))
+    return file.getvalue()
+
+
+def _saved(tensor: torch.Tensor) -> bytes:
+    # As TorchServe sent it.
+    file = io.BytesIO()
+    torch.save(tensor, file)
     return file.getvalue()

@@ -34,6 +34,7 @@ import tidegate
 from tidegate.inference import log_lines
 from tidegate.inference.package_layer import PackageLayer
 from tidegate.inference.worker import serving
+from tidegate.inference.worker.leaving import leave
 
 log = logging.getLogger("tidegate.worker")
 
@@ -113,7 +114,7 @@ def _become_worker(channel_fd: int, inherited: tuple[int, ...], contradicting: P
     except BaseException:
         traceback.print_exc()
     finally:
-        serving.leave(status)
+        leave(status)
 
 
 def _become_fresh_worker(channel_fd: int, layer: PackageLayer) -> None:
@@ -124,8 +125,8 @@ def _become_fresh_worker(channel_fd: int, layer: PackageLayer) -> None:
         f"sys.path.insert(0, {_PACKAGE_ROOT!r}); "
         "import tidegate; "  # ours; all else is found first where the model's packages are
         "del sys.path[0]; "
-        "from tidegate.inference.worker import serving; "
-        f"serving.leave(serving.run(socket.socket(fileno={channel_fd})))"
+        "from tidegate.inference.worker import leaving, serving; "
+        f"leaving.leave(serving.run(socket.socket(fileno={channel_fd})))"
     )
     python = str(layer.interpreter)
     os.execv(python, [python, "-P", "-c", program])  # noqa: S606 - no shell is wanted

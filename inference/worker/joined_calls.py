@@ -216,6 +216,11 @@ class JoinedCalls:
             self.splittable = False
             log.warning("requests are predicted one by one from now on: %s", reason)
 
+    def streams(self, key: Hashable) -> None:
+        """Join requests of this signature no more, because they are answered by streams."""
+        if key is not None:
+            self.signatures.refuse(key)
+
     def refuse(self, key: Hashable, reason: str) -> None:
         """Join requests of this signature no more; the log says so once for the model."""
         self.steps.tally.refused += 1

@@ -89,6 +89,7 @@ def load(spec: ModelSpec, progress: Progress = log.info, proving: Callable[[], N
         batching=batching.declared(manifest),
         prove=spec.prove,
         timeout_s=spec.timeout_s,
+        max_streams=spec.max_streams,
     )
     progress(f"model '{spec.name}' is loaded by {_whose(module, functions)}")
     example = artifact.read_example(root, manifest)

@@ -102,7 +102,7 @@ def _answers_soon(computation: Computation, received: Request) -> bool:
     except BaseException as error:
         give_up_if_device_is_lost(error)
         return False
-    return time.perf_counter() - started_s < MAX_ANSWER_S
+    return request.stream is None and time.perf_counter() - started_s < MAX_ANSWER_S
 
 
 def _request(example: Example, body: bytes, number: int) -> Request:

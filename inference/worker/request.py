@@ -7,6 +7,7 @@ from typing import Any
 
 from tidegate.inference import protocol
 from tidegate.inference.protocol import Answer, Error
+from tidegate.inference.worker.chunks import StreamBody
 from tidegate.inference.worker.context import RequestProcessor
 from tidegate.inference.worker.members import Path
 
@@ -37,3 +38,5 @@ class Request:
     """Whether predict_fn has asked the context about the request."""
     predict_s: float = 0.0
     outcome: Answer | Error | None = None
+    stream: StreamBody | None = None
+    """What answers the request instead of an outcome, where its body is a stream."""

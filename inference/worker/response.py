@@ -2,63 +2,56 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
-import torch
-
 from tidegate.inference.errors import HandlerFailed
-from tidegate.inference.protocol import Answer
-from tidegate.inference.worker import defaults
+from tidegate.inference.protocol import Answer, Start
+from tidegate.inference.worker.encoding import to_bytes
 from tidegate.inference.worker.request import Request
-from tidegate.inference.worker.user_code import one_line
 
 _SERVERS_HEADERS = frozenset(
     {"connection", "content-length", "content-type", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"}
 )
 """Response headers that user code cannot set: a second one would tell the client another length than is sent."""
+_WITHOUT_BODY = frozenset({204, 205, 304})
+"""Statuses after which HTTP has no body: a client would take one for the start of the next response."""
 
 
-def answer_of(result: Any, request: Request, max_bytes: int) -> Answer:
-    """The answer that `result`, a body or a body with its type, makes. Raises `HandlerFailed`."""
-    body, content_type = result if isinstance(result, tuple) and len(result) == 2 else (result, request.accept)
-    data = _to_bytes(body)
+def body_and_type(result: Any, accept: str) -> tuple[Any, str]:
+    """What a function returned: a body, or a body with its type, which else is the one that the client accepts."""
+    body, content_type = result if isinstance(result, tuple) and len(result) == 2 else (result, None)
+    return body, content_type or accept
+
+
+def answer_of(body: Any, content_type: str, request: Request, max_bytes: int) -> Answer:
+    """The answer that `body` makes. Raises `HandlerFailed`."""
+    data = to_bytes(body)
     if len(data) > max_bytes:
         raise HandlerFailed(f"The answer has {len(data)} bytes; the limit is {max_bytes}.")
+    start = start_of(content_type, request)
+    if start.status in _WITHOUT_BODY:
+        data = b""
+    return Answer(*start, data)
+
+
+def start_of_stream(content_type: str, request: Request) -> Start:
+    """The beginning of a response whose body is a stream. Raises `HandlerFailed`."""
+    start = start_of(content_type, request)
+    if start.status in _WITHOUT_BODY:
+        raise HandlerFailed(f"The handler set the status {start.status}, which has no body, and returned a generator.")
+    return start
+
+
+def start_of(content_type: str, request: Request) -> Start:
+    """Status, type and headers, as user code has decided them so far. Raises `HandlerFailed`."""
     processor = request.processor
     headers = _header_lines(processor.response_headers) if processor.response_headers else b""
     status = processor.response_status or 200
     if not 200 <= status <= 599:
         raise HandlerFailed(f"The handler set the status {status}; an answer has one from 200 to 599.")
-    if status in {204, 205, 304}:
-        data = b""  # HTTP has no body here: a client would take one for the start of the next answer
-    return Answer(
-        request.received.id,
-        status,
-        _line(str(processor.response_content_type or content_type or request.accept)),
-        headers,
-        data,
-    )
-
-
-def _to_bytes(body: Any) -> bytes:
-    if isinstance(body, bytes):
-        return body
-    if isinstance(body, bytearray | memoryview):
-        return bytes(body)
-    if isinstance(body, str):
-        return body.encode()
-    if isinstance(body, torch.Tensor):
-        return defaults.tensor_bytes(body)
-    try:
-        return json.dumps(body).encode()
-    except (TypeError, ValueError) as error:
-        raise HandlerFailed(
-            f"output_fn returned a {type(body).__name__}; it must return bytes, str, a tensor or what JSON can hold "
-            f"({one_line(error)})."
-        ) from error
+    return Start(request.received.id, status, _line(str(processor.response_content_type or content_type)), headers)
 
 
 def _header_lines(headers: Mapping[Any, Any]) -> bytes:

@@ -4,15 +4,9 @@ from __future__ import annotations
 
 import gc
 import logging
-import os
 import socket
 import sys
-from collections.abc import Iterator
-from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import suppress
 from io import TextIOWrapper
-from queue import Queue
-from threading import Thread
 from typing import cast
 
 import numpy as np
@@ -23,8 +17,9 @@ from tidegate.inference.protocol import Kind, ModelSpec, Progress
 from tidegate.inference.worker import signals
 from tidegate.inference.worker.allocator import keep_freed_memory
 from tidegate.inference.worker.channel import Channel, HungUp, UnexpectedFrame
-from tidegate.inference.worker.computation import Batch, Computation
+from tidegate.inference.worker.computation import Computation
 from tidegate.inference.worker.device_errors import DeviceLost
+from tidegate.inference.worker.intake import DecodingIntake, DirectIntake, Intake
 from tidegate.inference.worker.loading import load
 
 log = logging.getLogger("tidegate.worker")
@@ -53,6 +48,7 @@ def _serve(channel: Channel) -> int:
         # Forked workers would otherwise all draw the same numbers. Where it is not there, seven MiB are not needed.
         np.random.seed()
     keep_freed_memory()
+    channel.receive(wait=True)
     first = channel.next_frame(Kind.LOAD)
     if first is None:
         return 0
@@ -73,51 +69,34 @@ def _serve(channel: Channel) -> int:
     gc.collect()
     gc.freeze()
     channel.send_frame(protocol.ready_frame(may_join=computation.may_join))
-    batches = (
-        _decoded_ahead(channel, computation, spec.input_threads)
+    intake: Intake = (
+        DecodingIntake(channel, computation, spec.input_threads)
         if spec.input_threads
-        else _received(channel, computation)
+        else DirectIntake(channel, computation)
     )
-    for batch in batches:
-        for events in computation.events(batch):
-            channel.send(*events)
+    try:
+        work(channel, intake, computation)
+    finally:
+        computation.streams.close()
     return 0
 
 
-def _received(channel: Channel, computation: Computation, decoders: Executor | None = None) -> Iterator[Batch]:
-    """Each batch; without `decoders` it is decoded later, in the thread in which all user code runs."""
-    while (frame := channel.next_frame(Kind.COMPUTE)) is not None:
-        yield computation.begin(protocol.parse_compute(frame[1]), decoders)
-
-
-def _decoded_ahead(channel: Channel, computation: Computation, threads: int) -> Iterator[Batch]:
-    """Each batch, decoded by `threads` threads while the one before is predicted."""
-    ready: Queue[Batch | BaseException | None] = Queue(maxsize=1)
-
-    def decode() -> None:
-        try:
-            with ThreadPoolExecutor(threads, thread_name_prefix="input_fn") as decoders:
-                for batch in _received(channel, computation, decoders):
-                    ready.put(batch)
-            ready.put(None)
-        except BaseException as error:
-            ready.put(error)
-
-    Thread(target=decode, daemon=True).start()
-    while (batch := ready.get()) is not None:
-        if isinstance(batch, BaseException):
-            raise batch
-        yield batch
+def work(channel: Channel, intake: Intake, computation: Computation) -> None:
+    """Compute batches, and between them ask each open stream for its next item, until the frontend hangs up."""
+    streams = computation.streams
+    while intake.batches or not intake.hung_up:
+        intake.look(wait=not (streams.running or streams.awaiting))
+        while intake.controls:
+            streams.control(*intake.controls.popleft())
+        if intake.batches and streams.turn_is_over:
+            for events in computation.events(intake.batches.popleft()):
+                channel.send(*events)
+        elif streams.awaiting and not streams.running:
+            channel.send(*streams.wait(intake))
+            continue
+        if streams:
+            channel.send(*streams.step())
 
 
 def _say(line: str) -> None:
     print(line, flush=True)  # noqa: T201 - the report of `check`
-
-
-def leave(status: int) -> None:
-    """End the process at once, without the parent's exit handlers, which a fork has inherited."""
-    logging.shutdown()
-    for output in (sys.stdout, sys.stderr):
-        with suppress(OSError, ValueError):  # its reader is gone, or user code closed it
-            output.flush()
-    os._exit(status)

@@ -9,17 +9,18 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tidegate.inference import protocol
-from tidegate.inference.errors import OutOfMemory, RequestError
+from tidegate.inference.errors import OutOfMemory
 from tidegate.inference.protocol import Error
 from tidegate.inference.worker import collate, defaults
 from tidegate.inference.worker.accept import preferred_type
+from tidegate.inference.worker.chunks import BodyChunks, ItemChunks, StreamBody, is_source
 from tidegate.inference.worker.content import TEXT_TYPES, WRITABLE, Reading, decode_text, split_media_type
 from tidegate.inference.worker.content_codings import unpack
 from tidegate.inference.worker.context import Context, RequestProcessor
 from tidegate.inference.worker.device_errors import empty_cache, give_up_if_device_is_lost
 from tidegate.inference.worker.handler import Functions
 from tidegate.inference.worker.request import Request
-from tidegate.inference.worker.response import answer_of
+from tidegate.inference.worker.response import answer_of, body_and_type
 from tidegate.inference.worker.tally import Tally
 from tidegate.inference.worker.user_errors import public_error
 
@@ -51,20 +52,23 @@ class Steps:
 
     def attempt(self, request: Request, function: str, step: Callable[[Request], None]) -> None:
         """Take one step. What it raises, even SystemExit, is the outcome of this request and of no other."""
-        rejected: RequestError | None = None
         try:
             step(request)
         except BaseException as error:
-            give_up_if_device_is_lost(error)
-            rejected = public_error(error, function, request)
-            if rejected.status >= 500:
-                self.context.request_processor = [request.processor]
-                request_id = self.context.get_request_id(0)
-                log.error("%s failed", function, exc_info=error, extra={"request_id": request_id})
-            request.outcome = Error(request.received.id, rejected.status, rejected.code, rejected.message)
+            request.outcome = self.failure(error, function, request)
         # Outside the handler: until it is left, the traceback holds the tensors that did not fit.
-        if isinstance(rejected, OutOfMemory):
+        if request.outcome is not None and request.outcome.status == OutOfMemory.status:
             empty_cache()
+
+    def failure(self, error: BaseException, function: str, request: Request) -> Error:
+        """What the client is told of `error`, which user code raised; the log has its traceback."""
+        give_up_if_device_is_lost(error)
+        public = public_error(error, function, request)
+        if public.status >= 500:
+            self.context.request_processor = [request.processor]
+            request_id = self.context.get_request_id(0)
+            log.error("%s failed", function, exc_info=error, extra={"request_id": request_id})
+        return Error(request.received.id, public.status, public.code, public.message)
 
     # --- input_fn
 
@@ -128,6 +132,11 @@ class Steps:
         else:
             joined = collate.join(inputs) if len(inputs) > 1 else inputs[0]
         prediction = self._call_predict(joined, len(requests))
+        if is_source(prediction):
+            if len(requests) > 1:
+                raise collate.NotSplittable("predict_fn returned a generator")
+            requests[0].prediction = prediction
+            return prediction
         for request, part in zip(requests, self._split(prediction, requests), strict=True):
             request.prediction = part
         return prediction
@@ -163,16 +172,36 @@ class Steps:
     def encode(self, request: Request) -> None:
         """From `prediction` to the outcome."""
         self.context.request_processor = [request.processor]
+        function, inner = "transform_fn", None
         if self.functions.transform_fn is not None:
             result = request.prediction
         elif self.functions.output_fn is not None:
+            function = "output_fn"
+            inner = request.prediction if is_source(request.prediction) else None
             result = self.functions.output_fn(request.prediction, request.accept)
+        elif (stream := _stream_of_items(request)) is not None:
+            request.stream = stream
+            return
         else:
             by_record = self.functions.predict_fn is None
             result = defaults.output_fn(
                 request.prediction, request.accept, records=request.records_in_body, by_record=by_record
             )
-        request.outcome = answer_of(result, request, self.max_response_bytes)
+        body, content_type = body_and_type(result, request.accept)
+        if is_source(body):
+            request.stream = StreamBody(body, BodyChunks(content_type), function, inner)
+        else:
+            request.outcome = answer_of(body, content_type, request, self.max_response_bytes)
+
+
+def _stream_of_items(request: Request) -> StreamBody | None:
+    """The stream of a prediction that is a generator, or one with the type of its items; None for any other."""
+    source, accept = body_and_type(request.prediction, request.accept)
+    if not is_source(source):
+        return None
+    typed = source is not request.prediction
+    named = typed or split_media_type(accept)[0] in request.received.accept.lower()
+    return StreamBody(source, ItemChunks(accept, named=named), "predict_fn")
 
 
 def _records(data: Any) -> int:

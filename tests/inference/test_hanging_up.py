@@ -16,8 +16,8 @@ from tidegate.inference.protocol import Kind, ModelSpec, Request
 
 PARENT = "from tidegate.inference.worker.fork_server import main; main({fd}, 20)"
 WORKER = (
-    "import socket; from tidegate.inference.worker import serving; "
-    "serving.leave(serving.run(socket.socket(fileno={fd})))"
+    "import socket; from tidegate.inference.worker import leaving, serving; "
+    "leaving.leave(serving.run(socket.socket(fileno={fd})))"
 )
 
 

@@ -23,6 +23,8 @@ def computation(
     limit: int = 2**20,
     joins: bool | None = None,
     prove: bool = True,
+    max_streams: int = 32,
+    timeout_s: float = 60.0,
     **functions: Any,
 ) -> Computation:
     """A computation with these functions (bound already: none takes the context) and otherwise the server's own.
@@ -38,6 +40,8 @@ def computation(
         max_response_bytes=limit,
         batching=Batching(joins=joins),
         prove=prove,
+        max_streams=max_streams,
+        timeout_s=timeout_s,
     )
 
 

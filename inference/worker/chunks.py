@@ -1,0 +1,92 @@
+"""From what a generator yields to the bytes of a body, chunk by chunk."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from typing import Any, NamedTuple, Protocol
+
+from tidegate.inference.errors import NotAcceptable
+from tidegate.inference.worker.accept import demand_some
+from tidegate.inference.worker.content import CSV, JSON, JSON_LINES, split_media_type
+from tidegate.inference.worker.encoding import encode, to_bytes
+
+Source = Iterator[Any] | AsyncIterator[Any]
+"""What a stream is made of: a generator, or whatever else is asked for its next item."""
+
+TEXT, OCTETS = "text/plain; charset=utf-8", "application/octet-stream"
+_BY_LINE = (JSON, JSON_LINES, CSV)
+
+
+def is_source(value: Any) -> bool:
+    """Whether `value` is what streams are made of. A list is not: it is there already."""
+    return isinstance(value, Iterator | AsyncIterator)
+
+
+class Chunks(Protocol):
+    """Encodes the items of one stream. The content type is known when the first of them is encoded."""
+
+    @property
+    def content_type(self) -> str: ...
+    def encode(self, item: Any) -> bytes: ...
+
+
+class StreamBody(NamedTuple):
+    """A body that comes in pieces: where they come from, how they are encoded, and which function to name in errors.
+
+    `inner` is what `source` reads from, where output_fn was given a generator: it is closed with it.
+    """
+
+    source: Source
+    chunks: Chunks
+    function: str
+    inner: Source | None = None
+
+
+class BodyChunks:
+    """What output_fn or transform_fn yields: pieces of the body, each of what these functions may return."""
+
+    def __init__(self, content_type: str) -> None:
+        self.content_type = content_type
+
+    def encode(self, item: Any) -> bytes:
+        """One piece. Raises `HandlerFailed`."""
+        return to_bytes(item)
+
+
+class ItemChunks:
+    """What predict_fn yields where no output_fn encodes it: items, each encoded by itself.
+
+    JSON and JSON Lines have a line for each, CSV a row. `str` and `bytes` are sent as they are, unless the client named
+    one of these types. Raises `NotAcceptable` for every other type that the client named.
+    """
+
+    def __init__(self, accept: str, *, named: bool) -> None:
+        demand_some(accept)
+        self._media_type = split_media_type(accept)[0]
+        self._named = named
+        if self._media_type == JSON:
+            self.content_type = JSON_LINES
+        else:
+            self.content_type = accept
+        self._raw: bool | None = None
+
+    def encode(self, item: Any) -> bytes:
+        """One item. Raises `NotAcceptable`, or `HandlerFailed` for what no type can hold."""
+        if self._raw is None:
+            self._begin(item)
+        if self._raw and isinstance(item, str | bytes | bytearray | memoryview):
+            return to_bytes(item)
+        if self._media_type == CSV:
+            return encode(item, CSV, records=1)
+        if self._media_type in _BY_LINE:
+            return encode(item, JSON) + b"\n"
+        raise NotAcceptable(
+            f"Accept '{self._media_type}' cannot be answered with a stream of items of the type {type(item).__name__}; "
+            f"this model streams {', '.join(_BY_LINE)}."
+        )
+
+    def _begin(self, first: Any) -> None:
+        by_line = self._media_type in _BY_LINE
+        self._raw = isinstance(first, str | bytes | bytearray | memoryview) and not (by_line and self._named)
+        if self._raw and by_line:
+            self.content_type = TEXT if isinstance(first, str) else OCTETS

@@ -1,0 +1,141 @@
+"""What has arrived from the frontend: batches in their order, and orders about streams, which go before them."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from queue import Empty, SimpleQueue
+from threading import Thread
+from typing import Protocol
+
+from tidegate.inference import protocol
+from tidegate.inference.protocol import Kind, Payload
+from tidegate.inference.worker.channel import Channel
+from tidegate.inference.worker.computation import Batch, Computation
+
+_EXPECTED = (Kind.COMPUTE, Kind.CANCEL, Kind.PAUSE, Kind.RESUME)
+
+
+class Intake(Protocol):
+    """Arrivals, as far as `look` has seen them. `fileno` is readable when there may be more."""
+
+    controls: deque[tuple[Kind, int]]
+    """CANCEL, PAUSE and RESUME, each with the id of a request."""
+    batches: deque[Batch]
+    hung_up: bool
+
+    def look(self, *, wait: bool) -> None:
+        """Take what has arrived; `wait` for something where nothing has. Raises `UnexpectedFrame`."""
+
+    def fileno(self) -> int: ...
+
+
+class DirectIntake:
+    """Reads the socket in the thread of user code, between two of its functions; batches are decoded later there."""
+
+    def __init__(self, channel: Channel, computation: Computation) -> None:
+        self.controls: deque[tuple[Kind, int]] = deque()
+        self.batches: deque[Batch] = deque()
+        self.hung_up = False
+        self._channel = channel
+        self._computation = computation
+
+    def look(self, *, wait: bool) -> None:
+        """Take what has arrived; `wait` for something where nothing has. Raises `UnexpectedFrame`."""
+        wait = wait and not self.batches
+        if not self._channel.receive(wait=wait):
+            self.hung_up = True
+        while (frame := self._channel.next_frame(*_EXPECTED)) is not None:
+            kind, payload = frame
+            if kind is Kind.COMPUTE:
+                self.batches.append(self._computation.begin(protocol.parse_compute(payload)))
+            else:
+                self.controls.append((kind, protocol.parse_id(payload)))
+
+    def fileno(self) -> int:
+        """The socket."""
+        return self._channel.fileno()
+
+
+class DecodingIntake:
+    """Reads the socket in a thread of its own, and decodes batches in others, while another batch is predicted."""
+
+    def __init__(self, channel: Channel, computation: Computation, threads: int) -> None:
+        self.controls: deque[tuple[Kind, int]] = deque()
+        self.batches: deque[Batch] = deque()
+        self.hung_up = False
+        self._channel = channel
+        self._computation = computation
+        self._threads = threads
+        self._arrived: SimpleQueue[tuple[Kind, int] | Batch | BaseException | None] = SimpleQueue()
+        self._undecoded: SimpleQueue[Payload | None] = SimpleQueue()
+        self._signals = False
+        self._signal_read, self._signal_write = os.pipe()
+        for end in (self._signal_read, self._signal_write):
+            os.set_blocking(end, False)
+        for target in (self._read, self._decode):
+            Thread(target=target, daemon=True).start()
+
+    def look(self, *, wait: bool) -> None:
+        """Take what has arrived; `wait` for something where nothing has. Raises what the threads have raised."""
+        if self._signals:
+            with suppress(BlockingIOError):
+                os.read(self._signal_read, 4096)
+        try:
+            self._sort(self._arrived.get(block=wait and not self.batches))
+            while True:
+                self._sort(self._arrived.get_nowait())
+        except Empty:
+            pass
+
+    def fileno(self) -> int:
+        """A pipe that has a byte in it after each arrival from now on."""
+        if not self._signals:
+            self._signals = True
+            self._signal()  # something may have arrived already
+        return self._signal_read
+
+    def _sort(self, arrived: tuple[Kind, int] | Batch | BaseException | None) -> None:
+        if isinstance(arrived, Batch):
+            self.batches.append(arrived)
+        elif isinstance(arrived, tuple):
+            self.controls.append(arrived)
+        elif arrived is None:
+            self.hung_up = True
+        else:
+            raise arrived
+
+    # --- in the other threads
+
+    def _put(self, arrived: tuple[Kind, int] | Batch | BaseException | None) -> None:
+        self._arrived.put(arrived)
+        if self._signals:
+            self._signal()
+
+    def _signal(self) -> None:
+        with suppress(BlockingIOError):  # there are bytes enough in it
+            os.write(self._signal_write, b"\0")
+
+    def _read(self) -> None:
+        try:
+            while self._channel.receive(wait=True):
+                while (frame := self._channel.next_frame(*_EXPECTED)) is not None:
+                    kind, payload = frame
+                    if kind is Kind.COMPUTE:
+                        self._undecoded.put(payload)
+                    else:
+                        self._put((kind, protocol.parse_id(payload)))
+            self._undecoded.put(None)
+        except BaseException as error:
+            self._put(error)
+
+    def _decode(self) -> None:
+        try:
+            with ThreadPoolExecutor(self._threads, thread_name_prefix="input_fn") as decoders:
+                while (payload := self._undecoded.get()) is not None:
+                    self._put(self._computation.begin(protocol.parse_compute(payload), decoders))
+            self._put(None)
+        except BaseException as error:
+            self._put(error)
