@@ -239,6 +239,35 @@ def test_a_script_of_which_nothing_is_called_is_a_warning(
     assert (f"{model_dir}/code/inference.py has none of the functions that are called" in report.error) == told
 
 
+STREAMING = """
+import json
+
+def model_fn(model_dir):
+    return 2
+
+def input_fn(body, content_type):
+    return json.loads(body)
+
+def predict_fn(data, model):
+    for number in data:
+        yield model * number
+"""
+
+
+@pytest.mark.parametrize("expected", ["2\n4\n", "2\n5\n"])
+def test_the_example_of_a_script_that_streams_is_read_to_its_end(
+    loads: subprocess.Popen[str], tmp_path: Path, expected: str
+) -> None:
+    files = {"code/inference.py": STREAMING, "example/request.json": "[1, 2]", "example/response.jsonl": expected}
+    response = {"file": "example/response.jsonl", "content_type": "application/jsonlines"}
+    model_dir = archive(tmp_path, with_manifest(files, example={**EXAMPLE, "response": response}))
+    report = load_forked(loads, tmp_path, model_dir)
+    if expected == "2\n4\n":
+        assert report.status == 0, report.error
+    else:
+        assert "was not answered as expected: at $[1] it has 4, expected was 5" in report.sentence
+
+
 def test_a_manifest_that_is_not_read_is_a_warning_and_named_where_it_would_have_helped(
     loads: subprocess.Popen[str], tmp_path: Path
 ) -> None:

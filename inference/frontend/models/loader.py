@@ -120,4 +120,5 @@ class Loader:
             rehearsal=model.rehearsal,
             prove=settings.retry and max_batch_size > 1,
             timeout_s=settings.timeout_s,
+            max_streams=settings.max_streams_per_worker,
         )
