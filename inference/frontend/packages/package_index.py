@@ -6,7 +6,6 @@ nowhere else, and `Index.redact` takes it out of whatever pip says.
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
 import re
@@ -16,6 +15,7 @@ from pathlib import Path
 from urllib.parse import quote, urlsplit
 
 from tidegate.inference.errors import DeploymentError
+from tidegate.inference.frontend.packages import program
 from tidegate.inference.settings import CODEARTIFACT_ARN
 
 log = logging.getLogger("tidegate.requirements")
@@ -46,15 +46,8 @@ async def codeartifact(arn: str) -> Index:
     if found is None:
         raise DeploymentError(f"CA_REPOSITORY_ARN={arn!r} names no CodeArtifact repository.")
     place = [found[name] for name in ("region", "domain", "account", "repository")]
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-P", str(_ASK), *place, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE
-    )
-    try:
-        output, _ = await process.communicate()
-    except BaseException:
-        process.kill()
-        raise
-    answer = json.loads(output) if process.returncode == 0 else {"error": f"status {process.returncode}"}
+    status, output = await program.run([sys.executable, "-P", str(_ASK), *place])
+    answer = json.loads(output) if status == 0 else {"error": f"status {status}"}
     if "error" in answer:
         raise DeploymentError(f"CodeArtifact (CA_REPOSITORY_ARN={arn}) cannot be asked: {answer['error']}.")
     log.info("packages come from CodeArtifact", extra={"repository": arn})

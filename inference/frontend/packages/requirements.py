@@ -8,24 +8,20 @@ workers see. An archive that brings its wheels in `code/wheels/` needs no networ
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
 import shutil
-import signal
 from collections.abc import Callable
 from pathlib import Path
 
 from tidegate.inference.errors import DeploymentError
-from tidegate.inference.frontend.packages import package_index, pip_failure
+from tidegate.inference.frontend.packages import package_index, pip_failure, program
 from tidegate.inference.frontend.packages.package_index import Index
 from tidegate.inference.layout import CODE, REQUIREMENTS, WHEELS, model_root
 from tidegate.inference.package_layer import PackageLayer, protected_version, requirements_text
 
 log = logging.getLogger("tidegate.requirements")
 
-KEPT_BYTES = 512 * 1024
-"""How much of the end of pip's output is looked at for the reason of its failure."""
 _LOGGED_CHARACTERS = 4000
 
 
@@ -83,39 +79,18 @@ async def _install(layer: PackageLayer, wanted: Path, index: Index | None) -> li
     if index:
         variables["PIP_INDEX_URL"] = index.url  # not an argument: those are public
     # pip would read every installed package to warn of conflicts, where its output is not shown.
-    status, output = await _run([*words, "--no-warn-conflicts"], directory, variables)
+    status, said = await program.run(
+        [*words, "--no-warn-conflicts"], directory=directory, variables=variables, errors_too=True
+    )
     if status != 0:
-        said = pip_failure.redacted(index.redact(output) if index else output)
-        log.error("pip failed", extra={"output": said[-_LOGGED_CHARACTERS:]})
+        output = said.decode(errors="replace")
+        output = pip_failure.redacted(index.redact(output) if index else output)
+        log.error("pip failed", extra={"output": output[-_LOGGED_CHARACTERS:]})
         raise DeploymentError(
-            f"{wanted} cannot be installed: {pip_failure.sentence(said, protected_version() or 'none')}."
+            f"{wanted} cannot be installed: {pip_failure.sentence(output, protected_version() or 'none')}."
         )
     try:
         brought = await asyncio.to_thread(layer.finish)
     except DeploymentError as error:
         raise DeploymentError(f"{wanted} cannot be installed: {error}.") from None
     return [f"{found.name}=={found.version}" for found in brought]
-
-
-async def _run(words: list[str], directory: Path, variables: dict[str, str]) -> tuple[int, str]:
-    """The exit status of pip and the end of its output. What it started ends with it where it is not waited for."""
-    process = await asyncio.create_subprocess_exec(
-        *words,
-        env=variables,
-        cwd=directory,
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-        start_new_session=True,  # so that git and compilers can be ended too, and find no terminal to ask on
-    )
-    assert process.stdout is not None  # noqa: S101 - asked for above
-    kept = bytearray()
-    try:
-        while chunk := await process.stdout.read(65536):
-            kept += chunk
-            del kept[:-KEPT_BYTES]
-        return await process.wait(), kept.decode(errors="replace")
-    except BaseException:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        raise
