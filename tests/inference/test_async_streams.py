@@ -116,10 +116,13 @@ def test_one_that_never_waits_does_not_keep_the_others_waiting() -> None:
 def test_a_reader_that_leaves_ends_it_wherever_it_is(where: str) -> None:
     closed = Flag()
 
+    waits = Flag()
+
     async def chunks(_: Any) -> AsyncIterator[str]:
         try:
             yield "x"
             if where == "awaiting":
+                waits.set()
                 await asyncio.Event().wait()
             while True:
                 yield "x"
@@ -132,6 +135,8 @@ def test_a_reader_that_leaves_ends_it_wherever_it_is(where: str) -> None:
         frontend.until(Part)
         if where == "yielded":
             frontend.pause(1)
+        else:
+            assert waits.wait(60)
         frontend.cancel(1)
         assert closed.wait(60)
         wait_until(lambda: len(toy.streams) == 0, "it is forgotten")
@@ -223,10 +228,13 @@ def test_the_time_in_which_it_is_paused_is_not_its_own() -> None:
 
 
 def test_one_that_does_not_close_is_left_to_itself(caplog: pytest.LogCaptureFixture) -> None:
+    waits = Flag()
+
     async def stubborn(_: Any) -> AsyncIterator[str]:
         yield "x"
         while True:
             try:
+                waits.set()
                 await asyncio.Event().wait()
             except asyncio.CancelledError:
                 await asyncio.Event().wait()
@@ -234,7 +242,7 @@ def test_one_that_does_not_close_is_left_to_itself(caplog: pytest.LogCaptureFixt
     toy = streaming(stubborn, timeout_s=0.1)
     with working(toy) as frontend:
         frontend.ask(1)
-        frontend.until(Part)
+        assert waits.wait(60)
         frontend.cancel(1)
         wait_until(lambda: len(toy.streams) == 0, "it is forgotten")
     assert "a generator does not close" in caplog.text
