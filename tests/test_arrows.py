@@ -12,8 +12,12 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PRODUCT = ("tidegate", "inference", "training_hooks", "infra", "local_cloud", "client", "container")
+FOLDERS = ("client", "inference", "infra", "local_cloud", "training_hooks")
+"""Each is imported as `tidegate.<folder>`: docs/decisions/0009-one-installed-name.md."""
+PRODUCT = ("tidegate", *(f"tidegate.{folder}" for folder in FOLDERS), "container")
 OUTSIDE = ("tests", "examples", "benchmarks")
+CLIENT, INFERENCE, INFRA, LOCAL_CLOUD, TRAINING_HOOKS = PRODUCT[1:-1]
+FRONTEND, WORKER = f"{INFERENCE}.frontend", f"{INFERENCE}.worker"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,40 +31,33 @@ class Arrow:
 
 ARROWS = [
     # A variable of the container is spelled once, in settings; errors has the class that settings raises.
-    Arrow(room="infra", forbidden=("inference",), allowed=("inference.settings", "inference.errors")),
+    Arrow(room=INFRA, forbidden=(INFERENCE,), allowed=(f"{INFERENCE}.settings", f"{INFERENCE}.errors")),
     # It starts the server as a process or a container, as SageMaker would.
-    Arrow(room="local_cloud", forbidden=("inference",)),
+    Arrow(room=LOCAL_CLOUD, forbidden=(INFERENCE,)),
     # The command line starts what each room does, and reaches into none.
-    Arrow(room="tidegate", forbidden=("inference.frontend", "inference.worker", "torch", *OUTSIDE)),
+    Arrow(room="tidegate.__main__", forbidden=(FRONTEND, WORKER, "torch")),
+    Arrow(room="tidegate.own_modules", forbidden=(FRONTEND, WORKER, "torch")),
     # They meet only in the artifact on disk.
-    Arrow(room="training_hooks", forbidden=("inference", "infra", "local_cloud")),
-    Arrow(room="inference", forbidden=("training_hooks", "infra", "local_cloud")),
+    Arrow(room=TRAINING_HOOKS, forbidden=(INFERENCE, INFRA, LOCAL_CLOUD, CLIENT)),
+    Arrow(room=INFERENCE, forbidden=(TRAINING_HOOKS, INFRA, LOCAL_CLOUD, CLIENT)),
     # It asks deployed models, wherever they run.
-    Arrow(room="client", forbidden=("inference", "training_hooks", "infra", "local_cloud")),
+    Arrow(room=CLIENT, forbidden=(INFERENCE, TRAINING_HOOKS, INFRA, LOCAL_CLOUD)),
     # Two rooms: the HTTP side stays small and responsive, the model side knows no HTTP.
-    Arrow(room="inference.frontend", forbidden=("inference.worker", "torch", "numpy", "PIL")),
-    Arrow(
-        room="inference.worker",
-        forbidden=("inference.frontend", "httptools", "uvloop", "http.server", "socketserver"),
-    ),
+    Arrow(room=FRONTEND, forbidden=(WORKER, "torch", "numpy", "PIL")),
+    Arrow(room=WORKER, forbidden=(FRONTEND, "httptools", "uvloop", "http.server", "socketserver")),
     # User code runs in one plain thread; asynchronous generators need an event loop in it.
     *(
-        Arrow(room=f"inference.worker.{path.stem}", forbidden=("asyncio",))
+        Arrow(room=f"{WORKER}.{path.stem}", forbidden=("asyncio",))
         for path in sorted((ROOT / "inference/worker").glob("*.py"))
         if path.stem not in {"__init__", "event_loop"}
     ),
     # What both rooms share pulls neither in.
     *(
-        Arrow(
-            room=f"inference.{name}",
-            forbidden=("inference.frontend", "inference.worker", "torch", "numpy", "httptools", "uvloop"),
-        )
-        for name in (
-            *("settings", "legacy_variables", "errors", "protocol"),
-            *("log_lines", "layout", "batching", "package_layer"),
-        )
+        Arrow(room=f"{INFERENCE}.{path.stem}", forbidden=(FRONTEND, WORKER, "torch", "numpy", "httptools", "uvloop"))
+        for path in sorted((ROOT / "inference").glob("*.py"))
+        if path.stem not in {"__init__", "__main__"}
     ),
-    *(Arrow(room=room, forbidden=OUTSIDE) for room in PRODUCT),
+    *(Arrow(room=room, forbidden=(*OUTSIDE, *FOLDERS)) for room in ("tidegate", "container")),
 ]
 
 
@@ -71,15 +68,10 @@ def below(name: str, roots: tuple[str, ...]) -> bool:
 def modules(*packages: str) -> Iterator[tuple[str, Path]]:
     """Every module of `packages` by dotted name."""
     for package in packages:
-        for path in sorted((ROOT / package).rglob("*.py")):
-            parts = path.relative_to(ROOT).with_suffix("").parts
-            yield ".".join(parts[:-1] if parts[-1] == "__init__" else parts), path
-
-
-def _room(name: str) -> str:
-    """The folder that a name of ours is in: `tidegate.inference.errors` is `inference/errors.py`."""
-    below_tidegate = name.removeprefix("tidegate.")
-    return below_tidegate if below_tidegate.split(".")[0] in PRODUCT else name
+        folder = ROOT / package.removeprefix("tidegate.").replace(".", "/")
+        for path in sorted(folder.glob("*.py") if package == "tidegate" else folder.rglob("*.py")):
+            parts = path.relative_to(folder).with_suffix("").parts
+            yield ".".join([package, *(parts[:-1] if parts[-1] == "__init__" else parts)]), path
 
 
 def imports(name: str, path: Path) -> Iterator[tuple[str, int]]:
@@ -87,21 +79,21 @@ def imports(name: str, path: Path) -> Iterator[tuple[str, int]]:
     package = name.split(".") if path.name == "__init__.py" else name.split(".")[:-1]
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            yield from ((_room(alias.name), node.lineno) for alias in node.names)
+            yield from ((alias.name, node.lineno) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             above = package[: len(package) - node.level + 1] if node.level else []
             base = ".".join([*above, *([node.module] if node.module else [])])
-            yield from ((_room(f"{base}.{alias.name}"), node.lineno) for alias in node.names)
+            yield from ((f"{base}.{alias.name}", node.lineno) for alias in node.names)
         elif isinstance(node, ast.Call):
             called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
             first = node.args[0] if node.args else None
             if called in {"import_module", "__import__"} and isinstance(first, ast.Constant):
-                yield _room(str(first.value)), node.lineno
+                yield str(first.value), node.lineno
 
 
 @pytest.mark.parametrize("arrow", ARROWS, ids=[f"{arrow.room} to {arrow.forbidden[0]}" for arrow in ARROWS])
 def test_no_import_goes_against_an_arrow(arrow: Arrow) -> None:
-    found = [(name, path) for name, path in modules(arrow.room.split(".")[0]) if below(name, (arrow.room,))]
+    found = [(name, path) for name, path in modules(*PRODUCT) if below(name, (arrow.room,))]
     assert found, f"there is no module below {arrow.room}"
     wrong = [
         f"{path.relative_to(ROOT)}:{line} imports {imported}"
@@ -139,25 +131,25 @@ def loaded_by(imported: str) -> set[str]:
     """The modules of a fresh interpreter after importing `imported`."""
     program = f"import sys\nsys.path.insert(0, {str(ROOT)!r})\nimport {imported}\nprint(*sys.modules)"
     done = subprocess.run([sys.executable, "-P", "-c", program], capture_output=True, text=True, check=True, timeout=60)
-    return {_room(name) for name in done.stdout.split()}
+    return set(done.stdout.split())
 
 
 def test_the_process_that_serves_http_does_not_load_torch() -> None:
     """Nor numpy, Pillow or anything of the worker, by whatever road: `/ping` is up before torch is imported."""
-    loaded = loaded_by("tidegate.inference.frontend.server")
-    assert "inference.frontend.http.connection" in loaded
-    assert not {name for name in loaded if below(name, ("torch", "numpy", "PIL", "inference.worker"))}
+    loaded = loaded_by(f"{FRONTEND}.server")
+    assert f"{FRONTEND}.http.connection" in loaded
+    assert not {name for name in loaded if below(name, ("torch", "numpy", "PIL", WORKER))}
 
 
 def test_the_process_that_computes_does_not_load_the_http_server() -> None:
-    loaded = loaded_by("tidegate.inference.worker.fork_server")
+    loaded = loaded_by(f"{WORKER}.fork_server")
     assert "torch" in loaded
-    assert not {name for name in loaded if below(name, ("httptools", "uvloop", "inference.frontend"))}
+    assert not {name for name in loaded if below(name, ("httptools", "uvloop", FRONTEND))}
 
 
 def test_settings_load_nothing_but_the_standard_library() -> None:
     """A stack imports them at synthesis, where torch may not even be installed."""
-    loaded = loaded_by("tidegate.inference.settings") - loaded_by("sys")
+    loaded = loaded_by(f"{INFERENCE}.settings") - loaded_by("sys")
     foreign = {name for name in loaded if name.partition(".")[0] not in sys.stdlib_module_names}
     shared = ("batching", "errors", "layout", "legacy_variables", "settings")
-    assert foreign == {"tidegate", "inference", *(f"inference.{name}" for name in shared)}
+    assert foreign == {"tidegate", INFERENCE, *(f"{INFERENCE}.{name}" for name in shared)}
