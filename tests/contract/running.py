@@ -79,7 +79,7 @@ class Server:
         return self.log_path.read_text(errors="replace")
 
     def workers(self) -> list[psutil.Process]:
-        """The processes that have the model, i.e. the forks of the preloaded parent."""
+        """The processes that have the model, the forks of the fork server."""
         return [worker for parent in psutil.Process(self.process.pid).children() for worker in parent.children()]
 
     def wait_until(self, condition: Any, what: str, timeout_s: float = START_S) -> Any:
