@@ -85,11 +85,15 @@ class Replica:
             return self._changed.wait_for(lambda: self._client is not client, timeout=within_s)
 
     def stop(self, grace_s: float = STOP_GRACE_S) -> None:
-        """Lets running calls end (within ``grace_s``), then stops the container; returns when nothing is left of it."""
+        """Lets running calls end, then stops the container; returns when nothing is left of it.
+
+        A stream may go on for minutes: after half of ``grace_s`` the container gets its SIGTERM in spite of it, so that
+        it is the container that says goodbye, and not a SIGKILL.
+        """
         deadline = time.monotonic() + grace_s
         self._stopping.set()
         with self._changed:
-            self._changed.wait_for(lambda: self._leases == 0, timeout=grace_s)
+            self._changed.wait_for(lambda: self._leases == 0, timeout=grace_s / 2)
             container = self._container
         if container is not None:
             container.stop(max(0.0, deadline - time.monotonic()) if grace_s else 0.0)

@@ -18,6 +18,8 @@ from botocore.exceptions import ClientError
 from tests.local_cloud.conftest import ROLE, await_true
 from tidegate.local_cloud import LocalCloud
 
+pytestmark = pytest.mark.timeout(1200)
+
 MIB = 1024 * 1024
 SIZE_MIB = int(os.environ.get("LARGE_BODY_MIB", "160"))
 ALLOWED_MIB = 64

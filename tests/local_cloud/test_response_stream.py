@@ -160,6 +160,18 @@ def test_the_limit_of_a_plain_call_is_its_own(tmp_path: Path) -> None:
         exchange.break_off()
 
 
+def test_a_plain_call_never_gets_half_of_an_answer(stage: Stage) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(stage.client().invoke_endpoint, EndpointName="toy", Body=b"question")
+        exchange = stage.container.next()
+        exchange.begin()
+        exchange.chunk(b"half")
+        exchange.break_off()
+        with pytest.raises(ClientError, match="could not get a response") as caught:
+            asked.result()
+    assert caught.value.response["OriginalStatusCode"] == 0
+
+
 def test_a_caller_that_leaves_closes_the_stream_to_the_container(stage: Stage) -> None:
     exchange, answer = begun(stage)
     exchange.chunk(b"one")
