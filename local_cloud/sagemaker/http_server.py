@@ -13,6 +13,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -105,6 +106,10 @@ class _Handler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
     answer: Callable[[Request], Response]
     limit: BodyLimit
+
+    def handle(self) -> None:
+        with suppress(ConnectionError):  # a caller that hangs up between two requests
+            super().handle()
 
     def _serve(self) -> None:
         try:
