@@ -47,6 +47,29 @@ def _seconds() -> Histogram:
 
 
 @dataclass(slots=True, kw_only=True)
+class StreamMetrics:
+    """What is counted of the responses whose length nobody knew when they began."""
+
+    open: int = 0
+    first_chunk_s: Histogram = field(default_factory=_seconds)
+    """From the end of a request's body to the first chunk on its way to the client."""
+    chunks: int = 0
+    broken: Counter[str] = field(default_factory=Counter)
+    """By the code of the error, `reader_left` or `reader_too_slow`."""
+
+    def opened(self, first_chunk_s: float) -> None:
+        """Count a stream whose first chunk took so long."""
+        self.open += 1
+        self.first_chunk_s.observe(first_chunk_s)
+
+    def closed(self, broken_by: str = "") -> None:
+        """Count the end of a stream, and what broke it off."""
+        self.open -= 1
+        if broken_by:
+            self.broken[broken_by] += 1
+
+
+@dataclass(slots=True, kw_only=True)
 class ModelMetrics:
     """What is counted for one model."""
 
@@ -60,6 +83,7 @@ class ModelMetrics:
     worker_restarts: int = 0
     shed: Counter[str] = field(default_factory=Counter)
     abandoned: Counter[Abandoned] = field(default_factory=Counter)
+    streams: StreamMetrics = field(default_factory=StreamMetrics)
     joins: Counter[str] = field(default_factory=lambda: Counter(joined=0, proved=0, refused=0))
 
     def count_joins(self, done: Done) -> None:

@@ -36,6 +36,16 @@ class _Collector:
                 histogram: Histogram = getattr(gauges.metrics, attribute)
                 family.add_metric([model], histogram.buckets(), histogram.total)
             yield family
+        first_chunk = HistogramMetricFamily(
+            "tidegate_stream_first_chunk_seconds",
+            "From a whole request to the first chunk of its stream",
+            labels=["model"],
+        )
+        for model, gauges in models.items():
+            seconds = gauges.metrics.streams.first_chunk_s
+            first_chunk.add_metric([model], seconds.buckets(), seconds.total)
+        yield first_chunk
+        yield _gauge("streams_open", "Streams on their way", ((m, g.metrics.streams.open) for m, g in models.items()))
         yield _gauge("waiting", "Requests that no worker has yet", ((m, g.waiting) for m, g in models.items()))
         yield _gauge("in_flight", "Requests that are with a worker", ((m, g.computing) for m, g in models.items()))
         yield _gauge("workers", "Workers that have the model loaded", ((m, len(g.workers)) for m, g in models.items()))
@@ -62,7 +72,14 @@ def _counters(models: Mapping[str, ModelGauges]) -> Iterator[Metric]:
         "Batches that shared a predict_fn call (joined), that were the same joined and one by one (proved), or not",
         labels=["model", "result"],
     )
+    chunks = CounterMetricFamily("tidegate_stream_chunks", "Chunks of streams sent", labels=["model"])
+    broken = CounterMetricFamily(
+        "tidegate_streams_broken", "Streams that ended before their end", labels=["model", "reason"]
+    )
     for model, gauges in models.items():
+        chunks.add_metric([model], gauges.metrics.streams.chunks)
+        for reason, count in gauges.metrics.streams.broken.items():
+            broken.add_metric([model, reason], count)
         for result, count in gauges.metrics.joins.items():
             joins.add_metric([model, result], count)
         for status, count in gauges.metrics.responses.items():
@@ -73,7 +90,7 @@ def _counters(models: Mapping[str, ModelGauges]) -> Iterator[Metric]:
             abandoned.add_metric([model, state], count)
         retries.add_metric([model], gauges.metrics.retries)
         restarts.add_metric([model], gauges.metrics.worker_restarts)
-    yield from (responses, shed, abandoned, retries, restarts, joins)
+    yield from (responses, shed, abandoned, retries, restarts, joins, chunks, broken)
 
 
 def _gauge(name: str, text: str, values: Iterable[tuple[str, float]]) -> Metric:

@@ -51,6 +51,17 @@ def charts(endpoint_name: str) -> tuple[Chart, ...]:
             ),
         ),
         Chart(
+            title="Streams: open, and broken off per second, by reason",
+            queries=(
+                _query("open", f"sum(tidegate_streams_open{here})"),
+                _query("broken off", f"sum by (reason) (rate(tidegate_streams_broken_total{here}[5m]))"),
+            ),
+        ),
+        Chart(
+            title="p99 in seconds: first chunk of a stream",
+            queries=(_query("first chunk", quantile(0.99, "tidegate_stream_first_chunk_seconds", here)),),
+        ),
+        Chart(
             title="p99 in seconds: queue, input_fn, predict_fn, output_fn",
             queries=tuple(
                 _query(label, quantile(0.99, f"tidegate_{name}_seconds", here))

@@ -66,6 +66,10 @@ class MemoryTransport(asyncio.Transport):
         if resumes:
             self.connection.resume_writing()
 
+    def turn(self) -> None:
+        """Let a loop that does not run go on until nothing is left to do."""
+        self.loop.run_until_complete(settle())
+
     def close(self) -> None:
         if not self.closed:
             self.closed = True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from tidegate.inference.errors import HandlerFailed, NotFound
 from tidegate.inference.frontend.http.connection import Connection, Upgrade
 from tidegate.inference.frontend.http.request import Request
 from tidegate.inference.frontend.http.responders import AtOnce, InTask, Responder
-from tidegate.inference.frontend.http.response import Response
+from tidegate.inference.frontend.http.response import LAST_CHUNK, Response, encode_chunk
 from tidegate.inference.frontend.metrics import ModelMetrics
 from tidegate.inference.frontend.queue.reply import Reply
 
@@ -116,13 +117,74 @@ def test_parts_of_unknown_length_are_chunks_each_written_when_it_comes() -> None
         assert transport.written == b"", "the head goes with the first part"
         stage.reply.write(b"ab")
         assert transport.written == CHUNKED + b"2\r\nab\r\n"
+        transport.turn()
         stage.reply.write(b"")
         stage.reply.write(b"c")
+        assert transport.written == CHUNKED + b"2\r\nab\r\n1\r\nc\r\n"
         stage.reply.end()
         assert transport.written == CHUNKED + b"2\r\nab\r\n1\r\nc\r\n0\r\n\r\n"
         assert not transport.closed
         transport.connection.data_received(post(b"b"))  # type: ignore[attr-defined]  # the connection goes on
         assert len(stage.replies) == 2
+
+
+def test_parts_that_come_in_the_same_round_of_the_loop_are_one_more_write_in_their_order() -> None:
+    """The first goes out at once; ten thousand small ones that come together are not ten thousand system calls."""
+    stage = Stage()
+    parts = [b"%d" % number for number in range(50)]
+
+    async def run() -> MemoryTransport:
+        connection = Connection(stage)
+        transport = MemoryTransport(connection)
+        connection.connection_made(transport)
+        connection.data_received(post(b"a"))
+        stage.reply.start(200, "text/plain", b"", None)
+        for part in parts[:-1]:
+            stage.reply.write(part)
+        assert (transport.written, transport.writes) == (CHUNKED + b"1\r\n0\r\n", 1)
+        await settle()
+        assert transport.writes == 2
+        stage.reply.write(parts[-1])
+        stage.reply.end()
+        assert transport.writes == 4
+        transport.close()
+        await settle()
+        return transport
+
+    assert asyncio.run(run()).written == CHUNKED + b"".join(map(encode_chunk, parts)) + LAST_CHUNK
+
+
+def test_streams_are_counted_while_they_are_open_and_by_what_broke_them() -> None:
+    stage = Stage()
+    streams = stage.metrics.streams
+    for end, broken in (
+        (lambda _: stage.reply.end(), Counter[str]()),
+        (lambda _: stage.reply.fail(HandlerFailed("No.")), Counter(handler_failed=1)),
+        (lambda transport: transport.close(), Counter(handler_failed=1, reader_left=1)),
+    ):
+        with connected(stage) as transport:
+            stage.reply.start(200, "text/plain", b"", None)
+            assert streams.open == 0
+            stage.reply.write(b"ab")
+            stage.reply.write(b"c")
+            assert streams.open == 1
+            end(transport)
+        assert streams.open == 0
+        assert streams.broken == broken
+    assert streams.chunks == 6
+    assert sum(streams.first_chunk_s.counts) == 3
+
+
+def test_a_reader_that_is_given_up_is_named_as_what_broke_its_stream() -> None:
+    stage = Stage()
+    with connected(stage, room_bytes=10) as transport:
+        stage.reply.start(200, "text/plain", b"", None)
+        stage.reply.write(b"x" * 1000)
+        for second in range(12):
+            transport.connection.sweep(second)  # type: ignore[attr-defined]  # it is the connection
+        assert transport.closed
+    assert stage.metrics.streams.broken == {"reader_too_slow": 1}
+    assert stage.told == ["pause", "cancel"]
 
 
 def test_a_body_without_parts_is_a_head_and_the_last_chunk() -> None:
@@ -204,10 +266,12 @@ def test_a_stream_is_paused_while_its_reader_does_not_read_and_its_bytes_are_hel
     with connected(stage, room_bytes=200) as transport:
         stage.reply.start(200, "text/plain", b"", None)
         stage.reply.write(b"x" * 50)
+        transport.turn()
         assert stage.told == []
         stage.reply.write(b"x" * 500)
         assert stage.told == ["pause"]
         before = stage.budget.held_bytes
+        transport.turn()
         stage.reply.write(b"x" * 100)  # was on its way already
         assert stage.budget.held_bytes > before + 100
         transport.read()

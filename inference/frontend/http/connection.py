@@ -85,6 +85,7 @@ class Connection(asyncio.Protocol):
 
     def __init__(self, application: Application) -> None:
         self._application = application
+        self._loop = asyncio.get_running_loop()
         self._limits = application.limits
         self._budget = application.budget
         self._transport: asyncio.Transport = cast(asyncio.Transport, None)
@@ -99,6 +100,10 @@ class Connection(asyncio.Protocol):
         """The refusal that ends this connection, once the requests before it are answered."""
         self._discard: Discard | None = None
         """There once a request was refused for good: what still comes is not looked at."""
+        self._joined: list[bytes] | None = None
+        """Parts of a stream that came in the same round of the loop as one that was written."""
+        self._too_slow = False
+        """Whether the client was given up because it did not read."""
         self._reading_paused = False
         self._responder_paused = False
         self._unwritable = False
@@ -117,7 +122,7 @@ class Connection(asyncio.Protocol):
         self._transport.set_write_buffer_limits(high=0)
         if not self._application.opened(self):
             self._refuse(Overloaded(f"There are {self._application.max_connections} connections, which is the limit."))
-            asyncio.get_running_loop().call_later(REFUSED_S, self._transport.abort)
+            self._loop.call_later(REFUSED_S, self._transport.abort)
 
     def data_received(self, data: bytes) -> None:
         if self._discard is not None:
@@ -137,7 +142,7 @@ class Connection(asyncio.Protocol):
         # answer; the request of one that closed while it waits is cancelled.
         if self._answering is None and not self._waiting:
             return False
-        asyncio.get_running_loop().call_later(HALF_CLOSE_GRACE_S, self._transport.abort)
+        self._loop.call_later(HALF_CLOSE_GRACE_S, self._transport.abort)
         return True
 
     def pause_writing(self) -> None:
@@ -162,6 +167,7 @@ class Connection(asyncio.Protocol):
         if reply is not None:
             self._application.answering -= 1
             self._forget(reply)
+            reply.stream_over("reader_too_slow" if self._too_slow else "reader_left")
             if reply.responder is not None:
                 reply.responder.cancel()
         for reply in self._waiting:
@@ -296,6 +302,7 @@ class Connection(asyncio.Protocol):
     def _begin(self, reply: HttpReply) -> None:
         self._enter(Phase.ANSWERING)
         self._answering = reply
+        reply.begun_s = self._since_s
         self._application.answering += 1
         if reply.responder is None or reply.refusal is not None:
             reply.fail(reply.refusal or RequestError("The request was not admitted."))
@@ -319,6 +326,9 @@ class Connection(asyncio.Protocol):
         transport = self._transport
         if transport.is_closing():
             return
+        if self._joined:
+            head = b"".join((*self._joined, head))
+            self._joined.clear()
         self._unread_bytes = 0
         if len(body) > _COPIED_BYTES:
             transport.writelines((head, body))
@@ -327,10 +337,28 @@ class Connection(asyncio.Protocol):
         if self._unwritable:
             self._count_unsent()
 
+    def send_part(self, data: bytes) -> None:
+        """Write a part of a stream: at once, or with the others that come in the same round of the loop, at its end."""
+        if self._joined is None:
+            self._joined = []
+            self._loop.call_soon(self._round_over)
+            self.send(data, b"")
+        else:
+            self._joined.append(data)
+
+    def _send_joined(self) -> None:
+        if self._joined:
+            self.send(b"", b"")
+
+    def _round_over(self) -> None:
+        self._send_joined()
+        self._joined = None
+
     def answered(self, reply: HttpReply) -> None:
         """The response of `reply` is written."""
         if reply is not self._answering:
             return
+        self._send_joined()
         self._answering = None
         self._responder_paused = False
         self._application.answering -= 1
@@ -427,6 +455,7 @@ class Connection(asyncio.Protocol):
         elif not self._unread_bytes or self._reading is None:
             self._unread_bytes, self._reading = left, self._limits.pace(now_s)
         elif self._reading.too_slow(now_s, self._unread_bytes - left):
+            self._too_slow = True
             self._transport.abort()
 
     def idle_s(self, now_s: float) -> float:

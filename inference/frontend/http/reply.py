@@ -5,6 +5,7 @@ The head waits for the first part of the body, so that a plain answer is one wri
 
 from __future__ import annotations
 
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from tidegate.inference.frontend.http.request import Request
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from tidegate.inference.errors import RequestError
     from tidegate.inference.frontend.http.connection import Connection
     from tidegate.inference.frontend.http.responders import Responder
+    from tidegate.inference.frontend.metrics import StreamMetrics
 
 
 class HttpReply:
@@ -27,6 +29,8 @@ class HttpReply:
         "_left_bytes",
         "_silent",
         "_started",
+        "_streams",
+        "begun_s",
         "keep_alive",
         "refusal",
         "request",
@@ -45,6 +49,8 @@ class HttpReply:
         """Why it was not admitted, where its body is short enough to be read past and the connection kept."""
         self.reserved_bytes = 0
         """What is held of the byte budget for its body."""
+        self.begun_s = 0.0
+        """When the request was whole and its turn came."""
         self.status = 0
         self.keep_alive = request.keep_alive
         self.whole = False
@@ -54,6 +60,8 @@ class HttpReply:
         self._chunked = False
         self._head = b""
         self._left_bytes: int | None = None
+        self._streams: StreamMetrics | None = None
+        """Where it is counted as an open stream, while it is one."""
 
     @property
     def streams(self) -> bool:
@@ -76,19 +84,28 @@ class HttpReply:
         """Send a part of the body, at once."""
         if self._silent or not data:
             return
-        if self._left_bytes is not None:
-            self._left_bytes -= len(data)
-        elif self._chunked:
-            data = encode_chunk(data)
         head, self._head = self._head, b""
-        self._connection.send(head, data)
+        if self._left_bytes is None:
+            self._write_part(head, encode_chunk(data) if self._chunked else data)
+        else:
+            self._left_bytes -= len(data)
+            self._connection.send(head, data)
+
+    def _write_part(self, head: bytes, data: bytes) -> None:
+        if head and self.responder is not None and self.responder.metrics is not None:
+            self._streams = self.responder.metrics.streams
+            self._streams.opened(monotonic() - self.begun_s)
+        if self._streams is not None:
+            self._streams.chunks += 1
+        self._connection.send_part(head + data)
 
     def end(self) -> None:
         """The body is complete."""
         if self._left_bytes and not self._silent:
-            self._break_off()  # fewer bytes than were announced: the client must not take them for all
+            self._break_off("short")  # fewer bytes than were announced: the client must not take them for all
             return
         self.whole = True
+        self.stream_over()
         rest = LAST_CHUNK if self._chunked and not self._silent else b""
         if self._head or rest:
             self._connection.send(self._head, rest)
@@ -98,11 +115,18 @@ class HttpReply:
     def fail(self, error: Failure) -> None:
         """End with `error`: a response of its own while nothing is out, else a body that is visibly broken off."""
         if self._started and not self._head:
-            self._break_off()
+            self._break_off(error.code)
         else:
             error_response(error, self.request.id).send(self)
 
-    def _break_off(self) -> None:
+    def stream_over(self, broken_by: str = "") -> None:
+        """It is no open stream any more, where it was one."""
+        if self._streams is not None:
+            self._streams.closed(broken_by)
+            self._streams = None
+
+    def _break_off(self, reason: str) -> None:
+        self.stream_over(reason)
         self.whole, self.keep_alive = True, False
         # Where the end of the connection is the end of the body, only a reset says that something is missing.
         self._connection.break_off(self, reset=self._left_bytes is None and not self._chunked)
