@@ -86,8 +86,11 @@ class ModelMetrics:
     streams: StreamMetrics = field(default_factory=StreamMetrics)
     joins: Counter[str] = field(default_factory=lambda: Counter(joined=0, proved=0, refused=0))
 
-    def count_joins(self, done: Done) -> None:
-        """Count the predictions of a batch, and what came of joining."""
+    def count_batch(self, done: Done) -> None:
+        """Count the times and the predictions of a batch, and what came of joining."""
+        self.decode_s.observe(done.decode_s)
+        self.predict_s.observe(done.predict_s)
+        self.encode_s.observe(done.encode_s)
         for size in done.sizes:
             self.batch_size.observe(size)
         for result in self.joins:

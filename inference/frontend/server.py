@@ -97,8 +97,6 @@ async def _sweep(application: Application) -> None:
     while True:
         await asyncio.sleep(SWEEP_S)
         now_s = monotonic()
-        for pool in application.registry.pools.values():
-            pool.sweep(now_s)
         for connection in list(application.connections):
             connection.sweep(now_s)
         if application.registry.sessions is not None:

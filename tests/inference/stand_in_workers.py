@@ -13,17 +13,18 @@ import selectors
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import pytest
 
 from tidegate.inference import protocol
 from tidegate.inference.frontend.queue import model_pool
+from tidegate.inference.frontend.queue.body import MemoryBody
 from tidegate.inference.frontend.queue.model_pool import ModelPool
-from tidegate.inference.frontend.queue.pending_request import Ticket
+from tidegate.inference.frontend.queue.pending_request import PendingRequest
 from tidegate.inference.frontend.queue.pool_limits import PoolLimits
-from tidegate.inference.frontend.workers import supervisor, worker_link
+from tidegate.inference.frontend.queue.reply import Failure
 from tidegate.inference.frontend.workers.fork_server import ForkServer
 from tidegate.inference.protocol import Answer, Done, FrameReader, Kind, ModelSpec, Request
 
@@ -192,11 +193,10 @@ def limits(**changes: Any) -> PoolLimits:
         "workers": 1,
         "gpus": 0,
         "queue_size": 100,
-        "max_bytes_in_flight": 1 << 30,
         "max_batch_size": 1,
         "max_wait_s": 0.005,
         "timeout_s": 5.0,
-        "max_queue_wait_s": 5.0,
+        "max_queue_wait_s": 60.0,
         "load_timeout_s": 30.0,
         "crash_loop_s": 120.0,
         "retry": True,
@@ -220,6 +220,61 @@ SPEC = ModelSpec(
 )
 
 
+class Asked:
+    """One client: it asks at once, and its reply fails the test where an event comes out of turn."""
+
+    def __init__(self, pool: ModelPool, body: str) -> None:
+        self._pool = pool
+        self.ended = asyncio.Event()
+        self.status = 0
+        self.code = ""
+        self.body = b""
+        self._left = False
+        kept = MemoryBody()
+        kept.append(body.encode())
+        self.request = PendingRequest(content_type="text/plain", accept="", headers=b"", body=kept, reply=self)
+        pool.submit(self.request)
+
+    def leave(self) -> None:
+        """Close the connection."""
+        self._left = True
+        self._pool.cancel(self.request)
+
+    def done(self) -> bool:
+        return self.ended.is_set()
+
+    @property
+    def outcome(self) -> tuple[int, str]:
+        """What it came to: (200, body) or (status, code)."""
+        assert self.done(), "it has no outcome"
+        return self.status, self.code or self.body.decode()
+
+    # --- Reply
+
+    def start(self, status: int, content_type: str, headers: bytes, length: int | None) -> None:
+        assert not self._left
+        assert not self.status, "it was begun or ended before"
+        assert (content_type, headers) == ("text/plain", b"")
+        self.status, self._length = status, length
+
+    def write(self, data: bytes) -> None:
+        assert self.status
+        assert not self.done()
+        self.body += data
+
+    def end(self) -> None:
+        assert self.status
+        assert not self.done()
+        assert self._length in (None, len(self.body))
+        self.ended.set()
+
+    def fail(self, error: Failure) -> None:
+        assert not self._left
+        assert not self.done()
+        self.status, self.code = error.status, error.code
+        self.ended.set()
+
+
 @dataclass(kw_only=True)
 class House:
     """A pool with its stand-ins, and the causes that it gave for giving up."""
@@ -228,32 +283,35 @@ class House:
     fork_server: StandInForkServer
     gave_up: list[str]
 
-    def ask(self, *bodies: str) -> list[asyncio.Task[Ticket]]:
+    def ask(self, *bodies: str) -> list[Asked]:
         """Queue requests."""
-        return [asyncio.ensure_future(self.pool.answer("text/plain", "", b"", body.encode())) for body in bodies]
+        return [Asked(self.pool, body) for body in bodies]
 
-    async def swept_until(self, condition: Callable[[], Any], within_s: float = 1000.0) -> None:
-        """Let time pass, with a sweep every half second as in the server, until something is so."""
+    async def passes_until(self, condition: Callable[[], Any], within_s: float = 1000.0) -> None:
+        """Let time pass until something is so."""
         loop = asyncio.get_running_loop()
         limit_s = loop.time() + within_s
         await settled()
         while not condition():
             assert loop.time() < limit_s, "it never came to be"
             await asyncio.sleep(0.5)
-            self.pool.sweep(loop.time())
 
 
 @contextlib.asynccontextmanager
 async def house(
-    monkeypatch: pytest.MonkeyPatch, fork_server: StandInForkServer | None = None, **changes: Any
+    monkeypatch: pytest.MonkeyPatch,
+    fork_server: StandInForkServer | None = None,
+    *,
+    prove: bool = False,
+    **changes: Any,
 ) -> AsyncIterator[House]:
     """A pool that is not loaded yet; closed at the end, with every stand-in gone."""
     fork_server = fork_server or StandInForkServer()
     gave_up: list[str] = []
-    monkeypatch.setattr(worker_link.os, "killpg", fork_server.kill)
-    for module in (supervisor, model_pool):
-        monkeypatch.setattr(module, "monotonic", asyncio.get_running_loop().time)
-    pool = ModelPool(SPEC, limits(**changes), cast(ForkServer, fork_server), gave_up.append)
+    monkeypatch.setattr(model_pool.os, "killpg", fork_server.kill)
+    monkeypatch.setattr(model_pool, "monotonic", asyncio.get_running_loop().time)
+    spec = replace(SPEC, prove=prove)
+    pool = ModelPool(spec, limits(**changes), cast(ForkServer, fork_server), gave_up.append)
     fork_server.pool = pool
     try:
         yield House(pool=pool, fork_server=fork_server, gave_up=gave_up)
@@ -270,12 +328,8 @@ async def settled() -> None:
     await asyncio.sleep(0.0001)
 
 
-def outcome(asked: asyncio.Task[Ticket]) -> tuple[int, str]:
-    """What a request came to: (200, body) or (status, code)."""
-    found = asked.result().outcome.result()
-    return (found.status, found.body.decode()) if isinstance(found, Answer) else (found.status, found.code)
-
-
-async def outcomes(asked: Sequence[asyncio.Task[Ticket]]) -> list[tuple[int, str]]:
-    await asyncio.wait(asked)
-    return [outcome(each) for each in asked]
+async def outcomes(asked: Sequence[Asked]) -> list[tuple[int, str]]:
+    """What each came to, when the last of them is there."""
+    for each in asked:
+        await each.ended.wait()
+    return [each.outcome for each in asked]

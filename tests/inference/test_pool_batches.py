@@ -14,7 +14,6 @@ from tests.inference.stand_in_workers import (
     StandInWorker,
     answer_at_once,
     house,
-    outcome,
     outcomes,
     run,
     settled,
@@ -51,10 +50,10 @@ def test_each_answer_leaves_when_it_is_there_and_the_next_request_has_a_deadline
             await home.pool.load()
             asked, started_s, at_s = home.ask("a", "b", "c", "d"), loop.time(), []
             for each in asked:
-                await asyncio.wait([each])
+                await each.ended.wait()
                 at_s.append(loop.time() - started_s)
             assert at_s == pytest.approx([STEP_S, 2 * STEP_S, 3 * STEP_S, 4 * STEP_S], abs=0.01)
-            assert [outcome(each) for each in asked] == [(200, name) for name in "abcd"]
+            assert [each.outcome for each in asked] == [(200, name) for name in "abcd"]
             assert len(fork_server.started) == 1
             assert fork_server.killed == []
 
@@ -72,12 +71,12 @@ def test_one_that_hangs_behind_others_is_found_out_after_its_own_deadline(monkey
 
         loop = asyncio.get_running_loop()
         fork_server = StandInForkServer(on_batch=hang_after_two)
-        async with house(monkeypatch, fork_server, max_batch_size=4, timeout_s=LIMIT_S, max_queue_wait_s=60.0) as home:
+        async with house(monkeypatch, fork_server, max_batch_size=4, timeout_s=LIMIT_S) as home:
             await home.pool.load()
             started_s = loop.time()
             asked = home.ask("a", "b", "bad", "c")
-            await home.swept_until(lambda: fork_server.killed)
-            assert loop.time() - started_s == pytest.approx(2 * STEP_S + LIMIT_S, abs=0.6)
+            await home.passes_until(lambda: fork_server.killed)
+            assert loop.time() - started_s == pytest.approx(2 * STEP_S + LIMIT_S, abs=0.01)
             assert await outcomes(asked) == [(200, "a"), (200, "b"), (504, "handler_timed_out"), (200, "c")]
 
     run(test())
@@ -114,10 +113,7 @@ def test_a_worker_that_is_lost_while_it_compares_costs_no_answer_and_its_success
                 asyncio.get_running_loop().call_soon(worker.end, signal.SIGKILL)
 
         fork_server = StandInForkServer(on_batch=compare)
-        async with house(monkeypatch, fork_server, max_batch_size=2, timeout_s=LIMIT_S) as home:
-            home.pool._crew.spec = protocol.ModelSpec.from_json(
-                home.pool.spec.to_json().replace(b'"prove": false', b'"prove": true')
-            )
+        async with house(monkeypatch, fork_server, prove=True, max_batch_size=2, timeout_s=LIMIT_S) as home:
             await home.pool.load()
             assert await outcomes(home.ask("a", "b")) == [(200, "a"), (200, "b")]
             fork_server.on_batch = answer_at_once

@@ -13,13 +13,13 @@ from tidegate.inference.frontend.queue.scheduling import (
     NOTHING,
     Plan,
     RecentLoad,
-    Refusal,
+    RejectReason,
     Retry,
     after_loss,
     plan_batches,
-    refusal,
-    restart_delay_s,
+    reject_reason,
 )
+from tidegate.inference.frontend.workers.supervisor import restart_delay_s
 
 LOADS = st.fixed_dictionaries(
     {
@@ -191,16 +191,14 @@ def test_nothing_starves_in_a_queue_that_goes_first_in_first_out(
 # --- admission
 
 
-def why(**changes: float) -> Refusal | None:
+def why(**changes: float) -> RejectReason | None:
     numbers: dict[str, float] = {
         "waiting": 0,
         "queue_size": 10,
-        "bytes_in_flight": 0,
-        "max_bytes_in_flight": 1000,
         "expected_wait_s": 0,
         "max_wait_s": 60,
     }
-    return refusal(**(numbers | changes))  # type: ignore[arg-type]
+    return reject_reason(**(numbers | changes))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -208,16 +206,14 @@ def why(**changes: float) -> Refusal | None:
     [
         ({}, None),
         ({"waiting": 9}, None),
-        ({"waiting": 10}, Refusal.QUEUE_FULL),
-        ({"waiting": 11}, Refusal.QUEUE_FULL),
-        ({"bytes_in_flight": 1000}, None),
-        ({"bytes_in_flight": 1001}, Refusal.TOO_MANY_BYTES),
+        ({"waiting": 10}, RejectReason.QUEUE_FULL),
+        ({"waiting": 11}, RejectReason.QUEUE_FULL),
         ({"expected_wait_s": 60}, None),
-        ({"expected_wait_s": 60.1}, Refusal.TOO_LONG_A_WAIT),
-        ({"waiting": 10, "bytes_in_flight": 1001, "expected_wait_s": 61}, Refusal.QUEUE_FULL),
+        ({"expected_wait_s": 60.1}, RejectReason.TOO_LONG_A_WAIT),
+        ({"waiting": 10, "expected_wait_s": 61}, RejectReason.QUEUE_FULL),
     ],
 )
-def test_a_request_is_shed_only_over_a_limit(changes: dict[str, float], expected: Refusal | None) -> None:
+def test_a_request_is_shed_only_over_a_limit(changes: dict[str, float], expected: RejectReason | None) -> None:
     assert why(**changes) is expected
 
 
@@ -225,12 +221,12 @@ def test_a_request_is_shed_only_over_a_limit(changes: dict[str, float], expected
 
 
 @pytest.mark.parametrize(
-    ("batch_size", "deaths_alone", "hung", "retry", "fate"),
+    ("shared_by", "deaths_isolated", "hung", "retry", "fate"),
     [
-        (4, 0, False, True, Retry.ALONE),
-        (4, 0, True, True, Retry.ALONE),
-        (2, 1, False, True, Retry.ALONE),
-        (1, 1, False, True, Retry.ALONE),
+        (4, 0, False, True, Retry.ISOLATED),
+        (4, 0, True, True, Retry.ISOLATED),
+        (2, 1, False, True, Retry.ISOLATED),
+        (1, 1, False, True, Retry.ISOLATED),
         (1, 2, False, True, Retry.DIED),
         (1, 3, False, True, Retry.DIED),
         (1, 0, True, True, Retry.HUNG),
@@ -242,21 +238,24 @@ def test_a_request_is_shed_only_over_a_limit(changes: dict[str, float], expected
     ],
 )
 def test_the_innocent_are_tried_again_and_the_killer_is_not(
-    batch_size: int, deaths_alone: int, hung: bool, retry: bool, fate: Retry
+    shared_by: int, deaths_isolated: int, hung: bool, retry: bool, fate: Retry
 ) -> None:
-    assert after_loss(batch_size=batch_size, deaths_alone=deaths_alone, hung=hung, retry=retry) is fate
+    assert after_loss(shared_by=shared_by, deaths_isolated=deaths_isolated, hung=hung, retry=retry) is fate
 
 
 @given(st.integers(1, 64), st.booleans())
-def test_every_request_ends_after_at_most_three_losses(batch_size: int, hung: bool) -> None:
+def test_every_request_ends_after_at_most_three_losses(shared_by: int, hung: bool) -> None:
     """Once with its batch, then alone: hanging once or dying twice is the end."""
-    losses, deaths_alone = 0, 0
+    losses, deaths_isolated = 0, 0
     while True:
         losses += 1
-        deaths_alone += batch_size == 1 and not hung
-        if after_loss(batch_size=batch_size, deaths_alone=deaths_alone, hung=hung, retry=True) is not Retry.ALONE:
+        deaths_isolated += shared_by == 1 and not hung
+        if (
+            after_loss(shared_by=shared_by, deaths_isolated=deaths_isolated, hung=hung, retry=True)
+            is not Retry.ISOLATED
+        ):
             break
-        batch_size = 1
+        shared_by = 1
     assert losses <= 3
 
 

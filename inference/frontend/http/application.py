@@ -114,7 +114,7 @@ class Application:
                 raise NotReady("The server is starting.")
             pool = self.registry.find(name)
         try:
-            pool.admit(0)
+            pool.admit()
         except RequestError as error:
             pool.metrics.responses[error.status] += 1
             raise

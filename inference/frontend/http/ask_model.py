@@ -5,11 +5,11 @@ from __future__ import annotations
 from time import monotonic
 
 from tidegate.inference.errors import RequestError
-from tidegate.inference.frontend.http.pool_bridge import PendingRequest, PoolBridge
 from tidegate.inference.frontend.http.request import Request
 from tidegate.inference.frontend.metrics import ModelMetrics
 from tidegate.inference.frontend.models.stateful_sessions import SessionReply, StatefulSessions
 from tidegate.inference.frontend.queue.model_pool import ModelPool
+from tidegate.inference.frontend.queue.pending_request import PendingRequest
 from tidegate.inference.frontend.queue.reply import Reply
 from tidegate.inference.protocol import REQUEST_ID_HEADER
 
@@ -23,7 +23,7 @@ class AskModel:
 
     def __init__(self, pool: ModelPool, sessions: StatefulSessions | None, *, timed: bool) -> None:
         self.metrics: ModelMetrics = pool.metrics
-        self._pool = PoolBridge(pool)
+        self._pool = pool
         self._sessions = sessions
         self._timed = timed
         self._in_session: SessionReply | None = None

@@ -48,7 +48,6 @@ def place(
             gpus=machine.gpus,
             first_gpu=least_used_gpu(machine.gpus, gpus_taken),
             queue_size=settings.queue_size,
-            max_bytes_in_flight=settings.max_bytes_in_flight,
             max_batch_size=batching.size(settings.max_batch_size),
             max_wait_s=batching.wait_ms(settings.max_wait_ms) / 1000,
             timeout_s=settings.timeout_s,
@@ -56,7 +55,7 @@ def place(
             load_timeout_s=settings.load_timeout_s,
             crash_loop_s=settings.crash_loop_s,
             retry=settings.retry,
-            batches_ahead=1 if settings.input_threads else 0,
+            prefetch=1 if settings.input_threads else 0,
         ),
     )
 

@@ -1,30 +1,33 @@
-"""One request in the queue of a model."""
+"""One request from its admission to its end, as the queue knows it."""
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
 
-from tidegate.inference.protocol import Answer, Error, Request
+from tidegate.inference.frontend.queue.body import Body
+from tidegate.inference.frontend.queue.reply import Reply
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
-class Ticket:
-    """What waits, and the future that its outcome goes to. Cancelled when the client has left."""
+class PendingRequest:
+    """What is asked, the sink of its events, and (from `id` on) what the scheduler notes.
 
-    item: Request
-    outcome: asyncio.Future[Answer | Error]
-    admitted_s: float
+    `content_type` and `accept` are empty where the client sent none; `headers` are whole lines.
+    """
+
+    content_type: str
+    accept: str
+    headers: bytes
+    body: Body
+    reply: Reply
+    id: int = 0
+    queued_s: float = 0.0
+    """When it was queued; a retry waits anew."""
     sent_s: float = 0.0
-    alone: bool = False
-    deaths_alone: int = 0
-
-    @property
-    def wanted(self) -> bool:
-        """Whether anybody still waits for it."""
-        return not self.outcome.done()
-
-    def settle(self, outcome: Answer | Error) -> None:
-        """Give the one answer; a second one, or one for a client who left, goes nowhere."""
-        if not self.outcome.done():
-            self.outcome.set_result(outcome)
+    """When a worker was given it, the last time."""
+    isolated: bool = False
+    """Whether it must be alone with its worker, because one that had it among others was lost."""
+    deaths_isolated: int = 0
+    """Workers that died while they had nothing else."""
+    over: bool = False
+    """Whether it was answered, or its client left: nothing more is sent to its reply."""

@@ -13,7 +13,6 @@ class PoolLimits:
     gpus: int
     first_gpu: int = 0
     queue_size: int
-    max_bytes_in_flight: int
     max_batch_size: int
     max_wait_s: float
     timeout_s: float
@@ -21,4 +20,5 @@ class PoolLimits:
     load_timeout_s: float
     crash_loop_s: float
     retry: bool
-    batches_ahead: int = 0
+    prefetch: int = 0
+    """Batches that a worker may be given while it computes another one."""

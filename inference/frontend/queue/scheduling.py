@@ -102,56 +102,41 @@ class JoinsLately:
         return 1 if self._one_by_one else limit
 
 
-class Refusal(Enum):
+class RejectReason(Enum):
     """Why a request is not admitted."""
 
     QUEUE_FULL = auto()
-    TOO_MANY_BYTES = auto()
     TOO_LONG_A_WAIT = auto()
 
 
-def refusal(
-    *,
-    waiting: int,
-    queue_size: int,
-    bytes_in_flight: int,
-    max_bytes_in_flight: int,
-    expected_wait_s: float,
-    max_wait_s: float,
-) -> Refusal | None:
-    """Why one more request must be shed, or None where it may wait."""
+def reject_reason(*, waiting: int, queue_size: int, expected_wait_s: float, max_wait_s: float) -> RejectReason | None:
+    """Why one more request must be rejected, or None where it may wait."""
     if waiting >= queue_size:
-        return Refusal.QUEUE_FULL
-    if bytes_in_flight > max_bytes_in_flight:
-        return Refusal.TOO_MANY_BYTES
+        return RejectReason.QUEUE_FULL
     if expected_wait_s > max_wait_s:
-        return Refusal.TOO_LONG_A_WAIT
+        return RejectReason.TOO_LONG_A_WAIT
     return None
 
 
 class Retry(Enum):
     """What becomes of a request whose worker was lost with it."""
 
-    ALONE = auto()
+    ISOLATED = auto()
     DIED = auto()
     HUNG = auto()
 
 
-def after_loss(*, batch_size: int, deaths_alone: int, hung: bool, retry: bool) -> Retry:
-    """Decide for one request of a lost batch; `deaths_alone` counts the workers that died with it alone, now included.
+def after_loss(*, shared_by: int, deaths_isolated: int, hung: bool, retry: bool) -> Retry:
+    """Decide for one request of a lost worker, which had `shared_by` requests.
 
-    Whatever shared its batch is tried again alone, because one of them is to blame and the others are not. A request
-    that hung alone is not retried: it would only hang again. One that was alone at two deaths is the killer.
+    `deaths_isolated` counts the workers that died with it alone, this one included. Whatever shared its worker is tried
+    again, isolated, because one of them is to blame and the others are not. A request that hung alone is not retried:
+    it would only hang again. One that was alone at two deaths is the killer.
     """
     if not retry:
         return Retry.HUNG if hung else Retry.DIED
-    if batch_size > 1:
-        return Retry.ALONE
+    if shared_by > 1:
+        return Retry.ISOLATED
     if hung:
         return Retry.HUNG
-    return Retry.ALONE if deaths_alone < 2 else Retry.DIED
-
-
-def restart_delay_s(failures: int) -> float:
-    """How long to wait before the next worker, after this many in a row that did not come up or died unprovoked."""
-    return min(0.1 * 2 ** min(failures - 1, 10), 10.0) if failures > 0 else 0.0
+    return Retry.ISOLATED if deaths_isolated < 2 else Retry.DIED

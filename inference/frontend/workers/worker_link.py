@@ -1,61 +1,35 @@
-"""The frontend's end of one worker: frames out, outcomes in, and what is known of its life."""
+"""The frontend's end of one worker's socket: frames out, frames in. It decides nothing."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
-import signal
 import socket
-from collections import deque
 from collections.abc import Sequence
 from typing import Protocol, cast
 
 from tidegate.inference import protocol
-from tidegate.inference.frontend.queue.pending_request import Ticket
-from tidegate.inference.protocol import Answer, Done, Error, FrameReader, Kind, ModelSpec, Progress
+from tidegate.inference.protocol import Answer, Done, Error, FrameReader, Kind, ModelSpec, Progress, Request
 
 
-class Owner(Protocol):
-    """Who is told what happens to a worker."""
+class WorkerEvents(Protocol):
+    """Who is told what a worker says, by the worker's number."""
 
-    def worker_ready(self, worker: WorkerLink) -> None: ...
-    def worker_failed(self, worker: WorkerLink, message: str, *, too_large: bool) -> None: ...
-    def worker_answered(self, worker: WorkerLink, outcome: Answer | Error) -> None: ...
-    def worker_goes_on(self, worker: WorkerLink, progress: Progress) -> None: ...
-    def worker_done(self, worker: WorkerLink, done: Done) -> None: ...
-    def worker_lost(self, worker: WorkerLink) -> None: ...
+    def worker_ready(self, worker: int, *, may_join: bool) -> None: ...
+    def worker_failed(self, worker: int, message: str, *, too_large: bool) -> None: ...
+    def worker_answered(self, worker: int, outcome: Answer | Error) -> None: ...
+    def worker_goes_on(self, worker: int, progress: Progress) -> None: ...
+    def worker_done(self, worker: int, done: Done) -> None: ...
+    def worker_lost(self, worker: int) -> None: ...
 
 
 class WorkerLink(asyncio.Protocol):
-    """One worker process, from its fork to the end of its socket."""
+    """One worker's socket, from its fork until it closes."""
 
-    def __init__(self, owner: Owner, slot: int, pid: int) -> None:
-        self.owner = owner
-        self.slot = slot
-        self.pid = pid
-        self.ready = False
-        self.may_join = True
-        self.proving = False
-        self.hung = False
-        self.batch: dict[int, Ticket] = {}
-        self.sizes: deque[int] = deque()
-        self.started_s = 0.0
-        self.heard_s = 0.0
-        self.gpu_bytes = 0
-        self.timer: asyncio.TimerHandle | None = None
+    def __init__(self, events: WorkerEvents, worker: int) -> None:
+        self._events = events
+        self._worker = worker
         self._reader = FrameReader()
         self._transport: asyncio.WriteTransport | None = None
-
-    @property
-    def idle(self) -> bool:
-        """Whether it has nothing to do."""
-        return self.ready and not self.sizes
-
-    @property
-    def shared(self) -> int:
-        """How many requests it was given in the batches that are not done: who is to blame when it dies."""
-        return sum(self.sizes)
 
     async def attach(self, channel: socket.socket, spec: ModelSpec) -> None:
         """Take over the frontend's end of the socket and have the worker load its model."""
@@ -63,16 +37,9 @@ class WorkerLink(asyncio.Protocol):
         await loop.create_unix_connection(lambda: self, sock=channel)
         self._write(protocol.frame(Kind.LOAD, spec.to_json()))
 
-    def compute(self, tickets: Sequence[Ticket]) -> None:
+    def compute(self, requests: Sequence[Request]) -> None:
         """Send a batch, which the worker takes up when it is done with those before."""
-        self.batch.update({ticket.item.id: ticket for ticket in tickets})
-        self.sizes.append(len(tickets))
-        self._write(protocol.compute_frame([ticket.item for ticket in tickets]))
-
-    def kill(self) -> None:
-        """End the process and what it started; `worker_lost` follows when the socket closes."""
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.pid, signal.SIGKILL)
+        self._write(protocol.compute_frame(requests))
 
     def hang_up(self) -> None:
         """Let the worker leave when it has finished what it is doing."""
@@ -94,23 +61,21 @@ class WorkerLink(asyncio.Protocol):
         self._transport = cast(asyncio.WriteTransport, transport)
 
     def data_received(self, data: bytes) -> None:
+        worker, events = self._worker, self._events
         for kind, payload in self._reader.feed(data):
             if kind == Kind.ANSWER:
-                self.owner.worker_answered(self, protocol.parse_answer(payload))
+                events.worker_answered(worker, protocol.parse_answer(payload))
             elif kind == Kind.ERROR:
-                self.owner.worker_answered(self, protocol.parse_error(payload))
+                events.worker_answered(worker, protocol.parse_error(payload))
             elif kind == Kind.DONE:
-                self.owner.worker_done(self, protocol.parse_done(payload))
+                events.worker_done(worker, protocol.parse_done(payload))
             elif kind == Kind.PROGRESS:
-                self.owner.worker_goes_on(self, protocol.parse_progress(payload))
+                events.worker_goes_on(worker, protocol.parse_progress(payload))
             elif kind == Kind.READY:
-                self.ready = True
-                self.may_join = protocol.parse_ready(payload)
-                self.owner.worker_ready(self)
+                events.worker_ready(worker, may_join=protocol.parse_ready(payload))
             else:
                 message, too_large = protocol.parse_failed(payload)
-                self.owner.worker_failed(self, message, too_large=too_large)
+                events.worker_failed(worker, message, too_large=too_large)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the exit status says more
-        self.ready = False
-        self.owner.worker_lost(self)
+        self._events.worker_lost(self._worker)

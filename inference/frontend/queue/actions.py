@@ -1,0 +1,81 @@
+"""What the scheduler wants done. `ModelPool` carries these values out, in their order.
+
+A worker is known by the number that the scheduler gave it when it asked for its start.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from tidegate.inference.errors import RequestError
+from tidegate.inference.frontend.queue.pending_request import PendingRequest
+
+
+class Start(NamedTuple):
+    """Fork a worker for `slot`; `verify` has it answer the archive's example, `prove` look for what may be joined."""
+
+    worker: int
+    slot: int
+    gpu_id: int | None
+    verify: bool
+    prove: bool
+
+
+class Send(NamedTuple):
+    """Give a worker a batch."""
+
+    worker: int
+    requests: list[PendingRequest]
+
+
+class Fail(NamedTuple):
+    """End a request with an error."""
+
+    request: PendingRequest
+    error: RequestError
+
+
+class HangUp(NamedTuple):
+    """Close a worker's socket when what was written is out: the worker leaves when it has finished."""
+
+    worker: int
+
+
+class CutOff(NamedTuple):
+    """Close a worker's socket at once, whatever is still on its way."""
+
+    worker: int
+
+
+class Kill(NamedTuple):
+    """End a process and what it started."""
+
+    pid: int
+
+
+class Loaded(NamedTuple):
+    """The first worker has the model: it takes traffic."""
+
+
+class LoadFailed(NamedTuple):
+    """The model cannot be loaded; `too_large` says that it is a matter of memory."""
+
+    reason: str
+    too_large: bool = False
+
+
+class GiveUp(NamedTuple):
+    """The model cannot be kept up."""
+
+    cause: str
+
+
+class Log(NamedTuple):
+    """Write a line to the log."""
+
+    level: int
+    message: str
+    fields: dict[str, object]
+
+
+Action = Start | Send | Fail | HangUp | CutOff | Kill | Loaded | LoadFailed | GiveUp | Log

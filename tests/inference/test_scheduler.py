@@ -1,0 +1,131 @@
+"""Decisions of the scheduler in cases that chance seldom brings about; `test_scheduler_model` has the others."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from tests.inference.stand_in_workers import limits
+from tidegate.inference.errors import HandlerTimedOut, WorkerDied
+from tidegate.inference.frontend.metrics import ModelMetrics
+from tidegate.inference.frontend.queue.actions import Action, CutOff, Fail, Kill, Log, Send, Start
+from tidegate.inference.frontend.queue.body import MemoryBody
+from tidegate.inference.frontend.queue.pending_request import PendingRequest
+from tidegate.inference.frontend.queue.scheduler import LEAVE_S, Scheduler
+from tidegate.inference.protocol import Done
+
+
+class Ignored:
+    """A reply that nobody reads."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise AssertionError(f"the scheduler called {name} of a reply")
+
+
+def request() -> PendingRequest:
+    return PendingRequest(content_type="", accept="", headers=b"", body=MemoryBody(), reply=Ignored())
+
+
+class Story:
+    """A scheduler, a clock, and every worker that it wants, which loads at once; its pid is its number."""
+
+    def __init__(self, **changes: Any) -> None:
+        self.now_s = 100.0
+        self.scheduler = Scheduler("toy", limits(**changes), ModelMetrics(), prove=False)
+        self.scheduler.load(self.now_s)
+        self.tick()
+
+    def tick(self, after_s: float = 0.0) -> list[Action]:
+        self.now_s += after_s
+        actions = self.scheduler.tick(self.now_s)
+        for start in [each for each in actions if isinstance(each, Start)]:
+            self.scheduler.started(start.worker, start.worker, self.now_s)
+            self.scheduler.ready(start.worker, self.now_s, may_join=True)
+            actions += self.tick()
+        return actions
+
+    def ask(self, count: int = 1) -> list[PendingRequest]:
+        asked = [request() for _ in range(count)]
+        for each in asked:
+            self.scheduler.submit(each, self.now_s)
+        return asked
+
+
+def sent(actions: list[Action]) -> list[Send]:
+    return [each for each in actions if isinstance(each, Send)]
+
+
+def test_nothing_is_sent_ahead_to_a_worker_that_computes_an_isolated_request():
+    story = Story(max_batch_size=2, max_wait_s=0.0, prefetch=1)
+    pair = story.ask(2)
+    (first,) = sent(story.tick())
+    assert first.requests == pair
+    story.scheduler.lost(first.worker, story.now_s)
+    (alone,) = sent(story.tick())
+    assert alone.requests == pair[:1]
+    (later,) = story.ask()
+    assert sent(story.tick()) == []
+    for expected in (pair[1], later):
+        assert story.scheduler.answered(alone.worker, alone.requests[0].id, story.now_s)
+        story.scheduler.done(alone.worker, Done(0, 0, 0), story.now_s)
+        (alone,) = sent(story.tick())
+        assert alone.requests == [expected]
+    (ahead,) = story.ask()
+    assert sent(story.tick()) == [Send(alone.worker, [ahead])], "it computes nothing that is suspected"
+
+
+def test_a_worker_that_says_done_and_has_not_answered_is_killed_and_its_requests_are_tried_again():
+    story = Story(max_batch_size=2)
+    pair = story.ask(2)
+    (first,) = sent(story.tick())
+    assert story.scheduler.answered(first.worker, pair[0].id, story.now_s) is pair[0]
+    log, kill = story.scheduler.done(first.worker, Done(0, 0, 0), story.now_s)
+    assert isinstance(log, Log)
+    assert log.level == logging.ERROR
+    assert kill == Kill(first.worker)
+    story.scheduler.lost(first.worker, story.now_s)
+    (again,) = sent(story.tick())
+    assert again.requests == pair[1:]
+
+
+def test_a_worker_that_answers_what_it_was_not_asked_is_killed():
+    story = Story()
+    assert story.scheduler.answered(1, 77, story.now_s) is None
+    _, kill = story.scheduler.done(1, Done(0, 0, 0), story.now_s)
+    assert kill == Kill(1)
+
+
+def test_a_worker_that_exited_with_its_socket_open_has_died_and_does_not_hang():
+    story = Story(timeout_s=5.0, retry=False)
+    (asked,) = story.ask()
+    (first,) = sent(story.tick())
+    story.now_s += 4.5
+    story.scheduler.exited(first.worker, "was killed by signal 9", story.now_s)
+    assert story.tick(after_s=LEAVE_S) == [CutOff(first.worker)]
+    (fail,) = story.scheduler.lost(first.worker, story.now_s)
+    assert isinstance(fail, Fail)
+    assert fail.request is asked
+    assert isinstance(fail.error, WorkerDied)
+
+
+def test_a_request_that_hangs_in_a_batch_sent_ahead_has_a_deadline_from_when_it_is_taken_up():
+    story = Story(prefetch=1, timeout_s=5.0, retry=False)
+    first, second = story.ask(2)
+    assert [each.requests for each in sent(story.tick())] == [[first]]
+    assert [each.requests for each in sent(story.tick())] == [[second]]
+    story.now_s += 4.0
+    assert story.scheduler.answered(1, first.id, story.now_s) is first
+    story.scheduler.done(1, Done(0, 0, 0), story.now_s)
+    assert story.tick(after_s=4.9) == []
+    *_, kill, cut_off = story.tick(after_s=0.1)
+    assert (kill, cut_off) == (Kill(1), CutOff(1))
+    (fail,) = story.scheduler.lost(1, story.now_s)
+    assert isinstance(fail, Fail)
+    assert isinstance(fail.error, HandlerTimedOut)
+
+
+def test_the_scheduler_is_asked_at_most_once_more_while_nothing_is_at_hand():
+    """So the shell has no timer that fires for nothing again and again."""
+    story = Story()
+    assert story.tick(after_s=story.scheduler.next_due_s - story.now_s) == []
+    assert story.scheduler.next_due_s == float("inf")

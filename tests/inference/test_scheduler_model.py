@@ -1,0 +1,463 @@
+"""The scheduler against a simple model of it, whatever happens in whatever order, with time.
+
+The state machine is the world around a `Scheduler`: clients that ask and leave, workers that start, load, answer, die,
+hang and close their sockets, and a clock. It carries out the actions as `ModelPool` does, and keeps by itself, in the
+plainest way, who waits in which line and who has what; each action is held against that.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from tests.inference.stand_in_workers import limits
+from tidegate.inference.errors import NotReady, Overloaded
+from tidegate.inference.frontend.metrics import ModelMetrics
+from tidegate.inference.frontend.queue.actions import (
+    Action,
+    CutOff,
+    Fail,
+    GiveUp,
+    HangUp,
+    Kill,
+    Loaded,
+    LoadFailed,
+    Log,
+    Send,
+    Start,
+)
+from tidegate.inference.frontend.queue.body import MemoryBody
+from tidegate.inference.frontend.queue.pending_request import PendingRequest
+from tidegate.inference.frontend.queue.scheduler import Scheduler
+from tidegate.inference.frontend.workers.supervisor import State
+from tidegate.inference.protocol import Done
+
+TIMEOUT_S = 5.0
+MAX_QUEUE_WAIT_S = 12.0
+LOAD_TIMEOUT_S = 8.0
+CRASH_LOOP_S = 40.0
+LONGEST_DELAY_S = 10.0
+
+
+class NoReply:
+    """The scheduler never touches a reply."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise AssertionError(f"the scheduler called {name} of a reply")
+
+
+@dataclass(eq=False)
+class Client:
+    """One request, as the model sees it."""
+
+    request: PendingRequest
+    queued_s: float
+    deaths: int = 0
+    outcome: str = ""
+
+
+@dataclass(eq=False)
+class World:
+    """One worker, as the model sees it."""
+
+    start: Start
+    pid: int = 0
+    phase: str = "starting"
+    """starting ▶ loading ▶ ready."""
+    batches: list[list[Client]] = field(default_factory=list)
+    answered: set[Client] = field(default_factory=set)
+    heard_s: float = 0.0
+    cut: bool = False
+    hung: bool = False
+    killed: bool = False
+    hung_up: bool = False
+    exited: bool = False
+
+    @property
+    def has(self) -> list[Client]:
+        """Sent and not answered."""
+        return [client for batch in self.batches for client in batch if client not in self.answered]
+
+
+class SchedulerAndWorld(RuleBasedStateMachine):
+    @initialize(
+        workers=st.integers(1, 3),
+        size=st.integers(1, 4),
+        prefetch=st.integers(0, 1),
+        retry=st.booleans(),
+        queue_size=st.integers(3, 8),
+        gpus=st.integers(0, 2),
+        up=st.integers(0, 4),
+    )
+    def begin(self, workers: int, size: int, prefetch: int, retry: bool, queue_size: int, gpus: int, up: int) -> None:
+        self.limits = limits(
+            workers=workers,
+            gpus=gpus,
+            first_gpu=gpus // 2,
+            max_batch_size=size,
+            prefetch=prefetch,
+            retry=retry,
+            queue_size=queue_size,
+            max_wait_s=0.5,
+            timeout_s=TIMEOUT_S,
+            max_queue_wait_s=MAX_QUEUE_WAIT_S,
+            load_timeout_s=LOAD_TIMEOUT_S,
+            crash_loop_s=CRASH_LOOP_S,
+        )
+        self.now_s = 1000.0
+        self.scheduler = Scheduler("toy", self.limits, ModelMetrics(), prove=True)
+        self.clients: list[Client] = []
+        self.shared: list[Client] = []
+        self.isolated: list[Client] = []
+        self.workers: dict[int, World] = {}
+        self.gone: list[World] = []
+        self.pids = iter(range(1, 1 << 20))
+        self.load_result = ""
+        self.gave_up = 0
+        self.closed = False
+        self.scheduler.load(self.now_s)
+        self.tick()
+        if up:  # mostly: else few of the rules below find anything to do
+            for _ in range(workers):
+                for worker in [each for each in self.workers.values() if each.phase == "starting"]:
+                    self.forked(worker, fails=False)
+                    self.loaded(worker)
+                self.tick()
+
+    # --- the shell
+
+    def tick(self) -> None:
+        self.carry_out(self.scheduler.tick(self.now_s))
+
+    def carry_out(self, actions: Any) -> None:
+        for action in actions:
+            self.carry_out_one(action)
+
+    def carry_out_one(self, action: Action) -> None:  # noqa: PLR0912 - one branch for each kind of action
+        match action:
+            case Start(number, slot, gpu_id, verify):
+                assert not self.closed, "a worker is started after the end"
+                assert not self.gave_up
+                assert slot < self.limits.workers
+                assert all(other.start.slot != slot for other in self.workers.values()), "the slot is taken"
+                gpus = self.limits.gpus
+                assert gpu_id == ((self.limits.first_gpu + slot) % gpus if gpus else None)
+                assert verify == (not self.load_result)
+                self.workers[number] = World(action)
+            case Send(number, requests):
+                self.check_batch(self.workers[number], [self.client_of(each) for each in requests])
+            case Fail(request, error):
+                client = self.client_of(request)
+                assert not client.outcome, "a second outcome"
+                client.outcome = error.code
+                for line in (self.shared, self.isolated):
+                    if client in line:
+                        line.remove(client)
+            case Kill(pid):
+                for worker in (*self.workers.values(), *self.gone):
+                    if worker.pid == pid:
+                        assert not worker.exited, "its number may be another process's by now"
+                        worker.killed = True
+            case CutOff(number):
+                worker = self.workers[number]
+                worker.cut = True
+                worker.hung = worker.phase == "ready" and not worker.exited
+            case HangUp(number):
+                self.workers[number].hung_up = True
+            case Loaded():
+                assert not self.load_result
+                self.load_result = "loaded"
+            case LoadFailed():
+                assert not self.load_result
+                self.load_result = "failed"
+            case GiveUp():
+                self.gave_up += 1
+                assert self.gave_up == 1
+            case Log():
+                pass
+
+    def client_of(self, request: PendingRequest) -> Client:
+        (found,) = [client for client in self.clients if client.request is request]
+        return found
+
+    def check_batch(self, worker: World, batch: list[Client]) -> None:
+        assert worker.phase == "ready"
+        assert not worker.cut
+        assert len(worker.batches) <= self.limits.prefetch, "more than it may be given ahead"
+        assert 1 <= len(batch) <= self.limits.max_batch_size
+        for client in batch:
+            assert not client.outcome, "sent though it has ended"
+            assert all(client not in other.has for other in self.workers.values()), "with two workers at a time"
+        if batch[0] in self.isolated:
+            assert batch == self.isolated[:1], "an isolated request goes alone, in its turn"
+            assert not worker.batches, "an isolated request shares its worker"
+            del self.isolated[0]
+        else:
+            assert batch == self.shared[: len(batch)], "out of turn"
+            assert not any(each.request.isolated for other in worker.batches for each in other), "behind a suspect"
+            del self.shared[: len(batch)]
+        if not worker.batches:
+            worker.heard_s = self.now_s
+        worker.batches.append(batch)
+
+    # --- the clients
+
+    @rule(count=st.integers(1, 5))
+    def ask(self, count: int) -> None:
+        for _ in range(count):
+            client = Client(
+                PendingRequest(content_type="", accept="", headers=b"", body=MemoryBody(), reply=NoReply()), self.now_s
+            )
+            full = len(self.shared) + len(self.isolated) >= self.limits.queue_size
+            if self.scheduler.state is not State.SERVING:
+                with pytest.raises(NotReady):
+                    self.scheduler.submit(client.request, self.now_s)
+            elif full:
+                with pytest.raises(Overloaded):
+                    self.scheduler.submit(client.request, self.now_s)
+            else:
+                self.scheduler.submit(client.request, self.now_s)
+                self.clients.append(client)
+                self.shared.append(client)
+
+    @rule(data=st.data())
+    def leave(self, data: st.DataObject) -> None:
+        if not self.clients:
+            return
+        client = data.draw(st.sampled_from(self.clients))
+        self.scheduler.cancel(client.request)
+        client.outcome = client.outcome or "left"
+        for line in (self.shared, self.isolated):
+            if client in line:
+                line.remove(client)
+
+    # --- the workers
+
+    def some(self, data: st.DataObject, *phases: str) -> World | None:
+        found = [worker for worker in self.workers.values() if worker.phase in phases and not worker.cut]
+        return data.draw(st.sampled_from(found)) if found else None
+
+    @rule(data=st.data(), fails=st.integers(0, 5))
+    def fork(self, data: st.DataObject, fails: int) -> None:
+        worker = self.some(data, "starting")
+        if worker is not None:
+            self.forked(worker, fails=fails == 0)
+
+    def forked(self, worker: World, *, fails: bool) -> None:
+        if fails:
+            del self.workers[worker.start.worker]
+            self.carry_out(self.scheduler.start_failed(worker.start.worker, "no memory", self.now_s))
+        else:
+            worker.pid, worker.phase, worker.heard_s = next(self.pids), "loading", self.now_s
+            self.scheduler.started(worker.start.worker, worker.pid, self.now_s)
+
+    @rule(data=st.data(), how=st.sampled_from(["ready", "ready", "ready", "fails", "tries"]))
+    def load(self, data: st.DataObject, how: str) -> None:
+        worker = self.some(data, "loading")
+        if worker is None or worker.hung_up:
+            return
+        if how == "tries":
+            self.scheduler.progress(worker.start.worker, self.now_s, proving=True)
+        elif how == "fails":
+            self.carry_out(self.scheduler.load_failed(worker.start.worker, "model_fn raised.", too_large=False))
+        else:
+            self.loaded(worker)
+
+    def loaded(self, worker: World) -> None:
+        worker.phase = "ready"
+        self.carry_out(self.scheduler.ready(worker.start.worker, self.now_s, may_join=True))
+
+    @rule(data=st.data(), steps=st.integers(1, 4), hopeless=st.booleans())
+    def compute(self, data: st.DataObject, steps: int, hopeless: bool) -> None:
+        worker = self.some(data, "ready")
+        if worker is not None:
+            for _ in range(steps):
+                self.step(worker, hopeless=hopeless)
+
+    def step(self, worker: World, *, hopeless: bool = False) -> None:
+        """Answer the next request of the first batch, or say that it is done."""
+        if not worker.batches:
+            return
+        left = [client for client in worker.batches[0] if client not in worker.answered]
+        worker.heard_s = self.now_s
+        if left:
+            client = left[0]
+            worker.answered.add(client)
+            found = self.scheduler.answered(worker.start.worker, client.request.id, self.now_s)
+            if client.outcome:
+                assert found is None, "who left, or was told, has no other answer"
+            else:
+                assert found is client.request
+                client.outcome = "answered"
+        else:
+            worker.batches.pop(0)
+            self.carry_out(self.scheduler.done(worker.start.worker, Done(0, 0, 0, hopeless=hopeless), self.now_s))
+
+    @rule(data=st.data(), proving=st.booleans())
+    def say_something(self, data: st.DataObject, proving: bool) -> None:
+        worker = self.some(data, "ready")
+        if worker is not None and worker.batches:
+            worker.heard_s = self.now_s
+            self.scheduler.progress(worker.start.worker, self.now_s, proving=proving)
+
+    @rule(data=st.data(), exit_first=st.booleans())
+    def die(self, data: st.DataObject, exit_first: bool) -> None:
+        worker = self.some(data, "loading", "ready")
+        if worker is None:
+            return
+        if exit_first:
+            self.exit(worker)
+        else:
+            self.socket_closes(worker)
+
+    @rule(data=st.data())
+    def exit_later(self, data: st.DataObject) -> None:
+        if left := [worker for worker in self.gone if not worker.exited]:
+            self.exit(data.draw(st.sampled_from(left)))
+
+    def exit(self, worker: World) -> None:
+        if not worker.exited:
+            worker.exited = True
+            self.carry_out(self.scheduler.exited(worker.pid, "was killed by signal 9", self.now_s))
+
+    def socket_closes(self, worker: World) -> None:
+        """What it had is expected to be tried again, isolated, or to fail."""
+        del self.workers[worker.start.worker]
+        self.gone.append(worker)
+        blamed = sum(len(batch) for batch in worker.batches)
+        serving = self.scheduler.state is State.SERVING
+        failed = {}
+        for client in worker.has:
+            if client.outcome:
+                continue
+            client.deaths += blamed == 1 and not worker.hung
+            if not serving:
+                failed[client] = "not_ready"
+            elif self.limits.retry and (blamed > 1 or (not worker.hung and client.deaths < 2)):
+                client.queued_s = self.now_s
+                self.isolated.append(client)
+            else:
+                failed[client] = "handler_timed_out" if worker.hung else "worker_died"
+        self.carry_out(self.scheduler.lost(worker.start.worker, self.now_s))
+        assert {client: client.outcome for client in failed} == failed
+        assert all(client.request.isolated for client in self.isolated)
+
+    # --- time
+
+    @rule(seconds=st.sampled_from([0.1, 0.5, 1.0, 4.0, TIMEOUT_S, 12.0]))
+    def time_passes(self, seconds: float) -> None:
+        """As the shell lets it: it ticks in the round in which something happened, and when something is due."""
+        end_s = self.now_s + seconds
+        self.settle_round()
+        while (due_s := self.scheduler.next_due_s) <= end_s:
+            assert due_s > self.now_s, "it is due for ever"
+            self.now_s = due_s
+            self.settle_round()
+        self.now_s = end_s
+        self.settle_round()
+
+    def settle_round(self) -> None:
+        self.tick()
+        for worker in list(self.workers.values()):
+            if worker.cut or (worker.hung_up and worker.phase != "starting" and not worker.batches):
+                self.socket_closes(worker)
+        self.tick()
+
+    # --- the end
+
+    @precondition(lambda self: len(self.clients) > 6 and not self.closed)
+    @rule(gently=st.booleans())
+    def stop(self, gently: bool) -> None:
+        if gently:
+            self.carry_out(self.scheduler.drain())
+            assert not self.scheduler.waiting
+        else:
+            self.carry_out(self.scheduler.close())
+            assert all(client.outcome for client in self.clients), "somebody was not told"
+            for worker in [each for each in self.workers.values() if each.phase == "starting"]:
+                del self.workers[worker.start.worker]  # its task is cancelled
+            for worker in self.workers.values():
+                assert worker.hung_up
+                assert worker.killed or worker.exited or not worker.batches
+        self.closed = True
+
+    def teardown(self) -> None:
+        """From any state, once nothing goes wrong any more, everybody is answered and every slot is filled."""
+        if not hasattr(self, "scheduler"):
+            return
+        end_s = self.now_s + 3 * MAX_QUEUE_WAIT_S + LONGEST_DELAY_S + LOAD_TIMEOUT_S
+        while self.now_s < end_s:
+            for worker in list(self.workers.values()):
+                if worker.phase == "starting":
+                    self.forked(worker, fails=False)
+                if worker.exited or worker.killed:
+                    worker.cut = True
+                elif worker.phase == "loading" and not worker.hung_up:
+                    self.loaded(worker)
+                while worker.batches and not worker.cut and not worker.killed:
+                    self.step(worker)
+            for worker in self.gone:
+                self.exit(worker)
+            self.settle_round()
+            self.now_s += min(max(self.scheduler.next_due_s - self.now_s, 0.1), 0.5)
+        assert all(client.outcome for client in self.clients), "somebody waits for ever"
+        assert not self.scheduler.waiting
+        if self.scheduler.state is State.SERVING:
+            assert len(self.workers) == self.limits.workers
+            self.ask(1)
+            self.time_passes(self.limits.max_wait_s)
+            (busy,) = [worker for worker in self.workers.values() if worker.batches]
+            self.step(busy)
+            self.step(busy)
+            assert self.clients[-1].outcome == "answered"
+            assert self.scheduler.healthy(self.now_s)
+        super().teardown()
+
+    # --- at any time
+
+    @invariant()
+    def the_books_agree(self) -> None:
+        if not hasattr(self, "scheduler"):
+            return
+        assert self.scheduler.waiting == len(self.shared) + len(self.isolated)
+        if not self.closed:
+            assert self.scheduler.computing == sum(len(worker.has) for worker in self.workers.values())
+        with_workers = {client for worker in self.workers.values() for client in worker.has}
+        for client in self.clients:
+            waits = client in self.shared or client in self.isolated
+            assert waits + (client in with_workers and not client.outcome) == (not client.outcome)
+
+    @invariant()
+    def nobody_waits_in_vain(self) -> None:
+        if not hasattr(self, "scheduler"):
+            return
+        self.tick()
+        idle = [each for each in self.workers.values() if each.phase == "ready" and not each.batches and not each.cut]
+        if idle and not self.closed:
+            assert not self.isolated
+            if self.shared:
+                oldest_s = self.shared[0].queued_s
+                assert self.now_s < self.scheduler.next_due_s <= oldest_s + self.limits.max_wait_s + 1e-9
+        for client in (*self.shared, *self.isolated):
+            assert self.now_s < client.queued_s + MAX_QUEUE_WAIT_S, "it waited longer than it may"
+        for worker in self.workers.values():
+            if worker.phase == "ready" and worker.batches and not worker.cut:
+                assert self.now_s < worker.heard_s + TIMEOUT_S, "it hangs, and nobody noticed"
+            if worker.phase == "loading" and not worker.cut:
+                assert self.now_s < worker.heard_s + max(LOAD_TIMEOUT_S, TIMEOUT_S), "it loads for ever"
+            assert worker.killed or not worker.cut or worker.exited
+        if self.scheduler.state is State.SERVING:
+            taken = {worker.start.slot for worker in self.workers.values()}
+            if len(taken) < self.limits.workers:
+                assert self.scheduler.next_due_s <= self.now_s + LONGEST_DELAY_S, "a slot stays empty"
+
+
+TestScheduler = SchedulerAndWorld.TestCase
+TestScheduler.settings = settings(
+    max_examples=150, stateful_step_count=50, deadline=None, suppress_health_check=list(HealthCheck)
+)
