@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+import sys
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -224,6 +226,31 @@ def test_a_caller_that_left_before_the_head_leaves_nothing_behind(stage: Stage) 
     exchange, answer = begun(stage)
     exchange.end()
     assert list(answer["Body"]) == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_callers_that_vanish_in_the_middle_leave_no_descriptor_and_no_thread(stage: Stage) -> None:
+    def held() -> tuple[int, int]:
+        return len(list(Path("/proc/self/fd").iterdir())), threading.active_count()
+
+    exchange, answer = begun(stage)
+    exchange.end()
+    assert list(answer["Body"]) == []
+    before = held()
+    exchanges = []
+    for number in range(30):
+        with closing(raw(stage, b"question")) as caller:
+            exchange = stage.container.next()
+            exchange.begin()
+            exchange.chunk(b"x" * 1000)
+            if number % 2:
+                caller.recv(100)
+        exchanges.append(exchange)
+    for exchange in exchanges:
+        await_true(exchange.caller_is_gone, "the container learns of it")
+        exchange.break_off()
+    # The toy's own side of each connection goes with it.
+    await_true(lambda: all(now <= then for now, then in zip(held(), before, strict=True)), "all is given back")
 
 
 def test_the_request_of_a_stream_is_limited_as_that_of_a_plain_call(tmp_path: Path) -> None:
