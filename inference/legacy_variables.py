@@ -16,7 +16,7 @@ from tidegate.inference.errors import DeploymentError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class OldVariable:
+class LegacyVariable:
     """Names that share one fate. `unless` are values, in lower case, by which a refused one asks for nothing."""
 
     names: tuple[str, ...]
@@ -34,12 +34,12 @@ MODEL_STORE
 """What TorchServe, as TS_, has from its forerunner, Multi Model Server, which had it as MMS_."""
 
 
-def _refused(*names: str, why: str, unless: tuple[str, ...] = ()) -> OldVariable:
-    return OldVariable(names=_with_twins(names), why=why, refused=True, unless=unless)
+def _refused(*names: str, why: str, unless: tuple[str, ...] = ()) -> LegacyVariable:
+    return LegacyVariable(names=_with_twins(names), why=why, refused=True, unless=unless)
 
 
-def _idle(*names: str, why: str) -> OldVariable:
-    return OldVariable(names=_with_twins(names), why=why)
+def _idle(*names: str, why: str) -> LegacyVariable:
+    return LegacyVariable(names=_with_twins(names), why=why)
 
 
 def _with_twins(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -47,7 +47,7 @@ def _with_twins(names: tuple[str, ...]) -> tuple[str, ...]:
     return (*names, *(f"MMS_{each}" for each in properties if each in _ALSO_MMS.split()))
 
 
-OLD_VARIABLES = (
+LEGACY_VARIABLES = (
     # --- refused: silence would leave out what was asked for
     _refused(
         "SAGEMAKER_HANDLER",
@@ -182,7 +182,7 @@ _PREFIXES = ("SAGEMAKER_TS_", "TS_", "MMS_")
 
 def refuse(environment: Mapping[str, str]) -> None:
     """Raise `DeploymentError` for the first variable that asks for what is not here."""
-    for old in OLD_VARIABLES:
+    for old in LEGACY_VARIABLES:
         for name in old.names if old.refused else ():
             value = environment.get(name, "").strip()
             if value and value.lower() not in old.unless:
@@ -192,7 +192,7 @@ def refuse(environment: Mapping[str, str]) -> None:
 
 def without_effect(environment: Mapping[str, str]) -> dict[str, str]:
     """The variables that are set and change nothing here, with the reason."""
-    idle = ((name, old.why) for old in OLD_VARIABLES if not old.refused for name in old.names)
+    idle = ((name, old.why) for old in LEGACY_VARIABLES if not old.refused for name in old.names)
     return {name: why for name, why in idle if environment.get(name, "").strip()}
 
 
@@ -203,7 +203,7 @@ def unknown(environment: Mapping[str, str], settings: Collection[str]) -> dict[s
     SAGEMAKER_ in front, which many set for purposes of their own, or nearly TIDEGATE_, is told where it is close to one
     that there is.
     """
-    known = {*settings, *(name for old in OLD_VARIABLES for name in old.names)}
+    known = {*settings, *(name for old in LEGACY_VARIABLES for name in old.names)}
     found = {}
     for name in sorted(environment):
         if name in known or not environment[name].strip():

@@ -1,7 +1,7 @@
 """Everything that happens to a model before it takes traffic, without a socket: for a build, or a laptop.
 
 The server's own code does it, so that its verdict and its sentence are those of `serve`: requirements are installed, a
-worker is forked from a preloaded parent, loads the model and answers the archive's example. Left out, as the first line
+worker is forked from the fork server, loads the model and answers the archive's example. Left out, as the first line
 of the report says, are the port and the workers that only repeat the first one's load.
 """
 

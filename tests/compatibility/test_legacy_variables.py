@@ -9,7 +9,7 @@ import pytest
 
 from tests.contract.running import running
 from tidegate.inference.errors import DeploymentError
-from tidegate.inference.legacy_variables import OLD_VARIABLES, OldVariable, unknown, without_effect
+from tidegate.inference.legacy_variables import LEGACY_VARIABLES, LegacyVariable, unknown, without_effect
 from tidegate.inference.settings import Settings, describe, read
 
 PAGE = Path(__file__).parents[2] / "docs" / "settings.md"
@@ -70,8 +70,8 @@ SAGEMAKER_APP_TYPE SAGEMAKER_STUDIO SAGEMAKER_DOMAIN SAGEMAKER_MODEL
 """What the platform, its SDK and its other containers set for themselves."""
 
 SETTINGS = {name for names, _, _ in describe() for name in names}
-REFUSED = [(name, old) for old in OLD_VARIABLES if old.refused for name in old.names]
-IDLE = [name for old in OLD_VARIABLES if not old.refused for name in old.names]
+REFUSED = [(name, old) for old in LEGACY_VARIABLES if old.refused for name in old.names]
+IDLE = [name for old in LEGACY_VARIABLES if not old.refused for name in old.names]
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_every_old_name_is_a_setting_or_has_one_fate(name: str) -> None:
 
 @pytest.mark.parametrize(("name", "old"), REFUSED, ids=[name for name, _ in REFUSED])
 def test_what_cannot_be_obeyed_ends_the_start_with_its_reason_and_without_its_value(
-    name: str, old: OldVariable
+    name: str, old: LegacyVariable
 ) -> None:
     with pytest.raises(DeploymentError) as caught:
         read({name: "hunter2"})
@@ -107,8 +107,8 @@ def test_what_is_without_effect_changes_no_setting_and_is_told(name: str) -> Non
 @pytest.mark.parametrize("name", MULTI_MODEL_SERVER.split())
 def test_a_name_of_multi_model_server_means_what_its_twin_of_torchserve_means(name: str) -> None:
     old, new = f"MMS_{name}", f"TS_{name}"
-    fates = [each for each in OLD_VARIABLES if old in each.names]
-    twins = [each for each in OLD_VARIABLES if new in each.names]
+    fates = [each for each in LEGACY_VARIABLES if old in each.names]
+    twins = [each for each in LEGACY_VARIABLES if new in each.names]
     assert fates == twins or name == "PRELOAD_MODEL"
     if old in SETTINGS:
         assert read({old: "7"}) == read({new: "7"}) != Settings()
@@ -160,7 +160,7 @@ def test_what_is_known_or_is_close_to_nothing_of_the_old_containers_is_not_told_
 
 def test_the_table_of_the_page_is_the_one_of_the_code() -> None:
     wanted = []
-    for old in OLD_VARIABLES:
+    for old in LEGACY_VARIABLES:
         unless = f" (not where it is {' or '.join(f'`{value}`' for value in old.unless)})" if old.unless else ""
         names = ", ".join(f"`{name}`" for name in old.names)
         wanted.append(f"| {'refused' if old.refused else 'no effect'} | {names} | {old.why}{unless} |")

@@ -312,7 +312,7 @@ def test_packages_below_are_found_whatever_the_locale_and_the_name_of_their_fold
     monkeypatch.setenv("PYTHONUTF8", "0")
     monkeypatch.setenv("PYTHONCOERCECLOCALE", "0")
     program = (
-        "import pathlib, sys; from inference.package_layer import PackageLayer; "
+        "import pathlib, sys; from tidegate.inference.package_layer import PackageLayer; "
         "sys.path.append(sys.argv[1]); PackageLayer(pathlib.Path(sys.argv[2])).create()"
     )
     subprocess.run([sys.executable, "-c", program, below, model.home], check=True, timeout=60)

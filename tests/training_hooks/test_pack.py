@@ -61,7 +61,7 @@ def test_the_bytes_depend_on_the_content_alone(tmp_path: Path, model_dir: Path) 
             os.utime(target, (1, 1))
     (moved / "code" / "__pycache__").mkdir()
     (moved / "code" / "__pycache__" / "inference.cpython-311.pyc").write_bytes(b"stale")
-    command = "import os, sys; os.umask(0o077); from training_hooks.__main__ import main; sys.exit(main())"
+    command = "import os, sys; os.umask(0o077); from tidegate.training_hooks.__main__ import main; sys.exit(main())"
     subprocess.run(
         [sys.executable, "-c", command, "pack", str(moved), "--output", str(tmp_path / "second.tar.gz")],
         check=True,

@@ -56,7 +56,7 @@ def test_ranks_that_save_checkpoints_at_once_lose_none(tmp_path: Path) -> None:
 
 def test_what_a_living_process_writes_stays_and_what_a_killed_one_left_goes(tmp_path: Path) -> None:
     program = (
-        "import pathlib, signal, sys\nfrom training_hooks.unfinished_files import unfinished\n"
+        "import pathlib, signal, sys\nfrom tidegate.training_hooks.unfinished_files import unfinished\n"
         "with unfinished(pathlib.Path(sys.argv[1]) / 'checkpoint-000000000001.pth') as path:\n"
         "    path.write_text('half')\n    signal.pause()\n"
     )
