@@ -16,22 +16,17 @@ from tidegate.inference.worker.compat.sagemaker_pytorch_serving_container import
 from tidegate.inference.worker.content import Reading
 
 _PACKAGES = (sagemaker_inference, sagemaker_pytorch_serving_container)
-# Looked up now: when a model is loaded, the server's modules are hidden from user code.
-_MODULES = {
-    package: {key: module for key, module in sys.modules.items() if f"{key}.".startswith(f"{package.__name__}.")}
-    for package in _PACKAGES
-}
 
 
 def lend_names(reading: Reading) -> list[str]:
     """Make our packages importable by the toolkits' names; returns the names, without those really installed."""
     default_pytorch_inference_handler.DefaultPytorchInferenceHandler.reading = reading
     lent = []
-    for package, ours in _MODULES.items():
-        prefix = package.__name__
+    for prefix in (package.__name__ for package in _PACKAGES):
         name = prefix.rpartition(".")[2]
         if importlib.util.find_spec(name) is not None:
             continue
+        ours = {key: module for key, module in sys.modules.items() if f"{key}.".startswith(f"{prefix}.")}
         sys.modules.update({name + key.removeprefix(prefix): module for key, module in ours.items()})
         lent.append(name)
     return lent
