@@ -109,10 +109,10 @@ class Computation:
                 if tally.slow():
                     yield [Progress(proving=False)]
                 continue
-            ready += self._answer(request)
+            ready.append(self._answer(request))
             if request.stream is not None:
                 calls.streams(key)
-            elif decision in {Decision.PROVE, Decision.WAIT}:
+            elif decision is Decision.PROVE or decision is Decision.WAIT:
                 to_prove.setdefault(key, []).append(request)
             waiting -= 1
             if waiting or to_prove:
@@ -120,12 +120,12 @@ class Computation:
                 yield ready
                 ready = []
         # 2. What shares a call.
-        for key, requests in calls.portions(to_join):
+        for key, requests in calls.portions(to_join) if to_join else ():
             started_s = time.perf_counter()
             calls.predict(requests, key)
             tally.predict_s += time.perf_counter() - started_s
             for request in requests:
-                ready += self._encode(request)
+                ready.append(self._encode(request))
                 waiting -= 1
                 if waiting and tally.slow():
                     yield ready
@@ -141,20 +141,18 @@ class Computation:
                 yield [progress]
         yield [*ready, tally.done(_gpu_bytes())]
 
-    def _answer(self, request: Request) -> Iterator[Event]:
+    def _answer(self, request: Request) -> Event:
         """Lead one request to its outcome, as if there were no others."""
         if request.outcome is None:
             self.steps.attempt_to_predict(request)
         if request.compared and request.outcome is None and not is_source(request.prediction):
             request.kept = comparing.copied(request.prediction)
-        yield from self._encode(request)
+        return self._encode(request)
 
-    def _encode(self, request: Request) -> Iterator[Event]:
+    def _encode(self, request: Request) -> Event:
         self.steps.attempt_to_encode(request)
-        if request.stream is not None:
-            yield self.streams.open(request)
-        elif request.outcome is not None:
-            yield request.outcome
+        # Where there is no outcome, the body is a stream.
+        return request.outcome or self.streams.open(request)
 
 
 def _gpu_bytes() -> int:

@@ -131,6 +131,10 @@ class Context:
 
     @request_processor.setter
     def request_processor(self, requests: Sequence[RequestProcessor]) -> None:
+        self.turn_to(*requests)
+
+    def turn_to(self, *requests: RequestProcessor) -> None:
+        """Let everything here be about these requests."""
         self._requests.set(requests)
 
     @property

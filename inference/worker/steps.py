@@ -65,7 +65,7 @@ class Steps:
         give_up_if_device_is_lost(error)
         public = public_error(error, function, request)
         if public.status >= 500:
-            self.context.request_processor = [request.processor]
+            self.context.turn_to(request.processor)
             request_id = self.context.get_request_id(0)
             log.error("%s failed", function, exc_info=error, extra={"request_id": request_id})
         return Error(request.received.id, public.status, public.code, public.message)
@@ -80,7 +80,7 @@ class Steps:
 
     def decode(self, request: Request) -> None:
         """From the body to `data`."""
-        self.context.request_processor = [request.processor]
+        self.context.turn_to(request.processor)
         received = request.received
         media_type, charset = split_media_type(received.content_type)
         packed = request.processor.take_content_encoding()
@@ -110,7 +110,7 @@ class Steps:
 
     def predict(self, request: Request) -> None:
         """From `data` to `prediction`, with a call of its own."""
-        self.context.request_processor = [request.processor]
+        self.context.turn_to(request.processor)
         if self.functions.transform_fn is not None:
             body, content_type = request.data
             self.tally.sizes.append(1)
@@ -125,7 +125,7 @@ class Steps:
 
     def predict_together(self, requests: Sequence[Request]) -> Any:
         """Give each of `requests` its part of one prediction, which is returned. Raises `NotSplittable` besides."""
-        self.context.request_processor = [request.processor for request in requests]
+        self.context.turn_to(*(request.processor for request in requests))
         inputs = [request.data for request in requests]
         if self.functions.collate_fn is not None:
             joined = self.functions.collate_fn(inputs)
@@ -171,13 +171,12 @@ class Steps:
 
     def encode(self, request: Request) -> None:
         """From `prediction` to the outcome."""
-        self.context.request_processor = [request.processor]
-        function, inner = "transform_fn", None
+        self.context.turn_to(request.processor)
+        function = "transform_fn"
         if self.functions.transform_fn is not None:
             result = request.prediction
         elif self.functions.output_fn is not None:
             function = "output_fn"
-            inner = request.prediction if is_source(request.prediction) else None
             result = self.functions.output_fn(request.prediction, request.accept)
         elif (stream := _stream_of_items(request)) is not None:
             request.stream = stream
@@ -189,6 +188,7 @@ class Steps:
             )
         body, content_type = body_and_type(result, request.accept)
         if is_source(body):
+            inner = request.prediction if is_source(request.prediction) else None
             request.stream = StreamBody(body, BodyChunks(content_type), function, inner)
         else:
             request.outcome = answer_of(body, content_type, request, self.max_response_bytes)

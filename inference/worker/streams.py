@@ -156,7 +156,7 @@ class Streams:
 
     def put_at_hand(self, stream: OpenStream) -> None:
         """Let the context be about this request, as in the functions that made the generator."""
-        self._steps.context.request_processor = [stream.request.processor]
+        self._steps.context.turn_to(stream.request.processor)
 
     def failure(self, stream: OpenStream, error: BaseException) -> Error:
         """What the client is told of an error of the generator."""
