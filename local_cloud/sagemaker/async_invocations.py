@@ -11,7 +11,7 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
@@ -23,7 +23,8 @@ from boto3.s3.transfer import TransferConfig
 from botocore.exceptions import BotoCoreError, ClientError
 
 from tidegate.local_cloud.sagemaker.archive import split_s3_uri
-from tidegate.local_cloud.sagemaker.container_client import NoAnswer, PiecesReader, SizedBody, TimedOut
+from tidegate.local_cloud.sagemaker.container_answers import NoAnswer, PiecesReader, TimedOut
+from tidegate.local_cloud.sagemaker.container_client import SizedBody
 from tidegate.local_cloud.sagemaker.endpoints import BeingReplaced, Endpoints, Lease
 from tidegate.local_cloud.sagemaker.errors import ServiceError
 from tidegate.local_cloud.sagemaker.limits import Limits
@@ -155,7 +156,7 @@ class AsyncInvocations:
         )
         if answer.status >= 300:
             kind = "Client" if answer.status < 500 else "Server"
-            said = _beginning(answer.pieces, 4 * _ERROR_CHARS).decode(errors="replace")[:_ERROR_CHARS]
+            said = answer.beginning(4 * _ERROR_CHARS).decode(errors="replace")[:_ERROR_CHARS]
             raise InvocationFailed(
                 f'{kind}Error: Received {kind.lower()} error ({answer.status}) from primary with message "{said}"'
             )
@@ -245,13 +246,6 @@ def locations(
     answer = f"{folder}/{filename or f'{token}.out'}"
     failure = output.get("S3FailurePath")
     return answer, f"{failure.rstrip('/')}/{token}-error.out" if failure else None
-
-
-def _beginning(pieces: Iterator[bytes], size_bytes: int) -> bytes:
-    said = b""
-    while len(said) < size_bytes and (piece := next(pieces, b"")):
-        said += piece
-    return said
 
 
 def _notification(request: AsyncRequest) -> Json:

@@ -16,7 +16,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
 
-from tidegate.local_cloud.sagemaker.container_client import NoAnswer, Upgraded
+from tidegate.local_cloud.sagemaker.container_answers import NoAnswer, Upgraded
 from tidegate.local_cloud.sagemaker.errors import validation_error
 from tidegate.local_cloud.sagemaker.http_server import Request, Response
 from tidegate.local_cloud.sagemaker.invocation_members import PREFIX

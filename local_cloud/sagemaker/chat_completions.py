@@ -13,7 +13,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 from tidegate.local_cloud.sagemaker.bearer_token import check_bearer_token
-from tidegate.local_cloud.sagemaker.container_client import NoAnswer, StreamedAnswer
+from tidegate.local_cloud.sagemaker.container_answers import NoAnswer, StreamedAnswer
 from tidegate.local_cloud.sagemaker.errors import ServiceError
 from tidegate.local_cloud.sagemaker.http_server import BrokenOff, Request, Response
 from tidegate.local_cloud.sagemaker.invocation_members import FORWARDED, returned_headers

@@ -20,7 +20,8 @@ from typing import Any
 
 from tidegate.local_cloud.sagemaker.archive import ModelDataError
 from tidegate.local_cloud.sagemaker.container import ContainerFailed
-from tidegate.local_cloud.sagemaker.container_client import ContainerClient, NoAnswer
+from tidegate.local_cloud.sagemaker.container_answers import NoAnswer
+from tidegate.local_cloud.sagemaker.container_client import ContainerClient
 from tidegate.local_cloud.sagemaker.endpoint_state import Endpoint, adopt, described, refusal, summary
 from tidegate.local_cloud.sagemaker.errors import ServiceError, validation_error, validation_exception
 from tidegate.local_cloud.sagemaker.fleet import Fleet, FleetStarter, Plan, VariantPlan, check_change

@@ -23,7 +23,8 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from tidegate.local_cloud.sagemaker.archive import ModelDataError, fetch_model_data, split_s3_uri
-from tidegate.local_cloud.sagemaker.container_client import Answer, ContainerClient
+from tidegate.local_cloud.sagemaker.container_answers import Answer
+from tidegate.local_cloud.sagemaker.container_client import ContainerClient
 
 LOAD_TIMEOUT_S = 360.0  # "Invoke a multi-model endpoint": a load goes on for up to 360 seconds
 READY_TIMEOUT_S = 60.0  # the same page: after 60 seconds the client is told that the model is not ready

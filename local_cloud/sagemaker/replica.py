@@ -20,7 +20,8 @@ from tidegate.local_cloud.sagemaker.container import (
     ContainerSpec,
     await_healthy,
 )
-from tidegate.local_cloud.sagemaker.container_client import ContainerClient, NoAnswer
+from tidegate.local_cloud.sagemaker.container_answers import NoAnswer
+from tidegate.local_cloud.sagemaker.container_client import ContainerClient
 
 logger = logging.getLogger(__name__)
 

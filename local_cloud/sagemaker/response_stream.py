@@ -13,7 +13,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 from tidegate.local_cloud.sagemaker import event_stream
-from tidegate.local_cloud.sagemaker.container_client import NoAnswer, StreamedAnswer, TimedOut
+from tidegate.local_cloud.sagemaker.container_answers import NoAnswer, StreamedAnswer, TimedOut
 from tidegate.local_cloud.sagemaker.endpoints import Lease
 from tidegate.local_cloud.sagemaker.http_server import Request, Response
 from tidegate.local_cloud.sagemaker.invocation_members import (
@@ -53,7 +53,7 @@ class ResponseStreams:
                     )
                 )
                 if answer.status >= 300:
-                    raise self.targets.container_error(name, answer.status, _beginning(answer), lease.log)
+                    raise self.targets.container_error(name, answer.status, answer.beginning(_ERROR_BYTES), lease.log)
             except NoAnswer as error:
                 raise self.targets.no_answer(name, error, lease) from error
             headers = returned_headers(answer.headers) | {
@@ -66,16 +66,6 @@ class ResponseStreams:
         return Response(
             status=200, headers=headers, pieces=_events(answer, lease), deadline=deadline, release=held.close
         )
-
-
-def _beginning(answer: StreamedAnswer) -> bytes:
-    """As much of an error's text as the caller is shown."""
-    said = b""
-    for piece in answer.pieces:
-        said += piece
-        if len(said) > _ERROR_BYTES:
-            break
-    return said
 
 
 def _events(answer: StreamedAnswer, lease: Lease) -> Iterator[bytes]:

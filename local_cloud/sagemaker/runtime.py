@@ -16,7 +16,7 @@ from tidegate.local_cloud.sagemaker.async_invocations import (
 )
 from tidegate.local_cloud.sagemaker.bidirectional import BidirectionalStreams, is_opening
 from tidegate.local_cloud.sagemaker.chat_completions import ChatCompletions
-from tidegate.local_cloud.sagemaker.container_client import NoAnswer
+from tidegate.local_cloud.sagemaker.container_answers import NoAnswer
 from tidegate.local_cloud.sagemaker.errors import ServiceError, validation_error
 from tidegate.local_cloud.sagemaker.http_server import Request, Response
 from tidegate.local_cloud.sagemaker.invocation_members import (

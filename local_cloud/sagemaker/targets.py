@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tidegate.local_cloud.sagemaker.container_client import AnswerTooLarge, NoAnswer, TimedOut
+from tidegate.local_cloud.sagemaker.container_answers import AnswerTooLarge, NoAnswer, TimedOut
 from tidegate.local_cloud.sagemaker.endpoints import BeingReplaced, Endpoints, Lease
 from tidegate.local_cloud.sagemaker.errors import ServiceError, model_error, validation_error
 from tidegate.local_cloud.sagemaker.inference_components import InferenceComponents

@@ -20,7 +20,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from tidegate.local_cloud.sagemaker.archive import split_s3_uri
 from tidegate.local_cloud.sagemaker.container import Container
-from tidegate.local_cloud.sagemaker.container_client import Answer, ContainerClient, NoAnswer
+from tidegate.local_cloud.sagemaker.container_answers import Answer, NoAnswer
+from tidegate.local_cloud.sagemaker.container_client import ContainerClient
 from tidegate.local_cloud.sagemaker.data_processing import DataProcessing, charset_of, data_processing, media_type
 from tidegate.local_cloud.sagemaker.record_filters import RecordError
 from tidegate.local_cloud.sagemaker.records import (

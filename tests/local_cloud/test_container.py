@@ -16,7 +16,8 @@ import pytest
 from tests.local_cloud.conftest import STAND_IN, await_true
 from tidegate.local_cloud.processes import end_orphans, process_birth
 from tidegate.local_cloud.sagemaker.container import Container, ContainerFailed, ContainerSpec, await_healthy
-from tidegate.local_cloud.sagemaker.container_client import AnswerTooLarge, ContainerClient, NoAnswer, TimedOut
+from tidegate.local_cloud.sagemaker.container_answers import AnswerTooLarge, NoAnswer, TimedOut
+from tidegate.local_cloud.sagemaker.container_client import ContainerClient
 from tidegate.local_cloud.sagemaker.process_container import ProcessRunner
 
 Start = Callable[..., Container]
