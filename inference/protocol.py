@@ -55,7 +55,7 @@ class Kind(IntEnum):
 
 FRAME = struct.Struct("<IB")
 _COUNT = struct.Struct("<H")
-_REQUEST = struct.Struct("<QIIII")
+_REQUEST = struct.Struct("<Q?IIII")
 _ANSWER = struct.Struct("<QHII")
 _ID = struct.Struct("<Q")
 _ERROR = struct.Struct("<QHH")
@@ -123,6 +123,8 @@ class Request(NamedTuple):
     accept: str
     headers: bytes
     body: bytes | bytearray | memoryview
+    chat: bool = False
+    """Whether it came to /v1/chat/completions, which `chat_fn` answers."""
 
 
 class Answer(NamedTuple):
@@ -219,7 +221,9 @@ def compute_frame(requests: Sequence[Request]) -> bytes:
     for request in requests:
         content_type, accept = request.content_type.encode("latin-1"), request.accept.encode("latin-1")
         parts += (
-            _REQUEST.pack(request.id, len(content_type), len(accept), len(request.headers), len(request.body)),
+            _REQUEST.pack(
+                request.id, request.chat, len(content_type), len(accept), len(request.headers), len(request.body)
+            ),
             content_type,
             accept,
             request.headers,
@@ -235,7 +239,7 @@ def parse_compute(payload: Payload) -> list[Request]:
     (count,) = _COUNT.unpack_from(payload)
     view, at, requests = memoryview(payload), _COUNT.size, []
     for _ in range(count):
-        id_, content_type_size, accept_size, headers_size, body_size = _REQUEST.unpack_from(payload, at)
+        id_, chat, content_type_size, accept_size, headers_size, body_size = _REQUEST.unpack_from(payload, at)
         at += _REQUEST.size
         content_type = payload[at : at + content_type_size].decode("latin-1")
         at += content_type_size
@@ -243,7 +247,7 @@ def parse_compute(payload: Payload) -> list[Request]:
         at += accept_size
         headers = bytes(payload[at : at + headers_size])
         at += headers_size
-        requests.append(Request(id_, content_type, accept, headers, view[at : at + body_size]))
+        requests.append(Request(id_, content_type, accept, headers, view[at : at + body_size], chat))
         at += body_size
     return requests
 

@@ -28,7 +28,11 @@ class Chunks(Protocol):
 
     @property
     def content_type(self) -> str: ...
-    def encode(self, item: Any) -> bytes: ...
+    def encode(self, item: Any) -> bytes | None:
+        """The bytes of one item; None where the response is not to begin yet."""
+
+    def finish(self) -> bytes:
+        """What follows the last item."""
 
 
 class StreamBody(NamedTuple):
@@ -52,6 +56,10 @@ class BodyChunks:
     def encode(self, item: Any) -> bytes:
         """One piece. Raises `HandlerFailed`."""
         return to_bytes(item)
+
+    def finish(self) -> bytes:
+        """Nothing."""
+        return b""
 
 
 class ItemChunks:
@@ -85,6 +93,10 @@ class ItemChunks:
             f"Accept '{self._media_type}' cannot be answered with a stream of items of the type {type(item).__name__}; "
             f"this model streams {', '.join(_BY_LINE)}."
         )
+
+    def finish(self) -> bytes:
+        """Nothing."""
+        return b""
 
     def _begin(self, first: Any) -> None:
         by_line = self._media_type in _BY_LINE

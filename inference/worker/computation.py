@@ -103,7 +103,8 @@ class Computation:
             started_s = time.perf_counter()
             steps.attempt_to_decode(request)
             tally.decode_s += time.perf_counter() - started_s
-            key, decision = calls.decide(request) if company and request.outcome is None else (None, Decision.SINGLE)
+            may_share = company and request.outcome is None and not request.received.chat
+            key, decision = calls.decide(request) if may_share else (None, Decision.SINGLE)
             if decision is Decision.JOIN:
                 to_join.setdefault((key, calls.alike(key, request)), []).append(request)
                 if tally.slow():

@@ -26,6 +26,7 @@ ARGUMENTS = {
     "transform_fn": ("model", "input_data", "content_type", "accept"),
     "collate_fn": ("inputs",),
     "split_fn": ("prediction", "count"),
+    "chat_fn": ("request", "model"),
 }
 """Each function of the contract, and what it takes before the optional context."""
 
@@ -43,6 +44,7 @@ class Functions:
     transform_fn: Callable[..., Any] | None = None
     collate_fn: Callable[..., Any] | None = None
     split_fn: Callable[..., Any] | None = None
+    chat_fn: Callable[..., Any] | None = None
 
 
 def bind(module: ModuleType, context: Context) -> Functions:

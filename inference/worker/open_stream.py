@@ -53,6 +53,19 @@ class OpenStream:
     def take(self, item: Any) -> list[Event]:
         """What the next item is sent as. Raises `RequestError` where it cannot be sent."""
         data = self.body.chunks.encode(item)
+        if data is None:
+            return self._sign_of_life()
+        return self._send(data)
+
+    def finish(self) -> list[Event]:
+        """What is sent when there are no more items. Raises `RequestError` where it cannot be sent."""
+        data = self.body.chunks.finish()
+        events = self._send(data) if data else self.begin()
+        while self.rest is not None:
+            events.append(self.next_part())
+        return events
+
+    def _send(self, data: bytes) -> list[Event]:
         if len(data) > self.max_chunk_bytes:
             raise HandlerFailed(f"A chunk of the answer has {len(data)} bytes; the limit is {self.max_chunk_bytes}.")
         events = self.begin()
@@ -61,11 +74,14 @@ class OpenStream:
             events.append(self.next_part())
         elif data:
             events.append(Part(self.id, data))
-        elif not events and time.monotonic() - self.heard_s > SIGN_OF_LIFE_S:
-            events.append(Progress(proving=False))
-        if not data and events:
-            self.heard_s = time.monotonic()
-        return events
+        return events or self._sign_of_life()
+
+    def _sign_of_life(self) -> list[Event]:
+        now_s = time.monotonic()
+        if now_s - self.heard_s < SIGN_OF_LIFE_S:
+            return []
+        self.heard_s = now_s
+        return [Progress(proving=False)]
 
     def next_part(self) -> Part:
         """The next piece of the chunk in `rest`."""

@@ -11,7 +11,7 @@ from typing import Any
 from tidegate.inference import protocol
 from tidegate.inference.errors import OutOfMemory
 from tidegate.inference.protocol import Error
-from tidegate.inference.worker import collate, defaults
+from tidegate.inference.worker import chat, collate, defaults
 from tidegate.inference.worker.accept import preferred_type
 from tidegate.inference.worker.chunks import BodyChunks, ItemChunks, StreamBody, is_source
 from tidegate.inference.worker.content import TEXT_TYPES, WRITABLE, Reading, decode_text, split_media_type
@@ -82,9 +82,14 @@ class Steps:
         """From the body to `data`."""
         self.context.turn_to(request.processor)
         received = request.received
+        if received.chat and self.functions.chat_fn is None:
+            raise chat.no_chat_fn()
         media_type, charset = split_media_type(received.content_type)
         packed = request.processor.take_content_encoding()
         data = unpack(received.body, packed, self.reading.max_decoded_bytes) if packed else received.body
+        if received.chat:
+            request.data = chat.read_request(data, received.content_type)
+            return
         body: str | bytearray
         if media_type in TEXT_TYPES:
             body = decode_text(data, charset)
@@ -104,14 +109,18 @@ class Steps:
     def attempt_to_predict(self, request: Request) -> None:
         """Predict one request by itself, and note the time that it takes."""
         started_s = time.perf_counter()
-        self.attempt(request, "transform_fn" if self.functions.transform_fn else "predict_fn", self.predict)
+        function = "transform_fn" if self.functions.transform_fn else "predict_fn"
+        self.attempt(request, chat.FUNCTION if request.received.chat else function, self.predict)
         request.predict_s = time.perf_counter() - started_s
         self.tally.predict_s += request.predict_s
 
     def predict(self, request: Request) -> None:
         """From `data` to `prediction`, with a call of its own."""
         self.context.turn_to(request.processor)
-        if self.functions.transform_fn is not None:
+        if request.received.chat and self.functions.chat_fn is not None:
+            self.tally.sizes.append(1)
+            request.prediction = self.functions.chat_fn(request.data, self.model)
+        elif self.functions.transform_fn is not None:
             body, content_type = request.data
             self.tally.sizes.append(1)
             request.prediction = self.functions.transform_fn(self.model, body, content_type, request.accept)
@@ -173,6 +182,14 @@ class Steps:
         """From `prediction` to the outcome."""
         self.context.turn_to(request.processor)
         function = "transform_fn"
+        if request.received.chat:
+            request.stream = chat.answer_of(
+                request.prediction,
+                request.data,
+                request_id=self.context.get_request_id(),
+                model_name=self.context.model_name,
+            )
+            return
         if self.functions.transform_fn is not None:
             result = request.prediction
         elif self.functions.output_fn is not None:

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Iterator
 from typing import cast
 
-from tidegate.inference.errors import HandlerFailed, OutOfMemory, Overloaded
+from tidegate.inference.errors import OutOfMemory, Overloaded, RequestError
 from tidegate.inference.protocol import End, Error, Event, Kind
 from tidegate.inference.protocol import Stream as Announced
 from tidegate.inference.worker.device_errors import empty_cache, give_up_if_device_is_lost
@@ -165,8 +165,8 @@ class Streams:
     def end_of(self, stream: OpenStream) -> list[Event]:
         """What is told of a generator that has yielded all."""
         try:
-            return [*stream.begin(), End(stream.id)]
-        except HandlerFailed as error:
+            return [*stream.finish(), End(stream.id)]
+        except RequestError as error:
             return [self.failure(stream, error)]
 
     def not_closed(self, stream: OpenStream, error: BaseException) -> None:
