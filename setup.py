@@ -1,7 +1,8 @@
-"""What pyproject.toml cannot say: the .pth files of site-packages, and a checkout that has lost its links."""
+"""What pyproject.toml cannot say: the .pth files of site-packages, a clean build, a checkout that has lost its links."""
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 from setuptools import setup
@@ -12,6 +13,8 @@ class BuildWithStart(build_py):
     """Adds the files that site reads at each start of an interpreter; see docs/decisions/0008 and 0009."""
 
     def run(self) -> None:
+        # What an earlier build left there, such as a top-level `client`, would be in this wheel too.
+        shutil.rmtree(self.build_lib, ignore_errors=True)
         super().run()
         place, names = Path(self.build_lib), ["tidegate.pth"]
         if self.editable_mode:

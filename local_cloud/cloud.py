@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 import urllib.request
 from collections.abc import Mapping, Sequence
@@ -15,9 +14,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from tidegate.local_cloud import own_module
 from tidegate.local_cloud.client_files import file_variables
 from tidegate.local_cloud.environment import DEFAULT_REGION, client_environment, supervisor_environment
-from tidegate.local_cloud.state_directory import PACKAGE_HOME, DirectoryError, StateDirectory, SupervisorRecord
+from tidegate.local_cloud.state_directory import DirectoryError, StateDirectory, SupervisorRecord
 
 _START_TIMEOUT_S = 120.0
 _STOP_TIMEOUT_S = 45.0  # a container has 30 seconds to end
@@ -37,7 +37,7 @@ class LocalCloud:
 
     A cloud that was started by a ``with`` statement ends with it, and also when the process that started it dies; one
     that was up already stays up.
-    A model's container is a process, ``python -m inference serve``; ``container_command`` replaces it. ``image`` asks
+    A model's container is a process, ``tidegate serve``; ``container_command`` replaces it. ``image`` asks
     for real containers: of this image, or where it is empty of the image that each model names. ``limits`` replaces
     limits of AWS's (see :class:`.Limits`), such as ``{"stream_timeout_s": 20}``.
     """
@@ -185,11 +185,8 @@ class LocalCloud:
             self._process = None
 
     def _start(self, *, outlive_caller: bool) -> None:
-        command = [sys.executable, "-m", "tidegate.local_cloud.supervisor", *self.supervisor_arguments()]
-        if not outlive_caller:
-            command.append("--until-stdin-closes")
-        # PYTHONSAFEPATH: a user's own boto3.py or moto.py in the working directory must not be imported.
-        search_path = os.pathsep.join(filter(None, [str(PACKAGE_HOME), os.environ.get("PYTHONPATH")]))
+        further = [] if outlive_caller else ["--until-stdin-closes"]
+        command = own_module.command("tidegate.local_cloud.supervisor", *self.supervisor_arguments(), *further)
         with self._directory.supervisor_log.open("ab") as log:
             process = subprocess.Popen(
                 command,
@@ -197,7 +194,7 @@ class LocalCloud:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                env={**supervisor_environment(os.environ), "PYTHONSAFEPATH": "1", "PYTHONPATH": search_path},
+                env=supervisor_environment(os.environ),
             )
         self._process = process
         deadline = time.monotonic() + _START_TIMEOUT_S

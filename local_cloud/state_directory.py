@@ -19,19 +19,15 @@ import json
 import os
 import shlex
 import shutil
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import tidegate
+from tidegate.local_cloud import own_module
 from tidegate.local_cloud.processes import end_orphans, process_birth
 
 _ENTRIES = ("supervisor.json", "supervisor.log", "containers", "work", "logs", "cdk-docker", "client", "marker", "lock")
-
-PACKAGE_HOME = Path(tidegate.__file__).resolve().parents[1]
-"""Where Python finds us, for processes that are started elsewhere: a checkout need not be installed."""
 
 
 class DirectoryError(Exception):
@@ -174,9 +170,8 @@ class StateDirectory:
 
     def write_asset_docker(self) -> None:
         """The program that CDK_DOCKER names; it takes a path and no arguments."""
-        home, python = shlex.quote(str(PACKAGE_HOME)), shlex.quote(sys.executable)
-        command = f'PYTHONPATH={home} exec {python} -m tidegate.local_cloud.asset_docker "$@"'
-        self.asset_docker.write_text(f"#!/bin/sh\n{command}\n", encoding="utf-8")
+        command = shlex.join(own_module.command("tidegate.local_cloud.asset_docker"))
+        self.asset_docker.write_text(f'#!/bin/sh\nexec {command} "$@"\n', encoding="utf-8")
         self.asset_docker.chmod(0o755)
 
     def recover(self) -> list[int]:

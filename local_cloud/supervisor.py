@@ -112,9 +112,7 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m tidegate.local_cloud.supervisor")
     parser.add_argument("directory", type=Path)
     parser.add_argument("--region", default=DEFAULT_REGION)
-    parser.add_argument(
-        "--container-command", type=json.loads, help="a JSON list that replaces 'python -m inference serve'"
-    )
+    parser.add_argument("--container-command", type=json.loads, help="a JSON list that replaces 'tidegate serve'")
     parser.add_argument(
         "--until-stdin-closes", action="store_true", help="stop when the process that started this one ends"
     )

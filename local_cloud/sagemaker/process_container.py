@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tidegate.local_cloud import own_module
 from tidegate.local_cloud.processes import belonging, end_rest, process_birth
 from tidegate.local_cloud.sagemaker import private_opt_ml
 from tidegate.local_cloud.sagemaker.container import STOP_GRACE_S, Container, ContainerSpec, free_port
@@ -56,7 +57,7 @@ class ProcessRunner:
     """
 
     registry: Path
-    command: Sequence[str] = field(default=(sys.executable, "-m", "tidegate.inference", "serve"))
+    command: Sequence[str] = field(default_factory=lambda: own_module.command("tidegate.inference", "serve"))
 
     def start(self, spec: ContainerSpec) -> Container:
         port = free_port()

@@ -15,6 +15,9 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """The wheel of a checkout, and the wheel of its source archive."""
     root = tmp_path_factory.mktemp("wheels")
     checkout = copy_of_the_checkout(root / "checkout")
+    left_over = checkout / "build" / "lib" / "client" / "__init__.py"  # by a build of an older version
+    left_over.parent.mkdir(parents=True)
+    left_over.touch()
     archive = build("sdist", checkout, root / "archives")
     unpacked = root / "unpacked"
     unpacked.mkdir()
