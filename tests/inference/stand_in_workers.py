@@ -79,6 +79,8 @@ class StandInWorker(asyncio.Protocol):
         self.pid = pid
         self.spec: ModelSpec | None = None
         self.batches: list[list[Request]] = []
+        self.controls: list[tuple[str, int]] = []
+        """What it was told of its streams: CANCEL, PAUSE or RESUME, and the request."""
         self.alive = True
         self.immortal = False
         self.transport: asyncio.Transport | None = None
@@ -95,9 +97,11 @@ class StandInWorker(asyncio.Protocol):
             if kind == Kind.LOAD:
                 self.spec = ModelSpec.from_json(payload)
                 self.fork_server.on_load(self)
-            else:
+            elif kind == Kind.COMPUTE:
                 self.batches.append(protocol.parse_compute(payload))
                 self.fork_server.on_batch(self)
+            else:
+                self.controls.append((Kind(kind).name, protocol.parse_id(payload)))
 
     @property
     def bodies(self) -> list[list[str]]:

@@ -22,7 +22,7 @@ from tests.inference.stand_in_workers import (
 )
 from tidegate.inference.errors import DeploymentError, NotReady, Overloaded
 from tidegate.inference.frontend.workers.fork_server import ForkServerFailed
-from tidegate.inference.frontend.workers.supervisor import PING_GRACE_S, State
+from tidegate.inference.frontend.workers.model_health import PING_GRACE_S, State
 
 FOUR_GPUS = {"workers": 4, "gpus": 4}
 

@@ -11,7 +11,8 @@ from tidegate.inference.frontend.metrics import ModelMetrics
 from tidegate.inference.frontend.queue.actions import Action, CutOff, Fail, Kill, Log, Send, Start
 from tidegate.inference.frontend.queue.body import MemoryBody
 from tidegate.inference.frontend.queue.pending_request import PendingRequest
-from tidegate.inference.frontend.queue.scheduler import LEAVE_S, Scheduler
+from tidegate.inference.frontend.queue.scheduler import Scheduler
+from tidegate.inference.frontend.workers.supervisor import LEAVE_S
 from tidegate.inference.protocol import Done
 
 
@@ -32,15 +33,15 @@ class Story:
     def __init__(self, **changes: Any) -> None:
         self.now_s = 100.0
         self.scheduler = Scheduler("toy", limits(**changes), ModelMetrics(), prove=False)
-        self.scheduler.load(self.now_s)
+        self.scheduler.supervisor.load(self.now_s)
         self.tick()
 
     def tick(self, after_s: float = 0.0) -> list[Action]:
         self.now_s += after_s
         actions = self.scheduler.tick(self.now_s)
         for start in [each for each in actions if isinstance(each, Start)]:
-            self.scheduler.started(start.worker, start.worker, self.now_s)
-            self.scheduler.ready(start.worker, self.now_s, may_join=True)
+            self.scheduler.supervisor.started(start.worker, start.worker, self.now_s)
+            self.scheduler.supervisor.ready(start.worker, self.now_s, may_join=True)
             actions += self.tick()
         return actions
 
@@ -100,7 +101,7 @@ def test_a_worker_that_exited_with_its_socket_open_has_died_and_does_not_hang():
     (asked,) = story.ask()
     (first,) = sent(story.tick())
     story.now_s += 4.5
-    story.scheduler.exited(first.worker, "was killed by signal 9", story.now_s)
+    story.scheduler.supervisor.exited(first.worker, "was killed by signal 9", story.now_s)
     assert story.tick(after_s=LEAVE_S) == [CutOff(first.worker)]
     (fail,) = story.scheduler.lost(first.worker, story.now_s)
     assert isinstance(fail, Fail)
@@ -122,6 +123,38 @@ def test_a_request_that_hangs_in_a_batch_sent_ahead_has_a_deadline_from_when_it_
     (fail,) = story.scheduler.lost(1, story.now_s)
     assert isinstance(fail, Fail)
     assert isinstance(fail.error, HandlerTimedOut)
+
+
+def test_a_request_that_kills_once_it_is_announced_as_a_stream_is_failed_at_its_second_death():
+    story = Story()
+    (asked,) = story.ask()
+    for _ in range(2):
+        (batch,) = sent(story.tick())
+        assert batch.requests == [asked]
+        assert story.scheduler.announced(batch.worker, asked.id, story.now_s) == ()
+        actions = story.scheduler.lost(batch.worker, story.now_s)
+    (fail,) = actions
+    assert isinstance(fail, Fail)
+    assert isinstance(fail.error, WorkerDied)
+
+
+def test_what_is_isolated_waits_for_a_worker_without_streams_where_one_is_busy():
+    story = Story(workers=2, max_batch_size=2, max_wait_s=0.0)
+    pair, (streamed,) = story.ask(2), story.ask()
+    first, second = sent(story.tick())
+    assert {len(first.requests), len(second.requests)} == {1, 2}
+    (with_pair, with_stream) = (first, second) if len(first.requests) == 2 else (second, first)
+    assert with_pair.requests == pair
+    assert story.scheduler.announced(with_stream.worker, streamed.id, story.now_s) == ()
+    story.scheduler.done(with_stream.worker, Done(0, 0, 0), story.now_s)
+    story.scheduler.lost(with_pair.worker, story.now_s)
+    (alone,) = sent(story.tick())
+    assert alone.requests == pair[:1]
+    assert alone.worker != with_stream.worker, "it is given to the successor, which has no streams"
+    assert sent(story.tick()) == [], "the other one waits for it too"
+    assert story.scheduler.answered(alone.worker, pair[0].id, story.now_s) is pair[0]
+    story.scheduler.done(alone.worker, Done(0, 0, 0), story.now_s)
+    assert sent(story.tick()) == [Send(alone.worker, pair[1:])]
 
 
 def test_the_scheduler_is_asked_at_most_once_more_while_nothing_is_at_hand():

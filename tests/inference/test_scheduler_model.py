@@ -20,6 +20,7 @@ from tidegate.inference.errors import NotReady, Overloaded
 from tidegate.inference.frontend.metrics import ModelMetrics
 from tidegate.inference.frontend.queue.actions import (
     Action,
+    Cancel,
     CutOff,
     Fail,
     GiveUp,
@@ -28,13 +29,15 @@ from tidegate.inference.frontend.queue.actions import (
     Loaded,
     LoadFailed,
     Log,
+    Pause,
+    Resume,
     Send,
     Start,
 )
 from tidegate.inference.frontend.queue.body import MemoryBody
 from tidegate.inference.frontend.queue.pending_request import PendingRequest
 from tidegate.inference.frontend.queue.scheduler import Scheduler
-from tidegate.inference.frontend.workers.supervisor import State
+from tidegate.inference.frontend.workers.model_health import State
 from tidegate.inference.protocol import Done
 
 TIMEOUT_S = 5.0
@@ -71,6 +74,9 @@ class World:
     """starting ▶ loading ▶ ready."""
     batches: list[list[Client]] = field(default_factory=list)
     answered: set[Client] = field(default_factory=set)
+    streams: dict[Client, bool] = field(default_factory=dict)
+    """Announced; True where the response has begun."""
+    paused: set[Client] = field(default_factory=set)
     heard_s: float = 0.0
     cut: bool = False
     hung: bool = False
@@ -80,8 +86,24 @@ class World:
 
     @property
     def has(self) -> list[Client]:
-        """Sent and not answered."""
+        """Sent, and neither answered nor announced as a stream."""
         return [client for batch in self.batches for client in batch if client not in self.answered]
+
+    @property
+    def isolated(self) -> set[Client]:
+        return {client for client in self.suspects if client.request.isolated}
+
+    @property
+    def owes(self) -> bool:
+        return bool(self.batches) or len(self.streams) > len(self.paused)
+
+    @property
+    def suspects(self) -> set[Client]:
+        return {client for batch in self.batches for client in batch} | self.streams.keys()
+
+    def forget_stream(self, client: Client) -> None:
+        del self.streams[client]
+        self.paused.discard(client)
 
 
 class SchedulerAndWorld(RuleBasedStateMachine):
@@ -120,7 +142,7 @@ class SchedulerAndWorld(RuleBasedStateMachine):
         self.load_result = ""
         self.gave_up = 0
         self.closed = False
-        self.scheduler.load(self.now_s)
+        self.scheduler.supervisor.load(self.now_s)
         self.tick()
         if up:  # mostly: else few of the rules below find anything to do
             for _ in range(workers):
@@ -169,6 +191,8 @@ class SchedulerAndWorld(RuleBasedStateMachine):
                 worker.hung = worker.phase == "ready" and not worker.exited
             case HangUp(number):
                 self.workers[number].hung_up = True
+            case Cancel() | Pause() | Resume():
+                raise AssertionError("it is a matter of what a client did, and of no other moment")
             case Loaded():
                 assert not self.load_result
                 self.load_result = "loaded"
@@ -196,6 +220,8 @@ class SchedulerAndWorld(RuleBasedStateMachine):
         if batch[0] in self.isolated:
             assert batch == self.isolated[:1], "an isolated request goes alone, in its turn"
             assert not worker.batches, "an isolated request shares its worker"
+            if worker.streams:
+                assert all(each.streams for each in self.workers.values()), "it endangers streams without need"
             del self.isolated[0]
         else:
             assert batch == self.shared[: len(batch)], "out of turn"
@@ -204,6 +230,8 @@ class SchedulerAndWorld(RuleBasedStateMachine):
         if not worker.batches:
             worker.heard_s = self.now_s
         worker.batches.append(batch)
+        for client in batch:
+            worker.answered.discard(client)
 
     # --- the clients
 
@@ -230,11 +258,43 @@ class SchedulerAndWorld(RuleBasedStateMachine):
         if not self.clients:
             return
         client = data.draw(st.sampled_from(self.clients))
-        self.scheduler.cancel(client.request)
+        streaming = None if client.outcome else self.streaming(client)
+        actions = self.scheduler.cancel(client.request)
         client.outcome = client.outcome or "left"
+        assert actions == ([Cancel(streaming.start.worker, client.request.id)] if streaming else ())
+        if streaming:
+            streaming.forget_stream(client)
         for line in (self.shared, self.isolated):
             if client in line:
                 line.remove(client)
+
+    def streaming(self, client: Client) -> World | None:
+        """The worker that streams the response of `client`."""
+        return next((worker for worker in self.workers.values() if client in worker.streams), None)
+
+    @rule(data=st.data(), slow=st.booleans())
+    def read(self, data: st.DataObject, slow: bool) -> None:
+        """A client reads its stream too slowly, or has caught up."""
+        streams = [client for worker in self.workers.values() for client in worker.streams]
+        client = data.draw(st.sampled_from(streams or self.clients or [None]))
+        if client is None:
+            return
+        worker = self.streaming(client)
+        request = client.request
+        if slow:
+            actions = self.scheduler.pause(request)
+            fits = worker is not None and client not in worker.paused
+            assert actions == ([Pause(worker.start.worker, request.id)] if worker and fits else ())
+            if worker:
+                worker.paused.add(client)
+        else:
+            actions = self.scheduler.resume(request, self.now_s)
+            fits = worker is not None and client in worker.paused
+            assert actions == ([Resume(worker.start.worker, request.id)] if worker and fits else ())
+            if worker and fits:
+                if not worker.owes:
+                    worker.heard_s = self.now_s
+                worker.paused.remove(client)
 
     # --- the workers
 
@@ -251,10 +311,10 @@ class SchedulerAndWorld(RuleBasedStateMachine):
     def forked(self, worker: World, *, fails: bool) -> None:
         if fails:
             del self.workers[worker.start.worker]
-            self.carry_out(self.scheduler.start_failed(worker.start.worker, "no memory", self.now_s))
+            self.carry_out(self.scheduler.supervisor.start_failed(worker.start.worker, "no memory", self.now_s))
         else:
             worker.pid, worker.phase, worker.heard_s = next(self.pids), "loading", self.now_s
-            self.scheduler.started(worker.start.worker, worker.pid, self.now_s)
+            self.scheduler.supervisor.started(worker.start.worker, worker.pid, self.now_s)
 
     @rule(data=st.data(), how=st.sampled_from(["ready", "ready", "ready", "fails", "tries"]))
     def load(self, data: st.DataObject, how: str) -> None:
@@ -262,25 +322,28 @@ class SchedulerAndWorld(RuleBasedStateMachine):
         if worker is None or worker.hung_up:
             return
         if how == "tries":
+            worker.heard_s = self.now_s
             self.scheduler.progress(worker.start.worker, self.now_s, proving=True)
         elif how == "fails":
-            self.carry_out(self.scheduler.load_failed(worker.start.worker, "model_fn raised.", too_large=False))
+            self.carry_out(
+                self.scheduler.supervisor.load_failed(worker.start.worker, "model_fn raised.", too_large=False)
+            )
         else:
             self.loaded(worker)
 
     def loaded(self, worker: World) -> None:
         worker.phase = "ready"
-        self.carry_out(self.scheduler.ready(worker.start.worker, self.now_s, may_join=True))
+        self.carry_out(self.scheduler.supervisor.ready(worker.start.worker, self.now_s, may_join=True))
 
-    @rule(data=st.data(), steps=st.integers(1, 4), hopeless=st.booleans())
-    def compute(self, data: st.DataObject, steps: int, hopeless: bool) -> None:
+    @rule(data=st.data(), steps=st.integers(1, 4), hopeless=st.booleans(), stream=st.booleans())
+    def compute(self, data: st.DataObject, steps: int, hopeless: bool, stream: bool) -> None:
         worker = self.some(data, "ready")
         if worker is not None:
             for _ in range(steps):
-                self.step(worker, hopeless=hopeless)
+                self.step(worker, hopeless=hopeless, stream=stream)
 
-    def step(self, worker: World, *, hopeless: bool = False) -> None:
-        """Answer the next request of the first batch, or say that it is done."""
+    def step(self, worker: World, *, hopeless: bool = False, stream: bool = False) -> None:
+        """Answer the next request of the first batch, or announce that it is a stream, or say that it is done."""
         if not worker.batches:
             return
         left = [client for client in worker.batches[0] if client not in worker.answered]
@@ -288,6 +351,12 @@ class SchedulerAndWorld(RuleBasedStateMachine):
         if left:
             client = left[0]
             worker.answered.add(client)
+            if stream:
+                actions = self.scheduler.announced(worker.start.worker, client.request.id, self.now_s)
+                assert actions == ([Cancel(worker.start.worker, client.request.id)] if client.outcome else ())
+                if not client.outcome:
+                    worker.streams[client] = False
+                return
             found = self.scheduler.answered(worker.start.worker, client.request.id, self.now_s)
             if client.outcome:
                 assert found is None, "who left, or was told, has no other answer"
@@ -297,6 +366,28 @@ class SchedulerAndWorld(RuleBasedStateMachine):
         else:
             worker.batches.pop(0)
             self.carry_out(self.scheduler.done(worker.start.worker, Done(0, 0, 0, hopeless=hopeless), self.now_s))
+
+    @rule(data=st.data(), part=st.booleans())
+    def yield_something(self, data: st.DataObject, part: bool) -> None:
+        """The next part of a stream, or its end."""
+        streams = [(worker, client) for worker in self.workers.values() for client in worker.streams if not worker.cut]
+        if streams:
+            self.stream_step(*data.draw(st.sampled_from(streams)), part=part)
+
+    def stream_step(self, worker: World, client: Client, *, part: bool) -> None:
+        worker.heard_s = self.now_s
+        number, request = worker.start.worker, client.request
+        told = None if client.outcome else request  # it may have been told that the server stops
+        if not part:
+            assert self.scheduler.answered(number, request.id, self.now_s) is told
+            client.outcome = client.outcome or "answered"
+            worker.forget_stream(client)
+            assert self.scheduler.streamed(number, request.id, self.now_s) is None
+        elif worker.streams[client]:
+            assert self.scheduler.streamed(number, request.id, self.now_s) is told
+        else:
+            assert self.scheduler.began(number, request.id, self.now_s) is told
+            worker.streams[client] = True
 
     @rule(data=st.data(), proving=st.booleans())
     def say_something(self, data: st.DataObject, proving: bool) -> None:
@@ -323,26 +414,32 @@ class SchedulerAndWorld(RuleBasedStateMachine):
     def exit(self, worker: World) -> None:
         if not worker.exited:
             worker.exited = True
-            self.carry_out(self.scheduler.exited(worker.pid, "was killed by signal 9", self.now_s))
+            self.carry_out(self.scheduler.supervisor.exited(worker.pid, "was killed by signal 9", self.now_s))
 
     def socket_closes(self, worker: World) -> None:
         """What it had is expected to be tried again, isolated, or to fail."""
         del self.workers[worker.start.worker]
         self.gone.append(worker)
-        blamed = sum(len(batch) for batch in worker.batches)
         serving = self.scheduler.state is State.SERVING
-        failed = {}
-        for client in worker.has:
+        suspects, failed, retried = worker.suspects, {}, []
+        for client in (*worker.streams, *worker.has):
             if client.outcome:
                 continue
-            client.deaths += blamed == 1 and not worker.hung
+            alone = suspects == {client} or client in worker.isolated
+            client.deaths += alone and not worker.hung and serving
             if not serving:
                 failed[client] = "not_ready"
-            elif self.limits.retry and (blamed > 1 or (not worker.hung and client.deaths < 2)):
-                client.queued_s = self.now_s
-                self.isolated.append(client)
+            elif (
+                self.limits.retry
+                and not worker.streams.get(client)
+                and (not alone or (not worker.hung and client.deaths < 2))
+            ):
+                retried.append(client)
             else:
                 failed[client] = "handler_timed_out" if worker.hung else "worker_died"
+        for client in retried:
+            client.queued_s = self.now_s
+            self.isolated.append(client)
         self.carry_out(self.scheduler.lost(worker.start.worker, self.now_s))
         assert {client: client.outcome for client in failed} == failed
         assert all(client.request.isolated for client in self.isolated)
@@ -364,7 +461,9 @@ class SchedulerAndWorld(RuleBasedStateMachine):
     def settle_round(self) -> None:
         self.tick()
         for worker in list(self.workers.values()):
-            if worker.cut or (worker.hung_up and worker.phase != "starting" and not worker.batches):
+            if worker.cut or (
+                worker.hung_up and worker.phase != "starting" and not worker.batches and not worker.streams
+            ):
                 self.socket_closes(worker)
         self.tick()
 
@@ -383,7 +482,7 @@ class SchedulerAndWorld(RuleBasedStateMachine):
                 del self.workers[worker.start.worker]  # its task is cancelled
             for worker in self.workers.values():
                 assert worker.hung_up
-                assert worker.killed or worker.exited or not worker.batches
+                assert worker.killed or worker.exited or not (worker.batches or worker.streams)
         self.closed = True
 
     def teardown(self) -> None:
@@ -401,6 +500,9 @@ class SchedulerAndWorld(RuleBasedStateMachine):
                     self.loaded(worker)
                 while worker.batches and not worker.cut and not worker.killed:
                     self.step(worker)
+                for client in list(worker.streams):
+                    if not worker.cut and not worker.killed:
+                        self.stream_step(worker, client, part=False)
             for worker in self.gone:
                 self.exit(worker)
             self.settle_round()
@@ -415,7 +517,7 @@ class SchedulerAndWorld(RuleBasedStateMachine):
             self.step(busy)
             self.step(busy)
             assert self.clients[-1].outcome == "answered"
-            assert self.scheduler.healthy(self.now_s)
+            assert self.scheduler.supervisor.health.healthy(self.now_s)
         super().teardown()
 
     # --- at any time
@@ -426,8 +528,8 @@ class SchedulerAndWorld(RuleBasedStateMachine):
             return
         assert self.scheduler.waiting == len(self.shared) + len(self.isolated)
         if not self.closed:
-            assert self.scheduler.computing == sum(len(worker.has) for worker in self.workers.values())
-        with_workers = {client for worker in self.workers.values() for client in worker.has}
+            assert self.scheduler.computing == sum(len(each.has) + len(each.streams) for each in self.workers.values())
+        with_workers = {client for worker in self.workers.values() for client in (*worker.has, *worker.streams)}
         for client in self.clients:
             waits = client in self.shared or client in self.isolated
             assert waits + (client in with_workers and not client.outcome) == (not client.outcome)
@@ -437,16 +539,18 @@ class SchedulerAndWorld(RuleBasedStateMachine):
         if not hasattr(self, "scheduler"):
             return
         self.tick()
-        idle = [each for each in self.workers.values() if each.phase == "ready" and not each.batches and not each.cut]
-        if idle and not self.closed:
-            assert not self.isolated
-            if self.shared:
+        ready = [each for each in self.workers.values() if each.phase == "ready" and not each.cut]
+        if not self.closed:
+            if self.isolated:
+                needless = not all(worker.streams for worker in self.workers.values())
+                assert all(worker.batches for worker in ready if not (needless and worker.streams))
+            if self.shared and not all(worker.batches for worker in ready):
                 oldest_s = self.shared[0].queued_s
                 assert self.now_s < self.scheduler.next_due_s <= oldest_s + self.limits.max_wait_s + 1e-9
         for client in (*self.shared, *self.isolated):
             assert self.now_s < client.queued_s + MAX_QUEUE_WAIT_S, "it waited longer than it may"
         for worker in self.workers.values():
-            if worker.phase == "ready" and worker.batches and not worker.cut:
+            if worker.phase == "ready" and worker.owes and not worker.cut and not worker.exited:
                 assert self.now_s < worker.heard_s + TIMEOUT_S, "it hangs, and nobody noticed"
             if worker.phase == "loading" and not worker.cut:
                 assert self.now_s < worker.heard_s + max(LOAD_TIMEOUT_S, TIMEOUT_S), "it loads for ever"

@@ -19,7 +19,7 @@ from tidegate.inference.frontend.queue.scheduling import (
     plan_batches,
     reject_reason,
 )
-from tidegate.inference.frontend.workers.supervisor import restart_delay_s
+from tidegate.inference.frontend.workers.model_health import restart_delay_s
 
 LOADS = st.fixed_dictionaries(
     {

@@ -35,6 +35,27 @@ class Fail(NamedTuple):
     error: RequestError
 
 
+class Cancel(NamedTuple):
+    """Have a worker close a stream whose reader has left."""
+
+    worker: int
+    request_id: int
+
+
+class Pause(NamedTuple):
+    """Have a worker hold a stream whose reader is slow."""
+
+    worker: int
+    request_id: int
+
+
+class Resume(NamedTuple):
+    """Have a worker go on with a stream."""
+
+    worker: int
+    request_id: int
+
+
 class HangUp(NamedTuple):
     """Close a worker's socket when what was written is out: the worker leaves when it has finished."""
 
@@ -78,4 +99,4 @@ class Log(NamedTuple):
     fields: dict[str, object]
 
 
-Action = Start | Send | Fail | HangUp | CutOff | Kill | Loaded | LoadFailed | GiveUp | Log
+Action = Start | Send | Fail | Cancel | Pause | Resume | HangUp | CutOff | Kill | Loaded | LoadFailed | GiveUp | Log

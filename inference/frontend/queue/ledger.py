@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from itertools import count
@@ -36,8 +35,12 @@ class Worker:
     gpu_bytes: int = 0
     requests: dict[int, PendingRequest] = field(default_factory=dict)
     """Sent and not answered, by id; also those whose client has left, for the worker computes them all the same."""
-    batches: deque[int] = field(default_factory=deque)
-    """How many requests each batch had that is not done; the worker computes the first."""
+    streams: dict[int, PendingRequest] = field(default_factory=dict)
+    """Those that are answered by a stream which has not ended, by id; their batch may be done."""
+    paused: set[int] = field(default_factory=set)
+    """The streams that wait for their readers."""
+    batches: deque[list[PendingRequest]] = field(default_factory=deque)
+    """The batches that are not done; the worker computes the first."""
     begun_s: float = 0.0
     """When it took up that batch."""
     deadline_s: float = inf
@@ -51,9 +54,16 @@ class Worker:
         return self.phase is Phase.READY
 
     @property
-    def idle(self) -> bool:
-        """Whether it has nothing to do."""
-        return self.phase is Phase.READY and not self.batches
+    def busy(self) -> bool:
+        """Whether it has any request."""
+        return bool(self.requests or self.streams)
+
+    @property
+    def owes(self) -> bool:
+        """Whether it must be heard of: it computes a batch, asks a stream for more, or tries the example."""
+        if self.phase is Phase.READY:
+            return bool(self.batches) or len(self.streams) > len(self.paused)
+        return self.phase is Phase.TRYING
 
     def has_room(self, prefetch: int) -> bool:
         """Whether it may be given a batch ahead; not behind a request that is isolated, which is suspected."""
@@ -61,20 +71,24 @@ class Worker:
 
     @property
     def shared_by(self) -> int:
-        """How many requests it was given in the batches that are not done: any may be to blame for its loss."""
-        return sum(self.batches)
+        """How many requests are in batches that are not done, or are open streams: any may be to blame for a loss."""
+        return len({request.id for batch in self.batches for request in batch} | self.streams.keys())
 
 
 class Ledger:
     """The workers of one model, by number."""
 
-    __slots__ = ("_numbers", "computing", "workers")
+    __slots__ = ("_numbers", "computing", "may_join", "streaming", "workers")
 
     def __init__(self) -> None:
         self._numbers = count(1)
         self.workers: dict[int, Worker] = {}
         self.computing = 0
-        """Requests that are with a worker."""
+        """Requests that are with a worker, open streams among them."""
+        self.streaming = 0
+        """Open streams."""
+        self.may_join = True
+        """Whether no worker says that requests never share a call."""
 
     def add(self, slot: int) -> Worker:
         """A worker that is about to be started."""
@@ -86,27 +100,42 @@ class Ledger:
         """Forget a worker; it still has its requests."""
         worker = self.workers.pop(number, None)
         if worker is not None:
-            self.computing -= len(worker.requests)
+            self.computing -= len(worker.requests) + len(worker.streams)
+            self.streaming -= len(worker.streams)
+            self.may_join = all(each.may_join for each in self.workers.values())
         return worker
 
-    def give(self, worker: Worker, requests: Sequence[PendingRequest]) -> None:
-        """Note that a batch is sent."""
-        for request in requests:
-            worker.requests[request.id] = request
-        worker.batches.append(len(requests))
-        self.computing += len(requests)
-
-    def answered(self, worker: Worker, request_id: int) -> PendingRequest | None:
-        """Note that a request is answered; None for one that the worker was not asked."""
-        request = worker.requests.pop(request_id, None)
-        if request is not None:
-            self.computing -= 1
-        return request
+    def set_may_join(self, worker: Worker, may_join: bool) -> None:
+        """Note what a worker says of its model."""
+        worker.may_join = may_join
+        self.may_join = all(each.may_join for each in self.workers.values())
 
     def ready(self) -> list[Worker]:
         """Workers that have the model loaded."""
         return [worker for worker in self.workers.values() if worker.phase is Phase.READY]
 
-    def may_join(self) -> bool:
-        """Whether all workers say that requests may share a call."""
-        return all(worker.may_join for worker in self.workers.values())
+    def give(self, worker: Worker, requests: list[PendingRequest]) -> None:
+        """Note that a batch is sent."""
+        for request in requests:
+            request.worker = worker.number
+            worker.requests[request.id] = request
+        worker.batches.append(requests)
+        self.computing += len(requests)
+
+    def announce(self, worker: Worker, request_id: int) -> PendingRequest | None:
+        """Note that a request is answered by a stream; None for one that the worker was not asked."""
+        request = worker.requests.pop(request_id, None)
+        if request is not None:
+            worker.streams[request_id] = request
+            self.streaming += 1
+        return request
+
+    def take_back(self, worker: Worker, request_id: int) -> PendingRequest | None:
+        """Note that a request is answered, or its stream has ended; None for one that the worker does not have."""
+        request = worker.requests.pop(request_id, None)
+        if request is None and (request := worker.streams.pop(request_id, None)) is not None:
+            worker.paused.discard(request_id)
+            self.streaming -= 1
+        if request is not None:
+            self.computing -= 1
+        return request

@@ -14,10 +14,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from time import monotonic
 
+from tidegate.inference import protocol
 from tidegate.inference.errors import DeploymentError, ModelDoesNotFit, RequestError
 from tidegate.inference.frontend.metrics import ModelGauges, ModelMetrics
 from tidegate.inference.frontend.queue.actions import (
     Action,
+    Cancel,
     CutOff,
     Fail,
     GiveUp,
@@ -26,6 +28,8 @@ from tidegate.inference.frontend.queue.actions import (
     Loaded,
     LoadFailed,
     Log,
+    Pause,
+    Resume,
     Send,
     Start,
 )
@@ -33,9 +37,9 @@ from tidegate.inference.frontend.queue.pending_request import PendingRequest
 from tidegate.inference.frontend.queue.pool_limits import PoolLimits
 from tidegate.inference.frontend.queue.scheduler import Scheduler
 from tidegate.inference.frontend.workers.fork_server import ForkServer, ForkServerFailed, describe_exit
-from tidegate.inference.frontend.workers.supervisor import State
+from tidegate.inference.frontend.workers.model_health import State
 from tidegate.inference.frontend.workers.worker_link import WorkerLink
-from tidegate.inference.protocol import Answer, Done, Error, ModelSpec, Progress, Request
+from tidegate.inference.protocol import Answer, Done, End, Error, ModelSpec, Part, Progress, Request
 
 log = logging.getLogger("tidegate.model")
 
@@ -53,6 +57,7 @@ class ModelPool:
         self.limits = limits
         self.metrics = ModelMetrics()
         self._scheduler = Scheduler(spec.name, limits, self.metrics, prove=spec.prove)
+        self._supervisor = self._scheduler.supervisor
         self._fork_server = fork_server
         self._on_crash_loop = on_crash_loop
         self._loop = asyncio.get_running_loop()
@@ -67,7 +72,7 @@ class ModelPool:
 
     async def load(self) -> None:
         """Return when one worker has loaded and checked the model; the others follow. Raises `DeploymentError`."""
-        self._scheduler.load(monotonic())
+        self._supervisor.load(monotonic())
         self._wake()
         await self._loaded
 
@@ -79,16 +84,16 @@ class ModelPool:
     @property
     def healthy(self) -> bool:
         """Whether `/ping` may say 200 on behalf of this model."""
-        return self._scheduler.healthy(monotonic())
+        return self._supervisor.health.healthy(monotonic())
 
     def owns(self, pid: int) -> bool:
         """Whether `pid` is a worker of this model."""
-        return pid in self._scheduler.processes
+        return pid in self._supervisor.processes
 
     def worker_exited(self, pid: int, status: int) -> None:
         """Tell how the worker `pid` ended, as waitpid gives it."""
         cause = describe_exit(os.waitstatus_to_exitcode(status)) if status else ""
-        self._carry_out(self._scheduler.exited(pid, cause, monotonic()))
+        self._carry_out(self._supervisor.exited(pid, cause, monotonic()))
         self._wake()
 
     @property
@@ -115,13 +120,17 @@ class ModelPool:
 
     def cancel(self, request: PendingRequest) -> None:
         """Forget a request whose client has left; its reply is told nothing more."""
-        self._scheduler.cancel(request)
+        self._carry_out(self._scheduler.cancel(request))
+        self._wake()
 
     def pause(self, request: PendingRequest) -> None:
-        """The client reads more slowly than its response comes; a plain answer has come as a whole already."""
+        """The client reads more slowly than its response comes: a stream waits for it."""
+        self._carry_out(self._scheduler.pause(request))
 
     def resume(self, request: PendingRequest) -> None:
         """It has caught up."""
+        self._carry_out(self._scheduler.resume(request, monotonic()))
+        self._wake()
 
     async def unload(self, timeout_s: float) -> None:
         """Take no more traffic, finish what is computed, end the workers; returns when their memory is free."""
@@ -131,7 +140,7 @@ class ModelPool:
         while self._scheduler.computing and monotonic() < deadline_s:  # noqa: ASYNC110
             await asyncio.sleep(_UNLOAD_POLL_S)
         self.close()
-        while self._scheduler.processes and monotonic() < deadline_s + _EXIT_S:  # noqa: ASYNC110
+        while self._supervisor.processes and monotonic() < deadline_s + _EXIT_S:  # noqa: ASYNC110
             await asyncio.sleep(_UNLOAD_POLL_S)
 
     def close(self, last_word: RequestError | None = None) -> None:
@@ -145,6 +154,7 @@ class ModelPool:
     def worker_answered(self, worker: int, outcome: Answer | Error) -> None:
         """One request is answered."""
         request = self._scheduler.answered(worker, outcome.id, monotonic())
+        self._wake()
         if request is None:
             return
         if isinstance(outcome, Answer):
@@ -153,6 +163,29 @@ class ModelPool:
             request.reply.end()
         else:
             request.reply.fail(outcome)
+
+    def stream_announced(self, worker: int, request_id: int) -> None:
+        """One request is going to be answered by a stream."""
+        self._carry_out(self._scheduler.announced(worker, request_id, monotonic()))
+
+    def stream_began(self, worker: int, start: protocol.Start) -> None:
+        """Its first part is there."""
+        request = self._scheduler.began(worker, start.id, monotonic())
+        if request is not None:
+            request.reply.start(start.status, start.content_type, start.headers, None)
+
+    def stream_part(self, worker: int, part: Part) -> None:
+        """A part of its body is there."""
+        request = self._scheduler.streamed(worker, part.id, monotonic())
+        if request is not None:
+            request.reply.write(bytes(part.data))
+
+    def stream_ended(self, worker: int, end: End) -> None:
+        """Its body is complete."""
+        request = self._scheduler.answered(worker, end.id, monotonic())
+        if request is not None:
+            request.reply.end()
+        self._wake()
 
     def worker_goes_on(self, worker: int, progress: Progress) -> None:
         """A step is done."""
@@ -166,12 +199,12 @@ class ModelPool:
 
     def worker_ready(self, worker: int, *, may_join: bool) -> None:
         """The model is loaded."""
-        self._carry_out(self._scheduler.ready(worker, monotonic(), may_join=may_join))
+        self._carry_out(self._supervisor.ready(worker, monotonic(), may_join=may_join))
         self._wake()
 
     def worker_failed(self, worker: int, message: str, *, too_large: bool) -> None:
         """The model cannot be loaded."""
-        self._carry_out(self._scheduler.load_failed(worker, message, too_large=too_large))
+        self._carry_out(self._supervisor.load_failed(worker, message, too_large=too_large))
 
     def worker_lost(self, worker: int) -> None:
         """A worker's socket has closed."""
@@ -208,13 +241,19 @@ class ModelPool:
                 self._links[action.worker].compute([_on_the_wire(request) for request in action.requests])
             elif isinstance(action, Fail):
                 action.request.reply.fail(action.error)
-            elif isinstance(action, Log):
-                log.log(action.level, action.message, extra=action.fields)
             else:
-                self._look_after_worker(action)
+                self._carry_out_seldom(action)
 
-    def _look_after_worker(self, action: Start | Kill | CutOff | HangUp | Loaded | LoadFailed | GiveUp) -> None:
+    def _carry_out_seldom(self, action: Action) -> None:
         match action:
+            case Log(level, message, fields):
+                log.log(level, message, extra=fields)
+            case Cancel(worker, request_id):
+                self._links[worker].cancel(request_id)
+            case Pause(worker, request_id):
+                self._links[worker].pause(request_id)
+            case Resume(worker, request_id):
+                self._links[worker].resume(request_id)
             case Start():
                 task = self._loop.create_task(self._start(action))
                 self._starting.add(task)
@@ -237,9 +276,9 @@ class ModelPool:
         try:
             pid, channel = await self._fork_server.start(self.spec.packages_dir)
         except (ForkServerFailed, OSError) as error:  # also where this process has no file descriptor left
-            self._carry_out(self._scheduler.start_failed(start.worker, str(error), monotonic()))
+            self._carry_out(self._supervisor.start_failed(start.worker, str(error), monotonic()))
         else:
-            self._scheduler.started(start.worker, pid, monotonic())
+            self._supervisor.started(start.worker, pid, monotonic())
             link = self._links[start.worker] = WorkerLink(self, start.worker)
             await link.attach(channel, replace(self.spec, verify=start.verify, prove=start.prove, gpu_id=start.gpu_id))
         self._wake()
@@ -248,7 +287,7 @@ class ModelPool:
         try:
             os.killpg(pid, signal.SIGKILL)
         except ProcessLookupError:
-            self._carry_out(self._scheduler.exited(pid, "", monotonic()))
+            self._carry_out(self._supervisor.exited(pid, "", monotonic()))
 
 
 def _on_the_wire(request: PendingRequest) -> Request:

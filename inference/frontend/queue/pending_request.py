@@ -25,6 +25,10 @@ class PendingRequest:
     """When it was queued; a retry waits anew."""
     sent_s: float = 0.0
     """When a worker was given it, the last time."""
+    worker: int = 0
+    """The worker that has it; 0 while it waits."""
+    started: bool = False
+    """Whether its response has begun: from then on it is never tried again."""
     isolated: bool = False
     """Whether it must be alone with its worker, because one that had it among others was lost."""
     deaths_isolated: int = 0

@@ -1,196 +1,249 @@
-"""When a worker is started, and whether the model counts as healthy: rules on plain data, with the time passed in.
+"""The lives of a model's workers: started, watched, replaced when they die or hang, ended. Pure: it returns actions.
 
-LOADING ─ first worker ready ─▶ SERVING ─ crash loop ─▶ FAILED
-   │└───────── cannot be loaded ──────────────────────────▲
-   └──────────── unloaded, or the server stops ──────────────▶ CLOSED
+A worker is counted by its socket: while that is open it is in the ledger. Its process may end before or after that; one
+that lags behind for more than `LEAVE_S` is seen to.
 """
 
 from __future__ import annotations
 
-from enum import Enum, auto
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from math import inf
 
+from tidegate.inference.frontend.metrics import ModelMetrics
+from tidegate.inference.frontend.queue.actions import (
+    Action,
+    CutOff,
+    GiveUp,
+    HangUp,
+    Kill,
+    Loaded,
+    LoadFailed,
+    Log,
+    Start,
+)
+from tidegate.inference.frontend.queue.ledger import Ledger, Phase, Worker
 from tidegate.inference.frontend.queue.pool_limits import PoolLimits
+from tidegate.inference.frontend.workers.model_health import ModelHealth, State
 
-DEATHS_IN_A_ROW = 10
-"""Workers that may die of their requests, with no batch done in between, before the model counts as unhealthy."""
-PING_GRACE_S = 10.0
-"""How long a model that worked may be without a worker and still count as healthy: a restart is not a fault. At most
-half of the time after which the server gives up, so that `/ping` has said so for a while before."""
-EXIT_STATUS_S = 0.2
-"""How long the exit status of the first worker is waited for: it is the reason why the model could not be loaded."""
+LEAVE_S = 1.0
+"""How long the end of a worker's process and the end of its socket may be apart before one is taken for the other."""
+_PROVES_NO_MORE = (
+    "a worker was lost while it tried whether requests may share a call; they do not from now on, unless the "
+    "script defines collate_fn and split_fn, or the model is saved with save_model(batching=True)"
+)
 
 
-class State(Enum):
-    """Where a model is in its life."""
+@dataclass(slots=True, kw_only=True)
+class _Process:
+    """The process of a worker, until its exit is reported."""
 
-    LOADING = auto()
-    SERVING = auto()
-    FAILED = auto()
-    CLOSED = auto()
+    killed: bool = False
+    explained: bool = False
+    """Whether the worker said itself why it ends, which is more than its exit status does."""
+    kill_s: float = inf
+    """When it is killed, because its socket has closed."""
 
 
 class Supervisor:
     """As many workers as the limits say, whatever happens to them."""
 
-    def __init__(self, limits: PoolLimits) -> None:
+    def __init__(self, name: str, limits: PoolLimits, ledger: Ledger, metrics: ModelMetrics, *, prove: bool) -> None:
+        self.health = ModelHealth(limits)
+        self.due_s = inf
+        """No later than the first thing that is due, and maybe earlier: a batch costs no search for the first one."""
+        self._name = name
         self._limits = limits
-        self._state = State.LOADING
-        self._starts: dict[int, float] = {}
-        self._last_cause = ""
-        self._load_fails_s = inf
-        self._failures = 0
-        self._deaths = 0
-        self._dying_since_s = 0.0
-        self._unhealthy_since_s = inf
-        self._down_since_s = inf
-        self._grace_s = PING_GRACE_S
-
-    # --- what is so
+        self._ledger = ledger
+        self._metrics = metrics
+        self._prove = prove
+        self._processes: dict[int, _Process] = {}
 
     @property
-    def state(self) -> State:
-        """Where the model is in its life."""
-        return self._state
+    def processes(self) -> Iterable[int]:
+        """The pids of all workers that have not exited."""
+        return self._processes.keys()
 
-    @property
-    def last_cause(self) -> str:
-        """Why the last worker was lost, in words; empty where nobody has said so."""
-        return self._last_cause
+    # --- deadlines
 
-    def healthy(self, now_s: float) -> bool:
-        """Whether `/ping` may say 200 on behalf of this model."""
-        if self._state is not State.SERVING or self._deaths >= DEATHS_IN_A_ROW:
-            return False
-        return now_s - self._down_since_s < self._grace_s
+    def watch(self, worker: Worker, now_s: float) -> None:
+        """Let the deadline of a worker run from now, where it owes something."""
+        if worker.owes:
+            worker.deadline_s = now_s + self._limits.timeout_s
+            self.due_s = min(self.due_s, worker.deadline_s)
+        elif worker.phase is not Phase.LOADING:
+            worker.deadline_s = inf
 
-    def gpu_id(self, slot: int) -> int | None:
-        """The GPU of the worker in `slot`, which its successors keep."""
+    def supervise(self, now_s: float) -> list[Action]:
+        """Do what is due."""
+        actions: list[Action] = []
+        due_s = inf
+        for worker in self._ledger.workers.values():
+            if now_s >= worker.deadline_s:
+                actions += self._hung(worker)
+            if now_s >= worker.cut_off_s:
+                worker.cut_off_s = inf
+                actions.append(CutOff(worker.number))
+            due_s = min(due_s, worker.deadline_s, worker.cut_off_s)
+        for pid, process in self._processes.items():
+            if now_s >= process.kill_s:  # it closed its socket and lives on
+                process.kill_s, process.killed = inf, True
+                actions.append(Kill(pid))
+            due_s = min(due_s, process.kill_s)
+        actions += self._judge(now_s)
+        actions += self._start(now_s)
+        self.due_s = min(due_s, self.health.next_due_s())
+        return actions
+
+    def _judge(self, now_s: float) -> list[Action]:
+        health = self.health
+        if health.first_load_failed(now_s):
+            cause = health.last_cause or "its worker was gone"
+            return [LoadFailed(f"Loading the model '{self._name}' failed: {cause}.")]
+        if trouble := health.crash_loop(now_s):
+            return [GiveUp(f"the model '{self._name}' {trouble}: {health.last_cause}")]
+        return []
+
+    def _start(self, now_s: float) -> list[Action]:
+        verify = self.health.state is State.LOADING
+        started = [self._ledger.add(slot) for slot in self.health.starts(now_s)]
+        return [Start(each.number, each.slot, self._gpu_id(each.slot), verify, self._prove) for each in started]
+
+    def _gpu_id(self, slot: int) -> int | None:
+        # By its slot, so that a worker that is replaced keeps its GPU.
         return (self._limits.first_gpu + slot) % self._limits.gpus if self._limits.gpus else None
 
-    # --- what is due
-
-    def next_due_s(self) -> float:
-        """When to look again; infinity where nothing is due at any time."""
-        due_s = min(self._load_fails_s, *self._starts.values(), inf)
-        if self._state is State.SERVING:
-            due_s = min(due_s, self._down_since_s + self._limits.crash_loop_s)
-            due_s = min(due_s, self._deaths_end_s())
-        return due_s
-
-    def _deaths_end_s(self) -> float:
-        # `/ping` has said so for a while before.
-        limit_s = self._limits.crash_loop_s
-        return max(self._dying_since_s + limit_s, self._unhealthy_since_s + limit_s / 2)
-
-    def starts(self, now_s: float) -> list[int]:
-        """The slots for which a worker is to be started now."""
-        slots = [slot for slot, due_s in self._starts.items() if due_s <= now_s]
-        for slot in slots:
-            del self._starts[slot]
-        return slots
-
-    def first_load_failed(self, now_s: float) -> bool:
-        """Whether to give up the first load now, because its worker was gone a moment ago."""
-        if now_s < self._load_fails_s:
-            return False
-        self._fail()
-        return True
-
-    def crash_loop(self, now_s: float) -> str:
-        """What has gone on for too long, in words, said once; empty where nothing has."""
-        limit_s = self._limits.crash_loop_s
-        if self._state is not State.SERVING:
-            return ""
-        if now_s >= self._down_since_s + limit_s:
-            self._fail()
-            return f"had no worker for {limit_s:g} s"
-        if now_s >= self._deaths_end_s():
-            self._fail()
-            return f"lost {self._deaths} workers in more than {limit_s:g} s and finished nothing in between"
-        return ""
+    def _hung(self, worker: Worker) -> list[Action]:
+        worker.deadline_s = inf
+        if worker.phase is Phase.LOADING:
+            sentence = f"Loading the model took longer than {self._limits.load_timeout_s:g} s."
+            said = [*self.load_failed(worker.number, sentence)]
+        else:
+            self.health.explain(f"worker {worker.pid} took longer than {self._limits.timeout_s:g} s")
+            worker.phase = Phase.HUNG
+            message = "user code took longer than the time limit; the worker is replaced"
+            said = [self.log(logging.ERROR, message, worker, timeout_s=self._limits.timeout_s)]
+        # A process that waits for a device cannot even be killed: do not wait for its end to replace it.
+        return [*said, *self.kill(worker), CutOff(worker.number)]
 
     # --- what happens
 
     def load(self, now_s: float) -> None:
-        """Start the first worker; the others follow when it is ready."""
-        self._starts[0] = now_s
+        """Start the first worker. `Loaded` or `LoadFailed` follows."""
+        self.health.load(now_s)
+        self._look_again()
 
-    def ready(self, now_s: float) -> bool:
-        """A worker has the model loaded; returns whether that ends the first load."""
-        self._down_since_s = inf
-        if self._state is not State.LOADING:
-            return False
-        self._state = State.SERVING
-        self._starts = dict.fromkeys(range(1, self._limits.workers), now_s)
-        return True
+    def started(self, number: int, pid: int, now_s: float) -> None:
+        """A worker was forked, and is asked to load the model."""
+        worker = self._ledger.workers[number]
+        worker.pid, worker.phase = pid, Phase.LOADING
+        worker.deadline_s = now_s + self._limits.load_timeout_s
+        self._processes[pid] = _Process()
+        self._look_again(worker.deadline_s)
 
-    def batch_done(self) -> None:
-        """A worker has done a batch: what went wrong before is over."""
-        self._failures = self._deaths = 0
-        self._unhealthy_since_s = inf
+    def start_failed(self, number: int, cause: str, now_s: float) -> Sequence[Action]:
+        """A worker could not be forked."""
+        worker = self._ledger.remove(number)
+        if worker is None:
+            return ()
+        failed = self.health.could_not_start(worker.slot, cause, now_s)
+        self._look_again()
+        return [LoadFailed(f"The workers cannot be started: {cause}.")] if failed else ()
 
-    def explain(self, cause: str) -> None:
-        """Note why a worker is lost, in words."""
-        self._last_cause = cause
+    def ready(self, number: int, now_s: float, *, may_join: bool) -> Sequence[Action]:
+        """A worker has loaded the model and may be given batches."""
+        worker = self._ledger.workers.get(number)
+        if worker is None or worker.phase not in (Phase.LOADING, Phase.TRYING):
+            return ()
+        worker.phase, worker.proving, worker.deadline_s = Phase.READY, False, inf
+        self._ledger.set_may_join(worker, may_join)
+        loaded = self.health.ready(now_s)
+        self._look_again()
+        return [self.log(logging.INFO, "worker is ready", worker), *([Loaded()] if loaded else [])]
 
-    def could_not_load(self, cause: str) -> bool:
-        """A worker cannot load the model; returns whether that ends the first load."""
-        self._last_cause = cause
-        if self._state is not State.LOADING or self._load_fails_s < inf:
-            return False
-        self._fail()
-        return True
+    def load_failed(self, number: int, message: str, *, too_large: bool = False) -> Sequence[Action]:
+        """A worker cannot load the model, for the reason in `message`; it exits."""
+        worker = self._ledger.workers.get(number)
+        if worker is None:
+            return ()
+        if worker.pid in self._processes:
+            self._processes[worker.pid].explained = True
+        line = self.log(logging.ERROR, "loading failed", worker, reason=message)
+        if self.health.could_not_load(message):
+            return [line, LoadFailed(message, too_large)]
+        return [line]
 
-    def could_not_start(self, slot: int, cause: str, now_s: float) -> bool:
-        """A worker cannot be forked; returns whether that ends the first load. Otherwise it is tried again."""
-        self._last_cause = cause
-        if self._state is State.LOADING:
-            self._fail()
-            return True
-        if self._state is State.SERVING:
-            self._failures += 1
-            self._starts[slot] = now_s + restart_delay_s(self._failures)
-        return False
+    def lost(self, worker: Worker, now_s: float) -> list[Action]:
+        """A worker's socket has closed, and it has been taken out of the ledger: a successor is due."""
+        said: list[Action] = []
+        if worker.pid in self._processes:
+            self._processes[worker.pid].kill_s = now_s + LEAVE_S
+        state = self.health.state
+        if state is State.SERVING:
+            self._metrics.worker_restarts += 1
+        if worker.proving and state in (State.LOADING, State.SERVING):
+            self._prove = False
+            said.append(self.log(logging.WARNING, _PROVES_NO_MORE, worker))
+        self.health.lost(
+            worker.slot,
+            busy=worker.busy,
+            hung=worker.phase is Phase.HUNG,
+            proving=worker.proving,
+            ready=len(self._ledger.ready()),
+            now_s=now_s,
+        )
+        self._look_again(now_s + LEAVE_S)
+        return said
 
-    def lost(self, slot: int, *, busy: bool, hung: bool, proving: bool, ready: int, now_s: float) -> None:
-        """A worker is gone, and its successor is due; `ready` others are there.
+    def exited(self, pid: int, cause: str, now_s: float) -> Sequence[Action]:
+        """A worker's process has ended; `cause` says how, in words, and is empty where it left of itself."""
+        process = self._processes.pop(pid, None)
+        if process is None:
+            return ()
+        for worker in self._ledger.workers.values():
+            if worker.pid == pid:
+                # Its last answers may still be on their way. The socket may also stay open for ever, where user code
+                # forked a process of its own, so its end is not waited for.
+                worker.deadline_s, worker.cut_off_s = inf, now_s + LEAVE_S
+                self._look_again(worker.cut_off_s)
+        if process.killed or process.explained or not cause:  # why it had to go is known
+            return ()
+        self.health.explain(f"worker {pid} {cause}")
+        fields = {"worker_pid": pid, "model": self._name, "cause": cause}
+        return [Log(logging.WARNING, "worker ended", fields)]
 
-        `busy` says that it had requests. In the first load only one that was `proving` has a successor, as it had
-        loaded the model.
-        """
-        if self._state is State.LOADING:
-            if proving:
-                self._starts[slot] = now_s
-            else:
-                self._load_fails_s = now_s + EXIT_STATUS_S
-        if self._state is not State.SERVING:
-            return
-        if not ready and self._down_since_s == inf:
-            self._down_since_s = now_s
-            # That all workers hung is no ordinary restart: the user's code is in trouble, and /ping says so at once.
-            self._grace_s = 0.0 if hung else min(PING_GRACE_S, self._limits.crash_loop_s / 2)
-        if not self._deaths:
-            self._dying_since_s = now_s
-        self._deaths += 1
-        if self._deaths == DEATHS_IN_A_ROW:
-            self._unhealthy_since_s = now_s
-        self._failures = 0 if busy or hung else self._failures + 1
-        self._starts[slot] = now_s + restart_delay_s(self._failures)
+    # --- the end
 
-    def close(self) -> bool:
-        """Start nothing more; returns whether that ends the first load."""
-        loading = self._state is State.LOADING
-        self._fail()
-        self._state = State.CLOSED
-        return loading
+    def start_no_more(self) -> Sequence[Action]:
+        """The model is unloaded, or the server stops."""
+        if self.health.close():
+            return [LoadFailed(f"The model '{self._name}' was stopped while it was loaded.")]
+        return ()
 
-    def _fail(self) -> None:
-        self._state = State.FAILED
-        self._starts.clear()
-        self._load_fails_s = inf
+    def end_all(self) -> list[Action]:
+        """Let idle workers leave and kill the busy ones."""
+        actions: list[Action] = []
+        for worker in list(self._ledger.workers.values()):
+            if worker.phase is Phase.STARTING:
+                self._ledger.remove(worker.number)
+                continue
+            actions.append(HangUp(worker.number))
+            if not worker.ready or worker.batches or worker.streams:
+                actions += self.kill(worker)
+        return actions
 
+    def kill(self, worker: Worker) -> list[Action]:
+        """What ends a worker's process; nothing where it has exited, since its pid may be another one's by now."""
+        process = self._processes.get(worker.pid)
+        if process is None:
+            return []
+        process.killed = True
+        return [Kill(worker.pid)]
 
-def restart_delay_s(failures: int) -> float:
-    """How long to wait before the next worker, after this many in a row that did not come up or died unprovoked."""
-    return min(0.1 * 2 ** min(failures - 1, 10), 10.0) if failures > 0 else 0.0
+    def log(self, level: int, message: str, worker: Worker, **fields: object) -> Log:
+        """A line of the log about a worker."""
+        return Log(level, message, {"worker_pid": worker.pid, "model": self._name, **fields})
+
+    def _look_again(self, due_s: float = inf) -> None:
+        self.due_s = min(self.due_s, due_s, self.health.next_due_s())

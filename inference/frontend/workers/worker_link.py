@@ -8,7 +8,19 @@ from collections.abc import Sequence
 from typing import Protocol, cast
 
 from tidegate.inference import protocol
-from tidegate.inference.protocol import Answer, Done, Error, FrameReader, Kind, ModelSpec, Progress, Request
+from tidegate.inference.protocol import (
+    Answer,
+    Done,
+    End,
+    Error,
+    FrameReader,
+    Kind,
+    ModelSpec,
+    Part,
+    Progress,
+    Request,
+    Start,
+)
 
 
 class WorkerEvents(Protocol):
@@ -17,6 +29,10 @@ class WorkerEvents(Protocol):
     def worker_ready(self, worker: int, *, may_join: bool) -> None: ...
     def worker_failed(self, worker: int, message: str, *, too_large: bool) -> None: ...
     def worker_answered(self, worker: int, outcome: Answer | Error) -> None: ...
+    def stream_announced(self, worker: int, request_id: int) -> None: ...
+    def stream_began(self, worker: int, start: Start) -> None: ...
+    def stream_part(self, worker: int, part: Part) -> None: ...
+    def stream_ended(self, worker: int, end: End) -> None: ...
     def worker_goes_on(self, worker: int, progress: Progress) -> None: ...
     def worker_done(self, worker: int, done: Done) -> None: ...
     def worker_lost(self, worker: int) -> None: ...
@@ -40,6 +56,18 @@ class WorkerLink(asyncio.Protocol):
     def compute(self, requests: Sequence[Request]) -> None:
         """Send a batch, which the worker takes up when it is done with those before."""
         self._write(protocol.compute_frame(requests))
+
+    def cancel(self, request_id: int) -> None:
+        """Have the worker close a stream."""
+        self._write(protocol.cancel_frame(request_id))
+
+    def pause(self, request_id: int) -> None:
+        """Have the worker hold a stream."""
+        self._write(protocol.pause_frame(request_id))
+
+    def resume(self, request_id: int) -> None:
+        """Have the worker go on with a stream."""
+        self._write(protocol.resume_frame(request_id))
 
     def hang_up(self) -> None:
         """Let the worker leave when it has finished what it is doing."""
@@ -69,6 +97,14 @@ class WorkerLink(asyncio.Protocol):
                 events.worker_answered(worker, protocol.parse_error(payload))
             elif kind == Kind.DONE:
                 events.worker_done(worker, protocol.parse_done(payload))
+            elif kind == Kind.PART:
+                events.stream_part(worker, protocol.parse_part(payload))
+            elif kind == Kind.STREAM:
+                events.stream_announced(worker, protocol.parse_id(payload))
+            elif kind == Kind.START:
+                events.stream_began(worker, protocol.parse_start(payload))
+            elif kind == Kind.END:
+                events.stream_ended(worker, protocol.parse_end(payload))
             elif kind == Kind.PROGRESS:
                 events.worker_goes_on(worker, protocol.parse_progress(payload))
             elif kind == Kind.READY:
