@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
@@ -162,6 +163,49 @@ class EchoServer:
 
     def upgrade(self, request: Request) -> Upgrade | None:  # noqa: ARG002 - nothing else is spoken
         return None
+
+
+@dataclass(eq=False)
+class Stage(EchoServer):
+    """A server whose answers the test gives itself, by `reply`."""
+
+    requests: list[Request] = field(default_factory=list)
+    replies: list[Reply] = field(default_factory=list)
+    told: list[str] = field(default_factory=list)
+    responder: Responder | None = None
+    taker: Callable[[Request], Upgrade | None] = lambda _: None
+
+    @property
+    def reply(self) -> Reply:
+        return self.replies[-1]
+
+    def admit(self, request: Request) -> Responder:
+        request.id = "id"
+        return self.responder or Given(self)
+
+    def upgrade(self, request: Request) -> Upgrade | None:
+        return self.taker(request)
+
+
+class Given:
+    """Leaves the answer to the test."""
+
+    def __init__(self, stage: Stage) -> None:
+        self.stage = stage
+        self.metrics: ModelMetrics | None = stage.metrics
+
+    def begin(self, request: Request, reply: Reply) -> None:
+        self.stage.requests.append(request)
+        self.stage.replies.append(reply)
+
+    def cancel(self) -> None:
+        self.stage.told.append("cancel")
+
+    def pause(self) -> None:
+        self.stage.told.append("pause")
+
+    def resume(self) -> None:
+        self.stage.told.append("resume")
 
 
 async def settle() -> None:

@@ -6,64 +6,20 @@ import asyncio
 import socket
 import struct
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 
 import pytest
 
-from tests.inference.memory_http import EchoServer, MemoryTransport, post, settle, status
+from tests.inference.memory_http import MemoryTransport, Stage, post, settle, status
 from tidegate.inference.errors import HandlerFailed, NotFound
 from tidegate.inference.frontend.http.connection import Connection, Upgrade
 from tidegate.inference.frontend.http.request import Request
-from tidegate.inference.frontend.http.responders import AtOnce, InTask, Responder
+from tidegate.inference.frontend.http.responders import AtOnce, InTask
 from tidegate.inference.frontend.http.response import LAST_CHUNK, Response, encode_chunk
-from tidegate.inference.frontend.metrics import ModelMetrics
-from tidegate.inference.frontend.queue.reply import Reply
 
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\n"
 CHUNKED = HEAD + b"transfer-encoding: chunked\r\n\r\n"
-
-
-@dataclass(eq=False)
-class Stage(EchoServer):
-    """A server whose answers the test gives itself, by `reply`."""
-
-    requests: list[Request] = field(default_factory=list)
-    replies: list[Reply] = field(default_factory=list)
-    told: list[str] = field(default_factory=list)
-    responder: Responder | None = None
-    taker: Callable[[Request], Upgrade | None] = lambda _: None
-
-    @property
-    def reply(self) -> Reply:
-        return self.replies[-1]
-
-    def admit(self, request: Request) -> Responder:
-        request.id = "id"
-        return self.responder or Given(self)
-
-    def upgrade(self, request: Request) -> Upgrade | None:
-        return self.taker(request)
-
-
-class Given:
-    def __init__(self, stage: Stage) -> None:
-        self.stage = stage
-        self.metrics: ModelMetrics | None = stage.metrics
-
-    def begin(self, request: Request, reply: Reply) -> None:
-        self.stage.requests.append(request)
-        self.stage.replies.append(reply)
-
-    def cancel(self) -> None:
-        self.stage.told.append("cancel")
-
-    def pause(self) -> None:
-        self.stage.told.append("pause")
-
-    def resume(self) -> None:
-        self.stage.told.append("resume")
 
 
 @contextmanager
