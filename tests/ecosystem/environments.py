@@ -1,5 +1,6 @@
-"""One virtual environment for each version of the SageMaker SDK, one for transformers and one for OpenAI's client, below
-build/, each made once from its pinned list.
+"""One virtual environment for each version of the SageMaker SDK, one for transformers and one for OpenAI's client.
+
+They lie below build/, each made once from its pinned list.
 
 The SDK's two versions shut each other out, and all would pull their dozens of packages into ours.
 """
