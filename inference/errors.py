@@ -1,7 +1,7 @@
 """The error family of the server, and the road on which each class may occur.
 
     client ─(1)▶ frontend ─(2)▶ queue ─(3)▶ worker: input_fn ▶ predict_fn ▶ output_fn ─(4)▶ frontend ─▶ client
-       (1) BadRequest NotFound MethodNotAllowed RequestTimedOut PayloadTooLarge HeaderTooLarge
+       (1) BadRequest NotFound MethodNotAllowed RequestTimedOut PayloadTooLarge UpgradeRequired HeaderTooLarge
        (2) NotReady Overloaded Draining
        (3) WorkerDied HandlerTimedOut
        (4) BadRequest PayloadTooLarge UnsupportedMediaType NotAcceptable HandlerFailed OutOfMemory RaisedByHandler
@@ -90,6 +90,12 @@ class UnsupportedMediaType(RequestError):
     """The body's Content-Type cannot be read, or its Content-Encoding unpacked."""
 
     status, code = 415, "unsupported_media_type"
+
+
+class UpgradeRequired(RequestError):
+    """The path speaks WebSocket, and the request did not ask for one."""
+
+    status, code = 426, "upgrade_required"
 
 
 class HeaderTooLarge(RequestError):

@@ -7,7 +7,7 @@
                         CANCEL   u64 id                  the reader of this stream has left: close it
                         PAUSE    u64 id                  the reader of this stream is slow: hold it
                         RESUME   u64 id                  go on with it
-    worker ▶ frontend   READY    u8 may join             the model is loaded and has answered its example
+    worker ▶ frontend   READY    u8 may join, u8 talks   the model is loaded and has answered its example
                         FAILED   u8 too large | sentence it could not be loaded; the worker exits
                         ANSWER   one answer
                         STREAM   u64 id                  this request is going to be a stream: START or ERROR follows,
@@ -51,6 +51,9 @@ class Kind(IntEnum):
     PAUSE = 13
     RESUME = 14
     STREAM = 15
+    OPEN = 16
+    MESSAGE = 17
+    CLOSE = 18
 
 
 FRAME = struct.Struct("<IB")
@@ -102,6 +105,7 @@ class ModelSpec:
     prove: bool = False
     timeout_s: float = 60.0
     max_streams: int = 32
+    max_frame_bytes: int = 16 * 1024 * 1024
     image_orientation: str = "obey"
     image_background: str = "white"
 
@@ -356,14 +360,23 @@ def _utf8(text: str) -> bytes:
     return text.encode(errors="replace")
 
 
-def ready_frame(*, may_join: bool) -> bytes:
-    """The READY frame; `may_join` says whether requests that are sent together may ever share a call."""
-    return frame(Kind.READY, bytes([may_join]))
+class Ready(NamedTuple):
+    """What a worker that has loaded its model can do."""
+
+    may_join: bool
+    """Whether requests that are sent together may ever share a call."""
+    converses: bool
+    """Whether the script has a `stream_fn`."""
 
 
-def parse_ready(payload: Payload) -> bool:
-    """Whether requests may ever share a call."""
-    return payload != b"\0"
+def ready_frame(*, may_join: bool, converses: bool = False) -> bytes:
+    """The READY frame; see `Ready`."""
+    return frame(Kind.READY, bytes([may_join, converses]))
+
+
+def parse_ready(payload: Payload) -> Ready:
+    """What a READY payload says."""
+    return Ready(may_join=payload[:1] != b"\0", converses=payload[1:] == b"\1")
 
 
 def progress_frame(progress: Progress) -> bytes:

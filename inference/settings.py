@@ -282,7 +282,7 @@ class Settings:
         "TIDEGATE_MAX_STREAMS_PER_WORKER",
         32,
         _whole(1, 10_000),
-        "responses that one worker may be streaming at a time; one more gets 503",
+        "responses that one worker may be streaming at a time, and WebSockets it may have open; one more gets 503",
     )
 
     # --- limits
@@ -304,6 +304,30 @@ class Settings:
         1024 * MIB,
         _whole(1, 4095 * MIB),
         "largest response body",
+    )
+    max_message_bytes: int = setting(
+        "TIDEGATE_MAX_MESSAGE_BYTES",
+        16 * MIB,
+        _whole(1, 1024 * MIB),
+        "largest WebSocket message of a client, in however many frames it comes; a longer one is closed with 1009",
+    )
+    max_frame_bytes: int = setting(
+        "TIDEGATE_MAX_FRAME_BYTES",
+        16 * MIB,
+        _whole(1, 1024 * MIB),
+        "largest WebSocket frame, of a client (else closed with 1009) or of `stream_fn` (else 1011)",
+    )
+    max_conversation_s: float = setting(
+        "TIDEGATE_MAX_CONVERSATION_S",
+        1800.0,
+        _number(1, 86400),
+        "how long a WebSocket lives; then it is closed with 1001, as SageMaker does after 30 minutes",
+    )
+    ping_interval_s: float = setting(
+        "TIDEGATE_PING_INTERVAL_S",
+        30.0,
+        _number(0.5, 3600),
+        "after how much silence the client of a WebSocket is sent a ping; after three without an answer it is given up",
     )
     max_models: int = setting(
         "TIDEGATE_MAX_MODELS", 1000, _whole(1, 100_000), "models that may be loaded at one time; one more gets 507"

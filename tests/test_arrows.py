@@ -44,16 +44,19 @@ ARROWS = [
     Arrow(room=CLIENT, forbidden=(INFERENCE, TRAINING_HOOKS, INFRA, LOCAL_CLOUD)),
     # Two rooms: the HTTP side stays small and responsive, the model side knows no HTTP.
     Arrow(room=FRONTEND, forbidden=(WORKER, "torch", "numpy", "PIL")),
-    Arrow(room=WORKER, forbidden=(FRONTEND, "httptools", "uvloop", "http.server", "socketserver")),
-    # User code runs in one plain thread; asynchronous generators need an event loop in it.
+    Arrow(room=WORKER, forbidden=(FRONTEND, "httptools", "uvloop", "websockets", "http.server", "socketserver")),
+    # User code runs in one plain thread; asynchronous generators need an event loop in it, conversations one more.
     *(
         Arrow(room=f"{WORKER}.{path.stem}", forbidden=("asyncio",))
         for path in sorted((ROOT / "inference/worker").glob("*.py"))
-        if path.stem not in {"__init__", "event_loop"}
+        if path.stem not in {"__init__", "event_loop", "bidirectional", "conversation", "incoming"}
     ),
     # What both rooms share pulls neither in.
     *(
-        Arrow(room=f"{INFERENCE}.{path.stem}", forbidden=(FRONTEND, WORKER, "torch", "numpy", "httptools", "uvloop"))
+        Arrow(
+            room=f"{INFERENCE}.{path.stem}",
+            forbidden=(FRONTEND, WORKER, "torch", "numpy", "httptools", "uvloop", "websockets"),
+        )
         for path in sorted((ROOT / "inference").glob("*.py"))
         if path.stem not in {"__init__", "__main__"}
     ),

@@ -84,6 +84,10 @@ class ModelMetrics:
     shed: Counter[str] = field(default_factory=Counter)
     abandoned: Counter[Abandoned] = field(default_factory=Counter)
     streams: StreamMetrics = field(default_factory=StreamMetrics)
+    conversations_open: int = 0
+    conversations_closed: Counter[int] = field(default_factory=Counter)
+    """By the code of the Close, whichever side sent it; 1006 where there was none."""
+    conversation_frames: Counter[str] = field(default_factory=lambda: Counter(received=0, sent=0))
     joins: Counter[str] = field(default_factory=lambda: Counter(joined=0, proved=0, refused=0))
 
     def count_batch(self, done: Done) -> None:

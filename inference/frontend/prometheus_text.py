@@ -49,6 +49,8 @@ class _Collector:
         yield _gauge("waiting", "Requests that no worker has yet", ((m, g.waiting) for m, g in models.items()))
         yield _gauge("in_flight", "Requests that are with a worker", ((m, g.computing) for m, g in models.items()))
         yield _gauge("workers", "Workers that have the model loaded", ((m, len(g.workers)) for m, g in models.items()))
+        open_ = ((model, gauges.metrics.conversations_open) for model, gauges in models.items())
+        yield _gauge("conversations_open", "WebSockets that are open", open_)
         gpu_bytes = GaugeMetricFamily("tidegate_worker_gpu_bytes", "GPU memory of a worker", labels=["model", "pid"])
         resident = GaugeMetricFamily("tidegate_resident_bytes", "Resident memory of a process", labels=["model", "pid"])
         resident.add_metric(["", str(os.getpid())], resident_bytes(os.getpid()))
@@ -76,7 +78,17 @@ def _counters(models: Mapping[str, ModelGauges]) -> Iterator[Metric]:
     broken = CounterMetricFamily(
         "tidegate_streams_broken", "Streams that ended before their end", labels=["model", "reason"]
     )
+    conversations = CounterMetricFamily(
+        "tidegate_conversations_closed", "WebSockets by the code of their Close", labels=["model", "code"]
+    )
+    frames = CounterMetricFamily(
+        "tidegate_conversation_frames", "Data frames of WebSockets", labels=["model", "direction"]
+    )
     for model, gauges in models.items():
+        for code, count in gauges.metrics.conversations_closed.items():
+            conversations.add_metric([model, str(code)], count)
+        for direction, count in gauges.metrics.conversation_frames.items():
+            frames.add_metric([model, direction], count)
         chunks.add_metric([model], gauges.metrics.streams.chunks)
         for reason, count in gauges.metrics.streams.broken.items():
             broken.add_metric([model, reason], count)
@@ -90,7 +102,7 @@ def _counters(models: Mapping[str, ModelGauges]) -> Iterator[Metric]:
             abandoned.add_metric([model, state], count)
         retries.add_metric([model], gauges.metrics.retries)
         restarts.add_metric([model], gauges.metrics.worker_restarts)
-    yield from (responses, shed, abandoned, retries, restarts, joins, chunks, broken)
+    yield from (responses, shed, abandoned, retries, restarts, joins, chunks, broken, conversations, frames)
 
 
 def _gauge(name: str, text: str, values: Iterable[tuple[str, float]]) -> Metric:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
 from collections import deque
 
 from tidegate.inference import protocol
@@ -29,6 +30,7 @@ class Channel:
         self._reader = FrameReader()
         self._frames: deque[tuple[int, Payload]] = deque()
         self._pid = os.getpid()
+        self._sending = threading.Lock()
 
     def send(self, *events: Event) -> None:
         """Send the frames of `events` together. Raises `HungUp`."""
@@ -36,11 +38,12 @@ class Channel:
             self.send_frame(b"".join(map(protocol.event_frame, events)))
 
     def send_frame(self, data: bytes) -> None:
-        """Send what is a frame already. Raises `HungUp`."""
+        """Send what is a frame already, from any thread. Raises `HungUp`."""
         if os.getpid() != self._pid:
             leave(0)  # without running what the worker's own end would run
         try:
-            self._socket.sendall(data)
+            with self._sending:
+                self._socket.sendall(data)
         except (BrokenPipeError, ConnectionResetError):
             raise HungUp from None
 

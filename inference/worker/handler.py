@@ -27,8 +27,9 @@ ARGUMENTS = {
     "collate_fn": ("inputs",),
     "split_fn": ("prediction", "count"),
     "chat_fn": ("request", "model"),
+    "stream_fn": ("incoming", "context"),
 }
-"""Each function of the contract, and what it takes before the optional context."""
+"""Each function of the contract, and what it takes before the optional context, which `stream_fn` always takes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +46,8 @@ class Functions:
     collate_fn: Callable[..., Any] | None = None
     split_fn: Callable[..., Any] | None = None
     chat_fn: Callable[..., Any] | None = None
+    stream_fn: Callable[..., Any] | None = None
+    """As it is: each conversation gives it a context of its own."""
 
 
 def bind(module: ModuleType, context: Context) -> Functions:
@@ -74,7 +77,7 @@ def _bind(module: ModuleType, name: str, context: Context) -> Callable[..., Any]
     function, wanted = getattr(module, name), ARGUMENTS[name]
     if not callable(function):
         raise DeploymentError(f"{module.__file__}: {name} is of the type {type(function).__name__}, not a function.")
-    if inspect.iscoroutinefunction(function):
+    if inspect.iscoroutinefunction(function) and name != "stream_fn":
         raise DeploymentError(f"{module.__file__}: {name} is async; define it with plain 'def'.")
     try:
         parameters = inspect.signature(function).parameters.values()
@@ -87,9 +90,10 @@ def _bind(module: ModuleType, name: str, context: Context) -> Callable[..., Any]
     if not demands:
         if count == len(wanted) or (collects and count < len(wanted)):
             return function  # type: ignore[no-any-return]
-        if count == len(wanted) + 1:
+        if count == len(wanted) + 1 and "context" not in wanted:
             return lambda *arguments: function(*arguments, context)
+    ways = [", ".join(wanted)] if "context" in wanted else [", ".join(wanted), f"{', '.join(wanted)}, context"]
     raise DeploymentError(
         f"{module.__file__}: {name}{inspect.signature(function)} cannot be called; "
-        f"it must take ({', '.join(wanted)}) or ({', '.join(wanted)}, context)."
+        f"it must take {' or '.join(f'({way})' for way in ways)}."
     )

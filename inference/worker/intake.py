@@ -12,6 +12,7 @@ from typing import Protocol
 
 from tidegate.inference import protocol
 from tidegate.inference.protocol import Kind, Payload
+from tidegate.inference.worker.bidirectional import Conversations
 from tidegate.inference.worker.channel import Channel
 from tidegate.inference.worker.computation import Batch, Computation
 
@@ -59,23 +60,29 @@ class DirectIntake:
         return self._channel.fileno()
 
 
-class DecodingIntake:
-    """Reads the socket in a thread of its own, and decodes batches in others, while another batch is predicted."""
+class ThreadedIntake:
+    """Reads the socket in a thread of its own, so that conversations go on while a batch is predicted.
 
-    def __init__(self, channel: Channel, computation: Computation, threads: int) -> None:
+    With `threads`, so many decode the next batch meanwhile.
+    """
+
+    def __init__(
+        self, channel: Channel, computation: Computation, *, threads: int, conversations: Conversations | None = None
+    ) -> None:
         self.controls: deque[tuple[Kind, int]] = deque()
         self.batches: deque[Batch] = deque()
         self.hung_up = False
         self._channel = channel
         self._computation = computation
         self._threads = threads
+        self._conversations = conversations
         self._arrived: SimpleQueue[tuple[Kind, int] | Batch | BaseException | None] = SimpleQueue()
         self._undecoded: SimpleQueue[Payload | None] = SimpleQueue()
         self._signals = False
         self._signal_read, self._signal_write = os.pipe()
         for end in (self._signal_read, self._signal_write):
             os.set_blocking(end, False)
-        for target in (self._read, self._decode):
+        for target in (self._read, self._decode) if threads else (self._read,):
             Thread(target=target, daemon=True).start()
 
     def look(self, *, wait: bool) -> None:
@@ -119,15 +126,24 @@ class DecodingIntake:
             os.write(self._signal_write, b"\0")
 
     def _read(self) -> None:
+        talks = self._conversations
+        expected = _EXPECTED if talks is None else (*_EXPECTED, *talks.KINDS)
         try:
             while self._channel.receive(wait=True):
-                while (frame := self._channel.next_frame(*_EXPECTED)) is not None:
+                while (frame := self._channel.next_frame(*expected)) is not None:
                     kind, payload = frame
-                    if kind is Kind.COMPUTE:
+                    if talks is not None and talks.take(kind, payload):
+                        continue
+                    if kind is not Kind.COMPUTE:
+                        self._put((kind, protocol.parse_id(payload)))
+                    elif self._threads:
                         self._undecoded.put(payload)
                     else:
-                        self._put((kind, protocol.parse_id(payload)))
-            self._undecoded.put(None)
+                        self._put(self._computation.begin(protocol.parse_compute(payload)))
+            if self._threads:
+                self._undecoded.put(None)
+            else:
+                self._put(None)
         except BaseException as error:
             self._put(error)
 

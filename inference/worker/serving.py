@@ -16,10 +16,12 @@ from tidegate.inference.errors import DeploymentError, ModelDoesNotFit
 from tidegate.inference.protocol import Kind, ModelSpec, Progress
 from tidegate.inference.worker import signals
 from tidegate.inference.worker.allocator import keep_freed_memory
+from tidegate.inference.worker.bidirectional import Conversations
 from tidegate.inference.worker.channel import Channel, HungUp, UnexpectedFrame
 from tidegate.inference.worker.computation import Computation
 from tidegate.inference.worker.device_errors import DeviceLost
-from tidegate.inference.worker.intake import DecodingIntake, DirectIntake, Intake
+from tidegate.inference.worker.intake import DirectIntake, Intake, ThreadedIntake
+from tidegate.inference.worker.leaving import leave
 from tidegate.inference.worker.loading import load
 
 log = logging.getLogger("tidegate.worker")
@@ -68,10 +70,11 @@ def _serve(channel: Channel) -> int:
         return 1
     gc.collect()
     gc.freeze()
-    channel.send_frame(protocol.ready_frame(may_join=computation.may_join))
+    conversations = _conversations(channel, computation, spec)
+    channel.send_frame(protocol.ready_frame(may_join=computation.may_join, converses=conversations is not None))
     intake: Intake = (
-        DecodingIntake(channel, computation, spec.input_threads)
-        if spec.input_threads
+        ThreadedIntake(channel, computation, threads=spec.input_threads, conversations=conversations)
+        if spec.input_threads or conversations is not None
         else DirectIntake(channel, computation)
     )
     try:
@@ -79,6 +82,34 @@ def _serve(channel: Channel) -> int:
     finally:
         computation.streams.close()
     return 0
+
+
+def _conversations(channel: Channel, computation: Computation, spec: ModelSpec) -> Conversations | None:
+    stream_fn = computation.steps.functions.stream_fn
+    if stream_fn is None:
+        return None
+
+    def send(data: bytes) -> None:
+        try:
+            channel.send_frame(data)
+        except HungUp:
+            leave(0)
+
+    def end(reason: str) -> None:
+        log.error("this worker ends: %s", reason)
+        leave(1)
+
+    return Conversations(
+        stream_fn,
+        computation.context,
+        model=computation.steps.model,
+        gpu_id=spec.gpu_id,
+        limit=spec.max_streams,
+        timeout_s=spec.timeout_s,
+        max_frame_bytes=spec.max_frame_bytes,
+        send=send,
+        leave=end,
+    )
 
 
 def work(channel: Channel, intake: Intake, computation: Computation) -> None:

@@ -14,7 +14,12 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image
 
-PATHS = ("/ping", "/invocations", "/models/model/invoke", "/execution-parameters", "/metrics")
+from tests.raw_websocket import frame, opening
+
+PATHS = (
+    *("/ping", "/invocations", "/models/model/invoke", "/execution-parameters", "/metrics"),
+    "/invocations-bidirectional-stream",
+)
 METHODS = ("GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "CONNECT", "get", "PRI", "X" * 40, "")
 TYPES = (
     "application/json",
@@ -51,7 +56,9 @@ _HEADER_VALUES = (
 def malformed(seed: int, number: int) -> bytes:
     """The bytes of one hostile connection."""
     source = random.Random(f"{seed}-{number}")  # noqa: S311 - it is to be repeatable
-    make = source.choice((_damaged, _damaged, _odd_head, _lying_framing, _lying_body, _lying_body, _chunks, _garbage))
+    make = source.choice(
+        (_damaged, _damaged, _odd_head, _lying_framing, _lying_body, _lying_body, _chunks, _garbage, _websocket)
+    )
     return make(source)
 
 
@@ -163,6 +170,32 @@ def _chunks(source: random.Random) -> bytes:
     )
     parts.append(source.choice((b"0\r\n", b"0\r\n", b"00000000\r\n", b"")) + trailers)
     return b"".join(parts)
+
+
+def _websocket(source: random.Random) -> bytes:
+    """An opening, now and then a damaged one, and frames that are good, damaged, out of order or none at all."""
+    head = opening(source.choice(("/invocations-bidirectional-stream", "/own/path?x=1", "/ping", "/nothing")))
+    if source.random() < 0.2:
+        lines = head.split(b"\r\n")
+        del lines[source.randrange(1, len(lines) - 2)]
+        head = b"\r\n".join(lines)
+    frames = b""
+    for _ in range(source.choice((0, 1, 5, 40))):
+        data = source.choice(
+            (b"", b"text", "κόσμε".encode(), b"\xff\xfe", b"\xce", source.randbytes(300), b"x" * 70_000)
+        )
+        kind = source.choice((0, 1, 2, 8, 9, 10) * 3 + tuple(range(16)))
+        frames += frame(
+            kind,
+            data[:125] if kind > 7 and source.random() < 0.8 else data,
+            fin=source.random() < 0.7,
+            rsv=source.choice((0,) * 9 + (1, 4)),
+            masked=source.random() < 0.95,
+        )
+    damaged = bytearray(frames)
+    for _ in range(source.choice((0, 0, 1, 5)) if damaged else 0):
+        damaged[source.randrange(len(damaged))] = source.randrange(256)
+    return head + bytes(damaged[: source.choice((len(damaged), source.randrange(len(damaged) + 1)))])
 
 
 def _lying_body(source: random.Random) -> bytes:

@@ -48,6 +48,9 @@ def output_fn(prediction, accept):
     if deed == 7:
         raise KeyError("as asked")
     return json.dumps({"id": int(number), "padding": "x" * (300_000 if deed == 5 else 0)})
+
+def stream_fn(incoming, context):
+    yield from incoming
 """
 
 DEEDS = {

@@ -173,7 +173,9 @@ def test_the_labels_promise_what_the_server_keeps(description: dict[str, Any]) -
     labels = description["Config"]["Labels"]
     assert labels["com.amazonaws.sagemaker.capabilities.multi-models"] == "true"
     assert labels["com.amazonaws.sagemaker.capabilities.accept-bind-to-port"] == "true"
-    assert not [name for name in labels if "bidirectional" in name or "cuda" in name]
+    # Developer guide, "Custom inference code with hosting services": without it no stream reaches the container.
+    assert labels["com.amazonaws.sagemaker.capabilities.bidirectional-streaming"] == "true"
+    assert not [name for name in labels if "cuda" in name]
     assert re.fullmatch(r"[0-9a-f]{40}|", labels["org.opencontainers.image.revision"])
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert labels["org.opencontainers.image.version"] == project["version"]

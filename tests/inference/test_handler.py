@@ -70,7 +70,7 @@ def test_a_function_is_called_as_its_signature_allows(kind: str, function: Any, 
     assert call(bound(predict_fn=function).predict_fn, "d", "m") == result
 
 
-@pytest.mark.parametrize("name", list(ARGUMENTS))
+@pytest.mark.parametrize("name", [name for name in ARGUMENTS if name != "stream_fn"])
 def test_every_function_may_take_the_context_as_its_last_argument(name: str) -> None:
     wanted = ARGUMENTS[name]
     source = f"def {name}({', '.join(wanted)}, context): return ({', '.join(wanted)}, context)"
@@ -78,6 +78,28 @@ def test_every_function_may_take_the_context_as_its_last_argument(name: str) -> 
     exec(source, found)  # noqa: S102 - a function of every arity
     arguments = [f"<{argument}>" for argument in wanted]
     assert call(getattr(bound(**{name: found[name]}), name), *arguments) == (*arguments, CONTEXT)
+
+
+def listens(incoming: Any, context: Any) -> None: ...
+def takes_all(*both: Any) -> None: ...
+async def converses(incoming: Any, context: Any) -> Any: ...
+async def answers(incoming: Any, context: Any) -> Any:
+    yield incoming
+
+
+@pytest.mark.parametrize("function", [listens, takes_all, converses, answers])
+def test_a_stream_fn_may_be_asynchronous_and_is_given_its_context_when_it_is_called(function: Any) -> None:
+    assert bound(stream_fn=function).stream_fn is function
+
+
+def without_context(incoming: Any) -> None: ...
+def with_more(incoming: Any, context: Any, more: Any) -> None: ...
+
+
+@pytest.mark.parametrize("function", [without_context, with_more])
+def test_a_stream_fn_takes_the_messages_and_the_context(function: Any) -> None:
+    with pytest.raises(DeploymentError, match=r"stream_fn\(.* cannot be called; it must take \(incoming, context\)\.$"):
+        bound(stream_fn=function)
 
 
 def test_a_class_may_be_a_model_fn() -> None:

@@ -13,7 +13,7 @@ from tidegate.inference import protocol
 from tidegate.inference.protocol import Done, End, Error, Event, FrameReader, Kind, Part, Progress
 from tidegate.inference.worker.channel import Channel, HungUp
 from tidegate.inference.worker.computation import Computation
-from tidegate.inference.worker.intake import DecodingIntake, DirectIntake, Intake
+from tidegate.inference.worker.intake import DirectIntake, Intake, ThreadedIntake
 from tidegate.inference.worker.serving import work
 
 _PARSERS: dict[Kind, Any] = {
@@ -105,7 +105,7 @@ def working(toy: Computation, *, input_threads: int = 0) -> Iterator[Frontend]:
         with theirs:
             channel = Channel(theirs)
             intake: Intake = (
-                DecodingIntake(channel, toy, input_threads) if input_threads else DirectIntake(channel, toy)
+                ThreadedIntake(channel, toy, threads=input_threads) if input_threads else DirectIntake(channel, toy)
             )
             try:
                 work(channel, intake, toy)

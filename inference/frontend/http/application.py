@@ -10,20 +10,26 @@ from itertools import count
 from time import monotonic
 from typing import NamedTuple
 
-from tidegate.inference.errors import Draining, MethodNotAllowed, NotFound, NotReady, RequestError
-from tidegate.inference.frontend.http.ask_model import AskModel
+from tidegate.inference.conversation_frames import Opening
+from tidegate.inference.errors import Draining, MethodNotAllowed, NotFound, NotReady, RequestError, UpgradeRequired
+from tidegate.inference.frontend.http.ask_model import AskModel, lines_for_worker
 from tidegate.inference.frontend.http.connection import Peer, Upgrade
 from tidegate.inference.frontend.http.limits import Limits
 from tidegate.inference.frontend.http.request import Request
 from tidegate.inference.frontend.http.responders import AtOnce, InTask, Responder
 from tidegate.inference.frontend.http.response import Response
+from tidegate.inference.frontend.http.websocket import WebSocket, WebSocketLimits, is_opening
+from tidegate.inference.frontend.http.websocket_connection import WebSocketConnection
 from tidegate.inference.frontend.models.model_routes import ModelRoutes
 from tidegate.inference.frontend.models.registry import SINGLE_MODEL, Registry
 from tidegate.inference.frontend.queue.budget import ByteBudget
+from tidegate.inference.frontend.queue.model_pool import ModelPool
 from tidegate.inference.settings import MIB, Settings
 
 ROOM_AFTER_S = 1.0
 """How long a connection must have been idle before it has to make room for another."""
+CONVERSE = "invocations-bidirectional-stream"
+"""Where the platform opens a WebSocket. Source: developer guide, "Custom inference code with hosting services"."""
 _INFERENCE_ID = b"x-amzn-sagemaker-inference-id"
 
 
@@ -103,16 +109,54 @@ class Application:
             raise MethodNotAllowed(f"{request.path} answers {verbs}, not {request.method}.", route.methods)
         return route.responder()
 
-    def upgrade(self, request: Request) -> Upgrade | None:  # noqa: ARG002 - no path speaks anything else yet
-        """What takes over the connection of a request that offers an upgrade; None where the offer is ignored."""
-        return None
+    def upgrade(self, request: Request) -> Upgrade | None:
+        """What takes over the connection of a request that offers an upgrade; None where the offer is ignored.
 
-    def _ask(self, name: str) -> Responder:
+        Raises `RequestError` for a WebSocket that cannot be opened.
+        """
+        if not is_opening(request.method, request.headers):
+            return None
+        name = self._talks_to(request.path)
+        if name is None:
+            return None
+        if self.draining:
+            raise Draining("The server is stopping.")
+        request.id = request.header(_INFERENCE_ID) or request.id
+        pool, settings = self._find(name), self.settings
+        limits = WebSocketLimits(message_bytes=settings.max_message_bytes, frame_bytes=settings.max_frame_bytes)
+        try:
+            return WebSocketConnection(
+                self,
+                WebSocket(request.target.decode("latin-1"), request.headers, limits),
+                pool,
+                Opening(0, request.path, request.query, request.header(b"content-type"), lines_for_worker(request)),
+                max_s=settings.max_conversation_s,
+                ping_s=settings.ping_interval_s,
+            )
+        except RequestError as error:
+            pool.metrics.responses[error.status] += 1
+            raise
+
+    def _talks_to(self, path: str) -> str | None:
+        """The model whose `stream_fn` is at `path`; None where the path is another route's, or nobody's."""
+        match path.split("/"):
+            case ["", "models", name, last] if name and last == CONVERSE:
+                return name
+            case ["", "models" | "adapters", *_]:
+                return None
+        # A client of the platform chooses the path (X-Amzn-SageMaker-Model-Invocation-Path).
+        return None if path in self._routes or self.settings.multi_model else SINGLE_MODEL
+
+    def _find(self, name: str) -> ModelPool:
         pool = self.registry.get(name)
         if pool is None:
             if not self.registry.pools and not self.settings.multi_model:
                 raise NotReady("The server is starting.")
             pool = self.registry.find(name)
+        return pool
+
+    def _ask(self, name: str) -> Responder:
+        pool = self._find(name)
         try:
             pool.admit()
         except RequestError as error:
@@ -129,6 +173,8 @@ class Application:
                 return Route(("GET", "DELETE") if multi_model else ("GET",), lambda: InTask(self._models.answer))
             case ["models", name, "invoke"] if name:
                 return Route(("POST",), lambda: self._ask(name))
+            case ["models", _, last] | [last] if last == CONVERSE and (len(path) > 1 or not multi_model):
+                raise UpgradeRequired(f"{request.path[:200]} is a WebSocket: GET it with 'Upgrade: websocket'.")
             case ["adapters", *_]:
                 raise NotFound("There are no adapters here: put them into the model's archive, or load it as a model.")
         where = "POST /models/NAME/invoke" if multi_model else "POST /invocations"

@@ -16,6 +16,11 @@ from tidegate.inference.protocol import REQUEST_ID_HEADER
 _ID_LINE = REQUEST_ID_HEADER.encode() + b": %b\r\n"
 
 
+def lines_for_worker(request: Request) -> bytes:
+    """The header lines of a request as a worker is given them: with the request's id."""
+    return request.header_block() + _ID_LINE % request.id.encode("latin-1")
+
+
 class AskModel:
     """One request to the model of `pool`, in a session where the server has them; see `Responder`."""
 
@@ -40,7 +45,7 @@ class AskModel:
         pending = PendingRequest(
             content_type=request.header(b"content-type"),
             accept=request.header(b"accept"),
-            headers=request.header_block() + _ID_LINE % request.id.encode("latin-1"),
+            headers=lines_for_worker(request),
             body=request.body,
             reply=reply,
         )

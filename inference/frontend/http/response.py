@@ -7,7 +7,7 @@ from functools import lru_cache
 from http import HTTPStatus
 from typing import NamedTuple
 
-from tidegate.inference.errors import MethodNotAllowed
+from tidegate.inference.errors import MethodNotAllowed, UpgradeRequired
 from tidegate.inference.frontend.queue.reply import Failure, Reply
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -75,4 +75,6 @@ def error_response(error: Failure, request_id: str) -> Response:
     headers = b"retry-after: 1\r\n" if error.status == 503 else b""
     if isinstance(error, MethodNotAllowed):
         headers += f"allow: {', '.join(error.allowed)}\r\n".encode()
+    if isinstance(error, UpgradeRequired):
+        headers += b"upgrade: websocket\r\n"
     return Response(error.status, "application/json", json.dumps(content).encode(), headers)

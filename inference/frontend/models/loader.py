@@ -121,4 +121,5 @@ class Loader:
             prove=settings.retry and max_batch_size > 1,
             timeout_s=settings.timeout_s,
             max_streams=settings.max_streams_per_worker,
+            max_frame_bytes=settings.max_frame_bytes,
         )

@@ -15,7 +15,7 @@ from dataclasses import replace
 from time import monotonic
 
 from tidegate.inference import protocol
-from tidegate.inference.errors import DeploymentError, ModelDoesNotFit, RequestError
+from tidegate.inference.errors import DeploymentError, ModelDoesNotFit, NotReady, RequestError
 from tidegate.inference.frontend.metrics import ModelGauges, ModelMetrics
 from tidegate.inference.frontend.queue.actions import (
     Action,
@@ -36,10 +36,11 @@ from tidegate.inference.frontend.queue.actions import (
 from tidegate.inference.frontend.queue.pending_request import PendingRequest
 from tidegate.inference.frontend.queue.pool_limits import PoolLimits
 from tidegate.inference.frontend.queue.scheduler import Scheduler
+from tidegate.inference.frontend.workers.conversations import Client, Conversations, Talk
 from tidegate.inference.frontend.workers.fork_server import ForkServer, ForkServerFailed, describe_exit
 from tidegate.inference.frontend.workers.model_health import State
 from tidegate.inference.frontend.workers.worker_link import WorkerLink
-from tidegate.inference.protocol import Answer, Done, End, Error, ModelSpec, Part, Progress, Request
+from tidegate.inference.protocol import Answer, Done, End, Error, ModelSpec, Part, Payload, Progress, Request
 
 log = logging.getLogger("tidegate.model")
 
@@ -58,6 +59,7 @@ class ModelPool:
         self.metrics = ModelMetrics()
         self._scheduler = Scheduler(spec.name, limits, self.metrics, prove=spec.prove)
         self._supervisor = self._scheduler.supervisor
+        self._conversations = Conversations(spec.name, spec.max_streams)
         self._fork_server = fork_server
         self._on_crash_loop = on_crash_loop
         self._loop = asyncio.get_running_loop()
@@ -132,12 +134,19 @@ class ModelPool:
         self._carry_out(self._scheduler.resume(request, monotonic()))
         self._wake()
 
+    def converse(self, client: Client) -> Talk:
+        """Begin a conversation with the worker that has the fewest. Raises `NotFound`, `NotReady` or `Overloaded`."""
+        if self.state is not State.SERVING:
+            raise NotReady(f"The model '{self.spec.name}' is not ready.")
+        return self._conversations.begin(client)
+
     async def unload(self, timeout_s: float) -> None:
         """Take no more traffic, finish what is computed, end the workers; returns when their memory is free."""
         self._carry_out(self._scheduler.drain())
+        self._conversations.leave()
         deadline_s = monotonic() + timeout_s
         # A batch ends in one place and a process in another; looking is simpler than being told by both.
-        while self._scheduler.computing and monotonic() < deadline_s:  # noqa: ASYNC110
+        while (self._scheduler.computing or self._conversations) and monotonic() < deadline_s:  # noqa: ASYNC110
             await asyncio.sleep(_UNLOAD_POLL_S)
         self.close()
         while self._supervisor.processes and monotonic() < deadline_s + _EXIT_S:  # noqa: ASYNC110
@@ -147,6 +156,7 @@ class ModelPool:
         """Give up: fail what waits with `last_word`, let idle workers leave and kill the busy ones."""
         for task in self._starting:
             task.cancel()
+        self._conversations.close()
         self._carry_out(self._scheduler.close(last_word))
 
     # --- what the workers say (see `worker_link.WorkerEvents`)
@@ -197,8 +207,9 @@ class ModelPool:
         self._carry_out(self._scheduler.done(worker, done, monotonic()))
         self._wake()
 
-    def worker_ready(self, worker: int, *, may_join: bool) -> None:
+    def worker_ready(self, worker: int, *, may_join: bool, converses: bool) -> None:
         """The model is loaded."""
+        self._conversations.ready(worker, self._links[worker], offered=converses)
         self._carry_out(self._supervisor.ready(worker, monotonic(), may_join=may_join))
         self._wake()
 
@@ -209,8 +220,17 @@ class ModelPool:
     def worker_lost(self, worker: int) -> None:
         """A worker's socket has closed."""
         self._links.pop(worker, None)
+        self._conversations.lost(worker)
         self._carry_out(self._scheduler.lost(worker, monotonic()))
         self._wake()
+
+    def worker_talks(self, worker: int, kind: int, payload: Payload) -> None:
+        """A frame of one of its conversations."""
+        self._conversations.heard(worker, kind, payload)
+
+    def worker_blocked(self, worker: int, *, on: bool) -> None:
+        """Its socket takes no more, or takes more again."""
+        self._conversations.blocked(worker, on=on)
 
     # --- doing what is decided
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Protocol, cast
 
 from tidegate.inference import protocol
+from tidegate.inference.conversation_frames import is_of_conversation
 from tidegate.inference.protocol import (
     Answer,
     Done,
@@ -17,6 +18,7 @@ from tidegate.inference.protocol import (
     Kind,
     ModelSpec,
     Part,
+    Payload,
     Progress,
     Request,
     Start,
@@ -26,7 +28,7 @@ from tidegate.inference.protocol import (
 class WorkerEvents(Protocol):
     """Who is told what a worker says, by the worker's number."""
 
-    def worker_ready(self, worker: int, *, may_join: bool) -> None: ...
+    def worker_ready(self, worker: int, *, may_join: bool, converses: bool) -> None: ...
     def worker_failed(self, worker: int, message: str, *, too_large: bool) -> None: ...
     def worker_answered(self, worker: int, outcome: Answer | Error) -> None: ...
     def stream_announced(self, worker: int, request_id: int) -> None: ...
@@ -35,6 +37,8 @@ class WorkerEvents(Protocol):
     def stream_ended(self, worker: int, end: End) -> None: ...
     def worker_goes_on(self, worker: int, progress: Progress) -> None: ...
     def worker_done(self, worker: int, done: Done) -> None: ...
+    def worker_talks(self, worker: int, kind: int, payload: Payload) -> None: ...
+    def worker_blocked(self, worker: int, *, on: bool) -> None: ...
     def worker_lost(self, worker: int) -> None: ...
 
 
@@ -68,6 +72,10 @@ class WorkerLink(asyncio.Protocol):
     def resume(self, request_id: int) -> None:
         """Have the worker go on with a stream."""
         self._write(protocol.resume_frame(request_id))
+
+    def send(self, data: bytes) -> None:
+        """Send a frame of a conversation."""
+        self._write(data)
 
     def hang_up(self) -> None:
         """Let the worker leave when it has finished what it is doing."""
@@ -108,10 +116,19 @@ class WorkerLink(asyncio.Protocol):
             elif kind == Kind.PROGRESS:
                 events.worker_goes_on(worker, protocol.parse_progress(payload))
             elif kind == Kind.READY:
-                events.worker_ready(worker, may_join=protocol.parse_ready(payload))
+                ready = protocol.parse_ready(payload)
+                events.worker_ready(worker, may_join=ready.may_join, converses=ready.converses)
+            elif is_of_conversation(kind, payload):
+                events.worker_talks(worker, kind, payload)
             else:
                 message, too_large = protocol.parse_failed(payload)
                 events.worker_failed(worker, message, too_large=too_large)
+
+    def pause_writing(self) -> None:
+        self._events.worker_blocked(self._worker, on=True)
+
+    def resume_writing(self) -> None:
+        self._events.worker_blocked(self._worker, on=False)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the exit status says more
         self._events.worker_lost(self._worker)

@@ -1,0 +1,41 @@
+"""The `context` of a conversation: the script's own, with the model and with the request that opened the WebSocket."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from tidegate.inference import protocol
+from tidegate.inference.conversation_frames import Opening
+from tidegate.inference.worker.context import Context, RequestProcessor
+from tidegate.inference.worker.request import Request
+from tidegate.inference.worker.user_metrics import Metrics
+
+
+class StreamContext(Context):
+    """A context for one client. It begins with what the script has set on the one that `model_fn` was given.
+
+    `model` is what `model_fn` returned; `path` and `query` are those of the request, the way to `stream_fn` that the
+    client chose. Its headers are asked for as elsewhere: `context.get_request_header(0, "…")`.
+    """
+
+    def __init__(self, base: Context, *, model: Any, opening: Opening) -> None:
+        self.__dict__.update(base.__dict__)
+        received = protocol.Request(opening.id, opening.content_type, "", opening.headers, b"")
+        processor = RequestProcessor(received)
+        self.conversation_id = opening.id
+        self.request = Request(received=received, processor=processor, accept="")
+        self.requests = (processor,)
+        self.metrics = Metrics(self._id_for_metrics)
+        self.model = model
+        self.path = opening.path
+        self.query = opening.query
+
+    @property
+    def request_processor(self) -> Sequence[RequestProcessor]:
+        """The request that opened this conversation, in whichever thread or task it is asked for."""
+        return self.requests
+
+    @request_processor.setter
+    def request_processor(self, requests: Sequence[RequestProcessor]) -> None:
+        raise AttributeError(f"a conversation has one request, not these {len(requests)}")
