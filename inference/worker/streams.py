@@ -52,8 +52,8 @@ class Streams:
 
     @property
     def turn_is_over(self) -> bool:
-        """Whether every plain generator has been asked once since the last batch."""
-        return not self._turn
+        """Whether every plain generator that is not paused has been asked once since the last batch."""
+        return not (self._turn and self._running)
 
     def open(self, request: Request) -> Event:
         """Take over a request whose body is a stream; returns what the frontend is told."""

@@ -16,7 +16,7 @@ import torch
 from tests.contract.running import wait_until
 from tests.inference.toy_models import JSON, computation, request
 from tests.inference.working import working
-from tidegate.inference.protocol import Answer, Done, End, Error, Part, Start, Stream
+from tidegate.inference.protocol import Answer, Done, End, Error, Kind, Part, Start, Stream
 from tidegate.inference.worker.asking import ask
 from tidegate.inference.worker.collate import signature
 from tidegate.inference.worker.context import Context
@@ -211,6 +211,22 @@ def test_a_paused_generator_is_not_asked_until_it_is_resumed() -> None:
         while frontend.next() != Part(1, b"x"):
             pass
         wait_until(lambda: len(asked) > before, "it is asked again")
+
+
+@pytest.mark.parametrize("kind", [Kind.PAUSE, Kind.CANCEL])
+def test_a_turn_does_not_wait_for_generators_that_are_paused_or_closed_in_it(kind: Kind) -> None:
+    toy = streaming(endless)
+    for number in (1, 2):
+        one = toy.steps.receive(request(1, number))
+        for step in (toy.steps.decode, toy.steps.predict, toy.steps.encode):
+            step(one)
+        toy.streams.open(one)
+    assert toy.streams.step()
+    assert not toy.streams.turn_is_over
+    for number in (1, 2):
+        toy.streams.control(kind, number)
+    assert toy.streams.turn_is_over
+    toy.streams.close()
 
 
 def test_a_worker_holds_as_many_streams_as_it_may_and_rejects_one_more() -> None:
