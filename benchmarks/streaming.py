@@ -44,11 +44,10 @@ def main() -> int:
     options = parser.parse_args()
     processes.adopt_orphans()
     described = machine.describe()
-    figures = [
-        *compared(_rounds(options.rounds)),
-        *asyncio.run(open_streams.beside_plain_requests(options.seconds)),
-        *asyncio.run(open_streams.vanishing()),
-    ]
+    figures = compared(_rounds(options.rounds))
+    for part in (lambda: open_streams.beside_plain_requests(options.seconds), open_streams.vanishing):
+        options.output.write_text(page(figures, described, options.rounds), encoding="utf-8")
+        figures += asyncio.run(part())
     options.output.write_text(page(figures, described, options.rounds), encoding="utf-8")
     print(options.output.read_text(encoding="utf-8"))
     return int(any(figure.reached is False for figure in figures))
