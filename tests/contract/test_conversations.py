@@ -215,7 +215,7 @@ def test_a_client_is_accepted_while_the_only_worker_computes(own_server: Server)
 
 def test_one_more_than_the_limit_is_503_until_one_has_left(own_server: Server) -> None:
     with Talker(own_server) as first, Talker(own_server):
-        with pytest.raises(Refused, match=r"503.*2 conversations with each worker"):
+        with pytest.raises(Refused, match=r"503.*2 streams and conversations on each worker"):
             Talker(own_server)
         assert own_server.ping() == 200
         first.close()

@@ -28,6 +28,18 @@ class ToyLink:
         self.sent.append(data)
 
 
+class ToyLedger:
+    def __init__(self) -> None:
+        self.streams: dict[int, int] = {}
+        self.noted: list[tuple[int, int]] = []
+
+    def open_streams(self, number: int) -> int:
+        return self.streams.get(number, 0)
+
+    def note_conversations(self, number: int, count: int) -> None:
+        self.noted.append((number, count))
+
+
 class ToyClient:
     opening = Opening(0, "/x", "a=b", "text/plain", b"x: y\r\n")
 
@@ -53,7 +65,7 @@ def says(conversations: Conversations, worker: int, data: bytes) -> None:
 
 
 def with_workers(*numbers: int, limit: int = 2) -> tuple[Conversations, list[ToyLink]]:
-    conversations, links = Conversations("toy", limit), [ToyLink() for _ in numbers]
+    conversations, links = Conversations("toy", limit, ToyLedger()), [ToyLink() for _ in numbers]
     for number, link in zip(numbers, links, strict=True):
         conversations.ready(number, link, offered=True)
     return conversations, links
@@ -74,9 +86,21 @@ def test_conversations_are_spread_and_refused_beyond_the_limit() -> None:
     for _ in range(4):
         conversations.begin(ToyClient())
     assert [len(link.sent) for link in links] == [2, 2]
-    with pytest.raises(Overloaded, match="2 conversations with each worker"):
+    with pytest.raises(Overloaded, match="2 streams and conversations on each worker"):
         conversations.begin(ToyClient())
     assert len(conversations) == 4
+
+
+def test_open_streams_take_places_too_and_the_ledger_is_told_of_each_change() -> None:
+    ledger, link = ToyLedger(), ToyLink()
+    conversations = Conversations("toy", 2, ledger)
+    conversations.ready(1, link, offered=True)
+    conversations.begin(ToyClient())
+    ledger.streams[1] = 1
+    with pytest.raises(Overloaded):
+        conversations.begin(ToyClient())
+    says(conversations, 1, farewell_frame(Farewell(FIRST_ID, 1000, "")))
+    assert ledger.noted == [(1, 1), (1, 0)]
 
 
 def test_a_place_is_free_when_the_worker_says_so_and_not_when_the_client_leaves() -> None:
@@ -92,7 +116,7 @@ def test_a_place_is_free_when_the_worker_says_so_and_not_when_the_client_leaves(
 
 
 def test_a_model_without_stream_fn_is_another_matter_than_one_without_workers() -> None:
-    conversations = Conversations("toy", 2)
+    conversations = Conversations("toy", 2, ToyLedger())
     with pytest.raises(NotReady):
         conversations.begin(ToyClient())
     conversations.ready(1, ToyLink(), offered=False)

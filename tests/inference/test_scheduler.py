@@ -157,6 +157,25 @@ def test_what_is_isolated_waits_for_a_worker_without_streams_where_one_is_busy()
     assert sent(story.tick()) == [Send(alone.worker, pair[1:])]
 
 
+def test_a_worker_that_is_lost_with_conversations_is_replaced_at_once_however_often():
+    story = Story(workers=1)
+    for number in range(1, 6):
+        story.scheduler.note_conversations(number, 2)
+        assert story.scheduler.lost(number, story.now_s) == []
+        assert [each for each in story.tick() if isinstance(each, Start)], "there is no growing delay"
+
+
+def test_a_request_beside_a_conversation_is_not_alone_to_blame_for_a_death():
+    story = Story(workers=1)
+    (asked,) = story.ask()
+    (first,) = sent(story.tick())
+    story.scheduler.note_conversations(first.worker, 1)
+    story.scheduler.lost(first.worker, story.now_s)
+    assert asked.deaths_isolated == 0
+    (again,) = sent(story.tick())
+    assert again.requests == [asked]
+
+
 def test_the_scheduler_is_asked_at_most_once_more_while_nothing_is_at_hand():
     """So the shell has no timer that fires for nothing again and again."""
     story = Story()

@@ -39,6 +39,8 @@ class Worker:
     """Those that are answered by a stream which has not ended, by id; their batch may be done."""
     paused: set[int] = field(default_factory=set)
     """The streams that wait for their readers."""
+    conversations: int = 0
+    """How many WebSockets talk to it."""
     batches: deque[list[PendingRequest]] = field(default_factory=deque)
     """The batches that are not done; the worker computes the first."""
     begun_s: float = 0.0
@@ -55,8 +57,8 @@ class Worker:
 
     @property
     def busy(self) -> bool:
-        """Whether it has any request."""
-        return bool(self.requests or self.streams)
+        """Whether it has any request or conversation."""
+        return bool(self.requests or self.streams or self.conversations)
 
     @property
     def owes(self) -> bool:
@@ -71,8 +73,11 @@ class Worker:
 
     @property
     def shared_by(self) -> int:
-        """How many requests are in batches that are not done, or are open streams: any may be to blame for a loss."""
-        return len({request.id for batch in self.batches for request in batch} | self.streams.keys())
+        """How many requests are in batches that are not done, or are open streams, and conversations: any may be to
+        blame for a loss."""
+        return (
+            len({request.id for batch in self.batches for request in batch} | self.streams.keys()) + self.conversations
+        )
 
 
 class Ledger:

@@ -59,7 +59,7 @@ class ModelPool:
         self.metrics = ModelMetrics()
         self._scheduler = Scheduler(spec.name, limits, self.metrics, prove=spec.prove)
         self._supervisor = self._scheduler.supervisor
-        self._conversations = Conversations(spec.name, spec.max_streams)
+        self._conversations = Conversations(spec.name, spec.max_streams, self._scheduler)
         self._fork_server = fork_server
         self._on_crash_loop = on_crash_loop
         self._loop = asyncio.get_running_loop()
@@ -220,8 +220,8 @@ class ModelPool:
     def worker_lost(self, worker: int) -> None:
         """A worker's socket has closed."""
         self._links.pop(worker, None)
-        self._conversations.lost(worker)
         self._carry_out(self._scheduler.lost(worker, monotonic()))
+        self._conversations.lost(worker)
         self._wake()
 
     def worker_talks(self, worker: int, kind: int, payload: Payload) -> None:

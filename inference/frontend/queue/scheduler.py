@@ -116,6 +116,17 @@ class Scheduler:
         request.id = next(self._ids)
         self._enqueue(request, now_s)
 
+    def open_streams(self, number: int) -> int:
+        """How many streams a worker has open."""
+        worker = self._ledger.workers.get(number)
+        return len(worker.streams) if worker is not None else 0
+
+    def note_conversations(self, number: int, count: int) -> None:
+        """A worker has `count` conversations now: its loss is that of one at work."""
+        worker = self._ledger.workers.get(number)
+        if worker is not None:
+            worker.conversations = count
+
     def cancel(self, request: PendingRequest) -> Sequence[Action]:
         """Forget a request whose client has left; a worker that computes its batch does so in vain."""
         if request.over:

@@ -51,6 +51,13 @@ class Link(Protocol):
     def send(self, data: bytes) -> None: ...
 
 
+class Ledger(Protocol):
+    """Who knows what else the workers do; see `queue/scheduler.py`."""
+
+    def open_streams(self, number: int) -> int: ...
+    def note_conversations(self, number: int, count: int) -> None: ...
+
+
 @dataclass(slots=True, eq=False)
 class _Worker:
     link: Link
@@ -98,10 +105,11 @@ class Talk:
 class Conversations:
     """Those of one model, over all its workers."""
 
-    def __init__(self, name: str, limit: int) -> None:
-        """`limit` is for each worker."""
+    def __init__(self, name: str, limit: int, ledger: Ledger) -> None:
+        """`limit` is for the conversations and the open streams of each worker, together."""
         self._name = name
         self._limit = limit
+        self._ledger = ledger
         self._workers: dict[int, _Worker] = {}
         self._ids = count(FIRST_ID)
         self._offered: bool | None = None
@@ -161,6 +169,7 @@ class Conversations:
         elif kind == Kind.CLOSE:
             farewell = parse_farewell(payload)
             talk = worker.talks.pop(farewell.id, None)
+            self._ledger.note_conversations(number, len(worker.talks))
             if talk is not None:
                 self._say_farewell(talk, farewell)
         elif (talk := worker.talks.get(parse_id(payload))) is not None:
@@ -179,14 +188,19 @@ class Conversations:
             raise NotFound(
                 f"The model '{self._name}' does not take WebSockets: its script has no stream_fn(incoming, context)."
             )
-        open_ = {number: len(worker.talks) for number, worker in self._workers.items()}
+        open_ = {
+            number: len(worker.talks) + self._ledger.open_streams(number) for number, worker in self._workers.items()
+        }
         number = freest(open_, self._limit)
         if number is None:
             if not self._workers:
                 raise NotReady(f"The model '{self._name}' is not ready.")
-            raise Overloaded(f"The model '{self._name}' has {self._limit} conversations with each worker, the limit.")
+            raise Overloaded(
+                f"The model '{self._name}' has {self._limit} streams and conversations on each worker, the limit."
+            )
         worker, id_ = self._workers[number], next(self._ids)
         talk = worker.talks[id_] = Talk(id_, worker.link, client)
+        self._ledger.note_conversations(number, len(worker.talks))
         worker.link.send(opening_frame(client.opening._replace(id=id_)))
         return talk
 
