@@ -30,6 +30,8 @@ ROOM_AFTER_S = 1.0
 """How long a connection must have been idle before it has to make room for another."""
 CONVERSE = "invocations-bidirectional-stream"
 """Where the platform opens a WebSocket. Source: developer guide, "Custom inference code with hosting services"."""
+CHAT = "/v1/chat/completions"
+"""Where SageMaker passes on what OpenAI's clients send (developer guide, "OpenAI-compatible APIs")."""
 _INFERENCE_ID = b"x-amzn-sagemaker-inference-id"
 
 
@@ -69,7 +71,8 @@ class Application:
         }
         if not settings.multi_model:
             invoke = Route(("POST",), lambda: self._ask(SINGLE_MODEL))
-            self._routes |= {"/invocations": invoke, f"/models/{SINGLE_MODEL}/invoke": invoke}
+            chat = Route(("POST",), lambda: self._ask(SINGLE_MODEL, chat=True))
+            self._routes |= {"/invocations": invoke, f"/models/{SINGLE_MODEL}/invoke": invoke, CHAT: chat}
 
     # --- what a connection asks
 
@@ -155,14 +158,14 @@ class Application:
             pool = self.registry.find(name)
         return pool
 
-    def _ask(self, name: str) -> Responder:
+    def _ask(self, name: str, *, chat: bool = False) -> Responder:
         pool = self._find(name)
         try:
             pool.admit()
         except RequestError as error:
             pool.metrics.responses[error.status] += 1
             raise
-        return AskModel(pool, self.registry.sessions, timed=self.settings.server_timing)
+        return AskModel(pool, self.registry.sessions, timed=self.settings.server_timing, chat=chat)
 
     def _route_of_models(self, request: Request) -> Route:
         multi_model, (_, *path) = self.settings.multi_model, request.path.split("/")

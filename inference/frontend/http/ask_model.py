@@ -24,9 +24,10 @@ def lines_for_worker(request: Request) -> bytes:
 class AskModel:
     """One request to the model of `pool`, in a session where the server has them; see `Responder`."""
 
-    __slots__ = ("_in_session", "_pending", "_pool", "_sessions", "_timed", "metrics")
+    __slots__ = ("_chat", "_in_session", "_pending", "_pool", "_sessions", "_timed", "metrics")
 
-    def __init__(self, pool: ModelPool, sessions: StatefulSessions | None, *, timed: bool) -> None:
+    def __init__(self, pool: ModelPool, sessions: StatefulSessions | None, *, timed: bool, chat: bool = False) -> None:
+        self._chat = chat
         self.metrics: ModelMetrics = pool.metrics
         self._pool = pool
         self._sessions = sessions
@@ -48,6 +49,7 @@ class AskModel:
             headers=lines_for_worker(request),
             body=request.body,
             reply=reply,
+            chat=self._chat,
         )
         if self._timed:
             pending.reply = TimedReply(reply, pending)

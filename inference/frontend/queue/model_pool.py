@@ -311,4 +311,5 @@ class ModelPool:
 
 
 def _on_the_wire(request: PendingRequest) -> Request:
-    return Request(request.id, request.content_type, request.accept, request.headers, request.body.whole())
+    body = request.body.whole()
+    return Request(request.id, request.content_type, request.accept, request.headers, body, request.chat)

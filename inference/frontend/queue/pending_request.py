@@ -20,6 +20,8 @@ class PendingRequest:
     headers: bytes
     body: Body
     reply: Reply
+    chat: bool = False
+    """Whether it came to /v1/chat/completions."""
     id: int = 0
     queued_s: float = 0.0
     """When it was queued; a retry waits anew."""
