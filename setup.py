@@ -1,4 +1,4 @@
-"""What pyproject.toml cannot say: the .pth files of site-packages, a clean build, a checkout that has lost its links."""
+"""What pyproject.toml cannot say: the .pth files of site-packages, and what a build must not hold or lack."""
 
 from __future__ import annotations
 
