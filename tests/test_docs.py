@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from tidegate.inference.settings import describe
@@ -20,3 +21,36 @@ def test_the_table_of_settings_is_the_one_of_the_code() -> None:
     wanted = [row(*setting) for setting in describe()]
     written = [line for line in SETTINGS.read_text(encoding="utf-8").splitlines() if line.startswith("| `")]
     assert written == wanted, "docs/settings.md should have these rows:\n" + "\n".join(wanted)
+
+
+ROOT = SETTINGS.parents[1]
+FOLDERS = ("tidegate", "inference", "training_hooks", "infra", "local_cloud", "client", "container")
+NAMED_AS_A_WHOLE = "inference/worker/compat/"
+"""Its modules bear the names that AWS's have, and old scripts import."""
+
+
+def named_in_the_table() -> list[str]:
+    """What the tables "Where is …?" name, as paths below the root: a heading may name the folder of its table."""
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    section = text.partition("\n## Where is …?\n")[2].partition("\n## ")[0]
+    named, folder = [], ""
+    for line in section.splitlines():
+        if heading := re.fullmatch(r"### `(.+/)`", line):
+            folder = heading[1]
+        elif line.startswith("| "):
+            named += [folder + name for name in re.findall(r"`([\w/]+(?:\.py|/))`", line.split(" | ", 1)[-1])]
+    return named
+
+
+def test_the_table_where_is_what_names_every_module_and_none_that_is_gone() -> None:
+    """Packages' own `__init__.py` aside: they only say what the folder is."""
+    modules = {
+        str(path.relative_to(ROOT))
+        for folder in FOLDERS
+        for path in (ROOT / folder).rglob("*.py")
+        if path.name != "__init__.py" and not str(path.relative_to(ROOT)).startswith(NAMED_AS_A_WHOLE)
+    }
+    named = named_in_the_table()
+    missing, gone = modules - set(named), set(named) - modules - {NAMED_AS_A_WHOLE}
+    assert not missing, "docs/architecture.md should say where these are found:\n" + "\n".join(sorted(missing))
+    assert not gone, "docs/architecture.md names what is not there:\n" + "\n".join(sorted(gone))
