@@ -6,6 +6,7 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -14,6 +15,8 @@ import numpy as np
 import pytest
 import torch
 
+from tests.contract.running import running
+from tests.contract.talking import Talker
 from tests.examples.loading import loaded, other_imports
 from tests.training_hooks.artifacts import manifest_of, mismatches
 
@@ -156,6 +159,30 @@ def test_another_type_is_not_acceptable(handler: ModuleType) -> None:
 
 def test_it_imports_nothing_of_ours() -> None:
     assert other_imports(CODE_DIR, {"torch", "speech"}) == set()
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.:DeprecationWarning")
+def test_two_callers_at_once_are_each_told_of_their_own_speech() -> None:
+    """Over WebSockets to the real server, each with its own audio."""
+    buffer = io.BytesIO()
+    torch.jit.save(torch.jit.script(Toy()), buffer)
+    files = {f"code/{each.name}": each.read_bytes() for each in CODE_DIR.glob("*.py")}
+
+    def call(sound: bytes) -> list[dict[str, Any]]:
+        with Talker(server) as talker:
+            for piece in pieces(sound, 640):
+                talker.say(piece)
+            talker.say("end")
+            told = [json.loads(talker.hear())]
+            while told[-1]["event"] != "audio_end":
+                told.append(json.loads(talker.hear()))
+            assert talker.farewell() == (1000, "")
+            return told
+
+    with running({**files, "model.pt": buffer.getvalue()}) as server, ThreadPoolExecutor(2) as callers:
+        speech, silence = callers.map(call, (TWO_SENTENCES, audio((0, 80))))
+    assert [(each["event"], round(each["at_s"] / WINDOW_S)) for each in speech] == THEIR_EVENTS
+    assert silence == [{"event": "audio_end", "at_s": 2.56}]
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit.:DeprecationWarning")
