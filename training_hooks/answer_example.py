@@ -9,18 +9,20 @@ the JSON object of the manifest's `weights`, which may name the network. Standar
 defines all: torch is imported by that code, or by the defaults.
 """
 
+import asyncio
 import importlib.util
 import inspect
 import json
 import os
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from email.message import Message
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+JSON_LINES = "application/jsonlines"
 _TEXT_TYPES = ("application/json", "text/csv")
 
 
@@ -53,9 +55,33 @@ def answer(model_dir: Path, data: bytes, content_type: str, accept: str, weights
     else:
         request = _call(module, "input_fn", body, content_type)
         prediction = _call(module, "predict_fn", request, model)
+        if isinstance(prediction, Iterator | AsyncIterator) and not hasattr(module, "output_fn"):
+            return _default("lines", _read(prediction, "predict_fn"), accept), JSON_LINES
         result = _call(module, "output_fn", prediction, accept)
     answered, answered_type = result if isinstance(result, tuple) and len(result) == 2 else (result, accept)
+    if isinstance(answered, Iterator | AsyncIterator):
+        name = "transform_fn" if hasattr(module, "transform_fn") else "output_fn"
+        return b"".join(map(_piece, _read(answered, name))), str(answered_type)
     return _as_bytes(answered), str(answered_type)
+
+
+def _read(stream: Iterator[object] | AsyncIterator[object], name: str) -> list[object]:
+    """All that a generator yields: what a client gets piece by piece is compared as a whole."""
+    try:
+        return asyncio.run(_awaited(stream)) if isinstance(stream, AsyncIterator) else list(stream)
+    except (Exception, SystemExit) as error:
+        traceback.print_exc()
+        raise HandlerProblem(
+            f"code/inference.py: the generator of {name} failed on the example: {type(error).__name__}: {error}"
+        ) from error
+
+
+async def _awaited(stream: AsyncIterator[object]) -> list[object]:
+    return [item async for item in stream]
+
+
+def _piece(item: object) -> bytes:
+    return _as_bytes(item) if isinstance(item, str | bytes | bytearray | memoryview) else json.dumps(item).encode()
 
 
 def _load(path: Path, name: str) -> ModuleType:

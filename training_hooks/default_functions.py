@@ -79,6 +79,14 @@ def output_fn(prediction: Any, accept: str) -> bytes:
     raise NoDefault(f"there is no output_fn, and none is taken for granted here for {accept}")
 
 
+def lines(items: list[Any], accept: str) -> bytes:
+    """Encode each item that predict_fn has yielded as a line of JSON, as the server does."""
+    media_type = accept.partition(";")[0].strip().lower()
+    if media_type not in (JSON, "application/jsonlines"):
+        raise NoDefault(f"there is no output_fn, and a generator of predict_fn is not encoded here for {accept}")
+    return b"".join(json.dumps(_plain(item)).encode() + b"\n" for item in items)
+
+
 def is_torch_script(path: Path) -> bool:
     """Say whether the file holds a network in TorchScript."""
     try:

@@ -187,3 +187,57 @@ def test_a_raw_response_to_an_accept_of_several_types_needs_its_own_type(
     typed = Example(request=[1], response="1", accept=accept, response_content_type="application/json")
     save_model(net, model_dir=tmp_path, example=typed)
     assert manifest_of(tmp_path)["example"]["response"]["content_type"] == "application/json"
+
+
+STREAMING = """
+import json
+
+def model_fn(model_dir):
+    return 2
+
+def input_fn(body, content_type):
+    return json.loads(body)
+"""
+
+
+@pytest.mark.parametrize(
+    ("functions", "body", "content_type"),
+    [
+        (
+            "def predict_fn(data, model):\n    for number in data:\n        yield {'n': model * number}\n",
+            b'{"n": 2}\n{"n": 4}\n',
+            "application/jsonlines",
+        ),
+        (
+            "async def predict_fn(data, model):\n    for number in data:\n        yield model * number\n",
+            b"2\n4\n",
+            "application/jsonlines",
+        ),
+        (
+            "def predict_fn(data, model):\n    yield from data\n"
+            "def output_fn(items, accept):\n    return (f'{item};' for item in items), 'text/plain'\n",
+            b"1;2;",
+            "text/plain",
+        ),
+    ],
+)
+def test_the_answer_of_a_script_that_streams_is_all_that_it_yields(
+    tmp_path: Path, net: nn.Module, functions: str, body: bytes, content_type: str
+) -> None:
+    """The server reads the example to its end, too, and compares the whole."""
+    code = tmp_path / "streaming"
+    code.mkdir()
+    (code / "inference.py").write_text(STREAMING + functions)
+    model_dir = tmp_path / "model"
+    save_model(net, model_dir=model_dir, code_dir=code, example=Example(request=[1, 2]))
+    response = manifest_of(model_dir)["example"]["response"]
+    assert response["content_type"] == content_type
+    assert (model_dir / response["file"]).read_bytes() == body
+
+
+def test_a_generator_that_fails_on_the_example_is_named(tmp_path: Path, net: nn.Module) -> None:
+    code = tmp_path / "streaming"
+    code.mkdir()
+    (code / "inference.py").write_text(STREAMING + "def predict_fn(data, model):\n    yield data['x']\n")
+    with pytest.raises(ArtifactError, match="the generator of predict_fn failed on the example: TypeError"):
+        save_model(net, model_dir=tmp_path / "model", code_dir=code, example=Example(request=[1, 2]))
