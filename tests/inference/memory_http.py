@@ -23,8 +23,8 @@ from tidegate.inference.settings import Settings
 class MemoryTransport(asyncio.Transport):
     """Keeps what is written; a close is told to the protocol in the next round, as by a real loop.
 
-    `room_bytes` is what the socket takes before it is full; the rest is unsent, and the protocol is paused until that
-    is sent: the marks between which a loop does so are at 0.
+    `room_bytes` is what the socket takes before it is full; the rest is unsent, and the protocol is paused as by a loop
+    whose high-water mark is 0.
     """
 
     def __init__(self, connection: asyncio.Protocol, room_bytes: int = 10**9) -> None:
@@ -46,6 +46,8 @@ class MemoryTransport(asyncio.Transport):
         assert isinstance(protocol, asyncio.Protocol)
         self.connection = protocol
 
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None: ...
+
     def write(self, data: Any) -> None:
         assert not self.closed, "written after the close"
         self.written += bytes(data)
@@ -64,6 +66,10 @@ class MemoryTransport(asyncio.Transport):
         self.unsent_bytes = left
         if resumes:
             self.connection.resume_writing()
+
+    def turn(self) -> None:
+        """Let a loop that does not run go on until nothing is left to do."""
+        self.loop.run_until_complete(settle())
 
     def close(self) -> None:
         if not self.closed:

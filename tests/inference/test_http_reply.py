@@ -16,7 +16,7 @@ from tidegate.inference.errors import HandlerFailed, NotFound
 from tidegate.inference.frontend.http.connection import Connection, Upgrade
 from tidegate.inference.frontend.http.request import Request
 from tidegate.inference.frontend.http.responders import AtOnce, InTask
-from tidegate.inference.frontend.http.response import Response
+from tidegate.inference.frontend.http.response import LAST_CHUNK, Response, encode_chunk
 
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\n"
 CHUNKED = HEAD + b"transfer-encoding: chunked\r\n\r\n"
@@ -73,6 +73,7 @@ def test_parts_of_unknown_length_are_chunks_each_written_when_it_comes() -> None
         assert transport.written == b"", "the head goes with the first part"
         stage.reply.write(b"ab")
         assert transport.written == CHUNKED + b"2\r\nab\r\n"
+        transport.turn()
         stage.reply.write(b"")
         stage.reply.write(b"c")
         assert transport.written == CHUNKED + b"2\r\nab\r\n1\r\nc\r\n"
@@ -81,6 +82,32 @@ def test_parts_of_unknown_length_are_chunks_each_written_when_it_comes() -> None
         assert not transport.closed
         transport.connection.data_received(post(b"b"))  # type: ignore[attr-defined]  # the connection goes on
         assert len(stage.replies) == 2
+
+
+def test_parts_that_come_in_the_same_round_of_the_loop_are_one_more_write_in_their_order() -> None:
+    """The first goes out at once; ten thousand small ones that come together are not ten thousand system calls."""
+    stage = Stage()
+    parts = [b"%d" % number for number in range(50)]
+
+    async def run() -> MemoryTransport:
+        connection = Connection(stage)
+        transport = MemoryTransport(connection)
+        connection.connection_made(transport)
+        connection.data_received(post(b"a"))
+        stage.reply.start(200, "text/plain", b"", None)
+        for part in parts[:-1]:
+            stage.reply.write(part)
+        assert (transport.written, transport.writes) == (CHUNKED + b"1\r\n0\r\n", 1)
+        await settle()
+        assert transport.writes == 2
+        stage.reply.write(parts[-1])
+        stage.reply.end()
+        assert transport.writes == 4
+        transport.close()
+        await settle()
+        return transport
+
+    assert asyncio.run(run()).written == CHUNKED + b"".join(map(encode_chunk, parts)) + LAST_CHUNK
 
 
 def test_streams_are_counted_while_they_are_open_and_by_what_broke_them() -> None:
@@ -195,10 +222,12 @@ def test_a_stream_is_paused_while_its_reader_does_not_read_and_its_bytes_are_hel
     with connected(stage, room_bytes=200) as transport:
         stage.reply.start(200, "text/plain", b"", None)
         stage.reply.write(b"x" * 50)
+        transport.turn()
         assert stage.told == []
         stage.reply.write(b"x" * 500)
         assert stage.told == ["pause"]
         before = stage.budget.held_bytes
+        transport.turn()
         stage.reply.write(b"x" * 100)  # was on its way already
         assert stage.budget.held_bytes > before + 100
         transport.read()

@@ -100,14 +100,15 @@ class Connection(asyncio.Protocol):
         """The refusal that ends this connection, once the requests before it are answered."""
         self._discard: Discard | None = None
         """There once a request was refused for good: what still comes is not looked at."""
+        self._joined: list[bytes] | None = None
+        """Parts of a stream that came in the same round of the loop as one that was written."""
         self._too_slow = False
         """Whether the client was given up because it did not read."""
         self._reading_paused = False
         self._responder_paused = False
         self._unwritable = False
         self._unsent_bytes = 0
-        """What the socket has not taken, so far as it is held of the budget: counted where writing is paused and at
-        each sweep. To look after each write would cost more than the few bytes below the high-water mark are worth."""
+        """What the socket has not taken, as far as it is held of the budget."""
         self._sending: Pace | None = None
         self._reading: Pace | None = None
         self._unread_bytes = 0
@@ -116,6 +117,9 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
+        # No mark above nothing: a write that the socket does not take whole pauses at once, so as long as none is
+        # paused there are no unsent bytes to count.
+        self._transport.set_write_buffer_limits(high=0)
         if not self._application.opened(self):
             self._refuse(Overloaded(f"There are {self._application.max_connections} connections, which is the limit."))
             self._loop.call_later(REFUSED_S, self._transport.abort)
@@ -254,6 +258,7 @@ class Connection(asyncio.Protocol):
             self._take(self._parser.decline_upgrade())
             return
         self._application.closed(self)
+        self._transport.set_write_buffer_limits()
         upgrade.take(self._transport, self._parser.take_upgrade())
 
     def _reserve(self, reply: HttpReply, size: int) -> None:
@@ -321,6 +326,9 @@ class Connection(asyncio.Protocol):
         transport = self._transport
         if transport.is_closing():
             return
+        if self._joined:
+            head = b"".join((*self._joined, head))
+            self._joined.clear()
         self._unread_bytes = 0
         if len(body) > _COPIED_BYTES:
             transport.writelines((head, body))
@@ -329,10 +337,28 @@ class Connection(asyncio.Protocol):
         if self._unwritable:
             self._count_unsent()
 
+    def send_part(self, data: bytes) -> None:
+        """Write a part of a stream: at once, or with the others that come in the same round of the loop, at its end."""
+        if self._joined is None:
+            self._joined = []
+            self._loop.call_soon(self._round_over)
+            self.send(data, b"")
+        else:
+            self._joined.append(data)
+
+    def _send_joined(self) -> None:
+        if self._joined:
+            self.send(b"", b"")
+
+    def _round_over(self) -> None:
+        self._send_joined()
+        self._joined = None
+
     def answered(self, reply: HttpReply) -> None:
         """The response of `reply` is written."""
         if reply is not self._answering:
             return
+        self._send_joined()
         self._answering = None
         self._responder_paused = False
         self._application.answering -= 1
@@ -422,7 +448,7 @@ class Connection(asyncio.Protocol):
     def _sweep_unread(self, now_s: float) -> None:
         """Abort for a client that does not read its answers at the least rate either."""
         left = self._transport.get_write_buffer_size()
-        if left != self._unsent_bytes:
+        if self._unsent_bytes:
             self._count_unsent()
         if not left:
             self._unread_bytes = 0

@@ -97,7 +97,7 @@ class HttpReply:
             self._streams.opened(monotonic() - self.begun_s)
         if self._streams is not None:
             self._streams.chunks += 1
-        self._connection.send(head, data)
+        self._connection.send_part(head + data)
 
     def end(self) -> None:
         """The body is complete."""
