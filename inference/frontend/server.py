@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import gc
 import logging
 import signal
 import socket
@@ -71,6 +72,7 @@ async def _serve(settings: Settings, model_dir: Path, listener: socket.socket) -
             loading.cancel()
             return 0
         pool = loading.result()
+        gc.freeze()  # what is there now stays: no collection while requests are served need look through it
         log.info("ready", extra={"workers": pool.limits.workers if isinstance(pool, ModelPool) else 0})
 
         # 3. Serve.

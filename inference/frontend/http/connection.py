@@ -117,8 +117,8 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        # No mark above nothing: a write that the socket does not take whole pauses at once, so as long as none is
-        # paused there are no unsent bytes to count.
+        # At a mark of 0, a write that the socket does not take whole pauses at once: while none is paused, nothing is
+        # unsent and there is nothing to count.
         self._transport.set_write_buffer_limits(high=0)
         if not self._application.opened(self):
             self._refuse(Overloaded(f"There are {self._application.max_connections} connections, which is the limit."))
@@ -170,6 +170,7 @@ class Connection(asyncio.Protocol):
             reply.stream_over("reader_too_slow" if self._too_slow else "reader_left")
             if reply.responder is not None:
                 reply.responder.cancel()
+                reply.responder = None
         for reply in self._waiting:
             self._forget(reply)
             if reply.responder is not None and reply.responder.metrics is not None:
@@ -364,7 +365,9 @@ class Connection(asyncio.Protocol):
         self._application.answering -= 1
         self._forget(reply)
         gone = self._transport.is_closing()
-        if reply.responder is not None and (metrics := reply.responder.metrics) is not None:
+        # Taken apart, because the responder knows its reply: as a circle they would stay until a collection.
+        responder, reply.responder = reply.responder, None
+        if responder is not None and (metrics := responder.metrics) is not None:
             if gone:
                 metrics.abandoned["computing"] += 1
             else:

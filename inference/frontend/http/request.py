@@ -50,7 +50,8 @@ class Request:
 
     def header(self, name: bytes) -> str:
         """The value of a header, or an empty string. The last of several wins."""
-        return self._by_name.get(name, b"").decode("latin-1")
+        value = self._by_name.get(name)
+        return value.decode("latin-1") if value is not None else ""
 
     def set_header(self, name: bytes, value: bytes) -> None:
         """Put one header in the place of all that have this name."""

@@ -78,6 +78,7 @@ class RequestParser:
             and (error := self._limit.error(self._part_bytes, len(self._headers))) is not None
         ):
             events.append(error)
+        self._events = []  # an idle connection keeps nothing of what it has read
         return events
 
     @property
@@ -164,8 +165,7 @@ class RequestParser:
 
 def _ambiguity(request: Request) -> RequestError | None:
     """What another server on the way could have read otherwise, beyond what llhttp refuses."""
-    coding = request.header(b"transfer-encoding")
-    if coding and coding.lower() != "chunked":
+    if (coding := request.header(b"transfer-encoding")) and coding.lower() != "chunked":
         return UnknownTransferCoding(f"The Transfer-Encoding '{coding[:100]}' is not read here; only chunked is.")
     if request.count(b"host") > 1:
         return BadRequest("The request has more than one Host header.")
