@@ -97,8 +97,9 @@ class ModelMetrics:
         self.encode_s.observe(done.encode_s)
         for size in done.sizes:
             self.batch_size.observe(size)
-        for result in self.joins:
-            self.joins[result] += getattr(done, result)
+        if done.joined or done.proved or done.refused:
+            for result in self.joins:
+                self.joins[result] += getattr(done, result)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -300,6 +300,10 @@ class Scheduler:
         if not idle:
             return
         _fewest_streams_last(idle)
+        if limits.max_batch_size == 1:
+            while idle and queue.shared:
+                self._send(idle.pop(), [queue.shared.popleft()], now_s, actions)
+            return
         computing, waiting = self._ledger.computing - self._ledger.streaming, len(queue.shared)
         plan = plan_batches(
             waiting=waiting,
