@@ -7,6 +7,7 @@ plainest way, who waits in which line and who has what; each action is held agai
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -212,6 +213,7 @@ class SchedulerAndWorld(RuleBasedStateMachine):
     def check_batch(self, worker: World, batch: list[Client]) -> None:
         assert worker.phase == "ready"
         assert not worker.cut
+        assert not worker.exited
         assert len(worker.batches) <= self.limits.prefetch, "more than it may be given ahead"
         assert 1 <= len(batch) <= self.limits.max_batch_size
         for client in batch:
@@ -253,10 +255,9 @@ class SchedulerAndWorld(RuleBasedStateMachine):
                 self.clients.append(client)
                 self.shared.append(client)
 
+    @precondition(lambda self: self.clients)
     @rule(data=st.data())
     def leave(self, data: st.DataObject) -> None:
-        if not self.clients:
-            return
         client = data.draw(st.sampled_from(self.clients))
         streaming = None if client.outcome else self.streaming(client)
         actions = self.scheduler.cancel(client.request)
@@ -272,13 +273,12 @@ class SchedulerAndWorld(RuleBasedStateMachine):
         """The worker that streams the response of `client`."""
         return next((worker for worker in self.workers.values() if client in worker.streams), None)
 
+    @precondition(lambda self: self.any(lambda worker: worker.streams))
     @rule(data=st.data(), slow=st.booleans())
     def read(self, data: st.DataObject, slow: bool) -> None:
         """A client reads its stream too slowly, or has caught up."""
         streams = [client for worker in self.workers.values() for client in worker.streams]
-        client = data.draw(st.sampled_from(streams or self.clients or [None]))
-        if client is None:
-            return
+        client = data.draw(st.sampled_from(streams))
         worker = self.streaming(client)
         request = client.request
         if slow:
@@ -298,10 +298,15 @@ class SchedulerAndWorld(RuleBasedStateMachine):
 
     # --- the workers
 
-    def some(self, data: st.DataObject, *phases: str) -> World | None:
+    def any(self, condition: Callable[[World], object]) -> bool:
+        return any(condition(worker) for worker in self.workers.values())
+
+    def some(self, data: st.DataObject, *phases: str, busy: bool = False) -> World | None:
         found = [worker for worker in self.workers.values() if worker.phase in phases and not worker.cut]
+        found = [worker for worker in found if worker.batches or not busy]
         return data.draw(st.sampled_from(found)) if found else None
 
+    @precondition(lambda self: self.any(lambda worker: worker.phase == "starting"))
     @rule(data=st.data(), fails=st.integers(0, 5))
     def fork(self, data: st.DataObject, fails: int) -> None:
         worker = self.some(data, "starting")
@@ -316,6 +321,7 @@ class SchedulerAndWorld(RuleBasedStateMachine):
             worker.pid, worker.phase, worker.heard_s = next(self.pids), "loading", self.now_s
             self.scheduler.supervisor.started(worker.start.worker, worker.pid, self.now_s)
 
+    @precondition(lambda self: self.any(lambda worker: worker.phase == "loading"))
     @rule(data=st.data(), how=st.sampled_from(["ready", "ready", "ready", "fails", "tries"]))
     def load(self, data: st.DataObject, how: str) -> None:
         worker = self.some(data, "loading")
@@ -335,9 +341,10 @@ class SchedulerAndWorld(RuleBasedStateMachine):
         worker.phase = "ready"
         self.carry_out(self.scheduler.supervisor.ready(worker.start.worker, self.now_s, may_join=True))
 
+    @precondition(lambda self: self.any(lambda worker: worker.batches))
     @rule(data=st.data(), steps=st.integers(1, 4), hopeless=st.booleans(), stream=st.booleans())
     def compute(self, data: st.DataObject, steps: int, hopeless: bool, stream: bool) -> None:
-        worker = self.some(data, "ready")
+        worker = self.some(data, "ready", busy=True)
         if worker is not None:
             for _ in range(steps):
                 self.step(worker, hopeless=hopeless, stream=stream)
@@ -367,6 +374,7 @@ class SchedulerAndWorld(RuleBasedStateMachine):
             worker.batches.pop(0)
             self.carry_out(self.scheduler.done(worker.start.worker, Done(0, 0, 0, hopeless=hopeless), self.now_s))
 
+    @precondition(lambda self: self.any(lambda worker: worker.streams))
     @rule(data=st.data(), part=st.booleans())
     def yield_something(self, data: st.DataObject, part: bool) -> None:
         """The next part of a stream, or its end."""
@@ -389,16 +397,18 @@ class SchedulerAndWorld(RuleBasedStateMachine):
             assert self.scheduler.began(number, request.id, self.now_s) is told
             worker.streams[client] = True
 
+    @precondition(lambda self: self.any(lambda worker: worker.batches))
     @rule(data=st.data(), proving=st.booleans())
     def say_something(self, data: st.DataObject, proving: bool) -> None:
-        worker = self.some(data, "ready")
+        worker = self.some(data, "ready", busy=True)
         if worker is not None and worker.batches:
             worker.heard_s = self.now_s
             self.scheduler.progress(worker.start.worker, self.now_s, proving=proving)
 
-    @rule(data=st.data(), exit_first=st.booleans())
-    def die(self, data: st.DataObject, exit_first: bool) -> None:
-        worker = self.some(data, "loading", "ready")
+    @precondition(lambda self: self.any(lambda worker: worker.pid))
+    @rule(data=st.data(), exit_first=st.booleans(), busy=st.booleans())
+    def die(self, data: st.DataObject, exit_first: bool, busy: bool) -> None:
+        worker = self.some(data, "loading", "ready", busy=busy) or self.some(data, "loading", "ready")
         if worker is None:
             return
         if exit_first:
@@ -406,6 +416,7 @@ class SchedulerAndWorld(RuleBasedStateMachine):
         else:
             self.socket_closes(worker)
 
+    @precondition(lambda self: any(not worker.exited for worker in self.gone))
     @rule(data=st.data())
     def exit_later(self, data: st.DataObject) -> None:
         if left := [worker for worker in self.gone if not worker.exited]:
@@ -539,7 +550,7 @@ class SchedulerAndWorld(RuleBasedStateMachine):
         if not hasattr(self, "scheduler"):
             return
         self.tick()
-        ready = [each for each in self.workers.values() if each.phase == "ready" and not each.cut]
+        ready = [each for each in self.workers.values() if each.phase == "ready" and not (each.cut or each.exited)]
         if not self.closed:
             if self.isolated:
                 needless = not all(worker.streams for worker in self.workers.values())

@@ -20,6 +20,8 @@ class Phase(Enum):
     """Has loaded the model and runs the user's functions on the example, under the deadline of a batch."""
     READY = auto()
     HUNG = auto()
+    EXITED = auto()
+    """Its process has ended; what it wrote before may still be on its way."""
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -69,7 +71,7 @@ class Worker:
 
     def has_room(self, prefetch: int) -> bool:
         """Whether it may be given a batch ahead; not behind a request that is isolated, which is suspected."""
-        return len(self.batches) <= prefetch and not any(request.isolated for request in self.requests.values())
+        return len(self.batches) <= prefetch and not any(each.isolated for batch in self.batches for each in batch)
 
     @property
     def shared_by(self) -> int:

@@ -206,6 +206,8 @@ class Supervisor:
                 # Its last answers may still be on their way. The socket may also stay open for ever, where user code
                 # forked a process of its own, so its end is not waited for.
                 worker.deadline_s, worker.cut_off_s = inf, now_s + LEAVE_S
+                if worker.phase is not Phase.HUNG:
+                    worker.phase = Phase.EXITED
                 self._look_again(worker.cut_off_s)
         if process.killed or process.explained or not cause:  # why it had to go is known
             return ()
