@@ -20,7 +20,7 @@ def ask(content: str, **options: Any) -> Any:
 
 
 found["whole"] = ask("tell").choices[0].message.content
-found["streamed"] = [event.choices[0].delta.content for event in ask("tell", stream=True)]
+found["streamed"] = [word for event in ask("tell", stream=True) if (word := event.choices[0].delta.content)]
 try:
     ask("refuse")
 except openai.BadRequestError as error:
@@ -28,7 +28,7 @@ except openai.BadRequestError as error:
 told: list[str] = []
 try:
     for event in ask("break off", stream=True):
-        told.append(event.choices[0].delta.content)
+        told += filter(None, [event.choices[0].delta.content])
 except Exception as error:
     found["broken"] = [told, type(error).__name__]
 try:

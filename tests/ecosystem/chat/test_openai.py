@@ -1,4 +1,7 @@
-"""The `openai` package, unmodified, against an endpoint of the local cloud; behind it a container that chats."""
+"""The `openai` package, unmodified, against an endpoint of the local cloud.
+
+Behind it is a container that chats and cuts its events anywhere, or the real server with a script that has `chat_fn`.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ import pytest
 
 from tests.ecosystem.chat.chat_container import ANSWER
 from tests.ecosystem.environments import REPOSITORY, python_of
-from tests.local_cloud.conftest import ROLE, await_true
+from tests.local_cloud.conftest import ROLE, await_true, model_archive
 from tidegate.local_cloud import LocalCloud
 from tidegate.local_cloud.sagemaker.bearer_token import check_bearer_token
 
@@ -23,21 +26,46 @@ pytestmark = pytest.mark.timeout(900)  # the environment is made first
 HERE = Path(__file__).parent
 
 
-@pytest.fixture(scope="module")
-def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCloud]:
-    command = (sys.executable, str(HERE / "chat_container.py"))
+SCRIPT = f"""
+ANSWER = {ANSWER!r}
+
+class Refused(Exception):
+    status_code = 400
+
+def model_fn(model_dir):
+    return ANSWER
+
+def chat_fn(request, model):
+    asked = request["messages"][-1]["content"]
+    if asked == "refuse":
+        raise Refused("I will not.")
+    for number, word in enumerate(model):
+        if asked == "break off" and number == 2:
+            raise ValueError("the model gave up")
+        yield word
+"""
+
+
+@pytest.fixture(scope="module", params=["a container that chats", "the real server"])
+def cloud(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCloud]:
+    command = (sys.executable, str(HERE / "chat_container.py")) if request.param != "the real server" else None
     with LocalCloud(tmp_path_factory.mktemp("chat") / "state", container_command=command) as cloud:
-        sagemaker = cloud.client("sagemaker")
-        sagemaker.create_model(ModelName="m", ExecutionRoleArn=ROLE, PrimaryContainer={"Image": "chat"})
+        s3, sagemaker = cloud.client("s3"), cloud.client("sagemaker")
+        s3.create_bucket(Bucket="chat")
+        s3.put_object(Bucket="chat", Key="model.tar.gz", Body=model_archive({"code/inference.py": SCRIPT}))
+        container = {"Image": "chat", "ModelDataUrl": "s3://chat/model.tar.gz"}
+        sagemaker.create_model(ModelName="m", ExecutionRoleArn=ROLE, PrimaryContainer=container)
         variant = {"VariantName": "v", "ModelName": "m", "InstanceType": "ml.m5.large", "InitialInstanceCount": 1}
         sagemaker.create_endpoint_config(EndpointConfigName="c", ProductionVariants=[variant])
         sagemaker.create_endpoint(EndpointName="chat", EndpointConfigName="c")
         await_true(
             lambda: sagemaker.describe_endpoint(EndpointName="chat")["EndpointStatus"] == "InService",
             "it is in service",
+            timeout_s=90,
         )
         yield cloud
-        sagemaker.close()
+        for client in (s3, sagemaker):
+            client.close()
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +92,9 @@ def test_an_answer_comes_whole_and_in_parts(found: dict[str, Any]) -> None:
 
 
 def test_the_containers_refusal_is_openais_own_error(found: dict[str, Any]) -> None:
-    assert found["refused"] == [400, {"message": "I will not.", "type": "bad_request"}]
+    status, body = found["refused"]
+    assert status == 400
+    assert "I will not" in body["message"]
 
 
 def test_a_stream_that_breaks_off_does_not_look_whole(found: dict[str, Any]) -> None:
