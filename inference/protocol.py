@@ -321,7 +321,7 @@ def parse_end(payload: Payload) -> End:
 
 
 def cancel_frame(request_id: int) -> bytes:
-    """The CANCEL frame: nobody reads this stream any more."""
+    """The CANCEL frame: the reader of this stream has left."""
     return frame(Kind.CANCEL, _ID.pack(request_id))
 
 

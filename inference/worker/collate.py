@@ -2,8 +2,8 @@
 
 What can be joined: tensors and arrays of at least two dimensions (the first counts the records), lists of records, and
 tuples and mappings of these whose members agree on the number of records. Flat sequences of numbers are left alone:
-they may be one record, and joining two of them would make a third one that nobody sent. Whether what can be joined may
-be is another question, which `joining` answers: the first dimension may be time, or the height of an image.
+they may be one record, and joining two of them would make a third one that was never sent. Whether what can be joined
+may be is another question, which `joining` answers: the first dimension may be time, or the height of an image.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ _GZIP_BITS = 16 + zlib.MAX_WBITS
 """By which zlib knows that a stream has gzip's header."""
 _MAX_MEMBERS = 100_000
 _MAX_CODINGS = 2
-"""Each one more costs as much again, and nobody packs what is packed."""
+"""Each one more costs as much again, and clients do not pack what is packed."""
 _STEP_BYTES, _PIECE_BYTES = 1 << 11, 1 << 20
 
 
@@ -64,7 +64,7 @@ def _members(body: memoryview) -> Iterator[bytes]:
         at = yield from _stream(body, at, _GZIP_BITS)
         if not any(body[at : at + 1]) and not any(body[at:]):
             return
-    raise zlib.error("more members than anybody writes")
+    raise zlib.error("more members than any writer makes")
 
 
 def _deflated(body: memoryview) -> Iterator[bytes]:

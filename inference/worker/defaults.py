@@ -52,7 +52,7 @@ def predict_fn(data: Any, model: Any) -> Any:
 
     A dict of one tensor is given as that tensor to a model that takes no dict.
 
-    Raises `BadRequest` where the input does not fit the model (see `misfit`): nobody but the client chose it.
+    Raises `BadRequest` where the input does not fit the model (see `misfit`): the client chose it.
     """
     home = _settled(model) if isinstance(model, torch.nn.Module) else _Home(None, None)
     try:
@@ -90,7 +90,7 @@ def _tensors(model: torch.nn.Module) -> Iterator[torch.Tensor]:
 def to_device(data: Any, place: torch.device | None, dtype: torch.dtype | None = None) -> Any:
     """Tensors, also inside a dict, on `place` and, where they are floating-point numbers, of the type `dtype`."""
     if isinstance(data, torch.Tensor):
-        # numpy's numbers are float64 unless somebody says otherwise, and a float32 model would refuse them.
+        # numpy's numbers are float64 by default, and a float32 model would refuse them.
         return data.to(place, dtype if data.is_floating_point() else None)
     if isinstance(data, dict):
         return {key: to_device(value, place, dtype) for key, value in data.items()}

@@ -90,7 +90,7 @@ def main(control_fd: int, log_level: int) -> None:
             if pid == 0:
                 _become_worker(fds[0], (control.fileno(), wake_read, wake_write), layer if contradicted else None)
             os.close(fds[0])
-            _lead_group(pid)  # as the worker does itself: nobody knows which of the two comes first
+            _lead_group(pid)  # as the worker does itself: either may come first
             children.add(pid)
             _send(control, {"started": order["start"], "pid": pid})
     for pid in children:
@@ -144,7 +144,7 @@ def _report_exits(control: socket.socket, children: set[int]) -> None:
         if pid not in children:
             os.waitpid(pid, 0)
             continue
-        # Before the worker is reaped: as long as it is not, nobody else can have its number.
+        # Before the worker is reaped: until then no other process can have its number.
         _kill_group(pid)
         children.discard(pid)
         _, status = os.waitpid(pid, 0)
@@ -162,7 +162,7 @@ def _lead_group(pid: int) -> None:
 
 
 def _kill_group(pid: int) -> None:
-    with contextlib.suppress(ProcessLookupError, PermissionError):  # nobody is left
+    with contextlib.suppress(ProcessLookupError, PermissionError):  # all have ended
         os.killpg(pid, signal.SIGKILL)
 
 

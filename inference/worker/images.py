@@ -80,7 +80,7 @@ def read_image(
 def _has_several_frames(image: Image.Image) -> bool:
     try:
         return bool(getattr(image, "is_animated", False))
-    except Exception:  # a frame behind the first one is damaged, and nobody reads it
+    except Exception:  # a frame behind the first one, which is not read, is damaged
         return True
 
 
@@ -122,7 +122,7 @@ class _Greys(NamedTuple):
 
 
 def _deep_greys(image: Image.Image) -> _Greys | None:
-    """None where 8 bits are enough. Raises `BadRequest` for numbers of which nobody has said which one is white."""
+    """None where 8 bits are enough. Raises `BadRequest` where no number is known to be white."""
     white_is_zero = _tiff_tag(image, ExifTags.Base.PhotometricInterpretation) == _WHITE_IS_ZERO
     bits = _tiff_tag(image, ExifTags.Base.BitsPerSample)
     if image.mode.startswith("I;16"):

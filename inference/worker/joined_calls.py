@@ -169,7 +169,7 @@ class JoinedCalls:
         # Outside the handler: until it is left, the traceback holds the batch's tensors.
         if out_of_memory:
             empty_cache()
-        # A status that the failed call set at some index is nobody's: the error may have been another request's.
+        # Forget what the failed call decided about responses: the error may have been another request's.
         for request, before in zip(requests, decided, strict=True):
             request.processor.decisions = before
         middle = len(requests) // 2

@@ -1,6 +1,6 @@
 """Whose mistake it is that a model raised: the client's, where its layers say that the input does not fit them.
 
-Behind the default `predict_fn` nobody but the client chose the input. Three things tell that it does not fit:
+Behind the default `predict_fn` it is the client who chose the input. Three things tell that it does not fit:
 
   1. A layer of torch itself refused what it was given: the innermost `forward` that was running is one of
      torch.nn's, and it raised what its checks raise. For TorchScript and for compiled models the traceback in the

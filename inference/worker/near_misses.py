@@ -1,4 +1,4 @@
-"""A script whose functions nobody would call: misspelt ones, or those of another server.
+"""A script whose functions would never be called: misspelt ones, or those of another server.
 
 The AWS container served such a script by its defaults, without a word. Only what is called by nothing else is looked
 at: a helper with a similar name beside the function itself, or `preprocess` beside an `input_fn`, is the script's own.
@@ -24,7 +24,7 @@ EXPECTED = tuple(name for name in ARGUMENTS if name not in JOINING)
 _SUFFIX = re.compile(r"(.+?)_?(?:fn|func|funct|function|fct|fcn|fun)s?")
 _ENTRY_POINTS = {"handle": "TorchServe's", "handler": "TorchServe's", "lambda_handler": "AWS Lambda's"}
 _METHODS = ("preprocess", "inference", "postprocess")
-"""The steps of a handler of TorchServe; one of these names alone is anybody's."""
+"""The steps of a handler of TorchServe; one of these names alone may be a helper of any script."""
 
 
 def mistake(module: ModuleType, found: Collection[str]) -> str | None:

@@ -40,7 +40,7 @@ def prove_ahead(
     The last batch has as many requests as there will be, because no more are joined than a proof had.
 
     `beginning` is called before the first shared call. Where not all of it proves anything, traffic begins at nothing;
-    a difference is one, whoever asked.
+    a difference counts, also one that only these requests have shown.
     """
     copies = [disturbed(example.body, example.content_type, turn) for turn in range(1, COPIES + 1)]
     if example.body in copies or not all(_answers_soon(computation, _request(example, copy, 0)) for copy in copies):
@@ -92,7 +92,7 @@ def _smaller(number: float, turn: int) -> float:
 
 
 def _answers_soon(computation: Computation, received: Request) -> bool:
-    """Whether a disturbed copy is taken, and quickly. A script may refuse it, and nobody need read of that."""
+    """Whether a disturbed copy is taken, and quickly. A script may refuse it, which is no matter for the log."""
     request = computation.steps.receive(received)
     started_s = time.perf_counter()
     try:

@@ -25,7 +25,7 @@ class Session:
         return str(self.directory)
 
     def put(self, key: str, value: Any) -> None:
-        """Keep what JSON can hold. Whoever reads meanwhile gets the value before or this one, and no half of it."""
+        """Keep what JSON can hold. A reader meanwhile gets the value before or this one, and never half of it."""
         path = self._path(key)
         aside = path.with_name(f"{path.name}.{os.getpid()}~")
         aside.write_text(json.dumps(value), encoding="utf-8")

@@ -1,7 +1,7 @@
 """A batch that was answered one by one, computed once more as one batch: are the answers the same?
 
 Everything is done again from the bodies: a script may keep something in a global between input_fn and output_fn, or
-change its input in place. The clients have their answers already, so whatever happens here is nobody's mistake.
+change its input in place. The clients have their answers already, so what fails here fails no request.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ def find_script(root: Path, program: str) -> Path | None:
 
 
 def misplaced_script(root: Path, program: str) -> str:
-    """A sentence about a script of this name that lies where nobody looks for it; empty where there is none."""
+    """A sentence about a script of this name that lies where it is not looked for; empty where there is none."""
     name = Path(program if program.endswith(".py") else f"{program}.py").name
     found = sorted(str(path.relative_to(root)) for path in root.rglob(name) if path.is_file())
     return f" There is {', '.join(found[:3])}, which is not looked for: put it into {CODE}/." if found else ""
