@@ -2,6 +2,7 @@
 
     client ─(1)▶ frontend ─(2)▶ queue ─(3)▶ worker: input_fn ▶ predict_fn ▶ output_fn ─(4)▶ frontend ─▶ client
        (1) BadRequest NotFound MethodNotAllowed RequestTimedOut PayloadTooLarge UpgradeRequired HeaderTooLarge
+           SpoolFull
        (2) NotReady Overloaded Draining
        (3) WorkerDied HandlerTimedOut
        (4) BadRequest PayloadTooLarge UnsupportedMediaType NotAcceptable HandlerFailed OutOfMemory RaisedByHandler
@@ -160,6 +161,12 @@ class OutOfMemory(RequestError):
     """This item alone does not fit into the memory of the device."""
 
     status, code = 507, "out_of_memory"
+
+
+class SpoolFull(RequestError):
+    """The disk has no room for the body."""
+
+    status, code = 507, "spool_full"
 
 
 class AlreadyLoaded(RequestError):

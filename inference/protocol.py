@@ -20,6 +20,10 @@
                         DONE     f64 decode, predict and encode seconds, u64 GPU bytes, what came of joining, u16 the
                                  size of each prediction; the worker takes the next batch, though streams may be open
 
+A body that is in a file is not in its COMPUTE frame. Before the frame, its descriptor goes over a second socket, as a
+message of its own (SOCK_SEQPACKET) with the u64 id of the request; the far end of that socket comes along with the
+first bytes of LOAD.
+
 No pickle crosses the border. What is made for every request is a NamedTuple: a frozen dataclass takes three times as
 long to make. Bodies are carried as they are, headers as the block of lines that HTTP has.
 """
@@ -33,6 +37,8 @@ from dataclasses import dataclass, fields
 from enum import IntEnum
 from functools import lru_cache
 from typing import NamedTuple
+
+from tidegate.inference.body_file import BodyFile
 
 
 class Kind(IntEnum):
@@ -58,7 +64,7 @@ class Kind(IntEnum):
 
 FRAME = struct.Struct("<IB")
 _COUNT = struct.Struct("<H")
-_REQUEST = struct.Struct("<Q?IIII")
+_REQUEST = struct.Struct("<Q??IIII")
 _ANSWER = struct.Struct("<QHII")
 _ID = struct.Struct("<Q")
 _ERROR = struct.Struct("<QHH")
@@ -126,7 +132,7 @@ class Request(NamedTuple):
     content_type: str
     accept: str
     headers: bytes
-    body: bytes | bytearray | memoryview
+    body: bytes | bytearray | memoryview | BodyFile
     chat: bool = False
     """Whether it came to /v1/chat/completions, which `chat_fn` answers."""
 
@@ -222,28 +228,25 @@ def compute_frame(requests: Sequence[Request]) -> bytes:
     """The COMPUTE frame of one batch."""
     parts: list[bytes | bytearray | memoryview] = [b"", _COUNT.pack(len(requests))]
     length = _COUNT.size
-    for request in requests:
-        content_type, accept = request.content_type.encode("latin-1"), request.accept.encode("latin-1")
-        parts += (
-            _REQUEST.pack(
-                request.id, request.chat, len(content_type), len(accept), len(request.headers), len(request.body)
-            ),
-            content_type,
-            accept,
-            request.headers,
-            request.body,
-        )
-        length += _REQUEST.size + len(content_type) + len(accept) + len(request.headers) + len(request.body)
+    for id_, content_type_text, accept_text, headers, body, chat in requests:
+        content_type, accept = content_type_text.encode("latin-1"), accept_text.encode("latin-1")
+        in_file = isinstance(body, BodyFile)
+        sizes = len(content_type), len(accept), len(headers)
+        parts += (_REQUEST.pack(id_, chat, in_file, *sizes, len(body)), content_type, accept, headers)
+        length += _REQUEST.size + sum(sizes)
+        if not isinstance(body, BodyFile):
+            parts.append(body)
+            length += len(body)
     parts[0] = FRAME.pack(length, Kind.COMPUTE)
     return b"".join(parts)
 
 
 def parse_compute(payload: Payload) -> list[Request]:
-    """The requests of a COMPUTE payload; each body is a `memoryview` into it."""
+    """The requests of a COMPUTE payload; each body is a `memoryview` into it, or in a file."""
     (count,) = _COUNT.unpack_from(payload)
     view, at, requests = memoryview(payload), _COUNT.size, []
     for _ in range(count):
-        id_, chat, content_type_size, accept_size, headers_size, body_size = _REQUEST.unpack_from(payload, at)
+        id_, chat, in_file, content_type_size, accept_size, headers_size, size = _REQUEST.unpack_from(payload, at)
         at += _REQUEST.size
         content_type = payload[at : at + content_type_size].decode("latin-1")
         at += content_type_size
@@ -251,9 +254,15 @@ def parse_compute(payload: Payload) -> list[Request]:
         at += accept_size
         headers = bytes(payload[at : at + headers_size])
         at += headers_size
-        requests.append(Request(id_, content_type, accept, headers, view[at : at + body_size], chat))
-        at += body_size
+        body = BodyFile(size) if in_file else view[at : at + size]
+        requests.append(Request(id_, content_type, accept, headers, body, chat))
+        at += 0 if in_file else size
     return requests
+
+
+def descriptor_message(request_id: int) -> bytes:
+    """What goes with the descriptor of a body in a file."""
+    return _ID.pack(request_id)
 
 
 def answer_frame(answer: Answer) -> bytes:
@@ -336,7 +345,7 @@ def resume_frame(request_id: int) -> bytes:
 
 
 def parse_id(payload: Payload) -> int:
-    """The request that a CANCEL, PAUSE or RESUME payload is about."""
+    """The request that a CANCEL, PAUSE or RESUME payload, or the message with a descriptor, is about."""
     id_: int
     (id_,) = _ID.unpack(payload)
     return id_

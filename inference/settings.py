@@ -299,6 +299,22 @@ class Settings:
     max_bytes_in_flight: int = setting(
         "TIDEGATE_MAX_BYTES_IN_FLIGHT", 1024 * MIB, _whole(1, 1024 * 1024 * MIB), "all request bodies held at one time"
     )
+    spool_threshold_bytes: int = setting(
+        "TIDEGATE_SPOOL_THRESHOLD_BYTES",
+        8 * MIB,
+        _whole(1, 1024 * MIB),
+        "larger request bodies are kept in a file, also those that come chunked, and are given to the worker in it",
+    )
+    spool_dir: Path | None = setting(
+        "TIDEGATE_SPOOL_DIR",
+        None,
+        _path,
+        "where these files are, without a name; default: the temporary directory, or memory where that cannot be "
+        "written",
+    )
+    max_spool_bytes: int = setting(
+        "TIDEGATE_MAX_SPOOL_BYTES", 4096 * MIB, _whole(1, 1024 * 1024 * MIB), "all such files at one time; else 503"
+    )
     max_response_bytes: int = setting(
         ("TIDEGATE_MAX_RESPONSE_BYTES", "TS_MAX_RESPONSE_SIZE", "MMS_MAX_RESPONSE_SIZE"),
         1024 * MIB,

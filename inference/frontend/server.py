@@ -91,6 +91,7 @@ async def _serve(settings: Settings, model_dir: Path, listener: socket.socket) -
         await registry.close()
         server.close()
         await _let_answers_out(application)
+        application.spool.close()
         fork_server.close()
         log.info("stopped")
 

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import os
 import socket
+import struct
 import threading
 from collections import deque
 
 from tidegate.inference import protocol
-from tidegate.inference.protocol import Event, FrameReader, Kind, Payload
+from tidegate.inference.body_file import BodyFile
+from tidegate.inference.protocol import Event, FrameReader, Kind, Payload, Request
 from tidegate.inference.worker.leaving import leave
 
 RECEIVE_BYTES = 1 << 18
+_MESSAGE_BYTES = 64
+_DESCRIPTOR = struct.Struct("i")
 
 
 class HungUp(Exception):
@@ -29,6 +33,8 @@ class Channel:
         self._socket = connection
         self._reader = FrameReader()
         self._frames: deque[tuple[int, Payload]] = deque()
+        self._files: socket.socket | None = None
+        """Where the descriptors of bodies in files come, apart from the frames."""
         self._pid = os.getpid()
         self._sending = threading.Lock()
 
@@ -52,7 +58,7 @@ class Channel:
         wait = wait and not self._frames
         while True:
             try:
-                data = self._socket.recv(RECEIVE_BYTES, 0 if wait else socket.MSG_DONTWAIT)
+                data = self._receive(0 if wait else socket.MSG_DONTWAIT)
             except BlockingIOError:
                 return True
             except ConnectionResetError:
@@ -74,6 +80,41 @@ class Channel:
         names = ", ".join(kind.name for kind in expected)
         raise UnexpectedFrame(f"a frame of the kind {number} came where {names} may come")
 
+    def requests(self, payload: Payload) -> list[Request]:
+        """The requests of a COMPUTE payload, with the files of those whose body is in one. Raises `UnexpectedFrame`."""
+        found = protocol.parse_compute(payload)
+        for at, request in enumerate(found):
+            if isinstance(request.body, BodyFile):
+                found[at] = request._replace(body=BodyFile(request.body.size, self._take_descriptor(request.id)))
+        return found
+
     def fileno(self) -> int:
         """The socket, which is readable when something has come."""
         return self._socket.fileno()
+
+    def _receive(self, flags: int) -> bytes:
+        if self._files is not None:
+            return self._socket.recv(RECEIVE_BYTES, flags)
+        data, descriptor = _with_descriptor(self._socket, RECEIVE_BYTES, flags)
+        if descriptor is not None:
+            self._files = socket.socket(fileno=descriptor)
+        return data
+
+    def _take_descriptor(self, request_id: int) -> int:
+        if self._files is None:
+            raise UnexpectedFrame("a request has its body in a file, and there is no socket to take it from")
+        message, descriptor = _with_descriptor(self._files, _MESSAGE_BYTES)
+        if descriptor is None or protocol.parse_id(message) != request_id:
+            raise UnexpectedFrame(f"the file of the request {request_id} did not come in its turn")
+        return descriptor
+
+
+def _with_descriptor(connection: socket.socket, size: int, flags: int = 0) -> tuple[bytes, int | None]:
+    """What `socket.recv_fds` returns, which in Python 3.11 does not pass its flags on."""
+    # The kernel closes it in the programs that user code starts.
+    flags |= socket.MSG_CMSG_CLOEXEC
+    data, ancillary, _, _ = connection.recvmsg(size, socket.CMSG_LEN(_DESCRIPTOR.size), flags)
+    for level, kind, content in ancillary:
+        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+            return data, int(_DESCRIPTOR.unpack_from(content)[0])
+    return data, None

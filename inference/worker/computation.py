@@ -37,6 +37,12 @@ class Batch:
     requests: list[Request]
     decode_s: float
 
+    def let_go(self) -> None:
+        """Close the files that bodies are in, but for those that streams may still read."""
+        for request in self.requests:
+            if request.stream is None:
+                request.let_go()
+
 
 class Computation:
     """A loaded model that turns batches of requests into events.
@@ -140,6 +146,7 @@ class Computation:
             answered = [request for request in requests if isinstance(request.outcome, Answer)]
             for progress in proof.prove(calls, key, answered):
                 yield [progress]
+        batch.let_go()
         yield [*ready, tally.done(_gpu_bytes())]
 
     def _answer(self, request: Request) -> Event:

@@ -84,7 +84,9 @@ def decode_text(body: bytes | bytearray | memoryview, charset: str) -> str:
     return text
 
 
-def decode(body: str | bytes | bytearray, content_type: str, reading: Reading, *, as_rows: bool = False) -> Decoded:
+def decode(
+    body: str | bytes | bytearray | memoryview, content_type: str, reading: Reading, *, as_rows: bool = False
+) -> Decoded:
     """The body as a tensor; the arrays of an npz body or of a JSON object as a dict of tensors.
 
     JSON, JSON Lines and CSV become float32 tensors; npy and npz keep their dtype; an image becomes float32
@@ -99,9 +101,10 @@ def decode(body: str | bytes | bytearray, content_type: str, reading: Reading, *
         return _json_lines(_as_text(body, charset), as_rows=as_rows)
     if media_type == CSV:
         return _csv(_as_text(body, charset), as_rows=as_rows)
-    data = _as_bytes(body)
-    if media_type == NPY or (media_type == OCTETS and is_npy(data)):
-        return _one_record_at_most(_tensor(read_npy(data)))
+    raw = body.encode() if isinstance(body, str) else body
+    if media_type == NPY or (media_type == OCTETS and is_npy(raw)):
+        return _one_record_at_most(_tensor(read_npy(raw)))  # of a body that is mapped, no copy is made
+    data = bytearray(raw) if isinstance(raw, memoryview) else raw
     if media_type == NPZ:
         arrays = read_npz(data, reading.max_decoded_bytes)
         return Decoded({name: _tensor(value) for name, value in arrays.items()})
@@ -128,12 +131,8 @@ def _one_record_at_most(data: torch.Tensor | dict[str, torch.Tensor]) -> Decoded
     return Decoded(data, int(one))
 
 
-def _as_text(body: str | bytes | bytearray, charset: str) -> str:
+def _as_text(body: str | bytes | bytearray | memoryview, charset: str) -> str:
     return body if isinstance(body, str) else decode_text(body, charset)
-
-
-def _as_bytes(body: str | bytes | bytearray) -> bytes | bytearray:
-    return body.encode() if isinstance(body, str) else body
 
 
 # --- JSON and JSON Lines

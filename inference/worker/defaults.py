@@ -38,7 +38,11 @@ def model_fn(model_dir: str, *, trust_pickle: bool = False) -> Any:
 
 
 def input_fn(
-    input_data: str | bytes | bytearray, content_type: str | None, reading: Reading, *, as_rows: bool = False
+    input_data: str | bytes | bytearray | memoryview,
+    content_type: str | None,
+    reading: Reading,
+    *,
+    as_rows: bool = False,
 ) -> Decoded:
     """Decode to tensors, and count the records; see `content.decode`. The default `predict_fn` is given rows."""
     return decode(input_data, content_type or "", reading, as_rows=as_rows)

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Any
+from typing import IO, Any, BinaryIO
 
 from tidegate.inference.errors import DeploymentError
 from tidegate.inference.worker.accept import demand_some
@@ -48,6 +49,8 @@ class Functions:
     chat_fn: Callable[..., Any] | None = None
     stream_fn: Callable[..., Any] | None = None
     """As it is: each conversation gives it a context of its own."""
+    body_as_file: bool = False
+    """Whether the function that takes the body annotates it as `typing.BinaryIO`: it is given a file."""
 
 
 def bind(module: ModuleType, context: Context) -> Functions:
@@ -60,7 +63,25 @@ def bind(module: ModuleType, context: Context) -> Functions:
         )
     for name in found.keys() & {"output_fn", "transform_fn"}:
         found[name] = _for_some_type(found[name], ARGUMENTS[name].index("accept"))
-    return Functions(**found)
+    return Functions(**found, body_as_file=_wants_file(module))
+
+
+def _wants_file(module: ModuleType) -> bool:
+    """Whether the function that takes the body says that it takes a file."""
+    for name in ("input_fn", "transform_fn"):
+        parameters = _parameters(getattr(module, name, None))[ARGUMENTS[name].index("input_data") :]
+        if parameters and parameters[0].annotation in (BinaryIO, IO[bytes], "BinaryIO", "typing.BinaryIO"):
+            return True
+    return False
+
+
+def _parameters(function: Any) -> list[inspect.Parameter]:
+    # Evaluated, because a script may defer its annotations (PEP 563); as they are written where one of them is of a
+    # name that only type checkers import.
+    for evaluated in (True, False):
+        with suppress(Exception):
+            return list(inspect.signature(function, eval_str=evaluated).parameters.values())
+    return []
 
 
 def _for_some_type(function: Callable[..., Any], accept_at: int) -> Callable[..., Any]:

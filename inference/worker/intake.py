@@ -51,7 +51,7 @@ class DirectIntake:
         while (frame := self._channel.next_frame(*_EXPECTED)) is not None:
             kind, payload = frame
             if kind is Kind.COMPUTE:
-                self.batches.append(self._computation.begin(protocol.parse_compute(payload)))
+                self.batches.append(self._computation.begin(self._channel.requests(payload)))
             else:
                 self.controls.append((kind, protocol.parse_id(payload)))
 
@@ -151,7 +151,7 @@ class ThreadedIntake:
         try:
             with ThreadPoolExecutor(self._threads, thread_name_prefix="input_fn") as decoders:
                 while (payload := self._undecoded.get()) is not None:
-                    self._put(self._computation.begin(protocol.parse_compute(payload), decoders))
+                    self._put(self._computation.begin(self._channel.requests(payload), decoders))
             self._put(None)
         except BaseException as error:
             self._put(error)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import lzma
+import math
 import struct
 import zipfile
 import zlib
@@ -20,16 +21,33 @@ import numpy.typing as npt
 from tidegate.inference.errors import BadRequest
 
 Array = npt.NDArray[Any]
+Body = bytes | bytearray | memoryview
+
+_START_BYTES = 1 << 16
+"""What surely holds the header of an npy file: numpy reads none of more than 10,000 characters."""
+_MAX_DIMENSIONS = 32
 
 
-def is_npy(body: bytes | bytearray) -> bool:
+def is_npy(body: Body) -> bool:
     """Whether the body begins as an npy file does."""
-    return body.startswith(np.lib.format.MAGIC_PREFIX)
+    return bytes(body[: len(np.lib.format.MAGIC_PREFIX)]) == np.lib.format.MAGIC_PREFIX
 
 
-def read_npy(body: bytes | bytearray) -> Array:
-    """The array of an npy body, contiguous and in this machine's byte order. Raises `BadRequest`."""
-    return _npy(io.BytesIO(body), len(body), "The npy body")
+def read_npy(body: Body) -> Array:
+    """The array of an npy body, contiguous and in this machine's byte order. Raises `BadRequest`.
+
+    It shares the memory of a body that may be written to: a gigabyte is not copied.
+    """
+    what = "The npy body"
+    start = io.BytesIO(body[:_START_BYTES])
+    shape, fortran_order, dtype = _npy_header(start, what)
+    _demand_numbers(shape, dtype, len(body), what)
+    at, count = start.tell(), math.prod(shape)
+    fits = 0 < count * dtype.itemsize <= len(body) - at and len(shape) <= _MAX_DIMENSIONS
+    if isinstance(body, bytes) or not fits:
+        return _npy(io.BytesIO(body), len(body), what)
+    array = np.frombuffer(body, dtype, count, at).reshape(shape, order="F" if fortran_order else "C")
+    return plain(array if array.flags.aligned else array.copy())
 
 
 def plain(array: Array) -> Array:
@@ -68,15 +86,8 @@ def _member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Array:
 
 def _npy(file: IO[bytes], size: int, what: str) -> Array:
     """The array of a file that holds `size` bytes; `what` begins the sentence of a refusal."""
-    shape, dtype = _npy_header(file, what)
-    # In Python's integers, which do not overflow, and before numpy takes the memory that the header asks for.
-    announced = dtype.itemsize
-    for length in shape:
-        announced *= length
-    if dtype.hasobject:
-        raise BadRequest(f"{what} holds Python objects, which are never unpickled; send numbers.")
-    if announced > size:
-        raise BadRequest(f"{what} announces more numbers in its header than it holds.")
+    shape, _, dtype = _npy_header(file, what)
+    _demand_numbers(shape, dtype, size, what)
     try:
         file.seek(0)
         array: Array = np.lib.format.read_array(file, allow_pickle=False)
@@ -87,21 +98,29 @@ def _npy(file: IO[bytes], size: int, what: str) -> Array:
     return plain(array)
 
 
-def _npy_header(file: IO[bytes], what: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
+def _demand_numbers(shape: tuple[int, ...], dtype: np.dtype[Any], size: int, what: str) -> None:
+    if dtype.hasobject:
+        raise BadRequest(f"{what} holds Python objects, which are never unpickled; send numbers.")
+    # In Python's integers, which do not overflow, and before numpy takes the memory that the header asks for.
+    if dtype.itemsize * math.prod(shape) > size:
+        raise BadRequest(f"{what} announces more numbers in its header than it holds.")
+
+
+def _npy_header(file: IO[bytes], what: str) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     if file.read(len(np.lib.format.MAGIC_PREFIX)) != np.lib.format.MAGIC_PREFIX:
         raise BadRequest(f"{what} is not what numpy.save writes: it does not begin as an npy file does.")
     file.seek(0)
     try:
         version = np.lib.format.read_magic(file)
         read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, _, dtype = read(file)
+        shape, fortran_order, dtype = read(file)
     except Exception:
         # The header is a Python literal of at most 10,000 characters, and a broken one makes numpy raise whatever
         # Python's parser raises, in words about syntax trees: SyntaxError, TokenError, RecursionError, MemoryError.
         raise _damaged(what) from None
     if any(length < 0 for length in shape):
         raise _damaged(what)
-    return shape, dtype
+    return shape, fortran_order, dtype
 
 
 def _damaged(what: str) -> BadRequest:

@@ -5,8 +5,10 @@ Everything here happens when the clients have their answers. `joining` has the r
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Hashable, Iterator, Sequence
 
+from tidegate.inference.body_file import BodyFile
 from tidegate.inference.protocol import Progress
 from tidegate.inference.worker import collate, members, trial
 from tidegate.inference.worker.comparing import Evidence
@@ -31,7 +33,7 @@ def prove(calls: JoinedCalls, key: Hashable, requests: Sequence[Request]) -> Ite
     tried = affordable(requests, calls.timeout_s / 2)
     if len(tried) < len(requests):
         signatures.limit(key, max(1, len(tried)))
-    contents = [hash((request.received.content_type, bytes(request.received.body))) for request in tried]
+    contents = [_content(request) for request in tried]
     if not signatures.promising(contents):
         signatures.unpromising(key)
         return
@@ -72,3 +74,11 @@ def _next_step(steps: Iterator[Evidence | None]) -> Evidence | str | None:
             return f"{type(error).__name__}: {one_line(error)}"
     empty_cache()
     return Evidence.NONE
+
+
+def _content(request: Request) -> int:
+    """What is equal for two requests that hold the same."""
+    body = request.received.body
+    # Of a large one the digest: to hold all of it once more could be too much.
+    held = hashlib.sha256(body.view()).digest() if isinstance(body, BodyFile) else bytes(body)
+    return hash((request.received.content_type, held))

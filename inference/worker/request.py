@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tidegate.inference import protocol
+from tidegate.inference.body_file import BodyFile
 from tidegate.inference.protocol import Answer, Error
 from tidegate.inference.worker.chunks import StreamBody
 from tidegate.inference.worker.context import RequestProcessor
@@ -40,3 +41,8 @@ class Request:
     outcome: Answer | Error | None = None
     stream: StreamBody | None = None
     """What answers the request instead of an outcome, where its body is a stream."""
+
+    def let_go(self) -> None:
+        """Close the file that its body is in, where it is in one."""
+        if isinstance(self.received.body, BodyFile):
+            self.received.body.close()

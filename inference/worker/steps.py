@@ -14,10 +14,10 @@ from tidegate.inference.protocol import Error
 from tidegate.inference.worker import chat, collate, defaults
 from tidegate.inference.worker.accept import preferred_type
 from tidegate.inference.worker.chunks import BodyChunks, ItemChunks, StreamBody, is_source
-from tidegate.inference.worker.content import TEXT_TYPES, WRITABLE, Reading, decode_text, split_media_type
-from tidegate.inference.worker.content_codings import unpack
+from tidegate.inference.worker.content import WRITABLE, Reading, split_media_type
 from tidegate.inference.worker.context import Context, RequestProcessor
 from tidegate.inference.worker.device_errors import empty_cache, give_up_if_device_is_lost
+from tidegate.inference.worker.given_body import given_body, given_buffer, given_file, given_type
 from tidegate.inference.worker.handler import Functions
 from tidegate.inference.worker.request import Request
 from tidegate.inference.worker.response import answer_of, body_and_type
@@ -81,28 +81,22 @@ class Steps:
     def decode(self, request: Request) -> None:
         """From the body to `data`."""
         self.context.turn_to(request.processor)
-        received = request.received
-        if received.chat and self.functions.chat_fn is None:
-            raise chat.no_chat_fn()
-        media_type, charset = split_media_type(received.content_type)
-        packed = request.processor.take_content_encoding()
-        data = unpack(received.body, packed, self.reading.max_decoded_bytes) if packed else received.body
-        if received.chat:
-            request.data = chat.read_request(data, received.content_type)
+        functions, limit, content_type = self.functions, self.reading.max_decoded_bytes, given_type(request)
+        if request.received.chat:
+            if functions.chat_fn is None:
+                raise chat.no_chat_fn()
+            request.data = chat.read_request(given_buffer(request, limit), request.received.content_type)
             return
-        body: str | bytearray
-        if media_type in TEXT_TYPES:
-            body = decode_text(data, charset)
-        else:
-            body = data if isinstance(data, bytearray) else bytearray(data)
-        content_type = media_type if media_type in TEXT_TYPES else received.content_type or None
-        if self.functions.transform_fn is not None:
-            request.data = (body, content_type)
-        elif self.functions.input_fn is not None:
-            request.data = self.functions.input_fn(body, content_type)
-        else:
-            as_rows = self.functions.predict_fn is None
+        if functions.input_fn is None and functions.transform_fn is None:
+            as_rows = functions.predict_fn is None
+            body = given_body(request, limit, may_map=True)
             request.data, request.records_in_body = defaults.input_fn(body, content_type, self.reading, as_rows=as_rows)
+            return
+        taken = given_file(request, limit) if functions.body_as_file else given_body(request, limit, may_map=False)
+        if functions.input_fn is not None:
+            request.data = functions.input_fn(taken, content_type)
+        else:
+            request.data = (taken, content_type)
 
     # --- predict_fn
 

@@ -151,6 +151,7 @@ class Streams:
                     close()
             except BaseException as error:
                 self.not_closed(stream, error)
+        stream.request.let_go()
 
     # --- what the event loop needs too
 
@@ -184,3 +185,5 @@ class Streams:
         """Forget a stream that needs no more steps."""
         self._open.pop(stream.id, None)
         self._running.pop(stream.id, None)
+        if stream.is_async:  # a plain one is closed later
+            stream.request.let_go()

@@ -89,3 +89,57 @@ def output_fn(prediction, accept):
     return json.dumps(prediction.tolist())
 """
 """Doubles numbers."""
+
+TELLS_OF_ITS_BODY = """
+import hashlib, json
+
+def model_fn(model_dir):
+    return None
+
+def input_fn(input_data, content_type):
+    content = input_data.encode() if isinstance(input_data, str) else input_data
+    return {"type": type(input_data).__name__, "digest": hashlib.sha256(content).hexdigest()}
+
+def predict_fn(data, model):
+    return data
+
+def output_fn(prediction, accept):
+    return json.dumps(prediction)
+"""
+"""Answers what it was given, by its digest."""
+
+TAKES_A_FILE = """
+from __future__ import annotations
+import hashlib, json, os, signal
+from pathlib import Path
+from typing import BinaryIO
+
+def model_fn(model_dir):
+    return Path(model_dir)
+
+def input_fn(file: BinaryIO, content_type, context):
+    told = {"at": file.tell(), "link": "", "size": file.seek(0, os.SEEK_END)}
+    file.seek(0)
+    digest = hashlib.sha256()
+    while piece := file.read(65536):
+        digest.update(piece)
+        mark = context.get_request_header(0, "die-unless-there")
+        if mark and not Path(mark).exists():
+            Path(mark).touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+    if hasattr(file, "raw"):
+        told["link"] = os.readlink(f"/proc/self/fd/{file.fileno()}")
+    return {**told, "digest": digest.hexdigest()}
+
+def predict_fn(data, model):
+    return data
+
+def output_fn(prediction, accept):
+    return json.dumps(prediction)
+"""
+"""Reads its body from a file; dies once, in the middle, where a header names a file that is not there yet."""
+
+DEFAULTS_FOR_LARGE_BODIES = """
+def model_fn(model_dir):
+    return lambda data: data * 2
+"""

@@ -17,6 +17,7 @@ from tidegate.inference.frontend.http.response import Response
 from tidegate.inference.frontend.metrics import ModelMetrics
 from tidegate.inference.frontend.queue.budget import ByteBudget
 from tidegate.inference.frontend.queue.reply import Reply
+from tidegate.inference.frontend.queue.spool import Spool
 from tidegate.inference.settings import Settings
 
 
@@ -138,6 +139,9 @@ class EchoServer:
     open: set[Peer] = field(default_factory=set)
     served: list[bytes] = field(default_factory=list)
     cancelled: int = 0
+
+    def __post_init__(self) -> None:
+        self.spool = Spool(self.settings, self.budget)
 
     @property
     def limits(self) -> Limits:

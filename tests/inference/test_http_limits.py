@@ -36,7 +36,7 @@ def test_a_body_over_its_limit_is_told_the_limit() -> None:
     assert limit.error(10) is None
     error = limit.error(11)
     assert error is not None
-    assert (error.status, error.message) == (413, "The body is over the limit of 10 bytes.")
+    assert (error.status, error.message) == (413, "The body is over the limit of 10 bytes (TIDEGATE_MAX_BODY_BYTES).")
 
 
 def test_a_refused_client_may_go_on_for_so_many_bytes_and_from_its_refusal_on_so_long() -> None:

@@ -24,6 +24,7 @@ from tidegate.inference.frontend.models.model_routes import ModelRoutes
 from tidegate.inference.frontend.models.registry import SINGLE_MODEL, Registry
 from tidegate.inference.frontend.queue.budget import ByteBudget
 from tidegate.inference.frontend.queue.model_pool import ModelPool
+from tidegate.inference.frontend.queue.spool import Spool
 from tidegate.inference.settings import MIB, Settings
 
 ROOM_AFTER_S = 1.0
@@ -50,6 +51,7 @@ class Application:
         self.registry = registry
         self.limits = Limits.of(settings)
         self.budget = ByteBudget(settings.max_bytes_in_flight)
+        self.spool = Spool(settings, self.budget)
         self.max_connections = settings.max_connections
         self.draining = False
         self.answering = 0

@@ -14,6 +14,7 @@ import socket
 import struct
 from collections import deque
 from enum import Enum, auto
+from functools import partial
 from time import monotonic
 from typing import Protocol, cast
 
@@ -26,6 +27,8 @@ from tidegate.inference.frontend.http.request_parser import END, Event, RequestP
 from tidegate.inference.frontend.http.responders import Responder, own_failure
 from tidegate.inference.frontend.http.response import CONTINUE, encode, error_response
 from tidegate.inference.frontend.queue.budget import ByteBudget
+from tidegate.inference.frontend.queue.file_body import FileBody
+from tidegate.inference.frontend.queue.spool import Spool
 
 HALF_CLOSE_GRACE_S = 0.2
 REFUSED_S = 0.2
@@ -69,6 +72,7 @@ class Application(Protocol):
 
     limits: Limits
     budget: ByteBudget
+    spool: Spool
     draining: bool
     answering: int
     max_connections: int
@@ -88,6 +92,7 @@ class Connection(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._limits = application.limits
         self._budget = application.budget
+        self._spool = application.spool
         self._transport: asyncio.Transport = cast(asyncio.Transport, None)
         self._parser = RequestParser(self._limits.head)
         self._phase = Phase.IDLE
@@ -206,7 +211,7 @@ class Connection(asyncio.Protocol):
             reply.responder = self._application.admit(request)
             if (too_large := self._limits.body.error(request.content_length)) is not None:
                 raise too_large
-            self._reserve(reply, request.content_length)
+            self._make_room(reply, request.content_length)
         except RequestError as error:
             if not worth_skipping(request):
                 self._refuse(error, reply)
@@ -221,26 +226,31 @@ class Connection(asyncio.Protocol):
         reply = self._incoming
         if reply is None or reply.refusal is not None:
             return
-        body = reply.request.body
-        size = body.size + len(piece)
-        if size > reply.reserved_bytes:  # a chunked body announces nothing
-            try:
-                if (too_large := self._limits.body.error(size)) is not None:
-                    raise too_large
-                self._reserve(reply, size - reply.reserved_bytes)
-            except RequestError as error:
-                self._refuse(error)
-                return
-        body.append(piece)
+        size = reply.request.body.size + len(piece)
+        try:
+            if (too_large := self._limits.body.error(size)) is not None:
+                raise too_large
+            if size > reply.reserved_bytes:  # a chunked body announces nothing
+                self._make_room(reply, size)
+            reply.request.body.append(piece)
+        except RequestError as error:
+            self._refuse(error)
+            return
+        if reply.request.body.behind and not self._reading_paused:
+            self._reading_paused = True
+            self._transport.pause_reading()
 
     def _take_end(self) -> None:
         reply, self._incoming = self._incoming, None
         if reply is None:
             return
-        if self._answering is None and not (self._waiting or self._unwritable or self._transport.is_closing()):
+        free = self._answering is None and reply.request.body.complete
+        if free and not (self._waiting or self._unwritable or self._transport.is_closing()):
             self._begin(reply)
             return
         self._waiting.append(reply)
+        if not reply.request.body.complete and self._answering is None:
+            self._enter(Phase.ANSWERING)  # as soon as its end is in its file
         if len(self._waiting) >= PIPELINED:
             self._reading_paused = True
             self._transport.pause_reading()
@@ -262,14 +272,38 @@ class Connection(asyncio.Protocol):
         self._transport.set_write_buffer_limits()
         upgrade.take(self._transport, self._parser.take_upgrade())
 
-    def _reserve(self, reply: HttpReply, size: int) -> None:
+    def _make_room(self, reply: HttpReply, size: int) -> None:
+        """Reserve what a body of `size` bytes takes, in memory or, where it is large, in a file."""
+        body = reply.request.body
         try:
-            self._budget.reserve(size)
+            if isinstance(body, FileBody):
+                body.make_room(size)
+            elif size <= self._spool.threshold_bytes:
+                self._budget.reserve(size - reply.reserved_bytes)
+                reply.reserved_bytes = size
+            else:
+                moved = self._spool.take_over(body) if body.size else self._spool.begin(size)
+                moved.moved = partial(self._written, reply, moved)
+                reply.request.body = moved
+                self._budget.release(reply.reserved_bytes)
+                reply.reserved_bytes = 0
         except Overloaded:
             if reply.responder is not None and reply.responder.metrics is not None:
                 reply.responder.metrics.shed["too_many_bytes"] += 1
             raise
-        reply.reserved_bytes += size
+
+    def _written(self, reply: HttpReply, body: FileBody) -> None:
+        """Some of a body is in its file, or cannot be."""
+        if body.error is not None and reply is self._incoming:
+            self._refuse(body.error, reply)
+            return
+        if body.error is not None:
+            reply.refusal = body.error
+        if self._reading_paused and not body.behind and len(self._waiting) < PIPELINED:
+            self._reading_paused = False
+            self._transport.resume_reading()
+        if self._waiting and body.complete:
+            self._next()
 
     def _forget(self, reply: HttpReply) -> None:
         self._budget.release(reply.reserved_bytes)
@@ -284,12 +318,16 @@ class Connection(asyncio.Protocol):
             return
         self._advancing = True
         while self._answering is None and self._waiting and not self._unwritable and not self._transport.is_closing():
+            if not self._waiting[0].request.body.complete:
+                break
             self._begin(self._waiting.popleft())
         self._advancing = False
         # Answer nothing more to a client that does not read: responses would pile up.
         if self._unwritable or self._transport.is_closing() or self._phase is Phase.DISCARDING:
             return
-        if self._answering is None:
+        if self._answering is None and self._waiting:
+            self._enter(Phase.ANSWERING)
+        elif self._answering is None:
             if self._last_word is not None:
                 self._send_last_word(*self._last_word)
             elif self._incoming is not None:

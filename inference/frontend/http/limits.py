@@ -46,9 +46,9 @@ class BodyLimit:
 
     def error(self, size: int) -> PayloadTooLarge | None:
         """The error for a body of `size` bytes, announced or arrived, None where it is within the limit."""
-        return (
-            PayloadTooLarge(f"The body is over the limit of {self.max_bytes} bytes.") if size > self.max_bytes else None
-        )
+        if size <= self.max_bytes:
+            return None
+        return PayloadTooLarge(f"The body is over the limit of {self.max_bytes} bytes (TIDEGATE_MAX_BODY_BYTES).")
 
 
 @dataclass(slots=True, kw_only=True)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from tidegate.inference.body_file import BodyFile
+
 _SMALL_PIECE_BYTES = 1024
 
 
@@ -14,11 +16,22 @@ class Body(Protocol):
     def size(self) -> int:
         """The bytes that have arrived."""
 
+    @property
+    def behind(self) -> bool:
+        """Whether so much of it waits to be written that no more should be read."""
+
+    @property
+    def complete(self) -> bool:
+        """Whether all that has arrived can be read."""
+
     def append(self, data: bytes) -> None:
         """Take the next piece."""
 
     def whole(self) -> bytes:
         """All of it in one piece."""
+
+    def sent(self) -> bytes | BodyFile:
+        """What a worker is sent: all of it, or a file that the caller closes."""
 
     def close(self) -> None:
         """Let go of it."""
@@ -28,6 +41,8 @@ class MemoryBody:
     """A body in memory, in the pieces that the socket brought."""
 
     __slots__ = ("_pieces", "size")
+    behind = False
+    complete = True
 
     def __init__(self) -> None:
         self.size = 0
@@ -47,6 +62,10 @@ class MemoryBody:
     def whole(self) -> bytes:
         """All of it in one piece."""
         return bytes(self._pieces[0]) if len(self._pieces) == 1 else b"".join(self._pieces)
+
+    def sent(self) -> bytes:
+        """All of it."""
+        return self.whole()
 
     def close(self) -> None:
         """Let go of it."""

@@ -311,5 +311,5 @@ class ModelPool:
 
 
 def _on_the_wire(request: PendingRequest) -> Request:
-    body = request.body.whole()
+    body = request.body.sent()
     return Request(request.id, request.content_type, request.accept, request.headers, body, request.chat)

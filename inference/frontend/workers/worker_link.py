@@ -9,6 +9,7 @@ from typing import Protocol, cast
 
 from tidegate.inference import protocol
 from tidegate.inference.conversation_frames import is_of_conversation
+from tidegate.inference.frontend.workers.body_files import BodyFiles
 from tidegate.inference.protocol import (
     Answer,
     Done,
@@ -49,17 +50,19 @@ class WorkerLink(asyncio.Protocol):
         self._events = events
         self._worker = worker
         self._reader = FrameReader()
+        self._files = BodyFiles()
         self._transport: asyncio.WriteTransport | None = None
 
     async def attach(self, channel: socket.socket, spec: ModelSpec) -> None:
         """Take over the frontend's end of the socket and have the worker load its model."""
         loop = asyncio.get_running_loop()
+        rest = self._files.open(channel, protocol.frame(Kind.LOAD, spec.to_json()))
         await loop.create_unix_connection(lambda: self, sock=channel)
-        self._write(protocol.frame(Kind.LOAD, spec.to_json()))
+        self._write(rest)
 
     def compute(self, requests: Sequence[Request]) -> None:
         """Send a batch, which the worker takes up when it is done with those before."""
-        self._write(protocol.compute_frame(requests))
+        self._write(protocol.compute_frame([self._files.hand_over(request) for request in requests]))
 
     def cancel(self, request_id: int) -> None:
         """Have the worker close a stream."""
@@ -131,4 +134,5 @@ class WorkerLink(asyncio.Protocol):
         self._events.worker_blocked(self._worker, on=False)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the exit status says more
+        self._files.close()
         self._events.worker_lost(self._worker)

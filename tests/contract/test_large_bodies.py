@@ -1,0 +1,153 @@
+"""Bodies above the threshold: in a file from the socket to user code, whatever becomes of client, worker and disk."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import signal
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+from tests.contract.models import DEFAULTS_FOR_LARGE_BODIES as DEFAULTS
+from tests.contract.models import TAKES_A_FILE, TELLS_OF_ITS_BODY
+from tests.contract.running import Server, free_port, running, start, write_files
+
+OCTETS = "application/octet-stream"
+THRESHOLD = 100_000
+LARGE = bytes(range(251)) * 8000
+SPOOLED = {"TIDEGATE_SPOOL_THRESHOLD_BYTES": str(THRESHOLD)}
+
+
+def digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def pieces(data: bytes, size: int = 70_000) -> Iterator[bytes]:
+    """A body that http.client sends chunked."""
+    yield from (data[at : at + size] for at in range(0, len(data), size))
+
+
+def descriptors(server: Server) -> dict[int, int]:
+    """How many each process of the server has."""
+    return {each.pid: each.num_fds() for each in (psutil.Process(server.process.pid), *server.workers())}
+
+
+@pytest.fixture(scope="module", params=["TIDEGATE_INPUT_THREADS", "none"])
+def files(request: pytest.FixtureRequest) -> Iterator[Server]:
+    """A script that takes its body as a file; with and without threads of input_fn."""
+    threads = {} if request.param == "none" else {request.param: "2"}
+    with running({"code/inference.py": TAKES_A_FILE}, **SPOOLED, **threads) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def scripted() -> Iterator[Server]:
+    with running({"code/inference.py": TELLS_OF_ITS_BODY}, **SPOOLED) as server:
+        yield server
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+@pytest.mark.parametrize("body", [LARGE, LARGE[: THRESHOLD + 1], LARGE[:THRESHOLD], b"small"])
+def test_a_script_is_given_the_same_bytes_however_large_they_are(scripted: Server, body: bytes, chunked: bool) -> None:
+    reply = scripted.post(pieces(body) if chunked else body, OCTETS)
+    assert reply.json() == {"type": "bytearray", "digest": digest(body)}
+
+
+def test_large_text_is_given_as_text(scripted: Server) -> None:
+    text = "ä" * THRESHOLD
+    reply = scripted.post(text.encode("latin-1") * 2, "text/csv; charset=latin-1")
+    assert reply.json() == {"type": "str", "digest": digest((text * 2).encode())}
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_a_script_that_wants_a_file_is_given_one_without_a_name(files: Server, chunked: bool) -> None:
+    told = files.post(pieces(LARGE) if chunked else LARGE, OCTETS).json()
+    assert (told["digest"], told["size"], told["at"]) == (digest(LARGE), len(LARGE), 0)
+    assert told["link"].endswith(" (deleted)")
+    assert files.post(b"small", OCTETS).json()["digest"] == digest(b"small")
+
+
+def test_a_large_npy_body_needs_no_function_at_all() -> None:
+    array = np.arange(60_000, dtype=np.float32).reshape(100, 600)
+    file = io.BytesIO()
+    np.save(file, array)
+    with running({"code/inference.py": DEFAULTS}, **SPOOLED) as server:
+        reply = server.post(file.getvalue(), "application/x-npy", accept="application/x-npy")
+        assert np.array_equal(np.load(io.BytesIO(reply.body)), array * 2)
+
+
+def test_a_slow_upload_holds_no_worker(scripted: Server) -> None:
+    with scripted.socket() as slow:
+        head = (
+            f"POST /invocations HTTP/1.1\r\nhost: x\r\ncontent-type: {OCTETS}\r\ncontent-length: {len(LARGE)}\r\n\r\n"
+        )
+        slow.sendall(head.encode() + LARGE[: len(LARGE) // 2])
+        for _ in range(3):
+            assert scripted.post(b"quick", OCTETS).status == 200
+        slow.sendall(LARGE[len(LARGE) // 2 :])
+        assert slow.recv(100).startswith(b"HTTP/1.1 200 ")
+
+
+def test_a_request_whose_worker_dies_is_tried_again_with_the_whole_file(files: Server) -> None:
+    (worker,) = files.workers()
+    reply = files.post(LARGE, OCTETS, die_unless_there="died")
+    assert (reply.status, reply.json()["digest"]) == (200, digest(LARGE))
+    assert not psutil.pid_exists(worker.pid)
+
+
+def test_clients_that_vanish_leave_no_descriptor_and_no_file(files: Server) -> None:
+    files.post(LARGE, OCTETS)
+    before = descriptors(files)
+    head = f"POST /invocations HTTP/1.1\r\nhost: x\r\ncontent-type: {OCTETS}\r\ncontent-length: {len(LARGE)}\r\n\r\n"
+    for number in range(200):
+        with files.socket() as client:
+            client.sendall(head.encode() + LARGE[: number * len(LARGE) // 190])
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+    files.wait_until(lambda: descriptors(files) == before, "nothing is left of them")
+    assert files.post(LARGE, OCTETS).json()["digest"] == digest(LARGE)
+
+
+def test_what_is_over_the_limit_is_413_which_names_it() -> None:
+    with running({"code/inference.py": TELLS_OF_ITS_BODY}, **SPOOLED, TIDEGATE_MAX_BODY_BYTES="200000") as server:
+        for body in (LARGE, pieces(LARGE)):
+            reply = server.post(body, OCTETS)
+            assert (reply.status, reply.error["code"]) == (413, "payload_too_large")
+            assert "200000 bytes" in reply.error["message"]
+            assert "TIDEGATE_MAX_BODY_BYTES" in reply.error["message"]
+        assert server.post(LARGE[:200_000], OCTETS).status == 200
+
+
+def test_more_than_all_files_may_hold_is_503_and_leaves_room_for_the_next() -> None:
+    with running({"code/inference.py": TELLS_OF_ITS_BODY}, **SPOOLED, TIDEGATE_MAX_SPOOL_BYTES="1000000") as server:
+        for body in (LARGE, pieces(LARGE)):
+            reply = server.post(body, OCTETS)
+            assert (reply.status, reply.error["code"]) == (503, "overloaded")
+            assert "TIDEGATE_MAX_SPOOL_BYTES" in reply.error["message"]
+        assert server.post(LARGE[:900_000], OCTETS).status == 200
+        assert server.post(LARGE[:900_000], OCTETS).status == 200
+
+
+def test_a_spool_that_cannot_be_written_ends_the_start_with_one_sentence(tmp_path: Path) -> None:
+    write_files(tmp_path / "model", {"code/inference.py": TELLS_OF_ITS_BODY})
+    server = start(tmp_path, {"TIDEGATE_SPOOL_DIR": str(tmp_path / "gone")}, free_port())
+    assert server.process.wait(timeout=60) == 1
+    assert server.log().splitlines()[-1] == (
+        f"tidegate: error: Large bodies cannot be kept in {tmp_path / 'gone'} (TIDEGATE_SPOOL_DIR): No such file or "
+        "directory."
+    )
+
+
+def test_a_server_that_is_killed_leaves_no_file(tmp_path: Path) -> None:
+    with running({"code/inference.py": TELLS_OF_ITS_BODY}, **SPOOLED, TIDEGATE_SPOOL_DIR=str(tmp_path)) as server:
+        with server.socket() as slow:
+            slow.sendall(b"POST /invocations HTTP/1.1\r\nhost: x\r\ncontent-length: 200000\r\n\r\n" + LARGE[:150_000])
+            assert server.post(LARGE, OCTETS).status == 200
+            assert list(tmp_path.iterdir()) == []
+            server.process.send_signal(signal.SIGKILL)
+            server.process.wait(timeout=60)
+        assert list(tmp_path.iterdir()) == []
