@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from tidegate.inference import settings
+from tidegate.infra.body_limit import max_body_bytes
 from tidegate.infra.configuration import ConfigurationError, Stage
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -15,7 +16,7 @@ _SET_BY_THE_PLATFORM = ("base_dir", "host", "port", "batch_transform", "multi_mo
 
 
 def container_environment(stage: Stage) -> dict[str, str]:
-    """The container's environment, by variable.
+    """The container's environment, by variable: what the stage says, and the limit on bodies that suits its modes.
 
     At most 100 variables, names and values of at most 1024 characters, 32 KiB in all; else a `ConfigurationError`.
     Source: API reference, ContainerDefinition.Environment.
@@ -26,8 +27,10 @@ def container_environment(stage: Stage) -> dict[str, str]:
     ]
     if misplaced:
         raise ConfigurationError(f"{misplaced[0]} is set by SageMaker itself; remove it")
+    limit = settings.variables_of("max_body_bytes") & stage.environment.keys()
+    defaults = {} if limit else {"max_body_bytes": max_body_bytes(stage)}
     with _as_the_server_reads("[server]"):
-        variables = settings.environment(**stage.server)
+        variables = settings.environment(**{**defaults, **stage.server})
     for name, value in stage.environment.items():
         if not _VARIABLE.fullmatch(name):
             raise ConfigurationError(
