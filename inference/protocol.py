@@ -12,7 +12,9 @@
                         ANSWER   one answer
                         STREAM   u64 id                  this request is going to be a stream: START or ERROR follows,
                                                          when its first piece is there, which may be after DONE
-                        START    an answer without body  the stream begins: PART follows, then END or ERROR
+                        START    u64 length | an answer without body
+                                                         the stream begins: PART follows, then END or ERROR; the length
+                                                         is 2^64-1 where nobody knows it
                         PART     u64 id | bytes          a piece of the body, as soon as it is there
                         END      u64 id                  the body is complete
                         ERROR    one error               after START: the stream is broken off
@@ -67,6 +69,7 @@ _COUNT = struct.Struct("<H")
 _REQUEST = struct.Struct("<Q??IIII")
 _ANSWER = struct.Struct("<QHII")
 _ID = struct.Struct("<Q")
+_UNKNOWN = 2**64 - 1
 _ERROR = struct.Struct("<QHH")
 _DONE = "<dddQHHH?"
 _DONE_BYTES = struct.calcsize(_DONE)
@@ -154,12 +157,16 @@ class Stream(NamedTuple):
 
 
 class Start(NamedTuple):
-    """A response whose body follows in parts, the first of which is there. The fields are those of `Answer`."""
+    """A response whose body follows in parts, the first of which is there. The fields are those of `Answer`.
+
+    `length` is that of the body, where it is there already and is only sent in parts because it is large.
+    """
 
     id: int
     status: int
     content_type: str
     headers: bytes
+    length: int | None = None
 
 
 class Part(NamedTuple):
@@ -300,13 +307,16 @@ def parse_stream(payload: Payload) -> Stream:
 def start_frame(start: Start) -> bytes:
     """The START frame of a response that is a stream."""
     content_type = start.content_type.encode("latin-1", "replace")
+    length = _ID.pack(_UNKNOWN if start.length is None else start.length)
     head = _ANSWER.pack(start.id, start.status, len(content_type), len(start.headers))
-    return frame(Kind.START, head + content_type + start.headers)
+    return frame(Kind.START, length + head + content_type + start.headers)
 
 
 def parse_start(payload: Payload) -> Start:
     """The beginning of a response of a START payload."""
-    return Start._make(parse_answer(payload)[:-1])
+    length: int = _ID.unpack_from(payload)[0]
+    answer = parse_answer(payload[_ID.size :])
+    return Start(*answer[:-1], None if length == _UNKNOWN else length)
 
 
 def part_frame(part: Part) -> bytes:

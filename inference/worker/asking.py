@@ -27,7 +27,7 @@ def ask(computation: Computation, requests: Sequence[protocol.Request]) -> tuple
                 streams[event.id][1].extend(event.data)
             case End():
                 start, body = streams[event.id]
-                outcomes[event.id] = Answer(*start, bytes(body))
+                outcomes[event.id] = Answer(start.id, start.status, start.content_type, start.headers, bytes(body))
             case Done():
                 account = event
     return [outcomes[request.id] for request in requests], account

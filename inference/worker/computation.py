@@ -29,6 +29,9 @@ from tidegate.inference.worker.steps import Steps
 from tidegate.inference.worker.streams import Streams
 from tidegate.inference.worker.tally import Tally
 
+LARGE_ANSWER_BYTES = 4 * 1024 * 1024
+"""A larger answer is sent in parts: whole, it would be in memory several times on its way."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
@@ -159,8 +162,12 @@ class Computation:
 
     def _encode(self, request: Request) -> Event:
         self.steps.attempt_to_encode(request)
-        # Where there is no outcome, the body is a stream.
-        return request.outcome or self.streams.open(request)
+        outcome = request.outcome
+        if outcome is None:  # the body is a stream
+            return self.streams.open(request)
+        if isinstance(outcome, Answer) and len(outcome.body) > LARGE_ANSWER_BYTES:
+            return self.streams.send(request, outcome)
+        return outcome
 
 
 def _gpu_bytes() -> int:

@@ -169,8 +169,12 @@ def _numeric(value: Any, kind: str) -> Array:
 
 def _write_npy(array: Array) -> bytes:
     file = io.BytesIO()
-    np.save(file, array, allow_pickle=False)
-    return file.getvalue()
+    if array.dtype.fields or not array.dtype.itemsize or not array.flags.c_contiguous:
+        np.save(file, array, allow_pickle=False)
+        return file.getvalue()
+    # What np.save writes, with one copy of the numbers instead of two.
+    np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(array))
+    return b"".join((file.getvalue(), array.reshape(-1).view(np.uint8).data))
 
 
 def _write_npz(prediction: Any) -> bytes:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tidegate.inference.errors import HandlerFailed
-from tidegate.inference.protocol import Event, Part, Progress
+from tidegate.inference.protocol import Answer, Event, Part, Progress, Start
 from tidegate.inference.worker.chunks import StreamBody
 from tidegate.inference.worker.request import Request
 from tidegate.inference.worker.response import start_of_stream
@@ -30,6 +30,8 @@ class OpenStream:
     paused: bool = False
     rest: memoryview | None = None
     """What is left to send of a large chunk."""
+    answer: Answer | None = None
+    """The answer whose body `rest` is, where it is no stream but is sent like one because it is large."""
     heard_s: float = 0.0
 
     @property
@@ -46,7 +48,10 @@ class OpenStream:
         """The start of the response, where it has not begun. Raises `HandlerFailed`."""
         if self.started:
             return []
-        start = start_of_stream(self.body.chunks.content_type, self.request)
+        if self.answer is not None:
+            start = Start(*self.answer[:-1], len(self.answer.body))
+        else:
+            start = start_of_stream(self.body.chunks.content_type, self.request)
         self.started = True
         return [start]
 

@@ -30,8 +30,10 @@ def answer_of(body: Any, content_type: str, request: Request, max_bytes: int) ->
     data = to_bytes(body)
     if len(data) > max_bytes:
         raise HandlerFailed(f"The answer has {len(data)} bytes; the limit is {max_bytes}.")
-    id_, status, content_type, headers = start_of(content_type, request)
-    return Answer(id_, status, content_type, headers, b"" if status in _WITHOUT_BODY else data)
+    start = start_of(content_type, request)
+    return Answer(
+        start.id, start.status, start.content_type, start.headers, b"" if start.status in _WITHOUT_BODY else data
+    )
 
 
 def start_of_stream(content_type: str, request: Request) -> Start:

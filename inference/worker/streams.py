@@ -12,8 +12,9 @@ from collections.abc import Iterator
 from typing import cast
 
 from tidegate.inference.errors import OutOfMemory, Overloaded, RequestError
-from tidegate.inference.protocol import End, Error, Event, Kind
+from tidegate.inference.protocol import Answer, End, Error, Event, Kind
 from tidegate.inference.protocol import Stream as Announced
+from tidegate.inference.worker.chunks import BodyChunks, StreamBody
 from tidegate.inference.worker.device_errors import empty_cache, give_up_if_device_is_lost
 from tidegate.inference.worker.event_loop import Arrivals, EventLoop
 from tidegate.inference.worker.open_stream import OpenStream
@@ -74,6 +75,20 @@ class Streams:
             self._running[stream.id] = stream
         return Announced(stream.id)
 
+    def send(self, request: Request, answer: Answer) -> Event:
+        """Take over an answer that is there, but so large that it is sent in parts: a slow reader can pause it, and in
+        the meantime it is nowhere else. Without a place for it, it is sent whole.
+        """
+        if len(self._open) >= self._max_open:
+            return answer
+        if not request.compared:
+            request.data = request.prediction = None
+        body = StreamBody(iter(()), BodyChunks(answer.content_type), "output_fn")
+        stream = OpenStream(request=request, body=body, max_chunk_bytes=self._steps.max_response_bytes)
+        stream.answer, stream.rest = answer, memoryview(answer.body)
+        self._open[stream.id] = self._running[stream.id] = stream
+        return Announced(stream.id)
+
     def control(self, kind: Kind, request_id: int) -> None:
         """Cancel, pause or resume a stream. One that has ended meanwhile needs nothing any more."""
         stream = self._open.get(request_id)
@@ -117,7 +132,7 @@ class Streams:
 
     def _advance(self, stream: OpenStream) -> list[Event]:
         if stream.rest is not None:
-            return [stream.next_part()]
+            return [*stream.begin(), stream.next_part()]
         self.put_at_hand(stream)
         try:
             item = next(cast(Iterator[object], stream.body.source))

@@ -67,7 +67,7 @@ def test_an_answer_comes_out_as_it_went_in(answer: Answer) -> None:
     assert protocol.parse_answer(payload(protocol.answer_frame(answer), Kind.ANSWER)) == answer
 
 
-@given(st.builds(Start, IDS, STATUS, LATIN, BLOCK), st.builds(Part, IDS, BLOCK), IDS)
+@given(st.builds(Start, IDS, STATUS, LATIN, BLOCK, st.none() | st.integers(0, 2**62)), st.builds(Part, IDS, BLOCK), IDS)
 def test_the_frames_of_a_stream_come_out_as_they_went_in(start: Start, part: Part, request_id: int) -> None:
     said = payload(protocol.stream_frame(Stream(request_id)), Kind.STREAM)
     assert protocol.parse_stream(said) == Stream(request_id)
@@ -160,7 +160,7 @@ def test_one_bit_of_news_comes_out_as_it_went_in(said: bool) -> None:
     st.lists(
         st.builds(Error, IDS, STATUS, st.text("abc_"), st.text("abc"))
         | st.builds(Answer, IDS, STATUS, LATIN, BLOCK, BLOCK)
-        | st.builds(Start, IDS, STATUS, LATIN, BLOCK)
+        | st.builds(Start, IDS, STATUS, LATIN, BLOCK, st.none() | st.integers(0, 2**62))
         | st.builds(Part, IDS, BLOCK)
         | st.builds(End, IDS)
         | st.builds(Stream, IDS)

@@ -429,3 +429,44 @@ def test_a_declared_batch_that_is_a_generator_is_answered_one_by_one(caplog: pyt
     assert [answer.body for answer in found if isinstance(answer, Answer)] == [b"[0]", b"[1]", b"[2]"]
     assert sizes == [3, 1, 1, 1]
     assert "predict_fn returned a generator" in caplog.text
+
+
+def test_a_large_answer_is_sent_in_parts_with_its_length_and_other_requests_go_between() -> None:
+    body = bytes(range(250)) * 40_000
+    functions = {"input_fn": lambda body, _: json.loads(body), "output_fn": lambda data, _: data}
+    toy = computation(predict_fn=lambda data, _: body if data == "large" else b"small", limit=len(body), **functions)
+    with working(toy) as frontend:
+        frontend.ask(1, "large")
+        assert frontend.next() == Stream(1)
+        assert isinstance(frontend.next(), Done)
+        assert frontend.next() == Start(1, 200, JSON, b"", len(body))
+        frontend.pause(1)
+        frontend.ask(2, "small")
+        received = bytearray()
+        while isinstance(event := frontend.next(), Part):
+            received += event.data
+        assert isinstance(event, Answer), "the paused one waits"
+        assert len(received) < len(body)
+        assert isinstance(frontend.next(), Done)
+        frontend.resume(1)
+        while isinstance(event := frontend.next(), Part):
+            received += event.data
+        assert event == End(1)
+        assert received == body
+
+
+def test_a_large_answer_is_sent_whole_where_there_is_no_place_for_one_more_stream() -> None:
+    body = b"x" * (5 * 2**20)
+    functions = {"input_fn": lambda body, _: json.loads(body), "output_fn": lambda data, _: data}
+    toy = computation(
+        predict_fn=lambda data, _: body if data == "large" else (chunk for chunk in iter(lambda: "x", "")),
+        limit=len(body),
+        max_streams=1,
+        **functions,
+    )
+    with working(toy) as frontend:
+        frontend.ask(1, "endless")
+        assert frontend.next() == Stream(1)
+        frontend.ask(2, "large")
+        assert frontend.until(Answer).body == body
+        frontend.cancel(1)
