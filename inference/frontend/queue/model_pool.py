@@ -182,7 +182,7 @@ class ModelPool:
         """Its first part is there."""
         request = self._scheduler.began(worker, start.id, monotonic())
         if request is not None:
-            request.reply.start(start.status, start.content_type, start.headers, None)
+            request.reply.start(start.status, start.content_type, start.headers, start.length)
 
     def stream_part(self, worker: int, part: Part) -> None:
         """A part of its body is there."""
