@@ -207,10 +207,12 @@ class Steps:
 
 def _stream_of_items(request: Request) -> StreamBody | None:
     """The stream of a prediction that is a generator, or one with the type of its items; None for any other."""
-    source, accept = body_and_type(request.prediction, request.accept)
-    if not is_source(source):
+    prediction = request.prediction
+    # Not every pair is one with a type: a model may predict two tensors.
+    typed = isinstance(prediction, tuple) and len(prediction) == 2 and is_source(prediction[0])
+    if not typed and not is_source(prediction):
         return None
-    typed = source is not request.prediction
+    source, accept = body_and_type(prediction, request.accept)
     named = typed or split_media_type(accept)[0] in request.received.accept.lower()
     return StreamBody(source, ItemChunks(accept, named=named), "predict_fn")
 
