@@ -143,3 +143,20 @@ DEFAULTS_FOR_LARGE_BODIES = """
 def model_fn(model_dir):
     return lambda data: data * 2
 """
+
+ANSWERS_AT_LENGTH = """
+import json, os
+
+def model_fn(model_dir):
+    return None
+
+def input_fn(input_data, content_type):
+    return json.loads(input_data)
+
+def predict_fn(data, model):
+    return bytes([data["byte"]]) * data["size"]
+
+def output_fn(prediction, accept):
+    return prediction, "application/octet-stream"
+"""
+"""Answers with as many bytes as it is told."""

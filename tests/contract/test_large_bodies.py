@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import http.client
 import io
+import json
 import signal
 import socket
 from collections.abc import Iterator
@@ -13,11 +16,12 @@ import numpy as np
 import psutil
 import pytest
 
+from tests.contract.models import ANSWERS_AT_LENGTH, TAKES_A_FILE, TELLS_OF_ITS_BODY
 from tests.contract.models import DEFAULTS_FOR_LARGE_BODIES as DEFAULTS
-from tests.contract.models import TAKES_A_FILE, TELLS_OF_ITS_BODY
 from tests.contract.running import Server, free_port, running, start, write_files
 
 OCTETS = "application/octet-stream"
+MIB = 1024 * 1024
 THRESHOLD = 100_000
 LARGE = bytes(range(251)) * 8000
 SPOOLED = {"TIDEGATE_SPOOL_THRESHOLD_BYTES": str(THRESHOLD)}
@@ -151,3 +155,57 @@ def test_a_server_that_is_killed_leaves_no_file(tmp_path: Path) -> None:
             server.process.send_signal(signal.SIGKILL)
             server.process.wait(timeout=60)
         assert list(tmp_path.iterdir()) == []
+
+
+# --- large answers
+
+
+@pytest.fixture(scope="module")
+def answering() -> Iterator[Server]:
+    with running({"code/inference.py": ANSWERS_AT_LENGTH}) as server:
+        yield server
+
+
+def asked(size: int, byte: int = 65) -> bytes:
+    return json.dumps({"size": size, "byte": byte}).encode()
+
+
+@pytest.mark.parametrize("size", [4 * MIB, 4 * MIB + 1, 20 * MIB])
+def test_a_large_answer_comes_whole_and_says_its_length(answering: Server, size: int) -> None:
+    reply = answering.post(asked(size))
+    assert reply.headers["content-length"] == str(size)
+    assert reply.body == b"A" * size
+
+
+def test_who_reads_a_large_answer_slowly_holds_no_worker(answering: Server) -> None:
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", answering.port, timeout=60)) as slow:
+        slow.request("POST", "/invocations", asked(50 * MIB), {"content-type": "application/json"})
+        response = slow.getresponse()
+        read = response.read(1000)
+        for byte in (66, 67):
+            assert answering.post(asked(10, byte)).body == bytes([byte]) * 10
+        assert read + response.read() == b"A" * (50 * MIB)
+
+
+def test_a_large_answer_whose_worker_dies_in_the_middle_is_broken_off_and_not_tried_again(answering: Server) -> None:
+    (worker,) = answering.workers()
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", answering.port, timeout=60)) as slow:
+        slow.request("POST", "/invocations", asked(50 * MIB), {"content-type": "application/json"})
+        response = slow.getresponse()
+        response.read(1000)
+        worker.kill()
+        with pytest.raises((http.client.IncompleteRead, ConnectionResetError)):
+            response.read()
+    assert answering.post(asked(10)).status == 200
+
+
+def test_readers_of_large_answers_that_vanish_leave_no_descriptor_and_no_worker_busy(answering: Server) -> None:
+    answering.post(asked(10 * MIB))
+    before = descriptors(answering)
+    for _ in range(50):
+        client = http.client.HTTPConnection("127.0.0.1", answering.port, timeout=60)
+        with contextlib.closing(client):
+            client.request("POST", "/invocations", asked(10 * MIB), {"content-type": "application/json"})
+            client.getresponse().read(100)
+    answering.wait_until(lambda: descriptors(answering) == before, "nothing is left of them")
+    assert answering.post(asked(10 * MIB)).body == b"A" * (10 * MIB)
