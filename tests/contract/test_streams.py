@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.contract.asking import metric
 from tests.contract.running import Server, running, wait_until
 
 STREAMING = """
@@ -234,3 +235,59 @@ def test_many_streams_and_plain_requests_beside_them(server: Server) -> None:
     for number in range(20):
         server.wait_until(lambda number=number: exists(server, f"s{number}.closed"), "all are closed")  # type: ignore[misc]
     assert server.post("{}").status == 200
+
+
+def test_streams_are_counted_while_they_are_open_with_their_chunks_and_by_what_broke_them(server: Server) -> None:
+    def broken_by(reason: str) -> float:
+        return metric(server, "tidegate_streams_broken_total", reason=reason)
+
+    with asked(server, stream="a", chunks=2, gate_before=1, **{"async": True}) as response:
+        assert response.readline() == b"0\n"
+        assert metric(server, "tidegate_streams_open") == 1
+        (server.model_dir / "a.gate").touch()
+        assert response.read() == b"1\n"
+    server.wait_until(lambda: metric(server, "tidegate_streams_open") == 0, "it is over")
+    assert metric(server, "tidegate_stream_chunks_total") == 2
+    assert metric(server, "tidegate_stream_first_chunk_seconds_count") == 1
+    assert metric(server, "tidegate_streams_broken_total") == 0
+    assert metric(server, "tidegate_responses_total", status="200") == 1
+    with asked(server, stream="b", fail_before=1) as response:
+        broken(response)
+    assert broken_by("handler_failed") == 1
+    with asked(server, stream="c") as response:
+        assert response.readline() == b"0\n"
+    server.wait_until(lambda: broken_by("reader_left") == 1, "the reader that left is counted")
+    assert metric(server, "tidegate_streams_open") == 0
+
+
+@pytest.mark.parametrize("fails", [{}, {"fail_before": 1}], ids=["whole", "broken"])
+def test_a_client_of_http_1_0_reads_to_the_end_of_the_connection_and_sees_a_break_as_a_reset(
+    server: Server, fails: dict[str, int]
+) -> None:
+    body = json.dumps({"stream": "a", "chunks": 2, "gate_before": 1, "async": True, **fails}).encode()
+    head = b"POST /invocations HTTP/1.0\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
+    with server.socket() as client:
+        client.sendall(head % len(body) + body)
+        received = b""
+        while not received.endswith(b"\r\n\r\n0\n"):
+            piece = client.recv(65536)
+            assert piece
+            received += piece
+        assert b"transfer-encoding" not in received
+        assert b"connection: close\r\n" in received
+        (server.model_dir / "a.gate").touch()
+        if fails:
+            with pytest.raises(ConnectionResetError):
+                client.recv(65536)
+        else:
+            assert client.recv(65536) == b"1\n"
+            assert client.recv(65536) == b""
+
+
+def test_a_stream_that_the_end_of_the_server_meets_is_broken_off() -> None:
+    with running({"code/inference.py": STREAMING}, TIDEGATE_DRAIN_TIMEOUT_S="1") as server:
+        with asked(server, stream="a", gate_before=1, **{"async": True}) as response:
+            assert response.readline() == b"0\n"
+            server.process.send_signal(signal.SIGTERM)
+            assert broken(response) == b""
+        assert server.process.wait(timeout=40) == 0
