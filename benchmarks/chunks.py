@@ -31,6 +31,7 @@ class Reader(asyncio.Protocol):
     """One connection, one stream."""
 
     def __init__(self) -> None:
+        self.asked_ns = 0
         self.pieces: list[tuple[int, bytes]] = []
         self.transport: asyncio.Transport | None = None
         self.ended = asyncio.get_running_loop().create_future()
@@ -90,6 +91,7 @@ async def begin(port: int, path: str, asked: bytes) -> Reader:
     _, reader = await asyncio.get_running_loop().create_connection(Reader, HOST, port)
     assert reader.transport is not None
     head = f"POST {path} HTTP/1.1\r\nHost: {HOST}\r\nContent-Type: application/json\r\n"
+    reader.asked_ns = time.monotonic_ns()
     reader.transport.write(f"{head}Content-Length: {len(asked)}\r\n\r\n".encode() + asked)
     return reader
 

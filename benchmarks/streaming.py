@@ -93,10 +93,10 @@ async def _round(server: Server) -> Round:
 
 
 def _rate(reader: Reader) -> float:
-    """Chunks of the generator in a second, from the head to the last byte. The server may have joined them."""
+    """Chunks of the generator in a second, from the request to the last byte. The server may have joined them."""
     if (size := sum(len(chunk.data) for chunk in reader.chunks())) != CHUNKS * CHUNK_BYTES:
         raise Broken(f"{size} bytes instead of {CHUNKS * CHUNK_BYTES}")
-    return CHUNKS / ((reader.pieces[-1][0] - reader.pieces[0][0]) / 1e9)
+    return CHUNKS / ((reader.pieces[-1][0] - reader.asked_ns) / 1e9)
 
 
 def _taken_ms(reader: Reader) -> list[float]:
