@@ -123,3 +123,49 @@ def test_two_stories_at_once_do_not_mix(server: Server) -> None:
         texts = [one.read(), other.read()]
     assert texts == [server.post(json.dumps(each), accept="text/plain").body for each in requests]
     assert texts[0] != texts[1]
+
+
+CHAT = {
+    "model": "stories",
+    "messages": [{"role": "user", "content": "Tell me of an owl."}],
+    "seed": 5,
+    "max_tokens": 60,
+}
+
+
+def events(body: bytes) -> list[str]:
+    """The data of each server-sent event."""
+    return [event.removeprefix("data: ") for event in body.decode().removesuffix("\n\n").split("\n\n")]
+
+
+def test_a_chat_in_one_answer(server: Server) -> None:
+    """OpenAI's JSON: the story, why it ended, and its characters as tokens."""
+    reply = server.request("POST", "/v1/chat/completions", json.dumps(CHAT), {"content-type": "application/json"})
+    assert reply.status == 200
+    (choice,) = reply.json()["choices"]
+    text = choice["message"]["content"]
+    assert text.startswith("Once upon a time there was an owl called ")
+    assert choice["finish_reason"] == "length"
+    assert reply.json()["usage"] == {
+        "prompt_tokens": 18,
+        "completion_tokens": len(text),
+        "total_tokens": 18 + len(text),
+    }
+
+
+def test_a_chat_as_events(server: Server, gated: Server) -> None:
+    """The opening is here before the model makes a character; in the end it is the story of the one answer."""
+    whole = server.request("POST", "/v1/chat/completions", json.dumps(CHAT), {"content-type": "application/json"})
+    expected = whole.json()["choices"][0]["message"]["content"]
+    with asked(gated, "/v1/chat/completions", {**CHAT, "stream": True}) as response:
+        assert response.getheader("content-type").startswith("text/event-stream")
+        first = b""
+        while b"owl" not in first:
+            first += response.read1()
+        assert made(gated) == 1
+        (gated.model_dir / "gate").touch()
+        *pieces, done = events(first + response.read())
+    assert done == "[DONE]"
+    deltas = [json.loads(piece)["choices"][0] for piece in pieces if json.loads(piece)["choices"]]
+    assert "".join(delta["delta"].get("content") or "" for delta in deltas) == expected
+    assert deltas[-1]["finish_reason"] == "length"
