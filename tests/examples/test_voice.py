@@ -1,47 +1,25 @@
 """examples/voice with a toy that calls loud windows speech; tests/ecosystem/voice has the real model."""
 
-import io
 import json
-import subprocess
-import sys
-import zipfile
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pytest
-import torch
 
-from tests.contract.running import running
-from tests.contract.talking import Talker
 from tests.examples.loading import loaded, other_imports
+from tests.examples.voice import (
+    CODE_DIR,
+    THEIR_EVENTS,
+    TWO_SENTENCES,
+    WINDOW_S,
+    Toy,
+    audio,
+    make_archive,
+    pieces,
+)
 from tests.training_hooks.artifacts import manifest_of, mismatches
-
-VOICE = Path(__file__).parents[2] / "examples" / "voice"
-CODE_DIR = VOICE / "code"
-WINDOW_S = 0.032
-
-
-class Loudness(torch.nn.Module):
-    """In the place of the network: the loudest sample of a window, and a count of windows as its state."""
-
-    def forward(self, samples: torch.Tensor, state: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        windows = torch.ones(1) if state.numel() == 0 else state + 1
-        return samples[:, 64:].abs().amax(dim=1, keepdim=True), windows
-
-
-class Toy(torch.nn.Module):
-    """With the network where the real model has it."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._model = Loudness()
-
-    def forward(self, samples: torch.Tensor) -> torch.Tensor:
-        return self._model(samples, torch.zeros(0))[0]
 
 
 @pytest.fixture(scope="module")
@@ -50,24 +28,10 @@ def handler() -> Iterator[ModuleType]:
         yield module
 
 
-def audio(*parts: tuple[float, float]) -> bytes:
-    """Windows of loudness from 0 to 1: `(0.9, 10)` is ten loud ones."""
-    samples = [np.full(512 * int(windows), loudness * 32767) for loudness, windows in parts]
-    return np.concatenate(samples).astype("<i2").tobytes()
-
-
 def events(handler: ModuleType, incoming: Any) -> list[tuple[str, float]]:
     """What a connection to the toy answers, each event with the window in which it lies."""
     answers = handler.stream_fn(incoming, SimpleNamespace(model=Toy()))
     return [(each["event"], round(each["at_s"] / WINDOW_S, 1)) for each in map(json.loads, answers)]
-
-
-def pieces(data: bytes, size: int) -> list[bytes]:
-    return [data[start : start + size] for start in range(0, len(data), size)]
-
-
-TWO_SENTENCES = audio((0, 10), (0.9, 20), (0, 30), (0.9, 5), (0, 15))
-THEIR_EVENTS = [("speech_start", 10), ("speech_end", 30), ("speech_start", 60), ("speech_end", 65), ("audio_end", 80)]
 
 
 @pytest.mark.parametrize("size", [1, 333, 640, 1024, 4096, len(TWO_SENTENCES)])
@@ -161,40 +125,8 @@ def test_it_imports_nothing_of_ours() -> None:
     assert other_imports(CODE_DIR, {"torch", "speech"}) == set()
 
 
-@pytest.mark.filterwarnings("ignore:.*torch.jit.:DeprecationWarning")
-def test_two_callers_at_once_are_each_told_of_their_own_speech() -> None:
-    """Over WebSockets to the real server, each with its own audio."""
-    buffer = io.BytesIO()
-    torch.jit.save(torch.jit.script(Toy()), buffer)
-    files = {f"code/{each.name}": each.read_bytes() for each in CODE_DIR.glob("*.py")}
-
-    def call(sound: bytes) -> list[dict[str, Any]]:
-        with Talker(server) as talker:
-            for piece in pieces(sound, 640):
-                talker.say(piece)
-            talker.say("end")
-            told = [json.loads(talker.hear())]
-            while told[-1]["event"] != "audio_end":
-                told.append(json.loads(talker.hear()))
-            assert talker.farewell() == (1000, "")
-            return told
-
-    with running({**files, "model.pt": buffer.getvalue()}) as server, ThreadPoolExecutor(2) as callers:
-        speech, silence = callers.map(call, (TWO_SENTENCES, audio((0, 80))))
-    assert [(each["event"], round(each["at_s"] / WINDOW_S)) for each in speech] == THEIR_EVENTS
-    assert silence == [{"event": "audio_end", "at_s": 2.56}]
-
-
-@pytest.mark.filterwarnings("ignore:.*torch.jit.:DeprecationWarning")
 def test_the_archive_holds_the_model_its_licence_and_an_answered_example(tmp_path: Path) -> None:
-    """Out of a wheel that has the toy where the real one has its model."""
-    buffer = io.BytesIO()
-    torch.jit.save(torch.jit.script(Toy()), buffer)
-    with zipfile.ZipFile(tmp_path / "silero_vad-1.0-py3-none-any.whl", "w") as wheel:
-        wheel.writestr("silero_vad/data/silero_vad.jit", buffer.getvalue())
-        wheel.writestr("silero_vad-1.0.dist-info/licenses/LICENSE", "MIT License")
-    command = [sys.executable, str(VOICE / "make_archive.py"), "--wheel", str(next(tmp_path.glob("*.whl")))]
-    subprocess.run([*command, "--model-dir", str(tmp_path / "model")], check=True, timeout=100)
+    make_archive(tmp_path)
     assert mismatches(tmp_path / "model") == []
     manifest = manifest_of(tmp_path / "model")
     assert {"model.pt", "LICENSE.silero-vad", "code/inference.py", "code/speech.py"} <= set(manifest["files"])

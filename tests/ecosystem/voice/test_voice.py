@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 
 from tests.examples.loading import loaded
-from tests.examples.test_voice import CODE_DIR, VOICE, pieces
+from tests.examples.voice import CODE_DIR, VOICE, pieces
 from tests.training_hooks.artifacts import mismatches
 
 RATE_HZ = 16_000
