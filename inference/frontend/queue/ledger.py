@@ -63,6 +63,11 @@ class Worker:
         return bool(self.requests or self.streams or self.conversations)
 
     @property
+    def lasting(self) -> int:
+        """How many streams and conversations it has open: its loss would break them, and they may last for ever."""
+        return len(self.streams) + self.conversations
+
+    @property
     def owes(self) -> bool:
         """Whether it must be heard of: it computes a batch, asks a stream for more, or tries the example."""
         if self.phase is Phase.READY:

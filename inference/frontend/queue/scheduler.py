@@ -326,8 +326,8 @@ class Scheduler:
     def _send_isolated(self, ready: list[Worker], now_s: float, actions: list[Action]) -> None:
         # What is suspected goes to a worker without streams, which it would break, and waits for one that is busy or
         # coming up. Only where there is none it goes to the one that has the fewest: streams may last for ever.
-        if not all(worker.streams for worker in self._ledger.workers.values()):
-            ready = [worker for worker in ready if not worker.streams]
+        if not all(worker.lasting for worker in self._ledger.workers.values()):
+            ready = [worker for worker in ready if not worker.lasting]
         idle = [worker for worker in ready if not worker.batches]
         _fewest_streams_last(idle)
         while idle and self._queue.isolated:
@@ -393,5 +393,5 @@ def _fault_of_done(worker: Worker) -> str:
 
 
 def _fewest_streams_last(workers: list[Worker]) -> None:
-    if any(worker.streams for worker in workers):
-        workers.sort(key=lambda worker: -len(worker.streams))
+    if len(workers) > 1 and any(worker.lasting for worker in workers):
+        workers.sort(key=lambda worker: -worker.lasting)
