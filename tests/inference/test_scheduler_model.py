@@ -416,6 +416,20 @@ class SchedulerAndWorld(RuleBasedStateMachine):
         else:
             self.socket_closes(worker)
 
+    @precondition(lambda self: self.any(lambda worker: worker.batches))
+    @rule(data=st.data())
+    def crash_and_come_back(self, data: st.DataObject) -> None:
+        """The worker dies of what it computes, and its successor is there at once."""
+        worker = self.some(data, "ready", busy=True)
+        if worker is None:
+            return
+        self.exit(worker)
+        self.socket_closes(worker)
+        self.tick()
+        for successor in [each for each in self.workers.values() if each.phase == "starting"]:
+            self.forked(successor, fails=False)
+            self.loaded(successor)
+
     @precondition(lambda self: any(not worker.exited for worker in self.gone))
     @rule(data=st.data())
     def exit_later(self, data: st.DataObject) -> None:
