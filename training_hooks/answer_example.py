@@ -3,24 +3,27 @@
     python -P answer_example.py MODEL_DIR REQUEST_FILE CONTENT_TYPE ACCEPT WEIGHTS ANSWER_FILE OUTCOME_FILE
 
 It follows the contract that the PyTorch containers set: `code/` and the model directory are importable, the working
-directory is the model directory, `input_data` is text for JSON and CSV and bytes otherwise, and the answer is a body
-or a pair of body and content type. What `inference.py` does not define is done by `default_functions.py`; WEIGHTS is
-the JSON object of the manifest's `weights`, which may name the network. Standard library only where the user's code
-defines all: torch is imported by that code, or by the defaults.
+directory is the model directory, `input_data` is text for JSON and CSV and bytes otherwise (a file where the script
+annotates it as `typing.BinaryIO`), and the answer is a body or a pair of body and content type. What `inference.py`
+does not define is done by `default_functions.py`; WEIGHTS is the JSON object of the manifest's `weights`, which may
+name the network. Standard library only where the user's code defines all: torch is imported by that code, or by the
+defaults.
 """
 
 import asyncio
 import importlib.util
 import inspect
+import io
 import json
 import os
 import sys
 import traceback
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import suppress
 from email.message import Message
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import IO, Any, BinaryIO
 
 JSON_LINES = "application/jsonlines"
 _TEXT_TYPES = ("application/json", "text/csv")
@@ -37,11 +40,13 @@ def answer(model_dir: Path, data: bytes, content_type: str, accept: str, weights
     module = _load(scripts[0], "inference") if scripts else ModuleType("inference")
     header = Message()
     header["Content-Type"] = content_type
-    body: str | bytes = data
+    body: str | bytes | io.BytesIO = data
     if header.get_content_type() in _TEXT_TYPES:
         # The functions get text, so the charset is used up and they see the bare type.
         body = data.decode(header.get_content_charset("utf-8"))
         content_type = header.get_content_type()
+    if _takes_a_file(module):
+        body = io.BytesIO(data)
     if hasattr(module, "pre_model_fn"):
         _call(module, "pre_model_fn", str(model_dir))
     if not hasattr(module, "model_fn") and {"file", "architecture"} <= weights.keys():
@@ -63,6 +68,17 @@ def answer(model_dir: Path, data: bytes, content_type: str, accept: str, weights
         name = "transform_fn" if hasattr(module, "transform_fn") else "output_fn"
         return b"".join(map(_piece, _read(answered, name))), str(answered_type)
     return _as_bytes(answered), str(answered_type)
+
+
+def _takes_a_file(module: ModuleType) -> bool:
+    """Whether the function that takes the body annotates it as `typing.BinaryIO`."""
+    for name, place in (("input_fn", 0), ("transform_fn", 1)):
+        for evaluated in (True, False):  # annotations may be text, which need not all have a meaning at run time
+            with suppress(Exception):
+                parameters = inspect.signature(getattr(module, name), eval_str=evaluated).parameters.values()
+                if [*parameters][place].annotation in (BinaryIO, IO[bytes], "BinaryIO", "typing.BinaryIO"):
+                    return True
+    return False
 
 
 def _read(stream: Iterator[object] | AsyncIterator[object], name: str) -> list[object]:

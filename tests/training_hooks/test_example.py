@@ -116,6 +116,26 @@ def test_transform_fn_replaces_the_three(tmp_path: Path, net: nn.Module, code_di
     assert (tmp_path / "m" / "example" / "response.txt").read_text() == "[True, 'warm'] hello text/csv"
 
 
+@pytest.mark.parametrize("deferred", ["", "from __future__ import annotations\n"])
+@pytest.mark.parametrize(
+    "functions",
+    [
+        "def transform_fn(model, body: BinaryIO, content_type, accept): return body.read(), 'text/plain'\n",
+        "def input_fn(body: BinaryIO, content_type): return body.read()\n"
+        "def predict_fn(data, model): return data\n"
+        "def output_fn(prediction, accept): return prediction, 'text/plain'\n",
+    ],
+)
+def test_a_script_that_takes_its_body_as_a_file_is_given_one(
+    tmp_path: Path, net: nn.Module, code_dir: Path, functions: str, deferred: str
+) -> None:
+    script = f"{deferred}from typing import BinaryIO\ndef model_fn(model_dir): return None\n{functions}"
+    (code_dir / "inference.py").write_text(script)
+    example = Example(request="hello", content_type="text/csv")
+    save_model(net, model_dir=tmp_path / "m", code_dir=code_dir, example=example)
+    assert (tmp_path / "m" / "example" / "response.txt").read_text() == "hello"
+
+
 @pytest.mark.parametrize(
     ("code", "sentence"),
     [
