@@ -297,7 +297,10 @@ class Settings:
         MMS_MAX_REQUEST_SIZE=_request_size,
     )
     max_bytes_in_flight: int = setting(
-        "TIDEGATE_MAX_BYTES_IN_FLIGHT", 1024 * MIB, _whole(1, 1024 * 1024 * MIB), "all request bodies held at one time"
+        "TIDEGATE_MAX_BYTES_IN_FLIGHT",
+        1024 * MIB,
+        _whole(1, 1024 * 1024 * MIB),
+        "request bodies, and responses that wait for their readers, held at one time",
     )
     spool_threshold_bytes: int = setting(
         "TIDEGATE_SPOOL_THRESHOLD_BYTES",

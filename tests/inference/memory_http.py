@@ -9,8 +9,8 @@ from types import SimpleNamespace
 from typing import Any
 
 from tidegate.inference.errors import NotFound
-from tidegate.inference.frontend.http.connection import Peer, Upgrade
 from tidegate.inference.frontend.http.limits import Limits
+from tidegate.inference.frontend.http.peer import Peer, Upgrade
 from tidegate.inference.frontend.http.request import Request
 from tidegate.inference.frontend.http.responders import Responder
 from tidegate.inference.frontend.http.response import Response

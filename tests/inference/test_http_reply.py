@@ -13,7 +13,8 @@ import pytest
 
 from tests.inference.memory_http import MemoryTransport, Stage, post, settle, status
 from tidegate.inference.errors import HandlerFailed, NotFound
-from tidegate.inference.frontend.http.connection import Connection, Upgrade
+from tidegate.inference.frontend.http.connection import Connection
+from tidegate.inference.frontend.http.peer import Upgrade
 from tidegate.inference.frontend.http.request import Request
 from tidegate.inference.frontend.http.responders import AtOnce, InTask
 from tidegate.inference.frontend.http.response import LAST_CHUNK, Response, encode_chunk

@@ -13,8 +13,8 @@ from typing import NamedTuple
 from tidegate.inference.conversation_frames import Opening
 from tidegate.inference.errors import Draining, MethodNotAllowed, NotFound, NotReady, RequestError, UpgradeRequired
 from tidegate.inference.frontend.http.ask_model import AskModel, lines_for_worker
-from tidegate.inference.frontend.http.connection import Peer, Upgrade
 from tidegate.inference.frontend.http.limits import Limits
+from tidegate.inference.frontend.http.peer import Peer, Upgrade
 from tidegate.inference.frontend.http.request import Request
 from tidegate.inference.frontend.http.responders import AtOnce, InTask, Responder
 from tidegate.inference.frontend.http.response import Response

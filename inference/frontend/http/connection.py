@@ -16,25 +16,23 @@ from collections import deque
 from enum import Enum, auto
 from functools import partial
 from time import monotonic
-from typing import Protocol, cast
+from typing import cast
 
 from tidegate.inference.errors import Overloaded, RequestError, RequestTimedOut
-from tidegate.inference.frontend.http.limits import PIPELINED, Discard, Limits, worth_skipping
+from tidegate.inference.frontend.http.limits import PIPELINED, Discard, worth_skipping
+from tidegate.inference.frontend.http.outgoing import Outgoing
 from tidegate.inference.frontend.http.pace import Pace
+from tidegate.inference.frontend.http.peer import Application, Upgrade
 from tidegate.inference.frontend.http.reply import HttpReply
 from tidegate.inference.frontend.http.request import Request
 from tidegate.inference.frontend.http.request_parser import END, Event, RequestParser, UpgradeOffer
-from tidegate.inference.frontend.http.responders import Responder, own_failure
+from tidegate.inference.frontend.http.responders import own_failure
 from tidegate.inference.frontend.http.response import CONTINUE, encode, error_response
-from tidegate.inference.frontend.queue.budget import ByteBudget
 from tidegate.inference.frontend.queue.file_body import FileBody
-from tidegate.inference.frontend.queue.spool import Spool
 
 HALF_CLOSE_GRACE_S = 0.2
 REFUSED_S = 0.2
 """How long a client for whom there is no connection may take to read so."""
-_COPIED_BYTES = 64 * 1024
-"""The largest body that is joined with its head: beyond it, a second buffer costs less than the copy."""
 _RESET_AT_CLOSE = struct.pack("ii", 1, 0)
 
 
@@ -51,39 +49,6 @@ class Phase(Enum):
 _BEFORE_BODY = (Phase.IDLE, Phase.HEAD)
 
 
-class Peer(Protocol):
-    """A client's socket as the server sees it, whatever is spoken on it."""
-
-    def sweep(self, now_s: float) -> None: ...
-    def idle_s(self, now_s: float) -> float: ...
-    def close_if_idle(self) -> None: ...
-    def abort(self) -> None: ...
-
-
-class Upgrade(Protocol):
-    """Another protocol that takes over a connection."""
-
-    def take(self, transport: asyncio.Transport, rest: bytes) -> None:
-        """Own the socket from now on; `rest` is what came after the head of the request."""
-
-
-class Application(Protocol):
-    """What a connection needs from the server."""
-
-    limits: Limits
-    budget: ByteBudget
-    spool: Spool
-    draining: bool
-    answering: int
-    max_connections: int
-
-    def opened(self, peer: Peer) -> bool: ...
-    def closed(self, peer: Peer) -> None: ...
-    def next_id(self) -> str: ...
-    def admit(self, request: Request) -> Responder: ...
-    def upgrade(self, request: Request) -> Upgrade | None: ...
-
-
 class Connection(asyncio.Protocol):
     """The protocol of one accepted socket."""
 
@@ -94,6 +59,7 @@ class Connection(asyncio.Protocol):
         self._budget = application.budget
         self._spool = application.spool
         self._transport: asyncio.Transport = cast(asyncio.Transport, None)
+        self._outgoing: Outgoing = cast(Outgoing, None)
         self._parser = RequestParser(self._limits.head)
         self._phase = Phase.IDLE
         self._since_s = monotonic()
@@ -105,26 +71,17 @@ class Connection(asyncio.Protocol):
         """The refusal that ends this connection, once the requests before it are answered."""
         self._discard: Discard | None = None
         """There once a request was refused for good: what still comes is not looked at."""
-        self._joined: list[bytes] | None = None
-        """Parts of a stream that came in the same round of the loop as one that was written."""
         self._too_slow = False
         """Whether the client was given up because it did not read."""
         self._reading_paused = False
         self._responder_paused = False
-        self._unwritable = False
-        self._unsent_bytes = 0
-        """What the socket has not taken, as far as it is held of the budget."""
         self._sending: Pace | None = None
-        self._reading: Pace | None = None
-        self._unread_bytes = 0
 
     # --- asyncio.Protocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        # At a mark of 0, a write that the socket does not take whole pauses at once: while none is paused, nothing is
-        # unsent and there is nothing to count.
-        self._transport.set_write_buffer_limits(high=0)
+        self._outgoing = Outgoing(self._transport, self._budget, self._limits)
         if not self._application.opened(self):
             self._refuse(Overloaded(f"There are {self._application.max_connections} connections, which is the limit."))
             self._loop.call_later(REFUSED_S, self._transport.abort)
@@ -151,16 +108,16 @@ class Connection(asyncio.Protocol):
         return True
 
     def pause_writing(self) -> None:
-        self._unwritable = True
-        self._count_unsent()
+        self._outgoing.full = True
+        self._outgoing.count_unsent()
         reply = self._answering
         if reply is not None and reply.responder is not None and reply.streams:
             self._responder_paused = True
             reply.responder.pause()
 
     def resume_writing(self) -> None:
-        self._unwritable = False
-        self._count_unsent()
+        self._outgoing.full = False
+        self._outgoing.count_unsent()
         if self._responder_paused and self._answering is not None and self._answering.responder is not None:
             self._responder_paused = False
             self._answering.responder.resume()
@@ -184,8 +141,7 @@ class Connection(asyncio.Protocol):
         if self._incoming is not None:
             self._forget(self._incoming)
             self._incoming = None
-        self._budget.release(self._unsent_bytes)
-        self._unsent_bytes = 0
+        self._outgoing.release()
         self._application.closed(self)
 
     # --- what the client sends
@@ -245,7 +201,7 @@ class Connection(asyncio.Protocol):
         if reply is None:
             return
         free = self._answering is None and reply.request.body.complete
-        if free and not (self._waiting or self._unwritable or self._transport.is_closing()):
+        if free and not (self._waiting or self._outgoing.full or self._transport.is_closing()):
             self._begin(reply)
             return
         self._waiting.append(reply)
@@ -317,13 +273,15 @@ class Connection(asyncio.Protocol):
         if self._advancing:  # called by an answer that was there at once: the loop below goes on
             return
         self._advancing = True
-        while self._answering is None and self._waiting and not self._unwritable and not self._transport.is_closing():
+        while (
+            self._answering is None and self._waiting and not self._outgoing.full and not self._transport.is_closing()
+        ):
             if not self._waiting[0].request.body.complete:
                 break
             self._begin(self._waiting.popleft())
         self._advancing = False
         # Answer nothing more to a client that does not read: responses would pile up.
-        if self._unwritable or self._transport.is_closing() or self._phase is Phase.DISCARDING:
+        if self._outgoing.full or self._transport.is_closing() or self._phase is Phase.DISCARDING:
             return
         if self._answering is None and self._waiting:
             self._enter(Phase.ANSWERING)
@@ -360,44 +318,16 @@ class Connection(asyncio.Protocol):
         """Whether the answer at hand is the last of this connection."""
         return self._application.draining
 
-    def send(self, head: bytes, body: bytes) -> None:
-        """Write to the client, unless it is gone."""
-        transport = self._transport
-        if transport.is_closing():
-            return
-        if self._joined:
-            head = b"".join((*self._joined, head))
-            self._joined.clear()
-        self._unread_bytes = 0
-        if len(body) > _COPIED_BYTES:
-            transport.writelines((head, body))
-        else:
-            transport.write(head + body)
-        if self._unwritable:
-            self._count_unsent()
-
-    def send_part(self, data: bytes) -> None:
-        """Write a part of a stream: at once, or with the others that come in the same round of the loop, at its end."""
-        if self._joined is None:
-            self._joined = []
-            self._loop.call_soon(self._round_over)
-            self.send(data, b"")
-        else:
-            self._joined.append(data)
-
-    def _send_joined(self) -> None:
-        if self._joined:
-            self.send(b"", b"")
-
-    def _round_over(self) -> None:
-        self._send_joined()
-        self._joined = None
+    @property
+    def outgoing(self) -> Outgoing:
+        """Where a response is written."""
+        return self._outgoing
 
     def answered(self, reply: HttpReply) -> None:
         """The response of `reply` is written."""
         if reply is not self._answering:
             return
-        self._send_joined()
+        self._outgoing.send_joined()
         self._answering = None
         self._responder_paused = False
         self._application.answering -= 1
@@ -451,7 +381,7 @@ class Connection(asyncio.Protocol):
                 encoded = encoded.removesuffix(response.body)
             if reply.responder is not None and reply.responder.metrics is not None:
                 reply.responder.metrics.responses[error.status] += 1
-        self.send(encoded, b"")
+        self._outgoing.send(encoded, b"")
         # The client may go on sending for a while, so that it reads the refusal rather than a reset.
         if self._transport.can_write_eof():
             self._transport.write_eof()
@@ -460,11 +390,6 @@ class Connection(asyncio.Protocol):
 
     def _enter(self, phase: Phase) -> None:
         self._phase, self._since_s = phase, monotonic()
-
-    def _count_unsent(self) -> None:
-        unsent_bytes = self._transport.get_write_buffer_size()
-        self._budget.hold(unsent_bytes - self._unsent_bytes)
-        self._unsent_bytes = unsent_bytes
 
     def sweep(self, now_s: float) -> None:
         """Give up a client that is too slow or too quiet. Called twice a second."""
@@ -477,7 +402,9 @@ class Connection(asyncio.Protocol):
             self._refuse(RequestTimedOut(f"The body came slower than {self._limits.min_bytes_per_s} bytes/s."))
         elif self._discard is not None and self._discard.over(now_s):
             self._transport.abort()
-        self._sweep_unread(now_s)
+        if self._outgoing.too_slow(now_s):
+            self._too_slow = True
+            self._transport.abort()
 
     def _is_dribbled(self, now_s: float) -> bool:
         if self._incoming is None:
@@ -485,19 +412,6 @@ class Connection(asyncio.Protocol):
         if self._sending is None or self._sending.started_s != self._since_s:  # most bodies are there before a sweep
             self._sending = self._limits.pace(self._since_s)
         return self._sending.too_slow(now_s, self._incoming.request.body.size)
-
-    def _sweep_unread(self, now_s: float) -> None:
-        """Abort for a client that does not read its answers at the least rate either."""
-        left = self._transport.get_write_buffer_size()
-        if self._unsent_bytes:
-            self._count_unsent()
-        if not left:
-            self._unread_bytes = 0
-        elif not self._unread_bytes or self._reading is None:
-            self._unread_bytes, self._reading = left, self._limits.pace(now_s)
-        elif self._reading.too_slow(now_s, self._unread_bytes - left):
-            self._too_slow = True
-            self._transport.abort()
 
     def idle_s(self, now_s: float) -> float:
         """How long no request has been at hand, in seconds; 0 while one is."""

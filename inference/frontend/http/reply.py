@@ -89,7 +89,7 @@ class HttpReply:
             self._write_part(head, encode_chunk(data) if self._chunked else data)
         else:
             self._left_bytes -= len(data)
-            self._connection.send(head, data)
+            self._connection.outgoing.send(head, data)
 
     def _write_part(self, head: bytes, data: bytes) -> None:
         if head and self.responder is not None and self.responder.metrics is not None:
@@ -97,7 +97,7 @@ class HttpReply:
             self._streams.opened(monotonic() - self.begun_s)
         if self._streams is not None:
             self._streams.chunks += 1
-        self._connection.send_part(head + data)
+        self._connection.outgoing.send_part(head + data)
 
     def end(self) -> None:
         """The body is complete."""
@@ -108,7 +108,7 @@ class HttpReply:
         self.stream_over()
         rest = LAST_CHUNK if self._chunked and not self._silent else b""
         if self._head or rest:
-            self._connection.send(self._head, rest)
+            self._connection.outgoing.send(self._head, rest)
             self._head = b""
         self._connection.answered(self)
 

@@ -15,9 +15,9 @@ from typing import Protocol, cast
 
 from tidegate.inference.conversation_frames import Farewell, Message, Opening
 from tidegate.inference.errors import Overloaded
-from tidegate.inference.frontend.http.connection import Peer
 from tidegate.inference.frontend.http.limits import Limits
 from tidegate.inference.frontend.http.pace import Pace
+from tidegate.inference.frontend.http.peer import Peer
 from tidegate.inference.frontend.http.websocket import (
     BROKEN_OFF,
     GOING_AWAY,
