@@ -188,6 +188,9 @@ class SchedulerAndWorld(RuleBasedStateMachine):
                         worker.killed = True
             case CutOff(number):
                 worker = self.workers[number]
+                if worker.phase == "ready" and not worker.exited:
+                    assert worker.owes, "it is taken for hung though it owes nothing"
+                    assert self.now_s >= worker.heard_s + TIMEOUT_S
                 worker.cut = True
                 worker.hung = worker.phase == "ready" and not worker.exited
             case HangUp(number):
