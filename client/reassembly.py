@@ -160,8 +160,9 @@ class _Cutter:
         self._take(rest)
 
     def end(self) -> Iterator[bytes]:
-        if self._size:
-            yield self._line()
+        line = self._line()
+        if line:  # not where there was only a byte order mark
+            yield line
 
     def _take(self, piece: bytes) -> None:
         if piece:

@@ -173,3 +173,10 @@ def test_what_cannot_be_read_is_told_in_a_sentence(
 
 def test_what_is_not_utf_8_in_an_event_is_replaced() -> None:
     assert [event.data for event in server_sent_events([b"data: a\xff\n\n"])] == ["a\ufffd"]
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"), [(b"", []), (b"\xef\xbb\xbf", []), (b"\r", ["\r"]), (b"\xef\xbb\xbf\n", [""])]
+)
+def test_a_byte_order_mark_is_no_line_and_a_carriage_return_no_end_of_one(content: bytes, expected: list[str]) -> None:
+    assert list(lines([content])) == expected
