@@ -139,7 +139,7 @@ class ThreadedIntake:
                     elif self._threads:
                         self._undecoded.put(payload)
                     else:
-                        self._put(self._computation.begin(protocol.parse_compute(payload)))
+                        self._put(self._computation.begin(self._channel.requests(payload)))
             if self._threads:
                 self._undecoded.put(None)
             else:

@@ -41,11 +41,15 @@ def descriptors(server: Server) -> dict[int, int]:
     return {each.pid: each.num_fds() for each in (psutil.Process(server.process.pid), *server.workers())}
 
 
-@pytest.fixture(scope="module", params=["TIDEGATE_INPUT_THREADS", "none"])
+ALSO_CONVERSES = "\ndef stream_fn(incoming, context):\n    yield from incoming\n"
+
+
+@pytest.fixture(scope="module", params=["alone", "with threads of input_fn", "with conversations"])
 def files(request: pytest.FixtureRequest) -> Iterator[Server]:
-    """A script that takes its body as a file; with and without threads of input_fn."""
-    threads = {} if request.param == "none" else {request.param: "2"}
-    with running({"code/inference.py": TAKES_A_FILE}, **SPOOLED, **threads) as server:
+    """A script that takes its body as a file, in each of the ways in which a worker reads its requests."""
+    threads = {"TIDEGATE_INPUT_THREADS": "2"} if request.param == "with threads of input_fn" else {}
+    script = TAKES_A_FILE + (ALSO_CONVERSES if request.param == "with conversations" else "")
+    with running({"code/inference.py": script}, **SPOOLED, **threads) as server:
         yield server
 
 
