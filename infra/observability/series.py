@@ -51,15 +51,24 @@ def charts(endpoint_name: str) -> tuple[Chart, ...]:
             ),
         ),
         Chart(
-            title="Streams: open, and broken off per second, by reason",
+            title="Streams: open; chunks, and broken off by reason, per second",
             queries=(
                 _query("open", f"sum(tidegate_streams_open{here})"),
+                _query("chunks", f"sum(rate(tidegate_stream_chunks_total{here}[5m]))"),
                 _query("broken off", f"sum by (reason) (rate(tidegate_streams_broken_total{here}[5m]))"),
             ),
         ),
         Chart(
             title="p99 in seconds: first chunk of a stream",
             queries=(_query("first chunk", quantile(0.99, "tidegate_stream_first_chunk_seconds", here)),),
+        ),
+        Chart(
+            title="Conversations: open; frames, and closed by code, per second",
+            queries=(
+                _query("open", f"sum(tidegate_conversations_open{here})"),
+                _query("frames", f"sum(rate(tidegate_conversation_frames_total{here}[5m]))"),
+                _query("closed", f"sum by (code) (rate(tidegate_conversations_closed_total{here}[5m]))"),
+            ),
         ),
         Chart(
             title="p99 in seconds: queue, input_fn, predict_fn, output_fn",

@@ -26,6 +26,7 @@ LOCKED = (
     "container/requirements-aws.lock",
     "examples/voice/requirements.txt",
     "tests/ecosystem/requirements-hugging-face.txt",
+    "tests/ecosystem/requirements-openai.txt",
     "tests/ecosystem/requirements-v2.txt",
     "tests/ecosystem/requirements-v3.txt",
 )

@@ -65,8 +65,9 @@ def test_what_is_cancelled_while_it_starts_or_runs_is_gone_with_all_that_it_star
     )
 
     async def leave() -> None:
+        before = psutil.Process().children()
         running = asyncio.ensure_future(program.run(python(source)))
-        while not psutil.Process().children():  # noqa: ASYNC110 - nothing tells it
+        while psutil.Process().children() == before:  # noqa: ASYNC110 - nothing tells it
             await asyncio.sleep(0)
         while not (tmp_path / "pids").exists():
             assert not running.done()

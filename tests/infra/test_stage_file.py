@@ -589,7 +589,7 @@ BAD_TABLES: list[tuple[dict[str, str | None], str]] = [
     ),
     (
         {"environment": "\n".join(f'V{number} = "1"' for number in range(101))},
-        "environment and server have 101 variables; SageMaker takes 100 and 32 KiB in all: put them into the archive",
+        "environment and server have 102 variables; SageMaker takes 100 and 32 KiB in all: put them into the archive",
     ),
     (
         {"server": "workers = 2", "environment": 'TIDEGATE_WORKERS = "3"'},
