@@ -262,6 +262,7 @@ def test_every_series_in_a_query_is_one_that_the_server_really_has() -> None:
     counted.shed["queue_full"] += 1
     counted.abandoned["waiting"] += 1
     counted.streams.broken["handler_failed"] += 1
+    counted.conversations_closed[1000] += 1
     text = render({"m": ModelGauges(metrics=counted, waiting=0, computing=0, workers={1: 1})}).decode()
     samples = {match[1] for match in re.finditer(r"^(\w+)\{([^}]*)\}", text, re.MULTILINE)}
     histograms = {name.removesuffix("_bucket") for name in samples if name.endswith("_bucket")}
