@@ -32,7 +32,7 @@ def predict_fn(data, factor):
 
 AS_A_USER = """
 set -e
-eval "$("$TIDEGATE_PYTHON" -m local_cloud up)"
+eval "$("$TIDEGATE_PYTHON" -m tidegate.local_cloud up)"
 exec "$@"
 """
 
