@@ -12,7 +12,7 @@ from typing import Any
 
 from tidegate.inference.errors import BadRequest, HandlerFailed, NotFound
 from tidegate.inference.worker.chunks import StreamBody, is_source
-from tidegate.inference.worker.content import JSON, decode_text, split_media_type
+from tidegate.inference.worker.content import JSON, bad_json, decode_text, split_media_type
 
 FUNCTION = "chat_fn"
 EVENTS = "text/event-stream"
@@ -30,8 +30,8 @@ def read_request(body: bytes | bytearray | memoryview, content_type: str) -> dic
     """The request that chat_fn is given. Raises `BadRequest` for what no chat_fn could answer."""
     try:
         request = json.loads(decode_text(body, split_media_type(content_type)[1]))
-    except ValueError as error:
-        raise BadRequest(f"The body is not JSON: {error}.") from None
+    except (ValueError, RecursionError) as error:
+        raise bad_json("The body", error) from None
     if not isinstance(request, dict):
         raise BadRequest("The body must be a JSON object with 'messages'.")
     messages = request.get("messages")

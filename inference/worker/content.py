@@ -147,9 +147,9 @@ def _json_body(text: str) -> torch.Tensor | dict[str, torch.Tensor]:
                 f"The body is not valid JSON: line {error.lineno} begins a second document; send JSON Lines as "
                 f"{JSON_LINES}."
             ) from None
-        raise _bad_json("The body", error) from None
+        raise bad_json("The body", error) from None
     except (RecursionError, ValueError) as error:
-        raise _bad_json("The body", error) from None
+        raise bad_json("The body", error) from None
     if not isinstance(value, dict):
         return _numbers(value)
     if not value:
@@ -200,10 +200,11 @@ def _json_line(line: str, number: int) -> Any:
     try:
         return json.loads(line)
     except (RecursionError, ValueError) as error:
-        raise _bad_json(f"Line {number}", error) from None
+        raise bad_json(f"Line {number}", error) from None
 
 
-def _bad_json(what: str, error: Exception) -> BadRequest:
+def bad_json(what: str, error: Exception) -> BadRequest:
+    """What the client is told where `json.loads` raised `error` over `what`."""
     if isinstance(error, json.JSONDecodeError):
         return BadRequest(f"{what} is not valid JSON: {error.msg} at character {error.pos}.")
     if isinstance(error, RecursionError):

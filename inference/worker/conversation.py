@@ -12,6 +12,7 @@ import asyncio
 import inspect
 import logging
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
 from contextlib import suppress
 from typing import Any, Protocol
@@ -20,7 +21,7 @@ from tidegate.inference.conversation_frames import Farewell, Message, message_fr
 from tidegate.inference.errors import HandlerFailed
 from tidegate.inference.protocol import pause_frame, resume_frame
 from tidegate.inference.worker.device_errors import DeviceLost, give_up_if_device_is_lost
-from tidegate.inference.worker.incoming import AsyncIncoming, Incoming, Stopwatch
+from tidegate.inference.worker.incoming import AsyncIncoming, Inbox, Incoming, Stopwatch
 from tidegate.inference.worker.stream_context import StreamContext
 from tidegate.inference.worker.user_errors import public_error
 
@@ -42,7 +43,7 @@ class Owner(Protocol):
         """End the worker."""
 
 
-class Conversation:
+class Conversation(ABC):
     """What both kinds have in common."""
 
     def __init__(self, owner: Owner, context: StreamContext, max_bytes: int) -> None:
@@ -68,17 +69,17 @@ class Conversation:
         if not leaving:
             self.pause(on=False)
 
+    @abstractmethod
     def pause(self, *, on: bool) -> None:
         """The client does not read what `stream_fn` yields, or reads it again."""
-        raise NotImplementedError
 
     def give_up(self) -> None:
         """Its time is over: let it end by itself if it can, and let nobody hear of it."""
         self.end(NORMAL)
 
     @property
-    def _inbox(self) -> Any:
-        raise NotImplementedError
+    @abstractmethod
+    def _inbox(self) -> Inbox: ...
 
     # --- called where stream_fn runs
 
@@ -136,7 +137,7 @@ class ThreadConversation(Conversation):
         self._thread.start()
 
     @property
-    def _inbox(self) -> Any:
+    def _inbox(self) -> Inbox:
         return self._incoming.inbox
 
     def pause(self, *, on: bool) -> None:
@@ -202,7 +203,7 @@ class LoopConversation(Conversation):
         self._loop.call_soon_threadsafe(self._start)
 
     @property
-    def _inbox(self) -> Any:
+    def _inbox(self) -> Inbox:
         return self._incoming.inbox
 
     def pause(self, *, on: bool) -> None:

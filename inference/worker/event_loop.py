@@ -1,8 +1,9 @@
 """asyncio in the thread of user code, for asynchronous generators: it runs while some are open, and only when told to.
 
-The one place of the worker that imports asyncio: an asynchronous generator needs an event loop, and it must be in the
-thread in which all functions of the script run. A generator that keeps its reader waiting for longer than the time
-limit is ended here; one that blocks the thread is the frontend's matter, as any function is.
+An asynchronous generator needs an event loop, and it must be in the thread in which all functions of the script run;
+conversations, which have threads of their own, have another one (`bidirectional`). A generator that keeps its reader
+waiting for longer than the time limit is ended here; one that blocks the thread is the frontend's matter, as any
+function is.
 """
 
 from __future__ import annotations

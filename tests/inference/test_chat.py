@@ -169,7 +169,8 @@ def test_what_is_no_word_is_an_error_of_the_handler(said: Any, message: str) -> 
 @pytest.mark.parametrize(
     ("body", "message"),
     [
-        (b"{", "The body is not JSON: "),
+        (b"{", "The body is not valid JSON: "),
+        (b"[" * 100_000, "The body is not readable JSON: it is nested too deeply."),
         (b"\xff", "The body is not valid utf-8: byte 0 cannot be decoded."),
         (b"[]", "The body must be a JSON object with 'messages'."),
         (b"{}", "'messages' must be a list of at least one object."),
