@@ -109,7 +109,7 @@ class Connection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         self._outgoing.full = True
-        self._outgoing.count_unsent()
+        self._outgoing.unsent.count()
         reply = self._answering
         if reply is not None and reply.responder is not None and reply.streams:
             self._responder_paused = True
@@ -117,7 +117,7 @@ class Connection(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._outgoing.full = False
-        self._outgoing.count_unsent()
+        self._outgoing.unsent.count()
         if self._responder_paused and self._answering is not None and self._answering.responder is not None:
             self._responder_paused = False
             self._answering.responder.resume()
@@ -141,7 +141,7 @@ class Connection(asyncio.Protocol):
         if self._incoming is not None:
             self._forget(self._incoming)
             self._incoming = None
-        self._outgoing.release()
+        self._outgoing.unsent.release()
         self._application.closed(self)
 
     # --- what the client sends
@@ -402,7 +402,7 @@ class Connection(asyncio.Protocol):
             self._refuse(RequestTimedOut(f"The body came slower than {self._limits.min_bytes_per_s} bytes/s."))
         elif self._discard is not None and self._discard.over(now_s):
             self._transport.abort()
-        if self._outgoing.too_slow(now_s):
+        if self._outgoing.unsent.too_slow(now_s):
             self._too_slow = True
             self._transport.abort()
 

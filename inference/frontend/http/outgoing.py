@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from tidegate.inference.frontend.http.limits import Limits
-from tidegate.inference.frontend.http.pace import Pace
+from tidegate.inference.frontend.http.unsent import Unsent
 from tidegate.inference.frontend.queue.budget import ByteBudget
 
 _COPIED_BYTES = 64 * 1024
@@ -16,22 +16,17 @@ class Outgoing:
     """The writing half of one connection."""
 
     __slots__ = (
-        "_budget",
         "_joined",
-        "_limits",
         "_loop",
-        "_pace",
         "_transport",
-        "_unread_bytes",
-        "_unsent_bytes",
         "full",
+        "unsent",
     )
 
     def __init__(self, transport: asyncio.Transport, budget: ByteBudget, limits: Limits) -> None:
         self._loop = asyncio.get_running_loop()
         self._transport = transport
-        self._budget = budget
-        self._limits = limits
+        self.unsent = Unsent(transport, budget, limits)
         # At a mark of 0, a write that the socket does not take whole pauses at once: while none is paused, nothing is
         # unsent and there is nothing to count.
         transport.set_write_buffer_limits(high=0)
@@ -39,10 +34,6 @@ class Outgoing:
         """Whether the socket has not taken all that was written."""
         self._joined: list[bytes] | None = None
         """Parts of a stream that came in the same round of the loop as one that was written."""
-        self._unsent_bytes = 0
-        """What the socket has not taken, as far as it is held of the budget."""
-        self._pace: Pace | None = None
-        self._unread_bytes = 0
 
     def send(self, head: bytes, body: bytes) -> None:
         """Write to the client, unless it is gone."""
@@ -52,13 +43,13 @@ class Outgoing:
         if self._joined:
             head = b"".join((*self._joined, head))
             self._joined.clear()
-        self._unread_bytes = 0
+        self.unsent.begin_anew()
         if len(body) > _COPIED_BYTES:
             transport.writelines((head, body))
         else:
             transport.write(head + body)
         if self.full:
-            self.count_unsent()
+            self.unsent.count()
 
     def send_part(self, data: bytes) -> None:
         """Write a part of a stream: at once, or with the others that come in the same round of the loop, at its end."""
@@ -77,27 +68,3 @@ class Outgoing:
     def _round_over(self) -> None:
         self.send_joined()
         self._joined = None
-
-    def count_unsent(self) -> None:
-        """Hold of the budget what the socket has not taken, and no more."""
-        unsent_bytes = self._transport.get_write_buffer_size()
-        self._budget.hold(unsent_bytes - self._unsent_bytes)
-        self._unsent_bytes = unsent_bytes
-
-    def release(self) -> None:
-        """Hold nothing any more: the socket is gone."""
-        self._budget.release(self._unsent_bytes)
-        self._unsent_bytes = 0
-
-    def too_slow(self, now_s: float) -> bool:
-        """Whether the client reads at less than the least rate. Asked twice a second."""
-        left = self._transport.get_write_buffer_size()
-        if self._unsent_bytes:
-            self.count_unsent()
-        if not left:
-            self._unread_bytes = 0
-        elif not self._unread_bytes or self._pace is None:
-            self._unread_bytes, self._pace = left, self._limits.pace(now_s)
-        else:
-            return self._pace.too_slow(now_s, self._unread_bytes - left)
-        return False

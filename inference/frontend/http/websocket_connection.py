@@ -16,8 +16,8 @@ from typing import Protocol, cast
 from tidegate.inference.conversation_frames import Farewell, Message, Opening
 from tidegate.inference.errors import Overloaded
 from tidegate.inference.frontend.http.limits import Limits
-from tidegate.inference.frontend.http.pace import Pace
 from tidegate.inference.frontend.http.peer import Peer
+from tidegate.inference.frontend.http.unsent import Unsent
 from tidegate.inference.frontend.http.websocket import (
     BROKEN_OFF,
     GOING_AWAY,
@@ -102,16 +102,15 @@ class WebSocketConnection(asyncio.Protocol):
         self._reading_paused = False
         self._eof_sent = False
         self._reserved_bytes = 0
-        self._unsent_bytes = 0
         self._began_s = self._heard_s = self._pinged_s = monotonic()
         self._closing_s: float | None = None
-        self._reading: Pace | None = None
-        self._unread_bytes = 0
+        self._unsent: Unsent = cast(Unsent, None)
         self._conversation: Conversation | None = model.converse(self)
 
     def take(self, transport: asyncio.Transport, rest: bytes) -> None:
         """Own the socket from now on: accept, and read `rest`."""
         self._transport = transport
+        self._unsent = Unsent(transport, self._application.budget, self._application.limits)
         transport.set_protocol(self)
         self._application.answering += 1
         self._model.metrics.conversations_open += 1
@@ -150,8 +149,9 @@ class WebSocketConnection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the client is told nothing any more
         self._client_left(Closed(BROKEN_OFF, ""))
-        self._application.budget.release(self._reserved_bytes + self._unsent_bytes)
-        self._reserved_bytes = self._unsent_bytes = 0
+        self._application.budget.release(self._reserved_bytes)
+        self._reserved_bytes = 0
+        self._unsent.release()
         self._application.answering -= 1
         self._application.closed(self)
 
@@ -240,12 +240,7 @@ class WebSocketConnection(asyncio.Protocol):
     def _count_bytes(self) -> None:
         """Hold of the budget what is here: half a frame from the client, and what it has not read."""
         budget, waiting_bytes = self._application.budget, self._websocket.waiting_bytes
-        unsent_bytes = self._transport.get_write_buffer_size()
-        if unsent_bytes > self._unsent_bytes:
-            budget.hold(unsent_bytes - self._unsent_bytes)
-        else:
-            budget.release(self._unsent_bytes - unsent_bytes)
-        self._unsent_bytes = unsent_bytes
+        self._unsent.count()
         if waiting_bytes > self._reserved_bytes:
             try:
                 budget.reserve(waiting_bytes - self._reserved_bytes)
@@ -278,7 +273,8 @@ class WebSocketConnection(asyncio.Protocol):
         if self._leaving and now_s - self._leaving_s > CLOSE_S:
             self._cut_off(GOING_AWAY, self._leaving)
         self._sweep_silence(now_s)
-        self._sweep_unread(now_s)
+        if self._unsent.too_slow(now_s):
+            self._transport.abort()
         self._count_bytes()
 
     def leave(self, reason: str) -> None:
@@ -297,15 +293,6 @@ class WebSocketConnection(asyncio.Protocol):
             self._pinged_s = now_s
             self._websocket.ping(b"")
             self._flush()
-
-    def _sweep_unread(self, now_s: float) -> None:
-        left = self._transport.get_write_buffer_size()
-        if not left:
-            self._unread_bytes = 0
-        elif not self._unread_bytes or self._reading is None:
-            self._unread_bytes, self._reading = left, self._application.limits.pace(now_s)
-        elif self._reading.too_slow(now_s, self._unread_bytes - left):
-            self._transport.abort()
 
     def idle_s(self, now_s: float) -> float:  # noqa: ARG002 - a connection like the others
         """Never idle: a conversation may be silent for long, and pings say whether anybody is there."""
