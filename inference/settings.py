@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
@@ -103,6 +104,20 @@ def _file_name(text: str) -> str:
 
 def _path(text: str) -> Path:
     return Path(text)
+
+
+def _repository(text: str) -> str:
+    if text.startswith("s3://"):
+        if not re.fullmatch(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/.*)?", text):
+            raise ValueError("a folder, or s3://bucket/prefix")
+        return text.rstrip("/")
+    if "://" in text:
+        raise ValueError("a folder, or s3://bucket/prefix")
+    return os.path.abspath(text)  # noqa: PTH100 - `..` is what the shell understands by it
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name for part in text.split(",") if (name := part.strip()))
 
 
 def _media_type(text: str) -> str:
@@ -256,6 +271,66 @@ class Settings:
         "TIDEGATE_MAX_SESSIONS", 1000, _whole(1, 1_000_000), "sessions at one time; one more gets 503"
     )
 
+    # --- many models
+    model_repository: str | None = setting(
+        "TIDEGATE_MODEL_REPOSITORY",
+        None,
+        _repository,
+        "a folder or `s3://bucket/prefix` of models that appear, change and go while the server runs",
+    )
+    reload_interval_s: float = setting(
+        "TIDEGATE_RELOAD_INTERVAL_S",
+        10.0,
+        _number(0, 86400),
+        "how often the repository is listed; 0 is once, at the start",
+    )
+    reload_order: str = setting(
+        "TIDEGATE_RELOAD_ORDER",
+        "load-first",
+        lambda text: _word(text, "load-first", "unload-first"),
+        "`load-first` loads a new version beside the old one; `unload-first` is for models too big to hold twice",
+    )
+    pinned_models: tuple[str, ...] = setting(
+        "TIDEGATE_PINNED_MODELS",
+        (),
+        _names,
+        "models of the repository, with commas between, that are loaded at the start and never evicted",
+    )
+    max_loaded_models: int = setting(
+        ("TIDEGATE_MAX_LOADED_MODELS", "TIDEGATE_MAX_MODELS"),
+        1000,
+        _whole(1, 100_000),
+        "models in memory at one time, those that load or unload among them; of a repository the least recently used "
+        "makes room, on a multi-model endpoint one more gets 507",
+    )
+    max_loaded_bytes: int | None = setting(
+        "TIDEGATE_MAX_LOADED_BYTES",
+        None,
+        _whole(1, 1024 * 1024 * MIB),
+        "the memory of all models together, host and GPU, as measured after each was loaded; default: no such limit",
+    )
+    max_disk_models: int | None = setting(
+        "TIDEGATE_MAX_DISK_MODELS",
+        None,
+        _whole(1, 1_000_000),
+        "models of the repository on this machine's disk at one time, at least as many as may be loaded; default: no "
+        "such limit",
+    )
+    max_disk_bytes: int | None = setting(
+        "TIDEGATE_MAX_DISK_BYTES",
+        None,
+        _whole(1, 1024 * 1024 * MIB),
+        "what models of the repository may take on disk together, downloads among them; default: no such limit",
+    )
+    max_downloads: int = setting("TIDEGATE_MAX_DOWNLOADS", 4, _whole(1, 256), "models that are fetched at one time")
+    model_cache_dir: Path | None = setting(
+        "TIDEGATE_MODEL_CACHE_DIR",
+        None,
+        _path,
+        "where fetched models are kept, also for the next start; default: a folder of this server's life below the "
+        "temporary directory",
+    )
+
     # --- batching
     max_batch_size: int | None = setting(
         ("TIDEGATE_MAX_BATCH_SIZE", "SAGEMAKER_TS_BATCH_SIZE"),
@@ -347,9 +422,6 @@ class Settings:
         30.0,
         _number(0.5, 3600),
         "after how much silence the client of a WebSocket is sent a ping; after three without an answer it is given up",
-    )
-    max_models: int = setting(
-        "TIDEGATE_MAX_MODELS", 1000, _whole(1, 100_000), "models that may be loaded at one time; one more gets 507"
     )
     min_free_memory_bytes: int = setting(
         "TIDEGATE_MIN_FREE_MEMORY_BYTES",
@@ -529,6 +601,8 @@ def describe() -> list[tuple[tuple[str, ...], str, str]]:
 
 def _text(value: Any) -> str:
     """A value as its variable would hold it."""
+    if isinstance(value, tuple):
+        return ",".join(value)
     return ("on" if value else "off") if isinstance(value, bool) else str(value)
 
 

@@ -17,7 +17,7 @@ FOLDERS = ("client", "inference", "infra", "local_cloud", "training_hooks")
 PRODUCT = ("tidegate", *(f"tidegate.{folder}" for folder in FOLDERS), "container")
 OUTSIDE = ("tests", "examples", "benchmarks")
 CLIENT, INFERENCE, INFRA, LOCAL_CLOUD, TRAINING_HOOKS = PRODUCT[1:-1]
-FRONTEND, WORKER = f"{INFERENCE}.frontend", f"{INFERENCE}.worker"
+FRONTEND, WORKER, REPOSITORY = f"{INFERENCE}.frontend", f"{INFERENCE}.worker", f"{INFERENCE}.repository"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +45,9 @@ ARROWS = [
     # Two rooms: the HTTP side stays small and responsive, the model side knows no HTTP.
     Arrow(room=FRONTEND, forbidden=(WORKER, "torch", "numpy", "PIL")),
     Arrow(room=WORKER, forbidden=(FRONTEND, "httptools", "uvloop", "websockets", "http.server", "socketserver")),
+    # A process of its own: listing and fetching never hold up a request.
+    Arrow(room=REPOSITORY, forbidden=(FRONTEND, WORKER, "torch", "numpy", "httptools", "uvloop", "websockets")),
+    Arrow(room=FRONTEND, forbidden=(REPOSITORY,), allowed=(f"{REPOSITORY}.catalogue", f"{REPOSITORY}.messages")),
     # User code runs in one plain thread; asynchronous generators need an event loop in it, conversations one more.
     *(
         Arrow(room=f"{WORKER}.{path.stem}", forbidden=("asyncio",))

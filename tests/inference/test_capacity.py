@@ -14,7 +14,9 @@ MIB = 1024 * 1024
 
 def test_there_may_be_as_many_models_as_the_limit_says() -> None:
     demand_place(models=1, max_models=2)
-    with pytest.raises(ModelDoesNotFit, match=r"^2 models are loaded, which is the limit \(TIDEGATE_MAX_MODELS\)\.$"):
+    with pytest.raises(
+        ModelDoesNotFit, match=r"^2 models are loaded, which is the limit \(TIDEGATE_MAX_LOADED_MODELS\)\.$"
+    ):
         demand_place(models=2, max_models=2)
 
 

@@ -107,7 +107,7 @@ def test_a_name_that_is_being_loaded_from_elsewhere_is_taken(monkeypatch, tmp_pa
 def test_a_model_counts_from_the_request_to_load_it_until_its_memory_is_free(monkeypatch, tmp_path):
     async def test() -> None:
         fork_server = Server(on_load=do_nothing)
-        async with registry_of(monkeypatch, fork_server, max_models=1) as registry:
+        async with registry_of(monkeypatch, fork_server, max_loaded_models=1) as registry:
             loading = asyncio.ensure_future(registry.load("a", archive(tmp_path, "a")))
             await asyncio.sleep(0)
             assert not fork_server.started
@@ -149,7 +149,7 @@ def test_memory_that_is_promised_to_a_model_that_is_loading_is_not_promised_agai
 def test_a_load_that_fails_leaves_nothing_and_may_be_tried_again(monkeypatch, tmp_path):
     async def test() -> None:
         fork_server, model_dir = Server(on_load=lambda worker: worker.fail("no vocabulary.")), archive(tmp_path, "m")
-        async with registry_of(monkeypatch, fork_server, max_models=1) as registry:
+        async with registry_of(monkeypatch, fork_server, max_loaded_models=1) as registry:
             for _ in range(2):
                 with pytest.raises(DeploymentError, match="no vocabulary"):
                     await registry.load("m", model_dir)

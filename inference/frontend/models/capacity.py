@@ -14,7 +14,7 @@ from tidegate.inference.settings import MIB
 def demand_place(models: int, max_models: int) -> None:
     """Raise `ModelDoesNotFit` where there are as many models as there may be."""
     if models >= max_models:
-        raise ModelDoesNotFit(f"{max_models} models are loaded, which is the limit (TIDEGATE_MAX_MODELS).")
+        raise ModelDoesNotFit(f"{max_models} models are loaded, which is the limit (TIDEGATE_MAX_LOADED_MODELS).")
 
 
 def demand_memory(name: str, *, needed_bytes: int, promised_bytes: int, free_bytes: int, min_free_bytes: int) -> None:

@@ -116,7 +116,7 @@ class Registry:
         return name in self._models
 
     def _begin(self, name: str, model_dir: Path, *, rehearsal: bool) -> Model:
-        capacity.demand_place(len(self._models) + len(self._leaving), self._settings.max_models)
+        capacity.demand_place(len(self._models) + len(self._leaving), self._settings.max_loaded_models)
         model = self._models[name] = Model(name=name, model_dir=model_dir)
         model.loading = asyncio.get_running_loop().create_task(self._load(model, rehearsal=rehearsal))
         model.loading.add_done_callback(_retrieve)

@@ -1,0 +1,52 @@
+"""What a model repository holds, as plain values: the repository's process makes them, the frontend goes by them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class VersionState(StrEnum):
+    """Whether a version may be loaded."""
+
+    AVAILABLE = "available"
+    INCOMPLETE = "incomplete"
+    """Files are missing yet, or it has no manifest and has not been the same for one interval."""
+    INVALID = "invalid"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Version:
+    """One version of a model. An unversioned model has one, of the number 1."""
+
+    number: int
+    digest: str
+    """Names the content: the files of the version and the shared code that it is served with. Hexadecimal."""
+    size_bytes: int
+    """What it takes on disk, as far as the listing tells: an archive's unpacked size is known after it is fetched."""
+    state: VersionState = VersionState.AVAILABLE
+    reason: str = ""
+    """Why it is not available: one sentence for people."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Model:
+    """One model of a repository."""
+
+    name: str
+    versions: tuple[Version, ...] = ()
+    """By ascending number."""
+    labels: Mapping[str, int] = field(default_factory=dict)
+    versioned: bool = True
+    reason: str = ""
+    """What is wrong with the model as a whole, or with its labels or stray files: one sentence; empty if nothing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class Revision:
+    """What is fetched and loaded: one content of one version of one model. Immutable; a changed version is another."""
+
+    name: str
+    version: int
+    digest: str
