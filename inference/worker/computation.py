@@ -16,7 +16,7 @@ import torch
 
 from tidegate.inference import protocol
 from tidegate.inference.batching import Batching
-from tidegate.inference.protocol import Answer, Event, Progress
+from tidegate.inference.protocol import Answer, Event, Form, Progress
 from tidegate.inference.worker import comparing, proof
 from tidegate.inference.worker.chunks import is_source
 from tidegate.inference.worker.content import Reading
@@ -112,7 +112,7 @@ class Computation:
             started_s = time.perf_counter()
             steps.attempt_to_decode(request)
             tally.decode_s += time.perf_counter() - started_s
-            may_share = company and request.outcome is None and not request.received.chat
+            may_share = company and request.outcome is None and request.received.form is not Form.CHAT
             key, decision = calls.decide(request) if may_share else (None, Decision.SINGLE)
             if decision is Decision.JOIN:
                 to_join.setdefault((key, calls.alike(key, request)), []).append(request)

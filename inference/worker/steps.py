@@ -10,7 +10,7 @@ from typing import Any
 
 from tidegate.inference import protocol
 from tidegate.inference.errors import OutOfMemory
-from tidegate.inference.protocol import Error
+from tidegate.inference.protocol import Error, Form
 from tidegate.inference.worker import chat, collate, defaults
 from tidegate.inference.worker.accept import preferred_type
 from tidegate.inference.worker.chunks import BodyChunks, ItemChunks, StreamBody, is_source
@@ -82,7 +82,7 @@ class Steps:
         """From the body to `data`."""
         self.context.turn_to(request.processor)
         functions, limit, content_type = self.functions, self.reading.max_decoded_bytes, given_type(request)
-        if request.received.chat:
+        if request.received.form is Form.CHAT:
             if functions.chat_fn is None:
                 raise chat.no_chat_fn()
             request.data = chat.read_request(given_buffer(request, limit), request.received.content_type)
@@ -104,14 +104,14 @@ class Steps:
         """Predict one request by itself, and note the time that it takes."""
         started_s = time.perf_counter()
         function = "transform_fn" if self.functions.transform_fn else "predict_fn"
-        self.attempt(request, chat.FUNCTION if request.received.chat else function, self.predict)
+        self.attempt(request, chat.FUNCTION if request.received.form is Form.CHAT else function, self.predict)
         request.predict_s = time.perf_counter() - started_s
         self.tally.predict_s += request.predict_s
 
     def predict(self, request: Request) -> None:
         """From `data` to `prediction`, with a call of its own."""
         self.context.turn_to(request.processor)
-        if request.received.chat and self.functions.chat_fn is not None:
+        if request.received.form is Form.CHAT and self.functions.chat_fn is not None:
             self.tally.sizes.append(1)
             request.prediction = self.functions.chat_fn(request.data, self.model)
         elif self.functions.transform_fn is not None:
@@ -176,7 +176,7 @@ class Steps:
         """From `prediction` to the outcome."""
         self.context.turn_to(request.processor)
         function = "transform_fn"
-        if request.received.chat:
+        if request.received.form is Form.CHAT:
             request.stream = chat.answer_of(
                 request.prediction,
                 request.data,

@@ -10,7 +10,7 @@ import pytest
 
 from tests.inference.toy_models import JSON, computation
 from tests.inference.working import Frontend, working
-from tidegate.inference.protocol import Answer, Error, Part, Request, Start, Stream
+from tidegate.inference.protocol import Answer, Error, Form, Part, Request, Start, Stream
 from tidegate.inference.worker.asking import ask
 from tidegate.inference.worker.computation import Computation
 
@@ -19,7 +19,7 @@ HELLO = {"role": "user", "content": "Hello"}
 
 def chat_request(number: int = 1, body: bytes | None = None, **content: Any) -> Request:
     data = json.dumps({"messages": [HELLO], **content}).encode() if body is None else body
-    return Request(number, JSON, "", b"x-tidegate-request-id: id-7\r\n", data, chat=True)
+    return Request(number, JSON, "", b"x-tidegate-request-id: id-7\r\n", data, Form.CHAT)
 
 
 def outcome(toy: Computation, request: Request) -> Answer | Error:

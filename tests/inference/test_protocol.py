@@ -14,6 +14,7 @@ from tidegate.inference.protocol import (
     Done,
     End,
     Error,
+    Form,
     FrameReader,
     Kind,
     ModelSpec,
@@ -27,7 +28,7 @@ from tidegate.inference.protocol import (
 LATIN = st.text(st.characters(max_codepoint=255), max_size=40)
 IDS = st.integers(0, 2**64 - 1)
 BLOCK = st.binary(max_size=60)
-REQUESTS = st.builds(Request, IDS, LATIN, LATIN, BLOCK, BLOCK, st.booleans())
+REQUESTS = st.builds(Request, IDS, LATIN, LATIN, BLOCK, BLOCK, st.sampled_from(Form))
 STATUS = st.integers(200, 599)
 
 
@@ -41,7 +42,7 @@ def payload(frame: bytes, kind: Kind) -> bytes:
 @given(st.lists(REQUESTS, max_size=12))
 def test_a_batch_comes_out_as_it_went_in(requests: list[Request]) -> None:
     found = protocol.parse_compute(payload(protocol.compute_frame(requests), Kind.COMPUTE))
-    assert [(*i[:4], bytes(i.body), i.chat) for i in found] == [(*i[:4], bytes(i.body), i.chat) for i in requests]
+    assert [(*i[:4], bytes(i.body), i.form) for i in found] == [(*i[:4], bytes(i.body), i.form) for i in requests]
 
 
 def test_bodies_may_be_any_buffer_and_come_out_without_a_copy() -> None:

@@ -25,6 +25,7 @@ from tidegate.inference.frontend.models.registry import SINGLE_MODEL, Registry
 from tidegate.inference.frontend.queue.budget import ByteBudget
 from tidegate.inference.frontend.queue.model_pool import ModelPool
 from tidegate.inference.frontend.queue.spool import Spool
+from tidegate.inference.protocol import Form
 from tidegate.inference.settings import MIB, Settings
 
 ROOM_AFTER_S = 1.0
@@ -73,7 +74,7 @@ class Application:
         }
         if not settings.multi_model:
             invoke = Route(("POST",), lambda: self._ask(SINGLE_MODEL))
-            chat = Route(("POST",), lambda: self._ask(SINGLE_MODEL, chat=True))
+            chat = Route(("POST",), lambda: self._ask(SINGLE_MODEL, Form.CHAT))
             self._routes |= {"/invocations": invoke, f"/models/{SINGLE_MODEL}/invoke": invoke, CHAT: chat}
 
     # --- what a connection asks
@@ -160,14 +161,14 @@ class Application:
             pool = self.registry.find(name)
         return pool
 
-    def _ask(self, name: str, *, chat: bool = False) -> Responder:
+    def _ask(self, name: str, form: Form = Form.PLAIN) -> Responder:
         pool = self._find(name)
         try:
             pool.admit()
         except RequestError as error:
             pool.metrics.responses[error.status] += 1
             raise
-        return AskModel(pool, self.registry.sessions, timed=self.settings.server_timing, chat=chat)
+        return AskModel(pool, self.registry.sessions, timed=self.settings.server_timing, form=form)
 
     def _route_of_models(self, request: Request) -> Route:
         multi_model, (_, *path) = self.settings.multi_model, request.path.split("/")

@@ -11,7 +11,7 @@ from tidegate.inference.frontend.models.stateful_sessions import SessionReply, S
 from tidegate.inference.frontend.queue.model_pool import ModelPool
 from tidegate.inference.frontend.queue.pending_request import PendingRequest
 from tidegate.inference.frontend.queue.reply import Reply
-from tidegate.inference.protocol import REQUEST_ID_HEADER
+from tidegate.inference.protocol import REQUEST_ID_HEADER, Form
 
 _ID_LINE = REQUEST_ID_HEADER.encode() + b": %b\r\n"
 
@@ -24,10 +24,12 @@ def lines_for_worker(request: Request) -> bytes:
 class AskModel:
     """One request to the model of `pool`, in a session where the server has them; see `Responder`."""
 
-    __slots__ = ("_chat", "_in_session", "_pending", "_pool", "_sessions", "_timed", "metrics")
+    __slots__ = ("_form", "_in_session", "_pending", "_pool", "_sessions", "_timed", "metrics")
 
-    def __init__(self, pool: ModelPool, sessions: StatefulSessions | None, *, timed: bool, chat: bool = False) -> None:
-        self._chat = chat
+    def __init__(
+        self, pool: ModelPool, sessions: StatefulSessions | None, *, timed: bool, form: Form = Form.PLAIN
+    ) -> None:
+        self._form = form
         self.metrics: ModelMetrics = pool.metrics
         self._pool = pool
         self._sessions = sessions
@@ -49,7 +51,7 @@ class AskModel:
             headers=lines_for_worker(request),
             body=request.body,
             reply=reply,
-            chat=self._chat,
+            form=self._form,
         )
         if self._timed:
             pending.reply = TimedReply(reply, pending)

@@ -312,4 +312,4 @@ class ModelPool:
 
 def _on_the_wire(request: PendingRequest) -> Request:
     body = request.body.sent()
-    return Request(request.id, request.content_type, request.accept, request.headers, body, request.chat)
+    return Request(request.id, request.content_type, request.accept, request.headers, body, request.form)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from tidegate.inference.frontend.queue.body import Body
 from tidegate.inference.frontend.queue.reply import Reply
+from tidegate.inference.protocol import Form
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -20,8 +21,7 @@ class PendingRequest:
     headers: bytes
     body: Body
     reply: Reply
-    chat: bool = False
-    """Whether it came to /v1/chat/completions."""
+    form: Form = Form.PLAIN
     id: int = 0
     queued_s: float = 0.0
     """When it was queued; a retry waits anew."""
