@@ -89,6 +89,11 @@ def _listening(settings: Settings, arguments: argparse.Namespace, model_dir: Pat
             raise DeploymentError(
                 "SAGEMAKER_MULTI_MODEL asks for models that come and go, and MODEL_DIR for one; leave one of them out."
             )
+        if settings.model_repository is not None:
+            raise DeploymentError(
+                "TIDEGATE_MODEL_REPOSITORY names the models that are served, and MODEL_DIR names one; leave one of "
+                "them out."
+            )
         if not os.environ.get("TIDEGATE_HOST", "").strip():
             # Somebody's own machine: the network is let in when they say so.
             settings = replace(settings, host=LOOPBACK)
@@ -116,7 +121,8 @@ def _model_dir(argument: str) -> Path:
 
 
 def _model_dir_of_the_container(settings: Settings) -> Path:
-    named = os.environ.get("SAGEMAKER_BASE_DIR", "").strip() or settings.multi_model
+    no_model_yet = settings.multi_model or settings.model_repository is not None
+    named = os.environ.get("SAGEMAKER_BASE_DIR", "").strip() or no_model_yet
     if not named and not settings.model_dir.exists():
         raise DeploymentError(
             f"The model directory {settings.model_dir} does not exist; name another as the argument of serve, or the "

@@ -117,6 +117,8 @@ class ModelSpec:
     max_frame_bytes: int = 16 * 1024 * 1024
     image_orientation: str = "obey"
     image_background: str = "white"
+    version: int = 1
+    """Of a model repository's version; 1 where there are no versions."""
 
     def to_json(self) -> bytes:
         """The payload of a LOAD frame."""

@@ -301,7 +301,7 @@ class Settings:
         1000,
         _whole(1, 100_000),
         "models in memory at one time, those that load or unload among them; of a repository the least recently used "
-        "makes room, on a multi-model endpoint one more gets 507",
+        "makes room, on a multi-model endpoint one more gets 507; fewer where `TIDEGATE_MAX_DISK_MODELS` allows fewer",
     )
     max_loaded_bytes: int | None = setting(
         "TIDEGATE_MAX_LOADED_BYTES",
@@ -535,7 +535,31 @@ def read(environment: Mapping[str, str]) -> Settings:
             values[item.name] = _parse(item.metadata, name, environment[name].strip())
     if "timeout_s" not in values and values.get("batch_transform"):
         values["timeout_s"] = 600.0  # the platform's own default for a transform's invocation
-    return Settings(**values)
+    if "max_loaded_models" not in values and values.get("max_disk_models"):
+        values["max_loaded_models"] = min(values["max_disk_models"], Settings().max_loaded_models)
+    settings = Settings(**values)
+    _refuse_what_does_not_agree(settings)
+    return settings
+
+
+def _refuse_what_does_not_agree(settings: Settings) -> None:
+    loaded, on_disk, pinned = settings.max_loaded_models, settings.max_disk_models, settings.pinned_models
+    if settings.model_repository is not None and settings.multi_model:
+        raise DeploymentError(
+            "SAGEMAKER_MULTI_MODEL lets the platform load and unload models, and TIDEGATE_MODEL_REPOSITORY lets this "
+            "server do it; leave one of them out."
+        )
+    if pinned and settings.model_repository is None:
+        raise DeploymentError("TIDEGATE_PINNED_MODELS names models of TIDEGATE_MODEL_REPOSITORY, which is not set.")
+    if on_disk is not None and on_disk < loaded:
+        raise DeploymentError(
+            f"TIDEGATE_MAX_DISK_MODELS={on_disk} is less than TIDEGATE_MAX_LOADED_MODELS={loaded}: a model that is "
+            "loaded is on the disk too."
+        )
+    if len(pinned) > loaded:
+        raise DeploymentError(
+            f"TIDEGATE_PINNED_MODELS names {len(pinned)} models, and TIDEGATE_MAX_LOADED_MODELS allows {loaded}."
+        )
 
 
 def _refuse_unknown(environment: Mapping[str, str]) -> None:

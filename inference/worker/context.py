@@ -105,8 +105,10 @@ class Context:
         manifest: dict[str, Any],
         system_properties: dict[str, Any],
         sessions_dir: str | None = None,
+        model_version: int = 1,
     ) -> None:
         self.model_name = model_name
+        self.model_version = model_version
         self.manifest = manifest
         self.system_properties = system_properties
         self.model_yaml_config: dict[str, Any] = {}

@@ -76,6 +76,7 @@ def load(spec: ModelSpec, progress: Progress = log.info, proving: Callable[[], N
             "limit_max_image_pixels": True,
         },
         sessions_dir=spec.sessions_dir,
+        model_version=spec.version,
     )
     module = user_code.import_script(script) if script else None
     functions = _functions(module, context, manifest, tell=spec.verify) if module else Functions()

@@ -135,3 +135,8 @@ def test_arguments_that_cannot_be_obeyed_are_named(tmp_path: Path) -> None:
         "tidegate: error: SAGEMAKER_MULTI_MODEL asks for models that come and go, and MODEL_DIR for one; leave one of "
         "them out.",
     )
+    assert refusal("serve", "model", cwd=tmp_path, TIDEGATE_MODEL_REPOSITORY="models") == (
+        1,
+        "tidegate: error: TIDEGATE_MODEL_REPOSITORY names the models that are served, and MODEL_DIR names one; leave "
+        "one of them out.",
+    )

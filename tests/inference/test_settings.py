@@ -52,6 +52,27 @@ GOOD: list[tuple[str, str, str, Any]] = [
     ("SAGEMAKER_CONTAINER_LOG_LEVEL", "20", "log_level", 20),
 ]
 
+DISAGREE: list[tuple[dict[str, str], str]] = [
+    (
+        {"TIDEGATE_MODEL_REPOSITORY": "/models", "SAGEMAKER_MULTI_MODEL": "true"},
+        "SAGEMAKER_MULTI_MODEL lets the platform load and unload models, and TIDEGATE_MODEL_REPOSITORY lets this "
+        "server do it; leave one of them out.",
+    ),
+    (
+        {"TIDEGATE_MAX_LOADED_MODELS": "3", "TIDEGATE_MAX_DISK_MODELS": "2"},
+        "TIDEGATE_MAX_DISK_MODELS=2 is less than TIDEGATE_MAX_LOADED_MODELS=3: a model that is loaded is on the disk "
+        "too.",
+    ),
+    (
+        {"TIDEGATE_MAX_LOADED_MODELS": "1", "TIDEGATE_PINNED_MODELS": "a,b", "TIDEGATE_MODEL_REPOSITORY": "/models"},
+        "TIDEGATE_PINNED_MODELS names 2 models, and TIDEGATE_MAX_LOADED_MODELS allows 1.",
+    ),
+    (
+        {"TIDEGATE_PINNED_MODELS": "a"},
+        "TIDEGATE_PINNED_MODELS names models of TIDEGATE_MODEL_REPOSITORY, which is not set.",
+    ),
+]
+
 BAD: list[tuple[str, str, str]] = [
     ("SAGEMAKER_BIND_TO_PORT", "0", "a whole number from 1 to 65535"),
     ("SAGEMAKER_BIND_TO_PORT", "65536", "a whole number from 1 to 65535"),
@@ -203,4 +224,17 @@ def test_any_text_is_read_or_refused_by_name(name: str, text: str) -> None:
     else:
         sentence = ""
         assert settings == read({name: text}), "a NaN would not equal itself"
-    assert not sentence or sentence.startswith(f"{name}={text.strip()!r} is not valid: it must be ")
+    alone = name == "TIDEGATE_PINNED_MODELS" and sentence.startswith(f"{name} names models of ")
+    assert not sentence or alone or sentence.startswith(f"{name}={text.strip()!r} is not valid: it must be ")
+
+
+@pytest.mark.parametrize(("variables", "sentence"), DISAGREE)
+def test_settings_that_do_not_agree_are_refused_in_one_sentence(variables, sentence):
+    with pytest.raises(DeploymentError) as error:
+        read(variables)
+    assert str(error.value) == sentence
+
+
+def test_as_many_models_are_loaded_as_the_disk_may_hold_where_only_that_is_said():
+    assert read({"TIDEGATE_MAX_DISK_MODELS": "4"}).max_loaded_models == 4
+    assert read({"TIDEGATE_MAX_DISK_MODELS": "4000"}).max_loaded_models == 1000
