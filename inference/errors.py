@@ -10,6 +10,9 @@
     POST /models ─▶ frontend ─▶ worker: model_fn
        AlreadyLoaded ModelLoadFailed OutOfMemory
 
+    client ─▶ frontend: repository ─▶ disk ─▶ worker: model_fn
+       ModelNotFound VersionNotFound ModelRequired InvalidVersion ModelLoading ModelTooLarge ModelLoadFailed
+
 Each class knows its HTTP status, a short machine-readable code and a public sentence. What the client sees is
 exactly `status` and `{"error": {"code", "message", "request_id"}}`, written by `frontend/http/response.py`; tracebacks
 go to the log only.
@@ -57,6 +60,30 @@ class NotFound(RequestError):
     """No such path or model."""
 
     status, code = 404, "not_found"
+
+
+class ModelNotFound(RequestError):
+    """The repository holds no model of this name."""
+
+    status, code = 404, "model_not_found"
+
+
+class VersionNotFound(RequestError):
+    """The model has no such version or label, or it cannot be loaded as it lies there."""
+
+    status, code = 404, "version_not_found"
+
+
+class ModelRequired(RequestError):
+    """The repository holds several models, and the request names none."""
+
+    status, code = 400, "model_required"
+
+
+class InvalidVersion(RequestError):
+    """What is asked for is neither a number nor `latest` nor can it be a label."""
+
+    status, code = 400, "invalid_version"
 
 
 class MethodNotAllowed(RequestError):
@@ -157,6 +184,22 @@ class HandlerTimedOut(RequestError):
     status, code = 504, "handler_timed_out"
 
 
+class ModelLoading(RequestError):
+    """The model is on its way to memory and takes longer than this request may wait, or is not tried again yet."""
+
+    status, code = 503, "model_loading"
+
+    def __init__(self, message: str, retry_after_s: int = 1) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class ModelTooLarge(RequestError):
+    """The model does not fit into what models may take, whatever else went."""
+
+    status, code = 507, "model_too_large"
+
+
 class OutOfMemory(RequestError):
     """This item alone does not fit into the memory of the device."""
 
@@ -176,7 +219,7 @@ class AlreadyLoaded(RequestError):
 
 
 class ModelLoadFailed(RequestError):
-    """A model of a multi-model endpoint could not be loaded; the sentence is the worker's own."""
+    """A model of a multi-model endpoint, or of a repository, could not be loaded; the sentence is the worker's own."""
 
     status, code = 500, "model_load_failed"
 

@@ -7,7 +7,7 @@ from functools import lru_cache
 from http import HTTPStatus
 from typing import NamedTuple
 
-from tidegate.inference.errors import MethodNotAllowed, UpgradeRequired
+from tidegate.inference.errors import MethodNotAllowed, ModelLoading, UpgradeRequired
 from tidegate.inference.frontend.queue.reply import Failure, Reply
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -73,6 +73,8 @@ def error_response(error: Failure, request_id: str) -> Response:
     """`{"error": {"code", "message", "request_id"}}`, with Retry-After where trying again later makes sense."""
     content = {"error": {"code": error.code, "message": error.message, "request_id": request_id}}
     headers = b"retry-after: 1\r\n" if error.status == 503 else b""
+    if isinstance(error, ModelLoading):
+        headers = b"retry-after: %d\r\n" % error.retry_after_s
     if isinstance(error, MethodNotAllowed):
         headers += f"allow: {', '.join(error.allowed)}\r\n".encode()
     if isinstance(error, UpgradeRequired):

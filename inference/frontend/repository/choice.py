@@ -1,0 +1,65 @@
+"""Which model and version a request asks for, as its path or one header says it. No I/O.
+
+The header is `X-Amzn-SageMaker-Custom-Attributes: model=NAME;version=V`; the platform passes it on both ways, as text
+of at most 1,024 characters (API reference, InvokeEndpoint, "CustomAttributes"). Everything else in it is the caller's.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import NamedTuple
+
+from tidegate.inference.errors import BadRequest
+from tidegate.inference.repository.catalogue import Revision
+
+_PATH = re.compile(r"/models/(?P<name>[^/]+)(?:/versions/(?P<version>[^/]+))?/invoke")
+
+
+class Selector(NamedTuple):
+    """What is asked for. No name is the repository's only model, no version is `latest`."""
+
+    name: str | None = None
+    version: str | None = None
+    """A number, `latest` or a label, as it was written."""
+
+
+def in_path(path: str) -> Selector | None:
+    """The selector of `/models/NAME/invoke` or `/models/NAME/versions/V/invoke`; None for every other path."""
+    found = _PATH.fullmatch(path) if path.startswith("/models/") else None
+    return Selector(found["name"], found["version"]) if found else None
+
+
+@lru_cache(maxsize=1024)
+def in_header(attributes: str) -> Selector:
+    """The selector of the custom attributes. Raises `BadRequest` for a choice that is none, or is made twice."""
+    chosen: dict[str, str] = {}
+    for part in attributes.split(";"):
+        key, equals, value = (text.strip() for text in part.partition("="))
+        key = key.lower()
+        if key not in ("model", "version"):
+            continue
+        if not (equals and value):
+            raise BadRequest(f"X-Amzn-SageMaker-Custom-Attributes names no {key}: write {key}=VALUE.")
+        if key in chosen:
+            raise BadRequest(f"X-Amzn-SageMaker-Custom-Attributes names the {key} twice.")
+        chosen[key] = value
+    return Selector(chosen.get("model"), chosen.get("version"))
+
+
+def chosen(path: str, attributes: str) -> Selector:
+    """What a request asks for. Raises `BadRequest` where its header cannot be read, or says other than its path."""
+    by_header = in_header(attributes) if attributes else Selector()
+    by_path = in_path(path)
+    if by_path is None:
+        return by_header
+    for what, said, meant in zip(("model", "version"), by_header, by_path, strict=True):
+        if said and meant and said != meant:
+            raise BadRequest(f"The path names the {what} '{meant}', X-Amzn-SageMaker-Custom-Attributes '{said}'.")
+    return Selector(by_path.name, by_path.version or by_header.version)
+
+
+def echoed(revision: Revision, attributes: str) -> str:
+    """The custom attributes of the answer: what answered, and what the script has to say itself."""
+    choice = f"model={revision.name};version={revision.version}"
+    return f"{choice};{attributes}" if attributes else choice
