@@ -44,14 +44,19 @@ def read_request(body: bytes | bytearray | memoryview, content_type: str) -> dic
     return request
 
 
-def answer_of(said: Any, request: Mapping[str, Any], *, request_id: str, model_name: str) -> StreamBody:
-    """The body that `said`, a str or a generator of them, makes: events where the client asks for them, else JSON."""
+def answer_of(said: Any, request: Mapping[str, Any], *, request_id: str, model_name: str) -> StreamBody | bytes:
+    """The body that `said`, a str or a generator of them, makes: events where the client asks for them, else JSON.
+
+    The JSON of a str is there at once, and no stream.
+    """
+    named = str(request.get("model") or model_name)
+    head = {"id": f"chatcmpl-{request_id}", "created": int(time.time()), "model": named}
     if isinstance(said, str):
+        if not request.get("stream"):
+            return _whole(said, ChatJson(head))
         said = iter((said,))
     if not is_source(said):
         raise HandlerFailed(f"chat_fn returned a {type(said).__name__}; it must return or yield str.")
-    named = str(request.get("model") or model_name)
-    head = {"id": f"chatcmpl-{request_id}", "created": int(time.time()), "model": named}
     if request.get("stream"):
         options = request.get("stream_options")
         include_usage = isinstance(options, Mapping) and bool(options.get("include_usage"))
@@ -142,6 +147,11 @@ class ChatEvents(_Words):
 
     def _event(self, content: Mapping[str, Any]) -> bytes:
         return b"data: " + _json({**self._head, "object": "chat.completion.chunk", **content}) + b"\n\n"
+
+
+def _whole(said: str, words: ChatJson) -> bytes:
+    words.encode(said)
+    return words.finish()
 
 
 def _json(value: Any) -> bytes:

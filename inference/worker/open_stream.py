@@ -44,14 +44,17 @@ class OpenStream:
         """Whether its items are awaited."""
         return isinstance(self.body.source, AsyncIterator)
 
-    def begin(self) -> list[Event]:
-        """The start of the response, where it has not begun. Raises `HandlerFailed`."""
+    def begin(self, length: int | None = None) -> list[Event]:
+        """The start of the response, where it has not begun; `length` is the body's, where all of it is there.
+
+        Raises `HandlerFailed`.
+        """
         if self.started:
             return []
         if self.answer is not None:
             start = Start(*self.answer[:-1], len(self.answer.body))
         else:
-            start = start_of_stream(self.body.chunks.content_type, self.request)
+            start = start_of_stream(self.body.chunks.content_type, self.request)._replace(length=length)
         self.started = True
         return [start]
 
@@ -65,15 +68,15 @@ class OpenStream:
     def finish(self) -> list[Event]:
         """What is sent when there are no more items. Raises `RequestError` where it cannot be sent."""
         data = self.body.chunks.finish()
-        events = self._send(data) if data else self.begin()
+        events = self._send(data, whole=not self.started) if data else self.begin(0)
         while self.rest is not None:
             events.append(self.next_part())
         return events
 
-    def _send(self, data: bytes) -> list[Event]:
+    def _send(self, data: bytes, *, whole: bool = False) -> list[Event]:
         if len(data) > self.max_chunk_bytes:
             raise HandlerFailed(f"A chunk of the answer has {len(data)} bytes; the limit is {self.max_chunk_bytes}.")
-        events = self.begin()
+        events = self.begin(len(data) if whole else None)
         if len(data) > MAX_PART_BYTES:
             self.rest = memoryview(data)
             events.append(self.next_part())

@@ -177,12 +177,16 @@ class Steps:
         self.context.turn_to(request.processor)
         function = "transform_fn"
         if request.received.form is Form.CHAT:
-            request.stream = chat.answer_of(
+            said = chat.answer_of(
                 request.prediction,
                 request.data,
                 request_id=self.context.get_request_id(),
                 model_name=self.context.model_name,
             )
+            if isinstance(said, StreamBody):
+                request.stream = said
+            else:
+                request.outcome = answer_of(said, chat.JSON, request, self.max_response_bytes)
             return
         if self.functions.transform_fn is not None:
             result = request.prediction

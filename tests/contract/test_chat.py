@@ -22,10 +22,14 @@ def predict_fn(data, model):
     return data
 
 def chat_fn(request, model, context):
+    content = request["messages"][-1]["content"]
+    return "Good day" if content == "at once" else words(content, model)
+
+def words(content, model):
     yield "Good"
-    while request["messages"][-1]["content"] == "wait" and not (model / "go").exists():
+    while content == "wait" and not (model / "go").exists():
         time.sleep(0.001)
-    if request["messages"][-1]["content"] == "fail":
+    if content == "fail":
         raise RuntimeError
     yield " day"
     yield {"finish_reason": "length", "usage": {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3}}
@@ -50,6 +54,18 @@ def test_the_words_are_one_json_object(server: Server) -> None:
     assert choice["message"] == {"role": "assistant", "content": "Good day"}
     assert choice["finish_reason"] == "length"
     assert reply.json()["usage"]["total_tokens"] == 3
+
+
+@pytest.mark.parametrize("content", ["hello", "at once"])
+def test_the_json_object_has_a_length_and_events_have_none(server: Server, content: str) -> None:
+    """A function that yields is no different there from one that returns."""
+    reply = server.request("POST", PATH, body(content))
+    assert reply.json()["choices"][0]["message"]["content"] == "Good day"
+    assert reply.headers["content-length"] == str(len(reply.body))
+    assert "transfer-encoding" not in reply.headers
+    events = server.request("POST", PATH, body(content, stream=True))
+    assert events.body.endswith(b"data: [DONE]\n\n")
+    assert (events.headers.get("content-length"), events.headers["transfer-encoding"]) == (None, "chunked")
 
 
 def test_or_events_each_of_which_comes_before_the_next_word_is_made(server: Server) -> None:

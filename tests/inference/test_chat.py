@@ -10,7 +10,7 @@ import pytest
 
 from tests.inference.toy_models import JSON, computation
 from tests.inference.working import Frontend, working
-from tidegate.inference.protocol import Answer, Error, Form, Part, Request, Start, Stream
+from tidegate.inference.protocol import Answer, End, Error, Form, Part, Request, Start, Stream
 from tidegate.inference.worker.asking import ask
 from tidegate.inference.worker.computation import Computation
 
@@ -130,6 +130,31 @@ def test_each_word_leaves_before_the_next_is_made() -> None:
         frontend.compute(chat_request(stream=True))
         parts = [event for event in frontend.events(1) if isinstance(event, Part)]
     assert len(parts) == 3
+
+
+@SAYING
+def test_the_length_of_the_one_json_object_is_told_before_it(chat_fn: Any) -> None:
+    """All of it is there when it begins; of events nobody knows how many will come."""
+    with working(computation(chat_fn=chat_fn)) as frontend:
+        frontend.compute(chat_request(stream=True))
+        (begun,) = [event for event in frontend.events(1) if isinstance(event, Start)]
+        assert begun.length is None
+        frontend.compute(chat_request())
+        match [event for event in frontend.events(1) if not isinstance(event, Stream)]:
+            case [Answer() as answer]:
+                assert json.loads(answer.body)
+            case [Start() as start, Part() as part, End()]:
+                assert start.length == len(part.data)
+            case others:
+                pytest.fail(str(others))
+
+
+def test_the_json_of_a_str_takes_no_place_of_a_stream() -> None:
+    toy = computation(chat_fn=lambda *_: "Good day", max_streams=0)
+    assert whole(toy)["choices"][0]["message"]["content"] == "Good day"
+    full = outcome(toy, chat_request(stream=True))
+    assert isinstance(full, Error)
+    assert full.status == 503
 
 
 def test_an_error_is_an_ordinary_one_as_long_as_nothing_was_sent() -> None:

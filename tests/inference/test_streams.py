@@ -282,7 +282,7 @@ def test_an_error_is_an_ordinary_one_before_the_first_chunk_and_breaks_the_strea
 def test_a_generator_that_yields_nothing_is_an_empty_answer() -> None:
     with working(streaming(lambda _: iter(()))) as frontend:
         frontend.ask(1, accept="text/plain")
-        assert list(frontend.events(1)) == [Stream(1), Start(1, 200, "text/plain", b""), End(1)]
+        assert list(frontend.events(1)) == [Stream(1), Start(1, 200, "text/plain", b"", 0), End(1)]
 
 
 def test_empty_chunks_are_not_sent() -> None:
