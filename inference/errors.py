@@ -1,8 +1,8 @@
 """The error family of the server, and the road on which each class may occur.
 
     client ─(1)▶ frontend ─(2)▶ queue ─(3)▶ worker: input_fn ▶ predict_fn ▶ output_fn ─(4)▶ frontend ─▶ client
-       (1) BadRequest NotFound MethodNotAllowed RequestTimedOut PayloadTooLarge UpgradeRequired HeaderTooLarge
-           SpoolFull
+       (1) BadRequest NotFound ModelNotFound MethodNotAllowed RequestTimedOut PayloadTooLarge UpgradeRequired
+           HeaderTooLarge SpoolFull
        (2) NotReady Overloaded Draining
        (3) WorkerDied HandlerTimedOut
        (4) BadRequest PayloadTooLarge UnsupportedMediaType NotAcceptable HandlerFailed OutOfMemory RaisedByHandler
@@ -63,9 +63,16 @@ class NotFound(RequestError):
 
 
 class ModelNotFound(RequestError):
-    """The repository holds no model of this name."""
+    """The repository holds no model of this name; or a chat names none that is loaded.
+
+    `param` is the member of the chat's body that names it: OpenAI's clients, whose code this is, look for it.
+    """
 
     status, code = 404, "model_not_found"
+
+    def __init__(self, message: str, param: str | None = None) -> None:
+        super().__init__(message)
+        self.param = param
 
 
 class VersionNotFound(RequestError):

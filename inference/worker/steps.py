@@ -14,7 +14,7 @@ from tidegate.inference.protocol import Error, Form
 from tidegate.inference.worker import chat, collate, defaults
 from tidegate.inference.worker.accept import preferred_type
 from tidegate.inference.worker.chunks import BodyChunks, ItemChunks, StreamBody, is_source
-from tidegate.inference.worker.content import WRITABLE, Reading, split_media_type
+from tidegate.inference.worker.content import JSON, WRITABLE, Reading, split_media_type
 from tidegate.inference.worker.context import Context, RequestProcessor
 from tidegate.inference.worker.device_errors import empty_cache, give_up_if_device_is_lost
 from tidegate.inference.worker.given_body import given_body, given_buffer, given_file, given_type
@@ -186,7 +186,7 @@ class Steps:
             if isinstance(said, StreamBody):
                 request.stream = said
             else:
-                request.outcome = answer_of(said, chat.JSON, request, self.max_response_bytes)
+                request.outcome = answer_of(said, JSON, request, self.max_response_bytes)
             return
         if self.functions.transform_fn is not None:
             result = request.prediction

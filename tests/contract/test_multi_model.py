@@ -96,6 +96,95 @@ def test_what_is_not_loaded_is_404_and_what_is_loaded_already_is_409(server: Ser
     assert (reply.status, reply.error["code"]) == (409, "already_loaded")
 
 
+CHATTING = """
+import json
+from pathlib import Path
+
+def model_fn(model_dir):
+    return Path(model_dir).parent.name
+
+def predict_fn(data, model):
+    return model
+
+def chat_fn(request, model):
+    yield f"{model} hears "
+    yield request["messages"][-1]["content"]
+"""
+CHAT = "/v1/chat/completions"
+
+
+def chat(server: Server, body: dict[str, object] | bytes, path: str = CHAT) -> Reply:
+    if isinstance(body, dict):
+        body = json.dumps({"messages": [{"role": "user", "content": "you"}], **body}).encode()
+    return server.request("POST", path, body, {"content-type": "application/json"})
+
+
+def said(reply: Reply) -> str:
+    assert reply.status == 200, reply.body
+    return reply.json()["choices"][0]["message"]["content"]
+
+
+def test_a_chat_goes_to_the_model_that_its_body_or_its_path_names(server: Server):
+    """As a whole and as events; a path says more than a body."""
+    for name in ("abc", "def"):
+        assert load(server, name, place(server, name, {"code/inference.py": CHATTING})).status == 200
+    for name in ("abc", "def"):
+        assert said(chat(server, {"model": name})) == f"{name} hears you"
+        assert said(chat(server, {"model": "abc"}, f"/models/{name}{CHAT}")) == f"{name} hears you"
+        events = chat(server, {"model": name, "stream": True})
+        assert events.headers["content-type"] == "text/event-stream"
+        assert f"{name} hears " in events.body.decode()
+        assert events.body.endswith(b"data: [DONE]\n\n")
+    assert server.request("GET", CHAT).status == 405
+    assert server.request("DELETE", "/models/abc").status == 200
+    assert chat(server, {"model": "abc"}).status == 404
+    assert chat(server, {}, f"/models/abc{CHAT}").status == 404
+    assert said(chat(server, {"model": "def"})) == "def hears you"
+
+
+@pytest.mark.parametrize("named", [{}, {"model": ""}, {"model": None}, {"model": 7}, {"model": "ghost"}])
+def test_a_chat_to_no_model_of_the_server_is_404_in_openais_form_and_says_the_ways_out(server: Server, named):
+    assert load(server, "abc", place(server, "abc", {"code/inference.py": CHATTING})).status == 200
+    reply = chat(server, named)
+    assert reply.status == 404
+    assert {key: reply.error[key] for key in ("code", "type", "param")} == {
+        "code": "model_not_found",
+        "type": "invalid_request_error",
+        "param": "model",
+    }
+    assert ("'ghost'" in reply.error["message"]) == (named.get("model") == "ghost")
+    for way in ("GET /models", "POST /models", "/models/NAME/v1/chat/completions"):
+        assert way in reply.error["message"]
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"[]", b"[" * 100_000])
+def test_a_chat_whose_body_is_no_object_is_400(server: Server, body):
+    assert chat(server, body).status == 400
+
+
+def test_a_long_chat_is_sent_to_its_path(server: Server):
+    """The frontend reads no long body; the model's own path needs no look into it."""
+    assert load(server, "abc", place(server, "abc", {"code/inference.py": CHATTING})).status == 200
+    content = "x" * 1024 * 1024
+    refused = chat(server, {"model": "abc", "messages": [{"content": content}]})
+    assert refused.status == 413
+    assert f"/models/NAME{CHAT}" in refused.error["message"]
+    assert said(chat(server, {"messages": [{"content": content}]}, f"/models/abc{CHAT}")) == f"abc hears {content}"
+
+
+def test_a_chat_in_another_charset_finds_its_model(server: Server):
+    assert load(server, "abc", place(server, "abc", {"code/inference.py": CHATTING})).status == 200
+    body = '{"messages": [{"content": "Grüße"}], "model": "abc"}'.encode("latin-1")
+    reply = server.request("POST", CHAT, body, {"content-type": "application/json; charset=latin-1"})
+    assert said(reply) == "abc hears Grüße"
+
+
+def test_a_server_of_one_model_answers_a_chat_at_the_models_path_too():
+    with running({"code/inference.py": CHATTING}) as server:
+        assert "hears you" in said(chat(server, {"model": "whatever"}, f"/models/model{CHAT}"))
+        assert chat(server, {}, f"/models/other{CHAT}").status == 404
+
+
 @pytest.mark.parametrize(
     "body",
     [

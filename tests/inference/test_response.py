@@ -85,9 +85,20 @@ def test_every_error_answers_with_its_status_code_and_sentence(cls: type[errors.
     response = error_response(error, "id-7")
     assert 400 <= response.status <= 599
     assert response.content_type == "application/json"
-    content = {"error": {"code": error.code, "message": "No.", "request_id": "id-7"}}
-    assert json.loads(response.body) == content
+    content = {"code": error.code, "message": "No.", "request_id": "id-7"}
+    assert json.loads(response.body) == {"error": content}
     assert (response.headers == b"retry-after: 1\r\n") == (response.status == 503)
+
+
+def test_a_model_that_a_chat_names_and_nobody_has_is_an_error_in_openais_form() -> None:
+    content = json.loads(error_response(errors.ModelNotFound("No.", param="model"), "id-7").body)["error"]
+    assert content.pop("request_id") == "id-7"
+    assert content == {
+        "code": "model_not_found",
+        "message": "No.",
+        "type": "invalid_request_error",
+        "param": "model",
+    }
 
 
 def test_a_verb_that_a_path_does_not_answer_is_told_which_it_does() -> None:

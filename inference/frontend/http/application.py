@@ -11,8 +11,17 @@ from time import monotonic
 from typing import NamedTuple
 
 from tidegate.inference.conversation_frames import Opening
-from tidegate.inference.errors import Draining, MethodNotAllowed, NotFound, NotReady, RequestError, UpgradeRequired
+from tidegate.inference.errors import (
+    Draining,
+    MethodNotAllowed,
+    ModelNotFound,
+    NotFound,
+    NotReady,
+    RequestError,
+    UpgradeRequired,
+)
 from tidegate.inference.frontend.http.ask_model import AskModel, lines_for_worker
+from tidegate.inference.frontend.http.ask_named_model import AskNamedModel
 from tidegate.inference.frontend.http.limits import Limits
 from tidegate.inference.frontend.http.peer import Peer, Upgrade
 from tidegate.inference.frontend.http.request import Request
@@ -34,6 +43,7 @@ CONVERSE = "invocations-bidirectional-stream"
 """Where the platform opens a WebSocket. Source: developer guide, "Custom inference code with hosting services"."""
 CHAT = "/v1/chat/completions"
 """Where SageMaker passes on what OpenAI's clients send (developer guide, "OpenAI-compatible APIs")."""
+_CHAT = CHAT.split("/")[1:]
 _INFERENCE_ID = b"x-amzn-sagemaker-inference-id"
 
 
@@ -72,7 +82,9 @@ class Application:
             "/execution-parameters": Route(read, lambda: parameters),
             "/metrics": Route(read, lambda: metrics),
         }
-        if not settings.multi_model:
+        if settings.multi_model:
+            self._routes[CHAT] = Route(("POST",), lambda: AskNamedModel(self._chat))
+        else:
             invoke = Route(("POST",), lambda: self._ask(SINGLE_MODEL))
             chat = Route(("POST",), lambda: self._ask(SINGLE_MODEL, Form.CHAT))
             self._routes |= {"/invocations": invoke, f"/models/{SINGLE_MODEL}/invoke": invoke, CHAT: chat}
@@ -170,6 +182,17 @@ class Application:
             raise
         return AskModel(pool, self.registry.sessions, timed=self.settings.server_timing, form=form)
 
+    def _chat(self, name: str) -> Responder:
+        """What answers a chat whose body names a model. Raises `ModelNotFound`."""
+        if self.registry.get(name) is None:
+            what = f"There is no model '{name[:200]}' here" if name else "The body does not say to which model it goes"
+            raise ModelNotFound(
+                f"{what}: 'model' must be the name of a loaded one. GET /models lists them, POST /models loads "
+                f"another, and each is at /models/NAME{CHAT} too.",
+                param="model",
+            )
+        return self._ask(name, Form.CHAT)
+
     def _route_of_models(self, request: Request) -> Route:
         multi_model, (_, *path) = self.settings.multi_model, request.path.split("/")
         match path:
@@ -179,6 +202,8 @@ class Application:
                 return Route(("GET", "DELETE") if multi_model else ("GET",), lambda: InTask(self._models.answer))
             case ["models", name, "invoke"] if name:
                 return Route(("POST",), lambda: self._ask(name))
+            case ["models", name, *rest] if name and rest == _CHAT:
+                return Route(("POST",), lambda: self._ask(name, Form.CHAT))
             case ["models", _, last] | [last] if last == CONVERSE and (len(path) > 1 or not multi_model):
                 raise UpgradeRequired(f"{request.path[:200]} is a WebSocket: GET it with 'Upgrade: websocket'.")
             case ["adapters", *_]:

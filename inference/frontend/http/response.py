@@ -7,7 +7,7 @@ from functools import lru_cache
 from http import HTTPStatus
 from typing import NamedTuple
 
-from tidegate.inference.errors import MethodNotAllowed, ModelLoading, UpgradeRequired
+from tidegate.inference.errors import MethodNotAllowed, ModelLoading, ModelNotFound, UpgradeRequired
 from tidegate.inference.frontend.queue.reply import Failure, Reply
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -70,8 +70,13 @@ def _status_and_type(status: int, content_type: str) -> bytes:
 
 
 def error_response(error: Failure, request_id: str) -> Response:
-    """`{"error": {"code", "message", "request_id"}}`, with Retry-After where trying again later makes sense."""
-    content = {"error": {"code": error.code, "message": error.message, "request_id": request_id}}
+    """`{"error": {"code", "message", "request_id"}}`, with Retry-After where trying again later makes sense.
+
+    OpenAI's clients read the same object; where a chat names no model that is loaded, it has OpenAI's other members.
+    """
+    content = {"code": error.code, "message": error.message, "request_id": request_id}
+    if isinstance(error, ModelNotFound) and error.param is not None:
+        content |= {"type": "invalid_request_error", "param": error.param}
     headers = b"retry-after: 1\r\n" if error.status == 503 else b""
     if isinstance(error, ModelLoading):
         headers = b"retry-after: %d\r\n" % error.retry_after_s
@@ -79,4 +84,4 @@ def error_response(error: Failure, request_id: str) -> Response:
         headers += f"allow: {', '.join(error.allowed)}\r\n".encode()
     if isinstance(error, UpgradeRequired):
         headers += b"upgrade: websocket\r\n"
-    return Response(error.status, "application/json", json.dumps(content).encode(), headers)
+    return Response(error.status, "application/json", json.dumps({"error": content}).encode(), headers)
