@@ -18,7 +18,7 @@ from tests.raw_websocket import frame, opening
 
 PATHS = (
     *("/ping", "/invocations", "/models/model/invoke", "/execution-parameters", "/metrics"),
-    "/invocations-bidirectional-stream",
+    *("/invocations-bidirectional-stream", "/v1/chat/completions", "/models/model/v1/chat/completions"),
 )
 METHODS = ("GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "CONNECT", "get", "PRI", "X" * 40, "")
 TYPES = (
@@ -43,6 +43,7 @@ TYPES = (
 )
 ACCEPTS = ("*/*", "application/json", "text/csv;q=0", "image/png", "a/b;q=x, */*;q=0.1", ",,,", "q=1", "application/*")
 
+_CHAT = {"model": "m", "messages": [{"role": "user", "content": "Hello"}]}
 _HEADER_NAMES = (
     *("content-length", "transfer-encoding", "expect", "upgrade", "connection", "accept", "content-type", "te"),
     *("x-amzn-sagemaker-inference-id", "x-amzn-sagemaker-custom-attributes", "http2-settings", "a b", "", "é", "x\0"),
@@ -69,9 +70,10 @@ def _head(source: random.Random, method: str, path: str, headers: list[tuple[str
 
 
 def _well_formed(source: random.Random) -> bytes:
-    body = json.dumps([[source.random() for _ in range(3)] for _ in range(source.randrange(1, 4))]).encode()
     path = source.choice(PATHS)
-    method = "POST" if "invo" in path else "GET"
+    rows = [[source.random() for _ in range(3)] for _ in range(source.randrange(1, 4))]
+    body = json.dumps(_CHAT if "chat" in path else rows).encode()
+    method = "POST" if "invo" in path or "chat" in path else "GET"
     headers = [("host", "x"), ("content-type", "application/json"), ("content-length", str(len(body)))]
     return _head(source, method, path, headers) + body
 
@@ -211,7 +213,8 @@ def _lying_body(source: random.Random) -> bytes:
     if source.random() < 0.3:
         headers.append(("accept", source.choice(ACCEPTS)))
     lines = "".join(f"{name}: {value}\r\n" for name, value in headers).encode("latin-1")
-    return b"POST /invocations HTTP/1.1\r\n" + lines + b"\r\n" + body
+    path = source.choice(("/invocations", "/v1/chat/completions")) if kind == "application/json" else "/invocations"
+    return f"POST {path} HTTP/1.1\r\n".encode() + lines + b"\r\n" + body
 
 
 def _json(source: random.Random) -> tuple[str, bytes]:
@@ -234,6 +237,10 @@ def _json(source: random.Random) -> tuple[str, bytes]:
         "[1]garbage",
         "\ufeff[1]",
         '{"instances": [[1]], "instances": 2}',
+        json.dumps(_CHAT),
+        json.dumps({**_CHAT, "stream": True, "stream_options": source.choice((None, [], {"include_usage": 7}))}),
+        json.dumps({**_CHAT, "stream": source.choice((2, "yes", [])), "n": source.choice((0, 2, "1", None))}),
+        json.dumps({"messages": source.choice((None, {}, [], [[]], "x")), "model": source.choice((7, "", "é" * 999))}),
     )
     return "application/json", source.choice(texts).encode()
 

@@ -32,6 +32,9 @@ def model_fn(model_dir):
 def predict_fn(data, model):
     return [[1.0]]
 
+def chat_fn(request, model):
+    yield str(len(request["messages"]))
+
 def stream_fn(incoming, context):
     yield from incoming
 """

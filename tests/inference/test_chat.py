@@ -139,8 +139,8 @@ def test_the_length_of_the_one_json_object_is_told_before_it(chat_fn: Any) -> No
         frontend.compute(chat_request(stream=True))
         (begun,) = [event for event in frontend.events(1) if isinstance(event, Start)]
         assert begun.length is None
-        frontend.compute(chat_request())
-        match [event for event in frontend.events(1) if not isinstance(event, Stream)]:
+        frontend.compute(chat_request(2))
+        match [event for event in frontend.events(2) if not isinstance(event, Stream)]:
             case [Answer() as answer]:
                 assert json.loads(answer.body)
             case [Start() as start, Part() as part, End()]:
