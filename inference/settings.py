@@ -194,7 +194,8 @@ class Settings:
         None,
         _whole(1, 1024),
         "model copies, one process each, in a number that does not change; "
-        "default: one per GPU, else one per CPU core of the container, as far as its memory holds them",
+        "default: one per GPU, else one per CPU core of the container, as far as its memory holds them; of many models "
+        "1 each",
     )
     threads_per_worker: int | None = setting(
         ("TIDEGATE_THREADS_PER_WORKER", "OMP_NUM_THREADS"),
@@ -505,6 +506,11 @@ class Settings:
     def model_dir(self) -> Path:
         """Where SageMaker unpacks the archive (read-only to the container)."""
         return self.base_dir / "model"
+
+    @property
+    def many_models(self) -> bool:
+        """Whether models come and go while the server runs."""
+        return self.multi_model or self.model_repository is not None
 
 
 def _one_of(text: str, *choices: str) -> str:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
 from tidegate.inference.protocol import Done
 
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+KEPT = 100
+"""Models that have gone and are told of at `/metrics` all the same."""
 SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 
 
@@ -110,3 +112,40 @@ class ModelGauges:
     waiting: int
     computing: int
     workers: Mapping[int, int]
+
+    def with_another(self, other: ModelGauges) -> ModelGauges:
+        """Two revisions of one model together; they count in the same place."""
+        return ModelGauges(
+            metrics=self.metrics,
+            waiting=self.waiting + other.waiting,
+            computing=self.computing + other.computing,
+            workers={**self.workers, **other.workers},
+        )
+
+
+class MetricsByModel:
+    """What is counted by the names of the models that are here, and of the last `KEPT` that have gone.
+
+    So a counter does not begin anew when a model's revision changes, and is seen by whoever reads once a minute; and
+    ten thousand models that come and go are not ten thousand names.
+    """
+
+    def __init__(self) -> None:
+        self._here: dict[str, ModelMetrics] = {}
+        self._gone: dict[str, ModelMetrics] = {}
+
+    def of(self, name: str) -> ModelMetrics:
+        """Where to count for a model that is here from now on."""
+        found = self._here.get(name) or self._gone.pop(name, None) or ModelMetrics()
+        return self._here.setdefault(name, found)
+
+    def leave(self, name: str) -> None:
+        """The last of a name has gone."""
+        if (metrics := self._here.pop(name, None)) is not None:
+            self._gone[name] = metrics
+        if len(self._gone) > KEPT:
+            del self._gone[next(iter(self._gone))]
+
+    def gone(self) -> Iterator[tuple[str, ModelMetrics]]:
+        """Those that are not here any more."""
+        yield from self._gone.items()

@@ -15,7 +15,9 @@ from typing import Any, cast
 import pytest
 
 from tests.inference.stand_in_workers import (
+    Asked,
     StandInForkServer,
+    answer_at_once,
     do_nothing,
     load_at_once,
     run,
@@ -26,6 +28,7 @@ from tidegate.inference.frontend.models import registry as registry_module
 from tidegate.inference.frontend.models.registry import Registry
 from tidegate.inference.frontend.queue import model_pool
 from tidegate.inference.frontend.workers.fork_server import ForkServer
+from tidegate.inference.repository.catalogue import Revision
 from tidegate.inference.settings import MIB, Settings
 
 
@@ -229,5 +232,91 @@ def test_models_start_at_gpus_of_their_own(monkeypatch, tmp_path):
             await registry.load("d", archive(tmp_path, "d"))
             placed = {worker.spec.name: worker.spec.gpu_id for worker in fork_server.started if worker.spec is not None}
             assert placed == {"a": 0, "b": 1, "c": 0, "d": 1}
+
+    run(test())
+
+
+def revision(version: int, digest: str = "a") -> Revision:
+    return Revision(name="m", version=version, digest=digest)
+
+
+def test_two_revisions_of_a_model_are_side_by_side_until_the_old_one_has_answered_all_that_it_has(
+    monkeypatch, tmp_path
+):
+    async def test() -> None:
+        fork_server = Server(on_batch=do_nothing)
+        async with registry_of(monkeypatch, fork_server, multi_model=False, model_repository="/models") as registry:
+            old = await registry.load_revision(revision(1), archive(tmp_path, "old"), pytest.fail)
+            new = await registry.load_revision(revision(2), archive(tmp_path, "new"), pytest.fail)
+            assert [worker.spec and worker.spec.version for worker in fork_server.started] == [1, 2]
+            assert old.pool is not None
+            assert registry.get("m") is new.pool
+            asked = [Asked(old.pool, "one"), Asked(old.pool, "two")]
+            leaving = asyncio.ensure_future(registry.unload_revision(revision(1), timeout_s=60.0))
+            await asyncio.sleep(1)
+            assert not leaving.done()
+            fork_server.on_batch = answer_at_once
+            fork_server.started[0].answer()
+            await leaving
+            assert [each.outcome for each in asked] == [(200, "one"), (200, "two")]
+            assert [worker.alive for worker in fork_server.started] == [False, True]
+            assert registry.gauges()["m"].metrics is new.pool.metrics is old.pool.metrics
+
+    run(test())
+
+
+def test_a_revision_that_does_not_settle_in_time_is_ended(monkeypatch, tmp_path):
+    async def test() -> None:
+        fork_server = Server(on_batch=do_nothing)
+        async with registry_of(monkeypatch, fork_server, multi_model=False, model_repository="/models") as registry:
+            model = await registry.load_revision(revision(1), archive(tmp_path, "m"), pytest.fail)
+            assert model.pool is not None
+            asked = Asked(model.pool, "one")
+            await registry.unload_revision(revision(1), timeout_s=3.0)
+            assert asked.outcome[0] >= 500
+            assert not fork_server.alive
+            await registry.unload_revision(revision(1), timeout_s=3.0)
+
+    run(test())
+
+
+def test_a_revision_that_cannot_be_kept_up_says_so_when_it_has_gone(monkeypatch, tmp_path):
+    async def test() -> None:
+        fork_server, causes = Server(), list[str]()
+        settings: dict[str, Any] = {"multi_model": False, "model_repository": "/models", "crash_loop_s": 5.0}
+        async with registry_of(monkeypatch, fork_server, **settings) as registry:
+            await registry.load_revision(revision(1), archive(tmp_path, "m"), causes.append)
+            fork_server.on_load = lambda worker: worker.end(1 << 8)
+            fork_server.started[0].end(1 << 8)
+            await asyncio.sleep(50)
+            assert len(causes) == 1
+            assert "had no worker for 5 s" in causes[0]
+            assert not registry.has("m")
+
+    run(test())
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_models_take_no_more_bytes_together_than_they_may(monkeypatch, tmp_path, known):
+    """By their files at first, by what was measured as soon as that is known."""
+
+    async def test() -> None:
+        taken = {"a": 4 * MIB, "b": 7 * MIB}
+        monkeypatch.setattr(registry_module, "private_bytes", lambda _pids: taken[fork_server.started[-1].spec.name])
+        fork_server = Server()
+        async with registry_of(monkeypatch, fork_server, max_loaded_bytes=10 * MIB) as registry:
+            for name in "ab":
+                archive(tmp_path, name, MIB)
+            if known:
+                await registry.load("b", tmp_path / "b")
+                assert registry.find("b")
+                await registry.unload("b")
+            await registry.load("a", tmp_path / "a")
+            started = len(fork_server.started)
+            with pytest.raises(ModelDoesNotFit, match="'b' needs about 7 MiB, and 6 MiB are left of the 10 MiB"):
+                await registry.load("b", tmp_path / "b")
+            assert len(fork_server.started) - started == (0 if known else 1)
+            assert len(fork_server.alive) == 1
+            assert list(registry.pools) == ["a"]
 
     run(test())

@@ -245,5 +245,4 @@ class Application:
     def _metrics(self, request: Request) -> Response:  # noqa: ARG002 - a route like the others
         from tidegate.inference.frontend import prometheus_text  # noqa: PLC0415 - see server.py
 
-        gauges = {name: pool.gauges for name, pool in self.registry.pools.items()}
-        return Response(200, prometheus_text.CONTENT_TYPE, prometheus_text.render(gauges))
+        return Response(200, prometheus_text.CONTENT_TYPE, prometheus_text.render(self.registry.gauges()))

@@ -28,6 +28,18 @@ def demand_memory(name: str, *, needed_bytes: int, promised_bytes: int, free_byt
         raise ModelDoesNotFit(f"The model '{name}' needs about {needed_bytes // MIB} MiB, and {left}.")
 
 
+def demand_bytes(name: str, *, needed_bytes: int, taken_bytes: int, max_bytes: int | None) -> None:
+    """Raise `ModelDoesNotFit` for a model with which all would take more than `max_bytes`, where that is given.
+
+    `taken_bytes` is what the others take or are promised.
+    """
+    if max_bytes is not None and taken_bytes + needed_bytes > max_bytes:
+        left = f"{max(max_bytes - taken_bytes, 0) // MIB} MiB are left of the {max_bytes // MIB} MiB for all models"
+        raise ModelDoesNotFit(
+            f"The model '{name}' needs about {needed_bytes // MIB} MiB, and {left} (TIDEGATE_MAX_LOADED_BYTES)."
+        )
+
+
 def file_bytes(directory: Path) -> int:
     """The size of all files below a directory, in bytes: what a copy of the model takes, as far as files can tell."""
     total = 0

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tidegate.inference.batching import Batching, declared_in
 from tidegate.inference.errors import DeploymentError
+from tidegate.inference.frontend.metrics import ModelMetrics
 from tidegate.inference.frontend.models.capacity import file_bytes
 from tidegate.inference.frontend.models.container_limits import free_memory_bytes, usable_cores
 from tidegate.inference.frontend.models.placement import Machine, Placement, first_worker_only, place
@@ -18,6 +19,7 @@ from tidegate.inference.frontend.queue.model_pool import ModelPool
 from tidegate.inference.frontend.workers.fork_server import ForkServer, ForkServerFailed
 from tidegate.inference.layout import linked
 from tidegate.inference.protocol import ModelSpec
+from tidegate.inference.repository.catalogue import Revision
 from tidegate.inference.settings import Settings
 
 log = logging.getLogger("tidegate.models")
@@ -27,7 +29,7 @@ log = logging.getLogger("tidegate.models")
 class Prepared:
     """A model whose packages are installed, and what its placement depends on."""
 
-    name: str
+    revision: Revision
     model_dir: Path
     packages_dir: Path | None
     batching: Batching
@@ -52,17 +54,17 @@ class Loader:
         except ForkServerFailed as error:
             raise DeploymentError(f"The workers cannot be started: {error}.") from error
 
-    async def prepare(self, name: str, model_dir: Path, *, rehearsal: bool) -> Prepared:
+    async def prepare(self, revision: Revision, model_dir: Path, *, rehearsal: bool) -> Prepared:
         """Everything before the first worker. Raises `DeploymentError`, and leaves nothing then."""
         # In threads: nobody else waits while somebody's whole disk is looked through.
         if said := await asyncio.to_thread(linked, model_dir):
-            if rehearsal or self._settings.multi_model:
+            if rehearsal or self._settings.many_models:
                 raise DeploymentError(said)
             log.warning("%s", said)
         packages_dir = await self._layers.install(model_dir)
         try:
             return Prepared(
-                name=name,
+                revision=revision,
                 model_dir=model_dir,
                 packages_dir=packages_dir,
                 batching=declared_in(model_dir),
@@ -74,8 +76,10 @@ class Loader:
             await self._layers.remove(packages_dir)
             raise
 
-    def pool(self, model: Prepared, gpus_taken: Iterable[int], on_crash_loop: Callable[[str], None]) -> ModelPool:
-        """The model's pool, not loaded yet, beside the models whose first GPUs are `gpus_taken`."""
+    def pool(
+        self, model: Prepared, gpus_taken: Iterable[int], on_crash_loop: Callable[[str], None], metrics: ModelMetrics
+    ) -> ModelPool:
+        """The model's pool, not loaded yet, beside the models whose first GPUs are `gpus_taken`; it counts there."""
         placement = place(
             self._settings,
             model.machine,
@@ -85,7 +89,8 @@ class Loader:
         )
         if model.rehearsal:
             placement = first_worker_only(placement)
-        return ModelPool(self._spec(model, placement), placement.limits, self._fork_server, on_crash_loop)
+        spec = self._spec(model, placement)
+        return ModelPool(spec, placement.limits, self._fork_server, on_crash_loop, metrics)
 
     async def forget(self, pool: ModelPool) -> None:
         """Remove what was installed for a model."""
@@ -98,7 +103,8 @@ class Loader:
     def _spec(self, model: Prepared, placement: Placement) -> ModelSpec:
         settings, max_batch_size = self._settings, placement.limits.max_batch_size
         return ModelSpec(
-            name=model.name,
+            name=model.revision.name,
+            version=model.revision.version,
             model_dir=str(model.model_dir),
             program=settings.program,
             gpu_id=None,

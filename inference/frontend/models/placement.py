@@ -72,6 +72,6 @@ def least_used_gpu(gpus: int, taken: Iterable[int]) -> int:
 
 
 def _default_workers(settings: Settings, machine: Machine, model_bytes: int) -> int:
-    if settings.multi_model:
+    if settings.many_models:
         return 1  # as it was with TorchServe: more of each are asked for by name
     return machine.gpus or copies_that_fit(machine.cores, model_bytes, machine.free_bytes)

@@ -1,35 +1,44 @@
-"""The models that this server has, by name. A server of one model is a registry of one.
+"""The models that this server has, by name and revision. A server of one model is a registry of one.
 
     load ─▶ LOADING ─ loaded and checked ─▶ SERVING ─ unload, or it cannot be kept up ─▶ UNLOADING ─▶ gone
                └──────────── it fails, or is unloaded meanwhile ──────────────────────────────▲
 
 A model counts against the limits from the request to load it until its memory is free. It is loaded once, however many
 ask for it meanwhile: all of them wait for the same load, and one that leaves does not end it for the others.
+
+On a multi-model endpoint the limits are kept here: a model that does not fit is refused. Of a model repository there
+may be several revisions of one name side by side, and what fits was decided before (`frontend/repository/`).
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum, auto
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
 from tidegate.inference.errors import AlreadyLoaded, DeploymentError, Draining, NotFound
+from tidegate.inference.frontend.metrics import MetricsByModel, ModelGauges
 from tidegate.inference.frontend.models import capacity
 from tidegate.inference.frontend.models.container_limits import free_memory_bytes
 from tidegate.inference.frontend.models.loader import Loader
+from tidegate.inference.frontend.models.memory_use import private_bytes
 from tidegate.inference.frontend.models.stateful_sessions import StatefulSessions
 from tidegate.inference.frontend.queue.model_pool import ModelPool
 from tidegate.inference.frontend.workers.fork_server import ForkServer
+from tidegate.inference.repository.catalogue import Revision
 from tidegate.inference.settings import Settings
 
 log = logging.getLogger("tidegate.models")
 
 SINGLE_MODEL = "model"
 """The name that TorchServe gave the one model of a single-model endpoint."""
+REMEMBERED = 1000
+"""Directories whose models' memory is remembered."""
 CLOSE_S = 1.0
 """How long the end of the server waits for loads that it has stopped to clear up."""
 
@@ -46,14 +55,21 @@ class ModelState(Enum):
 class Model:
     """One model of this server. It has a pool from when its packages are installed; from then on it is listed."""
 
-    name: str
+    revision: Revision
     model_dir: Path
     state: ModelState = ModelState.LOADING
     pool: ModelPool | None = None
     promised_bytes: int = 0
-    """What it will take of the memory that is still free while it is loading, as far as files can tell."""
+    """What it will take of the memory that is still free while it is loading, as far as is known."""
+    memory_bytes: int = 0
+    """What it takes, as measured when it was loaded."""
     loading: asyncio.Task[ModelPool] | None = None
     """The one flight that all who want the model wait for."""
+
+    @property
+    def name(self) -> str:
+        """What requests call it."""
+        return self.revision.name
 
 
 class Registry:
@@ -62,8 +78,12 @@ class Registry:
     def __init__(self, settings: Settings, fork_server: ForkServer, on_crash_loop: Callable[[str], None]) -> None:
         self._settings = settings
         self._on_crash_loop = on_crash_loop
-        self._models: dict[str, Model] = {}
+        self._models: dict[str, list[Model]] = {}
+        """Those of one name in the order in which they came; no list is empty."""
         self._leaving: dict[Model, asyncio.Task[None]] = {}
+        self._metrics = MetricsByModel()
+        self._measured: dict[Path, int] = {}
+        """What a directory took when it was last loaded, on a multi-model endpoint."""
         self.ready = False
         self.sessions = StatefulSessions(settings) if settings.stateful_sessions else None
         self._loader = Loader(settings, fork_server, self.sessions.root if self.sessions else None)
@@ -77,13 +97,13 @@ class Registry:
 
     @property
     def pools(self) -> dict[str, ModelPool]:
-        """The pools by the names of their models, those that are still loading among them."""
-        return {name: model.pool for name, model in self._models.items() if model.pool is not None}
+        """The pools by the names of their models, the newest of each, those that are still loading among them."""
+        return {name: pool for name, models in self._models.items() if (pool := models[-1].pool) is not None}
 
-    def get(self, name: str | None) -> ModelPool | None:
-        """The pool of a model, None where there is none."""
-        model = self._models.get(name) if name is not None else None
-        return model.pool if model is not None else None
+    def get(self, name: str) -> ModelPool | None:
+        """The pool of a model, the newest of several; None where there is none."""
+        models = self._models.get(name)
+        return models[-1].pool if models else None
 
     def find(self, name: str) -> ModelPool:
         """The pool of a model. Raises `NotFound`."""
@@ -91,6 +111,20 @@ class Registry:
         if pool is None:
             raise _unknown(name)
         return pool
+
+    def has(self, name: str) -> bool:
+        """Whether a model of this name is here, or on its way."""
+        return name in self._models
+
+    def gauges(self) -> dict[str, ModelGauges]:
+        """What `/metrics` says of each model: its revisions together, also those that are leaving."""
+        gauges: dict[str, ModelGauges] = {}
+        for pool in self._all_pools():
+            name, found = pool.spec.name, pool.gauges
+            gauges[name] = gauges[name].with_another(found) if name in gauges else found
+        for name, metrics in self._metrics.gone():
+            gauges.setdefault(name, ModelGauges(metrics=metrics, waiting=0, computing=0, workers={}))
+        return gauges
 
     # --- they come
 
@@ -101,37 +135,67 @@ class Registry:
         has done, and no other is started. Raises `AlreadyLoaded`, `ModelDoesNotFit` where the limits leave it no room,
         and `DeploymentError` with the reason that the worker gave.
         """
-        model = self._models.get(name)
-        if model is None:
-            model = self._begin(name, model_dir, rehearsal=rehearsal)
-        elif model.state is ModelState.SERVING:
-            raise AlreadyLoaded(f"The model '{name}' is loaded already.")
-        elif model.model_dir != model_dir:
-            raise AlreadyLoaded(f"The model '{name}' is being loaded from {model.model_dir}.")
+        models = self._models.get(name)
+        if not models:
+            capacity.demand_place(self._places_taken, self._settings.max_loaded_models)
+            # One model of many that cannot be kept up is that model's end; the only one is the server's.
+            on_crash_loop = None if self._settings.multi_model else self._on_crash_loop
+            model = self._begin(
+                Revision(name=name, version=1, digest=""), model_dir, on_crash_loop, rehearsal=rehearsal
+            )
+        else:
+            model = models[-1]
+            if model.state is ModelState.SERVING:
+                raise AlreadyLoaded(f"The model '{name}' is loaded already.")
+            if model.model_dir != model_dir:
+                raise AlreadyLoaded(f"The model '{name}' is being loaded from {model.model_dir}.")
         assert model.loading is not None  # noqa: S101 - set by _begin
         return await asyncio.shield(model.loading)
 
-    def has(self, name: str) -> bool:
-        """Whether a model of this name is here, or on its way."""
-        return name in self._models
+    async def load_revision(self, revision: Revision, model_dir: Path, on_crash_loop: Callable[[str], None]) -> Model:
+        """Load a revision of a model repository, beside others of its name; returns it loaded, checked and measured.
 
-    def _begin(self, name: str, model_dir: Path, *, rehearsal: bool) -> Model:
-        capacity.demand_place(len(self._models) + len(self._leaving), self._settings.max_loaded_models)
-        model = self._models[name] = Model(name=name, model_dir=model_dir)
-        model.loading = asyncio.get_running_loop().create_task(self._load(model, rehearsal=rehearsal))
+        `on_crash_loop` is told why it cannot be kept up: it has left by itself then. Raises `ModelDoesNotFit` and
+        `DeploymentError`, and leaves nothing then.
+        """
+        model = self._begin(revision, model_dir, on_crash_loop)
+        assert model.loading is not None  # noqa: S101 - set by _begin
+        await model.loading
+        return model
+
+    @property
+    def _places_taken(self) -> int:
+        return sum(map(len, self._models.values())) + len(self._leaving)
+
+    def _begin(
+        self,
+        revision: Revision,
+        model_dir: Path,
+        on_crash_loop: Callable[[str], None] | None,
+        *,
+        rehearsal: bool = False,
+    ) -> Model:
+        model = Model(revision=revision, model_dir=model_dir)
+        self._models.setdefault(revision.name, []).append(model)
+        work = self._load(model, on_crash_loop, rehearsal=rehearsal)
+        model.loading = asyncio.get_running_loop().create_task(work)
         model.loading.add_done_callback(_retrieve)
         return model
 
-    async def _load(self, model: Model, *, rehearsal: bool) -> ModelPool:
+    async def _load(self, model: Model, on_crash_loop: Callable[[str], None] | None, *, rehearsal: bool) -> ModelPool:
         try:
             if self._settings.multi_model:
                 await self._demand_memory(model)
-            prepared = await self._loader.prepare(model.name, model.model_dir, rehearsal=rehearsal)
-            taken = [pool.limits.first_gpu for pool in self.pools.values()]
-            # One model of many that cannot be kept up is that model's end; the only one is the server's.
-            on_crash_loop = partial(self._give_up, model) if self._settings.multi_model else self._on_crash_loop
-            pool = model.pool = self._loader.pool(prepared, taken, on_crash_loop)
+            prepared = await self._loader.prepare(model.revision, model.model_dir, rehearsal=rehearsal)
+            taken = [pool.limits.first_gpu for pool in self._all_pools()]
+            give_up = on_crash_loop
+            if self._settings.many_models:
+                give_up = partial(self._give_up, model, on_crash_loop or _nobody)
+            metrics = self._metrics.of(model.name)
+            pool = model.pool = self._loader.pool(prepared, taken, give_up or _nobody, metrics)
             await pool.load()
+            if self._settings.many_models:
+                await self._measure(model, pool)
         except BaseException as error:
             await self._failed(model)
             if isinstance(error, asyncio.CancelledError):
@@ -145,22 +209,52 @@ class Registry:
     async def _demand_memory(self, model: Model) -> None:
         # In a thread: nobody else waits while somebody has the size of a whole disk counted.
         files = await asyncio.to_thread(capacity.file_bytes, model.model_dir)
-        needed_bytes = files * (self._settings.workers or 1)
+        needed_bytes = self._measured.get(model.model_dir, files * (self._settings.workers or 1))
         capacity.demand_memory(
             model.name,
             needed_bytes=needed_bytes,
-            promised_bytes=sum(other.promised_bytes for other in self._models.values()),
+            promised_bytes=sum(other.promised_bytes for other in self._all_models()),
             free_bytes=free_memory_bytes(),
             min_free_bytes=self._settings.min_free_memory_bytes,
         )
+        self._demand_bytes(model, needed_bytes)
         model.promised_bytes = needed_bytes
 
+    def _demand_bytes(self, model: Model, needed_bytes: int) -> None:
+        others = [other for other in self._all_models() if other is not model]
+        capacity.demand_bytes(
+            model.name,
+            needed_bytes=needed_bytes,
+            taken_bytes=sum(max(other.memory_bytes, other.promised_bytes) for other in others),
+            max_bytes=self._settings.max_loaded_bytes,
+        )
+
+    async def _measure(self, model: Model, pool: ModelPool) -> None:
+        """Note what a model takes that has just been loaded: its first worker's memory, for each of its workers."""
+        ready = pool.gauges.workers
+        measured = await asyncio.to_thread(private_bytes, list(ready))
+        model.memory_bytes = (measured + sum(ready.values())) * pool.limits.workers // max(len(ready), 1)
+        if self._settings.multi_model:
+            self._measured[model.model_dir] = model.memory_bytes
+            if len(self._measured) > REMEMBERED:
+                del self._measured[next(iter(self._measured))]
+            self._demand_bytes(model, model.memory_bytes)
+
     async def _failed(self, model: Model) -> None:
-        if model.state is ModelState.LOADING:  # else `_unload` sees to it
-            self._models.pop(model.name, None)
-            if model.pool is not None:
-                model.pool.close()
+        # It counts until its memory is free. Where it is unloaded meanwhile, `_unload` sees to it.
+        if model.state is ModelState.LOADING and model.pool is not None:
+            await model.pool.unload(0.0)
+        if model.state is ModelState.LOADING:
+            self._remove(model)
             await self._forget(model)
+
+    def _remove(self, model: Model) -> None:
+        models = self._models.get(model.name, [])
+        if model in models:
+            models.remove(model)
+        if not models:
+            self._models.pop(model.name, None)
+            self._metrics.leave(model.name)
 
     # --- they go
 
@@ -168,15 +262,32 @@ class Registry:
         """Forget a model and return when its memory is free. Raises `NotFound`."""
         if name not in self._models:
             raise _unknown(name)
-        await asyncio.shield(self._leave(self._models[name], self._settings.timeout_s))
+        await asyncio.shield(self._leave(self._models[name][-1], self._settings.timeout_s))
 
-    def _give_up(self, model: Model, cause: str) -> None:
+    async def unload_revision(self, revision: Revision, timeout_s: float) -> None:
+        """Let a revision that is sent no more requests answer those that it has, and return when its memory is free.
+
+        What takes longer than `timeout_s` is ended. One that is not here is gone already.
+        """
+        for model in self._models.get(revision.name, ()):
+            if model.revision == revision:
+                if model.pool is not None and model.state is ModelState.SERVING:
+                    await model.pool.settle(timeout_s)
+                if model.state is not ModelState.UNLOADING:
+                    self._leave(model, self._settings.timeout_s)
+                break
+        for model, leaving in list(self._leaving.items()):
+            if model.revision == revision:
+                await asyncio.shield(leaving)
+
+    def _give_up(self, model: Model, tell: Callable[[str], None], cause: str) -> None:
         log.error("a model is given up", extra={"model": model.name, "cause": cause})
-        self._leave(model, timeout_s=0.0)
+        if model.state is not ModelState.UNLOADING:
+            self._leave(model, timeout_s=0.0).add_done_callback(lambda _: tell(cause))
 
     def _leave(self, model: Model, timeout_s: float) -> asyncio.Task[None]:
         model.state = ModelState.UNLOADING
-        self._models.pop(model.name)
+        self._remove(model)
         # A task: a client that leaves before the answer does not stop it half-way.
         task = self._leaving[model] = asyncio.get_running_loop().create_task(self._unload(model, timeout_s))
         return task
@@ -196,7 +307,8 @@ class Registry:
     async def _forget(self, model: Model) -> None:
         if model.pool is not None:
             await self._loader.forget(model.pool)
-        if self.sessions is not None:
+        # Of a repository, the sessions outlive a revision: the next one finds them.
+        if self.sessions is not None and self._settings.model_repository is None:
             self.sessions.forget(model.name)
 
     # --- workers and the end
@@ -211,7 +323,7 @@ class Registry:
         """Give up all models."""
         for pool in self._all_pools():
             pool.close(Draining("The server was stopped before this request was done."))
-        loading = [model.loading for model in self._models.values() if model.loading is not None]
+        loading = [model.loading for model in self._all_models() if model.loading is not None]
         for task in loading:
             task.cancel()  # one that is done is not touched
         if loading:
@@ -220,8 +332,16 @@ class Registry:
         if self.sessions is not None:
             self.sessions.close()
 
+    def _all_models(self) -> Iterator[Model]:
+        yield from chain.from_iterable(self._models.values())
+        yield from self._leaving
+
     def _all_pools(self) -> list[ModelPool]:
-        return [model.pool for model in (*self._models.values(), *self._leaving) if model.pool is not None]
+        return [model.pool for model in self._all_models() if model.pool is not None]
+
+
+def _nobody(_cause: str) -> None:
+    """Nobody else need be told that a model was given up."""
 
 
 def _unknown(name: str) -> NotFound:

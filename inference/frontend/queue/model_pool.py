@@ -52,11 +52,16 @@ class ModelPool:
     """The queue of one model in front of its workers."""
 
     def __init__(
-        self, spec: ModelSpec, limits: PoolLimits, fork_server: ForkServer, on_crash_loop: Callable[[str], None]
+        self,
+        spec: ModelSpec,
+        limits: PoolLimits,
+        fork_server: ForkServer,
+        on_crash_loop: Callable[[str], None],
+        metrics: ModelMetrics | None = None,
     ) -> None:
         self.spec = spec
         self.limits = limits
-        self.metrics = ModelMetrics()
+        self.metrics = metrics or ModelMetrics()
         self._scheduler = Scheduler(spec.name, limits, self.metrics, prove=spec.prove)
         self._supervisor = self._scheduler.supervisor
         self._conversations = Conversations(spec.name, spec.max_streams, self._scheduler)
@@ -140,14 +145,21 @@ class ModelPool:
             raise NotReady(f"The model '{self.spec.name}' is not ready.")
         return self._conversations.begin(client)
 
-    async def unload(self, timeout_s: float) -> None:
-        """Take no more traffic, finish what is computed, end the workers; returns when their memory is free."""
-        self._carry_out(self._scheduler.drain())
+    async def settle(self, timeout_s: float) -> None:
+        """Return when nothing waits here or is computed any more, or `timeout_s` are over; nothing new is to come."""
         self._conversations.leave()
         deadline_s = monotonic() + timeout_s
         # A batch ends in one place and a process in another; looking is simpler than being told by both.
-        while (self._scheduler.computing or self._conversations) and monotonic() < deadline_s:  # noqa: ASYNC110
+        while (  # noqa: ASYNC110
+            self._scheduler.waiting or self._scheduler.computing or self._conversations
+        ) and monotonic() < deadline_s:
             await asyncio.sleep(_UNLOAD_POLL_S)
+
+    async def unload(self, timeout_s: float) -> None:
+        """Take no more traffic, finish what is computed, end the workers; returns when their memory is free."""
+        self._carry_out(self._scheduler.drain())
+        deadline_s = monotonic() + timeout_s
+        await self.settle(timeout_s)
         self.close()
         while self._supervisor.processes and monotonic() < deadline_s + _EXIT_S:  # noqa: ASYNC110
             await asyncio.sleep(_UNLOAD_POLL_S)
