@@ -48,7 +48,7 @@ class OnnxModel:
     def __init__(self, session: Any) -> None:
         self._session = session
         self._inputs = {each.name: _DTYPES.get(each.type) for each in session.get_inputs()}
-        self._outputs = [each.name for each in session.get_outputs()]
+        self.outputs = [each.name for each in session.get_outputs()]
 
     def __call__(self, data: Any) -> torch.Tensor | dict[str, torch.Tensor]:
         named = self._by_name(data)
@@ -64,7 +64,7 @@ class OnnxModel:
                 raise
             raise InputRefused(reason) from error
         tensors = [torch.as_tensor(output) for output in outputs]
-        return tensors[0] if len(tensors) == 1 else dict(zip(self._outputs, tensors, strict=True))
+        return tensors[0] if len(tensors) == 1 else dict(zip(self.outputs, tensors, strict=True))
 
     def _by_name(self, data: Any) -> Mapping[str, Any]:
         if isinstance(data, Mapping):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tidegate.inference import protocol
 from tidegate.inference.body_file import BodyFile
@@ -11,6 +11,9 @@ from tidegate.inference.protocol import Answer, Error
 from tidegate.inference.worker.chunks import StreamBody
 from tidegate.inference.worker.context import RequestProcessor
 from tidegate.inference.worker.members import Path
+
+if TYPE_CHECKING:
+    from tidegate.inference.worker.open_inference import Asked
 
 
 @dataclass(slots=True, kw_only=True)
@@ -22,6 +25,8 @@ class Request:
     """What user code sees of it, and decides about its response."""
     accept: str
     """The one type to answer with."""
+    asked: Asked | None = None
+    """What the client asks for by the open inference protocol; None for requests of other forms."""
     data: Any = None
     decoded: bool = False
     records: int = 0

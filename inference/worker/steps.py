@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from tidegate.inference import protocol
 from tidegate.inference.errors import OutOfMemory
 from tidegate.inference.protocol import Error, Form
-from tidegate.inference.worker import chat, collate, defaults
+from tidegate.inference.worker import chat, collate, defaults, open_inference
 from tidegate.inference.worker.accept import preferred_type
 from tidegate.inference.worker.chunks import BodyChunks, ItemChunks, StreamBody, is_source
 from tidegate.inference.worker.content import JSON, WRITABLE, Reading, split_media_type
@@ -19,6 +19,7 @@ from tidegate.inference.worker.context import Context, RequestProcessor
 from tidegate.inference.worker.device_errors import empty_cache, give_up_if_device_is_lost
 from tidegate.inference.worker.given_body import given_body, given_buffer, given_file, given_type
 from tidegate.inference.worker.handler import Functions
+from tidegate.inference.worker.onnx_model import OnnxModel
 from tidegate.inference.worker.request import Request
 from tidegate.inference.worker.response import answer_of, body_and_type
 from tidegate.inference.worker.tally import Tally
@@ -47,7 +48,9 @@ class Steps:
     def receive(self, received: protocol.Request) -> Request:
         """The request at the beginning of its way."""
         ours = self.functions.output_fn is None and self.functions.transform_fn is None
-        accept = preferred_type(received.accept, self.default_accept, WRITABLE if ours else None)
+        # The Accept header of the open inference protocol is about tensors, which a script's output_fn does not make.
+        wanted = received.accept if received.form is not Form.OPEN_INFERENCE else ""
+        accept = preferred_type(wanted, self.default_accept, WRITABLE if ours else None)
         return Request(received=received, processor=RequestProcessor(received), accept=accept)
 
     def attempt(self, request: Request, function: str, step: Callable[[Request], None]) -> None:
@@ -81,18 +84,27 @@ class Steps:
     def decode(self, request: Request) -> None:
         """From the body to `data`."""
         self.context.turn_to(request.processor)
-        functions, limit, content_type = self.functions, self.reading.max_decoded_bytes, given_type(request)
+        functions, limit = self.functions, self.reading.max_decoded_bytes
         if request.received.form is Form.CHAT:
             if functions.chat_fn is None:
                 raise chat.no_chat_fn()
             request.data = chat.read_request(given_buffer(request, limit), request.received.content_type)
             return
+        source = request
+        if request.received.form is Form.OPEN_INFERENCE:
+            length = request.processor.get_request_property(open_inference.JSON_LENGTH)
+            request.asked = asked = open_inference.read_request(given_buffer(request, limit), length, limit)
+            if functions.input_fn is None and functions.transform_fn is None:
+                request.data = open_inference.data_of(asked, by_name=self._onnx is not None)
+                return
+            source = open_inference.as_body(asked, request)
+        content_type = given_type(source)
         if functions.input_fn is None and functions.transform_fn is None:
             as_rows = functions.predict_fn is None
-            body = given_body(request, limit, may_map=True)
+            body = given_body(source, limit, may_map=True)
             request.data, request.records_in_body = defaults.input_fn(body, content_type, self.reading, as_rows=as_rows)
             return
-        taken = given_file(request, limit) if functions.body_as_file else given_body(request, limit, may_map=False)
+        taken = given_file(source, limit) if functions.body_as_file else given_body(source, limit, may_map=False)
         if functions.input_fn is not None:
             request.data = functions.input_fn(taken, content_type)
         else:
@@ -193,6 +205,9 @@ class Steps:
         elif self.functions.output_fn is not None:
             function = "output_fn"
             result = self.functions.output_fn(request.prediction, request.accept)
+        elif request.asked is not None:
+            self._answer_by_tensors(request, request.prediction)
+            return
         elif (stream := _stream_of_items(request)) is not None:
             request.stream = stream
             return
@@ -202,11 +217,41 @@ class Steps:
                 request.prediction, request.accept, records=request.records_in_body, by_record=by_record
             )
         body, content_type = body_and_type(result, request.accept)
-        if is_source(body):
+        if request.asked is not None:
+            self._answer_by_tensors(request, body, content_type)
+        elif is_source(body):
             inner = request.prediction if is_source(request.prediction) else None
             request.stream = StreamBody(body, BodyChunks(content_type), function, inner)
         else:
             request.outcome = answer_of(body, content_type, request, self.max_response_bytes)
+
+    @property
+    def _onnx(self) -> OnnxModel | None:
+        """The model, where the default `predict_fn` calls one that has names for its inputs and outputs."""
+        return self.model if isinstance(self.model, OnnxModel) and self.functions.predict_fn is None else None
+
+    def _answer_by_tensors(self, request: Request, result: Any, content_type: str | None = None) -> None:
+        """Answer as the open inference protocol has it: by a prediction, or by a body of the type `content_type`."""
+        assert request.asked is not None  # noqa: S101 - for the type checker: whoever calls this has looked
+        source = result[0] if isinstance(result, tuple) and result else result
+        if is_source(source):
+            if isinstance(source, Generator):
+                source.close()
+            raise open_inference.no_streams()
+        if content_type is None:
+            outputs = open_inference.outputs_of(result, self._onnx.outputs[0] if self._onnx else "output_0")
+        else:
+            processor = request.processor
+            outputs = open_inference.outputs_of_body(result, str(processor.response_content_type or content_type))
+            processor.response_content_type = None  # it is that of an output
+        written = open_inference.write_answer(
+            request.asked,
+            outputs,
+            model_name=self.context.model_name,
+            model_version=str(self.context.model_version),
+        )
+        answer = answer_of(written.body, written.content_type, request, self.max_response_bytes)
+        request.outcome = answer._replace(headers=answer.headers + written.headers)
 
 
 def _stream_of_items(request: Request) -> StreamBody | None:
