@@ -21,6 +21,8 @@ class Open:
     """How often it is listed; 0 is once."""
     cache_dir: str
     max_downloads: int
+    known: tuple[Model, ...] = ()
+    """What an earlier process said that there is: one bad listing of this one does not remove it either."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,6 +147,8 @@ def message_of(line: bytes) -> Request | Event:
             fields["revision"] = Revision(**fields["revision"])
         if kind is Changed:
             fields = {"models": tuple(map(_model, fields["models"])), "removed": tuple(fields["removed"])}
+        elif "known" in fields:
+            fields["known"] = tuple(map(_model, fields["known"]))
         message: Request | Event = kind(**fields)
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{line[:200]!r} is no message: {error}") from error

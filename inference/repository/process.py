@@ -1,0 +1,228 @@
+"""The process between its two pipes: requests of the frontend in, what happened out, and the work in threads."""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import time
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from queue import SimpleQueue
+from threading import Event, Lock, Thread
+
+from tidegate.inference.repository.cache_directory import CacheDirectory, InUse
+from tidegate.inference.repository.catalogue import Model, Revision
+from tidegate.inference.repository.downloads import Downloads
+from tidegate.inference.repository.folder_store import FolderStore
+from tidegate.inference.repository.listing import Entry
+from tidegate.inference.repository.messages import (
+    CancelFetch,
+    Changed,
+    Fetch,
+    Fetched,
+    FetchFailed,
+    Listed,
+    ListingFailed,
+    Look,
+    Open,
+    Remove,
+    Removed,
+    line_of,
+    message_of,
+)
+from tidegate.inference.repository.messages import Event as Said
+from tidegate.inference.repository.polling import Polling
+from tidegate.inference.repository.store import Store, StoreFailed
+from tidegate.inference.repository.watch import ListingDoubtful, Watch
+
+_log = logging.getLogger(__name__)
+_MODELS_A_LINE = 100
+_READERS = 16
+"""Of manifests, at one time: a new repository may have thousands."""
+
+
+class Output:
+    """Messages to the frontend, whole lines from any thread."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._writing = Lock()
+
+    def say(self, message: Said) -> None:
+        """Send a message; the process ends where nobody reads any more."""
+        line = memoryview(line_of(message))
+        with self._writing:
+            try:
+                while line:
+                    line = line[os.write(self._descriptor, line) :]
+            except OSError:
+                os._exit(0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Opened:
+    store: Store
+    cache: CacheDirectory
+    watch: Watch
+    downloads: Downloads
+
+
+class RepositoryProcess:
+    """What `Open` begins. Threads: one lists, some fetch, one frees bytes; the caller's only hands over."""
+
+    def __init__(self, wanted: Open, output: Output) -> None:
+        self._wanted, self._say = wanted, output.say
+        self._wake = Event()
+        self._guard = Lock()
+        """Of the watch: the reader of requests asks it for sources while another thread lists."""
+        self._opened: _Opened | None = None
+        self._discarded: SimpleQueue[tuple[str, CacheDirectory, Path | None]] = SimpleQueue()
+        Thread(target=self._follow, name="listing", daemon=True).start()
+        Thread(target=self._free, name="removal", daemon=True).start()
+
+    def take(self, request: Fetch | CancelFetch | Remove | Look) -> None:
+        """Begin what is asked for."""
+        if isinstance(request, Look):
+            self._wake.set()
+        elif self._opened is None:
+            if isinstance(request, Fetch):
+                self._say(FetchFailed(id=request.id, reason="The repository is not open yet.", passing=True))
+        elif isinstance(request, Fetch):
+            self._fetch(request, self._opened)
+        elif isinstance(request, CancelFetch):
+            self._opened.downloads.cancel(request.id)
+        else:
+            self._remove(request.directory, self._opened.cache)
+
+    def _fetch(self, request: Fetch, opened: _Opened) -> None:
+        if (taken := opened.cache.size_bytes(request.revision)) is not None:
+            directory = str(opened.cache.directory(request.revision))
+            self._say(Fetched(id=request.id, directory=directory, size_bytes=taken))
+            return
+        with self._guard:
+            source = opened.watch.source(request.revision)
+        if source is None:
+            what = f"Version {request.revision.version} of {request.revision.name}"
+            reason = f"{what} is not in the repository any more as it was listed."
+            self._say(FetchFailed(id=request.id, reason=reason, passing=False))
+            return
+        opened.downloads.ask(request, source)
+
+    def _remove(self, directory: str, cache: CacheDirectory) -> None:
+        try:
+            # At once, so that a fetch which is asked for next finds nothing there.
+            self._discarded.put((directory, cache, cache.discard(Path(directory))))
+        except (ValueError, OSError) as error:
+            _log.error("A directory could not be removed.", extra={"directory": directory, "reason": str(error)})
+
+    def _free(self) -> None:
+        while True:
+            directory, cache, away = self._discarded.get()
+            if away is not None:
+                cache.delete(away)
+            self._say(Removed(directory=directory))
+
+    def _follow(self) -> None:
+        """List, again and again."""
+        polling = Polling(self._wanted.interval_s)
+        while True:
+            self._wake.clear()
+            started_s, cpu_s = time.monotonic(), time.thread_time()
+            try:
+                opened = self._opened = self._opened or self._open()
+                self._list(opened)
+            except (StoreFailed, ListingDoubtful, InUse, OSError) as error:
+                self._wait_after(str(error), polling)
+                continue
+            except Exception as error:
+                _log.exception("A listing failed unexpectedly.")
+                self._wait_after(f"Listing failed unexpectedly: {error!r}.", polling)
+                continue
+            pause = polling.after_listing(
+                started_s=started_s, now_s=time.monotonic(), cpu_s=time.thread_time() - cpu_s, chance=_chance()
+            )
+            self._say(Listed(models=opened.watch.count, interval_s=pause.interval_s, note=pause.note))
+            self._wake.wait(pause.wait_s if self._wanted.interval_s else None)
+
+    def _wait_after(self, reason: str, polling: Polling) -> None:
+        wait_s = polling.after_failure(chance=_chance())
+        _log.warning("The repository could not be listed.", extra={"reason": reason, "retry_in_s": round(wait_s, 3)})
+        self._say(ListingFailed(reason=reason, retry_in_s=wait_s))
+        self._wake.wait(wait_s)
+
+    def _open(self) -> _Opened:
+        """Take the cache directory and tell what is in it. Raises `StoreFailed`, `InUse` and `OSError`."""
+        wanted = self._wanted
+        store = store_of(wanted.repository, connections=wanted.max_downloads + _READERS)
+        cache = CacheDirectory(Path(wanted.cache_dir))
+        for kept in cache.sweep():
+            self._say(kept)
+        watch = Watch(wanted.interval_s, whole_objects=store.whole_objects, known=wanted.known)
+
+        def on_spoiled(revision: Revision) -> None:
+            with self._guard:
+                watch.spoil(revision)
+
+        downloads = Downloads(store, cache, at_once=wanted.max_downloads, say=self._say, on_spoiled=on_spoiled)
+        return _Opened(store=store, cache=cache, watch=watch, downloads=downloads)
+
+    def _list(self, opened: _Opened) -> None:
+        listing = opened.store.list_all()
+        with self._guard:
+            wanted = opened.watch.look(listing)
+        read = _read_all(opened.store, wanted)
+        with self._guard:
+            changes = opened.watch.take(read, now_s=time.monotonic())
+        for some in _portions(changes.models):
+            self._say(Changed(models=some))
+        if changes.removed:
+            self._say(Changed(removed=changes.removed))
+
+
+def _chance() -> float:
+    return random.random()  # noqa: S311 - only to spread the load
+
+
+def store_of(repository: str, *, connections: int) -> Store:
+    """The store that an address means. Raises `StoreFailed`."""
+    if repository.startswith("s3://"):
+        from tidegate.inference.repository.s3_store import S3Store  # noqa: PLC0415 - boto3 is optional
+
+        return S3Store.open(repository, connections=connections)
+    return FolderStore(Path(repository))
+
+
+def run(requests: Iterable[bytes], output: Output) -> None:
+    """Do what the lines ask until they end."""
+    process: RepositoryProcess | None = None
+    for line in requests:
+        message = message_of(line)
+        if isinstance(message, Open):
+            process = process or RepositoryProcess(message, output)
+        elif process is None or not isinstance(message, Fetch | CancelFetch | Remove | Look):
+            raise ValueError(f"{type(message).__name__} cannot come here: the first message is Open.")
+        else:
+            process.take(message)
+
+
+def _read_all(store: Store, entries: list[Entry]) -> dict[Entry, bytes]:
+    """The contents of small files; one that cannot be read now is left out, and is asked for again."""
+    if not entries:
+        return {}
+    read: dict[Entry, bytes] = {}
+
+    def bring(entry: Entry) -> None:
+        with suppress(StoreFailed):
+            read[entry] = b"".join(store.read(entry))
+
+    with ThreadPoolExecutor(min(_READERS, len(entries)), thread_name_prefix="manifests") as readers:
+        list(readers.map(bring, entries))
+    return read
+
+
+def _portions(models: tuple[Model, ...]) -> Iterable[tuple[Model, ...]]:
+    return (models[start : start + _MODELS_A_LINE] for start in range(0, len(models), _MODELS_A_LINE))

@@ -1,0 +1,145 @@
+"""A repository in S3, read by boto3, which is optional: `pip install 'tidegate[repository]'`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+from tidegate.inference.repository.listing import Entry, Listing
+from tidegate.inference.repository.store import ContentDamaged, EntryChanged, StoreFailed
+
+_CHUNK_BYTES = 1 << 20
+_CONNECT_TIMEOUT_S = 5
+_READ_TIMEOUT_S = 15
+_TRIES = 3
+"""Of botocore, with its own waits between, before our slower ones."""
+_THROTTLED = {"SlowDown", "Throttling", "ThrottlingException", "RequestLimitExceeded", "ServiceUnavailable"}
+
+
+class S3Store:
+    """A prefix of a bucket. An object is there as a whole or not at all, and a listing is never older than a write."""
+
+    whole_objects = True
+
+    def __init__(self, client: Any, bucket: str, prefix: str) -> None:
+        """`prefix` is empty or ends with a slash."""
+        self._client, self._bucket, self._prefix = client, bucket, prefix
+
+    @classmethod
+    def open(cls, address: str, *, connections: int) -> S3Store:
+        """The store of `s3://bucket/prefix`. Raises `StoreFailed`."""
+        try:
+            import boto3  # noqa: PLC0415 - optional
+            from botocore.config import Config  # noqa: PLC0415
+        except ImportError:
+            raise StoreFailed(
+                f"The repository {address} needs boto3, which is not installed: pip install 'tidegate[repository]'."
+            ) from None
+        bucket, _, prefix = address.removeprefix("s3://").partition("/")
+        prefix = prefix.strip("/")
+        config = Config(
+            retries={"mode": "standard", "total_max_attempts": _TRIES},
+            connect_timeout=_CONNECT_TIMEOUT_S,
+            read_timeout=_READ_TIMEOUT_S,
+            max_pool_connections=connections,
+            tcp_keepalive=True,
+        )
+        with _failures(address):
+            client = boto3.session.Session().client("s3", config=config)
+        return cls(client, bucket, f"{prefix}/" if prefix else "")
+
+    def address(self, path: str) -> str:
+        """How people call it."""
+        return f"s3://{self._bucket}/{self._prefix}{path}"
+
+    def list_all(self) -> Listing:
+        """Everything below the prefix: one listing with all its pages. Raises `StoreFailed`."""
+        entries: list[Entry] = []
+        now_s = time.time()
+        token: str | None = None
+        while True:
+            more = {"ContinuationToken": token} if token else {}
+            with _failures(self.address("")):
+                page = self._client.list_objects_v2(Bucket=self._bucket, Prefix=self._prefix, **more)
+            # Something between here and S3 may answer 200 with a page of its own, which reads as an empty listing.
+            if page.get("Name") != self._bucket or "IsTruncated" not in page:
+                raise StoreFailed(f"{self.address('')}: the answer is no listing of the bucket.")
+            entries += (self._entry(found) for found in page.get("Contents", ()) if found["Key"] != self._prefix)
+            if not page["IsTruncated"]:
+                break
+            before, token = token, page.get("NextContinuationToken")
+            if not token or token == before:
+                raise StoreFailed(f"{self.address('')}: the listing ends in its middle.")
+        with suppress(KeyError, ValueError, TypeError):
+            now_s = parsedate_to_datetime(page["ResponseMetadata"]["HTTPHeaders"]["date"]).timestamp()
+        entries.sort()  # directory buckets list in no order
+        return Listing(entries=tuple(entries), now_s=now_s)
+
+    def _entry(self, found: Any) -> Entry:
+        tag = found["ETag"].strip('"')
+        return Entry(found["Key"].removeprefix(self._prefix), found["Size"], tag, found["LastModified"].timestamp())
+
+    def read(self, entry: Entry, offset: int = 0) -> Iterator[bytes]:
+        """The content of a listed object from `offset` on, in pieces. Raises `StoreFailed`."""
+        left = entry.size_bytes - offset
+        if left <= 0:
+            return
+        ranged = {"Range": f"bytes={offset}-"} if offset else {}
+        name = self.address(entry.path)
+        with _failures(name):
+            answer = self._client.get_object(
+                Bucket=self._bucket, Key=self._prefix + entry.path, IfMatch=f'"{entry.tag}"', **ranged
+            )
+        body = answer["Body"]
+        try:
+            if answer.get("ContentLength") != left or answer.get("ETag", "").strip('"') != entry.tag:
+                raise EntryChanged(f"{name} has changed since it was listed.")
+            while left:
+                with _failures(name):
+                    piece = body.read(min(_CHUNK_BYTES, left))
+                if not piece:
+                    raise StoreFailed(f"{name} ended {left} bytes early.")
+                left -= len(piece)
+                yield piece
+            with _failures(name):
+                body.read()  # botocore compares checksums at the end
+        finally:
+            body.close()
+
+
+@contextmanager
+def _failures(name: str) -> Iterator[None]:
+    """Turn what boto3 raises into one sentence."""
+    from botocore.exceptions import BotoCoreError, ClientError, FlexibleChecksumError  # noqa: PLC0415 - optional
+    from botocore.parsers import ResponseParserError  # noqa: PLC0415
+    from urllib3.exceptions import HTTPError  # noqa: PLC0415
+
+    try:
+        yield
+    except FlexibleChecksumError as error:
+        raise ContentDamaged(f"{name} came damaged: {error}.") from None
+    except ClientError as error:
+        raise _failure(name, error.response) from None
+    except (BotoCoreError, ResponseParserError, HTTPError, OSError) as error:
+        raise StoreFailed(f"{name} cannot be read: {' '.join(str(error).split())}.") from None
+
+
+def _failure(name: str, response: Any) -> StoreFailed:
+    fault = response.get("Error", {})
+    status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+    code, said = str(fault.get("Code", status)), str(fault.get("Message", "")).rstrip(".")
+    if code == "NoSuchBucket":
+        return StoreFailed(f"{name} cannot be read: there is no such bucket.")
+    if status in (404, 412):
+        return EntryChanged(f"{name} has changed or gone since it was listed.")
+    if code in _THROTTLED:
+        return StoreFailed(f"{name} cannot be read: S3 asks for fewer requests ({code}).")
+    if status == 403:
+        return StoreFailed(
+            f"{name} cannot be read: access is denied ({code}: {said}); the role needs s3:ListBucket on the bucket and "
+            "s3:GetObject below the prefix."
+        )
+    return StoreFailed(f"{name} cannot be read: {code}: {said}.")
