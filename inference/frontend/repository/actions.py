@@ -84,4 +84,18 @@ class Refuse(NamedTuple):
     error: RequestError
 
 
+__all__ = [
+    "Action",
+    "CancelFetch",
+    "Drop",
+    "Fetch",
+    "Grant",
+    "Load",
+    "Log",
+    "Place",
+    "Refuse",
+    "RemoveFromDisk",
+    "Unload",
+]
+
 Action = Fetch | CancelFetch | RemoveFromDisk | Load | Unload | Drop | Grant | Refuse | Log

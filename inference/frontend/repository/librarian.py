@@ -19,26 +19,36 @@ Laws:
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Iterable
-from dataclasses import dataclass, field
+import heapq
+import logging
+import math
+from collections.abc import Collection, Hashable, Iterable, Sequence
+from dataclasses import dataclass
 
-from tidegate.inference.frontend.repository.actions import Action, Place
+from tidegate.inference.errors import ModelLoading, ModelNotFound, NotReady, RequestError
+from tidegate.inference.frontend.repository.actions import (
+    Action,
+    Drop,
+    Grant,
+    Log,
+    Place,
+    Refuse,
+    RemoveFromDisk,
+    Unload,
+)
+from tidegate.inference.frontend.repository.cache import Cache
 from tidegate.inference.frontend.repository.choice import Selector
+from tidegate.inference.frontend.repository.decision import Decision, plan
+from tidegate.inference.frontend.repository.report import ModelReport, report_of
+from tidegate.inference.frontend.repository.resolving import LATEST, Key, key_of, model_named
+from tidegate.inference.frontend.repository.room import Limits
+from tidegate.inference.frontend.repository.stock import Held, Stage
+from tidegate.inference.frontend.repository.switching import Failure, Fault, Switch
+from tidegate.inference.frontend.repository.waiting import Waiter, Waiters
 from tidegate.inference.repository.catalogue import Model, Revision
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """What may be held at one time; None is no limit. What is coming and what is going counts as what is there."""
-
-    max_loaded_models: int
-    max_loaded_bytes: int | None = None
-    max_disk_models: int | None = None
-    max_disk_bytes: int | None = None
-    max_waiters: int = 10_000
-    """Requests that wait for a load at one time."""
-    workers: int = 1
-    """Of one model: the first guess at its memory is what it takes on disk times this."""
+_COME_BACK_S = 5
+"""What a request is told whose model is on its way."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -60,146 +70,405 @@ class Counts:
     """Times that another revision took over while the old one was loaded."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VersionReport:
-    """One version as `/models` shows it."""
-
-    version: int
-    labels: tuple[str, ...]
-    state: str
-    """`loaded`, `available`, `loading`, `failed` or `invalid`."""
-    reason: str
-    bytes: int | None
-    """In memory where it is loaded, else on disk as the listing says."""
-    last_used_s: float | None
-    """On the clock of `now_s`; None: never."""
-    load_s: float | None
-    """How long its last load took."""
-    serving: Revision | None
-    """What answers for it now: another digest than the catalogue's while that one is not loaded."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModelReport:
-    """One model as `/models` shows it."""
-
-    name: str
-    reason: str
-    versions: tuple[VersionReport, ...] = ()
-
-
-@dataclass(slots=True)
 class Librarian:
     """One for each server that has a repository. `pinned` names models whose `latest` is loaded and never evicted."""
 
-    limits: Limits
-    unload_first: bool = False
-    pinned: Collection[str] = ()
-    counts: Counts = field(default_factory=Counts)
+    def __init__(self, limits: Limits, *, unload_first: bool = False, pinned: Collection[str] = ()) -> None:
+        self.counts = Counts()
+        self._unload_first = unload_first
+        self._pinned = frozenset(pinned)
+        self._cache = Cache(limits)
+        self._waiters = Waiters(limits.max_waiters)
+        self._models: dict[str, Model] = {}
+        self._switches: dict[str, Switch] = {}
+        self._names: list[str] = []
+        self._warm: dict[Selector, Held] = {}
+        self._parked: set[str] = set()
+        """Models that somebody had unloaded and nobody asked for since."""
+        self._retries: list[tuple[float, str]] = []
+        self._listed = False
 
     # --- requests
 
     def find(self, selector: Selector, now_s: float) -> Revision | None:
         """The loaded revision that answers a selector, and note its use; None: ask `want`."""
-        raise NotImplementedError
+        held = self._warm.get(selector) or self._recall(selector, now_s)
+        if held is None or held.stage is not Stage.HERE:
+            return None
+        held.used_s = now_s
+        self.counts.hits += 1
+        return held.place.revision
+
+    def _recall(self, selector: Selector, now_s: float) -> Held | None:
+        try:
+            model = model_named(self._models, self._names, selector.name)
+            key = key_of(model, selector.version)
+        except RequestError:
+            return None
+        switch = self._switches[model.name]
+        answer = plan(switch, self._cache.stock, key, None, now_s).answer
+        if answer is None or key not in switch.live or switch.last.get(key) != answer:
+            return None
+        held = self._warm[selector] = self._cache.stock.memory[Place(answer)]
+        return held
 
     def want(
         self, waiter: Hashable, selector: Selector, now_s: float, deadline_s: float, *, worker: int | None = None
     ) -> list[Action]:
         """Ask for a selector's revision, for a request or (`worker`) for a script's `get_model` in that worker.
 
-        `Grant` or `Refuse` follows, in this answer or a later one. Raises the four errors of `resolving`, `Overloaded`.
-        For a script, `Load` names the worker: it loads then, and `loaded` or `load_failed` of that place is told.
+        `Grant` or `Refuse` follows, in this answer or a later one. Raises `NotReady` before the first listing, the four
+        errors of `resolving`, and `Overloaded`. For a script, `Load` names the worker: it loads then, and `loaded` or
+        `load_failed` of that place is told; `Grant` follows.
         """
-        raise NotImplementedError
+        if not self._listed:
+            raise NotReady("The model repository has not been listed yet.")
+        model = model_named(self._models, self._names, selector.name)
+        key = key_of(model, selector.version)
+        self._waiters.add(Waiter(id=waiter, name=model.name, key=key, worker=worker, deadline_s=deadline_s))
+        self._parked.discard(model.name)
+        actions = self._settle({model.name}, now_s)
+        if self._waiters.get(waiter) is None and any(isinstance(action, Grant) for action in actions):
+            self.counts.hits += 1
+        else:
+            self.counts.misses += 1
+        return actions
 
     def leave(self, waiter: Hashable, now_s: float) -> list[Action]:
         """The client has left: it is told nothing more."""
-        raise NotImplementedError
+        found = self._waiters.get(waiter)
+        if found is None:
+            return []
+        self._waiters.end(found)
+        return self._settle({found.name}, now_s)
 
     def unload(self, name: str, now_s: float) -> list[Action]:
-        """Somebody asked to have a model out of memory, pinned or not; the next request loads it again."""
-        raise NotImplementedError
+        """Somebody asked to have a model out of memory, pinned or not; the next request loads it again.
+
+        Raises `ModelNotFound`.
+        """
+        model_named(self._models, self._names, name)
+        self._parked.add(name)
+        self._switches[name].live.clear()
+        actions = [
+            self._cache.let_go(held, "asked", now_s)
+            for held in self._cache.stock.held_of(name)
+            if held.stage is not Stage.GOING
+        ]
+        return actions + self._settle({name}, now_s)
 
     # --- the repository
 
     def kept(self, revision: Revision, directory: str, size_bytes: int, now_s: float) -> list[Action]:
-        """A revision is on the disk from an earlier life."""
-        raise NotImplementedError
+        """A revision is on the disk from an earlier life of the repository's process."""
+        stored = self._cache.stock.disk.get(revision)
+        if stored is not None and stored.stage is Stage.HERE:
+            stored.told = True
+        else:
+            self._cache.stock.is_here(revision, directory, size_bytes, now_s)
+        return []
 
     def changed(self, models: Iterable[Model], removed: Iterable[str], now_s: float) -> list[Action]:
-        """Models are new, different or gone."""
-        raise NotImplementedError
+        """Models are new, different or gone. A model that is not mentioned is as it was."""
+        touched = set(removed)
+        for name in touched:
+            self._models.pop(name, None)
+            self._switches.pop(name, None)
+            self._parked.discard(name)
+        for model in models:
+            touched.add(model.name)
+            self._models[model.name] = model
+            if (switch := self._switches.get(model.name)) is not None:
+                switch.update(model)
+            else:
+                self._switches[model.name] = Switch(model, self._unload_first)
+        self._names = sorted(self._models)
+        self._cache.stock.forget(lambda revision: revision.name in touched and not self._knows(revision))
+        return self._settle(touched, now_s)
+
+    def _knows(self, revision: Revision) -> bool:
+        switch = self._switches.get(revision.name)
+        return switch is not None and switch.knows(revision)
 
     def listed(self, now_s: float) -> list[Action]:
-        """A listing was good and is told in full: what is on the disk for no model goes; the pinned are loaded."""
-        raise NotImplementedError
+        """A listing was good and is told in full. After the first, what is on the disk for no model goes."""
+        if self._listed:
+            return []
+        self._listed = True
+        return self._settle({*self._pinned, *(revision.name for revision in self._cache.stock.disk)}, now_s)
 
     def fetched(self, revision: Revision, directory: str, size_bytes: int, now_s: float) -> list[Action]:
         """A revision is on the disk and verified."""
-        raise NotImplementedError
+        self.counts.fetches += 1
+        self._cache.stock.is_here(revision, directory, size_bytes, now_s)
+        return self._settle({revision.name}, now_s)
 
     def fetch_failed(
         self, revision: Revision, reason: str, now_s: float, *, passing: bool, needed_bytes: int | None = None
     ) -> list[Action]:
         """A revision could not be brought; it takes nothing on the disk."""
-        raise NotImplementedError
+        stored = self._cache.stock.disk.get(revision)
+        if stored is None or stored.stage is not Stage.COMING:
+            return []
+        self._cache.stock.is_gone(revision)
+        actions: list[Action] = []
+        if needed_bytes is not None and needed_bytes > stored.size_bytes:
+            self._cache.stock.needs_more(revision, needed_bytes)  # and try at once with that
+        elif any(place.revision == revision for place in self._cache.wishes):
+            self.counts.fetch_failures += 1
+            actions += self._failed(revision, Fault.PASSING if passing else Fault.BROKEN, reason, now_s)
+        return actions + self._settle({revision.name}, now_s)
 
     def removed(self, revision: Revision, now_s: float) -> list[Action]:
         """A directory is gone."""
-        raise NotImplementedError
+        self._cache.stock.is_gone(revision)
+        return self._settle({revision.name}, now_s)
 
     def repository_lost(self, now_s: float) -> list[Action]:
         """The repository's process died: what it did is forgotten. Nothing is asked of it until `repository_back`."""
-        raise NotImplementedError
+        self._cache.reachable = False
+        self._cache.stock.out_of_sight()
+        return self._settle(set(), now_s)
 
     def repository_back(self, now_s: float) -> list[Action]:
-        """It runs again, and has told what is `kept`."""
-        raise NotImplementedError
+        """It runs again, and has told what is `kept`: what it did not tell is not there."""
+        self._cache.reachable = True
+        self._cache.stock.in_sight()
+        return self._settle({*(revision.name for revision in self._cache.stock.disk)}, now_s)
 
     # --- memory
 
     def loaded(self, place: Place, memory_bytes: int, now_s: float) -> list[Action]:
         """A revision is loaded, checked and measured (host and GPU)."""
-        raise NotImplementedError
-
-    def load_failed(self, place: Place, reason: str, now_s: float, *, too_large: bool = False) -> list[Action]:
-        """A load failed, or a revision that was loaded cannot be kept up. Its memory is free."""
-        raise NotImplementedError
-
-    def unloaded(self, place: Place, now_s: float) -> list[Action]:
-        """What `Unload` or `Drop` asked for is done, its memory is free; also said of a load that it ended."""
-        raise NotImplementedError
+        held = self._cache.stock.memory.get(place)
+        if held is None or held.stage is not Stage.COMING:
+            return []  # it was given up meanwhile: `unloaded` follows
+        self.counts.loads += 1
+        self._cache.stock.is_up(held, memory_bytes, now_s)
+        actions = self._check_size(held, now_s)
+        if not actions and (switch := self._switches.get(place.revision.name)) is not None:
+            switch.passed(place.revision)
+        return actions + self._settle({place.revision.name}, now_s)
 
     def measured(self, place: Place, memory_bytes: int, now_s: float) -> list[Action]:
         """What a loaded revision takes has changed."""
-        raise NotImplementedError
+        held = self._cache.stock.memory.get(place)
+        if held is None or held.stage is not Stage.HERE:
+            return []
+        self._cache.stock.is_of_size(held, memory_bytes)
+        return self._check_size(held, now_s) + self._settle({place.revision.name}, now_s)
+
+    def _check_size(self, held: Held, now_s: float) -> list[Action]:
+        reason = self._cache.too_large(held)
+        if not reason:
+            return []
+        actions = self._place_failed(held.place, Fault.TOO_LARGE, f"in memory {reason}", now_s)
+        return [*actions, self._cache.let_go(held, "too_large", now_s)]
+
+    def load_failed(self, place: Place, reason: str, now_s: float, *, too_large: bool = False) -> list[Action]:
+        """A load failed, or a revision that was loaded cannot be kept up. Its memory is free.
+
+        Nothing is to be said of one that `Unload` was asked for, but `unloaded`.
+        """
+        held = self._cache.stock.memory.get(place)
+        if held is None or held.stage is Stage.GOING:
+            return []
+        self.counts.load_failures += 1
+        self._cache.stock.is_out(place)
+        actions = self._place_failed(place, Fault.TOO_LARGE if too_large else Fault.BROKEN, reason, now_s)
+        return actions + self._settle({place.revision.name}, now_s)
+
+    def unloaded(self, place: Place, now_s: float) -> list[Action]:
+        """What `Unload` or `Drop` asked for is done, its memory is free; also said of a load that it ended."""
+        held = self._cache.stock.memory.get(place)
+        if held is None or held.stage is not Stage.GOING:
+            return []
+        self._cache.stock.is_out(place)
+        return self._settle({place.revision.name}, now_s)
 
     def worker_gone(self, worker: int, now_s: float) -> list[Action]:
-        """A worker whose script held revisions ended, and its memory is free."""
-        raise NotImplementedError
+        """A worker whose script held revisions ended, and its memory is free. What it waited for is forgotten."""
+        names = set()
+        for place in [place for place in self._cache.stock.memory if place.worker == worker]:
+            self._cache.stock.is_out(place)
+            names.add(place.revision.name)
+        for waiter in self._waiters.in_worker(worker):
+            self._waiters.end(waiter)
+            names.add(waiter.name)
+        return self._settle(names, now_s)
 
     def free_memory(self, spare_bytes: int | None) -> None:
         """What the machine can spare beyond `TIDEGATE_MIN_FREE_MEMORY_BYTES`, told before other calls; None: plenty."""
-        raise NotImplementedError
+        self._cache.spare_bytes = spare_bytes
 
     # --- time
 
     @property
     def timer_s(self) -> float:
         """When `tick` is to be called; infinite: not at all."""
-        raise NotImplementedError
+        return min(self._waiters.deadline_s, self._retries[0][0] if self._retries else math.inf)
 
     def tick(self, now_s: float) -> list[Action]:
         """Deadlines have passed, back-offs have ended."""
-        raise NotImplementedError
+        actions: list[Action] = []
+        names = set()
+        for waiter in self._waiters.late(now_s):
+            names.add(waiter.name)
+            actions.append(Refuse(waiter.id, self._too_slow(waiter, now_s)))
+        while self._retries and self._retries[0][0] <= now_s:
+            names.add(heapq.heappop(self._retries)[1])
+        return actions + self._settle(names, now_s)
+
+    def _too_slow(self, waiter: Waiter, now_s: float) -> ModelLoading:
+        what = "" if waiter.key == LATEST else f" ({waiter.key})"
+        switch = self._switches.get(waiter.name)
+        failed = plan(switch, self._cache.stock, waiter.key, None, now_s).failed if switch is not None else None
+        if switch is not None and failed is not None:
+            error = switch.failures[failed].error(failed, now_s)
+            if isinstance(error, ModelLoading):
+                return error
+        return ModelLoading(
+            f"The model '{waiter.name}'{what} is on its way to memory, which takes longer than this request may wait.",
+            _COME_BACK_S,
+        )
+
+    # --- what follows from it
+
+    def _settle(self, names: set[str], now_s: float) -> list[Action]:
+        """Decide for these models, and for all that this touches, until nothing follows any more."""
+        self._warm.clear()
+        actions: list[Action] = []
+        misfits: set[Place] = set()
+        while names:
+            for name in sorted(names):
+                actions += self._decide(name, misfits, now_s)
+            names = set()
+            done, misfit = self._cache.advance(now_s)
+            actions += done
+            for action in done:
+                if isinstance(action, Unload | Drop) and action.reason == "evicted":
+                    self.counts.evictions += 1
+                    if isinstance(action, Unload) and (switch := self._switches.get(action.revision.name)) is not None:
+                        switch.cooled(action.revision)
+                        names.add(action.revision.name)
+                self.counts.disk_evictions += isinstance(action, RemoveFromDisk)
+            for each in misfit:
+                misfits.add(each.place)
+                fault = Fault.BESIDE if each.beside else Fault.TOO_LARGE
+                actions += self._place_failed(each.place, fault, each.reason, now_s)
+                names.add(each.place.revision.name)
+        return actions
+
+    def _decide(self, name: str, misfits: Collection[Place], now_s: float) -> list[Action]:
+        """Who of a model is answered, what of it is wanted, and what of it goes."""
+        switch = self._switches.get(name)
+        if switch is None:
+            return self._clear(name, now_s)
+        keep_latest = name in self._pinned and name not in self._parked
+        decision = Decision(switch, self._cache.stock, now_s, keep_latest).decide(self._waiters.of(name))
+        actions: list[Action] = [self._refuse(waiter, error) for waiter, error in decision.refusals]
+        actions += [self._grant(waiter, place, now_s) for waiter, place in decision.grants]
+        actions += [self._switched(name, key, before, after) for key, before, after in decision.switches]
+        actions += [self._cache.let_go(held, reason, now_s) for held, reason in decision.superseded]
+        self._cache.mark(name, decision.pins, decision.fallbacks)
+        wishes = [wish for place, wish in decision.wishes.items() if place not in misfits]
+        return actions + self._cache.want(name, wishes, switch.knows) + self._sweep(name)
+
+    def _clear(self, name: str, now_s: float) -> list[Action]:
+        """A model is gone."""
+        error = ModelNotFound(f"The model '{name}' was removed from the repository.")
+        actions: list[Action] = [self._refuse(waiter, error) for waiter in self._waiters.of(name)]
+        for held in self._cache.stock.held_of(name):
+            if held.stage is not Stage.GOING:
+                actions.append(self._cache.let_go(held, "removed", now_s))
+        self._cache.mark(name, frozenset(), frozenset())
+        return actions + self._cache.want(name, [], lambda _: False) + self._sweep(name)
+
+    def _sweep(self, name: str) -> list[Action]:
+        """Have removed from the disk what the catalogue does not know any more."""
+        if not (self._listed and self._cache.reachable):
+            return []
+        gone = [stored for stored in self._cache.removable(name) if not self._knows(stored.revision)]
+        return [self._cache.remove(stored) for stored in gone]
+
+    def _grant(self, waiter: Waiter, place: Place, now_s: float) -> Action:
+        self._waiters.end(waiter)
+        self._cache.stock.memory[place].used_s = now_s
+        return Grant(waiter.id, place, self._cache.stock.disk[place.revision].directory)
+
+    def _refuse(self, waiter: Waiter, error: RequestError) -> Action:
+        self._waiters.end(waiter)
+        return Refuse(waiter.id, error)
+
+    def _switched(self, name: str, key: Key, before: Revision, after: Revision) -> Action:
+        self.counts.switches += 1
+        fields = {"model": name, "asked_for": str(key), "version": after.version, "before": before.version}
+        return Log(logging.INFO, "another revision of a model answers", fields)
+
+    def _place_failed(self, place: Place, fault: Fault, reason: str, now_s: float) -> list[Action]:
+        revision = place.revision
+        switch = self._switches.get(revision.name)
+        if switch is None:
+            return []
+        if place.worker is None:
+            return self._failed(revision, fault, reason, now_s)
+        error = Failure(fault=fault, reason=reason, tries=1, retry_at_s=now_s).error(revision, now_s)
+        waiters = [waiter for waiter in self._waiters.of(revision.name) if waiter.worker == place.worker]
+        return [
+            self._refuse(waiter, error)
+            for waiter in waiters
+            if plan(switch, self._cache.stock, waiter.key, place.worker, now_s).wanted == revision
+        ]
+
+    def _failed(self, revision: Revision, fault: Fault, reason: str, now_s: float) -> list[Action]:
+        switch = self._switches.get(revision.name)
+        if switch is None or not switch.knows(revision):
+            return []
+        failure = switch.failed(revision, fault, reason, now_s)
+        heapq.heappush(self._retries, (failure.retry_at_s, revision.name))
+        if fault in (Fault.BESIDE, Fault.TOO_LARGE) and failure.tries > 1:
+            return []  # nothing was tried: it was said once
+        fields = {
+            "model": revision.name,
+            "version": revision.version,
+            "cause": reason[:1000],
+            "tries": failure.tries,
+            "next_try_in_s": round(failure.retry_at_s - now_s, 1),
+        }
+        return [Log(logging.ERROR, "a version of a model cannot be had", fields)]
 
     # --- what people see
 
-    def names(self) -> list[str]:
+    @property
+    def loaded_models(self) -> int:
+        """In memory, with those that come and go."""
+        return self._cache.stock.memory_room.models
+
+    @property
+    def loaded_bytes(self) -> int:
+        """In memory: as measured, and as reserved for what is coming."""
+        return self._cache.stock.memory_room.bytes
+
+    @property
+    def disk_models(self) -> int:
+        """On the disk, with those that come and go."""
+        return self._cache.stock.disk_room.models
+
+    @property
+    def disk_bytes(self) -> int:
+        """On the disk, with what is reserved for what is coming."""
+        return self._cache.stock.disk_room.bytes
+
+    @property
+    def waiting(self) -> int:
+        """Requests that wait for a fetch or a load."""
+        return len(self._waiters)
+
+    def names(self) -> Sequence[str]:
         """All models, in order."""
-        raise NotImplementedError
+        return self._names
 
     def report(self, name: str) -> ModelReport:
         """One of them. Raises `ModelNotFound`."""
-        raise NotImplementedError
+        model_named(self._models, self._names, name)
+        return report_of(self._switches[name], self._cache)

@@ -1,0 +1,80 @@
+"""A model of the repository as `/models` shows it. No I/O."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tidegate.inference.frontend.repository.actions import Place
+from tidegate.inference.frontend.repository.cache import Cache
+from tidegate.inference.frontend.repository.stock import Stage
+from tidegate.inference.frontend.repository.switching import Switch
+from tidegate.inference.repository.catalogue import Revision, Version, VersionState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VersionReport:
+    """One version as `/models` shows it."""
+
+    version: int
+    labels: tuple[str, ...]
+    state: str
+    """`loaded`, `available`, `loading`, `failed` or `invalid`."""
+    reason: str
+    bytes: int | None
+    """In memory where it is loaded, else on disk as the listing says."""
+    last_used_s: float | None
+    """On the clock of `now_s`; None: never."""
+    load_s: float | None
+    """How long its last load took."""
+    serving: Revision | None
+    """What answers for it now: another digest than the catalogue's while that one is not loaded."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelReport:
+    """One model as `/models` shows it."""
+
+    name: str
+    reason: str
+    versions: tuple[VersionReport, ...] = ()
+
+
+def report_of(switch: Switch, cache: Cache) -> ModelReport:
+    """What there is to say about a model."""
+    model = switch.model
+    return ModelReport(
+        name=model.name,
+        reason=model.reason,
+        versions=tuple(_version(version, switch, cache) for version in model.versions),
+    )
+
+
+def _version(version: Version, switch: Switch, cache: Cache) -> VersionReport:
+    line, memory = switch.lines[version.number], cache.stock.memory
+    serving = next((each for each in line.revisions() if cache.stock.is_loaded(Place(each))), None)
+    held = memory.get(Place(serving)) if serving is not None else None
+    state, reason = _state(version, line.target, serving, switch, cache)
+    return VersionReport(
+        version=version.number,
+        labels=tuple(sorted(label for label, number in switch.model.labels.items() if number == version.number)),
+        state=state,
+        reason=reason,
+        bytes=held.size_bytes if held is not None else version.size_bytes,
+        last_used_s=held.used_s if held is not None else None,
+        load_s=held.load_s if held is not None else None,
+        serving=serving,
+    )
+
+
+def _state(
+    version: Version, target: Revision | None, serving: Revision | None, switch: Switch, cache: Cache
+) -> tuple[str, str]:
+    if target is None or version.state is not VersionState.AVAILABLE:
+        return ("loaded" if serving is not None else "invalid"), version.reason
+    if serving == target:
+        return "loaded", version.reason
+    held, stored = cache.stock.memory.get(Place(target)), cache.stock.disk.get(target)
+    if Place(target) in cache.wishes or any(each is not None and each.stage is Stage.COMING for each in (held, stored)):
+        return "loading", version.reason
+    failure = switch.failures.get(target)
+    return ("failed", failure.reason) if failure is not None else ("available", version.reason)
