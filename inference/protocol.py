@@ -7,7 +7,8 @@
                         CANCEL   u64 id                  the reader of this stream has left: close it
                         PAUSE    u64 id                  the reader of this stream is slow: hold it
                         RESUME   u64 id                  go on with it
-    worker ▶ frontend   READY    u8 may join, u8 talks   the model is loaded and has answered its example
+    worker ▶ frontend   READY    u8 may join, u8 talks | JSON of its tensors
+                                                         the model is loaded and has answered its example
                         FAILED   u8 too large | sentence it could not be loaded; the worker exits
                         ANSWER   one answer
                         STREAM   u64 id                  this request is going to be a stream: START or ERROR follows,
@@ -38,7 +39,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from enum import IntEnum
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tidegate.inference.body_file import BodyFile
 
@@ -395,6 +396,10 @@ def _utf8(text: str) -> bytes:
     return text.encode(errors="replace")
 
 
+Tensors = dict[str, list[dict[str, Any]]]
+"""`inputs` and `outputs`, each tensor as its `name`, `datatype` and `shape`, -1 where a length is free."""
+
+
 class Ready(NamedTuple):
     """What a worker that has loaded its model can do."""
 
@@ -402,16 +407,19 @@ class Ready(NamedTuple):
     """Whether requests that are sent together may ever share a call."""
     converses: bool
     """Whether the script has a `stream_fn`."""
+    tensors: Tensors
+    """The tensors that the model takes and gives, as far as they are known."""
 
 
-def ready_frame(*, may_join: bool, converses: bool = False) -> bytes:
+def ready_frame(*, may_join: bool, converses: bool = False, tensors: Tensors | None = None) -> bytes:
     """The READY frame; see `Ready`."""
-    return frame(Kind.READY, bytes([may_join, converses]))
+    return frame(Kind.READY, bytes([may_join, converses]) + json.dumps(tensors or {}).encode())
 
 
 def parse_ready(payload: Payload) -> Ready:
     """What a READY payload says."""
-    return Ready(may_join=payload[:1] != b"\0", converses=payload[1:] == b"\1")
+    tensors: Tensors = json.loads(payload[2:] or b"{}")
+    return Ready(may_join=payload[:1] != b"\0", converses=payload[1:2] == b"\1", tensors=tensors)
 
 
 def progress_frame(progress: Progress) -> bytes:

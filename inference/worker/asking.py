@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from tidegate.inference import protocol
 from tidegate.inference.protocol import Answer, Done, End, Error, Event, Part, Start
-from tidegate.inference.worker.computation import Computation
+from tidegate.inference.worker.computation import Batch, Computation
 
 
 def ask(computation: Computation, requests: Sequence[protocol.Request]) -> tuple[list[Answer | Error], Done]:
@@ -14,10 +14,15 @@ def ask(computation: Computation, requests: Sequence[protocol.Request]) -> tuple
 
     A stream is read to its end, and is an answer whose body is all of it.
     """
+    return answer(computation, computation.begin(requests))
+
+
+def answer(computation: Computation, batch: Batch) -> tuple[list[Answer | Error], Done]:
+    """Have the requests of `batch` answered; see `ask`. What became of each on its way is in the batch."""
     outcomes: dict[int, Answer | Error] = {}
     streams: dict[int, tuple[Start, bytearray]] = {}
     account = Done(0.0, 0.0, 0.0)
-    for event in _events(computation, requests):
+    for event in _events(computation, batch):
         match event:
             case Answer() | Error():
                 outcomes[event.id] = event
@@ -30,11 +35,11 @@ def ask(computation: Computation, requests: Sequence[protocol.Request]) -> tuple
                 outcomes[event.id] = Answer(start.id, start.status, start.content_type, start.headers, bytes(body))
             case Done():
                 account = event
-    return [outcomes[request.id] for request in requests], account
+    return [outcomes[request.received.id] for request in batch.requests], account
 
 
-def _events(computation: Computation, requests: Sequence[protocol.Request]) -> Iterator[Event]:
-    for events in computation.events(computation.begin(requests)):
+def _events(computation: Computation, batch: Batch) -> Iterator[Event]:
+    for events in computation.events(batch):
         yield from events
     streams = computation.streams
     while streams:

@@ -16,7 +16,7 @@ import torch
 
 from tidegate.inference import protocol
 from tidegate.inference.batching import Batching
-from tidegate.inference.protocol import Answer, Event, Form, Progress
+from tidegate.inference.protocol import Answer, Event, Form, Progress, Tensors
 from tidegate.inference.worker import comparing, proof
 from tidegate.inference.worker.chunks import is_source
 from tidegate.inference.worker.content import Reading
@@ -68,6 +68,8 @@ class Computation:
         max_streams: int = 32,
     ) -> None:
         self.context = context
+        self.tensors: Tensors = {}
+        """Those that the model takes and gives, as far as they are known when it is loaded."""
         self.steps = Steps(
             model=model,
             functions=functions,

@@ -27,13 +27,15 @@ from tidegate.inference.worker import (
     user_code,
     weights,
 )
-from tidegate.inference.worker.asking import ask
+from tidegate.inference.worker.asking import answer
 from tidegate.inference.worker.computation import Computation
 from tidegate.inference.worker.content import Reading
 from tidegate.inference.worker.context import Context
 from tidegate.inference.worker.device_errors import is_out_of_memory
 from tidegate.inference.worker.handler import Functions
+from tidegate.inference.worker.known_tensors import known_tensors
 from tidegate.inference.worker.proving_ahead import prove_ahead
+from tidegate.inference.worker.request import Request as AnsweredRequest
 
 log = logging.getLogger("tidegate.worker")
 
@@ -94,8 +96,9 @@ def load(spec: ModelSpec, progress: Progress = log.info, proving: Callable[[], N
     )
     progress(f"model '{spec.name}' is loaded by {_whose(module, functions)}")
     example = artifact.read_example(root, manifest)
+    answered = _self_check(computation, example) if example is not None else None
+    computation.tensors = known_tensors(computation.steps.model, functions, answered)
     if example is not None:
-        _self_check(computation, example)
         progress("the archive's example is answered as expected")
         undecided = computation.may_join and not computation.joined_calls.declared and spec.max_batch_size > 1
         if undecided and prove_ahead(computation, example, proving, max_batch_size=spec.max_batch_size):
@@ -199,14 +202,15 @@ def _named(function: str, script: Path | None) -> Iterator[None]:
         ) from error
 
 
-def _self_check(computation: Computation, example: artifact.Example) -> None:
-    request = Request(0, example.content_type, example.accept, b"", example.body)
-    (outcome,), _ = ask(computation, [request])
+def _self_check(computation: Computation, example: artifact.Example) -> AnsweredRequest:
+    batch = computation.begin([Request(0, example.content_type, example.accept, b"", example.body)])
+    (outcome,), _ = answer(computation, batch)
     if not isinstance(outcome, Answer):
         raise DeploymentError(f"The archive's example was answered with {outcome.status}: {outcome.message}")
     found = artifact.difference(example, outcome.body, outcome.content_type)
     if found is not None:
         raise DeploymentError(f"The archive's example was not answered as expected: {found}.")
+    return batch.requests[0]
 
 
 def _whose(module: ModuleType | None, functions: Functions) -> str:

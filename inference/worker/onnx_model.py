@@ -17,6 +17,7 @@ import torch
 from tidegate.inference.errors import DeploymentError
 from tidegate.inference.worker.encoding import to_array
 from tidegate.inference.worker.misfit import InputRefused
+from tidegate.inference.worker.tensor_data import BYTES, datatype_of
 from tidegate.inference.worker.user_code import one_line
 
 _DTYPES = {
@@ -66,6 +67,10 @@ class OnnxModel:
         tensors = [torch.as_tensor(output) for output in outputs]
         return tensors[0] if len(tensors) == 1 else dict(zip(self.outputs, tensors, strict=True))
 
+    def described(self) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+        """Inputs and outputs as the open inference protocol describes them: `name`, `datatype`, `shape`."""
+        return _described(self._session.get_inputs()), _described(self._session.get_outputs())
+
     def _by_name(self, data: Any) -> Mapping[str, Any]:
         if isinstance(data, Mapping):
             return data
@@ -73,6 +78,21 @@ class OnnxModel:
         if len(values) > len(self._inputs):
             raise InputRefused(f"the model has the inputs {', '.join(self._inputs)}, and {len(values)} were given")
         return dict(zip(self._inputs, values, strict=False))
+
+
+def _described(nodes: Sequence[Any]) -> list[dict[str, Any]]:
+    return [
+        {"name": node.name, "datatype": _datatype(node.type), "shape": [_length(length) for length in node.shape]}
+        for node in nodes
+    ]
+
+
+def _datatype(type_: str) -> str:
+    return datatype_of(_DTYPES[type_]) if type_ in _DTYPES else BYTES if type_ == "tensor(string)" else ""
+
+
+def _length(length: Any) -> int:
+    return length if isinstance(length, int) else -1  # a name, or nothing, where it is free
 
 
 def _refusal(error: Exception) -> str | None:

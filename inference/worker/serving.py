@@ -71,7 +71,11 @@ def _serve(channel: Channel) -> int:
     gc.collect()
     gc.freeze()
     conversations = _conversations(channel, computation, spec)
-    channel.send_frame(protocol.ready_frame(may_join=computation.may_join, converses=conversations is not None))
+    channel.send_frame(
+        protocol.ready_frame(
+            may_join=computation.may_join, converses=conversations is not None, tensors=computation.tensors
+        )
+    )
     intake: Intake = (
         ThreadedIntake(channel, computation, threads=spec.input_threads, conversations=conversations)
         if spec.input_threads or conversations is not None

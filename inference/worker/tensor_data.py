@@ -94,6 +94,11 @@ def head_of(name: str, datatype: Any, shape: Any) -> Head:
     return head
 
 
+def datatype_of(dtype: torch.dtype) -> str:
+    """The protocol's name of a dtype; empty where it has none."""
+    return _NAMES.get(dtype, "")
+
+
 # --- what comes in
 
 

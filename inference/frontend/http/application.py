@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
 from heapq import nlargest
 from itertools import count
 from time import monotonic
-from typing import NamedTuple
 
 from tidegate.inference.conversation_frames import Opening
 from tidegate.inference.errors import (
@@ -23,12 +21,14 @@ from tidegate.inference.errors import (
 from tidegate.inference.frontend.http.ask_model import AskModel, lines_for_worker
 from tidegate.inference.frontend.http.ask_named_model import AskNamedModel
 from tidegate.inference.frontend.http.limits import Limits
+from tidegate.inference.frontend.http.open_inference import OpenInference
 from tidegate.inference.frontend.http.peer import Peer, Upgrade
 from tidegate.inference.frontend.http.request import Request
-from tidegate.inference.frontend.http.responders import AtOnce, InTask, Responder
+from tidegate.inference.frontend.http.responders import AtOnce, InTask, Responder, Route
 from tidegate.inference.frontend.http.response import Response
 from tidegate.inference.frontend.http.websocket import WebSocket, WebSocketLimits, is_opening
 from tidegate.inference.frontend.http.websocket_connection import WebSocketConnection
+from tidegate.inference.frontend.models.loaded_models import LoadedModels
 from tidegate.inference.frontend.models.model_routes import ModelRoutes
 from tidegate.inference.frontend.models.registry import SINGLE_MODEL, Registry
 from tidegate.inference.frontend.queue.budget import ByteBudget
@@ -45,13 +45,6 @@ CHAT = "/v1/chat/completions"
 """Where SageMaker passes on what OpenAI's clients send (developer guide, "OpenAI-compatible APIs")."""
 _CHAT = CHAT.split("/")[1:]
 _INFERENCE_ID = b"x-amzn-sagemaker-inference-id"
-
-
-class Route(NamedTuple):
-    """Which verbs a path answers, and by what."""
-
-    methods: tuple[str, ...]
-    responder: Callable[[], Responder]
 
 
 class Application:
@@ -74,6 +67,9 @@ class Application:
         self._ids = count(1)
         self._id_prefix = os.urandom(4).hex()
         self._models = ModelRoutes(registry)
+        self._open_inference = OpenInference(
+            LoadedModels(settings, registry, self._ask, self._find), self._demand_ready
+        )
         read = ("GET", "HEAD")
         ping, parameters, metrics = AtOnce(self._ping), AtOnce(self._execution_parameters), AtOnce(self._metrics)
         self._routes = {
@@ -160,7 +156,7 @@ class Application:
         match path.split("/"):
             case ["", "models", name, last] if name and last == CONVERSE:
                 return name
-            case ["", "models" | "adapters", *_]:
+            case ["", "models" | "adapters" | "v2", *_]:
                 return None
         # A client of the platform chooses the path (X-Amzn-SageMaker-Model-Invocation-Path).
         return None if path in self._routes or self.settings.multi_model else SINGLE_MODEL
@@ -196,6 +192,8 @@ class Application:
     def _route_of_models(self, request: Request) -> Route:
         multi_model, (_, *path) = self.settings.multi_model, request.path.split("/")
         match path:
+            case ["v2", *rest]:
+                return self._open_inference.route(rest)
             case ["models"]:
                 return Route(("GET", "POST") if multi_model else ("GET",), lambda: InTask(self._models.answer))
             case ["models", name] if name:
@@ -214,19 +212,23 @@ class Application:
     # --- the routes that know their answer
 
     def _ping(self, request: Request) -> Response:  # noqa: ARG002 - a route like the others
+        self._demand_ready()
+        return Response(200, "application/json", b"")
+
+    def _demand_ready(self) -> None:
+        """Raise the error that says why the server should be sent nothing now."""
         if self.draining:
             raise Draining("The server is stopping.")
         if self.settings.multi_model:
             # Healthy without any model; a model that is ill is no fault of the instance.
             if not self.registry.ready:
                 raise NotReady("The server is starting.")
-            return Response(200, "application/json", b"")
+            return
         for pool in self.registry.pools.values():
             if not pool.healthy:
                 raise NotReady(f"The model '{pool.spec.name}' is not ready.")
         if not self.registry.pools:
             raise NotReady("The server is starting.")
-        return Response(200, "application/json", b"")
 
     def _execution_parameters(self, request: Request) -> Response:  # noqa: ARG002 - a route like the others
         settings = self.settings

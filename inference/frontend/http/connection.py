@@ -374,7 +374,11 @@ class Connection(asyncio.Protocol):
         self._enter(Phase.DISCARDING)
         if self._discard is not None:
             self._discard.started_s = self._since_s
-        response = error_response(error, reply.request.id if reply is not None else self._application.next_id())
+        response = (
+            error_response(error, reply.request.id, open_inference=reply.request.open_inference)
+            if reply is not None
+            else error_response(error, self._application.next_id())
+        )
         encoded = encode(response, keep_alive=False)
         if reply is not None:
             if reply.request.method == "HEAD":

@@ -117,7 +117,7 @@ class HttpReply:
         if self._started and not self._head:
             self._break_off(error.code)
         else:
-            error_response(error, self.request.id).send(self)
+            error_response(error, self.request.id, open_inference=self.request.open_inference).send(self)
 
     def stream_over(self, broken_by: str = "") -> None:
         """It is no open stream any more, where it was one."""

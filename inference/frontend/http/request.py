@@ -48,6 +48,11 @@ class Request:
         self.content_length = int(by_name[b"content-length"]) if b"content-length" in by_name else 0
         """What the client announced; 0 where it announced nothing, as with a chunked body."""
 
+    @property
+    def open_inference(self) -> bool:
+        """Whether its path is one of the open inference protocol, in whose form it is answered."""
+        return self.path.startswith("/v2/") or self.path == "/v2"
+
     def header(self, name: bytes) -> str:
         """The value of a header, or an empty string. The last of several wins."""
         value = self._by_name.get(name)

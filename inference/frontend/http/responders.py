@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from tidegate.inference.errors import RequestError
 from tidegate.inference.frontend.http.request import Request
@@ -14,6 +14,13 @@ from tidegate.inference.frontend.metrics import ModelMetrics
 from tidegate.inference.frontend.queue.reply import Reply
 
 log = logging.getLogger("tidegate.http")
+
+
+class Route(NamedTuple):
+    """Which verbs a path answers, and by what."""
+
+    methods: tuple[str, ...]
+    responder: Callable[[], Responder]
 
 
 class Responder(Protocol):

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from tidegate.inference.errors import MethodNotAllowed, ModelLoading, ModelNotFound, UpgradeRequired
 from tidegate.inference.frontend.queue.reply import Failure, Reply
+from tidegate.inference.protocol import REQUEST_ID_HEADER
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 LAST_CHUNK = b"0\r\n\r\n"
@@ -69,10 +70,11 @@ def _status_and_type(status: int, content_type: str) -> bytes:
     return line.encode() + content_type.encode("latin-1", "replace") + b"\r\n"
 
 
-def error_response(error: Failure, request_id: str) -> Response:
+def error_response(error: Failure, request_id: str, *, open_inference: bool = False) -> Response:
     """`{"error": {"code", "message", "request_id"}}`, with Retry-After where trying again later makes sense.
 
     OpenAI's clients read the same object; where a chat names no model that is loaded, it has OpenAI's other members.
+    The open inference protocol has the sentence alone: `{"error": message}`.
     """
     content = {"code": error.code, "message": error.message, "request_id": request_id}
     if isinstance(error, ModelNotFound) and error.param is not None:
@@ -84,4 +86,7 @@ def error_response(error: Failure, request_id: str) -> Response:
         headers += f"allow: {', '.join(error.allowed)}\r\n".encode()
     if isinstance(error, UpgradeRequired):
         headers += b"upgrade: websocket\r\n"
-    return Response(error.status, "application/json", json.dumps({"error": content}).encode(), headers)
+    if open_inference:
+        headers += f"{REQUEST_ID_HEADER}: {request_id}\r\n".encode("latin-1", "replace")
+    body = {"error": error.message if open_inference else content}
+    return Response(error.status, "application/json", json.dumps(body).encode(), headers)

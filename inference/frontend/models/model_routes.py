@@ -6,6 +6,7 @@ texts of success are TorchServe's, which clients compare.
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 from urllib.parse import parse_qs
@@ -21,6 +22,7 @@ from tidegate.inference.errors import (
 from tidegate.inference.frontend.http.request import Request
 from tidegate.inference.frontend.http.response import Response
 from tidegate.inference.frontend.models.registry import Registry
+from tidegate.inference.frontend.queue.model_pool import ModelPool
 
 MAX_NAME = 1024
 """Characters of a model's name. The platform's own are hashes of 64."""
@@ -46,14 +48,7 @@ class ModelRoutes:
 
     async def _load(self, request: Request) -> Response:
         name, model_dir = _wanted(request)
-        if not self._registry.has(name) and not model_dir.is_dir():
-            raise NotFound(f"The model directory {model_dir} of '{name}' does not exist.")
-        try:
-            pool = await self._registry.load(name, model_dir)
-        except ModelDoesNotFit as error:
-            raise OutOfMemory(str(error)) from error
-        except DeploymentError as error:
-            raise ModelLoadFailed(str(error)) from error
+        pool = await load_model(self._registry, name, model_dir)
         return _status(f'Model "{name}" Version: 1.0 registered with {pool.limits.workers} initial workers')
 
     def _list(self, request: Request) -> Response:
@@ -70,6 +65,18 @@ class ModelRoutes:
         return {"modelName": name, "modelUrl": self._registry.find(name).spec.model_dir}
 
 
+async def load_model(registry: Registry, name: str, model_dir: Path) -> ModelPool:
+    """Load a model because a client asks for it. Raises `RequestError`."""
+    if not registry.has(name) and not await asyncio.to_thread(model_dir.is_dir):
+        raise NotFound(f"The model directory {model_dir} of '{name}' does not exist.")
+    try:
+        return await registry.load(name, model_dir)
+    except ModelDoesNotFit as error:
+        raise OutOfMemory(str(error)) from error
+    except DeploymentError as error:
+        raise ModelLoadFailed(str(error)) from error
+
+
 def _wanted(request: Request) -> tuple[str, Path]:
     try:
         content = json.loads(request.body.whole())
@@ -78,11 +85,21 @@ def _wanted(request: Request) -> tuple[str, Path]:
         raise BadRequest(
             'The body must be JSON like {"model_name": "NAME", "url": "/opt/ml/models/NAME/model"}.'
         ) from None
+    return checked_name(name), checked_directory(url)
+
+
+def checked_name(name: object) -> str:
+    """The name of a model. Raises `BadRequest`."""
     if not (isinstance(name, str) and 0 < len(name) <= MAX_NAME and name.isprintable() and "/" not in name):
         raise BadRequest(f"model_name must be a string of 1 to {MAX_NAME} printable characters without a slash.")
+    return name
+
+
+def checked_directory(url: object) -> Path:
+    """The directory that a client names. Raises `BadRequest`."""
     if not (isinstance(url, str) and Path(url).is_absolute() and "\0" not in url):
         raise BadRequest("url must be the absolute path of a directory in this container.")
-    return name, Path(url)
+    return Path(url)
 
 
 def _number(query: dict[str, list[str]], key: str, default: int) -> int:

@@ -40,7 +40,19 @@ from tidegate.inference.frontend.workers.conversations import Client, Conversati
 from tidegate.inference.frontend.workers.fork_server import ForkServer, ForkServerFailed, describe_exit
 from tidegate.inference.frontend.workers.model_health import State
 from tidegate.inference.frontend.workers.worker_link import WorkerLink
-from tidegate.inference.protocol import Answer, Done, End, Error, ModelSpec, Part, Payload, Progress, Request
+from tidegate.inference.protocol import (
+    Answer,
+    Done,
+    End,
+    Error,
+    ModelSpec,
+    Part,
+    Payload,
+    Progress,
+    Ready,
+    Request,
+    Tensors,
+)
 
 log = logging.getLogger("tidegate.model")
 
@@ -62,6 +74,8 @@ class ModelPool:
         self.spec = spec
         self.limits = limits
         self.metrics = metrics or ModelMetrics()
+        self.tensors: Tensors = {}
+        """What the model takes and gives, as far as its workers say so."""
         self._scheduler = Scheduler(spec.name, limits, self.metrics, prove=spec.prove)
         self._supervisor = self._scheduler.supervisor
         self._conversations = Conversations(spec.name, spec.max_streams, self._scheduler)
@@ -219,10 +233,11 @@ class ModelPool:
         self._carry_out(self._scheduler.done(worker, done, monotonic()))
         self._wake()
 
-    def worker_ready(self, worker: int, *, may_join: bool, converses: bool) -> None:
+    def worker_ready(self, worker: int, ready: Ready) -> None:
         """The model is loaded."""
-        self._conversations.ready(worker, self._links[worker], offered=converses)
-        self._carry_out(self._supervisor.ready(worker, monotonic(), may_join=may_join))
+        self.tensors = ready.tensors
+        self._conversations.ready(worker, self._links[worker], offered=ready.converses)
+        self._carry_out(self._supervisor.ready(worker, monotonic(), may_join=ready.may_join))
         self._wake()
 
     def worker_failed(self, worker: int, message: str, *, too_large: bool) -> None:

@@ -21,6 +21,7 @@ from tidegate.inference.protocol import (
     Part,
     Payload,
     Progress,
+    Ready,
     Request,
     Start,
 )
@@ -29,7 +30,7 @@ from tidegate.inference.protocol import (
 class WorkerEvents(Protocol):
     """Who is told what a worker says, by the worker's number."""
 
-    def worker_ready(self, worker: int, *, may_join: bool, converses: bool) -> None: ...
+    def worker_ready(self, worker: int, ready: Ready) -> None: ...
     def worker_failed(self, worker: int, message: str, *, too_large: bool) -> None: ...
     def worker_answered(self, worker: int, outcome: Answer | Error) -> None: ...
     def stream_announced(self, worker: int, request_id: int) -> None: ...
@@ -119,8 +120,7 @@ class WorkerLink(asyncio.Protocol):
             elif kind == Kind.PROGRESS:
                 events.worker_goes_on(worker, protocol.parse_progress(payload))
             elif kind == Kind.READY:
-                ready = protocol.parse_ready(payload)
-                events.worker_ready(worker, may_join=ready.may_join, converses=ready.converses)
+                events.worker_ready(worker, protocol.parse_ready(payload))
             elif is_of_conversation(kind, payload):
                 events.worker_talks(worker, kind, payload)
             else:

@@ -1,0 +1,51 @@
+"""Which tensors a model takes and gives, as the metadata of the open inference protocol says it.
+
+An ONNX file says it itself. Of any other model the archive's example shows it, where the server's own functions read
+and write it: what a script makes of a body is the script's own business, and is not told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
+
+import torch
+
+from tidegate.inference.protocol import Tensors
+from tidegate.inference.worker.handler import Functions
+from tidegate.inference.worker.onnx_model import OnnxModel
+from tidegate.inference.worker.open_inference import outputs_of
+from tidegate.inference.worker.request import Request
+from tidegate.inference.worker.tensor_data import BYTES, datatype_of
+
+
+def known_tensors(model: Any, functions: Functions, example: Request | None) -> Tensors:
+    """The tensors that are known; no `inputs` or no `outputs` where nothing is. `example` has been answered."""
+    reads = functions.input_fn is None and functions.transform_fn is None
+    writes = functions.output_fn is None and functions.transform_fn is None
+    if isinstance(model, OnnxModel) and functions.predict_fn is None:
+        inputs, outputs = model.described()
+        return {"inputs": inputs if reads else [], "outputs": outputs if writes else []}
+    if example is None:
+        return {}
+    known: Tensors = {}
+    if reads:
+        known["inputs"] = _inputs(example.data)
+    if writes:
+        with suppress(Exception):  # a prediction may be anything, and what cannot be told is no fault of the model
+            outputs_there = outputs_of(example.prediction)
+            known["outputs"] = [_tensor(each.name, each.datatype, each.shape) for each in outputs_there]
+    return known
+
+
+def _inputs(data: Any) -> list[dict[str, Any]]:
+    named = data if isinstance(data, Mapping) else {"input_0": data}
+    tensors = ((name, value) for name, value in named.items() if isinstance(value, torch.Tensor))
+    return [_tensor(name, datatype_of(value.dtype), value.shape) for name, value in tensors]
+
+
+def _tensor(name: str, datatype: str, shape: tuple[int, ...]) -> dict[str, Any]:
+    """The first of several dimensions counts the records, and those of an example are not all that there may be."""
+    free = len(shape) > 1 or (datatype == BYTES and len(shape) == 1)
+    return {"name": name, "datatype": datatype, "shape": [-1, *shape[1:]] if free else list(shape)}
