@@ -1,4 +1,4 @@
-"""One virtual environment for each version of the SageMaker SDK, one for transformers and one for OpenAI's client.
+"""One virtual environment for each version of the SageMaker SDK, and one each for transformers and for OpenAI's and Triton's clients.
 
 They lie below build/, each made once from its pinned list.
 
