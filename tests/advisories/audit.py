@@ -27,6 +27,7 @@ LOCKED = (
     "examples/voice/requirements.txt",
     "tests/ecosystem/requirements-hugging-face.txt",
     "tests/ecosystem/requirements-openai.txt",
+    "tests/ecosystem/requirements-tritonclient.txt",
     "tests/ecosystem/requirements-v2.txt",
     "tests/ecosystem/requirements-v3.txt",
 )

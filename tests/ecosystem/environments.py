@@ -1,4 +1,4 @@
-"""One virtual environment for each version of the SageMaker SDK, and one each for transformers and for OpenAI's and Triton's clients.
+"""One virtual environment for each version of the SageMaker SDK, and for transformers, OpenAI's client and Triton's.
 
 They lie below build/, each made once from its pinned list.
 
