@@ -96,12 +96,20 @@ class CacheDirectory:
         with self._moving:
             target.parent.mkdir(exist_ok=True)
             built.rename(target)
+        try:
+            self._write_mark(revision, taken)
+        except OSError:
+            if (away := self.discard(target)) is not None:
+                self.delete(away)
+            raise
+        return taken
+
+    def _write_mark(self, revision: Revision, taken: int) -> None:
         mark = self._mark(revision)
         mark.parent.mkdir(exist_ok=True)
         new = mark.with_name(f"{mark.name}.new")
         new.write_text(json.dumps({"format": _FORMAT, "size_bytes": taken, **asdict(revision)}), encoding="utf-8")
         new.replace(mark)
-        return taken
 
     def discard(self, directory: Path) -> Path | None:
         """Take a directory out of its place at once; its bytes are free after `empty_trash` or `delete`.

@@ -15,7 +15,7 @@ from queue import SimpleQueue
 from threading import Event, Lock, Thread
 
 from tidegate.inference.repository.cache_directory import CacheDirectory, InUse
-from tidegate.inference.repository.catalogue import Model, Revision
+from tidegate.inference.repository.catalogue import Model
 from tidegate.inference.repository.downloads import Downloads
 from tidegate.inference.repository.folder_store import FolderStore
 from tidegate.inference.repository.listing import Entry
@@ -77,8 +77,6 @@ class RepositoryProcess:
     def __init__(self, wanted: Open, output: Output) -> None:
         self._wanted, self._say = wanted, output.say
         self._wake = Event()
-        self._guard = Lock()
-        """Of the watch: the reader of requests asks it for sources while another thread lists."""
         self._opened: _Opened | None = None
         self._discarded: SimpleQueue[tuple[str, CacheDirectory, Path | None]] = SimpleQueue()
         Thread(target=self._follow, name="listing", daemon=True).start()
@@ -103,8 +101,7 @@ class RepositoryProcess:
             directory = str(opened.cache.directory(request.revision))
             self._say(Fetched(id=request.id, directory=directory, size_bytes=taken))
             return
-        with self._guard:
-            source = opened.watch.source(request.revision)
+        source = opened.watch.source(request.revision)
         if source is None:
             what = f"Version {request.revision.version} of {request.revision.name}"
             reason = f"{what} is not in the repository any more as it was listed."
@@ -163,20 +160,13 @@ class RepositoryProcess:
             self._say(kept)
         watch = Watch(wanted.interval_s, whole_objects=store.whole_objects, known=wanted.known)
 
-        def on_spoiled(revision: Revision) -> None:
-            with self._guard:
-                watch.spoil(revision)
-
-        downloads = Downloads(store, cache, at_once=wanted.max_downloads, say=self._say, on_spoiled=on_spoiled)
+        downloads = Downloads(store, cache, at_once=wanted.max_downloads, say=self._say, on_spoiled=watch.spoil)
         return _Opened(store=store, cache=cache, watch=watch, downloads=downloads)
 
     def _list(self, opened: _Opened) -> None:
         listing = opened.store.list_all()
-        with self._guard:
-            wanted = opened.watch.look(listing)
-        read = _read_all(opened.store, wanted)
-        with self._guard:
-            changes = opened.watch.take(read, now_s=time.monotonic())
+        read = _read_all(opened.store, opened.watch.look(listing))
+        changes = opened.watch.take(read, now_s=time.monotonic())
         for some in _portions(changes.models):
             self._say(Changed(models=some))
         if changes.removed:

@@ -11,7 +11,8 @@ from typing import Any
 from tidegate.inference.repository.listing import Entry, Listing
 from tidegate.inference.repository.store import ContentDamaged, EntryChanged, StoreFailed
 
-_CHUNK_BYTES = 1 << 20
+_CHUNK_BYTES = 128 << 10
+"""What a connection that breaks takes along at most."""
 _CONNECT_TIMEOUT_S = 5
 _READ_TIMEOUT_S = 15
 _TRIES = 3

@@ -35,7 +35,7 @@ class Changes:
     removed: tuple[str, ...] = ()
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Known:
     """A model as it was seen last, and what was said of it."""
 
@@ -49,7 +49,8 @@ class _Known:
 class Watch:
     """Follows a repository from listing to listing.
 
-    A listing takes two steps: `look` says which small files have to be read, `take` what changed.
+    A listing takes two steps: `look` says which small files have to be read, `take` what changed. One thread takes
+    them; `source` and `spoil` may be called from others meanwhile.
     """
 
     def __init__(self, interval_s: float, *, whole_objects: bool, known: Iterable[Model] = ()) -> None:
@@ -86,7 +87,6 @@ class Watch:
         source = self.source(revision)
         if source is not None:
             self._spoiled[revision.name, revision.version] = tags_of(source)
-            self._known[revision.name].settled = False
 
     def look(self, listing: Listing) -> list[Entry]:
         """The manifests and labels that have to be read first. Raises `ListingDoubtful`."""
@@ -95,10 +95,13 @@ class Watch:
         for path, reason in listing.unreadable.items():
             if path.partition("/")[0] == CODE:
                 raise ListingDoubtful(f"{path} cannot be read, and it belongs to every model: {reason}.")
+        spoiled = {name for name, _ in tuple(self._spoiled)}
         present = [self._with_same_code(group) for group in groups(listing)]
         self._listing = listing
         self._present = {group.name for group in present}
-        self._unsettled = [(group, model_of(group)) for group in present if not self._is_settled(group)]
+        self._unsettled = [
+            (group, model_of(group)) for group in present if not self._is_settled(group) or group.name in spoiled
+        ]
         wanted = (entry for _, found in self._unsettled for entry in _small_files(found))
         return [entry for entry in wanted if self._contents.get(entry.path, ("",))[0] != entry.tag]
 
