@@ -7,6 +7,7 @@ import logging
 import os
 import sys
 import tarfile
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,9 +20,14 @@ log = logging.getLogger("tidegate.settings")
 LOOPBACK = "127.0.0.1"
 
 
-def main(program: str = "python -m inference") -> int:
-    """Run the command; a deployer's mistake is one line on standard error and exit status 1."""
-    arguments = _parser(program).parse_args()
+def main(program: str = "python -m inference", others: Sequence[str] = ()) -> int:
+    """Run the command; a deployer's mistake is one line on standard error and exit status 1.
+
+    Args:
+        program: what it is called by.
+        others: commands that `program` has beside these, for its help.
+    """
+    arguments = _parser(program, others).parse_args()
     try:
         settings = read(os.environ)
         log_lines.configure(settings.log_level)
@@ -44,8 +50,12 @@ def main(program: str = "python -m inference") -> int:
         return 1
 
 
-def _parser(program: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog=program, description="Serve a PyTorch archive as SageMaker does.")
+def _parser(program: str, others: Sequence[str]) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=program,
+        description="Serve a PyTorch archive as SageMaker does.",
+        epilog=f"Models: {program} {{{','.join(others)}}} --help" if others else None,
+    )
     parser.add_argument("--version", action=_SayVersion, nargs=0, help="say which Tidegate this is, and end")
     commands = parser.add_subparsers(dest="command", required=True)
     serve = commands.add_parser(

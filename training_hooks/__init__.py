@@ -2,7 +2,8 @@
 
     from tidegate.training_hooks import Example, save_model
 
-`python -m training_hooks pack` makes the archive. Nothing here imports the server: the two meet in the files on disk.
+`python -m training_hooks pack` makes the archive, `publish` brings a model into a repository. Nothing here imports the
+server: the two meet in the files on disk.
 """
 
 from .archive import PackedArchive, pack
@@ -13,6 +14,8 @@ from .directory import save_directory
 from .errors import ArtifactError
 from .example import Example
 from .failure import reporting_failure
+from .publishing.actions import Published, list_models, publish, remove_label, retire, set_label
+from .publishing.contents import PublishedModel, PublishedVersion
 from .stopping import StopRequest, stopping_gracefully
 
 __all__ = [
@@ -20,13 +23,21 @@ __all__ = [
     "Checkpoint",
     "Example",
     "PackedArchive",
+    "Published",
+    "PublishedModel",
+    "PublishedVersion",
     "StopRequest",
     "latest_checkpoint",
+    "list_models",
     "model_directory",
     "pack",
+    "publish",
+    "remove_label",
     "reporting_failure",
+    "retire",
     "save_checkpoint",
     "save_directory",
     "save_model",
+    "set_label",
     "stopping_gracefully",
 ]

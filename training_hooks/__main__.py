@@ -1,17 +1,20 @@
-"""The command line: `python -m training_hooks pack MODEL_DIR [--code CODE_DIR] --output model.tar.gz`."""
+"""The command line: `pack`, and `publish`, `retire`, `label`, `unlabel` and `list` of a model repository.
+
+python -m training_hooks pack MODEL_DIR [--code CODE_DIR] --output model.tar.gz
+python -m training_hooks publish MODEL_DIR REPOSITORY NAME [--version N] [--label LABEL]
+"""
 
 import argparse
 import sys
 
 from .archive import pack
 from .errors import ArtifactError
+from .publishing.commands import add_commands
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: list[str] | None = None, program: str = f"python -m {__package__}") -> int:
     """Run one command; return the exit status: 0, or 1 with one sentence on standard error."""
-    parser = argparse.ArgumentParser(
-        prog=f"python -m {__package__}", description="Prepare a trained model for serving."
-    )
+    parser = argparse.ArgumentParser(prog=program, description="Prepare a trained model for serving.")
     commands = parser.add_subparsers(dest="command", required=True)
     packing = commands.add_parser(
         "pack",
@@ -22,16 +25,22 @@ def main(arguments: list[str] | None = None) -> int:
     packing.add_argument("model_dir", metavar="MODEL_DIR", help="what save_model wrote, or any folder of a model")
     packing.add_argument("--code", metavar="CODE_DIR", help="pack this directory as code/, instead of MODEL_DIR/code")
     packing.add_argument("--output", metavar="FILE", required=True, help="the archive to write, outside MODEL_DIR")
+    packing.set_defaults(run=_pack)
+    add_commands(commands)
     chosen = parser.parse_args(arguments)
     try:
-        archive = pack(chosen.model_dir, chosen.output, code_dir=chosen.code)
+        chosen.run(chosen)
     except (ArtifactError, OSError) as error:
         print(f"training_hooks: error: {error}", file=sys.stderr)  # noqa: T201 - the command's answer
         return 1
+    return 0
+
+
+def _pack(chosen: argparse.Namespace) -> None:
+    archive = pack(chosen.model_dir, chosen.output, code_dir=chosen.code)
     for warning in archive.warnings:
         print(f"training_hooks: warning: {warning}", file=sys.stderr)  # noqa: T201 - the command's answer
     print(f"{chosen.output}  {archive.size_bytes} bytes  sha256:{archive.sha256}")  # noqa: T201 - the command's answer
-    return 0
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from .arguments import kind_of
 from .errors import ArtifactError
@@ -18,6 +18,13 @@ FORMAT_VERSION = 1
 _CHUNK_BYTES = 1 << 20
 _MAX_MANIFEST_BYTES = 64 << 20
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+class Readable(Protocol):
+    """What can be read in order."""
+
+    def read(self, size: int, /) -> bytes:
+        """The next bytes, at most `size`; all that are left for -1, none at the end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +49,22 @@ def measure_file(path: Path, on_read: Callable[[int], object] = lambda _: None) 
             size_bytes += len(chunk)
             on_read(len(chunk))
     return FileEntry(sha256=digest.hexdigest(), size_bytes=size_bytes)
+
+
+class HashingReader:
+    """Hashes and reports what somebody else reads through it, once and in order."""
+
+    def __init__(self, file: Readable, on_read: Callable[[int], object]) -> None:
+        self.sha256 = hashlib.sha256()
+        self._file = file
+        self._on_read = on_read
+
+    def read(self, size: int = -1) -> bytes:
+        """The next bytes, at most `size`."""
+        data = self._file.read(size)
+        self.sha256.update(data)
+        self._on_read(len(data))
+        return data
 
 
 def dump_manifest(manifest: Mapping[str, Any]) -> bytes:

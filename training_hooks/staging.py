@@ -20,6 +20,7 @@ import fcntl
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,8 @@ from .file_tree import STAGING_PREFIX
 from .manifest import MANIFEST_NAME, dump_manifest, listed_files, measure_file, read_manifest
 
 _UNCOMMITTED = STAGING_PREFIX + "manifest"  # no file of an artifact bears such a name
+_BUSY = "another process is saving or packing {}; in distributed training call save_model on rank 0"
+_OTHER_READER_S = 2.0  # the renames by which another reader finishes an interrupted save
 
 
 class Stage:
@@ -77,17 +80,48 @@ def staging(target: Path, manifest: dict[str, Any]) -> Iterator[Stage]:
 
 @contextlib.contextmanager
 def exclusive(directory: Path) -> Iterator[None]:
-    """Hold the directory's lock: one save or pack at a time. The lock is on the directory itself and leaves no file."""
+    """Hold the directory's lock: one save at a time. The lock is on the directory itself and leaves no file."""
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise ArtifactError(
-                f"another process is saving or packing {directory}; in distributed training call save_model on rank 0"
-            ) from None
+            raise ArtifactError(_BUSY.format(directory)) from None
         except OSError:
             pass  # a file system without locks; the renames stay atomic one by one
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def reading(directory: Path) -> Iterator[None]:
+    """Keep saves away from a directory while it is read, by any number of processes; one that was killed is finished.
+
+    Raises:
+        ArtifactError: another process is saving.
+    """
+    deadline = time.monotonic() + _OTHER_READER_S
+    while any(directory.glob(STAGING_PREFIX + "*")):
+        try:
+            with exclusive(directory):
+                finish_interrupted_save(directory)
+        except ArtifactError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)  # another reader that finishes it, or a save
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise ArtifactError(_BUSY.format(directory)) from None
+                time.sleep(0.05)
+            except OSError:
+                break  # a file system without locks; a file that changes is found by its hash
         yield
     finally:
         os.close(descriptor)

@@ -1,4 +1,4 @@
-"""Files in the making: hidden, beside what they become, and left alone by other processes while their own lives.
+"""Files and directories in the making: hidden, beside what they become, and left alone while their process lives.
 
 A lock (flock) on the file says that its process lives. The system drops it however the process ends, so no process
 number, which another process may bear by now, has to be trusted. Some shared file systems keep locks on one machine:
@@ -11,7 +11,9 @@ import glob
 import os
 import re
 import secrets
+import shutil
 import socket
+import stat
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -37,15 +39,50 @@ def unfinished(target: Path) -> Iterator[Path]:
         os.close(descriptor)
 
 
+@contextlib.contextmanager
+def unfinished_directory(parent: Path, purpose: str) -> Iterator[Path]:
+    """Yield a new, locked directory in `parent`; at the end it is removed, unless it was renamed.
+
+    Who writes to it for long touches it now and then, for those who do not see the lock.
+    """
+    while True:
+        path = hidden_name(parent, purpose)
+        path.mkdir(parents=True)
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        except FileNotFoundError:
+            continue  # another process removed it between its creation and its lock
+        with contextlib.suppress(OSError):  # a file system without locks
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        if path.is_dir():
+            break
+        os.close(descriptor)
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+        os.close(descriptor)
+
+
+def hidden_name(parent: Path, purpose: str) -> Path:
+    """A name that nothing bears, and that `remove_abandoned` knows."""
+    return parent / f".{purpose}.{_HOST}.{secrets.token_hex(6)}.tmp"
+
+
 def remove_abandoned(directory: Path, pattern: str) -> None:
-    """Remove the files in the making that match `pattern` and whose process does not live any more."""
+    """Remove the files and directories in the making that match `pattern` and whose process does not live any more."""
     for path in directory.glob(pattern):
         try:
-            descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW)
+            is_directory = stat.S_ISDIR(path.lstat().st_mode)
+            descriptor = os.open(path, (os.O_RDONLY if is_directory else os.O_RDWR) | os.O_NOFOLLOW)
         except OSError:
             continue  # finished or removed in the meantime, or not ours
         try:
-            if _is_abandoned(path, descriptor):
+            if not _is_abandoned(path, descriptor):
+                continue
+            if is_directory:
+                shutil.rmtree(path, ignore_errors=True)
+            else:
                 path.unlink(missing_ok=True)
         finally:
             os.close(descriptor)
@@ -53,7 +90,7 @@ def remove_abandoned(directory: Path, pattern: str) -> None:
 
 def _create(target: Path) -> tuple[Path, int]:
     while True:
-        path = target.with_name(f".{target.name}.{_HOST}.{secrets.token_hex(6)}.tmp")
+        path = hidden_name(target.parent, target.name)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
         with contextlib.suppress(OSError):  # a file system without locks
             fcntl.flock(descriptor, fcntl.LOCK_EX)

@@ -65,10 +65,22 @@ def test_the_folder_of_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert {"config.json", "code/inference.py"} < manifest_of(tmp_path / "model")["files"].keys()
 
 
-def test_the_checkpoints_of_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The third block keeps two checkpoints, and goes on after the last one when it runs again."""
+def test_the_publishing_of_the_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The third block brings the folder into a repository."""
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "resume.py").write_text(BLOCKS[2])
+    (tmp_path / "bert").mkdir()
+    (tmp_path / "bert" / "config.json").write_text("{}")
+    exec(compile(BLOCKS[2], str(PAGE), "exec"), {})  # noqa: S102 - the page's own code
+    assert capsys.readouterr().out == f"version 1 is at {tmp_path}/build/repository/bert/1\n"
+    assert mismatches(tmp_path / "build" / "repository" / "bert" / "1") == []
+
+
+def test_the_checkpoints_of_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last block keeps two checkpoints, and goes on after the last one when it runs again."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "resume.py").write_text(BLOCKS[3])
     runpy.run_path(str(tmp_path / "resume.py"))
     assert len(list((tmp_path / "checkpoints").iterdir())) == 2
     assert runpy.run_path(str(tmp_path / "resume.py"))["first_epoch"] == 3
