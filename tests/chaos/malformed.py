@@ -16,9 +16,11 @@ from PIL import Image
 
 from tests.raw_websocket import frame, opening
 
+_INFER = "/v2/models/model/infer"
 PATHS = (
     *("/ping", "/invocations", "/models/model/invoke", "/execution-parameters", "/metrics"),
     *("/invocations-bidirectional-stream", "/v1/chat/completions", "/models/model/v1/chat/completions"),
+    *("/v2", "/v2/health/ready", "/v2/models/model", _INFER, "/v2/repository/index"),
 )
 METHODS = ("GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "CONNECT", "get", "PRI", "X" * 40, "")
 TYPES = (
@@ -44,9 +46,19 @@ TYPES = (
 ACCEPTS = ("*/*", "application/json", "text/csv;q=0", "image/png", "a/b;q=x, */*;q=0.1", ",,,", "q=1", "application/*")
 
 _CHAT = {"model": "m", "messages": [{"role": "user", "content": "Hello"}]}
+_TENSORS = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 2], "data": [1, 2]}]}
 _HEADER_NAMES = (
     *("content-length", "transfer-encoding", "expect", "upgrade", "connection", "accept", "content-type", "te"),
-    *("x-amzn-sagemaker-inference-id", "x-amzn-sagemaker-custom-attributes", "http2-settings", "a b", "", "é", "x\0"),
+    *(
+        "inference-header-content-length",
+        "x-amzn-sagemaker-inference-id",
+        "x-amzn-sagemaker-custom-attributes",
+        "http2-settings",
+        "a b",
+        "",
+        "é",
+        "x\0",
+    ),
 )
 _HEADER_VALUES = (
     *("", "1", "-1", "0x10", "chunked", "100-continue", "websocket", "h2c", "close", "keep-alive, upgrade", "identity"),
@@ -58,7 +70,18 @@ def malformed(seed: int, number: int) -> bytes:
     """The bytes of one hostile connection."""
     source = random.Random(f"{seed}-{number}")  # noqa: S311 - it is to be repeatable
     make = source.choice(
-        (_damaged, _damaged, _odd_head, _lying_framing, _lying_body, _lying_body, _chunks, _garbage, _websocket)
+        (
+            _damaged,
+            _damaged,
+            _odd_head,
+            _lying_framing,
+            _lying_body,
+            _lying_body,
+            _chunks,
+            _garbage,
+            _websocket,
+            _lying_tensors,
+        )
     )
     return make(source)
 
@@ -72,8 +95,8 @@ def _head(source: random.Random, method: str, path: str, headers: list[tuple[str
 def _well_formed(source: random.Random) -> bytes:
     path = source.choice(PATHS)
     rows = [[source.random() for _ in range(3)] for _ in range(source.randrange(1, 4))]
-    body = json.dumps(_CHAT if "chat" in path else rows).encode()
-    method = "POST" if "invo" in path or "chat" in path else "GET"
+    body = json.dumps(_CHAT if "chat" in path else _TENSORS if path == _INFER else rows).encode()
+    method = "POST" if any(part in path for part in ("invo", "chat", "infer", "index")) else "GET"
     headers = [("host", "x"), ("content-type", "application/json"), ("content-length", str(len(body)))]
     return _head(source, method, path, headers) + body
 
@@ -213,8 +236,37 @@ def _lying_body(source: random.Random) -> bytes:
     if source.random() < 0.3:
         headers.append(("accept", source.choice(ACCEPTS)))
     lines = "".join(f"{name}: {value}\r\n" for name, value in headers).encode("latin-1")
-    path = source.choice(("/invocations", "/v1/chat/completions")) if kind == "application/json" else "/invocations"
+    path = (
+        source.choice(("/invocations", "/v1/chat/completions", _INFER))
+        if kind == "application/json"
+        else "/invocations"
+    )
     return f"POST {path} HTTP/1.1\r\n".encode() + lines + b"\r\n" + body
+
+
+def _lying_tensors(source: random.Random) -> bytes:
+    """A request of the open inference protocol whose parts do not agree."""
+    tail = source.randbytes(source.choice((0, 1, 4, 8, 300)))
+    entry: dict[str, object] = {
+        "name": source.choice(("x", "", "é" * 999, 7)),
+        "datatype": source.choice(("FP32", "BYTES", "BOOL", "BF16", "INT8", "FP31", None)),
+        "shape": source.choice(([1], [2, 4], [0], [], [2**40, 2**40], [-1], [1] * 40, "2", [1.5])),
+    }
+    if source.random() < 0.6:
+        size = source.choice((len(tail), len(tail), 0, -1, 2**70, "4", True))
+        entry["parameters"] = source.choice(({"binary_data_size": size}, {"binary_data_size": size}, [], 1))
+    if source.random() < 0.5:
+        entry["data"] = source.choice(([1], [[1, 2]], ["a"], [True], [1e300], [], "a", None, [[1], 2], [10**300]))
+    inputs = source.choice(([entry], [entry], [entry, entry], [], {}, [[]]))
+    outputs = source.choice(([], [], [{"name": "nothing"}], [{}], 7))
+    head = json.dumps({"inputs": inputs, "outputs": outputs}).encode()
+    length = source.choice((len(head), len(head), len(head), 0, 1, len(head) + len(tail) + 1, "x", "9" * 50))
+    headers = [
+        ("host", "x"),
+        ("content-length", str(len(head + tail))),
+        ("inference-header-content-length", str(length)),
+    ]
+    return _head(source, "POST", _INFER, headers) + head + tail
 
 
 def _json(source: random.Random) -> tuple[str, bytes]:

@@ -246,7 +246,7 @@ def test_what_cannot_be_loaded_says_why(several: Server) -> None:
     place(several, "broken", {"code/inference.py": "def model_fn(model_dir):\n    raise ValueError('torn')\n"})
     failed = several.request("POST", "/v2/repository/models/broken/load")
     assert (failed.status, "torn" in said(failed)) == (500, True)
-    for name in ("ghost", "..", "."):
+    for name in ("ghost", "..", ".", "%2e%2e", "..%2fmodel", "%2fetc"):
         assert several.request("POST", f"/v2/repository/models/{name}/load").status == 404
     for parameters in ({"config": "{}"}, {"url": "relative"}, {"file:1/model.pt": "AAAA"}, []):
         body = json.dumps({"parameters": parameters})
