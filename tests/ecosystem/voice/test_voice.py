@@ -1,17 +1,8 @@
-"""examples/voice with its real model, from PyPI, and speech of Debian's espeak-ng.
-
-Without espeak-ng the tests are skipped; with REQUIRE_ESPEAK=1, as in CI, they fail.
-"""
+"""examples/voice with its real model, from PyPI, and speech of Debian's espeak-ng: its functions by themselves."""
 
 from __future__ import annotations
 
-import io
 import json
-import os
-import shutil
-import subprocess
-import sys
-import wave
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -20,29 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.ecosystem.voice.speech import QUIET, RATE_HZ, TOLERANCE_S, seconds, spoken
 from tests.examples.loading import loaded
-from tests.examples.voice import CODE_DIR, VOICE, pieces
-from tests.training_hooks.artifacts import mismatches
-
-RATE_HZ = 16_000
-QUIET = bytes(2 * RATE_HZ)
-TOLERANCE_S = 0.5
-"""A spoken word begins and ends softly, and espeak-ng leaves a little silence after it."""
+from tests.examples.voice import CODE_DIR, pieces
 
 pytestmark = [
     pytest.mark.timeout(300),  # the model is fetched first
     pytest.mark.filterwarnings("ignore:.*torch.jit.:DeprecationWarning"),
 ]
-
-
-@pytest.fixture(scope="module")
-def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The model directory, made as the example says."""
-    model_dir = tmp_path_factory.mktemp("voice") / "model"
-    command = [sys.executable, str(VOICE / "make_archive.py"), "--model-dir", str(model_dir)]
-    subprocess.run(command, check=True, timeout=280)
-    assert mismatches(model_dir) == []
-    return model_dir
 
 
 @pytest.fixture(scope="module")
@@ -54,24 +30,6 @@ def handler() -> Iterator[ModuleType]:
 @pytest.fixture(scope="module")
 def context(handler: ModuleType, archive: Path) -> SimpleNamespace:
     return SimpleNamespace(model=handler.model_fn(str(archive)))
-
-
-def spoken(text: str) -> bytes:
-    """The text as espeak-ng says it: 16-bit samples at 16 kHz."""
-    if (program := shutil.which("espeak-ng")) is None:
-        reason = "espeak-ng is not installed (apt-get install espeak-ng)"
-        if os.environ.get("REQUIRE_ESPEAK") == "1":
-            pytest.fail(f"REQUIRE_ESPEAK=1 is set, and {reason}")
-        pytest.skip(reason)
-    done = subprocess.run([program, "-v", "en", "--stdout", text], capture_output=True, check=True)
-    with wave.open(io.BytesIO(done.stdout)) as file:
-        rate_hz, samples = file.getframerate(), np.frombuffer(file.readframes(1 << 30), "<i2")
-    moments = np.arange(int(len(samples) * RATE_HZ / rate_hz)) * rate_hz / RATE_HZ
-    return np.interp(moments, np.arange(len(samples)), samples).astype("<i2").tobytes()
-
-
-def seconds(data: bytes) -> float:
-    return len(data) / 2 / RATE_HZ
 
 
 def answers(handler: ModuleType, context: Any, audio: bytes) -> list[dict[str, Any]]:
