@@ -1,25 +1,20 @@
-"""Many streams at once: plain requests beside them, and readers that leave in the middle. Ours only."""
+"""Many streams at once, and plain requests beside them. Ours only."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
-import random
 import shutil
 from dataclasses import dataclass
-from pathlib import Path
-
-import psutil
 
 from benchmarks import load
 from benchmarks.bodies import Body
-from benchmarks.chunks import Broken, begin, close, whole
+from benchmarks.chunks import begin, close
 from benchmarks.contestants import Contestant, Shape, Start, prepare
 from benchmarks.environments import BUILD, REQUIREMENTS, python_of
 from benchmarks.processes import Server, free_ports
 
-OPEN_STREAMS, VANISHING = 200, 1_000
+OPEN_STREAMS = 200
 SETTLED_S = 30.0
 
 
@@ -67,101 +62,6 @@ async def beside_plain_requests(seconds: int) -> list[Figure]:
             reached=still_open == OPEN_STREAMS and broken == 0,
         ),
     ]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Holding:
-    """What a server has: its processes, their descriptors, the memory of all, the files of its folder."""
-
-    pids: frozenset[int]
-    descriptors: int
-    pss_mib: float
-    files: int
-
-
-async def vanishing() -> list[Figure]:
-    """Readers that leave in the middle: half of paced streams, half of a burst that they do not read."""
-    folder = BUILD / "running" / "vanishing"
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    start = start_of("tidegate", TIDEGATE_MAX_STREAMS_PER_WORKER="32", TMPDIR=str(folder))
-    with Server(start) as server:
-        server.wait_for_answer(asked(kind="plain"), "application/json")
-        silent = await _leave(start, 100)
-        before = await _settled(server, folder, None)
-        silent += await _leave(start, VANISHING)
-        after = await _settled(server, folder, before)
-        # Every place for a stream is free again, where as many as there are can be open at once.
-        question = asked(kind="paced", chunks=20, pause_s=0.05)
-        streams = await asyncio.gather(
-            *(whole(start.port, start.path, question) for _ in range(32)), return_exceptions=True
-        )
-        refused = sum(isinstance(each, BaseException) or not each.chunks() for each in streams)
-    return [
-        Figure(
-            measure=f"{VANISHING:,} readers vanish: left behind",
-            goal="nothing",
-            found=f"{len(before.pids - after.pids)} workers lost, {after.descriptors - before.descriptors:+} "
-            f"descriptors, {after.files - before.files:+} files, {after.pss_mib - before.pss_mib:+.1f} MiB; "
-            f"{refused} of 32 new streams refused; {silent} readers had waited for their first byte in vain",
-            reached=(after.pids, after.files) == (before.pids, before.files)
-            and after.descriptors <= before.descriptors
-            and after.pss_mib - before.pss_mib <= 4
-            and not refused
-            and not silent,
-        )
-    ]
-
-
-async def _leave(start: Start, count: int) -> int:
-    """`count` readers, thirty at a time, that reset their connection after the first bytes; how many got none."""
-    kinds = (asked(kind="paced", chunks=10_000, pause_s=0.01), asked(kind="burst", chunks=10_000_000))
-    together = asyncio.Semaphore(30)
-
-    async def one(number: int) -> bool:
-        async with together:
-            reader = await begin(start.port, start.path, kinds[number % 2])
-            try:
-                await asyncio.wait_for(reader.begun, SETTLED_S)
-            except (Broken, TimeoutError):
-                return True
-            else:
-                assert reader.transport is not None
-                reader.transport.pause_reading()
-                await asyncio.sleep(random.random() * 0.02)
-                return False
-            finally:
-                reader.vanish()
-
-    return sum(await asyncio.gather(*(one(number) for number in range(count))))
-
-
-async def _settled(server: Server, folder: Path, wanted: Holding | None) -> Holding:
-    """What the server holds when that changes no more, or is what it was before."""
-    seen: list[Holding] = []
-    for _ in range(int(SETTLED_S / 0.5)):
-        await asyncio.sleep(0.5)
-        seen.append(_holding(server, folder))
-        last = [(each.pids, each.descriptors, each.files) for each in seen[-4:]]
-        if wanted is not None and last[-1] == (wanted.pids, wanted.descriptors, wanted.files):
-            break
-        if wanted is None and len(last) == 4 and len(set(last)) == 1:
-            break
-    return seen[-1]
-
-
-def _holding(server: Server, folder: Path) -> Holding:
-    tree = server.tree()
-    descriptors = 0
-    for process in tree:
-        with contextlib.suppress(psutil.Error):
-            descriptors += process.num_fds()
-    return Holding(
-        pids=frozenset(process.pid for process in tree),
-        descriptors=descriptors,
-        pss_mib=server.pss_mib()[0],
-        files=sum(path.is_file() for path in folder.rglob("*")),
-    )
 
 
 # --- shared with the comparison

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.streaming`: streams beside those of a bare uvicorn application, and what leaving readers cost.
+"""`python -m benchmarks.streaming`: streams beside those of a bare uvicorn application, and what leaving clients leave.
 
 One worker and one torch thread (two workers for the open streams), uvicorn with one process, `uvicorn, again` as the
 control. Servers stay up, rounds come in random order, ratios are formed within a round.
@@ -14,9 +14,10 @@ import statistics
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
-from benchmarks import load, machine, open_streams, processes
+from benchmarks import load, machine, open_streams, processes, vanishing
 from benchmarks.chunks import Broken, Reader, whole
 from benchmarks.open_streams import Figure, asked, start_of
 from benchmarks.processes import Server
@@ -45,7 +46,8 @@ def main() -> int:
     processes.adopt_orphans()
     described = machine.describe()
     figures = compared(_rounds(options.rounds))
-    for part in (lambda: open_streams.beside_plain_requests(options.seconds), open_streams.vanishing):
+    beside = partial(open_streams.beside_plain_requests, options.seconds)
+    for part in (beside, vanishing.readers, vanishing.talkers):
         options.output.write_text(page(figures, described, options.rounds), encoding="utf-8")
         figures += asyncio.run(part())
     options.output.write_text(page(figures, described, options.rounds), encoding="utf-8")

@@ -83,9 +83,6 @@ class Conversation(ABC):
 
     # --- called where stream_fn runs
 
-    def _tell_full(self, on: bool) -> None:
-        self._owner.send(pause_frame(self.id) if on else resume_frame(self.id))
-
     def _say(self, output: Any) -> None:
         data, is_last = output if isinstance(output, tuple) and len(output) == 2 else (output, True)
         kind = str if isinstance(data, str) else bytes
@@ -127,7 +124,7 @@ class ThreadConversation(Conversation):
     ) -> None:
         super().__init__(owner, context, max_bytes)
         self._stream_fn = stream_fn
-        self._incoming = Incoming(self._tell_full, self.stopwatch)
+        self._incoming = Incoming(_teller(owner, self.id), self.stopwatch)
         self._readable = threading.Event()
         self._readable.set()
         self._thread = threading.Thread(target=self._run, name=f"stream_fn-conversation-{self.id}", daemon=True)
@@ -193,7 +190,7 @@ class LoopConversation(Conversation):
         super().__init__(owner, context, max_bytes)
         self._stream_fn = stream_fn
         self._loop = loop
-        self._incoming = AsyncIncoming(self._tell_full, self.stopwatch, loop)
+        self._incoming = AsyncIncoming(_teller(owner, self.id), self.stopwatch, loop)
         self._readable = asyncio.Event()
         self._readable.set()
         self._task: asyncio.Task[None] | None = None
@@ -256,6 +253,14 @@ class LoopConversation(Conversation):
                 self.stopwatch.start()
         finally:
             await _aclose(iterator)
+
+
+def _teller(owner: Owner, id_: int) -> Callable[[bool], None]:
+    """What tells the frontend whether the client's messages are too many at the moment.
+
+    Not a method of the conversation: it and its messages would know each other, and stay until a collection.
+    """
+    return lambda on: owner.send(pause_frame(id_) if on else resume_frame(id_))
 
 
 def _close(iterator: Iterator[Any]) -> None:

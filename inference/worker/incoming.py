@@ -50,7 +50,7 @@ class Stopwatch:
 class Inbox:
     """Frames in their order, within a bound, between two threads."""
 
-    def __init__(self, tell_full: Callable[[bool], None], wake: Callable[[], None]) -> None:
+    def __init__(self, tell_full: Callable[[bool], None], wake: Callable[[], object]) -> None:
         self._tell_full = tell_full
         self._wake = wake
         self._lock = threading.Lock()
@@ -167,10 +167,9 @@ class AsyncIncoming:
     def __init__(
         self, tell_full: Callable[[bool], None], stopwatch: Stopwatch, loop: asyncio.AbstractEventLoop
     ) -> None:
-        self._changed = asyncio.Event()
+        changed = self._changed = asyncio.Event()
         self._stopwatch = stopwatch
-        self._loop = loop
-        self.inbox = Inbox(tell_full, self._wake)
+        self.inbox = Inbox(tell_full, lambda: loop.call_soon_threadsafe(changed.set))
         self._joined = _Joined()
 
     def __aiter__(self) -> AsyncIterator[Data]:
@@ -190,9 +189,6 @@ class AsyncIncoming:
             except StopAsyncIteration:
                 return
             yield kept.add(message)
-
-    def _wake(self) -> None:
-        self._loop.call_soon_threadsafe(self._changed.set)
 
     async def _take(self) -> Message:
         while True:

@@ -7,6 +7,7 @@ from typing import Any
 
 from tidegate.inference import protocol
 from tidegate.inference.conversation_frames import Opening
+from tidegate.inference.protocol import REQUEST_ID_HEADER
 from tidegate.inference.worker.context import Context, RequestProcessor
 from tidegate.inference.worker.request import Request
 from tidegate.inference.worker.user_metrics import Metrics
@@ -23,10 +24,12 @@ class StreamContext(Context):
         self.__dict__.update(base.__dict__)
         received = protocol.Request(opening.id, opening.content_type, "", opening.headers, b"")
         processor = RequestProcessor(received)
+        requests = (processor,)
         self.conversation_id = opening.id
         self.request = Request(received=received, processor=processor, accept="")
-        self.requests = (processor,)
-        self.metrics = Metrics(self._id_for_metrics)
+        self.requests = requests
+        # Not by a method: what the script keeps on its context would stay with it until a collection.
+        self.metrics = Metrics(lambda idx: requests[idx or 0].get_request_property(REQUEST_ID_HEADER) or "")
         self.model = model
         self.path = opening.path
         self.query = opening.query

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -25,7 +26,9 @@ from tidegate.inference.conversation_frames import (
 from tidegate.inference.protocol import FrameReader, Kind, cancel_frame, frame, parse_id, pause_frame, resume_frame
 from tidegate.inference.worker.bidirectional import Conversations, is_asynchronous
 from tidegate.inference.worker.context import Context
-from tidegate.inference.worker.incoming import FULL_BYTES
+from tidegate.inference.worker.conversation import LoopConversation, ThreadConversation
+from tidegate.inference.worker.incoming import FULL_BYTES, AsyncIncoming, Inbox, Incoming
+from tidegate.inference.worker.stream_context import StreamContext
 
 Said = Message | Farewell | tuple[str, int]
 channels: list[Channel] = []
@@ -324,6 +327,24 @@ async def waits_elsewhere(incoming: Any, context: Any) -> AsyncIterator[str]:
         await asyncio.Event().wait()
     finally:
         closed.set()
+
+
+@pytest.mark.parametrize("stream_fn", [echo, async_echo, endless, async_endless])
+def test_a_conversation_that_is_over_leaves_nothing_for_the_garbage_collector(stream_fn: Callable[..., Any]) -> None:
+    """Half a message of a client that has left, and what the script keeps on its context, may be megabytes."""
+    kinds = (ThreadConversation, LoopConversation, Incoming, AsyncIncoming, Inbox, StreamContext)
+    channel = Channel(stream_fn)
+    gc.collect()
+    gc.disable()
+    try:
+        channel.open()
+        channel.message(b"half", last=False)
+        channel.close(1006)
+        channel.farewell()
+        # By type(): an object of another library may do anything when it is asked for its __class__.
+        until(lambda: not any(type(each) in kinds for each in gc.get_objects()))
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("stream_fn", [endless, async_endless, waits_elsewhere])

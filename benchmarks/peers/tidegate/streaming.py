@@ -1,6 +1,7 @@
 """An archive's script that streams what its request asks for; the bodies are those of peers/uvicorn/streaming.py.
 
-One more kind is `{"kind": "plain"}`, an ordinary answer.
+One more kind is `{"kind": "plain"}`, an ordinary answer. A conversation is told how many messages to send
+and how often.
 """
 
 # ruff: noqa: ARG001 - the contract of the functions names their arguments
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import time
 
 CHUNK = b"x" * 20
@@ -38,3 +40,22 @@ async def _paced(chunks, pause_s):
     for _ in range(chunks):
         yield b"%019d\n" % time.monotonic_ns()
         await asyncio.sleep(pause_s)
+
+
+def _in_a_thread(incoming, context):
+    for order in incoming:
+        asked = json.loads(order)
+        for _ in range(asked["messages"]):
+            yield CHUNK
+            time.sleep(asked["pause_s"])
+
+
+async def _on_the_loop(incoming, context):
+    async for order in incoming:
+        asked = json.loads(order)
+        for _ in range(asked["messages"]):
+            yield CHUNK
+            await asyncio.sleep(asked["pause_s"])
+
+
+stream_fn = _on_the_loop if os.environ.get("STREAM_FN") == "an asynchronous" else _in_a_thread

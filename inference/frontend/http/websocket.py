@@ -97,6 +97,7 @@ class WebSocket:
         if response.status_code != 101:
             raise BadRequest(f"The WebSocket cannot be opened: {handshake.handshake_exc}.")
         self._greeting = response.serialize()
+        _take_apart(handshake)
         # One object for both would want to read the request itself.
         sizes = (limits.message_bytes, limits.frame_bytes)
         self._protocol = Protocol(Side.SERVER, max_size=sizes, logger=_library_log)
@@ -117,6 +118,10 @@ class WebSocket:
         """The events of the socket's end."""
         self._protocol.receive_eof()
         return self._events()
+
+    def forget(self) -> None:
+        """Let go of everything: the socket is gone. Nothing is called afterwards."""
+        _take_apart(self._protocol)
 
     def _events(self) -> list[Event]:
         events: list[Event] = []
@@ -204,6 +209,15 @@ class WebSocket:
     def is_over(self) -> bool:
         """Whether nothing more will be written: the server is the one that closes the socket (RFC 6455 7.1.1)."""
         return self._protocol.eof_sent
+
+
+def _take_apart(protocol: Protocol) -> None:
+    """End the circles that it makes with its parser, and with the exception that ended that.
+
+    Until a collection, half a message would stay with them: megabytes for which nobody is counted any more.
+    """
+    protocol.parser.close()
+    protocol.parser_exc = None
 
 
 def fitting(reason: str) -> str:

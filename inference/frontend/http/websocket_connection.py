@@ -149,6 +149,7 @@ class WebSocketConnection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the client is told nothing any more
         self._client_left(Closed(BROKEN_OFF, ""))
+        self._websocket.forget()
         self._application.budget.release(self._reserved_bytes)
         self._reserved_bytes = 0
         self._unsent.release()
