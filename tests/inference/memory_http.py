@@ -41,7 +41,9 @@ class MemoryTransport(asyncio.Transport):
         self.loop = asyncio.get_running_loop()
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
-        return SimpleNamespace(setsockopt=lambda *option: self.options.append(option)) if name == "socket" else default
+        if name != "socket":
+            return default
+        return SimpleNamespace(setsockopt=lambda *option: self.options.append(option), fileno=lambda: -1)
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
         assert isinstance(protocol, asyncio.Protocol)

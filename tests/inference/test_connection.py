@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.inference.memory_http import EchoServer, MemoryTransport, answer, post, settle, status
+from tests.inference.memory_http import EchoServer, MemoryTransport, Stage, answer, post, settle, status
 from tidegate.inference.frontend.http.connection import Connection
 from tidegate.inference.frontend.queue.body import MemoryBody
 from tidegate.inference.frontend.queue.budget import ByteBudget
@@ -315,18 +315,89 @@ def test_what_a_client_does_not_read_is_held_of_the_budget_and_nothing_more_is_a
     assert server.budget.held_bytes == 0
 
 
-def test_a_client_that_does_not_read_its_answer_is_given_up() -> None:
+def test_a_client_that_does_not_read_its_answer_is_given_up_after_the_idle_time() -> None:
     async def run() -> bool:
         connection = Connection(EchoServer())
         transport = MemoryTransport(connection, room_bytes=10)
         connection.connection_made(transport)
         connection.data_received(post(b"x" * 10_002))
         await settle()
-        for second in range(12):
+        for second in range(121):
             connection.sweep(second)
+            assert not transport.closed, second
+        connection.sweep(121)
         return transport.closed
 
     assert asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    ("reads", "broken"),
+    [
+        (lambda second: 10_000, None),
+        (lambda second: 100_000 if second < 30 or second > 140 else 0, None),  # a pause of 110 s
+        (lambda second: 0 if 30 < second < 160 else 100_000, 151),  # one of 130 s, however much was read before it
+        (lambda second: 2000, None),
+        (lambda second: 300, 121),  # a trickle
+        (lambda second: 100_000 if second % 100 == 0 else 1, 121),  # 1000 bytes/s, a hundred seconds' worth at once
+    ],
+)
+def test_a_reader_of_a_stream_is_judged_by_what_it_reads_in_the_idle_time_however_many_chunks_there_are(
+    reads: Callable[[int], int], broken: int | None
+) -> None:
+    stage = Stage()
+
+    async def run() -> int | None:
+        connection = Connection(stage)
+        transport = MemoryTransport(connection, room_bytes=10_000)
+        connection.connection_made(transport)
+        connection.data_received(post(b"a"))
+        stage.reply.start(200, "text/plain", b"", None)
+        for second in range(500):
+            if transport.closed:
+                return second - 1
+            left = reads(second)
+            while left > 0:
+                while not transport.unsent_bytes:
+                    stage.reply.write(b"x" * 50_000)
+                    await asyncio.sleep(0)
+                read = min(left, transport.unsent_bytes)
+                transport.read(read)
+                left -= read
+            while not transport.unsent_bytes:
+                stage.reply.write(b"x" * 50_000)
+                await asyncio.sleep(0)
+            connection.sweep(second)
+            transport.written = b""
+        connection.abort()
+        await settle()
+        return None
+
+    gone_s = asyncio.run(run())
+    assert gone_s == broken if broken is None else gone_s is not None and abs(gone_s - broken) <= 3
+    assert stage.metrics.streams.broken == {"reader_left" if broken is None else "reader_too_slow": 1}
+
+
+def test_a_reader_that_waits_for_the_model_is_not_slow() -> None:
+    stage = Stage()
+
+    async def run() -> None:
+        connection = Connection(stage)
+        transport = MemoryTransport(connection, room_bytes=10)
+        connection.connection_made(transport)
+        connection.data_received(post(b"a"))
+        stage.reply.start(200, "text/plain", b"", None)
+        for second in range(0, 2000, 100):  # ten bytes in a hundred seconds, each read within one
+            stage.reply.write(b"x" * 10)
+            connection.sweep(second)
+            transport.read()
+            for quiet_s in range(second + 1, second + 100):
+                connection.sweep(quiet_s)
+        assert not transport.closed
+        connection.abort()
+        await settle()
+
+    asyncio.run(run())
 
 
 def test_a_connection_over_the_limit_is_told_so_and_counted_nowhere() -> None:

@@ -17,6 +17,7 @@ import uvloop
 from tests.inference.memory_http import Stage, post
 from tidegate.inference.errors import WorkerDied
 from tidegate.inference.frontend.http.connection import Connection
+from tidegate.inference.settings import Settings
 
 
 async def until(condition: Callable[[], object]) -> None:
@@ -92,6 +93,28 @@ def test_a_stream_goes_no_faster_than_its_reader_and_loses_nothing() -> None:
                 received += await read(client, 1)
             body = received.partition(b"\r\n\r\n")[2]
             assert body.count(b"x") == written * len(part)
+
+    uvloop.run(run())
+
+
+def test_a_steady_reader_is_seen_to_read_though_the_kernel_takes_nothing_more_for_long() -> None:
+    stage = Stage(settings=Settings(idle_timeout_s=4))
+
+    async def run() -> None:
+        async with serving(stage, post(b"a")) as client:
+            (connection,) = stage.open
+            stage.reply.write(b"x" * 30_000_000)
+            left_bytes = stage.budget.held_bytes
+            for second in range(20):
+                connection.sweep(second)
+                await read(client, 50_000)
+                await asyncio.sleep(0.01)
+            assert left_bytes - stage.budget.held_bytes < 4 * 1024 * 4, "else this shows nothing"
+            assert stage.open
+            for second in range(20, 30):
+                connection.sweep(second)
+            await until(lambda: not stage.open)
+        assert stage.metrics.streams.broken == {"reader_too_slow": 1}
 
     uvloop.run(run())
 

@@ -299,6 +299,7 @@ class Connection(asyncio.Protocol):
     def _begin(self, reply: HttpReply) -> None:
         self._enter(Phase.ANSWERING)
         self._answering = reply
+        self._outgoing.unsent.begin_anew()
         reply.begun_s = self._since_s
         self._application.answering += 1
         if reply.responder is None or reply.refusal is not None:

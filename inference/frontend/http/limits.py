@@ -94,13 +94,13 @@ class Limits:
         )
 
     def pace(self, now_s: float) -> Pace:
-        """The rule for a body or a response that is on its way since `now_s`."""
-        return Pace(
-            bytes_per_s=self.min_bytes_per_s,
-            grace_s=self.head_s,
-            window_s=max(self.idle_s, self.head_s),
-            started_s=now_s,
-        )
+        """The rule for a body that is on its way since `now_s`."""
+        window_s = max(self.idle_s, self.head_s)
+        return Pace(bytes_per_s=self.min_bytes_per_s, grace_s=self.head_s, window_s=window_s, started_s=now_s)
+
+    def reading_pace(self, now_s: float) -> Pace:
+        """The rule for what a client reads from `now_s` on: it may pause for as long as a connection may be idle."""
+        return Pace(bytes_per_s=self.min_bytes_per_s, grace_s=self.idle_s, window_s=self.idle_s, started_s=now_s)
 
 
 def worth_skipping(request: Request) -> bool:

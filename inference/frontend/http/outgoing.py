@@ -43,7 +43,7 @@ class Outgoing:
         if self._joined:
             head = b"".join((*self._joined, head))
             self._joined.clear()
-        self.unsent.begin_anew()
+        self.unsent.written_bytes += len(head) + len(body)
         if len(body) > _COPIED_BYTES:
             transport.writelines((head, body))
         else:

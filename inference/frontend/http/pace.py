@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import deque
+from dataclasses import dataclass, field
+
+_MARKS = 64
+"""How finely a window slides: in steps of its 64th part."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -17,20 +21,23 @@ class Pace:
     grace_s: float
     window_s: float
     started_s: float
-    _window_started_s: float = 0.0
-    _window_bytes: int = 0
+    _marks: deque[tuple[float, int]] = field(default_factory=deque)
+    """How many bytes had moved at some moments: the last one that is a window ago, and those after it."""
 
     def __post_init__(self) -> None:
-        self._window_started_s = self.started_s
+        self._marks.append((self.started_s, 0))
 
     def too_slow(self, now_s: float, moved_bytes: int) -> bool:
         """Whether `moved_bytes` in all, until now, are too few."""
         elapsed_s = now_s - self.started_s
         if elapsed_s > self.grace_s and moved_bytes < elapsed_s * self.bytes_per_s:
             return True
-        lately_s = now_s - self._window_started_s
-        if lately_s > self.window_s:
-            if moved_bytes - self._window_bytes < lately_s * self.bytes_per_s:
-                return True
-            self._window_started_s, self._window_bytes = now_s, moved_bytes
+        marks = self._marks
+        while len(marks) > 1 and now_s - marks[1][0] > self.window_s:
+            marks.popleft()
+        lately_s, lately_bytes = now_s - marks[0][0], moved_bytes - marks[0][1]
+        if lately_s > self.window_s and lately_bytes < lately_s * self.bytes_per_s:
+            return True
+        if now_s - marks[-1][0] >= self.window_s / _MARKS:
+            marks.append((now_s, moved_bytes))
         return False

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
+import struct
+import termios
 
 from tidegate.inference.frontend.http.limits import Limits
 from tidegate.inference.frontend.http.pace import Pace
@@ -12,15 +15,33 @@ from tidegate.inference.frontend.queue.budget import ByteBudget
 class Unsent:
     """The unsent bytes of one connection."""
 
-    __slots__ = ("_budget", "_held_bytes", "_limits", "_pace", "_transport", "_unread_bytes")
+    __slots__ = (
+        "_budget",
+        "_held_bytes",
+        "_limits",
+        "_looked_s",
+        "_pace",
+        "_read_before_bytes",
+        "_transport",
+        "_waited_s",
+        "written_bytes",
+    )
 
     def __init__(self, transport: asyncio.Transport, budget: ByteBudget, limits: Limits) -> None:
         self._transport = transport
         self._budget = budget
         self._limits = limits
         self._held_bytes = 0
+        self.written_bytes = 0
+        """All that was given to the transport; counted by who writes."""
+        self.begin_anew()
+
+    def begin_anew(self) -> None:
+        """A response begins: the client's rate is that of reading this one."""
         self._pace: Pace | None = None
-        self._unread_bytes = 0
+        self._looked_s: float | None = None
+        self._waited_s = 0.0
+        self._read_before_bytes = 0
 
     def count(self) -> None:
         """Hold of the budget what the socket has not taken, and no more."""
@@ -33,19 +54,34 @@ class Unsent:
         self._budget.release(self._held_bytes)
         self._held_bytes = 0
 
-    def begin_anew(self) -> None:
-        """More was written: the client's rate is measured from the next look on."""
-        self._unread_bytes = 0
-
     def too_slow(self, now_s: float) -> bool:
-        """Whether the client reads at less than the least rate. Asked twice a second."""
-        left = self._transport.get_write_buffer_size()
+        """Whether the client reads at less than the least rate. Asked twice a second.
+
+        Only the time counts in which bytes wait here for the client: in the rest it waits for us.
+        """
+        left_bytes = self._transport.get_write_buffer_size()
         if self._held_bytes:
             self.count()
-        if not left:
-            self._unread_bytes = 0
-        elif not self._unread_bytes or self._pace is None:
-            self._unread_bytes, self._pace = left, self._limits.pace(now_s)
-        else:
-            return self._pace.too_slow(now_s, self._unread_bytes - left)
-        return False
+        looked_s, self._looked_s = self._looked_s, now_s if left_bytes else None
+        if not left_bytes:
+            return False
+        if looked_s is not None:
+            self._waited_s += now_s - looked_s
+        read_bytes = self.written_bytes - left_bytes - _in_kernel_bytes(self._transport)
+        if self._pace is None:
+            self._pace, self._read_before_bytes = self._limits.reading_pace(self._waited_s), read_bytes
+        return self._pace.too_slow(self._waited_s, read_bytes - self._read_before_bytes)
+
+
+def _in_kernel_bytes(transport: asyncio.Transport) -> int:
+    """What the kernel has taken and the client's has not acknowledged; 0 where it does not say.
+
+    The kernel takes megabytes at once and then nothing until a good part of them is read: how fast a client reads can
+    only be seen behind it. Source: tcp(7), SIOCOUTQ.
+    """
+    try:
+        told = fcntl.ioctl(transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, struct.pack("i", 0))
+    except (OSError, ValueError):
+        return 0
+    size: int = struct.unpack("i", told)[0]
+    return size

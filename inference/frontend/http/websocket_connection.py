@@ -215,6 +215,7 @@ class WebSocketConnection(asyncio.Protocol):
         if transport.is_closing():
             return
         if data := self._websocket.take():
+            self._unsent.written_bytes += len(data)
             transport.write(data)
         if self._websocket.is_closed and self._closing_s is None:
             self._closing_s = monotonic()
