@@ -54,6 +54,10 @@ class Unsent:
         self._budget.release(self._held_bytes)
         self._held_bytes = 0
 
+    def unread_bytes(self) -> int:
+        """What was written and the client's system has not acknowledged."""
+        return self._transport.get_write_buffer_size() + _in_kernel_bytes(self._transport)
+
     def too_slow(self, now_s: float) -> bool:
         """Whether the client reads at less than the least rate. Asked twice a second.
 
@@ -67,7 +71,7 @@ class Unsent:
             return False
         if looked_s is not None:
             self._waited_s += now_s - looked_s
-        read_bytes = self.written_bytes - left_bytes - _in_kernel_bytes(self._transport)
+        read_bytes = self.written_bytes - self.unread_bytes()
         if self._pace is None:
             self._pace, self._read_before_bytes = self._limits.reading_pace(self._waited_s), read_bytes
         return self._pace.too_slow(self._waited_s, read_bytes - self._read_before_bytes)

@@ -36,6 +36,8 @@ CLOSE_S = 5.0
 """How long a client may take to answer a Close, and a `stream_fn` to say its last words before one."""
 UNANSWERED_PINGS = 3
 """After so many a client counts as gone."""
+PING_BYTES = 64
+"""Less than this is not looked at when it is acknowledged: it may be pings only, which a dead program's system takes."""
 UNREAD_BYTES = 1024 * 1024
 """A client that does not read its pongs is not read either."""
 
@@ -104,6 +106,7 @@ class WebSocketConnection(asyncio.Protocol):
         self._reserved_bytes = 0
         self._began_s = self._heard_s = self._pinged_s = monotonic()
         self._closing_s: float | None = None
+        self._read_bytes: int | None = None
         self._unsent: Unsent = cast(Unsent, None)
         self._conversation: Conversation | None = model.converse(self)
 
@@ -289,7 +292,13 @@ class WebSocketConnection(asyncio.Protocol):
         silent_s = now_s - self._heard_s
         if self._reading_paused or silent_s < self._ping_s:
             return
-        if silent_s > self._ping_s * (1 + UNANSWERED_PINGS):
+        # A client that reads slowly finds a ping behind all that was sent before it; while it reads, it is there.
+        unread_bytes = self._unsent.unread_bytes()
+        read_bytes, before_bytes = self._unsent.written_bytes - unread_bytes, self._read_bytes
+        self._read_bytes = read_bytes
+        if before_bytes is not None and unread_bytes > PING_BYTES and read_bytes > before_bytes:
+            self._heard_s = now_s
+        elif silent_s > self._ping_s * (1 + UNANSWERED_PINGS):
             self._transport.abort()
         elif now_s - self._pinged_s >= self._ping_s:
             self._pinged_s = now_s
