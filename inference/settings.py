@@ -458,7 +458,10 @@ class Settings:
         "that reads slower during one while an answer waits for it; 0 is off",
     )
     drain_timeout_s: float = setting(
-        "TIDEGATE_DRAIN_TIMEOUT_S", 25.0, _number(0, 3600), "from SIGTERM to exit; the platform kills at 30 s"
+        "TIDEGATE_DRAIN_TIMEOUT_S",
+        25.0,
+        _number(0, 3600),
+        "how long after SIGTERM requests are answered; the exit follows within 1.5 s, and the platform kills at 30 s",
     )
 
     max_image_pixels: int = setting(

@@ -223,10 +223,9 @@ class LoopConversation(Conversation):
         self.stopwatch.start()
         try:
             await self._talk()
-        except asyncio.CancelledError:
-            pass
         except BaseException as error:
-            farewell = self._farewell_of(error)
+            if not (self._gone and isinstance(error, asyncio.CancelledError)):  # else it was cancelled from here
+                farewell = self._farewell_of(error)
         finally:
             self.stopwatch.stop()
         self._owner.ended(self, farewell)

@@ -232,6 +232,34 @@ def test_an_exception_is_1011_and_tells_the_client_nothing_of_its_text(stream_fn
     assert "secret" not in farewell.reason
 
 
+async def awaits_what_was_cancelled(incoming: Any, context: Any) -> AsyncIterator[str]:
+    yield "before"
+    task = asyncio.ensure_future(asyncio.sleep(3600))
+    task.cancel()
+    await task
+
+
+async def cancels_itself(incoming: Any, context: Any) -> None:
+    current = asyncio.current_task()
+    assert current is not None
+    current.cancel()
+    await asyncio.sleep(3600)
+
+
+def raises_cancelled(incoming: Any, context: Any) -> Iterator[str]:
+    yield "before"
+    raise asyncio.CancelledError
+
+
+@pytest.mark.parametrize("stream_fn", [awaits_what_was_cancelled, cancels_itself, raises_cancelled])
+def test_a_function_that_ends_by_a_cancellation_of_its_own_has_failed(stream_fn: Callable[..., Any]) -> None:
+    channel = Channel(stream_fn)
+    channel.open()
+    farewell = channel.farewell()
+    assert (farewell.code, farewell.error) == (1011, "handler_failed")
+    assert "CancelledError" in farewell.reason
+
+
 class Refused(Exception):
     def __init__(self, status: int) -> None:
         super().__init__("say it otherwise")

@@ -50,9 +50,7 @@ def test_a_client_that_reads_is_there_though_it_has_not_come_to_its_pings(
 ) -> None:
     async def run() -> int | None:
         model, server = Flood(), EchoServer(settings=Settings(idle_timeout_s=150))
-        connection = WebSocketConnection(
-            server, opened(), model, Opening(0, "/", "", "", b""), max_s=10**6, ping_s=30
-        )
+        connection = WebSocketConnection(server, opened(), model, Opening(0, "/", "", "", b""), max_s=10**6, ping_s=30)
         transport = MemoryTransport(connection, room_bytes=100)
         connection.take(transport, b"")
         model.say()
