@@ -454,8 +454,8 @@ class Settings:
         "TIDEGATE_MIN_BODY_RATE_BYTES_PER_S",
         1024,
         _whole(0, MIB),
-        "a body that comes slower, on the whole or during any `TIDEGATE_IDLE_TIMEOUT_S`, is given up, and so is a client "
-        "that reads slower during one while an answer waits for it; 0 is off",
+        "a body that comes slower, on the whole or during any `TIDEGATE_IDLE_TIMEOUT_S`, is given up, and so is a "
+        "client that reads slower during one while an answer waits for it; 0 is off",
     )
     drain_timeout_s: float = setting(
         "TIDEGATE_DRAIN_TIMEOUT_S",

@@ -334,11 +334,11 @@ def test_a_client_that_does_not_read_its_answer_is_given_up_after_the_idle_time(
 @pytest.mark.parametrize(
     ("reads", "broken"),
     [
-        (lambda second: 10_000, None),
+        (lambda _: 10_000, None),
         (lambda second: 100_000 if second < 30 or second > 140 else 0, None),  # a pause of 110 s
         (lambda second: 0 if 30 < second < 160 else 100_000, 151),  # one of 130 s, however much was read before it
-        (lambda second: 2000, None),
-        (lambda second: 300, 121),  # a trickle
+        (lambda _: 2000, None),
+        (lambda _: 300, 121),  # a trickle
         (lambda second: 100_000 if second % 100 == 0 else 1, 121),  # 1000 bytes/s, a hundred seconds' worth at once
     ],
 )

@@ -39,10 +39,10 @@ class Flood:
 @pytest.mark.parametrize(
     ("reads", "given_up_s"),
     [
-        (lambda second: 2000, None),  # a ping lies behind 500 seconds of data
+        (lambda _: 2000, None),  # a ping lies behind 500 seconds of data
         (lambda second: 100_000 if second < 50 or second > 150 else 0, None),
         (lambda second: 100_000 if second < 50 else 0, 170),
-        (lambda second: 0, 120),
+        (lambda _: 0, 120),
     ],
 )
 def test_a_client_that_reads_is_there_though_it_has_not_come_to_its_pings(

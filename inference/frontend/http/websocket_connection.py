@@ -37,7 +37,7 @@ CLOSE_S = 5.0
 UNANSWERED_PINGS = 3
 """After so many a client counts as gone."""
 PING_BYTES = 64
-"""Less than this is not looked at when it is acknowledged: it may be pings only, which a dead program's system takes."""
+"""Less than this is not looked at when it is acknowledged: perhaps only pings, which a dead program's system takes."""
 UNREAD_BYTES = 1024 * 1024
 """A client that does not read its pongs is not read either."""
 
