@@ -13,16 +13,20 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
 from tidegate.inference.frontend.metrics import Histogram, ModelGauges
+from tidegate.inference.frontend.repository.repository_metrics import RepositoryGauges
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
 class _Collector:
-    def __init__(self, models: Mapping[str, ModelGauges]) -> None:
+    def __init__(self, models: Mapping[str, ModelGauges], repository: RepositoryGauges | None) -> None:
         self._models = models
+        self._repository = repository
 
     def collect(self) -> Iterator[Metric]:
         models = self._models
+        if self._repository is not None:
+            yield from _of_repository(self._repository)
         yield from _counters(models)
         for name, text, attribute in (
             ("queue_seconds", "From a request's arrival in the queue to its way to a worker", "queue_s"),
@@ -105,6 +109,50 @@ def _counters(models: Mapping[str, ModelGauges]) -> Iterator[Metric]:
     yield from (responses, shed, abandoned, retries, restarts, joins, chunks, broken, conversations, frames)
 
 
+def _of_repository(repository: RepositoryGauges) -> Iterator[Metric]:
+    """No series has a model's name: there may be thousands."""
+    counts, metrics = repository.counts, repository.metrics
+    for name, text, label, values in (
+        ("requests", "Requests that found their model loaded, or waited for it", "result",
+         {"hit": counts.hits, "miss": counts.misses}),
+        ("loads", "Loads of models into memory", "result",
+         {"loaded": counts.loads, "failed": counts.load_failures}),
+        ("fetches", "Models brought to the disk", "result",
+         {"fetched": counts.fetches, "failed": counts.fetch_failures}),
+        ("evictions", "Models that made room for others", "where",
+         {"memory": counts.evictions, "disk": counts.disk_evictions}),
+    ):  # fmt: skip
+        family = CounterMetricFamily(f"tidegate_repository_{name}", text, labels=[label])
+        for value, number in values.items():
+            family.add_metric([value], number)
+        yield family
+    for name, text, number in (
+        ("switches", "Versions that took over from another one while requests went on", counts.switches),
+        ("listing_failures", "Listings that failed, and changed nothing", metrics.listing_failures),
+        ("process_restarts", "Times that the repository's process died", metrics.process_restarts),
+    ):
+        counter = CounterMetricFamily(f"tidegate_repository_{name}", text)
+        counter.add_metric([], number)
+        yield counter
+    for name, text, histogram in (
+        ("load_seconds", "From the disk to a model that has passed its check", metrics.load_s),
+        ("idle_at_eviction_seconds", "How long an evicted model had not been used", metrics.idle_at_eviction_s),
+    ):
+        seconds = HistogramMetricFamily(f"tidegate_repository_{name}", text)
+        seconds.add_metric([], histogram.buckets(), histogram.total)
+        yield seconds
+    for name, text, gauges in (
+        ("bytes", "What models take, loading and leaving ones among them",
+         {"memory": repository.memory_bytes, "disk": repository.disk_bytes}),
+        ("models", "Models known, on the disk, in memory",
+         {"known": repository.known, "disk": repository.on_disk, "memory": repository.in_memory}),
+    ):  # fmt: skip
+        gauge = GaugeMetricFamily(f"tidegate_repository_{name}", text, labels=["where"])
+        for value, number in gauges.items():
+            gauge.add_metric([value], number)
+        yield gauge
+
+
 def _gauge(name: str, text: str, values: Iterable[tuple[str, float]]) -> Metric:
     family = GaugeMetricFamily(f"tidegate_{name}", text, labels=["model"])
     for model, value in values:
@@ -121,8 +169,8 @@ def resident_bytes(pid: int) -> int:
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
-def render(models: Mapping[str, ModelGauges]) -> bytes:
-    """The Prometheus text of all models."""
+def render(models: Mapping[str, ModelGauges], repository: RepositoryGauges | None = None) -> bytes:
+    """The Prometheus text of all models, and of their repository where there is one."""
     registry = CollectorRegistry()
-    registry.register(_Collector(models))
+    registry.register(_Collector(models, repository))
     return generate_latest(registry)

@@ -23,6 +23,7 @@ from tidegate.inference.frontend.http.application import Application
 from tidegate.inference.frontend.http.connection import Connection
 from tidegate.inference.frontend.models.registry import SINGLE_MODEL, Registry
 from tidegate.inference.frontend.queue.model_pool import ModelPool
+from tidegate.inference.frontend.repository.repository import Repository
 from tidegate.inference.frontend.workers.fork_server import ForkServer
 from tidegate.inference.settings import Settings
 
@@ -55,7 +56,8 @@ async def _serve(settings: Settings, model_dir: Path, listener: socket.socket) -
     # 1. Start importing torch, in the fork server; meanwhile take the port. /ping says 503.
     fork_server = ForkServer(settings.log_level)
     registry = Registry(settings, fork_server, lambda cause: _settle(crashed, cause))
-    application = Application(settings, registry)
+    repository = Repository(settings, registry) if settings.model_repository is not None else None
+    application = Application(settings, registry, repository)
     fork_server.open(registry.worker_exited)
     server = await loop.create_server(lambda: Connection(application), sock=listener, backlog=_BACKLOG)
     log.info("listening", extra={"host": settings.host, "port": settings.port})
@@ -64,8 +66,10 @@ async def _serve(settings: Settings, model_dir: Path, listener: socket.socket) -
     import_module("tidegate.inference.frontend.prometheus_text")
     try:
         # 2. Load the model and let it answer its own example. From then on /ping says 200.
-        # Of many models none is loaded yet: the platform asks for each by POST /models.
-        first = registry.warm_up() if settings.multi_model else registry.load(SINGLE_MODEL, model_dir)
+        # Of many models none is loaded yet: the platform asks for each by POST /models, or clients by their requests.
+        if repository is not None:
+            repository.open()
+        first = registry.warm_up() if settings.many_models else registry.load(SINGLE_MODEL, model_dir)
         loading: asyncio.Task[object] = loop.create_task(first)
         await asyncio.wait((loading, stop), return_when=asyncio.FIRST_COMPLETED)
         if not loading.done():
@@ -88,6 +92,8 @@ async def _serve(settings: Settings, model_dir: Path, listener: socket.socket) -
         # 5. Stop: refuse what is left, let the answers out, end the workers.
         sweeper.cancel()
         application.draining = True
+        if repository is not None:
+            await repository.close()
         await registry.close()
         server.close()
         await _let_answers_out(application)

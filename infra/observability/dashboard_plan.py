@@ -134,7 +134,7 @@ def sections(
             Section(
                 heading="Server",
                 text="What the server says at /metrics. Empty until OTel enrichment is on: docs/observability.md.",
-                graphs=series.charts(endpoint.name),
+                graphs=series.charts(endpoint.name, repository=endpoint.repository),
             )
         )
     if graphs := tuple(_jobs(workflows)):

@@ -34,9 +34,16 @@ class Chart:
     view: Literal["line"] = "line"
 
 
-def charts(endpoint_name: str) -> tuple[Chart, ...]:
-    """What the server of `endpoint_name` says of itself, in the order of the road of a request."""
+def charts(endpoint_name: str, *, repository: bool = True) -> tuple[Chart, ...]:
+    """What the server of `endpoint_name` says of itself, in the order of the road of a request.
+
+    `repository` says whether it has one, of models that come and go.
+    """
     here = selector(endpoint_name)
+    return (*_of_requests(endpoint_name, here), *(_of_repository(here) if repository else ()))
+
+
+def _of_requests(endpoint_name: str, here: str) -> tuple[Chart, ...]:
     return (
         Chart(
             title="Answers per second, by status",
@@ -109,6 +116,51 @@ def charts(endpoint_name: str) -> tuple[Chart, ...]:
             queries=(
                 _query("GPU", f"max(tidegate_worker_gpu_bytes{here})"),
                 _query("resident", f"max(tidegate_resident_bytes{here})"),
+            ),
+        ),
+    )
+
+
+def _of_repository(here: str) -> tuple[Chart, ...]:
+    return (
+        Chart(
+            title="Repository: requests that found their model loaded, or waited, per second",
+            queries=(_query("result", f"sum by (result) (rate(tidegate_repository_requests_total{here}[5m]))"),),
+        ),
+        Chart(
+            title="Repository: loads, fetches and switches of versions in ten minutes",
+            queries=(
+                _query("loads", f"sum by (result) (increase(tidegate_repository_loads_total{here}[10m]))"),
+                _query("fetches", f"sum by (result) (increase(tidegate_repository_fetches_total{here}[10m]))"),
+                _query("switches", f"sum(increase(tidegate_repository_switches_total{here}[10m]))"),
+            ),
+        ),
+        Chart(
+            title="Repository: evictions per second, and how long the median had not been used, in seconds",
+            queries=(
+                _query("evicted from", f"sum by (where) (rate(tidegate_repository_evictions_total{here}[5m]))"),
+                _query("unused for", quantile(0.5, "tidegate_repository_idle_at_eviction_seconds", here)),
+            ),
+        ),
+        Chart(
+            title="Repository: p50 and p99 of a load in seconds",
+            queries=tuple(
+                _query(f"p{int(q * 100)}", quantile(q, "tidegate_repository_load_seconds", here)) for q in (0.5, 0.99)
+            ),
+        ),
+        Chart(
+            title="Repository: models known, on the disk, in memory",
+            queries=(_query("models", f"sum by (where) (tidegate_repository_models{here})"),),
+        ),
+        Chart(
+            title="Repository: bytes of models on the disk, in memory",
+            queries=(_query("bytes", f"sum by (where) (tidegate_repository_bytes{here})"),),
+        ),
+        Chart(
+            title="Repository: listings that failed, and processes that died, in ten minutes",
+            queries=(
+                _query("failed", f"sum(increase(tidegate_repository_listing_failures_total{here}[10m]))"),
+                _query("died", f"sum(increase(tidegate_repository_process_restarts_total{here}[10m]))"),
             ),
         ),
     )

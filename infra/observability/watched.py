@@ -26,6 +26,8 @@ class WatchedEndpoint:
     deadline_s: float
     # The inference component of mode `component`.
     component: str | None = None
+    # Whether its models come and go, as a repository holds them.
+    repository: bool = False
     # Serverless only: whether there is capacity that is kept warm.
     provisioned_concurrency: bool = False
 

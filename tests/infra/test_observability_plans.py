@@ -256,6 +256,8 @@ def test_every_series_in_a_query_is_one_that_the_server_really_has() -> None:
     """Held against the text that the server itself writes."""
     from tidegate.inference.frontend.metrics import ModelGauges, ModelMetrics
     from tidegate.inference.frontend.prometheus_text import render
+    from tidegate.inference.frontend.repository.librarian import Counts
+    from tidegate.inference.frontend.repository.repository_metrics import RepositoryGauges, RepositoryMetrics
 
     counted = ModelMetrics(retries=1, worker_restarts=1)
     counted.responses[200] += 1
@@ -263,8 +265,11 @@ def test_every_series_in_a_query_is_one_that_the_server_really_has() -> None:
     counted.abandoned["waiting"] += 1
     counted.streams.broken["handler_failed"] += 1
     counted.conversations_closed[1000] += 1
-    text = render({"m": ModelGauges(metrics=counted, waiting=0, computing=0, workers={1: 1})}).decode()
-    samples = {match[1] for match in re.finditer(r"^(\w+)\{([^}]*)\}", text, re.MULTILINE)}
+    repository = RepositoryGauges(
+        counts=Counts(), metrics=RepositoryMetrics(), known=0, on_disk=0, disk_bytes=0, in_memory=0, memory_bytes=0
+    )
+    text = render({"m": ModelGauges(metrics=counted, waiting=0, computing=0, workers={1: 1})}, repository).decode()
+    samples = {match[1] for match in re.finditer(r"^(\w+)(\{[^}]*\})? ", text, re.MULTILINE)}
     histograms = {name.removesuffix("_bucket") for name in samples if name.endswith("_bucket")}
     queries = [query.promql for chart in series.charts("e") for query in chart.queries]
     used = {name for query in queries for name in re.findall(r"\btidegate_\w+", query)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from heapq import nlargest
 from itertools import count
 from time import monotonic
@@ -20,29 +21,30 @@ from tidegate.inference.errors import (
 )
 from tidegate.inference.frontend.http.ask_model import AskModel, lines_for_worker
 from tidegate.inference.frontend.http.ask_named_model import AskNamedModel
+from tidegate.inference.frontend.http.ask_repository import CHOICE
 from tidegate.inference.frontend.http.limits import Limits
 from tidegate.inference.frontend.http.open_inference import OpenInference
 from tidegate.inference.frontend.http.peer import Peer, Upgrade
+from tidegate.inference.frontend.http.repository_paths import RepositoryPaths
 from tidegate.inference.frontend.http.request import Request
-from tidegate.inference.frontend.http.responders import AtOnce, InTask, Responder, Route
+from tidegate.inference.frontend.http.responders import CHAT, CONVERSE, AtOnce, InTask, Responder, Route
 from tidegate.inference.frontend.http.response import Response
+from tidegate.inference.frontend.http.waiting_socket import WaitingSocket
 from tidegate.inference.frontend.http.websocket import WebSocket, WebSocketLimits, is_opening
 from tidegate.inference.frontend.http.websocket_connection import WebSocketConnection
+from tidegate.inference.frontend.metrics import ModelGauges
 from tidegate.inference.frontend.models.loaded_models import LoadedModels
 from tidegate.inference.frontend.models.model_routes import ModelRoutes
 from tidegate.inference.frontend.models.registry import SINGLE_MODEL, Registry
 from tidegate.inference.frontend.queue.budget import ByteBudget
 from tidegate.inference.frontend.queue.model_pool import ModelPool
 from tidegate.inference.frontend.queue.spool import Spool
+from tidegate.inference.frontend.repository.repository import Answering, Repository
 from tidegate.inference.protocol import Form
 from tidegate.inference.settings import MIB, Settings
 
 ROOM_AFTER_S = 1.0
 """How long a connection must have been idle before it has to make room for another."""
-CONVERSE = "invocations-bidirectional-stream"
-"""Where the platform opens a WebSocket. Source: developer guide, "Custom inference code with hosting services"."""
-CHAT = "/v1/chat/completions"
-"""Where SageMaker passes on what OpenAI's clients send (developer guide, "OpenAI-compatible APIs")."""
 _CHAT = CHAT.split("/")[1:]
 _INFERENCE_ID = b"x-amzn-sagemaker-inference-id"
 
@@ -50,9 +52,10 @@ _INFERENCE_ID = b"x-amzn-sagemaker-inference-id"
 class Application:
     """The server as its connections see it."""
 
-    def __init__(self, settings: Settings, registry: Registry) -> None:
+    def __init__(self, settings: Settings, registry: Registry, repository: Repository | None = None) -> None:
         self.settings = settings
         self.registry = registry
+        self.repository = repository
         self.limits = Limits.of(settings)
         self.budget = ByteBudget(settings.max_bytes_in_flight)
         self.spool = Spool(settings, self.budget)
@@ -74,15 +77,19 @@ class Application:
         ping, parameters, metrics = AtOnce(self._ping), AtOnce(self._execution_parameters), AtOnce(self._metrics)
         self._routes = {
             # The platform's text names GET and, once, POST for /ping.
-            "/ping": Route(("GET", "POST", "HEAD"), lambda: ping),
-            "/execution-parameters": Route(read, lambda: parameters),
-            "/metrics": Route(read, lambda: metrics),
+            "/ping": Route(("GET", "POST", "HEAD"), lambda _: ping),
+            "/execution-parameters": Route(read, lambda _: parameters),
+            "/metrics": Route(read, lambda _: metrics),
         }
-        if settings.multi_model:
-            self._routes[CHAT] = Route(("POST",), lambda: AskNamedModel(self._chat))
+        self._of_repository: RepositoryPaths | None = None
+        if repository is not None:
+            self._of_repository = RepositoryPaths(repository, registry.sessions, timed=settings.server_timing)
+            self._routes |= self._of_repository.fixed
+        elif settings.multi_model:
+            self._routes[CHAT] = Route(("POST",), lambda _: AskNamedModel(self._chat))
         else:
-            invoke = Route(("POST",), lambda: self._ask(SINGLE_MODEL))
-            chat = Route(("POST",), lambda: self._ask(SINGLE_MODEL, Form.CHAT))
+            invoke = Route(("POST",), lambda _: self._ask(SINGLE_MODEL))
+            chat = Route(("POST",), lambda _: self._ask(SINGLE_MODEL, Form.CHAT))
             self._routes |= {"/invocations": invoke, f"/models/{SINGLE_MODEL}/invoke": invoke, CHAT: chat}
 
     # --- what a connection asks
@@ -121,7 +128,7 @@ class Application:
         if request.method not in route.methods:
             verbs = ", ".join(route.methods)
             raise MethodNotAllowed(f"{request.path} answers {verbs}, not {request.method}.", route.methods)
-        return route.responder()
+        return route.responder(request)
 
     def upgrade(self, request: Request) -> Upgrade | None:
         """What takes over the connection of a request that offers an upgrade; None where the offer is ignored.
@@ -130,18 +137,35 @@ class Application:
         """
         if not is_opening(request.method, request.headers):
             return None
-        name = self._talks_to(request.path)
-        if name is None:
+        paths = self._of_repository
+        name = self._talks_to(request.path) if paths is None else None
+        if name is None and (paths is None or not paths.talks(request.path)):
             return None
         if self.draining:
             raise Draining("The server is stopping.")
         request.id = request.header(_INFERENCE_ID) or request.id
-        pool, settings = self._find(name), self.settings
+        if paths is not None:
+            return self._converse_with_revision(paths, request)
+        return self._converse(request, self._find(name or ""))
+
+    def _converse_with_revision(self, paths: RepositoryPaths, request: Request) -> Upgrade:
+        selector, repository = paths.selector(request), paths.repository
+
+        def open_(answering: Answering) -> Upgrade:
+            return self._converse(request, answering.pool, {CHOICE.decode(): answering.choice})
+
+        answering = repository.find(selector)
+        if answering is not None:
+            return open_(answering)
+        return WaitingSocket(self, repository, selector, open_, request.id)
+
+    def _converse(self, request: Request, pool: ModelPool, said: Mapping[str, str] | None = None) -> Upgrade:
+        settings = self.settings
         limits = WebSocketLimits(message_bytes=settings.max_message_bytes, frame_bytes=settings.max_frame_bytes)
         try:
             return WebSocketConnection(
                 self,
-                WebSocket(request.target.decode("latin-1"), request.headers, limits),
+                WebSocket(request.target.decode("latin-1"), request.headers, limits, said),
                 pool,
                 Opening(0, request.path, request.query, request.header(b"content-type"), lines_for_worker(request)),
                 max_s=settings.max_conversation_s,
@@ -190,18 +214,20 @@ class Application:
         return self._ask(name, Form.CHAT)
 
     def _route_of_models(self, request: Request) -> Route:
+        if self._of_repository is not None:
+            return self._of_repository.route(request.path)
         multi_model, (_, *path) = self.settings.multi_model, request.path.split("/")
         match path:
             case ["v2", *rest]:
                 return self._open_inference.route(rest)
             case ["models"]:
-                return Route(("GET", "POST") if multi_model else ("GET",), lambda: InTask(self._models.answer))
+                return Route(("GET", "POST") if multi_model else ("GET",), lambda _: InTask(self._models.answer))
             case ["models", name] if name:
-                return Route(("GET", "DELETE") if multi_model else ("GET",), lambda: InTask(self._models.answer))
+                return Route(("GET", "DELETE") if multi_model else ("GET",), lambda _: InTask(self._models.answer))
             case ["models", name, "invoke"] if name:
-                return Route(("POST",), lambda: self._ask(name))
+                return Route(("POST",), lambda _: self._ask(name))
             case ["models", name, *rest] if name and rest == _CHAT:
-                return Route(("POST",), lambda: self._ask(name, Form.CHAT))
+                return Route(("POST",), lambda _: self._ask(name, Form.CHAT))
             case ["models", _, last] | [last] if last == CONVERSE and (len(path) > 1 or not multi_model):
                 raise UpgradeRequired(f"{request.path[:200]} is a WebSocket: GET it with 'Upgrade: websocket'.")
             case ["adapters", *_]:
@@ -219,10 +245,12 @@ class Application:
         """Raise the error that says why the server should be sent nothing now."""
         if self.draining:
             raise Draining("The server is stopping.")
-        if self.settings.multi_model:
+        if self.settings.many_models:
             # Healthy without any model; a model that is ill is no fault of the instance.
             if not self.registry.ready:
                 raise NotReady("The server is starting.")
+            if self.repository is not None and not self.repository.ready:
+                raise NotReady(self.repository.starting)
             return
         for pool in self.registry.pools.values():
             if not pool.healthy:
@@ -233,7 +261,7 @@ class Application:
     def _execution_parameters(self, request: Request) -> Response:  # noqa: ARG002 - a route like the others
         settings = self.settings
         pools = self.registry.pools.values()
-        slots = max((pool.limits.workers * pool.limits.max_batch_size for pool in pools), default=1)
+        slots = max((pool.limits.workers * pool.limits.max_batch_size for pool in pools), default=settings.workers or 1)
         concurrent = settings.max_concurrent_transforms or slots
         # CreateTransformJob allows 100 MB for the product of the two.
         payload_mb = max(1, min(settings.max_body_bytes // MIB, 6 if concurrent * 6 <= 100 else 100 // concurrent))
@@ -247,4 +275,8 @@ class Application:
     def _metrics(self, request: Request) -> Response:  # noqa: ARG002 - a route like the others
         from tidegate.inference.frontend import prometheus_text  # noqa: PLC0415 - see server.py
 
-        return Response(200, prometheus_text.CONTENT_TYPE, prometheus_text.render(self.registry.gauges()))
+        models, of_repository = self.registry.gauges(), None
+        if self.repository is not None:
+            models[""] = ModelGauges(metrics=self.repository.own_metrics, waiting=0, computing=0, workers={})
+            of_repository = self.repository.gauges()
+        return Response(200, prometheus_text.CONTENT_TYPE, prometheus_text.render(models, of_repository))

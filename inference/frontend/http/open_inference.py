@@ -83,10 +83,10 @@ class OpenInference:
             case ["health", "ready"]:
                 return _get(self._server_ready)
             case ["repository", "index"]:
-                return Route(("POST",), lambda: AtOnce(self._index))
+                return Route(("POST",), lambda _: AtOnce(self._index))
             case ["repository", "models", name, ("load" | "unload") as action] if name:
                 change = self._load if action == "load" else self._unload
-                return Route(("POST",), lambda: InTask(partial(change, name)))
+                return Route(("POST",), lambda _: InTask(partial(change, name)))
             case ["models", name, "versions", version, *rest] if name and version:
                 found = self._of_model(name, version, rest)
             case ["models", name, *rest] if name:
@@ -101,7 +101,7 @@ class OpenInference:
     def _of_model(self, name: str, version: str | None, rest: list[str]) -> Route | None:
         match rest:
             case ["infer"]:
-                return Route(("POST",), lambda: self._models.ask(name, version))
+                return Route(("POST",), lambda _: self._models.ask(name, version))
             case []:
                 return _get(lambda _: self._model(name, version))
             case ["ready"]:
@@ -141,7 +141,7 @@ class OpenInference:
 
 
 def _get(respond: Callable[[Request], Response]) -> Route:
-    return Route(_READ, lambda: AtOnce(respond))
+    return Route(_READ, lambda _: AtOnce(respond))
 
 
 def _parameters(request: Request) -> Mapping[str, Any]:

@@ -16,11 +16,17 @@ from tidegate.inference.frontend.queue.reply import Reply
 log = logging.getLogger("tidegate.http")
 
 
+CONVERSE = "invocations-bidirectional-stream"
+"""Where the platform opens a WebSocket. Source: developer guide, "Custom inference code with hosting services"."""
+CHAT = "/v1/chat/completions"
+"""Where SageMaker passes on what OpenAI's clients send (developer guide, "OpenAI-compatible APIs")."""
+
+
 class Route(NamedTuple):
     """Which verbs a path answers, and by what."""
 
     methods: tuple[str, ...]
-    responder: Callable[[], Responder]
+    responder: Callable[[Request], Responder]
 
 
 class Responder(Protocol):

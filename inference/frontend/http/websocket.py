@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 from codecs import getincrementaldecoder
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -87,8 +87,17 @@ def is_opening(method: str, headers: Iterable[tuple[bytes, bytes]]) -> bool:
 class WebSocket:
     """The server's side of one connection, from the request that opens it to the last byte."""
 
-    def __init__(self, target: str, headers: Iterable[tuple[bytes, bytes]], limits: WebSocketLimits) -> None:
-        """Answer the opening request; `take` has the 101. Raises `BadRequest` where it is no opening of RFC 6455."""
+    def __init__(
+        self,
+        target: str,
+        headers: Iterable[tuple[bytes, bytes]],
+        limits: WebSocketLimits,
+        said: Mapping[str, str] | None = None,
+    ) -> None:
+        """Answer the opening request; `take` has the 101, with the headers in `said`.
+
+        Raises `BadRequest` where it is no opening of RFC 6455.
+        """
         lines = Headers([(name.decode("latin-1"), value.decode("latin-1")) for name, value in headers])
         if lines.get("Content-Length", "0") != "0" or "Transfer-Encoding" in lines:
             raise BadRequest("The request that opens a WebSocket has no body.")
@@ -96,6 +105,7 @@ class WebSocket:
         response = handshake.accept(Request(target, lines))
         if response.status_code != 101:
             raise BadRequest(f"The WebSocket cannot be opened: {handshake.handshake_exc}.")
+        response.headers.update(said or {})
         self._greeting = response.serialize()
         _take_apart(handshake)
         # One object for both would want to read the request itself.

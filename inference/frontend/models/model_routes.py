@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import json
 from pathlib import Path
-from urllib.parse import parse_qs
 
 from tidegate.inference.errors import (
     BadRequest,
@@ -21,13 +20,12 @@ from tidegate.inference.errors import (
 )
 from tidegate.inference.frontend.http.request import Request
 from tidegate.inference.frontend.http.response import Response
+from tidegate.inference.frontend.models.model_list import page
 from tidegate.inference.frontend.models.registry import Registry
 from tidegate.inference.frontend.queue.model_pool import ModelPool
 
 MAX_NAME = 1024
 """Characters of a model's name. The platform's own are hashes of 64."""
-PAGE_SIZE = 100
-"""Entries of one page of the list, TorchServe's default and limit."""
 
 
 class ModelRoutes:
@@ -44,22 +42,12 @@ class ModelRoutes:
         if request.method == "DELETE":
             await self._registry.unload(name)
             return _status(f'Model "{name}" unregistered')
-        return _json(self._entry(name)) if name else self._list(request)
+        return _json(self._entry(name) if name else page(sorted(self._registry.pools), request.query, self._entry))
 
     async def _load(self, request: Request) -> Response:
         name, model_dir = _wanted(request)
         pool = await load_model(self._registry, name, model_dir)
         return _status(f'Model "{name}" Version: 1.0 registered with {pool.limits.workers} initial workers')
-
-    def _list(self, request: Request) -> Response:
-        query = parse_qs(request.query)
-        start = _number(query, "next_page_token", 0)
-        limit = min(_number(query, "limit", PAGE_SIZE), PAGE_SIZE) or PAGE_SIZE
-        names = sorted(self._registry.pools)
-        content: dict[str, object] = {"models": [self._entry(name) for name in names[start : start + limit]]}
-        if start + limit < len(names):
-            content["nextPageToken"] = str(start + limit)
-        return _json(content)
 
     def _entry(self, name: str) -> dict[str, str]:
         return {"modelName": name, "modelUrl": self._registry.find(name).spec.model_dir}
@@ -100,13 +88,6 @@ def checked_directory(url: object) -> Path:
     if not (isinstance(url, str) and Path(url).is_absolute() and "\0" not in url):
         raise BadRequest("url must be the absolute path of a directory in this container.")
     return Path(url)
-
-
-def _number(query: dict[str, list[str]], key: str, default: int) -> int:
-    text = query.get(key, [str(default)])[0]
-    if not text.isdecimal() or len(text) > 9:
-        raise BadRequest(f"{key} must be a whole number, not '{text[:40]}'.")
-    return int(text)
 
 
 def _status(text: str) -> Response:

@@ -13,7 +13,10 @@ from typing import NamedTuple
 from tidegate.inference.errors import BadRequest
 from tidegate.inference.repository.catalogue import Revision
 
-_PATH = re.compile(r"/models/(?P<name>[^/]+)(?:/versions/(?P<version>[^/]+))?/invoke")
+_PATH = re.compile(
+    r"/models/(?P<name>[^/]+)(?:/versions/(?P<version>[^/]+))?"
+    r"/(?:invoke|v1/chat/completions|invocations-bidirectional-stream)"
+)
 
 
 class Selector(NamedTuple):
@@ -25,7 +28,10 @@ class Selector(NamedTuple):
 
 
 def in_path(path: str) -> Selector | None:
-    """The selector of `/models/NAME/invoke` or `/models/NAME/versions/V/invoke`; None for every other path."""
+    """The selector of `/models/NAME/invoke` or `/models/NAME/versions/V/invoke`, and so for chats and conversations.
+
+    None for every other path.
+    """
     found = _PATH.fullmatch(path) if path.startswith("/models/") else None
     return Selector(found["name"], found["version"]) if found else None
 

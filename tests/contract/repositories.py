@@ -1,0 +1,138 @@
+"""A model repository in a folder, and a server of it: published by hand, asked on real sockets."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.contract.running import Reply, Server, running, write_files
+
+ATTRIBUTES = "X-Amzn-SageMaker-Custom-Attributes"
+
+TELLS_WHO_IT_IS = """
+import json, os
+from pathlib import Path
+
+def model_fn(model_dir, context):
+    says = Path(model_dir, "says.txt").read_text()
+    if says == "broken":
+        raise ValueError("no vocabulary")
+    return says
+
+def input_fn(data, content_type):
+    return json.loads(data)
+
+def predict_fn(order, model, context):
+    wait_for = order.get("wait_for") if isinstance(order, dict) else None
+    while wait_for and not Path(wait_for).exists():
+        import time
+        time.sleep(0.005)
+    return {"name": context.model_name, "version": context.model_version, "says": model, "pid": os.getpid()}
+
+def output_fn(prediction, accept):
+    return json.dumps(prediction)
+"""
+"""Answers with its name, its version and what its file says; a file that says `broken` does not load."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Folder:
+    """A repository."""
+
+    path: Path
+
+    def publish(self, name: str, version: int | None, says: str = "", *, code: str = TELLS_WHO_IT_IS) -> Path:
+        """Write a version, its files first and its manifest last, or a model without versions."""
+        target = self.path / name if version is None else self.path / name / str(version)
+        files = {"says.txt": (says or f"{name} {version}").encode(), "code/inference.py": code.encode()}
+        (target / "manifest.json").unlink(missing_ok=True)
+        write_files(target, files)
+        listed = {
+            file: {"sha256": hashlib.sha256(content).hexdigest(), "size_bytes": len(content)}
+            for file, content in files.items()
+        }
+        self.put(target / "manifest.json", {"format_version": 1, "files": listed})
+        return target
+
+    def label(self, name: str, **labels: int) -> None:
+        """Write the labels of a model."""
+        self.put(self.path / name / "labels.json", labels)
+
+    def retire(self, name: str, version: int) -> None:
+        """Remove a version, its manifest first."""
+        target = self.path / name / str(version)
+        (target / "manifest.json").unlink()
+        shutil.rmtree(target)
+
+    def put(self, path: Path, content: object) -> None:
+        """Write JSON at once or not at all."""
+        unfinished = self.path / f".{path.name}.new"
+        unfinished.write_text(json.dumps(content))
+        unfinished.rename(path)
+
+
+@dataclass(slots=True, kw_only=True)
+class Serving:
+    """A server of a repository."""
+
+    folder: Folder
+    server: Server
+
+    def ask(self, name: str | None = None, version: object = None, body: object = None, **headers: str) -> Reply:
+        """Ask by the header."""
+        chosen = [f"model={name}"] * (name is not None) + [f"version={version}"] * (version is not None)
+        sent = {ATTRIBUTES: ";".join(chosen)} if chosen else {}
+        return self.server.request(
+            "POST", "/invocations", json.dumps(body), {"content-type": "application/json", **sent, **headers}
+        )
+
+    def at(self, path: str, body: object = None) -> Reply:
+        """Ask by the path."""
+        return self.server.request("POST", path, json.dumps(body), {"content-type": "application/json"})
+
+    def versions(self, name: str) -> dict[int, dict[str, Any]]:
+        """What `/models/NAME` says of each version."""
+        entry = self.server.request("GET", f"/models/{name}").json()
+        return {version["version"]: version for version in entry.get("versions", [])}
+
+    def says(self, name: str | None = None, version: object = None) -> str:
+        """What answers, or the code of the error."""
+        reply = self.ask(name, version)
+        return reply.json()["says"] if reply.status == 200 else reply.error["code"]
+
+    def until(self, condition: Any, what: str) -> Any:
+        return self.server.wait_until(condition, what)
+
+    def metric(self, name: str, **labels: str) -> float:
+        """The sum of a series' samples that have these labels."""
+        total = 0.0
+        for line in self.server.request("GET", "/metrics").body.decode().splitlines():
+            series, _, value = line.rpartition(" ")
+            if series.partition("{")[0] == name and all(f'{key}="{want}"' in series for key, want in labels.items()):
+                total += float(value)
+        return total
+
+
+@contextlib.contextmanager
+def serving(
+    path: Path, publish: Mapping[str, tuple[int | None, ...]] | None = None, **environment: str
+) -> Iterator[Serving]:
+    """A server of a repository in `path` that holds these versions; ready."""
+    folder = Folder(path=path / "repository")
+    folder.path.mkdir(exist_ok=True)
+    for name, versions in (publish or {}).items():
+        for version in versions:
+            folder.publish(name, version)
+    settings = {
+        "TIDEGATE_MODEL_REPOSITORY": str(folder.path),
+        "TIDEGATE_RELOAD_INTERVAL_S": "0.1",
+        **environment,
+    }
+    with running({}, **settings) as server:
+        yield Serving(folder=folder, server=server)
