@@ -211,6 +211,9 @@ def _unversioned(
         return FoundModel(name=group.name, versions=(version,), versioned=False, code=shared_code)
     entries = [*loose, *(entry for those in folders.values() for entry in those)]
     files = _below(group.root, entries)
+    labels = files.pop(LABELS, None)
+    if not files:  # all versions are retired, or none is there yet
+        return FoundModel(name=group.name, labels=labels)
     near = [name for name in folders if _NEARLY_A_VERSION.fullmatch(name)]
     if near and not any(_is_of_a_model(name) for name in files):
         return FoundModel(name=group.name, faults=tuple(map(_near_miss, sorted(near))))

@@ -143,10 +143,10 @@ def _model(name: str, files: Mapping[str, Stored], labels_file: bytes | None) ->
     ]
     found += [_version(number, {ARCHIVE_SUFFIX: each}, State.ARCHIVE, labels) for number, each in archives.items()]
     strays = _strays({key.partition("/")[0] for key in loose})
-    unversioned = not found and bool(strays)
+    whole = {key: each for key, each in loose.items() if not is_hidden(key) and key != LABELS_NAME}
+    unversioned = bool(whole) and not found
     if unversioned:
-        parts = {key: each for key, each in loose.items() if not is_hidden(key) and key != LABELS_NAME}
-        found = [_version(1, parts, state_of(parts.keys()) or State.FOREIGN, labels)]
+        found = [_version(1, whole, state_of(whole.keys()) or State.FOREIGN, labels)]
     elif strays:
         reason = reason or f"{', '.join(strays[:3])} beside its versions belongs to none of them"
     return PublishedModel(
