@@ -173,9 +173,11 @@ class _Transfer:
         digest, have, tries = hashlib.sha256(), 0, 0
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         with os.fdopen(descriptor, "r+b") as file:
-            if os.fstat(descriptor).st_size > entry.size_bytes:
+            left = os.fstat(descriptor).st_size
+            if left > entry.size_bytes:
                 file.truncate(0)
-            while piece := file.read(_CHUNK_BYTES):
+                left = 0
+            while have < left and (piece := file.read(_CHUNK_BYTES)):
                 self.check()
                 digest.update(piece)
                 have += len(piece)

@@ -211,12 +211,11 @@ def _unversioned(
         return FoundModel(name=group.name, versions=(version,), versioned=False, code=shared_code)
     entries = [*loose, *(entry for those in folders.values() for entry in those)]
     files = _below(group.root, entries)
-    labels = files.pop(LABELS, None)
-    if not files:  # all versions are retired, or none is there yet
-        return FoundModel(name=group.name, labels=labels)
-    near = [name for name in folders if _NEARLY_A_VERSION.fullmatch(name)]
+    if set(files) <= {LABELS}:  # all versions are retired, or none is there yet
+        return FoundModel(name=group.name, labels=files.get(LABELS))
+    near = [name for name in folders if _is_nearly_a_version(name)]
     if near and not any(_is_of_a_model(name) for name in files):
-        return FoundModel(name=group.name, faults=tuple(map(_near_miss, sorted(near))))
+        return FoundModel(name=group.name, faults=tuple(_near_miss(f"{name}/") for name in sorted(near)))
     version = _folder_version(1, files)
     return FoundModel(name=group.name, versions=(version,), versioned=False, code=shared_code)
 
@@ -263,14 +262,18 @@ def _name_fault(name: str) -> str:
     )
 
 
+def _is_nearly_a_version(name: str) -> bool:
+    return _NEARLY_A_VERSION.fullmatch(name) is not None or name.isnumeric()
+
+
 def _near_miss(name: str) -> str:
-    return f"{name}/ is no version: a version's folder is a whole number without leading zeros, such as 7."
+    return f"{name} is no version: a version is a whole number without leading zeros, such as 7/ or 7{ARCHIVE}."
 
 
 def _stray_faults(stray: Sequence[str]) -> Iterable[str]:
-    near = [name.rstrip("/") for name in stray if _NEARLY_A_VERSION.fullmatch(name.removesuffix(ARCHIVE).rstrip("/"))]
+    near = {name for name in stray if _is_nearly_a_version(name.removesuffix(ARCHIVE).rstrip("/"))}
     yield from map(_near_miss, sorted(near))
-    others = sorted(name for name in stray if name.rstrip("/") not in near)
+    others = sorted(set(stray) - near)
     if others:
         more = f" and {len(others) - _SHOWN} more" if len(others) > _SHOWN else ""
         yield f"Beside the versions there is what belongs to none: {', '.join(others[:_SHOWN])}{more}."

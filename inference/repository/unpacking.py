@@ -48,6 +48,7 @@ def unpack(archive: Path, directory: Path, *, max_bytes: int | None, check: Call
             for number in count():
                 check()
                 if (member := _next(tar)) is None:
+                    _read_to_end(stream, check)
                     break
                 if number >= _MOST_MEMBERS:
                     raise ArchiveRefused(f"holds more than {_MOST_MEMBERS} files")
@@ -98,6 +99,15 @@ def _next(tar: tarfile.TarFile) -> tarfile.TarInfo | None:
     try:
         return tar.next()
     except (tarfile.TarError, EOFError, zlib.error, OSError, ValueError) as error:
+        raise _Damaged(error) from None
+
+
+def _read_to_end(stream: gzip.GzipFile, check: Callable[[], None]) -> None:
+    """The checksum comes last, behind all that tarfile wants to know."""
+    try:
+        while stream.read(_CHUNK_BYTES):
+            check()
+    except (EOFError, zlib.error, OSError) as error:
         raise _Damaged(error) from None
 
 
