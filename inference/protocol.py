@@ -7,7 +7,7 @@
                         CANCEL   u64 id                  the reader of this stream has left: close it
                         PAUSE    u64 id                  the reader of this stream is slow: hold it
                         RESUME   u64 id                  go on with it
-    worker ▶ frontend   READY    u8 may join, u8 talks | JSON of its tensors
+    worker ▶ frontend   READY    u8 may join, u8 talks, u64 GPU bytes | JSON of its tensors
                                                          the model is loaded and has answered its example
                         FAILED   u8 too large | sentence it could not be loaded; the worker exits
                         ANSWER   one answer
@@ -72,6 +72,7 @@ _ANSWER = struct.Struct("<QHII")
 _ID = struct.Struct("<Q")
 _UNKNOWN = 2**64 - 1
 _ERROR = struct.Struct("<QHH")
+_READY = struct.Struct("<??Q")
 _DONE = "<dddQHHH?"
 _DONE_BYTES = struct.calcsize(_DONE)
 
@@ -407,19 +408,23 @@ class Ready(NamedTuple):
     """Whether requests that are sent together may ever share a call."""
     converses: bool
     """Whether the script has a `stream_fn`."""
+    gpu_bytes: int
+    """The GPU memory that it holds with the model loaded."""
     tensors: Tensors
     """The tensors that the model takes and gives, as far as they are known."""
 
 
-def ready_frame(*, may_join: bool, converses: bool = False, tensors: Tensors | None = None) -> bytes:
+def ready_frame(
+    *, may_join: bool, converses: bool = False, gpu_bytes: int = 0, tensors: Tensors | None = None
+) -> bytes:
     """The READY frame; see `Ready`."""
-    return frame(Kind.READY, bytes([may_join, converses]) + json.dumps(tensors or {}).encode())
+    return frame(Kind.READY, _READY.pack(may_join, converses, gpu_bytes) + json.dumps(tensors or {}).encode())
 
 
 def parse_ready(payload: Payload) -> Ready:
     """What a READY payload says."""
-    tensors: Tensors = json.loads(payload[2:] or b"{}")
-    return Ready(may_join=payload[:1] != b"\0", converses=payload[1:2] == b"\1", tensors=tensors)
+    may_join, converses, gpu_bytes = _READY.unpack_from(payload)
+    return Ready(may_join, converses, gpu_bytes, json.loads(payload[_READY.size :]))
 
 
 def progress_frame(progress: Progress) -> bytes:

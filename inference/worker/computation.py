@@ -12,8 +12,6 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
 from tidegate.inference import protocol
 from tidegate.inference.batching import Batching
 from tidegate.inference.protocol import Answer, Event, Form, Progress, Tensors
@@ -21,6 +19,7 @@ from tidegate.inference.worker import comparing, proof
 from tidegate.inference.worker.chunks import is_source
 from tidegate.inference.worker.content import Reading
 from tidegate.inference.worker.context import Context
+from tidegate.inference.worker.gpu_memory import GpuMemory
 from tidegate.inference.worker.handler import Functions
 from tidegate.inference.worker.joined_calls import JoinedCalls
 from tidegate.inference.worker.joining import Decision
@@ -66,8 +65,10 @@ class Computation:
         prove: bool = True,
         timeout_s: float = 60.0,
         max_streams: int = 32,
+        gpu_memory: GpuMemory | None = None,
     ) -> None:
         self.context = context
+        self.gpu_memory = gpu_memory or GpuMemory(None)
         self.tensors: Tensors = {}
         """Those that the model takes and gives, as far as they are known when it is loaded."""
         self.steps = Steps(
@@ -152,7 +153,7 @@ class Computation:
             for progress in proof.prove(calls, key, answered):
                 yield [progress]
         batch.let_go()
-        yield [*ready, tally.done(_gpu_bytes())]
+        yield [*ready, tally.done(self.gpu_memory.held_bytes())]
 
     def _answer(self, request: Request) -> Event:
         """Lead one request to its outcome, as if there were no others."""
@@ -170,7 +171,3 @@ class Computation:
         if isinstance(outcome, Answer) and len(outcome.body) > LARGE_ANSWER_BYTES:
             return self.streams.send(request, outcome)
         return outcome
-
-
-def _gpu_bytes() -> int:
-    return torch.cuda.memory_reserved() if torch.cuda.is_initialized() else 0  # type: ignore[no-untyped-call]

@@ -32,6 +32,7 @@ from tidegate.inference.worker.computation import Computation
 from tidegate.inference.worker.content import Reading
 from tidegate.inference.worker.context import Context
 from tidegate.inference.worker.device_errors import is_out_of_memory
+from tidegate.inference.worker.gpu_memory import GpuMemory
 from tidegate.inference.worker.handler import Functions
 from tidegate.inference.worker.known_tensors import known_tensors
 from tidegate.inference.worker.proving_ahead import prove_ahead
@@ -57,6 +58,7 @@ def load(spec: ModelSpec, progress: Progress = log.info, proving: Callable[[], N
     if spec.verify and manifest:
         progress(f"{artifact.verify_files(root, manifest)} files are what the manifest says")
     script = _script(root, spec)
+    gpu_memory = GpuMemory(spec.gpu_id)
     _take_resources(spec)
     user_code.enter(root, spec.packages_dir)
     pickled_module.lend_classes_to_main(root)
@@ -93,6 +95,7 @@ def load(spec: ModelSpec, progress: Progress = log.info, proving: Callable[[], N
         prove=spec.prove,
         timeout_s=spec.timeout_s,
         max_streams=spec.max_streams,
+        gpu_memory=gpu_memory,
     )
     progress(f"model '{spec.name}' is loaded by {_whose(module, functions)}")
     example = artifact.read_example(root, manifest)
@@ -105,6 +108,7 @@ def load(spec: ModelSpec, progress: Progress = log.info, proving: Callable[[], N
             progress("requests like the archive's example may share a call: together they were answered as alone")
     else:
         progress("the archive carries no example, so nothing was asked")
+    gpu_memory.settle()
     return computation
 
 

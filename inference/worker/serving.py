@@ -73,7 +73,10 @@ def _serve(channel: Channel) -> int:
     conversations = _conversations(channel, computation, spec)
     channel.send_frame(
         protocol.ready_frame(
-            may_join=computation.may_join, converses=conversations is not None, tensors=computation.tensors
+            may_join=computation.may_join,
+            converses=conversations is not None,
+            gpu_bytes=computation.gpu_memory.held_bytes(),
+            tensors=computation.tensors,
         )
     )
     intake: Intake = (

@@ -114,7 +114,7 @@ class StandInWorker(asyncio.Protocol):
             self.transport.write(b"".join(frames))
 
     def ready(self) -> None:
-        self.write(protocol.frame(Kind.READY))
+        self.write(protocol.ready_frame(may_join=True))
 
     def fail(self, sentence: str) -> None:
         """Say why the model cannot be loaded, and exit."""

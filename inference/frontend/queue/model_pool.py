@@ -237,7 +237,8 @@ class ModelPool:
         """The model is loaded."""
         self.tensors = ready.tensors
         self._conversations.ready(worker, self._links[worker], offered=ready.converses)
-        self._carry_out(self._supervisor.ready(worker, monotonic(), may_join=ready.may_join))
+        gpu_bytes = ready.gpu_bytes
+        self._carry_out(self._supervisor.ready(worker, monotonic(), may_join=ready.may_join, gpu_bytes=gpu_bytes))
         self._wake()
 
     def worker_failed(self, worker: int, message: str, *, too_large: bool) -> None:

@@ -151,12 +151,13 @@ class Supervisor:
         self._look_again()
         return [LoadFailed(f"The workers cannot be started: {cause}.")] if failed else ()
 
-    def ready(self, number: int, now_s: float, *, may_join: bool) -> Sequence[Action]:
-        """A worker has loaded the model and may be given batches."""
+    def ready(self, number: int, now_s: float, *, may_join: bool, gpu_bytes: int = 0) -> Sequence[Action]:
+        """A worker has loaded the model, for which it holds `gpu_bytes`, and may be given batches."""
         worker = self._ledger.workers.get(number)
         if worker is None or worker.phase not in (Phase.LOADING, Phase.TRYING):
             return ()
         worker.phase, worker.proving, worker.deadline_s = Phase.READY, False, inf
+        worker.gpu_bytes = gpu_bytes
         self._ledger.set_may_join(worker, may_join)
         loaded = self.health.ready(now_s)
         self._look_again()
