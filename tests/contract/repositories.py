@@ -121,11 +121,20 @@ class Serving:
 
 @contextlib.contextmanager
 def serving(
-    path: Path, publish: Mapping[str, tuple[int | None, ...]] | None = None, **environment: str
+    path: Path,
+    publish: Mapping[str, tuple[int | None, ...]] | None = None,
+    *,
+    wait: bool = True,
+    missing: bool = False,
+    **environment: str,
 ) -> Iterator[Serving]:
-    """A server of a repository in `path` that holds these versions; ready."""
+    """A server of a repository in `path` that holds these versions; ready, unless `wait` is off.
+
+    `missing`: there is no folder yet.
+    """
     folder = Folder(path=path / "repository")
-    folder.path.mkdir(exist_ok=True)
+    if not missing:
+        folder.path.mkdir(exist_ok=True)
     for name, versions in (publish or {}).items():
         for version in versions:
             folder.publish(name, version)
@@ -134,5 +143,5 @@ def serving(
         "TIDEGATE_RELOAD_INTERVAL_S": "0.1",
         **environment,
     }
-    with running({}, **settings) as server:
+    with running({}, wait=wait, **settings) as server:
         yield Serving(folder=folder, server=server)
