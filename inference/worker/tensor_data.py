@@ -119,9 +119,11 @@ def from_json(head: Head, data: Any) -> Value:
     try:
         if head.datatype in _FLOATING:
             _demand(kinds <= {int, float}, head, "numbers")
-            wide = torch.from_numpy(np.array(flat, np.float64))
-            tensor = wide.to(dtype)
-            if torch.isinf(tensor).sum() != torch.isinf(wide).sum():
+            wide = np.array(flat, np.float64)
+            tensor = torch.from_numpy(wide).to(dtype)
+            # A number just above the largest is rounded to it, so what counts is what became of it.
+            beyond = not np.abs(wide).max(initial=0) <= torch.finfo(dtype).max
+            if beyond and torch.isinf(tensor).sum() != np.isinf(wide).sum():
                 raise OverflowError
         else:
             _demand(kinds <= {int}, head, "whole numbers")

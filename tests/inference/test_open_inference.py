@@ -196,6 +196,10 @@ def test_floating_inputs_may_be_no_numbers() -> None:
     assert [math.isnan(found[0]), *found[1:].tolist()] == [True, math.inf, -math.inf]
 
 
+def test_the_largest_number_of_a_datatype_may_be_written_as_short_as_other_languages_do() -> None:
+    assert seen(tensor([3.4028235e38])).tolist() == [torch.finfo(torch.float32).max]
+
+
 def test_inputs_in_json_and_in_bytes_go_together() -> None:
     data = np.array([1, 2], "<i4").tobytes()
     found = seen(
