@@ -23,9 +23,10 @@ from tidegate.inference.frontend.http.ask_model import AskModel, lines_for_worke
 from tidegate.inference.frontend.http.ask_named_model import AskNamedModel
 from tidegate.inference.frontend.http.ask_repository import CHOICE
 from tidegate.inference.frontend.http.limits import Limits
-from tidegate.inference.frontend.http.open_inference import OpenInference
+from tidegate.inference.frontend.http.open_inference import Models, OpenInference
 from tidegate.inference.frontend.http.peer import Peer, Upgrade
 from tidegate.inference.frontend.http.repository_paths import RepositoryPaths
+from tidegate.inference.frontend.http.repository_tensors import RepositoryTensors
 from tidegate.inference.frontend.http.request import Request
 from tidegate.inference.frontend.http.responders import CHAT, CONVERSE, AtOnce, InTask, Responder, Route
 from tidegate.inference.frontend.http.response import Response
@@ -70,9 +71,7 @@ class Application:
         self._ids = count(1)
         self._id_prefix = os.urandom(4).hex()
         self._models = ModelRoutes(registry)
-        self._open_inference = OpenInference(
-            LoadedModels(settings, registry, self._ask, self._find), self._demand_ready
-        )
+        models: Models = LoadedModels(settings, registry, self._ask, self._find)
         read = ("GET", "HEAD")
         ping, parameters, metrics = AtOnce(self._ping), AtOnce(self._execution_parameters), AtOnce(self._metrics)
         self._routes = {
@@ -85,12 +84,14 @@ class Application:
         if repository is not None:
             self._of_repository = RepositoryPaths(repository, registry.sessions, timed=settings.server_timing)
             self._routes |= self._of_repository.fixed
+            models = RepositoryTensors(self._of_repository)
         elif settings.multi_model:
             self._routes[CHAT] = Route(("POST",), lambda _: AskNamedModel(self._chat))
         else:
             invoke = Route(("POST",), lambda _: self._ask(SINGLE_MODEL))
             chat = Route(("POST",), lambda _: self._ask(SINGLE_MODEL, Form.CHAT))
             self._routes |= {"/invocations": invoke, f"/models/{SINGLE_MODEL}/invoke": invoke, CHAT: chat}
+        self._open_inference = OpenInference(models, self._demand_ready)
 
     # --- what a connection asks
 
@@ -214,12 +215,12 @@ class Application:
         return self._ask(name, Form.CHAT)
 
     def _route_of_models(self, request: Request) -> Route:
+        multi_model, (_, *path) = self.settings.multi_model, request.path.split("/")
+        if path[:1] == ["v2"]:
+            return self._open_inference.route(path[1:])
         if self._of_repository is not None:
             return self._of_repository.route(request.path)
-        multi_model, (_, *path) = self.settings.multi_model, request.path.split("/")
         match path:
-            case ["v2", *rest]:
-                return self._open_inference.route(rest)
             case ["models"]:
                 return Route(("GET", "POST") if multi_model else ("GET",), lambda _: InTask(self._models.answer))
             case ["models", name] if name:

@@ -76,7 +76,7 @@ class AskRepository:
             return
         self._found = answering
         self._asked = AskModel(answering.pool, self._sessions, timed=self._timed, form=self._form)
-        told = TellingReply(reply, answering.choice, request.id)
+        told = TellingReply(reply, answering.choice, request)
         try:
             self._asked.begin(request, told)
         except RequestError as error:
@@ -107,10 +107,10 @@ class AskRepository:
 class TellingReply:
     """Says in the answer, and in an error in its place, which model and version gave it."""
 
-    __slots__ = ("_choice", "_id", "_reply", "_started", "end", "write")
+    __slots__ = ("_choice", "_reply", "_request", "_started", "end", "write")
 
-    def __init__(self, reply: Reply, choice: str, request_id: str) -> None:
-        self._reply, self._choice, self._id = reply, choice, request_id
+    def __init__(self, reply: Reply, choice: str, request: Request) -> None:
+        self._reply, self._choice, self._request = reply, choice, request
         self._started = False
         self.write, self.end = reply.write, reply.end
 
@@ -122,7 +122,7 @@ class TellingReply:
         if self._started:
             self._reply.fail(error)
             return
-        response = error_response(error, self._id)
+        response = error_response(error, self._request.id, open_inference=self._request.open_inference)
         response._replace(headers=with_choice(response.headers, self._choice)).send(self._reply)
 
 

@@ -9,7 +9,7 @@ docs/protocol/extension_model_repository.md of https://github.com/triton-inferen
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from functools import partial
 from typing import Any, NamedTuple, Protocol
 
@@ -47,8 +47,8 @@ class Indexed(NamedTuple):
 class Models(Protocol):
     """The models of this server. A version is None where the client names none; it is a number, `latest` or a label."""
 
-    def ask(self, name: str, version: str | None) -> Responder:
-        """What answers a request for inference. Raises `RequestError`."""
+    def ask(self, request: Request, name: str, version: str | None) -> Responder:
+        """What answers a request for inference; its path names both. Raises `RequestError`."""
 
     def describe(self, name: str, version: str | None) -> Described:
         """What is known of a model. Raises `RequestError` where it or its version is not known."""
@@ -56,7 +56,7 @@ class Models(Protocol):
     def demand_ready(self, name: str, version: str | None) -> None:
         """Raise `RequestError` unless the model would answer now."""
 
-    def index(self) -> list[Indexed]:
+    def index(self) -> AsyncIterator[Indexed]:
         """All models that are here, or could be loaded."""
 
     async def load(self, name: str, parameters: Mapping[str, Any]) -> None:
@@ -83,7 +83,7 @@ class OpenInference:
             case ["health", "ready"]:
                 return _get(self._server_ready)
             case ["repository", "index"]:
-                return Route(("POST",), lambda _: AtOnce(self._index))
+                return Route(("POST",), lambda _: InTask(self._index))
             case ["repository", "models", name, ("load" | "unload") as action] if name:
                 change = self._load if action == "load" else self._unload
                 return Route(("POST",), lambda _: InTask(partial(change, name)))
@@ -101,7 +101,7 @@ class OpenInference:
     def _of_model(self, name: str, version: str | None, rest: list[str]) -> Route | None:
         match rest:
             case ["infer"]:
-                return Route(("POST",), lambda _: self._models.ask(name, version))
+                return Route(("POST",), lambda request: self._models.ask(request, name, version))
             case []:
                 return _get(lambda _: self._model(name, version))
             case ["ready"]:
@@ -123,12 +123,17 @@ class OpenInference:
         self._models.demand_ready(name, version)
         return _json({"name": name, "ready": True})
 
-    def _index(self, request: Request) -> Response:
+    async def _index(self, request: Request) -> Response:
         only_ready = _object(request).get("ready", False)
         if not isinstance(only_ready, bool):
             raise BadRequest("'ready' must be true or false.")
-        entries = [entry._asdict() for entry in self._models.index() if entry.ready or not only_ready]
-        return _json([{key: entry[key] for key in ("name", "version", "state", "reason")} for entry in entries])
+        return _json(
+            [
+                {"name": entry.name, "version": entry.version, "state": entry.state, "reason": entry.reason}
+                async for entry in self._models.index()
+                if entry.ready or not only_ready
+            ]
+        )
 
     async def _load(self, name: str, request: Request) -> Response:
         await self._models.load(name, _parameters(request))

@@ -7,12 +7,13 @@ puts them.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
 from tidegate.inference.errors import AlreadyLoaded, BadRequest, NotFound, NotReady, VersionNotFound
 from tidegate.inference.frontend.http.open_inference import Described, Indexed
+from tidegate.inference.frontend.http.request import Request
 from tidegate.inference.frontend.http.responders import Responder
 from tidegate.inference.frontend.models.model_routes import checked_directory, checked_name, load_model
 from tidegate.inference.frontend.models.registry import Registry
@@ -40,7 +41,7 @@ class LoadedModels:
         self._ask = ask
         self._find = find
 
-    def ask(self, name: str, version: str | None) -> Responder:
+    def ask(self, request: Request, name: str, version: str | None) -> Responder:  # noqa: ARG002 - see `Models`
         _demand_version(name, version)
         return self._ask(name, Form.OPEN_INFERENCE)
 
@@ -56,8 +57,9 @@ class LoadedModels:
         if not pool.healthy:
             raise NotReady(f"The model '{name}' is not ready.")
 
-    def index(self) -> list[Indexed]:
-        return [_indexed(name, pool) for name, pool in sorted(self._registry.pools.items())]
+    async def index(self) -> AsyncIterator[Indexed]:
+        for name, pool in sorted(self._registry.pools.items()):
+            yield _indexed(name, pool)
 
     async def load(self, name: str, parameters: Mapping[str, Any]) -> None:
         """Load from the `url` among the parameters, else from where the platform puts the model of this name."""

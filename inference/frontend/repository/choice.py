@@ -14,8 +14,8 @@ from tidegate.inference.errors import BadRequest
 from tidegate.inference.repository.catalogue import Revision
 
 _PATH = re.compile(
-    r"/models/(?P<name>[^/]+)(?:/versions/(?P<version>[^/]+))?"
-    r"/(?:invoke|v1/chat/completions|invocations-bidirectional-stream)"
+    r"(?:/v2)?/models/(?P<name>[^/]+)(?:/versions/(?P<version>[^/]+))?"
+    r"/(?:invoke|infer|v1/chat/completions|invocations-bidirectional-stream)"
 )
 
 
@@ -28,11 +28,12 @@ class Selector(NamedTuple):
 
 
 def in_path(path: str) -> Selector | None:
-    """The selector of `/models/NAME/invoke` or `/models/NAME/versions/V/invoke`, and so for chats and conversations.
+    """The selector of `/models/NAME/invoke` or `/models/NAME/versions/V/invoke`, and so for chats, conversations and
+    `/v2/models/NAME/infer`.
 
     None for every other path.
     """
-    found = _PATH.fullmatch(path) if path.startswith("/models/") else None
+    found = _PATH.fullmatch(path) if path.startswith(("/models/", "/v2/")) else None
     return Selector(found["name"], found["version"]) if found else None
 
 

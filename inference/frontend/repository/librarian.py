@@ -99,6 +99,15 @@ class Librarian:
         self.counts.hits += 1
         return held.place.revision
 
+    def look(self, selector: Selector, now_s: float) -> Revision | None:
+        """Which loaded revision would answer a selector, for those who only want to know: it is no use of it.
+
+        Raises the four errors of `resolving`.
+        """
+        model = model_named(self._models, self._names, selector.name)
+        key = key_of(model, selector.version)
+        return plan(self._switches[model.name], self._cache.stock, key, None, now_s).answer
+
     def _recall(self, selector: Selector, now_s: float) -> Held | None:
         try:
             model = model_named(self._models, self._names, selector.name)
@@ -467,6 +476,12 @@ class Librarian:
     def names(self) -> Sequence[str]:
         """All models, in order."""
         return self._names
+
+    def known(self, selector: Selector) -> Model:
+        """The model of a selector, whose version there is too. Raises the four errors of `resolving`."""
+        model = model_named(self._models, self._names, selector.name)
+        key_of(model, selector.version)
+        return model
 
     def report(self, name: str) -> ModelReport:
         """One of them. Raises `ModelNotFound`."""

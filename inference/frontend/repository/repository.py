@@ -97,7 +97,7 @@ class Repository:
         """What there is, for a process that replaces another."""
         self._max_wait_s = settings.max_queue_wait_s or max(MIN_WAIT_S, settings.timeout_s)
         self._loaded: dict[Revision, Answering] = {}
-        self._unloading: set[Revision] = set()
+        self._unloading: dict[Revision, asyncio.Task[None]] = {}
         self._waiting: set[Waiter] = set()
         self._fetches: dict[int, Revision] = {}
         self._removals: dict[str, Revision] = {}
@@ -158,13 +158,28 @@ class Repository:
         revision = self._librarian.find(selector, monotonic())
         return self._loaded.get(revision) if revision is not None else None
 
+    def look(self, selector: Selector) -> Answering | None:
+        """Who would answer a selector now, without that this counts as a use. Raises as `known`."""
+        self.demand_listed()
+        revision = self._librarian.look(selector, monotonic())
+        return self._loaded.get(revision) if revision is not None else None
+
+    def known(self, selector: Selector) -> Model:
+        """The model of a selector. Raises `NotReady` before the first listing, and the four errors of `resolving`."""
+        self.demand_listed()
+        return self._librarian.known(selector)
+
+    def demand_listed(self) -> None:
+        """Raise `NotReady` before the first listing."""
+        if not self._listed:
+            raise NotReady(self.starting)
+
     def want(self, waiter: Waiter, selector: Selector) -> None:
         """Have a selector's revision fetched and loaded. Raises the four errors of `resolving`, and `Overloaded`.
 
         The waiter may be told before this returns.
         """
-        if not self._listed:
-            raise NotReady(self.starting)
+        self.demand_listed()
         now_s = self._now_s()
         self._waiting.add(waiter)
         try:
@@ -173,6 +188,12 @@ class Repository:
             self._waiting.discard(waiter)
             raise
         self._carry_out(actions)
+
+    async def unload(self, name: str) -> None:
+        """Have a model out of memory; returns when it is. Raises `ModelNotFound`."""
+        self._carry_out(self._librarian.unload(name, self._now_s()))
+        if leaving := [task for revision, task in self._unloading.items() if revision.name == name]:
+            await asyncio.wait(leaving)
 
     def leave(self, waiter: Waiter) -> None:
         """Its client has gone."""
@@ -271,10 +292,9 @@ class Repository:
                     self._begin(self._load(action))
                 case Unload(revision):
                     self.epoch += 1
-                    self._unloading.add(revision)
                     if action.idle_s is not None:
                         self.metrics.idle_at_eviction_s.observe(action.idle_s)
-                    self._begin(self._unload(action))
+                    self._unloading[revision] = self._begin(self._unload(action))
                 case Fetch(revision, max_bytes):
                     id_ = next(self._ids)
                     self._fetches[id_] = revision
@@ -294,10 +314,11 @@ class Repository:
         if self._process is not None:
             self._process.tell(message)
 
-    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+    def _begin(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     async def _load(self, load: Load) -> None:
         place, revision = load.place, load.place.revision
@@ -324,7 +345,7 @@ class Repository:
         )
         await self._registry.unload_revision(revision, self._max_wait_s + self._settings.timeout_s)
         self._loaded.pop(revision, None)
-        self._unloading.discard(revision)
+        self._unloading.pop(revision, None)
         self._carry_out(self._librarian.unloaded(Place(revision), self._now_s()))
 
     def _given_up(self, place: Place, cause: str) -> None:
