@@ -16,6 +16,7 @@ from tidegate.client.errors import (
     InvocationFailed,
     ModelError,
     StreamBroken,
+    StreamClosed,
     UnreadableStream,
 )
 from tidegate.client.reassembly import ServerSentEvent
@@ -33,6 +34,7 @@ __all__ = [
     "ServerSentEvent",
     "Stream",
     "StreamBroken",
+    "StreamClosed",
     "Submitted",
     "UnreadableStream",
 ]

@@ -79,6 +79,10 @@ class StreamBroken(ClientFailure):
         """What came behind the last whole line, event or letter."""
 
 
+class StreamClosed(ClientFailure):
+    """A streamed answer was closed before its end, and then read."""
+
+
 class UnreadableStream(ClientFailure):
     """A streamed answer is not UTF-8 or not JSON, or one line of it is longer than is put together."""
 

@@ -23,6 +23,8 @@ class Prepared:
     body: bytes = b""
     parts: Sequence[bytes] = ()
     cut: bool = False
+    held: threading.Event | None = None
+    """What the end waits for."""
 
 
 @dataclass
@@ -57,7 +59,7 @@ def answered(body: bytes, **headers: str) -> Prepared:
     return Prepared(status=200, headers=named, body=body)
 
 
-def streamed(*parts: bytes, ending: bytes = b"", cut: bool = False) -> Prepared:
+def streamed(*parts: bytes, ending: bytes = b"", cut: bool = False, held: threading.Event | None = None) -> Prepared:
     """An answer in these parts, and behind them the frame `ending`."""
     frames = [event_stream.payload_parts(part) for part in parts] + ([ending] if ending else [])
     headers = {
@@ -65,7 +67,7 @@ def streamed(*parts: bytes, ending: bytes = b"", cut: bool = False) -> Prepared:
         "X-Amzn-SageMaker-Content-Type": "text/plain",
         "x-Amzn-Invoked-Production-Variant": "primary",
     }
-    return Prepared(status=200, headers=headers, parts=frames, cut=cut)
+    return Prepared(status=200, headers=headers, parts=frames, cut=cut, held=held)
 
 
 @contextmanager
@@ -92,7 +94,10 @@ def running() -> Iterator[StandIn]:
             self.end_headers()
             chunks = [b"%x\r\n%s\r\n" % (len(part), part) for part in answer.parts]
             with suppress(ConnectionError):  # a client that left
-                self.wfile.write(b"".join(chunks) + (b"" if answer.cut else b"0\r\n\r\n"))
+                self.wfile.write(b"".join(chunks))
+                if answer.held is not None:
+                    answer.held.wait(60)
+                self.wfile.write(b"" if answer.cut else b"0\r\n\r\n")
             self.close_connection = self.close_connection or answer.cut
 
         def log_message(self, *args: object) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 
 import pytest
 from botocore.exceptions import ClientError
 
 from tests.client.stand_in import StandIn, answered, refused, running, streamed
-from tidegate.client import Endpoint, GaveUpWaiting, ModelError, Stream, StreamBroken
+from tidegate.client import Endpoint, GaveUpWaiting, ModelError, Stream, StreamBroken, StreamClosed
 from tidegate.client.waking import Reason
 from tidegate.local_cloud.sagemaker import event_stream
 
@@ -170,12 +171,91 @@ def test_a_stream_that_breaks_off_is_an_error_after_what_was_whole(
     assert caught.value.rest == b"b"
 
 
-def test_a_stream_that_was_left_yields_no_more(aws: StandIn) -> None:
-    aws.answers += [streamed(b"a\n", b"b\n")] * 2
+READERS: list[Callable[[Stream], object]] = [
+    list,
+    Stream.read,
+    lambda stream: list(stream.text()),
+    lambda stream: list(stream.lines()),
+    lambda stream: list(stream.json_lines()),
+    lambda stream: list(stream.events()),
+]
+
+
+@pytest.mark.parametrize("read", READERS)
+def test_a_stream_that_was_closed_before_its_end_is_an_error_to_read(
+    aws: StandIn, read: Callable[[Stream], object]
+) -> None:
+    aws.answers += [streamed(b"1\n2\n", b"3\n")] * 2
     with endpoint(aws, Time()).stream(b"1", content_type="text/csv") as stream:
         lines = stream.lines()
-        assert next(lines) == "a"
-    assert list(lines) == []
+        assert next(lines) == "1"
+    for reading in (lambda: read(stream), lambda: next(lines)):
+        with pytest.raises(StreamClosed, match="closed before its end"):
+            reading()
     untouched = endpoint(aws, Time()).stream(b"1", content_type="text/csv")
     untouched.close()
-    assert list(untouched) == []
+    with pytest.raises(StreamClosed):
+        read(untouched)
+
+
+@pytest.mark.parametrize("read", READERS)
+def test_a_stream_that_was_read_to_its_end_has_nothing_more_also_when_it_is_closed(
+    aws: StandIn, read: Callable[[Stream], object]
+) -> None:
+    aws.answers.append(streamed(b"1\n2\n", b"3"))
+    with endpoint(aws, Time()).stream(b"1", content_type="text/csv") as stream:
+        assert list(stream.lines()) == ["1", "2", "3"]
+        assert not read(stream)
+    assert not read(stream)
+
+
+@pytest.mark.parametrize("read", READERS)
+def test_a_stream_that_broke_off_never_ends_as_if_it_were_whole(aws: StandIn, read: Callable[[Stream], object]) -> None:
+    aws.answers.append(streamed(b"[1]\n[", ending=event_stream.internal_stream_failure("it vanished")))
+    with endpoint(aws, Time()).stream(b"1", content_type="text/csv") as stream:
+        with pytest.raises(StreamBroken):
+            list(stream.lines())
+        for _ in range(2):
+            with pytest.raises(StreamBroken, match="it vanished"):
+                read(stream)
+
+
+def test_a_whole_read_that_breaks_off_tells_all_that_came(aws: StandIn) -> None:
+    aws.answers.append(streamed(b"one\n", b"two\nthr", ending=event_stream.internal_stream_failure("it vanished")))
+    with (
+        endpoint(aws, Time()).stream(b"1", content_type="text/csv") as stream,
+        pytest.raises(StreamBroken) as caught,
+    ):
+        stream.read()
+    assert caught.value.rest == b"one\ntwo\nthr"
+
+
+@pytest.mark.parametrize("waits_in", ["parts", "lines", "read"])
+def test_another_thread_may_close_a_stream_that_is_waited_for(aws: StandIn, waits_in: str) -> None:
+    never = threading.Event()
+    aws.answers.append(streamed(b"one\n", held=never))
+    stream = endpoint(aws, Time()).stream(b"1", content_type="text/csv")
+    raised: list[BaseException] = []
+    begun = threading.Event()
+
+    def wait() -> None:
+        try:
+            read = iter(stream if waits_in == "parts" else stream.lines())
+            next(read)
+            begun.set()
+            stream.read() if waits_in == "read" else next(read)
+        except StreamClosed as error:
+            raised.append(error)
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    begun.wait(60)
+    while thread.is_alive() and not stream._parts._reading.locked():
+        thread.join(0.001)
+    stream.close()
+    thread.join(60)
+    never.set()
+    assert not thread.is_alive()
+    assert len(raised) == 1
+    with pytest.raises(StreamClosed):
+        stream.read()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import Any
 
 import pytest
@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tidegate.client import ServerSentEvent, StreamBroken, UnreadableStream
-from tidegate.client.reassembly import json_lines, lines, server_sent_events, text
+from tidegate.client.reassembly import Unread, json_lines, lines, server_sent_events, text
 
 SOME_TEXT = st.text(st.sampled_from('aé日🙂 :"\\\r\n\tdatidevent[]{}\ufeff'), max_size=60)
 JSON_VALUES = st.recursive(
@@ -143,6 +143,42 @@ def test_an_event_that_breaks_off_is_told_with_all_its_lines() -> None:
     with pytest.raises(StreamBroken) as caught:
         next(events)
     assert caught.value.rest == b"event: token\ndata: b\nda"
+
+
+@pytest.mark.parametrize("read", [lines, server_sent_events])
+@given(content=SOME_TEXT, data=st.data(), number=st.integers(0, 3))
+def test_a_reader_that_is_left_in_the_middle_loses_nothing_to_the_next_one(
+    read: Callable[[Iterable[bytes] | Unread], Iterator[Any]], content: str, data: st.DataObject, number: int
+) -> None:
+    encoded = content.encode()
+    unread = Unread(cut(encoded, data))
+    head = list(islice(read(unread), number))
+    assert head + list(read(unread)) == list(read([encoded]))
+
+
+@pytest.mark.parametrize("read", [text, lines, server_sent_events])
+@given(content=SOME_TEXT, data=st.data(), number=st.integers(0, 3))
+def test_what_no_form_has_yielded_is_there_for_another_one(
+    read: Callable[[Unread], Iterator[Any]], content: str, data: st.DataObject, number: int
+) -> None:
+    encoded = content.encode()
+    unread = Unread(cut(encoded, data))
+    head = list(islice(read(unread), number))
+    while unread.more():
+        pass
+    assert encoded.endswith(unread.data)
+    if read is text:
+        assert "".join(head) + unread.data.decode().removeprefix("\ufeff" * (not head)) == content.removeprefix(
+            "\ufeff"
+        )
+
+
+def test_events_go_on_with_the_last_id_where_another_reader_was_left() -> None:
+    unread = Unread([b"id: 7\ndata: a\n\ndata: b\n\nda", b"ta: c\n\n"])
+    for event in server_sent_events(unread):
+        assert event.data == "a"
+        break
+    assert [(event.data, event.id) for event in server_sent_events(unread)] == [("b", "7"), ("c", "7")]
 
 
 def test_an_event_may_be_read_as_json() -> None:
