@@ -120,13 +120,13 @@ def _conversations(channel: Channel, computation: Computation, spec: ModelSpec) 
 
 
 def work(channel: Channel, intake: Intake, computation: Computation) -> None:
-    """Compute batches, and between them ask each open stream for its next item, until the frontend hangs up."""
+    """Compute batches, and after each of them ask one stream for its next item, until the frontend hangs up."""
     streams = computation.streams
     while intake.batches or not intake.hung_up:
         intake.look(wait=not (streams.running or streams.awaiting))
         while intake.controls:
             streams.control(*intake.controls.popleft())
-        if intake.batches and streams.turn_is_over:
+        if intake.batches:
             for events in computation.events(intake.batches.popleft()):
                 channel.send(*events)
         elif streams.awaiting and not streams.running:

@@ -1,7 +1,7 @@
 """The open streams of a worker: each generator is asked for its next item in turn, in the thread of user code.
 
-Between two items the worker looks at its socket, and between two turns it takes a batch. A generator is closed when its
-reader leaves, and waits while its reader is slow.
+Between two items, of whichever generators, the worker looks at its socket and takes a batch where one waits. A generator
+is closed when its reader leaves, and waits while its reader is slow.
 """
 
 from __future__ import annotations
@@ -50,11 +50,6 @@ class Streams:
     def awaiting(self) -> bool:
         """Whether asynchronous generators are open, for which the event loop must run."""
         return len(self._loop) > 0
-
-    @property
-    def turn_is_over(self) -> bool:
-        """Whether every plain generator that is not paused has been asked once since the last batch."""
-        return not (self._turn and self._running)
 
     def open(self, request: Request) -> Event:
         """Take over a request whose body is a stream; returns what the frontend is told."""

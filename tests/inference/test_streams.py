@@ -213,20 +213,35 @@ def test_a_paused_generator_is_not_asked_until_it_is_resumed() -> None:
         wait_until(lambda: len(asked) > before, "it is asked again")
 
 
-@pytest.mark.parametrize("kind", [Kind.PAUSE, Kind.CANCEL])
-def test_a_turn_does_not_wait_for_generators_that_are_paused_or_closed_in_it(kind: Kind) -> None:
-    toy = streaming(endless)
-    for number in (1, 2):
-        one = toy.steps.receive(request(1, number))
-        for step in (toy.steps.decode, toy.steps.predict, toy.steps.encode):
-            step(one)
-        toy.streams.open(one)
-    assert toy.streams.step()
-    assert not toy.streams.turn_is_over
-    for number in (1, 2):
-        toy.streams.control(kind, number)
-    assert toy.streams.turn_is_over
-    toy.streams.close()
+def test_a_batch_waits_for_one_item_however_many_streams_are_open_and_each_of_them_goes_on() -> None:
+    held = Flag()
+
+    def items(data: Any) -> Iterator[str]:
+        while True:
+            if data == "stream held":
+                held.wait(60)
+            yield "x"
+
+    toy = streaming(lambda data: items(data) if isinstance(data, str) else data)
+    with working(toy) as frontend:
+        for number in (1, 2, 3):
+            frontend.ask(number, "stream")
+        frontend.ask(4, "stream held")
+        while frontend.next() != Stream(4):
+            pass
+        for number in range(10, 30):
+            frontend.ask(number, [number])
+        held.set()
+        frontend.until(Answer)
+        between: list[list[int]] = [[]]
+        while len(between) < 20:
+            event = frontend.next()
+            if isinstance(event, Answer):
+                between.append([])
+            elif isinstance(event, Part):
+                between[-1].append(event.id)
+        assert [len(parts) for parts in between[:-1]] == [1] * 19
+        assert {id_ for parts in between for id_ in parts} == {1, 2, 3, 4}
 
 
 def test_a_worker_holds_as_many_streams_as_it_may_and_rejects_one_more() -> None:
