@@ -14,7 +14,9 @@ Source = Iterator[Any] | AsyncIterator[Any]
 """What a stream is made of: a generator, or whatever else is asked for its next item."""
 
 TEXT, OCTETS = "text/plain; charset=utf-8", "application/octet-stream"
-_BY_LINE = (JSON, JSON_LINES, CSV)
+_OF_LINES = (JSON_LINES, CSV)
+_BY_LINE = (JSON, *_OF_LINES)
+_RAW = str | bytes | bytearray | memoryview
 
 
 def is_source(value: Any) -> bool:
@@ -47,15 +49,26 @@ class StreamBody(NamedTuple):
     inner: Source | None = None
 
 
+def _line(item: Any, media_type: str) -> bytes:
+    return encode(item, CSV, records=1) if media_type == CSV else encode(item, JSON) + b"\n"
+
+
 class BodyChunks:
-    """What output_fn or transform_fn yields: pieces of the body, each of what these functions may return."""
+    """What output_fn or transform_fn yields: pieces of the body, each of what these functions may return.
+
+    `str` and `bytes` are pieces as they are. Every other object is a line of JSON Lines or a row of CSV, where the body
+    is of these types: whoever reads it could not tell two of them apart otherwise.
+    """
 
     def __init__(self, content_type: str) -> None:
         self.content_type = content_type
+        self._media_type = split_media_type(content_type)[0]
 
     def encode(self, item: Any) -> bytes:
-        """One piece. Raises `HandlerFailed`."""
-        return to_bytes(item)
+        """One piece. Raises `HandlerFailed`, or `NotAcceptable` for what is no row of CSV."""
+        if self._media_type not in _OF_LINES or isinstance(item, _RAW):
+            return to_bytes(item)
+        return _line(item, self._media_type)
 
     def finish(self) -> bytes:
         """Nothing."""
@@ -83,12 +96,10 @@ class ItemChunks:
         """One item. Raises `NotAcceptable`, or `HandlerFailed` for what no type can hold."""
         if self._raw is None:
             self._begin(item)
-        if self._raw and isinstance(item, str | bytes | bytearray | memoryview):
+        if self._raw and isinstance(item, _RAW):
             return to_bytes(item)
-        if self._media_type == CSV:
-            return encode(item, CSV, records=1)
         if self._media_type in _BY_LINE:
-            return encode(item, JSON) + b"\n"
+            return _line(item, self._media_type)
         raise NotAcceptable(
             f"Accept '{self._media_type}' cannot be answered with a stream of items of the type {type(item).__name__}; "
             f"this model streams {', '.join(_BY_LINE)}."
@@ -100,6 +111,6 @@ class ItemChunks:
 
     def _begin(self, first: Any) -> None:
         by_line = self._media_type in _BY_LINE
-        self._raw = isinstance(first, str | bytes | bytearray | memoryview) and not (by_line and self._named)
+        self._raw = isinstance(first, _RAW) and not (by_line and self._named)
         if self._raw and by_line:
             self.content_type = TEXT if isinstance(first, str) else OCTETS

@@ -88,6 +88,36 @@ def test_the_chunks_of_output_fn_are_what_it_may_return_as_a_whole() -> None:
     assert answer.content_type == "text/x-mixed"
 
 
+@pytest.mark.parametrize("transforms", [False, True])
+@pytest.mark.parametrize(
+    ("content_type", "body"),
+    [
+        (LINES, b'{"i": 0}\n[1, 2]\n[3.0]\n4\n"raw"\nbytes,'),
+        ("application/jsonlines; charset=utf-8", b'{"i": 0}\n[1, 2]\n[3.0]\n4\n"raw"\nbytes,'),
+        (CSV, b'1,2\n3.0\n4\n"raw"\nbytes,'),
+        ("application/json", b'{"i": 0}[1, 2]4"raw"\nbytes,'),
+    ],
+)
+def test_objects_that_output_fn_yields_under_a_type_of_lines_have_their_ends_and_raw_ones_are_as_they_are(
+    content_type: str, body: bytes, transforms: bool
+) -> None:
+    def items() -> Iterator[Any]:
+        if CSV not in content_type:
+            yield {"i": 0}
+        yield [1, 2]
+        if content_type != "application/json":  # there a tensor is a file of torch.save
+            yield torch.tensor([3.0])
+        yield from (4, '"raw"\n', b"bytes,")
+
+    if transforms:
+        toy = computation(transform_fn=lambda *_: (items(), content_type))
+    else:
+        toy = computation(
+            input_fn=lambda body, _: body, predict_fn=lambda *_: 1, output_fn=lambda *_: (items(), content_type)
+        )
+    assert answered(toy, request(b"", accept="*/*")).body == body
+
+
 def test_a_list_is_a_whole_answer_and_what_is_asked_for_its_next_item_is_a_stream() -> None:
     class Streamer:
         """As transformers' TextIteratorStreamer."""

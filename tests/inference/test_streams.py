@@ -16,7 +16,7 @@ import torch
 from tests.contract.running import wait_until
 from tests.inference.toy_models import JSON, computation, request
 from tests.inference.working import working
-from tidegate.inference.protocol import Answer, Done, End, Error, Kind, Part, Start, Stream
+from tidegate.inference.protocol import Answer, Done, End, Error, Part, Start, Stream
 from tidegate.inference.worker.asking import ask
 from tidegate.inference.worker.collate import signature
 from tidegate.inference.worker.context import Context
