@@ -1,7 +1,7 @@
 """The open streams of a worker: each generator is asked for its next item in turn, in the thread of user code.
 
-Between two items, of whichever generators, the worker looks at its socket and takes a batch where one waits. A generator
-is closed when its reader leaves, and waits while its reader is slow.
+Between any two items the worker looks at its socket and takes a batch where one waits. A generator is closed when its
+reader leaves, and waits while its reader is slow.
 """
 
 from __future__ import annotations
