@@ -43,17 +43,17 @@ class Downloads:
         self._changed = Condition()
         self._waiting: deque[_Job] = deque()
         self._jobs: dict[Revision, _Job] = {}
-        """Those that wait, and those that run."""
+        """Of each revision the one that runs or is the next to: one that was cancelled may still be stopping."""
         for number in range(at_once):
             Thread(target=self._work, name=f"download-{number}", daemon=True).start()
 
     def ask(self, request: Fetch, source: Source) -> None:
         """Fetch a revision, or wait with those who asked for it before."""
         with self._changed:
-            job = self._jobs.get(request.revision)
-            if job is not None and not job.cancelled.is_set():
-                job.ids.append(request.id)
-                return
+            for job in self._all():
+                if job.revision == request.revision and not job.cancelled.is_set():
+                    job.ids.append(request.id)
+                    return
             job = _Job(revision=request.revision, source=source, max_bytes=request.max_bytes, ids=[request.id])
             self._waiting.append(job)
             self._jobs.setdefault(request.revision, job)
@@ -62,7 +62,7 @@ class Downloads:
     def cancel(self, request_id: int) -> None:
         """One of those who asked does not want it any more; what nobody wants stops."""
         with self._changed:
-            job = next((job for job in [*self._jobs.values(), *self._waiting] if request_id in job.ids), None)
+            job = next((job for job in self._all() if request_id in job.ids), None)
             if job is None:
                 return
             if len(job.ids) == 1:
@@ -70,6 +70,9 @@ class Downloads:
                 return
             job.ids.remove(request_id)
         self._say(_failed(request_id, NotFetched("It was cancelled.", passing=True)))
+
+    def _all(self) -> list[_Job]:
+        return [*self._jobs.values(), *self._waiting]
 
     def _work(self) -> None:
         while True:

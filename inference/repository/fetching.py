@@ -7,7 +7,7 @@ import hashlib
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from threading import Event
 
@@ -185,11 +185,12 @@ class _Transfer:
                 self.check()
                 before = have
                 try:
-                    for piece in self._store.read(entry, have):
-                        self.check()
-                        file.write(piece)
-                        digest.update(piece)
-                        have += len(piece)
+                    with closing(self._store.read(entry, have)) as pieces:
+                        for piece in pieces:
+                            self.check()
+                            file.write(piece)
+                            digest.update(piece)
+                            have += len(piece)
                     continue
                 except EntryChanged:
                     raise

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 
 from tidegate.inference.repository.listing import Entry, Listing
 from tidegate.inference.repository.store import EntryChanged, StoreFailed
 
 _CHUNK_BYTES = 1 << 20
-_DEEPEST = 64
 
 
 class FolderStore:
@@ -22,6 +22,7 @@ class FolderStore:
 
     def __init__(self, root: Path) -> None:
         self._root = root
+        self._prefix = f"{root}/"
 
     def address(self, path: str) -> str:
         """How people call it."""
@@ -32,19 +33,18 @@ class FolderStore:
         unreadable: dict[str, str] = {}
         entries: list[Entry] = []
         try:
-            root = self._root.stat()
-            if not stat.S_ISDIR(root.st_mode):
-                raise StoreFailed(f"The repository {self._root} is no folder.")
             os.scandir(self._root).close()
         except FileNotFoundError:
             raise StoreFailed(f"The repository {self._root} does not exist.") from None
+        except NotADirectoryError:
+            raise StoreFailed(f"The repository {self._root} is no folder.") from None
         except OSError as error:
             raise StoreFailed(f"The repository {self._root} cannot be read: {error.strerror}.") from None
-        self._walk("", ((root.st_dev, root.st_ino),), entries, unreadable)
+        self._walk(entries, unreadable)
         entries.sort()
         return Listing(entries=tuple(entries), now_s=time.time(), unreadable=unreadable)
 
-    def read(self, entry: Entry, offset: int = 0) -> Iterator[bytes]:
+    def read(self, entry: Entry, offset: int = 0) -> Generator[bytes, None, None]:
         """The content of a listed file from `offset` on, in pieces. Raises `StoreFailed`."""
         path = self._root / entry.path
         try:
@@ -74,41 +74,54 @@ class FolderStore:
         if (found.st_size, _tag(found)) != (entry.size_bytes, entry.tag):
             raise EntryChanged(f"{path} has changed since it was listed.")
 
-    def _walk(
-        self, below: str, above: tuple[tuple[int, int], ...], entries: list[Entry], unreadable: dict[str, str]
-    ) -> None:
-        """Collect what is in one folder; `above` are the folders that lead to it, which a link must not enter again."""
-        try:
-            with os.scandir(self._root / below) as found:
-                children = list(found)
-        except FileNotFoundError:  # removed since the folder above was read
-            return
-        except OSError as error:
-            unreadable[below.rstrip("/")] = error.strerror or str(error)
-            return
-        if not children and below:
-            entries.append(Entry(below, 0, "", 0.0))
-        for child in children:
-            path = below + child.name
+    def _walk(self, entries: list[Entry], unreadable: dict[str, str]) -> None:
+        """Collect what is there, in no order. There are tens of thousands of files: strings, and no needless stat."""
+        folders = [""]
+        while folders:
+            below = folders.pop()
             try:
-                facts = child.stat()
-            except OSError as error:
-                if child.is_symlink():
-                    unreadable[path] = f"it is a link to what is not there ({error.strerror})"
-                elif not isinstance(error, FileNotFoundError):
-                    unreadable[path] = error.strerror or str(error)
+                with os.scandir(self._prefix + below) as found:
+                    children = list(found)
+            except FileNotFoundError:  # removed since the folder above was read
                 continue
-            if stat.S_ISDIR(facts.st_mode):
-                identity = (facts.st_dev, facts.st_ino)
-                if identity in above or len(above) > _DEEPEST:
-                    unreadable[path] = "its folders lead into each other"
-                else:
-                    self._walk(f"{path}/", (*above, identity), entries, unreadable)
-            elif stat.S_ISREG(facts.st_mode):
-                # The time of the last change of the file's facts cannot be set by whoever copies it, its own can.
-                entries.append(Entry(path, facts.st_size, _tag(facts), facts.st_ctime))
-            elif not child.name.startswith("."):
-                unreadable[path] = "it is no regular file"
+            except OSError as error:
+                unreadable[below.rstrip("/")] = error.strerror or str(error)
+                continue
+            if not children and below:
+                entries.append(Entry(below, 0, "", 0.0))
+            for child in children:
+                path = below + child.name
+                try:
+                    if self._is_folder(child, path):
+                        folders.append(f"{path}/")
+                    elif (entry := _entry(child, path)) is not None:
+                        entries.append(entry)
+                except OSError as error:
+                    if child.is_symlink() or not isinstance(error, FileNotFoundError):
+                        unreadable[path] = error.strerror or str(error)
+
+    def _is_folder(self, child: os.DirEntry[str], path: str) -> bool:
+        """Raises `OSError` for a link that leads nowhere, or to a folder on the way to it, which would have no end."""
+        if not child.is_dir():
+            return False
+        if child.is_symlink():
+            target = os.path.realpath(self._prefix + path)
+            while path:
+                path = path.rpartition("/")[0]
+                if f"{os.path.realpath(self._prefix + path)}/".startswith(f"{target}/"):
+                    raise OSError(errno.ELOOP, "it leads to a folder that it lies in")
+        return True
+
+
+def _entry(child: os.DirEntry[str], path: str) -> Entry | None:
+    """What a file is; None for hidden ones that are none. Raises `OSError`."""
+    facts = child.stat()
+    if stat.S_ISREG(facts.st_mode):
+        # Whoever copies a file can set its time, but not the time of the last change of what is known about it.
+        return Entry(path, facts.st_size, _tag(facts), facts.st_ctime)
+    if child.name.startswith("."):
+        return None
+    raise OSError(errno.EINVAL, "it is no regular file")
 
 
 def _tag(facts: os.stat_result) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -83,7 +83,7 @@ class S3Store:
         tag = found["ETag"].strip('"')
         return Entry(found["Key"].removeprefix(self._prefix), found["Size"], tag, found["LastModified"].timestamp())
 
-    def read(self, entry: Entry, offset: int = 0) -> Iterator[bytes]:
+    def read(self, entry: Entry, offset: int = 0) -> Generator[bytes, None, None]:
         """The content of a listed object from `offset` on, in pieces. Raises `StoreFailed`."""
         left = entry.size_bytes - offset
         if left <= 0:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Protocol
 
 from tidegate.inference.repository.listing import Entry, Listing
@@ -29,7 +29,7 @@ class Store(Protocol):
     def list_all(self) -> Listing:
         """Everything that is there. Raises `StoreFailed`; what it returns is complete."""
 
-    def read(self, entry: Entry, offset: int = 0) -> Iterator[bytes]:
+    def read(self, entry: Entry, offset: int = 0) -> Generator[bytes, None, None]:
         """The content of a listed entry from `offset` on, in pieces, and never that of another.
 
         Raises `StoreFailed`, also in the middle: what came until then is right, and can be gone on from.

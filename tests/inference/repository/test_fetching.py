@@ -5,54 +5,18 @@ from __future__ import annotations
 import hashlib
 import resource
 import threading
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
 from tests.inference.repository.files import archive_of, manifest_for, read
-from tidegate.inference.repository.assessment import Source
+from tests.inference.repository.memory_store import MemoryStore
 from tidegate.inference.repository.cache_directory import CacheDirectory, InUse
 from tidegate.inference.repository.catalogue import Revision
 from tidegate.inference.repository.fetching import NotFetched, fetch
-from tidegate.inference.repository.listing import Entry, Listing
-from tidegate.inference.repository.manifest import manifest_of
 from tidegate.inference.repository.store import ContentDamaged, EntryChanged, StoreFailed
 
 REVISION = Revision(name="net", version=3, digest="abc")
-
-
-@dataclass
-class MemoryStore:
-    """A store of bytes; `faults` are raised by the next reads, after so many bytes."""
-
-    files: Mapping[str, bytes]
-    faults: list[tuple[int, StoreFailed]] = field(default_factory=list)
-    offsets: list[int] = field(default_factory=list)
-    whole_objects: bool = True
-
-    def list_all(self) -> Listing:
-        raise NotImplementedError
-
-    def address(self, path: str) -> str:
-        return f"memory:{path}"
-
-    def read(self, entry: Entry, offset: int = 0) -> Iterator[bytes]:
-        self.offsets.append(offset)
-        content = self.files[entry.path][offset:]
-        if self.faults:
-            after, fault = self.faults.pop(0)
-            yield content[:after]
-            raise fault
-        yield content
-
-    def source(self, *, with_manifest: bool = False) -> Source:
-        entries = {name: Entry(name, len(content), "", 0.0) for name, content in self.files.items()}
-        manifest = manifest_of(self.files["manifest.json"]) if with_manifest else None
-        if "archive" in entries:
-            return Source(files={}, archive=entries["archive"])
-        return Source(files=entries, manifest=manifest)
 
 
 def bring(

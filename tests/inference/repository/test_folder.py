@@ -10,7 +10,9 @@ import pytest
 
 from tests.inference.repository.driving import Driven
 from tests.inference.repository.files import archive_of, published, read, write
-from tidegate.inference.repository.messages import Fetched, FetchFailed, Kept, Listed, ListingFailed
+from tidegate.inference.repository.folder_store import FolderStore
+from tidegate.inference.repository.messages import Changed, Fetched, FetchFailed, Kept, Listed, ListingFailed, Look
+from tidegate.inference.repository.store import EntryChanged, StoreFailed
 
 FILES = {"model.pth": b"weights" * 1000, "code/inference.py": b"# four functions"}
 
@@ -232,6 +234,64 @@ def test_labels_are_told_and_broken_ones_leave_those_that_were(repository: Path,
         write(repository / "net", {"labels.json": b'{"stable": 4, "gone": 9}'})
         driven.await_true(lambda: driven.models["net"].labels == {"stable": 4, "gone": 9}, "the new labels")
         assert driven.models["net"].reason == "Labels of versions that are not there: gone (version 9)."
+
+
+def test_links_are_followed_and_those_that_lead_nowhere_are_told(repository: Path, cache: Path) -> None:
+    """Versions as links to where the files are; a link into its own folder has no end, also by way of another."""
+    write(repository.parent / "elsewhere", published(FILES))
+    (repository / "net").mkdir()
+    (repository / "net" / "1").symlink_to(repository.parent / "elsewhere")
+    (repository / "net" / "2").symlink_to(repository.parent / "nowhere")
+    for name, other in (("a", "b"), ("b", "a")):
+        write(repository / name / "1", published(FILES))
+        for link in ("one", "two"):
+            (repository / name / "1" / link).symlink_to(repository / other)
+    os.mkfifo(repository / "net" / "3")
+    with Driven(str(repository), cache) as driven:
+        fetched = driven.fetch(driven.await_version("net", 1))
+        assert isinstance(fetched, Fetched)
+        assert read(Path(fetched.directory)) == published(FILES)
+        assert driven.version("net", 2).reason == (  # type: ignore[union-attr]
+            "net/2 cannot be read: No such file or directory."
+        )
+        assert "net/3 cannot be read: it is no regular file." in driven.models["net"].reason
+        assert "it leads to a folder that it lies in" in driven.models["a"].reason
+
+
+def test_a_file_that_changed_is_never_read_as_what_was_listed(repository: Path) -> None:
+    store = FolderStore(repository)
+    write(repository / "net" / "1", published(FILES))
+    entry = next(entry for entry in store.list_all().entries if entry.path.endswith("model.pth"))
+    assert b"".join(store.read(entry)) == FILES["model.pth"]
+    write(repository / "net" / "1", {"model.pth": bytes(len(FILES["model.pth"]))})
+    with pytest.raises(EntryChanged, match="has changed since it was listed"):
+        list(store.read(entry))
+    (repository / "net" / "1" / "model.pth").unlink()
+    with pytest.raises(EntryChanged, match="is gone"):
+        list(store.read(entry))
+    with pytest.raises(StoreFailed, match="is no folder"):
+        FolderStore(repository / "net" / "1" / "manifest.json").list_all()
+
+
+def test_ten_thousand_models_are_listed_and_one_more_is_found(repository: Path, cache: Path) -> None:
+    """In lines of a bounded length, and a listing that changes nothing says nothing."""
+    for number in range(10_000):
+        folder = repository / f"net{number}"
+        folder.mkdir()
+        (folder / "x").write_bytes(b"x")
+    with Driven(str(repository), cache, interval_s=0.05) as driven:
+        driven.await_true(lambda: bool(driven.all(Listed)) and len(driven.models) == 10_000, "all of them")
+        driven.await_version("net9999", 1)
+        driven.await_listings(1)
+        said = len(driven.all(Changed))
+        driven.await_listings(1)
+        assert len(driven.all(Changed)) == said
+        assert all(len(message.models) <= 100 for message in driven.all(Changed))
+        assert driven.all(Listed)[-1].interval_s > 0.05
+        assert "of a core" in driven.all(Listed)[-1].note
+        write(repository / "late" / "1", published(FILES))
+        driven.send(Look())
+        assert isinstance(driven.fetch(driven.await_version("late", 1)), Fetched)
 
 
 def test_nothing_but_messages_reaches_the_pipe_and_a_line_that_is_none_ends_the_process(
