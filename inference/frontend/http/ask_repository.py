@@ -8,6 +8,7 @@ from __future__ import annotations
 from tidegate.inference.errors import RequestError
 from tidegate.inference.frontend.http.ask_model import AskModel
 from tidegate.inference.frontend.http.request import Request
+from tidegate.inference.frontend.http.responders import own_failure
 from tidegate.inference.frontend.http.response import error_response
 from tidegate.inference.frontend.metrics import ModelMetrics
 from tidegate.inference.frontend.models.stateful_sessions import StatefulSessions
@@ -81,6 +82,8 @@ class AskRepository:
             self._asked.begin(request, told)
         except RequestError as error:
             told.fail(error)
+        except Exception:  # it may be somebody else's turn of the loop in which this was granted
+            told.fail(own_failure(request))
 
     def refused(self, error: RequestError) -> None:
         """It cannot be had, or not in time."""

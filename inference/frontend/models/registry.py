@@ -195,7 +195,7 @@ class Registry:
             pool = model.pool = self._loader.pool(prepared, taken, give_up or _nobody, metrics)
             await pool.load()
             if self._settings.many_models:
-                await self._measure(model, pool)
+                await self._measure(model)
         except BaseException as error:
             await self._failed(model)
             if isinstance(error, asyncio.CancelledError):
@@ -229,11 +229,19 @@ class Registry:
             max_bytes=self._settings.max_loaded_bytes,
         )
 
-    async def _measure(self, model: Model, pool: ModelPool) -> None:
-        """Note what a model takes that has just been loaded: its first worker's memory, for each of its workers."""
-        ready = pool.gauges.workers
+    async def measure(self, model: Model) -> None:
+        """Note what a loaded model takes now: the memory of its workers, those that are still to come like the others.
+
+        What it took before stays where nothing can be measured.
+        """
+        if model.pool is None or not (ready := model.pool.gauges.workers):
+            return
         measured = await asyncio.to_thread(private_bytes, list(ready))
-        model.memory_bytes = (measured + sum(ready.values())) * pool.limits.workers // max(len(ready), 1)
+        if measured:
+            model.memory_bytes = (measured + sum(ready.values())) * model.pool.limits.workers // len(ready)
+
+    async def _measure(self, model: Model) -> None:
+        await self.measure(model)
         if self._settings.multi_model:
             self._measured[model.model_dir] = model.memory_bytes
             if len(self._measured) > REMEMBERED:

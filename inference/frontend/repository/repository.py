@@ -21,7 +21,7 @@ from typing import Any, NamedTuple, Protocol, cast
 from tidegate.inference.errors import DeploymentError, Draining, ModelDoesNotFit, NotReady, RequestError
 from tidegate.inference.frontend.metrics import ModelMetrics
 from tidegate.inference.frontend.models.container_limits import free_memory_bytes
-from tidegate.inference.frontend.models.registry import Registry
+from tidegate.inference.frontend.models.registry import Model, Registry
 from tidegate.inference.frontend.queue.actions import Log
 from tidegate.inference.frontend.queue.model_pool import ModelPool
 from tidegate.inference.frontend.repository.actions import (
@@ -41,12 +41,14 @@ from tidegate.inference.frontend.repository.repository_metrics import Repository
 from tidegate.inference.frontend.repository.repository_process import COMMAND, RepositoryProcess
 from tidegate.inference.frontend.repository.room import Limits
 from tidegate.inference.frontend.temporary import new_folder
-from tidegate.inference.repository import messages
-from tidegate.inference.repository.catalogue import Model, Revision
+from tidegate.inference.repository import catalogue, messages
+from tidegate.inference.repository.catalogue import Revision
 from tidegate.inference.settings import Settings
 
 log = logging.getLogger("tidegate.repository")
 
+MEASURE_S = 10.0
+MEASURED_AT_ONCE = 20
 MIN_WAIT_S = 60.0
 """How long a request waits for a load at least, by default: as long as for a worker."""
 
@@ -93,11 +95,13 @@ class Repository:
             unload_first=settings.reload_order == "unload-first",
             pinned=settings.pinned_models,
         )
-        self._catalogue: dict[str, Model] = {}
+        self._catalogue: dict[str, catalogue.Model] = {}
         """What there is, for a process that replaces another."""
         self._max_wait_s = settings.max_queue_wait_s or max(MIN_WAIT_S, settings.timeout_s)
         self._loaded: dict[Revision, Answering] = {}
         self._unloading: dict[Revision, asyncio.Task[None]] = {}
+        self._to_measure: dict[Revision, Model] = {}
+        """What is loaded, in the order in which it was measured last."""
         self._waiting: set[Waiter] = set()
         self._fetches: dict[int, Revision] = {}
         self._removals: dict[str, Revision] = {}
@@ -131,6 +135,7 @@ class Repository:
         command = (*COMMAND, str(settings.log_level))
         self._process = RepositoryProcess(opening, self._heard, self._process_died, command)
         self._process.open()
+        self._begin(self._measure_again())
 
     @property
     def ready(self) -> bool:
@@ -226,6 +231,12 @@ class Repository:
     # --- what the process says
 
     def _heard(self, event: messages.Event) -> None:
+        try:
+            self._take(event)
+        except Exception:  # what comes next is to be heard all the same
+            log.exception("a message of the repository's process could not be taken")
+
+    def _take(self, event: messages.Event) -> None:
         now_s = self._now_s()
         if not self._process_is_back and not isinstance(event, messages.Kept):
             self._process_is_back = True
@@ -326,7 +337,9 @@ class Repository:
         try:
             given_up = partial(self._given_up, place)
             model = await self._registry.load_revision(revision, Path(load.directory), given_up)
-        except DeploymentError as error:
+        except Exception as error:
+            if not isinstance(error, DeploymentError):
+                log.exception("a load failed unexpectedly", extra={"model": revision.name})
             if revision not in self._unloading:  # else its end is told by `_unload`
                 too_large = isinstance(error, ModelDoesNotFit)
                 self._carry_out(self._librarian.load_failed(place, str(error), self._now_s(), too_large=too_large))
@@ -336,20 +349,42 @@ class Repository:
         assert model.pool is not None  # noqa: S101 - it is loaded
         self.metrics.load_s.observe(monotonic() - began_s)
         self._loaded[revision] = Answering(revision, model.pool, echoed(revision, ""))
-        self._carry_out(self._librarian.loaded(place, model.memory_bytes, self._now_s()))
+        self._to_measure[revision] = model
+        # Where nothing can be measured, what was reserved for it is what it counts.
+        memory_bytes = model.memory_bytes or load.reserved_bytes
+        self._carry_out(self._librarian.loaded(place, memory_bytes, self._now_s()))
 
     async def _unload(self, unload: Unload) -> None:
         revision = unload.revision
         log.info(
             "a model is unloaded", extra={"model": revision.name, "version": revision.version, "why": unload.reason}
         )
-        await self._registry.unload_revision(revision, self._max_wait_s + self._settings.timeout_s)
-        self._loaded.pop(revision, None)
-        self._unloading.pop(revision, None)
+        try:
+            await self._registry.unload_revision(revision, self._max_wait_s + self._settings.timeout_s)
+        finally:
+            self._loaded.pop(revision, None)
+            self._to_measure.pop(revision, None)
+            self._unloading.pop(revision, None)
         self._carry_out(self._librarian.unloaded(Place(revision), self._now_s()))
+
+    async def _measure_again(self) -> None:
+        """Models grow with their requests: the librarian is told of those that did."""
+        while True:
+            await asyncio.sleep(MEASURE_S)
+            # Some at a time, those first that were measured longest ago: a thousand would take a second of a core.
+            for revision, model in list(self._to_measure.items())[:MEASURED_AT_ONCE]:
+                before_bytes = model.memory_bytes
+                await self._registry.measure(model)
+                if self._to_measure.pop(revision, None) is None:
+                    continue  # it left meanwhile
+                self._to_measure[revision] = model
+                if model.memory_bytes != before_bytes:
+                    place = Place(revision)
+                    self._carry_out(self._librarian.measured(place, model.memory_bytes, self._now_s()))
 
     def _given_up(self, place: Place, cause: str) -> None:
         if self._loaded.pop(place.revision, None) is not None and place.revision not in self._unloading:
+            self._to_measure.pop(place.revision, None)
             self.epoch += 1
             self._carry_out(self._librarian.load_failed(place, cause, self._now_s()))
 
