@@ -21,7 +21,8 @@ from typing import Any, NamedTuple, Protocol, cast
 from tidegate.inference.errors import DeploymentError, Draining, ModelDoesNotFit, NotReady, RequestError
 from tidegate.inference.frontend.metrics import ModelMetrics
 from tidegate.inference.frontend.models.container_limits import free_memory_bytes
-from tidegate.inference.frontend.models.registry import Model, Registry
+from tidegate.inference.frontend.models.registry import Model as ModelInMemory
+from tidegate.inference.frontend.models.registry import Registry
 from tidegate.inference.frontend.queue.actions import Log
 from tidegate.inference.frontend.queue.model_pool import ModelPool
 from tidegate.inference.frontend.repository.actions import (
@@ -41,8 +42,8 @@ from tidegate.inference.frontend.repository.repository_metrics import Repository
 from tidegate.inference.frontend.repository.repository_process import COMMAND, RepositoryProcess
 from tidegate.inference.frontend.repository.room import Limits
 from tidegate.inference.frontend.temporary import new_folder
-from tidegate.inference.repository import catalogue, messages
-from tidegate.inference.repository.catalogue import Revision
+from tidegate.inference.repository import messages
+from tidegate.inference.repository.catalogue import Model, Revision
 from tidegate.inference.settings import Settings
 
 log = logging.getLogger("tidegate.repository")
@@ -95,12 +96,12 @@ class Repository:
             unload_first=settings.reload_order == "unload-first",
             pinned=settings.pinned_models,
         )
-        self._catalogue: dict[str, catalogue.Model] = {}
+        self._catalogue: dict[str, Model] = {}
         """What there is, for a process that replaces another."""
         self._max_wait_s = settings.max_queue_wait_s or max(MIN_WAIT_S, settings.timeout_s)
         self._loaded: dict[Revision, Answering] = {}
         self._unloading: dict[Revision, asyncio.Task[None]] = {}
-        self._to_measure: dict[Revision, Model] = {}
+        self._to_measure: dict[Revision, ModelInMemory] = {}
         """What is loaded, in the order in which it was measured last."""
         self._waiting: set[Waiter] = set()
         self._fetches: dict[int, Revision] = {}
