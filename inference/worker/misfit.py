@@ -33,7 +33,7 @@ _REFUSALS = re.compile(
             r"Input type \(.*\) and (bias|weight) type \(",
             r"expected scalar type",
             r"to have one of the following scalar types",
-            r"not implemented for '(Byte|Char|Short|Int|Long|Bool)'",
+            r"not implemented for '(Byte|Char|Short|Int|Long|Bool|UInt16|UInt32|UInt64)'",
             r"[Ee]xpected \d\w* .*input",
             r"Expected \d-dimensional input",
             r"to have \d+ channels, but got",
@@ -61,6 +61,21 @@ _WANTS_A_TENSOR = re.compile(
     r"|^Trying to flatten user inputs with exported input tree spec"
 )
 """What a model that takes a tensor says of the dict that an npz body has become."""
+
+_WANTS_NUMBERS = re.compile(
+    r"must be Tensor, not (list|bytes)|instead found type '([Ll]ist|bytes)|'(list|bytes)' object has no attribute"
+    r"|unsupported operand .*'(list|bytes)'|can only concatenate list|can't concat .* bytes|(list|byte) indices must be"
+)
+"""What a model that takes tensors says of the lists that BYTES of the open inference protocol are."""
+
+_WANTS_NAMES = re.compile(
+    r"Expected a value of type 'Dict.*' for argument '.*' but instead found type 'Tensor"
+    r"|'Tensor' object has no attribute '(items|keys|values|get)'"
+    r"|argument after \*\* must be a mapping, not Tensor"
+    r"|^values expected sparse tensor layout"  # a tensor has .values(), too
+    r"|^new\(\): invalid data type 'str'"
+)
+"""What a model that takes a dict says of a tensor."""
 
 _NOT_OF_THE_INPUT = re.compile(
     r"CUDA|CUDNN|cuDNN|CUBLAS|NCCL|same device|DefaultCPUAllocator|out of memory|Could not run '|not implemented for '"
@@ -90,7 +105,11 @@ def reason(error: Exception, data: Any) -> str | None:
     if isinstance(data, dict) and (missing := _missing_key(error)) is not None and missing not in data:
         return f"it asks for '{missing}'"
     lines = _said(error)
-    says_so = (_REFUSALS, _WANTS_A_TENSOR) if isinstance(data, dict) else (_REFUSALS,)
+    says_so = [_REFUSALS]
+    if isinstance(data, dict):
+        says_so.append(_WANTS_A_TENSOR)
+    if any(isinstance(value, list | bytes) for value in (data.values() if isinstance(data, dict) else (data,))):
+        says_so.append(_WANTS_NUMBERS)
     found = next((line for line in lines if any(pattern.search(line) for pattern in says_so)), None)
     if found is None and lines and not _NOT_OF_THE_INPUT.search(lines[0]) and _is_of_a_layer(error):
         found = lines[0]
@@ -112,6 +131,11 @@ def _said(error: Exception) -> list[str]:
 def wants_a_tensor(said: str) -> bool:
     """Whether a reason is that the model takes a tensor, and no dict."""
     return _WANTS_A_TENSOR.search(said) is not None
+
+
+def wants_names(error: BaseException) -> bool:
+    """Whether an error says that the model takes a dict, and no tensor."""
+    return isinstance(error, KINDS) and any(_WANTS_NAMES.search(line) for line in _said(error))
 
 
 def describe(data: Any) -> str:

@@ -8,10 +8,12 @@ from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
+
 from tidegate.inference import protocol
 from tidegate.inference.errors import OutOfMemory
 from tidegate.inference.protocol import Error, Form
-from tidegate.inference.worker import chat, collate, defaults, open_inference
+from tidegate.inference.worker import chat, collate, defaults, misfit, open_inference
 from tidegate.inference.worker.accept import preferred_type
 from tidegate.inference.worker.chunks import BodyChunks, ItemChunks, StreamBody, is_source
 from tidegate.inference.worker.content import JSON, WRITABLE, Reading, split_media_type
@@ -42,6 +44,8 @@ class Steps:
     default_accept: str
     reading: Reading
     max_response_bytes: int
+    by_name: bool = False
+    """Whether a model that the default `predict_fn` calls has turned out to want a dict also of one named tensor."""
     tally: Tally = field(default_factory=Tally)
     """The account of the batch at hand."""
 
@@ -95,7 +99,7 @@ class Steps:
             length = request.processor.get_request_property(open_inference.JSON_LENGTH)
             request.asked = asked = open_inference.read_request(given_buffer(request, limit), length, limit)
             if functions.input_fn is None and functions.transform_fn is None:
-                request.data = open_inference.data_of(asked, by_name=self._onnx is not None)
+                request.data = open_inference.data_of(asked, by_name=self.by_name or self._onnx is not None)
                 return
             source = open_inference.as_body(asked, request)
         content_type = given_type(source)
@@ -135,7 +139,7 @@ class Steps:
         else:
             if request.compared:
                 self.context.asked = False
-            request.prediction = self._call_predict(request.data, 1)
+            request.prediction = self._predict_alone(request)
             request.asked_context = request.compared and self.context.asked
 
     def predict_together(self, requests: Sequence[Request]) -> Any:
@@ -161,6 +165,20 @@ class Steps:
         if self.functions.predict_fn is not None:
             return self.functions.predict_fn(data, self.model)
         return defaults.predict_fn(data, self.model)
+
+    def _predict_alone(self, request: Request) -> Any:
+        """The prediction of one request; of one named tensor, by its name where the model turns out to want that."""
+        try:
+            return self._call_predict(request.data, 1)
+        except Exception as error:
+            ours = request.asked is not None and self.functions.predict_fn is None
+            if not (ours and isinstance(request.data, torch.Tensor) and misfit.wants_names(error.__cause__ or error)):
+                raise
+        assert request.asked is not None  # noqa: S101 - for the type checker
+        request.data = open_inference.data_of(request.asked, by_name=True)
+        prediction = self._call_predict(request.data, 1)
+        self.by_name = True
+        return prediction
 
     def _split(self, prediction: Any, requests: Sequence[Request]) -> list[Any]:
         if self.functions.split_fn is not None:

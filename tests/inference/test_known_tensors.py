@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from types import SimpleNamespace
 from typing import Any
 
@@ -117,3 +118,66 @@ def test_behind_a_predict_fn_of_the_script_an_onnx_model_is_its_own_business() -
     assert outputs(answer_)["output_0"]["data"] == [1.5]
     assert known(toy) == {}
     assert json.loads(answer_.body)["model_name"] == "model"
+
+
+# --- what does not fit, and names that a model of torch wants
+
+
+class Numbers(torch.nn.Module):
+    """Takes a tensor."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = torch.nn.Linear(2, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.layer(x)
+
+
+class Sum(Numbers):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + 1
+
+
+class Named(torch.nn.Module):
+    """Takes a dict."""
+
+    def forward(self, x: dict[str, torch.Tensor]) -> torch.Tensor:
+        return x["a"] * 2
+
+
+def scripted(model: torch.nn.Module) -> Any:
+    """The same as TorchScript."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return torch.jit.script(model)
+
+
+class Unpacking(Named):
+    def forward(self, x: dict[str, torch.Tensor]) -> torch.Tensor:
+        return sum(value * 2 for value in x.values())  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize(
+    "model", [Numbers(), Sum(), scripted(Numbers()), Named()], ids=lambda each: type(each).__name__
+)
+@pytest.mark.parametrize("shape", [[1], [], [1, 1]])
+def test_bytes_to_a_model_that_takes_numbers_are_400(model: Any, shape: list[int]) -> None:
+    error = refused(computation(model=model), asking(whole(tensor(["a"], "BYTES", shape))))
+    assert error.status == 400, error.message
+
+
+@pytest.mark.parametrize("datatype", ["UINT16", "UINT32", "UINT64"])
+def test_numbers_that_torch_cannot_compute_with_are_400(datatype: str) -> None:
+    assert refused(computation(model=Sum()), asking(whole(tensor([1, 2], datatype)))).status == 400
+
+
+@pytest.mark.parametrize("model", [Named(), Unpacking(), scripted(Named())], ids=lambda each: type(each).__name__)
+def test_a_model_that_takes_a_dict_is_given_one_input_by_its_name(model: Any) -> None:
+    toy = computation(model=model)
+    for _ in range(2):
+        assert outputs(answered(toy, asking(whole(tensor([[3]], shape=[1, 1], name="a")))))["output_0"]["data"] == [6]
+    assert toy.steps.by_name
+    if not isinstance(model, Unpacking):
+        error = refused(toy, asking(whole(tensor([3], name="b"))))
+        assert (error.status, "asks for 'a'" in error.message) == (400, True)

@@ -1,7 +1,8 @@
-"""`tritonclient.http`, unmodified and at its defaults (binary tensors), against a server of several models."""
+"""`tritonclient.http`, unmodified and at its defaults (binary tensors), against servers of several models."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.contract.repositories import serving
 from tests.contract.running import running
 from tests.contract.test_multi_model import place
 from tests.ecosystem.environments import python_of
@@ -24,12 +26,19 @@ def predict_fn(data, model):
 """
 
 
-@pytest.fixture(scope="module")
-def seen() -> dict[str, Any]:
-    """What the client saw."""
+@pytest.fixture(scope="module", params=["multi-model", "repository"])
+def seen(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What the client saw, of either kind of server that has several models."""
     python = python_of("tritonclient")
-    with running({}, SAGEMAKER_MULTI_MODEL="true") as server:
-        place(server, "echo", {"code/inference.py": ECHO})
+    with contextlib.ExitStack() as servers:
+        if request.param == "repository":
+            here = servers.enter_context(serving(tmp_path_factory.mktemp("triton")))
+            here.folder.publish("echo", 1, code=ECHO)
+            here.until(lambda: here.server.request("GET", "/v2/models/echo").status == 200, "the model is listed")
+            server = here.server
+        else:
+            server = servers.enter_context(running({}, SAGEMAKER_MULTI_MODEL="true"))
+            place(server, "echo", {"code/inference.py": ECHO})
         done = subprocess.run(
             [str(python), "-P", str(Path(__file__).with_name("ask.py")), f"127.0.0.1:{server.port}"],
             capture_output=True,
