@@ -13,7 +13,7 @@ import psutil
 from tests.contract.running import Server
 
 MODEL = """
-import json, os, signal, time
+import asyncio, json, os, signal, time
 import torch
 
 def model_fn(model_dir):
@@ -51,6 +51,19 @@ def output_fn(prediction, accept):
 
 def stream_fn(incoming, context):
     yield from incoming
+
+def chat_fn(request, model):
+    return (on_the_loop if request["asynchronous"] else in_turn)(request["number"], request["length"])
+
+def in_turn(number, length):
+    for word in range(length):
+        time.sleep(0.0005)
+        yield f"{number}:{word} "
+
+async def on_the_loop(number, length):
+    for word in range(length):
+        await asyncio.sleep(0.002)
+        yield f"{number}:{word} "
 """
 
 DEEDS = {

@@ -1,6 +1,7 @@
 """Processes are killed and stopped at random, requests fail and hang, clients vanish: every request gets its answer.
 
-Some seconds in the suite; minutes with CHAOS=long (see form.py).
+What is broken off, a chat or a conversation, never looks whole. Some seconds in the suite; minutes with CHAOS=long (see
+form.py).
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import pytest
 from tests.chaos.crowd import Ledger, client
 from tests.chaos.form import CHAOS_S, LIMIT_S, SEED
 from tests.chaos.mayhem import MODEL, Mayhem, processes_of
+from tests.chaos.readers import Chats, reader
 from tests.chaos.talkers import Talks, talker
 from tests.contract.asking import metric
 from tests.contract.running import Server, running
@@ -20,6 +22,7 @@ from tests.contract.running import Server, running
 WORKERS = 3
 CLIENTS = 16
 TALKERS = 6
+READERS = 6
 BATCH = 4
 BYTES_IN_FLIGHT = 8_000_000
 """Several times what the clients send at one time."""
@@ -38,9 +41,10 @@ def test_whatever_dies_every_request_gets_one_answer_and_it_is_its_own():
     with running({"code/inference.py": MODEL}, **settings) as server:
         server.wait_until(lambda: metric(server, "tidegate_workers") == WORKERS, "all workers are ready")
         frontend = server.process.pid
-        ledger, talks, mayhem = asyncio.run(_chaos(server))
+        ledger, talks, chats, mayhem = asyncio.run(_chaos(server))
         print(f"seed {SEED}: {len(ledger.sent)} requests, {dict(ledger.by_status)}, {dict(mayhem.done)}")
         print(f"{talks.begun} conversations, {talks.echoed} messages, {dict(talks.ends)}")
+        print(f"{chats.words} words of chats, {dict(chats.ends)}")
         told = f"CHAOS_SEED={SEED} CHAOS_S={CHAOS_S:g}: {dict(ledger.by_status)}, {dict(mayhem.done)}\n"
         told += server.log()[-5000:]
 
@@ -53,6 +57,9 @@ def test_whatever_dies_every_request_gets_one_answer_and_it_is_its_own():
         assert talks.complaints == [], told
         assert talks.echoed > 0, told
 
+        assert chats.complaints == [], told
+        assert chats.ends["whole"] > 0, told
+
         # What is over is over.
         assert server.process.pid == frontend
         assert server.process.poll() is None, told
@@ -62,6 +69,7 @@ def test_whatever_dies_every_request_gets_one_answer_and_it_is_its_own():
             lambda: metric(server, "tidegate_waiting") == metric(server, "tidegate_in_flight") == 0, "nothing is left"
         )
         server.wait_until(lambda: metric(server, "tidegate_conversations_open") == 0, "nobody talks")
+        server.wait_until(lambda: metric(server, "tidegate_streams_open") == 0, "nobody reads")
         server.wait_until(lambda: len(processes_of(server)) == 1 + 1 + WORKERS, "no process is left over")
         assert "the server itself failed" not in server.log(), told
         # Admitted only where no byte of any other body is held.
@@ -70,17 +78,19 @@ def test_whatever_dies_every_request_gets_one_answer_and_it_is_its_own():
     server.wait_until(lambda: processes_of(server) == [], "every process of the server is gone")
 
 
-async def _chaos(server: Server) -> tuple[Ledger, Talks, Mayhem]:
-    ledger, talks, enough = Ledger(), Talks(), asyncio.Event()
+async def _chaos(server: Server) -> tuple[Ledger, Talks, Chats, Mayhem]:
+    ledger, talks, chats, enough = Ledger(), Talks(), Chats(), asyncio.Event()
     mayhem = Mayhem(server, random.Random(f"{SEED}-mayhem"))  # noqa: S311 - it is to be repeatable
     sources = [random.Random(f"{SEED}-{number}") for number in range(CLIENTS)]  # noqa: S311
     clients = [asyncio.ensure_future(client(server.port, ledger, source, enough)) for source in sources]
     sources = [random.Random(f"{SEED}-talker-{number}") for number in range(TALKERS)]  # noqa: S311
     clients += [asyncio.ensure_future(talker(server.port, talks, source, enough)) for source in sources]
+    sources = [random.Random(f"{SEED}-reader-{number}") for number in range(READERS)]  # noqa: S311
+    clients += [asyncio.ensure_future(reader(server.port, chats, source, enough)) for source in sources]
     striking = asyncio.ensure_future(mayhem.go_on())
     await asyncio.wait([striking, *clients], timeout=CHAOS_S, return_when=asyncio.FIRST_EXCEPTION)
     striking.cancel()
     enough.set()
     await asyncio.gather(*clients)
     await asyncio.gather(striking, return_exceptions=True)
-    return ledger, talks, mayhem
+    return ledger, talks, chats, mayhem
