@@ -134,7 +134,7 @@ class ChatEvents(_Words):
     def finish(self) -> bytes:
         """The last events."""
         events = [self._said({}, self._finish_reason)]
-        if self._include_usage:
+        if self._include_usage and self._usage is not None:  # clients take an empty list of choices for the usage
             events.append(self._event({"choices": [], "usage": self._usage}))
         return b"".join((*events, b"data: [DONE]\n\n"))
 

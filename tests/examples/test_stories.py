@@ -175,9 +175,11 @@ def test_the_chat_tells_of_the_animal_that_was_asked_for(handler: ModuleType, mo
 
 def test_the_chat_stops_at_the_length_that_was_asked_for(handler: ModuleType, model: Any) -> None:
     for name in ("max_tokens", "max_completion_tokens"):
-        text, end = chat(handler, model, "Anything.", **{name: 5})
-        assert end["finish_reason"] == "length"
-        assert len(text) == len("Once upon a time there was a bear called ") + 5
+        for longest in (1, 3, 40, 41, 42, 45):
+            text, end = chat(handler, model, "Anything.", **{name: longest})
+            assert end["finish_reason"] == "length"
+            assert len(text) == end["usage"]["completion_tokens"] == longest
+            assert text.startswith("Once upon a time there was a bear called "[:longest])
 
 
 @pytest.mark.parametrize("messages", [None, [], [{"role": "user"}], [{"role": "user", "content": 7}], ["text"], "text"])
@@ -189,3 +191,11 @@ def test_a_chat_without_words(handler: ModuleType, model: Any, messages: Any) ->
 def test_the_chat_checks_its_options(handler: ModuleType, model: Any) -> None:
     with pytest.raises(handler.BadRequest, match="temperature must be"):
         chat(handler, model, "A fox?", temperature=3)
+    with pytest.raises(handler.BadRequest, match="stop is not read here"):
+        chat(handler, model, "A fox?", stop=["."])
+
+
+@pytest.mark.parametrize("temperature", [5e-324, 1e-300, 1e-38, 1e-7, 1e-3])
+def test_next_to_no_temperature_tells_the_story_of_none(handler: ModuleType, model: Any, temperature: float) -> None:
+    coldest = chat(handler, model, "A fox?", temperature=0)
+    assert chat(handler, model, "A fox?", temperature=temperature) == coldest

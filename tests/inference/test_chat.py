@@ -107,6 +107,14 @@ def test_a_last_dict_says_why_it_ended_and_what_was_used() -> None:
     assert all(event["usage"] is None for event in others)
 
 
+@pytest.mark.parametrize("last", [(), ({"finish_reason": "length"},), ({"usage": None},)])
+def test_where_there_is_no_usage_each_event_has_a_choice_whoever_asks_for_it(last: tuple[Any, ...]) -> None:
+    toy = computation(chat_fn=words("Good", *last))
+    for event in events(toy, stream_options={"include_usage": True}):
+        assert event["choices"]
+        assert event["usage"] is None
+
+
 def test_no_word_at_all_is_an_empty_message() -> None:
     toy = computation(chat_fn=words())
     assert whole(toy)["choices"][0]["message"]["content"] == ""

@@ -89,9 +89,14 @@ def chat_fn(request, model):
     heroes = [word for word in re.findall("[a-z]+", question.lower()) if word in model["openings"]]
     opening = model["openings"][heroes[0] if heroes else min(model["openings"])]
     options = _checked({"prompt": opening, "max_characters": longest, **wanted})
-    yield opening
-    reason, length = yield from _story(model, **options)
-    length += len(opening)
+    if request.get("stop"):
+        raise BadRequest("stop is not read here: a story ends by itself, or at max_tokens characters")
+    said = opening[:longest]
+    yield said
+    reason, length = "length", len(said)
+    if length < longest:
+        reason, further = yield from _story(model, **{**options, "max_characters": longest - length})
+        length += further
     usage = {"prompt_tokens": len(question), "completion_tokens": length, "total_tokens": len(question) + length}
     yield {"finish_reason": reason, "usage": usage}
 
@@ -106,7 +111,9 @@ def _story(model, prompt, max_characters, temperature, seed):
     logits, state = _next(model, END + prompt, None)
     for length in range(max_characters):
         if temperature:
-            place = torch.multinomial((logits / temperature).softmax(0), 1, generator=chance)
+            # The best is at 0, in double precision: a temperature of next to nothing divides by next to nothing.
+            chances = ((logits - logits.max()).double() / temperature).softmax(0)
+            place = torch.multinomial(chances, 1, generator=chance)
         else:
             place = logits.argmax()
         character = model["alphabet"][int(place)]
