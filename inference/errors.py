@@ -161,6 +161,12 @@ class UnknownTransferCoding(RequestError):
     status, code = 501, "unknown_transfer_coding"
 
 
+class VersionNotSupported(RequestError):
+    """The request line names a version of HTTP that is not spoken here."""
+
+    status, code = 505, "version_not_supported"
+
+
 class WorkerDied(RequestError):
     """The process that computed this request died, and will not be tried again with it."""
 

@@ -284,7 +284,7 @@ def predict_fn(data, model):
         assert int(reply.headers["retry-after"]) >= 1
         assert here.versions("a")[1]["state"] == "loading"
         with here.server.socket() as client:  # leaves while it waits
-            client.sendall(b"POST /models/a/invoke HTTP/1.1\r\ncontent-length: 1\r\n\r\n1")
+            client.sendall(b"POST /models/a/invoke HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\n\r\n1")
         gate.touch()
         here.until(lambda: here.ask("a").status == 200, "it is loaded")
 

@@ -170,6 +170,12 @@ def test_a_length_that_is_no_length_is_refused(length: str) -> None:
     assert status(talk([head]).written) in ([400], [413])
 
 
+@pytest.mark.parametrize(("version", "expected"), [(b"1.1", [100, 200]), (b"1.0", [200])])
+def test_only_a_client_of_http_1_1_is_told_to_continue(version: bytes, expected: list[int]) -> None:
+    whole = post(b"hello", "/invocations", "expect: 100-continue").replace(b"HTTP/1.1", b"HTTP/" + version)
+    assert status(talk([whole[:-5], whole[-5:]]).written) == expected
+
+
 def test_a_body_in_small_pieces_takes_no_more_memory_than_it_has_bytes() -> None:
     """A client that sends chunks of two bytes would otherwise hold a Python object for each."""
     large, small = [b"x" * 5000], [b"ab"] * 3000

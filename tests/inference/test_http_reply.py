@@ -137,7 +137,7 @@ def test_a_reader_that_is_given_up_is_named_as_what_broke_its_stream() -> None:
     with connected(stage, room_bytes=10) as transport:
         stage.reply.start(200, "text/plain", b"", None)
         stage.reply.write(b"x" * 1000)
-        for second in range(12):
+        for second in range(122):
             transport.connection.sweep(second)  # type: ignore[attr-defined]  # it is the connection
         assert transport.closed
     assert stage.metrics.streams.broken == {"reader_too_slow": 1}

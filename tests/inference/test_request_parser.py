@@ -52,6 +52,10 @@ def told(events: list[Event]) -> list[object]:
         (CHUNKED + b"xyz\r\n", ["POST /a", 400]),
         (b"GET\r\n\r\n", [400]),
         (GET.replace(b"host: x", b"host: x\r\nhost: y"), [400, "end"]),
+        (GET.replace(b"host: x\r\n", b""), [400, "end"]),
+        (GET.replace(b"host: x\r\n", b"").replace(b"HTTP/1.1", b"HTTP/1.0"), ["GET /ping", "end"]),
+        (GET.replace(b"HTTP/1.1", b"HTTP/2.0"), [505, "end"]),
+        (GET.replace(b"HTTP/1.1", b"HTTP/0.9"), [505, "end"]),
         (CHUNKED.replace(b"chunked", b"gzip, chunked") + b"0\r\n\r\n", [501, "end"]),
         (b"CONNECT host:443 HTTP/1.1\r\nhost: x\r\n\r\n", [405]),
         (OFFER + b"frames", ["offer GET /s"]),
@@ -100,6 +104,39 @@ def test_a_head_or_trailers_without_end_are_refused_before_they_fill_the_memory(
         if found and isinstance(found[-1], int):
             break
     assert found == expected
+
+
+@pytest.mark.parametrize(
+    ("begins", "unit"),
+    [
+        (b"", b"\r\n" * 50),
+        (GET, b"\r\n" * 50),
+        (CHUNKED + b"1;a=", b"b" * 100),
+        (CHUNKED, b"0" * 100),
+        (CHUNKED + b"1\r\na\r\n1;", b"b" * 100),
+        (CHUNKED, b"1;" + b"e" * 50 + b"\r\na\r\n"),
+        (CHUNKED, b"2;" + b"e" * 50 + b"\r\na"),
+    ],
+)
+def test_what_nobody_reads_has_an_end(begins: bytes, unit: bytes) -> None:
+    parser, fed = RequestParser(LIMIT), 0
+    found = told(parser.feed(begins))
+    while 400 not in found and fed < 100 * len(unit):
+        fed += len(unit)
+        found += told(parser.feed(unit))
+    assert fed <= 40 * len(unit)
+
+
+@pytest.mark.parametrize("size", [1, 2, 100])
+def test_chunks_of_any_size_with_a_short_extension_may_come_for_ever(size: int) -> None:
+    chunk = b"%x;a\r\n%b\r\n" % (size, b"x" * size)
+    parser = RequestParser(LIMIT)
+    found = told(parser.feed(CHUNKED))
+    for pieces in [1, 2, 7] * 300:
+        for place in range(0, len(chunk), -(-len(chunk) // pieces)):
+            found += told(parser.feed(chunk[place : place + -(-len(chunk) // pieces)]))
+    found += told(parser.feed(b"0\r\n\r\n" + GET))
+    assert found[-3:] == ["end", "GET /ping", "end"]
 
 
 def test_a_parser_knows_whether_a_head_has_begun() -> None:

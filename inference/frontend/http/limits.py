@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from tidegate.inference.errors import HeaderTooLarge, PayloadTooLarge
+from tidegate.inference.errors import BadRequest, HeaderTooLarge, PayloadTooLarge
 from tidegate.inference.frontend.http.pace import Pace
 from tidegate.inference.frontend.http.request import Request
 from tidegate.inference.settings import Settings
@@ -36,6 +36,31 @@ class HeadLimit:
         if size > self.max_bytes:
             return HeaderTooLarge(f"The request line and headers are over {self.max_bytes} bytes.")
         return None
+
+
+class Framing:
+    """What belongs neither to a head nor to a body: the lines of chunks' sizes, and line ends before a request.
+
+    Chunks may have extensions, which nobody reads. There may be as much of all that as of a head, and besides for each
+    byte of the body as much as a chunk of one byte needs, with some to spare.
+    """
+
+    __slots__ = ("_body_bytes", "_max_bytes", "bytes")
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self.bytes = self._body_bytes = 0
+
+    def add(self, size: int, body_bytes: int) -> None:
+        """So many bytes came, of which so many are of the body."""
+        self.bytes += size - body_bytes
+        self._body_bytes += body_bytes
+
+    def error(self) -> BadRequest | None:
+        """The error where there is too much of it."""
+        if self.bytes <= self._max_bytes + 16 * self._body_bytes:
+            return None
+        return BadRequest("There is more around the body's chunks, or before the request, than bodies need.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

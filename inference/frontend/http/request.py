@@ -39,7 +39,7 @@ class Request:
         self.headers = headers
         self.keep_alive = keep_alive
         self.takes_chunks = takes_chunks
-        """Whether the client understands a chunked response: one of HTTP/1.0 does not."""
+        """Whether the client speaks HTTP/1.1, and so understands a chunked response."""
         self.id = ""
         """Given at admission: the client's own where it sent one."""
         self.body: Body = MemoryBody()
@@ -71,8 +71,11 @@ class Request:
 
     @property
     def expects_continue(self) -> bool:
-        """Whether the client waits for `100 Continue` before it sends the body."""
-        return b"expect" in self._by_name and self.header(b"expect").lower() == "100-continue"
+        """Whether the client waits for `100 Continue` before it sends the body; one of HTTP/1.0 knows of no such thing.
+
+        Source: RFC 9110 section 10.1.1.
+        """
+        return self.takes_chunks and b"expect" in self._by_name and self.header(b"expect").lower() == "100-continue"
 
     def header_block(self) -> bytes:
         """All headers as lines, each with its CRLF."""

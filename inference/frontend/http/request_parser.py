@@ -15,8 +15,14 @@ from typing import Final, Literal, NamedTuple
 
 import httptools
 
-from tidegate.inference.errors import BadRequest, MethodNotAllowed, RequestError, UnknownTransferCoding
-from tidegate.inference.frontend.http.limits import HeadLimit
+from tidegate.inference.errors import (
+    BadRequest,
+    MethodNotAllowed,
+    RequestError,
+    UnknownTransferCoding,
+    VersionNotSupported,
+)
+from tidegate.inference.frontend.http.limits import Framing, HeadLimit
 from tidegate.inference.frontend.http.request import Request
 
 
@@ -35,6 +41,9 @@ class UpgradeOffer(NamedTuple):
 
 
 Event = Request | bytes | Literal[_Mark.END] | UpgradeOffer | RequestError
+
+
+_VERSIONS = ("1.0", "1.1")
 
 
 class RequestParser:
@@ -57,11 +66,14 @@ class RequestParser:
         self._most_bytes = 0
         """The same with all of that piece."""
         self._fed_bytes = 0
+        self._in_chunks = 0
+        """The number of the part with which the message began whose chunks are coming, or 0."""
+        self._framing = Framing(limit.max_bytes)
 
     def feed(self, data: bytes) -> list[Event]:
         """What `data` completes. An error is the last event of this parser."""
         events = self._events = []
-        part, self._fed_bytes = self._open_part, len(data)
+        part, chunks, self._fed_bytes = self._open_part, self._in_chunks, len(data)
         if part:
             self._part_bytes += len(data)
             self._most_bytes += len(data)
@@ -78,6 +90,12 @@ class RequestParser:
             and (error := self._limit.error(self._part_bytes, len(self._headers))) is not None
         ):
             events.append(error)
+        elif chunks == self._in_chunks > 0 or not (events or self._open_part):
+            self._framing.add(len(data), sum([len(event) for event in events if type(event) is bytes]))
+            if (too_much := self._framing.error()) is not None:
+                events.append(too_much)
+        elif self._framing.bytes:
+            self._framing = Framing(self._limit.max_bytes)
         self._events = []  # an idle connection keeps nothing of what it has read
         return events
 
@@ -138,12 +156,16 @@ class RequestParser:
             self._events.append(too_large)
             return
         llhttp = self._llhttp
+        version = llhttp.get_http_version()
+        if version not in _VERSIONS:
+            self._events.append(VersionNotSupported(f"HTTP/{version} is not spoken here; HTTP/1.1 and HTTP/1.0 are."))
+            return
         request = Request(
             method=llhttp.get_method().decode("latin-1"),
             target=self._target,
             headers=headers,
             keep_alive=llhttp.should_keep_alive(),
-            takes_chunks=llhttp.get_http_version() != "1.0",
+            takes_chunks=version == "1.1",
         )
         if llhttp.should_upgrade():
             self._offer = request
@@ -151,6 +173,8 @@ class RequestParser:
             self._events.append(_ambiguity(request) or request)
 
     def on_chunk_header(self) -> None:
+        if not self._in_chunks:
+            self._in_chunks = self._parts
         self._open()
 
     def on_body(self, body: bytes) -> None:
@@ -158,7 +182,7 @@ class RequestParser:
         self._events.append(body)
 
     def on_message_complete(self) -> None:
-        self._open_part = 0
+        self._open_part = self._in_chunks = 0
         if self._offer is None:
             self._events.append(END)
 
@@ -167,6 +191,8 @@ def _ambiguity(request: Request) -> RequestError | None:
     """What another server on the way could have read otherwise, beyond what llhttp refuses."""
     if (coding := request.header(b"transfer-encoding")) and coding.lower() != "chunked":
         return UnknownTransferCoding(f"The Transfer-Encoding '{coding[:100]}' is not read here; only chunked is.")
-    if request.count(b"host") > 1:
-        return BadRequest("The request has more than one Host header.")
+    if (hosts := request.count(b"host")) != 1 and (hosts or request.takes_chunks):
+        if hosts:
+            return BadRequest("The request has more than one Host header.")
+        return BadRequest("The request has no Host header, which HTTP/1.1 demands (RFC 9112 section 3.2).")
     return None
