@@ -127,13 +127,9 @@ class OpenInference:
         only_ready = _object(request).get("ready", False)
         if not isinstance(only_ready, bool):
             raise BadRequest("'ready' must be true or false.")
-        return _json(
-            [
-                {"name": entry.name, "version": entry.version, "state": entry.state, "reason": entry.reason}
-                async for entry in self._models.index()
-                if entry.ready or not only_ready
-            ]
-        )
+        # Entry by entry: of ten thousand models, all of them at once would keep others waiting.
+        entries = [_entry(each) async for each in self._models.index() if each.ready or not only_ready]
+        return Response(200, "application/json", f"[{', '.join(entries)}]".encode())
 
     async def _load(self, name: str, request: Request) -> Response:
         await self._models.load(name, _parameters(request))
@@ -168,6 +164,10 @@ def _object(request: Request) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise BadRequest("The body must be empty or a JSON object.")
     return content
+
+
+def _entry(each: Indexed) -> str:
+    return json.dumps({"name": each.name, "version": each.version, "state": each.state, "reason": each.reason})
 
 
 def _json(content: object) -> Response:

@@ -17,7 +17,7 @@ from tidegate.inference.frontend.repository.repository import Answering, Reposit
 from tidegate.inference.protocol import Form
 from tidegate.inference.repository.catalogue import VersionState
 
-AT_ONCE = 200
+AT_ONCE = 25
 """Models of the index that are looked at before others have the loop."""
 _COME_BACK_S = 1
 _STATES = {"loaded": "READY", "loading": "LOADING"}
