@@ -42,6 +42,8 @@ class Wish:
     """What it is to take over from when it is loaded. It makes room last of all, and only for what is `asked`."""
     instead_of: frozenset[Revision] = frozenset()
     """What it is to take over from, and that is unloaded before."""
+    held_back: bool = False
+    """Whether it comes no further than to the disk yet."""
     begun: bool = False
     """Whether anything was done for it yet."""
 
@@ -107,6 +109,13 @@ class Cache:
         self.wishes.update(wanted)
         return actions
 
+    def turn_back(self, revision: Revision) -> bool:
+        """Nothing of what was begun for a revision is left. Returns whether it is wanted still."""
+        wishes = [wish for wish in self.wishes.values() if wish.place.revision == revision]
+        for wish in wishes:
+            wish.begun = False
+        return bool(wishes)
+
     def let_go(self, held: Held, reason: str, now_s: float) -> Action:
         """Have something out of memory."""
         held.stage = Stage.GOING
@@ -146,7 +155,7 @@ class Cache:
             if stored is None and not disk_is_taken:
                 found = self._fetch(wish, now_s)
                 disk_is_taken = not isinstance(found, Misfit) and not (found and isinstance(found[-1], Fetch))
-            elif stored is not None and stored.stage is Stage.HERE and not memory_is_taken:
+            elif stored is not None and stored.stage is Stage.HERE and not (memory_is_taken or wish.held_back):
                 found = self._load(wish, stored, now_s)
                 memory_is_taken = not isinstance(found, Misfit) and not (found and isinstance(found[-1], Load))
             else:

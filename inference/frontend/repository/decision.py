@@ -110,33 +110,44 @@ class Decision:
         return replaced
 
     def _wish(self, plans: dict[Key, Plan], asked: set[Key]) -> None:
-        beside, instead_of = defaultdict(set), defaultdict(set)
-        staying = {plan.answer for plan in plans.values() if plan.wanted is None}
+        successors = self._successors(plans)
         fallbacks = set()
         for key, plan in plans.items():
             if plan.wanted is None:
                 continue
+            place = Place(plan.wanted)
+            last = self.switch.last.get(key) if key in self.switch.live else None
+            if last is not None and last != plan.wanted and plan.answer is None and self.stock.is_stored(plan.wanted):
+                fallbacks.add(last)
+            held = self.stock.memory.get(place)
+            if held is not None and held.stage is not Stage.GOING:
+                continue
+            wish = self.wishes.get(place) or Wish(
+                place=place, listed_bytes=self._listed_bytes(plan.wanted), asked=False
+            )
+            wish.asked = wish.asked or (plan.answer is None and key in asked)
+            self.wishes[place] = wish
+        self.fallbacks = frozenset(fallbacks)
+        for place, wish in self.wishes.items():
+            before = [old for old, new in successors.items() if place.revision in new]
+            if not self.switch.unload_first:
+                wish.beside = frozenset(old for old in before if old.version in self.switch.lines)
+                continue
+            wish.instead_of = frozenset(old for old in before if None not in successors[old])
+            others = {new for old in wish.instead_of for new in successors[old]} - {place.revision}
+            if not all(new is None or self.stock.is_stored(new) for new in others):
+                # What answers goes when all that is to take over from it is at hand; a request does not wait for that.
+                wish.held_back = not wish.asked
+                wish.instead_of = frozenset()
+
+    def _successors(self, plans: dict[Key, Plan]) -> dict[Revision, set[Revision | None]]:
+        """What is to take over from each that answers; None among them: it goes on for some key."""
+        successors = defaultdict(set)
+        for key, plan in plans.items():
             last = self.switch.last.get(key) if key in self.switch.live else None
             if last is not None and last != plan.wanted:
-                if self.switch.unload_first and last not in staying:
-                    instead_of[plan.wanted].add(last)
-                elif not self.switch.unload_first and last.version in self.switch.lines:
-                    beside[plan.wanted].add(last)
-                if plan.answer is None and self.stock.is_stored(plan.wanted):
-                    fallbacks.add(last)
-            held = self.stock.memory.get(Place(plan.wanted))
-            if held is None or held.stage is Stage.GOING:
-                waited = plan.answer is None and key in asked
-                wish = self.wishes.get(Place(plan.wanted))
-                self.wishes[Place(plan.wanted)] = Wish(
-                    place=Place(plan.wanted),
-                    listed_bytes=self._listed_bytes(plan.wanted),
-                    asked=waited or (wish is not None and wish.asked),
-                )
-        for place, wish in self.wishes.items():
-            wish.beside = frozenset(beside[place.revision])
-            wish.instead_of = frozenset(instead_of[place.revision])
-        self.fallbacks = frozenset(fallbacks)
+                successors[last].add(plan.wanted)
+        return successors
 
     def _find_superseded(self, answers: set[Revision | None], replaced: set[Revision]) -> None:
         for held in self.stock.held_of(self.switch.model.name):

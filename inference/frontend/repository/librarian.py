@@ -152,12 +152,13 @@ class Librarian:
         return self._settle({found.name}, now_s)
 
     def unload(self, name: str, now_s: float) -> list[Action]:
-        """Somebody asked to have a model out of memory, pinned or not; the next request loads it again.
+        """Somebody asked to have a model out of memory, pinned or not; a request that waits, or comes, loads it again.
 
         Raises `ModelNotFound`.
         """
         model_named(self._models, self._names, name)
-        self._parked.add(name)
+        if not self._waiters.of(name):
+            self._parked.add(name)
         self._switches[name].live.clear()
         actions = [
             self._cache.let_go(held, "asked", now_s)
@@ -223,7 +224,7 @@ class Librarian:
         actions: list[Action] = []
         if needed_bytes is not None and needed_bytes > stored.size_bytes:
             self._cache.stock.needs_more(revision, needed_bytes)  # and try at once with that
-        elif any(place.revision == revision for place in self._cache.wishes):
+        elif self._cache.turn_back(revision):
             self.counts.fetch_failures += 1
             actions += self._failed(revision, Fault.PASSING if passing else Fault.BROKEN, reason, now_s)
         return actions + self._settle({revision.name}, now_s)
@@ -255,7 +256,8 @@ class Librarian:
         self.counts.loads += 1
         self._cache.stock.is_up(held, memory_bytes, now_s)
         actions = self._check_size(held, now_s)
-        if not actions and (switch := self._switches.get(place.revision.name)) is not None:
+        switch = self._switches.get(place.revision.name)
+        if not actions and switch is not None and place.worker is None:
             switch.passed(place.revision)
         return actions + self._settle({place.revision.name}, now_s)
 
@@ -411,7 +413,8 @@ class Librarian:
 
     def _switched(self, name: str, key: Key, before: Revision, after: Revision) -> Action:
         self.counts.switches += 1
-        fields = {"model": name, "asked_for": str(key), "version": after.version, "before": before.version}
+        fields: dict[str, object] = {"model": name, "asked_for": str(key), "version": after.version}
+        fields |= {"digest": after.digest, "version_before": before.version}
         return Log(logging.INFO, "another revision of a model answers", fields)
 
     def _place_failed(self, place: Place, fault: Fault, reason: str, now_s: float) -> list[Action]:
