@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from tidegate.inference.body_file import BodyFile
 from tidegate.inference.worker.content import NPY, OCTETS, TEXT_TYPES, decode_text, split_media_type
@@ -35,7 +35,9 @@ def given_body(request: Request, max_decoded_bytes: int, *, may_map: bool) -> st
 def given_file(request: Request, max_decoded_bytes: int) -> BinaryIO:
     """The body without its Content-Encoding as a file, at its beginning, whatever its type. Raises as `given_body`."""
     body = _unpacked(request, max_decoded_bytes)
-    return body.open() if isinstance(body, BodyFile) else io.BytesIO(body)
+    if isinstance(body, BodyFile):
+        return body.open()
+    return io.BufferedReader(cast(io.RawIOBase, io.BytesIO(body)))  # read-only, as the one on the disk is
 
 
 def given_buffer(request: Request, max_decoded_bytes: int) -> bytes | bytearray | memoryview:

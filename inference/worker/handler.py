@@ -7,11 +7,12 @@ as they did in the AWS toolkit. Signatures are read here and never again.
 from __future__ import annotations
 
 import inspect
+import io
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from types import ModuleType
-from typing import IO, Any, BinaryIO
+from types import ModuleType, UnionType
+from typing import IO, Any, BinaryIO, Union, get_args, get_origin
 
 from tidegate.inference.errors import DeploymentError
 from tidegate.inference.worker.accept import demand_some
@@ -70,9 +71,18 @@ def _wants_file(module: ModuleType) -> bool:
     """Whether the function that takes the body says that it takes a file."""
     for name in ("input_fn", "transform_fn"):
         parameters = _parameters(getattr(module, name, None))[ARGUMENTS[name].index("input_data") :]
-        if parameters and parameters[0].annotation in (BinaryIO, IO[bytes], "BinaryIO", "typing.BinaryIO"):
+        if parameters and _is_file(parameters[0].annotation):
             return True
     return False
+
+
+def _is_file(annotation: Any) -> bool:
+    """Whether an annotation is a binary file, one of its classes, or that among other things (`BinaryIO | None`)."""
+    if isinstance(annotation, str):  # of a name that only type checkers import
+        return any(part.strip() in ("BinaryIO", "typing.BinaryIO") for part in annotation.split("|"))
+    if get_origin(annotation) in (Union, UnionType):
+        return any(map(_is_file, get_args(annotation)))
+    return annotation in (BinaryIO, IO[bytes], io.BufferedReader, io.BufferedIOBase, io.IOBase)
 
 
 def _parameters(function: Any) -> list[inspect.Parameter]:

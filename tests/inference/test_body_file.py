@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from types import ModuleType
-from typing import IO, TYPE_CHECKING, Any, BinaryIO
+from typing import IO, TYPE_CHECKING, Any, BinaryIO, Union
 
 import numpy as np
 import pytest
@@ -186,6 +186,11 @@ def script(**functions: Any) -> ModuleType:
 def plain(input_data, content_type): ...
 def binary(input_data: BinaryIO, content_type: str): ...
 def binary_with_context(body: IO[bytes], content_type: str, context): ...
+def optional(input_data: BinaryIO | None, content_type: str): ...
+def either(input_data: Union[bytes, IO[bytes]], content_type: str): ...  # noqa: UP007 - as scripts have it
+def buffered(input_data: io.BufferedReader, content_type: str): ...
+def of_bytes(input_data: bytes | None, content_type: str): ...
+def unknown_optional(input_data: BinaryIO | None, content_type: OnlyForTypeCheckers): ...
 def of_objects(input_data, content_type): ...
 def text(input_data: IO[str], content_type: str): ...
 def unknown(input_data: BinaryIO, content_type: OnlyForTypeCheckers): ...
@@ -205,6 +210,11 @@ def whole_plain(model: BinaryIO, input_data, content_type, accept): ...
         ({"input_fn": plain}, False),
         ({"input_fn": binary}, True),
         ({"input_fn": binary_with_context}, True),
+        ({"input_fn": optional}, True),
+        ({"input_fn": either}, True),
+        ({"input_fn": buffered}, True),
+        ({"input_fn": of_bytes}, False),
+        ({"input_fn": unknown_optional}, True),
         ({"input_fn": of_objects}, True),
         ({"input_fn": text}, False),
         ({"input_fn": unknown}, True),
@@ -225,6 +235,8 @@ def test_a_script_that_wants_a_file_gets_one_wherever_the_body_is(make, content_
     def input_fn(body: BinaryIO, kind: str) -> Any:
         kept.append(body)
         assert body.seek(0, os.SEEK_END) == 7
+        with pytest.raises(io.UnsupportedOperation):
+            body.write(b"x")
         body.seek(2)
         return [body.read().decode(), kind]
 

@@ -69,3 +69,29 @@ def test_the_settings_give_the_limits() -> None:
     assert (limits.body.max_bytes, limits.head.max_count, limits.head_s, limits.idle_s) == (7, 3, 2, 9)
     pace = limits.pace(100.0)
     assert (pace.grace_s, pace.window_s, pace.started_s) == (2, 9, 100.0)
+
+
+@pytest.mark.parametrize(
+    ("settings", "max_bytes", "named"),
+    [
+        (Settings(), Settings().max_body_bytes, "TIDEGATE_MAX_BODY_BYTES"),
+        (
+            Settings(max_body_bytes=9000, spool_threshold_bytes=100, max_spool_bytes=1000),
+            1000,
+            "TIDEGATE_MAX_SPOOL_BYTES",
+        ),
+        (Settings(max_body_bytes=9000, spool_threshold_bytes=100, max_spool_bytes=50), 100, "TIDEGATE_MAX_SPOOL_BYTES"),
+        (Settings(max_body_bytes=9000, max_bytes_in_flight=700), 700, "TIDEGATE_MAX_BYTES_IN_FLIGHT"),
+        (Settings(max_body_bytes=9000, max_spool_bytes=1000), 9000, "TIDEGATE_MAX_BODY_BYTES"),
+    ],
+)
+def test_a_body_that_would_have_no_room_on_an_idle_server_either_is_too_large(
+    settings: Settings, max_bytes: int, named: str
+) -> None:
+    """And not a 503, which would have it sent again for ever."""
+    limit = Limits.of(settings).body
+    assert limit.error(max_bytes) is None
+    error = limit.error(max_bytes + 1)
+    assert error is not None
+    assert error.status == 413
+    assert error.message == f"The body is over the limit of {max_bytes} bytes ({named})."

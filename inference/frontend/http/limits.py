@@ -68,12 +68,29 @@ class BodyLimit:
     """How long a body may be."""
 
     max_bytes: int
+    setting: str = "TIDEGATE_MAX_BODY_BYTES"
+    """Which variable says so."""
+
+    @classmethod
+    def of(cls, settings: Settings) -> BodyLimit:
+        """The setting's; or less, where a larger body would have no room on an idle server either."""
+        threshold_bytes = settings.spool_threshold_bytes
+        limits = [cls(max_bytes=settings.max_body_bytes)]
+        if settings.max_spool_bytes > threshold_bytes:
+            limits.append(cls(max_bytes=settings.max_spool_bytes, setting="TIDEGATE_MAX_SPOOL_BYTES"))
+        elif settings.max_bytes_in_flight > threshold_bytes:
+            limits.append(cls(max_bytes=threshold_bytes, setting="TIDEGATE_MAX_SPOOL_BYTES"))
+        else:
+            limits.append(cls(max_bytes=settings.max_bytes_in_flight, setting="TIDEGATE_MAX_BYTES_IN_FLIGHT"))
+        if settings.max_body_bytes <= threshold_bytes:
+            limits.append(cls(max_bytes=settings.max_bytes_in_flight, setting="TIDEGATE_MAX_BYTES_IN_FLIGHT"))
+        return min(limits, key=lambda limit: limit.max_bytes)
 
     def error(self, size: int) -> PayloadTooLarge | None:
         """The error for a body of `size` bytes, announced or arrived, None where it is within the limit."""
         if size <= self.max_bytes:
             return None
-        return PayloadTooLarge(f"The body is over the limit of {self.max_bytes} bytes (TIDEGATE_MAX_BODY_BYTES).")
+        return PayloadTooLarge(f"The body is over the limit of {self.max_bytes} bytes ({self.setting}).")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -112,7 +129,7 @@ class Limits:
         """The limits that the settings give."""
         return cls(
             head=HeadLimit(max_bytes=settings.max_header_bytes, max_count=settings.max_header_count),
-            body=BodyLimit(max_bytes=settings.max_body_bytes),
+            body=BodyLimit.of(settings),
             idle_s=settings.idle_timeout_s,
             head_s=settings.header_timeout_s,
             min_bytes_per_s=settings.min_body_rate_bytes_per_s,

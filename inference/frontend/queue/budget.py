@@ -17,7 +17,10 @@ class ByteBudget:
     def reserve(self, size: int) -> None:
         """Hold `size` bytes more. Raises `Overloaded`, and holds nothing, where they do not fit."""
         if self.held_bytes + size > self.limit_bytes:
-            raise Overloaded("The server is overloaded: the requests at hand hold all the memory that they may.")
+            raise Overloaded(
+                "The server is overloaded: the requests at hand hold all the memory that they may "
+                "(TIDEGATE_MAX_BYTES_IN_FLIGHT)."
+            )
         self.held_bytes += size
 
     def hold(self, size: int) -> None:
