@@ -101,6 +101,10 @@ class Serving:
         entry = self.server.request("GET", f"/models/{name}").json()
         return {version["version"]: version for version in entry.get("versions", [])}
 
+    def state(self, name: str, version: int) -> str:
+        """The state of a version, empty where there is none."""
+        return str(self.versions(name).get(version, {}).get("state", ""))
+
     def says(self, name: str | None = None, version: object = None) -> str:
         """What answers, or the code of the error."""
         reply = self.ask(name, version)

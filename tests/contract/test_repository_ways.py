@@ -54,7 +54,7 @@ def stream_fn(incoming, context):
 def publish(here: Serving, name: str, *versions: int) -> None:
     for version in versions:
         here.folder.publish(name, version, code=EVERYTHING)
-    here.until(lambda: len(here.versions(name)) == len(versions), f"{name} is known")
+    here.until(lambda: all(here.state(name, version) == "available" for version in versions), f"{name} is known")
 
 
 def test_a_stream_is_of_the_version_that_is_asked_for_and_says_so(tmp_path: Path):
@@ -150,7 +150,7 @@ def test_a_server_whose_repository_cannot_be_listed_is_not_healthy_and_says_why(
 def test_pinned_models_are_loaded_at_the_start_and_stay(tmp_path: Path):
     limits = {"TIDEGATE_PINNED_MODELS": "a", "TIDEGATE_MAX_LOADED_MODELS": "2"}
     with serving(tmp_path, {"a": (1,), "b": (1,), "c": (1,)}, **limits) as here:
-        here.until(lambda: here.versions("a")[1]["state"] == "loaded", "the pinned model is loaded")
+        here.until(lambda: here.state("a", 1) == "loaded", "the pinned model is loaded")
         pid = here.ask("a").json()["pid"]
         for name in "bcbc":
             assert here.says(name) == f"{name} 1"
@@ -164,7 +164,7 @@ def test_a_model_too_big_to_hold_twice_is_unloaded_first(tmp_path: Path):
         here.folder.publish("a", 2)
         here.until(lambda: here.says("a") == "a 2", "the new version answers")
         here.folder.publish("a", 3, says="broken")
-        here.until(lambda: here.versions("a").get(3, {}).get("state") == "failed", "the failure is told")
+        here.until(lambda: here.state("a", 3) == "failed", "the failure is told")
         here.until(lambda: here.says("a") == "a 2", "the old one answers again")
 
 
