@@ -16,7 +16,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict
 from itertools import count
@@ -70,7 +70,8 @@ class CacheDirectory:
 
     def size_bytes(self, revision: Revision) -> int | None:
         """What a whole revision takes; None where it is not here."""
-        return _marked_bytes(self._mark(revision), revision) if self.directory(revision).is_dir() else None
+        marked = _read_mark(self._mark(revision), revision) if self.directory(revision).is_dir() else None
+        return None if marked is None else sum(marked.values())
 
     def sweep(self) -> Iterator[Kept]:
         """Remove what an earlier life left behind and tell what it left whole."""
@@ -80,17 +81,18 @@ class CacheDirectory:
             if found is None:
                 continue
             revision = Revision(name=directory.parent.name, version=int(found["version"]), digest=found["digest"])
-            marked = _marked_bytes(self._mark(revision), revision)
-            # A machine that lost its power may have the names of files and not all of their bytes.
-            if marked is not None and marked == size_bytes(directory):
-                yield Kept(revision=revision, directory=str(directory), size_bytes=marked)
+            marked, there = _read_mark(self._mark(revision), revision), sizes(directory)
+            # A machine that lost its power may have the names of files and not all of their bytes. What user code left
+            # beside them is no fault, and counts.
+            if marked is not None and marked.items() <= there.items():
+                yield Kept(revision=revision, directory=str(directory), size_bytes=sum(there.values()))
             else:
                 self.discard(directory)
         self.empty_trash()
 
     def place(self, revision: Revision, built: Path) -> int:
         """Make what was built the revision's directory; returns its bytes. Raises `OSError`."""
-        target, taken = self.directory(revision), size_bytes(built)
+        target, taken = self.directory(revision), sizes(built)
         if target.exists():  # a process ended between the rename and the mark
             self.discard(target)
         with self._moving:
@@ -99,16 +101,15 @@ class CacheDirectory:
         try:
             self._write_mark(revision, taken)
         except OSError:
-            if (away := self.discard(target)) is not None:
-                self.delete(away)
+            self.delete(self.discard(target))
             raise
-        return taken
+        return sum(taken.values())
 
-    def _write_mark(self, revision: Revision, taken: int) -> None:
+    def _write_mark(self, revision: Revision, files: Mapping[str, int]) -> None:
         mark = self._mark(revision)
         mark.parent.mkdir(exist_ok=True)
         new = mark.with_name(f"{mark.name}.new")
-        new.write_text(json.dumps({"format": _FORMAT, "size_bytes": taken, **asdict(revision)}), encoding="utf-8")
+        new.write_text(json.dumps({"format": _FORMAT, **asdict(revision), "files": files}), encoding="utf-8")
         new.replace(mark)
 
     def discard(self, directory: Path) -> Path | None:
@@ -134,9 +135,11 @@ class CacheDirectory:
                 directory.parent.rmdir()  # the model's folder, after its last version
         return away
 
-    def delete(self, away: Path) -> None:
-        """Free the bytes of what was discarded."""
-        shutil.rmtree(away, ignore_errors=True)
+    def delete(self, away: Path | None) -> bool:
+        """Free the bytes of what was discarded, if anything was; returns whether nothing of it is left."""
+        if away is not None:
+            shutil.rmtree(away, ignore_errors=True)
+        return away is None or not away.exists()
 
     def empty_trash(self) -> None:
         """Free the bytes of all that was discarded."""
@@ -152,24 +155,28 @@ class CacheDirectory:
         return self._whole / revision.name / _folder(revision)
 
 
-def size_bytes(directory: Path) -> int:
-    """The bytes of all files below a directory, as far as they can be seen."""
-    taken = 0
+def sizes(directory: Path) -> dict[str, int]:
+    """The bytes of every file below a directory, as far as they can be seen."""
+    found: dict[str, int] = {}
     for folder, _, files in os.walk(directory):
         for name in files:
+            path = os.path.join(folder, name)  # noqa: PTH118 - there may be tens of thousands
             with suppress(FileNotFoundError):
-                taken += os.lstat(os.path.join(folder, name)).st_size  # noqa: PTH118 - tens of thousands of them
-    return taken
+                found[os.path.relpath(path, directory)] = os.lstat(path).st_size
+    return found
 
 
 def _folder(revision: Revision) -> str:
     return f"{revision.version}-{revision.digest}"
 
 
-def _marked_bytes(mark: Path, revision: Revision) -> int | None:
+def _read_mark(mark: Path, revision: Revision) -> dict[str, int] | None:
+    """The files of a revision with their sizes; None where there is no mark of it."""
     try:
         fields = json.loads(mark.read_bytes())
-        size = fields.pop("size_bytes")
+        files = fields.pop("files")
     except (OSError, ValueError, KeyError, AttributeError):
         return None
-    return int(size) if fields == {"format": _FORMAT, **asdict(revision)} else None
+    if fields != {"format": _FORMAT, **asdict(revision)} or not isinstance(files, dict):
+        return None
+    return files

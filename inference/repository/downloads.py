@@ -124,8 +124,7 @@ class Downloads:
         if job.max_bytes is None:
             return
         for folder in self._cache.leftovers(running):
-            if (away := self._cache.discard(folder)) is not None:
-                self._cache.delete(away)
+            self._cache.delete(self._cache.discard(folder))
 
 
 def _failed(request_id: int, error: NotFetched) -> FetchFailed:

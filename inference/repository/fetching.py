@@ -93,8 +93,7 @@ class _DiskFault(NotFetched):
 
 
 def _drop(cache: CacheDirectory, partial: Path) -> None:
-    if (away := cache.discard(partial)) is not None:
-        cache.delete(away)
+    cache.delete(cache.discard(partial))
 
 
 @contextmanager

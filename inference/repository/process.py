@@ -6,7 +6,7 @@ import logging
 import os
 import random
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -41,6 +41,7 @@ from tidegate.inference.repository.watch import ListingDoubtful, Watch
 
 _log = logging.getLogger(__name__)
 _MODELS_A_LINE = 100
+_REMOVAL_RETRY_S = 1.0
 _READERS = 16
 """Of manifests, at one time: a new repository may have thousands."""
 
@@ -78,7 +79,7 @@ class RepositoryProcess:
         self._wanted, self._say = wanted, output.say
         self._wake = Event()
         self._opened: _Opened | None = None
-        self._discarded: SimpleQueue[tuple[str, CacheDirectory, Path | None]] = SimpleQueue()
+        self._discarded: SimpleQueue[tuple[str, Callable[[], bool]]] = SimpleQueue()
         Thread(target=self._follow, name="listing", daemon=True).start()
         Thread(target=self._free, name="removal", daemon=True).start()
 
@@ -112,15 +113,20 @@ class RepositoryProcess:
     def _remove(self, directory: str, cache: CacheDirectory) -> None:
         try:
             # At once, so that a fetch which is asked for next finds nothing there.
-            self._discarded.put((directory, cache, cache.discard(Path(directory))))
-        except (ValueError, OSError) as error:
-            _log.error("A directory could not be removed.", extra={"directory": directory, "reason": str(error)})
+            away = cache.discard(Path(directory))
+        except ValueError as error:
+            _log.error("A directory was not removed.", extra={"directory": directory, "reason": str(error)})
+        except OSError as error:
+            _log.warning("A directory is not removed yet.", extra={"directory": directory, "reason": str(error)})
+            self._discarded.put((directory, lambda: _is_removed(cache, Path(directory))))
+        else:
+            self._discarded.put((directory, lambda: cache.delete(away)))
 
     def _free(self) -> None:
         while True:
-            directory, cache, away = self._discarded.get()
-            if away is not None:
-                cache.delete(away)
+            directory, is_freed = self._discarded.get()
+            while not is_freed():
+                time.sleep(_REMOVAL_RETRY_S)
             self._say(Removed(directory=directory))
 
     def _follow(self) -> None:
@@ -147,7 +153,6 @@ class RepositoryProcess:
 
     def _wait_after(self, reason: str, polling: Polling) -> None:
         wait_s = polling.after_failure(chance=_chance())
-        _log.warning("The repository could not be listed.", extra={"reason": reason, "retry_in_s": round(wait_s, 3)})
         self._say(ListingFailed(reason=reason, retry_in_s=wait_s))
         self._wake.wait(wait_s)
 
@@ -175,6 +180,12 @@ class RepositoryProcess:
 
 def _chance() -> float:
     return random.random()  # noqa: S311 - only to spread the load
+
+
+def _is_removed(cache: CacheDirectory, directory: Path) -> bool:
+    with suppress(OSError):
+        return cache.delete(cache.discard(directory))
+    return False
 
 
 def store_of(repository: str, *, connections: int) -> Store:

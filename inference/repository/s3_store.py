@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
+from datetime import datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
@@ -34,6 +35,7 @@ class S3Store:
         """The store of `s3://bucket/prefix`. Raises `StoreFailed`."""
         try:
             import boto3  # noqa: PLC0415 - optional
+            import botocore.session  # noqa: PLC0415
             from botocore.config import Config  # noqa: PLC0415
         except ImportError:
             raise StoreFailed(
@@ -49,7 +51,9 @@ class S3Store:
             tcp_keepalive=True,
         )
         with _failures(address):
-            client = boto3.session.Session().client("s3", config=config)
+            core = botocore.session.get_session()
+            core.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=_timestamp)
+            client = boto3.session.Session(botocore_session=core).client("s3", config=config)
         return cls(client, bucket, f"{prefix}/" if prefix else "")
 
     def address(self, path: str) -> str:
@@ -109,6 +113,17 @@ class S3Store:
                 body.read()  # botocore compares checksums at the end
         finally:
             body.close()
+
+
+def _timestamp(value: Any) -> datetime:
+    """The times of a listing are of one form, and two thirds of its cost if any form is looked for."""
+    from botocore.utils import parse_timestamp  # noqa: PLC0415 - optional
+
+    try:
+        return datetime.fromisoformat(value)
+    except (TypeError, ValueError):
+        parsed: datetime = parse_timestamp(value)
+        return parsed
 
 
 @contextmanager

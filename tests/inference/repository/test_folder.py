@@ -59,6 +59,18 @@ def test_what_has_no_manifest_is_there_once_it_was_the_same_for_an_interval(repo
         assert not driven.models["net"].versioned
 
 
+def test_an_interval_of_zero_is_one_listing_and_those_that_are_asked_for(repository: Path, cache: Path) -> None:
+    """Nothing is going to change, so nothing has to prove that it is finished."""
+    write(repository / "net", FILES)
+    with Driven(str(repository), cache, interval_s=0) as driven:
+        driven.await_version("net", 1)
+        write(repository / "late", FILES)
+        driven.fetch(driven.await_version("net", 1))
+        assert driven.listings() == 1
+        driven.await_listings(1)
+        assert driven.version("late", 1) is not None
+
+
 def test_a_change_is_another_revision_and_the_fetched_one_stays(repository: Path, cache: Path) -> None:
     write(repository / "net" / "1", published(FILES))
     with Driven(str(repository), cache) as driven:
@@ -120,11 +132,13 @@ def test_what_is_whole_on_the_disk_is_told_at_the_next_start(repository: Path, c
         spoiled = driven.fetch(driven.await_version("bad", 1))
         assert isinstance(spoiled, Fetched)
     os.truncate(Path(spoiled.directory) / "model.pth", 3)
+    write(Path(fetched.directory), {"code/__pycache__/inference.pyc": b"left by python"})
     write(cache / "odd" / "1-00", FILES)
     write(cache / ".trash" / "0", FILES)
     with Driven(str(repository), cache) as driven:
         driven.await_true(lambda: bool(driven.all(Listed)), "a listing")
-        assert driven.all(Kept) == [Kept(revision=revision, directory=fetched.directory, size_bytes=fetched.size_bytes)]
+        size_bytes = fetched.size_bytes + len(b"left by python")
+        assert driven.all(Kept) == [Kept(revision=revision, directory=fetched.directory, size_bytes=size_bytes)]
         assert isinstance(driven.said[0], Kept)
         assert not (cache / "odd").exists()
         assert not (cache / "bad").exists()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import random
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -26,7 +27,7 @@ from tests.inference.repository.s3_proxy import (
     no_fault,
     once,
 )
-from tidegate.inference.repository.messages import Fetched, FetchFailed, Listed, ListingFailed
+from tidegate.inference.repository.messages import Fetched, FetchFailed, Kept, Listed, ListingFailed, Remove
 
 BUCKET = "models"
 WEIGHTS = bytes(range(256)) * (4 << 10)  # 1 MiB
@@ -305,6 +306,42 @@ def test_slow_answers_hold_up_neither_the_reader_nor_what_is_on_the_disk(
     assert isinstance(driven.end_fetch(slow), Fetched)
 
 
+def test_sigkill_at_any_moment_leaves_nothing_that_is_wrong(
+    drive: Callable[..., Driven], put: Put, tmp_path: Path
+) -> None:
+    """In the middle of downloads, of unpacking, of renaming, of removing: what is told as whole is whole."""
+    contents = {number: {"model.pth": bytes([number]) * 200_000, "code/a.py": b"a" * number} for number in range(1, 9)}
+    for number, files in contents.items():
+        put("net/", {f"{number}.tar.gz": archive_of(files)}) if number % 2 else put(f"net/{number}/", published(files))
+
+    def check(directory: str) -> None:
+        number = int(Path(directory).name.partition("-")[0])
+        wanted = contents[number] if number % 2 else published(contents[number])
+        assert read(Path(directory)) == dict(sorted(wanted.items()))
+
+    chance = random.Random(7)  # noqa: S311 - only to choose
+    for _ in range(6):
+        driven = drive(interval_s=3600)
+        revisions = [driven.await_version("net", number) for number in contents]
+        for kept in driven.all(Kept):
+            check(kept.directory)
+        for revision in chance.sample(revisions, 4):
+            driven.begin_fetch(revision)
+        driven.await_true(lambda driven=driven: len(driven.all(Fetched)) >= 2, "some of them")  # type: ignore[misc]
+        for fetched in driven.all(Fetched):
+            check(fetched.directory)
+            if chance.random() < 0.3:
+                driven.send(Remove(directory=fetched.directory))
+        driven.kill()
+    driven = drive(interval_s=3600)
+    for number in contents:
+        last = driven.fetch(driven.await_version("net", number))
+        assert isinstance(last, Fetched)
+        check(last.directory)
+    left = [path.name for path in (tmp_path / "cache" / ".trash").iterdir()]
+    assert not left
+
+
 def test_a_bucket_that_is_not_there_is_named(proxy: Proxy, tmp_path: Path) -> None:
     with Driven("s3://nobodys-bucket/x", tmp_path / "cache", environment=proxy.environment) as driven:
         driven.await_true(lambda: bool(driven.all(ListingFailed)), "a failure")
@@ -314,8 +351,13 @@ def test_a_bucket_that_is_not_there_is_named(proxy: Proxy, tmp_path: Path) -> No
 
 
 def test_without_boto3_there_is_one_sentence(tmp_path: Path) -> None:
-    """A module of that name that cannot be imported stands for a package that is not there."""
-    (tmp_path / "boto3.py").write_text("raise ImportError('not here')\n")
+    """A module of that name that cannot be imported stands for a package that is not there.
+
+    What it prints, as libraries do, comes between no messages.
+    """
+    (tmp_path / "boto3.py").write_text(
+        "import os\nprint('a word', flush=True)\nos.write(1, b'one more')\nraise ImportError('not here')\n"
+    )
     environment = {"PYTHONPATH": f"{tmp_path}:{':'.join(sys.path)}"}
     with Driven(f"s3://{BUCKET}/x", tmp_path / "cache", environment=environment) as driven:
         driven.await_true(lambda: bool(driven.all(ListingFailed)), "a failure")
