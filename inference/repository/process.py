@@ -106,7 +106,8 @@ class RepositoryProcess:
         if source is None:
             what = f"Version {request.revision.version} of {request.revision.name}"
             reason = f"{what} is not in the repository any more as it was listed."
-            self._say(FetchFailed(id=request.id, reason=reason, passing=False))
+            # The next listing says whether it is gone; until then this one may have been wrong.
+            self._say(FetchFailed(id=request.id, reason=reason, passing=True))
             return
         opened.downloads.ask(request, source)
 

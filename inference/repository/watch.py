@@ -149,6 +149,7 @@ class Watch:
 
     def _model(self, group: Group, found: FoundModel, before: _Known | None, now_s: float) -> _Known:
         known = {version.number: version for version in before.model.versions} if before else {}
+        last = before.sources if before else {}
         hidden = {
             unreadable_version(group, path) if found.versioned else 1: f"{path} cannot be read: {reason}."
             for path, reason in group.unreadable
@@ -179,7 +180,9 @@ class Watch:
             model=model,
             group=group,
             settled=not (waits or hidden or kept or self._is_unread(found)),
-            sources={number: each.source for number, each in assessed.items() if each.source is not None},
+            # What is still said to be there may still be asked for; its store answers whether it is.
+            sources={number: source for number, source in last.items() if number in versions and number not in assessed}
+            | {number: each.source for number, each in assessed.items() if each.source is not None},
         )
 
     def _is_gone(self, group: Group, number: int, now_s: float) -> bool:

@@ -274,6 +274,8 @@ def test_what_is_missing_once_is_not_removed(repository: Repository) -> None:
     repository.list_all()
     assert sorted(repository.models) == ["gone", "here"]
     assert repository.state("here", 2) == VersionState.AVAILABLE
+    for name, number in (("here", 2), ("gone", 1)):
+        assert repository.watch.source(repository.revision(name, number)) is not None, "it may be asked for yet"
     repository.files = dict(kept)
     assert repository.list_all() == Changes()
     repository.remove("gone/")
@@ -327,6 +329,7 @@ def test_what_cannot_be_read_is_what_it_was(repository: Repository) -> None:
     assert repository.state("net", 2) == VersionState.AVAILABLE
     assert repository.state("net", 3) == VersionState.AVAILABLE
     assert repository.models["net"].reason == "net/2 cannot be read: Permission denied."
+    assert repository.watch.source(repository.revision("net", 2)) is not None
     assert repository.state("whole", 1) == VersionState.AVAILABLE
     assert repository.models["never"].reason.startswith("never cannot be read: Input/output error.")
     repository.unreadable = {"code/inference.py": "Permission denied"}
