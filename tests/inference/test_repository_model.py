@@ -112,12 +112,12 @@ class Librarianship(RuleBasedStateMachine):
         self.world.tell(with_version(model, version))
 
     @precondition(lambda self: self.world.models)
-    @rule(data=st.data())
-    def retire(self, data: st.DataObject) -> None:
+    @rule(data=st.data(), whole=st.sampled_from((False, False, True)))
+    def retire(self, data: st.DataObject, whole: bool) -> None:
         """A version goes, and a label may stay that names it."""
         name = data.draw(st.sampled_from(sorted(self.world.models)))
         model = self.world.models[name]
-        if len(model.versions) <= 1:
+        if whole or len(model.versions) <= 1:
             self.world.tell(removed=[name])
             return
         number = data.draw(st.sampled_from(self.world.numbers(name)))
@@ -284,6 +284,7 @@ class Librarianship(RuleBasedStateMachine):
         if hasattr(self, "world"):
             for asked in self.world.requests.values():
                 assert asked.end is not None or asked.deadline_s > self.world.now_s
+                assert asked.end is not None or asked.name in self.world.models, "it waits for what is gone"
 
     @invariant()
     def what_people_see_is_what_there_is(self) -> None:
@@ -317,6 +318,7 @@ class Librarianship(RuleBasedStateMachine):
         world.settle()
         for name in sorted(world.models):
             self._is_answered(name, Selector(name, "10"), 10)
+            self._is_switched(name, Selector(name, "10"))
 
     def _is_answered(self, name: str, selector: Selector, key: int) -> None:
         world, waiter = self.world, next(self.ids)
@@ -327,6 +329,16 @@ class Librarianship(RuleBasedStateMachine):
             return  # what is pinned may leave no room
         assert isinstance(end, Grant), f"{name} is not to be had: {end}"
         assert end.place.revision == world.target(name, 10)
+
+    def _is_switched(self, name: str, selector: Selector) -> None:
+        """Where there is room beside it, what answers is replaced by its new content without anybody asking."""
+        world, limits = self.world, self.world.limits
+        if world.pinned or limits.max_loaded_models < 2 or (limits.max_disk_models or 9) < 3:
+            return
+        version = Version(number=10, digest=self._digest(Content(disk_bytes=1, memory_bytes=1)), size_bytes=1)
+        world.tell(with_version(world.models[name], version))
+        world.settle()
+        assert world.librarian.find(selector, world.now_s) in (None, world.target(name, 10))
 
 
 TestLibrarian = Librarianship.TestCase

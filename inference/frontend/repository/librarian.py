@@ -47,6 +47,7 @@ from tidegate.inference.frontend.repository.switching import Failure, Fault, Swi
 from tidegate.inference.frontend.repository.waiting import Waiter, Waiters
 from tidegate.inference.repository.catalogue import Model, Revision
 
+_NO_ROOM_BESIDE = "raise the limits, or set TIDEGATE_RELOAD_ORDER=unload-first"
 _COME_BACK_S = 5
 """What a request is told whose model is on its way."""
 
@@ -350,7 +351,7 @@ class Librarian:
         self._warm.clear()
         actions: list[Action] = []
         misfits: set[Place] = set()
-        while names:
+        while True:
             for name in sorted(names):
                 actions += self._decide(name, misfits, now_s)
             names = set()
@@ -366,9 +367,11 @@ class Librarian:
             for each in misfit:
                 misfits.add(each.place)
                 fault = Fault.BESIDE if each.beside else Fault.TOO_LARGE
-                actions += self._place_failed(each.place, fault, each.reason, now_s)
+                reason = f"{each.reason}; {_NO_ROOM_BESIDE}" if each.beside else each.reason
+                actions += self._place_failed(each.place, fault, reason, now_s)
                 names.add(each.place.revision.name)
-        return actions
+            if not names:
+                return actions
 
     def _decide(self, name: str, misfits: Collection[Place], now_s: float) -> list[Action]:
         """Who of a model is answered, what of it is wanted, and what of it goes."""

@@ -1,0 +1,414 @@
+"""What the librarian of a model repository decides, case by case. The world around it checks the laws at each step."""
+
+from __future__ import annotations
+
+from itertools import count
+
+import pytest
+
+from tests.inference.repository_world import Content, World, with_version
+from tidegate.inference.errors import (
+    ModelLoadFailed,
+    ModelLoading,
+    ModelNotFound,
+    ModelTooLarge,
+    NotReady,
+    Overloaded,
+    RequestError,
+    VersionNotFound,
+)
+from tidegate.inference.frontend.repository.actions import Drop, Fetch, Grant, Load, Log, Place, Refuse, Unload
+from tidegate.inference.frontend.repository.choice import Selector
+from tidegate.inference.frontend.repository.librarian import Librarian
+from tidegate.inference.frontend.repository.room import Limits, Shortage, fewest
+from tidegate.inference.frontend.repository.stock import Stored
+from tidegate.inference.repository.catalogue import Model, Revision, Version, VersionState
+
+ids = count(1)
+SMALL = Content(disk_bytes=10, memory_bytes=20)
+BROKEN = Content(disk_bytes=10, memory_bytes=20, loads=False)
+
+
+def world(
+    limits: Limits | None = None, *, unload_first: bool = False, pinned: tuple[str, ...] = (), **models: int
+) -> World:
+    """A listed repository of models with so many versions."""
+    found = World(limits or Limits(max_loaded_models=10), unload_first=unload_first, pinned=frozenset(pinned))
+    for name, versions in models.items():
+        for number in range(1, versions + 1):
+            publish(found, name, number)
+    found.carry_out(found.librarian.listed(found.now_s))
+    return found
+
+
+def publish(world: World, name: str, number: int, content: Content = SMALL) -> Revision:
+    """A version more, or another content of one."""
+    digest = f"digest-{next(ids)}"
+    world.contents[digest] = content
+    version = Version(number=number, digest=digest, size_bytes=content.disk_bytes)
+    world.tell(with_version(world.models.get(name) or Model(name=name), version))
+    return Revision(name=name, version=number, digest=digest)
+
+
+def retire(world: World, name: str, number: int) -> None:
+    """A version less."""
+    model = world.models[name]
+    versions = tuple(each for each in model.versions if each.number != number)
+    world.tell(Model(name=name, versions=versions, labels=model.labels))
+
+
+def ask(world: World, name: str, version: str | None = None, *, patience_s: float = 60.0, settle: bool = True) -> int:
+    """Ask, and let what that needs happen."""
+    waiter = next(ids)
+    key: int | str = int(version) if version and version.isdigit() else version or "latest"
+    world.ask(waiter, Selector(name, version), key, world.now_s + patience_s)
+    if settle:
+        world.settle()
+    return waiter
+
+
+def answer(world: World, waiter: int) -> int:
+    """The version that a request was granted."""
+    end = world.requests[waiter].end
+    assert isinstance(end, Grant), end
+    return end.place.revision.version
+
+
+def error(world: World, waiter: int) -> RequestError:
+    """The error that it got."""
+    end = world.requests[waiter].end
+    assert isinstance(end, Refuse), end
+    return end.error
+
+
+def warm(world: World, name: str, version: str | None = None) -> int | None:
+    """The version that answers at once."""
+    revision = world.librarian.find(Selector(name, version), world.now_s)
+    return revision.version if revision is not None else None
+
+
+def done(world: World, kind: type) -> list[object]:
+    """What was wanted of one kind, from the beginning."""
+    return [action for action in world.log if isinstance(action, kind)]
+
+
+# --- switching
+
+
+def test_a_new_version_answers_when_it_is_loaded_and_the_old_one_until_then() -> None:
+    """Load first: the old one goes when traffic has switched."""
+    repository = world(a=1)
+    ask(repository, "a")
+    publish(repository, "a", 2)
+    assert warm(repository, "a") == 1
+    repository.settle()
+    assert warm(repository, "a") == 2
+    assert [place.revision.version for place in repository.memory] == [2]
+    assert repository.librarian.counts.switches == 1
+
+
+def test_a_new_version_that_fails_leaves_the_old_one_and_is_tried_again_later() -> None:
+    """It is said in one line, and in the report; each further pause is twice as long."""
+    repository = world(a=1)
+    ask(repository, "a")
+    publish(repository, "a", 2, BROKEN)
+    repository.settle()
+    assert warm(repository, "a") == 1
+    [said] = done(repository, Log)
+    assert isinstance(said, Log)
+    assert said.fields["next_try_in_s"] == 10.0
+    [one, two] = repository.librarian.report("a").versions
+    assert (one.state, two.state, two.reason) == ("loaded", "failed", "it does not load")
+    for pause_s in (10.0, 20.0, 40.0):
+        repository.pass_time(repository.now_s + pause_s - 0.1)
+        loads = len(done(repository, Load))
+        repository.pass_time(repository.now_s + 0.1)
+        assert len(done(repository, Load)) == loads + 1
+        repository.settle()
+        assert warm(repository, "a") == 1
+
+
+def test_a_content_that_is_written_over_by_a_half_one_goes_on() -> None:
+    """It is neither gone nor replaced: the last good one answers."""
+    repository = world(a=1)
+    ask(repository, "a")
+    spoiled = Version(number=1, digest="x", size_bytes=1, state=VersionState.INCOMPLETE, reason="A file is missing.")
+    repository.contents["x"] = SMALL
+    repository.tell(Model(name="a", versions=(spoiled,)))
+    assert warm(repository, "a") == 1
+    assert repository.librarian.report("a").versions[0].reason == "A file is missing."
+
+
+def test_a_removed_version_bridges_until_the_next_is_loaded() -> None:
+    """Its own number is not found at once; `latest` has no gap."""
+    repository = world(a=1)
+    publish(repository, "a", 2)
+    ask(repository, "a")
+    retire(repository, "a", 2)
+    with pytest.raises(VersionNotFound):
+        repository.librarian.want(next(ids), Selector("a", "2"), 0.0, 1.0)
+    assert warm(repository, "a") == 2
+    repository.settle()
+    assert warm(repository, "a") == 1
+    assert [place.revision.version for place in repository.memory] == [1]
+
+
+def test_a_removed_model_is_drained_and_its_waiters_are_told() -> None:
+    """So are those that wait for its load."""
+    repository = world(a=1)
+    waiter = ask(repository, "a", settle=False)
+    repository.tell(removed=["a"])
+    assert isinstance(error(repository, waiter), ModelNotFound)
+    repository.settle()
+    assert not repository.memory
+    assert not repository.disk
+
+
+def test_a_label_moves_when_what_it_moves_to_is_loaded() -> None:
+    """Until then, and where that fails, it answers what it did."""
+    repository = world(a=2)
+    repository.tell(Model(name="a", versions=repository.models["a"].versions, labels={"stable": 1}))
+    assert answer(repository, ask(repository, "a", "stable")) == 1
+    repository.tell(Model(name="a", versions=repository.models["a"].versions, labels={"stable": 2}))
+    assert warm(repository, "a", "stable") == 1
+    repository.settle()
+    assert warm(repository, "a", "stable") == 2
+
+
+def test_without_a_good_one_a_broken_version_is_an_error_and_the_next_is_tried() -> None:
+    """`latest` goes to the highest that loads; a number has only itself."""
+    repository = world(a=1)
+    publish(repository, "a", 2, BROKEN)
+    assert answer(repository, ask(repository, "a")) == 1
+    assert isinstance(error(repository, ask(repository, "a", "2")), ModelLoadFailed)
+
+
+def test_unload_first_unloads_when_the_new_one_is_on_the_disk() -> None:
+    """Never are both in memory; who asks meanwhile waits for the new one."""
+    repository = world(unload_first=True, a=1)
+    ask(repository, "a")
+    two = publish(repository, "a", 2)
+    assert warm(repository, "a") == 1
+    repository.fetch_ends(two)
+    assert warm(repository, "a") is None
+    waiter = ask(repository, "a", settle=False)
+    [old] = repository.memory
+    repository.unload_ends(old)
+    assert list(repository.memory) == [Place(two)]
+    repository.settle()
+    assert answer(repository, waiter) == 2
+
+
+def test_unload_first_goes_back_to_the_old_one_where_the_new_one_fails() -> None:
+    """Nobody asks for it, and it is not tried again at the cost of what answers."""
+    repository = world(unload_first=True, a=1)
+    ask(repository, "a")
+    publish(repository, "a", 2, BROKEN)
+    repository.settle()
+    assert warm(repository, "a") == 1
+    repository.pass_time(10_000.0)
+    assert warm(repository, "a") == 1
+
+
+def test_a_new_version_that_does_not_fit_beside_the_old_one_says_so() -> None:
+    """The old one goes on, and the word to set is in the reason."""
+    repository = world(Limits(max_loaded_models=1), a=1)
+    ask(repository, "a")
+    publish(repository, "a", 2)
+    repository.settle()
+    assert warm(repository, "a") == 1
+    reason = repository.librarian.report("a").versions[1].reason
+    assert reason.endswith("beside 1 that must stay; raise the limits, or set TIDEGATE_RELOAD_ORDER=unload-first")
+
+
+# --- limits
+
+
+def test_the_least_recently_used_makes_room_and_its_age_is_told() -> None:
+    """It is gone before the next is loaded."""
+    repository = world(Limits(max_loaded_models=2), a=1, b=1, c=1)
+    for name in ("a", "b"):
+        ask(repository, name)
+        repository.pass_time(repository.now_s + 1.0)
+    assert warm(repository, "a") == 1
+    repository.pass_time(repository.now_s + 1.0)
+    ask(repository, "c")
+    [evicted] = done(repository, Unload)
+    assert isinstance(evicted, Unload)
+    assert (evicted.revision.name, evicted.reason, evicted.idle_s) == ("b", "evicted", 2.0)
+
+
+def test_what_is_pinned_is_loaded_at_the_start_and_stays() -> None:
+    """Others make room, or do not fit."""
+    repository = world(Limits(max_loaded_models=2), pinned=("a",), a=1, b=1, c=1)
+    repository.settle()
+    assert warm(repository, "a") == 1
+    for name in ("b", "c", "b", "c"):
+        ask(repository, name)
+        assert warm(repository, "a") == 1
+    alone = world(Limits(max_loaded_models=1), pinned=("a",), a=1, b=1)
+    alone.settle()
+    assert isinstance(error(alone, ask(alone, "b")), ModelTooLarge)
+
+
+def test_many_who_want_one_model_have_it_loaded_once() -> None:
+    """All are granted by the same load, and one that leaves does not end it."""
+    repository = world(a=1)
+    waiters = [ask(repository, "a", settle=False) for _ in range(5)]
+    del repository.requests[waiters[0]]
+    repository.carry_out(repository.librarian.leave(waiters[0], 0.0))
+    repository.settle()
+    assert [answer(repository, waiter) for waiter in waiters[1:]] == [1, 1, 1, 1]
+    assert len(done(repository, Fetch)) == len(done(repository, Load)) == 1
+
+
+def test_a_model_that_can_never_fit_is_an_error_at_once() -> None:
+    """By what it takes on the disk, before anything is evicted for it."""
+    repository = world(Limits(max_loaded_models=3, max_loaded_bytes=50, max_disk_bytes=100), a=1)
+    ask(repository, "a")
+    publish(repository, "big", 1, Content(disk_bytes=101, memory_bytes=1))
+    publish(repository, "wide", 1, Content(disk_bytes=60, memory_bytes=60))
+    for name in ("big", "wide"):
+        failed = error(repository, ask(repository, name))
+        assert isinstance(failed, ModelTooLarge)
+        assert failed.status == 507
+    assert warm(repository, "a") == 1
+
+
+def test_what_takes_more_than_was_thought_is_remembered() -> None:
+    """It makes up for the excess at once, and the next time its room is reserved before."""
+    repository = world(Limits(max_loaded_models=3, max_loaded_bytes=60), a=1)
+    wide = publish(repository, "wide", 1, Content(disk_bytes=1, memory_bytes=55))
+    ask(repository, "a")
+    repository.pass_time(1.0)
+    ask(repository, "wide")
+    assert [place.revision.name for place in repository.memory] == ["wide"]
+    ask(repository, "a")
+    repository.log.clear()
+    ask(repository, "wide")
+    [load] = done(repository, Load)
+    assert load == Load(Place(wide), f"/cache/wide/1-{wide.digest}", 55)
+
+
+def test_a_fetch_that_needs_more_room_gets_it() -> None:
+    """An archive's unpacked size is not in the listing."""
+    repository = world(Limits(max_loaded_models=1, max_disk_bytes=100), a=1)
+    ask(repository, "a")
+    packed = publish(repository, "packed", 1, Content(disk_bytes=10, memory_bytes=1))
+    repository.contents[packed.digest] = Content(disk_bytes=95, memory_bytes=1)
+    assert answer(repository, ask(repository, "packed")) == 1
+    assert list(repository.disk) == [packed]
+
+
+def test_a_scan_over_many_models_by_many_clients_stays_within_the_limits() -> None:
+    """Two in memory and four on the disk, at every instant, and every request is answered by its own model."""
+    limits = Limits(max_loaded_models=2, max_loaded_bytes=45, max_disk_models=4, max_disk_bytes=50)
+    repository = world(limits, **{f"m{n}": 1 for n in range(100)})
+    for first in range(0, 100, 8):
+        waiters = {n: ask(repository, f"m{n}", settle=False) for n in range(first, min(first + 8, 100))}
+        repository.settle()
+        for n, waiter in waiters.items():
+            end = repository.requests[waiter].end
+            assert isinstance(end, Grant)
+            assert end.place.revision.name == f"m{n}"
+
+
+def test_of_several_that_could_go_the_fewest_do() -> None:
+    """A small one that was used before a large one stays where the large one is enough."""
+
+    def stored(size_bytes: int) -> Stored:
+        return Stored(revision=Revision(name="a", version=1, digest="d"), size_bytes=size_bytes, used_s=0.0)
+
+    small, large = stored(1), stored(10)
+    assert fewest([small, large], Shortage(models=0, bytes=10)) == [large]
+    assert fewest([small, large], Shortage(models=2, bytes=0)) == [small, large]
+    assert fewest([small, large], Shortage(models=0, bytes=0)) == []
+
+
+# --- waiting
+
+
+def test_a_request_whose_model_takes_longer_is_told_when_to_come_back() -> None:
+    """The load goes on, for whoever comes then."""
+    repository = world(a=1)
+    waiter = ask(repository, "a", patience_s=5.0, settle=False)
+    repository.pass_time(5.0)
+    late = error(repository, waiter)
+    assert isinstance(late, ModelLoading)
+    assert (late.status, late.retry_after_s) == (503, 5)
+    repository.settle()
+    assert answer(repository, ask(repository, "a", settle=False)) == 1
+
+
+def test_a_passing_fault_of_the_store_is_waited_for() -> None:
+    """Up to the request's deadline, by pauses that begin with a second."""
+    repository = world(a=1)
+    waiter = ask(repository, "a", settle=False)
+    [revision] = repository.disk
+    repository.fetch_ends(revision, fails=True)
+    assert repository.requests[waiter].end is None
+    repository.pass_time(1.0)
+    repository.settle()
+    assert answer(repository, waiter) == 1
+
+
+def test_nothing_is_asked_of_a_repository_process_that_is_gone() -> None:
+    """What it was fetching is asked of the next."""
+    repository = world(a=1, b=1)
+    waiter = ask(repository, "a", settle=False)
+    repository.repository_dies()
+    other = ask(repository, "b", settle=False)
+    assert len(done(repository, Fetch)) == 1
+    repository.repository_returns()
+    repository.settle()
+    assert answer(repository, waiter) == answer(repository, other) == 1
+
+
+def test_before_the_first_listing_and_beyond_the_line_there_is_a_503() -> None:
+    """Nothing is unbounded."""
+    librarian = Librarian(Limits(max_loaded_models=1, max_waiters=1))
+    with pytest.raises(NotReady):
+        librarian.want(1, Selector("a"), 0.0, 1.0)
+    repository = world(Limits(max_loaded_models=1, max_waiters=1), a=1)
+    ask(repository, "a", settle=False)
+    with pytest.raises(Overloaded):
+        repository.librarian.want(next(ids), Selector("a"), 0.0, 1.0)
+
+
+# --- scripts that hold models themselves
+
+
+def test_what_a_script_holds_counts_and_is_dropped() -> None:
+    """Its worker is told, and its end gives everything back."""
+    repository = world(Limits(max_loaded_models=1), a=1, b=1)
+    waiter = next(ids)
+    repository.ask(waiter, Selector("a"), "latest", 60.0, worker=7)
+    repository.settle()
+    assert answer(repository, waiter) == 1
+    assert [place.worker for place in repository.memory] == [7]
+    ask(repository, "b")
+    [dropped] = done(repository, Drop)
+    assert isinstance(dropped, Drop)
+    assert (dropped.worker, dropped.revision.name, dropped.reason) == (7, "a", "evicted")
+
+
+def test_a_warm_request_makes_no_actions_and_is_counted() -> None:
+    """It is found by its selector, and its use is noted."""
+    repository = world(a=1)
+    ask(repository, "a")
+    misses = repository.librarian.counts.misses
+    repository.now_s = 5.0
+    assert warm(repository, "a") == warm(repository, "a") == 1
+    assert repository.librarian.counts.hits == 2
+    assert repository.librarian.counts.misses == misses
+    assert repository.librarian.report("a").versions[0].last_used_s == 5.0
+
+
+def test_a_model_that_is_unloaded_by_hand_comes_back_when_it_is_asked_for() -> None:
+    """A pinned one too."""
+    repository = world(pinned=("a",), a=1)
+    repository.settle()
+    repository.unload("a")
+    repository.settle()
+    assert not repository.memory
+    assert answer(repository, ask(repository, "a")) == 1

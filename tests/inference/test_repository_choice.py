@@ -1,0 +1,117 @@
+"""Which model and version a request asks for, and what it is told where there is none."""
+
+from __future__ import annotations
+
+import pytest
+
+from tidegate.inference.errors import BadRequest, InvalidVersion, ModelNotFound, ModelRequired, VersionNotFound
+from tidegate.inference.frontend.repository.choice import Selector, chosen, echoed
+from tidegate.inference.frontend.repository.resolving import LATEST, key_of, model_named
+from tidegate.inference.repository.catalogue import Model, Revision, Version, VersionState
+
+
+@pytest.mark.parametrize(
+    ("path", "attributes", "selector"),
+    [
+        ("/invocations", "", Selector(None, None)),
+        ("/invocations", "model=a", Selector("a", None)),
+        ("/invocations", "model=a;version=3", Selector("a", "3")),
+        ("/invocations", " Model = a ; VERSION = latest ;", Selector("a", "latest")),
+        ("/invocations", "trace=7;version=canary;tenant=b=c", Selector(None, "canary")),
+        ("/invocations", "bfloat16", Selector(None, None)),
+        ("/invocations", "models=a;model-version=3", Selector(None, None)),
+        ("/models/a/invoke", "", Selector("a", None)),
+        ("/models/a/invoke", "version=2", Selector("a", "2")),
+        ("/models/a/versions/2/invoke", "", Selector("a", "2")),
+        ("/models/a/versions/2/invoke", "model=a;version=2;x=1", Selector("a", "2")),
+        ("/models/a b/versions/stable/invoke", "trace=1", Selector("a b", "stable")),
+    ],
+)
+def test_the_path_and_one_header_choose(path: str, attributes: str, selector: Selector) -> None:
+    """Either does, both may where they agree, and what else the header says is the caller's own."""
+    assert chosen(path, attributes) == selector
+
+
+@pytest.mark.parametrize(
+    ("path", "attributes", "sentence"),
+    [
+        ("/invocations", "model", "names no model"),
+        ("/invocations", "model=", "names no model"),
+        ("/invocations", "model=a;version= ", "names no version"),
+        ("/invocations", "model=a;model=a", "names the model twice"),
+        ("/models/a/invoke", "model=b", "The path names the model 'a', X-Amzn-SageMaker-Custom-Attributes 'b'"),
+        ("/models/a/versions/1/invoke", "version=2", "The path names the version '1'"),
+    ],
+)
+def test_a_choice_that_cannot_be_read_or_is_made_twice_is_an_error(path: str, attributes: str, sentence: str) -> None:
+    """Each with one sentence that says what is wrong."""
+    with pytest.raises(BadRequest, match=sentence):
+        chosen(path, attributes)
+
+
+def test_the_answer_says_what_answered_before_what_the_script_says() -> None:
+    """The number, also where a label was asked for."""
+    revision = Revision(name="a", version=3, digest="d")
+    assert echoed(revision, "") == "model=a;version=3"
+    assert echoed(revision, "trace=7") == "model=a;version=3;trace=7"
+
+
+def model(name: str, *numbers: int, **labels: int) -> Model:
+    """A model with good versions."""
+    return Model(name=name, versions=tuple(Version(number=n, digest="d", size_bytes=1) for n in numbers), labels=labels)
+
+
+def broken(name: str) -> Model:
+    """A model with none."""
+    bad = Version(number=1, digest="d", size_bytes=1, state=VersionState.INVALID, reason="It has no model file.")
+    return Model(name=name, versions=(bad,))
+
+
+def named(name: str | None, *models: Model) -> str:
+    """The name that a selector's name comes to."""
+    return model_named({each.name: each for each in models}, sorted(each.name for each in models), name).name
+
+
+def test_one_model_needs_no_name() -> None:
+    """Nor do stray folders beside it make it need one."""
+    assert named(None, model("a", 1)) == "a"
+    assert named(None, model("a", 1), broken("stray")) == "a"
+    assert named(None, broken("a")) == "a"
+    with pytest.raises(ModelRequired, match=r"There is: a, b\."):
+        named(None, model("a", 1), model("b", 1))
+    with pytest.raises(ModelNotFound, match="holds no model yet"):
+        named(None)
+
+
+def test_a_model_that_is_not_there_is_told_with_those_that_are() -> None:
+    """Some of them: an error has a bounded length, whatever is asked for and however many there are."""
+    with pytest.raises(ModelNotFound, match=r"There is no model 'c'. There is: a, b\.") as raised:
+        named("c", model("a", 1), model("b", 1))
+    assert (raised.value.status, raised.value.code) == (404, "model_not_found")
+    with pytest.raises(ModelNotFound, match="and 9980 more") as raised:
+        named("x" * 100_000, *(model(f"{n:0200}", 1) for n in range(10_000)))
+    assert len(str(raised.value)) < 3000
+
+
+@pytest.mark.parametrize(
+    ("version", "key"), [(None, LATEST), ("latest", LATEST), ("10", 10), ("9", 9), ("0", 0), ("stable", "stable")]
+)
+def test_a_version_is_a_number_latest_or_a_label(version: str | None, key: int | str) -> None:
+    """Numbers are numbers: 10 is no text that comes before 9."""
+    assert key_of(model("a", 0, 9, 10, stable=9), version) == key
+
+
+@pytest.mark.parametrize("version", ["007", "-1", "1.0", "+1", "²", "", "v3", "a b", "1e3", "9" * 30, "é"])
+def test_what_can_be_no_version_is_a_bad_request(version: str) -> None:
+    """It lists the numbers, the highest first, and the labels."""
+    with pytest.raises(InvalidVersion, match=r"There is: 10, 9; labels: stable \(9\)\.") as raised:
+        key_of(model("a", 9, 10, stable=9), version)
+    assert (raised.value.status, raised.value.code) == (400, "invalid_version")
+
+
+@pytest.mark.parametrize("version", ["3", "canary", "Latest"])
+def test_a_version_that_is_not_there_is_told_with_those_that_are(version: str) -> None:
+    """The same for numbers and labels."""
+    with pytest.raises(VersionNotFound, match=rf"no version or label '{version}'. There is: 10, 9") as raised:
+        key_of(model("a", 9, 10, stable=9), version)
+    assert (raised.value.status, raised.value.code) == (404, "version_not_found")
