@@ -141,6 +141,9 @@ def _of_repository(repository: RepositoryGauges) -> Iterator[Metric]:
         seconds = HistogramMetricFamily(f"tidegate_repository_{name}", text)
         seconds.add_metric([], histogram.buckets(), histogram.total)
         yield seconds
+    waiting = GaugeMetricFamily("tidegate_repository_waiting", "Requests that wait for their model to be loaded")
+    waiting.add_metric([], repository.waiting)
+    yield waiting
     for name, text, gauges in (
         ("bytes", "What models take, loading and leaving ones among them",
          {"memory": repository.memory_bytes, "disk": repository.disk_bytes}),

@@ -14,6 +14,7 @@ import socket
 from importlib import import_module
 from pathlib import Path
 from time import monotonic
+from typing import TYPE_CHECKING
 
 import uvloop
 
@@ -23,9 +24,11 @@ from tidegate.inference.frontend.http.application import Application
 from tidegate.inference.frontend.http.connection import Connection
 from tidegate.inference.frontend.models.registry import SINGLE_MODEL, Registry
 from tidegate.inference.frontend.queue.model_pool import ModelPool
-from tidegate.inference.frontend.repository.repository import Repository
 from tidegate.inference.frontend.workers.fork_server import ForkServer
 from tidegate.inference.settings import Settings
+
+if TYPE_CHECKING:
+    from tidegate.inference.frontend.repository.repository import Repository
 
 log = logging.getLogger("tidegate.server")
 
@@ -56,7 +59,7 @@ async def _serve(settings: Settings, model_dir: Path, listener: socket.socket) -
     # 1. Start importing torch, in the fork server; meanwhile take the port. /ping says 503.
     fork_server = ForkServer(settings.log_level)
     registry = Registry(settings, fork_server, lambda cause: _settle(crashed, cause))
-    repository = Repository(settings, registry) if settings.model_repository is not None else None
+    repository = _repository(settings, registry)
     application = Application(settings, registry, repository)
     fork_server.open(registry.worker_exited)
     server = await loop.create_server(lambda: Connection(application), sock=listener, backlog=_BACKLOG)
@@ -100,6 +103,15 @@ async def _serve(settings: Settings, model_dir: Path, listener: socket.socket) -
         application.spool.close()
         fork_server.close()
         log.info("stopped")
+
+
+def _repository(settings: Settings, registry: Registry) -> Repository | None:
+    if settings.model_repository is None:
+        return None
+    # Only here: a server without one starts sooner.
+    from tidegate.inference.frontend.repository.repository import Repository  # noqa: PLC0415
+
+    return Repository(settings, registry)
 
 
 async def _sweep(application: Application) -> None:

@@ -124,8 +124,11 @@ def _of_requests(endpoint_name: str, here: str) -> tuple[Chart, ...]:
 def _of_repository(here: str) -> tuple[Chart, ...]:
     return (
         Chart(
-            title="Repository: requests that found their model loaded, or waited, per second",
-            queries=(_query("result", f"sum by (result) (rate(tidegate_repository_requests_total{here}[5m]))"),),
+            title="Repository: requests that found their model loaded, or had to wait, per second; that wait",
+            queries=(
+                _query("result", f"sum by (result) (rate(tidegate_repository_requests_total{here}[5m]))"),
+                _query("waiting", f"sum(tidegate_repository_waiting{here})"),
+            ),
         ),
         Chart(
             title="Repository: loads, fetches and switches of versions in ten minutes",

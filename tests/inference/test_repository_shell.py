@@ -308,3 +308,22 @@ def test_a_switch_waits_for_the_last_request_of_the_old_revision(monkeypatch, tm
             assert [worker.alive for worker in here.workers.started] == [False, True]
 
     run(test())
+
+
+def test_what_is_at_work_is_not_evicted_while_something_else_is_idle(monkeypatch, tmp_path):
+    async def test() -> None:
+        async with house(monkeypatch, tmp_path, max_loaded_models=2) as here:
+            here.process.list_models(a="1", b="1", c="1")
+            here.workers.on_batch = do_nothing
+            asked = Asked((await here.load(A)).pool, "long")
+            await asyncio.sleep(1)
+            await here.load(B)
+            await asyncio.sleep(1)
+            await here.load(Selector("c"))
+            assert here.repository.find(B) is None
+            assert here.repository.find(A) is not None
+            here.workers.started[0].answer()
+            await settled()
+            assert asked.outcome == (200, "long")
+
+    run(test())

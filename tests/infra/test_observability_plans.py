@@ -266,7 +266,14 @@ def test_every_series_in_a_query_is_one_that_the_server_really_has() -> None:
     counted.streams.broken["handler_failed"] += 1
     counted.conversations_closed[1000] += 1
     repository = RepositoryGauges(
-        counts=Counts(), metrics=RepositoryMetrics(), known=0, on_disk=0, disk_bytes=0, in_memory=0, memory_bytes=0
+        counts=Counts(),
+        metrics=RepositoryMetrics(),
+        waiting=0,
+        known=0,
+        on_disk=0,
+        disk_bytes=0,
+        in_memory=0,
+        memory_bytes=0,
     )
     text = render({"m": ModelGauges(metrics=counted, waiting=0, computing=0, workers={1: 1})}, repository).decode()
     samples = {match[1] for match in re.finditer(r"^(\w+)(\{[^}]*\})? ", text, re.MULTILINE)}

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from heapq import nlargest
 from itertools import count
 from time import monotonic
+from typing import TYPE_CHECKING
 
 from tidegate.inference.conversation_frames import Opening
 from tidegate.inference.errors import (
@@ -21,16 +22,12 @@ from tidegate.inference.errors import (
 )
 from tidegate.inference.frontend.http.ask_model import AskModel, lines_for_worker
 from tidegate.inference.frontend.http.ask_named_model import AskNamedModel
-from tidegate.inference.frontend.http.ask_repository import CHOICE
 from tidegate.inference.frontend.http.limits import Limits
 from tidegate.inference.frontend.http.open_inference import Models, OpenInference
 from tidegate.inference.frontend.http.peer import Peer, Upgrade
-from tidegate.inference.frontend.http.repository_paths import RepositoryPaths
-from tidegate.inference.frontend.http.repository_tensors import RepositoryTensors
 from tidegate.inference.frontend.http.request import Request
 from tidegate.inference.frontend.http.responders import CHAT, CONVERSE, AtOnce, InTask, Responder, Route
 from tidegate.inference.frontend.http.response import Response
-from tidegate.inference.frontend.http.waiting_socket import WaitingSocket
 from tidegate.inference.frontend.http.websocket import WebSocket, WebSocketLimits, is_opening
 from tidegate.inference.frontend.http.websocket_connection import WebSocketConnection
 from tidegate.inference.frontend.metrics import ModelGauges
@@ -40,9 +37,12 @@ from tidegate.inference.frontend.models.registry import SINGLE_MODEL, Registry
 from tidegate.inference.frontend.queue.budget import ByteBudget
 from tidegate.inference.frontend.queue.model_pool import ModelPool
 from tidegate.inference.frontend.queue.spool import Spool
-from tidegate.inference.frontend.repository.repository import Answering, Repository
 from tidegate.inference.protocol import Form
 from tidegate.inference.settings import MIB, Settings
+
+if TYPE_CHECKING:  # imported where there is a repository: a server without one starts sooner
+    from tidegate.inference.frontend.http.repository_paths import RepositoryPaths
+    from tidegate.inference.frontend.repository.repository import Repository
 
 ROOM_AFTER_S = 1.0
 """How long a connection must have been idle before it has to make room for another."""
@@ -82,6 +82,9 @@ class Application:
         }
         self._of_repository: RepositoryPaths | None = None
         if repository is not None:
+            from tidegate.inference.frontend.http.repository_paths import RepositoryPaths  # noqa: PLC0415 - see above
+            from tidegate.inference.frontend.http.repository_tensors import RepositoryTensors  # noqa: PLC0415
+
             self._of_repository = RepositoryPaths(repository, registry.sessions, timed=settings.server_timing)
             self._routes |= self._of_repository.fixed
             models = RepositoryTensors(self._of_repository)
@@ -146,21 +149,11 @@ class Application:
             raise Draining("The server is stopping.")
         request.id = request.header(_INFERENCE_ID) or request.id
         if paths is not None:
-            return self._converse_with_revision(paths, request)
+            return paths.upgrade(self, request, self._converse)
         return self._converse(request, self._find(name or ""))
 
-    def _converse_with_revision(self, paths: RepositoryPaths, request: Request) -> Upgrade:
-        selector, repository = paths.selector(request), paths.repository
-
-        def open_(answering: Answering) -> Upgrade:
-            return self._converse(request, answering.pool, {CHOICE.decode(): answering.choice})
-
-        answering = repository.find(selector)
-        if answering is not None:
-            return open_(answering)
-        return WaitingSocket(self, repository, selector, open_, request.id)
-
     def _converse(self, request: Request, pool: ModelPool, said: Mapping[str, str] | None = None) -> Upgrade:
+        """Open a WebSocket to a model of `pool`, with the headers in `said`. Raises `RequestError`."""
         settings = self.settings
         limits = WebSocketLimits(message_bytes=settings.max_message_bytes, frame_bytes=settings.max_frame_bytes)
         try:

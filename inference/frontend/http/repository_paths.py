@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from time import monotonic
 from typing import Any
@@ -10,14 +11,17 @@ from typing import Any
 from tidegate.inference.errors import NotFound, UpgradeRequired
 from tidegate.inference.frontend.http.ask_named_model import AskNamedModel
 from tidegate.inference.frontend.http.ask_repository import CHOICE, AskRepository
+from tidegate.inference.frontend.http.peer import Upgrade
 from tidegate.inference.frontend.http.request import Request
 from tidegate.inference.frontend.http.responders import CHAT, CONVERSE, AtOnce, Responder, Route
 from tidegate.inference.frontend.http.response import Response
+from tidegate.inference.frontend.http.waiting_socket import Application, WaitingSocket
 from tidegate.inference.frontend.models.model_list import page
 from tidegate.inference.frontend.models.stateful_sessions import StatefulSessions
+from tidegate.inference.frontend.queue.model_pool import ModelPool
 from tidegate.inference.frontend.repository.choice import Selector, chosen
 from tidegate.inference.frontend.repository.report import VersionReport
-from tidegate.inference.frontend.repository.repository import Repository
+from tidegate.inference.frontend.repository.repository import Answering, Repository
 from tidegate.inference.protocol import Form
 
 _CHAT = CHAT.split("/")[1:]
@@ -65,6 +69,23 @@ class RepositoryPaths:
             case ["models" | "adapters" | "v2" | "ping" | "metrics" | "execution-parameters", *_]:
                 return False
         return path not in self.fixed
+
+    def upgrade(
+        self,
+        application: Application,
+        request: Request,
+        converse: Callable[[Request, ModelPool, Mapping[str, str]], Upgrade],
+    ) -> Upgrade:
+        """The WebSocket that a request opens, by `converse`: at once, or when its model is loaded."""
+        selector = self.selector(request)
+
+        def with_revision(answering: Answering) -> Upgrade:
+            return converse(request, answering.pool, {CHOICE.decode(): answering.choice})
+
+        answering = self.repository.find(selector)
+        if answering is not None:
+            return with_revision(answering)
+        return WaitingSocket(application, self.repository, selector, with_revision, request.id)
 
     def selector(self, request: Request) -> Selector:
         """Which revision a request asks for. Raises `BadRequest`."""

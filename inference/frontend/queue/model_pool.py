@@ -159,14 +159,17 @@ class ModelPool:
             raise NotReady(f"The model '{self.spec.name}' is not ready.")
         return self._conversations.begin(client)
 
+    @property
+    def busy(self) -> bool:
+        """Whether anything waits here, is computed, or converses."""
+        return bool(self._scheduler.waiting or self._scheduler.computing or self._conversations)
+
     async def settle(self, timeout_s: float) -> None:
         """Return when nothing waits here or is computed any more, or `timeout_s` are over; nothing new is to come."""
         self._conversations.leave()
         deadline_s = monotonic() + timeout_s
         # A batch ends in one place and a process in another; looking is simpler than being told by both.
-        while (  # noqa: ASYNC110
-            self._scheduler.waiting or self._scheduler.computing or self._conversations
-        ) and monotonic() < deadline_s:
+        while self.busy and monotonic() < deadline_s:  # noqa: ASYNC110
             await asyncio.sleep(_UNLOAD_POLL_S)
 
     async def unload(self, timeout_s: float) -> None:

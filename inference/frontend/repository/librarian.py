@@ -122,6 +122,11 @@ class Librarian:
         held = self._warm[selector] = self._cache.stock.memory[Place(answer)]
         return held
 
+    def in_use(self, revision: Revision, now_s: float) -> None:
+        """A loaded revision is still at work for requests that began before: it was used until now."""
+        if (held := self._cache.stock.memory.get(Place(revision))) is not None:
+            held.used_s = max(held.used_s, now_s)
+
     def want(
         self, waiter: Hashable, selector: Selector, now_s: float, deadline_s: float, *, worker: int | None = None
     ) -> list[Action]:

@@ -48,6 +48,8 @@ from tidegate.inference.settings import Settings
 
 log = logging.getLogger("tidegate.repository")
 
+UNHURRIED = ("replaced", "removed")
+"""Nothing waits for the room of these: their streams may end as they would have."""
 MEASURE_S = 10.0
 MEASURED_AT_ONCE = 20
 MIN_WAIT_S = 60.0
@@ -217,6 +219,7 @@ class Repository:
         return RepositoryGauges(
             counts=self._librarian.counts,
             metrics=self.metrics,
+            waiting=len(self._waiting),
             known=len(self._catalogue),
             on_disk=self._librarian.disk_models,
             disk_bytes=self._librarian.disk_bytes,
@@ -287,9 +290,14 @@ class Repository:
     # --- doing what is decided
 
     def _now_s(self) -> float:
+        """The time, for a call in which something may be evicted: what that goes by is told before."""
         spare_bytes = free_memory_bytes() - self._settings.min_free_memory_bytes
         self._librarian.free_memory(max(spare_bytes, 0))
-        return monotonic()
+        now_s = monotonic()
+        for revision, answering in self._loaded.items():
+            if answering.pool.busy:
+                self._librarian.in_use(revision, now_s)
+        return now_s
 
     def _carry_out(self, actions: Iterable[Action]) -> None:
         for action in actions:
@@ -360,8 +368,11 @@ class Repository:
         log.info(
             "a model is unloaded", extra={"model": revision.name, "version": revision.version, "why": unload.reason}
         )
+        settle_s = self._max_wait_s + self._settings.timeout_s
+        if unload.reason in UNHURRIED and self._settings.reload_order == "load-first":
+            settle_s = max(settle_s, self._settings.max_conversation_s)
         try:
-            await self._registry.unload_revision(revision, self._max_wait_s + self._settings.timeout_s)
+            await self._registry.unload_revision(revision, settle_s)
         finally:
             self._loaded.pop(revision, None)
             self._to_measure.pop(revision, None)

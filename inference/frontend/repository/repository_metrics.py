@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from tidegate.inference.frontend.metrics import Histogram
-from tidegate.inference.frontend.repository.librarian import Counts
+
+if TYPE_CHECKING:  # a server without a repository reads this too, and starts sooner without the other
+    from tidegate.inference.frontend.repository.librarian import Counts
 
 LOAD_S = (0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0)
 IDLE_S = (0.1, 1.0, 10.0, 60.0, 600.0, 3600.0, 21600.0, 86400.0)
@@ -29,6 +32,7 @@ class RepositoryGauges:
 
     counts: Counts
     metrics: RepositoryMetrics
+    waiting: int
     known: int
     on_disk: int
     disk_bytes: int
