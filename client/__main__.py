@@ -145,8 +145,10 @@ def _progress_of_upload(size_bytes: int) -> stages.Bar:
 
 
 def _parser() -> argparse.ArgumentParser:
+    program = f"python -m {__package__}"  # in a checkout also `client`, for short
+    described = (__doc__ or "").replace("python -m client", program)
     parser = argparse.ArgumentParser(
-        prog=f"python -m {__package__}", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog=program, description=described, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 

@@ -20,7 +20,7 @@ log = logging.getLogger("tidegate.settings")
 LOOPBACK = "127.0.0.1"
 
 
-def main(program: str = "python -m inference", others: Sequence[str] = ()) -> int:
+def main(program: str = f"python -m {__package__}", others: Sequence[str] = ()) -> int:
     """Run the command; a deployer's mistake is one line on standard error and exit status 1.
 
     Args:

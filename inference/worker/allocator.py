@@ -6,9 +6,14 @@ import ctypes
 import os
 
 KEPT_BYTES = 256 * 1024 * 1024
+ARENAS = 4
+"""How many pools threads share. Each keeps up to 64 MiB, which `malloc_trim` does not give back either, and glibc would
+make eight for each core: a stream_fn with large frames in a thread for each client left a gigabyte behind."""
 # malloc.h of glibc
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
+_M_ARENA_MAX = -8
+_ARENAS_VARIABLE = "MALLOC_ARENA_MAX"
 _VARIABLES = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "GLIBC_TUNABLES")
 
 
@@ -22,6 +27,8 @@ def keep_freed_memory() -> bool:
     if any(name in os.environ for name in _VARIABLES):
         return False
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None and _ARENAS_VARIABLE not in os.environ:
+        mallopt(_M_ARENA_MAX, ARENAS)
     return mallopt is not None and bool(
         mallopt(_M_TRIM_THRESHOLD, KEPT_BYTES) and mallopt(_M_MMAP_THRESHOLD, KEPT_BYTES)
     )

@@ -47,3 +47,32 @@ def test_an_allocator_that_the_deployer_has_set_stays_as_it_is(name: str) -> Non
     done, count = faults(**{name: "131072"})
     assert not done
     assert count > 100
+
+
+THREADS = """
+import threading
+from tidegate.inference.worker.allocator import keep_freed_memory
+
+keep_freed_memory()
+together = threading.Barrier(32)
+
+def talk():
+    together.wait()
+    frame = b"x" * (15 << 20)
+    together.wait()
+    del frame
+
+threads = [threading.Thread(target=talk) for _ in range(32)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+print(next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmRSS")) // 1024)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the allocator's knobs are glibc's")
+def test_threads_that_have_ended_leave_little_of_what_they_freed() -> None:
+    """As those of a `stream_fn`: each pool of the allocator would keep 64 MiB for ever, and there would be many."""
+    run = subprocess.run([sys.executable, "-c", THREADS], env={}, capture_output=True, text=True, check=True)
+    assert int(run.stdout) < 400

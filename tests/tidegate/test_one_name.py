@@ -19,6 +19,7 @@ from tests.tidegate.installations import FOLDERS, REPOSITORY, Installation, copy
 
 COMMANDS = [
     (["inference", "--version"], "tidegate "),
+    (["inference", "--help"], "usage: python -m {}inference "),
     (["client", "--help"], "usage: python -m {}client "),
     (["local_cloud", "--help"], "usage: python -m {}local_cloud "),
     (["training_hooks", "pack", "--help"], "usage: python -m {}training_hooks pack "),
