@@ -170,10 +170,11 @@ class Cache:
 
     def _trim(self, now_s: float) -> list[Action]:
         # Something turned out larger than it was thought to be, or a limit is lower than in an earlier life.
-        shortage = self._without_going(self.stock.memory.values(), self.stock.memory_room.short(0, models=0))
-        actions = [self.let_go(held, "evicted", now_s) for held in fewest(self._evictable(), shortage)]
-        if self.reachable:
-            shortage = self._without_going(self.stock.disk.values(), self.stock.disk_room.short(0, models=0))
+        actions: list[Action] = []
+        if shortage := self._without_going(self.stock.memory.values(), self.stock.memory_room.short(0, models=0)):
+            actions += [self.let_go(held, "evicted", now_s) for held in fewest(self._evictable(), shortage)]
+        shortage = self.stock.disk_room.short(0, models=0)
+        if shortage and self.reachable and self._without_going(self.stock.disk.values(), shortage):
             actions += [self.remove(stored) for stored in fewest(self.removable(), shortage)]
         return actions
 
@@ -229,14 +230,15 @@ class Cache:
         if before:
             return [self.let_go(held, "replaced", now_s) for held in before if held.stage is Stage.HERE]
         pinned, room = self._pinned(), self.stock.memory_room
-        most = None if room.max_bytes is None else room.max_bytes - sum(held.size_bytes for held in pinned)
-        need = self.stock.memory_need(wish.place, most)
-        if reason := room.ever(need, pinned):
-            return Misfit(place=wish.place, reason=f"in memory {reason}", beside=False)
+        staying = set(pinned)
         if not wish.asked:
             beside = [held for revision in wish.beside if (held := self.stock.memory.get(Place(revision))) is not None]
-            if reason := room.ever(need, {*pinned, *(held for held in beside if held.stage is Stage.HERE)}):
-                return Misfit(place=wish.place, reason=f"in memory {reason}", beside=True)
+            staying.update(held for held in beside if held.stage is Stage.HERE)
+        most = None if room.max_bytes is None else room.max_bytes - sum(held.size_bytes for held in staying)
+        need = self.stock.memory_need(wish.place, most)
+        if reason := room.ever(need, staying):
+            alone = room.ever(need, pinned)
+            return Misfit(place=wish.place, reason=f"in memory {alone or reason}", beside=not alone)
         shortage = self._memory_shortage(need)
         if not shortage:
             self.stock.hold(wish.place, need, now_s)
