@@ -102,3 +102,10 @@ def test_an_interpreter_without_arguments_starts_as_before(installed: Installati
     assert (done.returncode, done.stdout, done.stderr) == (0, "False\n", "")
     for words in (["-m", "json.tool", "--help"], ["-m", "compileall", "check"]):
         assert "import 'tidegate.inference" not in installed.run("python", "-v", *words, cwd=tmp_path).stderr
+
+
+def test_the_commands_of_training_hooks_are_there_too(installed: Installation, tmp_path: Path) -> None:
+    done = installed.run("tidegate", "list", "nowhere", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f"training_hooks: error: there is no repository {tmp_path}/nowhere\n"
+    assert "publish" in installed.run("tidegate", "--help", cwd=tmp_path).stdout

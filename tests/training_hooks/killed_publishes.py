@@ -131,13 +131,14 @@ def bucket(models: Path) -> None:
                     break
 
 
-def killing_at(point: int, reading: int) -> Callable[[str, str], None]:
+def killing_at(point: int, reading: int) -> Callable[[str, str], str | None]:
     """Kill the process whose number can be read there at the given request."""
     requests = itertools.count(1)
 
-    def look(method: str, path: str) -> None:
+    def look(method: str, path: str) -> str | None:
         if next(requests) == point:
             os.kill(int(os.read(reading, 20)), signal.SIGKILL)
+        return None
 
     return look
 

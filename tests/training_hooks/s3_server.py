@@ -19,16 +19,19 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 BUCKET = "models"
 
 
-def nothing(method: str, path: str) -> None:
+def nothing(method: str, path: str) -> str | None:
     """Look at a request and let it pass."""
 
 
 @dataclass(slots=True, kw_only=True)
 class S3:
-    """The server. `before` is called with the method and the path of every request."""
+    """The server. `before` is called with the method and the path of every request.
+
+    What it returns is the status and the code of an error that is answered instead, such as `503 SlowDown`.
+    """
 
     url: str
-    before: Callable[[str, str], None] = nothing
+    before: Callable[[str, str], str | None] = nothing
     requests: list[str] = field(default_factory=list)
     _client: Any = None
     _in_flight: int = 0
@@ -80,7 +83,10 @@ class S3:
         self.requests.append(f"{method} {path}")
         conditional = "HTTP_IF_MATCH" in environ or "HTTP_IF_NONE_MATCH" in environ
         with self._counted():
-            self.before(method, path)
+            if refusal := self.before(method, path):
+                status, code = refusal.split()
+                start_response(f"{status} {code}", [("Content-Type", "application/xml")])
+                return [f"<Error><Code>{code}</Code><Message>by the test</Message></Error>".encode()]
             with self._conditional if conditional else contextlib.nullcontext():
                 return list(application(environ, start_response))
 

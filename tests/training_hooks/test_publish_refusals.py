@@ -13,9 +13,10 @@ import torch
 from tidegate.training_hooks import ArtifactError, list_models, publish, remove_label, retire, save_model, set_label
 from tidegate.training_hooks.__main__ import main
 from tidegate.training_hooks.publishing import reservation
+from tidegate.training_hooks.staging import exclusive
 
 from .repositories import BucketPlace, FolderPlace, Place, served, write_model
-from .s3_server import S3, environment, serving
+from .s3_server import S3, environment, nothing, serving
 
 
 @pytest.fixture(scope="module")
@@ -318,28 +319,58 @@ def test_a_publisher_that_was_taken_for_dead_publishes_nothing(
 
     def slept(method: str, path: str) -> None:
         if path.endswith("/net/1/weights"):
-            s3.before = lambda *_: None
+            s3.before = nothing
             publish(other, place.address, "net", version=1)
 
-    s3.before = slept
+    monkeypatch.setattr(s3, "before", slept)
     with pytest.raises(ArtifactError, match="is not this process's any more"):
         publish(model_dir, place.address, "net", version=1)
     assert "net/1/manifest.json" in place.files()
     assert publish(model_dir, place.address, "net").version == 2
 
 
-def test_a_refusal_of_the_bucket_in_the_middle_leaves_nothing(s3: S3, tmp_path: Path, model_dir: Path) -> None:
-    """What was uploaded until then is removed."""
+@pytest.mark.parametrize("written", ["/.unfinished", "/weights", "/manifest.json"])
+@pytest.mark.parametrize("refusal", ["403 AccessDenied", "500 InternalError"])
+def test_a_refusal_of_the_bucket_in_the_middle_leaves_nothing(
+    s3: S3, tmp_path: Path, model_dir: Path, monkeypatch: pytest.MonkeyPatch, written: str, refusal: str
+) -> None:
+    """What was uploaded until then is removed, and the sentence says what S3 said."""
     place = BucketPlace(s3, tmp_path.name)
-
-    def refuse(method: str, path: str) -> None:
-        if path.endswith("/manifest.json") and method == "PUT":
-            raise OSError("the connection is gone")
-
-    s3.before = refuse
-    try:
-        with pytest.raises(ArtifactError, match="does not answer as it should"):
-            publish(model_dir, place.address, "net")
-    finally:
-        s3.before = lambda *_: None
+    monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda *_: 0.0)
+    monkeypatch.setattr(
+        s3, "before", lambda method, path: refusal if method == "PUT" and path.endswith(written) else None
+    )
+    with pytest.raises(ArtifactError, match="does not answer as it should") as caught:
+        publish(model_dir, place.address, "net")
+    assert refusal.split()[1] in str(caught.value)
     assert place.files() == {}
+
+
+def test_a_bucket_that_is_throttled_or_in_conflict_for_a_while_is_asked_again(
+    s3: S3, tmp_path: Path, model_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """503 SlowDown is tried again by boto3; 409 of a conditional write, which says to, by us."""
+    place = BucketPlace(s3, tmp_path.name)
+    monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda *_: 0.0)
+    refused: dict[str, int] = {}
+
+    def refuse(method: str, path: str) -> str | None:
+        if method != "PUT" or refused.setdefault(path, 0) == 2:
+            return None
+        refused[path] += 1
+        return "409 ConditionalRequestConflict" if path.endswith(("ed", ".json")) else "503 SlowDown"
+
+    monkeypatch.setattr(s3, "before", refuse)
+    assert publish(model_dir, place.address, "net", labels="stable").version == 1
+    assert set(refused.values()) == {2}
+    assert len(refused) == 6
+    assert served(place.files()) == {"1": "second"}
+
+
+def test_a_directory_that_is_being_saved_is_not_published(place: Place, model_dir: Path) -> None:
+    """While save_model writes to it; afterwards it is."""
+    before = place.files()
+    with exclusive(model_dir), pytest.raises(ArtifactError, match="another process is saving or packing"):
+        publish(model_dir, place.address, "net")
+    assert place.files() == before
+    assert publish(model_dir, place.address, "net").version == 2

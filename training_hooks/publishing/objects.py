@@ -9,6 +9,8 @@ consistent (https://docs.aws.amazon.com/AmazonS3/latest/userguide/Welcome.html#C
 from __future__ import annotations
 
 import contextlib
+import random
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -28,6 +30,7 @@ from .contents import Stored
 from .names import BucketAddress
 
 _PART_BYTES = 8 << 20
+_TRIES = 8
 _MAX_PARTS = 9_000  # S3 takes 10,000
 
 
@@ -95,16 +98,20 @@ class Objects:
         """Write an object where the key has none (`etag` None), or the one of this ETag; return whether it was so."""
         condition = {"IfNoneMatch": "*"} if etag is None else {"IfMatch": etag}
         with self._in_one_sentence():
-            try:
-                self._client.put_object(Bucket=self._bucket, Key=self._prefix + key, Body=data, **condition)
-            except botocore.exceptions.ClientError as error:
-                # 404: the object that should be replaced is gone.
-                if error.response["ResponseMetadata"]["HTTPStatusCode"] not in (404, 409, 412):
-                    raise
-                if error.response["Error"]["Code"] == "NoSuchBucket":
-                    raise
-                return False
-        return True
+            for attempt in range(1, _TRIES + 1):
+                try:
+                    self._client.put_object(Bucket=self._bucket, Key=self._prefix + key, Body=data, **condition)
+                except botocore.exceptions.ClientError as error:
+                    code, status = error.response["Error"]["Code"], error.response["ResponseMetadata"]["HTTPStatusCode"]
+                    if status == 409 and attempt < _TRIES:
+                        time.sleep(random.uniform(0.02, 0.2) * attempt)  # noqa: S311 - so that two do not meet again
+                    elif status == 412 or (status == 404 and code == "NoSuchKey"):  # what should be replaced is gone
+                        return False
+                    else:
+                        raise
+                else:
+                    return True
+        raise AssertionError  # the last attempt has returned or raised
 
     def delete_if(self, key: str, *, etag: str) -> None:
         """Delete an object, unless it is another than the one of this ETag by now."""
