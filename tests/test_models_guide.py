@@ -16,11 +16,13 @@ NAMED = re.compile(r"`(tests/[\w/]+\.py)::([\w:]+)`")
 
 @cache
 def functions_in(path: str) -> frozenset[str]:
-    """The test functions that a file defines, those of classes as Class::function."""
+    """The test functions that a file defines, those of classes as Class::function, and state machines by their name."""
     if not (REPOSITORY / path).is_file():
         return frozenset()
-    found = set()
+    found: set[str] = set()
     for node in ast.parse((REPOSITORY / path).read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.value).endswith(".TestCase"):
+            found |= {ast.unparse(target) for target in node.targets}
         functions = node.body if isinstance(node, ast.ClassDef) else [node]
         prefix = f"{node.name}::" if isinstance(node, ast.ClassDef) else ""
         found |= {prefix + each.name for each in functions if isinstance(each, ast.FunctionDef)}
