@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Iterator
 from typing import cast
 
-from tidegate.inference.errors import OutOfMemory, Overloaded, RequestError
+from tidegate.inference.errors import HandlerFailed, OutOfMemory, Overloaded, RequestError
 from tidegate.inference.protocol import Answer, End, Error, Event, Kind
 from tidegate.inference.protocol import Stream as Announced
 from tidegate.inference.worker.chunks import BodyChunks, StreamBody
@@ -57,6 +57,10 @@ class Streams:
         assert body is not None  # noqa: S101 - it is why this is called
         request.data = request.prediction = request.kept = None  # the last reference to a generator closes it
         stream = OpenStream(request=request, body=body, max_chunk_bytes=self._steps.max_response_bytes)
+        if any(body.source is each.body.source for each in self._open.values()):
+            # Each reader would get some of the items, and take them for all.
+            shared = HandlerFailed(f"{body.function} gave two requests the same {type(body.source).__name__}.")
+            return self._steps.failure(shared, body.function, request)
         if len(self._open) >= self._max_open:
             self._close(stream)
             full = Overloaded(
