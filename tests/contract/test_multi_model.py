@@ -309,6 +309,22 @@ def test_one_model_more_than_the_limit_is_507_until_another_is_unloaded():
         assert load(server, "def", urls["def"]).status == 200
 
 
+def test_models_that_take_more_bytes_together_than_they_may_are_507_until_another_is_unloaded():
+    """Measured when it is loaded: the files say nothing of what a script takes."""
+    hungry = "KEPT = bytes(range(256)) * (256 * 1024)" + NAMED
+    with running({}, SAGEMAKER_MULTI_MODEL="true", TIDEGATE_MAX_LOADED_BYTES=str(200 * 2**20)) as server:
+        urls = {
+            name: place(server, name, {"code/inference.py": hungry, "code/helper.py": f"NAME = {name!r}"})
+            for name in "abcd"
+        }
+        statuses = {name: load(server, name, url).status for name, url in urls.items()}
+        assert statuses == {"a": 200, "b": 200, "c": 507, "d": 507}
+        assert len(server.workers()) == 2
+        assert invoke(server, "a").status == 200
+        assert server.request("DELETE", "/models/a").status == 200
+        assert load(server, "c", urls["c"]).status == 200
+
+
 def test_a_model_that_kills_its_worker_does_not_touch_the_others(server: Server):
     assert load(server, "bad", place(server, "bad", {"code/inference.py": OBEDIENT})).status == 200
     assert load(server, "good", named(server, "good")).status == 200

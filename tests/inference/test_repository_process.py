@@ -137,6 +137,20 @@ def test_one_that_hangs_up_and_lives_on_is_killed_and_replaced(monkeypatch):
     run(test, PLAYS.replace("say(*MORE)", hangs))
 
 
+def test_one_that_says_nothing_any_more_is_killed_and_replaced():
+    async def test(house: House) -> None:
+        await until(lambda: house.listed)
+        house.process.patience_s = 0.05
+        house.process.tell(Look())
+        await until(lambda: house.losses)
+        house.process.patience_s = 60.0
+        await until(lambda: len(house.listed) == 2)
+        assert is_gone(house.pids[0])
+
+    # Its silence is measured from what it says last.
+    run(test, PLAYS.replace("say(*MORE)", 'say("Changed", models=[], removed=[])'))
+
+
 def test_one_that_does_not_end_is_killed_at_the_end_of_the_server(monkeypatch):
     monkeypatch.setattr(repository_process, "CLOSE_S", 0.05)
 

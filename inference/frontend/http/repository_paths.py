@@ -108,6 +108,7 @@ class RepositoryPaths:
     # --- what is there
 
     def _say(self, request: Request) -> Response:
+        self.repository.demand_listed()
         name = request.path.removeprefix("/models").removeprefix("/")
         if name:
             return _json(self._entry(name))

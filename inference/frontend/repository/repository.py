@@ -39,7 +39,7 @@ from tidegate.inference.frontend.repository.actions import (
 from tidegate.inference.frontend.repository.choice import Selector, echoed
 from tidegate.inference.frontend.repository.librarian import Librarian
 from tidegate.inference.frontend.repository.repository_metrics import RepositoryGauges, RepositoryMetrics
-from tidegate.inference.frontend.repository.repository_process import COMMAND, RepositoryProcess
+from tidegate.inference.frontend.repository.repository_process import COMMAND, SILENT_S, RepositoryProcess
 from tidegate.inference.frontend.repository.room import Limits
 from tidegate.inference.frontend.temporary import new_folder
 from tidegate.inference.repository import messages
@@ -278,6 +278,8 @@ class Repository:
         if not self._listed or listed.note != self.note:
             log.info("the repository was listed", extra={"models": listed.models, "note": listed.note})
         self._listed, self.note, self.interval_s = True, listed.note, listed.interval_s
+        if self._process is not None:
+            self._process.patience_s = SILENT_S + 2 * listed.interval_s if listed.interval_s else None
         self._carry_out(self._librarian.listed(now_s))
 
     def _process_died(self) -> None:

@@ -21,6 +21,8 @@ from tidegate.inference.repository.messages import Event, Open, Request, line_of
 
 log = logging.getLogger("tidegate.repository")
 
+SILENT_S = 900.0
+"""How long a listing may take beyond its interval; a process that hangs in a system call says nothing any more."""
 MAX_LINE_BYTES = 16 * 1024 * 1024
 CLOSE_S = 2.0
 """How long the process may take to end by itself."""
@@ -48,6 +50,8 @@ class RepositoryProcess:
         self._heard = heard
         self._lost = lost
         self._command = command
+        self.patience_s: float | None = SILENT_S
+        """After so much silence it counts as hanging, and is replaced; None: never."""
         self._process: Process | None = None
         self._told = False
         """Whether the process has its first message."""
@@ -124,10 +128,13 @@ class RepositoryProcess:
         """Hear everything; returns what was wrong with it, or nothing at its end."""
         while True:
             try:
-                line = await output.readline()
+                async with asyncio.timeout(self.patience_s):
+                    line = await output.readline()
                 if not line:
                     return ""
                 event = message_of(line)
+            except TimeoutError:
+                return f"it said nothing for {self.patience_s:g} s"
             except ValueError as error:  # no message, or a line without an end
                 return f"it said what cannot be understood: {error}"
             self._heard(cast(Event, event))
