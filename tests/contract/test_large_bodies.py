@@ -134,8 +134,18 @@ def test_more_than_all_files_may_hold_is_503_and_leaves_room_for_the_next() -> N
     with running({"code/inference.py": TELLS_OF_ITS_BODY}, **SPOOLED, TIDEGATE_MAX_SPOOL_BYTES="1000000") as server:
         for body in (LARGE, pieces(LARGE)):
             reply = server.post(body, OCTETS)
-            assert (reply.status, reply.error["code"]) == (503, "overloaded")
-            assert "TIDEGATE_MAX_SPOOL_BYTES" in reply.error["message"]
+            assert (reply.status, reply.error["code"]) == (413, "payload_too_large"), "it would never have room"
+            assert "1000000 bytes (TIDEGATE_MAX_SPOOL_BYTES)" in reply.error["message"]
+        with server.socket() as slow:
+            slow.sendall(
+                b"POST /invocations HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-length: 900000\r\n\r\n"
+            )
+            assert slow.recv(100).startswith(b"HTTP/1.1 100 ")
+            for body in (LARGE[:900_000], pieces(LARGE[:900_000])):
+                reply = server.post(body, OCTETS)
+                assert (reply.status, reply.error["code"]) == (503, "overloaded")
+                assert "TIDEGATE_MAX_SPOOL_BYTES" in reply.error["message"]
+        server.wait_until(lambda: server.post(LARGE[:900_000], OCTETS).status == 200, "its room is free again")
         assert server.post(LARGE[:900_000], OCTETS).status == 200
         assert server.post(LARGE[:900_000], OCTETS).status == 200
 
