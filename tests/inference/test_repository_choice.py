@@ -25,6 +25,9 @@ from tidegate.inference.repository.catalogue import Model, Revision, Version, Ve
         ("/models/a/versions/2/invoke", "", Selector("a", "2")),
         ("/models/a/versions/2/invoke", "model=a;version=2;x=1", Selector("a", "2")),
         ("/models/a b/versions/stable/invoke", "trace=1", Selector("a b", "stable")),
+        ("/models/a/v1/chat/completions", "version=2", Selector("a", "2")),
+        ("/models/a/versions/2/invocations-bidirectional-stream", "", Selector("a", "2")),
+        ("/invocations", "trace=" + 9000 * "7" + ";model=a", Selector("a", None)),
     ],
 )
 def test_the_path_and_one_header_choose(path: str, attributes: str, selector: Selector) -> None:

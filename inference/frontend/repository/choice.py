@@ -19,6 +19,10 @@ _PATH = re.compile(
 )
 
 
+_LONGEST = 1024
+"""Characters of the header that the platform passes on."""
+
+
 class Selector(NamedTuple):
     """What is asked for. No name is the repository's only model, no version is `latest`."""
 
@@ -37,9 +41,13 @@ def in_path(path: str) -> Selector | None:
     return Selector(found["name"], found["version"]) if found else None
 
 
-@lru_cache(maxsize=1024)
 def in_header(attributes: str) -> Selector:
     """The selector of the custom attributes. Raises `BadRequest` for a choice that is none, or is made twice."""
+    # What is longer than the platform's own is read, but not remembered: a thousand of them would be memory.
+    return _remembered(attributes) if len(attributes) <= _LONGEST else _read(attributes)
+
+
+def _read(attributes: str) -> Selector:
     chosen: dict[str, str] = {}
     for part in attributes.split(";"):
         key, equals, value = (text.strip() for text in part.partition("="))
@@ -52,6 +60,9 @@ def in_header(attributes: str) -> Selector:
             raise BadRequest(f"X-Amzn-SageMaker-Custom-Attributes names the {key} twice.")
         chosen[key] = value
     return Selector(chosen.get("model"), chosen.get("version"))
+
+
+_remembered = lru_cache(maxsize=1024)(_read)
 
 
 def chosen(path: str, attributes: str) -> Selector:
