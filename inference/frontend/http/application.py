@@ -174,7 +174,7 @@ class Application:
         match path.split("/"):
             case ["", "models", name, last] if name and last == CONVERSE:
                 return name
-            case ["", "models" | "adapters" | "v2", *_]:
+            case ["", "models" | "adapters", *_]:
                 return None
         # A client of the platform chooses the path (X-Amzn-SageMaker-Model-Invocation-Path).
         return None if path in self._routes or self.settings.multi_model else SINGLE_MODEL

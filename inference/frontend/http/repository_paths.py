@@ -66,7 +66,7 @@ class RepositoryPaths:
         match path.split("/")[1:]:
             case ["models", name, last] | ["models", name, "versions", _, last] if name and last == CONVERSE:
                 return True
-            case ["models" | "adapters" | "v2" | "ping" | "metrics" | "execution-parameters", *_]:
+            case ["models" | "adapters" | "ping" | "metrics" | "execution-parameters", *_]:
                 return False
         return path not in self.fixed
 
