@@ -90,7 +90,7 @@ audit: env
 
 # Wants a CPU build of torch where pip looks, by TORCH_INDEX or otherwise: the default build would add its CUDA packages.
 image-lock: env
-	@$(LOCK) --constraint constraints.txt --output-file container/requirements.lock pyproject.toml --extra training container/requirements.in
+	@$(LOCK) --constraint constraints.txt --output-file container/requirements.lock pyproject.toml --extra training --extra repository container/requirements.in
 	@$(LOCK) --constraint constraints.txt --constraint container/requirements.lock --output-file container/requirements-aws.lock container/requirements-aws.in
 
 chaos: env

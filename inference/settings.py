@@ -116,6 +116,12 @@ def _repository(text: str) -> str:
     return os.path.abspath(text)  # noqa: PTH100 - `..` is what the shell understands by it
 
 
+def _model_choice(text: str) -> str:
+    if not re.fullmatch(r"[^\s/;=]+(/[^\s/;=]+)?", text):
+        raise ValueError("a model's name, or NAME/VERSION with a number, latest or a label")
+    return text
+
+
 def _names(text: str) -> tuple[str, ...]:
     return tuple(name for part in text.split(",") if (name := part.strip()))
 
@@ -240,7 +246,7 @@ class Settings:
         "CA_REPOSITORY_ARN",
         None,
         _codeartifact_arn,
-        "the CodeArtifact repository that `code/requirements.txt` is installed from; needs boto3 in the image",
+        "the CodeArtifact repository that `code/requirements.txt` is installed from; needs boto3, which the image has",
     )
     retry: bool = setting(
         "TIDEGATE_RETRY",
@@ -283,7 +289,13 @@ class Settings:
         "TIDEGATE_RELOAD_INTERVAL_S",
         10.0,
         _number(0, 86400),
-        "how often the repository is listed; 0 is once, at the start",
+        "how often the repository is listed; 0 is once, at the start, as in every batch transform job",
+    )
+    default_model: str | None = setting(
+        "TIDEGATE_DEFAULT_MODEL",
+        None,
+        _model_choice,
+        "the model of the repository, or `NAME/VERSION`, for requests that name none; default: the only one",
     )
     reload_order: str = setting(
         "TIDEGATE_RELOAD_ORDER",
@@ -545,6 +557,8 @@ def read(environment: Mapping[str, str]) -> Settings:
             values[item.name] = _parse(item.metadata, name, environment[name].strip())
     if "timeout_s" not in values and values.get("batch_transform"):
         values["timeout_s"] = 600.0  # the platform's own default for a transform's invocation
+    if values.get("batch_transform"):
+        values["reload_interval_s"] = 0.0  # all records of a job are answered by one version
     if "max_loaded_models" not in values and values.get("max_disk_models"):
         values["max_loaded_models"] = min(values["max_disk_models"], Settings().max_loaded_models)
     settings = Settings(**values)
@@ -561,6 +575,8 @@ def _refuse_what_does_not_agree(settings: Settings) -> None:
         )
     if pinned and settings.model_repository is None:
         raise DeploymentError("TIDEGATE_PINNED_MODELS names models of TIDEGATE_MODEL_REPOSITORY, which is not set.")
+    if settings.default_model is not None and settings.model_repository is None:
+        raise DeploymentError("TIDEGATE_DEFAULT_MODEL is a model of TIDEGATE_MODEL_REPOSITORY, which is not set.")
     if on_disk is not None and on_disk < loaded:
         raise DeploymentError(
             f"TIDEGATE_MAX_DISK_MODELS={on_disk} is less than TIDEGATE_MAX_LOADED_MODELS={loaded}: a model that is "

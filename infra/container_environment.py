@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from tidegate.inference import settings
 from tidegate.infra.body_limit import max_body_bytes
 from tidegate.infra.configuration import ConfigurationError, Stage
+from tidegate.infra.configuration.model import ModelRepository
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 # SageMaker mounts the model, probes port 8080 and marks transform jobs by itself.
@@ -27,10 +28,13 @@ def container_environment(stage: Stage) -> dict[str, str]:
     ]
     if misplaced:
         raise ConfigurationError(f"{misplaced[0]} is set by SageMaker itself; remove it")
+    _refuse_a_repository_without_rights(stage)
     limit = settings.variables_of("max_body_bytes") & stage.environment.keys()
-    defaults = {} if limit else {"max_body_bytes": max_body_bytes(stage)}
+    own: dict[str, object] = {} if limit else {"max_body_bytes": max_body_bytes(stage)}
+    if isinstance(stage.model, ModelRepository):
+        own["model_repository"] = stage.model.repository.rstrip("/")
     with _as_the_server_reads("[server]"):
-        variables = settings.environment(**{**defaults, **stage.server})
+        variables = settings.environment(**{**own, **stage.server})
     for name, value in stage.environment.items():
         if not _VARIABLE.fullmatch(name):
             raise ConfigurationError(
@@ -43,7 +47,7 @@ def container_environment(stage: Stage) -> dict[str, str]:
                 f"environment.{name} is longer than the 1024 characters that SageMaker takes; put it into the archive"
             )
     variables |= stage.environment
-    with _as_the_server_reads("[environment]"):
+    with _as_the_server_reads("[environment]" if stage.environment else "[server]"):
         settings.read(variables)
     if len(variables) > 100 or sum(len(name) + len(value) for name, value in variables.items()) > 32 * 1024:
         raise ConfigurationError(
@@ -51,6 +55,18 @@ def container_environment(stage: Stage) -> dict[str, str]:
             "into the archive"
         )
     return variables
+
+
+def _refuse_a_repository_without_rights(stage: Stage) -> None:
+    """A bucket that only the container knows is one that its role may not read. A folder may come with the archive."""
+    said = {"server.model_repository": stage.server.get("model_repository")}
+    said |= {f"environment.{name}": stage.environment.get(name) for name in settings.variables_of("model_repository")}
+    for key, value in said.items():
+        if value is not None and (str(value).startswith("s3://") or isinstance(stage.model, ModelRepository)):
+            raise ConfigurationError(
+                f"{key}={value!r} is said to the container and not to its role; write model.repository, and leave it "
+                "out here"
+            )
 
 
 @contextmanager

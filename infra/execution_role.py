@@ -32,9 +32,19 @@ class ExecutionRole(Construct):
         self._allow("PublishMetrics", ["cloudwatch:PutMetricData"], ["*"])
         acknowledge_wildcard(self.role, "*", "PutMetricData, GetAuthorizationToken and ec2:Describe… know no resources")
 
-    def may_list(self, sid: str, bucket_arn: str) -> None:
-        """Find the objects below a prefix; without it a missing object is reported as a forbidden one."""
-        self._allow(sid, ["s3:ListBucket"], [bucket_arn])
+    def may_list(self, sid: str, bucket_arn: str, *, below: str | None = None) -> None:
+        """Find the objects of a bucket, or with `below` only those whose keys begin so.
+
+        Without it a missing object is reported as a forbidden one.
+        """
+        self._policy.add_statements(
+            iam.PolicyStatement(
+                sid=sid,
+                actions=["s3:ListBucket"],
+                resources=[bucket_arn],
+                conditions={"StringLike": {"s3:prefix": [f"{below}*"]}} if below else None,
+            )
+        )
 
     def may_read(self, sid: str, *object_arns: str) -> None:
         """Objects of a bucket, by their key or by a prefix that ends in `*`."""
@@ -62,6 +72,18 @@ class ExecutionRole(Construct):
     def may_describe_alarms(self, alarm_arns: Sequence[str]) -> None:
         """Look at the alarms that send a new version back. Source: SageMaker guide, auto-rollback configuration."""
         self._allow("WatchRollout", ["cloudwatch:DescribeAlarms"], alarm_arns)
+
+    def may_decrypt(self, sid: str, key_arn: str) -> None:
+        """Read objects of S3 that are encrypted with this key. Source: KMS guide, kms:ViaService."""
+        region = key_arn.split(":")[3]
+        self._policy.add_statements(
+            iam.PolicyStatement(
+                sid=sid,
+                actions=["kms:Decrypt"],
+                resources=[key_arn],
+                conditions={"StringLike": {"kms:ViaService": [f"s3.{region}.amazonaws.com*"]}},
+            )
+        )
 
     def may_use_key(self, key_arn: str) -> None:
         """Read and write what is encrypted with the stage's key, and let the hosts' volumes be encrypted with it."""

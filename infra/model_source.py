@@ -11,6 +11,7 @@ from tidegate.infra.configuration.model import (
     DefaultArchive,
     Model,
     ModelDirectory,
+    ModelRepository,
     PackagedModel,
     TrainedModel,
     UncompressedModel,
@@ -20,7 +21,10 @@ from tidegate.infra.names import MODELS_PREFIX
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSource:
-    """Exactly one of the first three is there, each as SageMaker wants it."""
+    """At most one of the first three is there, each as SageMaker wants it.
+
+    None of them where the container fetches its models by itself.
+    """
 
     # A gzip'ed tar archive, or the prefix of many for a multi-model endpoint.
     data_url: str | None = None
@@ -30,6 +34,8 @@ class ModelSource:
     package_arn: str | None = None
     # What the role reads: `bucket/key`, or `bucket/prefix/*`.
     reads: tuple[str, ...] = ()
+    # The prefix below which the role lists, where it may list no more of the bucket; empty for a whole bucket.
+    lists: str | None = None
     # The image of the package, where that is known at synthesis.
     package_image_uri: str | None = None
 
@@ -56,6 +62,8 @@ def resolve(
             return ModelSource(files_url=url, reads=(f"{url.removeprefix('s3://')}*",))
         case ModelDirectory(directory=url):
             return ModelSource(data_url=url, reads=(f"{url.removeprefix('s3://')}*",))
+        case ModelRepository():  # the container has its address as a variable
+            return ModelSource(reads=(f"{model.bucket}/{model.prefix}*",), lists=model.prefix)
         case PackagedModel():
             package = _package(model, region)
             path = package.model_url.removeprefix("s3://")

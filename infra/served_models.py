@@ -11,7 +11,7 @@ from tidegate.infra import model_source
 from tidegate.infra.configuration import Stage
 from tidegate.infra.configuration.hosting import Instances, MultiModelHosting, RealtimeHosting
 from tidegate.infra.configuration.image import Image, ImageUri
-from tidegate.infra.configuration.model import ApprovedModel
+from tidegate.infra.configuration.model import ApprovedModel, ModelRepository
 from tidegate.infra.configuration.network import Network, NewVpc
 from tidegate.infra.container_environment import container_environment
 from tidegate.infra.execution_role import ExecutionRole
@@ -125,7 +125,11 @@ class ServedModels(Construct):
             self._role.may_list(
                 sid.replace("Read", "List", 1),
                 stack.format_arn(service="s3", region="", account="", resource=bucket),
+                below=source.lists,
             )
+        model = self._stage.model
+        if isinstance(model, ModelRepository) and model.repository_key is not None:
+            self._role.may_decrypt(sid.replace("Read", "Decrypt", 1), model.repository_key)
 
     def _may_pull(self, arn: str | None) -> None:
         if arn is not None:

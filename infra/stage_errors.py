@@ -31,7 +31,7 @@ _CHOSEN = {
     ("hosting",): set(MODES),
     ("hosting", "rollout"): {"all_at_once", "canary", "linear"},
     ("image",): {"tag", "digest", "uri", "build"},
-    ("model",): {"", "archive", "prefix", "training_job", "package", "group", "directory"},
+    ("model",): {"", "archive", "prefix", "training_job", "package", "group", "directory", "repository"},
     ("network",): {"new", "existing"},
 }
 _WANTED = {
@@ -148,6 +148,8 @@ def _unknown_key(
         if others := [name for name, other in MODES.items() if word in other.model_fields]:
             return _key_of_another_mode(key, value, mode, others)
         where = f"mode {mode}"
+    if word in known and (missing := _missing_choice(table, here, word, classes)):
+        return f"{key}={shown(value)} goes with {missing}, which is missing; write both or none"
     if word in known:
         return f"{key}={shown(value)} does not go with {_choice(table, here)}; remove one of the two"
     if here and word in root.model_fields:
@@ -162,6 +164,20 @@ def _unknown_key(
 
 def _names(root: type[Value], table: str) -> set[str]:
     return {name for found in _tables([root], table) for name in found.model_fields}
+
+
+def _missing_choice(
+    table: Mapping[str, Any], path: Sequence[int | str], word: str, classes: Sequence[type[Value]]
+) -> str | None:
+    """The key that would have chosen the kind of table that has `word`, where none of them is there."""
+    choosing = _CHOSEN.get(tuple(map(str, path)), set())
+    here: Any = table
+    for step in path:
+        here = here[step]
+    if "" not in choosing or choosing & set(here):
+        return None
+    homes = [found for found in classes if word in found.model_fields]
+    return next((f"{_dotted(path)}.{name}" for home in homes for name in home.model_fields if name in choosing), None)
 
 
 def _choice(table: Mapping[str, Any], path: Sequence[int | str]) -> str:

@@ -91,10 +91,10 @@ def _unpack(archive: Path, target: Path) -> None:
 
 def _download(source: str, target: Path, environment: Mapping[str, str]) -> None:
     try:
-        import boto3  # noqa: PLC0415 - only where the code comes from S3
+        import boto3  # noqa: PLC0415 - slow, and needed only where the code comes from S3
     except ImportError:
         raise TrainingFailed(
-            f"the training code is at {source}, and boto3 is not in this image; build it with EXTRAS=aws."
+            f"the training code is at {source}, and boto3 is not installed; the image of this project has it."
         ) from None
     place = urlsplit(source)
     region = environment.get("AWS_REGION") or environment.get("SAGEMAKER_REGION")

@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Discriminator, Tag
 
 from tidegate.infra.configuration.image import ImageReference
-from tidegate.infra.configuration.value import BUCKET, Archive, S3Prefix, Value, like, number, one_key
+from tidegate.infra.configuration.value import BUCKET, KEY_ARN, Archive, S3Place, S3Prefix, Value, like, number, one_key
 
 # Source: API reference, ModelPackageGroupName, TrainingJobName.
 ENTITY = r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}"
@@ -73,6 +73,31 @@ class ModelDirectory(_Sized):
     directory: S3Prefix
 
 
+class ModelRepository(_Sized):
+    """Many models in versions, which the server itself lists, fetches, loads, replaces and evicts while it runs.
+
+    How often and how many at one time is said in `[server]`, by the settings of the server. `size_gib` is that of all
+    models that are loaded at the start.
+    """
+
+    repository: S3Place
+    # What its objects are encrypted with, where that is neither S3's own key nor the stage's.
+    repository_key: Annotated[str, like(KEY_ARN, "not a key; write the ARN of a KMS key (not of an alias)")] | None = (
+        None
+    )
+
+    @property
+    def bucket(self) -> str:
+        """The bucket's name."""
+        return self.repository.removeprefix("s3://").partition("/")[0]
+
+    @property
+    def prefix(self) -> str:
+        """With a slash at its end; empty for a whole bucket."""
+        path = self.repository.removeprefix("s3://").partition("/")[2].strip("/")
+        return f"{path}/" if path else ""
+
+
 Model = Annotated[
     Annotated[DefaultArchive, Tag("")]
     | Annotated[ArchivedModel, Tag("archive")]
@@ -80,10 +105,11 @@ Model = Annotated[
     | Annotated[TrainedModel, Tag("training_job")]
     | Annotated[PackagedModel, Tag("package")]
     | Annotated[ApprovedModel, Tag("group")]
-    | Annotated[ModelDirectory, Tag("directory")],
+    | Annotated[ModelDirectory, Tag("directory")]
+    | Annotated[ModelRepository, Tag("repository")],
     Discriminator(
-        one_key("archive", "prefix", "training_job", "package", "group", "directory", required=False),
+        one_key("archive", "prefix", "training_job", "package", "group", "directory", "repository", required=False),
         custom_error_type="one_key",
-        custom_error_message="at most one of archive, prefix, training_job, package, group, directory",
+        custom_error_message="at most one of archive, prefix, training_job, package, group, directory, repository",
     ),
 ]

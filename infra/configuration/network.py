@@ -7,10 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Discriminator, Tag
 
-from tidegate.infra.configuration.value import LISTED, Rule, Value, like, some, whole
-
-KEY_ARN = r"arn:aws[a-z-]*:kms:[a-z0-9-]+:\d{12}:key/[a-zA-Z0-9-]+"
-
+from tidegate.infra.configuration.value import KEY_ARN, LISTED, Rule, Value, like, some, whole
 
 _Subnet = Annotated[str, like(r"subnet-[0-9a-f]{8,17}", "not a subnet; write an id like 'subnet-0a1b2c3d'")]
 _SecurityGroup = Annotated[str, like(r"sg-[0-9a-f]{8,17}", "not a security group; write an id like 'sg-0a1b2c3d'")]

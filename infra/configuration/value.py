@@ -96,6 +96,7 @@ OFF = BeforeValidator(lambda value: None if value is False else value)
 Email = Annotated[str, like(r"[^@\s]+@[^@\s]+\.[^@\s]+", "not an e-mail address; write one like 'ml-team@example.com'")]
 # A bucket's name has 3 to 63 characters. Source: Amazon S3 user guide, bucket naming rules.
 BUCKET = r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]"
+KEY_ARN = r"arn:aws[a-z-]*:kms:[a-z0-9-]+:\d{12}:key/[a-zA-Z0-9-]+"
 Archive = Annotated[
     str,
     like(
@@ -105,6 +106,11 @@ Archive = Annotated[
 ]
 S3Prefix = Annotated[
     str, like(rf"s3://{BUCKET}/\S+/", "not a prefix in S3; write s3://bucket/path/ with the slash at its end")
+]
+# A whole bucket, or what lies below a prefix of one; the slash at the end may be left out.
+S3Place = Annotated[
+    str,
+    like(rf"s3://{BUCKET}(/[^\s/*?$]+)*/?", "not a place in S3; write s3://bucket/path, without '*', '?', '$' or '//'"),
 ]
 # What a variable of the container may be written as.
 Setting = Annotated[

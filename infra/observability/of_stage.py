@@ -34,6 +34,7 @@ def endpoint(stage: Stage, names: Names) -> WatchedEndpoint:
         variants=_variants(hosting),
         deadline_s=_deadline_s(stage),
         component=names.endpoint if isinstance(hosting, ComponentHosting) else None,
+        repository=settings.read(container_environment(stage)).model_repository is not None,
         provisioned_concurrency=isinstance(hosting, ServerlessHosting) and hosting.provisioned_concurrency is not None,
     )
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from tidegate.infra.configuration import ConfigurationError, Stage
-from tidegate.infra.configuration.hosting import MultiModelHosting, RealtimeHosting
+from tidegate.infra.configuration.hosting import Instances, MultiModelHosting, RealtimeHosting
 from tidegate.infra.configuration.image import BuiltImage, ImageUri
 from tidegate.infra.configuration.model import (
     ApprovedModel,
     DefaultArchive,
     ModelDirectory,
+    ModelRepository,
     PackagedModel,
     UncompressedModel,
 )
@@ -63,6 +64,8 @@ def check_model(stage: Stage) -> None:
         _check_variants_of_a_package(stage)
     if isinstance(model, PackagedModel):
         _check_package(stage, model)
+    if isinstance(model, ModelRepository):
+        _check_repository(stage, model)
     if isinstance(model, ModelDirectory) and mode != "multi_model":
         raise wrong(
             "model.directory", model.directory, f"for mode multi_model, and the mode is {mode}; name one model.archive"
@@ -89,6 +92,37 @@ def check_model(stage: Stage) -> None:
         )
 
 
+def _check_repository(stage: Stage, model: ModelRepository) -> None:
+    """A container that follows a bucket: it needs a network, processor time between requests, and no other say."""
+    key, value, hosting = "model.repository", model.repository, stage.hosting
+    if isinstance(hosting, MultiModelHosting):
+        why = "a list of models that the server keeps itself, and in mode multi_model SageMaker says which are loaded"
+        raise wrong(key, value, f"{why}; write mode = 'realtime', or model.directory = 's3://bucket/path/'")
+    if not isinstance(hosting, Instances):
+        why = "followed between requests, when a serverless endpoint need not have a container at all"
+        raise wrong(key, value, f"{why}; choose mode 'realtime' or 'async', or name one model.archive")
+    if hosting.network_isolation:
+        raise wrong(
+            "hosting.network_isolation",
+            True,
+            "a container without a network, which cannot read model.repository; remove one of the two",
+        )
+    for name, archive in _archives_of_variants(stage).items():
+        if archive is not None:
+            why = "one model beside the many of model.repository, which all variants serve"
+            raise wrong(name, archive, f"{why}; leave it out, and publish that model as a version")
+
+
+def _archives_of_variants(stage: Stage) -> dict[str, str | None]:
+    hosting = stage.hosting
+    if not isinstance(hosting, RealtimeHosting):
+        return {}
+    own = {f"hosting.variants[{number}].archive": item.archive for number, item in enumerate(hosting.variants, start=1)}
+    if hosting.shadow is not None:
+        own["hosting.shadow.archive"] = hosting.shadow.archive
+    return own
+
+
 def _check_package(stage: Stage, model: PackagedModel) -> None:
     """What a package runs is said as a whole, or looked up."""
     if (model.package_image is None) != (model.package_archive is None):
@@ -112,12 +146,8 @@ def _check_package(stage: Stage, model: PackagedModel) -> None:
 
 def _check_variants_of_a_package(stage: Stage) -> None:
     """A package brings image and archive together, so there is no image to run another archive in."""
-    hosting = stage.hosting
-    if not isinstance(hosting, RealtimeHosting):
-        return
-    own = {f"hosting.variants[{number}].archive": item.archive for number, item in enumerate(hosting.variants, start=1)}
-    if hosting.shadow is not None:
-        own["hosting.shadow.archive"] = hosting.shadow.archive
+    own, hosting = _archives_of_variants(stage), stage.hosting
+    if isinstance(hosting, RealtimeHosting) and hosting.shadow is not None:
         own["hosting.shadow.image_uri"] = hosting.shadow.image_uri
     for key, value in own.items():
         if value is not None:

@@ -116,7 +116,7 @@ def test_code_in_s3_is_downloaded_and_unpacked(tmp_path: Path, monkeypatch: pyte
 
 def test_code_in_s3_needs_boto3(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "boto3", None)
-    with pytest.raises(TrainingFailed, match="boto3 is not in this image; build it with EXTRAS=aws"):
+    with pytest.raises(TrainingFailed, match="boto3 is not installed; the image of this project has it"):
         training_script.fetch("s3://jobs/a.tar.gz", tmp_path / "code", {})
 
 

@@ -77,6 +77,16 @@ def test_one_model_needs_no_name_and_of_several_one_must_be_named(tmp_path: Path
         here.until(lambda: here.says() == "model_required", "the other one is known")
 
 
+def test_a_default_model_answers_requests_that_name_none(tmp_path: Path):
+    """As those of a transform job, which can send no header."""
+    with serving(tmp_path, {"a": (1, 2), "b": (1,)}, TIDEGATE_DEFAULT_MODEL="a/1") as here:
+        assert here.says() == "a 1"
+        assert here.says(version=2) == "a 2"
+        assert here.says("b") == "b 1"
+        chat = here.server.request("POST", "/v1/chat/completions", json.dumps({"model": "c", "messages": []}))
+        assert chat.error["code"] == "model_not_found"
+
+
 def test_four_errors_list_what_there_is(tmp_path: Path):
     with serving(tmp_path, {"a": (1, 2), "b": (7,)}) as here:
         here.folder.label("a", stable=1)

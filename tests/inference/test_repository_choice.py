@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tidegate.inference.errors import BadRequest, InvalidVersion, ModelNotFound, ModelRequired, VersionNotFound
-from tidegate.inference.frontend.repository.choice import Selector, chosen, echoed
+from tidegate.inference.frontend.repository.choice import Selector, chosen, echoed, meant
 from tidegate.inference.frontend.repository.resolving import LATEST, key_of, model_named
 from tidegate.inference.repository.catalogue import Model, Revision, Version, VersionState
 
@@ -50,6 +50,22 @@ def test_a_choice_that_cannot_be_read_or_is_made_twice_is_an_error(path: str, at
     """Each with one sentence that says what is wrong."""
     with pytest.raises(BadRequest, match=sentence):
         chosen(path, attributes)
+
+
+@pytest.mark.parametrize(
+    ("default", "asked", "selector"),
+    [
+        (None, Selector(None, "3"), Selector(None, "3")),
+        ("a", Selector(None, None), Selector("a", None)),
+        ("a", Selector(None, "3"), Selector("a", "3")),
+        ("a/stable", Selector(None, None), Selector("a", "stable")),
+        ("a/stable", Selector(None, "3"), Selector("a", "3")),
+        ("a/stable", Selector("b", None), Selector("b", None)),
+    ],
+)
+def test_a_default_answers_what_names_no_model(default: str | None, asked: Selector, selector: Selector) -> None:
+    """The version of the default goes with its model, and not with another that a request names."""
+    assert meant(asked, default) == selector
 
 
 def test_the_answer_says_what_answered_before_what_the_script_says() -> None:

@@ -155,6 +155,23 @@ def test_a_batch_transform_job_has_the_platforms_ten_minutes() -> None:
     assert read({"SAGEMAKER_BATCH": "true", "SAGEMAKER_MODEL_SERVER_TIMEOUT": "30"}).timeout_s == 30
 
 
+def test_a_batch_transform_job_lists_its_repository_once_whatever_the_endpoint_does() -> None:
+    """All records of a job are to be answered by one version."""
+    own = {"TIDEGATE_MODEL_REPOSITORY": "s3://bucket/models", "TIDEGATE_RELOAD_INTERVAL_S": "30"}
+    assert read(own).reload_interval_s == 30
+    assert read(own | {"SAGEMAKER_BATCH": "true"}).reload_interval_s == 0
+
+
+def test_a_default_model_is_a_name_perhaps_with_a_version_and_needs_a_repository() -> None:
+    own = {"TIDEGATE_MODEL_REPOSITORY": "/srv/models"}
+    assert read(own | {"TIDEGATE_DEFAULT_MODEL": "digits/stable"}).default_model == "digits/stable"
+    for bad in ("digits/", "/3", "digits/3/4", "model=digits", "a;b"):
+        with pytest.raises(DeploymentError, match="a model's name, or NAME/VERSION"):
+            read(own | {"TIDEGATE_DEFAULT_MODEL": bad})
+    with pytest.raises(DeploymentError, match="TIDEGATE_MODEL_REPOSITORY, which is not set"):
+        read({"TIDEGATE_DEFAULT_MODEL": "digits"})
+
+
 def test_the_model_lies_in_model_below_the_base() -> None:
     assert read({"SAGEMAKER_BASE_DIR": "/srv"}).model_dir == Path("/srv/model")
 

@@ -34,6 +34,14 @@ def test_the_deadline_is_the_shorter_of_the_platforms_and_the_servers(
     assert watched({"mode": mode}, **further).deadline_s == deadline_s
 
 
+def test_whether_models_come_and_go_is_what_the_container_is_told() -> None:
+    hosting = {"mode": "realtime"}
+
+    assert watched(hosting, model={"repository": "s3://bucket/models"}).repository
+    assert watched(hosting, server={"model_repository": "/opt/ml/model"}).repository
+    assert not watched(hosting).repository
+
+
 def test_every_variant_is_watched_with_the_gpus_of_its_own_instances_and_a_shadow_is_not() -> None:
     variants = [
         {"name": "large", "weight": 1, "instance_type": "ml.g6.12xlarge"},

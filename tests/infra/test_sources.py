@@ -71,6 +71,51 @@ def test_files_below_a_prefix_are_mounted_as_they_are_and_may_be_listed(samples:
     assert resources(allowed["ListThisModel"]) == [f"{S3}some-bucket"]
 
 
+def test_a_repository_is_a_variable_of_a_container_that_has_no_model_data(samples: dict[str, Synthesised]) -> None:
+    """SageMaker starts a container without model data too; then /opt/ml/model is empty."""
+    found = container(samples["repository"])
+
+    assert not found.keys() & {"ModelDataUrl", "ModelDataSource", "ModelPackageName", "Mode"}
+    assert found["Environment"]["TIDEGATE_MODEL_REPOSITORY"] == "s3://some-bucket/models/live"
+    assert found["Environment"]["TIDEGATE_RELOAD_INTERVAL_S"] == "30"
+
+
+def test_the_role_lists_and_reads_the_repository_and_decrypts_it_and_nothing_beside_it(
+    samples: dict[str, Synthesised],
+) -> None:
+    allowed = statements(samples["repository"])
+    about_it = {sid for sid, statement in allowed.items() if "some-bucket" in json.dumps(statement)}
+
+    assert about_it == {"ReadThisModel", "ListThisModel"}
+    assert allowed["ReadThisModel"]["Action"] == "s3:GetObject"
+    assert resources(allowed["ReadThisModel"]) == ["arn:aws:s3:::some-bucket/models/live/*"]
+    assert allowed["ListThisModel"]["Action"] == "s3:ListBucket"
+    assert resources(allowed["ListThisModel"]) == ["arn:aws:s3:::some-bucket"]
+    assert allowed["ListThisModel"]["Condition"] == {"StringLike": {"s3:prefix": ["models/live/*"]}}
+    assert allowed["DecryptThisModel"]["Action"] == "kms:Decrypt"
+    assert resources(allowed["DecryptThisModel"])[0].startswith("arn:aws:kms:eu-west-1:210987654321:key/")
+    assert allowed["DecryptThisModel"]["Condition"] == {
+        "StringLike": {"kms:ViaService": ["s3.eu-west-1.amazonaws.com*"]}
+    }
+
+
+def test_a_repository_may_be_a_whole_bucket_or_end_in_a_slash(synthesise: Synthesise) -> None:
+    whole = synthesise(stage="dev", changes={"model": {"repository": "s3://models"}})
+    slash = synthesise(stage="dev", changes={"model": {"repository": "s3://models/live/"}})
+
+    assert resources(statements(whole)["ReadThisModel"]) == [f"{S3}models/*"]
+    assert "Condition" not in statements(whole)["ListThisModel"]
+    assert "DecryptThisModel" not in statements(whole)
+    assert container(slash)["Environment"]["TIDEGATE_MODEL_REPOSITORY"] == "s3://models/live"
+    assert statements(slash)["ListThisModel"]["Condition"] == {"StringLike": {"s3:prefix": ["live/*"]}}
+
+
+def test_batch_jobs_of_a_repository_run_the_same_model(samples: dict[str, Synthesised]) -> None:
+    parameter = samples["repository"].only("endpoint", "AWS::SSM::Parameter")
+
+    assert parameter["Value"] == samples["repository"].only("endpoint", MODEL)["ModelName"]
+
+
 def test_a_multi_model_endpoint_serves_the_archives_below_a_prefix(samples: dict[str, Synthesised]) -> None:
     found = container(samples["multimodel"])
 

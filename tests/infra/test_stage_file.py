@@ -133,11 +133,69 @@ BAD_TABLES: list[tuple[dict[str, str | None], str]] = [
     (
         {"model": 'archive = "s3://bucket/m.tar.gz"\ntraining_job = "digits-1"'},
         "model has archive and training_job, and takes at most one of archive, prefix, training_job, package, group, "
-        "directory; remove what is not meant",
+        "directory, repository; remove what is not meant",
     ),
     (
         {"model": 'prefix = "s3://bucket/model"'},
         "model.prefix='s3://bucket/model' is not a prefix in S3; write s3://bucket/path/ with the slash at its end",
+    ),
+    (
+        {"model": 'repository = "s3://bucket/models/*"'},
+        "model.repository='s3://bucket/models/*' is not a place in S3; write s3://bucket/path, without '*', '?', '$' "
+        "or '//'",
+    ),
+    (
+        {"model": 'repository = "s3://bucket/models"\narchive = "s3://bucket/m.tar.gz"'},
+        "model has repository and archive, and takes at most one of archive, prefix, training_job, package, group, "
+        "directory, repository; remove what is not meant",
+    ),
+    (
+        {"model": 'repository = "s3://bucket/models"\nrepository_key = "alias/mine"'},
+        "model.repository_key='alias/mine' is not a key; write the ARN of a KMS key (not of an alias)",
+    ),
+    (
+        {"model": 'repository_key = "arn:aws:kms:eu-west-1:210987654321:key/0a1b"'},
+        "model.repository_key='arn:aws:kms:eu-west-1:210987654321:key/0a1b' goes with model.repository, which is "
+        "missing; write both or none",
+    ),
+    (
+        {"model": 'package_archive = "s3://bucket/m.tar.gz"'},
+        "model.package_archive='s3://bucket/m.tar.gz' goes with model.package, which is missing; write both or none",
+    ),
+    (
+        {"model": 'repository = "s3://bucket/models"', "hosting": 'mode = "multi_model"'},
+        "model.repository='s3://bucket/models' is a list of models that the server keeps itself, and in mode "
+        "multi_model SageMaker says which are loaded; write mode = 'realtime', or model.directory = 's3://bucket/path/'",
+    ),
+    (
+        {"model": 'repository = "s3://bucket/models"', "hosting": 'mode = "serverless"'},
+        "model.repository='s3://bucket/models' is followed between requests, when a serverless endpoint need not have "
+        "a container at all; choose mode 'realtime' or 'async', or name one model.archive",
+    ),
+    (
+        {"model": 'repository = "s3://bucket/models"', "hosting": 'mode = "realtime"\nnetwork_isolation = true'},
+        "hosting.network_isolation=true is a container without a network, which cannot read model.repository; remove "
+        "one of the two",
+    ),
+    (
+        {"model": 'repository = "s3://bucket/models"', "hosting__shadow": 'archive = "s3://bucket/m.tar.gz"'},
+        "hosting.shadow.archive='s3://bucket/m.tar.gz' is one model beside the many of model.repository, which all "
+        "variants serve; leave it out, and publish that model as a version",
+    ),
+    (
+        {"server": 'model_repository = "s3://bucket/models"'},
+        "server.model_repository='s3://bucket/models' is said to the container and not to its role; write "
+        "model.repository, and leave it out here",
+    ),
+    (
+        {"environment": 'TIDEGATE_MODEL_REPOSITORY = "s3://bucket/models"'},
+        "environment.TIDEGATE_MODEL_REPOSITORY='s3://bucket/models' is said to the container and not to its role; "
+        "write model.repository, and leave it out here",
+    ),
+    (
+        {"model": 'repository = "s3://bucket/models"', "server": "max_disk_models = 2\nmax_loaded_models = 3"},
+        "[server]: TIDEGATE_MAX_DISK_MODELS=2 is less than TIDEGATE_MAX_LOADED_MODELS=3: a model that is loaded is on "
+        "the disk too",
     ),
     ({"model": "size_gib = 0"}, "model.size_gib=0 is not a number from 0.001 to 500"),
     (

@@ -85,7 +85,9 @@ class Application:
             from tidegate.inference.frontend.http.repository_paths import RepositoryPaths  # noqa: PLC0415 - see above
             from tidegate.inference.frontend.http.repository_tensors import RepositoryTensors  # noqa: PLC0415
 
-            self._of_repository = RepositoryPaths(repository, registry.sessions, timed=settings.server_timing)
+            self._of_repository = RepositoryPaths(
+                repository, registry.sessions, default=settings.default_model, timed=settings.server_timing
+            )
             self._routes |= self._of_repository.fixed
             models = RepositoryTensors(self._of_repository)
         elif settings.multi_model:

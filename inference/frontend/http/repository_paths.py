@@ -19,7 +19,7 @@ from tidegate.inference.frontend.http.waiting_socket import Application, Waiting
 from tidegate.inference.frontend.models.model_list import page
 from tidegate.inference.frontend.models.stateful_sessions import StatefulSessions
 from tidegate.inference.frontend.queue.model_pool import ModelPool
-from tidegate.inference.frontend.repository.choice import Selector, chosen
+from tidegate.inference.frontend.repository.choice import Selector, chosen, meant
 from tidegate.inference.frontend.repository.report import VersionReport
 from tidegate.inference.frontend.repository.repository import Answering, Repository
 from tidegate.inference.protocol import Form
@@ -30,8 +30,12 @@ _CHAT = CHAT.split("/")[1:]
 class RepositoryPaths:
     """Answers for a repository."""
 
-    def __init__(self, repository: Repository, sessions: StatefulSessions | None, *, timed: bool) -> None:
+    def __init__(
+        self, repository: Repository, sessions: StatefulSessions | None, *, default: str | None, timed: bool
+    ) -> None:
+        """`default` is the model, or NAME/VERSION, of requests that name none."""
         self.repository = repository
+        self._default = default
         self._sessions = sessions
         self._timed = timed
         self._list = Route(("GET",), lambda _: AtOnce(self._say))
@@ -77,7 +81,7 @@ class RepositoryPaths:
         converse: Callable[[Request, ModelPool, Mapping[str, str]], Upgrade],
     ) -> Upgrade:
         """The WebSocket that a request opens, by `converse`: at once, or when its model is loaded."""
-        selector = self.selector(request)
+        selector = meant(self.selector(request), self._default)
 
         def with_revision(answering: Answering) -> Upgrade:
             return converse(request, answering.pool, {CHOICE.decode(): answering.choice})
@@ -88,7 +92,7 @@ class RepositoryPaths:
         return WaitingSocket(application, self.repository, selector, with_revision, request.id)
 
     def selector(self, request: Request) -> Selector:
-        """Which revision a request asks for. Raises `BadRequest`."""
+        """What a request itself says. Raises `BadRequest`."""
         return chosen(request.path, request.header(CHOICE))
 
     def ask(self, request: Request, form: Form = Form.PLAIN) -> Responder:
@@ -96,6 +100,7 @@ class RepositoryPaths:
         return self._ask(self.selector(request), form)
 
     def _ask(self, selector: Selector, form: Form) -> Responder:
+        selector = meant(selector, self._default)
         return AskRepository(self.repository, selector, self._sessions, timed=self._timed, form=form)
 
     def _ask_chat(self, request: Request) -> Responder:

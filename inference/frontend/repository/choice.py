@@ -77,6 +77,17 @@ def chosen(path: str, attributes: str) -> Selector:
     return Selector(by_path.name, by_path.version or by_header.version)
 
 
+def meant(selector: Selector, default: str | None) -> Selector:
+    """What a request is answered by that names no model: `default`, a name or NAME/VERSION, where there is one.
+
+    A version that the request names goes before that of the default.
+    """
+    if selector.name is not None or default is None:
+        return selector
+    name, _, version = default.partition("/")
+    return Selector(name, selector.version or version or None)
+
+
 def echoed(revision: Revision, attributes: str) -> str:
     """The custom attributes of the answer: what answered, and what the script has to say itself."""
     choice = f"model={revision.name};version={revision.version}"
