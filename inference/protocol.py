@@ -63,6 +63,7 @@ class Kind(IntEnum):
     OPEN = 16
     MESSAGE = 17
     CLOSE = 18
+    MODEL = 19
 
 
 FRAME = struct.Struct("<IB")
@@ -119,6 +120,8 @@ class ModelSpec:
     max_frame_bytes: int = 16 * 1024 * 1024
     image_orientation: str = "obey"
     image_background: str = "white"
+    lends_models: bool = False
+    """Whether `context.get_model` works: there is a model repository."""
     version: int = 1
     """Of a model repository's version; 1 where there are no versions."""
 

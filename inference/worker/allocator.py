@@ -32,3 +32,10 @@ def keep_freed_memory() -> bool:
     return mallopt is not None and bool(
         mallopt(_M_TRIM_THRESHOLD, KEPT_BYTES) and mallopt(_M_MMAP_THRESHOLD, KEPT_BYTES)
     )
+
+
+def give_back_freed_memory() -> None:
+    """Give the system what has been freed, all at once: a whole model was. musl does that by itself."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)

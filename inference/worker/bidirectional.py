@@ -68,6 +68,9 @@ class Conversations:
         self._somebody = threading.Event()
         self._watch: threading.Thread | None = None
 
+    def __len__(self) -> int:
+        return len(self._open)
+
     def take(self, kind: int, payload: Payload) -> bool:
         """Obey a frame of a conversation, never waiting for user code; whether it was one."""
         if not frames.is_of_conversation(kind, payload):

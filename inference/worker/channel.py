@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import os
+import select
 import socket
 import struct
 import threading
 from collections import deque
+from collections.abc import Callable
 
 from tidegate.inference import protocol
 from tidegate.inference.body_file import BodyFile
+from tidegate.inference.errors import NotReady
 from tidegate.inference.protocol import Event, FrameReader, Kind, Payload, Request
 from tidegate.inference.worker.leaving import leave
 
 RECEIVE_BYTES = 1 << 18
 _MESSAGE_BYTES = 64
+_TURN_S = 0.01
+"""How long whoever reads frames waits at one time while another thread reads."""
 _DESCRIPTOR = struct.Struct("i")
 
 
@@ -37,6 +42,9 @@ class Channel:
         """Where the descriptors of bodies in files come, apart from the frames."""
         self._pid = os.getpid()
         self._sending = threading.Lock()
+        self._receiving = threading.Lock()
+        self.taker: Callable[[int, Payload], bool] = _nobody
+        """Is shown each frame that comes in, and takes those that are for nobody else."""
 
     def send(self, *events: Event) -> None:
         """Send the frames of `events` together. Raises `HungUp`."""
@@ -55,7 +63,33 @@ class Channel:
 
     def receive(self, *, wait: bool) -> bool:
         """Take in what has come, and wait for a frame where there is none; False where the frontend has hung up."""
-        wait = wait and not self._frames
+        while not self._frames:
+            if self._receiving.acquire(timeout=_TURN_S if wait else 0.0):
+                try:
+                    return self._take_in(wait=wait)
+                finally:
+                    self._receiving.release()
+            if not wait:
+                break  # another thread reads, and what it finds is there the next time
+        return True
+
+    def listen(self, timeout_s: float) -> bool:
+        """Wait for something to come, in a thread that waits for what the taker takes.
+
+        False at once where another thread reads. Raises `NotReady` where the frontend has hung up.
+        """
+        if not self._receiving.acquire(blocking=False):
+            return False
+        try:
+            arrivals = select.poll()
+            arrivals.register(self._socket, select.POLLIN)
+            if arrivals.poll(timeout_s * 1000) and not self._take_in(wait=False):
+                raise NotReady("The server is stopping.")
+        finally:
+            self._receiving.release()
+        return True
+
+    def _take_in(self, *, wait: bool) -> bool:
         while True:
             try:
                 data = self._receive(0 if wait else socket.MSG_DONTWAIT)
@@ -65,7 +99,7 @@ class Channel:
                 return False
             if not data:
                 return False
-            self._frames.extend(self._reader.feed(data))
+            self._frames.extend(each for each in self._reader.feed(data) if not self.taker(*each))
             if self._frames or not wait:
                 return True
 
@@ -107,6 +141,10 @@ class Channel:
         if descriptor is None or protocol.parse_id(message) != request_id:
             raise UnexpectedFrame(f"the file of the request {request_id} did not come in its turn")
         return descriptor
+
+
+def _nobody(_kind: int, _payload: Payload) -> bool:
+    return False
 
 
 def _with_descriptor(connection: socket.socket, size: int, flags: int = 0) -> tuple[bytes, int | None]:

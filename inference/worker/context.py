@@ -7,7 +7,7 @@ at hand in `input_fn` and `output_fn`; in a `predict_fn` that computes a batch, 
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from functools import cached_property
 from typing import Any
@@ -106,6 +106,7 @@ class Context:
         system_properties: dict[str, Any],
         sessions_dir: str | None = None,
         model_version: int = 1,
+        get_model: Callable[[str | None, str], Any] | None = None,
     ) -> None:
         self.model_name = model_name
         self.model_version = model_version
@@ -114,6 +115,7 @@ class Context:
         self.model_yaml_config: dict[str, Any] = {}
         self.metrics = Metrics(self._id_for_metrics)
         self._sessions_dir = sessions_dir
+        self._get_model = get_model
         self._here = threading.local()
         # Each thread of user code has requests of its own, and so has each task of the event loop.
         self._requests: ContextVar[Sequence[RequestProcessor]] = ContextVar("requests", default=())
@@ -124,6 +126,29 @@ class Context:
         super().__setattr__(name, value)
         if name not in _OWN and "_requests" in self.__dict__ and len(self._requests.get()) > 0:
             self.kept = name
+
+    def get_model(self, name: str | None = None, version: str | int = "latest") -> Any:
+        """A model of the repository, loaded in this process: by the script's `load_model(model_path)`, else as usual.
+
+        `version` is a number, `latest` or a label; `name` may be left out where the repository has one model. It is
+        kept here until its room is needed for another: ask for it at each request, and keep no reference.
+
+        Raises `RequestError`, which has `status`, `code` and `message`, and answers the request if it is not caught.
+        """
+        if self._get_model is None:
+            raise RuntimeError("context.get_model needs a model repository: set TIDEGATE_MODEL_REPOSITORY.")
+        return self._get_model(None if name is None else str(name), str(version))
+
+    def of_model(self, name: str, version: int, model_dir: str, manifest: dict[str, Any]) -> Context:
+        """A context for the functions of another model that is loaded in this process."""
+        return Context(
+            model_name=name,
+            manifest=manifest,
+            system_properties={**self.system_properties, "model_dir": model_dir},
+            sessions_dir=self._sessions_dir,
+            model_version=version,
+            get_model=self._get_model,
+        )
 
     @property
     def request_processor(self) -> Sequence[RequestProcessor]:

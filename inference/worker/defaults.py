@@ -86,6 +86,11 @@ def _settled(model: torch.nn.Module) -> _Home:
     return _Home(tensors[0].device if tensors else None, dtypes.pop() if len(dtypes) == 1 else None)
 
 
+def forget_models() -> None:
+    """Refer no more to models that were called."""
+    _settled.cache_clear()
+
+
 def _tensors(model: torch.nn.Module) -> Iterator[torch.Tensor]:
     yield from model.parameters()
     yield from model.buffers()

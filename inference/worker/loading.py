@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -13,7 +12,7 @@ import torch
 from PIL import Image
 
 from tidegate.inference import batching
-from tidegate.inference.errors import DeploymentError, ModelDoesNotFit
+from tidegate.inference.errors import DeploymentError
 from tidegate.inference.layout import CODE, model_root
 from tidegate.inference.protocol import Answer, ModelSpec, Request
 from tidegate.inference.version import own_version
@@ -28,13 +27,15 @@ from tidegate.inference.worker import (
     weights,
 )
 from tidegate.inference.worker.asking import answer
+from tidegate.inference.worker.beside import BesideLoader
 from tidegate.inference.worker.computation import Computation
 from tidegate.inference.worker.content import Reading
 from tidegate.inference.worker.context import Context
-from tidegate.inference.worker.device_errors import is_out_of_memory
 from tidegate.inference.worker.gpu_memory import GpuMemory
 from tidegate.inference.worker.handler import Functions
+from tidegate.inference.worker.held_models import HeldModels
 from tidegate.inference.worker.known_tensors import known_tensors
+from tidegate.inference.worker.load_errors import naming
 from tidegate.inference.worker.proving_ahead import prove_ahead
 from tidegate.inference.worker.request import Request as AnsweredRequest
 
@@ -44,10 +45,16 @@ Progress = Callable[[str], None]
 """Told each step that is done, in words."""
 
 
-def load(spec: ModelSpec, progress: Progress = log.info, proving: Callable[[], None] = lambda: None) -> Computation:
+def load(
+    spec: ModelSpec,
+    progress: Progress = log.info,
+    proving: Callable[[], None] = lambda: None,
+    others: HeldModels | None = None,
+) -> Computation:
     """Verify, import, load, warm up and ask the archive's own example.
 
-    `proving` is called before it is tried whether requests like the example may share a call.
+    `proving` is called before it is tried whether requests like the example may share a call. `others` has the models
+    of the repository that the script asks for by `context.get_model`, where there is one.
 
     Raises `DeploymentError`: the deployer's mistake, in one sentence that names the place.
     """
@@ -81,9 +88,20 @@ def load(spec: ModelSpec, progress: Progress = log.info, proving: Callable[[], N
         },
         sessions_dir=spec.sessions_dir,
         model_version=spec.version,
+        get_model=others.get if others is not None else None,
     )
     module = user_code.import_script(script) if script else None
     functions = _functions(module, context, manifest, tell=spec.verify) if module else Functions()
+    if others is not None:
+        beside = BesideLoader(
+            context,
+            root=root,
+            script=script,
+            module=module,
+            program=spec.program or "inference.py",
+            make_model=lambda root, script, functions: _model(root, script, functions, spec),
+        )
+        others.prepare(beside.load, gpu_memory)
     computation = Computation(
         model=_model(root, script, functions, spec),
         functions=functions,
@@ -163,15 +181,15 @@ def _take_resources(spec: ModelSpec) -> None:
 
 def _model(root: Path, script: Path | None, functions: Functions, spec: ModelSpec) -> Any:
     if functions.pre_model_fn is not None:
-        with _named("pre_model_fn", script):
+        with naming("pre_model_fn", script, root):
             functions.pre_model_fn(str(root))
     if functions.model_fn is None:
         model = _default_model(root, script, spec)
     else:
-        with _named("model_fn", script):
+        with naming("model_fn", script, root):
             model = functions.model_fn(str(root))
     if functions.model_warmup_fn is not None:
-        with _named("model_warmup_fn", script):
+        with naming("model_warmup_fn", script, root):
             functions.model_warmup_fn(str(root), model)
     return model
 
@@ -184,26 +202,6 @@ def _default_model(root: Path, script: Path | None, spec: ModelSpec) -> Any:
         return defaults.model_fn(str(root), trust_pickle=spec.trust_pickle)
     except DeploymentError as error:
         raise type(error)(f"{error}{whereabouts}") from error.__cause__
-
-
-@contextmanager
-def _named(function: str, script: Path | None) -> Iterator[None]:
-    try:
-        yield
-    except DeploymentError:
-        raise
-    except BaseException as error:
-        kind = ModelDoesNotFit if is_out_of_memory(error) else DeploymentError
-        place = user_code.where(error, script or Path(__file__))
-        text = user_code.one_line(error)
-        # torch's own text about a damaged file names neither the file nor the damage.
-        damaged = "".join(
-            f" ({name} is damaged, or no file that torch.save wrote)" for name in weights.damaged(Path.cwd())
-        )
-        raise kind(
-            f"{place}: {function} raised {type(error).__name__}: {weights.missing_operator(error) or text}"
-            f"{pickled_module.missing_class(error)}{damaged}."
-        ) from error
 
 
 def _self_check(computation: Computation, example: artifact.Example) -> AnsweredRequest:

@@ -20,6 +20,7 @@ from tidegate.inference.worker.bidirectional import Conversations
 from tidegate.inference.worker.channel import Channel, HungUp, UnexpectedFrame
 from tidegate.inference.worker.computation import Computation
 from tidegate.inference.worker.device_errors import DeviceLost
+from tidegate.inference.worker.held_models import HeldModels
 from tidegate.inference.worker.intake import DirectIntake, Intake, ThreadedIntake
 from tidegate.inference.worker.leaving import leave
 from tidegate.inference.worker.loading import load
@@ -57,11 +58,15 @@ def _serve(channel: Channel) -> int:
     spec = ModelSpec.from_json(first[1])
     log_lines.configure(spec.log_level)
     log_lines.configure_root(spec.log_level)
+    models = HeldModels(channel, timeout_s=spec.timeout_s) if spec.lends_models else None
+    if models is not None:
+        channel.taker = models.take
     try:
         computation = load(
             spec,
             _say if spec.rehearsal else log.info,
             proving=lambda: channel.send(Progress(proving=True)),
+            others=models,
         )
     except DeploymentError as error:
         if error.__cause__ is not None:
@@ -85,7 +90,9 @@ def _serve(channel: Channel) -> int:
         else DirectIntake(channel, computation)
     )
     try:
-        work(channel, intake, computation)
+        if models is not None:
+            models.others_at_work = lambda: bool(computation.streams) or bool(conversations)
+        work(channel, intake, computation, models)
     finally:
         computation.streams.close()
     return 0
@@ -119,11 +126,18 @@ def _conversations(channel: Channel, computation: Computation, spec: ModelSpec) 
     )
 
 
-def work(channel: Channel, intake: Intake, computation: Computation) -> None:
-    """Compute batches, and after each of them ask one stream for its next item, until the frontend hangs up."""
+def work(channel: Channel, intake: Intake, computation: Computation, models: HeldModels | None = None) -> None:
+    """Compute batches, and after each of them ask one stream for its next item, until the frontend hangs up.
+
+    `models` are those that the script gets by `context.get_model`, where there is a repository.
+    """
     streams = computation.streams
     while intake.batches or not intake.hung_up:
+        if models is not None:
+            models.have_break(quiet=not streams)
         intake.look(wait=not (streams.running or streams.awaiting))
+        if models is not None:
+            models.at_work = True
         while intake.controls:
             streams.control(*intake.controls.popleft())
         if intake.batches:

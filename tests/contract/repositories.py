@@ -47,10 +47,16 @@ class Folder:
 
     path: Path
 
-    def publish(self, name: str, version: int | None, says: str = "", *, code: str = TELLS_WHO_IT_IS) -> Path:
-        """Write a version, its files first and its manifest last, or a model without versions."""
+    def publish(
+        self, name: str, version: int | None, says: str = "", *, code: str = TELLS_WHO_IT_IS, **helpers: str
+    ) -> Path:
+        """Write a version, its files first and its manifest last, or a model without versions.
+
+        `helpers` are modules beside the script.
+        """
         target = self.path / name if version is None else self.path / name / str(version)
         files = {"says.txt": (says or f"{name} {version}").encode(), "code/inference.py": code.encode()}
+        files |= {f"code/{module}.py": source.encode() for module, source in helpers.items()}
         (target / "manifest.json").unlink(missing_ok=True)
         write_files(target, files)
         listed = {

@@ -135,6 +135,10 @@ class World:
         entry = self.memory.get(Place(revision))
         return entry is not None and entry.stage == "loaded"
 
+    def is_held(self, revision: Revision) -> bool:
+        """In workers of its own, or in that of a script."""
+        return any(place.revision == revision and entry.stage == "loaded" for place, entry in self.memory.items())
+
     def _right_for_number(self, answer: Revision) -> bool:
         name, number = answer.name, answer.version
         if name not in self.models or number not in self.numbers(name):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from tidegate.inference.frontend.models.memory_use import private_bytes
+from tidegate.inference.memory_use import private_bytes
 from tidegate.inference.settings import MIB
 
 ROLLUP = """00400000-7ffc000 ---p 00000000 00:00 0    [rollup]

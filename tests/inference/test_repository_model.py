@@ -297,8 +297,10 @@ class Librarianship(RuleBasedStateMachine):
                 assert version.state in ("loaded", "available", "loading", "failed", "invalid")
                 if version.serving is not None:
                     assert self.world.is_loaded(version.serving)
-                if target is not None:
-                    assert (version.state == "loaded") == self.world.is_loaded(target)
+                if target is not None and self.world.is_loaded(target):
+                    assert version.state == "loaded"
+                if target is not None and version.state == "loaded":
+                    assert self.world.is_held(target)
 
     def teardown(self) -> None:
         """Everything under way ends; then every model can be had again, in its newest content, and nobody was lost."""

@@ -105,6 +105,7 @@ class Loader:
         return ModelSpec(
             name=model.revision.name,
             version=model.revision.version,
+            lends_models=settings.model_repository is not None,
             model_dir=str(model.model_dir),
             program=settings.program,
             gpu_id=None,

@@ -26,10 +26,11 @@ from tidegate.inference.frontend.metrics import MetricsByModel, ModelGauges
 from tidegate.inference.frontend.models import capacity
 from tidegate.inference.frontend.models.container_limits import free_memory_bytes
 from tidegate.inference.frontend.models.loader import Loader
-from tidegate.inference.frontend.models.memory_use import private_bytes
 from tidegate.inference.frontend.models.stateful_sessions import StatefulSessions
 from tidegate.inference.frontend.queue.model_pool import ModelPool
+from tidegate.inference.frontend.workers.borrowing import Borrowing, Lender
 from tidegate.inference.frontend.workers.fork_server import ForkServer
+from tidegate.inference.memory_use import private_bytes
 from tidegate.inference.repository.catalogue import Revision
 from tidegate.inference.settings import Settings
 
@@ -85,6 +86,8 @@ class Registry:
         self._measured: dict[Path, int] = {}
         """What a directory took when it was last loaded, on a multi-model endpoint."""
         self.ready = False
+        self.lender: Lender | None = None
+        """Who has models for scripts that ask for them."""
         self.sessions = StatefulSessions(settings) if settings.stateful_sessions else None
         self._loader = Loader(settings, fork_server, self.sessions.root if self.sessions else None)
 
@@ -193,6 +196,9 @@ class Registry:
                 give_up = partial(self._give_up, model, on_crash_loop or _nobody)
             metrics = self._metrics.of(model.name)
             pool = model.pool = self._loader.pool(prepared, taken, give_up or _nobody, metrics)
+            if self.lender is not None:
+                # A front script is none of the repository's revisions.
+                pool.borrowing = Borrowing(self.lender, model.revision if model.revision.digest else None)
             await pool.load()
             if self._settings.many_models:
                 await self._measure(model)

@@ -19,6 +19,8 @@ class Phase(Enum):
     TRYING = auto()
     """Has loaded the model and runs the user's functions on the example, under the deadline of a batch."""
     READY = auto()
+    RETIRING = auto()
+    """Finishes what it has, and is then hung up on."""
     HUNG = auto()
     EXITED = auto()
     """Its process has ended; what it wrote before may still be on its way."""
@@ -70,7 +72,7 @@ class Worker:
     @property
     def owes(self) -> bool:
         """Whether it must be heard of: it computes a batch, asks a stream for more, or tries the example."""
-        if self.phase is Phase.READY:
+        if self.phase in (Phase.READY, Phase.RETIRING):
             return bool(self.batches) or len(self.streams) > len(self.paused)
         return self.phase is Phase.TRYING
 

@@ -36,6 +36,7 @@ from tidegate.inference.frontend.queue.actions import (
 from tidegate.inference.frontend.queue.pending_request import PendingRequest
 from tidegate.inference.frontend.queue.pool_limits import PoolLimits
 from tidegate.inference.frontend.queue.scheduler import Scheduler
+from tidegate.inference.frontend.workers.borrowing import Borrower, Borrowing
 from tidegate.inference.frontend.workers.conversations import Client, Conversations, Talk
 from tidegate.inference.frontend.workers.fork_server import ForkServer, ForkServerFailed, describe_exit
 from tidegate.inference.frontend.workers.model_health import State
@@ -53,6 +54,7 @@ from tidegate.inference.protocol import (
     Request,
     Tensors,
 )
+from tidegate.inference.repository.catalogue import Revision
 
 log = logging.getLogger("tidegate.model")
 
@@ -79,6 +81,8 @@ class ModelPool:
         self._scheduler = Scheduler(spec.name, limits, self.metrics, prove=spec.prove)
         self._supervisor = self._scheduler.supervisor
         self._conversations = Conversations(spec.name, spec.max_streams, self._scheduler)
+        self.borrowing: Borrowing | None = None
+        """Where its scripts get other models, on a server that has a repository."""
         self._fork_server = fork_server
         self._on_crash_loop = on_crash_loop
         self._loop = asyncio.get_running_loop()
@@ -115,6 +119,8 @@ class ModelPool:
         """Tell how the worker `pid` ended, as waitpid gives it."""
         cause = describe_exit(os.waitstatus_to_exitcode(status)) if status else ""
         self._carry_out(self._supervisor.exited(pid, cause, monotonic()))
+        if self.borrowing is not None:
+            self.borrowing.look(self.owns)
         self._wake()
 
     @property
@@ -253,6 +259,29 @@ class ModelPool:
         self._links.pop(worker, None)
         self._carry_out(self._scheduler.lost(worker, monotonic()))
         self._conversations.lost(worker)
+        if self.borrowing is not None:
+            self.borrowing.lost(worker)
+            self.borrowing.look(self.owns)
+        self._wake()
+
+    def worker_borrows(self, worker: int, payload: Payload) -> None:
+        """Its script asks for another model, or says something of those that it holds."""
+        if self.borrowing is None:
+            return
+
+        def borrower(revision: Revision | None) -> Borrower:
+            return Borrower(
+                revision=revision,
+                pid=self._scheduler.pid_of(worker),
+                link=self._links[worker],
+                begin=lambda: self._scheduler.heard_of(worker, monotonic()),
+                retire=lambda: self._retire(worker),
+            )
+
+        self.borrowing.heard(worker, payload, borrower)
+
+    def _retire(self, worker: int) -> None:
+        self._scheduler.retire(worker)
         self._wake()
 
     def worker_talks(self, worker: int, kind: int, payload: Payload) -> None:

@@ -21,7 +21,7 @@ from math import inf
 
 from tidegate.inference.errors import HandlerTimedOut, NotReady, Overloaded, RequestError, WorkerDied
 from tidegate.inference.frontend.metrics import ModelMetrics
-from tidegate.inference.frontend.queue.actions import Action, Cancel, Fail, Pause, Resume, Send
+from tidegate.inference.frontend.queue.actions import Action, Cancel, Fail, HangUp, Pause, Resume, Send
 from tidegate.inference.frontend.queue.ledger import Ledger, Phase, Worker
 from tidegate.inference.frontend.queue.pending_request import PendingRequest
 from tidegate.inference.frontend.queue.pool_limits import PoolLimits
@@ -54,6 +54,7 @@ class Scheduler:
         self._health = self.supervisor.health
         self._recent = RecentLoad(rounds=2 * limits.workers + 2)
         self._joins = JoinsLately()
+        self._retiring: list[Worker] = []
         self._item_s = 0.0
         """How long a request keeps a worker busy, lately."""
         self._last_word: RequestError = NotReady("The model was stopped before this request was done.")
@@ -120,6 +121,24 @@ class Scheduler:
         """How many streams a worker has open."""
         worker = self._ledger.workers.get(number)
         return len(worker.streams) if worker is not None else 0
+
+    def pid_of(self, number: int) -> int:
+        """The process of a worker; 0 where it is gone."""
+        worker = self._ledger.workers.get(number)
+        return worker.pid if worker is not None else 0
+
+    def heard_of(self, number: int, now_s: float) -> None:
+        """A worker goes on with what it does."""
+        worker = self._ledger.workers.get(number)
+        if worker is not None:
+            self.supervisor.watch(worker, now_s)
+
+    def retire(self, number: int) -> None:
+        """Have a worker finish what it has, and then end: a successor takes its place."""
+        worker = self._ledger.workers.get(number)
+        if worker is not None and worker.phase is Phase.READY:
+            worker.phase = Phase.RETIRING
+            self._retiring.append(worker)
 
     def note_conversations(self, number: int, count: int) -> None:
         """A worker has `count` conversations now: its loss is that of one at work."""
@@ -274,9 +293,17 @@ class Scheduler:
         if now_s >= self._expiry_due_s:
             self._expire(now_s, actions)
         self._hold_due_s = inf
+        if self._retiring:
+            self._see_off(actions)
         if self._queue:
             self._fill(now_s, actions)
         return actions
+
+    def _see_off(self, actions: list[Action]) -> None:
+        done = [worker for worker in self._retiring if not (worker.batches or worker.busy)]
+        for worker in done:
+            self._retiring.remove(worker)
+            actions.append(HangUp(worker.number))
 
     def _expire(self, now_s: float, actions: list[Action]) -> None:
         limit_s = self._limits.max_queue_wait_s

@@ -71,6 +71,8 @@ class Cache:
     """Not removed from the disk: they answer again if what is loaded in their place fails."""
     reachable: bool = True
     """Whether the repository's process can be asked for anything."""
+    at_work: frozenset[Revision] = frozenset()
+    """Never evicted from workers of their own at present: their scripts wait for models beside them."""
     spare_bytes: int | None = None
     """What the machine has free for models at this moment; None: enough."""
 
@@ -148,7 +150,8 @@ class Cache:
         """Do what there is room for, in the order of the line, and make room for the first that has none."""
         actions, misfits = self._trim(now_s), []
         disk_is_taken, memory_is_taken = not self.reachable, False
-        for wish in list(self.wishes.values()):
+        # A script that waits has a request in hand: it goes before those that wait themselves.
+        for wish in sorted(self.wishes.values(), key=lambda wish: wish.place.worker is None):
             if wish.place in self.stock.memory:
                 continue  # it is still going; its turn comes
             stored = self.stock.disk.get(wish.place.revision)
@@ -230,6 +233,8 @@ class Cache:
         if before:
             return [self.let_go(held, "replaced", now_s) for held in before if held.stage is Stage.HERE]
         pinned, room = self._pinned(), self.stock.memory_room
+        if wish.place.worker is not None:
+            pinned += [held for held in self.stock.memory.values() if self._is_at_work(held) and held not in pinned]
         staying = set(pinned)
         if not wish.asked:
             beside = [held for revision in wish.beside if (held := self.stock.memory.get(Place(revision))) is not None]
@@ -245,7 +250,7 @@ class Cache:
             stored.used_s = now_s
             del self.wishes[wish.place]
             return [Load(wish.place, stored.directory, need)]
-        quiet = all(held.stage is Stage.HERE for held in self.stock.memory.values())
+        quiet = not self.at_work and all(held.stage is Stage.HERE for held in self.stock.memory.values())
         self._without_going(self.stock.memory.values(), shortage)
         victims = fewest(self._evictable(wish), shortage)
         if quiet and not victims:
@@ -268,13 +273,20 @@ class Cache:
     def _is_pinned(self, held: Held) -> bool:
         return held.place.worker is None and held.place.revision in self.pinned
 
+    def _is_at_work(self, held: Held) -> bool:
+        return held.place.worker is None and held.place.revision in self.at_work
+
     def _evictable(self, wish: Wish | None = None) -> list[Held]:
         """What is loaded and may go, the least recently used first, and at the end what `wish` is to take over from."""
 
         def stands_beside(held: Held) -> bool:
             return wish is not None and held.place.worker is None and held.place.revision in wish.beside
 
-        found = [held for held in self.stock.memory.values() if held.stage is Stage.HERE and not self._is_pinned(held)]
+        found = [
+            held
+            for held in self.stock.memory.values()
+            if held.stage is Stage.HERE and not (self._is_pinned(held) or self._is_at_work(held))
+        ]
         if wish is not None and not wish.asked:
             found = [held for held in found if not stands_beside(held)]
         return sorted(found, key=lambda held: (stands_beside(held), held.used_s))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from tidegate.inference.errors import RequestError
 from tidegate.inference.frontend.repository.actions import Place
 from tidegate.inference.frontend.repository.cache import Wish
 from tidegate.inference.frontend.repository.resolving import LATEST, Key, key_of, nothing_to_load
+from tidegate.inference.frontend.repository.shelf import Shelf
 from tidegate.inference.frontend.repository.stock import Held, Stage, Stock
 from tidegate.inference.frontend.repository.switching import Fault, Plan, Switch
 from tidegate.inference.frontend.repository.waiting import Waiter
@@ -24,6 +25,8 @@ class Decision:
     stock: Stock
     now_s: float
     keep_latest: bool
+    shelves: Mapping[int, Shelf] = field(default_factory=dict)
+    """What scripts were given, by worker."""
     grants: list[tuple[Waiter, Place]] = field(default_factory=list)
     refusals: list[tuple[Waiter, RequestError]] = field(default_factory=list)
     wishes: dict[Place, Wish] = field(default_factory=dict)
@@ -52,7 +55,7 @@ class Decision:
         return self
 
     def _plan(self, key: Key, worker: int | None) -> Plan:
-        return plan(self.switch, self.stock, key, worker, self.now_s)
+        return plan(self.switch, self.stock, key, worker, self.now_s, shelves=self.shelves)
 
     def _key_exists(self, waiter: Waiter) -> bool:
         if self.switch.has(waiter.key):
@@ -73,6 +76,7 @@ class Decision:
 
     def _answer_script(self, waiter: Waiter) -> None:
         plan = self._plan(waiter.key, waiter.worker)
+        shelf = self.shelves.get(waiter.worker or 0)
         if plan.wanted is not None:  # a script that asks waits for what is newer: nothing else would load it
             place = Place(plan.wanted, waiter.worker)
             if place not in self.stock.memory or self.stock.memory[place].stage is Stage.GOING:
@@ -80,14 +84,15 @@ class Decision:
         elif plan.answer is not None:
             self.grants.append((waiter, Place(plan.answer, waiter.worker)))
         else:
-            self._pass_over(waiter, plan)
+            self._pass_over(waiter, plan, shelf)
 
-    def _pass_over(self, waiter: Waiter, plan: Plan) -> None:
+    def _pass_over(self, waiter: Waiter, plan: Plan, shelf: Shelf | None = None) -> None:
         """There is nothing to wait for but perhaps another try."""
         if plan.failed is None:
             self.refusals.append((waiter, nothing_to_load(self.switch.model, waiter.key)))
             return
-        failure = self.switch.failures[plan.failed]
+        failure = shelf.failure(plan.failed, self.switch) if shelf is not None else None
+        failure = failure or self.switch.failures[plan.failed]
         if failure.fault is not Fault.PASSING or failure.retry_at_s > waiter.deadline_s:
             self.refusals.append((waiter, failure.error(plan.failed, self.now_s)))
 
@@ -169,6 +174,21 @@ class Decision:
         return 0
 
 
-def plan(switch: Switch, stock: Stock, key: Key, worker: int | None, now_s: float) -> Plan:
+def plan(
+    switch: Switch,
+    stock: Stock,
+    key: Key,
+    worker: int | None,
+    now_s: float,
+    *,
+    shelves: Mapping[int, Shelf] | None = None,
+) -> Plan:
     """What a key of a model comes to, in workers of its own or in that of a script."""
-    return switch.plan(key, now_s, lambda revision: stock.is_loaded(Place(revision, worker)), stock.is_stored)
+
+    def loaded(revision: Revision) -> bool:
+        return stock.is_loaded(Place(revision, worker))
+
+    if worker is None:
+        return switch.plan(key, now_s, loaded, stock.is_stored)
+    shelf = (shelves or {}).get(worker) or Shelf()
+    return switch.plan(key, now_s, loaded, stock.is_stored, lambda revision: shelf.failure(revision, switch))

@@ -42,6 +42,7 @@ from tidegate.inference.frontend.repository.decision import Decision, plan
 from tidegate.inference.frontend.repository.report import ModelReport, report_of
 from tidegate.inference.frontend.repository.resolving import LATEST, Key, key_of, model_named
 from tidegate.inference.frontend.repository.room import Limits
+from tidegate.inference.frontend.repository.shelf import Shelf
 from tidegate.inference.frontend.repository.stock import Held, Stage
 from tidegate.inference.frontend.repository.switching import Failure, Fault, Switch
 from tidegate.inference.frontend.repository.waiting import Waiter, Waiters
@@ -84,6 +85,7 @@ class Librarian:
         self._switches: dict[str, Switch] = {}
         self._names: list[str] = []
         self._warm: dict[Selector, Held] = {}
+        self._shelves: dict[int, Shelf] = {}
         self._parked: set[str] = set()
         """Models that somebody had unloaded and nobody asked for since."""
         self._retries: list[tuple[float, str]] = []
@@ -128,19 +130,28 @@ class Librarian:
             held.used_s = max(held.used_s, now_s)
 
     def want(
-        self, waiter: Hashable, selector: Selector, now_s: float, deadline_s: float, *, worker: int | None = None
+        self,
+        waiter: Hashable,
+        selector: Selector,
+        now_s: float,
+        deadline_s: float,
+        *,
+        worker: int | None = None,
+        home: Revision | None = None,
     ) -> list[Action]:
         """Ask for a selector's revision, for a request or (`worker`) for a script's `get_model` in that worker.
 
         `Grant` or `Refuse` follows, in this answer or a later one. Raises `NotReady` before the first listing, the four
-        errors of `resolving`, and `Overloaded`. For a script, `Load` names the worker: it loads then, and `loaded` or
-        `load_failed` of that place is told; `Grant` follows.
+        errors of `resolving`, and `Overloaded`. For a script, `Load` names the worker: it loads then, and `loaded`,
+        `load_failed` or `not_tried` of that place is told; `Grant` follows. `home` is the revision whose worker it is,
+        if it is one of the repository's: it does not go while its script waits.
         """
         if not self._listed:
             raise NotReady("The model repository has not been listed yet.")
         model = model_named(self._models, self._names, selector.name)
         key = key_of(model, selector.version)
-        self._waiters.add(Waiter(id=waiter, name=model.name, key=key, worker=worker, deadline_s=deadline_s))
+        asking = Waiter(id=waiter, name=model.name, key=key, worker=worker, deadline_s=deadline_s, home=home)
+        self._waiters.add(asking)
         self._parked.discard(model.name)
         actions = self._settle({model.name}, now_s)
         if self._waiters.get(waiter) is None and any(isinstance(action, Grant) for action in actions):
@@ -232,7 +243,8 @@ class Librarian:
             self._cache.stock.needs_more(revision, needed_bytes)  # and try at once with that
         elif self._cache.turn_back(revision):
             self.counts.fetch_failures += 1
-            actions += self._failed(revision, Fault.PASSING if passing else Fault.BROKEN, reason, now_s)
+            fault = Fault.PASSING if passing else Fault.BROKEN
+            actions += self._failed(revision, fault, reason, now_s, on_disk=True)
         return actions + self._settle({revision.name}, now_s)
 
     def removed(self, revision: Revision, now_s: float) -> list[Action]:
@@ -303,9 +315,28 @@ class Librarian:
         self._cache.stock.is_out(place)
         return self._settle({place.revision.name}, now_s)
 
+    def not_tried(self, place: Place, now_s: float) -> list[Action]:
+        """A worker did not begin a load: nobody there waits for it any more."""
+        self._cache.stock.is_out(place)
+        return self._settle({place.revision.name}, now_s)
+
+    def used(self, place: Place, now_s: float) -> None:
+        """A script got what its worker holds, some time since it asked last."""
+        held = self._cache.stock.memory.get(place)
+        if held is not None:
+            held.used_s = now_s
+
+    def held_by(self, workers: Collection[int]) -> int:
+        """The bytes that the scripts of these workers hold."""
+        return sum(held.size_bytes for place, held in self._cache.stock.memory.items() if place.worker in workers)
+
     def worker_gone(self, worker: int, now_s: float) -> list[Action]:
         """A worker whose script held revisions ended, and its memory is free. What it waited for is forgotten."""
         names = set()
+        self._shelves.pop(worker, None)
+        for place in [place for place in self._cache.wishes if place.worker == worker]:
+            del self._cache.wishes[place]  # nobody there comes back to it
+            names.add(place.revision.name)
         for place in [place for place in self._cache.stock.memory if place.worker == worker]:
             self._cache.stock.is_out(place)
             names.add(place.revision.name)
@@ -360,6 +391,7 @@ class Librarian:
             for name in sorted(names):
                 actions += self._decide(name, misfits, now_s)
             names = set()
+            self._cache.at_work = self._waiters.homes
             done, misfit = self._cache.advance(now_s)
             actions += done
             for action in done:
@@ -384,11 +416,13 @@ class Librarian:
         if switch is None:
             return self._clear(name, now_s)
         keep_latest = name in self._pinned and name not in self._parked
-        decision = Decision(switch, self._cache.stock, now_s, keep_latest).decide(self._waiters.of(name))
+        decision = Decision(switch, self._cache.stock, now_s, keep_latest, self._shelves)
+        decision.decide(self._waiters.of(name))
         actions: list[Action] = [self._refuse(waiter, error) for waiter, error in decision.refusals]
         actions += [self._grant(waiter, place, now_s) for waiter, place in decision.grants]
         actions += [self._switched(name, key, before, after) for key, before, after in decision.switches]
         actions += [self._cache.let_go(held, reason, now_s) for held, reason in decision.superseded]
+        actions += self._tidy_shelves(name, switch, now_s)
         self._cache.mark(name, decision.pins, decision.fallbacks)
         wishes = [wish for place, wish in decision.wishes.items() if place not in misfits]
         return actions + self._cache.want(name, wishes, switch.knows) + self._sweep(name)
@@ -413,6 +447,8 @@ class Librarian:
     def _grant(self, waiter: Waiter, place: Place, now_s: float) -> Action:
         self._waiters.end(waiter)
         self._cache.stock.memory[place].used_s = now_s
+        if waiter.worker is not None:
+            self._shelf(waiter.worker).answered(waiter.name, waiter.key, place.revision)
         return Grant(waiter.id, place, self._cache.stock.disk[place.revision].directory)
 
     def _refuse(self, waiter: Waiter, error: RequestError) -> Action:
@@ -426,36 +462,40 @@ class Librarian:
         return Log(logging.INFO, "another revision of a model answers", fields)
 
     def _place_failed(self, place: Place, fault: Fault, reason: str, now_s: float) -> list[Action]:
-        revision = place.revision
-        switch = self._switches.get(revision.name)
-        if switch is None:
-            return []
         if place.worker is None:
-            return self._failed(revision, fault, reason, now_s)
-        error = Failure(fault=fault, reason=reason, tries=1, retry_at_s=now_s).error(revision, now_s)
-        waiters = [waiter for waiter in self._waiters.of(revision.name) if waiter.worker == place.worker]
-        return [
-            self._refuse(waiter, error)
-            for waiter in waiters
-            if plan(switch, self._cache.stock, waiter.key, place.worker, now_s).wanted == revision
-        ]
+            return self._failed(place.revision, fault, reason, now_s)
+        if place.revision.name not in self._switches:
+            return []
+        failure = self._shelf(place.worker).failed(place.revision, fault, reason, now_s)
+        return [_failure_line(place.revision, failure, now_s)]
 
-    def _failed(self, revision: Revision, fault: Fault, reason: str, now_s: float) -> list[Action]:
+    def _shelf(self, worker: int) -> Shelf:
+        return self._shelves.setdefault(worker, Shelf())
+
+    def _tidy_shelves(self, name: str, switch: Switch, now_s: float) -> list[Action]:
+        """Have workers drop what a script was given before it was given another for the same."""
+        actions = []
+        for held in self._cache.stock.held_of(name):
+            worker = held.place.worker
+            if worker is None or held.stage is not Stage.HERE:
+                continue
+            shelf = self._shelf(worker)
+            shelf.forget(name, switch)
+            if shelf.is_replaced(held.place.revision):
+                actions.append(self._cache.let_go(held, "replaced", now_s))
+        return actions
+
+    def _failed(
+        self, revision: Revision, fault: Fault, reason: str, now_s: float, *, on_disk: bool = False
+    ) -> list[Action]:
         switch = self._switches.get(revision.name)
         if switch is None or not switch.knows(revision):
             return []
-        failure = switch.failed(revision, fault, reason, now_s)
+        failure = switch.failed(revision, fault, reason, now_s, on_disk=on_disk)
         heapq.heappush(self._retries, (failure.retry_at_s, revision.name))
         if fault in (Fault.BESIDE, Fault.TOO_LARGE) and failure.tries > 1:
             return []  # nothing was tried: it was said once
-        fields = {
-            "model": revision.name,
-            "version": revision.version,
-            "cause": reason[:1000],
-            "tries": failure.tries,
-            "next_try_in_s": round(failure.retry_at_s - now_s, 1),
-        }
-        return [Log(logging.ERROR, "a version of a model cannot be had", fields)]
+        return [_failure_line(revision, failure, now_s)]
 
     # --- what people see
 
@@ -498,3 +538,14 @@ class Librarian:
         """One of them. Raises `ModelNotFound`."""
         model_named(self._models, self._names, name)
         return report_of(self._switches[name], self._cache)
+
+
+def _failure_line(revision: Revision, failure: Failure, now_s: float) -> Log:
+    fields = {
+        "model": revision.name,
+        "version": revision.version,
+        "cause": failure.reason[:1000],
+        "tries": failure.tries,
+        "next_try_in_s": round(failure.retry_at_s - now_s, 1),
+    }
+    return Log(logging.ERROR, "a version of a model cannot be had", fields)

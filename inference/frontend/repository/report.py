@@ -21,7 +21,7 @@ class VersionReport:
     """`loaded`, `available`, `loading`, `failed` or `invalid`."""
     reason: str
     bytes: int | None
-    """In memory where it is loaded, else on disk as the listing says."""
+    """In memory where it is loaded, with what scripts hold of it, else on disk as the listing says."""
     last_used_s: float | None
     """On the clock of `now_s`; None: never."""
     load_s: float | None
@@ -52,16 +52,22 @@ def report_of(switch: Switch, cache: Cache) -> ModelReport:
 def _version(version: Version, switch: Switch, cache: Cache) -> VersionReport:
     line, memory = switch.lines[version.number], cache.stock.memory
     serving = next((each for each in line.revisions() if cache.stock.is_loaded(Place(each))), None)
-    held = memory.get(Place(serving)) if serving is not None else None
+    own = memory.get(Place(serving)) if serving is not None else None
+    # Scripts may hold it besides, each worker for itself.
+    found = [each for revision in line.revisions() for each in cache.stock.places_of(revision)]
+    found = [each for each in found if each is own or (each.place.worker is not None and each.stage is Stage.HERE)]
+    newest = max(found, key=lambda each: each.used_s) if found else None
     state, reason = _state(version, line.target, serving, switch, cache)
+    if state in ("available", "failed") and any(each.place.revision == line.target for each in found):
+        state = "loaded"
     return VersionReport(
         version=version.number,
         labels=tuple(sorted(label for label, number in switch.model.labels.items() if number == version.number)),
         state=state,
         reason=reason,
-        bytes=held.size_bytes if held is not None else version.size_bytes,
-        last_used_s=held.used_s if held is not None else None,
-        load_s=held.load_s if held is not None else None,
+        bytes=sum(each.size_bytes for each in found) if found else version.size_bytes,
+        last_used_s=newest.used_s if newest is not None else None,
+        load_s=newest.load_s if newest is not None else None,
         serving=serving,
     )
 

@@ -28,6 +28,7 @@ from tidegate.inference.frontend.queue.model_pool import ModelPool
 from tidegate.inference.frontend.repository.actions import (
     Action,
     CancelFetch,
+    Drop,
     Fetch,
     Grant,
     Load,
@@ -41,6 +42,7 @@ from tidegate.inference.frontend.repository.librarian import Librarian
 from tidegate.inference.frontend.repository.repository_metrics import RepositoryGauges, RepositoryMetrics
 from tidegate.inference.frontend.repository.repository_process import COMMAND, SILENT_S, RepositoryProcess
 from tidegate.inference.frontend.repository.room import Limits
+from tidegate.inference.frontend.repository.script_models import ScriptModels
 from tidegate.inference.frontend.temporary import new_folder
 from tidegate.inference.repository import messages
 from tidegate.inference.repository.catalogue import Model, Revision
@@ -101,6 +103,8 @@ class Repository:
         self._catalogue: dict[str, Model] = {}
         """What there is, for a process that replaces another."""
         self._max_wait_s = settings.max_queue_wait_s or max(MIN_WAIT_S, settings.timeout_s)
+        self.scripts = ScriptModels(self._librarian, self._carry_out, self._now_s)
+        registry.lender = self.scripts
         self._loaded: dict[Revision, Answering] = {}
         self._unloading: dict[Revision, asyncio.Task[None]] = {}
         self._to_measure: dict[Revision, ModelInMemory] = {}
@@ -152,6 +156,7 @@ class Repository:
         for waiter in list(self._waiting):
             waiter.refused(Draining("The server was stopped before this request was done."))
         self._waiting.clear()
+        self.scripts.close()
         for task in self._tasks:
             task.cancel()
         if self._process is not None:
@@ -303,6 +308,10 @@ class Repository:
 
     def _carry_out(self, actions: Iterable[Action]) -> None:
         for action in actions:
+            if isinstance(action, Unload | Drop) and action.idle_s is not None:
+                self.metrics.idle_at_eviction_s.observe(action.idle_s)
+            if self.scripts.carry_out(action):
+                continue
             match action:
                 case Grant(waiter, place):
                     self._waiting.discard(cast(Waiter, waiter))
@@ -314,23 +323,24 @@ class Repository:
                     self._begin(self._load(action))
                 case Unload(revision):
                     self.epoch += 1
-                    if action.idle_s is not None:
-                        self.metrics.idle_at_eviction_s.observe(action.idle_s)
                     self._unloading[revision] = self._begin(self._unload(action))
                 case Fetch(revision, max_bytes):
                     id_ = next(self._ids)
                     self._fetches[id_] = revision
                     self._tell(messages.Fetch(id=id_, revision=revision, max_bytes=max_bytes))
                 case CancelFetch(revision):
-                    for id_, fetched in self._fetches.items():
-                        if fetched == revision:
-                            self._tell(messages.CancelFetch(id=id_))
+                    self._cancel_fetch(revision)
                 case RemoveFromDisk(revision, directory):
                     self._removals[directory] = revision
                     self._tell(messages.Remove(directory=directory))
                 case Log(level, message, fields):
                     log.log(level, message, extra=fields)
         self._set_timer()
+
+    def _cancel_fetch(self, revision: Revision) -> None:
+        for id_, fetched in self._fetches.items():
+            if fetched == revision:
+                self._tell(messages.CancelFetch(id=id_))
 
     def _tell(self, message: messages.Request) -> None:
         if self._process is not None:
@@ -362,7 +372,7 @@ class Repository:
         self._loaded[revision] = Answering(revision, model.pool, echoed(revision, ""))
         self._to_measure[revision] = model
         # Where nothing can be measured, what was reserved for it is what it counts.
-        memory_bytes = model.memory_bytes or load.reserved_bytes
+        memory_bytes = max(0, model.memory_bytes - self.scripts.held_bytes(revision)) or load.reserved_bytes
         self._carry_out(self._librarian.loaded(place, memory_bytes, self._now_s()))
 
     async def _unload(self, unload: Unload) -> None:
@@ -389,6 +399,8 @@ class Repository:
             for revision, model in list(self._to_measure.items())[:MEASURED_AT_ONCE]:
                 before_bytes = model.memory_bytes
                 await self._registry.measure(model)
+                # What its scripts hold beside it counts for itself.
+                model.memory_bytes = max(0, model.memory_bytes - self.scripts.held_bytes(revision))
                 if self._to_measure.pop(revision, None) is None:
                     continue  # it left meanwhile
                 self._to_measure[revision] = model

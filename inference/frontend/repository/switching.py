@@ -48,6 +48,8 @@ class Failure:
     reason: str
     tries: int
     retry_at_s: float
+    on_disk: bool = False
+    """Whether it could not even be brought to the disk: nobody can load it then, no script either."""
 
     def error(self, revision: Revision, now_s: float) -> RequestError:
         """What a request is told that nothing else can answer."""
@@ -59,6 +61,16 @@ class Failure:
         if self.fault is Fault.BROKEN:
             return ModelLoadFailed(f"{what} could not be loaded: {reason}.")
         return ModelTooLarge(f"{what} does not fit: {reason}.")
+
+
+def next_failure(before: Failure | None, fault: Fault, reason: str, now_s: float, *, on_disk: bool = False) -> Failure:
+    """One more failure: what is passed over is so twice as long each time."""
+    tries = before.tries + 1 if before is not None and before.fault is fault else 1
+    first_s, longest_s = (
+        (FIRST_PASSING_RETRY_S, LONGEST_PASSING_RETRY_S) if fault is Fault.PASSING else (FIRST_RETRY_S, LONGEST_RETRY_S)
+    )
+    retry_at_s = now_s + min(longest_s, first_s * 2 ** min(tries - 1, 20))
+    return Failure(fault=fault, reason=reason, tries=tries, retry_at_s=retry_at_s, on_disk=on_disk)
 
 
 @dataclass(slots=True)
@@ -128,17 +140,9 @@ class Switch:
         if line is not None and line.target == revision:
             line.good = revision
 
-    def failed(self, revision: Revision, fault: Fault, reason: str, now_s: float) -> Failure:
+    def failed(self, revision: Revision, fault: Fault, reason: str, now_s: float, *, on_disk: bool = False) -> Failure:
         """It was not: pass it over for a while, twice as long each time."""
-        before = self.failures.get(revision)
-        tries = before.tries + 1 if before is not None and before.fault is fault else 1
-        first_s, longest_s = (
-            (FIRST_PASSING_RETRY_S, LONGEST_PASSING_RETRY_S)
-            if fault is Fault.PASSING
-            else (FIRST_RETRY_S, LONGEST_RETRY_S)
-        )
-        retry_at_s = now_s + min(longest_s, first_s * 2 ** min(tries - 1, 20))
-        failure = Failure(fault=fault, reason=reason, tries=tries, retry_at_s=retry_at_s)
+        failure = next_failure(self.failures.get(revision), fault, reason, now_s, on_disk=on_disk)
         if self.knows(revision):
             self.failures[revision] = failure
         return failure
@@ -166,9 +170,18 @@ class Switch:
         return None
 
     def plan(
-        self, key: Key, now_s: float, loaded: Callable[[Revision], bool], stored: Callable[[Revision], bool]
+        self,
+        key: Key,
+        now_s: float,
+        loaded: Callable[[Revision], bool],
+        stored: Callable[[Revision], bool],
+        failure_of: Callable[[Revision], Failure | None] | None = None,
     ) -> Plan:
-        """Who answers a key, and what is to be loaded for it. `stored`: whether a revision is on the disk."""
+        """Who answers a key, and what is to be loaded for it. `stored`: whether a revision is on the disk.
+
+        `failure_of` says what failed in the worker of a script, where it is about that.
+        """
+        failure_of = failure_of or self.failures.get
         wanted: Revision | None = None
         failed: Revision | None = None
         beside: Revision | None = None
@@ -179,7 +192,7 @@ class Switch:
                     if wanted is None or revision in (last, self.lines[wanted.version].good):
                         return self._answered(revision, wanted, failed)
                 elif wanted is None and (revision == self.lines[number].target or stored(revision)):
-                    failure = self.failures.get(revision)
+                    failure = failure_of(revision)
                     if failure is None or now_s >= failure.retry_at_s:
                         wanted = revision
                     else:

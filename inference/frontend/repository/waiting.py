@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import heapq
 import math
+from collections import Counter
 from collections.abc import Hashable
 from dataclasses import dataclass
 from itertools import count
 
 from tidegate.inference.errors import Overloaded
 from tidegate.inference.frontend.repository.resolving import Key
+from tidegate.inference.repository.catalogue import Revision
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -21,6 +23,8 @@ class Waiter:
     key: Key
     worker: int | None
     deadline_s: float
+    home: Revision | None = None
+    """Of a script: the revision whose worker it runs in."""
 
 
 class Waiters:
@@ -32,6 +36,7 @@ class Waiters:
         self._by_name: dict[str, dict[Hashable, Waiter]] = {}
         self._deadlines: list[tuple[float, int, Waiter]] = []
         self._turns = count()
+        self._homes: Counter[Revision] = Counter()
 
     def __len__(self) -> int:
         return len(self._by_id)
@@ -42,6 +47,8 @@ class Waiters:
             raise Overloaded(f"The server is overloaded: {self._most} requests wait for models to be loaded.")
         assert waiter.id not in self._by_id, f"{waiter.id} waits already"  # noqa: S101 - the shell makes the ids
         self._by_id[waiter.id] = waiter
+        if waiter.home is not None:
+            self._homes[waiter.home] += 1
         self._by_name.setdefault(waiter.name, {})[waiter.id] = waiter
         heapq.heappush(self._deadlines, (waiter.deadline_s, next(self._turns), waiter))
 
@@ -57,9 +64,18 @@ class Waiters:
         """Those whose script asked in a worker."""
         return [waiter for waiter in self._by_id.values() if waiter.worker == worker]
 
+    @property
+    def homes(self) -> frozenset[Revision]:
+        """The revisions whose scripts wait."""
+        return frozenset(self._homes)
+
     def end(self, waiter: Waiter) -> None:
         """It has been answered, or has left."""
         del self._by_id[waiter.id]
+        if waiter.home is not None:
+            self._homes[waiter.home] -= 1
+            if not self._homes[waiter.home]:
+                del self._homes[waiter.home]
         of_name = self._by_name[waiter.name]
         del of_name[waiter.id]
         if not of_name:

@@ -40,6 +40,7 @@ class WorkerEvents(Protocol):
     def worker_goes_on(self, worker: int, progress: Progress) -> None: ...
     def worker_done(self, worker: int, done: Done) -> None: ...
     def worker_talks(self, worker: int, kind: int, payload: Payload) -> None: ...
+    def worker_borrows(self, worker: int, payload: Payload) -> None: ...
     def worker_blocked(self, worker: int, *, on: bool) -> None: ...
     def worker_lost(self, worker: int) -> None: ...
 
@@ -119,13 +120,20 @@ class WorkerLink(asyncio.Protocol):
                 events.stream_ended(worker, protocol.parse_end(payload))
             elif kind == Kind.PROGRESS:
                 events.worker_goes_on(worker, protocol.parse_progress(payload))
-            elif kind == Kind.READY:
-                events.worker_ready(worker, protocol.parse_ready(payload))
-            elif is_of_conversation(kind, payload):
-                events.worker_talks(worker, kind, payload)
             else:
-                message, too_large = protocol.parse_failed(payload)
-                events.worker_failed(worker, message, too_large=too_large)
+                self._hear_seldom(kind, payload)
+
+    def _hear_seldom(self, kind: int, payload: Payload) -> None:
+        worker, events = self._worker, self._events
+        if kind == Kind.READY:
+            events.worker_ready(worker, protocol.parse_ready(payload))
+        elif kind == Kind.MODEL:
+            events.worker_borrows(worker, payload)
+        elif is_of_conversation(kind, payload):
+            events.worker_talks(worker, kind, payload)
+        else:
+            message, too_large = protocol.parse_failed(payload)
+            events.worker_failed(worker, message, too_large=too_large)
 
     def pause_writing(self) -> None:
         self._events.worker_blocked(self._worker, on=True)

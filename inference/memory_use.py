@@ -1,4 +1,4 @@
-"""What a loaded model takes: the memory that its workers share with nobody, and that of their GPUs."""
+"""What processes take: the memory that they share with nobody, asked for workers and by a worker."""
 
 from __future__ import annotations
 
