@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import SimpleNamespace
@@ -233,4 +234,4 @@ def answer(body: bytes) -> bytes:
 
 
 def status(written: bytes) -> list[int]:
-    return [int(part[:3]) for part in written.split(b"HTTP/1.1 ")[1:]]
+    return [int(digits) for digits in re.findall(rb"HTTP/1\.1 (\d{3}) ", written)]
