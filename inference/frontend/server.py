@@ -49,6 +49,16 @@ def run(settings: Settings, model_dir: Path) -> int:
         return runner.run(_serve(settings, model_dir, listener))
 
 
+def _warn_of_unserved(settings: Settings, model_dir: Path) -> None:
+    """Say so where an archive lies beside a repository: nobody is to wonder why its script is not asked."""
+    if settings.model_repository is not None and model_dir.is_dir() and any(model_dir.iterdir()):
+        log.warning(
+            "the archive in %s is not served, because TIDEGATE_MODEL_REPOSITORY names the models; publish it there, "
+            "and set TIDEGATE_DEFAULT_MODEL to its name if it is to answer requests that choose no model",
+            model_dir,
+        )
+
+
 async def _serve(settings: Settings, model_dir: Path, listener: socket.socket) -> int:
     loop = asyncio.get_running_loop()
     stop: asyncio.Future[str] = loop.create_future()
@@ -56,6 +66,7 @@ async def _serve(settings: Settings, model_dir: Path, listener: socket.socket) -
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, _settle, stop, number.name)
 
+    _warn_of_unserved(settings, model_dir)
     # 1. Start importing torch, in the fork server; meanwhile take the port. /ping says 503.
     fork_server = ForkServer(settings.log_level)
     registry = Registry(settings, fork_server, lambda cause: _settle(crashed, cause))

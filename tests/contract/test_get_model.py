@@ -75,6 +75,14 @@ def test_a_script_gets_models_of_the_repository_in_its_own_worker(tmp_path: Path
         assert here.versions("a")[10]["state"] == "loaded"
 
 
+def test_the_script_may_be_what_answers_requests_that_choose_no_model(tmp_path: Path):
+    with serving(tmp_path, {"a": (1,)}, TIDEGATE_DEFAULT_MODEL="router") as here:
+        router(here)
+        assert here.ask(body={"name": "a"}).json()["says"] == "a 1"
+        assert here.ask(body={"name": None}).json()["says"] == "a 1"  # the only one beside the script
+        assert here.says("a") == "a 1"
+
+
 def test_a_script_loads_them_itself_where_it_has_load_model(tmp_path: Path):
     with serving(tmp_path, {"a": (1,), "b": (1,)}) as here:
         router(here, CORTEX)
@@ -110,7 +118,7 @@ def test_the_errors_are_those_of_requests_and_can_be_caught(tmp_path: Path):
         for order, status, code, text in (
             ({"name": "c"}, 404, "model_not_found", "a, broken, router"),
             ({"name": "a", "version": 7}, 404, "version_not_found", "There is: 1"),
-            ({"name": None}, 400, "model_required", "a, broken, router"),
+            ({"name": None}, 400, "model_required", "There is: a, broken."),
             ({"name": "a", "version": "007"}, 400, "invalid_version", "007"),
             ({"name": "broken"}, 500, "model_load_failed", "Version 1 of the model 'broken' could not be loaded"),
         ):

@@ -58,6 +58,7 @@ class Asked:
     key: Key
     deadline_s: float
     worker: int | None = None
+    home: Revision | None = None
     end: Action | None = None
 
 
@@ -314,7 +315,7 @@ class World:
         if isinstance(error, ModelLoadFailed) and asked.worker is None and asked.name in self.models:
             assert asked.name in self.ever_failed, str(error)
         if isinstance(error, ModelTooLarge):
-            assert self._may_be_too_large(asked.name), str(error)
+            assert asked.home is not None or self._may_be_too_large(asked.name), str(error)
 
     def _may_be_too_large(self, name: str) -> bool:
         most = min(self.limits.max_loaded_bytes or 10**9, self.limits.max_disk_bytes or 10**9)
@@ -403,12 +404,20 @@ class World:
             assert self.librarian.timer_s > self.now_s, "the timer does not go on"
         self.now_s = until_s
 
-    def ask(self, waiter: int, selector: Selector, key: Key, deadline_s: float, worker: int | None = None) -> None:
+    def ask(
+        self,
+        waiter: int,
+        selector: Selector,
+        key: Key,
+        deadline_s: float,
+        worker: int | None = None,
+        home: Revision | None = None,
+    ) -> None:
         """A request that the catalogue has something for."""
         assert selector.name is not None
-        self.requests[waiter] = Asked(name=selector.name, key=key, deadline_s=deadline_s, worker=worker)
+        self.requests[waiter] = Asked(name=selector.name, key=key, deadline_s=deadline_s, worker=worker, home=home)
         self.unpinned.discard(selector.name)
-        self.carry_out(self.librarian.want(waiter, selector, self.now_s, deadline_s, worker=worker))
+        self.carry_out(self.librarian.want(waiter, selector, self.now_s, deadline_s, worker=worker, home=home))
 
     def unload(self, name: str) -> None:
         """An administrator has a model out of memory."""

@@ -412,3 +412,55 @@ def test_a_model_that_is_unloaded_by_hand_comes_back_when_it_is_asked_for() -> N
     repository.settle()
     assert not repository.memory
     assert answer(repository, ask(repository, "a")) == 1
+
+
+# --- scripts
+
+
+def get_model(world: World, name: str, worker: int, home: Revision | None = None) -> int:
+    """A script asks in its worker; what that needs happens."""
+    waiter = next(ids)
+    world.ask(waiter, Selector(name, "latest"), "latest", world.now_s + 60.0, worker, home)
+    world.settle()
+    return waiter
+
+
+def test_what_fails_in_the_worker_of_a_script_leaves_it_the_old_version_and_others_untouched():
+    here = world(a=1)
+    assert answer(here, get_model(here, "a", worker=1)) == 1
+    publish(here, "a", 2, BROKEN)
+    assert answer(here, get_model(here, "a", worker=1)) == 1
+    assert here.librarian.report("a").versions[1].state == "available"
+
+
+def test_what_a_script_was_given_goes_when_it_is_given_a_newer_one():
+    here = world(a=1)
+    get_model(here, "a", worker=1)
+    publish(here, "a", 2)
+    assert answer(here, get_model(here, "a", worker=1)) == 2
+    assert [place.revision.version for place in here.memory] == [2]
+
+
+def test_a_model_whose_script_waits_does_not_go_for_what_it_asks():
+    here = world(Limits(max_loaded_models=1), router=1, a=1)
+    asked = ask(here, "router")
+    end = here.requests[asked].end
+    assert isinstance(end, Grant)
+    refused = here.requests[get_model(here, "a", worker=1, home=end.place.revision)].end
+    assert isinstance(refused, Refuse)
+    assert isinstance(refused.error, ModelTooLarge)
+    assert here.is_loaded(end.place.revision)
+
+
+def test_nothing_is_loaded_for_a_worker_that_is_gone():
+    here = world(Limits(max_loaded_models=1), a=1, b=1)
+    get_model(here, "a", worker=1)
+    waiter = next(ids)
+    here.ask(waiter, Selector("b", "latest"), "latest", here.now_s + 60.0, 1)
+    here.carry_out(here.librarian.leave(waiter, here.now_s))
+    for place in [place for place in here.memory if place.worker == 1]:
+        del here.memory[place]
+    here.carry_out(here.librarian.worker_gone(1, here.now_s))
+    here.settle()
+    assert not here.memory
+    assert answer(here, get_model(here, "b", worker=2)) == 1

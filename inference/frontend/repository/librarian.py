@@ -148,7 +148,10 @@ class Librarian:
         """
         if not self._listed:
             raise NotReady("The model repository has not been listed yet.")
-        model = model_named(self._models, self._names, selector.name)
+        names = self._names
+        if home is not None and selector.name is None:
+            names = [name for name in names if name != home.name]  # the only other one is meant
+        model = model_named(self._models, names, selector.name)
         key = key_of(model, selector.version)
         asking = Waiter(id=waiter, name=model.name, key=key, worker=worker, deadline_s=deadline_s, home=home)
         self._waiters.add(asking)
