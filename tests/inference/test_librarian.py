@@ -457,6 +457,7 @@ def test_nothing_is_loaded_for_a_worker_that_is_gone():
     get_model(here, "a", worker=1)
     waiter = next(ids)
     here.ask(waiter, Selector("b", "latest"), "latest", here.now_s + 60.0, 1)
+    del here.requests[waiter]
     here.carry_out(here.librarian.leave(waiter, here.now_s))
     for place in [place for place in here.memory if place.worker == 1]:
         del here.memory[place]
