@@ -15,11 +15,13 @@ from typing import Any
 
 import boto3
 import pytest
+from botocore.exceptions import ClientError
 
 from container.engine import ROOT, DockerFailed, Engine, local_base
 from tests.container.docker_runs import Docker, Job
 from tests.contract.running import wait_until
 from tests.infra.command_line import cdk
+from tidegate.training_hooks import publish
 
 pytestmark = pytest.mark.timeout(900)  # the first test builds the image
 
@@ -90,9 +92,21 @@ def started_by(directory: Path) -> list[str]:
     return [entry.name.removeprefix("docker.") for entry in directory.rglob("docker.local-cloud-*")]
 
 
-def answer(endpoint: str) -> Any:
+def serve(name: str, container: Mapping[str, Any]) -> None:
+    """An endpoint of one container, in service."""
+    sagemaker = boto3.client("sagemaker")
+    sagemaker.create_model(ModelName=name, ExecutionRoleArn=ROLE, PrimaryContainer=container)
+    variant = {"VariantName": "AllTraffic", "ModelName": name, "InstanceType": "ml.c5.xlarge"}
+    sagemaker.create_endpoint_config(
+        EndpointConfigName=name, ProductionVariants=[{**variant, "InitialInstanceCount": 1}]
+    )
+    sagemaker.create_endpoint(EndpointName=name, EndpointConfigName=name)
+    sagemaker.get_waiter("endpoint_in_service").wait(EndpointName=name, WaiterConfig={"Delay": 1, "MaxAttempts": 90})
+
+
+def answer(endpoint: str, **options: str) -> Any:
     runtime = boto3.client("sagemaker-runtime")
-    said = runtime.invoke_endpoint(EndpointName=endpoint, ContentType="application/json", Body=b"[1.0]")
+    said = runtime.invoke_endpoint(EndpointName=endpoint, ContentType="application/json", Body=b"[1.0]", **options)
     return json.loads(said["Body"].read())
 
 
@@ -100,14 +114,7 @@ def test_an_endpoint_is_a_container_of_the_image_that_its_model_names(
     cloud: Mapping[str, str], directory: Path, archive: str, docker: Docker
 ) -> None:
     sagemaker = boto3.client("sagemaker")
-    container = {"Image": docker.image, "ModelDataUrl": archive, "Environment": {"TIDEGATE_WORKERS": "1"}}
-    sagemaker.create_model(ModelName="line", ExecutionRoleArn=ROLE, PrimaryContainer=container)
-    variant = {"VariantName": "AllTraffic", "ModelName": "line", "InstanceType": "ml.c5.xlarge"}
-    sagemaker.create_endpoint_config(
-        EndpointConfigName="line", ProductionVariants=[{**variant, "InitialInstanceCount": 1}]
-    )
-    sagemaker.create_endpoint(EndpointName="line", EndpointConfigName="line")
-    sagemaker.get_waiter("endpoint_in_service").wait(EndpointName="line", WaiterConfig={"Delay": 1, "MaxAttempts": 90})
+    serve("line", {"Image": docker.image, "ModelDataUrl": archive, "Environment": {"TIDEGATE_WORKERS": "1"}})
     (started,) = started_by(directory)
     assert running(docker.engine)[started] == docker.image
     mounts = json.loads(docker.engine.run("inspect", "--format", "{{json .Mounts}}", started))
@@ -115,6 +122,23 @@ def test_an_endpoint_is_a_container_of_the_image_that_its_model_names(
     assert answer("line") == [3.0]
     sagemaker.delete_endpoint(EndpointName="line")
     wait_until(lambda: started not in running(docker.engine), "the container is gone")
+
+
+def test_the_image_follows_a_model_repository_in_a_bucket(
+    cloud: Mapping[str, str], archive: str, trained: Job, docker: Docker
+) -> None:
+    """It holds boto3, and a container with no model data at all starts; what is published is served."""
+    variables = {"TIDEGATE_MODEL_REPOSITORY": f"s3://{BUCKET}/live", "TIDEGATE_RELOAD_INTERVAL_S": "0.2"}
+    serve("live", {"Image": docker.image, "Environment": variables})
+    publish(trained.base_dir / "model", f"s3://{BUCKET}/live", "line")
+
+    def published() -> bool:
+        with contextlib.suppress(ClientError):  # model_not_found, until the next listing
+            return bool(answer("live", CustomAttributes="model=line;version=1") == [3.0])
+        return False
+
+    wait_until(published, "the model that was published answers")
+    boto3.client("sagemaker").delete_endpoint(EndpointName="live")
 
 
 def test_cdk_deploy_builds_the_image_of_a_docker_asset_and_starts_it(
