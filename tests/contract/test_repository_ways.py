@@ -106,15 +106,27 @@ def test_a_conversation_is_with_the_version_that_is_asked_for_loaded_or_not(tmp_
             Talker(here.server, f"/models/a/versions/9{PATH}")
 
 
-def test_a_conversation_with_an_old_version_is_told_to_leave_when_the_new_one_takes_over(tmp_path: Path):
+def test_a_conversation_goes_on_with_the_old_version_when_the_new_one_takes_over(tmp_path: Path):
     with serving(tmp_path) as here:
         publish(here, "a", 1)
+        with Talker(here.server, f"/models/a{PATH}") as old:
+            assert old.hear() == "a 1"
+            here.folder.publish("a", 2, code=EVERYTHING)
+            here.until(lambda: here.ask("a").body == b"a 2 ", "the new version answers")
+            old.say("hello")
+            assert old.hear() == "a 1 heard hello"
+            with Talker(here.server, f"/models/a{PATH}") as new:
+                assert new.hear() == "a 2"
+
+
+def test_a_conversation_with_a_model_that_is_evicted_is_told_to_leave(tmp_path: Path):
+    with serving(tmp_path, TIDEGATE_MAX_LOADED_MODELS="1") as here:
+        publish(here, "a", 1)
+        publish(here, "b", 1)
         with Talker(here.server, f"/models/a{PATH}") as talker:
             assert talker.hear() == "a 1"
-            here.folder.publish("a", 2, code=EVERYTHING)
+            assert here.ask("b").body == b"b 1 "
             assert talker.farewell()[0] == 1001
-        with Talker(here.server, f"/models/a{PATH}") as talker:
-            assert talker.hear() == "a 2"
 
 
 def test_a_session_goes_on_with_the_next_version(tmp_path: Path):

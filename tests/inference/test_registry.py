@@ -252,7 +252,7 @@ def test_two_revisions_of_a_model_are_side_by_side_until_the_old_one_has_answere
             assert old.pool is not None
             assert registry.get("m") is new.pool
             asked = [Asked(old.pool, "one"), Asked(old.pool, "two")]
-            leaving = asyncio.ensure_future(registry.unload_revision(revision(1), timeout_s=60.0))
+            leaving = asyncio.ensure_future(registry.unload_revision(revision(1), timeout_s=60.0, hurry=True))
             await asyncio.sleep(1)
             assert not leaving.done()
             fork_server.on_batch = answer_at_once
@@ -272,10 +272,10 @@ def test_a_revision_that_does_not_settle_in_time_is_ended(monkeypatch, tmp_path)
             model = await registry.load_revision(revision(1), archive(tmp_path, "m"), pytest.fail)
             assert model.pool is not None
             asked = Asked(model.pool, "one")
-            await registry.unload_revision(revision(1), timeout_s=3.0)
+            await registry.unload_revision(revision(1), timeout_s=3.0, hurry=True)
             assert asked.outcome[0] >= 500
             assert not fork_server.alive
-            await registry.unload_revision(revision(1), timeout_s=3.0)
+            await registry.unload_revision(revision(1), timeout_s=3.0, hurry=True)
 
     run(test())
 

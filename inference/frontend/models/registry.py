@@ -278,15 +278,16 @@ class Registry:
             raise _unknown(name)
         await asyncio.shield(self._leave(self._models[name][-1], self._settings.timeout_s))
 
-    async def unload_revision(self, revision: Revision, timeout_s: float) -> None:
+    async def unload_revision(self, revision: Revision, timeout_s: float, *, hurry: bool) -> None:
         """Let a revision that is sent no more requests answer those that it has, and return when its memory is free.
 
-        What takes longer than `timeout_s` is ended. One that is not here is gone already.
+        What takes longer than `timeout_s` is ended; in a hurry, conversations are asked to end at once. One that is
+        not here is gone already.
         """
         for model in self._models.get(revision.name, ()):
             if model.revision == revision:
                 if model.pool is not None and model.state is ModelState.SERVING:
-                    await model.pool.settle(timeout_s)
+                    await model.pool.settle(timeout_s, hurry=hurry)
                 if model.state is not ModelState.UNLOADING:
                     self._leave(model, self._settings.timeout_s)
                 break

@@ -170,9 +170,13 @@ class ModelPool:
         """Whether anything waits here, is computed, or converses."""
         return bool(self._scheduler.waiting or self._scheduler.computing or self._conversations)
 
-    async def settle(self, timeout_s: float) -> None:
-        """Return when nothing waits here or is computed any more, or `timeout_s` are over; nothing new is to come."""
-        self._conversations.leave()
+    async def settle(self, timeout_s: float, *, hurry: bool) -> None:
+        """Return when nothing waits here or is computed any more, or `timeout_s` are over; nothing new is to come.
+
+        In a hurry, conversations are asked to end.
+        """
+        if hurry:
+            self._conversations.leave()
         deadline_s = monotonic() + timeout_s
         # A batch ends in one place and a process in another; looking is simpler than being told by both.
         while self.busy and monotonic() < deadline_s:  # noqa: ASYNC110
@@ -182,7 +186,7 @@ class ModelPool:
         """Take no more traffic, finish what is computed, end the workers; returns when their memory is free."""
         self._carry_out(self._scheduler.drain())
         deadline_s = monotonic() + timeout_s
-        await self.settle(timeout_s)
+        await self.settle(timeout_s, hurry=True)
         self.close()
         while self._supervisor.processes and monotonic() < deadline_s + _EXIT_S:  # noqa: ASYNC110
             await asyncio.sleep(_UNLOAD_POLL_S)

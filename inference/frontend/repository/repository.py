@@ -381,10 +381,11 @@ class Repository:
             "a model is unloaded", extra={"model": revision.name, "version": revision.version, "why": unload.reason}
         )
         settle_s = self._max_wait_s + self._settings.timeout_s
-        if unload.reason in UNHURRIED and self._settings.reload_order == "load-first":
+        hurry = unload.reason not in UNHURRIED or self._settings.reload_order != "load-first"
+        if not hurry:
             settle_s = max(settle_s, self._settings.max_conversation_s)
         try:
-            await self._registry.unload_revision(revision, settle_s)
+            await self._registry.unload_revision(revision, settle_s, hurry=hurry)
         finally:
             self._loaded.pop(revision, None)
             self._to_measure.pop(revision, None)
