@@ -19,11 +19,13 @@ from tidegate.client.errors import (
     StreamClosed,
     UnreadableStream,
 )
+from tidegate.client.model_choice import AnsweredBy
 from tidegate.client.reassembly import ServerSentEvent
 from tidegate.client.stream import Stream
 
 __all__ = [
     "Answer",
+    "AnsweredBy",
     "BatchFailed",
     "BatchJob",
     "ClientFailure",

@@ -52,11 +52,12 @@ def _invoke(options: argparse.Namespace) -> None:
     body = options.file.read_bytes()
     content_type = options.content_type or content_type_of(options.file.name)
     further = {"TargetModel": options.target_model} if options.target_model else {}
+    asked = {"content_type": content_type, "accept": options.accept, **_choice(options), **further}
     if options.stream:
-        for part in endpoint.stream(body, content_type=content_type, accept=options.accept, **further):
+        for part in endpoint.stream(body, **asked):
             _write(part)
     else:
-        _write(endpoint.invoke(body, content_type=content_type, accept=options.accept, **further).body)
+        _write(endpoint.invoke(body, **asked).body)
 
 
 def _asynchronous(options: argparse.Namespace) -> None:
@@ -65,6 +66,7 @@ def _asynchronous(options: argparse.Namespace) -> None:
         content_type=options.content_type or content_type_of(options.file.name),
         accept=options.accept,
         input_location=options.upload,
+        **_choice(options),
     )
     print(f"the answer will be {submitted.output_location}", file=sys.stderr)
     with tqdm(desc="waiting", unit=" s", bar_format="{desc}: {n:.0f} s", leave=False, disable=None) as bar:
@@ -106,9 +108,16 @@ def _submit(options: argparse.Namespace) -> None:
         join_source=options.join_source,
         input_filter=options.input_filter,
         output_filter=options.output_filter,
+        environment=_variables(options.environment),
         tags=None if stage is None else stage.tags,
     )
     print(job.name)
+
+
+def _variables(words: list[str]) -> dict[str, str]:
+    if wrong := next((word for word in words if not word.partition("=")[0] or "=" not in word), None):
+        raise ValueError(f"--environment {wrong}: write NAME=VALUE")
+    return dict(word.split("=", 1) for word in words)
 
 
 def _wait(options: argparse.Namespace) -> None:
@@ -185,6 +194,13 @@ def _parser() -> argparse.ArgumentParser:
     submit.add_argument("--join-source", choices=["Input", "None"], help="Input: each answer beside its record")
     submit.add_argument("--input-filter", metavar="JSONPATH", help="what of each record the model gets, as '$[1:]'")
     submit.add_argument("--output-filter", metavar="JSONPATH", help="what of each record is written, as '$[0,-1]'")
+    submit.add_argument(
+        "--environment",
+        metavar="NAME=VALUE",
+        action="append",
+        default=[],
+        help="a variable of the container, such as TIDEGATE_DEFAULT_MODEL=digits/4; may be repeated",
+    )
     wait = batch.add_parser("wait", help="wait until a job has ended")
     wait.set_defaults(run=_wait)
     wait.add_argument("job")
@@ -197,12 +213,18 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _choice(options: argparse.Namespace) -> dict[str, str]:
+    return {name: value for name in ("model", "version") if (value := getattr(options, name)) is not None}
+
+
 def _asking(command: argparse.ArgumentParser, run: object) -> None:
     command.set_defaults(run=run)
     command.add_argument("endpoint")
     command.add_argument("file", type=Path)
     command.add_argument("--content-type", help="default: by the ending of the file's name")
     command.add_argument("--accept", default="application/json", help="(default: %(default)s)")
+    command.add_argument("--model", help="which of them, where the server has a model repository")
+    command.add_argument("--version", help="of that model: a number, latest or a label")
 
 
 if __name__ == "__main__":

@@ -61,6 +61,7 @@ class BatchJob:
         join_source: str | None = None,
         input_filter: str | None = None,
         output_filter: str | None = None,
+        environment: Mapping[str, str] | None = None,
         tags: Mapping[str, str] | None = None,
         session: boto3.Session | None = None,
     ) -> BatchJob:
@@ -77,6 +78,8 @@ class BatchJob:
         `max_payload_mib` bounds a request; `max_concurrent` None leaves the number to the container.
         `join_source="Input"` puts each answer beside its record; `input_filter` and `output_filter` are JSONPaths that
         take a part of each record, before the model and after the join (`DataProcessing` in the API reference).
+        `environment` goes into the container beside that of the model: with `{"TIDEGATE_DEFAULT_MODEL": "digits/4"}` a
+        server with a model repository answers all records by that model and version.
         `tags` are what budgets and bills know the job by; they need the right to `sagemaker:AddTags`.
         Raises `ValueError` for an address that is none and for an object that is not there, and botocore's
         `ClientError` for what AWS refuses.
@@ -107,6 +110,7 @@ class BatchJob:
             TransformOutput=output | ({"AssembleWith": "Line"} if in_lines else {}),
             TransformResources={"InstanceType": instance_type, "InstanceCount": instance_count},
             **({"DataProcessing": processing} if processing else {}),
+            **({"Environment": dict(environment)} if environment else {}),
             **({"Tags": [{"Key": key, "Value": value} for key, value in tags.items()]} if tags else {}),
         )
         try:

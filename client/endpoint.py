@@ -16,6 +16,7 @@ from botocore.exceptions import ClientError
 from tidegate.client.asynchronous import Submitted, submit
 from tidegate.client.bearer_token import bearer_token
 from tidegate.client.errors import GaveUpWaiting, ModelError
+from tidegate.client.model_choice import AnsweredBy, answered_by, with_choice
 from tidegate.client.stream import Stream
 from tidegate.client.waking import Reason, pauses_s, reason_to_wait
 
@@ -40,6 +41,11 @@ class Answer:
     new_session_id: str = ""
     """Where the request opened a stateful session: its id, and behind a `;` when it expires."""
     closed_session_id: str = ""
+
+    @property
+    def answered_by(self) -> AnsweredBy | None:
+        """The model and the number of its version, where the server has a model repository."""
+        return answered_by(self.custom_attributes)
 
 
 class Endpoint:
@@ -70,13 +76,24 @@ class Endpoint:
         self._runtime = self._runtime_client(READ_TIMEOUT_S)
         self._stream_runtime: Any = None
 
-    def invoke(self, body: bytes, *, content_type: str, accept: str = "application/json", **options: str) -> Answer:
+    def invoke(
+        self,
+        body: bytes,
+        *,
+        content_type: str,
+        accept: str = "application/json",
+        model: str | None = None,
+        version: int | str | None = None,
+        **options: str,
+    ) -> Answer:
         """Ask, and return the whole answer.
 
+        `model` and `version` (a number, `latest` or a label) are of the server's model repository, where it has one.
         `options` are further members of `invoke_endpoint` by boto3's names, such as `TargetModel`, `InferenceId` or
         `SessionId`. Raises `ModelError` with the container's sentence, `GaveUpWaiting`, and botocore's `ClientError`
         for what AWS refuses.
         """
+        options = with_choice(options, model, version)
         response = self._ask(self._runtime.invoke_endpoint, body, content_type, accept, options)
         with response["Body"] as stream:
             content: bytes = stream.read()
@@ -89,15 +106,24 @@ class Endpoint:
             closed_session_id=response.get("ClosedSessionId", ""),
         )
 
-    def stream(self, body: bytes, *, content_type: str, accept: str = "application/json", **options: str) -> Stream:
+    def stream(
+        self,
+        body: bytes,
+        *,
+        content_type: str,
+        accept: str = "application/json",
+        model: str | None = None,
+        version: int | str | None = None,
+        **options: str,
+    ) -> Stream:
         """Ask, and return the answer as it comes: as bytes, text, lines, JSON lines or server-sent events.
 
-        Raises what `invoke` raises; reading the stream raises `StreamBroken` where it breaks off.
+        Takes and raises what `invoke` does; reading the stream raises `StreamBroken` where it breaks off.
         """
         if self._stream_runtime is None:
             self._stream_runtime = self._runtime_client(STREAM_READ_TIMEOUT_S)
         ask = self._stream_runtime.invoke_endpoint_with_response_stream
-        response = self._ask(ask, body, content_type, accept, options)
+        response = self._ask(ask, body, content_type, accept, with_choice(options, model, version))
         return Stream(
             response["Body"],
             content_type=response.get("ContentType", ""),
@@ -122,19 +148,28 @@ class Endpoint:
         content_type: str,
         accept: str = "application/json",
         input_location: str | None = None,
+        model: str | None = None,
+        version: int | str | None = None,
         **options: Any,
     ) -> Submitted:
         """Ask an asynchronous endpoint: up to 1 GB, and up to an hour of computing, for one request.
 
         `content` (bytes, a `Path`, an open binary file) is uploaded to `input_location` (`s3://bucket/key`), or, where
         it is such an address itself, is there already. Returns at once; the answer is `Submitted.wait()`, a large one
-        `Submitted.save(file)`. Raises `ValueError` for an address that is none.
+        `Submitted.save(file)`. `model` and `version` are as in `invoke`. Raises `ValueError` for an address that is
+        none.
         """
         target = {"InferenceComponentName": self._component} if self._component else {}
         return submit(
             self._session,
             self._runtime,
-            {"EndpointName": self.name, "ContentType": content_type, "Accept": accept, **target, **options},
+            {
+                "EndpointName": self.name,
+                "ContentType": content_type,
+                "Accept": accept,
+                **target,
+                **with_choice(options, model, version),
+            },
             content,
             input_location,
         )

@@ -13,6 +13,7 @@ from urllib3.exceptions import HTTPError
 
 from tidegate.client import reassembly
 from tidegate.client.errors import StreamBroken, StreamClosed
+from tidegate.client.model_choice import answered_by
 from tidegate.client.reassembly import ServerSentEvent
 
 _Item = TypeVar("_Item")
@@ -39,6 +40,8 @@ class Stream:
         self.variant = variant
         """The production variant that answers."""
         self.custom_attributes = custom_attributes
+        self.answered_by = answered_by(custom_attributes)
+        """The model and the number of its version, where the server has a model repository."""
         self._parts = _Parts(events)
         self._unread = reassembly.Unread(self._parts)
 

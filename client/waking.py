@@ -37,7 +37,8 @@ def reason_to_wait(response: dict[str, Any]) -> Reason | None:
     if code in ("ThrottlingException", "ServiceUnavailable", "ServiceUnavailableException"):
         return Reason.BUSY
     if code == "ModelError" and response.get("OriginalStatusCode") == 503:
-        return Reason.BUSY
+        # Ours says so while it fetches or loads a model of its repository.
+        return Reason.LOADING if '"model_loading"' in response.get("OriginalMessage", "") else Reason.BUSY
     return None
 
 

@@ -3,9 +3,10 @@
     read the request ─▶ ┌ read the model's name ─▶ create the job ─▶ manifest ─▶ poll ┐ ─▶ manifest ─▶ notify ─▶ end
                         └────── wait for instances, or for the next attempt ◀─────────┘
 
-The request is `{"input": "s3://…"}`, optionally with `output`, `content_type`, `split`, `join_source`, `input_filter`
-and `output_filter`. An input that ends in `/` is a prefix, any other is exactly one object. The execution's name makes
-the job's name, so two executions of one name, which Step Functions refuses, would be one job.
+The request is `{"input": "s3://…"}`, optionally with `output`, `content_type`, `split`, `join_source`, `input_filter`,
+`output_filter` and `served_model`, which is one of the stage's model repository, as `NAME` or `NAME/VERSION`. An input
+that ends in `/` is a prefix, any other is exactly one object. The execution's name makes the job's name, so two
+executions of one name, which Step Functions refuses, would be one job.
 
 Why it polls instead of the `.sync` integration: `.sync` needs `events:PutRule` and `events:PutTargets` on a rule of
 EventBridge that Step Functions shares among all machines of the account, and it shows nothing of a job while it runs.
@@ -19,6 +20,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from tidegate.inference import settings as server
 from tidegate.infra.batch.content_types import IN_LINES
 from tidegate.infra.names import BATCH_INPUT_PREFIX, BATCH_MANIFESTS_PREFIX, BATCH_OUTPUT_PREFIX
 from tidegate.infra.states import (
@@ -38,6 +40,8 @@ from tidegate.infra.states import (
     wait,
 )
 
+# What says to the server which model of its repository answers requests that name none.
+(_SERVED_MODEL,) = server.variables_of("default_model")
 # Of TransformJobName, in the API reference.
 _LONGEST_JOB_NAME = 63
 # An execution has at most 25,000 events, and a poll is nine of them: with waits that grow to five minutes a week of
@@ -265,7 +269,8 @@ def _request(settings: JobSettings) -> dict[str, object]:
             'input_filter': $exists($request.input_filter) ? $request.input_filter
                 : {json.dumps(settings.input_filter)},
             'output_filter': $exists($request.output_filter) ? $request.output_filter
-                : {json.dumps(settings.output_filter)}
+                : {json.dumps(settings.output_filter)},
+            'environment': $exists($request.served_model) ? {{ '{_SERVED_MODEL}': $request.served_model }} : {{}}
         }}
     )"""
     return {
@@ -281,6 +286,7 @@ def _job_arguments(settings: JobSettings) -> dict[str, object]:
     arguments: dict[str, object] = {
         "TransformJobName": computed("$job.name & '-' & $string($attempt)"),
         "ModelName": computed("$model"),
+        "Environment": computed("$job.environment"),
         "TransformInput": {
             "DataSource": {
                 "S3DataSource": {

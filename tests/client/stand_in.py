@@ -59,13 +59,16 @@ def answered(body: bytes, **headers: str) -> Prepared:
     return Prepared(status=200, headers=named, body=body)
 
 
-def streamed(*parts: bytes, ending: bytes = b"", cut: bool = False, held: threading.Event | None = None) -> Prepared:
+def streamed(
+    *parts: bytes, ending: bytes = b"", cut: bool = False, held: threading.Event | None = None, **further: str
+) -> Prepared:
     """An answer in these parts, and behind them the frame `ending`."""
     frames = [event_stream.payload_parts(part) for part in parts] + ([ending] if ending else [])
     headers = {
         "Content-Type": event_stream.CONTENT_TYPE,
         "X-Amzn-SageMaker-Content-Type": "text/plain",
         "x-Amzn-Invoked-Production-Variant": "primary",
+        **further,
     }
     return Prepared(status=200, headers=headers, parts=frames, cut=cut, held=held)
 

@@ -55,6 +55,18 @@ def test_the_answer_comes_with_its_type_and_variant(aws: StandIn) -> None:
     assert headers["x-amzn-sagemaker-target-variant"] == "primary"
 
 
+def test_a_model_of_a_repository_is_asked_by_name_and_says_that_it_was(aws: StandIn) -> None:
+    attributes = "X-Amzn-SageMaker-Custom-Attributes"
+    said = {attributes: "model=digits;version=3;trace=7"}
+    aws.answers += [answered(b"[1]", **said), streamed(b"[1]", **said)]
+    found = endpoint(aws, Time()).invoke(b"1", content_type="text/csv", model="digits", version="stable")
+    with endpoint(aws, Time()).stream(b"1", content_type="text/csv", model="digits", version=3) as stream:
+        assert stream.answered_by == ("digits", 3)
+    assert found.answered_by == ("digits", 3)
+    asked = [headers[attributes.lower()] for _, headers, _ in aws.requests]
+    assert asked == ["model=digits;version=stable", "model=digits;version=3"]
+
+
 def test_the_models_error_is_told_in_the_containers_own_sentence(aws: StandIn) -> None:
     wrapped = 'Received client error (400) from primary with message "…".'
     log = "arn:aws:logs:us-east-1:123456789012:log-group:/aws/sagemaker/Endpoints/digits"

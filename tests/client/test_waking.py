@@ -24,6 +24,10 @@ def response(code: str, message: str = "", **further: Any) -> dict[str, Any]:
         (response("ModelNotReadyException", "still loading"), Reason.LOADING),
         (response("ThrottlingException", "Rate exceeded"), Reason.BUSY),
         (response("ModelError", OriginalStatusCode=503), Reason.BUSY),
+        (
+            response("ModelError", OriginalStatusCode=503, OriginalMessage='{"error": {"code": "model_loading"}}'),
+            Reason.LOADING,
+        ),
         (response("ModelError", OriginalStatusCode=500), None),
         (response("ModelError", OriginalStatusCode=400), None),
         (response("ValidationError", "Endpoint gone of account 123456789012 not found."), None),

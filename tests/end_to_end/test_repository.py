@@ -116,8 +116,8 @@ def start_asynchronous(model: str) -> str:
     return name
 
 
-def start_job(name: str, model: str, **request: Any) -> str:
-    """A transform job over one line, which is 7."""
+def start_job(name: str, model: str) -> str:
+    """A transform job over one line, which is 7, as boto3 starts it."""
     boto3.client("sagemaker").create_transform_job(
         TransformJobName=name,
         ModelName=model,
@@ -128,13 +128,21 @@ def start_job(name: str, model: str, **request: Any) -> str:
         },
         TransformOutput={"S3OutputPath": f"s3://{BUCKET}/output/{name}/", "AssembleWith": "Line"},
         TransformResources={"InstanceType": "ml.m5.large", "InstanceCount": 1},
-        **request,
     )
     return name
 
 
-def result_of(job: str) -> dict[str, Any]:
-    """What a transform job wrote, when it has ended."""
+def start_job_by_command(directory: str, model: str, *further: str) -> str:
+    """The same by the client's command line; the job's name."""
+    places = ("--input", f"s3://{BUCKET}/input/numbers.jsonl", "--output", f"s3://{BUCKET}/output/{directory}/")
+    command = [sys.executable, "-m", "client", "batch", "submit", "--model", model, *places, *further]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def result_of(job: str, directory: str) -> dict[str, Any]:
+    """What a transform job wrote below `directory`, when it has ended."""
     sagemaker = boto3.client("sagemaker")
 
     def ended() -> dict[str, Any] | None:
@@ -143,7 +151,7 @@ def result_of(job: str) -> dict[str, Any]:
 
     described = until(f"the end of {job}", ended)
     assert described["TransformJobStatus"] == "Completed", described
-    written = boto3.client("s3").get_object(Bucket=BUCKET, Key=f"output/{job}/numbers.jsonl.out")["Body"].read()
+    written = boto3.client("s3").get_object(Bucket=BUCKET, Key=f"output/{directory}/numbers.jsonl.out")["Body"].read()
     result: dict[str, Any] = json.loads(written)
     return result
 
@@ -189,17 +197,15 @@ def life(cloud: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Lif
 
     asynchronous = start_asynchronous(model)
     publish(trained(directory / "three", weight=3), REPOSITORY, "times")
-    jobs = [
-        start_job("default", model),
-        start_job("own", model, Environment={"TIDEGATE_DEFAULT_MODEL": "times/latest"}),
-    ]
+    job = start_job("default", model)
+    own_job = start_job_by_command("own", model, "--environment", "TIDEGATE_DEFAULT_MODEL=times/latest")
     newest = until("version 2", lambda: found if (found := asked(endpoint, "model=times"))[0]["version"] == 2 else None)
     streamed = asked(endpoint, "model=other", "invoke_endpoint_with_response_stream")
     sagemaker.get_waiter("endpoint_in_service").wait(
         EndpointName=asynchronous, WaiterConfig={"Delay": 1, "MaxAttempts": 60}
     )
     later = asked_later(asynchronous, "model=times;version=2")
-    of_default, of_its_own = map(result_of, jobs)
+    of_default, of_its_own = result_of(job, "default"), result_of(own_job, "own")
     untouched = sagemaker.describe_endpoint(EndpointName=endpoint)["LastModifiedTime"] == before["LastModifiedTime"]
 
     sagemaker.delete_endpoint(EndpointName=asynchronous)

@@ -144,6 +144,14 @@ def test_one_object_becomes_one_job_with_out_and_manifest_named_after_it(batch: 
     }
 
 
+def test_a_request_may_name_a_model_of_the_stages_repository(batch: Batch) -> None:
+    """A job's requests have no header in which to say it, so the container is told; every attempt is."""
+    batch.run({"input": f"s3://{BUCKET}/batch/input/a.csv", "served_model": "digits/4"})
+    batch.run({"input": f"s3://{BUCKET}/batch/input/a.csv"}, name="run-2")
+
+    assert [job["Environment"] for job in batch.created] == [{"TIDEGATE_DEFAULT_MODEL": "digits/4"}, {}]
+
+
 def test_a_prefix_becomes_one_job_over_all_below_it(batch: Batch) -> None:
     ended = batch.run(
         {"input": f"s3://{BUCKET}/batch/input/night/", "output": f"s3://{BUCKET}/batch/output/scheduled/1/"}
