@@ -71,6 +71,69 @@ def test_a_parent_that_was_killed_is_replaced(monkeypatch):
     asyncio.run(test())
 
 
+PARENT_OF_SLEEPERS = """
+import json, os, socket, subprocess, sys
+control = socket.socket(fileno={fd})
+control.send(json.dumps({{"ready": True, "gpus": 0}}).encode())
+while True:
+    message, fds, _, _ = socket.recv_fds(control, 8192, 1)
+    if not message:
+        break
+    worker = subprocess.Popen([sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=fds[0])
+    os.close(fds[0])
+    control.send(json.dumps({{"started": json.loads(message)["start"], "pid": worker.pid}}).encode())
+"""
+"""Its workers live until their socket is closed, whatever becomes of it."""
+
+
+def test_the_end_of_workers_whose_parent_was_killed_is_told_all_the_same(monkeypatch):
+    """Or the memory of an unloaded model would be waited for in vain."""
+
+    async def test() -> None:
+        told: list[int] = []
+        monkeypatch.setattr(fork_server_module, "_PROGRAM", PARENT_OF_SLEEPERS)
+        fork_server = ForkServer(20)
+        fork_server.open(lambda pid, _status: told.append(pid))
+        try:
+            (before, before_socket), (after, after_socket) = [await fork_server.start() for _ in range(2)]
+            parent = psutil.Process(before).parent()
+            assert parent is not None
+            os.kill(before, signal.SIGKILL)  # its parent does not tell of it any more
+            parent.kill()
+            while before not in told:  # noqa: ASYNC110 - told by a callback
+                await asyncio.sleep(0.01)
+            assert told == [before]
+            before_socket.close()
+            after_socket.close()
+            while after not in told:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+            assert sorted(told) == sorted([before, after])
+        finally:
+            fork_server.close()
+
+    asyncio.run(test())
+
+
+def test_whoever_asks_for_the_gpus_brings_back_a_parent_that_died_before_it_was_up(monkeypatch):
+    """That is the first thing that each load asks: none would ever come to start a worker."""
+
+    async def test() -> None:
+        async with opened(monkeypatch) as fork_server:
+            first = await parent_of(fork_server)
+            monkeypatch.setattr(fork_server_module, "_PROGRAM", DIES_AT_ONCE)
+            os.kill(first, signal.SIGKILL)
+            with contextlib.suppress(ForkServerFailed):
+                while await fork_server.gpus() == 3:  # noqa: ASYNC110 - nobody says when it has died
+                    await asyncio.sleep(0.01)
+            monkeypatch.setattr(fork_server_module, "_PROGRAM", PARENT)
+            while True:
+                with contextlib.suppress(ForkServerFailed):
+                    assert await fork_server.gpus() == 3
+                    break
+
+    asyncio.run(test())
+
+
 def test_a_parent_whose_successors_die_before_they_are_up_is_replaced_all_the_same(monkeypatch):
     """A moment without memory must not cost the server its ability to start workers."""
 
@@ -107,7 +170,7 @@ def test_a_parent_that_could_not_be_replaced_at_once_is_replaced_later(monkeypat
                 patch.setattr(subprocess, "Popen", popen)
                 os.kill(first, signal.SIGKILL)
                 await tried.wait()
-                with pytest.raises(OSError, match="Too many open files"):
+                with pytest.raises(ForkServerFailed, match="Too many open files"):
                     await fork_server.start()
             assert await start_at_last(fork_server) != first
         assert faults == []

@@ -51,6 +51,10 @@ class ForkServer:
         self._control: socket.socket | None = None
         self._ready: asyncio.Future[int] | None = None
         self._starting: dict[int, asyncio.Future[int]] = {}
+        self._workers: set[int] = set()
+        """Those that the present parent waits for."""
+        self._orphans: dict[int, int] = {}
+        """By pid, the descriptors by which we see the end of those whose parent died."""
         self._was_up = False
         self._closed = False
 
@@ -92,8 +96,6 @@ class ForkServer:
 
         Where `packages_dir` brings a package that the parent has imported already, the worker is a fresh interpreter.
         """
-        if self._control is None and self._was_up and not self._closed:
-            self.open(self._on_exit)  # one that died before it was up is tried again as often as workers are wanted
         await self.gpus()
         if self._control is None:
             raise ForkServerFailed("the fork server is gone")
@@ -126,6 +128,8 @@ class ForkServer:
         """Hang up; the parent kills the workers that are left and ends, and is killed itself where it does not."""
         self._closed = True
         self._disconnect()
+        for pid in list(self._orphans):
+            self._forget_orphan(pid)
         if self._process is not None:
             try:
                 self._process.wait(timeout=CLOSE_TIMEOUT_S)
@@ -138,6 +142,11 @@ class ForkServer:
             self._process.kill()
 
     def _up(self) -> asyncio.Future[int]:
+        if self._control is None and self._was_up and not self._closed:
+            try:  # one that died before it was up is tried again as often as somebody wants it
+                self.open(self._on_exit)
+            except OSError as error:
+                raise ForkServerFailed(f"the fork server cannot be started: {error}") from error
         if self._ready is None:
             raise ForkServerFailed("the fork server was not started")
         return self._ready
@@ -155,10 +164,12 @@ class ForkServer:
                 return
             message = json.loads(data)
             if "started" in message:
+                self._workers.add(message["pid"])
                 waiting = self._starting.get(message["started"])
                 if waiting is not None and not waiting.done():
                     waiting.set_result(message["pid"])
             elif "exited" in message:
+                self._workers.discard(message["exited"])
                 self._on_exit(message["exited"], message["status"])
             elif self._ready is not None and not self._ready.done():
                 self._was_up = True
@@ -174,12 +185,36 @@ class ForkServer:
             if not waiting.done():
                 waiting.set_exception(error)
                 waiting.exception()  # nobody need be waiting for a parent that replaces another
+        self._adopt()
         if was_up and not self._closed:
             # Its workers live on: each has its own socket to us.
             try:
                 self.open(self._on_exit)
             except OSError as failure:  # tried again when a worker is wanted
                 log.error("no fork server can be started", extra={"reason": str(failure)})
+
+    def _adopt(self) -> None:
+        """See to the end of the workers that the parent would have told of; how they end is nobody's to know."""
+        orphans, self._workers = self._workers, set()
+        loop = asyncio.get_running_loop()
+        for pid in orphans:
+            try:
+                self._orphans[pid] = os.pidfd_open(pid)
+            except ProcessLookupError:
+                loop.call_soon(self._on_exit, pid, 0)
+            except (AttributeError, OSError) as error:  # an old kernel, or one that does not allow it
+                log.warning("the end of a worker cannot be seen", extra={"worker_pid": pid, "reason": str(error)})
+            else:
+                loop.add_reader(self._orphans[pid], self._orphan_ended, pid)
+
+    def _orphan_ended(self, pid: int) -> None:
+        self._forget_orphan(pid)
+        self._on_exit(pid, 0)
+
+    def _forget_orphan(self, pid: int) -> None:
+        watched = self._orphans.pop(pid)
+        asyncio.get_running_loop().remove_reader(watched)
+        os.close(watched)
 
     def _bury(self) -> str:
         """Wait for the end of a parent that has hung up; returns how it ended, in words."""
