@@ -244,5 +244,9 @@ class DeploymentError(Exception):
         super().__init__(plain(message))
 
 
+class LoadInterrupted(DeploymentError):
+    """A worker was lost while it loaded a model, or none could be started: the model itself said nothing."""
+
+
 class ModelDoesNotFit(DeploymentError):
     """The memory that is there does not hold the model (507 where a client asked for the load)."""

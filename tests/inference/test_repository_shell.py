@@ -14,7 +14,7 @@ from typing import Any, cast
 import pytest
 
 from tests.inference.stand_in_workers import Asked, StandInForkServer, StandInWorker, do_nothing, run, settled
-from tidegate.inference.errors import Draining, ModelNotFound, NotReady, RequestError
+from tidegate.inference.errors import Draining, ModelLoadFailed, ModelNotFound, NotReady, RequestError
 from tidegate.inference.frontend.models import registry as registry_module
 from tidegate.inference.frontend.models.registry import Registry
 from tidegate.inference.frontend.queue import model_pool
@@ -232,6 +232,36 @@ def test_a_revision_that_cannot_be_kept_up_goes_and_is_loaded_again_for_who_asks
             here.workers.on_load = load
             await asyncio.sleep(1000)
             await here.load(A)
+
+    run(test())
+
+
+def test_who_waits_does_not_notice_that_a_worker_was_lost_while_it_loaded(monkeypatch, tmp_path):
+    """Somebody killed it, or the machine was out of memory for a moment: that says nothing about the model."""
+
+    async def test() -> None:
+        async with house(monkeypatch, tmp_path) as here:
+            load, here.workers.on_load = here.workers.on_load, lambda worker: worker.end(9)
+            here.process.list_models(a="1")
+            waiting = Waiting(here.repository, A)
+            await settled()
+            assert (waiting.answering, waiting.error) == (None, None)
+            here.workers.on_load = load
+            await asyncio.sleep(5)
+            assert waiting.answering is not None
+
+    run(test())
+
+
+def test_a_model_that_kills_each_worker_that_loads_it_is_refused(monkeypatch, tmp_path):
+    async def test() -> None:
+        async with house(monkeypatch, tmp_path) as here:
+            here.workers.on_load = lambda worker: worker.end(11)
+            here.process.list_models(a="1")
+            waiting = Waiting(here.repository, A)
+            await asyncio.sleep(20)
+            assert isinstance(waiting.error, ModelLoadFailed)
+            assert "was killed by signal 11" in waiting.error.message
 
     run(test())
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tidegate.inference.batching import Batching, declared_in
-from tidegate.inference.errors import DeploymentError
+from tidegate.inference.errors import DeploymentError, LoadInterrupted
 from tidegate.inference.frontend.metrics import ModelMetrics
 from tidegate.inference.frontend.models.capacity import file_bytes
 from tidegate.inference.frontend.models.container_limits import free_memory_bytes, usable_cores
@@ -52,7 +52,7 @@ class Loader:
         try:
             return await self._fork_server.gpus()
         except ForkServerFailed as error:
-            raise DeploymentError(f"The workers cannot be started: {error}.") from error
+            raise LoadInterrupted(f"The workers cannot be started: {error}.") from error
 
     async def prepare(self, revision: Revision, model_dir: Path, *, rehearsal: bool) -> Prepared:
         """Everything before the first worker. Raises `DeploymentError`, and leaves nothing then."""

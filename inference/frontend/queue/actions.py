@@ -79,10 +79,14 @@ class Loaded(NamedTuple):
 
 
 class LoadFailed(NamedTuple):
-    """The model cannot be loaded; `too_large` says that it is a matter of memory."""
+    """The model cannot be loaded; `too_large` says that it is a matter of memory.
+
+    `interrupted` says that nothing is known against the model: its worker was lost, or could not be started.
+    """
 
     reason: str
     too_large: bool = False
+    interrupted: bool = False
 
 
 class GiveUp(NamedTuple):

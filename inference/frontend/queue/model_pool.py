@@ -15,7 +15,7 @@ from dataclasses import replace
 from time import monotonic
 
 from tidegate.inference import protocol
-from tidegate.inference.errors import DeploymentError, ModelDoesNotFit, NotReady, RequestError
+from tidegate.inference.errors import DeploymentError, LoadInterrupted, ModelDoesNotFit, NotReady, RequestError
 from tidegate.inference.frontend.metrics import ModelGauges, ModelMetrics
 from tidegate.inference.frontend.queue.actions import (
     Action,
@@ -350,8 +350,9 @@ class ModelPool:
                 self._links[worker].hang_up()
             case Loaded() if not self._loaded.done():  # whoever loaded it may have given up waiting
                 self._loaded.set_result(None)
-            case LoadFailed(reason, too_large) if not self._loaded.done():
-                self._loaded.set_exception(ModelDoesNotFit(reason) if too_large else DeploymentError(reason))
+            case LoadFailed(reason, too_large, interrupted) if not self._loaded.done():
+                kind = ModelDoesNotFit if too_large else LoadInterrupted if interrupted else DeploymentError
+                self._loaded.set_exception(kind(reason))
                 self._loaded.exception()  # marked as seen: there may be nobody who waits for it
             case GiveUp(cause):
                 self._on_crash_loop(cause)

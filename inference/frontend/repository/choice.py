@@ -31,6 +31,7 @@ class Selector(NamedTuple):
     """A number, `latest` or a label, as it was written."""
 
 
+@lru_cache(maxsize=1024)
 def in_path(path: str) -> Selector | None:
     """The selector of `/models/NAME/invoke` or `/models/NAME/versions/V/invoke`, and so for chats, conversations and
     `/v2/models/NAME/infer`.

@@ -297,17 +297,24 @@ class Librarian:
         actions = self._place_failed(held.place, Fault.TOO_LARGE, f"in memory {reason}", now_s)
         return [*actions, self._cache.let_go(held, "too_large", now_s)]
 
-    def load_failed(self, place: Place, reason: str, now_s: float, *, too_large: bool = False) -> list[Action]:
+    def load_failed(
+        self, place: Place, reason: str, now_s: float, *, too_large: bool = False, interrupted: bool = False
+    ) -> list[Action]:
         """A load failed, or a revision that was loaded cannot be kept up. Its memory is free.
 
-        Nothing is to be said of one that `Unload` was asked for, but `unloaded`.
+        One that was `interrupted` says nothing about the content: it is tried again soon, and requests wait for that,
+        unless that happens again and again. Nothing is to be said of one that `Unload` was asked for, but `unloaded`.
         """
         held = self._cache.stock.memory.get(place)
         if held is None or held.stage is Stage.GOING:
             return []
         self.counts.load_failures += 1
         self._cache.stock.is_out(place)
-        actions = self._place_failed(place, Fault.TOO_LARGE if too_large else Fault.BROKEN, reason, now_s)
+        fault = Fault.TOO_LARGE if too_large else Fault.BROKEN
+        switch = self._switches.get(place.revision.name)
+        if interrupted and switch is not None and switch.may_pass(place.revision):
+            fault = Fault.PASSING
+        actions = self._place_failed(place, fault, reason, now_s)
         return actions + self._settle({place.revision.name}, now_s)
 
     def unloaded(self, place: Place, now_s: float) -> list[Action]:

@@ -18,7 +18,14 @@ from tempfile import TemporaryDirectory
 from time import monotonic
 from typing import Any, NamedTuple, Protocol, cast
 
-from tidegate.inference.errors import DeploymentError, Draining, ModelDoesNotFit, NotReady, RequestError
+from tidegate.inference.errors import (
+    DeploymentError,
+    Draining,
+    LoadInterrupted,
+    ModelDoesNotFit,
+    NotReady,
+    RequestError,
+)
 from tidegate.inference.frontend.metrics import ModelMetrics
 from tidegate.inference.frontend.models.container_limits import free_memory_bytes
 from tidegate.inference.frontend.models.registry import Model as ModelInMemory
@@ -362,8 +369,11 @@ class Repository:
             if not isinstance(error, DeploymentError):
                 log.exception("a load failed unexpectedly", extra={"model": revision.name})
             if revision not in self._unloading:  # else its end is told by `_unload`
-                too_large = isinstance(error, ModelDoesNotFit)
-                self._carry_out(self._librarian.load_failed(place, str(error), self._now_s(), too_large=too_large))
+                too_large, interrupted = isinstance(error, ModelDoesNotFit), isinstance(error, LoadInterrupted)
+                actions = self._librarian.load_failed(
+                    place, str(error), self._now_s(), too_large=too_large, interrupted=interrupted
+                )
+                self._carry_out(actions)
             return
         if revision in self._unloading:
             return

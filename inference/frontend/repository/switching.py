@@ -24,6 +24,8 @@ from tidegate.inference.repository.catalogue import Model, Revision, VersionStat
 FIRST_RETRY_S = 10.0
 LONGEST_RETRY_S = 600.0
 FIRST_PASSING_RETRY_S = 1.0
+INTERRUPTIONS = 3
+"""In a row, after which a revision that never comes to load is taken for what it is that ends its workers."""
 LONGEST_PASSING_RETRY_S = 60.0
 
 
@@ -33,7 +35,7 @@ class Fault(Enum):
     BROKEN = auto()
     """Its content: it cannot be unpacked, loaded, or fails its own check."""
     PASSING = auto()
-    """The network or the store: it is tried again soon, and requests wait for that."""
+    """The network, the store, or a worker that was lost while it loaded: requests wait, as it is tried again soon."""
     TOO_LARGE = auto()
     """It does not fit into the limits, whatever else goes."""
     BESIDE = auto()
@@ -57,7 +59,7 @@ class Failure:
         reason = self.reason[:500].rstrip(". ")
         if self.fault is Fault.PASSING:
             wait_s = max(1, min(60, round(self.retry_at_s - now_s + 0.5)))
-            return ModelLoading(f"{what} cannot be fetched at present: {reason}.", wait_s)
+            return ModelLoading(f"{what} cannot be had at present: {reason}.", wait_s)
         if self.fault is Fault.BROKEN:
             return ModelLoadFailed(f"{what} could not be loaded: {reason}.")
         return ModelTooLarge(f"{what} does not fit: {reason}.")
@@ -146,6 +148,11 @@ class Switch:
         if self.knows(revision):
             self.failures[revision] = failure
         return failure
+
+    def may_pass(self, revision: Revision) -> bool:
+        """Whether one more load that was interrupted says nothing about the content yet."""
+        before = self.failures.get(revision)
+        return before is None or (before.fault is Fault.PASSING and before.tries < INTERRUPTIONS)
 
     def cooled(self, revision: Revision) -> None:
         """It was evicted: what it answered is loaded again when somebody asks."""

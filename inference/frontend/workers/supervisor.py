@@ -100,7 +100,7 @@ class Supervisor:
         health = self.health
         if health.first_load_failed(now_s):
             cause = health.last_cause or "its worker was gone"
-            return [LoadFailed(f"Loading the model '{self._name}' failed: {cause}.")]
+            return [LoadFailed(f"Loading the model '{self._name}' failed: {cause}.", interrupted=True)]
         if trouble := health.crash_loop(now_s):
             return [GiveUp(f"the model '{self._name}' {trouble}: {health.last_cause}")]
         return []
@@ -149,7 +149,7 @@ class Supervisor:
             return ()
         failed = self.health.could_not_start(worker.slot, cause, now_s)
         self._look_again()
-        return [LoadFailed(f"The workers cannot be started: {cause}.")] if failed else ()
+        return [LoadFailed(f"The workers cannot be started: {cause}.", interrupted=True)] if failed else ()
 
     def ready(self, number: int, now_s: float, *, may_join: bool, gpu_bytes: int = 0) -> Sequence[Action]:
         """A worker has loaded the model, for which it holds `gpu_bytes`, and may be given batches."""
