@@ -46,14 +46,30 @@ class Result:
 # --- wrk
 
 
-def wrk(port: int, path: str, body: Body, *, connections: int, seconds: int, statuses: bool = False) -> Result:
-    """A closed loop of `connections` for `seconds`. Without wrk on the machine, the same by our own driver."""
+def wrk(
+    port: int,
+    path: str,
+    body: Body,
+    *,
+    connections: int,
+    seconds: int,
+    statuses: bool = False,
+    attributes: str = "",
+) -> Result:
+    """A closed loop of `connections` for `seconds`. Without wrk on the machine, the same by our own driver.
+
+    `attributes` is what X-Amzn-SageMaker-Custom-Attributes says, which only wrk sends.
+    """
     program = shutil.which("wrk")
     if program is None:
+        if attributes:
+            raise subprocess.SubprocessError("wrk is not installed")
         return asyncio.run(closed_loop(port, path, lambda _: body, connections=connections, seconds=seconds))
     command = [program, "-t1", f"-c{connections}", f"-d{seconds}s", f"--timeout={ANSWER_TIMEOUT_S:g}s"]
     command += ["-s", str(Path(__file__).with_name("wrk.lua")), f"http://{HOST}:{port}{path}"]
     environment = os.environ | {"WRK_BODY": str(body.file), "WRK_TYPE": body.content_type}
+    if attributes:
+        environment["WRK_ATTRIBUTES"] = attributes
     if statuses:
         environment["WRK_STATUSES"] = "1"
     output = subprocess.run(

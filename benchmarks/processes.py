@@ -64,7 +64,17 @@ class Server:
 
     def __enter__(self) -> Server:
         self._others = frozenset(_descendants())
-        with self._log.open("wb") as log:
+        self._log.unlink(missing_ok=True)
+        self._begin()
+        return self
+
+    def start_again(self) -> None:
+        """Start it once more, after it has been killed; what it has left behind goes on, as on a machine."""
+        self._process.wait(STOP_TIMEOUT_S)
+        self._begin()
+
+    def _begin(self) -> None:
+        with self._log.open("ab") as log:
             self.started_s = time.monotonic()
             self._process = subprocess.Popen(
                 self.start.command,
@@ -74,12 +84,16 @@ class Server:
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
-        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         end_tree(self._process, self._others)
+
+    @property
+    def pid(self) -> int:
+        """Of the process that was started."""
+        return self._process.pid
 
     def wait_for_answer(self, body: bytes, content_type: str) -> None:
         """Until the health path says 200, then until a request is answered; notes both times. Raises `DidNotStart`."""
@@ -126,7 +140,7 @@ class Server:
 
     def first_process_cpu_s(self) -> float:
         """CPU seconds of the process that was started: with our server, the one that answers HTTP."""
-        times = psutil.Process(self._process.pid).cpu_times()
+        times = psutil.Process(self.pid).cpu_times()
         return float(times.user + times.system)
 
     def busiest_pid(self, seconds: float) -> int:

@@ -1,10 +1,14 @@
 -- Sends the body in the file that WRK_BODY names; prints the result as one line of JSON.
+-- WRK_ATTRIBUTES is the header that names a model.
 -- With WRK_STATUSES set, statuses are counted (a call into Lua for every answer: used for overload only).
 wrk.method = "POST"
 local file = assert(io.open(os.getenv("WRK_BODY"), "rb"))
 wrk.body = file:read("*a")
 file:close()
 wrk.headers["Content-Type"] = os.getenv("WRK_TYPE")
+if os.getenv("WRK_ATTRIBUTES") then
+  wrk.headers["X-Amzn-SageMaker-Custom-Attributes"] = os.getenv("WRK_ATTRIBUTES")
+end
 
 local threads = {}
 function setup(thread)

@@ -1,0 +1,1 @@
+"""What a model repository promises, measured: `python -m benchmarks.repository`."""
