@@ -94,10 +94,17 @@ class S3Store:
             return
         ranged = {"Range": f"bytes={offset}-"} if offset else {}
         name = self.address(entry.path)
-        with _failures(name):
-            answer = self._client.get_object(
-                Bucket=self._bucket, Key=self._prefix + entry.path, IfMatch=f'"{entry.tag}"', **ranged
-            )
+        key = self._prefix + entry.path
+        try:
+            with _failures(name):
+                answer = self._client.get_object(Bucket=self._bucket, Key=key, IfMatch=f'"{entry.tag}"', **ranged)
+        except _Denied:
+            # A role that may list this prefix alone is not told by S3 that an object is gone, but that it is forbidden.
+            with _failures(name):
+                found = self._client.list_objects_v2(Bucket=self._bucket, Prefix=key, MaxKeys=1).get("Contents", [])
+            if key not in [each["Key"] for each in found]:
+                raise EntryChanged(f"{name} has gone since it was listed.") from None
+            raise
         body = answer["Body"]
         try:
             if answer.get("ContentLength") != left or answer.get("ETag", "").strip('"') != entry.tag:
@@ -124,6 +131,10 @@ def _timestamp(value: Any) -> datetime:
     except (TypeError, ValueError):
         parsed: datetime = parse_timestamp(value)
         return parsed
+
+
+class _Denied(StoreFailed):
+    """The role may not do it, or S3 does not tell it why not."""
 
 
 @contextmanager
@@ -154,7 +165,7 @@ def _failure(name: str, response: Any) -> StoreFailed:
     if code in _THROTTLED:
         return StoreFailed(f"{name} cannot be read: S3 asks for fewer requests ({code}).")
     if status == 403:
-        return StoreFailed(
+        return _Denied(
             f"{name} cannot be read: access is denied ({code}: {said}); the role needs s3:ListBucket on the bucket and "
             "s3:GetObject below the prefix."
         )

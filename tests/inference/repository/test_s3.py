@@ -186,6 +186,20 @@ def test_a_download_that_fails_once_is_gone_on_with(
         assert [asked.range for asked in proxy.asked if of_weights(asked)][1:] == ["bytes=300000-"]
 
 
+def test_an_object_that_is_gone_is_told_from_one_that_is_forbidden(
+    drive: Callable[..., Driven], put: Put, proxy: Proxy
+) -> None:
+    """S3 says 404 only to a role that may list the whole bucket, and ours may list one prefix of it."""
+    put("net/1/", published(FILES))
+    driven = drive(interval_s=3600)
+    revision = driven.await_version("net", 1)
+    proxy.fault = lambda asked: FORBIDDEN if of_weights(asked) else EMPTY_LISTING if asked.lists else None
+    failed = driven.fetch(revision)
+    assert isinstance(failed, FetchFailed)
+    assert "has gone since it was listed" in failed.reason
+    assert sum(of_weights(asked) for asked in proxy.asked) == 1
+
+
 def test_every_answer_is_truncated_and_all_of_it_comes(drive: Callable[..., Driven], put: Put, proxy: Proxy) -> None:
     """Each try goes on from where the last one was cut."""
     put("net/1/", published(FILES))
