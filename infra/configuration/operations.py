@@ -54,6 +54,8 @@ class Alarms(Value):
     concurrency_percent: _Percent = 90.0
     # The server's own series, in ten minutes.
     worker_restarts: Annotated[Annotated[int, whole(1, 1000)] | None, OFF] = None
+    # The same, where the server has a model repository.
+    failed_loads: Annotated[Annotated[int, whole(1, 1000)] | None, OFF] = None
 
 
 class Observability(Value):

@@ -207,6 +207,14 @@ def _of_workers(endpoint: WatchedEndpoint, thresholds: Thresholds) -> Iterator[A
             meaning=f"At least {limit} workers were replaced within ten minutes; the endpoint's log says why.",
             promql=f"{series.restarts(endpoint.name)} >= {limit}",
         )
+    limit = thresholds.failed_loads
+    if limit is not None and endpoint.repository and endpoint.mode in series.SCRAPED:
+        yield SeriesAlarm(
+            kind="failed-loads",
+            meaning=f"Versions of the repository failed to load at least {limit} times within ten minutes; those "
+            "before them go on serving, and the endpoint's log says why.",
+            promql=f"{series.failed_loads(endpoint.name)} >= {limit}",
+        )
 
 
 def _latency_limit_ms(endpoint: WatchedEndpoint, thresholds: Thresholds) -> float | None:

@@ -174,9 +174,15 @@ def restarts(endpoint_name: str) -> str:
     return f"sum(increase(tidegate_worker_restarts_total{selector(endpoint_name)}[10m]))"
 
 
-def selector(endpoint_name: str) -> str:
+def failed_loads(endpoint_name: str) -> str:
+    """How often a version of a repository did not load in the last ten minutes, on all instances together."""
+    return f"sum(increase(tidegate_repository_loads_total{selector(endpoint_name, result='failed')}[10m]))"
+
+
+def selector(endpoint_name: str, **labels: str) -> str:
     """The label of SageMaker's collector. It has dots, so it stands in quotes; with underscores it matches nothing."""
-    return f'{{"aws.sagemaker.endpoint.name"="{endpoint_name}"}}'
+    further = "".join(f',{name}="{value}"' for name, value in labels.items())
+    return f'{{"aws.sagemaker.endpoint.name"="{endpoint_name}"{further}}}'
 
 
 def quantile(q: float, histogram: str, matching: str) -> str:

@@ -35,12 +35,17 @@ def test_every_threshold_stands_in_the_table_with_its_default() -> None:
 
 
 def test_every_alarm_of_every_mode_is_explained() -> None:
-    everything = Alarms(errors_4xx_percent=5.0, backlog=1, worker_restarts=1)
+    everything = Alarms(errors_4xx_percent=5.0, backlog=1, worker_restarts=1, failed_loads=1)
     explained = {name for row in rows(OBSERVABILITY) for name in re.findall(r"`([\w-]+)`", row[0])}
 
     for mode in get_args(Mode):
         endpoint = WatchedEndpoint(
-            name="e", mode=mode, variants=(WatchedVariant(name="v", gpus=1),), deadline_s=60, component="c"
+            name="e",
+            mode=mode,
+            variants=(WatchedVariant(name="v", gpus=1),),
+            deadline_s=60,
+            component="c",
+            repository=True,
         )
         assert {alarm.kind for alarm in endpoint_alarms.of_endpoint(endpoint, everything)} <= explained
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import get_args
 
 import pytest
@@ -162,10 +163,21 @@ def test_restarts_of_workers_are_watched_where_they_are_asked_for_and_the_mode_i
     assert "tidegate_worker_restarts_total" in found["realtime"].promql
 
 
+def test_versions_that_do_not_load_are_watched_where_there_is_a_repository() -> None:
+    asked = Alarms(failed_loads=2)
+    with_one = replace(endpoint("realtime"), repository=True)
+    (alarm,) = (one for one in endpoint_alarms.of_endpoint(with_one, asked) if isinstance(one, SeriesAlarm))
+
+    assert alarm.promql.startswith("sum(increase(tidegate_repository_loads_total{")
+    assert 'result="failed"}' in alarm.promql
+    assert alarm.promql.endswith(">= 2")
+    assert not [one for one in endpoint_alarms.of_endpoint(endpoint("realtime"), asked) if isinstance(one, SeriesAlarm)]
+
+
 def test_every_alarm_says_what_is_wrong_in_one_sentence_and_has_a_name_of_its_own() -> None:
-    everything = Alarms(errors_4xx_percent=10.0, backlog=10, worker_restarts=1)
+    everything = Alarms(errors_4xx_percent=10.0, backlog=10, worker_restarts=1, failed_loads=1)
     for mode in MODES:
-        alarms = endpoint_alarms.of_endpoint(endpoint(mode), everything)
+        alarms = endpoint_alarms.of_endpoint(replace(endpoint(mode), repository=True), everything)
         assert len(by_kind(alarms)) == len(alarms)
         for alarm in alarms:
             assert re.fullmatch(r"[A-Z].*\.", alarm.meaning), alarm.meaning
@@ -210,7 +222,7 @@ def lines_of(mode: Mode) -> list[MetricReference]:
 def test_the_dashboard_shows_every_metric_of_the_mode_that_an_alarm_watches(mode: Mode) -> None:
     shown = {(metric.namespace, metric.name) for metric in lines_of(mode)}
     everything = Alarms(errors_4xx_percent=10.0, backlog=10)
-    alarms = endpoint_alarms.of_endpoint(endpoint(mode), everything)
+    alarms = endpoint_alarms.of_endpoint(replace(endpoint(mode), repository=True), everything)
     watched = {
         (metric.namespace, metric.name)
         for alarm in alarms
