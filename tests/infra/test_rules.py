@@ -93,4 +93,5 @@ def test_a_stage_has_the_stacks_of_its_tables_and_no_others(every_stage: dict[st
         "multimodel": {"observability"},
         "private": {"batch", "models", "network", "observability"},
         "approved": {"batch", "models", "observability"},
+        "repository": {"batch", "network", "observability"},
     }
