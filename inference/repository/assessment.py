@@ -145,7 +145,7 @@ def _check_manifest(found: FoundVersion, manifest: Manifest | str | None, *, man
     """Raise `Refusal` where the manifest, or that there is none, says that the version is not there."""
     if isinstance(manifest, str):
         if not manifest:
-            raise Refusal("Its manifest could not be read yet.", waits=True)
+            raise Refusal("Its manifest could not be read yet.", VersionState.UNREAD, waits=True)
         raise Refusal(f"Its {MANIFEST} {manifest}.", VersionState.INVALID)
     if manifest is not None:
         if lacking := _lacking(manifest, found.files):

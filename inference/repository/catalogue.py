@@ -13,6 +13,8 @@ class VersionState(StrEnum):
     AVAILABLE = "available"
     INCOMPLETE = "incomplete"
     """Files are missing yet, or it has no manifest and has not been the same for one interval."""
+    UNREAD = "unread"
+    """Whether it is there is not known yet: its manifest could not be read, for a reason that may pass."""
     INVALID = "invalid"
 
 
@@ -38,6 +40,8 @@ class Model:
     versions: tuple[Version, ...] = ()
     """By ascending number."""
     labels: Mapping[str, int] = field(default_factory=dict)
+    labels_unread: bool = False
+    """Whether there may be other labels: labels.json could not be read, for a reason that may pass."""
     versioned: bool = True
     reason: str = ""
     """What is wrong with the model as a whole, or with its labels or stray files: one sentence; empty if nothing."""

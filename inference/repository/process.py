@@ -42,6 +42,10 @@ from tidegate.inference.repository.watch import ListingDoubtful, Watch
 _log = logging.getLogger(__name__)
 _MODELS_A_LINE = 100
 _REMOVAL_RETRY_S = 1.0
+_UNREAD_TRIES = 3
+"""Of the first listing, where manifests or labels cannot be read: after them it is told without those."""
+_UNREAD_RETRY_S = 5.0
+"""Between two, where the repository is listed once only."""
 _READERS = 16
 """Of manifests, at one time: a new repository may have thousands."""
 
@@ -79,6 +83,7 @@ class RepositoryProcess:
         self._wanted, self._say = wanted, output.say
         self._wake = Event()
         self._opened: _Opened | None = None
+        self._unread_tries_left = 0 if wanted.known else _UNREAD_TRIES
         self._discarded: SimpleQueue[tuple[str, Callable[[], bool]]] = SimpleQueue()
         Thread(target=self._follow, name="listing", daemon=True).start()
         Thread(target=self._free, name="removal", daemon=True).start()
@@ -138,7 +143,7 @@ class RepositoryProcess:
             started_s, cpu_s = time.monotonic(), time.thread_time()
             try:
                 opened = self._opened = self._opened or self._open()
-                self._list(opened)
+                unread = self._list(opened)
             except (StoreFailed, ListingDoubtful, InUse, OSError) as error:
                 self._wait_after(str(error), polling)
                 continue
@@ -150,7 +155,7 @@ class RepositoryProcess:
                 started_s=started_s, now_s=time.monotonic(), cpu_s=time.thread_time() - cpu_s, chance=_chance()
             )
             self._say(Listed(models=opened.watch.count, interval_s=pause.interval_s, note=pause.note))
-            self._wake.wait(pause.wait_s if self._wanted.interval_s else None)
+            self._wake.wait(pause.wait_s if self._wanted.interval_s else _UNREAD_RETRY_S if unread else None)
 
     def _wait_after(self, reason: str, polling: Polling) -> None:
         wait_s = polling.after_failure(chance=_chance())
@@ -169,14 +174,25 @@ class RepositoryProcess:
         downloads = Downloads(store, cache, at_once=wanted.max_downloads, say=self._say, on_spoiled=watch.spoil)
         return _Opened(store=store, cache=cache, watch=watch, downloads=downloads)
 
-    def _list(self, opened: _Opened) -> None:
+    def _list(self, opened: _Opened) -> int:
+        """Returns how many manifests and labels could not be read. Raises `StoreFailed` and `ListingDoubtful`."""
         listing = opened.store.list_all()
-        read = _read_all(opened.store, opened.watch.look(listing))
+        wanted = opened.watch.look(listing)
+        read = _read_all(opened.store, wanted)
+        unread = [entry.path for entry in wanted if entry not in read]
+        if unread and self._unread_tries_left:
+            self._unread_tries_left -= 1
+            opened.watch.keep(read)
+            raise StoreFailed(
+                f"{len(unread)} of {len(wanted)} manifests and labels could not be read, {unread[0]} among them."
+            )
+        self._unread_tries_left = 0
         changes = opened.watch.take(read, now_s=time.monotonic())
         for some in _portions(changes.models):
             self._say(Changed(models=some))
         if changes.removed:
             self._say(Changed(removed=changes.removed))
+        return len(unread)
 
 
 def _chance() -> float:

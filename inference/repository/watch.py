@@ -105,10 +105,14 @@ class Watch:
         wanted = (entry for _, found in self._unsettled for entry in _small_files(found))
         return [entry for entry in wanted if self._contents.get(entry.path, ("",))[0] != entry.tag]
 
-    def take(self, read: Mapping[Entry, bytes], *, now_s: float) -> Changes:
-        """What changed; `read` holds what could be read of that which `look` named."""
+    def keep(self, read: Mapping[Entry, bytes]) -> None:
+        """What could be read of that which `look` named; it is not named again."""
         for entry, content in read.items():
             self._contents[entry.path] = (entry.tag, _parsed(entry, content))
+
+    def take(self, read: Mapping[Entry, bytes], *, now_s: float) -> Changes:
+        """What changed; `read` holds what could be read of that which `look` named."""
+        self.keep(read)
         changed: list[Model] = []
         for group, found in self._unsettled:
             before = self._known.get(group.name)
@@ -172,6 +176,7 @@ class Watch:
             name=group.name,
             versions=tuple(versions[number] for number in sorted(versions)),
             labels=given,
+            labels_unread=found.labels is not None and self._is_readable_later(found.labels),
             versioned=found.versioned,
             reason=" ".join(filter(None, reasons)),
         )
@@ -192,7 +197,10 @@ class Watch:
         return gone
 
     def _is_unread(self, found: FoundModel) -> bool:
-        return any(self._contents.get(entry.path, ("",))[0] != entry.tag for entry in _small_files(found))
+        return any(self._is_readable_later(entry) for entry in _small_files(found))
+
+    def _is_readable_later(self, entry: Entry) -> bool:
+        return self._contents.get(entry.path, ("",))[0] != entry.tag and entry.size_bytes <= _most_bytes(entry)
 
     def _labels(self, found: FoundModel, before: _Known | None) -> tuple[Mapping[str, int], str]:
         """The labels and what is wrong with them; those that cannot be read are as they were."""
@@ -224,7 +232,7 @@ class Watch:
             each,
             shared_code=found.code,
             manifest=self._manifest(each),
-            managed=any(isinstance(self._manifest(other), Manifest) for other in found.versions),
+            managed=any(_may_commit(self._manifest(other)) for other in found.versions),
             spoiled=self._spoiled.get((group.name, each.number)),
             finished=lambda version, loose: (
                 (version.archive is not None and self._whole_objects)
@@ -239,6 +247,10 @@ class Watch:
         newest_s = max(entry.changed_s for entry in files.values())
         old = self._first and self._listing.now_s - newest_s > self._interval_s
         return self._stability.is_finished(key, digest_of(None, files, {}), now_s=now_s, old=old)
+
+
+def _most_bytes(entry: Entry) -> int:
+    return manifest.MAX_BYTES if entry.path.endswith(MANIFEST) else labels.MAX_BYTES
 
 
 def _small_files(found: FoundModel) -> Iterable[Entry]:
@@ -256,6 +268,11 @@ def _parsed(entry: Entry, content: bytes) -> Manifest | Mapping[str, int] | str 
         return manifest_of(content) if entry.path.endswith(MANIFEST) else labels.labels_of(content)
     except ValueError as error:
         return str(error)
+
+
+def _may_commit(manifest: Manifest | str | None) -> bool:
+    """Whether it is a manifest, or one that could not be read yet."""
+    return isinstance(manifest, Manifest) or manifest == ""
 
 
 def _invalid(number: int, reason: str) -> Version:

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from tidegate.inference.errors import BadRequest, InvalidVersion, ModelNotFound, ModelRequired, VersionNotFound
+from tidegate.inference.errors import (
+    BadRequest,
+    InvalidVersion,
+    ModelLoading,
+    ModelNotFound,
+    ModelRequired,
+    VersionNotFound,
+)
 from tidegate.inference.frontend.repository.choice import Selector, chosen, echoed, meant
-from tidegate.inference.frontend.repository.resolving import LATEST, key_of, model_named
+from tidegate.inference.frontend.repository.resolving import LATEST, key_of, model_named, nothing_to_load
 from tidegate.inference.repository.catalogue import Model, Revision, Version, VersionState
 
 
@@ -126,6 +135,23 @@ def test_what_can_be_no_version_is_a_bad_request(version: str) -> None:
     with pytest.raises(InvalidVersion, match=r"There is: 10, 9; labels: stable \(9\)\.") as raised:
         key_of(model("a", 9, 10, stable=9), version)
     assert (raised.value.status, raised.value.code) == (400, "invalid_version")
+
+
+def test_what_could_not_be_read_yet_is_asked_for_again_and_is_not_missing() -> None:
+    """A label while labels.json cannot be read, a version while its manifest cannot; the rest is answered as ever."""
+    unread = Version(number=11, digest="d", size_bytes=1, state=VersionState.UNREAD, reason="Not read yet.")
+    half = replace(model("a", 9), labels_unread=True)
+    with pytest.raises(ModelLoading, match="labels of the model 'a' could not be read yet") as raised:
+        key_of(half, "stable")
+    assert (raised.value.status, raised.value.retry_after_s) == (503, 5)
+    assert key_of(half, "9") == 9
+    with pytest.raises(VersionNotFound):
+        key_of(half, "8")
+    for key in (11, LATEST):
+        error = nothing_to_load(Model(name="a", versions=(unread,)), key)
+        assert isinstance(error, ModelLoading)
+        assert "Version 11 of the model 'a' could not be read yet" in str(error)
+    assert named(None, Model(name="a", versions=(unread,)), broken("stray")) == "a"
 
 
 @pytest.mark.parametrize("version", ["3", "canary", "Latest"])

@@ -76,7 +76,8 @@ def _state(
     version: Version, target: Revision | None, serving: Revision | None, switch: Switch, cache: Cache
 ) -> tuple[str, str]:
     if target is None or version.state is not VersionState.AVAILABLE:
-        return ("loaded" if serving is not None else "invalid"), version.reason
+        coming = "loading" if version.state is VersionState.UNREAD else "invalid"
+        return ("loaded" if serving is not None else coming), version.reason
     if serving == target:
         return "loaded", version.reason
     held, stored = cache.stock.memory.get(Place(target)), cache.stock.disk.get(target)

@@ -6,7 +6,14 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 
-from tidegate.inference.errors import InvalidVersion, ModelNotFound, ModelRequired, VersionNotFound
+from tidegate.inference.errors import (
+    InvalidVersion,
+    ModelLoading,
+    ModelNotFound,
+    ModelRequired,
+    RequestError,
+    VersionNotFound,
+)
 from tidegate.inference.repository.catalogue import Model, VersionState
 
 LATEST = "latest"
@@ -19,6 +26,8 @@ _NUMBER = re.compile(r"0|[1-9][0-9]{0,18}")
 _NEAR_NUMBER = re.compile(r"[vV]?[-+]?[\d.,_]+")
 _LABEL = re.compile(r"[A-Za-z_][A-Za-z0-9._-]{0,63}")
 
+_UNREAD_RETRY_S = 5
+"""When to ask again for what could not be read yet."""
 _LISTED = 20
 """Names that an error lists, and then it says how many more there are."""
 _SHOWN = 80
@@ -28,7 +37,7 @@ _SHOWN = 80
 def model_named(models: Mapping[str, Model], names: Sequence[str], name: str | None) -> Model:
     """The model of a selector's name. `names` are those of `models`, in order.
 
-    No name is the only model that has a version to answer with: a stray folder beside it changes nothing.
+    No name is the only model that has, or may have, a version to answer with: a stray folder beside it changes nothing.
     Raises `ModelNotFound` and `ModelRequired`.
     """
     if name is None:
@@ -40,7 +49,10 @@ def model_named(models: Mapping[str, Model], names: Sequence[str], name: str | N
 
 
 def key_of(model: Model, version: str | None) -> Key:
-    """What a selector's version means in a model. Raises `InvalidVersion` and `VersionNotFound`."""
+    """What a selector's version means in a model.
+
+    Raises `InvalidVersion`, `VersionNotFound`, and `ModelLoading` for a label while its labels cannot be read.
+    """
     if version is None or version == LATEST:
         return LATEST
     if version in model.labels:
@@ -53,14 +65,23 @@ def key_of(model: Model, version: str | None) -> Key:
         raise InvalidVersion(
             f"'{_shown(version)}' is no version: ask for a whole number, '{LATEST}' or a label. {_versions_of(model)}"
         )
+    elif model.labels_unread:
+        raise ModelLoading(f"The labels of the model '{model.name}' could not be read yet.", _UNREAD_RETRY_S)
     raise VersionNotFound(
         f"The model '{model.name}' has no version or label '{_shown(version)}'. {_versions_of(model)}"
     )
 
 
-def nothing_to_load(model: Model, key: Key) -> VersionNotFound:
-    """The error for a version that is there but cannot be loaded as it lies there, or for no version at all."""
+def nothing_to_load(model: Model, key: Key) -> RequestError:
+    """The error for a version that is there but cannot be loaded as it lies there, or for no version at all.
+
+    It is to be asked for again where that could not be read yet.
+    """
     number = model.labels.get(key) if isinstance(key, str) else key
+    unread = [each.number for each in model.versions if each.state is VersionState.UNREAD]
+    if unread and (key == LATEST or number in unread):
+        said = number if number is not None else unread[-1]
+        return ModelLoading(f"Version {said} of the model '{model.name}' could not be read yet.", _UNREAD_RETRY_S)
     which = f"label '{key}'" if isinstance(key, str) and key != LATEST else f"version {key}"
     if number is not None:
         found = next((each for each in model.versions if each.number == number), None)
@@ -90,7 +111,7 @@ def _only(models: Mapping[str, Model], names: Sequence[str]) -> Model:
 
 
 def _has_version(model: Model) -> bool:
-    return any(version.state is VersionState.AVAILABLE for version in model.versions)
+    return any(version.state in (VersionState.AVAILABLE, VersionState.UNREAD) for version in model.versions)
 
 
 def _there_is(names: Sequence[str]) -> str:

@@ -27,6 +27,7 @@ from tests.inference.repository.s3_proxy import (
     no_fault,
     once,
 )
+from tidegate.inference.repository.catalogue import VersionState
 from tidegate.inference.repository.messages import Fetched, FetchFailed, Kept, Listed, ListingFailed, Remove
 
 BUCKET = "models"
@@ -156,6 +157,23 @@ def test_a_listing_that_fails_changes_nothing_and_the_next_good_one_does(
     proxy.fault = no_fault
     driven.await_version("net", 2)
     assert driven.version("net", 1) is not None
+
+
+def test_manifests_that_cannot_be_read_are_not_taken_for_versions_that_are_not_there(
+    drive: Callable[..., Driven], put: Put, proxy: Proxy
+) -> None:
+    """The first listing waits for them for a while; then what can be read is told, and they are read later."""
+    put("net/1/", published(FILES))
+    put("other/1/", published(FILES))
+    proxy.fault = always(FORBIDDEN, lambda asked: asked.key.endswith("net/1/manifest.json"))
+    driven = drive(interval_s=0.05)
+    driven.await_true(lambda: bool(driven.all(ListingFailed)), "a listing that failed")
+    assert not driven.models
+    assert "1 of 2 manifests and labels could not be read" in driven.all(ListingFailed)[0].reason
+    driven.await_version("other", 1)
+    assert driven.models["net"].versions[0].state == VersionState.UNREAD
+    proxy.fault = no_fault
+    driven.await_version("net", 1)
 
 
 def test_a_second_page_that_fails_fails_the_listing(drive: Callable[..., Driven], put: Put, proxy: Proxy) -> None:

@@ -198,10 +198,33 @@ def test_a_manifest_that_cannot_be_read_now_is_read_later(repository: Repository
     repository.write("net/1/", published(FILES))
     repository.unread = {"net/1/manifest.json"}
     repository.list_all()
-    assert repository.state("net", 1) == VersionState.INCOMPLETE
+    assert repository.state("net", 1) == VersionState.UNREAD
     repository.unread = set()
     repository.list_all()
     assert repository.state("net", 1) == VersionState.AVAILABLE
+
+
+def test_labels_that_cannot_be_read_now_are_not_taken_for_none(repository: Repository) -> None:
+    repository.write("net/1/", published(FILES))
+    repository.write("net/", {"labels.json": b'{"stable": 1}'})
+    repository.unread = {"net/labels.json"}
+    repository.list_all()
+    assert repository.models["net"].labels_unread
+    repository.unread = set()
+    repository.list_all()
+    assert (repository.models["net"].labels_unread, repository.models["net"].labels) == (False, {"stable": 1})
+    repository.write("net/", {"labels.json": b" " * (2 << 20)})
+    repository.list_all()
+    assert not repository.models["net"].labels_unread, "what is too large is never read"
+
+
+def test_what_was_read_is_not_asked_for_again_where_the_rest_has_to_be(repository: Repository) -> None:
+    for number in (1, 2):
+        repository.write(f"net/{number}/", published(FILES))
+    listing = Listing(entries=tuple(entry for _, (_, entry) in sorted(repository.files.items())), now_s=1000.0)
+    first, second = repository.watch.look(listing)
+    repository.watch.keep({first: repository.files[first.path][0]})
+    assert repository.watch.look(listing) == [second]
 
 
 def test_the_same_content_written_again_is_the_same_revision(repository: Repository) -> None:
