@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import cast
 
 import pytest
 
@@ -14,7 +15,10 @@ from tidegate.inference.errors import (
     ModelRequired,
     VersionNotFound,
 )
+from tidegate.inference.frontend.http.repository_paths import RepositoryPaths
+from tidegate.inference.frontend.http.request import Request
 from tidegate.inference.frontend.repository.choice import Selector, chosen, echoed, meant
+from tidegate.inference.frontend.repository.repository import Repository
 from tidegate.inference.frontend.repository.resolving import LATEST, key_of, model_named, nothing_to_load
 from tidegate.inference.repository.catalogue import Model, Revision, Version, VersionState
 
@@ -59,6 +63,18 @@ def test_a_choice_that_cannot_be_read_or_is_made_twice_is_an_error(path: str, at
     """Each with one sentence that says what is wrong."""
     with pytest.raises(BadRequest, match=sentence):
         chosen(path, attributes)
+
+
+@pytest.mark.parametrize("path", [b"/invocations", b"/models/a/invoke", b"/v2/models/a/infer"])
+@pytest.mark.parametrize("second", [b"model=b", b"version=1", b"trace=7", b""])
+def test_a_header_that_comes_twice_is_refused(path: bytes, second: bytes) -> None:
+    """It is never one of them alone that chooses."""
+    name = b"x-amzn-sagemaker-custom-attributes"
+    paths = RepositoryPaths(cast(Repository, None), None, default=None, timed=False)
+    assert paths.selector(Request(method="POST", target=path, headers=[(name, b"model=a")])).name == "a"
+    for headers in ([(name, b"model=a"), (name, second)], [(name, second), (b"x", b"y"), (name, b"model=a")]):
+        with pytest.raises(BadRequest, match="comes more than once"):
+            paths.selector(Request(method="POST", target=path, headers=headers))
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from time import monotonic
 from typing import Any
 
-from tidegate.inference.errors import NotFound, UpgradeRequired
+from tidegate.inference.errors import BadRequest, NotFound, UpgradeRequired
 from tidegate.inference.frontend.http.ask_named_model import AskNamedModel
 from tidegate.inference.frontend.http.ask_repository import CHOICE, AskRepository
 from tidegate.inference.frontend.http.peer import Upgrade
@@ -93,6 +93,9 @@ class RepositoryPaths:
 
     def selector(self, request: Request) -> Selector:
         """What a request itself says. Raises `BadRequest`."""
+        if request.count(CHOICE) > 1:
+            # Joined by a comma, as lists are, they would say other than either does.
+            raise BadRequest("X-Amzn-SageMaker-Custom-Attributes comes more than once: put all of it into one header.")
         return chosen(request.path, request.header(CHOICE))
 
     def ask(self, request: Request, form: Form = Form.PLAIN) -> Responder:
