@@ -305,6 +305,7 @@ class World:
             assert isinstance(asked.key, str) or place.revision.version == asked.key
 
     def _refuse(self, waiter: object, error: RequestError, action: Refuse) -> None:
+        assert "/cache" not in error.message, "a client is told a path of the container"
         asked = self.requests[waiter]  # type: ignore[index]
         assert asked.end is None, f"{waiter} was answered twice"
         asked.end = action
@@ -351,7 +352,9 @@ class World:
         entry, content = self.disk[revision], self.contents[revision.digest]
         if fails or not content.unpacks:
             del self.disk[revision]
-            self.carry_out(self.librarian.fetch_failed(revision, "no such luck", self.now_s, passing=content.unpacks))
+            self.carry_out(
+                self.librarian.fetch_failed(revision, "/cache: no such luck", self.now_s, passing=content.unpacks)
+            )
         elif self.limits.max_disk_bytes is not None and content.disk_bytes > entry.bytes:
             del self.disk[revision]
             failed = self.librarian.fetch_failed(
@@ -368,7 +371,7 @@ class World:
         entry, content = self.memory[place], self.contents[place.revision.digest]
         if fails or not content.loads:
             del self.memory[place]
-            self.carry_out(self.librarian.load_failed(place, "it does not load", self.now_s))
+            self.carry_out(self.librarian.load_failed(place, "/cache/code/inference.py: it does not load", self.now_s))
             return
         entry.stage = "loaded"
         self.surprised = self.surprised or content.memory_bytes > entry.bytes
@@ -394,7 +397,7 @@ class World:
     def pool_dies(self, place: Place) -> None:
         """A model cannot be kept up."""
         del self.memory[place]
-        self.carry_out(self.librarian.load_failed(place, "it crashes", self.now_s))
+        self.carry_out(self.librarian.load_failed(place, "/cache/code/inference.py: it crashes", self.now_s))
 
     def pass_time(self, until_s: float) -> None:
         """Let time go by, with the timer."""

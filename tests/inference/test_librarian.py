@@ -118,7 +118,7 @@ def test_a_new_version_that_fails_leaves_the_old_one_and_is_tried_again_later() 
     assert isinstance(said, Log)
     assert said.fields["next_try_in_s"] == 10.0
     [one, two] = repository.librarian.report("a").versions
-    assert (one.state, two.state, two.reason) == ("loaded", "failed", "it does not load")
+    assert (one.state, two.state, two.reason) == ("loaded", "failed", "/cache/code/inference.py: it does not load")
     for pause_s in (10.0, 20.0, 40.0):
         repository.pass_time(repository.now_s + pause_s - 0.1)
         loads = len(done(repository, Load))

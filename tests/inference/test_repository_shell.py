@@ -145,8 +145,9 @@ def test_nothing_is_known_before_the_first_listing_and_then_what_is_not_there(mo
             with pytest.raises(NotReady, match="has not been listed yet"):
                 Waiting(here.repository, A)
             here.process.hear(messages.ListingFailed(reason="access denied", retry_in_s=1.0))
-            with pytest.raises(NotReady, match="could not be listed: access denied"):
+            with pytest.raises(NotReady, match="has not been listed yet"):
                 Waiting(here.repository, A)
+            assert "could not be listed: access denied" in here.repository.starting, "as /ping says"
             assert not here.repository.ready
             here.process.list_models()
             assert here.repository.ready
@@ -197,7 +198,10 @@ def test_a_load_that_throws_what_nobody_expects_fails_and_is_tried_again(monkeyp
                 waiting = Waiting(here.repository, A)
                 await settled()
                 assert waiting.error is not None
-                assert "no more threads" in waiting.error.message
+                assert (waiting.error.status, waiting.error.code) == (500, "model_load_failed")
+                assert "no more threads" not in waiting.error.message
+                assert "the server's log says why" in waiting.error.message
+                assert "no more threads" in here.repository.librarian.report("a").versions[0].reason
             await asyncio.sleep(1000)
             await here.load(A)
 

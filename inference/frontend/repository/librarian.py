@@ -247,7 +247,7 @@ class Librarian:
         elif self._cache.turn_back(revision):
             self.counts.fetch_failures += 1
             fault = Fault.PASSING if passing else Fault.BROKEN
-            actions += self._failed(revision, fault, reason, now_s, on_disk=True)
+            actions += self._failed(revision, fault, reason, now_s, on_disk=True, private=True)
         return actions + self._settle({revision.name}, now_s)
 
     def removed(self, revision: Revision, now_s: float) -> list[Action]:
@@ -314,7 +314,7 @@ class Librarian:
         switch = self._switches.get(place.revision.name)
         if interrupted and switch is not None and switch.may_pass(place.revision):
             fault = Fault.PASSING
-        actions = self._place_failed(place, fault, reason, now_s)
+        actions = self._place_failed(place, fault, reason, now_s, private=True)
         return actions + self._settle({place.revision.name}, now_s)
 
     def unloaded(self, place: Place, now_s: float) -> list[Action]:
@@ -471,12 +471,14 @@ class Librarian:
         fields |= {"digest": after.digest, "version_before": before.version}
         return Log(logging.INFO, "another revision of a model answers", fields)
 
-    def _place_failed(self, place: Place, fault: Fault, reason: str, now_s: float) -> list[Action]:
+    def _place_failed(
+        self, place: Place, fault: Fault, reason: str, now_s: float, *, private: bool = False
+    ) -> list[Action]:
         if place.worker is None:
-            return self._failed(place.revision, fault, reason, now_s)
+            return self._failed(place.revision, fault, reason, now_s, private=private)
         if place.revision.name not in self._switches:
             return []
-        failure = self._shelf(place.worker).failed(place.revision, fault, reason, now_s)
+        failure = self._shelf(place.worker).failed(place.revision, fault, reason, now_s, private=private)
         return [_failure_line(place.revision, failure, now_s)]
 
     def _shelf(self, worker: int) -> Shelf:
@@ -496,12 +498,19 @@ class Librarian:
         return actions
 
     def _failed(
-        self, revision: Revision, fault: Fault, reason: str, now_s: float, *, on_disk: bool = False
+        self,
+        revision: Revision,
+        fault: Fault,
+        reason: str,
+        now_s: float,
+        *,
+        on_disk: bool = False,
+        private: bool = False,
     ) -> list[Action]:
         switch = self._switches.get(revision.name)
         if switch is None or not switch.knows(revision):
             return []
-        failure = switch.failed(revision, fault, reason, now_s, on_disk=on_disk)
+        failure = switch.failed(revision, fault, reason, now_s, on_disk=on_disk, private=private)
         heapq.heappush(self._retries, (failure.retry_at_s, revision.name))
         if fault in (Fault.BESIDE, Fault.TOO_LARGE) and failure.tries > 1:
             return []  # nothing was tried: it was said once

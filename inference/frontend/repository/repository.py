@@ -192,7 +192,8 @@ class Repository:
     def demand_listed(self) -> None:
         """Raise `NotReady` before the first listing."""
         if not self._listed:
-            raise NotReady(self.starting)
+            # Why a listing failed names folders of the container, which is for `/ping` and the log.
+            raise NotReady("The server is starting: the model repository has not been listed yet.")
 
     def want(self, waiter: Waiter, selector: Selector) -> None:
         """Have a selector's revision fetched and loaded. Raises the four errors of `resolving`, and `Overloaded`.
@@ -223,7 +224,7 @@ class Repository:
 
     @property
     def starting(self) -> str:
-        """Why it is not ready, in a sentence."""
+        """Why it is not ready, in a sentence for whoever looks after the server."""
         return self.note or "The server is starting: the model repository has not been listed yet."
 
     def gauges(self) -> RepositoryGauges:

@@ -80,8 +80,8 @@ def nothing_to_load(model: Model, key: Key) -> RequestError:
     number = model.labels.get(key) if isinstance(key, str) else key
     unread = [each.number for each in model.versions if each.state is VersionState.UNREAD]
     if unread and (key == LATEST or number in unread):
-        said = number if number is not None else unread[-1]
-        return ModelLoading(f"Version {said} of the model '{model.name}' could not be read yet.", _UNREAD_RETRY_S)
+        which_one = number if number is not None else unread[-1]
+        return ModelLoading(f"Version {which_one} of the model '{model.name}' could not be read yet.", _UNREAD_RETRY_S)
     which = f"label '{key}'" if isinstance(key, str) and key != LATEST else f"version {key}"
     if number is not None:
         found = next((each for each in model.versions if each.number == number), None)

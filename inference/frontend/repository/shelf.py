@@ -27,9 +27,9 @@ class Shelf:
         """Whether the script was given it, and is given another for each key now."""
         return revision in self._given and revision not in self._answers.values()
 
-    def failed(self, revision: Revision, fault: Fault, reason: str, now_s: float) -> Failure:
+    def failed(self, revision: Revision, fault: Fault, reason: str, now_s: float, *, private: bool = False) -> Failure:
         """It could not be loaded: pass it over for a while."""
-        failure = next_failure(self._failures.get(revision), fault, reason, now_s)
+        failure = next_failure(self._failures.get(revision), fault, reason, now_s, private=private)
         self._failures[revision] = failure
         return failure
 

@@ -52,11 +52,13 @@ class Failure:
     retry_at_s: float
     on_disk: bool = False
     """Whether it could not even be brought to the disk: nobody can load it then, no script either."""
+    private: bool = False
+    """Whether the reason may hold paths of the container or what user code raised: clients are not told it."""
 
     def error(self, revision: Revision, now_s: float) -> RequestError:
         """What a request is told that nothing else can answer."""
         what = f"Version {revision.version} of the model '{revision.name}'"
-        reason = self.reason[:500].rstrip(". ")
+        reason = "the server's log says why" if self.private else self.reason[:500].rstrip(". ")
         if self.fault is Fault.PASSING:
             wait_s = max(1, min(60, round(self.retry_at_s - now_s + 0.5)))
             return ModelLoading(f"{what} cannot be had at present: {reason}.", wait_s)
@@ -65,14 +67,16 @@ class Failure:
         return ModelTooLarge(f"{what} does not fit: {reason}.")
 
 
-def next_failure(before: Failure | None, fault: Fault, reason: str, now_s: float, *, on_disk: bool = False) -> Failure:
+def next_failure(
+    before: Failure | None, fault: Fault, reason: str, now_s: float, *, on_disk: bool = False, private: bool = False
+) -> Failure:
     """One more failure: what is passed over is so twice as long each time."""
     tries = before.tries + 1 if before is not None and before.fault is fault else 1
     first_s, longest_s = (
         (FIRST_PASSING_RETRY_S, LONGEST_PASSING_RETRY_S) if fault is Fault.PASSING else (FIRST_RETRY_S, LONGEST_RETRY_S)
     )
     retry_at_s = now_s + min(longest_s, first_s * 2 ** min(tries - 1, 20))
-    return Failure(fault=fault, reason=reason, tries=tries, retry_at_s=retry_at_s, on_disk=on_disk)
+    return Failure(fault=fault, reason=reason, tries=tries, retry_at_s=retry_at_s, on_disk=on_disk, private=private)
 
 
 @dataclass(slots=True)
@@ -142,9 +146,19 @@ class Switch:
         if line is not None and line.target == revision:
             line.good = revision
 
-    def failed(self, revision: Revision, fault: Fault, reason: str, now_s: float, *, on_disk: bool = False) -> Failure:
+    def failed(
+        self,
+        revision: Revision,
+        fault: Fault,
+        reason: str,
+        now_s: float,
+        *,
+        on_disk: bool = False,
+        private: bool = False,
+    ) -> Failure:
         """It was not: pass it over for a while, twice as long each time."""
-        failure = next_failure(self.failures.get(revision), fault, reason, now_s, on_disk=on_disk)
+        before = self.failures.get(revision)
+        failure = next_failure(before, fault, reason, now_s, on_disk=on_disk, private=private)
         if self.knows(revision):
             self.failures[revision] = failure
         return failure
