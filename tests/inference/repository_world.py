@@ -88,6 +88,8 @@ class World:
     ever_failed: set[str] = field(default_factory=set)
     last: dict[tuple[str, Key], Revision] = field(default_factory=dict)
     surprised: bool = False
+    most_bytes: int = 0
+    """What models took at one time, those that load in full: they do not wait with it until they are measured."""
     """Whether something took more memory than was reserved, and its excess is not gone yet."""
     unpinned: set[str] = field(default_factory=set)
     """Models that an administrator had unloaded, and that nobody asked for since."""
@@ -479,6 +481,8 @@ class World:
         if self.limits.max_loaded_bytes is None:
             return
         total = sum(entry.bytes for entry in self.memory.values())
+        truly = sum(self.contents[place.revision.digest].memory_bytes for place in self.memory)
+        self.most_bytes = max(self.most_bytes, truly)
         if total <= self.limits.max_loaded_bytes:
             self.surprised = False
             return

@@ -313,6 +313,37 @@ def test_a_scan_over_many_models_by_many_clients_stays_within_the_limits() -> No
             assert end.place.revision.name == f"m{n}"
 
 
+def test_what_was_never_measured_does_not_come_all_at_once_where_bytes_are_limited() -> None:
+    """Each takes far more than its file; the first tells of the others, and then as many load as have room."""
+    repository = world(Limits(max_loaded_models=10, max_loaded_bytes=170))
+    for number in range(8):
+        publish(repository, f"m{number}", 1, Content(disk_bytes=1, memory_bytes=40))
+    for number in range(8):
+        ask(repository, f"m{number}", settle=False)
+    for revision in list(repository.disk):
+        if repository.disk[revision].stage == "fetching":
+            repository.fetch_ends(revision)
+    repository.settle()
+    assert repository.most_bytes <= 170
+    assert len(repository.memory) == 4
+
+
+def test_of_two_that_were_never_measured_the_second_waits_where_room_is_tight() -> None:
+    """So the limit is exceeded by one at most, and only until that is measured."""
+    repository = world(Limits(max_loaded_models=10, max_loaded_bytes=100))
+    publish(repository, "small", 1, Content(disk_bytes=1, memory_bytes=30))
+    ask(repository, "small")
+    for number in range(3):
+        publish(repository, f"m{number}", 1, Content(disk_bytes=1, memory_bytes=90))
+    for number in range(3):
+        ask(repository, f"m{number}", settle=False)
+    for revision in list(repository.disk):
+        if repository.disk[revision].stage == "fetching":
+            repository.fetch_ends(revision)
+    repository.settle()
+    assert repository.most_bytes <= 30 + 90
+
+
 def test_of_several_that_could_go_the_fewest_do() -> None:
     """A small one that was used before a large one stays where the large one is enough."""
 

@@ -244,6 +244,8 @@ class Cache:
         if reason := room.ever(need, staying):
             alone = room.ever(need, pinned)
             return Misfit(place=wish.place, reason=f"in memory {alone or reason}", beside=not alone)
+        if self._waits_for_a_measurement(wish.place, need):
+            return []
         shortage = self._memory_shortage(need)
         if not shortage:
             self.stock.hold(wish.place, need, now_s)
@@ -256,6 +258,17 @@ class Cache:
         if quiet and not victims:
             return Misfit(place=wish.place, reason=f"the machine has less memory than its {need:,} bytes", beside=False)
         return [self.let_go(held, "evicted", now_s) for held in victims]
+
+    def _waits_for_a_measurement(self, place: Place, need: int) -> bool:
+        """Whether two that were never measured would be loaded into little room: what both take beyond it adds up."""
+        room = self.stock.memory_room
+        if room.max_bytes is None or place.worker is not None or self.stock.is_measured(place):
+            return False  # a script's is in nobody's way: the load of its home may wait for it
+        if self.stock.can_guess and room.bytes + 2 * need <= room.max_bytes:
+            return False
+        return any(
+            held.stage is Stage.COMING and not self.stock.is_measured(held.place) for held in self.stock.memory.values()
+        )
 
     def _memory_shortage(self, need: int) -> Shortage:
         shortage = self.stock.memory_room.short(need)

@@ -167,6 +167,15 @@ class Stock:
         """What it takes in memory; a guess leaves room for what others took beyond theirs, up to `most_bytes`."""
         return self._needs.guess(place, self._on_disk_bytes(place.revision), most_bytes)
 
+    def is_measured(self, place: Place) -> bool:
+        """Whether it is known what it takes in memory; else that is a guess."""
+        return place.revision in self._needs.in_memory
+
+    @property
+    def can_guess(self) -> bool:
+        """Whether anything was measured yet that a guess could go by."""
+        return self._needs.learned
+
     def _on_disk_bytes(self, revision: Revision) -> int:
         stored = self.disk.get(revision)
         return stored.size_bytes if stored is not None else 0
@@ -187,8 +196,10 @@ class _Needs:
         self._workers = limits.workers
         self._overhead_bytes = 0
         """How much more than its files anything took: a process has its libraries, a GPU its context."""
+        self.learned = False
 
     def learn(self, place: Place, size_bytes: int, files_bytes: int) -> None:
+        self.learned = True
         self._overhead_bytes = max(self._overhead_bytes, size_bytes - files_bytes * self._copies(place))
 
     def guess(self, place: Place, files_bytes: int, most_bytes: int | None) -> int:
