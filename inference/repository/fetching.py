@@ -103,6 +103,8 @@ def _disk_faults(root: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise _DiskFault(f"The disk of {root} is full.", passing=True) from None
+        if error.errno in (errno.ENAMETOOLONG, errno.EILSEQ):
+            raise _DiskFault(f"A path in it is none for the disk of {root}: {error.strerror}.", passing=False) from None
         raise _DiskFault(f"{root} cannot be written to: {error.strerror or error}.", passing=True) from None
 
 

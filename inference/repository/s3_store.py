@@ -150,6 +150,11 @@ def _failures(name: str) -> Iterator[None]:
         raise ContentDamaged(f"{name} came damaged: {error}.") from None
     except ClientError as error:
         raise _failure(name, error.response) from None
+    except RecursionError:  # botocore follows what says that the bucket is elsewhere for as long as it is said
+        raise StoreFailed(
+            f"{name} cannot be read: what answers redirects without end; set AWS_REGION to the bucket's, or look at "
+            "AWS_ENDPOINT_URL."
+        ) from None
     except (BotoCoreError, ResponseParserError, HTTPError, OSError) as error:
         raise StoreFailed(f"{name} cannot be read: {' '.join(str(error).split())}.") from None
 

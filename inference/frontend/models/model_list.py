@@ -1,4 +1,7 @@
-"""Pages of the list of models, as `GET /models` gives them: TorchServe's `limit` and `next_page_token`."""
+"""Pages of the list of models, as `GET /models` gives them: TorchServe's `limit` and `next_page_token`.
+
+`nextPageToken`, as the answer calls it, is the same.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ PAGE_SIZE = 100
 def page(names: Sequence[str], query: str, entry: Callable[[str], Mapping[str, object]]) -> dict[str, object]:
     """The page of `names`, in order, that a query string asks for. Raises `BadRequest`."""
     asked = parse_qs(query)
-    start = _number(asked, "next_page_token", 0)
+    start = _number(asked, "next_page_token" if "next_page_token" in asked else "nextPageToken", 0)
     limit = min(_number(asked, "limit", PAGE_SIZE), PAGE_SIZE) or PAGE_SIZE
     content: dict[str, object] = {"models": [entry(name) for name in names[start : start + limit]]}
     if start + limit < len(names):

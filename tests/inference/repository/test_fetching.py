@@ -155,6 +155,14 @@ def test_an_archive_that_is_none_is_no_passing_failure(cache: CacheDirectory, ar
     assert bytes_on_disk(cache) == 0
 
 
+def test_a_path_that_no_disk_can_hold_is_no_passing_failure(cache: CacheDirectory) -> None:
+    """However often it is fetched, it stays so."""
+    with pytest.raises(NotFetched, match=r"A path in it is none for the disk of .*: File name too long") as failed:
+        bring(MemoryStore({"archive": archive_of({"folder/" * 800 + "x": b"w"})}), cache)
+    assert not failed.value.passing
+    assert bytes_on_disk(cache) == 0
+
+
 def test_the_limit_counts_an_archive_and_its_content_together(cache: CacheDirectory) -> None:
     """Both are on the disk while it is unpacked."""
     archive = archive_of({"a": hashlib.sha256().digest() * 100, "b": bytes(1000)})

@@ -29,6 +29,8 @@ from tests.inference.repository.s3_proxy import (
 )
 from tidegate.inference.repository.catalogue import VersionState
 from tidegate.inference.repository.messages import Fetched, FetchFailed, Kept, Listed, ListingFailed, Remove
+from tidegate.inference.repository.s3_store import S3Store
+from tidegate.inference.repository.store import StoreFailed
 
 BUCKET = "models"
 WEIGHTS = bytes(range(256)) * (4 << 10)  # 1 MiB
@@ -157,6 +159,17 @@ def test_a_listing_that_fails_changes_nothing_and_the_next_good_one_does(
     proxy.fault = no_fault
     driven.await_version("net", 2)
     assert driven.version("net", 1) is not None
+
+
+def test_redirects_without_end_are_one_sentence() -> None:
+    """botocore follows them until Python's stack ends."""
+
+    class Redirected:
+        def list_objects_v2(self, **_: object) -> None:
+            self.list_objects_v2()
+
+    with pytest.raises(StoreFailed, match=r"^s3://models/ cannot be read: what answers redirects without end; set AWS"):
+        S3Store(Redirected(), "models", "").list_all()
 
 
 def test_manifests_that_cannot_be_read_are_not_taken_for_versions_that_are_not_there(
