@@ -112,6 +112,23 @@ def groups(listing: Listing) -> list[Group]:
     return [found[name] for name in sorted(found) if not name.startswith(".")]
 
 
+def left_over(listing: Listing, found: Sequence[Group]) -> str:
+    """A sentence about files at the root that may be meant as a model and are none; empty where there are none.
+
+    They are where code lies beside them, or nothing else does.
+    """
+    loose = [entry.path for entry in listing.entries if "/" not in entry.path and not entry.path.startswith(".")]
+    files = [name for name in loose if not name.endswith((ARCHIVE, *_OTHER_ARCHIVES))]
+    with_code = any(entry.path.startswith(f"{CODE}/") for entry in listing.entries)
+    if not files or any(group.root == "" for group in found) or not (with_code or not found):
+        return ""
+    more = f" and {len(files) - _SHOWN} more" if len(files) > _SHOWN else ""
+    return (
+        f"Files at the repository's root that no model is known by: {', '.join(files[:_SHOWN])}{more}. "
+        "Put a model into a folder of its name."
+    )
+
+
 def model_of(group: Group) -> FoundModel:
     """The model that a group of entries is."""
     if not _NAME.fullmatch(group.name):

@@ -82,7 +82,7 @@ class Listed:
     interval_s: float
     """Until the next; longer than asked for where listing costs too much."""
     note: str = ""
-    """Why it is longer; empty if it is not."""
+    """Why it is longer, and which files are no model where they may be meant as one; else empty."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

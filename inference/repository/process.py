@@ -154,7 +154,8 @@ class RepositoryProcess:
             pause = polling.after_listing(
                 started_s=started_s, now_s=time.monotonic(), cpu_s=time.thread_time() - cpu_s, chance=_chance()
             )
-            self._say(Listed(models=opened.watch.count, interval_s=pause.interval_s, note=pause.note))
+            note = " ".join(filter(None, (pause.note, opened.watch.left_over)))
+            self._say(Listed(models=opened.watch.count, interval_s=pause.interval_s, note=note))
             self._wake.wait(pause.wait_s if self._wanted.interval_s else _UNREAD_RETRY_S if unread else None)
 
     def _wait_after(self, reason: str, polling: Polling) -> None:

@@ -15,6 +15,7 @@ from tidegate.inference.repository.layout import (
     FoundVersion,
     Group,
     groups,
+    left_over,
     model_of,
     unreadable_version,
 )
@@ -65,6 +66,8 @@ class Watch:
         """The tags of what was found not to be what its manifest says."""
         self._listing = Listing(entries=(), now_s=0.0)
         self._present: set[str] = set()
+        self.left_over = ""
+        """A sentence about files of the listing that may be meant as a model and are none."""
         self._unsettled: list[tuple[Group, FoundModel]] = []
         self._code: tuple[Entry, ...] = ()
         self._first = True
@@ -97,7 +100,7 @@ class Watch:
                 raise ListingDoubtful(f"{path} cannot be read, and it belongs to every model: {reason}.")
         spoiled = {name for name, _ in tuple(self._spoiled)}
         present = [self._with_same_code(group) for group in groups(listing)]
-        self._listing = listing
+        self._listing, self.left_over = listing, left_over(listing, present)
         self._present = {group.name for group in present}
         self._unsettled = [
             (group, model_of(group)) for group in present if not self._is_settled(group) or group.name in spoiled
@@ -178,7 +181,7 @@ class Watch:
             labels=given,
             labels_unread=found.labels is not None and self._is_readable_later(found.labels),
             versioned=found.versioned,
-            reason=" ".join(filter(None, reasons)),
+            reason=" ".join(filter(None, reasons)) or ("" if versions else "There is no version of it."),
         )
         waits = any(each.waits for each in assessed.values())
         return _Known(

@@ -334,6 +334,8 @@ class World:
         self.carry_out(self.librarian.measured(place, memory_bytes, self.now_s))
 
     def _log(self, fields: dict[str, object]) -> None:
+        if "version" not in fields:
+            return
         name, version = str(fields["model"]), int(str(fields["version"]))
         if "cause" in fields:
             self.failed.add((name, version))

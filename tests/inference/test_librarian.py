@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import count
 
 import pytest
@@ -137,6 +138,28 @@ def test_a_content_that_is_written_over_by_a_half_one_goes_on() -> None:
     repository.tell(Model(name="a", versions=(spoiled,)))
     assert warm(repository, "a") == 1
     assert repository.librarian.report("a").versions[0].reason == "A file is missing."
+
+
+def test_a_label_that_is_moved_to_nothing_says_which_version_answers() -> None:
+    """It bridges, and at a start, where nothing answered before, it is not found."""
+    repository = world(a=3)
+    labelled = replace(repository.models["a"], labels={"stable": 3})
+    repository.tell(labelled)
+    ask(repository, "a", "stable")
+    repository.tell(replace(labelled, labels={"stable": 99}))
+    assert answer(repository, ask(repository, "a", "stable")) == 3
+    assert "Version 3 answers to stable until version 99 is there." in repository.librarian.report("a").reason
+    fresh = world()
+    fresh.contents |= repository.contents
+    fresh.tell(replace(labelled, labels={"stable": 99}))
+    assert "the label stands for version 99, which is not there" in str(error(fresh, ask(fresh, "a", "stable")))
+    assert fresh.librarian.report("a").reason == ""
+
+
+def test_a_pinned_name_that_the_repository_does_not_have_is_said() -> None:
+    repository = world(pinned=("a", "typo"), a=1)
+    told = [action.fields["model"] for action in done(repository, Log) if "PINNED" in action.message]
+    assert told == ["typo"]
 
 
 def test_a_removed_version_bridges_until_the_next_is_loaded() -> None:

@@ -170,6 +170,14 @@ def test_what_could_not_be_read_yet_is_asked_for_again_and_is_not_missing() -> N
     assert named(None, Model(name="a", versions=(unread,)), broken("stray")) == "a"
 
 
+def test_a_label_that_is_missing_because_labels_are_wrong_is_told_with_what_is_wrong() -> None:
+    wrong = replace(model("a", 9), reason="a/labels.json gives the label 'latest', which is always the highest.")
+    with pytest.raises(VersionNotFound, match=r"no version or label 'stable' \(a/labels.json gives the label 'latest'"):
+        key_of(wrong, "stable")
+    with pytest.raises(VersionNotFound, match=r"no version or label '7'\. There is: 9\."):
+        key_of(wrong, "7")
+
+
 @pytest.mark.parametrize("version", ["3", "canary", "Latest"])
 def test_a_version_that_is_not_there_is_told_with_those_that_are(version: str) -> None:
     """The same for numbers and labels."""

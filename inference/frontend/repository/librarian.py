@@ -225,7 +225,11 @@ class Librarian:
         if self._listed:
             return []
         self._listed = True
-        return self._settle({*self._pinned, *(revision.name for revision in self._cache.stock.disk)}, now_s)
+        missing: list[Action] = [
+            Log(logging.WARNING, "a model of TIDEGATE_PINNED_MODELS is not in the repository", {"model": name})
+            for name in sorted(self._pinned - self._models.keys())
+        ]
+        return missing + self._settle({*self._pinned, *(revision.name for revision in self._cache.stock.disk)}, now_s)
 
     def fetched(self, revision: Revision, directory: str, size_bytes: int, now_s: float) -> list[Action]:
         """A revision is on the disk and verified."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from tidegate.inference.frontend.repository.actions import Place
@@ -44,9 +45,17 @@ def report_of(switch: Switch, cache: Cache) -> ModelReport:
     model = switch.model
     return ModelReport(
         name=model.name,
-        reason=model.reason,
+        reason=" ".join(filter(None, (model.reason, *_bridged(switch, cache)))),
         versions=tuple(_version(version, switch, cache) for version in model.versions),
     )
+
+
+def _bridged(switch: Switch, cache: Cache) -> Iterator[str]:
+    """Which version answers to a label in the place of one that is not there."""
+    for label, number in sorted(switch.model.labels.items()):
+        last = switch.last.get(label)
+        if number not in switch.lines and last is not None and cache.stock.is_loaded(Place(last)):
+            yield f"Version {last.version} answers to {label} until version {number} is there."
 
 
 def _version(version: Version, switch: Switch, cache: Cache) -> VersionReport:

@@ -57,6 +57,7 @@ def key_of(model: Model, version: str | None) -> Key:
         return LATEST
     if version in model.labels:
         return version
+    why = ""
     if _NUMBER.fullmatch(version):
         number = int(version)
         if any(each.number == number for each in model.versions):
@@ -67,8 +68,10 @@ def key_of(model: Model, version: str | None) -> Key:
         )
     elif model.labels_unread:
         raise ModelLoading(f"The labels of the model '{model.name}' could not be read yet.", _UNREAD_RETRY_S)
+    else:  # that it is missing may be what is wrong with the labels
+        why = _because(model.reason)
     raise VersionNotFound(
-        f"The model '{model.name}' has no version or label '{_shown(version)}'. {_versions_of(model)}"
+        f"The model '{model.name}' has no version or label '{_shown(version)}'{why}. {_versions_of(model)}"
     )
 
 
@@ -92,8 +95,11 @@ def nothing_to_load(model: Model, key: Key) -> RequestError:
     else:
         flawed = model.versions[-1] if model.versions else None
         why = model.reason or (f"version {flawed.number} is {flawed.state}: {flawed.reason}" if flawed else "")
-    said = f" ({why[:300].rstrip('. ')})" if why else ""
-    return VersionNotFound(f"The model '{model.name}' cannot answer for {which}{said}. {_versions_of(model)}")
+    return VersionNotFound(f"The model '{model.name}' cannot answer for {which}{_because(why)}. {_versions_of(model)}")
+
+
+def _because(why: str) -> str:
+    return f" ({why[:300].rstrip('. ')})" if why else ""
 
 
 def _only(models: Mapping[str, Model], names: Sequence[str]) -> Model:

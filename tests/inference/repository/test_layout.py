@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tidegate.inference.repository.layout import FoundModel, groups, kind_fault, model_of, name_fault
+from tidegate.inference.repository.layout import FoundModel, groups, kind_fault, left_over, model_of, name_fault
 from tidegate.inference.repository.listing import Entry, Listing
 
 
@@ -27,6 +27,26 @@ def shape(*paths: str) -> dict[str, list[int]]:
         name: [version.number for version in model.versions] if model.versioned else [0]
         for name, model in found(*paths).items()
     }
+
+
+@pytest.mark.parametrize(
+    ("paths", "named"),
+    [
+        (("value", "code/inference.py"), "value"),
+        (("value", "weights/x.bin", "code/inference.py"), "value"),
+        (("model.txt", "code/inference.py"), "model.txt"),
+        (("notes", "readme"), "notes, readme"),
+        (("readme", "a/1/model.onnx"), ""),
+        (("code/inference.py", "a/1/model.onnx", "b.tar.gz"), ""),
+        (("model.pth", "value", "code/inference.py"), ""),
+        ((".hidden", "code/inference.py"), ""),
+        ((), ""),
+    ],
+)
+def test_files_that_may_be_meant_as_a_model_and_are_none_are_named(paths: tuple[str, ...], named: str) -> None:
+    said = left_over(listing(*paths), groups(listing(*paths)))
+    assert bool(said) == bool(named)
+    assert named in said
 
 
 PYTHON = ("MLmodel", "conda.yaml", "model.pkl")

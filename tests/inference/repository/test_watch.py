@@ -227,6 +227,12 @@ def test_what_was_read_is_not_asked_for_again_where_the_rest_has_to_be(repositor
     assert repository.watch.look(listing) == [second]
 
 
+def test_a_model_without_a_version_says_so(repository: Repository) -> None:
+    repository.write("net/", {"labels.json": b"{}"})
+    repository.list_all()
+    assert repository.models["net"].reason == "There is no version of it."
+
+
 def test_the_same_content_written_again_is_the_same_revision(repository: Repository) -> None:
     """With a manifest; without one a new tag is a new content, as far as anybody knows."""
     repository.write("net/1/", published(FILES))
