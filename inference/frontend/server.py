@@ -82,6 +82,7 @@ async def _serve(settings: Settings, model_dir: Path, listener: socket.socket) -
         # 2. Load the model and let it answer its own example. From then on /ping says 200.
         # Of many models none is loaded yet: the platform asks for each by POST /models, or clients by their requests.
         if repository is not None:
+            await repository.own_cache()
             repository.open()
         first = registry.warm_up() if settings.many_models else registry.load(SINGLE_MODEL, model_dir)
         loading: asyncio.Task[object] = loop.create_task(first)

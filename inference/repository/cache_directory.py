@@ -11,7 +11,6 @@ A process that is killed at any moment leaves one of these, and nothing else.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import re
@@ -23,6 +22,7 @@ from itertools import count
 from pathlib import Path
 from threading import Lock
 
+from tidegate.inference import directory_lock
 from tidegate.inference.repository.catalogue import Revision
 from tidegate.inference.repository.messages import Kept
 
@@ -43,14 +43,9 @@ class CacheDirectory:
         self._whole, self._partial, self._trash = root / ".whole", root / ".partial", root / ".trash"
         root.mkdir(parents=True, exist_ok=True)
         # Never closed: the lock is this process's for as long as it lives, and ends with it.
-        self._lock = os.open(root / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(self._lock)
-            raise InUse(
-                f"{root} is in use by another server: set TIDEGATE_MODEL_CACHE_DIR to a directory for each."
-            ) from None
+        self._lock = directory_lock.take(root)
+        if self._lock is None:
+            raise InUse(f"{root} is in use by another server: set TIDEGATE_MODEL_CACHE_DIR to a directory for each.")
         for folder in (self._whole, self._partial, self._trash):
             folder.mkdir(exist_ok=True)
         self._numbers = count()

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
+import os
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any, cast
@@ -14,7 +16,7 @@ from typing import Any, cast
 import pytest
 
 from tests.inference.stand_in_workers import Asked, StandInForkServer, StandInWorker, do_nothing, run, settled
-from tidegate.inference.errors import Draining, ModelLoadFailed, ModelNotFound, NotReady, RequestError
+from tidegate.inference.errors import DeploymentError, Draining, ModelLoadFailed, ModelNotFound, NotReady, RequestError
 from tidegate.inference.frontend.models import registry as registry_module
 from tidegate.inference.frontend.models.registry import Registry
 from tidegate.inference.frontend.queue import model_pool
@@ -153,6 +155,25 @@ def test_nothing_is_known_before_the_first_listing_and_then_what_is_not_there(mo
             assert here.repository.ready
             with pytest.raises(ModelNotFound):
                 Waiting(here.repository, A)
+
+    run(test())
+
+
+def test_a_second_server_of_one_cache_directory_is_a_mistake_of_who_deploys(monkeypatch, tmp_path):
+    """It waits a moment, for a server that was killed just now, and goes on where that has let go."""
+
+    async def test() -> None:
+        async with house(monkeypatch, tmp_path) as here:
+            await here.repository.own_cache()
+            lock = os.open(tmp_path / ".lock", os.O_RDWR | os.O_CREAT)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            with pytest.raises(DeploymentError, match=r"is in use by another server: set a directory for each\."):
+                await here.repository.own_cache()
+            waiting = asyncio.ensure_future(here.repository.own_cache())
+            await asyncio.sleep(1)
+            assert not waiting.done()
+            os.close(lock)
+            await waiting
 
     run(test())
 

@@ -18,6 +18,7 @@ from tempfile import TemporaryDirectory
 from time import monotonic
 from typing import Any, NamedTuple, Protocol, cast
 
+from tidegate.inference import directory_lock
 from tidegate.inference.errors import (
     DeploymentError,
     Draining,
@@ -61,6 +62,8 @@ UNHURRIED = ("replaced", "removed")
 """Nothing waits for the room of these: their streams may end as they would have."""
 MEASURE_S = 10.0
 MEASURED_AT_ONCE = 20
+HANDOVER_S = 10.0
+"""How long the processes of a server that was killed may take to let go of its cache."""
 MIN_WAIT_S = 60.0
 """How long a request waits for a load at least, by default: as long as for a worker."""
 
@@ -129,6 +132,16 @@ class Repository:
         self._process: RepositoryProcess | None = None
 
     # --- the life of the server
+
+    async def own_cache(self) -> None:
+        """Wait a moment for whoever had the cache before. Raises `DeploymentError` where another server has it."""
+        root, until_s = self._settings.model_cache_dir, monotonic() + HANDOVER_S
+        while root is not None and directory_lock.is_taken(root):
+            if monotonic() >= until_s:
+                raise DeploymentError(
+                    f"TIDEGATE_MODEL_CACHE_DIR {root} is in use by another server: set a directory for each."
+                )
+            await asyncio.sleep(0.2)
 
     def open(self) -> None:
         """Start looking. Raises `DeploymentError` where nothing can be kept on the disk."""
