@@ -11,7 +11,7 @@ from threading import Condition, Event, Thread
 from tidegate.inference.repository.assessment import Source
 from tidegate.inference.repository.cache_directory import CacheDirectory
 from tidegate.inference.repository.catalogue import Revision
-from tidegate.inference.repository.fetching import NotFetched, fetch
+from tidegate.inference.repository.fetching import DiskFull, NotFetched, fetch
 from tidegate.inference.repository.messages import Fetch, Fetched, FetchFailed
 from tidegate.inference.repository.store import Store
 
@@ -128,4 +128,10 @@ class Downloads:
 
 
 def _failed(request_id: int, error: NotFetched) -> FetchFailed:
-    return FetchFailed(id=request_id, reason=str(error), passing=error.passing, needed_bytes=error.needed_bytes)
+    return FetchFailed(
+        id=request_id,
+        reason=str(error),
+        passing=error.passing,
+        needed_bytes=error.needed_bytes,
+        disk_full=isinstance(error, DiskFull),
+    )

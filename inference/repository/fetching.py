@@ -60,7 +60,8 @@ def fetch(
             needed_bytes=needed,
         )
     transfer = _Transfer(store, cancelled)
-    partial = cache.partial(revision)
+    with _disk_faults(cache.root):
+        partial = cache.partial(revision)
     try:
         with _disk_faults(cache.root):
             built = partial / "content"
@@ -92,6 +93,10 @@ class _DiskFault(NotFetched):
     """What has come is given up, because the disk is needed for more than this."""
 
 
+class DiskFull(_DiskFault):
+    """Nothing more can be written until something else has gone."""
+
+
 def _drop(cache: CacheDirectory, partial: Path) -> None:
     cache.delete(cache.discard(partial))
 
@@ -102,7 +107,7 @@ def _disk_faults(root: Path) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise _DiskFault(f"The disk of {root} is full.", passing=True) from None
+            raise DiskFull(f"The disk of {root} is full.", passing=True) from None
         if error.errno in (errno.ENAMETOOLONG, errno.EILSEQ):
             raise _DiskFault(f"A path in it is none for the disk of {root}: {error.strerror}.", passing=False) from None
         raise _DiskFault(f"{root} cannot be written to: {error.strerror or error}.", passing=True) from None

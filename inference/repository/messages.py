@@ -112,6 +112,8 @@ class FetchFailed:
     """Whether another try may succeed (the network, throttling); not where the content is wrong."""
     needed_bytes: int | None = None
     """Where `max_bytes` was too little: what would be enough, as far as is known."""
+    disk_full: bool = False
+    """Whether the disk itself had no more room: another try succeeds when something else on it has gone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

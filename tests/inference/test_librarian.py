@@ -367,6 +367,28 @@ def test_of_two_that_were_never_measured_the_second_waits_where_room_is_tight() 
     assert repository.most_bytes <= 30 + 90
 
 
+def test_what_is_idle_goes_from_a_disk_that_is_full_though_no_limit_says_so() -> None:
+    """Out of memory first, where it is loaded; who waits is answered when there is room."""
+    repository = world(a=1, b=1, c=1)
+    ask(repository, "a")
+    repository.pass_time(1.0)
+    ask(repository, "b")
+    waiter = ask(repository, "c", settle=False)
+    for _ in range(2):
+        revision = next(each for each, entry in repository.disk.items() if entry.stage == "fetching")
+        del repository.disk[revision]
+        full = repository.librarian.fetch_failed(
+            revision, "/cache is full", repository.now_s, passing=True, disk_full=True
+        )
+        repository.carry_out(full)
+        repository.settle()
+        repository.pass_time(repository.now_s + 5.0)
+    repository.settle()
+    assert answer(repository, waiter) == 1
+    assert sorted(revision.name for revision in repository.disk) == ["b", "c"]
+    assert repository.librarian.counts.evictions == repository.librarian.counts.disk_evictions == 1
+
+
 def test_of_several_that_could_go_the_fewest_do() -> None:
     """A small one that was used before a large one stays where the large one is enough."""
 

@@ -203,6 +203,14 @@ class Cache:
         self.stock.store(revision, need, now_s)
         return [Fetch(revision, max_bytes)]
 
+    def make_room_on_disk(self, revision: Revision, now_s: float) -> list[Action]:
+        """Have go from a disk that is full what a revision takes, if somebody waits for it."""
+        wish = next((each for each in self.wishes.values() if each.place.revision == revision and each.asked), None)
+        if wish is None or not self.reachable:
+            return []
+        need, _ = self.stock.disk_need(revision, wish.listed_bytes)
+        return self._free_disk(wish, Shortage(0, need), self.pinned, now_s)
+
     def _free_disk(self, wish: Wish, shortage: Shortage, must_stay: frozenset[Revision], now_s: float) -> list[Action]:
         self._without_going(self.stock.disk.values(), shortage)
         # What is loaded keeps its directory, so it has to leave memory before.

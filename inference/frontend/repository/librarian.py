@@ -238,9 +238,19 @@ class Librarian:
         return self._settle({revision.name}, now_s)
 
     def fetch_failed(
-        self, revision: Revision, reason: str, now_s: float, *, passing: bool, needed_bytes: int | None = None
+        self,
+        revision: Revision,
+        reason: str,
+        now_s: float,
+        *,
+        passing: bool,
+        needed_bytes: int | None = None,
+        disk_full: bool = False,
     ) -> list[Action]:
-        """A revision could not be brought; it takes nothing on the disk."""
+        """A revision could not be brought; it takes nothing on the disk.
+
+        Where that is full, what was not used for longest makes room for it, as where the disk has a limit.
+        """
         stored = self._cache.stock.disk.get(revision)
         if stored is None or stored.stage is not Stage.COMING:
             return []
@@ -252,7 +262,12 @@ class Librarian:
             self.counts.fetch_failures += 1
             fault = Fault.PASSING if passing else Fault.BROKEN
             actions += self._failed(revision, fault, reason, now_s, on_disk=True, private=True)
-        return actions + self._settle({revision.name}, now_s)
+        names = {revision.name}
+        if disk_full:
+            gone = self._cache.make_room_on_disk(revision, now_s)
+            names |= self._count_evictions(gone)
+            actions += gone
+        return actions + self._settle(names, now_s)
 
     def removed(self, revision: Revision, now_s: float) -> list[Action]:
         """A directory is gone."""
@@ -408,13 +423,7 @@ class Librarian:
             self._cache.at_work = self._waiters.homes
             done, misfit = self._cache.advance(now_s)
             actions += done
-            for action in done:
-                if isinstance(action, Unload | Drop) and action.reason == "evicted":
-                    self.counts.evictions += 1
-                    if isinstance(action, Unload) and (switch := self._switches.get(action.revision.name)) is not None:
-                        switch.cooled(action.revision)
-                        names.add(action.revision.name)
-                self.counts.disk_evictions += isinstance(action, RemoveFromDisk)
+            names |= self._count_evictions(done)
             for each in misfit:
                 misfits.add(each.place)
                 fault = Fault.BESIDE if each.beside else Fault.TOO_LARGE
@@ -423,6 +432,18 @@ class Librarian:
                 names.add(each.place.revision.name)
             if not names:
                 return actions
+
+    def _count_evictions(self, done: Iterable[Action]) -> set[str]:
+        """Count what goes to make room; returns the models that are loaded again only when somebody asks."""
+        names = set()
+        for action in done:
+            if isinstance(action, Unload | Drop) and action.reason == "evicted":
+                self.counts.evictions += 1
+                if isinstance(action, Unload) and (switch := self._switches.get(action.revision.name)) is not None:
+                    switch.cooled(action.revision)
+                    names.add(action.revision.name)
+            self.counts.disk_evictions += isinstance(action, RemoveFromDisk)
+        return names
 
     def _decide(self, name: str, misfits: Collection[Place], now_s: float) -> list[Action]:
         """Who of a model is answered, what of it is wanted, and what of it goes."""

@@ -294,9 +294,13 @@ class Repository:
         if isinstance(event, messages.Fetched):
             actions = self._librarian.fetched(revision, event.directory, event.size_bytes, now_s)
         else:
-            needed_bytes = event.needed_bytes
             actions = self._librarian.fetch_failed(
-                revision, event.reason, now_s, passing=event.passing, needed_bytes=needed_bytes
+                revision,
+                event.reason,
+                now_s,
+                passing=event.passing,
+                needed_bytes=event.needed_bytes,
+                disk_full=event.disk_full,
             )
         self._carry_out(actions)
 

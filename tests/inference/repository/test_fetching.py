@@ -13,7 +13,7 @@ from tests.inference.repository.files import archive_of, manifest_for, read
 from tests.inference.repository.memory_store import MemoryStore
 from tidegate.inference.repository.cache_directory import CacheDirectory, InUse
 from tidegate.inference.repository.catalogue import Revision
-from tidegate.inference.repository.fetching import NotFetched, fetch
+from tidegate.inference.repository.fetching import DiskFull, NotFetched, fetch
 from tidegate.inference.repository.store import ContentDamaged, EntryChanged, StoreFailed
 
 REVISION = Revision(name="net", version=3, digest="abc")
@@ -45,7 +45,7 @@ def test_a_full_disk_is_a_clear_passing_failure_that_leaves_nothing(cache: Cache
     content = cache.partial(REVISION) / "content"
     content.mkdir()
     (content / "model.pth").symlink_to("/dev/full")
-    with pytest.raises(NotFetched, match=r"The disk of .* is full") as failed:
+    with pytest.raises(DiskFull, match=r"The disk of .* is full") as failed:
         bring(store, cache)
     assert failed.value.passing
     assert bytes_on_disk(cache) == 0
