@@ -286,7 +286,7 @@ def test_a_model_that_kills_each_worker_that_loads_it_is_refused(monkeypatch, tm
             waiting = Waiting(here.repository, A)
             await asyncio.sleep(20)
             assert isinstance(waiting.error, ModelLoadFailed)
-            assert "was killed by signal 11" in waiting.error.message
+            assert "was killed by signal 11" in here.repository.librarian.report("a").versions[0].reason
 
     run(test())
 
