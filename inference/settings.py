@@ -320,7 +320,9 @@ class Settings:
         "TIDEGATE_MAX_LOADED_BYTES",
         None,
         _whole(1, 1024 * 1024 * MIB),
-        "the memory of all models together, host and GPU, as measured after each was loaded; default: no such limit",
+        "the memory of all models together, host and GPU, as measured after each was loaded. What a model takes at its "
+        "first load is a guess: it can exceed the limit until it is measured, and then another goes; default: no such "
+        "limit",
     )
     max_disk_models: int | None = setting(
         "TIDEGATE_MAX_DISK_MODELS",
@@ -340,8 +342,8 @@ class Settings:
         "TIDEGATE_MODEL_CACHE_DIR",
         None,
         _path,
-        "where fetched models are kept, also for the next start; default: a folder of this server's life below the "
-        "temporary directory",
+        "where fetched models are kept, also for the next start; one directory for each server, a second one ends with "
+        "exit status 1; default: a folder of this server's life below the temporary directory",
     )
 
     # --- batching
