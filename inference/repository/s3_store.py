@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
-from datetime import datetime
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
@@ -79,7 +79,8 @@ class S3Store:
             if not token or token == before:
                 raise StoreFailed(f"{self.address('')}: the listing ends in its middle.")
         with suppress(KeyError, ValueError, TypeError):
-            now_s = parsedate_to_datetime(page["ResponseMetadata"]["HTTPHeaders"]["date"]).timestamp()
+            now = parsedate_to_datetime(page["ResponseMetadata"]["HTTPHeaders"]["date"])
+            now_s = (now if now.tzinfo is not None else now.replace(tzinfo=UTC)).timestamp()  # "-0000" says UTC, too
         entries.sort()  # directory buckets list in no order
         return Listing(entries=tuple(entries), now_s=now_s)
 

@@ -91,8 +91,7 @@ class Objects:
             except self._client.exceptions.NoSuchKey:
                 return None
         date = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
-        now = parsedate_to_datetime(date) if date else datetime.now(UTC)
-        return Body(data, answer["ETag"], (now - answer["LastModified"]).total_seconds())
+        return Body(data, answer["ETag"], (_now(date) - answer["LastModified"]).total_seconds())
 
     def put_if(self, key: str, data: bytes, *, etag: str | None) -> bool:
         """Write an object where the key has none (`etag` None), or the one of this ETag; return whether it was so."""
@@ -203,3 +202,12 @@ class _OpenedLate:
             self._ended = True
             self._file.close()
         return data
+
+
+def _now(date: str | None) -> datetime:
+    """The store's own time by its Date header; this machine's where that is none, as two in one are."""
+    try:
+        now = parsedate_to_datetime(date or "")
+    except (ValueError, TypeError):
+        return datetime.now(UTC)
+    return now if now.tzinfo is not None else now.replace(tzinfo=UTC)  # "-0000" says UTC, too
