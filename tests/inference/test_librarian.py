@@ -162,6 +162,19 @@ def test_a_pinned_name_that_the_repository_does_not_have_is_said() -> None:
     assert told == ["typo"]
 
 
+def test_what_finishes_its_last_request_is_said_to_be_in_memory_still() -> None:
+    repository = world(Limits(max_loaded_models=1), a=1, b=1)
+    ask(repository, "a")
+    ask(repository, "b", settle=False)
+    while not done(repository, Unload):
+        repository.fetch_ends(next(each for each, entry in repository.disk.items() if entry.stage == "fetching"))
+    version = repository.librarian.report("a").versions[0]
+    assert version.state == "available"
+    assert "is in memory, and counts there, until its last request is done" in version.reason
+    repository.settle()
+    assert repository.librarian.report("a").versions[0].reason == ""
+
+
 def test_a_removed_version_bridges_until_the_next_is_loaded() -> None:
     """Its own number is not found at once; `latest` has no gap."""
     repository = world(a=1)

@@ -11,6 +11,8 @@ from tidegate.inference.frontend.repository.stock import Stage
 from tidegate.inference.frontend.repository.switching import Switch
 from tidegate.inference.repository.catalogue import Revision, Version, VersionState
 
+_ENDING = "It is in memory, and counts there, until its last request is done."
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VersionReport:
@@ -93,4 +95,6 @@ def _state(
     if Place(target) in cache.wishes or any(each is not None and each.stage is Stage.COMING for each in (held, stored)):
         return "loading", version.reason
     failure = switch.failures.get(target)
-    return ("failed", failure.reason) if failure is not None else ("available", version.reason)
+    if failure is not None:
+        return "failed", failure.reason
+    return "available", _ENDING if held is not None and held.stage is Stage.GOING else version.reason
