@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -91,7 +92,12 @@ def run(*, quick: bool) -> list[Figure]:
     for what, order, deed, times in (
         ("a new version is published", "load-first", _publish, count),
         ("a label moves to another version", "load-first", _label, max(2, count // 2)),
-        ("the newest version is retired", "load-first", _retire, max(2, count // 2)),
+        (
+            "the newest version is retired (two intervals: two listings must agree)",
+            "load-first",
+            _retire,
+            max(2, count // 2),
+        ),
         ("a new version is published, `unload-first`", "unload-first", _publish, max(2, count // 2)),
     ):
         figures.append(_figure(what, *_run(order, deed, times), still[0]))
@@ -103,6 +109,9 @@ Deed = Callable[["There", int], Awaitable[None]]
 
 def _run(order: str, deed: Deed, times: int) -> tuple[Crowd, Switches]:
     folder = place("switching")
+    # Before the load, whose clients share this process.
+    for version in range(1, times + 2):
+        model_dir(folder / "sources" / str(version), mark_of(MODEL, version))
     versions = {_retire: times + 1, _label: 2}.get(deed, 1)
     for version in range(1, versions + 1):
         _bring(folder, version)
@@ -118,7 +127,7 @@ def _run(order: str, deed: Deed, times: int) -> tuple[Crowd, Switches]:
     with serving(start) as server:
         crowd = Crowd(port=start.port, version="stable" if deed is _label else None, falls=deed in (_retire, _label))
         crowd.marks = {version: mark_of(MODEL, version) for version in range(1, versions + 1)}
-        there = There(folder=folder, server=server, crowd=crowd)
+        there = There(folder=folder, server=server, crowd=crowd, intervals=2 if deed is _retire else 1)
         asyncio.run(_beside(deed, there, times))
     return crowd, there.switches
 
@@ -130,6 +139,8 @@ class There:
     folder: Path
     server: Server
     crowd: Crowd
+    intervals: int = 1
+    """Listings that have to agree: a removal is believed after two."""
     switches: Switches = field(default_factory=Switches)
 
     @property
@@ -138,8 +149,8 @@ class There:
 
     async def follow(self, change: Callable[[], object], version: int) -> None:
         """Change something, and wait until this version answers."""
+        await asyncio.sleep(random.random() * INTERVAL_S)  # else each would come just after a listing
         self.crowd.first.pop(version, None)
-        changed_s = time.monotonic()
         await asyncio.to_thread(change)
         changed_s = time.monotonic()
         await _until(lambda: version in self.crowd.first, f"version {version} answers")
@@ -147,7 +158,7 @@ class There:
         said = await asyncio.to_thread(models, self.server, MODEL)
         load_s = next((each["load_s"] or 0.0 for each in said["versions"] if each["version"] == version), 0.0)
         self.switches.visible_s.append(seconds)
-        self.switches.beyond_s.append(seconds - load_s - INTERVAL_S)
+        self.switches.beyond_s.append(seconds - load_s - self.intervals * INTERVAL_S)
 
 
 async def _beside(deed: Deed, there: There, times: int) -> None:
@@ -164,7 +175,7 @@ async def _beside(deed: Deed, there: There, times: int) -> None:
 
 
 def _bring(folder: Path, version: int) -> None:
-    publish(model_dir(folder / "new", mark_of(MODEL, version)), folder / "repository", MODEL, version=version)
+    publish(folder / "sources" / str(version), folder / "repository", MODEL, version=version)
 
 
 async def _until(condition: Callable[[], object], what: str) -> None:
