@@ -40,8 +40,8 @@ class Idle:
 
 def run(*, quick: bool) -> list[Figure]:
     """A folder of ten thousand beside one of ten; then as much of it as moto's S3 bears."""
-    count, seconds, interval_s = (1000, 9, 2.0) if quick else (10_000, 180, 10.0)
-    return [*_folder(count, seconds, interval_s, quick=quick), *_bucket(count, seconds, interval_s)]
+    count, seconds, interval_s = (1000, 9, 2.0) if quick else (10_000, 60, 10.0)
+    return [*_folder(count, seconds, interval_s, quick=quick), *_bucket(count // 5, seconds, interval_s)]
 
 
 def _folder(count: int, seconds: int, interval_s: float, *, quick: bool) -> list[Figure]:
@@ -64,14 +64,15 @@ def _folder(count: int, seconds: int, interval_s: float, *, quick: bool) -> list
             servers[what] = stack.enter_context(serving(start))
             known_s = time.monotonic() - began
             use(servers[what])
-            idle[what] = idle_of(servers[what], seconds if what == "many" else min(seconds, 60))
+            if what != "again":
+                idle[what] = idle_of(servers[what], seconds)
         asked = warm.body(folder)
         ways = {
             f"{IN_USE} models known": warm.Way(server=servers["few"], attributes=f"model={names(1)[0]}"),
             "the same again: the control": warm.Way(server=servers["again"], attributes=f"model={names(1)[0]}"),
             f"{count:,} models known": warm.Way(server=servers["many"], attributes=f"model={names(1)[0]}"),
         }
-        rounds = warm.measured(ways, asked, count=3 if quick else 12, seconds=1 if quick else 3)
+        rounds = warm.measured(ways, asked, count=3 if quick else 10, seconds=1 if quick else 2)
         figures += warm.figures(rounds, list(ways), goal=0.95)
     for what, each in idle.items():
         known = count if what == "many" else IN_USE

@@ -26,11 +26,10 @@ def start_of_torchserve(folder: Path, known: list[str]) -> Start:
     port = free_ports(3)
     addresses = {"inference": port, "management": port + 1, "metrics": port + 2}
     lines = [f"{what}_address=http://127.0.0.1:{each}" for what, each in addresses.items()]
-    (folder / "config.properties").write_text(
-        "\n".join([*lines, "disable_token_authorization=true", "model_api_enabled=true"])
-    )
+    (folder / "config.properties").write_text("\n".join(lines))
     kept = {name: os.environ[name] for name in ("HOME", "LANG", "JAVA_HOME", "TMPDIR") if name in os.environ}
-    command = [str(python.parent / "torchserve"), "--start", "--foreground", "--ncs", "--disable-token-auth"]
+    command = [str(python.parent / "torchserve"), "--start", "--foreground", "--ncs"]
+    command += ["--disable-token-auth", "--enable-model-api"]
     command += ["--model-store", str(folder / "store"), "--ts-config", str(folder / "config.properties")]
     environment = kept | {"PATH": f"{python.parent}:{os.environ['PATH']}", "OMP_NUM_THREADS": "1"}
     return Start(command=command, environment=environment, folder=folder, port=port, path="", health="/ping")

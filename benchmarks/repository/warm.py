@@ -55,7 +55,7 @@ def run(*, quick: bool) -> list[Figure]:
             "a repository of ten, by path": Way(server=several, path=f"/models/{name}/versions/1/invoke"),
             "a repository of one, without a name": Way(server=one),
         }
-        rounds = measured(ways, body(folder), count=3 if quick else 12, seconds=1 if quick else 3)
+        rounds = measured(ways, body(folder), count=3 if quick else 10, seconds=1 if quick else 2)
     return figures(rounds, list(ways), goal=0.95)
 
 
