@@ -42,6 +42,8 @@ class Model:
     labels: Mapping[str, int] = field(default_factory=dict)
     labels_unread: bool = False
     """Whether there may be other labels: labels.json could not be read, for a reason that may pass."""
+    folder_unread: bool = False
+    """Whether there may be other versions: its folder could not be read, for a reason that may pass."""
     versioned: bool = True
     reason: str = ""
     """What is wrong with the model as a whole, or with its labels or stray files: one sentence; empty if nothing."""

@@ -13,6 +13,8 @@ from tidegate.inference.repository.listing import Entry, Listing
 from tidegate.inference.repository.store import EntryChanged, StoreFailed
 
 _CHUNK_BYTES = 1 << 20
+_OF_WHAT_IT_IS = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EINVAL)
+"""Errors of a link that leads nowhere or around, and of what is no file: they stay."""
 
 
 class FolderStore:
@@ -40,9 +42,9 @@ class FolderStore:
             raise StoreFailed(f"The repository {self._root} is no folder.") from None
         except OSError as error:
             raise StoreFailed(f"The repository {self._root} cannot be read: {error.strerror}.") from None
-        self._walk(entries, unreadable)
+        passing = frozenset(self._walk(entries, unreadable))
         entries.sort()
-        return Listing(entries=tuple(entries), now_s=time.time(), unreadable=unreadable)
+        return Listing(entries=tuple(entries), now_s=time.time(), unreadable=unreadable, passing=passing)
 
     def read(self, entry: Entry, offset: int = 0) -> Generator[bytes, None, None]:
         """The content of a listed file from `offset` on, in pieces. Raises `StoreFailed`."""
@@ -74,9 +76,12 @@ class FolderStore:
         if (found.st_size, _tag(found)) != (entry.size_bytes, entry.tag):
             raise EntryChanged(f"{path} has changed since it was listed.")
 
-    def _walk(self, entries: list[Entry], unreadable: dict[str, str]) -> None:
-        """Collect what is there, in no order. There are tens of thousands of files: strings, and no needless stat."""
-        folders = [""]
+    def _walk(self, entries: list[Entry], unreadable: dict[str, str]) -> set[str]:
+        """Collect what is there, in no order; returns what of the unreadable may be readable later.
+
+        There are tens of thousands of files: strings, and no needless stat.
+        """
+        folders, passing = [""], set()
         while folders:
             below = folders.pop()
             try:
@@ -86,6 +91,7 @@ class FolderStore:
                 continue
             except OSError as error:
                 unreadable[below.rstrip("/")] = error.strerror or str(error)
+                passing.add(below.rstrip("/"))
                 continue
             if not children and below:
                 entries.append(Entry(below, 0, "", 0.0))
@@ -99,6 +105,9 @@ class FolderStore:
                 except OSError as error:
                     if child.is_symlink() or not isinstance(error, FileNotFoundError):
                         unreadable[path] = error.strerror or str(error)
+                        if error.errno not in _OF_WHAT_IT_IS:
+                            passing.add(path)
+        return passing
 
     def _is_folder(self, child: os.DirEntry[str], path: str) -> bool:
         """Raises `OSError` for a link that leads nowhere, or to a folder on the way to it, which would have no end."""

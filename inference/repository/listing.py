@@ -27,3 +27,5 @@ class Listing:
     now_s: float
     unreadable: Mapping[str, str] = field(default_factory=dict)
     """Folders and files that are there and cannot be read, with the reason: they are not gone."""
+    passing: frozenset[str] = frozenset()
+    """Those of them whose reason may pass by itself, or by who looks after the disk; the rest is what it is."""

@@ -167,9 +167,10 @@ class Watch:
             if each.number not in hidden
         }
         versions = {number: each.version for number, each in assessed.items()}
+        passing = all(path in self._listing.passing for path, _ in group.unreadable)
         for number, reason in hidden.items():
             if number is not None:  # what cannot be read is not gone, and is what it was
-                versions[number] = known.get(number) or _invalid(number, reason)
+                versions[number] = known.get(number) or _unreadable(number, reason, passing=passing)
         absent = [number for number in known if number not in versions]
         kept = [number for number in absent if None in hidden or not self._is_gone(group, number, now_s)]
         versions |= {number: known[number] for number in kept}
@@ -180,6 +181,7 @@ class Watch:
             versions=tuple(versions[number] for number in sorted(versions)),
             labels=given,
             labels_unread=found.labels is not None and self._is_readable_later(found.labels),
+            folder_unread=None in hidden and passing,
             versioned=found.versioned,
             reason=" ".join(filter(None, reasons)) or ("" if versions else "There is no version of it."),
         )
@@ -278,8 +280,9 @@ def _may_commit(manifest: Manifest | str | None) -> bool:
     return isinstance(manifest, Manifest) or manifest == ""
 
 
-def _invalid(number: int, reason: str) -> Version:
-    return Version(number=number, digest="", size_bytes=0, state=VersionState.INVALID, reason=reason)
+def _unreadable(number: int, reason: str, *, passing: bool) -> Version:
+    state = VersionState.UNREAD if passing else VersionState.INVALID
+    return Version(number=number, digest="", size_bytes=0, state=state, reason=reason)
 
 
 def _root_of(code: Files) -> str:

@@ -168,6 +168,11 @@ def test_what_could_not_be_read_yet_is_asked_for_again_and_is_not_missing() -> N
         assert isinstance(error, ModelLoading)
         assert "Version 11 of the model 'a' could not be read yet" in str(error)
     assert named(None, Model(name="a", versions=(unread,)), broken("stray")) == "a"
+    hidden = Model(name="a", folder_unread=True)
+    assert isinstance(nothing_to_load(hidden, LATEST), ModelLoading)
+    for version in ("3", "stable"):
+        with pytest.raises(ModelLoading, match="folder of the model 'a' could not be read yet"):
+            key_of(hidden, version)
 
 
 def test_a_label_that_is_missing_because_labels_are_wrong_is_told_with_what_is_wrong() -> None:

@@ -70,6 +70,8 @@ def key_of(model: Model, version: str | None) -> Key:
         raise ModelLoading(f"The labels of the model '{model.name}' could not be read yet.", _UNREAD_RETRY_S)
     else:  # that it is missing may be what is wrong with the labels
         why = _because(model.reason)
+    if model.folder_unread:
+        raise _unread_folder(model)
     raise VersionNotFound(
         f"The model '{model.name}' has no version or label '{_shown(version)}'{why}. {_versions_of(model)}"
     )
@@ -85,6 +87,8 @@ def nothing_to_load(model: Model, key: Key) -> RequestError:
     if unread and (key == LATEST or number in unread):
         which_one = number if number is not None else unread[-1]
         return ModelLoading(f"Version {which_one} of the model '{model.name}' could not be read yet.", _UNREAD_RETRY_S)
+    if model.folder_unread and number not in {each.number for each in model.versions}:
+        return _unread_folder(model)
     which = f"label '{key}'" if isinstance(key, str) and key != LATEST else f"version {key}"
     if number is not None:
         found = next((each for each in model.versions if each.number == number), None)
@@ -96,6 +100,10 @@ def nothing_to_load(model: Model, key: Key) -> RequestError:
         flawed = model.versions[-1] if model.versions else None
         why = model.reason or (f"version {flawed.number} is {flawed.state}: {flawed.reason}" if flawed else "")
     return VersionNotFound(f"The model '{model.name}' cannot answer for {which}{_because(why)}. {_versions_of(model)}")
+
+
+def _unread_folder(model: Model) -> ModelLoading:
+    return ModelLoading(f"The folder of the model '{model.name}' could not be read yet.", _UNREAD_RETRY_S)
 
 
 def _because(why: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from pathlib import Path
@@ -248,6 +249,25 @@ def test_labels_are_told_and_broken_ones_leave_those_that_were(repository: Path,
         write(repository / "net", {"labels.json": b'{"stable": 4, "gone": 9}'})
         driven.await_true(lambda: driven.models["net"].labels == {"stable": 4, "gone": 9}, "the new labels")
         assert driven.models["net"].reason == "Labels of versions that are not there: gone (version 9)."
+
+
+def test_what_a_disk_cannot_read_now_is_told_apart_from_what_is_no_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sick").mkdir()
+    (tmp_path / "nowhere").symlink_to("not there")
+    os.mkfifo(tmp_path / "pipe")
+    scandir = os.scandir
+
+    def failing(path: str | Path) -> object:
+        if str(path).rstrip("/").endswith("sick"):
+            raise OSError(errno.EIO, "Input/output error")
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", failing)
+    listing = FolderStore(tmp_path).list_all()
+    assert sorted(listing.unreadable) == ["nowhere", "pipe", "sick"]
+    assert listing.passing == {"sick"}
 
 
 def test_links_are_followed_and_those_that_lead_nowhere_are_told(repository: Path, cache: Path) -> None:

@@ -27,6 +27,7 @@ class Repository:
         self.files: dict[str, tuple[bytes, Entry]] = {}
         self.now_s = started_s
         self.unreadable: dict[str, str] = {}
+        self.passing: frozenset[str] = frozenset()
         self.models = {model.name: model for model in known}
         self.unread: set[str] = set()
         self._writes = 0
@@ -43,7 +44,9 @@ class Repository:
     def list_all(self, *, after_s: float = INTERVAL_S) -> Changes:
         self.now_s += after_s
         entries = tuple(entry for _, (_, entry) in sorted(self.files.items()))
-        wanted = self.watch.look(Listing(entries=entries, now_s=self.now_s, unreadable=self.unreadable))
+        wanted = self.watch.look(
+            Listing(entries=entries, now_s=self.now_s, unreadable=self.unreadable, passing=self.passing)
+        )
         read = {entry: self.files[entry.path][0] for entry in wanted if entry.path not in self.unread}
         changes = self.watch.take(read, now_s=self.now_s)
         self.models |= {model.name: model for model in changes.models}
@@ -361,9 +364,26 @@ def test_what_cannot_be_read_is_what_it_was(repository: Repository) -> None:
     assert repository.watch.source(repository.revision("net", 2)) is not None
     assert repository.state("whole", 1) == VersionState.AVAILABLE
     assert repository.models["never"].reason.startswith("never cannot be read: Input/output error.")
+    assert not repository.models["never"].folder_unread, "for all that is known it stays so"
     repository.unreadable = {"code/inference.py": "Permission denied"}
     with pytest.raises(ListingDoubtful, match="belongs to every model"):
         repository.list_all()
+
+
+def test_what_may_be_readable_later_is_not_taken_for_invalid(repository: Repository) -> None:
+    """A version, and a model as a whole."""
+    repository.write("net/1/", published(FILES))
+    repository.unreadable = {"net/2": "Input/output error", "whole": "Input/output error"}
+    repository.passing = frozenset(repository.unreadable)
+    repository.list_all()
+    assert repository.state("net", 2) == VersionState.UNREAD
+    assert [repository.models[name].folder_unread for name in ("net", "whole")] == [False, True]
+    repository.write("net/2/", published(FILES))
+    repository.write("whole/1/", published(FILES))
+    repository.unreadable = {}
+    repository.list_all()
+    assert repository.state("net", 2) == repository.state("whole", 1) == VersionState.AVAILABLE
+    assert not repository.models["whole"].folder_unread
 
 
 def test_what_was_fetched_damaged_is_invalid_until_it_is_written_again(repository: Repository) -> None:
