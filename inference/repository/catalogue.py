@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}", re.ASCII)
+
+
+def can_be_named(name: str) -> bool:
+    """Whether a model of this name can be asked for, in a header and a path."""
+    return _NAME.fullmatch(name) is not None
 
 
 class VersionState(StrEnum):

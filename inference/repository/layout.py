@@ -19,6 +19,7 @@ from dataclasses import dataclass, field, replace
 from itertools import groupby
 
 from tidegate.inference.layout import CODE, MANIFEST
+from tidegate.inference.repository.catalogue import can_be_named
 from tidegate.inference.repository.listing import Entry, Listing
 
 THE_ONE = "model"
@@ -28,7 +29,6 @@ ARCHIVE = ".tar.gz"
 UNFINISHED = ".unfinished"
 """In a version's folder, and without a manifest beside it: somebody is writing or removing that version."""
 
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}", re.ASCII)
 _VERSION = re.compile(r"(?:0|[1-9][0-9]{0,17})", re.ASCII)
 _NEARLY_A_VERSION = re.compile(r"[vV+-]?[\d_]+(?:[._-]\d+)*")
 _OTHER_ARCHIVES = (".tgz", ".tar", ".zip", ".mar", ".tar.bz2", ".tar.xz", ".tar.zst")
@@ -131,7 +131,7 @@ def left_over(listing: Listing, found: Sequence[Group]) -> str:
 
 def model_of(group: Group) -> FoundModel:
     """The model that a group of entries is."""
-    if not _NAME.fullmatch(group.name):
+    if not can_be_named(group.name):
         return FoundModel(name=group.name, faults=(_name_fault(group.name),))
     if group.archive is not None and not group.archive.path.endswith(ARCHIVE):
         return FoundModel(name=group.name, faults=(f"{group.name} is no {ARCHIVE} archive; pack it as one.",))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-MAX_SHARE = 0.02
-"""Of one core, that listing may take in the long run."""
+MAX_SHARE = 0.015
+"""Of one core, that listing may take in the long run: an idle server takes a little besides, and the goal is 2 %."""
 _JITTER = 0.05
 _MOST_JITTER_S = 0.5
 _FIRST_RETRY_S = 1.0
@@ -41,7 +41,7 @@ class Polling:
             interval_s = cpu_s / MAX_SHARE
             note = (
                 f"A listing took {cpu_s:.2f} s of a core; the interval is {interval_s:.0f} s instead of "
-                f"{self._interval_s:g} s, so that listing takes {MAX_SHARE:.0%} of it at most."
+                f"{self._interval_s:g} s, so that listing takes {MAX_SHARE:.1%} of it at most."
             )
         jitter_s = chance * min(_JITTER * interval_s, _MOST_JITTER_S)
         # Slow is not idle: a store that takes longer than the interval gets a rest between two listings, too.

@@ -171,8 +171,25 @@ def test_what_finishes_its_last_request_is_said_to_be_in_memory_still() -> None:
     version = repository.librarian.report("a").versions[0]
     assert version.state == "available"
     assert "is in memory, and counts there, until its last request is done" in version.reason
+    assert version.bytes == SMALL.memory_bytes
     repository.settle()
     assert repository.librarian.report("a").versions[0].reason == ""
+
+
+def test_the_bytes_of_a_version_are_those_of_both_contents_while_the_old_one_finishes() -> None:
+    """So what is shown adds up to what counts against the limits."""
+    repository = world(a=1)
+    ask(repository, "a")
+    old = next(iter(repository.memory))
+    new = publish(repository, "a", 1)
+    repository.fetch_ends(new)
+    repository.load_ends(Place(new))
+    assert repository.memory[old].stage == "unloading"
+    version = repository.librarian.report("a").versions[0]
+    assert (version.state, version.reason) == ("loaded", "")
+    assert version.bytes == 2 * SMALL.memory_bytes == repository.librarian.loaded_bytes
+    repository.settle()
+    assert repository.librarian.report("a").versions[0].bytes == SMALL.memory_bytes
 
 
 def test_a_removed_version_bridges_until_the_next_is_loaded() -> None:

@@ -40,6 +40,9 @@ from tidegate.inference.repository.catalogue import Model, Revision, Version, Ve
         ("/models/a b/versions/stable/invoke", "trace=1", Selector("a b", "stable")),
         ("/models/a/v1/chat/completions", "version=2", Selector("a", "2")),
         ("/models/a/versions/2/invocations-bidirectional-stream", "", Selector("a", "2")),
+        ("/invocations", "model=日本;version=é".encode().decode("latin-1"), Selector("日本", "é")),
+        ("/invocations", "version=\xe9", Selector(None, "é")),
+        ("/models/a%2Fversions%2F1/invoke", "", Selector("a%2Fversions%2F1", None)),
         ("/invocations", "trace=" + 9000 * "7" + ";model=a", Selector("a", None)),
     ],
 )
@@ -135,6 +138,16 @@ def test_a_model_that_is_not_there_is_told_with_those_that_are() -> None:
     with pytest.raises(ModelNotFound, match="and 9980 more") as raised:
         named("x" * 100_000, *(model(f"{n:0200}", 1) for n in range(10_000)))
     assert len(str(raised.value)) < 3000
+
+
+@pytest.mark.parametrize("version", [None, "latest", "1", "stable", "007"])
+@pytest.mark.parametrize("name", ["a b+c", "日本", ".x", "-a"])
+def test_what_is_listed_by_a_name_that_nobody_can_ask_for_is_no_model(name: str, version: str | None) -> None:
+    """Whatever version is asked for, with what the list says of it."""
+    flawed = Model(name=name, reason=f"{name!r} cannot be a model's name in a header and a path.")
+    with pytest.raises(ModelNotFound, match=r"that can be asked: .* cannot be a model's name in a header") as raised:
+        key_of(flawed, version)
+    assert (raised.value.status, raised.value.code) == (404, "model_not_found")
 
 
 @pytest.mark.parametrize(

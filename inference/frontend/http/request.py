@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from urllib.parse import unquote
 
 from tidegate.inference.frontend.queue.body import Body, MemoryBody
+
+_ENCODED_SLASH = re.compile("%2[Ff]")
 
 
 class Request:
@@ -88,10 +91,16 @@ class Request:
 
 @lru_cache(maxsize=256)
 def split_target(target: bytes) -> tuple[str, str]:
-    """The request target as (path, query): `/a%20b?x=1` → `('/a b', 'x=1')`; an absolute URI loses its authority."""
-    text = target.decode("latin-1")
+    """The request target as (path, query): `/a%20b?x=1` → `('/a b', 'x=1')`; an absolute URI loses its authority.
+
+    An encoded slash stays `%2F`: it is part of a name, and separates none (RFC 3986 section 2.2).
+    """
+    try:
+        text = target.decode()
+    except UnicodeDecodeError:
+        text = target.decode("latin-1")
     if not text.startswith("/"):
         _, slashes, rest = text.partition("://")
         text = "/" + rest.partition("/")[2] if slashes else text
     path, _, query = text.partition("?")
-    return (unquote(path) if "%" in path else path), query
+    return ("%2F".join(map(unquote, _ENCODED_SLASH.split(path))) if "%" in path else path), query

@@ -50,7 +50,7 @@ def in_header(attributes: str) -> Selector:
 
 def _read(attributes: str) -> Selector:
     chosen: dict[str, str] = {}
-    for part in attributes.split(";"):
+    for part in _decoded(attributes).split(";"):
         key, equals, value = (text.strip() for text in part.partition("="))
         key = key.lower()
         if key not in ("model", "version"):
@@ -61,6 +61,14 @@ def _read(attributes: str) -> Selector:
             raise BadRequest(f"X-Amzn-SageMaker-Custom-Attributes names the {key} twice.")
         chosen[key] = value
     return Selector(chosen.get("model"), chosen.get("version"))
+
+
+def _decoded(attributes: str) -> str:
+    """A header's bytes come as Latin-1, one character for each byte; what clients write is UTF-8."""
+    try:
+        return attributes if attributes.isascii() else attributes.encode("latin-1").decode()
+    except UnicodeError:
+        return attributes
 
 
 _remembered = lru_cache(maxsize=1024)(_read)

@@ -24,7 +24,7 @@ class VersionReport:
     """`loaded`, `available`, `loading`, `failed` or `invalid`."""
     reason: str
     bytes: int | None
-    """In memory where it is loaded, with what scripts hold of it, else on disk as the listing says."""
+    """In memory, with what scripts hold of it and what still finishes its requests; else on disk, as listed."""
     last_used_s: float | None
     """On the clock of `now_s`; None: never."""
     load_s: float | None
@@ -68,6 +68,8 @@ def _version(version: Version, switch: Switch, cache: Cache) -> VersionReport:
     found = [each for revision in line.revisions() for each in cache.stock.places_of(revision)]
     found = [each for each in found if each is own or (each.place.worker is not None and each.stage is Stage.HERE)]
     newest = max(found, key=lambda each: each.used_s) if found else None
+    held = [each for each in cache.stock.held_of(switch.model.name) if each.place.revision.version == version.number]
+    in_memory = [each for each in held if each in found or each.stage is Stage.GOING]
     state, reason = _state(version, line.target, serving, switch, cache)
     if state in ("available", "failed") and any(each.place.revision == line.target for each in found):
         state = "loaded"
@@ -76,7 +78,7 @@ def _version(version: Version, switch: Switch, cache: Cache) -> VersionReport:
         labels=tuple(sorted(label for label, number in switch.model.labels.items() if number == version.number)),
         state=state,
         reason=reason,
-        bytes=sum(each.size_bytes for each in found) if found else version.size_bytes,
+        bytes=sum(each.size_bytes for each in in_memory) if in_memory else version.size_bytes,
         last_used_s=newest.used_s if newest is not None else None,
         load_s=newest.load_s if newest is not None else None,
         serving=serving,

@@ -14,7 +14,7 @@ from tidegate.inference.errors import (
     RequestError,
     VersionNotFound,
 )
-from tidegate.inference.repository.catalogue import Model, VersionState
+from tidegate.inference.repository.catalogue import Model, VersionState, can_be_named
 
 LATEST = "latest"
 """The selector of the highest number."""
@@ -51,8 +51,12 @@ def model_named(models: Mapping[str, Model], names: Sequence[str], name: str | N
 def key_of(model: Model, version: str | None) -> Key:
     """What a selector's version means in a model.
 
-    Raises `InvalidVersion`, `VersionNotFound`, and `ModelLoading` for a label while its labels cannot be read.
+    Raises `InvalidVersion`, `VersionNotFound`, `ModelLoading` for a label while its labels cannot be read, and
+    `ModelNotFound` for a model that is listed by a name that nobody can ask for.
     """
+    if not can_be_named(model.name):
+        why = model.reason[:300].rstrip(". ") or "its name cannot stand in a header and a path"
+        raise ModelNotFound(f"There is no model '{_shown(model.name)}' that can be asked: {why}.")
     if version is None or version == LATEST:
         return LATEST
     if version in model.labels:
