@@ -26,22 +26,22 @@ def test_what_costs_much_is_done_less_often_and_says_so() -> None:
     polling = Polling(10)
     assert listed(polling, cpu_s=5.0) == 10
     pause = polling.after_listing(started_s=0, now_s=0, cpu_s=0.5, chance=0)
-    assert pause.interval_s == pause.wait_s == pytest.approx(0.5 / 0.015)
+    assert pause.interval_s == pause.wait_s == pytest.approx(0.5 / 0.01)
     assert pause.note == (
-        "A listing took 0.50 s of a core; the interval is 33 s instead of 10 s, so that listing takes 1.5% of it at "
+        "A listing took 0.50 s of a core; the interval is 50 s instead of 10 s, so that listing takes 1.0% of it at "
         "most."
     )
-    pause = polling.after_listing(started_s=0, now_s=0, cpu_s=0.15, chance=0)
+    pause = polling.after_listing(started_s=0, now_s=0, cpu_s=0.1, chance=0)
     assert (pause.interval_s, pause.note) == (10, "")
 
 
 @pytest.mark.parametrize("cpu_s", [0.1, 0.15, 0.19, 0.21, 0.5, 5.0])
 def test_an_idle_server_keeps_to_two_percent_of_a_core_with_its_listings(cpu_s: float) -> None:
-    """What else it does costs less than half a percent, and listing leaves it that."""
+    """What else it does costs less than one percent, and listing leaves it that."""
     polling = Polling(10)
     listed(polling)
     wait_s = listed(polling, cpu_s=cpu_s)
-    assert cpu_s / wait_s + 0.005 <= 0.02 + 1e-9
+    assert cpu_s / wait_s + 0.01 <= 0.02 + 1e-9
 
 
 @given(st.floats(0.1, 3600), st.floats(0, 100), st.floats(0, 100), CHANCE)
