@@ -147,7 +147,9 @@ def test_a_manifest_that_is_another_than_was_listed_is_noticed(cache: CacheDirec
         fetch(other, cache, REVISION, source, max_bytes=None, cancelled=threading.Event())
 
 
-@pytest.mark.parametrize("archive", [b"no archive", archive_of({"model.pth": bytes(1000)})[:-20]])
+@pytest.mark.parametrize(
+    "archive", [b"no archive", archive_of({"model.pth": bytes(1000)})[:-20]], ids=["no archive", "cut short"]
+)
 def test_an_archive_that_is_none_is_no_passing_failure(cache: CacheDirectory, archive: bytes) -> None:
     with pytest.raises(NotFetched, match="memory:archive is no readable gzipped tar") as failed:
         bring(MemoryStore({"archive": archive}), cache)
