@@ -12,7 +12,6 @@ from collections.abc import Callable
 
 from tidegate.inference import protocol
 from tidegate.inference.body_file import BodyFile
-from tidegate.inference.errors import NotReady
 from tidegate.inference.protocol import Event, FrameReader, Kind, Payload, Request
 from tidegate.inference.worker.leaving import leave
 
@@ -76,7 +75,7 @@ class Channel:
     def listen(self, timeout_s: float) -> bool:
         """Wait for something to come, in a thread that waits for what the taker takes.
 
-        False at once where another thread reads. Raises `NotReady` where the frontend has hung up.
+        False at once where another thread reads. Raises `HungUp`.
         """
         if not self._receiving.acquire(blocking=False):
             return False
@@ -84,7 +83,7 @@ class Channel:
             arrivals = select.poll()
             arrivals.register(self._socket, select.POLLIN)
             if arrivals.poll(timeout_s * 1000) and not self._take_in(wait=False):
-                raise NotReady("The server is stopping.")
+                raise HungUp
         finally:
             self._receiving.release()
         return True

@@ -2,28 +2,24 @@
 
     get_model ─▶ held and asked for a moment ago: at once
               ─▶ Want ─▶ [Load: loaded here, in the thread that waits ─▶ Held] ─▶ Granted | Refused
-    Drop ─▶ nobody else refers to it: its memory is freed ─▶ Dropped; else as soon as that is so
+    Drop ─▶ it goes (`going_models`) ─▶ Dropped
 
-The frontend counts what is held here against the server's limits, so a model is gone only when its memory is. Where
-user code keeps one for ever, the worker says that it has overgrown, and is replaced.
+The frontend counts what is held here against the server's limits, so a model is gone only when its memory is.
 
 A thread that waits reads the socket itself where no other does: user code may be the only thread of the process.
 """
 
 from __future__ import annotations
 
-import gc
 import logging
 import os
-import sys
 import threading
-import weakref
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
-from time import monotonic, sleep
+from time import monotonic
 from typing import Any
 
 import torch
@@ -47,9 +43,8 @@ from tidegate.inference.memory_use import private_bytes
 from tidegate.inference.protocol import Kind, Payload
 from tidegate.inference.repository.catalogue import Revision
 from tidegate.inference.worker import defaults
-from tidegate.inference.worker.allocator import give_back_freed_memory
 from tidegate.inference.worker.channel import Channel, HungUp
-from tidegate.inference.worker.device_errors import empty_cache
+from tidegate.inference.worker.going_models import GoingModels, Held, free
 from tidegate.inference.worker.gpu_memory import GpuMemory
 from tidegate.inference.worker.user_code import one_line
 
@@ -66,16 +61,6 @@ WAIT_SHARE = 0.8
 """Of the time limit of a call: who waits longer is told so before the worker counts as hung."""
 OWN_WAY_S = 1.0
 """How long a call waits for room that it takes up itself."""
-_OWN_REFERENCES = 2
-"""Of `_Going` and of the function that counts."""
-COLLECT_S = 0.5
-"""How often it is looked for models that only refer to themselves."""
-RETURNED_SHARE = 0.5
-"""Of what a model took: where less comes back when it is gone, the script has kept parts of it."""
-NOTICED_BYTES = 32 * 1024 * 1024
-"""What a smaller model leaves behind is no reason to replace a worker."""
-STUCK_S = 1.0
-"""How long a model may be referred to while no user code is at work."""
 _ERRORS = {
     error.code: error
     for error in (
@@ -92,14 +77,6 @@ _ERRORS = {
 
 
 @dataclass(slots=True, eq=False)
-class _Held:
-    """A model that is loaded here, and what the worker grew by."""
-
-    model: Any
-    size_bytes: int = 0
-
-
-@dataclass(slots=True, eq=False)
 class _Ask:
     """A call that waits for the frontend."""
 
@@ -111,40 +88,12 @@ class _Ask:
         return self.granted is not None or self.refused is not None
 
 
-class _Going:
-    """A model that is to go: nothing here refers to it any more, but user code may."""
-
-    def __init__(self, held: _Held, breaks: int) -> None:
-        self.size_bytes = held.size_bytes
-        self.since_s = monotonic()
-        self.breaks = breaks
-        """Of those between two batches, how many there had been."""
-        self._model: Any = None
-        self._alive: Callable[[], Any] | None = None
-        try:
-            self._alive = weakref.ref(held.model)
-        except TypeError:  # a dict, a list: the references to it are counted
-            # What the collector does not track (None, a number, a text) is shared by the whole process.
-            self._model = held.model if gc.is_tracked(held.model) else None
-        held.model = None
-
-    @property
-    def in_use(self) -> bool:
-        """Whether somebody refers to it; one that refers to itself is there until it is collected."""
-        if self._alive is not None:
-            return self._alive() is not None
-        return self._model is not None and sys.getrefcount(self._model) > _OWN_REFERENCES
-
-
 class HeldModels:
     """One for each worker of a server that has a repository. `get` may be called from any thread of user code."""
 
     def __init__(self, channel: Channel, *, timeout_s: float) -> None:
         """`timeout_s` is what one call of user code may take. `prepare` comes before the first `get`."""
-        self.at_work = True
-        """Whether a function of the script is running, or a stream is open: it may refer to any model."""
-        self.others_at_work: Callable[[], bool] = lambda: False
-        """Whether user code runs in other threads, or streams are open."""
+        self.going = GoingModels(self._tell, self._bytes)
         self._channel = channel
         self._timeout_s = timeout_s
         self._load: Load | None = None
@@ -154,19 +103,15 @@ class HeldModels:
         self._loading = threading.RLock()
         self._here = threading.local()
         self._ids = count(1)
-        self._held: dict[Revision, _Held] = {}
-        self._going: dict[Revision, _Going] = {}
+        self._held: dict[Revision, Held] = {}
         self._answers: dict[tuple[str | None, str], tuple[Revision, float]] = {}
         """What selectors mean, and until when that is believed."""
         self._used: dict[Revision, None] = {}
         self._asks: dict[int, _Ask] = {}
         self._orders: deque[frames.Load] = deque()
-        self._breaks = 0
         self._being_loaded: set[Revision] = set()
         self._unwanted: set[Revision] = set()
         """What was to go while it was still being loaded."""
-        self._watch: threading.Thread | None = None
-        self._overgrown = False
 
     def prepare(self, load: Load, gpu_memory: GpuMemory) -> None:
         """Say how models are loaded."""
@@ -186,7 +131,10 @@ class HeldModels:
             raise RuntimeError("context.get_model loads nothing in a process that the script has forked.")
         if name in self._loads_here():
             raise RuntimeError(f"The model '{name}' asks for itself while it is loaded.")
-        return self._ask(name, version)
+        try:
+            return self._ask(name, version)
+        except HungUp:
+            raise NotReady("The server is stopping.") from None
 
     def _ask(self, name: str | None, version: str) -> Any:
         ask, wait_s = _Ask(), self._timeout_s * WAIT_SHARE
@@ -252,11 +200,9 @@ class HeldModels:
 
     def _kept_by_this_call(self) -> str:
         """What is to go and cannot, because the one thread of user code has it, in words; empty where nothing is."""
-        if threading.current_thread() is not threading.main_thread() or self.others_at_work():
+        if threading.current_thread() is not threading.main_thread() or self.going.others_at_work():
             return ""
-        with self._news:
-            going = [revision for revision, going in self._going.items() if going.in_use]
-        return " and ".join(f"'{revision.name}' (version {revision.version})" for revision in going)
+        return " and ".join(f"'{revision.name}' (version {revision.version})" for revision in self.going.in_use())
 
     # --- loading
 
@@ -273,7 +219,7 @@ class HeldModels:
         stack.append(revision.name)
         try:
             assert self._load is not None  # noqa: S101 - `prepare` came before
-            held = _Held(self._load(revision, Path(order.directory)))
+            held = Held(self._load(revision, Path(order.directory)))
         except DeploymentError as error:
             if error.__cause__ is not None:
                 log.error("loading '%s' failed", revision.name, exc_info=error.__cause__)
@@ -294,7 +240,7 @@ class HeldModels:
             return
         finally:
             stack.pop()
-        _free()
+        free()
         with self._news:
             self._being_loaded.discard(revision)
             unwanted = revision in self._unwanted
@@ -339,88 +285,15 @@ class HeldModels:
             if revision in self._being_loaded:  # in another thread, which says so itself
                 self._unwanted.add(revision)
                 return
-        before = self._bytes()
-        with self._news:
             held = self._held.pop(revision, None)
-            if held is not None:
-                self._going[revision] = _Going(held, self._breaks)
         if held is None:
             self._tell(frames.Dropped(revision=revision))
             return
         defaults.forget_models()
-        gc.collect()
-        if self._let_go(revision):
-            returned = before - self._bytes()
-            if held.size_bytes > NOTICED_BYTES and returned < held.size_bytes * RETURNED_SHARE:
-                self._overgrow(revision, f"of {held.size_bytes:,} bytes only {max(returned, 0):,} came back")
-        elif self._watch is None:
-            self._watch = threading.Thread(target=self._watch_what_goes, name="models-watch", daemon=True)
-            self._watch.start()
-
-    def _let_go(self, revision: Revision) -> bool:
-        """Free what nobody refers to any more; whether it is free."""
-        with self._news:
-            going = self._going.get(revision)
-            if going is None:
-                return True
-            if going.in_use:
-                return False
-            del self._going[revision]
-        del going
-        _free()
-        self._tell(frames.Dropped(revision=revision))
-        return True
-
-    def _overgrow(self, revision: Revision, reason: str) -> None:
-        with self._news:
-            said, self._overgrown = self._overgrown, True
-        if not said:
-            what = f"the script keeps '{revision.name}' (version {revision.version}) or parts of it: {reason}"
-            log.warning("a model cannot be freed, and the worker is replaced: %s", what)
-            self._tell(frames.Overgrown(reason=what))
-
-    # --- what does not go
-
-    def have_break(self, *, quiet: bool) -> None:
-        """Between two batches; `quiet` where no stream is open: what is still referred to is referred to for ever."""
-        self.at_work = not quiet
-        if self._going and quiet:
-            gc.collect()
-            for revision in list(self._going):
-                self._let_go(revision)
-            self._breaks += 1
-
-    def _watch_what_goes(self) -> None:
-        collected_s = monotonic()
-        while True:
-            with self._news:
-                going = dict(self._going)
-                if not going:
-                    self._watch = None
-                    return
-            sleep(LOOK_S)
-            if monotonic() > collected_s + COLLECT_S:
-                gc.collect()
-                collected_s = monotonic()
-            for revision, each in going.items():
-                over = not self.at_work or self._breaks > each.breaks
-                if self._let_go(revision) or not over or self.others_at_work():
-                    continue
-                if monotonic() > each.since_s + STUCK_S:
-                    self._overgrow(revision, "a reference is left though no function of it runs")
+        self.going.let_go(revision, held)
 
     def _tell(self, message: frames.ToFrontend) -> None:
-        try:
-            self._channel.send_frame(frames.frame_of(message))
-        except HungUp:
-            raise NotReady("The server is stopping.") from None
-
-
-def _free() -> None:
-    """Give back what nobody refers to, and what the allocators keep of it."""
-    gc.collect()
-    empty_cache()
-    give_back_freed_memory()
+        self._channel.send_frame(frames.frame_of(message))
 
 
 def _tensor_bytes(model: Any) -> int:

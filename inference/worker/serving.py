@@ -91,7 +91,7 @@ def _serve(channel: Channel) -> int:
     )
     try:
         if models is not None:
-            models.others_at_work = lambda: bool(computation.streams) or bool(conversations)
+            models.going.others_at_work = lambda: bool(computation.streams) or bool(conversations)
         work(channel, intake, computation, models)
     finally:
         computation.streams.close()
@@ -134,10 +134,10 @@ def work(channel: Channel, intake: Intake, computation: Computation, models: Hel
     streams = computation.streams
     while intake.batches or not intake.hung_up:
         if models is not None:
-            models.have_break(quiet=not streams)
+            models.going.have_break(quiet=not streams)
         intake.look(wait=not (streams.running or streams.awaiting))
         if models is not None:
-            models.at_work = True
+            models.going.at_work = True
         while intake.controls:
             streams.control(*intake.controls.popleft())
         if intake.batches:
