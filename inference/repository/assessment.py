@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 
 from tidegate.inference.layout import MANIFEST
 from tidegate.inference.repository.catalogue import Version, VersionState
+from tidegate.inference.repository.file_names import some_of
 from tidegate.inference.repository.layout import UNFINISHED, Files, FoundVersion, has_code, kind_fault
 from tidegate.inference.repository.listing import Entry
 from tidegate.inference.repository.manifest import Manifest
 
 _DIGEST_LENGTH = 32
-_SHOWN = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,8 +163,7 @@ def _lacking(manifest: Manifest, files: Files) -> str:
     """What a manifest names and the listing does not have, or has otherwise; empty if nothing."""
     missing = [name for name in manifest.files if name not in files]
     if missing:
-        more = f" and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else ""
-        return f"Its manifest lists files that are not there: {', '.join(missing[:_SHOWN])}{more}."
+        return f"Its manifest lists files that are not there: {some_of(missing)}."
     for name, facts in manifest.files.items():
         if files[name].size_bytes != facts.size_bytes:
             return f"{name} has {files[name].size_bytes} bytes; its manifest says {facts.size_bytes}."

@@ -20,6 +20,7 @@ from itertools import groupby
 
 from tidegate.inference.layout import CODE, MANIFEST
 from tidegate.inference.repository.catalogue import can_be_named
+from tidegate.inference.repository.file_names import files_fault, some_of
 from tidegate.inference.repository.listing import Entry, Listing
 
 THE_ONE = "model"
@@ -34,8 +35,6 @@ _NEARLY_A_VERSION = re.compile(r"[vV+-]?[\d_]+(?:[._-]\d+)*")
 _OTHER_ARCHIVES = (".tgz", ".tar", ".zip", ".mar", ".tar.bz2", ".tar.xz", ".tar.zst")
 _MODEL_FILES = (".pth", ".pt", ".pt2", ".safetensors", ".onnx", ".pkl", ".joblib", ".h5")
 _MODEL_NAMES = (MANIFEST, "saved_model.pb", "MLmodel", f"{CODE}/inference.py")
-_SHOWN = 3
-_LONGEST_NAME_BYTES = 255
 
 Files = Mapping[str, Entry]
 """What a folder holds, by the names below it."""
@@ -122,10 +121,9 @@ def left_over(listing: Listing, found: Sequence[Group]) -> str:
     with_code = any(entry.path.startswith(f"{CODE}/") for entry in listing.entries)
     if not files or any(group.root == "" for group in found) or not (with_code or not found):
         return ""
-    more = f" and {len(files) - _SHOWN} more" if len(files) > _SHOWN else ""
     return (
-        f"Files at the repository's root that no model is known by: {', '.join(files[:_SHOWN])}{more}. "
-        "Put a model into a folder of its name."
+        f"Files at the repository's root that no model is known by: {some_of(files)}. Put a model into a folder of its "
+        "name."
     )
 
 
@@ -216,7 +214,7 @@ def _folder_version(number: int, files: Files) -> FoundVersion:
     """A folder that holds nothing but model.tar.gz is that archive: training jobs leave it so, below output/."""
     if len(files) == 1 and (name := next(iter(files))) in ("model.tar.gz", "output/model.tar.gz"):
         return FoundVersion(number=number, files={}, archive=files[name])
-    return FoundVersion(number=number, files=files, fault=_files_fault(files))
+    return FoundVersion(number=number, files=files, fault=files_fault(files))
 
 
 def _unversioned(
@@ -292,33 +290,7 @@ def _stray_faults(stray: Sequence[str]) -> Iterable[str]:
     yield from map(_near_miss, sorted(near))
     others = sorted(set(stray) - near)
     if others:
-        more = f" and {len(others) - _SHOWN} more" if len(others) > _SHOWN else ""
-        yield f"Beside the versions there is what belongs to none: {', '.join(others[:_SHOWN])}{more}."
-
-
-def _files_fault(files: Files) -> str:
-    """Why the names of a version's files make it one that cannot be served."""
-    for name in files:
-        if (fault := name_fault(name)) is not None:
-            return f"{name!r} cannot be a file: it {fault}."
-        above = name
-        while "/" in above:
-            above = above.rpartition("/")[0]
-            if above in files:
-                return f"{above} is a file and a folder at the same time."
-    return ""
-
-
-def name_fault(name: str) -> str | None:
-    """Why a relative name cannot be a file's below a model, in words that follow "it"."""
-    parts = name.split("/")
-    if any(part in ("", ".", "..") for part in parts):
-        return "has an empty part, or one of dots"
-    if "\\" in name or any(ord(character) < 32 or ord(character) == 127 for character in name):
-        return "holds a control character or a backslash"
-    if any(len(part.encode(errors="surrogatepass")) > _LONGEST_NAME_BYTES for part in parts):
-        return f"has a part of more than {_LONGEST_NAME_BYTES} bytes"
-    return None
+        yield f"Beside the versions there is what belongs to none: {some_of(others)}."
 
 
 def kind_fault(files: Files, *, with_code: bool) -> str:
@@ -332,5 +304,5 @@ def kind_fault(files: Files, *, with_code: bool) -> str:
         )
     graphs = sorted(name for name in files if "/" not in name and name.endswith(".onnx"))
     if len(graphs) > 1:
-        return f"It must hold a single .onnx file and holds {len(graphs)}: {', '.join(graphs[:_SHOWN])}."
+        return f"It must hold a single .onnx file and holds {len(graphs)}: {some_of(graphs)}."
     return ""

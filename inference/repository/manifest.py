@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from tidegate.inference.repository.layout import name_fault
+from tidegate.inference.repository.file_names import name_fault
 
 FORMAT_VERSION = 1
 MAX_BYTES = 64 << 20

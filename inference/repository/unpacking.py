@@ -11,7 +11,7 @@ from itertools import count
 from pathlib import Path, PurePosixPath
 from typing import IO, cast
 
-from tidegate.inference.repository.layout import name_fault
+from tidegate.inference.repository.file_names import name_fault
 
 _CHUNK_BYTES = 1 << 20
 _LARGEST_READ_BYTES = 8 << 20

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tidegate.inference.repository.layout import FoundModel, groups, kind_fault, left_over, model_of, name_fault
+from tidegate.inference.repository.file_names import name_fault
+from tidegate.inference.repository.layout import FoundModel, groups, kind_fault, left_over, model_of
 from tidegate.inference.repository.listing import Entry, Listing
 
 
