@@ -47,7 +47,8 @@ def fetch(
 ) -> int:
     """Bring a revision to its directory in the cache; returns its bytes. Raises `NotFetched`.
 
-    After a fault that may pass, what has come stays, for the next try to go on from; after any other, nothing does.
+    After a fault that may pass, what has come stays, for the next try to go on from; after any other, and where the
+    store holds another revision by now, nothing does.
     """
     if (taken := cache.size_bytes(revision)) is not None:
         return taken
@@ -80,6 +81,8 @@ def fetch(
             needed_bytes=needed,
         ) from None
     except StoreFailed as error:
+        if isinstance(error, EntryChanged):
+            _drop(cache, partial)
         raise NotFetched(str(error), passing=True) from None
     except NotFetched as error:
         if not error.passing or error.spoiled or isinstance(error, _DiskFault):

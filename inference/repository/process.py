@@ -171,7 +171,6 @@ class RepositoryProcess:
         for kept in cache.sweep():
             self._say(kept)
         watch = Watch(wanted.interval_s, whole_objects=store.whole_objects, known=wanted.known)
-
         downloads = Downloads(store, cache, at_once=wanted.max_downloads, say=self._say, on_spoiled=watch.spoil)
         return _Opened(store=store, cache=cache, watch=watch, downloads=downloads)
 

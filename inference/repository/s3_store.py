@@ -125,11 +125,11 @@ class S3Store:
 
 def _timestamp(value: Any) -> datetime:
     """The times of a listing are of one form, and two thirds of its cost if any form is looked for."""
-    from botocore.utils import parse_timestamp  # noqa: PLC0415 - optional
-
     try:
         return datetime.fromisoformat(value)
     except (TypeError, ValueError):
+        from botocore.utils import parse_timestamp  # noqa: PLC0415 - optional
+
         parsed: datetime = parse_timestamp(value)
         return parsed
 

@@ -116,11 +116,13 @@ def test_a_store_that_keeps_failing_is_given_up_and_what_came_stays(cache: Cache
 
 
 def test_what_changed_is_not_tried_again_but_by_the_next_listing(cache: CacheDirectory) -> None:
-    store = MemoryStore({"model.pth": bytes(250)}, faults=[(0, EntryChanged("It has changed."))])
+    """Nor is what came of it kept: nobody asks for that revision any more."""
+    store = MemoryStore({"model.pth": bytes(250)}, faults=[(100, EntryChanged("It has changed."))])
     with pytest.raises(NotFetched, match="It has changed") as failed:
         bring(store, cache)
     assert failed.value.passing
     assert store.offsets == [0]
+    assert bytes_on_disk(cache) == 0
 
 
 def test_what_came_damaged_is_thrown_away_and_fetched_again(cache: CacheDirectory) -> None:
