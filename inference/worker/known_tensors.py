@@ -14,8 +14,8 @@ import torch
 
 from tidegate.inference.protocol import Tensors
 from tidegate.inference.worker.handler import Functions
+from tidegate.inference.worker.named_outputs import outputs_of
 from tidegate.inference.worker.onnx_model import OnnxModel
-from tidegate.inference.worker.open_inference import outputs_of
 from tidegate.inference.worker.request import Request
 from tidegate.inference.worker.tensor_data import BYTES, datatype_of
 

@@ -13,7 +13,7 @@ import torch
 from tidegate.inference import protocol
 from tidegate.inference.errors import OutOfMemory
 from tidegate.inference.protocol import Error, Form
-from tidegate.inference.worker import chat, collate, defaults, misfit, open_inference
+from tidegate.inference.worker import chat, collate, defaults, misfit, named_outputs, open_inference
 from tidegate.inference.worker.accept import preferred_type
 from tidegate.inference.worker.chunks import BodyChunks, ItemChunks, StreamBody, is_source
 from tidegate.inference.worker.content import JSON, WRITABLE, Reading, split_media_type
@@ -257,10 +257,10 @@ class Steps:
                 source.close()
             raise open_inference.no_streams()
         if content_type is None:
-            outputs = open_inference.outputs_of(result, self._onnx.outputs[0] if self._onnx else "output_0")
+            outputs = named_outputs.outputs_of(result, self._onnx.outputs[0] if self._onnx else "output_0")
         else:
             processor = request.processor
-            outputs = open_inference.outputs_of_body(result, str(processor.response_content_type or content_type))
+            outputs = named_outputs.outputs_of_body(result, str(processor.response_content_type or content_type))
             processor.response_content_type = None  # it is that of an output
         written = open_inference.write_answer(
             request.asked,

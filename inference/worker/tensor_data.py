@@ -215,12 +215,10 @@ def numbers(name: str, value: torch.Tensor | Array) -> Output:
     if tensor.dtype not in _NAMES:
         raise _no_datatype(name, tensor.dtype)
     tensor = tensor.detach().cpu()
-    tensor = (tensor.to_dense() if tensor.layout != torch.strided else tensor).resolve_neg()
+    flat = (tensor.to_dense() if tensor.layout != torch.strided else tensor).resolve_neg().reshape(-1)
     datatype = _NAMES[tensor.dtype]
-    tensor = tensor.view(torch.int16) if datatype == "BF16" and tensor.dim() else tensor
-    if datatype == "BF16" and not tensor.dim():
-        tensor = tensor.reshape(1).view(torch.int16)
-    return Output(name, datatype, tuple(value.shape), tensor.contiguous().numpy().reshape(-1))
+    bits = flat.view(torch.int16) if datatype == "BF16" else flat
+    return Output(name, datatype, tuple(value.shape), bits.contiguous().numpy())
 
 
 def _tensor(name: str, array: Array) -> torch.Tensor:
