@@ -8,8 +8,6 @@ from io import BytesIO
 from pathlib import Path
 from typing import IO, cast
 
-from tqdm import tqdm
-
 from .arguments import as_path
 from .collection import ModelFiles, collected
 from .durable_files import replacing
@@ -17,7 +15,6 @@ from .errors import ArtifactError
 from .manifest import MANIFEST_NAME, FileEntry, HashingReader
 from .stored_gzip import StoredGzipWriter
 
-_LARGE_BYTES = 64 << 20  # from here on packing takes long enough to want a progress bar
 _NEEDS_SCRIPT = (
     "the archive has no code/inference.py, and nothing in it serves without one (a TorchScript or ONNX file, or an "
     "architecture named by save_model); save with code_dir, or pack with --code"
@@ -77,16 +74,7 @@ def pack(
 
 
 def _pack(model: ModelFiles, target: Path) -> PackedArchive:
-    total_bytes = model.size_bytes
-    # Read twice: the manifest, which goes into the archive first, needs all hashes. disable=None: only on a terminal.
-    with tqdm(
-        total=2 * total_bytes,
-        desc="packing",
-        unit="B",
-        unit_scale=True,
-        leave=False,
-        disable=None if total_bytes >= _LARGE_BYTES else True,
-    ) as progress:
+    with model.progress("packing") as progress:
         entries = model.measured(progress.update)
         packed_manifest = model.manifest_of(entries)
         with replacing(target) as temporary, temporary.open("wb") as raw:

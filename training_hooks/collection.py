@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
+
+from tqdm import tqdm
 
 from .arguments import as_path
 from .default_functions import is_torch_script
@@ -26,6 +28,7 @@ from .manifest import (
 )
 from .staging import reading
 
+_LARGE_BYTES = 64 << 20  # from here on reading a model takes long enough to want a progress bar
 _NO_MANIFEST: dict[str, Any] = {"format_version": FORMAT_VERSION}
 
 
@@ -47,6 +50,22 @@ class ModelFiles:
     def size_bytes(self) -> int:
         """Of all files, as the disk says it."""
         return sum(path.stat().st_size for path in self.files.values())
+
+    def progress(self, doing: str) -> tqdm[NoReturn]:
+        """A bar, on a terminal only, for reading all files twice: the manifest needs all hashes before a file goes out.
+
+        Args:
+            doing: what is done with the model, in a word or two.
+        """
+        size_bytes = self.size_bytes
+        return tqdm(
+            total=2 * size_bytes,
+            desc=doing,
+            unit="B",
+            unit_scale=True,
+            leave=False,
+            disable=None if size_bytes >= _LARGE_BYTES else True,
+        )
 
     def measured(self, on_read: Callable[[int], object]) -> dict[str, FileEntry]:
         """Read every file once: verify what is listed, measure what is not.

@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from tqdm import tqdm
-
 from tidegate.training_hooks.arguments import as_path
 from tidegate.training_hooks.collection import ModelFiles, collected
 from tidegate.training_hooks.errors import ArtifactError
@@ -20,7 +18,6 @@ from .folder import Folder
 from .names import UNFINISHED, BucketAddress, label_name, model_name, repository_address, version_number
 from .outgoing import Outgoing
 
-_LARGE_BYTES = 64 << 20  # from here on publishing takes long enough to want a progress bar
 _NEEDS_SCRIPT = (
     "the model has no code/inference.py, the repository shares none, and nothing in the model serves without one (a "
     "TorchScript or ONNX file, or an architecture named by save_model)"
@@ -116,42 +113,28 @@ def publish(
         if UNFINISHED in model.files:
             raise ArtifactError(f"{source} holds {UNFINISHED}, which marks what is not published yet; rename it")
         warnings = () if model.serves_alone or place.shares_code() else (_NEEDS_SCRIPT,)
-        published = _publish(model, place, checked_name, number)
+        published, size_bytes = _publish(model, place, checked_name, number)
     for label in names:
         try:
-            place.set_label(checked_name, published.number, label)
+            place.set_label(checked_name, published, label)
         except ArtifactError as error:
             raise ArtifactError(
-                f"version {published.number} of {name} was published, but the label {label!r} was not set: {error}"
+                f"version {published} of {name} was published, but the label {label!r} was not set: {error}"
             ) from error
     return Published(
         name=checked_name,
-        version=published.number,
-        location=f"{place.address}/{checked_name}/{published.number}",
-        size_bytes=published.size_bytes,
+        version=published,
+        location=f"{place.address}/{checked_name}/{published}",
+        size_bytes=size_bytes,
         files=tuple(sorted(model.files)),
         warnings=warnings,
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Sent:
-    number: int
-    size_bytes: int
-
-
-def _publish(model: ModelFiles, place: Repository, name: str, number: int | None) -> _Sent:
-    total_bytes = model.size_bytes
+def _publish(model: ModelFiles, place: Repository, name: str, number: int | None) -> tuple[int, int]:
+    """The number that it got, and the bytes of its files."""
     told = threading.Lock()  # uploads tell from several threads
-    # Read twice: what is published has to be what was verified. disable=None: only on a terminal.
-    with tqdm(
-        total=2 * total_bytes,
-        desc=f"publishing {name}",
-        unit="B",
-        unit_scale=True,
-        leave=False,
-        disable=None if total_bytes >= _LARGE_BYTES else True,
-    ) as progress:
+    with model.progress(f"publishing {name}") as progress:
 
         def on_bytes(count: int) -> None:
             with told:
@@ -159,7 +142,7 @@ def _publish(model: ModelFiles, place: Repository, name: str, number: int | None
 
         entries = model.measured(on_bytes)
         outgoing = Outgoing(files=model.files, entries=entries, manifest=model.manifest_of(entries))
-        return _Sent(number=place.publish(name, number, outgoing, on_bytes), size_bytes=outgoing.size_bytes)
+        return place.publish(name, number, outgoing, on_bytes), outgoing.size_bytes
 
 
 def retire(repository: str | os.PathLike[str], name: str, version: int | str, *, drop_labels: bool = False) -> None:

@@ -20,8 +20,10 @@ from .contents import (
     PublishedModel,
     State,
     check_takes_versions,
+    exists_already,
     is_one_model,
     models_of,
+    no_version,
     numbers_of,
     state_of,
 )
@@ -29,7 +31,7 @@ from .names import ARCHIVE_SUFFIX, LABELS_NAME, LAST_VERSION, UNFINISHED, Bucket
 from .objects import Body, Objects
 from .outgoing import Outgoing, check_read
 from .reservation import ABANDONED_S, RETIRE, Reservation, is_abandoned, told
-from .version_labels import dump_labels, labels_of, may_retire, read_labels
+from .version_labels import dump_labels, labels_of, may_retire, read_labels, without_label, without_version
 
 _TRIES = 50
 
@@ -81,9 +83,7 @@ class Bucket:
         where = f"{self.address}/{name}"
         there = self._state_that_may_go(name, version)
         if drop_labels:
-            self._change_labels(
-                name, lambda labels: {label: number for label, number in labels.items() if number != version}
-            )
+            self._change_labels(name, lambda labels: without_version(labels, version))
         may_retire(self.labels(name), where, version)
         self._remember_number(name, version)
         if there is State.ARCHIVE:
@@ -135,10 +135,8 @@ class Bucket:
 
     def remove_label(self, name: str, label: str) -> None:
         """Let a label mean nothing any more."""
-        labels = self.labels(name)
-        if label not in labels:
-            values = f"its labels are {', '.join(labels)}" if labels else "it has none"
-            raise ArtifactError(f"{self.address}/{name} has no label {label!r}; {values}")
+        without_label(self.labels(name), label, f"{self.address}/{name}")
+        # An answer may have been lost on its way: that it is gone at the second try is as it should be.
         self._change_labels(name, lambda now: {other: number for other, number in now.items() if other != label})
 
     def labels(self, name: str) -> dict[str, int]:
@@ -171,21 +169,19 @@ class Bucket:
                     return number, reservation
                 reservation.release()
             if version is not None:
-                raise ArtifactError(reason or f"version {number} of {self.address}/{name} was taken by somebody else")
+                raise reason or ArtifactError(f"version {number} of {self.address}/{name} was taken by somebody else")
             taken = taken | {number}
         raise ArtifactError(f"others publish {self.address}/{name} all the time; try again")
 
-    def _why_taken(self, name: str, number: int, mark: Body | None) -> str:
-        where = f"version {number} of {self.address}/{name}"
+    def _why_taken(self, name: str, number: int, mark: Body | None) -> ArtifactError | None:
+        where = f"{self.address}/{name}"
         there = self._state(name, number)
         if there is State.UNFINISHED and mark and not is_abandoned(mark):
-            return (
-                f"{where} is under way: {told(mark)}; if that was interrupted, publish the next number, or this one in "
-                f"{ABANDONED_S / 60:.0f} minutes"
+            return ArtifactError(
+                f"version {number} of {where} is under way: {told(mark)}; if that was interrupted, publish the next "
+                f"number, or this one in {ABANDONED_S / 60:.0f} minutes"
             )
-        if there not in (None, State.UNFINISHED):
-            return f"{where} exists already, and a version never changes; publish the next number, or retire it first"
-        return ""
+        return None if there in (None, State.UNFINISHED) else exists_already(where, number)
 
     def _upload(self, prefix: str, model: Outgoing, on_bytes: Callable[[int], object]) -> None:
         def checked(name: str, reader: HashingReader) -> None:
@@ -221,12 +217,10 @@ class Bucket:
             raise self._no_version(name, version)
 
     def _no_version(self, name: str, version: int) -> ArtifactError:
-        there = sorted(numbers_of(self._objects.names(f"{name}/")))
-        if not there:
+        names = self._objects.names(f"{name}/")
+        if not numbers_of(names):
             return ArtifactError(f"{self.address} has no model {name!r} with versions")
-        return ArtifactError(
-            f"{self.address}/{name} has no version {version}; its versions are {', '.join(map(str, there))}"
-        )
+        return no_version(f"{self.address}/{name}", version, names)
 
     def _change_labels(self, name: str, change: Callable[[dict[str, int]], dict[str, int]]) -> None:
         def changed(data: bytes | None) -> bytes | None:

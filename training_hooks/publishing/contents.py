@@ -89,6 +89,21 @@ def check_takes_versions(name: str, where: str, top_names: Collection[str]) -> N
         )
 
 
+def exists_already(where: str, number: int) -> ArtifactError:
+    """The error of a publish that asks for a number which is given; `where` names the model."""
+    return ArtifactError(
+        f"version {number} of {where} exists already, and a version never changes; publish the next number, or retire "
+        "it first"
+    )
+
+
+def no_version(where: str, number: int, top_names: Collection[str]) -> ArtifactError:
+    """The error of who asks for a version that a model with these names in its folder does not have."""
+    there = ", ".join(map(str, sorted(numbers_of(top_names))))
+    values = f"its versions are {there}" if there else "it has none"
+    return ArtifactError(f"{where} has no version {number}; {values}")
+
+
 def models_of(stored: Mapping[str, Stored], labels_files: Mapping[str, bytes]) -> tuple[PublishedModel, ...]:
     """Return the models by name, from all files by their names relative to the repository.
 

@@ -28,14 +28,16 @@ from .contents import (
     State,
     Stored,
     check_takes_versions,
+    exists_already,
     is_one_model,
     models_of,
+    no_version,
     numbers_of,
     state_of,
 )
 from .names import ARCHIVE_SUFFIX, LABELS_NAME, LAST_VERSION, is_hidden
 from .outgoing import Outgoing, check_read
-from .version_labels import dump_labels, labels_of, may_retire, read_labels
+from .version_labels import dump_labels, labels_of, may_retire, read_labels, without_label, without_version
 
 _COPIED_BYTES = 1 << 20
 _TOUCHED_BYTES = 256 << 20  # so that another machine, which may not see the lock, sees that the copy goes on
@@ -78,7 +80,7 @@ class Folder:
             names = _names_in(directory)
             check_takes_versions(name, str(directory), names)
             if version is not None and version in numbers_of(names) and not _is_empty(directory / str(version)):
-                raise ArtifactError(_exists(directory, version))
+                raise exists_already(str(directory), version)
             remove_abandoned(directory, ".*.tmp")
             with unfinished_directory(directory, "publishing") as stage:
                 _copy(model, stage, on_bytes)
@@ -95,7 +97,7 @@ class Folder:
             path = self._version_path(directory, version)
             labels = _labels(directory)
             if drop_labels and labels_of(labels, version):
-                labels = {label: number for label, number in labels.items() if number != version}
+                labels = without_version(labels, version)
                 _write_labels(directory, labels)
             may_retire(labels, str(directory), version)
             _write(directory / LAST_VERSION, f"{max(version, _last_version(directory))}\n".encode())
@@ -118,10 +120,7 @@ class Folder:
         """Let a label mean nothing any more."""
         directory = self._existing(name)
         with _locked(directory):
-            labels = _labels(directory)
-            if label not in labels:
-                raise ArtifactError(f"{directory} has no label {label!r}; {_listing('its labels are', labels)}")
-            _write_labels(directory, {other: number for other, number in labels.items() if other != label})
+            _write_labels(directory, without_label(_labels(directory), label, str(directory)))
 
     def labels(self, name: str) -> dict[str, int]:
         """The labels of a model; none where there is no such model."""
@@ -150,8 +149,7 @@ class Folder:
             return folder
         if archive.is_file():
             return archive
-        there = sorted(numbers_of(_names_in(directory)))
-        raise ArtifactError(f"{directory} has no version {version}; {_listing('its versions are', there)}")
+        raise no_version(str(directory), version, _names_in(directory))
 
     def _give_number(self, stage: Path, directory: Path, version: int | None) -> int:
         while True:
@@ -166,7 +164,7 @@ class Folder:
                 if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
                     raise
                 if version is not None:
-                    raise ArtifactError(_exists(directory, version)) from None
+                    raise exists_already(str(directory), version) from None
                 continue
             sync_directory(directory)
             sync_directory(self._root)
@@ -255,15 +253,3 @@ def _names_in(directory: Path) -> list[str]:
 
 def _is_empty(path: Path) -> bool:
     return path.is_dir() and not _names_in(path)
-
-
-def _exists(directory: Path, version: int) -> str:
-    return (
-        f"version {version} of {directory} exists already, and a version never changes; publish the next number, or "
-        "retire it first"
-    )
-
-
-def _listing(what: str, found: object) -> str:
-    values = [str(each) for each in found]  # type: ignore[attr-defined]
-    return f"{what} {', '.join(values)}" if values else "it has none"

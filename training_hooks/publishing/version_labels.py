@@ -42,6 +42,19 @@ def labels_of(labels: Mapping[str, int], version: int) -> list[str]:
     return sorted(label for label, number in labels.items() if number == version)
 
 
+def without_label(labels: Mapping[str, int], label: str, where: str) -> dict[str, int]:
+    """The others. Raises `ArtifactError` where the model has no such label."""
+    if label not in labels:
+        values = f"its labels are {', '.join(labels)}" if labels else "it has none"
+        raise ArtifactError(f"{where} has no label {label!r}; {values}")
+    return {other: number for other, number in labels.items() if other != label}
+
+
+def without_version(labels: Mapping[str, int], version: int) -> dict[str, int]:
+    """The labels that mean other versions."""
+    return {label: number for label, number in labels.items() if number != version}
+
+
 def may_retire(labels: Mapping[str, int], where: str, version: int) -> None:
     """Raise `ArtifactError` where a label means the version."""
     if found := labels_of(labels, version):
