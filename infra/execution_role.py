@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import aws_cdk as cdk
 from aws_cdk import aws_iam as iam
@@ -37,14 +37,8 @@ class ExecutionRole(Construct):
 
         Without it a missing object is reported as a forbidden one.
         """
-        self._policy.add_statements(
-            iam.PolicyStatement(
-                sid=sid,
-                actions=["s3:ListBucket"],
-                resources=[bucket_arn],
-                conditions={"StringLike": {"s3:prefix": [f"{below}*"]}} if below else None,
-            )
-        )
+        conditions = {"StringLike": {"s3:prefix": [f"{below}*"]}} if below else None
+        self._allow(sid, ["s3:ListBucket"], [bucket_arn], conditions)
 
     def may_read(self, sid: str, *object_arns: str) -> None:
         """Objects of a bucket, by their key or by a prefix that ends in `*`."""
@@ -76,26 +70,14 @@ class ExecutionRole(Construct):
     def may_decrypt(self, sid: str, key_arn: str) -> None:
         """Read objects of S3 that are encrypted with this key. Source: KMS guide, kms:ViaService."""
         region = key_arn.split(":")[3]
-        self._policy.add_statements(
-            iam.PolicyStatement(
-                sid=sid,
-                actions=["kms:Decrypt"],
-                resources=[key_arn],
-                conditions={"StringLike": {"kms:ViaService": [f"s3.{region}.amazonaws.com*"]}},
-            )
-        )
+        conditions = {"StringLike": {"kms:ViaService": [f"s3.{region}.amazonaws.com*"]}}
+        self._allow(sid, ["kms:Decrypt"], [key_arn], conditions)
 
     def may_use_key(self, key_arn: str) -> None:
         """Read and write what is encrypted with the stage's key, and let the hosts' volumes be encrypted with it."""
         self._allow("UseKey", ["kms:Decrypt", "kms:DescribeKey", "kms:GenerateDataKey"], [key_arn])
-        self._policy.add_statements(
-            iam.PolicyStatement(
-                sid="LendKeyToVolumes",
-                actions=["kms:CreateGrant"],
-                resources=[key_arn],
-                conditions={"Bool": {"kms:GrantIsForAWSResource": "true"}},
-            )
-        )
+        conditions = {"Bool": {"kms:GrantIsForAWSResource": "true"}}
+        self._allow("LendKeyToVolumes", ["kms:CreateGrant"], [key_arn], conditions)
 
     def may_join_network(self) -> None:
         """Put the containers' network interfaces into a VPC. Source: SageMaker guide, roles, CreateModel with a VPC."""
@@ -145,9 +127,17 @@ class ExecutionRole(Construct):
         )
         self._acknowledge(streams, "SageMaker chooses the names of the log streams")
 
-    def _allow(self, sid: str, actions: list[str], resources: Sequence[str]) -> None:
+    def _allow(
+        self, sid: str, actions: list[str], resources: Sequence[str], conditions: Mapping[str, object] | None = None
+    ) -> None:
         self._policy.add_statements(
-            iam.PolicyStatement(sid=sid, effect=iam.Effect.ALLOW, actions=actions, resources=list(resources))
+            iam.PolicyStatement(
+                sid=sid,
+                effect=iam.Effect.ALLOW,
+                actions=actions,
+                resources=list(resources),
+                conditions=conditions,
+            )
         )
 
     def _acknowledge(self, resources: Sequence[str], reason: str) -> None:
