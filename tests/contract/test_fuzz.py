@@ -22,7 +22,7 @@ from tests.contract.running import Server, running
 
 MIB = 1024 * 1024
 GROWTH_BYTES = 32 * MIB
-REFUSALS = {400, 404, 405, 406, 408, 413, 415, 426, 431, 501}
+REFUSALS = {400, 404, 405, 406, 408, 413, 415, 417, 426, 431, 501, 505}
 """501 is for a body in another transfer coding than chunked."""
 
 READS_ALL = """
