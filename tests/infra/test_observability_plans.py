@@ -268,8 +268,7 @@ def test_every_series_in_a_query_is_one_that_the_server_really_has() -> None:
     """Held against the text that the server itself writes."""
     from tidegate.inference.frontend.metrics import ModelGauges, ModelMetrics
     from tidegate.inference.frontend.prometheus_text import render
-    from tidegate.inference.frontend.repository.librarian import Counts
-    from tidegate.inference.frontend.repository.repository_metrics import RepositoryGauges, RepositoryMetrics
+    from tidegate.inference.frontend.repository.repository_metrics import Counts, RepositoryGauges, RepositoryMetrics
 
     counted = ModelMetrics(retries=1, worker_restarts=1)
     counted.responses[200] += 1

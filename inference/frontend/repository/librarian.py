@@ -9,6 +9,7 @@ The shell tells what happened, with the time, and carries out the actions that c
 
 `Grant` is carried out by handing the request to the revision's pool. Whoever awaits anything between the grant and that
 asks `find` again. `timer_s` says when `tick` is to be called, whatever happens; it may have changed after each call.
+What follows from what is told is in `settling`.
 
 Laws:
 * A revision answers only after it was loaded here and passed its check, and only where the catalogue says it, or said
@@ -19,77 +20,44 @@ Laws:
 
 from __future__ import annotations
 
-import heapq
 import logging
-import math
 from collections.abc import Collection, Hashable, Iterable, Sequence
-from dataclasses import dataclass
 
-from tidegate.inference.errors import ModelLoading, ModelNotFound, NotReady, RequestError
+from tidegate.inference.errors import ModelLoading, NotReady, RequestError
 from tidegate.inference.frontend.repository.actions import (
     Action,
-    Drop,
     Grant,
     Log,
     Place,
     Refuse,
-    RemoveFromDisk,
-    Unload,
 )
-from tidegate.inference.frontend.repository.cache import Cache
 from tidegate.inference.frontend.repository.choice import Selector
-from tidegate.inference.frontend.repository.decision import Decision, plan
+from tidegate.inference.frontend.repository.decision import plan
 from tidegate.inference.frontend.repository.report import ModelReport, report_of
-from tidegate.inference.frontend.repository.resolving import LATEST, Key, key_of, model_named
+from tidegate.inference.frontend.repository.resolving import LATEST, key_of, model_named
 from tidegate.inference.frontend.repository.room import Limits
-from tidegate.inference.frontend.repository.shelf import Shelf
+from tidegate.inference.frontend.repository.settling import Settling
 from tidegate.inference.frontend.repository.stock import Held, Stage
-from tidegate.inference.frontend.repository.switching import Failure, Fault, Switch
-from tidegate.inference.frontend.repository.waiting import Waiter, Waiters
+from tidegate.inference.frontend.repository.switching import Fault, Switch
+from tidegate.inference.frontend.repository.waiting import Waiter
 from tidegate.inference.repository.catalogue import Model, Revision
 
-_NO_ROOM_BESIDE = "raise the limits, or set TIDEGATE_RELOAD_ORDER=unload-first"
 _COME_BACK_S = 5
 """What a request is told whose model is on its way."""
-
-
-@dataclass(slots=True, kw_only=True)
-class Counts:
-    """For `/metrics`; they only grow."""
-
-    hits: int = 0
-    """Requests whose revision was loaded."""
-    misses: int = 0
-    """Requests that had to wait for a fetch or a load."""
-    loads: int = 0
-    load_failures: int = 0
-    fetches: int = 0
-    fetch_failures: int = 0
-    evictions: int = 0
-    """From memory, to make room."""
-    disk_evictions: int = 0
-    switches: int = 0
-    """Times that another revision took over while the old one was loaded."""
 
 
 class Librarian:
     """One for each server that has a repository. `pinned` names models whose `latest` is loaded and never evicted."""
 
     def __init__(self, limits: Limits, *, unload_first: bool = False, pinned: Collection[str] = ()) -> None:
-        self.counts = Counts()
         self._unload_first = unload_first
-        self._pinned = frozenset(pinned)
-        self._cache = Cache(limits)
-        self._waiters = Waiters(limits.max_waiters)
+        self._settling = Settling(limits, pinned)
+        self.counts = self._settling.counts
+        self._cache, self._waiters = self._settling.cache, self._settling.waiters
+        self._switches, self._parked = self._settling.switches, self._settling.parked
         self._models: dict[str, Model] = {}
-        self._switches: dict[str, Switch] = {}
         self._names: list[str] = []
         self._warm: dict[Selector, Held] = {}
-        self._shelves: dict[int, Shelf] = {}
-        self._parked: set[str] = set()
-        """Models that somebody had unloaded and nobody asked for since."""
-        self._retries: list[tuple[float, str]] = []
-        self._listed = False
 
     # --- requests
 
@@ -146,7 +114,7 @@ class Librarian:
         `load_failed` or `not_tried` of that place is told; `Grant` follows. `home` is the revision whose worker it is,
         if it is one of the repository's: it does not go while its script waits.
         """
-        if not self._listed:
+        if not self._settling.listed:
             raise NotReady("The model repository has not been listed yet.")
         names = self._names
         if home is not None and selector.name is None:
@@ -213,23 +181,21 @@ class Librarian:
             else:
                 self._switches[model.name] = Switch(model, self._unload_first)
         self._names = sorted(self._models)
-        self._cache.stock.forget(lambda revision: revision.name in touched and not self._knows(revision))
+        self._cache.stock.forget(lambda revision: revision.name in touched and not self._settling.knows(revision))
         return self._settle(touched, now_s)
-
-    def _knows(self, revision: Revision) -> bool:
-        switch = self._switches.get(revision.name)
-        return switch is not None and switch.knows(revision)
 
     def listed(self, now_s: float) -> list[Action]:
         """A listing was good and is told in full. After the first, what is on the disk for no model goes."""
-        if self._listed:
+        if self._settling.listed:
             return []
-        self._listed = True
+        self._settling.listed = True
         missing: list[Action] = [
             Log(logging.WARNING, "a model of TIDEGATE_PINNED_MODELS is not in the repository", {"model": name})
-            for name in sorted(self._pinned - self._models.keys())
+            for name in sorted(self._settling.pinned - self._models.keys())
         ]
-        return missing + self._settle({*self._pinned, *(revision.name for revision in self._cache.stock.disk)}, now_s)
+        return missing + self._settle(
+            {*self._settling.pinned, *(revision.name for revision in self._cache.stock.disk)}, now_s
+        )
 
     def fetched(self, revision: Revision, directory: str, size_bytes: int, now_s: float) -> list[Action]:
         """A revision is on the disk and verified."""
@@ -261,11 +227,11 @@ class Librarian:
         elif self._cache.turn_back(revision):
             self.counts.fetch_failures += 1
             fault = Fault.PASSING if passing else Fault.BROKEN
-            actions += self._failed(revision, fault, reason, now_s, on_disk=True, private=True)
+            actions += self._settling.failed(revision, fault, reason, now_s, on_disk=True, private=True)
         names = {revision.name}
         if disk_full:
             gone = self._cache.make_room_on_disk(revision, now_s)
-            names |= self._count_evictions(gone)
+            names |= self._settling.count_evictions(gone)
             actions += gone
         return actions + self._settle(names, now_s)
 
@@ -313,7 +279,7 @@ class Librarian:
         reason = self._cache.too_large(held)
         if not reason:
             return []
-        actions = self._place_failed(held.place, Fault.TOO_LARGE, f"in memory {reason}", now_s)
+        actions = self._settling.place_failed(held.place, Fault.TOO_LARGE, f"in memory {reason}", now_s)
         return [*actions, self._cache.let_go(held, "too_large", now_s)]
 
     def load_failed(
@@ -333,7 +299,7 @@ class Librarian:
         switch = self._switches.get(place.revision.name)
         if interrupted and switch is not None and switch.may_pass(place.revision):
             fault = Fault.PASSING
-        actions = self._place_failed(place, fault, reason, now_s, private=True)
+        actions = self._settling.place_failed(place, fault, reason, now_s, private=True)
         return actions + self._settle({place.revision.name}, now_s)
 
     def unloaded(self, place: Place, now_s: float) -> list[Action]:
@@ -362,7 +328,7 @@ class Librarian:
     def worker_gone(self, worker: int, now_s: float) -> list[Action]:
         """A worker whose script held revisions ended, and its memory is free. What it waited for is forgotten."""
         names = set()
-        self._shelves.pop(worker, None)
+        self._settling.shelves.pop(worker, None)
         for place in [place for place in self._cache.wishes if place.worker == worker]:
             del self._cache.wishes[place]  # nobody there comes back to it
             names.add(place.revision.name)
@@ -383,17 +349,15 @@ class Librarian:
     @property
     def timer_s(self) -> float:
         """When `tick` is to be called; infinite: not at all."""
-        return min(self._waiters.deadline_s, self._retries[0][0] if self._retries else math.inf)
+        return min(self._waiters.deadline_s, self._settling.retry_s)
 
     def tick(self, now_s: float) -> list[Action]:
         """Deadlines have passed, back-offs have ended."""
         actions: list[Action] = []
-        names = set()
+        names = self._settling.to_retry(now_s)
         for waiter in self._waiters.late(now_s):
             names.add(waiter.name)
             actions.append(Refuse(waiter.id, self._too_slow(waiter, now_s)))
-        while self._retries and self._retries[0][0] <= now_s:
-            names.add(heapq.heappop(self._retries)[1])
         return actions + self._settle(names, now_s)
 
     def _too_slow(self, waiter: Waiter, now_s: float) -> ModelLoading:
@@ -409,137 +373,10 @@ class Librarian:
             _COME_BACK_S,
         )
 
-    # --- what follows from it
-
     def _settle(self, names: set[str], now_s: float) -> list[Action]:
-        """Decide for these models, and for all that this touches, until nothing follows any more."""
+        """What follows for these models, and for all that this touches."""
         self._warm.clear()
-        actions: list[Action] = []
-        misfits: set[Place] = set()
-        while True:
-            for name in sorted(names):
-                actions += self._decide(name, misfits, now_s)
-            names = set()
-            self._cache.at_work = self._waiters.homes
-            done, misfit = self._cache.advance(now_s)
-            actions += done
-            names |= self._count_evictions(done)
-            for each in misfit:
-                misfits.add(each.place)
-                fault = Fault.BESIDE if each.beside else Fault.TOO_LARGE
-                reason = f"{each.reason}; {_NO_ROOM_BESIDE}" if each.beside else each.reason
-                actions += self._place_failed(each.place, fault, reason, now_s)
-                names.add(each.place.revision.name)
-            if not names:
-                return actions
-
-    def _count_evictions(self, done: Iterable[Action]) -> set[str]:
-        """Count what goes to make room; returns the models that are loaded again only when somebody asks."""
-        names = set()
-        for action in done:
-            if isinstance(action, Unload | Drop) and action.reason == "evicted":
-                self.counts.evictions += 1
-                if isinstance(action, Unload) and (switch := self._switches.get(action.revision.name)) is not None:
-                    switch.cooled(action.revision)
-                    names.add(action.revision.name)
-            self.counts.disk_evictions += isinstance(action, RemoveFromDisk)
-        return names
-
-    def _decide(self, name: str, misfits: Collection[Place], now_s: float) -> list[Action]:
-        """Who of a model is answered, what of it is wanted, and what of it goes."""
-        switch = self._switches.get(name)
-        if switch is None:
-            return self._clear(name, now_s)
-        keep_latest = name in self._pinned and name not in self._parked
-        decision = Decision(switch, self._cache.stock, now_s, keep_latest, self._shelves)
-        decision.decide(self._waiters.of(name))
-        actions: list[Action] = [self._refuse(waiter, error) for waiter, error in decision.refusals]
-        actions += [self._grant(waiter, place, now_s) for waiter, place in decision.grants]
-        actions += [self._switched(name, key, before, after) for key, before, after in decision.switches]
-        actions += [self._cache.let_go(held, reason, now_s) for held, reason in decision.superseded]
-        actions += self._tidy_shelves(name, switch, now_s)
-        self._cache.mark(name, decision.pins, decision.fallbacks)
-        wishes = [wish for place, wish in decision.wishes.items() if place not in misfits]
-        return actions + self._cache.want(name, wishes, switch.knows) + self._sweep(name)
-
-    def _clear(self, name: str, now_s: float) -> list[Action]:
-        """A model is gone."""
-        error = ModelNotFound(f"The model '{name}' was removed from the repository.")
-        actions: list[Action] = [self._refuse(waiter, error) for waiter in self._waiters.of(name)]
-        for held in self._cache.stock.held_of(name):
-            if held.stage is not Stage.GOING:
-                actions.append(self._cache.let_go(held, "removed", now_s))
-        self._cache.mark(name, frozenset(), frozenset())
-        return actions + self._cache.want(name, [], lambda _: False) + self._sweep(name)
-
-    def _sweep(self, name: str) -> list[Action]:
-        """Have removed from the disk what the catalogue does not know any more."""
-        if not (self._listed and self._cache.reachable):
-            return []
-        gone = [stored for stored in self._cache.removable(name) if not self._knows(stored.revision)]
-        return [self._cache.remove(stored) for stored in gone]
-
-    def _grant(self, waiter: Waiter, place: Place, now_s: float) -> Action:
-        self._waiters.end(waiter)
-        self._cache.stock.memory[place].used_s = now_s
-        if waiter.worker is not None:
-            self._shelf(waiter.worker).answered(waiter.name, waiter.key, place.revision)
-        return Grant(waiter.id, place, self._cache.stock.disk[place.revision].directory)
-
-    def _refuse(self, waiter: Waiter, error: RequestError) -> Action:
-        self._waiters.end(waiter)
-        return Refuse(waiter.id, error)
-
-    def _switched(self, name: str, key: Key, before: Revision, after: Revision) -> Action:
-        self.counts.switches += 1
-        fields: dict[str, object] = {"model": name, "asked_for": str(key), "version": after.version}
-        fields |= {"digest": after.digest, "version_before": before.version}
-        return Log(logging.INFO, "another revision of a model answers", fields)
-
-    def _place_failed(
-        self, place: Place, fault: Fault, reason: str, now_s: float, *, private: bool = False
-    ) -> list[Action]:
-        if place.worker is None:
-            return self._failed(place.revision, fault, reason, now_s, private=private)
-        if place.revision.name not in self._switches:
-            return []
-        failure = self._shelf(place.worker).failed(place.revision, fault, reason, now_s, private=private)
-        return [_failure_line(place.revision, failure, now_s)]
-
-    def _shelf(self, worker: int) -> Shelf:
-        return self._shelves.setdefault(worker, Shelf())
-
-    def _tidy_shelves(self, name: str, switch: Switch, now_s: float) -> list[Action]:
-        """Have workers drop what a script was given before it was given another for the same."""
-        actions = []
-        for held in self._cache.stock.held_of(name):
-            worker = held.place.worker
-            if worker is None or held.stage is not Stage.HERE:
-                continue
-            shelf = self._shelf(worker)
-            shelf.forget(name, switch)
-            if shelf.is_replaced(held.place.revision):
-                actions.append(self._cache.let_go(held, "replaced", now_s))
-        return actions
-
-    def _failed(
-        self,
-        revision: Revision,
-        fault: Fault,
-        reason: str,
-        now_s: float,
-        *,
-        on_disk: bool = False,
-        private: bool = False,
-    ) -> list[Action]:
-        switch = self._switches.get(revision.name)
-        if switch is None or not switch.knows(revision):
-            return []
-        failure = switch.failed(revision, fault, reason, now_s, on_disk=on_disk, private=private)
-        heapq.heappush(self._retries, (failure.retry_at_s, revision.name))
-        if fault in (Fault.BESIDE, Fault.TOO_LARGE) and failure.tries > 1:
-            return []  # nothing was tried: it was said once
-        return [_failure_line(revision, failure, now_s)]
+        return self._settling.settle(names, now_s)
 
     # --- what people see
 
@@ -582,14 +419,3 @@ class Librarian:
         """One of them. Raises `ModelNotFound`."""
         model_named(self._models, self._names, name)
         return report_of(self._switches[name], self._cache)
-
-
-def _failure_line(revision: Revision, failure: Failure, now_s: float) -> Log:
-    fields = {
-        "model": revision.name,
-        "version": revision.version,
-        "cause": failure.reason[:1000],
-        "tries": failure.tries,
-        "next_try_in_s": round(failure.retry_at_s - now_s, 1),
-    }
-    return Log(logging.ERROR, "a version of a model cannot be had", fields)
