@@ -8,7 +8,7 @@ from typing import Any
 from tests.inference.stand_in_workers import limits
 from tidegate.inference.errors import HandlerTimedOut, WorkerDied
 from tidegate.inference.frontend.metrics import ModelMetrics
-from tidegate.inference.frontend.queue.actions import Action, CutOff, Fail, Kill, Log, Send, Start
+from tidegate.inference.frontend.queue.actions import Action, CutOff, Fail, HangUp, Kill, Log, Send, Start
 from tidegate.inference.frontend.queue.body import MemoryBody
 from tidegate.inference.frontend.queue.pending_request import PendingRequest
 from tidegate.inference.frontend.queue.scheduler import Scheduler
@@ -174,6 +174,29 @@ def test_a_request_beside_a_conversation_is_not_alone_to_blame_for_a_death():
     assert asked.deaths_isolated == 0
     (again,) = sent(story.tick())
     assert again.requests == [asked]
+
+
+def test_a_worker_that_retires_finishes_what_it_has_is_given_nothing_more_and_then_ends():
+    story = Story(workers=1)
+    story.ask()
+    (first,) = sent(story.tick())
+    story.scheduler.retire(first.worker)
+    story.ask()
+    assert story.tick() == []
+    assert story.scheduler.answered(first.worker, first.requests[0].id, story.now_s) is first.requests[0]
+    story.scheduler.done(first.worker, Done(0, 0, 0), story.now_s)
+    assert story.tick() == [HangUp(first.worker)]
+    assert story.tick() == [], "it is hung up on once"
+    story.scheduler.lost(first.worker, story.now_s)
+    assert sent(story.tick(after_s=1.0)), "its successor has what waited"
+
+
+def test_nobody_hangs_up_on_a_worker_that_is_lost_while_it_retires():
+    """Its socket is gone: what else is to be done in that round would be lost with it."""
+    story = Story(workers=1)
+    story.scheduler.retire(1)
+    story.scheduler.lost(1, story.now_s)
+    assert not [each for each in story.tick(after_s=1.0) if isinstance(each, HangUp)]
 
 
 def test_the_scheduler_is_asked_at_most_once_more_while_nothing_is_at_hand():

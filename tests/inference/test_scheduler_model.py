@@ -83,6 +83,7 @@ class World:
     hung: bool = False
     killed: bool = False
     hung_up: bool = False
+    retiring: bool = False
     exited: bool = False
 
     @property
@@ -194,7 +195,11 @@ class SchedulerAndWorld(RuleBasedStateMachine):
                 worker.cut = True
                 worker.hung = worker.phase == "ready" and not worker.exited
             case HangUp(number):
-                self.workers[number].hung_up = True
+                worker = self.workers[number]
+                if worker.retiring and self.scheduler.state is State.SERVING:
+                    assert not worker.hung_up, "a second time"
+                    assert not worker.suspects, "it has not finished"
+                worker.hung_up = True
             case Cancel() | Pause() | Resume():
                 raise AssertionError("it is a matter of what a client did, and of no other moment")
             case Loaded():
@@ -215,6 +220,7 @@ class SchedulerAndWorld(RuleBasedStateMachine):
 
     def check_batch(self, worker: World, batch: list[Client]) -> None:
         assert worker.phase == "ready"
+        assert not worker.retiring
         assert not worker.cut
         assert not worker.exited
         assert len(worker.batches) <= self.limits.prefetch, "more than it may be given ahead"
@@ -419,6 +425,17 @@ class SchedulerAndWorld(RuleBasedStateMachine):
         else:
             self.socket_closes(worker)
 
+    @precondition(lambda self: self.any(lambda worker: worker.phase == "ready"))
+    @rule(data=st.data(), busy=st.booleans(), dies=st.booleans())
+    def retire(self, data: st.DataObject, busy: bool, dies: bool) -> None:
+        """A worker is to finish what it has, and to leave then; or it dies in the same round."""
+        worker = self.some(data, "ready", busy=busy) or self.some(data, "ready")
+        if worker is not None and not worker.exited and not worker.cut:
+            worker.retiring = True
+            self.scheduler.retire(worker.start.worker)
+            if dies:
+                self.socket_closes(worker)
+
     @precondition(lambda self: self.any(lambda worker: worker.batches))
     @rule(data=st.data())
     def crash_and_come_back(self, data: st.DataObject) -> None:
@@ -567,7 +584,11 @@ class SchedulerAndWorld(RuleBasedStateMachine):
         if not hasattr(self, "scheduler"):
             return
         self.tick()
-        ready = [each for each in self.workers.values() if each.phase == "ready" and not (each.cut or each.exited)]
+        ready = [
+            each
+            for each in self.workers.values()
+            if each.phase == "ready" and not (each.cut or each.exited or each.retiring)
+        ]
         if not self.closed:
             if self.isolated:
                 needless = not all(worker.streams for worker in self.workers.values())

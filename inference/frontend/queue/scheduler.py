@@ -255,6 +255,8 @@ class Scheduler:
         worker = self._ledger.remove(number)
         if worker is None:
             return ()
+        if worker in self._retiring:
+            self._retiring.remove(worker)  # it has left by itself
         actions = self.supervisor.lost(worker, now_s)
         if worker.requests:
             self._metrics.batch_size.observe(len(worker.requests))  # nobody can say what it predicted of them
