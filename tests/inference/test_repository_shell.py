@@ -206,6 +206,24 @@ def test_where_nothing_can_be_measured_what_was_reserved_counts(monkeypatch, tmp
     run(test())
 
 
+def test_what_scripts_hold_is_taken_off_what_was_measured_and_not_off_what_is_left_of_it(monkeypatch, tmp_path):
+    """Each worker may be on its way out, so that there is none to measure, and its script's models are there still."""
+
+    async def test() -> None:
+        async with house(monkeypatch, tmp_path, max_loaded_bytes=10 * MIB) as here:
+            here.process.list_models(a="1")
+            await here.load(A)
+            monkeypatch.setattr(here.repository.scripts, "held_bytes", lambda _home: 2 * MIB)
+            monkeypatch.setattr(registry_module, "private_bytes", lambda _pids: 7 * MIB)
+            await asyncio.sleep(60)
+            assert here.repository.gauges().memory_bytes == 5 * MIB
+            monkeypatch.setattr(registry_module, "private_bytes", lambda _pids: 0)
+            await asyncio.sleep(60)
+            assert here.repository.gauges().memory_bytes == 5 * MIB
+
+    run(test())
+
+
 def test_a_load_that_throws_what_nobody_expects_fails_and_is_tried_again(monkeypatch, tmp_path):
     async def test() -> None:
         async with house(monkeypatch, tmp_path) as here:

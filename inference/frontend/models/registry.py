@@ -235,16 +235,17 @@ class Registry:
             max_bytes=self._settings.max_loaded_bytes,
         )
 
-    async def measure(self, model: Model) -> None:
+    async def measure(self, model: Model) -> bool:
         """Note what a loaded model takes now: the memory of its workers, those that are still to come like the others.
 
-        What it took before stays where nothing can be measured.
+        What it took before stays where nothing can be measured; returns whether anything was.
         """
         if model.pool is None or not (ready := model.pool.gauges.workers):
-            return
+            return False
         measured = await asyncio.to_thread(private_bytes, list(ready))
         if measured:
             model.memory_bytes = (measured + sum(ready.values())) * model.pool.limits.workers // len(ready)
+        return measured > 0
 
     async def _measure(self, model: Model) -> None:
         await self.measure(model)

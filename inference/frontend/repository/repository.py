@@ -427,9 +427,9 @@ class Repository:
             # Some at a time, those first that were measured longest ago: a thousand would take a second of a core.
             for revision, model in list(self._to_measure.items())[:MEASURED_AT_ONCE]:
                 before_bytes = model.memory_bytes
-                await self._registry.measure(model)
-                # What its scripts hold beside it counts for itself.
-                model.memory_bytes = max(0, model.memory_bytes - self.scripts.held_bytes(revision))
+                if await self._registry.measure(model):
+                    # What its scripts hold beside it counts for itself.
+                    model.memory_bytes = max(0, model.memory_bytes - self.scripts.held_bytes(revision))
                 if self._to_measure.pop(revision, None) is None:
                     continue  # it left meanwhile
                 self._to_measure[revision] = model
