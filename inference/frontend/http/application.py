@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from heapq import nlargest
@@ -27,7 +26,7 @@ from tidegate.inference.frontend.http.open_inference import Models, OpenInferenc
 from tidegate.inference.frontend.http.peer import Peer, Upgrade
 from tidegate.inference.frontend.http.request import Request
 from tidegate.inference.frontend.http.responders import CHAT, CONVERSE, AtOnce, InTask, Responder, Route
-from tidegate.inference.frontend.http.response import Response
+from tidegate.inference.frontend.http.response import Response, json_response
 from tidegate.inference.frontend.http.websocket import WebSocket, WebSocketLimits, is_opening
 from tidegate.inference.frontend.http.websocket_connection import WebSocketConnection
 from tidegate.inference.frontend.metrics import ModelGauges
@@ -266,7 +265,7 @@ class Application:
             "BatchStrategy": settings.batch_strategy,
             "MaxPayloadInMB": payload_mb,
         }
-        return Response(200, "application/json", json.dumps(content).encode())
+        return json_response(content)
 
     def _metrics(self, request: Request) -> Response:  # noqa: ARG002 - a route like the others
         from tidegate.inference.frontend import prometheus_text  # noqa: PLC0415 - see server.py

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, Protocol
 from tidegate.inference.errors import BadRequest, NotFound, PayloadTooLarge
 from tidegate.inference.frontend.http.request import Request
 from tidegate.inference.frontend.http.responders import AtOnce, InTask, Responder, Route
-from tidegate.inference.frontend.http.response import Response
+from tidegate.inference.frontend.http.response import Response, json_response
 from tidegate.inference.version import own_version
 
 EXTENSIONS = ("binary_tensor_data", "model_repository")
@@ -79,7 +79,7 @@ class OpenInference:
             case []:
                 return _get(self._server)
             case ["health", "live"]:
-                return _get(lambda _: _json({"live": True}))
+                return _get(lambda _: json_response({"live": True}))
             case ["health", "ready"]:
                 return _get(self._server_ready)
             case ["repository", "index"]:
@@ -109,19 +109,19 @@ class OpenInference:
         return None
 
     def _server(self, request: Request) -> Response:  # noqa: ARG002 - a route like the others
-        return _json({"name": "tidegate", "version": own_version(), "extensions": EXTENSIONS})
+        return json_response({"name": "tidegate", "version": own_version(), "extensions": EXTENSIONS})
 
     def _server_ready(self, request: Request) -> Response:  # noqa: ARG002 - a route like the others
         self._demand_server_ready()
-        return _json({"live": True, "ready": True})  # the protocol's text says `live` here too
+        return json_response({"live": True, "ready": True})  # the protocol's text says `live` here too
 
     def _model(self, name: str, version: str | None) -> Response:
         found = self._models.describe(name, version)
-        return _json({"name": name, "platform": "pytorch", **found._asdict()})
+        return json_response({"name": name, "platform": "pytorch", **found._asdict()})
 
     def _model_ready(self, name: str, version: str | None) -> Response:
         self._models.demand_ready(name, version)
-        return _json({"name": name, "ready": True})
+        return json_response({"name": name, "ready": True})
 
     async def _index(self, request: Request) -> Response:
         only_ready = _object(request).get("ready", False)
@@ -133,12 +133,12 @@ class OpenInference:
 
     async def _load(self, name: str, request: Request) -> Response:
         await self._models.load(name, _parameters(request))
-        return _json({})
+        return json_response({})
 
     async def _unload(self, name: str, request: Request) -> Response:
         _parameters(request)
         await self._models.unload(name)
-        return _json({})
+        return json_response({})
 
 
 def _get(respond: Callable[[Request], Response]) -> Route:
@@ -168,7 +168,3 @@ def _object(request: Request) -> dict[str, Any]:
 
 def _entry(each: Indexed) -> str:
     return json.dumps({"name": each.name, "version": each.version, "state": each.state, "reason": each.reason})
-
-
-def _json(content: object) -> Response:
-    return Response(200, "application/json", json.dumps(content).encode())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from time import monotonic
@@ -14,7 +13,7 @@ from tidegate.inference.frontend.http.ask_repository import CHOICE, AskRepositor
 from tidegate.inference.frontend.http.peer import Upgrade
 from tidegate.inference.frontend.http.request import Request
 from tidegate.inference.frontend.http.responders import CHAT, CONVERSE, AtOnce, Responder, Route
-from tidegate.inference.frontend.http.response import Response
+from tidegate.inference.frontend.http.response import Response, json_response
 from tidegate.inference.frontend.http.waiting_socket import Application, WaitingSocket
 from tidegate.inference.frontend.models.model_list import page
 from tidegate.inference.frontend.models.stateful_sessions import StatefulSessions
@@ -119,11 +118,11 @@ class RepositoryPaths:
         self.repository.demand_listed()
         name = request.path.removeprefix("/models").removeprefix("/")
         if name:
-            return _json(self._entry(name))
+            return json_response(self._entry(name))
         repository = self.repository
         listing = {"url": repository.url, "interval_s": repository.interval_s, "note": repository.note}
         names = repository.librarian.names()
-        return _json({**page(names, request.query, self._entry), "repository": listing})
+        return json_response({**page(names, request.query, self._entry), "repository": listing})
 
     def _entry(self, name: str) -> dict[str, Any]:
         report = self.repository.librarian.report(name)
@@ -149,7 +148,3 @@ def _version(report: VersionReport) -> dict[str, Any]:
         "last_used": last_used,
         "load_s": round(report.load_s, 3) if report.load_s is not None else None,
     }
-
-
-def _json(content: object) -> Response:
-    return Response(200, "application/json", json.dumps(content).encode())

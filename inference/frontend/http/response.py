@@ -70,6 +70,11 @@ def _status_and_type(status: int, content_type: str) -> bytes:
     return line.encode() + content_type.encode("latin-1", "replace") + b"\r\n"
 
 
+def json_response(content: object) -> Response:
+    """A 200 with `content` as JSON."""
+    return Response(200, "application/json", json.dumps(content).encode())
+
+
 def error_response(error: Failure, request_id: str, *, open_inference: bool = False) -> Response:
     """`{"error": {"code", "message", "request_id"}}`, with Retry-After where trying again later makes sense.
 

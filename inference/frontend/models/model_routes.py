@@ -19,7 +19,7 @@ from tidegate.inference.errors import (
     OutOfMemory,
 )
 from tidegate.inference.frontend.http.request import Request
-from tidegate.inference.frontend.http.response import Response
+from tidegate.inference.frontend.http.response import Response, json_response
 from tidegate.inference.frontend.models.model_list import page
 from tidegate.inference.frontend.models.registry import Registry
 from tidegate.inference.frontend.queue.model_pool import ModelPool
@@ -42,7 +42,9 @@ class ModelRoutes:
         if request.method == "DELETE":
             await self._registry.unload(name)
             return _status(f'Model "{name}" unregistered')
-        return _json(self._entry(name) if name else page(sorted(self._registry.pools), request.query, self._entry))
+        return json_response(
+            self._entry(name) if name else page(sorted(self._registry.pools), request.query, self._entry)
+        )
 
     async def _load(self, request: Request) -> Response:
         name, model_dir = _wanted(request)
@@ -91,8 +93,4 @@ def checked_directory(url: object) -> Path:
 
 
 def _status(text: str) -> Response:
-    return _json({"status": text})
-
-
-def _json(content: object) -> Response:
-    return Response(200, "application/json", json.dumps(content).encode())
+    return json_response({"status": text})
