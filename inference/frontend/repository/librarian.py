@@ -125,7 +125,7 @@ class Librarian:
         self._waiters.add(asking)
         self._parked.discard(model.name)
         actions = self._settle({model.name}, now_s)
-        if self._waiters.get(waiter) is None and any(isinstance(action, Grant) for action in actions):
+        if any(isinstance(action, Grant) and action.waiter == waiter for action in actions):
             self.counts.hits += 1
         else:
             self.counts.misses += 1
