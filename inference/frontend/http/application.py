@@ -190,11 +190,7 @@ class Application:
 
     def _ask(self, name: str, form: Form = Form.PLAIN) -> Responder:
         pool = self._find(name)
-        try:
-            pool.admit()
-        except RequestError as error:
-            pool.metrics.responses[error.status] += 1
-            raise
+        pool.admit()
         return AskModel(pool, self.registry.sessions, timed=self.settings.server_timing, form=form)
 
     def _chat(self, name: str) -> Responder:

@@ -47,11 +47,7 @@ class AskRepository:
         self._epoch = repository.epoch
         self._found = repository.find(selector)
         if self._found is not None:
-            try:
-                self._found.pool.admit()
-            except RequestError as error:
-                self._found.pool.metrics.responses[error.status] += 1
-                raise
+            self._found.pool.admit()
 
     @property
     def metrics(self) -> ModelMetrics:

@@ -134,8 +134,15 @@ class ModelPool:
         )
 
     def admit(self) -> None:
-        """Raise the error for a request that must not wait, before its body is read: `NotReady` or `Overloaded`."""
-        self._scheduler.admit()
+        """Raise, and count, the error for a request that must not wait, before its body is read.
+
+        It is `NotReady` or `Overloaded`.
+        """
+        try:
+            self._scheduler.admit()
+        except RequestError as error:
+            self.metrics.responses[error.status] += 1
+            raise
 
     def submit(self, request: PendingRequest) -> None:
         """Queue a request; its reply is told what becomes of it, never before this returns.
