@@ -79,7 +79,7 @@ class ScriptModels:
                 self._decided(self._librarian.unloaded(Place(revision, number), now_s))
             case frames.Overgrown(reason=reason):
                 log.warning("a worker is replaced", extra={"worker_pid": borrower.pid, "why": reason})
-                borrower.replace()
+                borrower.retire()
 
     def _want(self, borrower: Borrower, number: int, want: frames.Want, now_s: float) -> None:
         asking = _Asking(want.id, borrower)

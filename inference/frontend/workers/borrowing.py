@@ -27,16 +27,13 @@ class Borrower:
     begin: Callable[[], None]
     """Its time limit begins anew: it has waited for the frontend."""
     retire: Callable[[], None]
+    """Has it finish what it has, and end; another takes its place."""
 
     def tell(self, data: bytes) -> None:
         """Send a frame; it may have gone."""
         if self.link is not None:
             self.begin()
             self.link.send(data)
-
-    def replace(self) -> None:
-        """Have it finish what it has, and end; another takes its place."""
-        self.retire()
 
 
 class Lender(Protocol):
