@@ -588,6 +588,13 @@ def _refuse_what_does_not_agree(settings: Settings) -> None:
         raise DeploymentError(
             f"TIDEGATE_PINNED_MODELS names {len(pinned)} models, and TIDEGATE_MAX_LOADED_MODELS allows {loaded}."
         )
+    in_flight, spooled_from = settings.max_bytes_in_flight, settings.spool_threshold_bytes
+    if in_flight < min(spooled_from, settings.max_body_bytes):
+        raise DeploymentError(
+            f"TIDEGATE_MAX_BYTES_IN_FLIGHT={in_flight} is less than TIDEGATE_SPOOL_THRESHOLD_BYTES={spooled_from}: a "
+            "body between the two would never find room; raise the first, or lower the second or "
+            "TIDEGATE_MAX_BODY_BYTES to it."
+        )
 
 
 def _refuse_unknown(environment: Mapping[str, str]) -> None:

@@ -386,7 +386,7 @@ def test_a_worker_that_stands_still_pauses_its_clients(own_server: Server) -> No
 
 
 def test_half_a_message_is_refused_where_the_memory_for_bodies_is_taken() -> None:
-    limits = {"TIDEGATE_MAX_BYTES_IN_FLIGHT": "100000"}
+    limits = {"TIDEGATE_MAX_BYTES_IN_FLIGHT": "100000", "TIDEGATE_SPOOL_THRESHOLD_BYTES": "100000"}
     with running({"code/inference.py": CONVERSES}, **limits) as server, Talker(server) as talker:
         talker.socket.sendall(frame(BINARY, b"x" * 200_000)[:150_000])
         code, reason = talker.farewell()

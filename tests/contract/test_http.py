@@ -344,11 +344,18 @@ def test_a_full_queue_is_503_at_once_with_retry_after():
 
 
 def test_bodies_over_the_memory_that_they_may_take_together_are_503():
-    limits = {"TIDEGATE_MAX_BYTES_IN_FLIGHT": "1000"}
+    limits = {"TIDEGATE_MAX_BYTES_IN_FLIGHT": "1000", "TIDEGATE_SPOOL_THRESHOLD_BYTES": "1000"}
     with running({"code/inference.py": ECHO}, **limits) as server:
         assert server.post(b"a" * 900, "text/csv").status == 200
-        reply = server.post(b"a" * 1100, "text/csv")
-        assert (reply.status, reply.error["code"]) == (503, "overloaded")
+        with server.socket() as first:
+            head = b"POST /invocations HTTP/1.1\r\nHost: a\r\nContent-Type: text/csv\r\nContent-Length: 900\r\n\r\n"
+            first.sendall(head + b"a" * 899)
+            refused = server.wait_until(
+                lambda: reply if (reply := server.post(b"a" * 900, "text/csv")).status != 200 else None, "it is at hand"
+            )
+            assert (refused.status, refused.error["code"]) == (503, "overloaded")
+            first.sendall(b"a")
+            assert first.recv(65536).startswith(b"HTTP/1.1 200 ")
         assert server.post(b"a" * 900, "text/csv").status == 200
 
 

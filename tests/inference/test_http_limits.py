@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from tidegate.inference.frontend.http.limits import (
@@ -89,7 +91,15 @@ def test_a_body_that_would_have_no_room_on_an_idle_server_either_is_too_large(
     settings: Settings, max_bytes: int, named: str
 ) -> None:
     """And not a 503, which would have it sent again for ever."""
-    limit = Limits.of(settings).body
+    assert_limit(Limits.of(settings).body, max_bytes, named)
+
+
+def test_where_no_file_can_be_written_a_body_that_memory_never_has_room_for_is_too_large() -> None:
+    limits = Limits.of(Settings(max_body_bytes=9000, max_bytes_in_flight=700, spool_threshold_bytes=100), sys.maxsize)
+    assert_limit(limits.body, 700, "TIDEGATE_MAX_BYTES_IN_FLIGHT")
+
+
+def assert_limit(limit: BodyLimit, max_bytes: int, named: str) -> None:
     assert limit.error(max_bytes) is None
     error = limit.error(max_bytes + 1)
     assert error is not None

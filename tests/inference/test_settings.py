@@ -71,6 +71,16 @@ DISAGREE: list[tuple[dict[str, str], str]] = [
         {"TIDEGATE_PINNED_MODELS": "a"},
         "TIDEGATE_PINNED_MODELS names models of TIDEGATE_MODEL_REPOSITORY, which is not set.",
     ),
+    (
+        {"TIDEGATE_MAX_BYTES_IN_FLIGHT": "1000"},
+        "TIDEGATE_MAX_BYTES_IN_FLIGHT=1000 is less than TIDEGATE_SPOOL_THRESHOLD_BYTES=8388608: a body between the two "
+        "would never find room; raise the first, or lower the second or TIDEGATE_MAX_BODY_BYTES to it.",
+    ),
+    (
+        {"TIDEGATE_MAX_BYTES_IN_FLIGHT": "99", "TIDEGATE_SPOOL_THRESHOLD_BYTES": "100"},
+        "TIDEGATE_MAX_BYTES_IN_FLIGHT=99 is less than TIDEGATE_SPOOL_THRESHOLD_BYTES=100: a body between the two "
+        "would never find room; raise the first, or lower the second or TIDEGATE_MAX_BODY_BYTES to it.",
+    ),
 ]
 
 BAD: list[tuple[str, str, str]] = [
@@ -243,6 +253,7 @@ def test_any_text_is_read_or_refused_by_name(name: str, text: str) -> None:
         sentence = ""
         assert settings == read({name: text}), "a NaN would not equal itself"
     alone = sentence.startswith(f"{name} ") and sentence.endswith(" of TIDEGATE_MODEL_REPOSITORY, which is not set.")
+    alone = alone or " is less than TIDEGATE_SPOOL_THRESHOLD_BYTES=" in sentence
     assert not sentence or alone or sentence.startswith(f"{name}={text.strip()!r} is not valid: it must be ")
 
 
@@ -251,6 +262,17 @@ def test_settings_that_do_not_agree_are_refused_in_one_sentence(variables, sente
     with pytest.raises(DeploymentError) as error:
         read(variables)
     assert str(error.value) == sentence
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"TIDEGATE_MAX_BYTES_IN_FLIGHT": "100", "TIDEGATE_SPOOL_THRESHOLD_BYTES": "100"},
+        {"TIDEGATE_MAX_BYTES_IN_FLIGHT": "1000", "TIDEGATE_MAX_BODY_BYTES": "1000"},
+    ],
+)
+def test_little_memory_for_bodies_is_enough_where_no_larger_one_needs_it(variables: dict[str, str]) -> None:
+    assert read(variables).max_bytes_in_flight == int(variables["TIDEGATE_MAX_BYTES_IN_FLIGHT"])
 
 
 def test_as_many_models_are_loaded_as_the_disk_may_hold_where_only_that_is_said():

@@ -56,9 +56,9 @@ class Application:
         self.settings = settings
         self.registry = registry
         self.repository = repository
-        self.limits = Limits.of(settings)
         self.budget = ByteBudget(settings.max_bytes_in_flight)
         self.spool = Spool(settings, self.budget)
+        self.limits = Limits.of(settings, self.spool.threshold_bytes)
         self.max_connections = settings.max_connections
         self.draining = False
         self.answering = 0

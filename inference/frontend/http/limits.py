@@ -72,9 +72,11 @@ class BodyLimit:
     """Which variable says so."""
 
     @classmethod
-    def of(cls, settings: Settings) -> BodyLimit:
-        """The setting's; or less, where a larger body would have no room on an idle server either."""
-        threshold_bytes = settings.spool_threshold_bytes
+    def of(cls, settings: Settings, threshold_bytes: int) -> BodyLimit:
+        """The setting's; or less, where a larger body would have no room on an idle server either.
+
+        A body over `threshold_bytes` goes to a file.
+        """
         limits = [cls(max_bytes=settings.max_body_bytes)]
         if settings.max_spool_bytes > threshold_bytes:
             limits.append(cls(max_bytes=settings.max_spool_bytes, setting="TIDEGATE_MAX_SPOOL_BYTES"))
@@ -125,11 +127,12 @@ class Limits:
     """How fast a body must come, and a response be read."""
 
     @classmethod
-    def of(cls, settings: Settings) -> Limits:
-        """The limits that the settings give."""
+    def of(cls, settings: Settings, spool_threshold_bytes: int | None = None) -> Limits:
+        """The limits that the settings give, with the spool's own threshold where that is another."""
+        threshold_bytes = settings.spool_threshold_bytes if spool_threshold_bytes is None else spool_threshold_bytes
         return cls(
             head=HeadLimit(max_bytes=settings.max_header_bytes, max_count=settings.max_header_count),
-            body=BodyLimit.of(settings),
+            body=BodyLimit.of(settings, threshold_bytes),
             idle_s=settings.idle_timeout_s,
             head_s=settings.header_timeout_s,
             min_bytes_per_s=settings.min_body_rate_bytes_per_s,
