@@ -34,6 +34,7 @@ from tests.inference.repository.s3_proxy import (
     Proxy,
     always,
     no_fault,
+    of_weights,
 )
 
 MODELS = 6
@@ -148,7 +149,7 @@ def _now_and_then(fault: Fault) -> Callable[[Asked], Fault | None]:
 
 async def _stall(world: World) -> None:
     """Have downloads begin and not end."""
-    world.proxy.fault = always(Fault(stall_at=150_000), lambda asked: asked.key.endswith("model.pth"))
+    world.proxy.fault = always(Fault(stall_at=150_000), of_weights)
     await world.publish_all()
     for _ in range(200):
         await asyncio.sleep(0.05)

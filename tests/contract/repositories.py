@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.contract.asking import metric
 from tests.contract.running import Reply, Server, running, write_files
 
 ATTRIBUTES = "X-Amzn-SageMaker-Custom-Attributes"
@@ -121,12 +122,7 @@ class Serving:
 
     def metric(self, name: str, **labels: str) -> float:
         """The sum of a series' samples that have these labels."""
-        total = 0.0
-        for line in self.server.request("GET", "/metrics").body.decode().splitlines():
-            series, _, value = line.rpartition(" ")
-            if series.partition("{")[0] == name and all(f'{key}="{want}"' in series for key, want in labels.items()):
-                total += float(value)
-        return total
+        return metric(self.server, name, **labels)
 
 
 @contextlib.contextmanager

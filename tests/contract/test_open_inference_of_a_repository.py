@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 from tests.contract.repositories import ATTRIBUTES, Serving, serving
@@ -106,11 +107,15 @@ def test_metadata_and_readiness_go_by_what_is_loaded_and_are_no_use_of_it(tmp_pa
         assert here.server.request("GET", "/v2/models/a/ready").json() == {"name": "a", "ready": True}
         assert here.server.request("GET", "/v2/models/a/versions/2/ready").status == 200
         assert here.server.request("GET", "/v2/models/a/versions/1/ready").status == 503
+        hits = here.metric("tidegate_repository_requests_total", result="hit")
+        assert infer(here, "a").status == 200
+        assert here.metric("tidegate_repository_requests_total", result="hit") == hits + 1
         before = here.versions("a")[2]["last_used"]
-        hits = here.metric("tidegate_repository_hits_total")
-        here.server.request("GET", "/v2/models/a/ready")
-        here.server.request("GET", "/v2/models/a")
-        assert here.metric("tidegate_repository_hits_total") == hits
+        until_s = monotonic() + 0.5
+        while monotonic() < until_s:
+            here.server.request("GET", "/v2/models/a/ready")
+            here.server.request("GET", "/v2/models/a")
+        assert here.metric("tidegate_repository_requests_total", result="hit") == hits + 1
         assert abs(float(before[-7:-1]) - float(here.versions("a")[2]["last_used"][-7:-1])) % 60 < 0.1
 
 

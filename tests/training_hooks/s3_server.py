@@ -12,9 +12,10 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import boto3
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import WSGIRequestHandler, make_server
+
+from tests.inference.repository.s3_proxy import ENVIRONMENT, client_of
 
 BUCKET = "models"
 
@@ -42,11 +43,8 @@ class S3:
     def environment(self) -> dict[str, str]:
         """What a process needs to ask this server and no other."""
         return {
+            **ENVIRONMENT,
             "AWS_ENDPOINT_URL_S3": self.url,
-            "AWS_ACCESS_KEY_ID": "testing",
-            "AWS_SECRET_ACCESS_KEY": "testing",
-            "AWS_DEFAULT_REGION": "us-east-1",
-            "AWS_EC2_METADATA_DISABLED": "true",
             "AWS_CONFIG_FILE": "/nowhere",
             "AWS_SHARED_CREDENTIALS_FILE": "/nowhere",
             "NO_PROXY": "127.0.0.1",
@@ -55,13 +53,7 @@ class S3:
 
     def client(self) -> Any:
         if self._client is None:
-            self._client = boto3.client(
-                "s3",
-                endpoint_url=self.url,
-                aws_access_key_id="testing",
-                aws_secret_access_key="testing",
-                region_name="us-east-1",
-            )
+            self._client = client_of(self.url)
         return self._client
 
     def objects(self, prefix: str = "") -> dict[str, bytes]:

@@ -155,6 +155,11 @@ def once(fault: Fault, those: Callable[[Asked], bool] = lambda _: True) -> Calla
     return lambda asked: left.pop() if left and those(asked) else None
 
 
+def of_weights(asked: Asked) -> bool:
+    """Whether a request is about the weights of a version."""
+    return asked.key.endswith("model.pth")
+
+
 class Proxy:
     """Stands before an S3 at a port of this machine. `fault` may be set at any time, from any thread."""
 

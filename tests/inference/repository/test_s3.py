@@ -20,11 +20,11 @@ from tests.inference.repository.s3_proxy import (
     FORBIDDEN,
     S3,
     SLOW_DOWN,
-    Asked,
     Fault,
     Proxy,
     always,
     no_fault,
+    of_weights,
     once,
 )
 from tidegate.inference.repository.catalogue import VersionState
@@ -91,10 +91,6 @@ def drive(proxy: Proxy, prefix: str, tmp_path: Path) -> Iterator[Callable[..., D
     for driven in started:
         if driven.process.poll() is None:
             driven.close()
-
-
-def of_weights(asked: Asked) -> bool:
-    return asked.key.endswith("model.pth")
 
 
 def test_a_version_is_listed_and_fetched(drive: Callable[..., Driven], put: Put, tmp_path: Path) -> None:
