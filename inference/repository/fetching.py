@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import errno
-import hashlib
-import os
 import shutil
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from threading import Event
 
@@ -16,13 +14,9 @@ from tidegate.inference.repository.assessment import Source
 from tidegate.inference.repository.cache_directory import CacheDirectory
 from tidegate.inference.repository.catalogue import Revision
 from tidegate.inference.repository.listing import Entry
-from tidegate.inference.repository.store import ContentDamaged, EntryChanged, Store, StoreFailed
+from tidegate.inference.repository.store import EntryChanged, Store, StoreFailed
+from tidegate.inference.repository.transfer import AnotherHash, Transfer
 from tidegate.inference.repository.unpacking import ArchiveRefused, TooLarge, unpack
-
-_TRIES = 5
-"""In a row that brought nothing; each that brought something begins a new row."""
-_FIRST_WAIT_S = 0.1
-_CHUNK_BYTES = 1 << 20
 
 
 class NotFetched(Exception):
@@ -60,7 +54,7 @@ def fetch(
             passing=False,
             needed_bytes=needed,
         )
-    transfer = _Transfer(store, cancelled)
+    bringing = _Bringing(store, cancelled)
     with _disk_faults(cache.root):
         partial = cache.partial(revision)
     try:
@@ -68,9 +62,9 @@ def fetch(
             built = partial / "content"
             if source.archive is not None:
                 limit = None if max_bytes is None else max_bytes - needed
-                _bring_archive(transfer, source, source.archive, partial, limit)
+                _bring_archive(bringing, source, source.archive, partial, limit)
             else:
-                _bring_files(transfer, source, built)
+                _bring_files(bringing, source, built)
             taken = cache.place(revision, built)
     except TooLarge as error:
         _drop(cache, partial)
@@ -116,42 +110,42 @@ def _disk_faults(root: Path) -> Iterator[None]:
         raise _DiskFault(f"{root} cannot be written to: {error.strerror or error}.", passing=True) from None
 
 
-def _bring_files(transfer: _Transfer, source: Source, built: Path) -> None:
+def _bring_files(bringing: _Bringing, source: Source, built: Path) -> None:
     listed = source.manifest.files if source.manifest is not None else {}
     for name, entry in source.files.items():
         sha256 = listed[name].sha256 if name in listed else None
         if source.manifest is not None and name == MANIFEST:
             sha256 = source.manifest.sha256
-        transfer.bring(entry, built / name, sha256)
-    _bring_code(transfer, source, built)
+        bringing.bring(entry, built / name, sha256)
+    _bring_code(bringing, source, built)
 
 
-def _bring_archive(transfer: _Transfer, source: Source, entry: Entry, partial: Path, limit: int | None) -> None:
+def _bring_archive(bringing: _Bringing, source: Source, entry: Entry, partial: Path, limit: int | None) -> None:
     archive, built = partial / "archive.tar.gz", partial / "content"
-    transfer.bring(entry, archive, None)
+    bringing.bring(entry, archive, None)
     shutil.rmtree(built, ignore_errors=True)  # of a try that ended in the middle
     built.mkdir()
     try:
-        unpack(archive, built, max_bytes=limit, check=transfer.check)
+        unpack(archive, built, max_bytes=limit, check=bringing.check)
     except ArchiveRefused as error:
-        raise NotFetched(f"{transfer.address(entry)} {error}.", passing=False, spoiled=True) from None
+        raise NotFetched(f"{bringing.address(entry)} {error}.", passing=False, spoiled=True) from None
     archive.unlink()
     root = model_root(built)
     if not (root / CODE).exists():
-        _bring_code(transfer, source, root)
+        _bring_code(bringing, source, root)
 
 
-def _bring_code(transfer: _Transfer, source: Source, root: Path) -> None:
+def _bring_code(bringing: _Bringing, source: Source, root: Path) -> None:
     for name, entry in source.code.items():
-        transfer.bring(entry, root / CODE / name, None)
+        bringing.bring(entry, root / CODE / name, None)
 
 
-class _Transfer:
-    """Brings files, each from where it was left."""
+class _Bringing:
+    """Brings the files of a revision until nobody waits for it any more."""
 
     def __init__(self, store: Store, cancelled: Event) -> None:
-        self._store = store
-        self._cancelled = cancelled
+        self._store, self._cancelled = store, cancelled
+        self._transfer = Transfer(store, check=lambda _: self.check(), wait=cancelled.wait)
 
     def address(self, entry: Entry) -> str:
         """How people call it."""
@@ -164,54 +158,11 @@ class _Transfer:
 
     def bring(self, entry: Entry, path: Path, sha256: str | None) -> None:
         """Bring one file as a whole. Raises `StoreFailed`, `NotFetched` and `OSError`."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if self._bring_once(entry, path, sha256):
-            return
-        # It may have been spoiled on its way, or by what an earlier process left.
-        path.unlink()
-        if not self._bring_once(entry, path, sha256):
-            path.unlink()
+        try:
+            self._transfer.bring(entry, path, sha256)
+        except AnotherHash:
             raise NotFetched(
                 f"{self.address(entry)} is not what its manifest says: its SHA-256 is another.",
                 passing=False,
                 spoiled=True,
-            )
-
-    def _bring_once(self, entry: Entry, path: Path, sha256: str | None) -> bool:
-        """Whether all of it is there and has this hash."""
-        digest, have, tries = hashlib.sha256(), 0, 0
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        with os.fdopen(descriptor, "r+b") as file:
-            left = os.fstat(descriptor).st_size
-            if left > entry.size_bytes:
-                file.truncate(0)
-                left = 0
-            while have < left and (piece := file.read(_CHUNK_BYTES)):
-                self.check()
-                digest.update(piece)
-                have += len(piece)
-            while have < entry.size_bytes:
-                self.check()
-                before = have
-                try:
-                    with closing(self._store.read(entry, have)) as pieces:
-                        for piece in pieces:
-                            self.check()
-                            file.write(piece)
-                            digest.update(piece)
-                            have += len(piece)
-                    continue
-                except EntryChanged:
-                    raise
-                except ContentDamaged as error:
-                    fault: StoreFailed = error
-                    file.seek(0)
-                    file.truncate(0)
-                    digest, have = hashlib.sha256(), 0
-                except StoreFailed as error:
-                    fault = error
-                tries = 1 if have > before else tries + 1
-                if tries >= _TRIES:
-                    raise fault
-                self._cancelled.wait(_FIRST_WAIT_S * 2**tries)
-        return sha256 is None or digest.hexdigest() == sha256
+            ) from None

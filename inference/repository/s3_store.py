@@ -10,7 +10,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 from tidegate.inference.repository.listing import Entry, Listing
-from tidegate.inference.repository.store import ContentDamaged, EntryChanged, StoreFailed
+from tidegate.inference.repository.store import ContentDamaged, EntryChanged, NotThere, StoreFailed
 
 _CHUNK_BYTES = 128 << 10
 """What a connection that breaks takes along at most."""
@@ -39,7 +39,7 @@ class S3Store:
             from botocore.config import Config  # noqa: PLC0415
         except ImportError:
             raise StoreFailed(
-                f"The repository {address} needs boto3, which is not installed: pip install 'tidegate[repository]'."
+                f"{address} needs boto3, which is not installed: pip install 'tidegate[repository]'."
             ) from None
         bucket, _, prefix = address.removeprefix("s3://").partition("/")
         prefix = prefix.strip("/")
@@ -87,6 +87,18 @@ class S3Store:
     def _entry(self, found: Any) -> Entry:
         tag = found["ETag"].strip('"')
         return Entry(found["Key"].removeprefix(self._prefix), found["Size"], tag, found["LastModified"].timestamp())
+
+    def find(self, path: str) -> Entry:
+        """One object by its name, without a listing and the right to it. Raises `NotThere` and `StoreFailed`."""
+        name = self.address(path)
+        try:
+            with _failures(name):
+                found = self._client.head_object(Bucket=self._bucket, Key=self._prefix + path)
+        except EntryChanged:  # the answer to HEAD has no body, and does not tell what is missing
+            raise NotThere(f"{name} cannot be read: there is no such object, or no such bucket.") from None
+        if "ETag" not in found or "LastModified" not in found:
+            raise StoreFailed(f"{name}: the answer is no object's of S3.")
+        return Entry(path, found["ContentLength"], found["ETag"].strip('"'), found["LastModified"].timestamp())
 
     def read(self, entry: Entry, offset: int = 0) -> Generator[bytes, None, None]:
         """The content of a listed object from `offset` on, in pieces. Raises `StoreFailed`."""

@@ -16,6 +16,10 @@ class EntryChanged(StoreFailed):
     """The file or object is another than the one that was listed, or is gone; the next listing tells."""
 
 
+class NotThere(StoreFailed):
+    """There is no file or object of this name."""
+
+
 class ContentDamaged(StoreFailed):
     """What came is not what the store says that it sent: all of it is worth nothing."""
 

@@ -28,9 +28,10 @@ from tests.inference.repository.s3_proxy import (
     once,
 )
 from tidegate.inference.repository.catalogue import VersionState
+from tidegate.inference.repository.listing import Entry
 from tidegate.inference.repository.messages import Fetched, FetchFailed, Kept, Listed, ListingFailed, Remove
 from tidegate.inference.repository.s3_store import S3Store
-from tidegate.inference.repository.store import StoreFailed
+from tidegate.inference.repository.store import NotThere, StoreFailed
 
 BUCKET = "models"
 WEIGHTS = bytes(range(256)) * (4 << 10)  # 1 MiB
@@ -403,5 +404,38 @@ def test_without_boto3_there_is_one_sentence(tmp_path: Path) -> None:
     with Driven(f"s3://{BUCKET}/x", tmp_path / "cache", environment=environment) as driven:
         driven.await_true(lambda: bool(driven.all(ListingFailed)), "a failure")
         assert driven.all(ListingFailed)[0].reason == (
-            "The repository s3://models/x needs boto3, which is not installed: pip install 'tidegate[repository]'."
+            "s3://models/x needs boto3, which is not installed: pip install 'tidegate[repository]'."
         )
+
+
+def found_by_name(proxy: Proxy, monkeypatch: pytest.MonkeyPatch, key: str, bucket: str = BUCKET) -> Entry:
+    """What the store says of one object, which it does not list."""
+    for name, value in proxy.environment.items():
+        monkeypatch.setenv(name, value)
+    return S3Store.open(f"s3://{bucket}", connections=1).find(key)
+
+
+def test_an_object_is_found_by_its_name_without_a_listing(
+    put: Put, proxy: Proxy, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put("", {"a//model.pth": WEIGHTS})
+    entry = found_by_name(proxy, monkeypatch, f"{prefix}/a//model.pth")
+    assert (entry.path, entry.size_bytes) == (f"{prefix}/a//model.pth", len(WEIGHTS))
+    assert not [asked for asked in proxy.asked if asked.lists]
+
+
+@pytest.mark.parametrize("bucket", [BUCKET, "no-such-bucket"])
+def test_an_object_that_is_not_there_is_said_to_be_missing(
+    proxy: Proxy, prefix: str, monkeypatch: pytest.MonkeyPatch, bucket: str
+) -> None:
+    with pytest.raises(NotThere, match=rf"^s3://{bucket}/{prefix}/x cannot be read: there is no such object, or no "):
+        found_by_name(proxy, monkeypatch, f"{prefix}/x", bucket)
+
+
+def test_an_object_that_may_not_be_looked_at_is_not_said_to_be_missing(
+    proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proxy.fault = always(Fault(status=403, body=b""))
+    with pytest.raises(StoreFailed, match=r"access is denied .*s3:GetObject") as raised:
+        found_by_name(proxy, monkeypatch, "x")
+    assert not isinstance(raised.value, NotThere)
