@@ -6,8 +6,11 @@ from constructs import Construct
 
 from tidegate.infra import instance_types
 from tidegate.infra.batch.jobs import BatchJobs
+from tidegate.infra.batch.table import ResultsTable, table_names
+from tidegate.infra.batch.table_rights import TableRights
 from tidegate.infra.configuration import Stage
 from tidegate.infra.configuration.batch import Batch
+from tidegate.infra.configuration.table import Table
 from tidegate.infra.stage_stack import StageStack
 
 
@@ -30,3 +33,23 @@ class BatchStack(StageStack):
         )
         self.output("JobMachineArn", jobs.jobs.arn, "Start it by hand for one job; see docs/batch.md")
         self.output("TopicArn", jobs.topic.arn, "Says how each job ended")
+        if batch.table is not None:
+            self._table(batch.table)
+
+    def _table(self, table: Table) -> None:
+        found = table_names(table, self.names, bucket=self.names.bucket(self))
+        ResultsTable(self, "Table", names=self.names, table=table, found=found, key_arn=self.key_arn)
+        rights = TableRights(
+            self,
+            "TableRights",
+            names=self.names,
+            found=found,
+            key_arn=self.key_arn,
+            location_key_arn=table.location_key,
+        )
+        self.output("TableName", f"{found.database}.{found.table}", "Results of jobs; python -m client batch table")
+        self.output("TableLocation", found.location, "Where its files lie")
+        if found.workgroup is not None:
+            self.output("WorkGroupName", found.workgroup, "For Athena's start_query_execution")
+        self.output("TableReaderPolicyArn", rights.reader.arn, "For the roles of those who ask the table")
+        self.output("TableWriterPolicyArn", rights.writer.arn, "For the role that fills it")

@@ -21,6 +21,10 @@ BATCH_SUBMITTED_PREFIX = "batch/input/submitted/"
 BATCH_OUTPUT_PREFIX = "batch/output/"
 # What each job of the batch stack is about to transform, and how it ended.
 BATCH_MANIFESTS_PREFIX = "batch/manifests/"
+# Results of transform jobs as tables, each below its name.
+TABLES_PREFIX = "tables/"
+# What queries of those tables answered.
+QUERY_RESULTS_PREFIX = "athena/results/"
 # Where clients put the bodies of asynchronous requests.
 ASYNC_INPUT_PREFIX = "async/input/"
 
@@ -74,6 +78,16 @@ class Names:
         return f"{self.prefix}-{self.stage}-batch"
 
     @property
+    def database(self) -> str:
+        """The Glue database, where the stage file names no other; SQL takes no hyphens."""
+        return f"{self.prefix}_{self.stage}".replace("-", "_")
+
+    @property
+    def query_workgroup(self) -> str:
+        """The Athena workgroup in which the table of results is asked."""
+        return f"{self.prefix}-{self.stage}"
+
+    @property
     def model_group(self) -> str:
         """The model package group, where the stage file names no other."""
         return f"{self.prefix}-{self.stage}"
@@ -104,6 +118,11 @@ class Names:
     def model_name_parameter(self) -> str:
         """Where the name of the model that the endpoint runs now is kept."""
         return self.parameter("model-name")
+
+    @property
+    def table_parameter(self) -> str:
+        """Where it is kept which table the results of transform jobs belong to, as JSON."""
+        return self.parameter("table")
 
 
 def content_name(scope: cdk.Stack, prefix: str, properties: Any) -> str:

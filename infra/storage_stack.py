@@ -13,7 +13,13 @@ from tidegate.infra.configuration import Stage
 from tidegate.infra.configuration.hosting import AsyncHosting, RealtimeHosting
 from tidegate.infra.configuration.operations import Retention
 from tidegate.infra.encryption_key import EncryptionKey
-from tidegate.infra.names import ASYNC_INPUT_PREFIX, BATCH_MANIFESTS_PREFIX, BATCH_OUTPUT_PREFIX, BATCH_SUBMITTED_PREFIX
+from tidegate.infra.names import (
+    ASYNC_INPUT_PREFIX,
+    BATCH_MANIFESTS_PREFIX,
+    BATCH_OUTPUT_PREFIX,
+    BATCH_SUBMITTED_PREFIX,
+    QUERY_RESULTS_PREFIX,
+)
 from tidegate.infra.stage_stack import StageStack
 
 
@@ -70,6 +76,8 @@ def _expiring(stage: Stage) -> dict[str, tuple[str, int]]:
     }
     if stage.batch is not None:
         rules["batch-manifests"] = (BATCH_MANIFESTS_PREFIX, retention.batch_output_days)
+        if (table := stage.batch.table) is not None and table.athena:
+            rules["query-results"] = (QUERY_RESULTS_PREFIX, table.query_results_days)
     if isinstance(hosting, AsyncHosting):
         rules["async-input"] = (ASYNC_INPUT_PREFIX, retention.async_output_days)
         rules["async-output"] = (hosting.output_prefix, retention.async_output_days)

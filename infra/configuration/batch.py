@@ -7,6 +7,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
+from tidegate.infra.configuration.table import Table
 from tidegate.infra.configuration.value import Email, InstanceType, Rule, Value, like, whole
 
 _MediaType = Annotated[str, like(r"[\w.+-]+/[\w.+-]+(;.*)?", "not a media type; write one like 'text/csv'")]
@@ -89,3 +90,5 @@ class Batch(Value):
     content_types: dict[_Ending, _MediaType] = Field(default_factory=dict)
     # Who hears of jobs that ended.
     email: Email | None = None
+    # Where the results of jobs are kept as a table; `python -m client batch table` fills it.
+    table: Table | None = None

@@ -1,4 +1,4 @@
-"""No role of any stage and mode may do more than a documented call needs, and docs/infrastructure.md names each."""
+"""No role or policy of any stage may do more than a documented call needs, and docs/infrastructure.md names each."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def documented() -> set[tuple[str, str]]:
 
 
 def rights(stage: Synthesised) -> Iterator[Right]:
-    """Everything that every role of `stage` may do, whichever way its policy is written."""
+    """Everything that every role of `stage` may do, whichever way its policy is written, and whoever is given one."""
     for template in stage.templates.values():
         resources = template.to_json()["Resources"]
         roles = {name: item["Properties"] for name, item in resources.items() if item["Type"] == "AWS::IAM::Role"}
@@ -46,7 +46,10 @@ def rights(stage: Synthesised) -> Iterator[Right]:
             for policy in role.get("Policies", []):
                 yield from _allowed(role, policy["PolicyDocument"])
         for item in resources.values():
-            assert item["Type"] != "AWS::IAM::ManagedPolicy"
+            if item["Type"] == "AWS::IAM::ManagedPolicy":
+                assert not {"Roles", "Users", "Groups"} & item["Properties"].keys(), "it is given to nobody by itself"
+                description, document = item["Properties"]["Description"], item["Properties"]["PolicyDocument"]
+                yield from _statements("reader" if description.startswith("Asks") else "writer", document)
             if item["Type"] == "AWS::IAM::Policy":
                 for role_name in item["Properties"]["Roles"]:
                     yield from _allowed(roles[role_name["Ref"]], item["Properties"]["PolicyDocument"])
@@ -54,7 +57,10 @@ def rights(stage: Synthesised) -> Iterator[Right]:
 
 def _allowed(role: dict[str, Any], document: dict[str, Any]) -> Iterator[Right]:
     (trust,) = role["AssumeRolePolicyDocument"]["Statement"]
-    who = trust["Principal"]["Service"].removesuffix(".amazonaws.com")
+    return _statements(trust["Principal"]["Service"].removesuffix(".amazonaws.com"), document)
+
+
+def _statements(who: str, document: dict[str, Any]) -> Iterator[Right]:
     for statement in document["Statement"]:
         assert statement["Effect"] == "Allow"
         assert "NotAction" not in statement
