@@ -18,6 +18,7 @@ PRODUCT = ("tidegate", *(f"tidegate.{folder}" for folder in FOLDERS), "container
 OUTSIDE = ("tests", "examples", "benchmarks")
 CLIENT, INFERENCE, INFRA, LOCAL_CLOUD, TRAINING_HOOKS = PRODUCT[1:-1]
 FRONTEND, WORKER, REPOSITORY = f"{INFERENCE}.frontend", f"{INFERENCE}.worker", f"{INFERENCE}.repository"
+IMAGES = f"{INFERENCE}.images"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +49,8 @@ ARROWS = [
     # A process of its own: listing and fetching never hold up a request.
     Arrow(room=REPOSITORY, forbidden=(FRONTEND, WORKER, "torch", "numpy", "httptools", "uvloop", "websockets")),
     Arrow(room=FRONTEND, forbidden=(REPOSITORY,), allowed=(f"{REPOSITORY}.catalogue", f"{REPOSITORY}.messages")),
+    # Pixels without a server: whoever draws or labels pictures may import it.
+    Arrow(room=IMAGES, forbidden=(FRONTEND, WORKER, REPOSITORY, "torch", "httptools", "uvloop", "websockets")),
     # User code runs in one plain thread; asynchronous generators need an event loop in it, conversations one more.
     *(
         Arrow(room=f"{WORKER}.{path.stem}", forbidden=("asyncio",))

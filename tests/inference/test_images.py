@@ -14,7 +14,7 @@ from PIL import Image
 
 from tests.inference.toy_images import image, tiff, written
 from tidegate.inference.errors import BadRequest
-from tidegate.inference.worker import images
+from tidegate.inference.images import reading
 from tidegate.inference.worker.content import Reading, decode
 
 
@@ -102,7 +102,7 @@ def test_an_image_of_too_many_pixels_is_refused_when_it_is_opened(monkeypatch: p
 
 
 def test_an_image_that_unpacks_to_more_than_the_limit_is_refused_unpacked() -> None:
-    with pytest.raises(BadRequest, match=r"^The image unpacks to 1200 bytes; the limit is 1199\.$"):
+    with pytest.raises(BadRequest, match=r"^The image of 10 x 10 pixels unpacks to 1200 bytes; the limit is 1199\.$"):
         read(image(size=(10, 10)), limit=1199)
     assert read(image(size=(10, 10)), limit=1200).shape == (1, 3, 10, 10)
 
@@ -187,7 +187,7 @@ def test_every_orientation_is_obeyed_alike_or_ignored_alike(
     upright = Image.fromarray(UPRIGHT)
     # What a camera that was held so has stored.
     method = {6: Image.Transpose.ROTATE_90, 8: Image.Transpose.ROTATE_270}.get(orientation)
-    method = method or images._UPRIGHT.get(orientation)
+    method = method or reading._UPRIGHT.get(orientation)
     stored = upright.transpose(method) if method is not None else upright
     exif = Image.Exif()
     exif[0x0112] = orientation
@@ -285,10 +285,10 @@ def test_what_is_not_transparent_has_its_own_colour() -> None:
 def test_of_several_frames_the_first_is_read_and_the_log_says_so_once(
     file_format: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    images._say_that_one_frame_is_read.cache_clear()
+    reading._say_that_one_frame_is_read.cache_clear()
     black, white = Image.new("RGB", (8, 8), "black"), Image.new("RGB", (8, 8), "white")
     body = written(white, file_format, save_all=True, append_images=[black, black])
-    with caplog.at_level(logging.WARNING, "tidegate.worker"):
+    with caplog.at_level(logging.WARNING, "tidegate.images"):
         for _ in range(3):
             assert colour(body) == [255, 255, 255]
         read(written(white, file_format))
