@@ -71,6 +71,13 @@ def _parser(program: str, others: Sequence[str]) -> argparse.ArgumentParser:
         help=f"address to listen on; default: TIDEGATE_HOST, else {LOOPBACK} with MODEL_DIR and all without it",
     )
     serve.add_argument("--port", type=_port, help="port to listen on; default: SAGEMAKER_BIND_TO_PORT, else 8080")
+    serve.add_argument(
+        "--kill-after",
+        metavar="SECONDS",
+        type=_idle_exit,
+        help="end, with exit status 0, after so long without requests, pings not counted; default: "
+        "TIDEGATE_IDLE_EXIT_S, else never",
+    )
     check = commands.add_parser("check", help="load a model directory and ask its example, without a socket")
     check.add_argument("model_dir", metavar="MODEL_DIR", help="the unpacked archive")
     return parser
@@ -92,6 +99,16 @@ def _port(text: str) -> int:
     return int(text)
 
 
+def _idle_exit(text: str) -> float:
+    try:
+        found = read({"TIDEGATE_IDLE_EXIT_S": text}).idle_exit_s
+    except DeploymentError as error:
+        raise argparse.ArgumentTypeError(str(error).removeprefix("TIDEGATE_IDLE_EXIT_S=").rstrip(".")) from None
+    if found is None:
+        raise argparse.ArgumentTypeError("it is empty")
+    return found
+
+
 def _listening(settings: Settings, arguments: argparse.Namespace, model_dir: Path | None) -> Settings:
     """`settings` with what the command line says about the socket."""
     if model_dir is not None:
@@ -107,7 +124,12 @@ def _listening(settings: Settings, arguments: argparse.Namespace, model_dir: Pat
         if not os.environ.get("TIDEGATE_HOST", "").strip():
             # Somebody's own machine: the network is let in when they say so.
             settings = replace(settings, host=LOOPBACK)
-    return replace(settings, host=arguments.host or settings.host, port=arguments.port or settings.port)
+    return replace(
+        settings,
+        host=arguments.host or settings.host,
+        port=arguments.port or settings.port,
+        idle_exit_s=arguments.kill_after or settings.idle_exit_s,
+    )
 
 
 def _model_dir(argument: str) -> Path:

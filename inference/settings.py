@@ -478,6 +478,15 @@ class Settings:
         "how long after SIGTERM requests are answered; the exit follows within 1.5 s, and the platform kills at 30 s",
     )
 
+    idle_exit_s: float | None = setting(
+        "TIDEGATE_IDLE_EXIT_S",
+        None,
+        _number(0.1, 7 * 86400),
+        "after how long without requests the server ends by itself, with exit status 0; `/ping`, `/metrics`, `GET "
+        "/models` and other reads do not count, what is under way does; not on an endpoint, whose container SageMaker "
+        "starts again; default: never",
+    )
+
     max_image_pixels: int = setting(
         "TIDEGATE_MAX_IMAGE_PIXELS", 178_956_970, _whole(1, 10**10), "larger images are refused when they are opened"
     )

@@ -39,7 +39,9 @@ _BACKLOG = 2048
 
 
 def run(settings: Settings, model_dir: Path) -> int:
-    """Serve until a signal (0) or until a model cannot be kept up (1); one model is that of `model_dir`.
+    """Serve until a signal or TIDEGATE_IDLE_EXIT_S (0), or until a model cannot be kept up (1).
+
+    One model is that of `model_dir`.
 
     Raises `DeploymentError`.
     """
@@ -75,7 +77,9 @@ async def _serve(settings: Settings, model_dir: Path, listener: socket.socket) -
     fork_server.open(registry.worker_exited)
     server = await loop.create_server(lambda: Connection(application), sock=listener, backlog=_BACKLOG)
     log.info("listening", extra={"host": settings.host, "port": settings.port})
-    sweeper = loop.create_task(_sweep(application))
+    if settings.idle_exit_s is not None:
+        log.info("the server ends by itself when nobody asks it anything", extra={"idle_exit_s": settings.idle_exit_s})
+    sweeper = loop.create_task(_sweep(application, stop))
     # Only now, while the parent imports torch on another core: what is not needed to answer the first ping.
     import_module("tidegate.inference.frontend.prometheus_text")
     try:
@@ -100,7 +104,7 @@ async def _serve(settings: Settings, model_dir: Path, listener: socket.socket) -
             raise DeploymentError(f"The server gives up: {crashed.result()}.")
 
         # 4. Drain: /ping says 503, what is at hand and what still comes is answered.
-        log.info("draining", extra={"signal": stop.result()})
+        log.info("draining", extra={"cause": stop.result()})
         await _drain(application, settings.drain_timeout_s)
         return 0
     finally:
@@ -126,7 +130,7 @@ def _repository(settings: Settings, registry: Registry) -> Repository | None:
     return Repository(settings, registry)
 
 
-async def _sweep(application: Application) -> None:
+async def _sweep(application: Application, stop: asyncio.Future[str]) -> None:
     while True:
         await asyncio.sleep(SWEEP_S)
         now_s = monotonic()
@@ -134,6 +138,8 @@ async def _sweep(application: Application) -> None:
             connection.sweep(now_s)
         if application.registry.sessions is not None:
             application.registry.sessions.sweep()
+        if not stop.done() and application.idle_for_too_long(now_s):
+            stop.set_result("nobody has asked anything for as long as TIDEGATE_IDLE_EXIT_S says")
         _tell_of_connections(application)
 
 

@@ -82,6 +82,15 @@ def test_the_command_line_beats_the_environment(tmp_path: Path) -> None:
         assert f'"host": "127.0.0.1", "port": {port}' in server.log()
 
 
+def test_it_ends_after_the_idle_time_that_the_command_line_says(tmp_path: Path) -> None:
+    write_files(tmp_path, {"code/inference.py": DOUBLE})
+    port = free_port()
+    with serving(
+        ".", "--kill-after", "0.5", f"--port={port}", cwd=tmp_path, port=port, TIDEGATE_IDLE_EXIT_S="86400"
+    ) as server:
+        assert server.process.wait(timeout=60) == 0
+
+
 def test_without_a_directory_everything_is_as_in_the_container(tmp_path: Path) -> None:
     write_files(tmp_path, {"model/code/inference.py": DOUBLE})
     port = free_port()
@@ -126,6 +135,13 @@ def test_arguments_that_cannot_be_obeyed_are_named(tmp_path: Path) -> None:
         assert status == 2
         assert line == (
             f"tidegate serve: error: argument --port: '{port}' is not valid: it must be a whole number from 1 to 65535"
+        )
+    for seconds in ("0", "soon", "nan"):
+        status, line = refusal("serve", f"--kill-after={seconds}", cwd=tmp_path)
+        assert status == 2
+        assert line == (
+            f"tidegate serve: error: argument --kill-after: '{seconds}' is not valid: it must be a number from 0.1 to "
+            "604800"
         )
     status, line = refusal("serve", "model", "--host", "no.such.host.invalid", cwd=tmp_path)
     assert status == 1

@@ -29,6 +29,7 @@ from tidegate.inference.frontend.http.responders import CHAT, CONVERSE, AtOnce, 
 from tidegate.inference.frontend.http.response import Response, json_response
 from tidegate.inference.frontend.http.websocket import WebSocket, WebSocketLimits, is_opening
 from tidegate.inference.frontend.http.websocket_connection import WebSocketConnection
+from tidegate.inference.frontend.idle_exit import IdleExit, counts
 from tidegate.inference.frontend.metrics import ModelGauges
 from tidegate.inference.frontend.models.loaded_models import LoadedModels
 from tidegate.inference.frontend.models.model_routes import ModelRoutes
@@ -60,6 +61,7 @@ class Application:
         self.spool = Spool(settings, self.budget)
         self.limits = Limits.of(settings, self.spool.threshold_bytes)
         self.max_connections = settings.max_connections
+        self.idle_exit = None if settings.idle_exit_s is None else IdleExit(settings.idle_exit_s)
         self.draining = False
         self.answering = 0
         self.connections: set[Peer] = set()
@@ -133,6 +135,8 @@ class Application:
         if request.method not in route.methods:
             verbs = ", ".join(route.methods)
             raise MethodNotAllowed(f"{request.path} answers {verbs}, not {request.method}.", route.methods)
+        if self.idle_exit is not None and counts(request.method, request.path):
+            self.idle_exit.asked = True
         return route.responder(request)
 
     def upgrade(self, request: Request) -> Upgrade | None:
@@ -148,6 +152,8 @@ class Application:
             return None
         if self.draining:
             raise Draining("The server is stopping.")
+        if self.idle_exit is not None:
+            self.idle_exit.asked = True
         request.id = request.header(_INFERENCE_ID) or request.id
         if paths is not None:
             return paths.upgrade(self, request, self._converse)
@@ -225,6 +231,17 @@ class Application:
                 raise NotFound("There are no adapters here: put them into the model's archive, or load it as a model.")
         where = "POST /models/NAME/invoke" if multi_model else "POST /invocations"
         raise NotFound(f"There is nothing at {request.path[:200]}; predictions are at {where}.")
+
+    def idle_for_too_long(self, now_s: float) -> bool:
+        """Whether the server was to end by itself by now (TIDEGATE_IDLE_EXIT_S). Asked twice a second."""
+        return self.idle_exit is not None and self.idle_exit.over(now_s, busy=self._busy())
+
+    def _busy(self) -> bool:
+        try:
+            self._demand_ready()
+        except RequestError:
+            return True  # it starts, or ends already
+        return any(peer.at_work for peer in self.connections)
 
     # --- the routes that know their answer
 

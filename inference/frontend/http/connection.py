@@ -28,6 +28,7 @@ from tidegate.inference.frontend.http.request import Request
 from tidegate.inference.frontend.http.request_parser import END, Event, RequestParser, UpgradeOffer
 from tidegate.inference.frontend.http.responders import own_failure
 from tidegate.inference.frontend.http.response import CONTINUE, encode, error_response
+from tidegate.inference.frontend.idle_exit import counts
 from tidegate.inference.frontend.queue.file_body import FileBody
 
 HALF_CLOSE_GRACE_S = 0.2
@@ -417,6 +418,14 @@ class Connection(asyncio.Protocol):
         if self._sending is None or self._sending.started_s != self._since_s:  # most bodies are there before a sweep
             self._sending = self._limits.pace(self._since_s)
         return self._sending.too_slow(now_s, self._incoming.request.body.size)
+
+    @property
+    def at_work(self) -> bool:
+        """Whether a client waits for an answer that a model gives, or has not read all of one."""
+        at_hand = (self._incoming, self._answering, *self._waiting)
+        return self._transport.get_write_buffer_size() > 0 or any(
+            counts(reply.request.method, reply.request.path) for reply in at_hand if reply is not None
+        )
 
     def idle_s(self, now_s: float) -> float:
         """How long no request has been at hand, in seconds; 0 while one is."""

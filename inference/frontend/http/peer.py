@@ -15,6 +15,10 @@ from tidegate.inference.frontend.queue.spool import Spool
 class Peer(Protocol):
     """A client's socket as the server sees it, whatever is spoken on it."""
 
+    @property
+    def at_work(self) -> bool:
+        """Whether a client waits here for what a model does; nobody does who asks how the server is."""
+
     def sweep(self, now_s: float) -> None: ...
     def idle_s(self, now_s: float) -> float: ...
     def close_if_idle(self) -> None: ...

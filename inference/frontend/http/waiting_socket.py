@@ -99,6 +99,8 @@ class WaitingSocket(asyncio.Protocol):
 
     # --- Peer
 
+    at_work = True
+
     def sweep(self, now_s: float) -> None:
         """Nothing: the wait has a deadline of its own."""
 

@@ -265,6 +265,8 @@ class WebSocketConnection(asyncio.Protocol):
 
     # --- time
 
+    at_work = True
+
     def sweep(self, now_s: float) -> None:
         """Ping a client that is silent, give up one that is gone, and end one whose time is over."""
         if self._closing_s is not None:
