@@ -103,8 +103,7 @@ class TableRights(Construct):
         )
         may(
             "WriteResults",
-            # GetObject: to see whether the job's file is there already.
-            ["s3:AbortMultipartUpload", "s3:GetObject", "s3:PutObject"],
+            ["s3:AbortMultipartUpload", "s3:PutObject"],
             [self._s3(found.bucket, f"{found.prefix}*")],
             any_because=_NAMES_UNKNOWN,
         )

@@ -23,10 +23,12 @@ from tidegate.local_cloud.cloudformation import (
     log_resources,
     notification_resources,
     parameter_resource,
+    policy_resource,
     repository_resource,
     sagemaker_resources,
     scaling_resources,
     schedule_resources,
+    table_resources,
 )
 from tidegate.local_cloud.cloudformation.clients import use
 from tidegate.local_cloud.cloudformation.stacks import run_stacks_ourselves
@@ -41,10 +43,12 @@ __all__ = [
     "log_resources",
     "notification_resources",
     "parameter_resource",
+    "policy_resource",
     "repository_resource",
     "sagemaker_resources",
     "scaling_resources",
     "schedule_resources",
+    "table_resources",
 ]
 
 

@@ -133,7 +133,11 @@ def inventory(stage: str) -> dict[str, list[str]]:
         "roles": [item["RoleName"] for item in boto3.client("iam").list_roles()["Roles"]],
         "rules": [item["Name"] for item in boto3.client("events").list_rules()["Rules"]],
         "machines": [item["name"] for item in boto3.client("stepfunctions").list_state_machines()["stateMachines"]],
+        "databases": [item["Name"] for item in boto3.client("glue").get_databases()["DatabaseList"]],
+        "workgroups": [item["Name"] for item in boto3.client("athena").list_work_groups()["WorkGroups"]],
+        "rights": [item["PolicyName"] for item in boto3.client("iam").list_policies(Scope="Local")["Policies"]],
         "stacks": [item["StackName"] for item in stacks if item["StackStatus"] != "DELETE_COMPLETE"],
     }
     mark = f"tidegate-{stage}"
-    return {kind: [name for name in names if mark in name] for kind, names in held.items()}
+    # SQL takes no hyphens.
+    return {kind: [name for name in names if mark in name.replace("_", "-")] for kind, names in held.items()}

@@ -119,6 +119,45 @@ def metric_filter(clients: Clients, name: str) -> Any:
     return patterns[0] if patterns else None
 
 
+def database(clients: Clients, name: str) -> Any:
+    found = [item for item in clients("glue").get_databases()["DatabaseList"] if item["Name"] == name]
+    return found[0]["Description"] if found else None
+
+
+def table(clients: Clients, name: str) -> Any:
+    glue = clients("glue")
+    if "lake" not in [item["Name"] for item in glue.get_databases()["DatabaseList"]]:
+        return None
+    found = glue.get_table(DatabaseName="lake", Name=name)["Table"]
+    return [column["Name"] for column in found["StorageDescriptor"]["Columns"]], found["Retention"]
+
+
+def workgroup(clients: Clients, name: str) -> Any:
+    athena = clients("athena")
+    if name not in [item["Name"] for item in athena.list_work_groups()["WorkGroups"]]:
+        return None
+    found = athena.get_work_group(WorkGroup=name)["WorkGroup"]["Configuration"]
+    return found["EnforceWorkGroupConfiguration"], found["BytesScannedCutoffPerQuery"]
+
+
+def policy(clients: Clients, arn: str) -> Any:
+    iam = clients("iam")
+    found = [item for item in iam.list_policies(Scope="Local")["Policies"] if item["Arn"] == arn]
+    if not found:
+        return None
+    version = iam.get_policy_version(PolicyArn=arn, VersionId=found[0]["DefaultVersionId"])["PolicyVersion"]
+    roles = iam.list_entities_for_policy(PolicyArn=arn)["PolicyRoles"]
+    return version["Document"]["Statement"][0]["Action"], [role["RoleName"] for role in roles]
+
+
+def allowing(action: str) -> Json:
+    return {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": action, "Resource": "*"}]}
+
+
+def columns(*names: str) -> Json:
+    return {"Columns": [{"Name": name, "Type": "double"} for name in names], "Location": "s3://lake/it/"}
+
+
 def machine(state: str) -> Json:
     return {"StartAt": state, "States": {state: {"Type": "Succeed"}}}
 
@@ -263,6 +302,65 @@ CASES = [
         after="FATAL",
         others={"Logs": {"Type": "AWS::Logs::LogGroup", "Properties": {"RetentionInDays": 7}}},
     ),
+    Case(
+        kind="AWS::IAM::ManagedPolicy",
+        properties={"Description": "one", "PolicyDocument": allowing("glue:GetTable"), "Roles": [{"Ref": "Role"}]},
+        change={"PolicyDocument": allowing("glue:GetTables"), "Roles": []},
+        seen=policy,
+        before=("glue:GetTable", ["holder"]),
+        after=("glue:GetTables", []),
+        others={
+            "Role": {
+                "Type": "AWS::IAM::Role",
+                "Properties": {"RoleName": "holder", "AssumeRolePolicyDocument": POLICY},
+            }
+        },
+    ),
+    Case(
+        kind="AWS::Glue::Database",
+        properties={"CatalogId": "123456789012", "DatabaseInput": {"Description": "one"}},
+        change={"DatabaseInput": {"Description": "two"}},
+        seen=database,
+        before="one",
+        after="two",
+    ),
+    Case(
+        kind="AWS::Glue::Table",
+        properties={
+            "CatalogId": "123456789012",
+            "DatabaseName": {"Ref": "Database"},
+            "TableInput": {"Name": "It", "StorageDescriptor": columns("a"), "Retention": "1"},
+        },
+        change={"TableInput": {"Name": "It", "StorageDescriptor": columns("a", "b"), "Retention": "2"}},
+        seen=table,
+        before=(["a"], 1),
+        after=(["a", "b"], 2),
+        others={
+            "Database": {
+                "Type": "AWS::Glue::Database",
+                "Properties": {"CatalogId": "123456789012", "DatabaseInput": {"Name": "lake"}},
+            }
+        },
+    ),
+    Case(
+        kind="AWS::Athena::WorkGroup",
+        properties={
+            "Name": "askers",
+            "State": "ENABLED",
+            "RecursiveDeleteOption": True,
+            "WorkGroupConfiguration": {
+                "EnforceWorkGroupConfiguration": "true",
+                "BytesScannedCutoffPerQuery": "10000000",
+            },
+            "Tags": [{"Key": "team", "Value": "a"}],
+        },
+        change={
+            "WorkGroupConfiguration": {"EnforceWorkGroupConfiguration": False, "BytesScannedCutoffPerQuery": 20000000}
+        },
+        seen=workgroup,
+        before=(True, 10_000_000),
+        after=(False, 20_000_000),
+    ),
 ]
 
 
@@ -286,6 +384,21 @@ def test_it_is_made_seen_changed_in_place_and_deleted(account: Account, clients:
         assert stack.resources()["It"] == name, "it was replaced"
         assert case.seen(clients, name) == case.after
     assert case.seen(clients, name) is None
+
+
+def test_a_policy_that_changes_often_keeps_the_newest_versions(account: Account, clients: Clients) -> None:
+    """IAM keeps five, and CloudFormation makes room."""
+
+    def template(action: str) -> Json:
+        properties = {"PolicyDocument": allowing(action)}
+        return {"Resources": {"It": {"Type": "AWS::IAM::ManagedPolicy", "Properties": properties}}}
+
+    with deployed(account, template("glue:Get0")) as stack:
+        arn = stack.resources()["It"]
+        for number in range(1, 8):
+            assert stack.update(template(f"glue:Get{number}")) == "UPDATE_COMPLETE", stack.events("It")
+        assert policy(clients, arn) == ("glue:Get7", [])
+        assert len(clients("iam").list_policy_versions(PolicyArn=arn)["Versions"]) == 5
 
 
 def scaled(resource: Any, *, maximum: int = 2) -> Json:
