@@ -51,6 +51,12 @@ ARROWS = [
     Arrow(room=FRONTEND, forbidden=(REPOSITORY,), allowed=(f"{REPOSITORY}.catalogue", f"{REPOSITORY}.messages")),
     # Pixels without a server: whoever draws or labels pictures may import it.
     Arrow(room=IMAGES, forbidden=(FRONTEND, WORKER, REPOSITORY, "torch", "httptools", "uvloop", "websockets")),
+    # In a handler, in a batch job and alone: the standard library and nothing else.
+    Arrow(
+        room=f"{INFERENCE}.pipeline",
+        forbidden=("tidegate", "torch", "numpy", "PIL", "boto3"),
+        allowed=(f"{INFERENCE}.pipeline",),
+    ),
     # User code runs in one plain thread; asynchronous generators need an event loop in it, conversations one more.
     *(
         Arrow(room=f"{WORKER}.{path.stem}", forbidden=("asyncio",))

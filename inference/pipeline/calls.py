@@ -1,0 +1,152 @@
+"""One call of a stage's function, for one item or a batch, and what becomes of the item after it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Any, NamedTuple
+
+from tidegate.inference.pipeline.errors import ResultsMismatch
+from tidegate.inference.pipeline.stage import OnError
+
+
+class Fate(Enum):
+    """What becomes of an item after a step."""
+
+    GOES_ON = auto()
+    DONE = auto()  # `on_error` has decided its result
+    DROPPED = auto()  # `filter` has
+    FAILED = auto()  # the value is the exception that ends the pipeline
+
+
+class Outcome(NamedTuple):
+    """What a step has made of an item."""
+
+    fate: Fate
+    value: Any
+
+
+class NoOutcome(Enum):
+    """Why a call has none."""
+
+    RETRY = auto()  # a batch has failed: its items are to be called one by one
+    ABANDONED = auto()  # it was overdue, and its items have been settled without it
+
+
+_DROPPED = Outcome(Fate.DROPPED, None)
+_NULL = Outcome(Fate.DONE, None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Function:
+    """What is called: a process gets this much of a stage."""
+
+    name: str
+    call: Callable[[Any], Any]
+    collate: Callable[[list[Any]], Any] | None = None
+    split: Callable[[Any], Iterable[Any]] | None = None
+
+    def of_batch(self, values: list[Any]) -> list[Any]:
+        """One result for each of `values`. Raises `ResultsMismatch`, and what the functions raise."""
+        count = len(values)
+        returned = self.call(values if self.collate is None else self.collate(values))
+        if self.split is not None:
+            returned = self.split(returned)
+        expected = f"a sequence with one result for each item ({count} here)"
+        if isinstance(returned, str | bytes | bytearray | memoryview | Mapping):
+            raise ResultsMismatch(
+                f"Stage {self.name!r} has a batch_size and returned a {type(returned).__name__}; it must return "
+                f"{expected}, or be given a split function that makes one."
+            )
+        try:
+            iterator = iter(returned)
+        except TypeError as error:
+            raise ResultsMismatch(
+                f"Stage {self.name!r} has a batch_size and returned a {type(returned).__name__}, which cannot be "
+                f"iterated; it must return {expected}."
+            ) from error
+        results = list(iterator)
+        if len(results) != count:
+            raise ResultsMismatch(
+                f"Stage {self.name!r} returned {len(results)} result{'' if len(results) == 1 else 's'} for a batch of "
+                f"{count} item{'' if count == 1 else 's'}; it must return one for each, in their order."
+            )
+        return results
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One stage as an item meets it: the filter, then the function. None as the function leaves the item as it is."""
+
+    number: int
+    name: str
+    function: Function | None
+    filter: Callable[[Any], object] | None
+    on_error: OnError
+
+    @property
+    def call(self) -> Callable[[Any], Any] | None:
+        return None if self.function is None else self.function.call
+
+    def attempt(self, value: Any, call: Callable[[Any], Any] | None) -> Outcome:
+        """`value` through the step; `call` is its function, wherever it runs. Raises what the functions raise."""
+        if self.filter is not None and not self.filter(value):
+            return _DROPPED
+        return Outcome(Fate.GOES_ON, value if call is None else call(value))
+
+    def failed(self, value: Any, label: str, error: Exception) -> Outcome:
+        """What `on_error` makes of `error`, which gets a note on where it happened."""
+        if isinstance(error, StopIteration | StopAsyncIteration):
+            # The consumer's `for` would take it for the end of the results.
+            ended = RuntimeError(f"Stage {self.name!r} raised {type(error).__name__}.")
+            ended.__cause__, error = error, ended
+        error.add_note(f"In stage {self.number} ({self.name}) of the pipeline, {label}.")
+        if self.on_error == "raise" or isinstance(error, ResultsMismatch):
+            return Outcome(Fate.FAILED, error)
+        if self.on_error == "null":
+            return _NULL
+        try:
+            return Outcome(Fate.DONE, self.on_error(value, error))
+        except Exception as raised:
+            if raised is not error:
+                raised.add_note(f"In on_error of stage {self.number} ({self.name}) of the pipeline, {label}.")
+            return Outcome(Fate.FAILED, raised)
+
+
+def perform(
+    steps: Sequence[Step],
+    values: Sequence[Any],
+    label: Callable[[int], str],
+    *,
+    is_batch: bool,
+    claim: Callable[[], bool],
+) -> list[Outcome] | NoOutcome:
+    """`values` through `steps`, the first of which may take them together; one outcome for each.
+
+    `claim` is asked when the first step's function has returned or raised: False says that the call was given up.
+    `label` names the value at a position.
+    """
+    first, *others = steps
+    error: Exception | None = None
+    try:
+        if is_batch and first.function is not None:
+            outcomes = [Outcome(Fate.GOES_ON, result) for result in first.function.of_batch(list(values))]
+        else:
+            outcomes = [first.attempt(value, first.call) for value in values]
+    except Exception as raised:
+        error = raised
+    if not claim():
+        return NoOutcome.ABANDONED
+    if error is not None:
+        if len(values) > 1 and not isinstance(error, ResultsMismatch):
+            return NoOutcome.RETRY
+        return [first.failed(value, label(position), error) for position, value in enumerate(values)]
+    for step in others:
+        for position, (fate, value) in enumerate(outcomes):
+            if fate is Fate.GOES_ON:
+                try:
+                    outcomes[position] = step.attempt(value, step.call)
+                except Exception as raised:
+                    outcomes[position] = step.failed(value, label(position), raised)
+    return outcomes
