@@ -346,6 +346,32 @@ class Settings:
         "exit status 1; default: a folder of this server's life below the temporary directory",
     )
 
+    # --- models by run id
+    model_config_path: Path | None = setting(
+        "MODEL_CONFIG_PATH",
+        None,
+        _path,
+        "of `tidegate.model_loader`: a YAML file of runs by their ids, or a folder of `RUN_ID.yaml`",
+    )
+    model_code_path: Path | None = setting(
+        "MODEL_CODE_PATH",
+        None,
+        _path,
+        "of `tidegate.model_loader`: the folder of the networks' modules; default: `code/` beside the configuration",
+    )
+    weight_cache_dir: Path = setting(
+        "TIDEGATE_WEIGHT_CACHE_DIR",
+        Path("~/.cache/tidegate/weights"),
+        _path,
+        "of `tidegate.model_loader`: where weights from S3 are kept, shared by any number of processes",
+    )
+    weight_cache_bytes: int = setting(
+        "TIDEGATE_WEIGHT_CACHE_BYTES",
+        16 * 1024 * MIB,
+        _whole(1, 1024 * 1024 * MIB),
+        "of `tidegate.model_loader`: what they may take together; the least recently used go first, none that is read",
+    )
+
     # --- batching
     max_batch_size: int | None = setting(
         ("TIDEGATE_MAX_BATCH_SIZE", "SAGEMAKER_TS_BATCH_SIZE"),

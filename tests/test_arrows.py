@@ -18,7 +18,7 @@ PRODUCT = ("tidegate", *(f"tidegate.{folder}" for folder in FOLDERS), "container
 OUTSIDE = ("tests", "examples", "benchmarks")
 CLIENT, INFERENCE, INFRA, LOCAL_CLOUD, TRAINING_HOOKS = PRODUCT[1:-1]
 FRONTEND, WORKER, REPOSITORY = f"{INFERENCE}.frontend", f"{INFERENCE}.worker", f"{INFERENCE}.repository"
-IMAGES = f"{INFERENCE}.images"
+IMAGES, MODEL_LOADER = f"{INFERENCE}.images", f"{INFERENCE}.model_loader"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +57,8 @@ ARROWS = [
         forbidden=("tidegate", "torch", "numpy", "PIL", "boto3"),
         allowed=(f"{INFERENCE}.pipeline",),
     ),
+    # A model by its run id, without a server: what a notebook imports.
+    Arrow(room=MODEL_LOADER, forbidden=(FRONTEND, WORKER, "httptools", "uvloop", "websockets")),
     # User code runs in one plain thread; asynchronous generators need an event loop in it, conversations one more.
     *(
         Arrow(room=f"{WORKER}.{path.stem}", forbidden=("asyncio",))
