@@ -1,4 +1,4 @@
-"""`serve [MODEL_DIR]` and `check MODEL_DIR`, of the command `tidegate` and of `python -m inference`."""
+"""`serve [MODEL]` and `check MODEL`, of the command `tidegate` and of `python -m inference`."""
 
 from __future__ import annotations
 
@@ -6,18 +6,20 @@ import argparse
 import logging
 import os
 import sys
-import tarfile
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
 from tidegate.inference import legacy_variables, log_lines
+from tidegate.inference.early_signals import Stopped
 from tidegate.inference.errors import DeploymentError
 from tidegate.inference.settings import Settings, read, unknown
 
 log = logging.getLogger("tidegate.settings")
 
 LOOPBACK = "127.0.0.1"
+_MODEL = "a directory, an archive (model.tar.gz), s3://BUCKET/KEY.tar.gz or s3://BUCKET/PREFIX/"
 
 
 def main(program: str = f"python -m {__package__}", others: Sequence[str] = ()) -> int:
@@ -35,16 +37,18 @@ def main(program: str = f"python -m {__package__}", others: Sequence[str] = ()) 
             log.info("some variables are without effect here", extra={"variables": idle})
         if strangers := unknown(os.environ):
             log.warning("some variables are unknown and without effect", extra={"variables": strangers})
-        model_dir = _model_dir(arguments.model_dir) if arguments.model_dir is not None else None
-        # Each command imports what it needs, and neither of them torch: that is for the workers.
-        if arguments.command == "serve":
-            from tidegate.inference.frontend import server  # noqa: PLC0415
+        settings = _as_said(settings, arguments)
+        with _model_dir(settings, arguments.model) as model_dir:
+            # Each command imports what it needs, and neither of them torch: that is for the workers.
+            if arguments.command == "serve":
+                from tidegate.inference.frontend import server  # noqa: PLC0415
 
-            settings = _listening(settings, arguments, model_dir)
-            return server.run(settings, model_dir or _model_dir_of_the_container(settings))
-        from tidegate.inference.frontend import check_command  # noqa: PLC0415
+                return server.run(settings, model_dir)
+            from tidegate.inference.frontend import check_command  # noqa: PLC0415
 
-        return check_command.run(model_dir or settings.model_dir, settings)
+            return check_command.run(model_dir, settings)
+    except Stopped as stopped:
+        return 0 if arguments.command == "serve" else 128 + stopped.number
     except DeploymentError as error:
         print(f"tidegate: error: {error}", file=sys.stderr, flush=True)  # noqa: T201
         return 1
@@ -63,12 +67,11 @@ def _parser(program: str, others: Sequence[str]) -> argparse.ArgumentParser:
         help="answer /ping and /invocations",
         description="Answer /ping and /invocations. What is not said here comes from the environment.",
     )
-    serve.add_argument(
-        "model_dir", metavar="MODEL_DIR", nargs="?", help="the unpacked archive; default: model/ in SAGEMAKER_BASE_DIR"
-    )
+    serve.add_argument("model", metavar="MODEL", nargs="?", help=f"{_MODEL}; default: model/ in SAGEMAKER_BASE_DIR")
+    _take_wrapper(serve)
     serve.add_argument(
         "--host",
-        help=f"address to listen on; default: TIDEGATE_HOST, else {LOOPBACK} with MODEL_DIR and all without it",
+        help=f"address to listen on; default: TIDEGATE_HOST, else {LOOPBACK} with MODEL and all without it",
     )
     serve.add_argument("--port", type=_port, help="port to listen on; default: SAGEMAKER_BIND_TO_PORT, else 8080")
     serve.add_argument(
@@ -78,9 +81,20 @@ def _parser(program: str, others: Sequence[str]) -> argparse.ArgumentParser:
         help="end, with exit status 0, after so long without requests, pings not counted; default: "
         "TIDEGATE_IDLE_EXIT_S, else never",
     )
-    check = commands.add_parser("check", help="load a model directory and ask its example, without a socket")
-    check.add_argument("model_dir", metavar="MODEL_DIR", help="the unpacked archive")
+    check = commands.add_parser("check", help="load a model and ask its example, without a socket")
+    check.add_argument("model", metavar="MODEL", help=_MODEL)
+    _take_wrapper(check)
     return parser
+
+
+def _take_wrapper(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--wrapper",
+        metavar="FILE",
+        type=_script,
+        help="a Python file with the four functions, or with create_model, that is used in place of the model's own; "
+        "what lies beside it can be imported",
+    )
 
 
 class _SayVersion(argparse.Action):
@@ -109,17 +123,32 @@ def _idle_exit(text: str) -> float:
     return found
 
 
-def _listening(settings: Settings, arguments: argparse.Namespace, model_dir: Path | None) -> Settings:
-    """`settings` with what the command line says about the socket."""
-    if model_dir is not None:
+def _script(text: str) -> str:
+    path = os.path.abspath(text)  # noqa: PTH100 - workers change their directory
+    if not os.path.isfile(path):  # noqa: PTH113
+        raise argparse.ArgumentTypeError(f"there is no file {text}")
+    if not path.endswith(".py"):
+        raise argparse.ArgumentTypeError(f"{text} is no Python file: its name must end in .py")
+    return path
+
+
+def _as_said(settings: Settings, arguments: argparse.Namespace) -> Settings:
+    """`settings` with what the command line says."""
+    if arguments.wrapper is not None:
+        if settings.many_models:
+            raise DeploymentError("--wrapper is the script of one model, and the environment asks for many.")
+        settings = replace(settings, program=arguments.wrapper)
+    if arguments.command != "serve":
+        return settings
+    if arguments.model is not None:
         if settings.multi_model:
             raise DeploymentError(
-                "SAGEMAKER_MULTI_MODEL asks for models that come and go, and MODEL_DIR for one; leave one of them out."
+                "SAGEMAKER_MULTI_MODEL asks for models that come and go, and MODEL for one; leave one of them out."
             )
         if settings.model_repository is not None:
             raise DeploymentError(
-                "TIDEGATE_MODEL_REPOSITORY names the models that are served, and MODEL_DIR names one; leave one of "
-                "them out."
+                "TIDEGATE_MODEL_REPOSITORY names the models that are served, and MODEL names one; leave one of them "
+                "out."
             )
         if not os.environ.get("TIDEGATE_HOST", "").strip():
             # Somebody's own machine: the network is let in when they say so.
@@ -132,24 +161,14 @@ def _listening(settings: Settings, arguments: argparse.Namespace, model_dir: Pat
     )
 
 
-def _model_dir(argument: str) -> Path:
-    """The directory that is meant, as an absolute path: workers change theirs. Raises `DeploymentError`."""
-    try:
-        path = Path(os.path.abspath(argument))  # noqa: PTH100 - `..` is what the shell understands by it
-        if path.is_dir():
-            return path
-        is_file = path.is_file()
-        is_archive = is_file and tarfile.is_tarfile(path)
-    except OSError as error:
-        raise DeploymentError(f"The model directory {argument} cannot be read: {error.strerror}.") from None
-    if is_archive:
-        raise DeploymentError(
-            f"{argument} is an archive, and MODEL_DIR is the directory that it is unpacked into: "
-            f"mkdir model && tar -xf {argument} -C model."
-        )
-    if is_file:
-        raise DeploymentError(f"{argument} is a file; MODEL_DIR is the directory that holds it.")
-    raise DeploymentError(f"The model directory {path} does not exist.")
+def _model_dir(settings: Settings, argument: str | None) -> AbstractContextManager[Path]:
+    """The directory that is meant, for as long as it is needed. Raises `DeploymentError`."""
+    if argument is None:
+        return nullcontext(_model_dir_of_the_container(settings))
+    # Only where it is meant: a container starts sooner without.
+    from tidegate.inference.given_model import directory_of  # noqa: PLC0415
+
+    return directory_of(argument, max_bytes=settings.max_disk_bytes)
 
 
 def _model_dir_of_the_container(settings: Settings) -> Path:

@@ -28,6 +28,8 @@ CODEARTIFACT_ARN = (
 )
 """What a repository of CodeArtifact is called; the parts are those of the service's authorization reference."""
 
+S3_ADDRESS = r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/.*)?"
+
 Parse = Callable[[str], Any]
 
 
@@ -108,7 +110,7 @@ def _path(text: str) -> Path:
 
 def _repository(text: str) -> str:
     if text.startswith("s3://"):
-        if not re.fullmatch(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/.*)?", text):
+        if not re.fullmatch(S3_ADDRESS, text):
             raise ValueError("a folder, or s3://bucket/prefix")
         return text.rstrip("/")
     if "://" in text:

@@ -67,7 +67,7 @@ def load(
     script = _script(root, spec)
     gpu_memory = GpuMemory(spec.gpu_id)
     _take_resources(spec)
-    user_code.enter(root, spec.packages_dir)
+    user_code.enter(root, spec.packages_dir, script)
     pickled_module.lend_classes_to_main(root)
     reading = Reading(
         max_decoded_bytes=spec.max_decoded_bytes,

@@ -19,7 +19,10 @@ from tidegate.inference.package_layer import PackageLayer
 
 
 def find_script(root: Path, program: str) -> Path | None:
-    """The user's script below `code/` or at the root, or None. `program` may lack its `.py`, as it may in AWS's."""
+    """The user's script below `code/` or at the root, or None. `program` may lack its `.py`, as it may in AWS's.
+
+    An absolute path, which `--wrapper` gives, is that file itself.
+    """
     name = program if program.endswith(".py") else f"{program}.py"
     return next((path for path in (root / CODE / name, root / name) if path.is_file()), None)
 
@@ -31,10 +34,15 @@ def misplaced_script(root: Path, program: str) -> str:
     return f" There is {', '.join(found[:3])}, which is not looked for: put it into {CODE}/." if found else ""
 
 
-def enter(root: Path, packages_dir: str | None = None) -> None:
-    """Make the process a worker of this model: working directory and module path, its subprocesses' too."""
+def enter(root: Path, packages_dir: str | None = None, script: Path | None = None) -> None:
+    """Make the process a worker of this model: working directory and module path, its subprocesses' too.
+
+    A `script` from outside the model has its own folder searched first.
+    """
     os.chdir(root)
     places = [str(root / CODE), str(root)]
+    if script is not None and not script.is_relative_to(root):
+        places.insert(0, str(script.parent))
     sys.path[:0] = [place for place in places if place not in sys.path]
     if packages_dir:
         PackageLayer(Path(packages_dir)).enter()

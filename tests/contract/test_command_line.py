@@ -1,4 +1,4 @@
-"""`tidegate serve [MODEL_DIR] [--host …] [--port …]` on a real socket, and what its arguments may not be."""
+"""`tidegate serve [MODEL] [--host …] [--port …]` on a real socket, and what its arguments may not be."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import contextlib
 import os
 import subprocess
 import sys
-import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -110,17 +109,15 @@ def test_outside_a_container_a_serve_that_names_no_directory_says_how(tmp_path: 
 
 @pytest.mark.parametrize("command", ["serve", "check"])
 def test_what_is_no_model_directory_is_said_with_the_way_out(tmp_path: Path, command: str) -> None:
-    write_files(tmp_path, {"model/code/inference.py": DOUBLE, "model.pth": b"weights"})
-    with tarfile.open(tmp_path / "model.tar.gz", "w:gz") as tar:
-        tar.add(tmp_path / "model", arcname=".")
-    assert refusal(command, "model.tar.gz", cwd=tmp_path) == (
-        1,
-        "tidegate: error: model.tar.gz is an archive, and MODEL_DIR is the directory that it is unpacked into: "
-        "mkdir model && tar -xf model.tar.gz -C model.",
-    )
+    write_files(tmp_path, {"model.pth": b"weights"})
     assert refusal(command, "model.pth", cwd=tmp_path) == (
         1,
-        "tidegate: error: model.pth is a file; MODEL_DIR is the directory that holds it.",
+        "tidegate: error: model.pth is a file; name the directory that holds it, or an archive of that (model.tar.gz).",
+    )
+    assert refusal(command, "https://example.com/model.tar.gz", cwd=tmp_path) == (
+        1,
+        "tidegate: error: https://example.com/model.tar.gz is no address that a model is taken from: s3://, a "
+        "directory or an archive.",
     )
     assert refusal(command, "nowhere", cwd=tmp_path) == (
         1,
@@ -148,11 +145,11 @@ def test_arguments_that_cannot_be_obeyed_are_named(tmp_path: Path) -> None:
     assert line.startswith("tidegate: error: Port 8080 on no.such.host.invalid cannot be taken: ")
     assert refusal("serve", "model", cwd=tmp_path, SAGEMAKER_MULTI_MODEL="on") == (
         1,
-        "tidegate: error: SAGEMAKER_MULTI_MODEL asks for models that come and go, and MODEL_DIR for one; leave one of "
-        "them out.",
+        "tidegate: error: SAGEMAKER_MULTI_MODEL asks for models that come and go, and MODEL for one; leave one of them "
+        "out.",
     )
     assert refusal("serve", "model", cwd=tmp_path, TIDEGATE_MODEL_REPOSITORY="models") == (
         1,
-        "tidegate: error: TIDEGATE_MODEL_REPOSITORY names the models that are served, and MODEL_DIR names one; leave "
-        "one of them out.",
+        "tidegate: error: TIDEGATE_MODEL_REPOSITORY names the models that are served, and MODEL names one; leave one "
+        "of them out.",
     )
