@@ -16,9 +16,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tidegate.inference.errors import DeploymentError
+from tidegate.inference.errors import BadRequest, DeploymentError
+from tidegate.inference.images import data_uri
+from tidegate.inference.images.kinds import MEDIA_TYPES, usual_name
 from tidegate.inference.layout import MANIFEST
 from tidegate.inference.worker.content import JSON, JSON_LINES, NPY, split_media_type
+from tidegate.inference.worker.picture_difference import picture_difference
 
 FORMAT_VERSION = 1
 
@@ -121,6 +124,8 @@ def difference(example: Example, body: bytes, content_type: str) -> str | None:
             if expected.shape != actual.shape:
                 return f"its shape is {actual.shape}, expected was {expected.shape}"
             return _compare(expected.tolist(), actual.tolist(), "array", example)
+        if body != example.expected and usual_name(expected_type) in MEDIA_TYPES:
+            return picture_difference(example.expected, body, rtol=example.rtol, atol=example.atol)
     except (ValueError, OverflowError) as error:
         return f"it cannot be read: {error}"
     return None if body == example.expected else "its bytes are not the expected ones"
@@ -148,7 +153,24 @@ def _compare(wanted: Any, got: Any, at: str, example: Example) -> str | None:
             return f"at {at} it has {len(got)} entries, expected were {len(wanted)}"
         pairs = enumerate(zip(wanted, got, strict=True))
         return next((d for i, (w, g) in pairs if (d := _compare(w, g, f"{at}[{i}]", example))), None)
-    return None if wanted == got else f"at {at} it has {_short(got)}, expected was {_short(wanted)}"
+    if wanted == got:
+        return None
+    if isinstance(wanted, str) and (pictures := _pictures(wanted, got)) is not None:
+        apart = picture_difference(*pictures, rtol=example.rtol, atol=example.atol)
+        return None if apart is None else f"at {at} {apart}"
+    return f"at {at} it has {_short(got)}, expected was {_short(wanted)}"
+
+
+def _pictures(wanted: str, got: str) -> tuple[bytes, bytes] | None:
+    """What is in both of them, if they are data URIs of pictures of one type."""
+    if not (wanted.startswith("data:image/") and got.startswith("data:image/")):
+        return None
+    try:
+        one, other = (data_uri.read(text, max_bytes=len(text)) for text in (wanted, got))
+    except BadRequest:
+        return None
+    both = one.media_type == other.media_type and usual_name(one.media_type) in MEDIA_TYPES
+    return (one.data, other.data) if both else None
 
 
 def _is_number(value: Any) -> bool:
