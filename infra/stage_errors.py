@@ -155,6 +155,8 @@ def _unknown_key(
     if here and word in root.model_fields:
         return f"{key}={shown(value)} is no key of a table; write {word} above the first [table]"
     homes = [name for name in root.model_fields if word in _names(root, name)]
+    if homes and not here and isinstance(value, Mapping):
+        return f"{key}={shown(value)} is a table of [{homes[0]}]; write [{homes[0]}.{word}]"
     if homes and not here:
         return f"{key}={shown(value)} is a key of [{homes[0]}]; write it below that line"
     if near := nearest(word, known):

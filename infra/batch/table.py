@@ -90,8 +90,8 @@ class ResultsTable(Construct):
                     "database": found.database,
                     "table": found.table,
                     "location": found.location,
-                    "workgroup": found.workgroup,
                 }
+                | ({} if found.workgroup is None else {"workgroup": found.workgroup})
             ),
             description="Read by whoever puts results into the table",
         )

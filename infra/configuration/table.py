@@ -75,7 +75,11 @@ class Table(Value):
     # In the order of the files; a result has these and no others.
     columns: Annotated[
         dict[_Column, _Type],
-        AfterValidator(Rule(_is_number_of_columns, f"not a table of 1 to {_MOST_COLUMNS} columns; name each")),
+        AfterValidator(
+            Rule(
+                _is_number_of_columns, f"not 1 to {_MOST_COLUMNS} columns; write {{ id = 'string', score = 'double' }}"
+            )
+        ),
     ]
     name: _Name = "predictions"
     # None: prefix_stage. The stack makes it, so no other stack may have made it before.
@@ -94,9 +98,10 @@ class Table(Value):
     # Of that location, where it is neither S3's own nor the stage's.
     location_key: Annotated[str, like(KEY_ARN, "not the ARN of a KMS key")] | None = None
     # Queries look at no day before.
-    first_day: Annotated[datetime.date, BeforeValidator(Rule(_is_day, "not a day; write one like 2026-01-01"))] = (
-        datetime.date(2026, 1, 1)
-    )
+    first_day: Annotated[
+        datetime.date,
+        BeforeValidator(Rule(_is_day, "not a day; write one like 2026-01-01, with no quotes and no time")),
+    ] = datetime.date(2026, 1, 1)
     # A workgroup of the stage's own.
     athena: bool = True
     query_results_days: Days = 30

@@ -6,9 +6,11 @@ together, hours later, and raises `ConfigurationError` with one sentence that na
 
 from __future__ import annotations
 
+import datetime
+
 from tidegate.infra.configuration import Stage
 from tidegate.infra.container_environment import container_environment
-from tidegate.infra.validation import hosting, instances, operations, sources
+from tidegate.infra.validation import hosting, instances, operations, sources, tables
 
 
 def check(stage: Stage) -> None:
@@ -19,4 +21,5 @@ def check(stage: Stage) -> None:
     instances.check_types(stage)
     hosting.check(stage)
     operations.check(stage)
+    tables.check(stage, today=datetime.datetime.now(tz=datetime.UTC).date())
     container_environment(stage)

@@ -17,11 +17,14 @@ import pytest
 from tests.infra.conftest import SAMPLES
 from tidegate.infra import context, stage_file, validation
 from tidegate.infra.configuration import ConfigurationError, Stage
+from tidegate.infra.validation import tables
 
 REALTIME = 'mode = "realtime"'
 CPU = 'mode = "realtime"\ninstance_type = "ml.m7i.large"'
 COMPONENT = 'mode = "component"\ncopies = { min_memory_mib = 1024 }'
 GOOD = {"image": 'tag = "1.4.0"', "hosting": REALTIME, "retention": "keep_data = false"}
+TABLE = 'columns = { id = "string" }\n'
+KEY = "arn:aws:kms:eu-west-1:123456789012:key/1234abcd"
 DIGEST = "sha256:" + "0a" * 32
 
 
@@ -562,6 +565,72 @@ BAD_TABLES: list[tuple[dict[str, str | None], str]] = [
         {"batch": "max_concurrent = 50\nmax_payload_mib = 10"},
         "batch.max_concurrent=50 is too many for max_payload_mib = 10, as SageMaker takes a product of 100; lower one",
     ),
+    # --- a table of results
+    ({"batch__table": ""}, "batch.table.columns is missing; write { id = 'string', score = 'double' }"),
+    (
+        {"batch__table": "columns = {}"},
+        "batch.table.columns={…} is not 1 to 1596 columns; write { id = 'string', score = 'double' }",
+    ),
+    (
+        {"batch__table": 'columns = ["id"]'},
+        "batch.table.columns=['id'] is not a table; write [batch.table.columns], and its keys below that line",
+    ),
+    ({"table": 'columns = { id = "string" }'}, "table={…} is a table of [batch]; write [batch.table]"),
+    *(
+        (
+            {"batch__table": f"columns = {{ a = {kind} }}"},
+            f"batch.table.columns.a={kind} is not a column's type; there are boolean, tinyint, smallint, int, bigint, "
+            "float, double, decimal(10,2), string, date, timestamp, binary, and lists of these, such as array<double>",
+        )
+        for kind in ("'text'", "'DOUBLE'", "3", "'decimal(39,2)'", "'decimal(3,4)'", "'array<array<int>>'", "'array<>'")
+    ),
+    (
+        {"batch__table": 'columns = { Score = "double" }'},
+        "batch.table.columns.Score='Score' is not a column's name; use at most 127 small letters, digits and _, "
+        "beginning with a letter",
+    ),
+    (
+        {"batch__table": 'columns = { day = "string" }'},
+        "batch.table.columns.day='day' is the name of a column that every table has (job, input_file, record, day); "
+        "choose another",
+    ),
+    (
+        {"batch__table": TABLE + 'name = "my-table"'},
+        "batch.table.name='my-table' is no name of SQL; use at most 127 small letters, digits and _, beginning with a "
+        "letter",
+    ),
+    (
+        {"batch__table": TABLE + 'location = "s3://lake/predictions"'},
+        "batch.table.location='s3://lake/predictions' is not a folder in S3; write s3://bucket/path/ with the slash at "
+        "its end",
+    ),
+    (
+        {"batch__table": TABLE + 'location = "s3://tidegate-trial-data-123456789012-eu-west-1/batch/input/"'},
+        "batch.table.location='s3://tidegate-trial-data-123456789012-eu-west-1/batch/input/' is in the stage's own "
+        "bucket, where tables lie below tables/ alone; leave it out, or choose a path there",
+    ),
+    (
+        {"batch__table": f"{TABLE}location_key = '{KEY}'"},
+        f"batch.table.location_key='{KEY}' is for a bucket that is not the stage's own; name one with "
+        "batch.table.location, or write encryption.key",
+    ),
+    (
+        {"batch__table": TABLE + 'first_day = "2026-01-01"'},
+        "batch.table.first_day='2026-01-01' is not a day; write one like 2026-01-01, with no quotes and no time",
+    ),
+    (
+        {"batch__table": TABLE + "first_day = 2026-01-01T00:00:00"},
+        "batch.table.first_day=2026-01-01T00:00:00 is not a day; write one like 2026-01-01, with no quotes and no time",
+    ),
+    (
+        {"batch__table": TABLE + "athena = false\nquery_limit_gib = false"},
+        "batch.table.query_limit_gib=false is for the workgroup, and batch.table.athena is off; remove one of the two",
+    ),
+    (
+        {"batch__table": TABLE, "hosting": 'mode = "async"\noutput_prefix = "tables/async/"'},
+        "hosting.output_prefix='tables/async/' is in the way of tables/, where [batch.table] keeps its own; choose "
+        "another, such as 'results/'",
+    ),
     (
         {"batch": "", "hosting": 'mode = "multi_model"'},
         "[batch] does not go with hosting.mode='multi_model': a transform job runs one model; give that model a "
@@ -725,6 +794,29 @@ def test_a_topic_for_alarms_is_in_the_stage_s_region(tmp_path: Path) -> None:
     assert refusal(written(tmp_path, 'region = "eu-west-1"', observability=elsewhere)) == (
         "observability.topic_arn='arn:aws:sns:eu-central-1:123456789012:on-call' is in another Region than the stage's "
         "eu-west-1, and alarms reach topics of their own only; name one there"
+    )
+
+
+def test_a_table_begins_on_a_day_that_was(tmp_path: Path) -> None:
+    """Today is one, and tomorrow is none."""
+    stage = read(written(tmp_path, batch__table=TABLE + "first_day = 2026-11-21"))
+
+    tables.check(stage, today=datetime.date(2026, 11, 21))
+    with pytest.raises(ConfigurationError) as caught:
+        tables.check(stage, today=datetime.date(2026, 11, 20))
+    assert str(caught.value) == (
+        "batch.table.first_day=2026-11-21 is after today, 2026-11-20, and queries would find nothing until then; write "
+        "a day that was"
+    )
+
+
+def test_the_key_of_a_table_is_in_the_stage_s_region(tmp_path: Path) -> None:
+    table = f"{TABLE}location = 's3://lake/predictions/'\nlocation_key = '{KEY}'"
+
+    read(written(tmp_path, 'region = "eu-west-1"', batch__table=table))
+    assert refusal(written(tmp_path, 'region = "us-east-1"', batch__table=table)) == (
+        f"batch.table.location_key='{KEY}' is in another Region than the stage's us-east-1; use a bucket and its key "
+        "there"
     )
 
 
