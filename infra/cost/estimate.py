@@ -12,7 +12,7 @@ from tidegate.infra.cost.prices import Prices
 # What AWS itself multiplies hourly prices with: 365 x 24 / 12.
 HOURS_IN_A_MONTH = Decimal(730)
 
-Per = Literal["month", "million requests", "hour of a job"]
+Per = Literal["month", "million requests", "hour of a job", "TB read by queries"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

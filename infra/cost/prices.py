@@ -53,6 +53,12 @@ class Fixed(Value):
     alarm_metric: Price | None = None
 
 
+class Queries(Value):
+    """What Athena takes for what its queries read."""
+
+    scanned_tb: Price | None = None
+
+
 class Prices(Value):
     """Prices of one Region. Only the first five keys must be there; of everything else what there is."""
 
@@ -68,6 +74,7 @@ class Prices(Value):
     async_hour: dict[InstanceType, Price] = Field(default_factory=dict)
     transform_hour: dict[InstanceType, Price] = Field(default_factory=dict)
     serverless: Serverless = Field(default_factory=Serverless)
+    athena: Queries = Field(default_factory=Queries)
     network: Network = Field(default_factory=Network)
     month: Fixed = Field(default_factory=Fixed)
 

@@ -40,6 +40,7 @@ _HEADINGS: tuple[tuple[Per, str], ...] = (
     ("month", f"a month of {HOURS_IN_A_MONTH} hours"),
     ("million requests", "a million requests"),
     ("hour of a job", "an hour of a batch job"),
+    ("TB read by queries", "a TB that queries read"),
 )
 
 

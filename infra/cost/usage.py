@@ -116,6 +116,9 @@ def _of_batch(stage: Stage) -> Iterator[Item]:
             high=count,
             per="hour of a job",
         )
+        if stage.batch.table is not None and stage.batch.table.athena:
+            one = Decimal(1)
+            yield Item(what="Athena", table="athena", price="scanned_tb", low=one, high=one, per="TB read by queries")
 
 
 def _of_the_rest(stage: Stage, alarm_metrics: int, interface_endpoints: int, nat_gateways: int) -> Iterator[Item]:

@@ -145,6 +145,21 @@ def test_a_batch_job_is_priced_by_the_hour_with_the_price_of_transform_jobs(dire
     assert amounts(text)["sum of the month"] == "1,460.00"
 
 
+def test_queries_are_priced_by_what_they_read_where_the_stage_has_a_workgroup(directory: Path) -> None:
+    table = {"columns": {"id": "string"}}
+    with_workgroup = stage_with({"mode": "realtime"}, batch={"instance_type": "ml.g6.xlarge", "table": table})
+    without = stage_with({"mode": "realtime"}, batch={"table": table | {"athena": False}})
+    with (directory / "prices.toml").open("a") as file:
+        file.write("[athena]\nscanned_tb = 4\n")
+
+    text = said(with_workgroup, directory)
+
+    assert amounts(text)["Athena"] == "4.00"
+    assert "a TB that queries read" in text
+    assert amounts(text)["sum of the month"] == "1,460.00", "they are paid by use"
+    assert "Athena" not in said(without, directory)
+
+
 def test_where_a_price_is_missing_there_is_no_number_and_no_sum(directory: Path) -> None:
     stage = stage_with({"mode": "realtime", "instance_type": "ml.p5.48xlarge", "instance_count": 2})
 
