@@ -99,7 +99,7 @@ def _opened(data: bytes | bytearray, *, bytes_per_pixel: int, max_decoded_bytes:
                 _say_that_one_frame_is_read()
             yield image
     except UnidentifiedImageError:
-        raise BadRequest(f"The body is not an image of a kind that is read: {', '.join(FORMATS)}.") from None
+        raise BadRequest(f"The data is not an image of a kind that is read: {', '.join(FORMATS)}.") from None
     except _UNREADABLE as error:
         reason = " ".join(str(error).split())[:200].rstrip(".") or type(error).__name__
         raise BadRequest(f"The image cannot be read: {reason}.") from None

@@ -14,6 +14,7 @@ from typing import Any
 
 from tidegate.inference import protocol
 from tidegate.inference.batching import Batching
+from tidegate.inference.images.declaration import ImageDeclaration
 from tidegate.inference.protocol import Answer, Event, Form, Progress, Tensors
 from tidegate.inference.worker import comparing, proof
 from tidegate.inference.worker.chunks import is_source
@@ -61,6 +62,7 @@ class Computation:
         default_accept: str,
         reading: Reading,
         max_response_bytes: int,
+        images: ImageDeclaration | None = None,
         batching: Batching | None = None,
         prove: bool = True,
         timeout_s: float = 60.0,
@@ -78,6 +80,7 @@ class Computation:
             default_accept=default_accept,
             reading=reading,
             max_response_bytes=max_response_bytes,
+            images=images or ImageDeclaration(),
         )
         self.joined_calls = JoinedCalls(
             steps=self.steps, batching=batching or Batching(), prove=prove, timeout_s=timeout_s

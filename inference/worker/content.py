@@ -31,7 +31,7 @@ TEXT_TYPES = frozenset({JSON, CSV})
 """Bodies that user code receives as `str`, as it did in the AWS container; all others are `bytearray`."""
 
 _ALIASES = {"application/jsonl": JSON_LINES, "application/x-jsonlines": JSON_LINES, "application/x-ndjson": JSON_LINES}
-_ANY_IMAGE = "application/x-image"
+ANY_IMAGE = "application/x-image"
 """What clients of SageMaker's own image algorithms call an image of any kind."""
 _READABLE = (JSON, JSON_LINES, CSV, NPY, NPZ, "image/*")
 WRITABLE = (JSON, JSON_LINES, CSV, NPY, NPZ)
@@ -108,7 +108,7 @@ def decode(
     if media_type == NPZ:
         arrays = read_npz(data, reading.max_decoded_bytes)
         return Decoded({name: _tensor(value) for name, value in arrays.items()})
-    if media_type.startswith("image/") or media_type == _ANY_IMAGE:
+    if media_type.startswith("image/") or media_type == ANY_IMAGE:
         pixels = read_image(
             data,
             max_decoded_bytes=reading.max_decoded_bytes,
@@ -138,9 +138,9 @@ def _as_text(body: str | bytes | bytearray | memoryview, charset: str) -> str:
 # --- JSON and JSON Lines
 
 
-def _json_body(text: str) -> torch.Tensor | dict[str, torch.Tensor]:
+def _json_value(text: str) -> Any:
     try:
-        value = json.loads(text)
+        return json.loads(text)
     except json.JSONDecodeError as error:
         if _is_json_lines(text, error):
             raise BadRequest(
@@ -150,6 +150,10 @@ def _json_body(text: str) -> torch.Tensor | dict[str, torch.Tensor]:
         raise bad_json("The body", error) from None
     except (RecursionError, ValueError) as error:
         raise bad_json("The body", error) from None
+
+
+def _json_body(text: str) -> torch.Tensor | dict[str, torch.Tensor]:
+    value = _json_value(text)
     if not isinstance(value, dict):
         return _numbers(value)
     if not value:
@@ -168,11 +172,28 @@ def _is_json_lines(text: str, error: json.JSONDecodeError) -> bool:
     return False
 
 
-def _json_lines(text: str, *, as_rows: bool) -> Decoded:
+def json_documents(body: str | bytes | bytearray | memoryview, media_type: str, charset: str) -> list[tuple[str, Any]]:
+    """The one value of a JSON body, or that of each line of JSON Lines, by the words for where it stands.
+
+    Raises `BadRequest`.
+    """
+    text = _as_text(body, charset)
+    if media_type == JSON_LINES:
+        return [(f"Line {number}", value) for number, value in _json_values(text)]
+    return [("The body", _json_value(text))]
+
+
+def _json_values(text: str) -> list[tuple[int, Any]]:
+    """The values of JSON Lines by the numbers of their lines."""
     lines = [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip(_BLANK)]
     if not lines:
         raise BadRequest("The JSON Lines body is empty.")
-    values = [_json_line(line, number) for number, line in lines]
+    return [(number, _json_line(line, number)) for number, line in lines]
+
+
+def _json_lines(text: str, *, as_rows: bool) -> Decoded:
+    lines = _json_values(text)
+    values = [value for _, value in lines]
     data: torch.Tensor | dict[str, torch.Tensor]
     if all(isinstance(value, dict) for value in values):
         names = values[0].keys()

@@ -13,6 +13,8 @@ from PIL import Image
 
 from tidegate.inference import batching
 from tidegate.inference.errors import DeploymentError
+from tidegate.inference.images import declaration
+from tidegate.inference.images.reading import WHITE
 from tidegate.inference.layout import CODE, model_root
 from tidegate.inference.protocol import Answer, ModelSpec, Request
 from tidegate.inference.version import own_version
@@ -109,6 +111,11 @@ def load(
         default_accept=spec.default_accept,
         reading=reading,
         max_response_bytes=spec.max_response_bytes,
+        images=declaration.declared(
+            manifest,
+            onto=WHITE if spec.image_background == "white" else "drop",
+            obey_orientation=spec.image_orientation == "obey",
+        ),
         batching=batching.declared(manifest),
         prove=spec.prove,
         timeout_s=spec.timeout_s,

@@ -12,11 +12,12 @@ import torch
 
 from tidegate.inference import protocol
 from tidegate.inference.errors import OutOfMemory
+from tidegate.inference.images.declaration import ImageDeclaration
 from tidegate.inference.protocol import Error, Form
-from tidegate.inference.worker import chat, collate, defaults, misfit, named_outputs, open_inference
-from tidegate.inference.worker.accept import preferred_type
+from tidegate.inference.worker import chat, collate, declared_images, defaults, misfit, named_outputs, open_inference
+from tidegate.inference.worker.accept import demand_some, preferred_type
 from tidegate.inference.worker.chunks import BodyChunks, ItemChunks, StreamBody, is_source
-from tidegate.inference.worker.content import JSON, WRITABLE, Reading, split_media_type
+from tidegate.inference.worker.content import JSON, Reading, split_media_type
 from tidegate.inference.worker.context import Context, RequestProcessor
 from tidegate.inference.worker.device_errors import empty_cache, give_up_if_device_is_lost
 from tidegate.inference.worker.given_body import given_body, given_buffer, given_file, given_type
@@ -44,6 +45,8 @@ class Steps:
     default_accept: str
     reading: Reading
     max_response_bytes: int
+    images: ImageDeclaration = field(default_factory=ImageDeclaration)
+    """How the functions that the script lacks read and write pictures."""
     by_name: bool = False
     """Whether a model that the default `predict_fn` calls has turned out to want a dict also of one named tensor."""
     tally: Tally = field(default_factory=Tally)
@@ -54,7 +57,7 @@ class Steps:
         ours = self.functions.output_fn is None and self.functions.transform_fn is None
         # The Accept header of the open inference protocol is about tensors, which a script's output_fn does not make.
         wanted = received.accept if received.form is not Form.OPEN_INFERENCE else ""
-        accept = preferred_type(wanted, self.default_accept, WRITABLE if ours else None)
+        accept = preferred_type(wanted, self.default_accept, declared_images.writable(self.images) if ours else None)
         return Request(received=received, processor=RequestProcessor(received), accept=accept)
 
     def attempt(self, request: Request, function: str, step: Callable[[Request], None]) -> None:
@@ -106,6 +109,12 @@ class Steps:
         if functions.input_fn is None and functions.transform_fn is None:
             as_rows = functions.predict_fn is None
             body = given_body(source, limit, may_map=True)
+            if self.images.input is not None:
+                found = declared_images.read_pictures(
+                    body, content_type or "", self.images.input, max_decoded_bytes=limit
+                )
+                request.data, request.picture_sizes, request.records_in_body = found.data, found.sizes, len(found.sizes)
+                return
             request.data, request.records_in_body = defaults.input_fn(body, content_type, self.reading, as_rows=as_rows)
             return
         taken = given_file(source, limit) if functions.body_as_file else given_body(source, limit, may_map=False)
@@ -229,6 +238,15 @@ class Steps:
         elif (stream := _stream_of_items(request)) is not None:
             request.stream = stream
             return
+        elif self.images.output is not None:
+            demand_some(request.accept)
+            result = declared_images.write_pictures(
+                request.prediction,
+                request.accept,
+                self.images.output,
+                request.picture_sizes,
+                records=request.records_in_body,
+            )
         else:
             by_record = self.functions.predict_fn is None
             result = defaults.output_fn(

@@ -51,7 +51,7 @@ def test_white_is_one() -> None:
 @pytest.mark.parametrize("body", [b"", b"GIF89a", b"\x89PNG\r\n\x1a\n", b"%!PS-Adobe-3.0 EPSF-3.0\n", b"<svg/>"])
 def test_what_is_no_image_is_refused_with_the_kinds_that_are_read(body: bytes) -> None:
     """EPS is known to Pillow, which would start Ghostscript on it: so it is no kind that is read."""
-    with pytest.raises(BadRequest, match=r"^The (body is not an )?image "):
+    with pytest.raises(BadRequest, match=r"^The (data is not an )?image "):
         read(body, "image/png")
 
 
@@ -60,13 +60,13 @@ def test_an_eps_image_does_not_start_ghostscript() -> None:
     Image.new("RGB", (3, 2)).save(file, "EPS")
     with pytest.raises(BadRequest) as caught:
         read(file.getvalue(), "image/x-eps")
-    assert caught.value.message == ("The body is not an image of a kind that is read: BMP, GIF, JPEG, PNG, TIFF, WEBP.")
+    assert caught.value.message == ("The data is not an image of a kind that is read: BMP, GIF, JPEG, PNG, TIFF, WEBP.")
 
 
 @pytest.mark.parametrize("file_format", ["PNG", "JPEG", "TIFF", "WEBP"])
 def test_a_truncated_image_is_refused(file_format: str) -> None:
     body = image(size=(64, 64), file_format=file_format)
-    with pytest.raises(BadRequest, match=r"^The (body is not an )?image "):
+    with pytest.raises(BadRequest, match=r"^The (data is not an )?image "):
         read(body[: len(body) // 2], "image/x")
 
 

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from tidegate.inference.batching import Batching
+from tidegate.inference.images.declaration import ImageDeclaration
 from tidegate.inference.protocol import Answer, Error, Request
 from tidegate.inference.worker.asking import ask
 from tidegate.inference.worker.computation import Computation
@@ -25,6 +26,7 @@ def computation(
     prove: bool = True,
     max_streams: int = 32,
     timeout_s: float = 60.0,
+    images: ImageDeclaration | None = None,
     **functions: Any,
 ) -> Computation:
     """A computation with these functions (bound already: none takes the context) and otherwise the server's own.
@@ -38,6 +40,7 @@ def computation(
         default_accept=JSON,
         reading=Reading(max_decoded_bytes=limit),
         max_response_bytes=limit,
+        images=images,
         batching=Batching(joins=joins),
         prove=prove,
         max_streams=max_streams,

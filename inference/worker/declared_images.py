@@ -1,0 +1,240 @@
+"""Bodies with pictures to tensors, and predictions to pictures, where the manifest declares that and no script does it.
+
+image/*          ▶ one picture                      ▶ tensor (1, …) ▶ predict_fn ▶ the file itself
+JSON             ▶ a data URI under a key           ▶ tensor (1, …) ▶            ▶ {"image": "data:…"}
+JSON, JSON Lines ▶ a list of these, a line of each  ▶ tensor (n, …) ▶            ▶ a list, a line for each
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from tidegate.inference.errors import BadRequest, HandlerFailed, NotAcceptable, UnsupportedMediaType
+from tidegate.inference.images import data_uri, writing
+from tidegate.inference.images.declaration import ImageDeclaration, ImageInput, ImageOutput
+from tidegate.inference.images.preparing import Prepared, prepare
+from tidegate.inference.images.resizing import resize_labels, resize_pixels
+from tidegate.inference.worker.content import (
+    ANY_IMAGE,
+    JSON,
+    JSON_LINES,
+    NPY,
+    NPZ,
+    WRITABLE,
+    json_documents,
+    split_media_type,
+)
+from tidegate.inference.worker.encoding import encode, to_array
+
+
+class PictureSize(NamedTuple):
+    """The size that a client's picture had."""
+
+    height: int
+    width: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pictures:
+    """The pictures of one request, as the model takes them."""
+
+    data: torch.Tensor
+    """float32 (n, 3, height, width), or int64 (n, height, width)."""
+    sizes: tuple[PictureSize, ...]
+
+
+def writable(declared: ImageDeclaration) -> tuple[str, ...]:
+    """The types that answers may have where the server writes them; the first image type is the declared one."""
+    if declared.output is None:
+        return WRITABLE
+    first = declared.output.media_type
+    return (JSON, JSON_LINES, first, *(each for each in writing.WRITABLE if each != first), NPY, NPZ)
+
+
+# --- input
+
+
+def read_pictures(
+    body: str | bytes | bytearray | memoryview, content_type: str, declared: ImageInput, *, max_decoded_bytes: int
+) -> Pictures:
+    """What the model is given for a body. Raises `BadRequest` and `UnsupportedMediaType`."""
+    media_type, charset = split_media_type(content_type)
+    if media_type in (JSON, JSON_LINES):
+        documents = json_documents(body, media_type, charset)
+        found = [
+            _one(_image_under(value, declared.key, where, max_decoded_bytes), declared, max_decoded_bytes, where)
+            for where, value in _each(documents)
+        ]
+    elif media_type.startswith("image/") or media_type == ANY_IMAGE:
+        data = body.encode() if isinstance(body, str) else bytes(body)
+        found = [_one(data, declared, max_decoded_bytes, "")]
+    else:
+        given = f"Content-Type '{media_type}' cannot be read" if media_type else "The Content-Type header is missing"
+        raise UnsupportedMediaType(
+            f"{given}; this model takes a picture as image/png or another image type, or as a data URI under "
+            f"'{declared.key}' of {JSON} or {JSON_LINES}."
+        )
+    _demand_one_shape(found, max_decoded_bytes)
+    return Pictures(
+        data=torch.from_numpy(np.stack([each.numbers for each in found])),
+        sizes=tuple(PictureSize(each.height, each.width) for each in found),
+    )
+
+
+def _each(documents: list[tuple[str, Any]]) -> list[tuple[str, Any]]:
+    """The records of a body by where they stand; a JSON body may be a list of them."""
+    if len(documents) > 1 or not isinstance(documents[0][1], list):
+        return documents
+    (where, values), *_ = documents
+    if not values:
+        raise BadRequest(f"{where} is an empty list; send at least one object.")
+    return [(f"Entry {number} of the list", value) for number, value in enumerate(values)]
+
+
+def _image_under(value: Any, key: str, where: str, max_bytes: int) -> bytes:
+    if not isinstance(value, dict) or key not in value:
+        names = ", ".join(repr(str(name)[:40]) for name in list(value)[:5]) if isinstance(value, dict) else ""
+        there = f"; it has {names}" if names else ""
+        raise BadRequest(f"{where} must be an object with a data URI under '{key}'{there}.")
+    try:
+        uri = data_uri.read(value[key], max_bytes=max_bytes)
+    except BadRequest as error:
+        raise _at(f"{where}, '{key}'", error) from None
+    if not uri.media_type.startswith("image/"):
+        raise BadRequest(f"{where}, '{key}': The data URI says that it is {uri.media_type}; this model takes an image.")
+    return uri.data
+
+
+def _one(data: bytes, declared: ImageInput, max_decoded_bytes: int, where: str) -> Prepared:
+    try:
+        return prepare(data, declared, max_decoded_bytes=max_decoded_bytes)
+    except BadRequest as error:
+        if not where:
+            raise
+        raise _at(f"{where}, '{declared.key}'", error) from None
+
+
+def _at(where: str, error: BadRequest) -> BadRequest:
+    return BadRequest(f"{where}: {error.message}")
+
+
+def _demand_one_shape(found: list[Prepared], max_decoded_bytes: int) -> None:
+    first = found[0].numbers
+    for number, each in enumerate(found):
+        if each.numbers.shape != first.shape:
+            raise BadRequest(
+                f"Picture {number} of the request is {_size(each.numbers)} and the first {_size(first)}; pictures of "
+                "one request must have one size, as they are one batch."
+            )
+    total = first.nbytes * len(found)
+    if total > max_decoded_bytes:
+        raise BadRequest(f"The {len(found)} pictures unpack to {total} bytes; the limit is {max_decoded_bytes}.")
+
+
+def _size(numbers: npt.NDArray[Any]) -> str:
+    return f"{numbers.shape[-1]} x {numbers.shape[-2]}"
+
+
+# --- output
+
+
+def write_pictures(
+    prediction: Any, accept: str, declared: ImageOutput, sizes: Sequence[PictureSize], *, records: int
+) -> bytes:
+    """The answer for a prediction, of one of the types in `writable`.
+
+    `sizes` are those of the client's pictures, none where a script read them; `records` is how many there were, 0 where
+    nobody counted. Raises `NotAcceptable`, and `HandlerFailed` for a prediction that is no picture.
+    """
+    media_type = split_media_type(accept)[0]
+    if media_type in (NPY, NPZ):
+        return encode(prediction, media_type)
+    if media_type not in (JSON, JSON_LINES, *writing.WRITABLE):
+        raise NotAcceptable(
+            f"Accept '{media_type}' cannot be answered; this model writes "
+            f"{', '.join((JSON, JSON_LINES, *writing.WRITABLE, NPY, NPZ))}."
+        )
+    arrays = _arrays(prediction, declared, records)
+    as_file = media_type in writing.WRITABLE
+    if as_file and len(arrays) != 1:
+        raise NotAcceptable(f"The {len(arrays)} pictures of the request are not one {media_type}; accept {JSON_LINES}.")
+    kind = media_type if as_file else declared.media_type
+    wanted = sizes if declared.as_input and len(sizes) == len(arrays) else [None] * len(arrays)
+    files = [_file(array, declared, kind, size) for array, size in zip(arrays, wanted, strict=True)]
+    if as_file:
+        return files[0]
+    objects = [{declared.key: data_uri.write(file, kind)} for file in files]
+    if media_type == JSON_LINES:
+        return b"".join(json.dumps(each).encode() + b"\n" for each in objects)
+    return json.dumps(objects[0] if len(objects) == 1 else objects).encode()
+
+
+def _arrays(prediction: Any, declared: ImageOutput, records: int) -> list[npt.NDArray[Any]]:
+    """The pictures of a prediction, one by one: (channels, height, width), or (height, width)."""
+    array = to_array(_member(prediction, declared.member))
+    if array.dtype.kind not in "fiub":
+        raise HandlerFailed(f"The model's picture holds {array.dtype}; it must hold numbers.")
+    # Three planes are the colours of one picture; three for three of the client's pictures are grey ones.
+    is_one = array.ndim == 3 and declared.kind == "pixels" and (records <= 1 or array.shape[0] != records)
+    arrays = list(array) if array.ndim in (3, 4) and not is_one else [array]
+    if records and len(arrays) != records:
+        raise HandlerFailed(f"The model made {len(arrays)} pictures of {records}.")
+    return arrays
+
+
+def _member(prediction: Any, member: str | int | None) -> Any:
+    if isinstance(prediction, Mapping):
+        names = list(prediction)
+        if member is None and len(names) == 1:
+            return prediction[names[0]]
+        if member in prediction:
+            return prediction[member]
+        raise HandlerFailed(
+            f"The prediction has {', '.join(map(repr, names[:9]))}; image.output.from of the manifest must name one."
+        )
+    if isinstance(prediction, tuple | list):
+        at = 0 if member is None and len(prediction) == 1 else member
+        if isinstance(at, int) and at < len(prediction):
+            return prediction[at]
+        raise HandlerFailed(
+            f"The prediction has {len(prediction)} members; image.output.from of the manifest must number one."
+        )
+    return prediction
+
+
+def _file(array: npt.NDArray[Any], declared: ImageOutput, media_type: str, size: PictureSize | None) -> bytes:
+    if declared.palette is not None:
+        labels = _labels(array, len(declared.palette))
+        if size is not None:
+            labels = resize_labels(labels, height=size.height, width=size.width)
+        return writing.image(declared.palette.paint(labels), media_type=media_type, channels="last")
+    pixels = writing.pixels(array, value_range=declared.value_range, channels="first" if array.ndim == 3 else None)
+    if size is not None:
+        pixels = resize_pixels(pixels, height=size.height, width=size.width)
+    if declared.colour_order == "bgr" and pixels.ndim == 3:
+        pixels = np.ascontiguousarray(pixels[..., ::-1])
+    return writing.image(pixels, media_type=media_type, channels="last" if pixels.ndim == 3 else None)
+
+
+def _labels(array: npt.NDArray[Any], classes: int) -> npt.NDArray[Any]:
+    """(height, width), of labels or of a score for each class, of which the highest counts."""
+    if array.ndim == 3 and array.shape[0] == 1 and array.dtype.kind in "iu":
+        array = array[0]
+    if array.ndim == 3 and array.shape[0] == classes:
+        if array.dtype.kind == "f" and np.isnan(array).any():
+            raise HandlerFailed("The scores that the model made of its labels hold NaN.")
+        labels: npt.NDArray[Any] = array.argmax(0)
+        return labels
+    if array.ndim != 2 or 0 in array.shape:
+        raise HandlerFailed(
+            f"The model's labels have the shape {array.shape}; they are (height, width), or a score for each of the "
+            f"{classes} classes before these."
+        )
+    return array
