@@ -28,7 +28,7 @@ import yaml
 from tidegate.inference.errors import DeploymentError
 from tidegate.inference.images.colours import Colour, read_colour, written
 from tidegate.inference.images.palette import MAX_CLASSES, Unknown
-from tidegate.inference.model_loader.placed_yaml import MAX_BYTES, Mistake, Pair, Source, Unreadable, near
+from tidegate.inference.model_loader.placed_yaml import MAX_BYTES, Mistake, Pair, Source, Unreadable, is_empty, near
 from tidegate.inference.model_loader.weight_addresses import EPOCH, LATEST, Weights, address_fault, epoch_fault
 
 MAX_SIDE = 16_384
@@ -90,10 +90,10 @@ def load_configurations(path: str | os.PathLike[str]) -> Mapping[str, RunConfigu
     for file in [place] if alone else _files(place):
         try:
             source = Source(file, _content(file))
+            found = _runs(source) if alone else _run_of_folder(source)
         except Unreadable as error:
             mistakes[file] = [error.mistake]
             continue
-        found = _runs(source) if alone else _run_of_folder(source)
         if source.mistakes:
             mistakes[file] = source.mistakes
         runs.update((run.run_id, run) for run in found)
@@ -291,6 +291,9 @@ def _unknown(source: Source, node: yaml.Node) -> Unknown:
 
 def _colour(source: Source, node: yaml.Node, what: str) -> Colour | None:
     """None where it is none, which has been noted."""
+    if is_empty(node):
+        source.fault(node, f"{what} is empty: '#' begins a comment in YAML, so a colour stands in quotes, '#87ceeb'")
+        return None
     known = len(source.mistakes)
     value = source.value(node, what)
     if len(source.mistakes) == known:

@@ -35,7 +35,7 @@ class Mistake(NamedTuple):
 
 
 class Unreadable(Exception):
-    """The text is not YAML at all; its argument is the one mistake."""
+    """The text is not YAML at all, or far too much of it; there is one mistake."""
 
     def __init__(self, mistake: Mistake) -> None:
         super().__init__(str(mistake))
@@ -138,15 +138,15 @@ class Source:
         return None
 
     def value(self, node: yaml.Node, what: str) -> Any:
-        """Plain data: text, numbers, true, false, null, lists and mappings."""
+        """Plain data: text, numbers, true, false, null, lists and mappings. Raises `Unreadable` for far too much."""
         return self._value(node, what, ())
 
     def _value(self, node: yaml.Node, what: str, above: tuple[int, ...]) -> Any:
         self._values += 1
         if self._values > _MAX_VALUES:
-            if self._values == _MAX_VALUES + 1:
-                self.fault(node, f"{what} is too much: the file holds more than {_MAX_VALUES} values")
-            return None
+            mark = node.start_mark
+            sentence = f"{what} is too much: the file holds more than {_MAX_VALUES} values"
+            raise Unreadable(Mistake(mark.line + 1, mark.column + 1, sentence))
         if id(node) in above:
             self.fault(node, f"{what} holds itself")
             return None
@@ -200,7 +200,7 @@ def near(name: str, known: Iterable[str]) -> str:
 
 def _composed(content: bytes) -> yaml.Node | None:
     if len(content) > MAX_BYTES:
-        raise Unreadable(Mistake(1, 1, f"the file has {len(content)} bytes; the limit is {MAX_BYTES}"))
+        raise Unreadable(Mistake(1, 1, f"the file has more than {MAX_BYTES} bytes"))
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -216,7 +216,12 @@ def _composed(content: bytes) -> yaml.Node | None:
         raise Unreadable(_at(text[: error.position], f"the character U+{ord(text[error.position]):04X}")) from None
     except RecursionError:
         raise Unreadable(Mistake(1, 1, "its lists and mappings are nested too deeply")) from None
-    return root
+    return None if root is not None and is_empty(root) else root
+
+
+def is_empty(node: yaml.Node) -> bool:
+    """Whether nothing is written there: `key:` and no more."""
+    return isinstance(node, yaml.ScalarNode) and node.tag == f"{_TAG}null" and not node.value
 
 
 def _at(before: str, sentence: str) -> Mistake:

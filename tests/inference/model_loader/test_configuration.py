@@ -1,0 +1,302 @@
+"""What is known of runs: read from YAML, with every mistake at its line and column."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tidegate.inference.model_loader.configuration import PaletteColours, Size
+from tidegate.inference.model_loader.placed_yaml import MAX_BYTES
+from tidegate.model_loader import ConfigurationInvalid, RunConfiguration, load_configurations
+
+SHA = "ab" * 32
+RUN = """\
+architecture: painter:Generator
+weights: net.pth
+palette: {colours: {sky: "#87ceeb", sea: [0, 105, 148]}}
+"""
+
+
+def indented(text: str) -> str:
+    return "".join(f"  {line}\n" for line in text.splitlines())
+
+
+def written(folder: Path, text: str | bytes, name: str = "runs.yaml") -> Path:
+    path = folder / name
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return path
+
+
+def only_run(folder: Path, text: str) -> RunConfiguration:
+    """The run of a file with one, which is called 62."""
+    return load_configurations(written(folder, f"62:\n{indented(text)}"))["62"]
+
+
+def mistakes(path: Path) -> list[str]:
+    """What is wrong with a file, a line each, without the heading."""
+    with pytest.raises(ConfigurationInvalid) as raised:
+        load_configurations(path)
+    heading, *lines = str(raised.value).splitlines()
+    count = "a mistake" if len(lines) == 1 else f"{len(lines)} mistakes"
+    assert heading == f"{path} has {count}:"
+    return [line.removeprefix("  ") for line in lines]
+
+
+def test_a_run_with_everything(tmp_path: Path) -> None:
+    found = only_run(
+        tmp_path,
+        "architecture: nets.painter:Spade.Generator\n"
+        "arguments: {classes: 4, rate: 1.0e-3, names: [a, 'no'], deep: {on: true, nothing: null}}\n"
+        "weights: {10: s3://models/62/10.pth, 020: /elsewhere/20.pth}\n"
+        f"sha256: {{10: {SHA}, 020: {SHA.upper()}}}\n"
+        "palette: {colours: {sky: '#87ceeb', sea: [0, 105, 148]}, unknown: nearest, background: white}\n"
+        "size: {height: 256, width: 512}\n",
+    )
+    assert found.run_id == "62"
+    assert found.architecture == "nets.painter:Spade.Generator"
+    assert found.arguments == {
+        "classes": 4,
+        "rate": 0.001,
+        "names": ["a", "no"],
+        "deep": {"on": True, "nothing": None},
+    }
+    assert found.weights.addresses == {"10": "s3://models/62/10.pth", "020": "/elsewhere/20.pth"}
+    assert found.weights.sha256s == {"10": SHA, "020": SHA}
+    assert found.palette == PaletteColours(
+        colours={"sky": (135, 206, 235), "sea": (0, 105, 148)}, unknown="nearest", background=(255, 255, 255)
+    )
+    assert found.size == Size(height=256, width=512)
+
+
+def test_a_run_with_what_it_needs(tmp_path: Path) -> None:
+    """A path begins at the file's folder; one number is a square; a list of colours has no names."""
+    found = only_run(tmp_path, RUN + "size: 64\n")
+    assert found.weights.addresses == {"": str(tmp_path / "net.pth")}
+    assert (found.arguments, found.size) == ({}, Size(height=64, width=64))
+    listed = only_run(tmp_path, RUN.replace("{sky: ", "[").replace("sea: ", "").replace("148]}", "148]]"))
+    assert listed.palette.colours == ((135, 206, 235), (0, 105, 148))
+
+
+def test_ids_are_what_is_written(tmp_path: Path) -> None:
+    """007 is not 7, no is not false, and 12:30 is not 750."""
+    names = ("007", "no", "12:30", "1e3", "2026-11-29", "a b")
+    path = written(tmp_path, "".join(f"{name}:\n{indented(RUN)}" for name in names))
+    assert tuple(load_configurations(path)) == names
+
+
+def test_a_folder_has_a_file_for_each_run(tmp_path: Path) -> None:
+    """What is hidden, or no YAML, is none: the tar of macOS leaves ._62.yaml behind."""
+    written(tmp_path, RUN, "62.yaml")
+    written(tmp_path, RUN, "my.run.yml")
+    written(tmp_path, b"\0", "._62.yaml")
+    written(tmp_path, "hello", "readme.txt")
+    (tmp_path / "code").mkdir()
+    assert set(load_configurations(tmp_path)) == {"62", "my.run"}
+
+
+def test_what_runs_have_in_common_is_written_once(tmp_path: Path) -> None:
+    path = written(tmp_path, f"62: &common\n{indented(RUN)}63:\n  <<: *common\n  weights: other.pth\n")
+    runs = load_configurations(path)
+    assert runs["63"].weights.addresses == {"": str(tmp_path / "other.pth")}
+    assert runs["63"].palette == runs["62"].palette
+
+
+def test_every_mistake_of_a_file_is_in_one_error(tmp_path: Path) -> None:
+    path = written(
+        tmp_path,
+        "62:\n"
+        "  architecure: painter:Generator\n"
+        "  weights: net.pth\n"
+        "  weights: other.pth\n"
+        "  palette:\n"
+        "    colours: {sky: '#87ceeb', air: [135, 206, 235], sea: [0, 105, 256]}\n"
+        "    unknown: nearst\n"
+        "63:\n"
+        "  architecture: painter\n"
+        "  arguments: {depth: 064}\n"
+        "  weights: http://example.com/net.pth\n"
+        "  sha256: abc\n"
+        "  size: {height: 0}\n",
+    )
+    assert mistakes(path) == [
+        "line 2, column 3: run '62' has the unknown key 'architecure'; did you mean 'architecture'?",
+        "line 2, column 3: run '62' needs the key 'architecture'",
+        "line 4, column 3: run '62' has 'weights' already, in line 3",
+        "line 6, column 36: palette.colours: the class 'air' has the colour #87ceeb of 'sky'; each needs its own",
+        "line 6, column 58: palette.colours: the class 'sea': [0, 105, 256] is not a colour: each part is a whole "
+        "number from 0 to 255",
+        "line 7, column 14: palette.unknown must be error or nearest, it is 'nearst'",
+        "line 9, column 3: run '63' needs the key 'palette'",
+        "line 9, column 17: architecture must be 'module:Class' of the code, it is 'painter'",
+        "line 10, column 22: arguments.depth is 064, which YAML 1.1 reads as 52: write that number in plain digits, or "
+        "put it into quotes where text is meant",
+        "line 11, column 12: weights must be a path or s3://bucket/key, it is 'http://example.com/net.pth'",
+        "line 12, column 11: sha256 must be 64 hexadecimal digits, it is 'abc'",
+        "line 13, column 9: size needs the key 'width'",
+        "line 13, column 18: size.height must be a whole number from 1 to 16384, it is 0",
+    ]
+
+
+def test_mistakes_of_several_files_are_in_one_error(tmp_path: Path) -> None:
+    for name in ("62.yaml", "63.yaml"):
+        written(tmp_path, RUN.replace("weights", "weigths"), name)
+    with pytest.raises(ConfigurationInvalid) as raised:
+        load_configurations(tmp_path)
+    assert str(raised.value).count("has the unknown key 'weigths'; did you mean 'weights'?") == 2
+    assert f"{tmp_path}/63.yaml has 2 mistakes:" in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "place", "sentence"),
+    [
+        ("painter:Generator", "[a]", (2, 17), "architecture must be text, it is a list"),
+        ("painter:Generator", "", (2, 16), "architecture must be text, it is empty"),
+        ("painter:Generator", "{a: b}", (2, 17), "architecture must be text, it is a mapping"),
+        ("painter:Generator", "a/b.py:G", (2, 17), "architecture must be 'module:Class' of the code, it is 'a/b.py:G'"),
+        ("net.pth", "{}", (3, 12), "weights has no epochs"),
+        ("net.pth", "[a.pth]", (3, 12), "weights must be text, it is a list"),
+        ("net.pth", "nets/", (3, 12), "weights must be a file, 'nets/' ends as a folder does"),
+        ("net.pth", "~/net.pth", (3, 12), "weights is '~/net.pth': a path is relative to this file or whole"),
+        ("net.pth", "s3://models", (3, 12), "weights must be s3://bucket/key, it is 's3://models'"),
+        ("net.pth", "s3://models/a/", (3, 12), "weights must be s3://bucket/key, it is 's3://models/a/'"),
+        ("net.pth", "s3://Models/a", (3, 12), "weights must be s3://bucket/key, it is 's3://Models/a'"),
+        ("net.pth", "'{epcoh}.pth'", (3, 12), "weights has '{epcoh}'; the one thing that is put in is {epoch}"),
+        ("net.pth", "{latest: a.pth}", (3, 13), "weights has the epoch 'latest', which is not a name: it stands for"),
+        (
+            "net.pth",
+            "{a/b: a.pth}",
+            (3, 13),
+            "weights has the epoch 'a/b', which must be letters, digits and . _ + = -",
+        ),
+        ("net.pth", "{9: '{epoch}.pth'}", (3, 16), "weights has {epoch} in the address of one epoch; write {epoch} or"),
+        ("net.pth", "{9: a, 9: b}", (3, 19), "weights has '9' already, in line 3"),
+        (
+            "net.pth",
+            f"{{9: a}}\n  sha256: {SHA}",
+            (4, 11),
+            "sha256 is one, and weights is not: give one for each epoch",
+        ),
+        (
+            "net.pth",
+            f"a\n  sha256: {{9: {SHA}}}",
+            (4, 11),
+            "sha256 is by epoch, and weights is not: give one, or write",
+        ),
+        ("net.pth", f"{{9: a}}\n  sha256: {{8: {SHA}}}", (4, 3), "sha256 has none for the epoch '9' of weights"),
+        ("net.pth", f"{{9: a}}\n  sha256: {{8: {SHA}}}", (4, 15), "sha256 has the epoch '8', which weights has not"),
+        ("net.pth", "a\n  sha256: [1]", (4, 11), "sha256 must be text, it is a list"),
+        ("net.pth", "a\n  size: 256.0", (4, 9), "size must be a whole number from 1 to 16384, it is 256.0"),
+        ("net.pth", "a\n  size: 0x10", (4, 9), "size must be a whole number from 1 to 16384, it is 0x10"),
+        ("net.pth", "a\n  size: [1, 2]", (4, 9), "size must be a mapping, it is a list"),
+        ("net.pth", "a\n  size: {h: 1}", (4, 10), "size has the unknown key 'h'"),
+        ("net.pth", "a\n  arguments: [1]", (4, 14), "arguments must be a mapping, it is a list"),
+        (
+            "net.pth",
+            "a\n  arguments: {a-b: 1}",
+            (4, 15),
+            "arguments has 'a-b', which cannot be the name of an argument",
+        ),
+        ("net.pth", "a\n  arguments: {a: 1e-3}", (4, 18), "arguments.a is 1e-3, which is text in YAML 1.1: write 1.00"),
+        ("net.pth", "a\n  arguments: {a: 1:30}", (4, 18), "arguments.a is 1:30, which YAML 1.1 reads as 90"),
+        (
+            "net.pth",
+            "a\n  arguments: {a: 2026-11-29}",
+            (4, 18),
+            "arguments.a is the date '2026-11-29'; put it into quo",
+        ),
+        ("net.pth", "a\n  arguments: {a: !!int x}", (4, 18), "arguments.a is 'x', which is no int"),
+        ("net.pth", "a\n  arguments: {a: [{b: !x y}]}", (4, 23), "arguments.a[0].b is '!x' 'y'; put it into quotes wh"),
+        ("net.pth", "a\n  arguments: {a: !!python/tuple [1]}", (4, 18), "arguments.a has the tag '!!python/tuple'"),
+        ("net.pth", "a\n  arguments: {a: {b: 1, b: 2}}", (4, 25), "arguments.a has 'b' already, in line 4"),
+        ("net.pth", "a\n  arguments: {a: {[1]: 2}}", (4, 19), "a key of arguments.a must be one word, it is a list"),
+        ("net.pth", "a\n  arguments: &a {a: *a}", (4, 14), "arguments.a.a holds itself"),
+        ("net.pth", "a\n  arguments: &a {<<: *a}", (4, 18), "'<<' must bring another mapping, it brings a mapping"),
+        ("net.pth", "a\n  arguments: {<<: 3}", (4, 15), "'<<' must bring another mapping, it brings '3'"),
+        ("{colours:", "{colors:", (4, 12), "palette needs the key 'colours'"),
+        ("{colours:", "{colors:", (4, 13), "palette has the unknown key 'colors'; did you mean 'colours'?"),
+        ("[0, 105, 148]", "blue", (4, 44), "palette.colours: the class 'sea': 'blue' is not a colour"),
+        ("[0, 105, 148]", "[0, 105, 08]", (4, 44), "palette.colours: the class 'sea': [0, 105, '08'] is not a colour"),
+        ("}}", "}, background: grey}", (4, 72), "palette.background: 'grey' is not a colour"),
+        ("sea:", "sky:", (4, 39), "palette.colours has 'sky' already, in line 4"),
+    ],
+)
+def test_a_mistake_has_its_place(tmp_path: Path, old: str, new: str, place: tuple[int, int], sentence: str) -> None:
+    text = RUN.replace(old, new, 1)
+    path = written(tmp_path, f"62:\n{indented(text)}".replace("\n    ", "\n  "))
+    line, column = place
+    found = mistakes(path)
+    assert [each for each in found if each.startswith(f"line {line}, column {column}: {sentence}")], "\n".join(found)
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("62:\n  a: [1\n", r"line 3, column 1: this is not YAML: .*expected ',' or '\]'"),
+        ("62:\n\ta: 1\n", r"line 2, column 1: this is not YAML: .*cannot start any token"),
+        ("a: 1\n---\nb: 2\n", r"line 2, column 1: this is not YAML: expected a single document"),
+        ("a: *b\n", r"line 1, column 4: this is not YAML: found undefined alias"),
+        (b"62:\n  a: \xff\n", r"line 2, column 6: this is not UTF-8"),
+        ("62:\n  a: \0\n", r"line 2, column 6: the character U\+0000 cannot be read"),
+        ("[" * 5000, r"line 1, column 1: its lists and mappings are nested too deeply"),
+        (b"#" * (MAX_BYTES + 1), r"line 1, column 1: the file has more than 4194304 bytes$"),
+        ("- 62\n", r"line 1, column 1: the file must be a mapping, it is a list"),
+        ("62\n", r"line 1, column 1: the file must be a mapping, it is '62'"),
+        ("62: net.pth\n", r"line 1, column 5: run '62' must be a mapping, it is 'net\.pth'"),
+        ("62: {}\n", r"line 1, column 5: run '62' needs the key 'architecture'"),
+    ],
+)
+def test_what_is_no_configuration_has_a_place_too(tmp_path: Path, text: str | bytes, sentence: str) -> None:
+    assert re.match(sentence, mistakes(written(tmp_path, text))[0]), mistakes(written(tmp_path, text))
+
+
+def test_aliases_that_stand_for_a_billion_values_are_refused(tmp_path: Path) -> None:
+    lines = ["  arguments:", "    a0: &a0 [1]"]
+    lines += [f"    a{number}: &a{number} [{', '.join(10 * [f'*a{number - 1}'])}]" for number in range(1, 10)]
+    path = written(tmp_path, f"62:\n{indented(RUN)}" + "\n".join(lines) + "\n")
+    assert "is too much: the file holds more than 100000 values" in mistakes(path)[0]
+
+
+def test_a_file_of_one_run_is_told_from_a_file_of_runs(tmp_path: Path) -> None:
+    """Each way round the one sentence says what to do, in place of three about keys."""
+    assert mistakes(written(tmp_path, RUN)) == [
+        "line 1, column 1: 'architecture' is a key of one run, and this file has runs by their ids: put it below one, "
+        "or call the file RUN_ID.yaml and name its folder"
+    ]
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    path = written(folder, f"62:\n{indented(RUN)}")
+    with pytest.raises(
+        ConfigurationInvalid, match=r"line 1, column 1: this file has runs by their ids, and in a folder"
+    ):
+        load_configurations(folder)
+    assert set(load_configurations(path)) == {"62"}
+
+
+def test_what_is_not_there_or_empty_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(
+        ConfigurationInvalid, match=rf"^{tmp_path}/runs\.yaml is not there: it must be a file of runs or"
+    ):
+        load_configurations(tmp_path / "runs.yaml")
+    with pytest.raises(
+        ConfigurationInvalid, match=rf"^{tmp_path} holds no configuration: a run's is a file there, RUN_"
+    ):
+        load_configurations(tmp_path)
+    for text in ("", "# nothing\n", "{}\n", "---\n"):
+        with pytest.raises(ConfigurationInvalid, match=r"runs\.yaml holds nothing: it must have runs by their ids\.$"):
+            load_configurations(written(tmp_path, text))
+    (tmp_path / "runs.yaml").unlink()
+    for name in ("62.yaml", "62.yml"):
+        written(tmp_path, RUN, name)
+    with pytest.raises(ConfigurationInvalid, match=r"holds 62\.yaml and 62\.yml: one run has one file\.$"):
+        load_configurations(tmp_path)
+
+
+def test_a_colour_without_quotes_is_a_comment(tmp_path: Path) -> None:
+    """And the class has none, which nobody sees who looks at the file."""
+    run = "architecture: painter:Generator\nweights: net.pth\npalette:\n  colours:\n    sky: #87ceeb\n"
+    assert mistakes(written(tmp_path, f"62:\n{indented(run)}")) == [
+        "line 6, column 11: palette.colours: the class 'sky' is empty: '#' begins a comment in YAML, so a colour "
+        "stands in quotes, '#87ceeb'"
+    ]
