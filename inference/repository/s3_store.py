@@ -169,7 +169,7 @@ def _failures(name: str) -> Iterator[None]:
             "AWS_ENDPOINT_URL."
         ) from None
     except (BotoCoreError, ResponseParserError, HTTPError, OSError) as error:
-        raise StoreFailed(f"{name} cannot be read: {' '.join(str(error).split())}.") from None
+        raise StoreFailed(f"{name} cannot be read: {' '.join(str(error).split()).rstrip('.')}.") from None
 
 
 def _failure(name: str, response: Any) -> StoreFailed:

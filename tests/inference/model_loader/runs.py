@@ -51,10 +51,11 @@ RUN = """
 """
 
 
-def weights(sky: tuple[float, float, float] = (1.0, -1.0, 0.0)) -> bytes:
+def weights(sky: tuple[float, float, float] = (1.0, -1.0, 0.0), *, classes: int = 2) -> bytes:
     """A file of `torch.save`; `sky` is what the first class is painted as."""
+    colours = torch.tensor([sky, [-1.0, 1.0, 0.0]])
     file = io.BytesIO()
-    torch.save({"colours.weight": torch.tensor([sky, [-1.0, 1.0, 0.0]])}, file)
+    torch.save({"colours.weight": torch.cat([colours, torch.zeros(classes - 2, 3)])}, file)
     return file.getvalue()
 
 

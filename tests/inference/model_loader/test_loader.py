@@ -37,24 +37,6 @@ from tidegate.model_loader import (
 MAP = uri_of([SKY, SKY, SEA], [SEA, SEA, SKY])
 
 
-@pytest.fixture(autouse=True)
-def nothing_of_this_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name in ("MODEL_CONFIG_PATH", "MODEL_CODE_PATH", "TIDEGATE_WEIGHT_CACHE_BYTES"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("TIDEGATE_WEIGHT_CACHE_DIR", str(tmp_path / "cache"))
-
-
-@pytest.fixture(autouse=True)
-def modules_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each test's folder has a module of the same name."""
-    before, modules = list(sys.path), set(sys.modules)
-    yield
-    sys.path[:] = before
-    for name in set(sys.modules) - modules:
-        if name.endswith("_of_tests"):
-            del sys.modules[name]
-
-
 @pytest.fixture
 def runs(tmp_path: Path) -> Path:
     """One run with its weights beside its configuration."""
