@@ -38,6 +38,10 @@ def main(program: str = f"python -m {__package__}", others: Sequence[str] = ()) 
         if strangers := unknown(os.environ):
             log.warning("some variables are unknown and without effect", extra={"variables": strangers})
         settings = _as_said(settings, arguments)
+        if arguments.command == "serve" and arguments.model is not None:
+            from tidegate.inference.frontend import server  # noqa: PLC0415
+
+            server.demand_port(settings)
         with _model_dir(settings, arguments.model) as model_dir:
             # Each command imports what it needs, and neither of them torch: that is for the workers.
             if arguments.command == "serve":

@@ -16,17 +16,24 @@ class Stopped(BaseException):
         self.number = number
 
 
+_NUMBERS = (signal.SIGTERM, signal.SIGINT)
+
+
+def ignore() -> None:
+    """Let neither cut short what is put away now."""
+    for each in _NUMBERS:
+        signal.signal(each, signal.SIG_IGN)
+
+
 @contextmanager
 def raised() -> Iterator[None]:
-    """Let SIGTERM and SIGINT raise `Stopped` in the main thread, the first of them once; a loop may take them over."""
+    """Let the first SIGTERM or SIGINT raise `Stopped` in the main thread; a loop may take them over meanwhile."""
 
     def stop(number: int, _: FrameType | None) -> None:
-        for each in numbers:
-            signal.signal(each, signal.SIG_IGN)  # what follows is short, and must not be cut short
+        ignore()
         raise Stopped(number)
 
-    numbers = (signal.SIGTERM, signal.SIGINT)
-    before = {each: signal.signal(each, stop) for each in numbers}
+    before = {each: signal.signal(each, stop) for each in _NUMBERS}
     try:
         yield
     finally:

@@ -73,6 +73,7 @@ def _folder(argument: str) -> Iterator[Path]:
             raise DeploymentError(
                 f"{argument} can be unpacked nowhere ({error.strerror}); set TMPDIR to a directory that can be written."
             ) from None
+        stack.callback(early_signals.ignore)
         yield folder
 
 

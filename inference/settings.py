@@ -337,7 +337,8 @@ class Settings:
         "TIDEGATE_MAX_DISK_BYTES",
         None,
         _whole(1, 1024 * 1024 * MIB),
-        "what models of the repository may take on disk together, downloads among them; default: no such limit",
+        "what models of the repository may take on disk together, downloads among them, and what `tidegate serve` may "
+        "unpack; default: no such limit",
     )
     max_downloads: int = setting("TIDEGATE_MAX_DOWNLOADS", 4, _whole(1, 256), "models that are fetched at one time")
     model_cache_dir: Path | None = setting(

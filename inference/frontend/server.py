@@ -51,6 +51,11 @@ def run(settings: Settings, model_dir: Path) -> int:
         return runner.run(_serve(settings, model_dir, listener))
 
 
+def demand_port(settings: Settings) -> None:
+    """Raise `DeploymentError` where the port is taken: before something that takes long, and not after it."""
+    _listen(settings.host, settings.port).close()
+
+
 def _warn_of_unserved(settings: Settings, model_dir: Path) -> None:
     """Say so where an archive lies beside a repository: nobody is to wonder why its script is not asked."""
     if settings.model_repository is not None and model_dir.is_dir() and any(model_dir.iterdir()):

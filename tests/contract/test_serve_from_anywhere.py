@@ -7,6 +7,7 @@ import gzip
 import io
 import json
 import signal
+import socket
 import subprocess
 import tarfile
 from collections.abc import Iterator
@@ -42,15 +43,28 @@ def unpacked(temporary: Path) -> list[Path]:
     return list(temporary.glob(f"{PREFIX}*"))
 
 
-def test_an_archive_is_served_and_nothing_of_it_is_left(tmp_path: Path, temporary: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_an_archive_is_served_and_nothing_of_it_is_left(
+    tmp_path: Path, temporary: Path, number: signal.Signals
+) -> None:
     (tmp_path / "model.tar.gz").write_bytes(archive_of(published(FILES)))
     with served("model.tar.gz", cwd=tmp_path, temporary=temporary) as server:
         assert server.post(b"[[1]]").json() == [[2.0]]
         assert '"host": "127.0.0.1"' in server.log()
         assert '"1 files are what the manifest says"' in server.log()
         assert len(unpacked(temporary)) == 1
-        assert server.terminate() == 0
+        server.process.send_signal(number)
+        assert server.process.wait(timeout=40) == 0
     assert list(temporary.iterdir()) == []
+
+
+def test_a_port_that_is_taken_is_said_before_anything_is_unpacked(tmp_path: Path, temporary: Path) -> None:
+    (tmp_path / "model.tar.gz").write_bytes(b"\x1f\x8b no archive")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        status, line = refusal("serve", "model.tar.gz", f"--port={port}", cwd=tmp_path, TMPDIR=str(temporary))
+    assert status == 1
+    assert line.startswith(f"tidegate: error: Port {port} on 127.0.0.1 is in use already; ")
 
 
 def test_an_archive_with_its_folder_around_it_is_served(tmp_path: Path, temporary: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import subprocess
 import sys
@@ -138,6 +139,20 @@ def test_a_server_of_a_directory_imports_nothing_of_s3() -> None:
     loaded = done.stdout.split()
     assert "tidegate.inference.given_model" in loaded
     assert not [name for name in loaded if name.startswith(("boto", "tidegate.inference.repository.s3_store", "torch"))]
+
+
+def test_what_takes_long_is_told_of_every_ten_seconds(
+    tmp_path: Path, temporary: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive = tmp_path / "model.tar.gz"
+    archive.write_bytes(archive_of({f"{number}": b"x" for number in range(10)}))
+    seconds, told = itertools.count(0, 4), []
+    monkeypatch.setattr(given_model, "monotonic", lambda: float(next(seconds)))
+    monkeypatch.setattr(given_model.log, "info", lambda what, extra: told.append((what, extra["model"])))
+    with directory_of(str(archive)):
+        looks = next(seconds) // 4 - 1
+    assert looks > 10
+    assert told.count(("unpacking the model", str(archive))) == looks // 3
 
 
 # --- the folder that it is put into
