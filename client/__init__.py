@@ -17,6 +17,7 @@ from tidegate.client.errors import (
     ModelError,
     StreamBroken,
     StreamClosed,
+    TableFailed,
     UnreadableStream,
 )
 from tidegate.client.model_choice import AnsweredBy
@@ -38,5 +39,6 @@ __all__ = [
     "StreamBroken",
     "StreamClosed",
     "Submitted",
+    "TableFailed",
     "UnreadableStream",
 ]

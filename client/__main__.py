@@ -6,6 +6,7 @@
     python -m client batch submit --stage dev --input digits.jsonl
     python -m client batch wait JOB
     python -m client batch fetch JOB results/
+    python -m client batch table JOB --stage dev
 
 Answers go to standard output, everything else to standard error. Exit status 0 when it worked, 1 with one sentence
 otherwise, 2 for wrong arguments, 130 after Ctrl-C.
@@ -139,6 +140,21 @@ def _fetch(options: argparse.Namespace) -> None:
         print(file)
 
 
+def _table(options: argparse.Namespace) -> None:
+    with tqdm(desc=options.job, unit=" records", unit_scale=True, leave=False, disable=None) as bar:
+        written = BatchJob(options.job).table(
+            options.to,
+            table=options.table,
+            stage=options.stage,
+            prefix=options.prefix,
+            columns=options.columns,
+            null_values=("", *options.null),
+            on_records=bar.update,
+        )
+    print(f"{written.records} records of {written.objects} objects: {', '.join(written.columns)}", file=sys.stderr)
+    print(written.location)
+
+
 def _write(content: bytes) -> None:
     sys.stdout.buffer.write(content)
     sys.stdout.buffer.flush()
@@ -177,7 +193,11 @@ def _parser() -> argparse.ArgumentParser:
     later.add_argument("--output", type=Path, help="the file for the answer (default: standard output)")
     later.add_argument("--timeout", type=float, default=3600.0, help="seconds to wait (default: %(default)g)")
 
-    batch = commands.add_parser("batch", help="transform jobs").add_subparsers(required=True, metavar="STEP")
+    _batch(commands.add_parser("batch", help="transform jobs").add_subparsers(required=True, metavar="STEP"))
+    return parser
+
+
+def _batch(batch: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     submit = batch.add_parser("submit", help="start a job, print its name")
     submit.set_defaults(run=_submit)
     submit.add_argument("--stage", help="whose current model computes, and whose bucket takes a file of this machine")
@@ -210,7 +230,22 @@ def _parser() -> argparse.ArgumentParser:
     fetch.set_defaults(run=_fetch)
     fetch.add_argument("job")
     fetch.add_argument("directory", type=Path)
-    return parser
+    table = batch.add_parser("table", help="write a completed job as one Parquet file of a table, print its address")
+    table.set_defaults(run=_table)
+    table.add_argument("job")
+    table.add_argument("--to", metavar="S3_PREFIX", help="the table's folder (default: the location of the table)")
+    which = table.add_mutually_exclusive_group()
+    which.add_argument("--table", metavar="DATABASE.TABLE", help="in the Glue catalogue: its columns are kept to")
+    which.add_argument("--stage", help="whose table it is, as [batch.table] of the stage file makes it")
+    table.add_argument("--prefix", default="tidegate", help="the stage's prefix (default: %(default)s)")
+    table.add_argument(
+        "--columns",
+        metavar="NAME[:TYPE],…",
+        help="of the cells of a record and of its answer, in their order ('-' leaves one out), or the members to take",
+    )
+    table.add_argument(
+        "--null", metavar="WORD", action="append", default=[], help="a cell that stands for nothing; may be repeated"
+    )
 
 
 def _choice(options: argparse.Namespace) -> dict[str, str]:

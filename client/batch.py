@@ -1,24 +1,27 @@
-"""Transform jobs: submit, wait, fetch. Up to three steps of one program, or of three."""
+"""Transform jobs: submit, wait, fetch, make a table. Steps of one program, or of several."""
 
 from __future__ import annotations
 
 import json
 import secrets
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from http import HTTPStatus
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import boto3
 from botocore.exceptions import ClientError, ParamValidationError
 
 from tidegate.client.addresses import split_s3
 from tidegate.client.content_types import is_gzip, is_in_lines
-from tidegate.client.errors import BatchFailed, GaveUpWaiting
+from tidegate.client.errors import BatchFailed, GaveUpWaiting, TableFailed
+
+if TYPE_CHECKING:
+    from tidegate.client.table import Written
 
 POLL_S = 5.0
 _RUNNING = ("InProgress", "Stopping")
@@ -39,7 +42,7 @@ class BatchJob:
 
     def __init__(self, name: str, *, session: boto3.Session | None = None) -> None:
         self.name = name
-        session = session or boto3.Session()
+        session = self._session = session or boto3.Session()
         self._sagemaker = session.client("sagemaker")
         self._s3 = session.client("s3")
 
@@ -170,6 +173,55 @@ class BatchJob:
             if on_file is not None:
                 on_file(target)
         return files
+
+    def table(
+        self,
+        to: str | None = None,
+        *,
+        table: str | None = None,
+        stage: str | None = None,
+        prefix: str = "tidegate",
+        columns: str | None = None,
+        null_values: Sequence[str] = ("",),
+        on_records: Callable[[int], object] = lambda _: None,
+    ) -> Written:
+        """Write what the completed job read and answered as one Parquet file of a table; needs the extra `table`.
+
+        The file is `TO/day=YYYY-MM-DD/job=NAME/part-0.parquet`, of the day (UTC) on which the job was created. It
+        appears as a whole or not at all, and the same job gives the same file again. `to` is the folder of the table;
+        None means the location of `table` (`DATABASE.TABLE` in the Glue catalogue) or of the table of `stage`.
+        `columns`: `id:string,x:double,-,label`, the columns of the cells of a record and then of its answer, in their
+        order (`-` leaves one out), or the members of JSON to take. Types may be left out: they are those of the table,
+        or of the first lines. Without `columns` they are those of the table, or the members of JSON.
+        `null_values`: what stands for nothing in a cell of CSV. `on_records` is told how many were done since.
+        Raises `BatchFailed` for a job that is not completed, `TableFailed` for all that does not fit, naming file and
+        line, and botocore's `ClientError` for what AWS refuses.
+        """
+        try:
+            from tidegate.client import table as tables  # noqa: PLC0415 - pyarrow is an extra
+            from tidegate.client.table.glue_table import GlueTable  # noqa: PLC0415
+        except ModuleNotFoundError as error:
+            if (error.name or "").partition(".")[0] != "pyarrow":
+                raise
+            raise TableFailed(
+                "a table is written by pyarrow, which is not installed: pip install 'tidegate[table]'"
+            ) from None
+        if table is not None and stage is not None:
+            raise ValueError("give the table by its name or by its stage, not both")
+        known = None
+        if table is not None:
+            known = GlueTable.find(self._session, table)
+        elif stage is not None:
+            known = GlueTable.of_stage(self._session, stage=stage, prefix=prefix)
+        return tables.write(
+            self._session,
+            self.name,
+            to=to,
+            table=known,
+            columns=None if columns is None else tables.columns_of(columns),
+            null_values=tuple(null_values),
+            on_records=on_records,
+        )
 
     def stop(self) -> None:
         """Have the job stopped; what it has written stays."""

@@ -5,6 +5,7 @@
         lines, events of a stream                UnreadableStream: they are not what was asked for
     asleep, loading, overloaded                  GaveUpWaiting: it was so for longer than you wanted to wait
     asynchronous requests, transform jobs        InvocationFailed, BatchFailed
+    a finished job as a table                TableFailed: nothing was written
 
 Whatever AWS itself refuses (no such endpoint, no right to call it) stays botocore's `ClientError`, whose text says it.
 """
@@ -93,3 +94,7 @@ class InvocationFailed(ClientFailure):
 
 class BatchFailed(ClientFailure):
     """A transform job ended other than `Completed`."""
+
+
+class TableFailed(ClientFailure):
+    """What a transform job wrote cannot become a table; nothing of it was written."""
