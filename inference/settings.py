@@ -181,6 +181,19 @@ class Settings:
         _switch,
         "load model files that need unpickling, which may run any code; only where no `model_fn` loads them",
     )
+    legacy_pickle: bool = setting(
+        "TIDEGATE_LEGACY_PICKLE",
+        False,
+        _switch,
+        "of a model that `create_model` makes: read arrays that clients of Studio.ML pickled, by a reader that builds "
+        "plain arrays and nothing else, and answer them with such",
+    )
+    identity_model: bool = setting(
+        "TIDEGATE_IDENTITY_MODEL",
+        False,
+        _switch,
+        "where the model directory holds no model, answer every request with its own body, and say so in each answer",
+    )
     default_accept: str = setting(
         "SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT",
         "application/json",

@@ -22,13 +22,15 @@ from typing import Any
 from tidegate.inference.errors import DeploymentError
 from tidegate.inference.layout import CODE, model_root
 from tidegate.inference.repository.catalogue import Revision
-from tidegate.inference.worker import artifact, handler, user_code
+from tidegate.inference.worker import artifact, user_code
 from tidegate.inference.worker.context import Context
 from tidegate.inference.worker.handler import Functions
 from tidegate.inference.worker.load_errors import naming
 
 LOAD_MODEL = "load_model"
 
+Bind = Callable[[ModuleType, Context], Functions]
+"""What finds the functions of a script."""
 MakeModel = Callable[[Path, Path | None, Functions], Any]
 """What makes a model of a root, its script and the functions of that, as at the start of a worker."""
 
@@ -44,6 +46,7 @@ class BesideLoader:
         script: Path | None,
         module: ModuleType | None,
         program: str,
+        bind: Bind,
         make_model: MakeModel,
     ) -> None:
         self._context = context
@@ -52,6 +55,7 @@ class BesideLoader:
         self._script = script
         self._module = module
         self._program = program
+        self._bind = bind
         self._make_model = make_model
         self._load_model = getattr(module, LOAD_MODEL, None)
 
@@ -69,9 +73,9 @@ class BesideLoader:
             if script is None:
                 functions = Functions()
             elif self._module is not None and self._is_the_same(script):
-                functions = handler.bind(self._module, context)
+                functions = self._bind(self._module, context)
             else:
-                functions = handler.bind(user_code.import_script(script), context)
+                functions = self._bind(user_code.import_script(script), context)
             return self._make_model(root, script, functions)
 
     def _bound(self, function: Any) -> Callable[[str], Any]:

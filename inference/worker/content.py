@@ -49,6 +49,7 @@ class Reading:
     max_decoded_bytes: int
     image_orientation: str = "obey"
     image_background: str = "white"
+    legacy_pickle: bool = False
 
 
 class Decoded(NamedTuple):

@@ -13,7 +13,9 @@ import numpy as np
 import torch
 
 from tidegate.inference.errors import HandlerFailed, NotAcceptable
+from tidegate.inference.worker import pickled_arrays
 from tidegate.inference.worker.content import CSV, JSON, JSON_LINES, NPY, NPZ, WRITABLE
+from tidegate.inference.worker.dictionaries import PickledArrays
 from tidegate.inference.worker.numpy_files import Array
 from tidegate.inference.worker.user_code import one_line
 
@@ -106,12 +108,22 @@ def to_plain(value: Any) -> Any:
     if isinstance(value, np.ndarray | np.generic):
         return value.tolist()
     if isinstance(value, dict):
-        return {key: to_plain(item) for key, item in value.items()}
+        each = _to_pickle if isinstance(value, PickledArrays) else to_plain
+        return {key: each(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [to_plain(item) for item in value]
     if isinstance(value, Iterable) and not isinstance(value, str):
         raise _unsendable(value, "a str" if isinstance(value, bytes | bytearray | memoryview) else "a list")
     return value
+
+
+def _to_pickle(value: Any) -> Any:
+    """An array or one of numpy's numbers as the text of its pickle, which Studio.ML sent; any other value as it is."""
+    if isinstance(value, np.generic) and value.dtype.kind in pickled_arrays.KINDS:
+        return pickled_arrays.write(value)
+    if isinstance(value, torch.Tensor | np.ndarray) and (array := to_array(value)).dtype.kind in pickled_arrays.KINDS:
+        return pickled_arrays.write(array)
+    return to_plain(value)
 
 
 def to_array(value: Any) -> Array:

@@ -52,11 +52,22 @@ class Functions:
     """As it is: each conversation gives it a context of its own."""
     body_as_file: bool = False
     """Whether the function that takes the body annotates it as `typing.BinaryIO`: it is given a file."""
+    takes_names: bool = False
+    """Whether the model takes a dictionary, so that every array needs a name."""
+    model_maker: str = "model_fn"
+    """What sentences call the function that makes the model."""
+    predictor: str = "predict_fn"
+    """And the one that predicts."""
+
+    @property
+    def found(self) -> list[str]:
+        """The functions that there are, by their names in `ARGUMENTS`."""
+        return [name for name in ARGUMENTS if getattr(self, name) is not None]
 
 
 def bind(module: ModuleType, context: Context) -> Functions:
     """Take the contract's functions from the user's module. Raises `DeploymentError` for one that cannot be called."""
-    found = {name: _bind(module, name, context) for name in ARGUMENTS if hasattr(module, name)}
+    found: dict[str, Any] = {name: _bind(module, name, context) for name in ARGUMENTS if hasattr(module, name)}
     chain = [name for name in ("input_fn", "predict_fn", "output_fn") if name in found]
     if "transform_fn" in found and chain:
         raise DeploymentError(
@@ -64,7 +75,8 @@ def bind(module: ModuleType, context: Context) -> Functions:
         )
     for name in found.keys() & {"output_fn", "transform_fn"}:
         found[name] = _for_some_type(found[name], ARGUMENTS[name].index("accept"))
-    return Functions(**found, body_as_file=_wants_file(module))
+    predictor = "transform_fn" if "transform_fn" in found else "predict_fn"
+    return Functions(**found, body_as_file=_wants_file(module), predictor=predictor)
 
 
 def _wants_file(module: ModuleType) -> bool:

@@ -52,9 +52,11 @@ class JoinedCalls:
     @property
     def possible(self) -> bool:
         """Whether requests may ever share a call, so that sending several together is of use."""
-        if self.steps.functions.transform_fn is not None or self.batching.joins is False:
+        functions = self.steps.functions
+        if functions.transform_fn is not None or self.batching.joins is False:
             return False
-        return self.prove or self.declared
+        # What a function makes of a dictionary may be about all of it; no proof by examples rules that out.
+        return self.declared or (self.prove and not functions.takes_names)
 
     @cached_property
     def declared(self) -> bool:

@@ -21,8 +21,10 @@ from tidegate.inference.version import own_version
 from tidegate.inference.worker import (
     artifact,
     compat,
+    create_model,
     defaults,
     handler,
+    identity,
     near_misses,
     pickled_module,
     user_code,
@@ -60,7 +62,7 @@ def load(
 
     Raises `DeploymentError`: the deployer's mistake, in one sentence that names the place.
     """
-    root = _root(Path(spec.model_dir))
+    root = _root(Path(spec.model_dir), may_be_empty=spec.identity_model)
     manifest = artifact.read_manifest(root)
     if spec.verify and (ignored := artifact.disregarded(root)):
         log.warning("the archive is served without its manifest.%s", ignored)
@@ -75,6 +77,7 @@ def load(
         max_decoded_bytes=spec.max_decoded_bytes,
         image_orientation=spec.image_orientation,
         image_background=spec.image_background,
+        legacy_pickle=spec.legacy_pickle,
     )
     compat.lend_names(reading)
     context = Context(
@@ -93,7 +96,11 @@ def load(
         get_model=others.get if others is not None else None,
     )
     module = user_code.import_script(script) if script else None
-    functions = _functions(module, context, manifest, tell=spec.verify) if module else Functions()
+    functions = Functions()
+    if module is not None:
+        functions = _functions(module, context, reading, tell=spec.verify)
+    elif spec.identity_model and weights.is_missing(root):
+        functions = identity.functions(context, reading)
     if others is not None:
         beside = BesideLoader(
             context,
@@ -101,11 +108,12 @@ def load(
             script=script,
             module=module,
             program=spec.program or "inference.py",
-            make_model=lambda root, script, functions: _model(root, script, functions, spec),
+            bind=lambda module, context: _bind(module, context, reading),
+            make_model=lambda root, script, functions: _model(root, script, functions, spec, context),
         )
         others.prepare(beside.load, gpu_memory)
     computation = Computation(
-        model=_model(root, script, functions, spec),
+        model=_model(root, script, functions, spec, context),
         functions=functions,
         context=context,
         default_accept=spec.default_accept,
@@ -122,7 +130,13 @@ def load(
         max_streams=spec.max_streams,
         gpu_memory=gpu_memory,
     )
-    progress(f"model '{spec.name}' is loaded by {_whose(module, functions)}")
+    if isinstance(computation.steps.model, identity.Identity):
+        log.warning(
+            "%s=on: there is no model in %s, and every request is answered by what it says", identity.VARIABLE, root
+        )
+        progress(f"model '{spec.name}' is the identity, because there is none in {root} and {identity.VARIABLE} is on")
+    else:
+        progress(f"model '{spec.name}' is loaded by {_whose(module, functions)}")
     example = artifact.read_example(root, manifest)
     answered = _self_check(computation, example) if example is not None else None
     computation.tensors = known_tensors(computation.steps.model, functions, answered)
@@ -137,11 +151,11 @@ def load(
     return computation
 
 
-def _root(model_dir: Path) -> Path:
+def _root(model_dir: Path, *, may_be_empty: bool) -> Path:
     if not model_dir.is_dir():
         raise DeploymentError(f"The model directory {model_dir} does not exist.")
     try:
-        if not any(model_dir.iterdir()):
+        if not may_be_empty and not any(model_dir.iterdir()):
             raise DeploymentError(f"The model directory {model_dir} is empty.")
         return model_root(model_dir.resolve())
     except OSError as error:
@@ -167,12 +181,18 @@ def _whereabouts(root: Path, spec: ModelSpec) -> str:
     return found
 
 
-def _functions(module: ModuleType, context: Context, manifest: dict[str, Any], *, tell: bool) -> Functions:
+def _bind(module: ModuleType, context: Context, reading: Reading) -> Functions:
+    """The functions of the contract, or what stands for them in a script that has none of them."""
     functions = handler.bind(module, context)
-    found = [name for name in handler.ARGUMENTS if getattr(functions, name) is not None]
+    return functions if functions.found else create_model.bind(module, context, reading) or functions
+
+
+def _functions(module: ModuleType, context: Context, reading: Reading, *, tell: bool) -> Functions:
+    functions = _bind(module, context, reading)
+    found = functions.found if functions.model_maker in handler.ARGUMENTS else [functions.model_maker]
     if mistake := near_misses.mistake(module, found):
         raise DeploymentError(mistake)
-    if not found and tell and not weights.builds_with(module.__name__, manifest):
+    if not found and tell and not weights.builds_with(module.__name__, context.manifest):
         names = ", ".join(handler.ARGUMENTS)
         log.warning("%s has none of the functions that are called (%s): the defaults do it all", module.__file__, names)
     return functions
@@ -186,14 +206,14 @@ def _take_resources(spec: ModelSpec) -> None:
     Image.MAX_IMAGE_PIXELS = max(spec.max_image_pixels // 2, 1)
 
 
-def _model(root: Path, script: Path | None, functions: Functions, spec: ModelSpec) -> Any:
+def _model(root: Path, script: Path | None, functions: Functions, spec: ModelSpec, context: Context) -> Any:
     if functions.pre_model_fn is not None:
         with naming("pre_model_fn", script, root):
             functions.pre_model_fn(str(root))
     if functions.model_fn is None:
-        model = _default_model(root, script, spec)
+        model = _default_model(root, script, spec, context)
     else:
-        with naming("model_fn", script, root):
+        with naming(functions.model_maker, script, root):
             model = functions.model_fn(str(root))
     if functions.model_warmup_fn is not None:
         with naming("model_warmup_fn", script, root):
@@ -201,7 +221,9 @@ def _model(root: Path, script: Path | None, functions: Functions, spec: ModelSpe
     return model
 
 
-def _default_model(root: Path, script: Path | None, spec: ModelSpec) -> Any:
+def _default_model(root: Path, script: Path | None, spec: ModelSpec, context: Context) -> Any:
+    if spec.identity_model and weights.is_missing(root):
+        return identity.Identity(context)
     whereabouts = _whereabouts(root, spec) if script is None else ""
     if whereabouts:
         log.warning("the archive is served without its script.%s", whereabouts)
@@ -225,4 +247,4 @@ def _self_check(computation: Computation, example: artifact.Example) -> Answered
 def _whose(module: ModuleType | None, functions: Functions) -> str:
     if module is None or functions.model_fn is None:
         return "the default model_fn"
-    return f"model_fn of {module.__file__}"
+    return f"{functions.model_maker} of {module.__file__}"

@@ -15,11 +15,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from tidegate.inference.worker.create_model import CREATE_MODEL
 from tidegate.inference.worker.handler import ARGUMENTS
 
 CHAIN = ("input_fn", "predict_fn", "output_fn")
 JOINING = ("collate_fn", "split_fn")
-EXPECTED = tuple(name for name in ARGUMENTS if name not in JOINING)
+EXPECTED = (*(name for name in ARGUMENTS if name not in JOINING), CREATE_MODEL)
 
 _SUFFIX = re.compile(r"(.+?)_?(?:fn|func|funct|function|fct|fcn|fun)s?")
 _ENTRY_POINTS = {"handle": "TorchServe's", "handler": "TorchServe's", "lambda_handler": "AWS Lambda's"}
@@ -32,7 +33,7 @@ def mistake(module: ModuleType, found: Collection[str]) -> str | None:
     mine = {name: value for name, value in vars(module).items() if not name.startswith("_")}
     functions = [name for name, value in mine.items() if inspect.isfunction(value)]
     for name in functions:
-        near = _meant(name, found) or _meant_for_joining(name, mine[name], found)
+        near = _meant(name, mine[name], found) or _meant_for_joining(name, mine[name], found)
         if near and not _mentions(module, name):
             return f"{module.__file__}: nothing calls {name}; did you mean {near}?"
     if any(name in found for name in EXPECTED):
@@ -52,7 +53,7 @@ def mistake(module: ModuleType, found: Collection[str]) -> str | None:
     )
 
 
-def _meant(name: str, found: Collection[str]) -> str | None:
+def _meant(name: str, function: Any, found: Collection[str]) -> str | None:
     """The function that `name` was meant to be; None where that one is there, or has no place beside `found`."""
     if name in found:
         return None
@@ -61,6 +62,9 @@ def _meant(name: str, found: Collection[str]) -> str | None:
         wanted -= set(CHAIN)
     elif any(each in found for each in CHAIN):
         wanted -= {"transform_fn"}
+    # It is alone where it is anything, and takes a directory: others make networks of numbers of layers.
+    if found or not _takes(function, ("modeldir",)):
+        wanted -= {CREATE_MODEL}
     return _nearest(name, wanted)
 
 
@@ -70,18 +74,23 @@ def _meant_for_joining(name: str, function: Any, found: Collection[str]) -> str 
     # One word more, as in pad_collate_fn, says that it is another function.
     if near is None or name.count("_") > near.count("_"):
         return None
+    return near if _takes(function, ARGUMENTS[near]) else None
+
+
+def _takes(function: Any, arguments: tuple[str, ...]) -> bool:
     try:
-        inspect.signature(function).bind(*ARGUMENTS[near])
+        inspect.signature(function).bind(*arguments)
     except TypeError:
-        return None
-    return near
+        return False
+    return True
 
 
 def _nearest(name: str, wanted: Collection[str]) -> str | None:
     suffixed = _SUFFIX.fullmatch(name.lower())
     if suffixed is not None:
-        near = difflib.get_close_matches(suffixed[1], [each.removesuffix("_fn") for each in wanted], n=1, cutoff=0.8)
-        return f"{near[0]}_fn" if near else None
+        called = {each.removesuffix("_fn"): each for each in wanted}
+        near = difflib.get_close_matches(suffixed[1], called, n=1, cutoff=0.8)
+        return called[near[0]] if near else None
     # Above the likeness of transform and transform_fn: a helper may well be called so.
     return next(iter(difflib.get_close_matches(name.lower(), wanted, n=1, cutoff=0.87)), None)
 

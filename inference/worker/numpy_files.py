@@ -25,7 +25,7 @@ Body = bytes | bytearray | memoryview
 
 _START_BYTES = 1 << 16
 """What surely holds the header of an npy file: numpy reads none of more than 10,000 characters."""
-_MAX_DIMENSIONS = 32
+MAX_DIMENSIONS = 32
 
 
 def is_npy(body: Body) -> bool:
@@ -43,7 +43,7 @@ def read_npy(body: Body) -> Array:
     shape, fortran_order, dtype = _npy_header(start, what)
     _demand_numbers(shape, dtype, len(body), what)
     at, count = start.tell(), math.prod(shape)
-    fits = 0 < count * dtype.itemsize <= len(body) - at and len(shape) <= _MAX_DIMENSIONS
+    fits = 0 < count * dtype.itemsize <= len(body) - at and len(shape) <= MAX_DIMENSIONS
     if isinstance(body, bytes) or not fits:
         return _npy(io.BytesIO(body), len(body), what)
     array = np.frombuffer(body, dtype, count, at).reshape(shape, order="F" if fortran_order else "C")

@@ -167,20 +167,20 @@ def data_of(asked: Asked, *, by_name: bool) -> Any:
     return values if by_name or len(values) > 1 else next(iter(values.values()))
 
 
-def as_body(asked: Asked, request: Request) -> Request:
+def as_body(asked: Asked, request: Request, *, named: bool) -> Request:
     """The request with the body that a script's own function reads: npy, npz, or what the one element of BYTES holds.
 
-    Raises `BadRequest` for other tensors of BYTES.
+    `named` asks for npz, which has names, also of one tensor. Raises `BadRequest` for other tensors of BYTES.
     """
-    body, content_type = _body(asked)
+    body, content_type = _body(asked, named=named)
     received = request.received._replace(body=body, content_type=content_type, headers=b"")
     return replace(request, received=received, processor=RequestProcessor(received))
 
 
-def _body(asked: Asked) -> tuple[bytes, str]:
+def _body(asked: Asked, *, named: bool) -> tuple[bytes, str]:
     inputs = list(asked.inputs.values())
     if not any(each.head.datatype == BYTES for each in inputs):
-        if len(inputs) == 1:
+        if len(inputs) == 1 and not named:
             return encoding.encode(inputs[0].value, NPY), NPY
         return encoding.encode({name: each.value for name, each in asked.inputs.items()}, NPZ), NPZ
     if len(inputs) > 1 or inputs[0].head.elements != 1:

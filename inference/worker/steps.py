@@ -104,7 +104,7 @@ class Steps:
             if functions.input_fn is None and functions.transform_fn is None:
                 request.data = open_inference.data_of(asked, by_name=self.by_name or self._onnx is not None)
                 return
-            source = open_inference.as_body(asked, request)
+            source = open_inference.as_body(asked, request, named=functions.takes_names)
         content_type = given_type(source)
         if functions.input_fn is None and functions.transform_fn is None:
             as_rows = functions.predict_fn is None
@@ -128,8 +128,8 @@ class Steps:
     def attempt_to_predict(self, request: Request) -> None:
         """Predict one request by itself, and note the time that it takes."""
         started_s = time.perf_counter()
-        function = "transform_fn" if self.functions.transform_fn else "predict_fn"
-        self.attempt(request, chat.FUNCTION if request.received.form is Form.CHAT else function, self.predict)
+        function = chat.FUNCTION if request.received.form is Form.CHAT else self.functions.predictor
+        self.attempt(request, function, self.predict)
         request.predict_s = time.perf_counter() - started_s
         self.tally.predict_s += request.predict_s
 

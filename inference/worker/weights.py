@@ -24,7 +24,7 @@ from typing import Any
 import torch
 
 from tidegate.inference.errors import DeploymentError
-from tidegate.inference.layout import MANIFEST
+from tidegate.inference.layout import CODE, MANIFEST
 from tidegate.inference.worker import artifact, onnx_model, pickled_module, tied_weights
 from tidegate.inference.worker.user_code import one_line
 
@@ -32,6 +32,7 @@ log = logging.getLogger("tidegate.worker")
 
 TORCH = (".pt", ".pth")
 SAFETENSORS, ONNX = ".safetensors", ".onnx"
+_NOTES = frozenset({".py", ".txt", ".md", ".json", ".yaml", ".yml", ".toml"})
 TRUST = "TIDEGATE_TRUST_PICKLED_MODEL"
 """The variable by which the deployer says that the archive may run code while its model is read."""
 
@@ -79,6 +80,14 @@ def load(model_dir: Path, place: torch.device, *, trust_pickle: bool = False) ->
             taken,
         )
     return model.to(place).eval()
+
+
+def is_missing(model_dir: Path) -> bool:
+    """Whether a directory has nothing that could be a model: only code, notes, or nothing."""
+    if "weights" in artifact.read_manifest(model_dir):
+        return False
+    others = (path for path in _visible(model_dir) if path.suffix not in _NOTES or not path.is_file())
+    return not any(path.name not in (CODE, "example") for path in others)
 
 
 def builds_with(module_name: str, manifest: dict[str, Any]) -> bool:

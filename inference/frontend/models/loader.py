@@ -120,6 +120,8 @@ class Loader:
             image_background=settings.image_background,
             log_level=settings.log_level,
             trust_pickle=settings.trust_pickled_model,
+            legacy_pickle=settings.legacy_pickle,
+            identity_model=settings.identity_model,
             submit_directory=settings.submit_directory,
             input_threads=settings.input_threads,
             packages_dir=str(model.packages_dir) if model.packages_dir else None,

@@ -1,0 +1,106 @@
+"""Scripts of Studio.ML: `create_model(modeldir)` returns a function from a dictionary to a dictionary.
+
+It is the only function of such a script that is called. One that stands beside `model_fn` or another function of the
+contract is a helper of the script, and so is one that it imports from a library, and one in a script whose classes the
+manifest names as its architecture.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from tidegate.inference.errors import DeploymentError, HandlerFailed
+from tidegate.inference.worker import dictionaries, weights
+from tidegate.inference.worker.content import Reading
+from tidegate.inference.worker.context import Context
+from tidegate.inference.worker.dictionaries import PickledArrays
+from tidegate.inference.worker.handler import Functions
+
+CREATE_MODEL = "create_model"
+
+
+def bind(module: ModuleType, context: Context, reading: Reading) -> Functions | None:
+    """The functions of a script whose only one is `create_model`; None where it has none of its own.
+
+    Raises `DeploymentError` for one that cannot be called.
+    """
+    function = getattr(module, CREATE_MODEL, None)
+    if (
+        not callable(function)
+        or not _is_own(function, module)
+        or weights.builds_with(module.__name__, context.manifest)
+    ):
+        return None
+    return Functions(
+        model_fn=partial(_model, _bound(function, module, context), str(module.__file__)),
+        input_fn=partial(dictionaries.read, reading=reading),
+        predict_fn=predict,
+        takes_names=True,
+        model_maker=CREATE_MODEL,
+        predictor="The function that create_model returned",
+    )
+
+
+def predict(data: Any, model: Callable[[Any], Any]) -> Any:
+    """The dictionary that the model makes of one; a list where JSON Lines held several. Raises `HandlerFailed`."""
+    if isinstance(data, list):
+        return [predict(each, model) for each in data]
+    made = model(dict(data))
+    if not isinstance(made, Mapping):
+        raise HandlerFailed(
+            f"The function that create_model returned must return a dictionary; it returned a {type(made).__name__}."
+        )
+    return PickledArrays(made) if isinstance(data, PickledArrays) else made
+
+
+def _model(create_model: Callable[[str], Any], file: str, model_dir: str) -> Any:
+    model = create_model(model_dir)
+    if inspect.isclass(model):
+        what = f"the class {model.__name__} and no instance of it"
+    elif not callable(model):
+        what = f"a {type(model).__name__}, which cannot be called" if model is not None else "None"
+    elif inspect.iscoroutinefunction(model) or inspect.isgeneratorfunction(model) or inspect.isasyncgenfunction(model):
+        what = "a function that is async, or yields"
+    else:
+        return model
+    raise DeploymentError(
+        f"{file}: {CREATE_MODEL} returned {what}; it must return a function that takes a dictionary and returns one."
+    )
+
+
+def _is_own(function: Any, module: ModuleType) -> bool:
+    """Whether a function is the script's or of a module beside it: timm, for one, has a `create_model` too."""
+    home = sys.modules.get(str(getattr(function, "__module__", None)))
+    file = getattr(home, "__file__", None)
+    return file is None or Path(file).is_relative_to(Path(str(module.__file__)).parent)
+
+
+def _bound(function: Callable[..., Any], module: ModuleType, context: Context) -> Callable[[str], Any]:
+    if inspect.iscoroutinefunction(function):
+        raise DeploymentError(f"{module.__file__}: {CREATE_MODEL} is async; define it with plain 'def'.")
+    try:
+        signature = inspect.signature(function)
+    except (ValueError, TypeError):  # a C function without a signature
+        return function
+    if _takes(signature, 1):
+        return function
+    if _takes(signature, 2):
+        return lambda model_dir: function(model_dir, context)
+    raise DeploymentError(
+        f"{module.__file__}: {CREATE_MODEL}{signature} cannot be called; "
+        "it must take (modeldir) or (modeldir, context)."
+    )
+
+
+def _takes(signature: inspect.Signature, count: int) -> bool:
+    try:
+        signature.bind(*range(count))
+    except TypeError:
+        return False
+    return True
