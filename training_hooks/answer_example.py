@@ -27,6 +27,8 @@ from typing import IO, Any, BinaryIO
 
 JSON_LINES = "application/jsonlines"
 _TEXT_TYPES = ("application/json", "text/csv")
+_CHAIN = ("input_fn", "predict_fn", "output_fn", "transform_fn")
+_OTHERS = ("pre_model_fn", "model_fn", "model_warmup_fn", "collate_fn", "split_fn", "chat_fn", "stream_fn")
 
 
 class HandlerProblem(Exception):
@@ -45,6 +47,10 @@ def answer(model_dir: Path, data: bytes, content_type: str, accept: str, weights
         # The functions get text, so the charset is used up and they see the bare type.
         body = data.decode(header.get_content_charset("utf-8"))
         content_type = header.get_content_type()
+    if _is_wrapper(module, model_dir, weights):
+        model = _call(module, "create_model", str(model_dir))
+        answered = _predicted(model, _default("dictionary", body, content_type))
+        return _as_bytes(_default("output_fn", answered, accept)), accept
     if _takes_a_file(module):
         body = io.BytesIO(data)
     if hasattr(module, "pre_model_fn"):
@@ -68,6 +74,29 @@ def answer(model_dir: Path, data: bytes, content_type: str, accept: str, weights
         name = "transform_fn" if hasattr(module, "transform_fn") else "output_fn"
         return b"".join(map(_piece, _read(answered, name))), str(answered_type)
     return _as_bytes(answered), str(answered_type)
+
+
+def _is_wrapper(module: ModuleType, model_dir: Path, weights: dict[str, Any]) -> bool:
+    """Whether the script is one of Studio.ML: of the functions that a server calls, `create_model` is the only one."""
+    function = getattr(module, "create_model", None)
+    if not callable(function) or any(hasattr(module, name) for name in (*_CHAIN, *_OTHERS)):
+        return False
+    home = getattr(sys.modules.get(str(getattr(function, "__module__", None))), "__file__", None)
+    is_own = home is None or Path(home).is_relative_to(model_dir)
+    return is_own and not str(weights.get("architecture")).startswith("inference:")
+
+
+def _predicted(model: Any, data: Any) -> Any:
+    if not callable(model):
+        raise HandlerProblem(f"code/inference.py: create_model returned a {type(model).__name__}, not a function")
+    try:
+        return model(data)
+    except (Exception, SystemExit) as error:
+        traceback.print_exc()
+        raise HandlerProblem(
+            "code/inference.py: the function that create_model returned failed on the example: "
+            f"{type(error).__name__}: {error}"
+        ) from error
 
 
 def _takes_a_file(module: ModuleType) -> bool:

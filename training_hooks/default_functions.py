@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 import torch
 
-JSON, CSV, NPY = "application/json", "text/csv", "application/x-npy"
+JSON, CSV, NPY, NPZ = "application/json", "text/csv", "application/x-npy", "application/x-npz"
+_NUMBERS = (frozenset({int}), frozenset({float}), frozenset({int, float}), frozenset({bool}))
 
 
 class NoDefault(Exception):
@@ -43,6 +44,40 @@ def input_fn(body: str | bytes, content_type: str) -> Any:
     if content_type == CSV and isinstance(body, str):
         return _floats([[float(cell) for cell in row] for row in csv.reader(io.StringIO(body, newline="")) if row])
     raise NoDefault(f"there is no input_fn, and none is taken for granted here for {content_type}")
+
+
+def dictionary(body: str | bytes, content_type: str) -> dict[str, Any]:
+    """Decode JSON and npz for a model of `create_model`: lists of numbers are arrays, any other value is itself."""
+    if content_type == NPZ and isinstance(body, bytes):
+        with np.load(io.BytesIO(body), allow_pickle=False) as arrays:
+            return dict(arrays)
+    value = json.loads(body) if content_type == JSON else None
+    if not isinstance(value, dict):
+        raise NoDefault(f"a model of create_model takes a JSON object or npz, and the example is {content_type}")
+    return {name: _array(each) for name, each in value.items()}
+
+
+def _array(value: Any) -> Any:
+    if not isinstance(value, list):
+        return value
+    shape, level = [len(value)], value
+    while level and set(map(type, level)) == {list}:
+        lengths = {len(each) for each in level}
+        if len(lengths) != 1:
+            return value
+        shape.append(lengths.pop())
+        level = [item for each in level for item in each]
+    kinds = frozenset(map(type, level))
+    if level and kinds not in _NUMBERS:
+        return value
+    whole = int in kinds and float not in kinds
+    dtype: Any = bool if bool in kinds else np.float64
+    if whole:
+        dtype = np.uint64 if min(level) >= 0 and max(level) > np.iinfo(np.int64).max else np.int64
+    try:
+        return np.array(level, dtype=dtype).reshape(shape)
+    except (OverflowError, ValueError):
+        return value
 
 
 def predict_fn(data: Any, model: Any) -> Any:

@@ -46,7 +46,9 @@ def functions(context: Context, reading: Reading) -> Functions:
         asked = context.get_request_header(0, "Accept") or ""
         wanted = preferred_type(asked, sent, (split_media_type(sent)[0], *_CONVERTED))
         kinds = split_media_type(sent)[0], split_media_type(wanted)[0]
-        if kinds[0] == kinds[1] or not _CONVERTED.issuperset(kinds):
+        came = split_media_type(context.get_request_header(0, "Content-Type") or "")[0]
+        # Named tensors come as an npz body of the server's own making, and JSON would forget their types.
+        if kinds[0] == kinds[1] or kinds[0] != came or not _CONVERTED.issuperset(kinds):
             return body, sent
         return encode(read(body, content_type, reading=reading), kinds[1]), kinds[1]
 

@@ -149,3 +149,29 @@ def test_a_script_without_functions_or_with_imported_ones_is_no_mistake(
 ) -> None:
     (tmp_path / "toy_functions.py").write_text("def model_fn(d): ...\ndef predict_fn(a, b): ...\ndef handle(a, b): ...")
     assert said(tmp_path, monkeypatch, script) is None
+
+
+@pytest.mark.parametrize("name", ["createmodel", "create_modle", "creat_model", "create_model_fn", "Create_model"])
+def test_a_misspelt_create_model_is_named_where_nothing_else_is_called(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    sentence = f"nothing calls {name}; did you mean create_model?"
+    assert said(tmp_path, monkeypatch, f"def {name}(modeldir): ...\n") == sentence
+    assert said(tmp_path, monkeypatch, f"{MODEL}def {name}(modeldir): ...\n") is None
+    assert said(tmp_path, monkeypatch, f"def {name}(depth, width): ...\n") is None
+
+
+def test_helpers_beside_create_model_are_the_scripts_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A wrapper's functions have any names but nearly those of the contract."""
+    helpers = (
+        "def preprocess(x): ...\ndef predict(x): ...\ndef postprocess(x): ...\nclass Model:\n    def handle(s): ...\n"
+    )
+    path = tmp_path / "toy_script.py"
+    path.write_text(helpers)
+    monkeypatch.delitem(sys.modules, "toy_script", raising=False)
+    module = user_code.import_script(path)
+    assert near_misses.mistake(module, ["create_model"]) is None
+    path.write_text("def predct_fn(data, model): ...\n")
+    monkeypatch.delitem(sys.modules, "toy_script")
+    mistake = near_misses.mistake(user_code.import_script(path), ["create_model"])
+    assert mistake == f"{path}: nothing calls predct_fn; did you mean predict_fn?"

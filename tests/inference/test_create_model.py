@@ -1,0 +1,451 @@
+"""Scripts of Studio.ML: which function is taken for theirs, what it is given, and what is made of what it returns."""
+
+from __future__ import annotations
+
+import io
+import json
+import pickle
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.inference.toy_models import computation, outcomes, request
+from tidegate.inference.errors import BadRequest, DeploymentError, UnsupportedMediaType
+from tidegate.inference.protocol import Answer
+from tidegate.inference.worker import create_model, user_code
+from tidegate.inference.worker.asking import ask
+from tidegate.inference.worker.computation import Computation
+from tidegate.inference.worker.content import Reading
+from tidegate.inference.worker.context import Context
+from tidegate.inference.worker.dictionaries import PickledArrays, array_of, read
+from tidegate.inference.worker.handler import Functions
+
+LIMIT = 1 << 24
+PLAIN = Reading(max_decoded_bytes=LIMIT)
+LEGACY = Reading(max_decoded_bytes=LIMIT, legacy_pickle=True)
+NPZ, JSON_LINES = "application/x-npz", "application/jsonlines"
+
+INCREMENT = """
+def create_model(modeldir):
+    def model(data):
+        retval = {}
+        for k, v in data.items():
+            retval[k] = v + 1
+        return retval
+    return model
+"""
+"""The wrapper of Studio.ML's documentation, without six."""
+
+
+@pytest.fixture
+def script(tmp_path, monkeypatch):
+    """Import a script, and find out what is taken from it."""
+
+    def bound(source: str, manifest: dict[str, Any] | None = None, reading: Reading = PLAIN) -> Functions | None:
+        path = tmp_path / "toy_wrapper.py"
+        path.write_text(source)
+        monkeypatch.delitem(sys.modules, "toy_wrapper", raising=False)
+        monkeypatch.syspath_prepend(str(tmp_path))
+        context = Context(model_name="model", manifest=manifest or {}, system_properties={})
+        return create_model.bind(user_code.import_script(path), context, reading)
+
+    return bound
+
+
+def increment(data: Any) -> Any:
+    return {key: value + 1 for key, value in data.items()}
+
+
+def toy(model: Any, reading: Reading = PLAIN, **changes: Any) -> Computation:
+    """A computation around what `create_model` has returned."""
+    return computation(
+        model=model,
+        input_fn=partial(read, reading=reading),
+        predict_fn=create_model.predict,
+        takes_names=True,
+        predictor="The function that create_model returned",
+        **changes,
+    )
+
+
+def answered(made: Computation, body: Any, **sent: Any) -> Answer:
+    ((outcome,), _) = ask(made, [request(body, 0, **sent)])
+    assert isinstance(outcome, Answer), outcome
+    return outcome
+
+
+def npz(**named: Any) -> bytes:
+    file = io.BytesIO()
+    np.savez(file, **named)
+    return file.getvalue()
+
+
+# --- which function
+
+
+def test_a_wrapper_is_served_by_its_create_model(script):
+    """The function is called with the model's directory, once, and returns what is called with each request."""
+    functions = script(INCREMENT)
+    model = functions.model_fn("/some/where")
+    assert model({"a": 1}) == {"a": 2}
+    assert functions.model_maker == "create_model"
+    assert functions.found == ["model_fn", "input_fn", "predict_fn"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    ["modeldir", "modeldir, batch_size=32", "modeldir, *, device='cpu'", "modeldir=None", "*args", "*args, **kw"],
+)
+def test_defaults_of_create_model_are_its_own(script, arguments):
+    """It is called as Studio.ML called it, with the directory alone."""
+    first = "args[0]" if arguments.startswith("*") else "modeldir"
+    functions = script(f"def create_model({arguments}):\n    return lambda data: {{'dir': {first}, **data}}")
+    assert functions.model_fn("here")({"a": 1}) == {"dir": "here", "a": 1}
+
+
+def test_create_model_may_take_the_context(script):
+    """As a second argument that has no default."""
+    functions = script("def create_model(modeldir, context):\n    return lambda data: {'name': context.model_name}")
+    assert functions.model_fn("here")({}) == {"name": "model"}
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "create_model = 3",
+        "def create_models(modeldir): ...",
+        "from collections import namedtuple as create_model",
+        "from torch.nn import Linear as create_model",
+        "from torch.jit import load as create_model",
+    ],
+)
+def test_what_is_no_create_model_of_the_script_is_left_alone(script, source):
+    """A library may have a function of this name, as timm has."""
+    assert script(source) is None
+
+
+def test_a_create_model_of_a_module_beside_the_script_is_the_scripts(script, tmp_path):
+    """Scripts import what they share."""
+    name = "toy_wrapper_parts"
+    (tmp_path / f"{name}.py").write_text(INCREMENT)
+    assert script(f"from {name} import create_model").model_fn("here")({"a": 1}) == {"a": 2}
+    sys.modules.pop(name)
+
+
+def test_a_create_model_beside_the_manifests_architecture_is_a_helper(script):
+    """The manifest says how the model is made."""
+    assert script(INCREMENT, {"weights": {"architecture": "toy_wrapper:Net"}}) is None
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("def create_model(): ...", "create_model() cannot be called; it must take (modeldir) or (modeldir, context)."),
+        ("def create_model(a, b, c): ...", "create_model(a, b, c) cannot be called"),
+        ("def create_model(modeldir, *, device): ...", "create_model(modeldir, *, device) cannot be called"),
+        ("async def create_model(modeldir): ...", "create_model is async; define it with plain 'def'."),
+    ],
+)
+def test_a_create_model_that_cannot_be_called_is_one_sentence(script, source, said):
+    """At start, with its signature."""
+    with pytest.raises(DeploymentError) as refusal:
+        script(source)
+    assert said in str(refusal.value)
+    assert "toy_wrapper.py: " in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("returned", "said"),
+    [
+        ("None", "create_model returned None; it must return a function that takes a dictionary and returns one."),
+        ("{'a': 1}", "create_model returned a dict, which cannot be called;"),
+        ("'model'", "create_model returned a str, which cannot be called;"),
+        ("dict", "create_model returned the class dict and no instance of it;"),
+        ("later", "create_model returned a function that is async, or yields;"),
+        ("some", "create_model returned a function that is async, or yields;"),
+    ],
+)
+def test_a_create_model_that_returns_no_function_is_one_sentence(script, returned, said):
+    """At start, and not at the first request."""
+    source = "async def later(data): ...\ndef some(data):\n    yield data\n"
+    functions = script(f"{source}def create_model(modeldir):\n    return {returned}")
+    with pytest.raises(DeploymentError) as refusal:
+        functions.model_fn("here")
+    assert said in str(refusal.value)
+
+
+# --- what it is given
+
+
+@pytest.mark.parametrize(
+    ("value", "array"),
+    [
+        ([1, 2, 3], np.array([1, 2, 3], dtype=np.int64)),
+        ([[1, 2], [3, 4]], np.array([[1, 2], [3, 4]], dtype=np.int64)),
+        ([1, 2.5], np.array([1.0, 2.5])),
+        ([True, False], np.array([True, False])),
+        ([], np.zeros(0)),
+        ([[], []], np.zeros((2, 0))),
+        ([[[1]], [[2]]], np.array([[[1]], [[2]]], dtype=np.int64)),
+        ([2**63, 1], np.array([2**63, 1], dtype=np.uint64)),
+        ([float("inf"), 1], np.array([np.inf, 1.0])),
+    ],
+)
+def test_a_list_of_numbers_is_an_array(value, array):
+    """Rows of the same length, at any depth; whole numbers stay such."""
+    found = array_of(value)
+    assert (found.dtype, found.shape) == (array.dtype, array.shape)
+    assert np.array_equal(found, array)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *(1, 2.5, True, None, "text", {"a": [1, 2]}, ["a", "b"], [1, "a"], [1, None], [[1], [1, 2]], [[1], 2]),
+        *([True, 1], [2**63, -1], [2**70], [10**400, 1.5], [{"a": 1}], [[["a"]]]),
+    ],
+)
+def test_anything_else_is_what_json_has(value):
+    """Texts, objects, rows of different lengths, and numbers that numpy has not."""
+    assert array_of(value) is value
+
+
+def test_a_list_that_is_deeper_than_numpy_goes_stays_a_list():
+    """numpy has 64 dimensions."""
+    value: Any = 1
+    for _ in range(100):
+        value = [value]
+    assert array_of(value) is value
+
+
+def test_a_long_text_beside_many_numbers_takes_no_memory():
+    """numpy would make each number a text of the same length."""
+    value = ["x" * 100_000, *range(100_000)]
+    assert array_of(value) is value
+
+
+LEAVES = st.integers(-(2**70), 2**70) | st.floats() | st.booleans() | st.none() | st.text(max_size=3)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.recursive(st.lists(LEAVES, max_size=4), lambda inner: st.lists(inner, max_size=4), max_leaves=20))
+def test_an_array_says_what_the_list_said(value):
+    """Whatever the list: it is left as it is, or the array has the same values."""
+    found = array_of(value)
+    assert found is value or json.dumps(found.tolist()) == json.dumps(
+        np.array(value, dtype=np.float64).tolist() if found.dtype == np.float64 else value
+    )
+
+
+def test_json_npz_and_json_lines_are_dictionaries():
+    """Each of them, in the types that the values have."""
+    assert read('{"a": [1.5], "b": "x"}', "application/json", reading=PLAIN)["a"].tolist() == [1.5]
+    found = read(bytearray(npz(a=np.ones(2, np.float32))), NPZ, reading=PLAIN)
+    assert found["a"].dtype == np.float32
+    lines = read(bytearray(b'{"a": 1}\n\n{"a": 2}\n'), JSON_LINES, reading=PLAIN)
+    assert lines == [{"a": 1}, {"a": 2}]
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type", "error", "said"),
+    [
+        ("[1, 2]", "application/json", BadRequest, "The body must be a JSON object"),
+        ("3", "application/json", BadRequest, "it is a number or boolean"),
+        ('"a"', "application/json", BadRequest, "it is a string"),
+        ("null", "application/json", BadRequest, "it is null"),
+        ("{", "application/json", BadRequest, "not valid JSON"),
+        ('{"a": 1}\n{"a": 2}', "application/json", BadRequest, JSON_LINES),
+        (bytearray(b'{"a": 1}\n[1]'), JSON_LINES, BadRequest, "Line 2 must be a JSON object"),
+        (bytearray(b"\n"), JSON_LINES, BadRequest, "is empty"),
+        (bytearray(b"PK"), NPZ, BadRequest, "The npz body"),
+        (
+            "1,2",
+            "text/csv",
+            UnsupportedMediaType,
+            "Content-Type 'text/csv' cannot be read; this model takes a dictionary",
+        ),
+        (bytearray(b"1"), None, UnsupportedMediaType, "The Content-Type header is missing"),
+    ],
+)
+def test_what_is_no_dictionary_is_refused_in_one_sentence(body, content_type, error, said):
+    """By whoever sent it, and with what would be right."""
+    with pytest.raises(error) as refusal:
+        read(body, content_type, reading=PLAIN)
+    assert said in refusal.value.message
+
+
+# --- what it is asked and answers
+
+
+def test_the_example_of_the_documentation_works_on_numbers_and_lists():
+    """v + 1, whatever v is."""
+    answer = answered(toy(increment), {"a": 1, "b": [1, 2], "c": [[1.5]]})
+    assert json.loads(answer.body) == {"a": 2, "b": [2, 3], "c": [[2.5]]}
+
+
+def test_npz_in_and_out_and_json_by_accept():
+    """The Accept header decides, as for every model."""
+    made = toy(increment)
+    body = npz(a=np.arange(3, dtype=np.float32))
+    answer = answered(made, body, content_type=NPZ, accept=NPZ)
+    assert np.load(io.BytesIO(answer.body))["a"].tolist() == [1, 2, 3]
+    assert json.loads(answered(made, body, content_type=NPZ).body) == {"a": [1, 2, 3]}
+    assert json.loads(answered(made, {"a": [1]}, accept="text/html, */*;q=0.1").body) == {"a": [2]}
+
+
+def test_json_lines_are_asked_one_by_one_and_answered_line_by_line():
+    """A batch transform job may send many records in one request."""
+    asked: list[Any] = []
+
+    def model(data: Any) -> Any:
+        asked.append(data)
+        return {"n": data["n"] * 2, "name": data["name"]}
+
+    body = b'{"n": 1, "name": "a"}\n{"n": [2], "name": "b"}\n'
+    answer = answered(toy(model), body, content_type=JSON_LINES, accept=JSON_LINES)
+    assert [json.loads(line) for line in answer.body.splitlines()] == [
+        {"n": 2, "name": "a"},
+        {"n": [4], "name": "b"},
+    ]
+    assert len(asked) == 2
+    one = answered(toy(model), b'{"n": 1, "name": "a"}\n', content_type=JSON_LINES, accept=JSON_LINES)
+    assert one.body == b'{"n": 2, "name": "a"}\n'
+
+
+def test_a_model_may_change_what_it_is_given():
+    """Arrays in place, and the dictionary itself, which many return."""
+
+    def model(data: Any) -> Any:
+        data["a"] += 1
+        data["more"] = torch.ones(1)
+        return data
+
+    for reading in (PLAIN, LEGACY):
+        answer = answered(toy(model, reading), {"a": [1, 2]})
+        assert json.loads(answer.body) == {"a": [2, 3], "more": [1.0]}
+
+
+@pytest.mark.parametrize("returned", [None, [1], "text", np.ones(2), 5])
+def test_a_model_that_returns_no_dictionary_is_500_with_the_reason(returned):
+    """Of this request; the next is asked all the same."""
+    (outcome,) = outcomes(toy(lambda _: returned), {"a": 1})
+    assert (outcome.status, outcome.code) == (500, "handler_failed")
+    kind = type(returned).__name__
+    assert outcome.message == (
+        f"The function that create_model returned must return a dictionary; it returned a {kind}."
+    )
+
+
+def test_a_model_that_raises_is_named_as_what_it_is():
+    """The script has no predict_fn to look for."""
+    (outcome,) = outcomes(toy(lambda _: 1 / 0), {"a": 1})
+    assert outcome.message.startswith("The function that create_model returned raised ZeroDivisionError;")
+
+
+def test_requests_share_no_call_unless_the_archive_declares_it():
+    """What a function makes of a dictionary may be about all of it."""
+    calls: list[int] = []
+
+    def model(data: Any) -> Any:
+        calls.append(len(data["x"]))
+        return {"x": data["x"] * 2}
+
+    bodies = [{"x": [[1.0, number]]} for number in range(4)]
+    assert not toy(model).may_join
+    assert toy(model, joins=True).may_join
+    # Once, what is cut out of a call is compared with what a request gets by itself.
+    for joins, expected in ((None, [1, 1, 1, 1]), (True, [4, 1])):
+        calls.clear()
+        found = outcomes(toy(model, joins=joins), *bodies)
+        assert [json.loads(each.body)["x"] for each in found] == [[[2.0, 2.0 * number]] for number in range(4)]
+        assert calls == expected
+
+
+# --- pickled arrays
+
+
+def pickled(value: Any, protocol: int = 2) -> str:
+    return pickle.dumps(value, protocol).decode("latin-1")
+
+
+@pytest.mark.parametrize("protocol", range(6))
+def test_pickled_arrays_are_answered_as_they_came(protocol):
+    """An old client sends v.encode("latin-1") of what it pickled, and unpickles what it gets."""
+    answer = answered(toy(increment, LEGACY), {"a": pickled(np.arange(3.0), protocol), "b": 5, "c": [1, 2]})
+    found = json.loads(answer.body)
+    assert pickle.loads(found["a"].encode("latin-1")).tolist() == [1, 2, 3]
+    assert pickle.loads(found["c"].encode("latin-1")).tolist() == [2, 3]
+    assert found["b"] == 6
+
+
+def test_what_is_no_array_of_numbers_is_answered_as_json():
+    """Texts, lists, arrays of objects; tensors and numpy's numbers are arrays."""
+    answer = answered(
+        toy(lambda data: {**data, "n": np.float64(2), "t": torch.ones(2), "o": np.array([None]), "l": [1]}, LEGACY),
+        {"a": pickled(np.zeros(1)), "url": "https://bucket/key"},
+    )
+    found = json.loads(answer.body)
+    assert (found["url"], found["o"], found["l"]) == ("https://bucket/key", [None], [1])
+    assert pickle.loads(found["n"].encode("latin-1")) == 2.0
+    assert pickle.loads(found["t"].encode("latin-1")).tolist() == [1.0, 1.0]
+
+
+def test_a_pickled_request_may_ask_for_npz():
+    """The Accept header says how the arrays go back."""
+    answer = answered(toy(increment, LEGACY), {"a": pickled(np.arange(3.0))}, accept=NPZ)
+    assert np.load(io.BytesIO(answer.body))["a"].tolist() == [1, 2, 3]
+
+
+def test_a_request_without_pickles_is_answered_without():
+    """Clients of today see no difference."""
+    assert json.loads(answered(toy(increment, LEGACY), {"a": [1]}).body) == {"a": [2]}
+
+
+def test_a_pickle_is_a_text_unless_the_deployer_said_otherwise():
+    """Off: not even looked at."""
+    text = pickled(np.arange(3.0))
+    answer = answered(toy(lambda data: {"type": type(data["a"]).__name__, **data}), {"a": text})
+    assert json.loads(answer.body) == {"type": "str", "a": text}
+
+
+@pytest.mark.parametrize("protocol", range(6))
+def test_a_gadget_is_400_and_names_the_key(protocol, tmp_path):
+    """One sentence, and nothing ran."""
+
+    class Gadget:
+        def __reduce__(self) -> Any:
+            return Path.touch, (tmp_path / "made",)
+
+    (outcome,) = outcomes(toy(increment, LEGACY), {"good": 1, "bad": pickled(Gadget(), protocol)})
+    assert (outcome.status, outcome.code) == (400, "bad_request")
+    assert outcome.message.startswith("'bad' of the JSON object is a pickle that is not read: it ")
+    assert not (tmp_path / "made").exists()
+
+
+def test_pickled_requests_share_a_declared_call_with_pickled_ones():
+    """And get pickles back, each its own."""
+    calls: list[int] = []
+
+    def model(data: Any) -> Any:
+        calls.append(len(data["x"]))
+        return {"x": data["x"] * 2}
+
+    bodies: list[Any] = [{"x": pickled(np.full((1, 2), float(number)))} for number in range(3)]
+    *old, new = outcomes(toy(model, LEGACY, joins=True), *bodies, {"x": [[9.0, 9.0]]})
+    got = [pickle.loads(json.loads(each.body)["x"].encode("latin-1")).tolist() for each in old]
+    assert got == [[[2.0 * number] * 2] for number in range(3)]
+    assert json.loads(new.body) == {"x": [[18.0, 18.0]]}
+    assert max(calls) == 3
+
+
+def test_a_dictionary_of_pickles_is_known_by_its_type():
+    """Which survives being joined and cut."""
+    found = read(json.dumps({"a": pickled(np.zeros(1))}), "application/json", reading=LEGACY)
+    assert type(found) is PickledArrays
