@@ -2,12 +2,12 @@
 
 from tidegate.inference.pipeline import (
     AsyncResults,
+    BrokenStage,
     Pipeline,
     Results,
-    ResultsMismatch,
     Stage,
     StageError,
     StageTimeout,
 )
 
-__all__ = ["AsyncResults", "Pipeline", "Results", "ResultsMismatch", "Stage", "StageError", "StageTimeout"]
+__all__ = ["AsyncResults", "BrokenStage", "Pipeline", "Results", "Stage", "StageError", "StageTimeout"]

@@ -8,9 +8,9 @@ which items go together, when, and what is delivered; `run` is the threads aroun
 function. Standard library only: it runs in a handler, in a batch job and alone.
 """
 
-from tidegate.inference.pipeline.errors import ResultsMismatch, StageError, StageTimeout
+from tidegate.inference.pipeline.errors import BrokenStage, StageError, StageTimeout
 from tidegate.inference.pipeline.pipeline import Pipeline
 from tidegate.inference.pipeline.results import AsyncResults, Results
 from tidegate.inference.pipeline.stage import Stage
 
-__all__ = ["AsyncResults", "Pipeline", "Results", "ResultsMismatch", "Stage", "StageError", "StageTimeout"]
+__all__ = ["AsyncResults", "BrokenStage", "Pipeline", "Results", "Stage", "StageError", "StageTimeout"]

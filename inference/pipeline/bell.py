@@ -9,7 +9,6 @@ from __future__ import annotations
 from _thread import LockType, allocate_lock
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Protocol
 
 
@@ -34,10 +33,13 @@ class Bell:
     def add(self, sleeper: Sleeper) -> None:
         self._sleepers.append(sleeper)
 
-    def remove(self, sleeper: Sleeper) -> None:
-        """Forget one that has stopped waiting, if it has not been rung."""
-        with suppress(ValueError):
+    def _remove(self, sleeper: Sleeper) -> bool:
+        """Forget one that has stopped waiting; False where it has been rung meanwhile."""
+        try:
             self._sleepers.remove(sleeper)
+        except ValueError:
+            return False
+        return True
 
     def ring(self) -> bool:
         """Wake the one that has slept longest; returns whether there was one."""
@@ -52,8 +54,9 @@ class Bell:
         while self.ring():
             pass
 
-    def sleep(self, lock: LockType, over: Callable[[], bool], timeout_s: float = -1) -> None:
-        """Sleep until rung, for `timeout_s` at most (-1 is for ever), without `lock`, which the caller holds.
+    def sleep(self, lock: LockType, over: Callable[[], bool], timeout_s: float = -1) -> bool:
+        """Sleep until rung, for `timeout_s` at most (-1 is for ever), without `lock`, which the caller holds; returns
+        whether rung.
 
         `over` is asked once the sleeper is in the list: whoever ends the run without the lock first says so and then
         rings, and so one of the two sees the other.
@@ -68,4 +71,5 @@ class Bell:
         finally:
             lock.acquire()
             if not rung:
-                self.remove(sleeper)
+                rung = not self._remove(sleeper)
+        return rung

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
-from tidegate.inference.pipeline.errors import ResultsMismatch
+from tidegate.inference.pipeline.errors import BrokenStage
 from tidegate.inference.pipeline.stage import OnError
 
 
@@ -48,31 +48,40 @@ class Function:
     split: Callable[[Any], Iterable[Any]] | None = None
 
     def of_batch(self, values: list[Any]) -> list[Any]:
-        """One result for each of `values`. Raises `ResultsMismatch`, and what the functions raise."""
+        """One result for each of `values`. Raises `BrokenStage`, and what the functions raise."""
         count = len(values)
         returned = self.call(values if self.collate is None else self.collate(values))
         if self.split is not None:
             returned = self.split(returned)
         expected = f"a sequence with one result for each item ({count} here)"
         if isinstance(returned, str | bytes | bytearray | memoryview | Mapping):
-            raise ResultsMismatch(
+            raise BrokenStage(
                 f"Stage {self.name!r} has a batch_size and returned a {type(returned).__name__}; it must return "
                 f"{expected}, or be given a split function that makes one."
             )
         try:
             iterator = iter(returned)
         except TypeError as error:
-            raise ResultsMismatch(
+            raise BrokenStage(
                 f"Stage {self.name!r} has a batch_size and returned a {type(returned).__name__}, which cannot be "
                 f"iterated; it must return {expected}."
             ) from error
         results = list(iterator)
         if len(results) != count:
-            raise ResultsMismatch(
+            raise BrokenStage(
                 f"Stage {self.name!r} returned {len(results)} result{'' if len(results) == 1 else 's'} for a batch of "
                 f"{count} item{'' if count == 1 else 's'}; it must return one for each, in their order."
             )
         return results
+
+
+class Callee(Protocol):
+    """A function wherever it runs: `Function` here, or in a process of its own."""
+
+    @property
+    def call(self) -> Callable[[Any], Any]: ...
+
+    def of_batch(self, values: list[Any]) -> list[Any]: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,15 +94,11 @@ class Step:
     filter: Callable[[Any], object] | None
     on_error: OnError
 
-    @property
-    def call(self) -> Callable[[Any], Any] | None:
-        return None if self.function is None else self.function.call
-
-    def attempt(self, value: Any, call: Callable[[Any], Any] | None) -> Outcome:
-        """`value` through the step; `call` is its function, wherever it runs. Raises what the functions raise."""
+    def attempt(self, value: Any, function: Callee | None) -> Outcome:
+        """`value` through the step; `function` is its own, wherever it runs. Raises what it and the filter raise."""
         if self.filter is not None and not self.filter(value):
             return _DROPPED
-        return Outcome(Fate.GOES_ON, value if call is None else call(value))
+        return Outcome(Fate.GOES_ON, value if function is None else function.call(value))
 
     def failed(self, value: Any, label: str, error: Exception) -> Outcome:
         """What `on_error` makes of `error`, which gets a note on where it happened."""
@@ -102,7 +107,7 @@ class Step:
             ended = RuntimeError(f"Stage {self.name!r} raised {type(error).__name__}.")
             ended.__cause__, error = error, ended
         error.add_note(f"In stage {self.number} ({self.name}) of the pipeline, {label}.")
-        if self.on_error == "raise" or isinstance(error, ResultsMismatch):
+        if self.on_error == "raise" or isinstance(error, BrokenStage):
             return Outcome(Fate.FAILED, error)
         if self.on_error == "null":
             return _NULL
@@ -116,37 +121,43 @@ class Step:
 
 def perform(
     steps: Sequence[Step],
+    function: Callee | None,
     values: Sequence[Any],
     label: Callable[[int], str],
     *,
     is_batch: bool,
     claim: Callable[[], bool],
 ) -> list[Outcome] | NoOutcome:
-    """`values` through `steps`, the first of which may take them together; one outcome for each.
+    """`values` through `steps`, the first of which calls `function` and may take them together; an outcome for each.
 
     `claim` is asked when the first step's function has returned or raised: False says that the call was given up.
     `label` names the value at a position.
     """
     first, *others = steps
-    error: Exception | None = None
-    try:
-        if is_batch and first.function is not None:
-            outcomes = [Outcome(Fate.GOES_ON, result) for result in first.function.of_batch(list(values))]
-        else:
-            outcomes = [first.attempt(value, first.call) for value in values]
-    except Exception as raised:
-        error = raised
+    attempted = _attempted(first, function, values, is_batch=is_batch)
     if not claim():
         return NoOutcome.ABANDONED
-    if error is not None:
-        if len(values) > 1 and not isinstance(error, ResultsMismatch):
+    if isinstance(attempted, Exception):
+        if len(values) > 1 and not isinstance(attempted, BrokenStage):
             return NoOutcome.RETRY
-        return [first.failed(value, label(position), error) for position, value in enumerate(values)]
+        return [first.failed(value, label(position), attempted) for position, value in enumerate(values)]
     for step in others:
-        for position, (fate, value) in enumerate(outcomes):
+        for position, (fate, value) in enumerate(attempted):
             if fate is Fate.GOES_ON:
-                try:
-                    outcomes[position] = step.attempt(value, step.call)
-                except Exception as raised:
-                    outcomes[position] = step.failed(value, label(position), raised)
-    return outcomes
+                outcome = _attempted(step, step.function, [value], is_batch=False)
+                attempted[position] = (
+                    step.failed(value, label(position), outcome) if isinstance(outcome, Exception) else outcome[0]
+                )
+    return attempted
+
+
+def _attempted(
+    step: Step, function: Callee | None, values: Sequence[Any], *, is_batch: bool
+) -> list[Outcome] | Exception:
+    # The exception is returned: its traceback holds this frame, and a frame that held it too would be a cycle.
+    try:
+        if is_batch and function is not None:
+            return [Outcome(Fate.GOES_ON, result) for result in function.of_batch(list(values))]
+        return [step.attempt(value, function) for value in values]
+    except Exception as raised:
+        return raised

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 
 class StageError(Exception):
-    """A stage cannot do its work for an item."""
+    """A stage could not do its work for an item: its process has died, say."""
 
 
 class StageTimeout(StageError, TimeoutError):
     """A call of a stage's function took longer than its `timeout_s`."""
 
 
-class ResultsMismatch(StageError):
-    """A function that takes batches does not return one result for each item.
+class BrokenStage(StageError):
+    """A stage is wrong whatever the item, so that `on_error` is not asked.
 
-    The function is at fault and not an item, so that `on_error` is not asked.
+    Its function takes batches and does not return one result for each item, or its process cannot import it.
     """
+
+
+class RemoteTraceback(Exception):
+    """The traceback of a stage's process, as text: the cause of what is raised here."""
+
+    def __str__(self) -> str:
+        return f"\n\n{self.args[0]}"

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from tidegate.inference.pipeline.calls import Fate, Outcome, Step
@@ -33,46 +34,43 @@ class Item:
         self.outcome: Outcome | None = None
 
 
-class Group:
-    """Stages that run in the same threads, and what waits for them."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """Stages that run in the same threads; the first may take batches, have a time-out, or run in processes."""
 
-    __slots__ = (
-        "batch_size", "held", "max_wait_s", "number", "processes", "steps", "timeout_s", "waiting", "workers",
-    )  # fmt: skip
-
-    def __init__(
-        self,
-        *,
-        steps: Sequence[Step],
-        workers: int = 1,
-        processes: bool = False,
-        batch_size: int | None = None,
-        max_wait_s: float | None = None,
-        timeout_s: float | None = None,
-    ) -> None:
-        self.steps = tuple(steps)
-        self.workers = workers
-        self.processes = processes
-        self.batch_size = batch_size
-        self.max_wait_s = max_wait_s
-        self.timeout_s = timeout_s
-        self.number = 0
-        self.waiting: deque[Item] = deque()
-        self.held = 0
-        """Items that wait here or are being worked on."""
+    steps: tuple[Step, ...]
+    workers: int = 1
+    pickled: bytes | None = None
+    """The function of the first for the processes that call it; None where threads do."""
+    batch_size: int | None = None
+    max_wait_s: float | None = None
+    timeout_s: float | None = None
 
     @property
     def name(self) -> str:
         return "+".join(step.name for step in self.steps)
 
 
+class Group:
+    """A plan at work: what waits for it."""
+
+    __slots__ = ("batch_size", "held", "max_wait_s", "number", "plan", "waiting")
+
+    def __init__(self, number: int, plan: Plan) -> None:
+        self.number = number
+        self.plan = plan
+        self.batch_size = plan.batch_size
+        self.max_wait_s = plan.max_wait_s
+        self.waiting: deque[Item] = deque()
+        self.held = 0
+        """Items that wait here or are being worked on."""
+
+
 class Flow:
     """The state of one call of a pipeline. Its caller holds a lock around each method."""
 
-    def __init__(self, groups: Sequence[Group], max_in_flight: int) -> None:
-        self.groups = tuple(groups)
-        for number, group in enumerate(self.groups):
-            group.number = number
+    def __init__(self, plans: Sequence[Plan], max_in_flight: int) -> None:
+        self.groups = tuple(Group(number, plan) for number, plan in enumerate(plans))
         self.max_in_flight = max_in_flight
         self.in_flight: deque[Item] = deque()
         self.ended = False

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Any, TypeVar, overload
 
 from tidegate.inference.pipeline.calls import Function, Step
-from tidegate.inference.pipeline.flow import Group
+from tidegate.inference.pipeline.child import pickled
+from tidegate.inference.pipeline.flow import Plan
 from tidegate.inference.pipeline.results import AsyncResults, Results
 from tidegate.inference.pipeline.run import Run
 from tidegate.inference.pipeline.stage import Stage
@@ -31,7 +33,8 @@ class Pipeline:
         self.stages = tuple(stage for given in stages for stage in _stages(given))
         if max_in_flight is not None and (type(max_in_flight) is not int or max_in_flight < 1):
             raise ValueError(f"max_in_flight is {max_in_flight!r}; it must be a whole number from 1.")
-        self.max_in_flight = max_in_flight or max(_LEAST_IN_FLIGHT, sum(map(_held, _groups(self.stages))))
+        self._plans = _plans(self.stages)
+        self.max_in_flight = max_in_flight or max(_LEAST_IN_FLIGHT, sum(map(_held, self._plans)))
 
     @overload
     def __call__(self, items: Mapping[Key, Any]) -> dict[Key, Any]: ...  # type: ignore[overload-overlap]
@@ -68,7 +71,7 @@ class Pipeline:
         return f"Pipeline({', '.join(stage.name for stage in self.stages)})"
 
     def _run(self, *, keyed: bool) -> Run:
-        return Run(_groups(self.stages), self.max_in_flight, keyed=keyed)
+        return Run(self._plans, self.max_in_flight, keyed=keyed)
 
 
 def _stages(given: Stage | Pipeline | Callable[[Any], Any]) -> tuple[Stage, ...]:
@@ -77,46 +80,38 @@ def _stages(given: Stage | Pipeline | Callable[[Any], Any]) -> tuple[Stage, ...]
     return (given if isinstance(given, Stage) else Stage(given),)
 
 
-def _groups(stages: Iterable[Stage]) -> list[Group]:
+def _plans(stages: Iterable[Stage]) -> list[Plan]:
     """Who runs where: a plain stage in the threads of the unbatched one before it, any other in threads of its own."""
-    groups: list[Group] = []
+    plans: list[Plan] = []
     for number, stage in enumerate(stages, 1):
-        step = Step(
-            number=number,
-            name=stage.name,
-            function=Function(name=stage.name, call=stage.function, collate=stage.collate, split=stage.split),
-            filter=stage.filter,
-            on_error=stage.on_error,
-        )
+        function = Function(name=stage.name, call=stage.function, collate=stage.collate, split=stage.split)
+        step = Step(number=number, name=stage.name, function=function, filter=stage.filter, on_error=stage.on_error)
         if stage.batch_size is not None and stage.filter is not None:
-            # Before the batch is put together: it would go with holes in it.
-            _add_plain(
-                groups,
-                Step(number=number, name=stage.name, function=None, filter=stage.filter, on_error=stage.on_error),
-            )
-            step = Step(number=number, name=stage.name, function=step.function, filter=None, on_error=stage.on_error)
+            # Before a batch is put together: it would go with holes in it.
+            _add_plain(plans, replace(step, function=None))
+            step = replace(step, filter=None)
         if stage.is_plain:
-            _add_plain(groups, step)
+            _add_plain(plans, step)
             continue
-        groups.append(
-            Group(
-                steps=[step],
+        plans.append(
+            Plan(
+                steps=(step,),
                 workers=stage.workers or 1,
-                processes=stage.processes,
+                pickled=pickled(function) if stage.processes else None,
                 batch_size=stage.batch_size,
                 max_wait_s=None if stage.max_wait_ms is None else stage.max_wait_ms / 1000,
                 timeout_s=stage.timeout_s,
             )
         )
-    return groups
+    return plans
 
 
-def _held(group: Group) -> int:
-    return group.workers * (_ITEMS_AHEAD if group.batch_size is None else _BATCHES_AHEAD * group.batch_size)
-
-
-def _add_plain(groups: list[Group], step: Step) -> None:
-    if groups and groups[-1].batch_size is None and not groups[-1].processes:
-        groups[-1].steps += (step,)
+def _add_plain(plans: list[Plan], step: Step) -> None:
+    if plans and plans[-1].batch_size is None and plans[-1].pickled is None:
+        plans[-1] = replace(plans[-1], steps=(*plans[-1].steps, step))
     else:
-        groups.append(Group(steps=[step]))
+        plans.append(Plan(steps=(step,)))
+
+
+def _held(plan: Plan) -> int:
+    return plan.workers * (_ITEMS_AHEAD if plan.batch_size is None else _BATCHES_AHEAD * plan.batch_size)

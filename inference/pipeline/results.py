@@ -39,7 +39,8 @@ class Results(Iterator[Any]):
                 del source
             item = run.next()
             if item is Nothing.MORE:
-                run.join()
+                if not run.stopped:
+                    run.join()
                 raise StopIteration
             result = _result(item)
         except BaseException:

@@ -3,10 +3,6 @@
 A feeder iterates the source, each group has up to `workers` threads that are started as items come, and a watch
 abandons calls that are overdue. All state is behind one lock, which nothing of the user's runs under; `stop` alone
 takes no lock, because the garbage collector calls it too (`bell`).
-
-A thread cannot be killed. What an overdue call returns after all is dropped, and until it does a new thread takes its
-place, up to `LATE_PER_WORKER` times; then the stage goes on with fewer threads, and where none is left, what waits
-for it fails with `StageTimeout` as well.
 """
 
 from __future__ import annotations
@@ -23,11 +19,11 @@ from time import monotonic
 from typing import Any, Literal
 
 from tidegate.inference.pipeline.bell import Bell, Sleeper
-from tidegate.inference.pipeline.calls import Fate, NoOutcome, perform
+from tidegate.inference.pipeline.calls import Callee, Fate, NoOutcome, Outcome, perform
+from tidegate.inference.pipeline.child import Children, InProcess
 from tidegate.inference.pipeline.errors import StageTimeout
-from tidegate.inference.pipeline.flow import Flow, Group, Item
-
-LATE_PER_WORKER = 4
+from tidegate.inference.pipeline.flow import Flow, Item, Plan
+from tidegate.inference.pipeline.team import Call, Team
 
 
 class Nothing(Enum):
@@ -37,53 +33,15 @@ class Nothing(Enum):
     MORE = auto()
 
 
-class Call:
-    """A call with a time-out, by the current thread."""
-
-    __slots__ = ("due_s", "is_abandoned", "items", "team", "thread")
-
-    def __init__(self, team: Team, items: list[Item], due_s: float) -> None:
-        self.team = team
-        self.items = items
-        self.due_s = due_s
-        self.thread = current_thread()
-        self.is_abandoned = False
-
-
-class Team:
-    """The threads of one group."""
-
-    __slots__ = ("bell", "group", "late", "live", "started", "stuck_since_s", "timers")
-
-    def __init__(self, group: Group) -> None:
-        self.group = group
-        self.bell = Bell()
-        self.started = 0
-        self.live = 0
-        self.late = 0
-        """Threads in calls that have been abandoned."""
-        self.timers = 0
-        """Threads that wait for the time at which a batch goes."""
-        self.stuck_since_s = 0.0
-
-    @property
-    def takes_threads(self) -> bool:
-        return self.live < self.group.workers and self.late < LATE_PER_WORKER * self.group.workers
-
-    @property
-    def is_stuck(self) -> bool:
-        return self.live == 0 and self.late > 0 and not self.takes_threads
-
-
 class Run:
     """One call of a pipeline. Threads start as it is fed; whoever made it calls `stop` in the end."""
 
-    def __init__(self, groups: Sequence[Group], max_in_flight: int, *, keyed: bool) -> None:
+    def __init__(self, plans: Sequence[Plan], max_in_flight: int, *, keyed: bool) -> None:
         self.stopped = False
-        self._flow = Flow(groups, max_in_flight)
+        self._flow = Flow(plans, max_in_flight)
         self._keyed = keyed
         self._lock = allocate_lock()
-        self._teams = [Team(group) for group in groups]
+        self._teams = [Team(group) for group in self._flow.groups]
         self._consumer = Bell()
         self._feeder = Bell()
         self._watch = Bell()
@@ -91,6 +49,7 @@ class Run:
         self._watch_is_idle = False
         self._calls: set[Call] = set()
         self._threads: set[Thread] = set()
+        self._children = Children()
         self._raised: BaseException | None = None
         self._context = copy_context()
         self._process = os.getpid()
@@ -100,6 +59,7 @@ class Run:
         self.stopped = True
         for bell in (self._consumer, self._feeder, self._watch, *(team.bell for team in self._teams)):
             bell.ring_all()
+        self._children.kill()
 
     def join(self) -> None:
         """Wait for the threads of a run that is worked off: none is in a call any more, but those given up."""
@@ -112,8 +72,11 @@ class Run:
     def _is_stopped(self) -> bool:
         return self.stopped
 
-    def _start(self, name: str, target: Callable[..., None], *arguments: object) -> None:
-        """A thread of the run; the lock is held."""
+    def _is_going(self) -> bool:
+        return not self.stopped
+
+    def _start(self, name: str, target: Callable[..., None], *arguments: object) -> RuntimeError | None:
+        """A thread of the run, with the lock held; returns why it could not be started."""
         thread = Thread(
             target=self._context.copy().run,
             args=(self._guard, target, *arguments),
@@ -123,9 +86,10 @@ class Run:
         self._threads.add(thread)
         try:
             thread.start()
-        except RuntimeError as error:  # the system has no more threads
+        except RuntimeError as error:  # the container's limit on processes counts threads
             self._threads.discard(thread)
-            self._abort(error)
+            return error
+        return None
 
     def _guard(self, target: Callable[..., None], *arguments: object) -> None:
         try:
@@ -145,7 +109,8 @@ class Run:
     def feed_from(self, source: Iterator[Any]) -> None:
         """Iterate `source` in a thread."""
         with self._lock:
-            self._start("feeder", self._feed, source)
+            if (error := self._start("feeder", self._feed, source)) is not None:
+                raise error
 
     def offer(self, value: Any, sleeper: Sleeper) -> bool:
         """Take `value` of an asynchronous source; where there is no room now, `sleeper` is woken when there is."""
@@ -243,38 +208,57 @@ class Run:
     # The stages
 
     def _work(self, team: Team) -> None:
-        lock, flow, group = self._lock, self._flow, team.group
-        steps, is_batch, timeout_s = group.steps, group.batch_size is not None, group.timeout_s
+        plan = team.group.plan
+        function = plan.steps[0].function
+        if plan.pickled is None or function is None:
+            self._work_with(team, function)
+            return
+        in_process = InProcess(function, plan.pickled, plan.timeout_s, self._children)
+        try:
+            self._work_with(team, in_process)
+        finally:
+            in_process.close()
+
+    def _work_with(self, team: Team, function: Callee | None) -> None:
+        lock, plan = self._lock, team.group.plan
+        # A process has a time-out of its own, and can be ended.
+        timeout_s = plan.timeout_s if plan.pickled is None else None
         with lock:
+            team.coming -= 1
             while items := self._next_items(team):
                 call = self._timed(team, items, timeout_s) if timeout_s is not None else None
                 lock.release()
                 try:
                     outcomes = perform(
-                        steps,
+                        plan.steps,
+                        function,
                         [item.value for item in items],
                         partial(self._label, items),
-                        is_batch=is_batch,
-                        claim=_always if call is None else partial(self._claim, call),
+                        is_batch=plan.batch_size is not None,
+                        claim=self._is_going if call is None else partial(self._claim, call),
                     )
                 finally:
                     lock.acquire()
-                now_s = monotonic()
-                if outcomes is NoOutcome.RETRY:
-                    flow.retry_alone(group, items)
-                elif outcomes is NoOutcome.ABANDONED:
+                if self.stopped:
+                    return
+                if outcomes is NoOutcome.ABANDONED:
                     team.late -= 1
                     if not team.takes_threads:
-                        break
+                        return
                     team.live += 1
                     self._threads.add(current_thread())
                 else:
-                    for item, outcome in zip(items, outcomes, strict=True):
-                        flow.settle(group, item, outcome, now_s)
-                del items, outcomes, call
-                self._wake(now_s)
-            else:
-                team.live -= 1
+                    self._settle(team, items, outcomes)
+                del items, outcomes, call  # while this thread sleeps, nothing is to be held by it
+
+    def _settle(self, team: Team, items: list[Item], outcomes: list[Outcome] | NoOutcome) -> None:
+        now_s = monotonic()
+        if isinstance(outcomes, NoOutcome):
+            self._flow.retry_alone(team.group, items)
+        else:
+            for item, outcome in zip(items, outcomes, strict=True):
+                self._flow.settle(team.group, item, outcome, now_s)
+        self._wake(now_s)
 
     def _next_items(self, team: Team) -> list[Item]:
         flow, group = self._flow, team.group
@@ -287,11 +271,12 @@ class Run:
                 break
             goes_at_s = flow.goes_at_s(group)
             if goes_at_s is None:
-                team.bell.sleep(self._lock, self._is_stopped)
+                rung = team.bell.sleep(self._lock, self._is_stopped)
             else:
                 team.timers += 1
-                team.bell.sleep(self._lock, self._is_stopped, goes_at_s - now_s)
+                rung = team.bell.sleep(self._lock, self._is_stopped, goes_at_s - now_s)
                 team.timers -= 1
+            team.coming -= rung
         return []
 
     def _label(self, items: list[Item], position: int) -> str:
@@ -315,20 +300,37 @@ class Run:
 
     def _wake_team(self, team: Team, now_s: float) -> None:
         group = team.group
-        is_due = self._flow.ready(group, now_s) or (group.max_wait_s is not None and group.waiting and not team.timers)
-        if is_due and not team.bell.ring() and team.takes_threads:
-            team.live += 1
-            self._start(f"{group.name}-{team.started}", self._work, team)
-            team.started += 1
+        if self._flow.ready(group, now_s):
+            if len(group.waiting) <= team.coming * (group.batch_size or 1):
+                return
+        elif group.max_wait_s is None or team.timers or team.coming:
+            return
+        if team.bell.ring():
+            team.coming += 1
+        elif team.takes_threads:
+            self._add_thread(team)
+
+    def _add_thread(self, team: Team) -> None:
+        team.live += 1
+        team.coming += 1
+        error = self._start(f"{team.group.plan.name}-{team.started}", self._work, team)
+        team.started += 1
+        if error is not None:
+            team.live -= 1
+            team.coming -= 1
+            if not team.live:
+                self._abort(error)
+            team.limit = team.live
 
     # Calls that are overdue
 
     def _timed(self, team: Team, items: list[Item], timeout_s: float) -> Call:
-        call = Call(team, items, monotonic() + timeout_s)
+        call = Call(team, items, monotonic() + timeout_s, current_thread())
         self._calls.add(call)
         if not self._is_watched:
             self._is_watched = True
-            self._start("watch", self._watch_calls)
+            if (error := self._start("watch", self._watch_calls)) is not None:
+                self._abort(error)
         elif self._watch_is_idle:
             self._watch.ring()
         return call
@@ -336,7 +338,7 @@ class Run:
     def _claim(self, call: Call) -> bool:
         with self._lock:
             self._calls.discard(call)
-            return not call.is_abandoned
+            return not call.is_abandoned and not self.stopped
 
     def _watch_calls(self) -> None:
         with self._lock:
@@ -348,15 +350,20 @@ class Run:
                     self._watch.sleep(self._lock, self._is_stopped, -1 if due_s is None else due_s - now_s)
                     continue
                 for call in [call for call in self._calls if call.due_s <= now_s]:
-                    self._abandon(call, now_s)
+                    if call in self._calls:  # it may have ended while `on_error` was asked about another
+                        self._abandon(call, now_s)
                 for team in self._teams:
-                    if team.is_stuck and (team.group.waiting and _stuck_until_s(team, now_s) <= now_s):
-                        self._give_up(team, self._flow.take_all(team.group), "no thread was free for it")
+                    if team.is_stuck and (team.group.waiting and team.stuck_until_s(now_s) <= now_s):
+                        self._give_up(
+                            team,
+                            self._flow.take_all(team.group),
+                            "no thread was free for so long: all are in calls that took longer",
+                        )
                 self._wake(monotonic())
 
     def _next_due_s(self, now_s: float) -> float | None:
         dues = [call.due_s for call in self._calls]
-        dues += [_stuck_until_s(team, now_s) for team in self._teams if team.is_stuck]
+        dues += [team.stuck_until_s(now_s) for team in self._teams if team.is_stuck]
         return min(dues, default=None)
 
     def _abandon(self, call: Call, now_s: float) -> None:
@@ -374,22 +381,12 @@ class Run:
 
     def _give_up(self, team: Team, items: list[Item], why: str) -> None:
         """Fail `items`. The lock is left for the user's `on_error`."""
-        step = team.group.steps[0]
+        step = team.group.plan.steps[0]
         for position, item in enumerate(items):
-            error = StageTimeout(f"Stage {step.name!r} has a timeout_s of {team.group.timeout_s:g}, and {why}.")
+            error = StageTimeout(f"Stage {step.name!r} has a timeout_s of {team.group.plan.timeout_s:g}, and {why}.")
             self._lock.release()
             try:
                 outcome = step.failed(item.value, self._label(items, position), error)
             finally:
                 self._lock.acquire()
             self._flow.settle(team.group, item, outcome, monotonic())
-
-
-def _stuck_until_s(team: Team, now_s: float) -> float:
-    """When what waits for a team without a thread has waited too long."""
-    waiting, timeout_s = team.group.waiting, team.group.timeout_s or 0.0
-    return (max(waiting[0].arrived_s, team.stuck_since_s) if waiting else now_s) + timeout_s
-
-
-def _always() -> bool:
-    return True

@@ -48,8 +48,6 @@ class Stage:
             raise TypeError(f"A stage is a function or another callable; {self.function!r} cannot be called.")
         if inspect.iscoroutinefunction(self.function) or inspect.isasyncgenfunction(self.function):
             raise TypeError(f"{self.function!r} is asynchronous; a stage's function runs in a thread and just returns.")
-        if self.processes:
-            raise NotImplementedError("Stages in processes come with the next change.")
         if not self.name:
             object.__setattr__(self, "name", _name_of(self.function))
         for option in ("workers", "batch_size"):

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.inference.pipeline.threads import running
-from tidegate.pipeline import Pipeline, ResultsMismatch, Stage
+from tidegate.pipeline import BrokenStage, Pipeline, Stage
 
 
 def double(value: int) -> int:
@@ -246,7 +246,7 @@ def test_a_batch_with_too_few_or_too_many_results_is_one_clear_error(
     def wrong(values: list[int]) -> Any:
         return returned
 
-    with pytest.raises(ResultsMismatch) as raised:
+    with pytest.raises(BrokenStage) as raised:
         list(Pipeline(Stage(wrong, batch_size=3, on_error=on_error))([1, 2, 3]))
     assert str(raised.value) == sentence
 

@@ -1,0 +1,268 @@
+"""A consumer that stops early leaves no thread behind (conftest.py looks), and no call is begun any more."""
+
+from __future__ import annotations
+
+import gc
+import itertools
+import os
+import signal
+import subprocess
+import sys
+import threading
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import Any
+
+import pytest
+
+from tests.inference.pipeline.threads import running
+from tests.inference.polling import until
+from tidegate.pipeline import Pipeline, Results, Stage
+
+
+def same(value: Any) -> Any:
+    return value
+
+
+PIPELINE = Pipeline(Stage(same, workers=4), Stage(list, batch_size=3), Stage(same, workers=2, timeout_s=60))
+
+
+def by_break(results: Results) -> None:
+    for _ in results:
+        break
+
+
+def by_close(results: Results) -> None:
+    next(results)
+    results.close()
+    assert list(results) == []
+
+
+def by_with(results: Results) -> None:
+    with results:
+        next(results)
+
+
+def by_an_exception(results: Results) -> None:
+    with suppress(LookupError):
+        for _ in results:
+            raise LookupError
+
+
+def by_forgetting(results: Results) -> None:
+    next(results)
+
+
+def in_a_cycle(results: Results) -> None:
+    cycle: dict[str, Any] = {"results": results}
+    cycle["cycle"] = cycle
+    next(results)
+
+
+def from_another_thread(results: Results) -> None:
+    """While this one may be waiting."""
+    timer = threading.Timer(0.01, results.close)
+    timer.start()
+    for _ in results:
+        pass
+    timer.join()
+
+
+@pytest.mark.parametrize(
+    "stop",
+    [by_break, by_close, by_with, by_an_exception, by_forgetting, in_a_cycle, from_another_thread],
+)
+def test_however_the_consumer_stops_the_threads_end(stop: Callable[[Results], None]) -> None:
+    """With an endless source, so that there would always be more to do."""
+    stop(PIPELINE(itertools.count()))
+    gc.collect()
+    until(lambda: not running())
+
+
+def test_results_that_nobody_asks_for_start_nothing() -> None:
+    """A generator would not have begun either."""
+    results = PIPELINE(itertools.count())
+    assert not running()
+    del results
+
+
+def test_the_source_is_let_go() -> None:
+    """A generator among the sources is closed, whatever it has open with it."""
+    closed = threading.Event()
+
+    def source() -> Iterator[int]:
+        try:
+            yield from itertools.count()
+        finally:
+            closed.set()
+
+    results = PIPELINE(source())
+    next(results)
+    results.close()
+    assert closed.wait(20)
+
+
+def test_pipelines_on_end_stop_each_other() -> None:
+    """The results of one are the source of the next; who drops the last drops all."""
+    results = PIPELINE(PIPELINE(PIPELINE(itertools.count())))
+    assert next(results) == 0
+    del results
+    until(lambda: not running())
+
+
+def test_a_call_under_way_is_not_waited_for() -> None:
+    """A thread cannot be stopped; it ends by itself, and what it returns is dropped."""
+    entered, released = threading.Event(), threading.Event()
+
+    def hangs(value: int) -> int:
+        if value:
+            entered.set()
+            assert released.wait(20)
+        return value
+
+    results = Pipeline(Stage(hangs, workers=2))([0, 1])
+    assert next(results) == 0
+    assert entered.wait(20)
+    results.close()
+    until(lambda: len(running()) == 1)
+    released.set()
+
+
+def test_on_error_is_not_asked_after_the_end() -> None:
+    """Nobody reads what it would return."""
+    entered, released = threading.Event(), threading.Event()
+    asked = []
+
+    def fails_late(value: int) -> int:
+        if value:
+            entered.set()
+            assert released.wait(20)
+            raise ValueError
+        return value
+
+    results = Pipeline(Stage(fails_late, workers=2, on_error=lambda *given: asked.append(given)))([0, 1])
+    assert next(results) == 0
+    assert entered.wait(20)
+    results.close()
+    released.set()
+    until(lambda: not running())
+    assert asked == []
+
+
+def test_nothing_holds_the_items_when_the_results_are_gone() -> None:
+    """Neither a thread nor the pipeline itself."""
+
+    class Thing:
+        pass
+
+    things = [Thing() for _ in range(20)]
+    references = [weakref.ref(thing) for thing in things]
+    results = PIPELINE(iter(things))
+    next(results)
+    del things, results
+    gc.collect()
+    until(lambda: all(reference() is None for reference in references))
+
+
+INTERRUPTED = """
+import itertools, threading, time
+from tidegate.pipeline import Pipeline, Stage
+
+def slow(value):
+    if value == 6:
+        print("slow", flush=True)
+    if value > 5:
+        time.sleep(0.5)
+    return value
+
+try:
+    for value in Pipeline(Stage(slow, workers=3))(itertools.count()):
+        pass
+except KeyboardInterrupt:
+    while any(thread.name.startswith("pipeline-") for thread in threading.enumerate()):
+        time.sleep(0.01)
+    print("interrupted, none left", flush=True)
+"""
+
+
+def test_ctrl_c_ends_everything() -> None:
+    """The consumer gets KeyboardInterrupt while it waits for a result."""
+    with subprocess.Popen([sys.executable, "-c", INTERRUPTED], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "slow\n"
+        process.send_signal(signal.SIGINT)
+        output = process.communicate(timeout=60)[0]
+    assert output.endswith("interrupted, none left\n")
+    assert process.returncode == 0
+
+
+@pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt(), GeneratorExit()])
+def test_what_is_no_ordinary_exception_ends_the_pipeline_at_once(error: BaseException) -> None:
+    """`on_error` is not asked, and the consumer gets it."""
+
+    def exits(value: int) -> int:
+        raise error
+
+    with pytest.raises(type(error)) as raised:
+        list(Pipeline(Stage(exits, workers=2, on_error="null"))(range(100)))
+    assert raised.value is error
+
+
+def test_results_of_another_process_say_so() -> None:
+    """After a fork the threads are in the other process; waiting for them would never end."""
+    results = PIPELINE(itertools.count())
+    next(results)
+    reader, writer = os.pipe()
+    child = os.fork()
+    if not child:  # pragma: no cover - in the fork
+        try:
+            next(results)
+        except RuntimeError as error:
+            os.write(writer, str(error).encode())
+        finally:
+            os._exit(0)
+    os.close(writer)
+    os.waitpid(child, 0)
+    with os.fdopen(reader) as answer:
+        assert answer.read().startswith("This call of a pipeline was begun before a fork")
+
+
+def test_a_pipeline_made_before_a_fork_works_in_it() -> None:
+    """As in the workers of a server, which are forks."""
+    list(PIPELINE(range(10)))
+    reader, writer = os.pipe()
+    child = os.fork()
+    if not child:  # pragma: no cover - in the fork
+        try:
+            os.write(writer, str(sum(PIPELINE(range(100)))).encode())
+        finally:
+            os._exit(0)
+    os.close(writer)
+    os.waitpid(child, 0)
+    with os.fdopen(reader) as answer:
+        assert answer.read() == "4950"
+
+
+def test_a_thread_that_cannot_be_started_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A container's limit on processes counts threads."""
+
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    with pytest.raises(RuntimeError, match="can't start new thread"):
+        list(PIPELINE([1]))
+
+
+def test_the_garbage_collector_may_end_a_run_from_within_its_own_threads() -> None:
+    """`__del__` runs where an allocation happens to be, also in a thread that holds the run's lock."""
+    for _ in range(50):
+        results = PIPELINE(itertools.count())
+        next(results)
+        in_a_cycle(results)
+        del results
+        for _ in PIPELINE(itertools.islice(itertools.count(), 300)):
+            gc.collect(0)
+    gc.collect()
+    until(lambda: not running())
