@@ -22,12 +22,13 @@ def container_environment(stage: Stage) -> dict[str, str]:
     At most 100 variables, names and values of at most 1024 characters, 32 KiB in all; else a `ConfigurationError`.
     Source: API reference, ContainerDefinition.Environment.
     """
-    misplaced = [
-        *(f"server.{key}" for key in stage.server if key in _SET_BY_THE_PLATFORM),
-        *(f"environment.{name}" for name in stage.environment if name in settings.variables_of(*_SET_BY_THE_PLATFORM)),
-    ]
-    if misplaced:
+    if misplaced := _said(stage, *_SET_BY_THE_PLATFORM):
         raise ConfigurationError(f"{misplaced[0]} is set by SageMaker itself; remove it")
+    if ends := _said(stage, "idle_exit_s"):
+        raise ConfigurationError(
+            f"{ends[0]} would end the container of an endpoint, which SageMaker starts again and bills meanwhile; "
+            "remove it"
+        )
     _refuse_a_repository_without_rights(stage)
     limit = settings.variables_of("max_body_bytes") & stage.environment.keys()
     own: dict[str, object] = {} if limit else {"max_body_bytes": max_body_bytes(stage)}
@@ -55,6 +56,14 @@ def container_environment(stage: Stage) -> dict[str, str]:
             "into the archive"
         )
     return variables
+
+
+def _said(stage: Stage, *names: str) -> list[str]:
+    """Where the stage says one of these settings."""
+    return [
+        *(f"server.{key}" for key in stage.server if key in names),
+        *(f"environment.{name}" for name in stage.environment if name in settings.variables_of(*names)),
+    ]
 
 
 def _refuse_a_repository_without_rights(stage: Stage) -> None:

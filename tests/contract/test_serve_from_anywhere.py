@@ -263,8 +263,11 @@ def test_a_wrapper_is_used_in_place_of_the_models_script_with_what_lies_beside_i
     (tmp_path / "model.tar.gz").write_bytes(archive_of(files))
     write_files(tmp_path, {"mine/wrapper.py": WRAPPER, "mine/beside.py": "def times(a, b):\n    return a * b\n"})
     model = "model.tar.gz" if packed else "model"
-    with served(model, "--wrapper", "mine/wrapper.py", cwd=tmp_path, temporary=temporary) as server:
+    arguments = (model, "--wrapper", "mine/wrapper.py", "--kill-after", "1")
+    with served(*arguments, cwd=tmp_path, temporary=temporary) as server:
         assert server.post(json.dumps([1, 2])).json() == [3, 6]
+        assert server.process.wait(timeout=60) == 0
+    assert list(temporary.iterdir()) == []
 
 
 def test_a_wrapper_that_cannot_be_one_is_named(tmp_path: Path) -> None:

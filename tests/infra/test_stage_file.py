@@ -668,6 +668,21 @@ BAD_TABLES: list[tuple[dict[str, str | None], str]] = [
         "server.port is set by SageMaker itself; remove it",
     ),
     (
+        {"server": "idle_exit_s = 3600"},
+        "server.idle_exit_s would end the container of an endpoint, which SageMaker starts again and bills meanwhile; "
+        "remove it",
+    ),
+    (
+        {"server": "max_bytes_in_flight = 1000"},
+        "[server]: TIDEGATE_MAX_BYTES_IN_FLIGHT=1000 is less than TIDEGATE_SPOOL_THRESHOLD_BYTES=8388608: a body "
+        "between the two would never find room; raise the first, or lower the second or TIDEGATE_MAX_BODY_BYTES to it",
+    ),
+    (
+        {"environment": 'TIDEGATE_IDLE_EXIT_S = "3600"'},
+        "environment.TIDEGATE_IDLE_EXIT_S would end the container of an endpoint, which SageMaker starts again and "
+        "bills meanwhile; remove it",
+    ),
+    (
         {"server": "max_batch_size = 0"},
         "[server]: TIDEGATE_MAX_BATCH_SIZE='0' is not valid: it must be a whole number from 1 to 4096",
     ),
