@@ -62,7 +62,7 @@ def load(
 
     Raises `DeploymentError`: the deployer's mistake, in one sentence that names the place.
     """
-    root = _root(Path(spec.model_dir), may_be_empty=spec.identity_model)
+    root = _root(Path(spec.model_dir), may_be_empty=spec.identity_model or user_code.is_from_outside(spec.program))
     manifest = artifact.read_manifest(root)
     if spec.verify and (ignored := artifact.disregarded(root)):
         log.warning("the archive is served without its manifest.%s", ignored)

@@ -27,6 +27,11 @@ def find_script(root: Path, program: str) -> Path | None:
     return next((path for path in (root / CODE / name, root / name) if path.is_file()), None)
 
 
+def is_from_outside(program: str | None) -> bool:
+    """Whether the script is none of the model's own: then it may need no model file either."""
+    return program is not None and Path(program).is_absolute()
+
+
 def misplaced_script(root: Path, program: str) -> str:
     """A sentence about a script of this name that lies where it is not looked for; empty where there is none."""
     name = Path(program if program.endswith(".py") else f"{program}.py").name

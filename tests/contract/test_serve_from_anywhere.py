@@ -270,6 +270,25 @@ def test_a_wrapper_is_used_in_place_of_the_models_script_with_what_lies_beside_i
     assert list(temporary.iterdir()) == []
 
 
+INCREMENTS = """
+def create_model(modeldir):
+    def model(data):
+        return {key: value + 1 for key, value in data.items()}
+    return model
+"""
+
+
+def test_a_wrapper_of_studio_ml_is_served_as_it_was_there_also_without_any_model(
+    tmp_path: Path, temporary: Path
+) -> None:
+    write_files(tmp_path, {"increment.py": INCREMENTS})
+    (tmp_path / "model").mkdir()
+    with served("model", "--wrapper", "increment.py", cwd=tmp_path, temporary=temporary) as server:
+        assert server.post(b'{"a": 1, "b": [1, 2]}').json() == {"a": 2, "b": [2, 3]}
+    status, line = refusal("check", "model", cwd=tmp_path)
+    assert (status, line) == (1, f"tidegate: error: The model directory {tmp_path}/model is empty.")
+
+
 def test_a_wrapper_that_cannot_be_one_is_named(tmp_path: Path) -> None:
     write_files(tmp_path, {"model/code/inference.py": DOUBLE, "wrapper.txt": ""})
     for command in ("serve", "check"):
