@@ -25,7 +25,7 @@ from tidegate.client.table.reading import window
 from tidegate.client.table.upload import Upload
 
 _AHEAD = 8
-_ROW_GROUP_BYTES = 64 * 1024 * 1024
+_ROW_GROUP_BYTES = 48 * 1024 * 1024
 _MAX_CONNECTIONS = 4 * _AHEAD
 
 

@@ -14,7 +14,7 @@ import boto3
 import duckdb
 import pytest
 from moto import mock_aws
-from moto.sagemaker import sagemaker_backends
+from moto.sagemaker.models import sagemaker_backends
 
 from tidegate.client import BatchJob
 
