@@ -43,7 +43,7 @@ def bind(module: ModuleType, context: Context, reading: Reading) -> Functions | 
         predict_fn=predict,
         takes_names=True,
         model_maker=CREATE_MODEL,
-        predictor="The function that create_model returned",
+        called="The function that create_model returned",
     )
 
 

@@ -56,13 +56,18 @@ class Functions:
     """Whether the model takes a dictionary, so that every array needs a name."""
     model_maker: str = "model_fn"
     """What sentences call the function that makes the model."""
-    predictor: str = "predict_fn"
-    """And the one that predicts."""
+    called: str = ""
+    """And the model, where another function than one of the script's predicts."""
 
     @property
     def found(self) -> list[str]:
         """The functions that there are, by their names in `ARGUMENTS`."""
         return [name for name in ARGUMENTS if getattr(self, name) is not None]
+
+    @property
+    def predictor(self) -> str:
+        """What sentences call what predicts."""
+        return self.called or ("transform_fn" if self.transform_fn is not None else "predict_fn")
 
 
 def bind(module: ModuleType, context: Context) -> Functions:
@@ -75,8 +80,7 @@ def bind(module: ModuleType, context: Context) -> Functions:
         )
     for name in found.keys() & {"output_fn", "transform_fn"}:
         found[name] = _for_some_type(found[name], ARGUMENTS[name].index("accept"))
-    predictor = "transform_fn" if "transform_fn" in found else "predict_fn"
-    return Functions(**found, body_as_file=_wants_file(module), predictor=predictor)
+    return Functions(**found, body_as_file=_wants_file(module))
 
 
 def _wants_file(module: ModuleType) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import pickle
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from tests.contract.running import Reply, Server, running, start, wait_until, write_files
 from tests.contract.test_check import check, last_line, stop
@@ -261,6 +263,59 @@ def test_a_wrapper_goes_with_its_weights_through_save_model_and_pack(tmp_path):
     expected = net(torch.tensor([[1.0, 2, 3], [4, 5, 6]]))
     assert np.allclose(found["scores"], expected.detach().numpy(), atol=1e-5)
     assert found["label"] == expected.argmax(1).tolist()
+
+
+PIPE = """
+import glob
+import os
+from io import BytesIO
+from urllib.request import urlopen
+
+import numpy as np
+import torch
+from PIL import Image
+from studio import model_util
+
+def create_model(modeldir):
+    checkpoints = [(p, os.path.getmtime(p)) for p in glob.glob(modeldir + '/*.pth')]
+    net = torch.nn.Linear(12, 2)
+    net.load_state_dict(torch.load(max(checkpoints, key=lambda t: t[1])[0], weights_only=True))
+
+    def model(batch):
+        with torch.no_grad():
+            return net(torch.as_tensor(batch)).numpy()
+
+    pipe = model_util.ModelPipe()
+    pipe.add(lambda url: urlopen(url).read(), num_workers=4, timeout=5)
+    pipe.add(lambda img: Image.open(BytesIO(img)))
+    pipe.add(lambda img: np.asarray(img, dtype=np.float32).reshape(1, -1) / 255)
+    pipe.add(model, num_workers=1, batch_size=32, batcher=np.vstack)
+    return pipe
+"""
+"""The second wrapper of the documentation, with a network of torch; urlopen reads data URIs, too."""
+
+
+def png(*colour: int) -> str:
+    file = io.BytesIO()
+    Image.new("RGB", (2, 2), colour).save(file, "PNG")
+    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+
+
+def test_a_wrapper_with_a_pipe_fetches_decodes_and_predicts_in_batches():
+    """By the names of the dictionary; one address that cannot be read is null, and the others have their results."""
+    net = torch.nn.Linear(12, 2)
+    weights = io.BytesIO()
+    torch.save(net.state_dict(), weights)
+    with running({"code/inference.py": PIPE, "model.pth": weights.getvalue()}) as server:
+        urls = {f"picture {n}": png(n, 2 * n, 3 * n) for n in range(40)}
+        found = server.post(json.dumps({**urls, "nowhere": "file:///nowhere.png"})).json()
+        assert found.pop("nowhere") is None
+        assert found.keys() == urls.keys()
+        for n in range(40):
+            pixels = torch.tensor([[n, 2 * n, 3 * n] * 4], dtype=torch.float32) / 255
+            assert np.allclose(found[f"picture {n}"], net(pixels).detach()[0].numpy(), atol=1e-4)
+        assert "has no result: URLError" in server.log()
+        assert server.post(json.dumps({"again": png(1, 1, 1)})).status == 200
 
 
 # --- the identity

@@ -70,7 +70,7 @@ def toy(model: Any, reading: Reading = PLAIN, **changes: Any) -> Computation:
         input_fn=partial(read, reading=reading),
         predict_fn=create_model.predict,
         takes_names=True,
-        predictor="The function that create_model returned",
+        called="The function that create_model returned",
         **changes,
     )
 

@@ -1,9 +1,9 @@
-"""What old scripts import from the AWS toolkits, under the names that they import it by.
+"""What old scripts import from the AWS toolkits and from Studio.ML, under the names that they import it by.
 
-Years of `inference.py` begin with `from sagemaker_inference import content_types, decoder, encoder`. The two packages
-here are our own writing with the toolkits' names and results; where ours differ on purpose, docs/compatibility.md
-says so. They are imported with the worker, before user code is, and only lent their old names afterwards: a model
-that brings the real packages gets those.
+Years of `inference.py` begin with `from sagemaker_inference import content_types, decoder, encoder`, and wrappers of
+Studio.ML with `from studio import model_util`. The packages here are our own writing with those names and results;
+where ours differ on purpose, docs/compatibility.md and docs/migration.md say so. They are imported with the worker,
+before user code is, and only lent their old names afterwards: a model that brings the real packages gets those.
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ from __future__ import annotations
 import importlib.util
 import sys
 
-from tidegate.inference.worker.compat import sagemaker_inference, sagemaker_pytorch_serving_container
+from tidegate.inference.worker.compat import sagemaker_inference, sagemaker_pytorch_serving_container, studio
 from tidegate.inference.worker.compat.sagemaker_pytorch_serving_container import default_pytorch_inference_handler
 from tidegate.inference.worker.content import Reading
 
-_PACKAGES = (sagemaker_inference, sagemaker_pytorch_serving_container)
+_PACKAGES = (sagemaker_inference, sagemaker_pytorch_serving_container, studio)
 
 
 def lend_names(reading: Reading) -> list[str]:
-    """Make our packages importable by the toolkits' names; returns the names, without those really installed."""
+    """Make our packages importable by their old names; returns the names, without those really installed."""
     default_pytorch_inference_handler.DefaultPytorchInferenceHandler.reading = reading
     lent = []
     for prefix in (package.__name__ for package in _PACKAGES):
