@@ -1,20 +1,27 @@
-"""The table of results, by the real `cdk` command line on the local cloud: made, found, changed in place, destroyed.
+"""The table of results, by the real `cdk` command line on the local cloud: made, found, filled, changed, destroyed.
 
-What the local cloud does not do, and these tests therefore do not show: no query is run, and rights are not enforced.
+What the local cloud does not do, and these tests therefore do not show: it runs no query (here DuckDB reads the
+files that Athena would), and rights are not enforced.
 """
 
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import boto3
+import duckdb
 import pytest
 
-from tests.end_to_end.deploying import Deployer, inventory
+from tests.end_to_end.deploying import Deployer, archive, inventory
+from tests.end_to_end.test_promotion import until
+from tests.infra.conftest import ROOT
 
-pytestmark = pytest.mark.timeout(300)  # two deployments and their end
+pytestmark = pytest.mark.timeout(500)  # the whole life is the fixture of the first test
 
 STAGE = """
 account = "123456789012"
@@ -36,6 +43,31 @@ keep_data = false
 """
 
 
+SCORES = """
+import json
+
+
+def model_fn(model_dir):
+    return 2.0
+
+
+def input_fn(request_body, content_type):
+    return json.loads(request_body)
+
+
+def predict_fn(data, model):
+    return {"score": data["x"] * model}
+
+
+def output_fn(prediction, accept):
+    return json.dumps(prediction)
+"""
+RECORDS = {
+    "monday": [{"id": "a", "x": 1.0}, {"id": "b", "x": 2.5}],
+    "tuesday": [{"id": "c", "x": 4.0}],
+}
+
+
 @dataclass
 class Life:
     """What was seen, in the order of the story."""
@@ -46,6 +78,9 @@ class Life:
     workgroup: dict[str, Any]
     policies: dict[str, list[dict[str, Any]]]
     widened: dict[str, Any]
+    filled: str
+    files: list[str]
+    rows: list[tuple[Any, ...]]
     created: dict[str, list[str]]
     after_update: dict[str, list[str]]
     destroyed: dict[str, list[str]]
@@ -56,6 +91,65 @@ def statements(arn: str) -> list[dict[str, Any]]:
     version = iam.get_policy(PolicyArn=arn)["Policy"]["DefaultVersionId"]
     found = iam.get_policy_version(PolicyArn=arn, VersionId=version)["PolicyVersion"]["Document"]["Statement"]
     return list(found)
+
+
+def transformed(deployer: Deployer, directory: Path) -> str:
+    """A finished job over all records; the model is this job's own."""
+    bucket, s3, sagemaker = deployer.output("storage", "BucketName"), boto3.client("s3"), boto3.client("sagemaker")
+    for name, records in RECORDS.items():
+        lines = "".join(f"{json.dumps(record)}\n" for record in records)
+        s3.put_object(Bucket=bucket, Key=f"batch/input/week/{name}.jsonl", Body=lines.encode())
+    container = {
+        "Image": "123456789012.dkr.ecr.us-east-1.amazonaws.com/serve:1",
+        "ModelDataUrl": deployer.upload(archive(directory, weight=2, handlers=SCORES)),
+    }
+    role = "arn:aws:iam::123456789012:role/model"
+    sagemaker.create_model(ModelName="scores", ExecutionRoleArn=role, PrimaryContainer=container)
+    sagemaker.create_transform_job(
+        TransformJobName="week",
+        ModelName="scores",
+        BatchStrategy="SingleRecord",
+        TransformInput={
+            "DataSource": {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": f"s3://{bucket}/batch/input/week/"}},
+            "ContentType": "application/jsonlines",
+            "SplitType": "Line",
+        },
+        TransformOutput={"S3OutputPath": f"s3://{bucket}/batch/output/week/", "AssembleWith": "Line"},
+        TransformResources={"InstanceType": "ml.m5.large", "InstanceCount": 1},
+    )
+
+    def status() -> str:
+        return str(sagemaker.describe_transform_job(TransformJobName="week")["TransformJobStatus"])
+
+    until(lambda: status() != "InProgress", "the job ends")
+    assert status() == "Completed"
+    sagemaker.delete_model(ModelName="scores")
+    return "week"
+
+
+def filled(deployer: Deployer, job: str) -> str:
+    """What the client says when it puts the job into the table of the stage."""
+    command = [sys.executable, "-m", "client", "batch", "table", job, "--stage", deployer.name]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def read_back(bucket: str, directory: Path) -> tuple[list[str], list[tuple[Any, ...]]]:
+    """The files of the table, and all their rows as a reader of partitions sees them."""
+    s3 = boto3.client("s3")
+    keys = [item["Key"] for item in s3.list_objects_v2(Bucket=bucket, Prefix="tables/").get("Contents", [])]
+    for key in keys:
+        path = directory / key
+        path.parent.mkdir(parents=True, exist_ok=True)
+        s3.download_file(bucket, key, str(path))
+    with duckdb.connect() as connection:
+        rows = connection.execute(
+            "select id, score, x, job, split_part(input_file, '/', -1), record, day::varchar"
+            " from read_parquet(?, hive_partitioning = true, hive_types = {'day': date}) order by id",
+            [str(directory / "tables" / "predictions" / "*" / "*" / "*.parquet")],
+        ).fetchall()
+    return keys, rows
 
 
 @pytest.fixture(scope="module")
@@ -77,16 +171,24 @@ def life(cloud: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Lif
     parameter = boto3.client("ssm").get_parameter(Name="/tidegate/tables/table")["Parameter"]["Value"]
     workgroup = boto3.client("athena").get_work_group(WorkGroup=deployer.output("batch", "WorkGroupName"))["WorkGroup"]
     policies = {who: statements(deployer.output("batch", f"Table{who}PolicyArn")) for who in ("Reader", "Writer")}
-    widened = deploy('id = "string", score = "double", label = "string"')
+    widened = deploy('id = "string", score = "double", x = "float"')
+    job = transformed(deployer, directory)
+    location = filled(deployer, job)
+    bucket = deployer.output("storage", "BucketName")
+    files, rows = read_back(bucket, directory)
     after_update = inventory("tables")
+    boto3.resource("s3").Bucket(bucket).object_versions.delete()
     deployer.run("destroy", "storage", "batch", "--exclusively", "--force", *deployer.synthesised())
     return Life(
         parameter=json.loads(parameter),
         table=table,
-        bucket=deployer.output("storage", "BucketName"),
+        bucket=bucket,
         workgroup=dict(workgroup),
         policies=policies,
         widened=widened,
+        filled=location,
+        files=files,
+        rows=rows,
         created=created,
         after_update=after_update,
         destroyed=inventory("tables"),
@@ -149,9 +251,29 @@ def test_the_policies_name_what_was_deployed(life: Life) -> None:
 
 
 def test_a_further_column_changes_the_table_in_place(life: Life) -> None:
-    assert columns(life.widened) == [("id", "string"), ("score", "double"), ("label", "string"), *ORIGIN]
+    assert columns(life.widened) == [("id", "string"), ("score", "double"), ("x", "float"), *ORIGIN]
     assert life.widened["CreateTime"] == life.table["CreateTime"]
     assert life.after_update == life.created
+
+
+def test_a_job_of_the_stage_becomes_one_file_of_its_day(life: Life) -> None:
+    (key,) = life.files
+    root, day, job, name = key.removeprefix("tables/").split("/")
+
+    assert life.filled == f"s3://{life.bucket}/{key}"
+    assert (root, job, name) == ("predictions", "job=week", "part-0.parquet")
+    assert day.startswith("day=20")
+
+
+def test_each_answer_is_a_row_beside_its_record(life: Life) -> None:
+    (day,) = {row[-1] for row in life.rows}
+
+    assert life.files[0].split("/")[2] == f"day={day}"
+    assert [row[:-1] for row in life.rows] == [
+        ("a", 2.0, 1.0, "week", "monday.jsonl", 0),
+        ("b", 5.0, 2.5, "week", "monday.jsonl", 1),
+        ("c", 8.0, 4.0, "week", "tuesday.jsonl", 0),
+    ]
 
 
 def test_a_destroy_takes_the_table_the_workgroup_and_the_policies_along(life: Life) -> None:

@@ -9,6 +9,8 @@ import pytest
 
 from tests.infra.conftest import Synthesise, Synthesised
 from tests.infra.templates import as_list
+from tidegate.client.table import column
+from tidegate.infra.configuration import table as configuration
 
 HERE = {"account": "123456789012", "region": "eu-central-1"}
 BUCKET = "tidegate-dev-data-123456789012-eu-central-1"
@@ -243,6 +245,17 @@ def test_a_table_in_another_bucket_is_read_and_written_there_under_its_own_key(e
     assert reader["UseKey"] == ({"kms:Decrypt", "kms:GenerateDataKey"}, {KEY}, by_s3)
     assert writer["UseKeyOfLocation"] == ({"kms:Decrypt", "kms:GenerateDataKey"}, {OTHER_KEY}, by_s3)
     assert writer["UseKey"] == ({"kms:Decrypt", "kms:GenerateDataKey"}, {KEY}, by_s3)
+
+
+def test_every_type_of_a_stage_file_is_one_that_the_client_writes() -> None:
+    """And both call the columns of every table the same."""
+    plain = (*configuration._PLAIN.split("|"), "decimal(38,9)")
+    types = {f"c{number}": kind for number, kind in enumerate([*plain, *(f"array<{kind}>" for kind in plain)])}
+
+    columns = configuration.Table.model_validate({"columns": types}).columns
+
+    assert [column.glue_name(column.arrow_type(kind)) for kind in columns.values()] == list(types.values())
+    assert (configuration.DAY, tuple(configuration.ORIGIN)) == (column.DAY, column.ORIGIN)
 
 
 def test_a_stage_without_a_table_has_none(synthesise: Synthesise) -> None:
