@@ -1,13 +1,13 @@
 """Answer one request with the archive's own code, as the server would. Run as a script, in its own process.
 
-    python -P answer_example.py MODEL_DIR REQUEST_FILE CONTENT_TYPE ACCEPT WEIGHTS ANSWER_FILE OUTCOME_FILE
+    python -P answer_example.py MODEL_DIR REQUEST_FILE CONTENT_TYPE ACCEPT MANIFEST_FILE ANSWER_FILE OUTCOME_FILE
 
 It follows the contract that the PyTorch containers set: `code/` and the model directory are importable, the working
 directory is the model directory, `input_data` is text for JSON and CSV and bytes otherwise (a file where the script
 annotates it as `typing.BinaryIO`), and the answer is a body or a pair of body and content type. What `inference.py`
-does not define is done by `default_functions.py`; WEIGHTS is the JSON object of the manifest's `weights`, which may
-name the network. Standard library only where the user's code defines all: torch is imported by that code, or by the
-defaults.
+does not define is done by `default_functions.py`, and for declared pictures by `image_functions.py`; MANIFEST_FILE
+holds what the manifest says of `weights`, which may name the network, and of `image`. Standard library only where the
+user's code defines all: torch is imported by that code, or by the defaults.
 """
 
 import asyncio
@@ -35,7 +35,7 @@ class HandlerProblem(Exception):
     """The archive cannot answer; the text is one sentence."""
 
 
-def answer(model_dir: Path, data: bytes, content_type: str, accept: str, weights: dict[str, Any]) -> tuple[bytes, str]:
+def answer(model_dir: Path, data: bytes, content_type: str, accept: str, manifest: dict[str, Any]) -> tuple[bytes, str]:
     """Run the functions of the model directory's `inference.py` on one request; return the body and its type."""
     sys.path[:0] = [str(model_dir / "code"), str(model_dir)]
     scripts = [path for path in (model_dir / "code/inference.py", model_dir / "inference.py") if path.is_file()]
@@ -47,12 +47,36 @@ def answer(model_dir: Path, data: bytes, content_type: str, accept: str, weights
         # The functions get text, so the charset is used up and they see the bare type.
         body = data.decode(header.get_content_charset("utf-8"))
         content_type = header.get_content_type()
-    if _is_wrapper(module, model_dir, weights):
+    if _is_wrapper(module, model_dir, manifest.get("weights", {})):
         model = _call(module, "create_model", str(model_dir))
         answered = _predicted(model, _default("dictionary", body, content_type))
         return _as_bytes(_default("output_fn", answered, accept)), accept
     if _takes_a_file(module):
         body = io.BytesIO(data)
+    model = _load_model(module, model_dir, manifest.get("weights", {}))
+    if hasattr(module, "transform_fn"):
+        result = _call(module, "transform_fn", model, body, content_type, accept)
+    else:
+        image, size = manifest.get("image", {}), None
+        if not hasattr(module, "input_fn") and "input" in image:
+            request, size = _pictured("input_fn", body, content_type, image["input"])
+        else:
+            request = _call(module, "input_fn", body, content_type)
+        prediction = _call(module, "predict_fn", request, model)
+        if isinstance(prediction, Iterator | AsyncIterator) and not hasattr(module, "output_fn"):
+            return _default("lines", _read(prediction, "predict_fn"), accept), JSON_LINES
+        if not hasattr(module, "output_fn") and "output" in image:
+            result = _pictured("output_fn", prediction, accept, _painted(image), size)
+        else:
+            result = _call(module, "output_fn", prediction, accept)
+    answered, answered_type = result if isinstance(result, tuple) and len(result) == 2 else (result, accept)
+    if isinstance(answered, Iterator | AsyncIterator):
+        name = "transform_fn" if hasattr(module, "transform_fn") else "output_fn"
+        return b"".join(map(_piece, _read(answered, name))), str(answered_type)
+    return _as_bytes(answered), str(answered_type)
+
+
+def _load_model(module: ModuleType, model_dir: Path, weights: dict[str, Any]) -> Any:
     if hasattr(module, "pre_model_fn"):
         _call(module, "pre_model_fn", str(model_dir))
     if not hasattr(module, "model_fn") and {"file", "architecture"} <= weights.keys():
@@ -61,19 +85,7 @@ def answer(model_dir: Path, data: bytes, content_type: str, accept: str, weights
         model = _call(module, "model_fn", str(model_dir))
     if hasattr(module, "model_warmup_fn"):
         _call(module, "model_warmup_fn", str(model_dir), model)
-    if hasattr(module, "transform_fn"):
-        result = _call(module, "transform_fn", model, body, content_type, accept)
-    else:
-        request = _call(module, "input_fn", body, content_type)
-        prediction = _call(module, "predict_fn", request, model)
-        if isinstance(prediction, Iterator | AsyncIterator) and not hasattr(module, "output_fn"):
-            return _default("lines", _read(prediction, "predict_fn"), accept), JSON_LINES
-        result = _call(module, "output_fn", prediction, accept)
-    answered, answered_type = result if isinstance(result, tuple) and len(result) == 2 else (result, accept)
-    if isinstance(answered, Iterator | AsyncIterator):
-        name = "transform_fn" if hasattr(module, "transform_fn") else "output_fn"
-        return b"".join(map(_piece, _read(answered, name))), str(answered_type)
-    return _as_bytes(answered), str(answered_type)
+    return model
 
 
 def _is_wrapper(module: ModuleType, model_dir: Path, weights: dict[str, Any]) -> bool:
@@ -159,6 +171,12 @@ def _build(model_dir: Path, weights: dict[str, Any]) -> Any:
         raise HandlerProblem(str(error)) from error
 
 
+def _painted(image: dict[str, Any]) -> dict[str, Any]:
+    """The declared output, with the palette that it shares with the input."""
+    shared = {"palette": image["input"]["palette"]} if image["output"].get("palette") == "input" else {}
+    return {**image["output"], **shared}
+
+
 def _call(module: ModuleType, name: str, *arguments: object) -> Any:
     function: Callable[..., Any] | None = getattr(module, name, None)
     if function is None:
@@ -181,10 +199,17 @@ def _call(module: ModuleType, name: str, *arguments: object) -> Any:
 
 
 def _default(name: str, *arguments: object) -> Any:
-    defaults = _ours("default_functions")
+    return _stand_in(_ours("default_functions"), "NoDefault", name, *arguments)
+
+
+def _pictured(name: str, *arguments: object) -> Any:
+    return _stand_in(_ours("image_functions"), "NotDone", name, *arguments)
+
+
+def _stand_in(functions: ModuleType, refusal: str, name: str, *arguments: object) -> Any:
     try:
-        return getattr(defaults, name)(*arguments)
-    except defaults.NoDefault as error:
+        return getattr(functions, name)(*arguments)
+    except getattr(functions, refusal) as error:
         raise HandlerProblem(f"the example cannot be answered here: {error}; define it, or give the response") from None
     except Exception as error:
         traceback.print_exc()
@@ -209,11 +234,13 @@ def _as_bytes(body: object) -> bytes:
 
 def main(arguments: list[str]) -> None:
     """Read the request, write the answer and, last, the outcome that says how it went."""
-    model_dir, request_file, content_type, accept, weights, answer_file, outcome_file = arguments
+    model_dir, request_file, content_type, accept, manifest_file, answer_file, outcome_file = arguments
     os.chdir(model_dir)
     data = Path(request_file).read_bytes()
     try:
-        body, answered_type = answer(Path(model_dir), data, content_type, accept, json.loads(weights))
+        body, answered_type = answer(
+            Path(model_dir), data, content_type, accept, json.loads(Path(manifest_file).read_bytes())
+        )
         Path(answer_file).write_bytes(body)
         outcome = {"content_type": answered_type}
     except HandlerProblem as problem:

@@ -33,6 +33,7 @@ def save_model(
     allow_non_finite: bool | Collection[str] = False,
     every_rank: bool = False,
     batching: bool | str | Mapping[str, Any] | None = None,
+    image: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write a model and all that serving it needs into the model directory, atomically.
 
@@ -70,6 +71,9 @@ def save_model(
         batching: True where requests of several clients may be joined into one `predict_fn` call, as nobody but you
             can say for sure; False where they may not; limits, `{"max_batch_size": 8, "max_wait_ms": 5}`, which say
             True as well; "auto" or nothing leaves it to the server, which joins what it has proved to be the same.
+        image: how the model takes and gives pictures, so that it needs no input_fn and no output_fn for them:
+            `{"input": {"size": {"height": 64, "width": 64, "policy": "resize"}}, "output": {"value_range": [-1, 1]}}`;
+            docs/handlers.md lists the keys.
 
     Returns:
         The model directory.
@@ -93,6 +97,7 @@ def save_model(
         can_answer=architecture is not None,
         example=example,
         batching=batching,
+        image=image,
     )
     state = portable_state_dict(model, allow_non_finite=allow_non_finite)
     manifest = description.manifest | {"weights": weights}

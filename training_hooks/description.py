@@ -15,6 +15,7 @@ from .batching import checked_batching
 from .errors import ArtifactError
 from .example import EncodedExample, answer_from_code, encode_example
 from .file_tree import list_files
+from .image import checked_image
 from .labels import checked_labels
 from .manifest import FORMAT_VERSION
 from .plain_values import to_floats, to_json
@@ -56,7 +57,7 @@ class Description:
             return
         request_name = example.request.file_name("request")
         stage.write(request_name, example.request.data)
-        response = example.response or answer_from_code(stage.path, example, manifest.get("weights", {}))
+        response = example.response or answer_from_code(stage.path, example, manifest)
         response_name = response.file_name("response")
         stage.write(response_name, response.data)
         manifest["example"] = {
@@ -78,11 +79,12 @@ def describe(
     can_answer: bool,
     example: object,
     batching: object = None,
+    image: object = None,
 ) -> Description:
     """Check and convert what `save_model` was given beside the model.
 
     Args:
-        name, labels, preprocessing, metrics, code_dir, example, batching: the arguments of `save_model`, as they came.
+        name, labels, preprocessing, metrics, code_dir, example, batching, image: arguments of `save_model`, as given.
         needs_script: a `code_dir` without `inference.py` is a mistake.
         can_answer: the example needs no response even where `code_dir` has no `inference.py`.
 
@@ -110,6 +112,8 @@ def describe(
         manifest["metrics"] = to_floats(metrics)
     if batching is not None:
         manifest["batching"] = checked_batching(batching)
+    if image is not None:
+        manifest["image"] = checked_image(image)
     code = _code_files(code_dir, needs_script=needs_script)
     encoded = None
     if example is not None:

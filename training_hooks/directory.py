@@ -30,6 +30,7 @@ def save_directory(
     example: Example | Any = None,
     every_rank: bool = False,
     batching: bool | str | Mapping[str, Any] | None = None,
+    image: Mapping[str, Any] | None = None,
 ) -> Path:
     """Make an artifact of a directory that something else wrote, atomically; the arguments are those of `save_model`.
 
@@ -42,7 +43,8 @@ def save_directory(
             manifest that names the network (`weights`) may be there, too.
         model_dir: where to; SM_MODEL_DIR if omitted, and /opt/ml/model inside a SageMaker container; elsewhere
             `directory` itself becomes the artifact, and its files stay what and where they are.
-        name: see `save_model`, as for labels, preprocessing, metrics, code_dir, example, every_rank and batching.
+        name: see `save_model`, as for labels, preprocessing, metrics, code_dir, example, every_rank, batching and
+            image.
 
     Returns:
         The model directory.
@@ -73,6 +75,7 @@ def save_directory(
         can_answer=True,
         example=example,
         batching=batching,
+        image=image,
     )
     manifest = dict(description.manifest)
     with staging(target, manifest) as stage:

@@ -143,7 +143,7 @@ def encode_example(given: object, *, can_answer: bool) -> EncodedExample:
     )
 
 
-def answer_from_code(model_dir: Path, example: EncodedExample, weights: Mapping[str, Any]) -> Body:
+def answer_from_code(model_dir: Path, example: EncodedExample, manifest: Mapping[str, Any]) -> Body:
     """Answer the request with the files of `model_dir`, in a fresh process.
 
     A fresh process, because that is what the server will be: nothing of the training script is loaded, the working
@@ -154,11 +154,14 @@ def answer_from_code(model_dir: Path, example: EncodedExample, weights: Mapping[
         ArtifactError: naming the function that is missing or failed, or the time limit.
     """
     with tempfile.TemporaryDirectory(prefix="save_model-") as scratch:
-        request_file, answer_file, outcome_file = (Path(scratch, name) for name in ("request", "answer", "outcome"))
+        names = ("request", "manifest", "answer", "outcome")
+        request_file, manifest_file, answer_file, outcome_file = (Path(scratch, name) for name in names)
         request_file.write_bytes(example.request.data)
+        said = {key: manifest[key] for key in ("weights", "image") if key in manifest}
+        manifest_file.write_text(json.dumps(said), encoding="utf-8")
         arguments = [
             *(str(model_dir), str(request_file), example.request.content_type, example.accept),
-            *(json.dumps(dict(weights)), str(answer_file), str(outcome_file)),
+            *(str(manifest_file), str(answer_file), str(outcome_file)),
         ]
         # -P keeps this package's own directory off the path; -B keeps __pycache__ out of the artifact.
         command = [sys.executable, "-P", "-B", str(_RUNNER), *arguments]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -88,6 +89,17 @@ def test_the_names_of_classes_go_with_their_colours() -> None:
     assert taken is not None
     assert taken.palette is not None
     assert (taken.palette.names, taken.palette.unknown) == (("night", "dawn"), "nearest")
+
+
+def test_the_page_lists_every_key() -> None:
+    """As the refusal of an unknown key names them."""
+    page = (Path(__file__).parents[3] / "docs/handlers.md").read_text(encoding="utf-8")
+    section = page.partition("### Pictures by declaration")[2].partition("\n## ")[0]
+    for side in ("input", "output"):
+        table = section.partition(f"| key of `{side}` |")[2].partition("\n\n")[0]
+        listed = {key for row in table.splitlines()[2:] for key in row.split("|")[1].split("`")[1::2]}
+        said = refusal({side: {"zzz": 0}}).partition("; there are ")[2].rstrip(".")
+        assert listed == set(said.split(", "))
 
 
 @pytest.mark.parametrize(
