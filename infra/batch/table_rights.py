@@ -32,7 +32,7 @@ class TableRights(Construct):
         self._names = names
         self._found = found
         self._key_arn = key_arn
-        self._location_key_arn = location_key_arn
+        self._location_key_arn = location_key_arn if location_key_arn != key_arn else None
         what = f"{found.database}.{found.table}"
         self.reader = _Policy(self, "Reader", f"Asks the table {what}")
         self.writer = _Policy(self, "Writer", f"Puts results of transform jobs into the table {what}")
@@ -69,12 +69,15 @@ class TableRights(Construct):
             [
                 "athena:GetQueryExecution",
                 "athena:GetQueryResults",
+                # Of the JDBC and ODBC drivers.
+                "athena:GetQueryResultsStream",
                 "athena:GetWorkGroup",
                 "athena:StartQueryExecution",
                 "athena:StopQueryExecution",
             ],
             [self._arn("athena", "workgroup", workgroup)],
         )
+        may("FindAnswers", ["s3:ListBucket"], [self._s3(bucket)], below=QUERY_RESULTS_PREFIX)
         may(
             "KeepAnswers",
             # Athena reads and writes as its caller.

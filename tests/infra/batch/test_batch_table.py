@@ -181,12 +181,18 @@ def test_a_reader_may_ask_this_table_in_this_workgroup_and_nothing_else(stage: S
             {
                 "athena:GetQueryExecution",
                 "athena:GetQueryResults",
+                "athena:GetQueryResultsStream",
                 "athena:GetWorkGroup",
                 "athena:StartQueryExecution",
                 "athena:StopQueryExecution",
             },
             {"arn:aws:athena:eu-central-1:123456789012:workgroup/tidegate-dev"},
             None,
+        ),
+        "FindAnswers": (
+            {"s3:ListBucket"},
+            {f"arn:aws:s3:::{BUCKET}"},
+            {"StringLike": {"s3:prefix": ["athena/results/*"]}},
         ),
         "KeepAnswers": (
             {"s3:AbortMultipartUpload", "s3:GetObject", "s3:ListMultipartUploadParts", "s3:PutObject"},
@@ -245,6 +251,17 @@ def test_a_table_in_another_bucket_is_read_and_written_there_under_its_own_key(e
     assert reader["UseKey"] == ({"kms:Decrypt", "kms:GenerateDataKey"}, {KEY}, by_s3)
     assert writer["UseKeyOfLocation"] == ({"kms:Decrypt", "kms:GenerateDataKey"}, {OTHER_KEY}, by_s3)
     assert writer["UseKey"] == ({"kms:Decrypt", "kms:GenerateDataKey"}, {KEY}, by_s3)
+
+
+def test_one_key_for_both_buckets_is_allowed_once(synthesise: Synthesise) -> None:
+    """IAM refuses a policy in which two statements have one id."""
+    table = {"columns": COLUMNS, "location": "s3://lake-of-the-company/answers/", "location_key": KEY}
+    found = synthesise(stage="dev", changes=HERE | {"encryption": {"key": KEY}, "batch": {"table": table}})
+
+    for policy in found.properties("batch", "AWS::IAM::ManagedPolicy").values():
+        sids = [statement["Sid"] for statement in policy["PolicyDocument"]["Statement"]]
+        assert len(sids) == len(set(sids))
+        assert "UseKey" in sids
 
 
 def test_every_type_of_a_stage_file_is_one_that_the_client_writes() -> None:
