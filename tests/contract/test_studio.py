@@ -14,13 +14,18 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
+from tests.contract.repositories import serving
 from tests.contract.running import Reply, Server, running, start, wait_until, write_files
 from tests.contract.test_check import check, last_line, stop
 from tests.contract.test_multi_model import invoke, load, place
 from tests.training_hooks.artifacts import unpacked
-from tidegate.training_hooks import Example, pack, save_model
+from tidegate.inference.worker import dictionaries
+from tidegate.inference.worker.content import Reading
+from tidegate.training_hooks import ArtifactError, Example, default_functions, pack, save_model
 
 INCREMENT = """
 import six
@@ -263,6 +268,70 @@ def test_a_wrapper_goes_with_its_weights_through_save_model_and_pack(tmp_path):
     expected = net(torch.tensor([[1.0, 2, 3], [4, 5, 6]]))
     assert np.allclose(found["scores"], expected.detach().numpy(), atol=1e-5)
     assert found["label"] == expected.argmax(1).tolist()
+
+
+VALUES = st.recursive(
+    st.integers(-(2**65), 2**65) | st.floats(allow_nan=False) | st.booleans() | st.none() | st.text(max_size=2),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=1), inner, max_size=1),
+    max_leaves=8,
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.dictionaries(st.text(max_size=2), VALUES, max_size=3))
+def test_the_example_is_given_to_the_wrapper_as_the_server_gives_it(value):
+    """What is saved with the model was answered by the same arrays."""
+    body = json.dumps(value)
+    ours = dictionaries.read(body, "application/json", reading=Reading(max_decoded_bytes=1 << 20))
+    theirs = default_functions.dictionary(body, "application/json")
+    assert isinstance(ours, dict)
+    assert ours.keys() == theirs.keys()
+    for one, other in zip(ours.values(), theirs.values(), strict=True):
+        assert type(one) is type(other)
+        if isinstance(one, np.ndarray):
+            assert (one.dtype, one.shape) == (other.dtype, other.shape)
+            assert np.array_equal(one, other)
+        else:
+            assert one == other
+
+
+def test_a_wrapper_that_fails_on_its_example_says_so_where_it_is_saved(tmp_path):
+    """In a sentence that names the function."""
+    (tmp_path / "code").mkdir()
+    for returned, said in (
+        ("lambda data: data['y']", "the function that create_model returned failed on the example: KeyError: 'y'"),
+        ("None", "create_model returned a NoneType, not a function"),
+    ):
+        (tmp_path / "code/inference.py").write_text(f"def create_model(modeldir):\n    return {returned}\n")
+        with pytest.raises(ArtifactError) as refusal:
+            save_model(
+                torch.nn.Linear(1, 1),
+                model_dir=tmp_path / "saved",
+                code_dir=tmp_path / "code",
+                example=Example(request=b'{"x": 1}', content_type="application/json"),
+            )
+        assert said in str(refusal.value)
+
+
+def test_a_script_may_ask_for_a_model_of_create_model(tmp_path):
+    """`context.get_model` gives what create_model has returned."""
+    asks = """
+import json
+
+def model_fn(model_dir, context):
+    return context
+
+def input_fn(data, content_type):
+    return json.loads(data)
+
+def predict_fn(data, context):
+    return context.get_model("increment")(data)
+"""
+    with serving(tmp_path) as here:
+        here.folder.publish("increment", 1, code=INCREMENT, six=SIX)
+        here.folder.publish("asks", 1, code=asks)
+        here.until(lambda: here.versions("asks"), "the script is known")
+        assert here.ask("asks", body={"a": 1}).json() == {"a": 2}
 
 
 PIPE = """

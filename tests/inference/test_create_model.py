@@ -403,6 +403,15 @@ def test_a_pickled_request_may_ask_for_npz():
     assert np.load(io.BytesIO(answer.body))["a"].tolist() == [1, 2, 3]
 
 
+def test_json_lines_may_hold_pickles():
+    """Each line is answered as it came."""
+    body = (json.dumps({"a": pickled(np.ones(1))}) + "\n" + json.dumps({"a": [5]}) + "\n").encode()
+    answer = answered(toy(increment, LEGACY), body, content_type=JSON_LINES, accept=JSON_LINES)
+    old, new = map(json.loads, answer.body.splitlines())
+    assert pickle.loads(old["a"].encode("latin-1")).tolist() == [2.0]
+    assert new == {"a": [6]}
+
+
 def test_a_request_without_pickles_is_answered_without():
     """Clients of today see no difference."""
     assert json.loads(answered(toy(increment, LEGACY), {"a": [1]}).body) == {"a": [2]}

@@ -161,6 +161,11 @@ def test_a_misspelt_create_model_is_named_where_nothing_else_is_called(
     assert said(tmp_path, monkeypatch, f"def {name}(depth, width): ...\n") is None
 
 
+def test_a_create_model_that_is_not_served_is_a_helper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a library, or of the architecture that the manifest names: nothing else is meant by it."""
+    assert said(tmp_path, monkeypatch, "def create_model(name): ...\n") is None
+
+
 def test_helpers_beside_create_model_are_the_scripts_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A wrapper's functions have any names but nearly those of the contract."""
     helpers = (
