@@ -64,7 +64,7 @@ def functions_of(
         return loader.predict(labels)
 
     def output_fn(pictures: torch.Tensor, accept: str | None) -> tuple[str | bytes, str]:
-        media_type = _preferred(accept)
+        media_type = _answered_type(accept)
         if media_type != _JSON:
             return loaded[0].picture(pictures[0], media_type), media_type
         return json.dumps({PICTURE_KEY: data_uri.write(loaded[0].picture(pictures[0]), PNG)}), _JSON
@@ -88,21 +88,11 @@ def _image_of(body: Any, content_type: str | None, loader: ModelLoader) -> bytes
     return loader.image_of(uri)
 
 
-def _preferred(accept: str | None) -> str:
-    """The type that is wanted most; of those that are wanted alike the first."""
-    wishes = [_wish(part) for part in (accept or "*/*").split(",")]
-    for media_type, weight in sorted(wishes, key=lambda wish: -wish[1]):
-        if weight > 0 and media_type in ("*/*", "application/*", _JSON):
-            return _JSON
-        if weight > 0 and media_type in (*writing.WRITABLE, "image/*"):
-            return PNG if media_type == "image/*" else media_type
+def _answered_type(accept: str | None) -> str:
+    """The media type of an answer; the server has chosen one of Accept already."""
+    wanted = (accept or _JSON).partition(";")[0].strip().lower()
+    if wanted in (_JSON, "application/*", "*/*"):
+        return _JSON
+    if wanted in (*writing.WRITABLE, "image/*"):
+        return PNG if wanted == "image/*" else wanted
     raise NotAcceptable(f"The picture comes as {', '.join((_JSON, *writing.WRITABLE))}; Accept is {accept!r}.")
-
-
-def _wish(part: str) -> tuple[str, float]:
-    media_type, *parameters = (piece.strip().lower() for piece in part.split(";"))
-    weight = next((value for name, _, value in (each.partition("=") for each in parameters) if name == "q"), "1")
-    try:
-        return media_type, float(weight)
-    except ValueError:
-        return media_type, 0.0
