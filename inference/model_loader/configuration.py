@@ -28,7 +28,16 @@ import yaml
 from tidegate.inference.errors import DeploymentError
 from tidegate.inference.images.colours import Colour, read_colour, written
 from tidegate.inference.images.palette import MAX_CLASSES, Unknown
-from tidegate.inference.model_loader.placed_yaml import MAX_BYTES, Mistake, Pair, Source, Unreadable, is_empty, near
+from tidegate.inference.model_loader.placed_yaml import (
+    MAX_BYTES,
+    Mistake,
+    Pair,
+    Source,
+    Unreadable,
+    is_empty,
+    is_written_null,
+    near,
+)
 from tidegate.inference.model_loader.weight_addresses import EPOCH, LATEST, Weights, address_fault, epoch_fault
 
 MAX_SIDE = 16_384
@@ -170,7 +179,9 @@ def _is_run(node: yaml.Node) -> bool:
 
 
 def _run(source: Source, node: yaml.Node, run_id: str) -> RunConfiguration | None:
-    pairs = source.known_pairs(node, f"run {run_id!r}", known=_KNOWN, needed=_NEEDED)
+    found = source.known_pairs(node, f"run {run_id!r}", known=_KNOWN, needed=_NEEDED)
+    # `sha256: null` takes back what `<<` brought.
+    pairs = {name: pair for name, pair in found.items() if name in _NEEDED or not is_written_null(pair.value)}
     architecture = _architecture(source, pairs.get("architecture"))
     arguments = _arguments(source, pairs.get("arguments"))
     weights = _weights(source, pairs.get("weights"), pairs.get("sha256"))

@@ -133,7 +133,7 @@ class Source:
             number = int(node.value)
             if low <= number <= high:
                 return number
-        shown = node.value if isinstance(node, yaml.ScalarNode) else _called(node)
+        shown = node.value if isinstance(node, yaml.ScalarNode) and node.value else _called(node)
         self.fault(node, f"{what} must be a whole number from {low} to {high}, it is {shown}")
         return None
 
@@ -222,6 +222,11 @@ def _composed(content: bytes) -> yaml.Node | None:
 def is_empty(node: yaml.Node) -> bool:
     """Whether nothing is written there: `key:` and no more."""
     return isinstance(node, yaml.ScalarNode) and node.tag == f"{_TAG}null" and not node.value
+
+
+def is_written_null(node: yaml.Node) -> bool:
+    """Whether somebody wrote `null` or `~`, which is not left out by oversight."""
+    return isinstance(node, yaml.ScalarNode) and node.tag == f"{_TAG}null" and bool(node.value)
 
 
 def _at(before: str, sentence: str) -> Mistake:

@@ -103,6 +103,14 @@ def test_what_runs_have_in_common_is_written_once(tmp_path: Path) -> None:
     assert runs["63"].palette == runs["62"].palette
 
 
+def test_what_is_brought_along_is_taken_back_by_null(tmp_path: Path) -> None:
+    """Null that is written: a key with nothing behind it is a mistake."""
+    path = written(tmp_path, f"62: &common\n{indented(RUN)}  size: 64\n63: {{<<: *common, size: null}}\n")
+    assert load_configurations(path)["63"].size is None
+    path.write_text(path.read_text().replace("size: null", "size: "))
+    assert mistakes(path) == ["line 6, column 24: size must be a whole number from 1 to 16384, it is empty"]
+
+
 def test_every_mistake_of_a_file_is_in_one_error(tmp_path: Path) -> None:
     path = written(
         tmp_path,
