@@ -65,13 +65,18 @@ def _model(create_model: Callable[[str], Any], file: str, model_dir: str) -> Any
         what = f"the class {model.__name__} and no instance of it"
     elif not callable(model):
         what = f"a {type(model).__name__}, which cannot be called" if model is not None else "None"
-    elif inspect.iscoroutinefunction(model) or inspect.isgeneratorfunction(model) or inspect.isasyncgenfunction(model):
+    elif any(_returns_later(each) for each in (model, type(model).__call__)):
         what = "a function that is async, or yields"
     else:
         return model
     raise DeploymentError(
         f"{file}: {CREATE_MODEL} returned {what}; it must return a function that takes a dictionary and returns one."
     )
+
+
+def _returns_later(function: Any) -> bool:
+    kinds = (inspect.iscoroutinefunction, inspect.isgeneratorfunction, inspect.isasyncgenfunction)
+    return any(is_kind(function) for is_kind in kinds)
 
 
 def _is_own(function: Any, module: ModuleType) -> bool:

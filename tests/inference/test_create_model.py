@@ -26,6 +26,7 @@ from tidegate.inference.worker.content import Reading
 from tidegate.inference.worker.context import Context
 from tidegate.inference.worker.dictionaries import PickledArrays, array_of, read
 from tidegate.inference.worker.handler import Functions
+from tidegate.pipeline import Pipeline, Stage
 
 LIMIT = 1 << 24
 PLAIN = Reading(max_decoded_bytes=LIMIT)
@@ -170,11 +171,16 @@ def test_a_create_model_that_cannot_be_called_is_one_sentence(script, source, sa
         ("dict", "create_model returned the class dict and no instance of it;"),
         ("later", "create_model returned a function that is async, or yields;"),
         ("some", "create_model returned a function that is async, or yields;"),
+        ("Later()", "create_model returned a function that is async, or yields;"),
+        ("functools.partial(later, a=1)", "create_model returned a function that is async, or yields;"),
     ],
 )
 def test_a_create_model_that_returns_no_function_is_one_sentence(script, returned, said):
     """At start, and not at the first request."""
-    source = "async def later(data): ...\ndef some(data):\n    yield data\n"
+    source = (
+        "import functools\nasync def later(data, a=0): ...\ndef some(data):\n    yield data\n"
+        "class Later:\n    async def __call__(self, data): ...\n"
+    )
     functions = script(f"{source}def create_model(modeldir):\n    return {returned}")
     with pytest.raises(DeploymentError) as refusal:
         functions.model_fn("here")
@@ -347,6 +353,16 @@ def test_a_model_that_raises_is_named_as_what_it_is():
     """The script has no predict_fn to look for."""
     (outcome,) = outcomes(toy(lambda _: 1 / 0), {"a": 1})
     assert outcome.message.startswith("The function that create_model returned raised ZeroDivisionError;")
+
+
+@pytest.mark.parametrize("sent", [5, "pickled"])
+def test_a_pipeline_is_a_function_from_a_dictionary_to_a_dictionary(sent):
+    """What create_model returns may be one of ours."""
+    pipeline = Pipeline(Stage(lambda value: value + 1, workers=2), Stage(lambda batch: batch, batch_size=4))
+    body = {"a": 1, "b": pickled(np.ones(1)) if sent == "pickled" else sent}
+    found = json.loads(answered(toy(pipeline, LEGACY), body).body)
+    assert found["a"] == 2
+    assert found["b"] == 6 or pickle.loads(found["b"].encode("latin-1")).tolist() == [2.0]
 
 
 def test_requests_share_no_call_unless_the_archive_declares_it():
