@@ -22,6 +22,7 @@ JOINED_INPUT, JOINED_ANSWER = "SageMakerInput", "SageMakerOutput"
 _PLACES = {JOINED_INPUT: -1, JOINED_ANSWER: 1}
 _LINE = re.compile(rb"^[ \t]*\{.*\}[ \t\r]*$", re.MULTILINE)
 _AT_ONCE_BYTES = 1024 * 1024
+_NULL = re.compile(rb"^[ \t]*null[ \t\r]*$", re.MULTILINE)
 _CHANGED = re.compile(r"Column\((.*)\) changed from (\w+) to (\w+)")
 _KINDS = {dict: "an object", list: "an array", str: "a string", bool: "a boolean", int: "a number", float: "a number"}
 
@@ -37,13 +38,14 @@ class Shape:
     wrapped: str | None = None
     lifted: tuple[tuple[str, str | None], ...] = ()
 
-    @classmethod
-    def of(cls, line: bytes, *, whole: str, joined: bool, first: str) -> Shape:
-        """The shape of lines like this one: `whole` names the column of an answer, `first` of an input, of one value.
+    @property
+    def single(self) -> list[str]:
+        """The columns that a value as a whole goes to."""
+        return [name for name in (self.wrapped, *dict(self.lifted).values()) if name is not None]
 
-        Raises `ValueError` for what is no JSON.
-        """
-        value = json.loads(line)
+    @classmethod
+    def of(cls, value: Any, *, whole: str, joined: bool, first: str) -> Shape:
+        """The shape of lines that hold such a value: `whole` names the column of an answer, `first` of an input."""
         if not isinstance(value, dict):
             return cls(wrapped=whole)
         lifted = [
@@ -152,7 +154,9 @@ class JsonRecords:
         if self._shape.wrapped is not None:
             data = _wrap(data, self._shape.wrapped)
         elif not _objects_in_lines(data, block.count):
-            raise Unreadable("a line is not an object")
+            data = _NULL.sub(b"{}", data)  # nothing in any column
+            if not _objects_in_lines(data, block.count):
+                raise Unreadable("a line is not an object")
         # Types are read off all of the block; and a line must fit into what Arrow reads at once.
         at_once = len(data) if infer else max(_AT_ONCE_BYTES, longest(data))
         return arrow_json.read_json(

@@ -183,6 +183,46 @@ def test_answers_in_json_stand_beside_records_in_csv_and_the_other_way_round(acc
     assert account.query("select id, prediction from t", below="other/") == [(7, 0.5)]
 
 
+@pytest.mark.parametrize("joined", [False, True])
+def test_an_answer_that_is_null_is_nothing_in_its_columns(account: Account, joined: bool) -> None:
+    """As of a record that a pipeline could not do, wherever it stands."""
+    answers = [None, {"label": "a"}, None, {"label": None}, {"label": "b"}]
+    records = [{"id": index} for index in range(len(answers))]
+    lines = [
+        {**record, "SageMakerOutput": answer} if joined else answer
+        for record, answer in zip(records, answers, strict=True)
+    ]
+    job = account.job(
+        {"a.jsonl": b"".join(json.dumps(record).encode() + b"\n" for record in records)},
+        {"a.jsonl": b"".join(json.dumps(line).encode() + b"\n" for line in lines)},
+        content_type="application/jsonlines",
+        join=joined,
+    )
+    job.table(TO)
+    assert account.query("select id, label from t order by id") == [(0, None), (1, "a"), (2, None), (3, None), (4, "b")]
+
+
+def test_a_line_may_be_longer_than_any_buffer(account: Account) -> None:
+    long, short = "é" * 3_000_000, "x"
+    records = b"".join(json.dumps({"text": text, "n": [1]}).encode() + b"\n" for text in (short, long, short, long))
+    job = account.job({"a.jsonl": records}, {"a.jsonl": b"1\n2\n3\n4\n"}, content_type="application/jsonlines")
+    job.table(TO)
+    assert account.query("select length(text), prediction from t order by 2") == [
+        (1, 1),
+        (3_000_000, 2),
+        (1, 3),
+        (3_000_000, 4),
+    ]
+    csv = b"".join(f"{text},1\n".encode() for text in (short, long, short))
+    job = account.job({"a.csv": csv}, {"a.csv": csv})
+    job.table(f"s3://{BUCKET}/csv", columns="text,one,again,two")
+    assert account.query("select length(again), two from t order by record", below="csv/") == [
+        (1, 1),
+        (3_000_000, 1),
+        (1, 1),
+    ]
+
+
 def test_many_small_objects_that_are_one_record_each(account: Account) -> None:
     names = [f"{number:05}.png" for number in range(600)]
     job = account.job(

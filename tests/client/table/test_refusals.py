@@ -129,6 +129,15 @@ def test_members_that_have_no_column(account: Account) -> None:
     assert "out/b.jsonl.out, line 2: there is no column for the member 'z' (columns: y)" in refused(account, job)
 
 
+def test_columns_that_leave_none_for_the_answers(account: Account) -> None:
+    for answer in (b"0.5\n", b'{"y": 1}\n'):
+        job = account.job({"a.csv": b"1,2\n"}, {"a.csv": answer}, accept=JSON)
+        said = refused(account, job, columns="x,z")
+        assert f"no column is left for the answers in JSON, of which s3://data/{job.name}/out/a.csv.out is" in said
+    job = account.job({"a.jsonl": b"[1]\n"}, {"a.jsonl": b"2\n"}, content_type=JSON)
+    assert "1 column cannot hold both a record and its answer: name one for each" in refused(account, job, columns="x")
+
+
 def test_answers_without_columns(account: Account) -> None:
     job = account.job({"a.npy": b"x"}, {"a.npy": b"x"}, content_type="application/x-npy", split="None")
     assert "the answers of the job are application/x-npy, which has no columns" in refused(account, job)
