@@ -401,6 +401,41 @@ def test_a_policy_that_changes_often_keeps_the_newest_versions(account: Account,
         assert len(clients("iam").list_policy_versions(PolicyArn=arn)["Versions"]) == 5
 
 
+def test_a_table_of_another_name_or_database_takes_the_place_of_the_old_one(account: Account, clients: Clients) -> None:
+    glue = clients("glue")
+
+    def template(database: str, name: str) -> Json:
+        table = {"Name": name, "StorageDescriptor": columns("a")}
+        return {
+            "Resources": {
+                "Database": {
+                    "Type": "AWS::Glue::Database",
+                    "Properties": {"CatalogId": "123456789012", "DatabaseInput": {"Name": database}},
+                },
+                "It": {
+                    "Type": "AWS::Glue::Table",
+                    "Properties": {
+                        "CatalogId": "123456789012",
+                        "DatabaseName": {"Ref": "Database"},
+                        "TableInput": table,
+                    },
+                },
+            }
+        }
+
+    def catalogue() -> dict[str, list[str]]:
+        databases = [item["Name"] for item in glue.get_databases()["DatabaseList"]]
+        return {name: [item["Name"] for item in glue.get_tables(DatabaseName=name)["TableList"]] for name in databases}
+
+    with deployed(account, template("pond", "one")) as stack:
+        assert catalogue() == {"pond": ["one"]}
+        assert stack.update(template("pond", "two")) == "UPDATE_COMPLETE", stack.events("It")
+        assert catalogue() == {"pond": ["two"]}
+        assert stack.update(template("sea", "two")) == "UPDATE_COMPLETE", stack.events("It")
+        assert catalogue() == {"sea": ["two"]}
+    assert catalogue() == {}
+
+
 def scaled(resource: Any, *, maximum: int = 2) -> Json:
     """An endpoint with a scalable target and a policy, as application auto scaling takes them."""
     return {
