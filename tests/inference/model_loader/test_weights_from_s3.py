@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -211,6 +212,21 @@ def test_a_download_that_is_cut_for_ever_is_one_sentence_and_gone_on_from(
     assert paints(ModelLoader("62", configurations=runs))
     assert [asked.range for asked in reads(proxy)[before:]] == ["bytes=150000-"]
     assert left_in(tmp_path / "cache") == [f"whole/{SHA256}"]
+
+
+def test_a_disk_that_is_full_is_one_sentence_and_leaves_nothing(put: Put, proxy: Proxy, tmp_path: Path) -> None:
+    """A limit of the process ends a write in its middle, as a quota and a full disk do."""
+    runs = runs_at(tmp_path, f"{put(net=WEIGHTS)}/net.pth")
+    allowed = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (150_000, allowed[1]))
+    try:
+        refused(
+            runs, r"/cache cannot be used for weights: File too large; set TIDEGATE_WEIGHT_CACHE_DIR to another place"
+        )
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, allowed)
+    assert not left_in(tmp_path / "cache")
+    assert paints(ModelLoader("62", configurations=runs))
 
 
 def started(runs: Path) -> subprocess.Popen[str]:
