@@ -4,9 +4,10 @@ ModelLoader("62").get_prediction("data:image/png;base64,…")
 """
 
 from tidegate.inference.errors import BadRequest, DeploymentError, HandlerFailed, PayloadTooLarge, RequestError
-from tidegate.inference.model_loader.configuration import ConfigurationInvalid, RunConfiguration, load_configurations
+from tidegate.inference.model_loader.configuration import ConfigurationInvalid, load_configurations
 from tidegate.inference.model_loader.functions import functions_of
 from tidegate.inference.model_loader.loader import ModelLoader
+from tidegate.inference.model_loader.run_configuration import RunConfiguration
 from tidegate.inference.model_loader.weight_addresses import UnknownEpoch
 
 __all__ = [

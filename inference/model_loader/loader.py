@@ -19,7 +19,8 @@ from tidegate.inference.errors import DeploymentError, HandlerFailed, PayloadToo
 from tidegate.inference.images import data_uri, reading, resizing, writing
 from tidegate.inference.images.palette import Palette
 from tidegate.inference.model_loader import architecture, state
-from tidegate.inference.model_loader.configuration import RunConfiguration, load_configurations
+from tidegate.inference.model_loader.configuration import load_configurations
+from tidegate.inference.model_loader.run_configuration import RunConfiguration
 from tidegate.inference.model_loader.weight_addresses import LATEST
 from tidegate.inference.model_loader.weight_cache import WeightCache
 from tidegate.inference.model_loader.weight_files import addresses_like, weights_at

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import yaml
 
 MAX_BYTES = 4 << 20
-_MAX_VALUES = 100_000
+_MAX_VALUES = 400_000
 """Of one file, aliases written out: nine lines of them can stand for a billion values."""
 _TAG = "tag:yaml.org,2002:"
 _PLAIN_WHOLE = re.compile(r"[-+]?(0|[1-9][0-9_]*|0x[0-9a-fA-F]+)")
@@ -65,6 +65,11 @@ class Source:
     def mistakes(self) -> list[Mistake]:
         """All that were found, from the top of the file to its end."""
         return sorted(self._mistakes)
+
+    @property
+    def count(self) -> int:
+        """How many there are so far."""
+        return len(self._mistakes)
 
     def fault(self, node: yaml.Node, sentence: str) -> None:
         """Note a mistake at the beginning of `node`; the same one is noted once, however many aliases lead there."""

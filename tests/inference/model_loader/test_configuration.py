@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tidegate.inference.model_loader.configuration import PaletteColours, Size
 from tidegate.inference.model_loader.placed_yaml import MAX_BYTES
+from tidegate.inference.model_loader.run_configuration import PaletteColours, Size
 from tidegate.model_loader import ConfigurationInvalid, RunConfiguration, load_configurations
 
 SHA = "ab" * 32
@@ -147,6 +147,17 @@ def test_every_mistake_of_a_file_is_in_one_error(tmp_path: Path) -> None:
     ]
 
 
+def test_a_file_with_thousands_of_mistakes_shows_the_first(tmp_path: Path) -> None:
+    colours = "".join(f"      c{number}: {number}\n" for number in range(3000))
+    run = RUN.partition("palette:")[0] + "palette:\n    colours:\n"
+    with pytest.raises(ConfigurationInvalid) as raised:
+        load_configurations(written(tmp_path, f"62:\n{indented(run)}{colours}".replace("      colours", "    colours")))
+    heading, *lines = str(raised.value).splitlines()
+    assert heading.endswith("has 3000 mistakes:")
+    assert len(lines) == 101
+    assert lines[-1] == "  and 2900 more"
+
+
 def test_mistakes_of_several_files_are_in_one_error(tmp_path: Path) -> None:
     for name in ("62.yaml", "63.yaml"):
         written(tmp_path, RUN.replace("weights", "weigths"), name)
@@ -263,7 +274,7 @@ def test_aliases_that_stand_for_a_billion_values_are_refused(tmp_path: Path) -> 
     lines = ["  arguments:", "    a0: &a0 [1]"]
     lines += [f"    a{number}: &a{number} [{', '.join(10 * [f'*a{number - 1}'])}]" for number in range(1, 10)]
     path = written(tmp_path, f"62:\n{indented(RUN)}" + "\n".join(lines) + "\n")
-    assert "is too much: the file holds more than 100000 values" in mistakes(path)[0]
+    assert "is too much: the file holds more than 400000 values" in mistakes(path)[0]
 
 
 def test_a_file_of_one_run_is_told_from_a_file_of_runs(tmp_path: Path) -> None:
