@@ -263,7 +263,7 @@ def test_a_wrapper_is_used_in_place_of_the_models_script_with_what_lies_beside_i
     (tmp_path / "model.tar.gz").write_bytes(archive_of(files))
     write_files(tmp_path, {"mine/wrapper.py": WRAPPER, "mine/beside.py": "def times(a, b):\n    return a * b\n"})
     model = "model.tar.gz" if packed else "model"
-    arguments = (model, "--wrapper", "mine/wrapper.py", "--kill-after", "1")
+    arguments = (model, "--wrapper", "mine/wrapper.py", "--kill-after", "5")
     with served(*arguments, cwd=tmp_path, temporary=temporary) as server:
         assert server.post(json.dumps([1, 2])).json() == [3, 6]
         assert server.process.wait(timeout=60) == 0
