@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import binascii
 import re
+from contextlib import suppress
 from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
@@ -71,23 +72,34 @@ def _from_base64(uri: str, start: int, max_bytes: int) -> bytes:
     # Before anything is copied. Padding stands for two bytes at most.
     _demand_size(characters // 4 * 3 - 2, max_bytes)
     payload = uri[start:]
-    padding = len(payload) - len(payload.rstrip("="))
-    # Not by the decoder's own strictness: it takes data that ends in bits which are not zero, and names no place.
-    if odd := _NOT_BASE64.search(payload, 0, characters - padding):
-        raise BadRequest(_odd_character(odd.group(), odd.start()))
-    if characters % 4 or padding > 2:
-        raise BadRequest(
-            f"The base64 of the data URI has {characters} characters with {padding} '=' at its end; with the right "
+    padding = characters - len(payload.rstrip("="))
+    if characters % 4 == 0 and padding <= 2 and _ends_canonically(payload, padding):
+        with suppress(ValueError):
+            data = binascii.a2b_base64(payload, strict_mode=True)
+            _demand_size(len(data), max_bytes)
+            return data
+    raise _fault(payload, padding)
+
+
+def _ends_canonically(payload: str, padding: int) -> bool:
+    """Whether the bits behind the last byte are zero, which the decoder does not ask."""
+    if not padding:
+        return True
+    return payload[-padding - 1 : -padding] in (_LAST_OF_TWO_BYTES if padding == 1 else _LAST_OF_ONE_BYTE)
+
+
+def _fault(payload: str, padding: int) -> BadRequest:
+    """What is wrong with base64 that was not taken."""
+    if odd := _NOT_BASE64.search(payload, 0, len(payload) - padding):
+        return BadRequest(_odd_character(odd.group(), odd.start()))
+    if len(payload) % 4 or padding > 2:
+        return BadRequest(
+            f"The base64 of the data URI has {len(payload)} characters with {padding} '=' at its end; with the right "
             "padding ('=' or '==' at most) it is a multiple of 4 characters, so some are missing or too many."
         )
-    last = payload[-padding - 1] if padding else ""
-    if (padding == 1 and last not in _LAST_OF_TWO_BYTES) or (padding == 2 and last not in _LAST_OF_ONE_BYTE):
-        raise BadRequest(
-            "The base64 of the data URI is not canonical: bits behind its last byte are set, as where it was cut off."
-        )
-    data = binascii.a2b_base64(payload)
-    _demand_size(len(data), max_bytes)
-    return data
+    return BadRequest(
+        "The base64 of the data URI is not canonical: bits behind its last byte are set, as where it was cut off."
+    )
 
 
 def _odd_character(character: str, at: int) -> str:

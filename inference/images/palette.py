@@ -23,9 +23,11 @@ _COLOURS: Final = 1 << 24
 _BLOCK_PIXELS: Final = 1 << 16
 """So many indices at a time stay in the processor's cache between being made and being used."""
 _CELL: Final = 16
-"""The edge of the cubes in which the nearest classes of unknown colours are found."""
-_ROWS: Final = 256
-"""Colours of a cube whose distances are computed together."""
+_REGION: Final = 64
+"""The edges of the cubes in which the nearest classes of unknown colours are found: cells lie in regions."""
+_FEW_DISTANCES: Final = 1 << 26
+"""So many are computed for the colours of one picture alone, in a fifth of a second."""
+_DISTANCES_AT_A_TIME: Final = 1 << 18
 
 
 class Palette:
@@ -116,22 +118,28 @@ class Palette:
         return found
 
     def _fill(self, pixels: npt.NDArray[np.uint8]) -> None:
-        """Find the nearest class of every colour near those of `pixels`, once for the life of the palette.
+        """Find the nearest classes of `pixels`, (pixels, 3), once for the life of the palette.
 
-        The same numbers are written by whichever thread comes first.
+        Of many colours beside many classes, those around them are found too: all that there are take a few seconds
+        once, however many pictures of noise come. The same numbers are written by whichever thread comes first.
         """
-        cells = np.unique(_packed(pixels // _CELL))
-        for cell in cells.tolist():
-            corner = np.array([cell & 0xFF, cell >> 8 & 0xFF, cell >> 16], np.int64) * _CELL
-            inside = _INSIDE + corner
-            nearest = _nearest(inside, self.colours, corner)
-            self._table[_packed(inside)] = nearest + 1
+        unknown = np.unique(_packed(pixels))
+        if len(unknown) * len(self) <= _FEW_DISTANCES:
+            self._table[unknown] = _nearest(_unpacked(unknown), self.colours) + 1
+            return
+        cells = np.unique(_unpacked(unknown) // _CELL, axis=0) * _CELL
+        for region in np.unique(cells // _REGION, axis=0) * _REGION:
+            near = _candidates(region, _REGION, self.colours)
+            for cell in cells[(cells // _REGION * _REGION == region).all(1)]:
+                nearer = near[_candidates(cell, _CELL, self.colours[near])]
+                inside = _INSIDE + cell
+                self._table[_packed(inside)] = nearer[_nearest(inside, self.colours[nearer])] + 1
 
     def _unknown_colour(self, found: npt.NDArray[Any], pixels: npt.NDArray[np.uint8]) -> BadRequest:
         count = int(np.count_nonzero(found == 0))
         y, x = divmod(int(np.argmin(found)), found.shape[1])
         colour = pixels[y, x]
-        label = int(_nearest(colour[np.newaxis].astype(np.int64), self.colours)[0])
+        label = int(_nearest(colour[np.newaxis], self.colours)[0])
         others = "" if count == 1 else f", the first of {count} pixels whose colour is not in the palette"
         return BadRequest(
             f"The colour {written(colour)} at x={x}, y={y}{others or ' is not in the palette'}; the nearest class is "
@@ -163,29 +171,34 @@ def _packed(colours: npt.NDArray[Any]) -> npt.NDArray[np.intp]:
     return packed
 
 
+def _unpacked(packed: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:
+    """The reverse: (colours, 3)."""
+    colours: npt.NDArray[np.intp] = np.stack([packed & 0xFF, packed >> 8 & 0xFF, packed >> 16], axis=1)
+    return colours
+
+
 _INSIDE = np.stack(np.meshgrid(*(3 * [np.arange(_CELL)]), indexing="ij"), axis=-1).reshape(-1, 3)
-"""The colours of one cube, from its corner."""
+"""The colours of one cell, from its corner."""
 
 
-def _nearest(
-    points: npt.NDArray[np.int64], colours: npt.NDArray[np.uint8], corner: npt.NDArray[np.int64] | None = None
-) -> npt.NDArray[np.int64]:
-    """The index of the colour that is nearest to each of `points`; `corner` says in which cube all of them are."""
-    wide = colours.astype(np.int64)
-    candidates = np.arange(len(wide))
-    if corner is not None:
-        last = corner + _CELL - 1
-        outside = np.maximum(np.maximum(corner - wide, wide - last), 0)
-        across = np.maximum(np.abs(wide - corner), np.abs(wide - last))
-        # A colour whose least distance is beyond another's greatest is nearest to nothing in the cube.
-        candidates = np.flatnonzero((outside**2).sum(1) <= (across**2).sum(1).min())
-        wide = wide[candidates]
+def _candidates(corner: npt.NDArray[np.intp], edge: int, colours: npt.NDArray[np.uint8]) -> npt.NDArray[np.intp]:
+    """Which of `colours` may be nearest to something in the cube that begins at `corner`, in their order."""
+    wide = colours.astype(np.int32)
+    first, last = corner.astype(np.int32), corner.astype(np.int32) + edge - 1
+    least = np.maximum(np.maximum(first - wide, wide - last), 0)
+    greatest = np.maximum(np.abs(wide - first), np.abs(wide - last))
+    # A colour whose least distance is beyond another's greatest is nearest to nothing there.
+    return np.flatnonzero((least**2).sum(1) <= (greatest**2).sum(1).min())
+
+
+def _nearest(points: npt.NDArray[Any], colours: npt.NDArray[np.uint8]) -> npt.NDArray[np.intp]:
+    """The index of the colour that is nearest to each of `points`, (points, 3); of two as near the first."""
     # |p - c|² without |p|², which is the same for all; whole numbers below 2²⁴ are exact in float32.
-    halved = wide.astype(np.float32).T
-    squares = (wide**2).sum(1).astype(np.float32)
-    found = np.empty(len(points), np.int64)
-    for start in range(0, len(points), _ROWS):
-        rows = points[start : start + _ROWS].astype(np.float32)
-        found[start : start + _ROWS] = (squares - 2 * (rows @ halved)).argmin(1)
-    nearest: npt.NDArray[np.int64] = candidates[found]
+    twice = 2 * colours.astype(np.float32).T
+    squares = (colours.astype(np.float32) ** 2).sum(1)
+    nearest = np.empty(len(points), np.intp)
+    rows = max(1, _DISTANCES_AT_A_TIME // len(colours))
+    for start in range(0, len(points), rows):
+        part = points[start : start + rows].astype(np.float32)
+        nearest[start : start + rows] = (squares - part @ twice).argmin(1)
     return nearest

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tidegate.inference.errors import BadRequest, HandlerFailed
+from tidegate.inference.images import palette as palette_module
 from tidegate.inference.images.palette import Palette
 
 Pixels = npt.NDArray[np.uint8]
@@ -53,18 +54,24 @@ def test_the_nearest_class_is_that_of_comparing_with_every_colour(
     assert palette.labels(asked).tolist() == wanted, "the second time it is only looked up"
 
 
-def test_noise_over_many_classes_has_the_nearest_too() -> None:
+@pytest.mark.parametrize("few", [0, 1 << 26], ids=["by cells", "directly"])
+@pytest.mark.parametrize("classes", [2, 40, 2000])
+def test_noise_has_the_nearest_class_by_either_search(monkeypatch: pytest.MonkeyPatch, classes: int, few: int) -> None:
+    """Also colours that were looked for beside others, and those on the corners of the cells."""
+    monkeypatch.setattr(palette_module, "_FEW_DISTANCES", few)
     random = np.random.default_rng(1)
-    colours = np.unique(random.integers(0, 256, (2000, 3), dtype=np.uint8), axis=0)
+    colours = random.permutation(np.unique(random.integers(0, 256, (classes, 3), dtype=np.uint8), axis=0))
     palette = Palette(colours.tolist(), unknown="nearest")
-    noise = random.integers(0, 256, (48, 48, 3), dtype=np.uint8)
-    found = palette.labels(noise)
-    assert found.dtype == np.uint16
-    assert (found == by_hand(noise, colours)).all()
+    noise = random.integers(0, 256, (24, 24, 3), dtype=np.uint8)
+    corners = (noise // 16 * 16 + random.choice([0, 15], noise.shape)).astype(np.uint8)
+    for pixels in (noise, corners):
+        assert (palette.labels(pixels) == by_hand(pixels, colours)).all()
 
 
-def test_of_two_classes_as_near_the_first_is_taken() -> None:
-    """Also where the two are far apart, in different cubes of the search."""
+@pytest.mark.parametrize("few", [0, 1 << 26], ids=["by cells", "directly"])
+def test_of_two_classes_as_near_the_first_is_taken(monkeypatch: pytest.MonkeyPatch, few: int) -> None:
+    """Also where the two are far apart, in different cells."""
+    monkeypatch.setattr(palette_module, "_FEW_DISTANCES", few)
     grey = picture([(100, 100, 100)], 1, 1)
     for colours in ([(90, 100, 100), (110, 100, 100)], [(110, 100, 100), (90, 100, 100)], [(0, 100, 100), (200,) * 3]):
         apart = Palette(colours, unknown="nearest")
