@@ -40,11 +40,15 @@ def remove_left_over(prefix: str) -> None:
 def _new(prefix: str) -> tuple[Path, int]:
     while True:
         folder = Path(tempfile.mkdtemp(prefix=prefix))
-        # Until it is held, another start may take it for left over.
-        with suppress(FileNotFoundError, NotADirectoryError):
+        try:
             lock = _hold(folder)
-            if lock is not None:
-                return folder, lock
+        except FileNotFoundError:
+            continue  # until it is held, another start may take it for left over
+        except OSError:
+            # NFS has no such locks: there nobody can hold a folder, and nobody takes one for left over.
+            return folder, os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+        if lock is not None:
+            return folder, lock
 
 
 def _remove_unless_held(folder: Path) -> None:

@@ -172,6 +172,16 @@ def test_many_that_start_at_once_keep_their_folders(temporary: Path) -> None:
     assert list(temporary.iterdir()) == []
 
 
+def test_a_disk_without_locks_has_room_for_a_model_too(temporary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(*_: object) -> None:
+        raise OSError(errno.EBADF, "Bad file descriptor")
+
+    monkeypatch.setattr("fcntl.flock", none)
+    with own_folder(PREFIX) as one, own_folder(PREFIX):
+        assert one.is_dir(), "what may be another's is left alone"
+    assert list(temporary.iterdir()) == []
+
+
 @pytest.mark.parametrize("make", [Path.touch, lambda path: path.symlink_to(path.parent.parent), os.mkfifo])
 def test_what_is_no_folder_of_ours_is_left_alone(temporary: Path, make: Callable[[Path], Any]) -> None:
     make(temporary / f"{PREFIX}x")
