@@ -18,6 +18,7 @@ from threading import Thread, current_thread
 from time import monotonic
 from typing import Any, Literal
 
+from tidegate.inference.pipeline import at_exit
 from tidegate.inference.pipeline.bell import Bell, Sleeper
 from tidegate.inference.pipeline.calls import Callee, Fate, NoOutcome, Outcome, perform
 from tidegate.inference.pipeline.child import Children, InProcess
@@ -53,6 +54,7 @@ class Run:
         self._raised: BaseException | None = None
         self._context = copy_context()
         self._process = os.getpid()
+        at_exit.runs.add(self)
 
     def stop(self) -> None:
         """Start no further call and let the threads end; calls under way are not waited for. Takes no lock."""
@@ -84,10 +86,12 @@ class Run:
             daemon=True,
         )
         self._threads.add(thread)
+        at_exit.threads.add(thread)
         try:
             thread.start()
         except RuntimeError as error:  # the container's limit on processes counts threads
             self._threads.discard(thread)
+            at_exit.threads.discard(thread)
             return error
         return None
 
@@ -99,6 +103,7 @@ class Run:
         finally:
             with self._lock:
                 self._threads.discard(current_thread())
+            at_exit.threads.discard(current_thread())
 
     def _abort(self, error: BaseException) -> None:
         self._raised = error

@@ -197,6 +197,29 @@ def test_ctrl_c_ends_everything() -> None:
     assert process.returncode == 0
 
 
+AT_THE_END = """
+import itertools, torch
+from tidegate.pipeline import Pipeline, Stage
+
+layer, pictures = torch.nn.Conv2d(3, 32, 3), torch.zeros(4, 3, 64, 64)
+
+def compute(value):
+    with torch.inference_mode():
+        return layer(pictures).sum().item()
+
+for _ in Pipeline(Stage(compute, workers=4))(itertools.count()):
+    break
+unread = Pipeline(Stage(compute, workers=2))(itertools.count())
+next(unread)
+"""
+
+
+def test_a_program_may_end_with_calls_under_way() -> None:
+    """A thread that Python ends within torch would take the process with it; one that sleeps would hold it up."""
+    done = subprocess.run([sys.executable, "-c", AT_THE_END], capture_output=True, text=True, timeout=90, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 @pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt(), GeneratorExit()])
 def test_what_is_no_ordinary_exception_ends_the_pipeline_at_once(error: BaseException) -> None:
     """`on_error` is not asked, and the consumer gets it."""
