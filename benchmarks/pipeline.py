@@ -6,6 +6,7 @@
   was before.
 * **pictures**: the benchmark of Studio.ML's ModelPipe: download, decode, predict, from a stand-in on this machine that
   delays each answer, beside one by one, `ThreadPoolExecutor.map` and torch's `DataLoader`.
+* **accelerator**: the same, where a call of the network takes as long as one on a GPU would, with any batch.
 """
 
 from __future__ import annotations
@@ -43,7 +44,9 @@ GOAL_OF_WAITS = 0.9
 FLAT_MIB = 8.0
 BATCH = 64
 MEAN_WAIT_S = 0.004
-ALL = ("waits", "memory", "pictures")
+CALL_S = 0.01
+"""What a call takes on the stand-in for an accelerator."""
+ALL = ("waits", "memory", "pictures", "accelerator")
 
 
 def main() -> int:
@@ -63,16 +66,20 @@ def main() -> int:
     if options.hold:
         print(_peak_mib(HOLDERS[options.hold], options.many))
         return 0
-    about = machine.describe()
-    sections = []
-    if "waits" in options.parts:
-        sections.append(waits_section(waits(options.items, options.rounds), options.items))
-    if "memory" in options.parts:
-        sections.append(memory_section({name: _held_by(name, options.many) for name in HOLDERS}, options.many))
-    if "pictures" in options.parts:
-        sections.append(pictures_section(pictures(options.pictures, options.rounds), options.pictures))
-    options.output.write_text(page(sections, about), encoding="utf-8")
-    print(options.output.read_text(encoding="utf-8"))
+    parts: dict[str, Callable[[], str]] = {
+        "waits": lambda: waits_section(waits(options.items, options.rounds), options.items),
+        "memory": lambda: memory_section({name: _held_by(name, options.many) for name in HOLDERS}, options.many),
+        "pictures": lambda: pictures_section(pictures(options.pictures, options.rounds, 0), options.pictures, 0),
+        "accelerator": lambda: pictures_section(
+            pictures(options.pictures, options.rounds, CALL_S), options.pictures, CALL_S
+        ),
+    }
+    for name in options.parts:
+        about = machine.describe()
+        section = f"{parts[name]()}\n\n{measured(about)}"
+        before = options.output.read_text(encoding="utf-8") if options.output.exists() else ""
+        options.output.write_text(page(before, section), encoding="utf-8")
+        print(section, flush=True)
     return 0
 
 
@@ -124,10 +131,10 @@ def _with_pipeline(work: Sequence[float]) -> None:
 def waits_section(found: Mapping[str, Sequence[Mapping[str, float]]], items: int) -> str:
     """Medians, and of the speed beside the executor's in the same round the median and the extremes."""
     lines = [
-        f"## {items:,} waits, {WORKERS} workers",
+        "## Waits",
         "",
-        f"Goal: at least {GOAL_OF_WAITS} of the speed of `ThreadPoolExecutor.map` on the same waits, of "
-        f"{MEAN_WAIT_S * 1000:g} ms each or on average (exponentially distributed).",
+        f"{items:,} items, {WORKERS} workers. Goal: at least {GOAL_OF_WAITS} of the speed of `ThreadPoolExecutor.map` "
+        f"on the same waits, of {MEAN_WAIT_S * 1000:g} ms each or on average (exponentially distributed).",
         "",
         "| waits | contestant | seconds | speed beside the executor's | lowest, highest | reached |",
         "| --- | --- | --- | --- | --- | --- |",
@@ -197,8 +204,9 @@ def _held_by(name: str, count: int) -> tuple[float, float]:
 
 def memory_section(found: Mapping[str, tuple[float, float]], count: int) -> str:
     lines = [
-        f"## {count:,} items, one after the other taken from the results",
+        "## Memory",
         "",
+        f"{count:,} items, one after the other taken from the results. "
         "Each result is 1 KiB, or a number where they go on in batches of 32. Goal: flat, which is less than "
         f"{FLAT_MIB:g} MiB beyond what the process held after a thousand.",
         "",
@@ -253,11 +261,16 @@ def decode(data: bytes) -> torch.Tensor:
 class Predict:
     """Classes of a batch or of one picture."""
 
-    def __init__(self) -> None:
+    def __init__(self, call_s: float) -> None:
         self.network = Network().eval()
+        self._call_s = call_s
+        self._accelerator = threading.Lock()
 
     def __call__(self, images: torch.Tensor) -> list[int]:
         """(N, 3, 64, 64) to N classes."""
+        if self._call_s:
+            with self._accelerator:
+                time.sleep(self._call_s)
         with torch.inference_mode():  # of this thread: it is no other's
             return self.network(images).argmax(1).tolist()  # type: ignore[no-any-return]
 
@@ -278,12 +291,12 @@ class Pictures(Dataset[torch.Tensor]):
         return decode(fetch(self.addresses[index]))
 
 
-def pictures(count: int, rounds: int) -> list[dict[str, float]]:
-    """Seconds of each contestant in each round; all give the same classes."""
+def pictures(count: int, rounds: int, call_s: float) -> list[dict[str, float]]:
+    """Seconds of each contestant in each round, of the one by one in the first; all give the same classes."""
     torch.set_num_threads(1)
     # The workers wait for downloads, so that there may be more of them than cores.
     warnings.filterwarnings("ignore", "This DataLoader will create", UserWarning)
-    predict = Predict()
+    predict = Predict(call_s)
     wanted: list[int] = []
 
     def checked(run: Callable[[Any], list[int]]) -> Callable[[Any], None]:
@@ -318,7 +331,6 @@ def pictures(count: int, rounds: int) -> list[dict[str, float]]:
         return list(stages(addresses))
 
     contestants = {
-        "one by one": one_by_one,
         f"executor, {WORKERS} threads": executor,
         "DataLoader, 8 processes": loader(8),
         f"DataLoader, {WORKERS} processes": loader(WORKERS),
@@ -327,25 +339,36 @@ def pictures(count: int, rounds: int) -> list[dict[str, float]]:
     }
     with _stand_in() as port:
         addresses = [(port, number) for number in range(count)]
-        return _rounds({name: checked(run) for name, run in contestants.items()}, addresses, rounds)
+        [first] = _rounds({"one by one": checked(one_by_one)}, addresses, 1)
+        found = _rounds({name: checked(run) for name, run in contestants.items()}, addresses, rounds)
+        return [first | found[0], *found[1:]]
 
 
-def pictures_section(found: Sequence[Mapping[str, float]], count: int) -> str:
+def pictures_section(found: Sequence[Mapping[str, float]], count: int, call_s: float) -> str:
+    """Medians; the one by one, which takes long, is measured once."""
     first = next(iter(found[0]))
+    accelerator = (
+        " The network stands for one on an accelerator: one call at a time, "
+        f"{call_s * 1000:g} ms each whatever is in it."
+        if call_s
+        else ""
+    )
     lines = [
-        f"## {count:,} pictures: download, decode, predict",
+        "## Pictures and an accelerator" if call_s else "## Pictures",
         "",
+        f"{count:,} pictures: download, decode, predict. "
         "JPEGs of 224 x 224 from a process on this machine that answers each after "
         f"{_LEAST_S * 1000:g} to {_MOST_S * 1000:g} ms; {WORKERS} downloads at once; a small network on the CPU, with "
         f"one thread, in batches of {BATCH} where the contestant has batches (the executor's threads compute one "
-        "picture each). All give the same classes. A DataLoader's seconds include the start of its processes.",
+        "picture each). All give the same classes. A DataLoader's seconds include the start of its processes."
+        f"{accelerator}",
         "",
         "| contestant | seconds | pictures/s | beside one by one | lowest, highest |",
         "| --- | --- | --- | --- | --- |",
     ]
     for name in found[0]:
-        seconds = statistics.median(one[name] for one in found)
-        ratios = sorted(one[first] / one[name] for one in found)
+        seconds = statistics.median(one[name] for one in found if name in one)
+        ratios = sorted(found[0][first] / one[name] for one in found if name in one)
         middle = statistics.median(ratios)
         lines.append(
             f"| {name} | {seconds:.1f} | {count / seconds:,.0f} | {middle:.1f} x | {ratios[0]:.1f}, {ratios[-1]:.1f} |"
@@ -400,16 +423,29 @@ def _jpeg(seed: int) -> bytes:
     return file.getvalue()
 
 
-def page(sections: Sequence[str], about: Mapping[str, str]) -> str:
+HEADINGS = ("## Waits", "## Memory", "## Pictures", "## Pictures and an accelerator")
+
+
+def page(before: str, section: str) -> str:
+    """`before` with `section` in its place: each part may be measured by itself."""
+    sections = {part.partition("\n")[0]: part.strip() for part in before.split("\n\n## ")[1:]}
+    sections = {f"## {heading}": f"## {part}" for heading, part in sections.items()}
+    sections[section.partition("\n")[0]] = section
     lines = [
         "# Pipeline",
-        "",
-        "`python -m benchmarks.pipeline`; contestants of a table take turns in random order within each round, and a "
-        "figure is the median of the rounds.",
-        "",
-        *(f"* {name}: {value}" for name, value in about.items() if name not in {"load", "Java"}),
+        "`python -m benchmarks.pipeline`: contestants of a table take turns in random order within each round, and a "
+        "figure is\nthe median of the rounds. `again` is the same once more: what noise alone makes.",
+        *(sections[heading] for heading in HEADINGS if heading in sections),
     ]
-    return "\n".join(lines) + "\n\n" + "\n\n".join(sections) + "\n"
+    return "\n\n".join(lines) + "\n"
+
+
+def measured(about: Mapping[str, str]) -> str:
+    """On what, when, and beside what."""
+    return (
+        f"Measured {about['date']} at revision {about['revision']}: {about['cores']} cores of {about['CPU']}, "
+        f"{about['memory']}, Python {about['Python']}; load average at the start {about['load average at the start']}."
+    )
 
 
 if __name__ == "__main__":

@@ -135,26 +135,39 @@ def perform(
     """
     first, *others = steps
     attempted = _attempted(first, function, values, is_batch=is_batch)
-    if not claim():
-        return NoOutcome.ABANDONED
-    if isinstance(attempted, Exception):
+    try:
+        if not claim():
+            return NoOutcome.ABANDONED
+        if not isinstance(attempted, Exception):
+            return _through(others, attempted, label)
         if len(values) > 1 and not isinstance(attempted, BrokenStage):
             return NoOutcome.RETRY
-        return [first.failed(value, label(position), attempted) for position, value in enumerate(values)]
-    for step in others:
-        for position, (fate, value) in enumerate(attempted):
+        return _failed(first, values, attempted, label)
+    finally:
+        # The traceback of an exception holds this frame as the caller of its own, and this frame would hold it.
+        del attempted
+
+
+def _through(steps: Sequence[Step], outcomes: list[Outcome], label: Callable[[int], str]) -> list[Outcome]:
+    for step in steps:
+        for position, (fate, value) in enumerate(outcomes):
             if fate is Fate.GOES_ON:
-                outcome = _attempted(step, step.function, [value], is_batch=False)
-                attempted[position] = (
-                    step.failed(value, label(position), outcome) if isinstance(outcome, Exception) else outcome[0]
-                )
-    return attempted
+                attempted = _attempted(step, step.function, [value], is_batch=False)
+                if isinstance(attempted, Exception):
+                    outcomes[position] = step.failed(value, label(position), attempted)
+                else:
+                    outcomes[position] = attempted[0]
+                del attempted  # as in `perform`
+    return outcomes
+
+
+def _failed(step: Step, values: Sequence[Any], error: Exception, label: Callable[[int], str]) -> list[Outcome]:
+    return [step.failed(value, label(position), error) for position, value in enumerate(values)]
 
 
 def _attempted(
     step: Step, function: Callee | None, values: Sequence[Any], *, is_batch: bool
 ) -> list[Outcome] | Exception:
-    # The exception is returned: its traceback holds this frame, and a frame that held it too would be a cycle.
     try:
         if is_batch and function is not None:
             return [Outcome(Fate.GOES_ON, result) for result in function.of_batch(list(values))]

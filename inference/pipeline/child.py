@@ -120,9 +120,12 @@ class Child:
                 "ended."
             )
         result, raised, trace = pickle.loads(answer)  # noqa: S301 - our own process wrote it
-        if raised is not None:
-            raise raised from RemoteTraceback(trace)
-        return result
+        try:
+            if raised is not None:
+                raise raised from RemoteTraceback(trace)
+            return result
+        finally:
+            del raised  # its traceback holds this frame
 
 
 class InProcess:

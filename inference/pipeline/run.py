@@ -140,15 +140,15 @@ class Run:
 
     def _feed(self, source: Iterator[Any]) -> None:
         lock, flow = self._lock, self._flow
-        error: BaseException | None = None
         while True:
             try:
                 value = next(source)
             except StopIteration:
-                break
-            except BaseException as raised:
-                error = raised
-                break
+                self.end()
+                return
+            except BaseException as error:
+                self.end(error)
+                return
             with lock:
                 self._take_in(value)
                 del value
@@ -156,7 +156,6 @@ class Run:
                     self._feeder.sleep(lock, self._is_stopped)
                 if not self.wants_more:
                     return
-        self.end(error)
 
     def _take_in(self, value: Any) -> None:
         now_s = monotonic()

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import functools
+import gc
 import re
 import threading
 import traceback
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
 
+from tests.inference.polling import until
 from tidegate.pipeline import Pipeline, Stage
 
 
@@ -190,6 +193,44 @@ def test_a_mapping_that_changes_meanwhile_is_an_error() -> None:
 
     with pytest.raises(RuntimeError, match="changed size during iteration"):
         Pipeline(change, Stage(list, batch_size=1), max_in_flight=1)(changing)
+
+
+class Counted(Exception):
+    """One that counts those that are alive."""
+
+    alive = 0
+
+    def __init__(self) -> None:
+        Counted.alive += 1
+
+    def __del__(self) -> None:
+        Counted.alive -= 1
+
+
+def fail(value: object) -> object:
+    raise Counted
+
+
+@pytest.mark.parametrize(
+    "stages",
+    [
+        [Stage(fail, workers=2, on_error="null")],
+        [Stage(fail, batch_size=8, on_error="null")],
+        [Stage(fail, workers=2, timeout_s=60, on_error=lambda *_: None)],
+        [Stage(str, workers=2), Stage(fail, on_error="null")],
+        [Stage(str, filter=fail, on_error="null")],
+        [Stage(fail)],
+    ],
+)
+def test_an_error_that_is_dealt_with_is_freed_at_once(stages: list[Stage]) -> None:
+    """Its traceback holds frames, and a frame that held the error would keep it, and its item, for the collector."""
+    gc.disable()
+    try:
+        with suppress(Counted):
+            list(Pipeline(*stages)(range(500)))
+        until(lambda: Counted.alive == 0)
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize(
