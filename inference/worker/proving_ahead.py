@@ -13,6 +13,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from tidegate.inference.errors import BadRequest
+from tidegate.inference.images import data_uri, reading, writing
 from tidegate.inference.protocol import Request
 from tidegate.inference.worker.artifact import Example
 from tidegate.inference.worker.asking import ask
@@ -29,6 +31,9 @@ MAX_COMPANY = 16
 """Requests, at most, of the largest batch that is tried."""
 
 _DECIMAL = re.compile(rb"-?\d+\.\d+(?:[eE][-+]?\d+)?")
+_PICTURE = re.compile(rb"data:image/[a-z.+-]+;base64,[A-Za-z0-9+/]+=*")
+_MAX_PICTURE_BYTES = 1 << 26
+"""A larger picture would not be answered soon enough to be tried."""
 _WHOLE = re.compile(rb"(?<![\w.+-])\d+(?![\w.])")
 
 
@@ -60,19 +65,40 @@ def prove_ahead(
 def disturbed(body: bytes, content_type: str, turn: int) -> bytes:
     """`body` with other numbers, which are as likely to be valid; the same where it has none that can be changed.
 
-    Decimals become smaller; where there are none, whole numbers, which may be ids, change places. Another one for each
-    `turn`.
+    Decimals become smaller; where there are none, whole numbers, which may be ids, change places. A picture, also one
+    in a data URI, is moved to the right, where its colours stay what they are. Another one for each `turn`.
     """
     kind = split_media_type(content_type)[0]
     if kind == NPY:
         return _disturbed_array(body, turn)
+    if kind.startswith("image/"):
+        return _disturbed_picture(body, turn)
     if kind not in TEXT_TYPES:
         return body
+    if _PICTURE.search(body):
+        return _PICTURE.sub(lambda found: _disturbed_uri(found[0], turn), body)
     if _DECIMAL.search(body):
         return _DECIMAL.sub(lambda found: repr(_smaller(float(found[0]), turn)).encode(), body)
     numbers = _WHOLE.findall(body)
     moved = iter(numbers[turn % len(numbers) :] + numbers[: turn % len(numbers)]) if numbers else iter(())
     return _WHOLE.sub(lambda _: next(moved), body)
+
+
+def _disturbed_picture(body: bytes, turn: int) -> bytes:
+    try:
+        pixels = reading.pixels(body, max_decoded_bytes=_MAX_PICTURE_BYTES, onto="drop", obey_orientation=False)
+    except BadRequest:
+        return body
+    return writing.image(np.roll(pixels, turn, axis=1), channels="last")
+
+
+def _disturbed_uri(uri: bytes, turn: int) -> bytes:
+    try:
+        data = data_uri.read(uri.decode(), max_bytes=len(uri)).data
+    except BadRequest:
+        return uri
+    moved = _disturbed_picture(data, turn)
+    return uri if moved is data else data_uri.write(moved, "image/png").encode()
 
 
 def _disturbed_array(body: bytes, turn: int) -> bytes:

@@ -16,6 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.inference.toy_models import computation, request
+from tidegate.inference.images import data_uri, reading, writing
+from tidegate.inference.images.declaration import declared
+from tidegate.inference.images.palette import Palette
 from tidegate.inference.worker import proving_ahead
 from tidegate.inference.worker.artifact import Example
 from tidegate.inference.worker.asking import ask
@@ -145,6 +148,39 @@ def test_a_model_that_takes_its_time_is_left_to_the_traffic(monkeypatch: pytest.
     monkeypatch.setattr(proving_ahead, "MAX_ANSWER_S", 0.0)
     toy = computation(input_fn=floats, predict_fn=lambda data, _: (time.sleep(0), data)[1])
     assert tried(toy, [[1.5, 2.5]]) == (False, 0)
+
+
+PAINTED = {
+    "input": {"as": "labels", "palette": {"colours": [[0, 0, 0], [200, 0, 0], [0, 200, 0]]}},
+    "output": {"value_range": [-1, 1]},
+}
+
+
+@pytest.mark.parametrize("way", ["body", "data URI"])
+def test_an_example_that_is_a_picture_opens_its_signature(way: str) -> None:
+    """Disturbed it has the same size and no other colours, so that a palette still knows them."""
+    labels = np.arange(5 * 7).reshape(5, 7) % 3
+    png = writing.image(Palette(PAINTED["input"]["palette"]["colours"]).paint(labels))  # type: ignore[arg-type]
+    toy = computation(
+        model=lambda labels: torch.stack([labels.float() - 1] * 3, 1), images=declared({"image": PAINTED})
+    )
+    if way == "body":
+        assert tried(toy, png, "image/png") == (True, 1)
+    else:
+        assert tried(toy, {"image": data_uri.write(png, "image/png")}) == (True, 1)
+
+
+def test_a_disturbed_picture_is_moved_and_one_that_cannot_be_read_stays() -> None:
+    pixels = np.arange(2 * 3 * 3, dtype=np.uint8).reshape(2, 3, 3)
+    png = writing.image(pixels)
+    moved = disturbed(png, "image/png", 1)
+    assert reading.pixels(moved, max_decoded_bytes=99).tolist() == np.roll(pixels, 1, axis=1).tolist()
+    assert disturbed(b"no picture", "image/png", 1) == b"no picture"
+    for uri in ("data:image/png;base64,AAAA", "data:image/png;base64,AAA"):
+        body = json.dumps({"image": uri}).encode()
+        assert disturbed(body, JSON, 1) == body
+    in_uri = json.loads(disturbed(json.dumps({"image": data_uri.write(png, "image/png")}).encode(), JSON, 1))["image"]
+    assert data_uri.read(in_uri, max_bytes=999).data == moved
 
 
 # --- disturbed bodies
