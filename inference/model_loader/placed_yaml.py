@@ -182,7 +182,7 @@ class Source:
             return node.value
         try:
             read = yaml.SafeLoader("").construct_object(node)
-        except (ValueError, yaml.YAMLError):  # `!!int abc`
+        except Exception:  # `!!int abc`, `!!bool abc`, `!!int ''`: whatever PyYAML trips over in them
             self.fault(node, f"{what} is {node.value!r}, which is no {node.tag.removeprefix(_TAG)}")
             return None
         form = {f"{_TAG}int": _PLAIN_WHOLE, f"{_TAG}float": _PLAIN_FRACTION}.get(node.tag)

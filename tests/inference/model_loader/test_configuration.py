@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tidegate.inference.model_loader.placed_yaml import MAX_BYTES
 from tidegate.inference.model_loader.run_configuration import PaletteColours, Size
@@ -226,6 +229,8 @@ def test_mistakes_of_several_files_are_in_one_error(tmp_path: Path) -> None:
             "arguments.a is the date '2026-11-29'; put it into quo",
         ),
         ("net.pth", "a\n  arguments: {a: !!int x}", (4, 18), "arguments.a is 'x', which is no int"),
+        ("net.pth", "a\n  arguments: {a: !!bool x}", (4, 18), "arguments.a is 'x', which is no bool"),
+        ("net.pth", "a\n  arguments: {a: !!int ''}", (4, 18), "arguments.a is '', which is no int"),
         ("net.pth", "a\n  arguments: {a: [{b: !x y}]}", (4, 23), "arguments.a[0].b is '!x' 'y'; put it into quotes wh"),
         ("net.pth", "a\n  arguments: {a: !!python/tuple [1]}", (4, 18), "arguments.a has the tag '!!python/tuple'"),
         ("net.pth", "a\n  arguments: {a: {b: 1, b: 2}}", (4, 25), "arguments.a has 'b' already, in line 4"),
@@ -319,3 +324,36 @@ def test_a_colour_without_quotes_is_a_comment(tmp_path: Path) -> None:
         "line 6, column 11: palette.colours: the class 'sky' is empty: '#' begins a comment in YAML, so a colour "
         "stands in quotes, '#87ceeb'"
     ]
+
+
+_PIECES = (
+    *":{}[],&*!|>'\"%@`#-?~<= \n\t019.eE_ab",
+    "<<: *c",
+    "!!int ",
+    "!!bool x",
+    "!!binary ",
+    "null",
+    "\0",
+    "é",
+    "---\n",
+    "1:3",
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    changes=st.lists(
+        st.tuples(st.integers(0, 10_000), st.integers(0, 8), st.sampled_from(_PIECES)), min_size=1, max_size=6
+    )
+)
+def test_whatever_is_written_is_read_or_refused_in_our_words(
+    tmp_path_factory: pytest.TempPathFactory, changes: list[tuple[int, int, str]]
+) -> None:
+    """Never by an exception of the YAML library's, or a stray one of ours."""
+    text = f"62: &c\n{indented(RUN)}  arguments: {{a: [1.5, {{b: true}}]}}\n63: {{<<: *c, weights: '{{epoch}}.pth'}}\n"
+    for place, removed, added in changes:
+        at = place % (len(text) + 1)
+        text = text[:at] + added + text[at + removed :]
+    path = written(tmp_path_factory.getbasetemp(), text)
+    with suppress(ConfigurationInvalid):
+        assert load_configurations(path)
