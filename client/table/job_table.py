@@ -26,6 +26,8 @@ from tidegate.client.table.upload import Upload
 
 _AHEAD = 8
 _ROW_GROUP_BYTES = 48 * 1024 * 1024
+# Of a table of one row nearly all is what it takes to be a table.
+_MOST_HELD = 1000
 _MAX_CONNECTIONS = 4 * _AHEAD
 
 
@@ -155,6 +157,8 @@ class _File:
         self.records += rows.num_rows
         if self._held_bytes >= _ROW_GROUP_BYTES:
             self._flush()
+        elif len(self._held) >= _MOST_HELD:
+            self._held = [pa.concat_tables(self._held).unify_dictionaries().combine_chunks()]
 
     def close(self) -> None:
         """The last row group, and the end of the file."""
