@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -100,3 +102,17 @@ def test_a_run_that_cannot_be_loaded_is_the_last_line_of_check(tmp_path: Path) -
     write_files(tmp_path, FILES)
     done = check(tmp_path)
     assert done.returncode == 0, done.stderr
+
+
+def test_maps_of_one_size_share_a_call_where_that_is_declared() -> None:
+    """The first call waits until the others are there; each client gets its own picture."""
+    said = "        import time\n        time.sleep(0.2)\n        print('maps:', len(labels), flush=True)\n"
+    slow = CODE.replace("        return self.scale", f"{said}        return self.scale", 1)
+    declared = json.dumps({"format_version": 1, "files": {}, "batching": True})
+    files = {**FILES, "code/painter_of_tests.py": slow, "manifest.json": declared}
+    with running(files, TIDEGATE_MAX_BATCH_SIZE="8") as batching, ThreadPoolExecutor(16) as clients:
+        maps = [MAP if number % 2 else MAP[::-1] for number in range(16)]
+        replies = list(clients.map(lambda row: batching.post(body(uri_of(row))), maps))
+        pictures = [pixels_of(reply.json()["image"]) for reply in replies]
+        assert pictures == [PICTURE if number % 2 else [PICTURE[0][::-1]] for number in range(16)]
+        assert max(map(int, re.findall(r"maps: (\d+)", batching.log()))) > 1
