@@ -91,7 +91,7 @@ class Palette:
         if labels.size and not 0 <= (odd := int(labels.min())) <= (largest := int(labels.max())) < len(self):
             odd = largest if odd >= 0 else odd
             raise HandlerFailed(f"The model made the label {odd}; the palette has the classes 0 to {len(self) - 1}.")
-        painted: npt.NDArray[np.uint8] = self.colours[labels]
+        painted: npt.NDArray[np.uint8] = self.colours.take(labels, axis=0)
         return painted
 
     def name_of(self, label: int) -> str:
