@@ -12,7 +12,7 @@ from pyarrow import csv as arrow_csv
 from tidegate.client.errors import TableFailed
 from tidegate.client.table.column import Column, glue_name, inferred
 from tidegate.client.table.lines import Block, longest
-from tidegate.client.table.records import read_or_blame, shown
+from tidegate.client.table.records import Unreadable, read_or_blame, shown
 from tidegate.client.table.times import is_time, times
 
 _AT_ONCE_BYTES = 1024 * 1024
@@ -71,6 +71,9 @@ class CsvRecords:
             parsed = pa.table({"0": lines})
             wanted = self._types.get("0")
             return parsed if wanted is None or is_time(wanted) else pa.table({"0": pc.cast(lines, wanted)})
+        # To Arrow a CR ends a row: with a quote over two lines elsewhere, numbers would agree where rows do not.
+        if block.data.count(b"\r") != block.data.count(b"\r\n"):
+            raise Unreadable("a CR has no LF after it")
         return arrow_csv.read_csv(
             pa.BufferReader(block.data),
             read_options=arrow_csv.ReadOptions(
@@ -107,7 +110,7 @@ class CsvRecords:
             cell = self._parsed(single, only=name).column(name)
             if is_time(kind):
                 times(cell, kind)
-        except pa.ArrowException:
+        except (pa.ArrowException, Unreadable):
             return False
         return True
 

@@ -68,6 +68,7 @@ def test_a_job_that_is_not_completed(account: Account, status: str, sentence: st
         (b"1\n", b"1\n", "x,y,z", "has 1 cell in line 1, for 3 columns: x, y, z"),
         (b'a,"b\nc",d\n', b"1\n2\n", "x,z,y", "in/a.csv, line 1: a quote is left open; a cell must not hold a newline"),
         (b"a\rb\n", b"1\n", "x,y", "in/a.csv, line 1: a CR has no LF after it; a line ends with LF or CRLF"),
+        (b'"a\nb"\nc\rd\n', b"1\n2\n3\n", "x,y", "in/a.csv, line "),
         (b"a\n\xffb\n", b"1\n2\n", "x,y", r"in/a.csv, line 2: b'\xff' is not UTF-8 (invalid start byte); write"),
         (b"1\n", b"2\n", None, "the cells of CSV have no names (s3://data/JOB/in/a.csv has 1 and "),
         (b"1\n", b"2\n", "x,x", "the column 'x' is named twice"),
