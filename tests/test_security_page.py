@@ -2,23 +2,9 @@
 
 from __future__ import annotations
 
-import ast
-import re
-from functools import cache
-from pathlib import Path
+from tests.claims import NAMED, functions_in, missing_tests, page, settings_in, unknown_settings
 
-REPOSITORY = Path(__file__).parents[1]
-PAGE = (REPOSITORY / "docs" / "security.md").read_text()
-NAMED = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
-
-
-@cache
-def functions_in(path: str) -> frozenset[str]:
-    """The test functions that a file defines."""
-    tree = ast.parse((REPOSITORY / path).read_text())
-    return frozenset(
-        node.name for node in tree.body if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")
-    )
+PAGE = page("security.md")
 
 
 def claims() -> list[str]:
@@ -40,11 +26,7 @@ def test_every_claim_names_at_least_one_test() -> None:
 
 
 def test_every_named_test_exists() -> None:
-    named = NAMED.findall(PAGE)
-    missing = [
-        f"{path}::{name}" for path, name in named if not (REPOSITORY / path).is_file() or name not in functions_in(path)
-    ]
-    assert missing == []
+    assert missing_tests(PAGE) == []
 
 
 def test_every_attack_that_is_tested_is_on_the_page() -> None:
@@ -53,7 +35,5 @@ def test_every_attack_that_is_tested_is_on_the_page() -> None:
 
 
 def test_every_variable_on_the_page_is_a_setting() -> None:
-    settings = (REPOSITORY / "docs" / "settings.md").read_text()
-    variables = set(re.findall(r"`(TIDEGATE_\w+)`", PAGE))
-    assert variables
-    assert [name for name in variables if f"`{name}`" not in settings] == []
+    assert settings_in(PAGE)
+    assert unknown_settings(PAGE) == []
