@@ -24,6 +24,7 @@ LOCKED = (
     "constraints.txt",
     "container/requirements.lock",
     "container/requirements-aws.lock",
+    "examples/tabular/requirements-onnx.txt",
     "examples/voice/requirements.txt",
     "tests/ecosystem/requirements-hugging-face.txt",
     "tests/ecosystem/requirements-openai.txt",

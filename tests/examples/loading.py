@@ -15,17 +15,22 @@ def loaded(code_dir: Path) -> Iterator[ModuleType]:
     before = set(sys.modules)
     sys.path.insert(0, str(code_dir))
     try:
-        spec = importlib.util.spec_from_file_location(f"{code_dir.parent.name}_handler", code_dir / "inference.py")
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        yield module
+        yield module_of(code_dir / "inference.py")
     finally:
         sys.path.remove(str(code_dir))
         for helper in code_dir.glob("*.py"):
             if helper.stem not in before:
                 sys.modules.pop(helper.stem, None)
+
+
+def module_of(path: Path) -> ModuleType:
+    """A file of an example as a module that nobody else sees."""
+    spec = importlib.util.spec_from_file_location(f"{path.parent.parent.name}_{path.stem}", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def other_imports(code_dir: Path, allowed: set[str]) -> set[str]:

@@ -1,0 +1,83 @@
+"""docs/guides/pipeline.md as a program: its commands in one shell, one after the other, and what each step said."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.ecosystem.environments import REPOSITORY
+
+PAGE = REPOSITORY / "docs" / "guides" / "pipeline.md"
+LIMIT_S = 800
+"""Of the whole page, on a machine that does other things as well."""
+
+_OWN = {".git", ".venv", ".local_cloud", "build", "cdk.out", "cdk.context.json"}
+_FOREIGN = ("AWS_", "CDK_", "SM_", "SAGEMAKER_", "TIDEGATE_", "LOCAL_CLOUD_", "PYTHON")
+"""How variables begin that a reader's shell may have, and that would change what the commands do."""
+_BLOCK = re.compile(
+    r"^(?:## (?P<heading>[^\n]+)|```(?P<language>bash|text)\n(?P<text>.*?)^```)$", re.MULTILINE | re.DOTALL
+)
+
+
+@dataclass
+class Step:
+    """One heading of the page: its commands, and lines that they print, in which `…` stands for anything."""
+
+    heading: str
+    commands: list[str] = field(default_factory=list)
+    promised: list[str] = field(default_factory=list)
+    said: str = ""
+
+
+def steps() -> list[Step]:
+    """The steps of the page that have commands."""
+    found: list[Step] = []
+    for block in _BLOCK.finditer(PAGE.read_text(encoding="utf-8")):
+        if heading := block["heading"]:
+            found.append(Step(heading))
+        elif block["language"] == "bash":
+            found[-1].commands.append(block["text"])
+        else:
+            found[-1].promised += block["text"].splitlines()
+    return [step for step in found if step.commands]
+
+
+def checkout(directory: Path) -> Path:
+    """A checkout of its own: the files are links to ours, and what the commands write stays in it."""
+    directory.mkdir()
+    for path in REPOSITORY.iterdir():
+        if path.name not in _OWN:
+            (directory / path.name).symlink_to(path)
+    return directory
+
+
+def taken(directory: Path) -> list[Step]:
+    """Run the page in `directory`, a checkout; return the steps with what they said."""
+    page = steps()
+    script = "set -euo pipefail\n"
+    for number, step in enumerate(page):
+        script += f"exec > said-{number} 2>&1\n" + "".join(step.commands)
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(_FOREIGN)}
+    tools = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    temporary = directory / "tmp"
+    temporary.mkdir()
+    try:
+        done = subprocess.run(
+            ["bash", "-c", script],  # noqa: S607
+            cwd=directory,
+            env=kept | {"PATH": tools, "TMPDIR": str(temporary)},
+            check=False,
+            timeout=LIMIT_S,
+        )
+    finally:
+        subprocess.run([sys.executable, "-m", "local_cloud", "down"], cwd=directory, check=True)
+    for number, step in enumerate(page):
+        file = directory / f"said-{number}"
+        step.said = file.read_text(encoding="utf-8") if file.is_file() else ""
+    told = "\n".join(f"== {step.heading}\n{step.said}" for step in page)
+    assert done.returncode == 0, told
+    return page
