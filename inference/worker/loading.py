@@ -190,9 +190,10 @@ def _bind(module: ModuleType, context: Context, reading: Reading) -> Functions:
 def _functions(module: ModuleType, context: Context, reading: Reading, *, tell: bool) -> Functions:
     functions = _bind(module, context, reading)
     found = functions.found if functions.model_maker in handler.ARGUMENTS else [functions.model_maker]
-    if mistake := near_misses.mistake(module, found):
+    builds = weights.builds_with(module.__name__, context.manifest)
+    if mistake := near_misses.mistake(module, found, builds=builds):
         raise DeploymentError(mistake)
-    if not found and tell and not weights.builds_with(module.__name__, context.manifest):
+    if not found and tell and not builds:
         names = ", ".join(handler.ARGUMENTS)
         log.warning("%s has none of the functions that are called (%s): the defaults do it all", module.__file__, names)
     return functions

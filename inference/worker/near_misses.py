@@ -28,8 +28,11 @@ _METHODS = ("preprocess", "inference", "postprocess")
 """The steps of a handler of TorchServe; one of these names alone may be a helper of any script."""
 
 
-def mistake(module: ModuleType, found: Collection[str]) -> str | None:
-    """What is wrong with a script that has the functions `found`, in one sentence; None where nothing is."""
+def mistake(module: ModuleType, found: Collection[str], *, builds: bool = False) -> str | None:
+    """What is wrong with a script that has the functions `found`, in one sentence; None where nothing is.
+
+    `builds` says that the manifest names a network of the script: its class is used, whatever else it can do.
+    """
     mine = {name: value for name, value in vars(module).items() if not name.startswith("_")}
     functions = [name for name, value in mine.items() if inspect.isfunction(value)]
     for name in functions:
@@ -45,6 +48,8 @@ def mistake(module: ModuleType, found: Collection[str]) -> str | None:
         what = f"{', '.join(steps)} are the steps of another server"
     classes = [value for value in mine.values() if inspect.isclass(value) and value.__module__ == module.__name__]
     what = what or next((said for kind in classes if (said := _handler_class(kind))), None)
+    if not builds:
+        what = what or next((said for kind in classes if (said := _packaged_model(kind, module))), None)
     if what is None:
         return None
     return (
@@ -96,18 +101,22 @@ def _nearest(name: str, wanted: Collection[str]) -> str | None:
     return next(iter(difflib.get_close_matches(name.lower(), wanted, n=1, cutoff=0.87)), None)
 
 
-def _mentions(module: ModuleType, name: str) -> bool:
-    """Whether the script itself uses the function `name`, in what runs when it is imported and not started."""
+def _mentions(module: ModuleType, name: str, how: type[ast.Name | ast.Attribute] = ast.Name) -> bool:
+    """Whether the script itself uses what is called `name`, in what runs when it is imported and not started.
+
+    `ast.Name` is a function, `ast.Attribute` a method.
+    """
     try:
         statements = ast.parse(Path(str(module.__file__)).read_bytes()).body
     except (OSError, SyntaxError, ValueError):
         return False
     run = [each for each in statements if not (isinstance(each, ast.If) and _names(each.test, "__name__"))]
-    return any(_names(each, name) for each in run)
+    return any(_names(each, name, how) for each in run)
 
 
-def _names(tree: ast.AST, name: str) -> bool:
-    return any(isinstance(node, ast.Name) and node.id == name for node in ast.walk(tree))
+def _names(tree: ast.AST, name: str, how: type[ast.Name | ast.Attribute] = ast.Name) -> bool:
+    said = "id" if how is ast.Name else "attr"
+    return any(isinstance(node, how) and getattr(node, said) == name for node in ast.walk(tree))
 
 
 def _is_the_archives(function: Any, module: ModuleType) -> bool:
@@ -122,6 +131,14 @@ def _handler_class(kind: type) -> str | None:
         return f"the class {name} is Triton's"
     methods = [each for each in EXPECTED if each in vars(kind)]
     return f"{', '.join(methods)} of the class {name} are no functions of the module" if methods else None
+
+
+def _packaged_model(kind: type, module: ModuleType) -> str | None:
+    """A model that brings the way to its input and from its output as methods, which its own script never calls."""
+    steps = [name for name in ("preprocess", "postprocess") if inspect.isfunction(getattr(kind, name, None))]
+    if len(steps) < 2 or any(_mentions(module, name, ast.Attribute) for name in steps):
+        return None
+    return f"{', '.join(steps)} of the class {kind.__qualname__} are no functions of the module"
 
 
 def _handles(kind: type) -> bool:

@@ -120,6 +120,15 @@ def test_helpers_beside_the_functions_are_the_scripts_own(
             "class Mine:\n    def model_fn(self, d): ...\n    def predict_fn(self, a, b): ...",
             "model_fn, predict_fn of the class Mine are no functions of the module",
         ),
+        (
+            "class Mine:\n    def preprocess(self, x): ...\n    def forward(self, x): ...\n"
+            "    def postprocess(self, x): ...",
+            "preprocess, postprocess of the class Mine are no functions of the module",
+        ),
+        (
+            "class Base:\n    def preprocess(self, x): ...\n    def postprocess(self, x): ...\nclass Mine(Base): ...",
+            "preprocess, postprocess of the class Base are no functions of the module",
+        ),
     ],
 )
 def test_a_script_of_another_server_is_told_what_is_called_here(
@@ -142,6 +151,9 @@ def test_a_script_of_another_server_is_told_what_is_called_here(
         "class Net:\n    def forward(self, x): ...\ndef train(): ...\ndef evaluate(net): ...\ndef predict(net, x): ...",
         "def preprocess(x): ...",
         "class Events:\n    def handle(self, event): ...\nclass Command:\n    def handle(self, *words, **options): ...",
+        "class Net:\n    def preprocess(self, x): ...\n    def postprocess(self, x): ...\n"
+        "    def forward(self, x): return self.postprocess(self.preprocess(x))",
+        "class Net:\n    def preprocess(self, x): ...",
     ],
 )
 def test_a_script_without_functions_or_with_imported_ones_is_no_mistake(
@@ -180,3 +192,12 @@ def test_helpers_beside_create_model_are_the_scripts_own(tmp_path: Path, monkeyp
     monkeypatch.delitem(sys.modules, "toy_script")
     mistake = near_misses.mistake(user_code.import_script(path), ["create_model"])
     assert mistake == f"{path}: nothing calls predct_fn; did you mean predict_fn?"
+
+
+def test_a_network_that_the_manifest_names_may_have_steps_of_its_own(tmp_path: Path) -> None:
+    """It is served by its `forward`; what else it can do is for those who call it."""
+    path = tmp_path / "toy_network.py"
+    path.write_text("class Net:\n    def preprocess(self, x): ...\n    def postprocess(self, x): ...\n")
+    module = user_code.import_script(path)
+    assert near_misses.mistake(module, [], builds=True) is None
+    assert near_misses.mistake(module, []) is not None
