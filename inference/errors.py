@@ -21,6 +21,7 @@ go to the log only.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 _ESCAPE = re.compile(
     r"\x1b\[[0-?]*[ -/]*[@-~]"  # colours, cursor movements
@@ -34,6 +35,22 @@ _ESCAPE = re.compile(
 def plain(text: str) -> str:
     """`text` without what would steer a terminal: user code and libraries colour what they say."""
     return text if text.isprintable() else _ESCAPE.sub("", text)
+
+
+def one_line(error: BaseException, limit: int = 500) -> str:
+    """The text of `error` as one line without its final full stop."""
+    try:
+        text = " ".join(str(error).split())
+    except Exception:  # user code's own __str__
+        text = f"a {type(error).__name__} that cannot be shown"
+    return (text if len(text) <= limit else text[: limit - 1] + "…").rstrip(".") or "no message"
+
+
+def some_of(names: Iterable[str], *, limit: int = 5) -> str:
+    """The first of many names, for a sentence."""
+    listed = list(names)
+    more = len(listed) - limit
+    return ", ".join(listed[:limit]) + (f" and {more} more" if more > 0 else "")
 
 
 class RequestError(Exception):

@@ -57,6 +57,8 @@ ARROWS = [
         forbidden=("tidegate", "torch", "numpy", "PIL", "boto3"),
         allowed=(f"{INFERENCE}.pipeline",),
     ),
+    # From a file into a network, in a worker and without one.
+    Arrow(room=f"{INFERENCE}.state_dicts", forbidden=(FRONTEND, WORKER, REPOSITORY, MODEL_LOADER, "numpy", "PIL")),
     # A model by its run id, without a server: what a notebook imports.
     Arrow(room=MODEL_LOADER, forbidden=(FRONTEND, WORKER, "httptools", "uvloop", "websockets")),
     # User code runs in one plain thread; asynchronous generators need an event loop in it, conversations one more.

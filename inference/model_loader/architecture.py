@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from tidegate.inference.errors import DeploymentError
+from tidegate.inference.errors import DeploymentError, one_line
 from tidegate.inference.layout import CODE
 
 CODE_PATH = "MODEL_CODE_PATH"
@@ -101,5 +101,4 @@ def _comes_from(module: ModuleType, folder: Path) -> bool:
 
 
 def _said(error: BaseException) -> str:
-    text = " ".join(str(error).split()).rstrip(".")
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+    return f"{type(error).__name__}: {one_line(error)}"

@@ -6,7 +6,7 @@ data URI ▶ pixels ▶ labels by the palette ▶ network ▶ picture ▶ data U
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import numpy.typing as npt
 import torch
 
 from tidegate.inference import settings as server_settings
-from tidegate.inference.errors import DeploymentError, HandlerFailed, PayloadTooLarge
+from tidegate.inference.errors import DeploymentError, HandlerFailed, PayloadTooLarge, one_line, some_of
 from tidegate.inference.images import data_uri, reading, resizing, writing
 from tidegate.inference.images.palette import Palette
 from tidegate.inference.model_loader import architecture, state
@@ -27,6 +27,7 @@ from tidegate.inference.model_loader.weight_files import addresses_like, weights
 
 CONFIG_PATH = "MODEL_CONFIG_PATH"
 PNG = "image/png"
+_SHOWN_RUNS = 20
 _TRIAL_SIDE = 256
 """Of the map that a network without a size of its own is tried with: what networks halve several times."""
 _BYTES_PER_PIXEL = np.dtype(np.int64).itemsize + 3 * np.dtype(np.float32).itemsize
@@ -151,7 +152,7 @@ class ModelLoader:
             raise DeploymentError(
                 f"{what}: the network {self.configuration.architecture!r} cannot paint a map of {width} x {height} "
                 f"pixels with the {len(self.palette)} classes of its palette: {type(error).__name__}: "
-                f"{' '.join(str(error).split())[:500]}{hint}."
+                f"{one_line(error)}{hint}."
             ) from error
 
 
@@ -168,16 +169,12 @@ def _run(run_id: str | int | None, given: Configurations | None, from_environmen
     if run_id is None and len(runs) == 1:
         return next(iter(runs.values()))
     if run_id is None:
-        raise DeploymentError(f"{place} has the runs {_some(runs)}: say which by run_id.")
+        raise DeploymentError(f"{place} has the runs {some_of(runs, limit=_SHOWN_RUNS)}: say which by run_id.")
     if str(run_id) not in runs:
-        raise DeploymentError(f"There is no run {str(run_id)!r} in {place}; there are {_some(runs)}.")
+        raise DeploymentError(
+            f"There is no run {str(run_id)!r} in {place}; there are {some_of(runs, limit=_SHOWN_RUNS)}."
+        )
     return runs[str(run_id)]
-
-
-def _some(names: Iterable[str], limit: int = 20) -> str:
-    listed = list(names)
-    more = len(listed) - limit
-    return ", ".join(listed[:limit]) + (f" and {more} more" if more > 0 else "")
 
 
 def _shown(value: object) -> str:

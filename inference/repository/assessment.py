@@ -6,9 +6,9 @@ import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from tidegate.inference.errors import some_of
 from tidegate.inference.layout import MANIFEST
 from tidegate.inference.repository.catalogue import Version, VersionState
-from tidegate.inference.repository.file_names import some_of
 from tidegate.inference.repository.layout import UNFINISHED, Files, FoundVersion, has_code, kind_fault
 from tidegate.inference.repository.listing import Entry
 from tidegate.inference.repository.manifest import Manifest

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 
 _LONGEST_NAME_BYTES = 255
-_SHOWN = 3
 
 
 def name_fault(name: str) -> str | None:
@@ -31,9 +30,3 @@ def files_fault(files: Collection[str]) -> str:
             if above in files:
                 return f"{above} is a file and a folder at the same time."
     return ""
-
-
-def some_of(names: Sequence[str]) -> str:
-    """The first of many names, for a sentence."""
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return f"{', '.join(names[:_SHOWN])}{more}"

@@ -18,9 +18,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 
+from tidegate.inference.errors import some_of
 from tidegate.inference.layout import CODE, MANIFEST
 from tidegate.inference.repository.catalogue import can_be_named
-from tidegate.inference.repository.file_names import files_fault, some_of
+from tidegate.inference.repository.file_names import files_fault
 from tidegate.inference.repository.listing import Entry, Listing
 
 THE_ONE = "model"

@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from tidegate.inference.errors import some_of
 from tidegate.inference.layout import CODE, MANIFEST
-from tidegate.inference.repository.file_names import files_fault, some_of
+from tidegate.inference.repository.file_names import files_fault
 from tidegate.inference.repository.layout import ARCHIVE
 from tidegate.inference.repository.listing import Entry
 from tidegate.inference.repository.s3_store import S3Store

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from tidegate.inference.worker.user_code import one_line
+from tidegate.inference.errors import one_line
 
 
 class DeviceLost(BaseException):

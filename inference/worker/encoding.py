@@ -12,12 +12,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from tidegate.inference.errors import HandlerFailed, NotAcceptable
+from tidegate.inference.errors import HandlerFailed, NotAcceptable, one_line
 from tidegate.inference.worker import pickled_arrays
 from tidegate.inference.worker.content import CSV, JSON, JSON_LINES, NPY, NPZ, WRITABLE
 from tidegate.inference.worker.dictionaries import PickledArrays
 from tidegate.inference.worker.numpy_files import Array
-from tidegate.inference.worker.user_code import one_line
 
 
 def encode(prediction: Any, media_type: str, *, records: int = 0, by_record: bool = False) -> bytes:

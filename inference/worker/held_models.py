@@ -38,6 +38,7 @@ from tidegate.inference.errors import (
     Overloaded,
     RequestError,
     VersionNotFound,
+    one_line,
 )
 from tidegate.inference.memory_use import private_bytes
 from tidegate.inference.protocol import Kind, Payload
@@ -46,7 +47,6 @@ from tidegate.inference.worker import defaults
 from tidegate.inference.worker.channel import Channel, HungUp
 from tidegate.inference.worker.going_models import GoingModels, Held, free
 from tidegate.inference.worker.gpu_memory import GpuMemory
-from tidegate.inference.worker.user_code import one_line
 
 log = logging.getLogger("tidegate.worker")
 

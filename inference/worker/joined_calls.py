@@ -15,6 +15,7 @@ from functools import cached_property
 from typing import Any
 
 from tidegate.inference.batching import Batching
+from tidegate.inference.errors import one_line
 from tidegate.inference.worker import collate, comparing, members
 from tidegate.inference.worker.context import RequestProcessor
 from tidegate.inference.worker.device_errors import empty_cache, give_up_if_device_is_lost, is_out_of_memory
@@ -22,7 +23,6 @@ from tidegate.inference.worker.joining import Decision, Signatures
 from tidegate.inference.worker.request import Request
 from tidegate.inference.worker.shared_state import shared_name
 from tidegate.inference.worker.steps import Steps
-from tidegate.inference.worker.user_code import one_line
 
 log = logging.getLogger("tidegate.worker")
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tidegate.inference.errors import DeploymentError, ModelDoesNotFit
+from tidegate.inference.errors import DeploymentError, ModelDoesNotFit, one_line
 from tidegate.inference.worker import pickled_module, user_code, weights
 from tidegate.inference.worker.device_errors import is_out_of_memory
 
@@ -21,7 +21,7 @@ def naming(function: str, script: Path | None, root: Path) -> Iterator[None]:
     except BaseException as error:
         kind = ModelDoesNotFit if is_out_of_memory(error) else DeploymentError
         place = user_code.where(error, script or Path(__file__))
-        text = user_code.one_line(error)
+        text = one_line(error)
         # torch's own text about a damaged file names neither the file nor the damage.
         damaged = "".join(f" ({name} is damaged, or no file that torch.save wrote)" for name in weights.damaged(root))
         raise kind(

@@ -14,11 +14,10 @@ from typing import Any
 
 import torch
 
-from tidegate.inference.errors import DeploymentError
+from tidegate.inference.errors import DeploymentError, one_line
 from tidegate.inference.worker.encoding import to_array
 from tidegate.inference.worker.misfit import InputRefused
 from tidegate.inference.worker.tensor_data import BYTES, datatype_of
-from tidegate.inference.worker.user_code import one_line
 
 _DTYPES = {
     "tensor(float)": torch.float32,

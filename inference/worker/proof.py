@@ -9,6 +9,7 @@ import hashlib
 from collections.abc import Hashable, Iterator, Sequence
 
 from tidegate.inference.body_file import BodyFile
+from tidegate.inference.errors import one_line
 from tidegate.inference.protocol import Progress
 from tidegate.inference.worker import collate, members, trial
 from tidegate.inference.worker.comparing import Evidence
@@ -16,7 +17,6 @@ from tidegate.inference.worker.device_errors import empty_cache, give_up_if_devi
 from tidegate.inference.worker.joined_calls import JoinedCalls
 from tidegate.inference.worker.joining import Decision, Finding
 from tidegate.inference.worker.request import Request
-from tidegate.inference.worker.user_code import one_line
 
 
 def prove(calls: JoinedCalls, key: Hashable, requests: Sequence[Request]) -> Iterator[Progress]:

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Iterator
 from typing import cast
 
-from tidegate.inference.errors import HandlerFailed, OutOfMemory, Overloaded, RequestError
+from tidegate.inference.errors import HandlerFailed, OutOfMemory, Overloaded, RequestError, one_line
 from tidegate.inference.protocol import Answer, End, Error, Event, Kind
 from tidegate.inference.protocol import Stream as Announced
 from tidegate.inference.worker.chunks import BodyChunks, StreamBody
@@ -20,7 +20,6 @@ from tidegate.inference.worker.event_loop import Arrivals, EventLoop
 from tidegate.inference.worker.open_stream import OpenStream
 from tidegate.inference.worker.request import Request
 from tidegate.inference.worker.steps import Steps
-from tidegate.inference.worker.user_code import one_line
 
 log = logging.getLogger("tidegate.worker")
 

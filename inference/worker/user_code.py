@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
-from tidegate.inference.errors import DeploymentError
+from tidegate.inference.errors import DeploymentError, one_line
 from tidegate.inference.layout import CODE, LIBRARIES
 from tidegate.inference.package_layer import PackageLayer
 
@@ -93,12 +93,3 @@ def where(error: BaseException, script: Path) -> str:
             found = f"{name}, line {trace.tb_lineno}"
         trace = trace.tb_next
     return found
-
-
-def one_line(error: BaseException, limit: int = 500) -> str:
-    """The text of `error` as one line without its final full stop."""
-    try:
-        text = " ".join(str(error).split())
-    except Exception:  # user code's own __str__
-        text = f"a {type(error).__name__} that cannot be shown"
-    return (text if len(text) <= limit else text[: limit - 1] + "…").rstrip(".") or "no message"

@@ -14,10 +14,10 @@ from tidegate.inference.errors import (
     RaisedByHandler,
     RequestError,
     UnsupportedMediaType,
+    one_line,
 )
 from tidegate.inference.worker.device_errors import is_out_of_memory
 from tidegate.inference.worker.request import Request
-from tidegate.inference.worker.user_code import one_line
 
 _CLIENTS_MISTAKES = (ValueError, EOFError, csv.Error, UnidentifiedImageError, Image.DecompressionBombError)
 """What an input_fn raises when the body is not what it reads; anything else that it raises is its own mistake."""

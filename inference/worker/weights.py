@@ -23,10 +23,10 @@ from typing import Any
 
 import torch
 
-from tidegate.inference.errors import DeploymentError
+from tidegate.inference.errors import DeploymentError, one_line
 from tidegate.inference.layout import CODE, MANIFEST
-from tidegate.inference.worker import artifact, onnx_model, pickled_module, tied_weights
-from tidegate.inference.worker.user_code import one_line
+from tidegate.inference.state_dicts import safetensors_file, tied_weights
+from tidegate.inference.worker import artifact, onnx_model, pickled_module
 
 log = logging.getLogger("tidegate.worker")
 
@@ -58,7 +58,7 @@ def load(model_dir: Path, place: torch.device, *, trust_pickle: bool = False) ->
             f"{_or_trust(path)}.{artifact.disregarded(model_dir)}"
         )
     if path.suffix == SAFETENSORS:
-        state, kept_as = _safetensors(path, place)
+        state, kept_as = safetensors_file.read(path, place, called=path, way_out="name it in code/requirements.txt")
     else:
         state, kept_as = _saved(path, place, trust_pickle=trust_pickle), {}
     if isinstance(state, torch.nn.Module):
@@ -208,18 +208,6 @@ def _saved(path: Path, place: torch.device, *, trust_pickle: bool) -> Any:
         raise DeploymentError(f"{path} cannot be loaded: {one_line(error)}{pickled_module.WAY_OUT}.") from error
     except (RuntimeError, OSError, EOFError, ValueError) as error:
         raise DeploymentError(f"{path} cannot be loaded: {one_line(error)}.") from error
-
-
-def _safetensors(path: Path, place: torch.device) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
-    """The tensors and the file's own metadata."""
-    if importlib.util.find_spec("safetensors") is None:
-        raise DeploymentError(f"{path} needs the package safetensors: name it in code/requirements.txt.")
-    module = importlib.import_module("safetensors")
-    try:
-        with module.safe_open(path, framework="pt", device=str(place)) as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
-    except Exception as error:
-        raise DeploymentError(f"{path} cannot be loaded as safetensors: {one_line(error)}.") from error
 
 
 def _built(model_dir: Path, architecture: Any, arguments: Any) -> torch.nn.Module:

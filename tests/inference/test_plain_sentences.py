@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from tests.inference.toy_models import computation, refused, request
-from tidegate.inference.errors import BadRequest, DeploymentError, RaisedByHandler, plain
+from tidegate.inference.errors import BadRequest, DeploymentError, RaisedByHandler, one_line, plain
 from tidegate.inference.log_lines import JsonLines
 from tidegate.inference.worker import user_code
 
@@ -67,7 +67,7 @@ def test_what_torch_colours_is_said_plainly(tmp_path: Path) -> None:
     torch.save(torch.nn.Dropout(), tmp_path / "model.pth")
     with pytest.raises(Exception, match="\x1b") as caught:
         torch.load(tmp_path / "model.pth", weights_only=True)
-    assert "\x1b" not in str(DeploymentError(user_code.one_line(caught.value)))
+    assert "\x1b" not in str(DeploymentError(one_line(caught.value)))
 
 
 def test_a_line_of_the_log_has_no_colours_in_any_part() -> None:

@@ -10,7 +10,8 @@ import safetensors.torch
 import torch
 
 from tests.inference.test_weights import CPU, describe, message
-from tidegate.inference.worker import tied_weights, weights
+from tidegate.inference.state_dicts import tied_weights
+from tidegate.inference.worker import weights
 
 TIED = """
 import torch

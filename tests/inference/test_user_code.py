@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tidegate.inference.errors import DeploymentError
+from tidegate.inference.errors import DeploymentError, one_line
 from tidegate.inference.layout import model_root
-from tidegate.inference.worker.user_code import find_script, import_script, one_line, where
+from tidegate.inference.worker.user_code import find_script, import_script, where
 
 
 @pytest.fixture(autouse=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -280,6 +281,31 @@ def test_safetensors_are_read_too(runs: Path, tmp_path: Path) -> None:
 
     (tmp_path / "net.pth").write_bytes(save({"colours.weight": torch.tensor([[1.0, -1.0, 0.0], [-1.0, 1.0, 0.0]])}))
     assert pixels_of(ModelLoader("62", configurations=runs).get_prediction(uri_of([SKY]))) == [[list(PAINTED_SKY)]]
+
+
+def test_a_weight_that_safetensors_keep_under_another_name_is_filled_from_there(runs: Path, tmp_path: Path) -> None:
+    """A tensor that two layers share is in the file once; the worker's reader knows it as well."""
+    from safetensors.torch import save_model
+
+    code = tmp_path / "code" / "painter_of_tests.py"
+    code.write_text(
+        code.read_text().replace("        self.scale =", "        self.same = self.colours\n        self.scale =")
+    )
+    names: dict[str, Any] = {}
+    exec(code.read_text(), names)  # noqa: S102 - as a training script has it
+    network = names["Painter"](classes=2)
+    network.colours.weight.data = torch.tensor([[1.0, -1.0, 0.0], [-1.0, 1.0, 0.0]])
+    save_model(network, str(tmp_path / "net.pth"))
+    assert pixels_of(ModelLoader("62", configurations=runs).get_prediction(uri_of([SKY]))) == [[list(PAINTED_SKY)]]
+
+
+def test_a_network_whose_error_cannot_be_shown_is_one_sentence(runs: Path, tmp_path: Path) -> None:
+    code = tmp_path / "code" / "painter_of_tests.py"
+    code.write_text(
+        "class Odd(Exception):\n    def __str__(self):\n        return 1\n\ndef Painter(classes):\n    raise Odd\n"
+    )
+    with pytest.raises(DeploymentError, match=r"cannot be built with .*: Odd: a Odd that cannot be shown\.$"):
+        ModelLoader("62", configurations=runs)
 
 
 def test_a_network_that_does_not_know_every_class_is_found_at_the_start(runs: Path, tmp_path: Path) -> None:
