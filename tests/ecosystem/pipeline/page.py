@@ -65,12 +65,13 @@ def taken(directory: Path) -> list[Step]:
     tools = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     temporary = directory / "tmp"
     temporary.mkdir()
+    environment = kept | {"PATH": tools, "TMPDIR": str(temporary)}
     ended = "the page took too long"
     try:
         done = subprocess.run(
             ["bash", "-c", script],  # noqa: S607
             cwd=directory,
-            env=kept | {"PATH": tools, "TMPDIR": str(temporary)},
+            env=environment,
             check=False,
             timeout=LIMIT_S,
         )
@@ -78,7 +79,7 @@ def taken(directory: Path) -> list[Step]:
     except subprocess.TimeoutExpired:
         pass  # what was said until then tells more
     finally:
-        subprocess.run([sys.executable, "-m", "local_cloud", "down"], cwd=directory, check=True)
+        subprocess.run([sys.executable, "-m", "local_cloud", "down"], cwd=directory, env=environment, check=True)
     for number, step in enumerate(page):
         file = directory / f"said-{number}"
         step.said = file.read_text(encoding="utf-8") if file.is_file() else ""
