@@ -48,6 +48,7 @@ def _input(value: Any, place: str) -> dict[str, Any]:
             "as": _one_of("pixels", "labels"),
             "palette": _palette,
             "size": _size,
+            "max_pixels": _pixels,
             "interpolation": _one_of("nearest", "bilinear", "bicubic", "lanczos"),
             "value_range": _range,
             "mean": _per_channel,
@@ -57,6 +58,8 @@ def _input(value: Any, place: str) -> dict[str, Any]:
             "orientation": _one_of("obey", "ignore"),
         }
     )(value, place)
+    if {"size", "max_pixels"} <= plain.keys():
+        raise ArtifactError(f'{place}["max_pixels"] is about pictures of any size, and there is a size')
     _demand_fitting(plain, place, ("interpolation", "value_range", "mean", "std", "colour_order"))
     return plain
 
@@ -127,6 +130,10 @@ def _member(value: Any, place: str) -> str | int:
 
 def _side(value: Any, place: str) -> int:
     return as_whole_number(value, place, least=1, most=MAX_SIDE)
+
+
+def _pixels(value: Any, place: str) -> int:
+    return as_whole_number(value, place, least=1, most=MAX_SIDE**2)
 
 
 def _size(value: Any, place: str) -> dict[str, Any]:

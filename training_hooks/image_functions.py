@@ -20,6 +20,7 @@ _OPTIONS: dict[str, dict[str, Any]] = {
     "image/jpeg": {"format": "JPEG", "quality": 95, "subsampling": 0},
     "image/webp": {"format": "WEBP", "quality": 95},
 }
+_DEFAULT_MAX_PIXELS = 1024 * 1024
 
 
 class NotDone(Exception):
@@ -76,6 +77,12 @@ def _pixels(data: bytes, declared: Mapping[str, Any]) -> Any:
     with Image.open(io.BytesIO(data), formats=("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")) as stored:
         if stored.mode.startswith(("I", "F")):
             raise NotDone("a picture with more than 8 bits is not read here")
+        max_pixels = declared.get("max_pixels", _DEFAULT_MAX_PIXELS)
+        if "size" not in declared and stored.width * stored.height > max_pixels:
+            raise NotDone(
+                f"the picture of the example is {stored.width} x {stored.height} pixels, and the declaration takes at "
+                f"most {max_pixels}"
+            )
         picture: Image.Image = stored
         if declared.get("orientation", "obey") == "obey":
             picture = ImageOps.exif_transpose(stored)

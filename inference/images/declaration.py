@@ -20,7 +20,7 @@ from typing import Any, Literal, cast
 from tidegate.inference.errors import DeploymentError
 from tidegate.inference.images.colours import read_colour
 from tidegate.inference.images.palette import Palette
-from tidegate.inference.images.reading import WHITE, Onto
+from tidegate.inference.images.reading import DEFAULT_MAX_PIXELS, WHITE, Onto
 from tidegate.inference.images.resizing import FILTERS
 from tidegate.inference.images.writing import WRITABLE
 from tidegate.inference.layout import MANIFEST
@@ -50,6 +50,8 @@ class ImageInput:
     kind: Kind = "pixels"
     palette: Palette | None = None
     size: Size | None = None
+    max_pixels: int | None = DEFAULT_MAX_PIXELS
+    """Of the pictures of one request together, where they may have any size; None where there is a `size`."""
     interpolation: str = "bilinear"
     value_range: tuple[float, float] = (0, 1)
     mean: tuple[float, ...] = (0, 0, 0)
@@ -101,7 +103,7 @@ def _input(image: _Part, onto: Onto, obey_orientation: bool) -> ImageInput:
     part = image.part(
         "input",
         {"key", "as", "palette", "size", "interpolation", "value_range", "mean", "std", "colour_order", "background"}
-        | {"orientation"},
+        | {"orientation", "max_pixels"},
     )
     kind = cast(Kind, part.choice("as", ("pixels", "labels"), "pixels"))
     if kind == "labels":
@@ -112,6 +114,8 @@ def _input(image: _Part, onto: Onto, obey_orientation: bool) -> ImageInput:
             raise part.mistake("palette", "is missing; labels are told by the colours of one")
     else:
         part.refuse(("palette",), 'which is about labels; say "as": "labels"')
+    if "size" in part.values:
+        part.refuse(("max_pixels",), "which is about pictures of any size; this has a size")
     std = part.per_channel("std", 1.0)
     if 0 in std:
         raise part.mistake("std", "holds 0, by which nothing can be divided")
@@ -120,6 +124,9 @@ def _input(image: _Part, onto: Onto, obey_orientation: bool) -> ImageInput:
         kind=kind,
         palette=_palette(part) if kind == "labels" else None,
         size=_size(part) if "size" in part.values else None,
+        max_pixels=None
+        if "size" in part.values
+        else part.whole("max_pixels", most=MAX_SIDE**2, default=DEFAULT_MAX_PIXELS),
         interpolation=part.choice("interpolation", tuple(FILTERS), "bilinear"),
         value_range=part.value_range((0.0, 1.0)),
         mean=part.per_channel("mean", 0.0),
@@ -244,9 +251,12 @@ class _Part:
         return value
 
     def side(self, key: str) -> int:
-        value = self.values.get(key)
-        if type(value) is not int or not 1 <= value <= MAX_SIDE:
-            raise self.mistake(key, f"is {_shown(value)}; it must be a whole number from 1 to {MAX_SIDE}")
+        return self.whole(key, most=MAX_SIDE, default=None)
+
+    def whole(self, key: str, *, most: int, default: int | None) -> int:
+        value = self.values.get(key, default)
+        if type(value) is not int or not 1 <= value <= most:
+            raise self.mistake(key, f"is {_shown(value)}; it must be a whole number from 1 to {most}")
         return value
 
     def value_range(self, default: tuple[float, float]) -> tuple[float, float]:

@@ -28,7 +28,11 @@ class Prepared(NamedTuple):
 def prepare(data: bytes | bytearray, declared: ImageInput, *, max_decoded_bytes: int) -> Prepared:
     """What the model is given for the image file `data`. Raises `BadRequest`."""
     pixels = reading.pixels(
-        data, max_decoded_bytes=max_decoded_bytes, obey_orientation=declared.obey_orientation, onto=declared.onto
+        data,
+        max_decoded_bytes=max_decoded_bytes,
+        max_pixels=declared.max_pixels,
+        obey_orientation=declared.obey_orientation,
+        onto=declared.onto,
     )
     height, width = pixels.shape[:2]
     if declared.palette is None:

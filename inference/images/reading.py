@@ -29,6 +29,8 @@ log = logging.getLogger("tidegate.images")
 Onto = Colour | Literal["drop", "refuse"]
 """What becomes of transparency: blended with a colour, dropped (each pixel has the colour stored in it), or refused."""
 WHITE: Colour = (255, 255, 255)
+DEFAULT_MAX_PIXELS = 1024 * 1024
+"""Of the pictures of a model that takes any size and says nothing else: networks take memory by the pixel."""
 
 _UNREADABLE = (Image.DecompressionBombError, OSError, ValueError, SyntaxError, EOFError, struct.error)
 """What Pillow raises for an image that it cannot read, with a reason."""
@@ -52,14 +54,21 @@ _WHITE_IS_ZERO, _UNSIGNED = 0, 1
 
 
 def pixels(
-    data: bytes | bytearray, *, max_decoded_bytes: int, obey_orientation: bool = True, onto: Onto = WHITE
+    data: bytes | bytearray,
+    *,
+    max_decoded_bytes: int,
+    max_pixels: int | None = None,
+    obey_orientation: bool = True,
+    onto: Onto = WHITE,
 ) -> npt.NDArray[np.uint8]:
     """The first frame as uint8 (height, width, 3), red first; `max_decoded_bytes` is the limit of that array.
+
+    `max_pixels` is what a model takes at most, whatever the server would read.
 
     Greys of more than 8 bits are rounded to 8. With `obey_orientation` the image stands as its EXIF data says,
     otherwise as it is stored. Raises `BadRequest`.
     """
-    with _opened(data, bytes_per_pixel=3, max_decoded_bytes=max_decoded_bytes) as image:
+    with _opened(data, bytes_per_pixel=3, max_decoded_bytes=max_decoded_bytes, max_pixels=max_pixels) as image:
         greys = _deep_greys(image)
         turned = _turned(image, obey=obey_orientation)
         if greys is None:
@@ -85,9 +94,16 @@ def planes(
 
 
 @contextmanager
-def _opened(data: bytes | bytearray, *, bytes_per_pixel: int, max_decoded_bytes: int) -> Iterator[Image.Image]:
+def _opened(
+    data: bytes | bytearray, *, bytes_per_pixel: int, max_decoded_bytes: int, max_pixels: int | None = None
+) -> Iterator[Image.Image]:
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            if max_pixels is not None and image.width * image.height > max_pixels:
+                raise BadRequest(
+                    f"The image is {image.width} x {image.height} pixels (width x height); this model takes at most "
+                    f"{max_pixels} pixels."
+                )
             # Twenty kilobytes of PNG may say that they are 13,000 pixels square: as floats that is two gigabytes.
             announced = image.width * image.height * bytes_per_pixel
             if announced > max_decoded_bytes:

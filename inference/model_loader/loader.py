@@ -96,11 +96,14 @@ class ModelLoader:
     def labels(self, image: bytes) -> npt.NDArray[Any]:
         """The classes of a map, an image file, as whole numbers (height, width) at the size that is painted.
 
-        Raises `BadRequest`; also for a transparent pixel, unless the palette has a background.
+        Raises `BadRequest`; also for more pixels than `max_pixels`, and for a transparent one, unless the palette has
+        a background.
         """
         background = self.configuration.palette.background
         onto: reading.Onto = "refuse" if background is None else background
-        pixels = reading.pixels(image, max_decoded_bytes=self._max_decoded_bytes, onto=onto)
+        pixels = reading.pixels(
+            image, max_decoded_bytes=self._max_decoded_bytes, max_pixels=self.configuration.max_pixels, onto=onto
+        )
         labels = self.palette.labels(pixels)
         if (size := self.configuration.size) is not None:
             return resizing.resize_labels(labels, height=size.height, width=size.width)

@@ -9,6 +9,7 @@ from typing import Any
 
 from tidegate.inference.images.colours import Colour
 from tidegate.inference.images.palette import Unknown
+from tidegate.inference.images.reading import DEFAULT_MAX_PIXELS
 from tidegate.inference.model_loader.weight_addresses import Weights
 
 
@@ -45,3 +46,5 @@ class RunConfiguration:
     palette: PaletteColours
     size: Size | None
     """What the network paints at; None where it paints maps of any size as they are."""
+    max_pixels: int | None = DEFAULT_MAX_PIXELS
+    """Of a map that is painted as it is; None where there is a `size`."""

@@ -12,13 +12,14 @@ import yaml
 
 from tidegate.inference.images.colours import Colour, read_colour, written
 from tidegate.inference.images.palette import MAX_CLASSES, Unknown
+from tidegate.inference.images.reading import DEFAULT_MAX_PIXELS
 from tidegate.inference.model_loader.placed_yaml import Pair, Source, is_empty, is_written_null, near
 from tidegate.inference.model_loader.run_configuration import PaletteColours, RunConfiguration, Size
 from tidegate.inference.model_loader.weight_addresses import EPOCH, LATEST, Weights, address_fault, epoch_fault
 
 MAX_SIDE = 16_384
 NEEDED = ("architecture", "weights", "palette")
-KNOWN = (*NEEDED, "arguments", "sha256", "size")
+KNOWN = (*NEEDED, "arguments", "sha256", "size", "max_pixels")
 """The keys of a run."""
 _ARCHITECTURE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}")
@@ -34,6 +35,7 @@ def run_of(source: Source, node: yaml.Node, run_id: str) -> RunConfiguration | N
     weights = _weights(source, pairs.get("weights"), pairs.get("sha256"))
     palette = _palette(source, pairs.get("palette"))
     size = _size(source, pairs.get("size"))
+    max_pixels = _max_pixels(source, pairs.get("max_pixels"), has_size="size" in pairs)
     if architecture is None or weights is None or palette is None:
         return None
     return RunConfiguration(
@@ -44,6 +46,7 @@ def run_of(source: Source, node: yaml.Node, run_id: str) -> RunConfiguration | N
         weights=weights,
         palette=palette,
         size=size,
+        max_pixels=max_pixels,
     )
 
 
@@ -197,3 +200,11 @@ def _size(source: Source, pair: Pair | None) -> Size | None:
         for side in sides
     )
     return None if height is None or width is None else Size(height=height, width=width)
+
+
+def _max_pixels(source: Source, pair: Pair | None, *, has_size: bool) -> int | None:
+    if pair is None:
+        return None if has_size else DEFAULT_MAX_PIXELS
+    if has_size:
+        source.fault(pair.key, "max_pixels is about maps of any size, and this run has a size: leave one of them out")
+    return source.whole(pair.value, "max_pixels", low=1, high=MAX_SIDE**2)

@@ -67,11 +67,7 @@ def read_pictures(
     """What the model is given for a body. Raises `BadRequest` and `UnsupportedMediaType`."""
     media_type, charset = split_media_type(content_type)
     if media_type in (JSON, JSON_LINES):
-        documents = json_documents(body, media_type, charset)
-        found = [
-            _one(_image_under(value, declared.key, where, max_decoded_bytes), declared, max_decoded_bytes, where)
-            for where, value in _each(documents)
-        ]
+        found = _several(_each(json_documents(body, media_type, charset)), declared, max_decoded_bytes)
     elif media_type.startswith("image/") or media_type == ANY_IMAGE:
         data = body.encode() if isinstance(body, str) else bytes(body)
         found = [_one(data, declared, max_decoded_bytes, "")]
@@ -81,7 +77,6 @@ def read_pictures(
             f"{given}; this model takes a picture as image/png or another image type, or as a data URI under "
             f"'{declared.key}' of {JSON} or {JSON_LINES}."
         )
-    _demand_one_shape(found, max_decoded_bytes)
     return Pictures(
         data=torch.from_numpy(np.stack([each.numbers for each in found])),
         sizes=tuple(PictureSize(each.height, each.width) for each in found),
@@ -112,6 +107,19 @@ def _image_under(value: Any, key: str, where: str, max_bytes: int) -> bytes:
     return uri.data
 
 
+def _several(records: list[tuple[str, Any]], declared: ImageInput, max_decoded_bytes: int) -> list[Prepared]:
+    """The pictures of records, by where they stand. Once the first is read, it is known what all of them take."""
+    found: list[Prepared] = []
+    for where, value in records:
+        data = _image_under(value, declared.key, where, max_decoded_bytes)
+        found.append(_one(data, declared, max_decoded_bytes, where))
+        if len(found) == 1:
+            _demand_room(found[0], len(records), declared, max_decoded_bytes)
+        else:
+            _demand_one_shape(found)
+    return found
+
+
 def _one(data: bytes, declared: ImageInput, max_decoded_bytes: int, where: str) -> Prepared:
     try:
         return prepare(data, declared, max_decoded_bytes=max_decoded_bytes)
@@ -125,17 +133,25 @@ def _at(where: str, error: BadRequest) -> BadRequest:
     return BadRequest(f"{where}: {error.message}")
 
 
-def _demand_one_shape(found: list[Prepared], max_decoded_bytes: int) -> None:
-    first = found[0].numbers
-    for number, each in enumerate(found):
-        if each.numbers.shape != first.shape:
-            raise BadRequest(
-                f"Picture {number} of the request is {_size(each.numbers)} and the first {_size(first)}; pictures of "
-                "one request must have one size, as they are one batch."
-            )
-    total = first.nbytes * len(found)
+def _demand_room(first: Prepared, count: int, declared: ImageInput, max_decoded_bytes: int) -> None:
+    total = first.height * first.width * count
+    if declared.max_pixels is not None and total > declared.max_pixels:
+        raise BadRequest(
+            f"The {count} pictures, of {first.width} x {first.height} pixels (width x height), have {total} pixels "
+            f"together; this model takes at most {declared.max_pixels} pixels in one request."
+        )
+    total = first.numbers.nbytes * count
     if total > max_decoded_bytes:
-        raise BadRequest(f"The {len(found)} pictures unpack to {total} bytes; the limit is {max_decoded_bytes}.")
+        raise BadRequest(f"The {count} pictures unpack to {total} bytes; the limit is {max_decoded_bytes}.")
+
+
+def _demand_one_shape(found: list[Prepared]) -> None:
+    first, last = found[0].numbers, found[-1].numbers
+    if last.shape != first.shape:
+        raise BadRequest(
+            f"Picture {len(found) - 1} of the request is {_size(last)} and the first {_size(first)}; pictures of one "
+            "request must have one size, as they are one batch."
+        )
 
 
 def _size(numbers: npt.NDArray[Any]) -> str:

@@ -34,10 +34,12 @@ model_fn, input_fn, predict_fn, output_fn = functions_of("models.yaml")
 FILES: dict[str, str | bytes] = {
     "code/inference.py": SCRIPT,
     "code/painter_of_tests.py": CODE,
-    "models.yaml": f"62:{RUN}  weights: net.pth\n",
+    "models.yaml": f"62:{RUN}  weights: net.pth\n  max_pixels: 16\n",
     "net.pth": weights(),
 }
 MAP = [SKY, SEA]
+TOO_LARGE = [SKY] * 17
+TOO_MANY_PIXELS = "The image is 17 x 1 pixels (width x height); this model takes at most 16 pixels."
 PICTURE = [[list(PAINTED_SKY), list(PAINTED_SEA)]]
 
 
@@ -80,6 +82,8 @@ def test_maps_and_pictures_may_be_the_bytes_themselves(server: Server) -> None:
         ("[" * 100_000, "application/json", "*/*", 400, "The body is not JSON: "),
         (b"\xff\xfe", "application/json", "*/*", 400, "The body is not valid utf-8: "),
         (b"no image", "image/png", "*/*", 400, "not an image"),
+        (body(uri_of(TOO_LARGE)), "application/json", "*/*", 400, TOO_MANY_PIXELS),
+        (drawn(TOO_LARGE), "image/png", "*/*", 400, TOO_MANY_PIXELS),
         ("a,b", "text/csv", "*/*", 415, "A map comes as application/json or as an image, such as image/png; this is"),
         (body(uri_of(MAP)), "application/json", "text/html", 406, "The picture comes as application/json, image/png"),
     ],
@@ -105,14 +109,15 @@ def test_a_run_that_cannot_be_loaded_is_the_last_line_of_check(tmp_path: Path) -
 
 
 def test_maps_of_one_size_share_a_call_where_that_is_declared() -> None:
-    """The first call waits until the others are there; each client gets its own picture."""
+    """The first call waits for the others; each client gets its own picture, or is told that its map is too large."""
     said = "        import time\n        time.sleep(0.2)\n        print('maps:', len(labels), flush=True)\n"
     slow = CODE.replace("        return self.scale", f"{said}        return self.scale", 1)
     declared = json.dumps({"format_version": 1, "files": {}, "batching": True})
     files = {**FILES, "code/painter_of_tests.py": slow, "manifest.json": declared}
-    with running(files, TIDEGATE_MAX_BATCH_SIZE="8") as batching, ThreadPoolExecutor(16) as clients:
+    with running(files, TIDEGATE_MAX_BATCH_SIZE="8") as batching, ThreadPoolExecutor(17) as clients:
         maps = [MAP if number % 2 else MAP[::-1] for number in range(16)]
-        replies = list(clients.map(lambda row: batching.post(body(uri_of(row))), maps))
+        *replies, refused = clients.map(lambda row: batching.post(body(uri_of(row))), [*maps, TOO_LARGE])
+        assert (refused.status, refused.error["message"]) == (400, TOO_MANY_PIXELS)
         pictures = [pixels_of(reply.json()["image"]) for reply in replies]
         assert pictures == [PICTURE if number % 2 else [PICTURE[0][::-1]] for number in range(16)]
         assert max(map(int, re.findall(r"maps: (\d+)", batching.log()))) > 1

@@ -15,6 +15,7 @@ from PIL import Image
 from tests.contract.test_check import check
 from tests.contract.test_declared_images import COLOURS, PAINT, uri
 from tests.inference.toy_images import written
+from tidegate.inference.errors import BadRequest
 from tidegate.inference.images.declaration import declared
 from tidegate.inference.worker.declared_images import PictureSize, read_pictures, write_pictures
 from tidegate.inference.worker.picture_difference import picture_difference
@@ -49,6 +50,7 @@ def sideways() -> bytes:
         {"size": {"height": 8, "width": 50, "policy": "resize"}, "interpolation": "nearest"},
         {"size": {"height": 50, "width": 50, "policy": "limit"}, "orientation": "ignore"},
         {"background": "drop"},
+        {"max_pixels": 21 * 34},
         {"background": "#102030"},
         {"as": "labels", "palette": PALETTE | {"unknown": "nearest"}},
         {"as": "labels", "palette": PALETTE | {"unknown": "nearest"}, "size": CROP},
@@ -122,3 +124,13 @@ def test_a_saved_example_without_a_script_is_answered_by_the_server_as_it_was_re
         done = check(tmp_path / "model")
         assert done.returncode == 0, done.stdout + done.stderr
         assert "the archive's example is answered as expected" in done.stdout
+
+
+def test_both_sides_refuse_a_picture_of_too_many_pixels() -> None:
+    picture, image = written(noise(), "PNG"), checked_image({"input": {"max_pixels": 21 * 34 - 1}})
+    with pytest.raises(image_functions.NotDone, match=r"is 34 x 21 pixels, and the declaration takes at most 713$"):
+        image_functions.input_fn(picture, "image/png", image["input"])
+    wanted = declared({"image": image}).input
+    assert wanted is not None
+    with pytest.raises(BadRequest, match=r"is 34 x 21 pixels \(width x height\); this model takes at most 713 pixels"):
+        read_pictures(picture, "image/png", wanted, max_decoded_bytes=1 << 24)

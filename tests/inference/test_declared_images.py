@@ -17,7 +17,7 @@ from tests.inference.toy_images import image, written
 from tests.inference.toy_models import answered, computation, refused, request
 from tidegate.inference.images import data_uri
 from tidegate.inference.images.declaration import declared
-from tidegate.inference.protocol import Answer, Request
+from tidegate.inference.protocol import Answer, Error, Request
 from tidegate.inference.worker.asking import ask
 from tidegate.inference.worker.computation import Computation
 
@@ -214,6 +214,45 @@ def test_pictures_together_are_held_to_the_limit() -> None:
         400,
         "The 2 pictures unpack to 1600 bytes; the limit is 1000.",
     )
+
+
+def test_pictures_of_any_size_are_held_to_their_pixels_alone_and_together() -> None:
+    """As bytes and as data URIs; one that is as large as may be is painted, and so is the next."""
+    toy = server(PAINTED | {"input": PAINTED["input"] | {"max_pixels": 6}})
+    fits, strip = map_of([0, 1, 2], [0, 1, 2]), map_of(*[[0]] * 7)
+    sentence = "The image is 1 x 7 pixels (width x height); this model takes at most 6 pixels."
+    assert error_of(toy, strip, content_type="image/png") == (400, sentence)
+    assert error_of(toy, {"segmap": uri(strip)}) == (400, f"The body, 'segmap': {sentence}")
+    assert answered(toy, request(fits, content_type="image/png"))
+    assert answered(toy, request([{"segmap": uri(map_of([0, 1, 2]))}] * 2))
+    assert error_of(toy, [{"segmap": uri(map_of([0, 1, 2]))}] * 3) == (
+        400,
+        "The 3 pictures, of 3 x 1 pixels (width x height), have 9 pixels together; this model takes at most 6 pixels "
+        "in one request.",
+    )
+
+
+def test_too_many_pictures_are_refused_before_the_second_is_read() -> None:
+    """What a small body may announce is not unpacked to find out that it was too much."""
+    toy = server(PAINTED | {"input": PAINTED["input"] | {"max_pixels": 6}}, limit=1000)
+    assert "have 9 pixels together" in error_of(toy, [{"segmap": uri(map_of([0, 1, 2]))}, {}, {}])[1]
+    roomy = server(PAINTED, limit=1000)
+    assert "The 2 pictures unpack to 1600 bytes" in error_of(roomy, [{"segmap": uri(map_of([0] * 100))}, {}])[1]
+
+
+def test_a_picture_that_is_too_large_does_not_spoil_the_call_that_it_came_for() -> None:
+    sizes = []
+
+    def counted(labels: torch.Tensor) -> torch.Tensor:
+        sizes.append(len(labels))
+        return paints(labels)
+
+    toy = server(PAINTED | {"input": PAINTED["input"] | {"max_pixels": 3}}, counted, joins=True)
+    rows = ([2, 1, 2], [0] * 4, [0, 1, 2])
+    outcomes, _ = ask(toy, [request({"segmap": uri(map_of(row))}, number) for number, row in enumerate(rows)])
+    assert sorted(each.status for each in outcomes if isinstance(each, Error)) == [400]
+    assert sum(isinstance(each, Answer) for each in outcomes) == 2
+    assert sizes == [2]
 
 
 @pytest.mark.parametrize(

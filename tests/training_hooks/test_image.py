@@ -55,6 +55,10 @@ def test_arrays_and_tuples_become_lists(tmp_path: Path) -> None:
     }
 
 
+def test_a_limit_of_pixels_stands_in_the_manifest(tmp_path: Path) -> None:
+    assert saved(tmp_path, {"input": {"max_pixels": np.int64(4096)}}) == {"input": {"max_pixels": 4096}}
+
+
 def test_a_directory_is_saved_with_the_same_declaration(tmp_path: Path) -> None:
     (tmp_path / "weights.bin").write_bytes(b"x")
     save_directory(tmp_path, image={"output": {"as": "labels", "palette": {"colours": ["black"]}}})
@@ -86,6 +90,11 @@ def test_a_directory_is_saved_with_the_same_declaration(tmp_path: Path) -> None:
         (
             {"input": {"size": {"height": 2, "width": 3, "policy": "crop", "shorter_side": 2}}},
             'image["input"]["size"]["shorter_side"] is less than the size that is to be cropped',
+        ),
+        ({"input": {"max_pixels": 0}}, 'image["input"]["max_pixels"] is 0; it must be a whole number from 1 to'),
+        (
+            {"input": {"max_pixels": 4, "size": {"height": 2, "width": 2}}},
+            'image["input"]["max_pixels"] is about pictures of any size, and there is a size',
         ),
         ({"input": {"std": [1, 0, 1]}}, 'image["input"]["std"] holds 0, by which nothing can be divided'),
         ({"input": {"mean": [1, 2]}}, 'image["input"]["mean"] must be a number, or three for red, green and blue'),

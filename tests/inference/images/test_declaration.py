@@ -134,6 +134,13 @@ def test_the_page_lists_every_key() -> None:
             {"input": {"as": "labels", "palette": {"colours": ["#000000", "#000001"], "names": ["a", "a"]}}},
             "image.input.palette.names must be a list of 2 different names, one for each colour.",
         ),
+        ({"input": {"max_pixels": 0}}, "image.input.max_pixels is 0; it must be a whole number from 1 to 1073741824."),
+        ({"input": {"max_pixels": None}}, "image.input.max_pixels is None; it must be a whole number"),
+        ({"input": {"max_pixels": 1e6}}, "image.input.max_pixels is 1000000.0; it must be a whole number"),
+        (
+            {"input": {"max_pixels": 9, "size": {"height": 3, "width": 3, "policy": "limit"}}},
+            "image.input.max_pixels is there, which is about pictures of any size; this has a size.",
+        ),
         ({"input": {"size": 224}}, "image.input.size is 224; it must be an object."),
         ({"input": {"size": {"height": 224}}}, "image.input.size.width is None; it must be a whole number from 1"),
         ({"input": {"size": {"height": 0, "width": 1}}}, "image.input.size.height is 0; it must be a whole number"),

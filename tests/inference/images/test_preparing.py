@@ -117,6 +117,26 @@ def test_transparency_follows_the_declared_background() -> None:
     assert "is transparent" in refusal(clear, background="refuse")
 
 
+@pytest.mark.parametrize("size", [(4, 3), (3, 4), (12, 1), (1, 12)])
+def test_pictures_of_any_size_have_so_many_pixels_at_most(size: tuple[int, int]) -> None:
+    """Of whatever shape they are; exactly the limit is taken."""
+    for how in ({}, {"as": "labels", "palette": {"colours": ["#000000"]}}):
+        data = image(size=size)
+        assert prepared(data, max_pixels=12, **how).numbers.size % 12 == 0
+        assert refusal(data, max_pixels=11, **how) == (
+            f"The image is {size[0]} x {size[1]} pixels (width x height); this model takes at most 11 pixels."
+        )
+
+
+def test_without_a_word_a_million_pixels_are_taken_where_there_is_no_size() -> None:
+    square, strip = image("1", (1024, 1024)), image("1", (1024 * 1024 + 1, 1))
+    assert prepared(square, 1 << 24).numbers.shape == (3, 1024, 1024)
+    assert "is 1048577 x 1 pixels (width x height); this model takes at most 1048576 pixels." in refusal(strip)
+    for policy in ("resize", "crop"):  # what the model is given is of one size, however large the picture was
+        found = prepared(image("1", (1025, 1024)), 1 << 24, size={"height": 4, "width": 4, "policy": policy})
+        assert found.numbers.shape == (3, 4, 4)
+
+
 def test_what_fits_as_bytes_and_not_as_numbers_is_refused() -> None:
     data = image(size=(100, 100))
     assert "takes 120000 bytes as numbers; the limit is 119999." in refusal(data, 119_999)

@@ -114,6 +114,13 @@ def test_what_is_brought_along_is_taken_back_by_null(tmp_path: Path) -> None:
     assert mistakes(path) == ["line 6, column 24: size must be a whole number from 1 to 16384, it is empty"]
 
 
+def test_a_run_has_a_size_or_a_limit_of_pixels(tmp_path: Path) -> None:
+    """A million pixels unless it says otherwise; what a common part says is taken back by null."""
+    lines = f"a: &a\n{indented(RUN)}b: &b\n  <<: *a\n  max_pixels: 64\nc: {{<<: *b, max_pixels: null, size: 8}}\n"
+    runs = load_configurations(written(tmp_path, lines + "d: {<<: *b, max_pixels: null}\n"))
+    assert [run.max_pixels for run in runs.values()] == [1_048_576, 64, None, 1_048_576]
+
+
 def test_every_mistake_of_a_file_is_in_one_error(tmp_path: Path) -> None:
     path = written(
         tmp_path,
@@ -212,6 +219,25 @@ def test_mistakes_of_several_files_are_in_one_error(tmp_path: Path) -> None:
         ("net.pth", "a\n  size: 256.0", (4, 9), "size must be a whole number from 1 to 16384, it is 256.0"),
         ("net.pth", "a\n  size: 0x10", (4, 9), "size must be a whole number from 1 to 16384, it is 0x10"),
         ("net.pth", "a\n  size: [1, 2]", (4, 9), "size must be a mapping, it is a list"),
+        ("net.pth", "a\n  max_pixels: 0", (4, 15), "max_pixels must be a whole number from 1 to 268435456, it is 0"),
+        (
+            "net.pth",
+            "a\n  max_pixels: 1e6",
+            (4, 15),
+            "max_pixels must be a whole number from 1 to 268435456, it is 1e6",
+        ),
+        (
+            "net.pth",
+            "a\n  max_pixel: 9",
+            (4, 3),
+            "run '62' has the unknown key 'max_pixel'; did you mean 'max_pixels'?",
+        ),
+        (
+            "net.pth",
+            "a\n  size: 8\n  max_pixels: 64",
+            (5, 3),
+            "max_pixels is about maps of any size, and this run has a size: leave one of them out",
+        ),
         ("net.pth", "a\n  size: {h: 1}", (4, 10), "size has the unknown key 'h'"),
         ("net.pth", "a\n  arguments: [1]", (4, 14), "arguments must be a mapping, it is a list"),
         (

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import struct
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +37,7 @@ from tidegate.model_loader import (
     load_configurations,
 )
 
+Colour = tuple[int, ...]
 MAP = uri_of([SKY, SKY, SEA], [SEA, SEA, SKY])
 
 
@@ -157,6 +160,38 @@ def test_what_is_transparent_is_refused_unless_there_is_a_background(runs: Path)
 def test_what_is_no_map_is_the_clients_mistake(runs: Path, uri: str) -> None:
     with pytest.raises(BadRequest):
         ModelLoader("62", configurations=runs).get_prediction(uri)
+
+
+@pytest.mark.parametrize("rows", [[[SKY] * 4, [SEA] * 4], [[SKY]] * 8, [[SEA] * 8]])
+def test_a_map_has_so_many_pixels_at_most_where_there_is_no_size(runs: Path, rows: list[list[Colour]]) -> None:
+    """Of whatever shape it is; exactly the limit is painted."""
+    runs.write_text(runs.read_text() + "  max_pixels: 8\n")
+    loader = ModelLoader("62", configurations=runs)
+    painted = pixels_of(loader.get_prediction(uri_of(*rows)))
+    assert (len(painted), len(painted[0])) == (len(rows), len(rows[0]))
+    larger = [*rows, rows[0]]
+    sentence = rf"^The image is {len(rows[0])} x {len(larger)} pixels .*; this model takes at most 8 pixels\.$"
+    with pytest.raises(BadRequest, match=sentence):
+        loader.get_prediction(uri_of(*larger))
+    with pytest.raises(BadRequest, match=sentence):
+        loader.labels(drawn(*larger))
+
+
+def test_too_many_pixels_are_refused_by_the_maps_header_alone(runs: Path) -> None:
+    """Before memory is taken for them, or their colours are looked at: there are none here."""
+    header = b"IHDR" + struct.pack(">IIBBBBB", 1025, 1024, 8, 2, 0, 0, 0)
+    empty = b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk)) for chunk in (header, b"IDAT")
+    )
+    loader = ModelLoader("62", configurations=runs)
+    with pytest.raises(BadRequest, match=r"^The image is 1025 x 1024 pixels .* takes at most 1048576 pixels\.$"):
+        loader.labels(empty)
+
+
+def test_a_run_with_a_size_takes_maps_of_any(runs: Path) -> None:
+    """They are brought to it, so that they cost the network nothing."""
+    runs.write_text(runs.read_text() + "  size: {height: 1, width: 2}\n")
+    assert ModelLoader("62", configurations=runs).labels(drawn([SKY] * 1_048_577)).tolist() == [[0, 0]]
 
 
 def test_a_map_whose_picture_would_be_too_large_is_refused(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
