@@ -123,6 +123,11 @@ def decode(
 def _not_read(media_type: str) -> str:
     if media_type == OCTETS:
         return f"Content-Type '{OCTETS}' is only read where the body is an npy file, which this one is not"
+    return not_read(media_type)
+
+
+def not_read(media_type: str) -> str:
+    """The beginning of the sentence for a body of a type that is not read."""
     return f"Content-Type '{media_type}' cannot be read" if media_type else "The Content-Type header is missing"
 
 

@@ -29,6 +29,7 @@ from tidegate.inference.worker.content import (
     NPZ,
     WRITABLE,
     json_documents,
+    not_read,
     split_media_type,
 )
 from tidegate.inference.worker.encoding import encode, to_array
@@ -72,10 +73,9 @@ def read_pictures(
         data = body.encode() if isinstance(body, str) else bytes(body)
         found = [_one(data, declared, max_decoded_bytes, "")]
     else:
-        given = f"Content-Type '{media_type}' cannot be read" if media_type else "The Content-Type header is missing"
         raise UnsupportedMediaType(
-            f"{given}; this model takes a picture as image/png or another image type, or as a data URI under "
-            f"'{declared.key}' of {JSON} or {JSON_LINES}."
+            f"{not_read(media_type)}; this model takes a picture as image/png or another image type, or as a data URI "
+            f"under '{declared.key}' of {JSON} or {JSON_LINES}."
         )
     return Pictures(
         data=torch.from_numpy(np.stack([each.numbers for each in found])),

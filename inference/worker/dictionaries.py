@@ -14,7 +14,7 @@ import numpy as np
 
 from tidegate.inference.errors import BadRequest, UnsupportedMediaType
 from tidegate.inference.worker import pickled_arrays
-from tidegate.inference.worker.content import JSON, JSON_LINES, NPZ, Reading, json_documents, split_media_type
+from tidegate.inference.worker.content import JSON, JSON_LINES, NPZ, Reading, json_documents, not_read, split_media_type
 from tidegate.inference.worker.numpy_files import Array, read_npz
 from tidegate.inference.worker.pickle_machine import UnreadablePickle
 
@@ -39,8 +39,9 @@ def read(body: str | bytes | bytearray, content_type: str | None, *, reading: Re
     if media_type in (JSON, JSON_LINES):
         found = [_dictionary(value, what, reading) for what, value in json_documents(body, media_type, charset)]
         return found if media_type == JSON_LINES else found[0]
-    named = f"Content-Type '{media_type}' cannot be read" if media_type else "The Content-Type header is missing"
-    raise UnsupportedMediaType(f"{named}; this model takes a dictionary: {JSON} (an object), {JSON_LINES} or {NPZ}.")
+    raise UnsupportedMediaType(
+        f"{not_read(media_type)}; this model takes a dictionary: {JSON} (an object), {JSON_LINES} or {NPZ}."
+    )
 
 
 def _dictionary(value: Any, what: str, reading: Reading) -> Dictionary:
