@@ -51,13 +51,18 @@ class Steps:
     """Whether a model that the default `predict_fn` calls has turned out to want a dict also of one named tensor."""
     tally: Tally = field(default_factory=Tally)
     """The account of the batch at hand."""
+    writable: tuple[str, ...] | None = field(init=False)
+    """The types that answers may have; None where only a function of the script knows."""
+
+    def __post_init__(self) -> None:
+        ours = self.functions.output_fn is None and self.functions.transform_fn is None
+        self.writable = declared_images.writable(self.images) if ours else None
 
     def receive(self, received: protocol.Request) -> Request:
         """The request at the beginning of its way."""
-        ours = self.functions.output_fn is None and self.functions.transform_fn is None
         # The Accept header of the open inference protocol is about tensors, which a script's output_fn does not make.
         wanted = received.accept if received.form is not Form.OPEN_INFERENCE else ""
-        accept = preferred_type(wanted, self.default_accept, declared_images.writable(self.images) if ours else None)
+        accept = preferred_type(wanted, self.default_accept, self.writable)
         return Request(received=received, processor=RequestProcessor(received), accept=accept)
 
     def attempt(self, request: Request, function: str, step: Callable[[Request], None]) -> None:
