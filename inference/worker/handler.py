@@ -61,7 +61,9 @@ class Functions:
 
     @property
     def found(self) -> list[str]:
-        """The functions that there are, by their names in `ARGUMENTS`."""
+        """The functions of the script that are called, by the names that it has for them."""
+        if self.model_maker not in ARGUMENTS:
+            return [self.model_maker]
         return [name for name in ARGUMENTS if getattr(self, name) is not None]
 
     @property

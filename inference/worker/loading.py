@@ -99,7 +99,7 @@ def load(
     functions = Functions()
     if module is not None:
         functions = _functions(module, context, reading, tell=spec.verify)
-    elif spec.identity_model and weights.is_missing(root):
+    elif _is_the_identity(root, spec):
         functions = identity.functions(context, reading)
     if others is not None:
         beside = BesideLoader(
@@ -189,11 +189,10 @@ def _bind(module: ModuleType, context: Context, reading: Reading) -> Functions:
 
 def _functions(module: ModuleType, context: Context, reading: Reading, *, tell: bool) -> Functions:
     functions = _bind(module, context, reading)
-    found = functions.found if functions.model_maker in handler.ARGUMENTS else [functions.model_maker]
     builds = weights.builds_with(module.__name__, context.manifest)
-    if mistake := near_misses.mistake(module, found, builds=builds):
+    if mistake := near_misses.mistake(module, functions.found, builds=builds):
         raise DeploymentError(mistake)
-    if not found and tell and not builds:
+    if not functions.found and tell and not builds:
         names = ", ".join(handler.ARGUMENTS)
         log.warning("%s has none of the functions that are called (%s): the defaults do it all", module.__file__, names)
     return functions
@@ -222,8 +221,12 @@ def _model(root: Path, script: Path | None, functions: Functions, spec: ModelSpe
     return model
 
 
+def _is_the_identity(root: Path, spec: ModelSpec) -> bool:
+    return spec.identity_model and weights.is_missing(root)
+
+
 def _default_model(root: Path, script: Path | None, spec: ModelSpec, context: Context) -> Any:
-    if spec.identity_model and weights.is_missing(root):
+    if _is_the_identity(root, spec):
         return identity.Identity(context)
     whereabouts = _whereabouts(root, spec) if script is None else ""
     if whereabouts:

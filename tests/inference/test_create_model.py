@@ -94,8 +94,9 @@ def test_a_wrapper_is_served_by_its_create_model(script):
     functions = script(INCREMENT)
     model = functions.model_fn("/some/where")
     assert model({"a": 1}) == {"a": 2}
-    assert functions.model_maker == "create_model"
-    assert functions.found == ["model_fn", "input_fn", "predict_fn"]
+    assert functions.found == [functions.model_maker] == ["create_model"]
+    given = (functions.model_fn, functions.input_fn, functions.predict_fn, functions.output_fn, functions.transform_fn)
+    assert [function is None for function in given] == [False, False, False, True, True]
 
 
 @pytest.mark.parametrize(
