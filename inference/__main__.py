@@ -38,24 +38,31 @@ def main(program: str = f"python -m {__package__}", others: Sequence[str] = ()) 
         if strangers := unknown(os.environ):
             log.warning("some variables are unknown and without effect", extra={"variables": strangers})
         settings = _as_said(settings, arguments)
-        if arguments.command == "serve" and arguments.model is not None:
-            from tidegate.inference.frontend import server  # noqa: PLC0415
-
-            server.demand_port(settings)
-        with _model_dir(settings, arguments.model) as model_dir:
-            # Each command imports what it needs, and neither of them torch: that is for the workers.
-            if arguments.command == "serve":
-                from tidegate.inference.frontend import server  # noqa: PLC0415
-
-                return server.run(settings, model_dir)
-            from tidegate.inference.frontend import check_command  # noqa: PLC0415
-
-            return check_command.run(model_dir, settings)
+        return (_serve if arguments.command == "serve" else _check)(settings, arguments.model)
     except Stopped as stopped:
         return 0 if arguments.command == "serve" else 128 + stopped.number
     except DeploymentError as error:
         print(f"tidegate: error: {error}", file=sys.stderr, flush=True)  # noqa: T201
         return 1
+
+
+# Each command imports what it needs, and neither of them torch: that is for the workers.
+
+
+def _serve(settings: Settings, model: str | None) -> int:
+    from tidegate.inference.frontend import server  # noqa: PLC0415
+
+    if model is not None:
+        server.demand_port(settings)
+    with _model_dir(settings, model) as model_dir:
+        return server.run(settings, model_dir)
+
+
+def _check(settings: Settings, model: str) -> int:
+    from tidegate.inference.frontend import check_command  # noqa: PLC0415
+
+    with _model_dir(settings, model) as model_dir:
+        return check_command.run(model_dir, settings)
 
 
 def _parser(program: str, others: Sequence[str]) -> argparse.ArgumentParser:
