@@ -12,10 +12,9 @@ docs/handlers.md has each key.
 from __future__ import annotations
 
 import difflib
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Any, Final, Literal, cast
 
 from tidegate.inference.errors import DeploymentError
 from tidegate.inference.images.colours import read_colour
@@ -29,6 +28,8 @@ Kind = Literal["pixels", "labels"]
 Order = Literal["rgb", "bgr"]
 Policy = Literal["exact", "limit", "resize", "crop"]
 MAX_SIDE = 32_768
+_LARGEST: Final = 3.4e38
+"""Of float32, in which pictures are given; NaN is beyond it too, and so are whole numbers that no float holds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -277,7 +278,7 @@ class _Part:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= _LARGEST
 
 
 def _shown(value: Any) -> str:

@@ -161,6 +161,8 @@ def test_the_page_lists_every_key() -> None:
         ),
         ({"input": {"mean": [0.5]}}, "image.input.mean is [0.5]; it must be a number, or three"),
         ({"input": {"mean": float("nan")}}, "image.input.mean is nan; it must be a number"),
+        ({"input": {"mean": 10**400}}, "image.input.mean is 1000000000"),
+        ({"output": {"value_range": [0, float("inf")]}}, "image.output.value_range is [0, inf]; it must be two"),
         ({"input": {"mean": "0.5"}}, "image.input.mean is '0.5'; it must be a number"),
         ({"input": {"std": 0}}, "image.input.std holds 0, by which nothing can be divided."),
         ({"input": {"value_range": [1, 1]}}, "image.input.value_range is [1, 1]; it must be two different numbers"),
