@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from tests.contract.talking import Talker
 
 IDLE_S = 4.0
 """Longer than a busy machine takes between two steps of a test."""
+BIG = 24 << 20
+"""More characters than the sockets' buffers hold beside what is read of them while a server outlives its time."""
 IDLE = {"TIDEGATE_IDLE_EXIT_S": str(IDLE_S)}
 WORKS = """
 import json, time
@@ -34,6 +37,8 @@ def wait_for(path):
 def predict_fn(order, model):
     if "stream" in order:
         return parts(model / order["stream"])
+    if "characters" in order:
+        return "x" * order["characters"]
     wait_for(model / order["wait_for"])
     return order
 
@@ -60,10 +65,15 @@ def ended(server: Server) -> str:
     return log
 
 
-def outlives(server: Server) -> None:
-    """Ping a server for longer than it may be idle."""
+def outlives(server: Server, meanwhile: Callable[[], object] = lambda: None) -> None:
+    """Ping a server for longer than it may be idle, and do something each time."""
     until_s = time.monotonic() + 1.5 * IDLE_S
-    wait_until(lambda: server.ping() == 200 and time.monotonic() > until_s, "time has passed", log=server.log)
+
+    def is_over() -> bool:
+        meanwhile()
+        return server.ping() == 200 and time.monotonic() > until_s
+
+    wait_until(is_over, "time has passed", log=server.log)
 
 
 def test_a_server_that_is_only_watched_ends_with_status_0() -> None:
@@ -114,6 +124,17 @@ def test_what_is_under_way_keeps_it_alive_and_nothing_more_is_needed_for_it_to_e
             (server.model_dir / "gate").touch()
             while b"last" not in received:
                 received += reader.recv(65536)
+
+        # An answer that its client reads slowly: the model has long done with it.
+        with server.socket() as reader:
+            body = json.dumps({"characters": BIG}).encode()
+            head = f"POST /invocations HTTP/1.1\r\nHost: a\r\nContent-Length: {len(body)}\r\n\r\n"
+            reader.sendall(head.encode() + body)
+            pieces: list[bytes] = []
+            outlives(server, lambda: pieces.append(reader.recv(4096)))
+            while sum(map(len, pieces)) < BIG:
+                pieces.append(reader.recv(1 << 20))
+                assert pieces[-1], "the server hung up in the middle of its answer"
 
         # A conversation in which nobody says anything.
         with Talker(server) as talker:
