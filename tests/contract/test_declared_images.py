@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import ExifTags, Image
 
 from tests.contract.running import Server, running, start, wait_until, write_files
 from tests.contract.test_check import check
@@ -43,6 +43,12 @@ class Paint(torch.nn.Module):
         assert labels.dtype == torch.int64, labels.dtype
         red = labels.to(torch.float32) + self.shift
         return torch.stack([red, torch.zeros_like(red), torch.full_like(red, 1.5)], 1)
+"""
+
+
+LOOKS = """
+def model_fn(model_dir):
+    return lambda pixels: {"shape": list(pixels.shape), "colour": pixels[0, :, 0, 0]}
 """
 
 
@@ -159,6 +165,19 @@ def test_the_archives_example_is_compared_as_a_picture(tmp_path: Path) -> None:
         assert (done.returncode == 0) is ready, done.stdout + done.stderr
         said = done.stdout + done.stderr
         assert ready or "at $.image its pixel (x 0, y 0) is (0, 128, 255), expected was (9, 9, 9)." in said
+
+
+def test_what_the_declaration_leaves_open_is_as_the_deployer_says() -> None:
+    file = io.BytesIO()
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    Image.new("RGBA", (2, 1), (255, 0, 0, 0)).save(file, "PNG", exif=exif)
+    manifest = {"format_version": 1, "files": {}, "image": {"input": {}}}
+    shown_by = {"manifest.json": json.dumps(manifest), "code/inference.py": LOOKS}
+    variables = {"TIDEGATE_IMAGE_ORIENTATION": "ignore", "TIDEGATE_IMAGE_BACKGROUND": "none"}
+    with running(shown_by, **variables) as server:
+        found = server.post(file.getvalue(), "image/png").json()
+    assert found == {"shape": [1, 3, 1, 2], "colour": [1.0, 0.0, 0.0]}
 
 
 def test_a_mistake_in_the_declaration_ends_the_start_with_its_place(tmp_path: Path) -> None:
