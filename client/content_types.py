@@ -4,27 +4,22 @@ from __future__ import annotations
 
 from pathlib import PurePath
 
+CSV, JSON, TEXT = "text/csv", "application/json", "text/plain"
+JSON_LINES = ("application/jsonlines", "application/jsonl", "application/x-jsonlines", "application/x-ndjson")
 BY_ENDING = {
-    ".csv": "text/csv",
-    ".json": "application/json",
-    ".jsonl": "application/jsonlines",
-    ".ndjson": "application/jsonlines",
+    ".csv": CSV,
+    ".json": JSON,
+    ".jsonl": JSON_LINES[0],
+    ".ndjson": JSON_LINES[0],
     ".npy": "application/x-npy",
     ".npz": "application/x-npz",
     ".png": "image/png",
     ".jpg": "image/jpeg",
     ".jpeg": "image/jpeg",
     ".webp": "image/webp",
-    ".txt": "text/plain",
+    ".txt": TEXT,
 }
-_IN_LINES = (
-    "text/csv",
-    "application/jsonlines",
-    "application/jsonl",
-    "application/x-jsonlines",
-    "application/x-ndjson",
-    "text/plain",
-)
+_IN_LINES = (CSV, *JSON_LINES, TEXT)
 
 
 def content_type_of(name: str) -> str:
@@ -48,4 +43,9 @@ def unpacked_name(name: str) -> str:
 
 def is_in_lines(content_type: str) -> bool:
     """Whether content of this type is made of lines that can be answered one by one."""
-    return content_type.partition(";")[0].strip().lower() in _IN_LINES
+    return media_type(content_type) in _IN_LINES
+
+
+def media_type(content_type: str) -> str:
+    """A content type without its parameters."""
+    return content_type.partition(";")[0].strip().lower()

@@ -8,9 +8,8 @@ from email.message import Message
 from enum import Enum
 from typing import Any
 
+from tidegate.client.content_types import CSV, JSON, JSON_LINES, TEXT, media_type
 from tidegate.client.errors import TableFailed
-
-_JSON_LINES = ("application/jsonlines", "application/jsonl", "application/x-jsonlines", "application/x-ndjson")
 
 
 class Form(Enum):
@@ -59,7 +58,7 @@ class Sides:
         output = _form(accept, in_lines=source.in_lines)
         if output is Form.OTHER:
             raise TableFailed(
-                f"the answers of the job are {_media_type(accept) or 'of no type that it names'}, which has no "
+                f"the answers of the job are {media_type(accept) or 'of no type that it names'}, which has no "
                 "columns; a table is made of CSV, JSON Lines, JSON or text: submit the job with such an Accept"
             )
         return cls(
@@ -73,20 +72,16 @@ class Sides:
 
 
 def _form(content_type: str, *, in_lines: bool) -> Form:
-    media_type = _media_type(content_type)
-    if media_type == "text/csv":
+    kind = media_type(content_type)
+    if kind == CSV:
         return Form.CSV
-    if media_type in _JSON_LINES:
+    if kind in JSON_LINES:
         return Form.JSON
-    if media_type == "application/json":
+    if kind == JSON:
         return Form.JSON if in_lines else Form.DOCUMENT
-    if media_type == "text/plain":
+    if kind == TEXT:
         return Form.TEXT
     return Form.OTHER
-
-
-def _media_type(content_type: str) -> str:
-    return content_type.partition(";")[0].strip().lower()
 
 
 def _charset(content_type: str) -> str:

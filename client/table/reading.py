@@ -56,6 +56,11 @@ class ObjectReader(io.RawIOBase):
         self._size = -1
         self._at = 0
 
+    @property
+    def address(self) -> str:
+        """What people call the object."""
+        return self._place.address
+
     def readable(self) -> bool:
         """It is."""
         return True
@@ -152,7 +157,7 @@ def chunks(reader: ObjectReader, *, packed: bool) -> Generator[bytes]:
                 try:
                     piece = unpacked.read(size)
                 except (EOFError, OSError, zlib.error) as error:
-                    raise TableFailed(f"{reader._place.address} is not whole as gzip: {error}") from error
+                    raise TableFailed(f"{reader.address} is not whole as gzip: {error}") from error
                 if not piece:
                     return
                 yield piece

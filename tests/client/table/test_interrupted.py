@@ -25,10 +25,12 @@ from tidegate.client.table.upload import Upload
 
 # Writes 6 MiB parts for ever, each as soon as the one before is up.
 WRITER = """
+import signal
 import boto3
 from tidegate.client.table import upload
 from tidegate.client.table.job_objects import Place
 upload.PART_BYTES = 6 * 2**20
+signal.signal(signal.SIGINT, signal.default_int_handler)  # what a shell starts in the background ignores it
 with upload.Upload(boto3.client("s3"), Place(bucket="data", key="tables/part-0.parquet")) as file:
     while True:
         file.write(bytes(2**20))
