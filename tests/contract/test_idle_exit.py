@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -127,6 +128,7 @@ def test_what_is_under_way_keeps_it_alive_and_nothing_more_is_needed_for_it_to_e
 
         # An answer that its client reads slowly: the model has long done with it.
         with server.socket() as reader:
+            reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)  # or the kernel may take all of it
             body = json.dumps({"characters": BIG}).encode()
             head = f"POST /invocations HTTP/1.1\r\nHost: a\r\nContent-Length: {len(body)}\r\n\r\n"
             reader.sendall(head.encode() + body)
