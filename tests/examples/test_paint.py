@@ -73,7 +73,15 @@ def files(trained: tuple[Path, str]) -> dict[str, bytes]:
 
 @pytest.fixture(scope="module")
 def server(files: dict[str, bytes]) -> Iterator[Server]:
-    with running(files) as server:
+    """With the run that is served by itself, and calls that are joined."""
+    with running(files, TIDEGATE_MAX_BATCH_SIZE="8", TIDEGATE_MAX_WAIT_MS="20") as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def strict(files: dict[str, bytes]) -> Iterator[Server]:
+    """The same weights under the other run id, and no call that is joined."""
+    with running(files, PAINT_RUN_ID="paint-strict", TIDEGATE_MAX_BATCH_SIZE="1") as server:
         yield server
 
 
@@ -188,18 +196,26 @@ def test_soft_edges_and_unpainted_canvas_are_taken(server: Server) -> None:
     assert np.array_equal(levels(picture_of(bare.body)), levels(picture_of(server.post(request(png(as_sky))).body)))
 
 
-def test_the_strict_run_names_the_colour_and_its_place(files: dict[str, bytes]) -> None:
-    """The same weights under the other run id: another colour, and transparency, are mistakes of the client."""
-    with running(files, PAINT_RUN_ID="paint-strict") as server:
-        assert server.post(request(png(drawn()))).status == 200
-        spotted = drawn()
-        spotted.putpixel((7, 3), (255, 0, 255))
-        reply = server.post(request(png(spotted)))
-        assert reply.status == 400
-        assert "#ff00ff" in reply.error["message"]
-        assert re.search(r"\b7\b.*\b3\b", reply.error["message"])
-        assert server.post(request(png(softened(drawn())))).status == 400
-        assert server.post(request(png(unpainted(drawn())))).status == 400
+def test_the_strict_run_names_the_colour_and_its_place(strict: Server) -> None:
+    """Another colour, and transparency, are mistakes of the client."""
+    assert strict.post(request(png(drawn()))).status == 200
+    spotted = drawn()
+    spotted.putpixel((7, 3), (255, 0, 255))
+    reply = strict.post(request(png(spotted)))
+    assert reply.status == 400
+    assert "#ff00ff" in reply.error["message"]
+    assert re.search(r"\b7\b.*\b3\b", reply.error["message"])
+    assert strict.post(request(png(softened(drawn())))).status == 400
+    assert strict.post(request(png(unpainted(drawn())))).status == 400
+
+
+def test_a_map_of_too_many_pixels_is_refused(server: Server) -> None:
+    """Painting takes memory by the pixel: 1024 x 1024 is the most, as `models.yaml` says."""
+    reply = server.post(png(Image.new("RGB", (1024, 1025), COLOURS[0])), PNG)
+    assert reply.status == 400
+    assert (
+        "The image is 1024 x 1025 pixels (width x height); this model takes at most 1048576" in reply.error["message"]
+    )
 
 
 @pytest.mark.parametrize(
@@ -222,26 +238,35 @@ def test_what_is_no_map_is_a_clients_mistake(server: Server, body: str | bytes, 
     assert server.post(request(png(drawn()))).status == 200
 
 
-@pytest.mark.parametrize("batching", ["on", "off"])
-def test_many_clients_at_once_get_the_pictures_of_their_own_maps(files: dict[str, bytes], batching: str) -> None:
-    """Fifty requests with maps of two sizes, joined or not: each answer is what the map alone becomes."""
-    maps = [png(drawn(seed, side=(32, 40)[seed % 2])) for seed in range(10)]
-    size = "8" if batching == "on" else "1"
-    with running(files, TIDEGATE_MAX_BATCH_SIZE=size, TIDEGATE_MAX_WAIT_MS="20") as server:
-        alone = [levels(server.post(image, PNG, accept=PNG).body) for image in maps]
-        with ThreadPoolExecutor(50) as pool:
-            replies = list(pool.map(lambda number: server.post(maps[number % 10], PNG, accept=PNG), range(50)))
-        metrics = server.request("GET", "/metrics").body.decode()
-    calls, requests = (
-        float(re.search(rf"^tidegate_batch_size_{name}\S* (\S+)$", metrics, re.MULTILINE)[1])
+def calls_and_requests(server: Server) -> tuple[float, float]:
+    """How many calls the network had, and for how many requests."""
+    metrics = server.request("GET", "/metrics").body.decode()
+    count, total = (
+        float(found[1])
+        if (found := re.search(rf"^tidegate_batch_size_{name}\S* (\S+)$", metrics, re.MULTILINE))
+        else 0.0
         for name in ("count", "sum")
     )
-    assert (requests > calls) is (batching == "on"), metrics
+    return count, total
+
+
+@pytest.mark.parametrize("asked", ["server", "strict"])
+def test_many_clients_at_once_get_the_pictures_of_their_own_maps(asked: str, request: pytest.FixtureRequest) -> None:
+    """Fifty requests with maps of two sizes, joined or not: each answer is what the map alone becomes."""
+    maps = [png(drawn(seed, side=(32, 40)[seed % 2])) for seed in range(10)]
+    server: Server = request.getfixturevalue(asked)
+    alone = [levels(server.post(image, PNG, accept=PNG).body) for image in maps]
+    calls_before, requests_before = calls_and_requests(server)
+    with ThreadPoolExecutor(50) as pool:
+        replies = list(pool.map(lambda number: server.post(maps[number % 10], PNG, accept=PNG), range(50)))
     for number, reply in enumerate(replies):
         assert reply.status == 200, reply.body
         got = levels(reply.body)
         assert got.shape == alone[number % 10].shape
         assert np.abs(got - alone[number % 10]).max() <= MAX_LEVELS
+    calls, requests = calls_and_requests(server)
+    assert requests - requests_before == len(replies)
+    assert (requests - requests_before > calls - calls_before) is (asked == "server")
 
 
 def test_an_unknown_run_id_keeps_the_server_from_starting(files: dict[str, bytes]) -> None:
@@ -265,7 +290,18 @@ def test_the_artifact_passes_the_check_and_is_packed(trained: tuple[Path, str], 
 def test_a_stopped_job_saves_what_it_has(tmp_path: Path) -> None:
     """SIGTERM, as Spot interruptions send it, ends the job in the middle of an epoch, with a model."""
     with subprocess.Popen(
-        [sys.executable, str(PAINT / "train.py"), "--scenes", "64", "--epochs", "100000", "--threads", "1"],
+        [
+            sys.executable,
+            str(PAINT / "train.py"),
+            "--scenes",
+            "32",
+            "--batch-size",
+            "8",
+            "--epochs",
+            "100000",
+            "--threads",
+            "1",
+        ],
         env=environment(tmp_path),
         cwd=tmp_path,
         stdout=subprocess.PIPE,
@@ -286,7 +322,8 @@ def test_a_resumed_job_ends_like_an_uninterrupted_one(tmp_path: Path) -> None:
     """After losing its last epoch the job ends with the same weights."""
     import torch
 
-    arguments = ("--scenes", "32", "--epochs", "2", "--threads", "1", "--checkpoint-dir", str(tmp_path / "checkpoints"))
+    size = ("--scenes", "16", "--batch-size", "8", "--epochs", "2", "--threads", "1")
+    arguments = (*size, "--checkpoint-dir", str(tmp_path / "checkpoints"))
     first = python(str(PAINT / "train.py"), *arguments, work_dir=tmp_path, cwd=tmp_path)
     assert first.returncode == 0, first.stderr
     expected = torch.load(tmp_path / "model" / "model.pth", weights_only=True)
@@ -298,12 +335,27 @@ def test_a_resumed_job_ends_like_an_uninterrupted_one(tmp_path: Path) -> None:
     torch.testing.assert_close(resumed, expected)
 
 
-@pytest.mark.parametrize(
-    "arguments", [("--batch-size", "1"), ("--scenes", "8"), ("--seed", "999999"), ("--epochs", "-1")]
-)
-def test_odd_hyperparameters_are_refused(arguments: tuple[str, str], tmp_path: Path) -> None:
+IN_ONE_PROCESS = """
+import os, runpy, sys
+
+script, *asked = sys.argv[1:]
+sys.path.insert(0, os.path.dirname(script))
+for each in asked:
+    sys.argv = [script, *each.split("=")]
+    try:
+        runpy.run_path(script, run_name="__main__")
+    except SystemExit as end:
+        print(each, end.code, flush=True)
+"""
+"""Runs a script once for each argument; importing torch takes longer than what is looked at."""
+
+
+def test_odd_hyperparameters_are_refused(tmp_path: Path) -> None:
     """With the usual message of a command, before anything is made."""
-    done = python(str(PAINT / "train.py"), *arguments, work_dir=tmp_path, cwd=tmp_path)
-    assert done.returncode == 2
-    assert arguments[0] in done.stderr
+    named = ("--batch-size 2", "number of scenes", "--seed must be", "--epochs and")
+    arguments = ("--batch-size=1", "--scenes=8", "--seed=999999", "--epochs=-1")
+    done = python("-c", IN_ONE_PROCESS, str(PAINT / "train.py"), *arguments, work_dir=tmp_path, cwd=tmp_path)
+    assert done.stdout.splitlines() == [f"{each} 2" for each in arguments], done.stderr
+    errors = [line for line in done.stderr.splitlines() if ": error: " in line]
+    assert [words in error for words, error in zip(named, errors, strict=True)] == [True] * 4, errors
     assert not (tmp_path / "model").exists()
