@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import gzip
-import io
 import os
 import subprocess
 import sys
-import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,13 +14,13 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError, ParamValidationError
 
+from tests.client.deployed_model import deploy
 from tests.local_cloud.conftest import await_true
 from tidegate.client import BatchFailed, BatchJob, Endpoint, GaveUpWaiting, InvocationFailed, Submitted
 from tidegate.client.__main__ import main
 from tidegate.client.batch import Progress
 from tidegate.local_cloud import LocalCloud
 
-ROLE = "arn:aws:iam::123456789012:role/service"
 BUCKET = "tidegate-try-data-123456789012-us-east-1"
 MODEL = "doubling"
 HANDLERS = """
@@ -47,24 +45,8 @@ def output_fn(rows, accept):
 def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCloud]:
     """One endpoint of each kind, both of one model, and the bucket and parameter that a stage would have."""
     with LocalCloud(tmp_path_factory.mktemp("client") / "state") as cloud:
-        s3, sagemaker, ssm = cloud.client("s3"), cloud.client("sagemaker"), cloud.client("ssm")
-        s3.create_bucket(Bucket=BUCKET)
-        ssm.put_parameter(Name="/tidegate/try/model-name", Value=MODEL, Type="String")
-        content = io.BytesIO()
-        with tarfile.open(fileobj=content, mode="w:gz") as tar:
-            member = tarfile.TarInfo("code/inference.py")
-            member.size = len(HANDLERS.encode())
-            tar.addfile(member, io.BytesIO(HANDLERS.encode()))
-        s3.put_object(Bucket=BUCKET, Key="models/model.tar.gz", Body=content.getvalue())
-        sagemaker.create_model(
-            ModelName=MODEL,
-            ExecutionRoleArn=ROLE,
-            PrimaryContainer={
-                "Image": "123456789012.dkr.ecr.us-east-1.amazonaws.com/serve:1",
-                "ModelDataUrl": f"s3://{BUCKET}/models/model.tar.gz",
-                "Environment": {"TIDEGATE_WORKERS": "1"},
-            },
-        )
+        deploy(cloud, bucket=BUCKET, model=MODEL, script=HANDLERS)
+        sagemaker = cloud.client("sagemaker")
         later = {"OutputConfig": {"S3OutputPath": f"s3://{BUCKET}/later/", "S3FailurePath": f"s3://{BUCKET}/failed/"}}
         for name, options in {"now": {}, "later": {"AsyncInferenceConfig": later}}.items():
             sagemaker.create_endpoint_config(
@@ -88,8 +70,7 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCloud]:
 
         await_true(in_service, "both endpoints are in service", timeout_s=60)
         yield cloud
-        for client in (s3, sagemaker, ssm):
-            client.close()
+        sagemaker.close()
 
 
 @pytest.fixture

@@ -267,3 +267,11 @@ def test_a_table_without_projection_learns_of_its_partition_last(account: Accoun
     assert partition["Values"] == [today]
     assert partition["StorageDescriptor"]["Location"] == f"{TO}day={today}/"
     assert account.query("select count(*) from t") == [(2,)]
+
+
+def test_a_table_with_projection_is_told_of_no_partition(account: Account) -> None:
+    """Readers work the days out, and the policy of a writer has no right to make one."""
+    table = account.table({"x": "bigint", "y": "bigint"})
+    account.job({"a.csv": b"1\n"}, {"a.csv": b"2\n"}).table(table=table)
+    glue = account.session.client("glue")
+    assert glue.get_partitions(DatabaseName="results", TableName="predictions")["Partitions"] == []

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import subprocess
 import sys
-import tarfile
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +14,7 @@ from typing import Any
 import duckdb
 import pytest
 
+from tests.client.deployed_model import deploy
 from tidegate.local_cloud import LocalCloud
 
 BUCKET = "tidegate-try-data-123456789012-us-east-1"
@@ -48,23 +47,8 @@ def output_fn(answers, accept):
 def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCloud]:
     """A stage with a model and a table, as its stacks would make them."""
     with LocalCloud(tmp_path_factory.mktemp("table") / "state") as cloud:
-        s3, sagemaker, ssm, glue = (cloud.client(name) for name in ("s3", "sagemaker", "ssm", "glue"))
-        s3.create_bucket(Bucket=BUCKET)
-        content = io.BytesIO()
-        with tarfile.open(fileobj=content, mode="w:gz") as tar:
-            member = tarfile.TarInfo("code/inference.py")
-            member.size = len(HANDLERS.encode())
-            tar.addfile(member, io.BytesIO(HANDLERS.encode()))
-        s3.put_object(Bucket=BUCKET, Key="models/model.tar.gz", Body=content.getvalue())
-        sagemaker.create_model(
-            ModelName="summing",
-            ExecutionRoleArn="arn:aws:iam::123456789012:role/service",
-            PrimaryContainer={
-                "Image": "123456789012.dkr.ecr.us-east-1.amazonaws.com/serve:1",
-                "ModelDataUrl": f"s3://{BUCKET}/models/model.tar.gz",
-                "Environment": {"TIDEGATE_WORKERS": "1"},
-            },
-        )
+        deploy(cloud, bucket=BUCKET, model="summing", script=HANDLERS)
+        ssm, glue = cloud.client("ssm"), cloud.client("glue")
         glue.create_database(DatabaseInput={"Name": "tidegate_try"})
         origin = {"job": "string", "input_file": "string", "record": "bigint"}
         glue.create_table(
@@ -82,11 +66,10 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCloud]:
                 },
             },
         )
-        ssm.put_parameter(Name="/tidegate/try/model-name", Value="summing", Type="String")
         described = {"database": "tidegate_try", "table": "predictions", "location": TABLE, "workgroup": None}
         ssm.put_parameter(Name="/tidegate/try/table", Value=json.dumps(described), Type="String")
         yield cloud
-        for client in (s3, sagemaker, ssm, glue):
+        for client in (ssm, glue):
             client.close()
 
 
