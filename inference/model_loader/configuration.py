@@ -28,7 +28,7 @@ from tidegate.inference.model_loader.run_configuration import RunConfiguration
 from tidegate.inference.model_loader.run_reading import KNOWN, NEEDED, run_of
 
 _SUFFIXES = (".yaml", ".yml")
-_MAX_SHOWN = 100
+_MAX_SHOWN = 20
 """Mistakes of a file: a log takes no thousands of lines for one that was generated wrongly."""
 
 

@@ -5,6 +5,7 @@ What YAML 1.1 reads otherwise than people do is a mistake here: `1e-3` is text t
 
 from __future__ import annotations
 
+import codecs
 import difflib
 import re
 from collections.abc import Iterable, Mapping
@@ -16,6 +17,12 @@ import yaml
 MAX_BYTES = 4 << 20
 _MAX_VALUES = 400_000
 """Of one file, aliases written out: nine lines of them can stand for a billion values."""
+_MAX_PAIRS = 1_000_000
+"""The same of the keys of mappings, with those that `<<` brings: 20,000 runs that share six keys have 280,000."""
+_MAX_UNKNOWN = 20
+"""Keys of one mapping that are each named as a mistake: where there are more, they are another kind of file's."""
+_MAX_DEPTH = 100
+"""Of `<<` in what `<<` brings, and of lists and mappings in one another."""
 _TAG = "tag:yaml.org,2002:"
 _PLAIN_WHOLE = re.compile(r"[-+]?(0|[1-9][0-9_]*|0x[0-9a-fA-F]+)")
 _PLAIN_FRACTION = re.compile(r"[-+]?(\d[\d_]*\.?[\d_]*([eE][-+]\d+)?|\.\d+([eE][-+]\d+)?|\.(inf|Inf|INF|nan|NaN|NAN))")
@@ -59,6 +66,7 @@ class Source:
         """None where the file holds nothing."""
         self._mistakes: set[Mistake] = set()
         self._values = 0
+        self._pairs = 0
         self._merging: list[yaml.Node] = []
 
     @property
@@ -85,10 +93,11 @@ class Source:
             self.fault(node, f"{what} must be a mapping, it is {_called(node)}")
             return {}
         own: dict[str, Pair] = {}
-        merged: dict[str, Pair] = {}
+        merged: list[Mapping[str, Pair]] = []
+        self._count_pairs(node, what, len(node.value))
         for key, value in node.value:
             if key.tag == f"{_TAG}merge":
-                merged = {**self._merged(node, key, value, what), **merged}
+                merged += self._merged(node, key, value, what)
             elif not isinstance(key, yaml.ScalarNode):
                 self.fault(key, f"a key of {what} must be one word, it is {_called(key)}")
             elif key.value in own:
@@ -96,18 +105,32 @@ class Source:
                 self.fault(key, f"{what} has {key.value!r} already, in line {first}")
             else:
                 own[key.value] = Pair(key, value)
-        return {**merged, **own}
-
-    def _merged(self, node: yaml.MappingNode, key: yaml.Node, value: yaml.Node, what: str) -> Mapping[str, Pair]:
         found: dict[str, Pair] = {}
+        for each in reversed(merged):  # what is brought first wins
+            found.update(each)
+        found.update(own)
+        return found
+
+    def _merged(self, node: yaml.MappingNode, key: yaml.Node, value: yaml.Node, what: str) -> list[Mapping[str, Pair]]:
+        found: list[Mapping[str, Pair]] = []
+        if len(self._merging) >= _MAX_DEPTH:
+            raise _too_much(key, f"'<<' stands in what '<<' brings more than {_MAX_DEPTH} times over")
         self._merging.append(node)
         for each in value.value if isinstance(value, yaml.SequenceNode) else [value]:
             if isinstance(each, yaml.MappingNode) and each not in self._merging:
-                found = {**self.pairs(each, what), **found}
+                found.append(self.pairs(each, what))
+                self._count_pairs(key, what, 1 + len(found[-1]))
             else:
                 self.fault(key, f"'<<' must bring another mapping, it brings {_called(each)}")
         self._merging.pop()
         return found
+
+    def _count_pairs(self, node: yaml.Node, what: str, count: int) -> None:
+        self._pairs += count
+        if self._pairs > _MAX_PAIRS:
+            raise _too_much(
+                node, f"{what} is too much: with what '<<' and '*' bring, the file has more than {_MAX_PAIRS} keys"
+            )
 
     def known_pairs(
         self, node: yaml.Node, what: str, *, known: Iterable[str], needed: Iterable[str] = ()
@@ -116,9 +139,11 @@ class Source:
         known = tuple(known)
         before = len(self._mistakes)
         pairs = self.pairs(node, what)
-        for name, pair in pairs.items():
-            if name not in known:
-                self.fault(pair.key, f"{what} has the unknown key {name!r}{near(name, known)}")
+        unknown = [name for name in pairs if name not in known]
+        for name in unknown[:_MAX_UNKNOWN]:
+            self.fault(pairs[name].key, f"{what} has the unknown key {name!r}{near(name, known)}")
+        if more := unknown[_MAX_UNKNOWN:]:
+            self.fault(pairs[more[0]].key, f"{what} has {len(more)} unknown keys more, {more[0]!r} the first of them")
         if isinstance(node, yaml.MappingNode) and (pairs or len(self._mistakes) == before):
             for name in needed:
                 if name not in pairs:
@@ -149,14 +174,14 @@ class Source:
     def _value(self, node: yaml.Node, what: str, above: tuple[int, ...]) -> Any:
         self._values += 1
         if self._values > _MAX_VALUES:
-            mark = node.start_mark
-            sentence = f"{what} is too much: the file holds more than {_MAX_VALUES} values"
-            raise Unreadable(Mistake(mark.line + 1, mark.column + 1, sentence))
+            raise _too_much(node, f"{what} is too much: the file holds more than {_MAX_VALUES} values")
         if id(node) in above:
             self.fault(node, f"{what} holds itself")
             return None
         if isinstance(node, yaml.ScalarNode):
             return self._scalar(node, what)
+        if len(above) >= _MAX_DEPTH:
+            raise _too_much(node, f"lists and mappings are nested here more than {_MAX_DEPTH} times over")
         above = (*above, id(node))
         if isinstance(node, yaml.SequenceNode) and node.tag == f"{_TAG}seq":
             return [self._value(each, f"{what}[{index}]", above) for index, each in enumerate(node.value)]
@@ -206,10 +231,13 @@ def near(name: str, known: Iterable[str]) -> str:
 def _composed(content: bytes) -> yaml.Node | None:
     if len(content) > MAX_BYTES:
         raise Unreadable(Mistake(1, 1, f"the file has more than {MAX_BYTES} bytes"))
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in content[:2]:
+        raise Unreadable(Mistake(1, 1, "this is UTF-16 or UTF-32, or no text at all: save it as UTF-8"))
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise Unreadable(_at(content[: error.start].decode(), "this is not UTF-8")) from None
+        byte, before = content[error.start], content[: error.start].decode()
+        raise Unreadable(_at(before, f"this is not UTF-8, its byte is 0x{byte:02X}: save the file as UTF-8")) from None
     try:
         root: yaml.Node | None = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.MarkedYAMLError as error:
@@ -218,7 +246,8 @@ def _composed(content: bytes) -> yaml.Node | None:
         said = ": ".join(part for part in (error.context, error.problem) if part)
         raise Unreadable(Mistake(line, column, f"this is not YAML: {' '.join(said.split())}")) from None
     except yaml.reader.ReaderError as error:
-        raise Unreadable(_at(text[: error.position], f"the character U+{ord(text[error.position]):04X}")) from None
+        character = f"U+{ord(text[error.position]):04X}"
+        raise Unreadable(_at(text[: error.position], f"the character {character} cannot be read")) from None
     except RecursionError:
         raise Unreadable(Mistake(1, 1, "its lists and mappings are nested too deeply")) from None
     return None if root is not None and is_empty(root) else root
@@ -235,7 +264,12 @@ def is_written_null(node: yaml.Node) -> bool:
 
 
 def _at(before: str, sentence: str) -> Mistake:
-    return Mistake(before.count("\n") + 1, len(before) - (before.rfind("\n") + 1) + 1, f"{sentence} cannot be read")
+    return Mistake(before.count("\n") + 1, len(before) - (before.rfind("\n") + 1) + 1, sentence)
+
+
+def _too_much(node: yaml.Node, sentence: str) -> Unreadable:
+    mark = node.start_mark
+    return Unreadable(Mistake(mark.line + 1, mark.column + 1, sentence))
 
 
 def _called(node: yaml.Node) -> str:

@@ -15,6 +15,10 @@ from tidegate.inference.state_dicts import safetensors_file, tied_weights
 
 CPU = torch.device("cpu")
 _SAFETENSORS_HEAD_BYTES = 9
+_ZIP = b"PK\x03\x04"
+"""What a file of torch.save begins with."""
+_UNSUPPORTED, _UNSUPPORTED_GLOBAL = "Unsupported", "Unsupported global"
+"""In what torch says of a pickle with more in it than weights."""
 _WRAPPERS = ("module.", "_orig_mod.")
 """Put before each name by DataParallel and by torch.compile."""
 
@@ -69,13 +73,29 @@ def _saved(path: Path, called: str) -> Any:
     try:
         return torch.load(path, map_location=CPU, weights_only=True)
     except Exception as error:  # a damaged pickle raises whatever its reader trips over
-        if isinstance(error, pickle.UnpicklingError) and "Unsupported" in str(error):
+        # Junk reads as a pickle with an unknown operand.
+        refused = _UNSUPPORTED if _begins_as_pickle(path) else _UNSUPPORTED_GLOBAL
+        if isinstance(error, pickle.UnpicklingError) and refused in str(error):
             raise DeploymentError(
                 f"{called} holds more than weights, and reading it would run code: save its state_dict."
             ) from error
-        raise DeploymentError(
-            f"{called} is not a file that torch.save or safetensors wrote, or it is damaged: {one_line(error)}."
-        ) from error
+        raise DeploymentError(f"{called} {_damage(path)}.") from error
+
+
+def _begins_as_pickle(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(1) in (b"\x80", _ZIP[:1])
+
+
+def _damage(path: Path) -> str:
+    """What can be said of a file that torch did not read; its own words for that are about its insides."""
+    with path.open("rb") as file:
+        head = file.read(len(_ZIP))
+    if not head:
+        return "is empty: write the weights again"
+    if head == _ZIP:
+        return f"was written by torch.save and is damaged, or its end is missing: it has {path.stat().st_size} bytes"
+    return "is not a file that torch.save or safetensors wrote, or it is damaged"
 
 
 def _name(network: torch.nn.Module) -> str:

@@ -120,6 +120,8 @@ class S3Store:
             raise
         body = answer["Body"]
         try:
+            if "ETag" not in answer:
+                raise StoreFailed(f"{name}: the answer is no object's of S3, but perhaps a proxy's or a sign-in page.")
             if answer.get("ContentLength") != left or answer.get("ETag", "").strip('"') != entry.tag:
                 raise EntryChanged(f"{name} has changed since it was listed.")
             while left:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tidegate.inference.model_loader.placed_yaml import MAX_BYTES
+from tidegate.inference.model_loader.placed_yaml import MAX_BYTES, Source
 from tidegate.inference.model_loader.run_configuration import PaletteColours, Size
 from tidegate.model_loader import ConfigurationInvalid, RunConfiguration, load_configurations
 
@@ -164,8 +164,8 @@ def test_a_file_with_thousands_of_mistakes_shows_the_first(tmp_path: Path) -> No
         load_configurations(written(tmp_path, f"62:\n{indented(run)}{colours}".replace("      colours", "    colours")))
     heading, *lines = str(raised.value).splitlines()
     assert heading.endswith("has 3000 mistakes:")
-    assert len(lines) == 101
-    assert lines[-1] == "  and 2900 more"
+    assert len(lines) == 21
+    assert lines[-1] == "  and 2980 more"
 
 
 def test_mistakes_of_several_files_are_in_one_error(tmp_path: Path) -> None:
@@ -287,7 +287,15 @@ def test_a_mistake_has_its_place(tmp_path: Path, old: str, new: str, place: tupl
         ("62:\n\ta: 1\n", r"line 2, column 1: this is not YAML: .*cannot start any token"),
         ("a: 1\n---\nb: 2\n", r"line 2, column 1: this is not YAML: expected a single document"),
         ("a: *b\n", r"line 1, column 4: this is not YAML: found undefined alias"),
-        (b"62:\n  a: \xff\n", r"line 2, column 6: this is not UTF-8"),
+        (b"62:\n  a: \xff\n", r"line 2, column 6: this is not UTF-8, its byte is 0xFF: save the file as UTF-8$"),
+        ("62: {a: é}".encode("latin-1"), r"line 1, column 9: this is not UTF-8, its byte is 0xE9: save .* as UTF-8$"),
+        (
+            "62: {}".encode("utf-16"),
+            r"line 1, column 1: this is UTF-16 or UTF-32, or no text at all: save it as UTF-8$",
+        ),
+        ("62: {}".encode("utf-16-be"), r"line 1, column 1: this is UTF-16 or UTF-32"),
+        ("62: {}".encode("utf-16-le"), r"line 1, column 1: this is UTF-16 or UTF-32"),
+        ("62: {}".encode("utf-32"), r"line 1, column 1: this is UTF-16 or UTF-32"),
         ("62:\n  a: \0\n", r"line 2, column 6: the character U\+0000 cannot be read"),
         ("[" * 5000, r"line 1, column 1: its lists and mappings are nested too deeply"),
         (b"#" * (MAX_BYTES + 1), r"line 1, column 1: the file has more than 4194304 bytes$"),
@@ -306,6 +314,82 @@ def test_aliases_that_stand_for_a_billion_values_are_refused(tmp_path: Path) -> 
     lines += [f"    a{number}: &a{number} [{', '.join(10 * [f'*a{number - 1}'])}]" for number in range(1, 10)]
     path = written(tmp_path, f"62:\n{indented(RUN)}" + "\n".join(lines) + "\n")
     assert "is too much: the file holds more than 400000 values" in mistakes(path)[0]
+
+
+def chained(levels: int, each: str, *, least: str = "{x: 1}") -> str:
+    """Mappings that each merge the one before, as `each` says it, with `*` for that one."""
+    lines = [f"a{number}: &a{number} {each.replace('*', f'*a{number - 1}')}\n" for number in range(1, levels)]
+    return "".join([f"a0: &a0 {least}\n", *lines])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        chained(12, "{<<: [*, *, *, *, *, *, *, *, *, *]}"),
+        chained(12, "{<<: [*, *, *, *, *, *, *, *, *, *]}", least="{}"),
+        chained(24, "{<<: *, <<: *, <<: *}"),
+        chained(60, "{<<: [*, {<<: [*, *]}]}"),
+        f"62: &a {{{', '.join(f'k{number}: 1' for number in range(5000))}}}\n"
+        + "".join(f"{number}: {{<<: *a}}\n" for number in range(1000, 2000)),
+        f"62: &a {{{', '.join(f'k{number}: 1' for number in range(5000))}}}\n"
+        + "".join(f"{number}: *a\n" for number in range(1000, 2000)),
+    ],
+    ids=["lists", "lists-of-nothing", "several-merges", "nested", "one-large-merge", "one-large-alias"],
+)
+def test_merges_that_stand_for_billions_of_keys_are_refused(tmp_path: Path, text: str) -> None:
+    """However few bytes they are."""
+    found = mistakes(written(tmp_path, text))
+    assert "is too much: with what '<<' and '*' bring, the file has more than 1000000 keys" in found[0]
+
+
+def test_a_mapping_of_unknown_keys_names_the_first(tmp_path: Path) -> None:
+    text = f"62:\n{indented(RUN)}" + "".join(f"  k{number}: 1\n" for number in range(3000))
+    with pytest.raises(ConfigurationInvalid, match=r"has 21 mistakes:\n(.*\n){20}  and 1 more$"):
+        load_configurations(written(tmp_path, text))
+    source = Source(tmp_path, text.encode())
+    assert source.root is not None
+    source.known_pairs(source.root.value[0][1], "run '62'", known=("architecture", "weights", "palette"))
+    assert str(source.mistakes[20]) == (
+        "line 25, column 3: run '62' has 2980 unknown keys more, 'k20' the first of them"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        (chained(900, "{<<: *}"), r"'<<' stands in what '<<' brings more than 100 times over"),
+        (f"62:\n{indented(RUN)}  arguments: {{a: {'[' * 150}{']' * 150}}}\n", r"lists and mappings are nested here"),
+        (
+            f"62:\n{indented(RUN)}  arguments: {{a: &a {'[' * 90}{']' * 90}, b: &b {'[' * 90}*a{']' * 90}}}\n",
+            r"lists and mappings are nested here more than 100 times over",
+        ),
+    ],
+)
+def test_what_is_nested_too_deeply_is_refused(tmp_path: Path, text: str, sentence: str) -> None:
+    assert re.search(sentence, mistakes(written(tmp_path, text))[0])
+
+
+def test_a_long_list_of_merges_is_read(tmp_path: Path) -> None:
+    """The one that is named first wins, and the last one's keys come first, as PyYAML has it."""
+    bases = "".join(
+        f"      - &b{number} {{c{number}: [0, 0, {number}], first: [0, 1, {number}]}}\n" for number in range(99)
+    )
+    brought = ", ".join(f"*b{number}" for number in range(99))
+    run = indented(RUN.partition("palette:")[0])
+    text = f"62:\n{run}  arguments:\n    bases:\n{bases}  palette: {{colours: {{<<: [{brought}], own: [1, 1, 1]}}}}\n"
+    colours = load_configurations(written(tmp_path, text))["62"].palette.colours
+    assert isinstance(colours, dict)
+    assert list(colours)[:3] == ["c98", "first", "c97"]
+    assert list(colours)[-2:] == ["c0", "own"]
+    assert colours["first"] == (0, 1, 0)
+
+
+def test_a_large_file_of_runs_with_much_in_common_is_read(tmp_path: Path) -> None:
+    shared = "62: &a\n" + indented(RUN) + "63: &b {<<: *a, size: 64}\n"
+    text = shared + "".join(f"{number}: {{<<: [*b, *a]}}\n" for number in range(100, 3100))
+    runs = load_configurations(written(tmp_path, text))
+    assert len(runs) == 3002
+    assert runs["3099"].size == Size(height=64, width=64)
 
 
 def test_a_file_of_one_run_is_told_from_a_file_of_runs(tmp_path: Path) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import struct
 import subprocess
 import sys
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,7 @@ from tests.inference.model_loader.runs import (
     write_code,
     write_runs,
 )
+from tidegate.inference.model_loader import architecture
 from tidegate.model_loader import (
     BadRequest,
     DeploymentError,
@@ -208,12 +211,16 @@ def test_a_map_whose_picture_would_be_too_large_is_refused(runs: Path, monkeypat
         (
             "painter_of_tests:",
             "absent_of_tests:",
-            r"there is no module 'absent_of_tests' in .*/code, nor is it installed",
+            r"there is no module 'absent_of_tests' in .*/code; MODEL_CODE_PATH names",
         ),
         (":Painter", ":Printer", r"painter_of_tests\.py has no 'Printer'\.$"),
         (":Painter", ":CODE", r"has no 'CODE'"),
         (":Painter", ":wrong", r"makes a str, not a torch\.nn\.Module\.$"),
-        (":Painter", ":torch", r"'painter_of_tests:torch' is a module, no class\.$"),
+        (
+            ":Painter",
+            ":torch",
+            r"'painter_of_tests:torch' is a module, no class: it must be a torch\.nn\.Module's class, or",
+        ),
         ("classes: 2", "classes: 2, depth: 3", r"cannot be built with \(classes=2, depth=3\): TypeError: .*'depth'\.$"),
         ("classes: 2", "scale: 2", r"cannot be built with \(scale=2\): TypeError: .*'classes'\.$"),
     ],
@@ -225,6 +232,114 @@ def test_the_network_is_built_before_anything_is_fetched(tmp_path: Path, old: st
     with pytest.raises(DeploymentError, match=rf"^{runs}: architecture .*{sentence}"):
         ModelLoader("62", configurations=runs)
     assert not (tmp_path / "cache").exists()
+
+
+PATH_MODULES = """
+import functools
+import os
+from os import system
+from torch.nn import Embedding, Module
+from made_of_tests import mark
+
+class Plain:
+    def __init__(self, **arguments):
+        mark()
+
+class Outer:
+    class Inner(Module):
+        def __init__(self, classes):
+            super().__init__()
+
+    @classmethod
+    def make(cls, classes):
+        return Outer.Inner(classes)
+
+def make(classes):
+    return Outer.Inner(classes)
+
+kept = functools.partial(make, 2)
+"""
+
+
+@pytest.fixture
+def reaching(tmp_path: Path) -> Callable[[str, str], Any]:
+    """Builds `architecture` with `arguments` beside a module that imports what a configuration must not reach."""
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code" / "paths_of_tests.py").write_text(PATH_MODULES)
+    mark = f"def mark(**_):\n    open({str(tmp_path / 'called')!r}, 'w').close()\n"
+    (tmp_path / "code" / "made_of_tests.py").write_text(mark)
+    (tmp_path / "outside_of_tests.py").write_text(mark + "mark()\n")
+
+    def build(named: str, arguments: dict[str, Any]) -> torch.nn.Module:
+        return architecture.build(named, arguments, configured_in=tmp_path / "runs.yaml", code=None)
+
+    return build
+
+
+@pytest.mark.parametrize(
+    ("named", "sentence"),
+    [
+        ("os:system", r"there is no module 'os' in .*/code; .* an installed package is imported in a module there\.$"),
+        ("builtins:exec", "there is no module 'builtins' in"),
+        ("subprocess:Popen", "there is no module 'subprocess' in"),
+        ("torch.nn:Linear", "there is no module 'torch' in"),
+        ("outside_of_tests:mark", "there is no module 'outside_of_tests' in"),
+        ("paths_of_tests.os:system", r"there is no module 'paths_of_tests\.os' in"),
+        ("paths_of_tests:os.system", r"'os' in .*/paths_of_tests\.py is a module, no class with 'system' in it"),
+        (
+            "paths_of_tests:system",
+            r"is a function of \w+: it must be a torch\.nn\.Module's class, or a function that .*",
+        ),
+        ("paths_of_tests:mark", r"is a function of made_of_tests: it must be"),
+        ("paths_of_tests:Plain", r"is a class and no torch\.nn\.Module: it must be"),
+        ("paths_of_tests:kept", r"is a partial, no class: it must be"),
+        ("paths_of_tests:__builtins__.exec", r"'__builtins__' in .* is a dict, no class with 'exec' in it"),
+        ("paths_of_tests:make.__globals__", r"'make' in .* is a function, no class with '__globals__' in it"),
+        (
+            "paths_of_tests:Plain.__subclasses__",
+            r"is a builtin_function_or_method, no class: it must be a torch\.nn\.Module's class",
+        ),
+    ],
+)
+def test_a_configuration_calls_nothing_but_networks_of_its_code(
+    reaching: Callable[..., Any], tmp_path: Path, named: str, sentence: str
+) -> None:
+    """It is data: whoever writes it does not choose what else of Python runs, or is imported."""
+    touch = f"touch {tmp_path / 'called'}"
+    for arguments in ({}, {"command": touch}, {"args": touch, "shell": True}):
+        with pytest.raises(
+            DeploymentError, match=rf"^{tmp_path}/runs\.yaml: architecture '{re.escape(named)}':? {sentence}"
+        ):
+            reaching(named, arguments)
+    assert not (tmp_path / "called").exists()
+
+
+def test_a_built_in_module_of_the_same_name_is_not_taken_for_the_codes(
+    reaching: Callable[..., Any], tmp_path: Path
+) -> None:
+    (tmp_path / "code" / "time.py").write_text(CODE)
+    with pytest.raises(DeploymentError, match=r"a module 'time' of another place is imported already \(built in\)"):
+        reaching("time:Painter", {"classes": 2})
+
+
+@pytest.mark.parametrize("named", ["make", "Outer.make", "Outer.Inner"])
+def test_a_network_is_a_class_or_a_function_of_its_own_module(reaching: Callable[..., Any], named: str) -> None:
+    assert type(reaching(f"paths_of_tests:{named}", {"classes": 2})).__qualname__ == "Outer.Inner"
+
+
+def test_a_network_may_be_one_that_the_module_imports(reaching: Callable[..., Any]) -> None:
+    built = reaching("paths_of_tests:Embedding", {"num_embeddings": 2, "embedding_dim": 3})
+    assert isinstance(built, torch.nn.Embedding)
+
+
+def test_a_module_may_lie_in_a_package_of_the_code_and_be_a_link(reaching: Callable[..., Any], tmp_path: Path) -> None:
+    (tmp_path / "code" / "package_of_tests" / "nets").mkdir(parents=True)
+    (tmp_path / "linked.py").write_text(CODE)
+    (tmp_path / "code" / "package_of_tests" / "nets" / "painter_of_tests.py").symlink_to(tmp_path / "linked.py")
+    for _ in range(2):
+        assert reaching("package_of_tests.nets.painter_of_tests:Painter", {"classes": 2}).scale == 1.0
+    with pytest.raises(DeploymentError, match=r"there is no module 'package_of_tests\.nets' in"):
+        reaching("package_of_tests.nets:painter_of_tests", {})
 
 
 def test_a_module_that_cannot_be_imported_says_why(tmp_path: Path) -> None:
@@ -303,10 +418,22 @@ def test_weights_that_are_not_the_networks_say_how(runs: Path, tmp_path: Path, v
         ModelLoader("62", configurations=runs)
 
 
-@pytest.mark.parametrize("content", [b"", b"no weights", b"\x80\x02.", weights()[:-100], b"PK\x03\x04"])
-def test_a_damaged_file_is_one_sentence(runs: Path, tmp_path: Path, content: bytes) -> None:
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (b"", "is empty: write the weights again"),
+        (b"no weights", "is not a file that torch.save or safetensors wrote, or it is damaged"),
+        (b"e", "is not a file that torch.save or safetensors wrote, or it is damaged"),
+        (b"\x80\x02.", "is not a file that torch.save or safetensors wrote, or it is damaged"),
+        (weights()[:-100], "was written by torch.save and is damaged, or its end is missing: it has "),
+        (weights()[:200], "was written by torch.save and is damaged, or its end is missing: it has 200 bytes"),
+        (b"PK\x03\x04", "was written by torch.save and is damaged, or its end is missing: it has 4 bytes"),
+    ],
+)
+def test_a_damaged_file_is_one_sentence(runs: Path, tmp_path: Path, content: bytes, sentence: str) -> None:
+    """In our words: what torch says of it is about its insides."""
     (tmp_path / "net.pth").write_bytes(content)
-    with pytest.raises(DeploymentError, match=rf"^{tmp_path}/net\.pth [^\n]*\.$"):
+    with pytest.raises(DeploymentError, match=rf"^{tmp_path}/net\.pth {re.escape(sentence)}[^\n:]*\.$"):
         ModelLoader("62", configurations=runs)
 
 

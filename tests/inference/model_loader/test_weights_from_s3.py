@@ -173,6 +173,20 @@ def test_an_object_that_is_listed_and_not_given_is_one_sentence_and_leaves_nothi
     assert not left_in(tmp_path / "cache")
 
 
+def test_a_sign_in_page_in_the_objects_place_is_not_taken_for_a_change_of_it(
+    put: Put, proxy: Proxy, tmp_path: Path
+) -> None:
+    """Of any length, also the object's own."""
+    address = put(net=WEIGHTS)
+    for page in (b"<html>Please sign in.</html>", b" " * len(WEIGHTS)):
+        proxy.fault = always(Fault(status=200, body=page), lambda asked: asked.method == "GET" and bool(asked.key))
+        refused(
+            runs_at(tmp_path, f"{address}/net.pth"),
+            rf"^{address}/net\.pth: the answer is no object's of S3, but perhaps a proxy's or a sign-in page\.$",
+        )
+        assert not left_in(tmp_path / "cache")
+
+
 def test_without_boto3_there_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "boto3", None)
     refused(
