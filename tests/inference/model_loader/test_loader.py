@@ -262,7 +262,7 @@ kept = functools.partial(make, 2)
 
 
 @pytest.fixture
-def reaching(tmp_path: Path) -> Callable[[str, str], Any]:
+def reaching(tmp_path: Path) -> Callable[[str, dict[str, Any]], Any]:
     """Builds `architecture` with `arguments` beside a module that imports what a configuration must not reach."""
     (tmp_path / "code").mkdir()
     (tmp_path / "code" / "paths_of_tests.py").write_text(PATH_MODULES)
