@@ -38,6 +38,11 @@ def directory_of(argument: str, *, max_bytes: int | None = None) -> Iterator[Pat
     """
     if argument.startswith("s3://"):
         if not re.fullmatch(S3_ADDRESS, argument):
+            if bucket := argument.removeprefix("s3://").partition("/")[0]:
+                raise DeploymentError(
+                    f"{argument}: no bucket of S3 is called {bucket!r}: names have 3 to 63 characters, which are "
+                    "lower-case letters, digits, dots and hyphens, and begin and end with a letter or digit."
+                )
             raise DeploymentError(f"{argument} must be s3://bucket/key.tar.gz or s3://bucket/prefix/.")
         with _folder(argument) as folder:
             yield _downloaded(argument, folder, max_bytes)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
 from dataclasses import dataclass
 from enum import Enum, auto
+from itertools import islice
 from typing import Any, NamedTuple, Protocol
 
 from tidegate.inference.pipeline.errors import BrokenStage
@@ -54,7 +55,7 @@ class Function:
         if self.split is not None:
             returned = self.split(returned)
         expected = f"a sequence with one result for each item ({count} here)"
-        if isinstance(returned, str | bytes | bytearray | memoryview | Mapping):
+        if isinstance(returned, str | bytes | bytearray | memoryview | Mapping | set | frozenset):
             raise BrokenStage(
                 f"Stage {self.name!r} has a batch_size and returned a {type(returned).__name__}; it must return "
                 f"{expected}, or be given a split function that makes one."
@@ -66,11 +67,15 @@ class Function:
                 f"Stage {self.name!r} has a batch_size and returned a {type(returned).__name__}, which cannot be "
                 f"iterated; it must return {expected}."
             ) from error
-        results = list(iterator)
+        results = list(islice(iterator, count + 1))  # not all of them: they may be without an end
         if len(results) != count:
+            found = f"{len(results)} result{'' if len(results) == 1 else 's'}"
+            if len(results) > count:
+                many = len(returned) if isinstance(returned, Sized) else 0
+                found = f"{many} results" if many > count else f"more than {count} result{'' if count == 1 else 's'}"
             raise BrokenStage(
-                f"Stage {self.name!r} returned {len(results)} result{'' if len(results) == 1 else 's'} for a batch of "
-                f"{count} item{'' if count == 1 else 's'}; it must return one for each, in their order."
+                f"Stage {self.name!r} returned {found} for a batch of {count} item{'' if count == 1 else 's'}; it must "
+                "return one for each, in their order."
             )
         return results
 

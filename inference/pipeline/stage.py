@@ -20,7 +20,7 @@ class Stage:
     nothing of workers, processes, batches or time-outs runs in the threads of the unbatched stage before it.
 
     With `batch_size` the function takes up to so many items, as a list or as `collate(list)` makes it, and returns
-    one result for each in the same order (any iterable but a text or a mapping; `split` takes another result apart).
+    one result for each in the same order (any iterable but a text, a mapping or a set; `split` takes another apart).
     A batch goes when it is full, when `max_wait_ms` have passed since its first item came, and when nothing more can
     come. A batch that fails is called again item by item, so that only the item at fault fails.
 

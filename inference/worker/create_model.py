@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -47,6 +47,24 @@ def bind(module: ModuleType, context: Context, reading: Reading) -> Functions | 
     )
 
 
+def passed_over(module: ModuleType, context: Context, found: Sequence[str]) -> str:
+    """Why the `create_model` of a script that has the functions `found` is not called, as a sentence; else empty."""
+    function = getattr(module, CREATE_MODEL, None)
+    if function is None or weights.builds_with(module.__name__, context.manifest):
+        return ""
+    if not callable(function):
+        why = f"it is of the type {type(function).__name__}, not a function"
+    elif not _is_own(function, module):
+        why = f"it is the one of {function.__module__}, and only a script's own is"
+    elif found:
+        why = (
+            f"beside {', '.join(found)} it is a helper of the script; remove those, or define a model_fn that calls it"
+        )
+    else:
+        return ""
+    return f" {CREATE_MODEL} of {module.__file__} is not called: {why}."
+
+
 def predict(data: Any, model: Callable[[Any], Any]) -> Any:
     """The dictionary that the model makes of one; a list where JSON Lines held several. Raises `HandlerFailed`."""
     if isinstance(data, list):
@@ -67,6 +85,9 @@ def _model(create_model: Callable[[str], Any], file: str, model_dir: str) -> Any
         what = f"a {type(model).__name__}, which cannot be called" if model is not None else "None"
     elif any(_returns_later(each) for each in (model, type(model).__call__)):
         what = "a function that is async, or yields"
+    elif (signature := _signature(model)) is not None and not _takes(signature, 1):
+        name = getattr(model, "__name__", type(model).__name__)
+        what = f"{name}{signature}, which cannot be called with one dictionary alone"
     else:
         return model
     raise DeploymentError(
@@ -89,11 +110,8 @@ def _is_own(function: Any, module: ModuleType) -> bool:
 def _bound(function: Callable[..., Any], module: ModuleType, context: Context) -> Callable[[str], Any]:
     if inspect.iscoroutinefunction(function):
         raise DeploymentError(f"{module.__file__}: {CREATE_MODEL} is async; define it with plain 'def'.")
-    try:
-        signature = inspect.signature(function)
-    except (ValueError, TypeError):  # a C function without a signature
-        return function
-    if _takes(signature, 1):
+    signature = _signature(function)
+    if signature is None or _takes(signature, 1):
         return function
     if _takes(signature, 2):
         return lambda model_dir: function(model_dir, context)
@@ -101,6 +119,13 @@ def _bound(function: Callable[..., Any], module: ModuleType, context: Context) -
         f"{module.__file__}: {CREATE_MODEL}{signature} cannot be called; "
         "it must take (modeldir) or (modeldir, context)."
     )
+
+
+def _signature(function: Any) -> inspect.Signature | None:
+    try:
+        return inspect.signature(function)
+    except (ValueError, TypeError):  # a C function without a signature
+        return None
 
 
 def _takes(signature: inspect.Signature, count: int) -> bool:

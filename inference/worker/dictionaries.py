@@ -7,6 +7,8 @@ a pickled array is that array, and then the arrays of the answer are sent in the
 
 from __future__ import annotations
 
+import logging
+from functools import cache
 from itertools import chain
 from typing import Any
 
@@ -17,6 +19,8 @@ from tidegate.inference.worker import pickled_arrays
 from tidegate.inference.worker.content import JSON, JSON_LINES, NPZ, Reading, json_documents, not_read, split_media_type
 from tidegate.inference.worker.numpy_files import Array, read_npz
 from tidegate.inference.worker.pickle_machine import UnreadablePickle
+
+log = logging.getLogger("tidegate.worker")
 
 Dictionary = dict[str, Any]
 
@@ -48,11 +52,20 @@ def _dictionary(value: Any, what: str, reading: Reading) -> Dictionary:
     if not isinstance(value, dict):
         kind = {list: "an array", str: "a string", type(None): "null"}.get(type(value), "a number or boolean")
         raise BadRequest(f"{what} must be a JSON object, which this model takes as a dictionary; it is {kind}.")
-    if reading.legacy_pickle and any(
-        isinstance(each, str) and pickled_arrays.is_pickle(each) for each in value.values()
-    ):
-        return PickledArrays((name, _value(each, name, reading)) for name, each in value.items())
+    if any(isinstance(each, str) and pickled_arrays.is_pickle(each) for each in value.values()):
+        if reading.legacy_pickle:
+            return PickledArrays((name, _value(each, name, reading)) for name, each in value.items())
+        _tell_of_pickles()
     return {name: array_of(each) for name, each in value.items()}
+
+
+@cache
+def _tell_of_pickles() -> None:
+    """Once: a client that was not changed sends them with each request."""
+    log.warning(
+        "A value of a request looks like a pickled array, and is handed to the model as the text that it is; "
+        "TIDEGATE_LEGACY_PICKLE=on reads such values as arrays. This is said once."
+    )
 
 
 def _value(value: Any, name: str, reading: Reading) -> Any:

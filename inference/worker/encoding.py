@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import zipfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,9 @@ from tidegate.inference.worker import pickled_arrays
 from tidegate.inference.worker.content import CSV, JSON, JSON_LINES, NPY, NPZ, WRITABLE
 from tidegate.inference.worker.dictionaries import PickledArrays
 from tidegate.inference.worker.numpy_files import Array
+
+_LONGEST_KEY_BYTES = 0xFFFF - len(".npy")
+"""Of a member of a zip."""
 
 
 def encode(prediction: Any, media_type: str, *, records: int = 0, by_record: bool = False) -> bytes:
@@ -107,17 +110,39 @@ def to_plain(value: Any) -> Any:
     if isinstance(value, np.ndarray | np.generic):
         return value.tolist()
     if isinstance(value, dict):
+        _demand_different(value, _json_key, "JSON")
         each = _to_pickle if isinstance(value, PickledArrays) else to_plain
         return {key: each(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [to_plain(item) for item in value]
     if isinstance(value, Iterable) and not isinstance(value, str):
-        raise _unsendable(value, "a str" if isinstance(value, bytes | bytearray | memoryview) else "a list")
+        raise Unsendable(value, "a str" if isinstance(value, bytes | bytearray | memoryview) else "a list")
     return value
+
+
+def _json_key(key: Any) -> str:
+    """What `json.dumps` writes for a key."""
+    return key if isinstance(key, str) else json.dumps(key, default=str)
+
+
+def _demand_different(named: Mapping[Any, Any], written: Callable[[Any], str], kind: str) -> None:
+    """Raise `HandlerFailed` where two keys are written alike, so that whoever reads the body would lose one."""
+    if all(type(key) is str for key in named):
+        return
+    seen: dict[str, Any] = {}
+    for key in named:
+        name = written(key)
+        if name in seen:
+            raise HandlerFailed(
+                f"The prediction has the keys {seen[name]!r:.80} and {key!r:.80}, which {kind} cannot tell apart."
+            )
+        seen[name] = key
 
 
 def _to_pickle(value: Any) -> Any:
     """An array or one of numpy's numbers as the text of its pickle, which Studio.ML sent; any other value as it is."""
+    if np.ma.is_masked(value):
+        return to_plain(value)
     if isinstance(value, np.generic) and value.dtype.kind in pickled_arrays.KINDS:
         return pickled_arrays.write(value)
     if isinstance(value, torch.Tensor | np.ndarray) and (array := to_array(value)).dtype.kind in pickled_arrays.KINDS:
@@ -143,15 +168,16 @@ def _write_json(plain: Any) -> bytes:
 
 
 def _refuse(value: Any) -> Any:
-    raise _unsendable(value, "a number, str, list or dict")
+    raise Unsendable(value, "a number, str, list or dict")
 
 
-def _unsendable(value: Any, instead: str) -> HandlerFailed:
-    kind = type(value).__name__
-    return HandlerFailed(
-        f"The prediction holds a value of the type {kind}, which cannot be sent; make {instead} of it in predict_fn, "
-        "or define an output_fn."
-    )
+class Unsendable(HandlerFailed):
+    """A value that no body can hold: `fault` is the sentence without a way out, `instead` what can be made of it."""
+
+    def __init__(self, value: Any, instead: str) -> None:
+        self.instead = instead
+        self.fault = f"The prediction holds a value of the type {type(value).__name__}, which cannot be sent"
+        super().__init__(f"{self.fault}; make {instead} of it in predict_fn, or define an output_fn.")
 
 
 def _write_csv(rows: Sequence[Any]) -> bytes:
@@ -168,6 +194,8 @@ def _write_csv(rows: Sequence[Any]) -> bytes:
 
 
 def _numeric(value: Any, kind: str) -> Array:
+    if _is_masked(value):
+        raise NotAcceptable(f"The prediction has masked numbers, which {kind} cannot hold; accept JSON.")
     try:
         array = to_array(value)
     except ValueError:  # rows of different lengths
@@ -176,6 +204,12 @@ def _numeric(value: Any, kind: str) -> Array:
         to_plain(value)  # raises for what no other type could hold either
         raise NotAcceptable(f"The prediction is not an array of numbers, which {kind} could hold; accept JSON.")
     return array
+
+
+def _is_masked(value: Any) -> bool:
+    if isinstance(value, list | tuple):
+        return any(map(_is_masked, value))
+    return isinstance(value, np.ma.MaskedArray) and bool(np.ma.is_masked(value))
 
 
 def _write_npy(array: Array) -> bytes:
@@ -191,6 +225,7 @@ def _write_npy(array: Array) -> bytes:
 def _write_npz(prediction: Any) -> bytes:
     """The arrays of a dict under its keys; those of a tuple, or the one array, under numpy.savez's own names."""
     if isinstance(prediction, Mapping):
+        _demand_different(prediction, str, "npz")
         named = {str(key): value for key, value in prediction.items()}
     else:
         members = prediction if isinstance(prediction, tuple) else (prediction,)
@@ -198,9 +233,20 @@ def _write_npz(prediction: Any) -> bytes:
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:
         for name, value in named.items():
+            _demand_member(name)
             # Not numpy.savez: it has no room for a key called "file", and its bytes differ with the time of day.
             archive.writestr(zipfile.ZipInfo(f"{name}.npy"), _write_npy(_numeric(value, "npz")))
     return file.getvalue()
+
+
+def _demand_member(name: str) -> None:
+    """Raise `NotAcceptable` for a key that a zip would cut off or refuse."""
+    try:
+        fits = "\0" not in name and len(name.encode()) <= _LONGEST_KEY_BYTES
+    except UnicodeEncodeError:  # half a character
+        fits = False
+    if not fits:
+        raise NotAcceptable(f"The prediction has the key {name!r:.80}, which npz cannot hold; accept JSON.")
 
 
 def _saved(tensor: torch.Tensor) -> bytes:

@@ -58,6 +58,8 @@ class Functions:
     """What sentences call the function that makes the model."""
     called: str = ""
     """And the model, where another function than one of the script's predicts."""
+    passed_over: str = ""
+    """A sentence on what might have made the model and is not called, for the error that there is none."""
 
     @property
     def found(self) -> list[str]:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from tidegate.inference.worker.accept import preferred_type
+from tidegate.inference.errors import NotAcceptable
+from tidegate.inference.worker.accept import demand_some, preferred_type
 from tidegate.inference.worker.content import JSON, JSON_LINES, NPZ, OCTETS, Reading, split_media_type
 from tidegate.inference.worker.context import Context
 from tidegate.inference.worker.dictionaries import read
@@ -44,12 +45,20 @@ def functions(context: Context, reading: Reading) -> Functions:
         model.tell()
         sent = content_type or OCTETS
         asked = context.get_request_header(0, "Accept") or ""
-        wanted = preferred_type(asked, sent, (split_media_type(sent)[0], *_CONVERTED))
-        kinds = split_media_type(sent)[0], split_media_type(wanted)[0]
-        came = split_media_type(context.get_request_header(0, "Content-Type") or "")[0]
+        own = split_media_type(sent)[0]
         # Named tensors come as an npz body of the server's own making, and JSON would forget their types.
-        if kinds[0] == kinds[1] or kinds[0] != came or not _CONVERTED.issuperset(kinds):
+        if own != split_media_type(context.get_request_header(0, "Content-Type") or OCTETS)[0]:
             return body, sent
-        return encode(read(body, content_type, reading=reading), kinds[1]), kinds[1]
+        writable = (own, *sorted(_CONVERTED - {own})) if own in _CONVERTED else (own,)
+        wanted = preferred_type(asked, sent, writable)
+        demand_some(wanted)
+        kind = split_media_type(wanted)[0]
+        if kind == own:
+            return body, sent
+        if kind not in writable:
+            raise NotAcceptable(
+                f"Accept '{wanted}' cannot be answered; the identity answers {', '.join(writable)} here."
+            )
+        return encode(read(body, content_type, reading=reading), kind), kind
 
     return Functions(model_fn=lambda _: Identity(context), transform_fn=transform, takes_names=True)

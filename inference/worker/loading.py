@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -184,7 +185,9 @@ def _whereabouts(root: Path, spec: ModelSpec) -> str:
 def _bind(module: ModuleType, context: Context, reading: Reading) -> Functions:
     """The functions of the contract, or what stands for them in a script that has none of them."""
     functions = handler.bind(module, context)
-    return functions if functions.found else create_model.bind(module, context, reading) or functions
+    if not functions.found and (made := create_model.bind(module, context, reading)) is not None:
+        return made
+    return replace(functions, passed_over=create_model.passed_over(module, context, functions.found))
 
 
 def _functions(module: ModuleType, context: Context, reading: Reading, *, tell: bool) -> Functions:
@@ -211,7 +214,7 @@ def _model(root: Path, script: Path | None, functions: Functions, spec: ModelSpe
         with naming("pre_model_fn", script, root):
             functions.pre_model_fn(str(root))
     if functions.model_fn is None:
-        model = _default_model(root, script, spec, context)
+        model = _default_model(root, script, functions, spec, context)
     else:
         with naming(functions.model_maker, script, root):
             model = functions.model_fn(str(root))
@@ -225,7 +228,7 @@ def _is_the_identity(root: Path, spec: ModelSpec) -> bool:
     return spec.identity_model and weights.is_missing(root)
 
 
-def _default_model(root: Path, script: Path | None, spec: ModelSpec, context: Context) -> Any:
+def _default_model(root: Path, script: Path | None, functions: Functions, spec: ModelSpec, context: Context) -> Any:
     if _is_the_identity(root, spec):
         return identity.Identity(context)
     whereabouts = _whereabouts(root, spec) if script is None else ""
@@ -234,7 +237,7 @@ def _default_model(root: Path, script: Path | None, spec: ModelSpec, context: Co
     try:
         return defaults.model_fn(str(root), trust_pickle=spec.trust_pickle)
     except DeploymentError as error:
-        raise type(error)(f"{error}{whereabouts}") from error.__cause__
+        raise type(error)(f"{error}{whereabouts}{functions.passed_over}") from error.__cause__
 
 
 def _self_check(computation: Computation, example: artifact.Example) -> AnsweredRequest:

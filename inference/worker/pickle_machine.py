@@ -1,9 +1,9 @@
 """A pickle's opcodes, followed without doing what they say: what comes out is a description, and nothing was called.
 
 Python's own reader imports what a pickle names, calls what it says, and takes the memory that it announces. This one
-knows the opcodes that pickles of numpy arrays consist of, in protocols 0 to 5 and of Python 2 and 3. A name must be
-among those that the caller has listed, a call becomes a `Call` that somebody may look at, and whatever else there is
-(INST, OBJ, NEWOBJ, EXT1, persistent ids, buffers from elsewhere, …) is refused by its name.
+knows the opcodes that pickles of arrays and of numbers consist of, in protocols 0 to 5 and of Python 2 and 3. A name
+must be among those that the caller has listed, a call becomes a `Call` that somebody may look at, and whatever else
+there is (INST, OBJ, NEWOBJ, EXT1, persistent ids, buffers from elsewhere, …) is refused by its name.
 
 Bounds: a pickle of one array has less than 200 opcodes, whatever its size, so that at most 1,000 are followed; bytes
 and texts are only taken as far as they are there; numbers are short. Stack and memo cannot outgrow the opcodes, and the
@@ -52,7 +52,7 @@ class Call:
 
 
 def follow(data: bytes, names: Names) -> Any:
-    """What the pickle describes: None, bools, ints, `str`, `bytes`, tuples, `Named` and `Call`, inside each other.
+    """What the pickle describes: None, bools, ints, floats, `str`, `bytes`, tuples, `Named` and `Call`, nested.
 
     Raises `UnreadablePickle`.
     """
@@ -108,6 +108,10 @@ class _Machine:
     def number(self, layout: struct.Struct) -> int:
         (value,) = layout.unpack(self.take(layout.size))
         return int(value)
+
+    def floating(self) -> float:
+        (value,) = _F8.unpack(self.take(_F8.size))
+        return float(value)
 
     def counted(self, layout: struct.Struct) -> bytes:
         count = self.number(layout)
@@ -195,6 +199,7 @@ class _Machine:
 
 _U1, _U2, _U4, _U8 = (struct.Struct(f"<{code}") for code in "BHIQ")
 _I4 = struct.Struct("<i")
+_F8 = struct.Struct(">d")
 
 _ESCAPED = re.compile(rb"(?:[^\\]++|\\(?:[\\'\"nrt]|x[0-9a-fA-F]{2}))*+")
 """What Python 2 wrote between quotes; anything else would make `codecs.escape_decode` warn."""
@@ -288,6 +293,7 @@ _STEPS: dict[bytes, Callable[[_Machine], None]] = {
     b"J": _pushing(lambda machine: machine.number(_I4)),  # BININT
     b"K": _pushing(lambda machine: machine.number(_U1)),  # BININT1
     b"M": _pushing(lambda machine: machine.number(_U2)),  # BININT2
+    b"G": _pushing(_Machine.floating),  # BINFLOAT
     b"L": _pushing(_Machine.decimal),  # LONG
     b"\x8a": _long(_U1),  # LONG1
     b"\x8b": _long(_I4),  # LONG4

@@ -1,8 +1,8 @@
 """Numpy arrays and numbers as Studio.ML sent them: the bytes of a pickle, each as the character of that number.
 
 `read` unpickles nothing: it looks at the description that `pickle_machine` makes of a pickle and builds the one array
-or number of it, with numpy's `frombuffer`. What a description announces is compared with the bytes that are there
-before memory is taken. Only numbers, booleans and texts of a fixed size come out.
+or number (numpy's or Python's) of it, with numpy's `frombuffer`. What a description announces is compared with the
+bytes that are there before memory is taken. Only numbers, booleans and texts of a fixed size come out.
 """
 
 from __future__ import annotations
@@ -66,6 +66,8 @@ def is_pickle(text: str) -> bool:
 def read(text: str, max_decoded_bytes: int) -> Value:
     """The array or number of a pickle, with memory of its own, in C order and in this machine's byte order.
 
+    A bool, int or float of Python comes as numpy's.
+
     Raises `UnreadablePickle`.
     """
     try:
@@ -81,6 +83,8 @@ def read(text: str, max_decoded_bytes: int) -> Value:
                 return _from_buffer(found, max_decoded_bytes)
             case _Name.SCALAR:
                 return _scalar(found)
+    if isinstance(found, bool | int | float):
+        return _number(found)
     raise UnreadablePickle("it holds something else than one numpy array or number")
 
 
@@ -119,6 +123,23 @@ def _scalar(call: Call) -> np.generic:
         case (dtype, data) if not call.has_state:
             return _array(data, _dtype(dtype), (), "C", 0)[()]  # type: ignore[return-value]  # of no dimension
     raise _other()
+
+
+def _number(value: Any) -> np.generic:
+    """A number of Python as numpy's of the same value, which the answer holds as a pickle again."""
+    if isinstance(value, bool):
+        return np.bool_(value)
+    if isinstance(value, float):
+        return np.float64(value)
+    if value > np.iinfo(np.int64).max:
+        return np.uint64(_in_64_bits(value, np.uint64))
+    return np.int64(_in_64_bits(value, np.int64))
+
+
+def _in_64_bits(value: int, kind: type[np.integer[Any]]) -> int:
+    if not np.iinfo(kind).min <= value <= np.iinfo(kind).max:
+        raise UnreadablePickle("it has a whole number of more than 64 bits")
+    return value
 
 
 def _array(data: Any, dtype: np.dtype[Any], shape: tuple[Any, ...], order: Any, max_decoded_bytes: int) -> Array:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from tidegate.inference import protocol
-from tidegate.inference.errors import OutOfMemory
+from tidegate.inference.errors import HandlerFailed, OutOfMemory
 from tidegate.inference.images.declaration import ImageDeclaration
 from tidegate.inference.protocol import Error, Form
 from tidegate.inference.worker import chat, collate, declared_images, defaults, misfit, named_outputs, open_inference
@@ -20,6 +20,7 @@ from tidegate.inference.worker.chunks import BodyChunks, ItemChunks, StreamBody,
 from tidegate.inference.worker.content import JSON, Reading, split_media_type
 from tidegate.inference.worker.context import Context, RequestProcessor
 from tidegate.inference.worker.device_errors import empty_cache, give_up_if_device_is_lost
+from tidegate.inference.worker.encoding import Unsendable
 from tidegate.inference.worker.given_body import given_body, given_buffer, given_file, given_type
 from tidegate.inference.worker.handler import Functions
 from tidegate.inference.worker.onnx_model import OnnxModel
@@ -77,6 +78,10 @@ class Steps:
 
     def failure(self, error: BaseException, function: str, request: Request) -> Error:
         """What the client is told of `error`, which user code raised; the log has its traceback."""
+        if isinstance(error, Unsendable) and (called := self.functions.called):
+            # There is no function of the contract in such a script, and it must not define one.
+            told = f"{error.fault}; {called[0].lower()}{called[1:]} must return {error.instead} instead."
+            error = HandlerFailed(told).with_traceback(error.__traceback__)
         give_up_if_device_is_lost(error)
         public = public_error(error, function, request)
         if public.status >= 500:

@@ -194,7 +194,14 @@ def test_what_holds_several_models_asks_for_one(put: Put, refuses: Callable[...,
     )
 
 
-@pytest.mark.parametrize("address", ["s3://", "s3://A_bucket/key", "s3:///key"])
+@pytest.mark.parametrize("bucket", ["A_bucket", "b", "-bucket", "bucket-", "x" * 64])
+def test_what_no_bucket_is_called_is_said_of_the_bucket(refuses: Callable[..., str], bucket: str) -> None:
+    assert refuses(f"s3://{bucket}/model.tar.gz").startswith(
+        f"s3://{bucket}/model.tar.gz: no bucket of S3 is called '{bucket}': names have 3 to 63 characters, "
+    )
+
+
+@pytest.mark.parametrize("address", ["s3://", "s3:///key"])
 def test_what_is_no_address_is_refused(refuses: Callable[..., str], address: str) -> None:
     assert refuses(address) == f"{address} must be s3://bucket/key.tar.gz or s3://bucket/prefix/."
 

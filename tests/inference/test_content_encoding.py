@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tidegate.inference.errors import HandlerFailed, NotAcceptable
-from tidegate.inference.worker.content import CSV, JSON, JSON_LINES, NPY, Reading, decode
+from tidegate.inference.worker.content import CSV, JSON, JSON_LINES, NPY, NPZ, Reading, decode
 from tidegate.inference.worker.encoding import encode, to_array, to_plain
 
 MATRIX = [[1.0, 2.5], [3.0, -4.0]]
@@ -177,3 +177,43 @@ def test_plain_and_array_forms_do_not_change_what_is_plain_already() -> None:
     assert to_plain("text") == "text"
     assert to_plain(None) is None
     assert to_array([1, 2]).tolist() == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("named", "media_type"),
+    [
+        *(({1: [1], "1": [2]}, kind) for kind in (JSON, JSON_LINES, NPZ)),
+        *(({"a": {True: 1, "true": 2}}, kind) for kind in (JSON, JSON_LINES)),
+        *(({None: [1], "null": [2]}, JSON), ({None: [1], "None": [2]}, NPZ), ({1.5: [1], "1.5": [2]}, NPZ)),
+    ],
+)
+def test_keys_that_are_written_alike_are_an_error_and_no_loss(named: Any, media_type: str) -> None:
+    with pytest.raises(HandlerFailed, match=r"^The prediction has the keys .* and .*, which \w+ cannot tell apart\.$"):
+        encode(named, media_type)
+
+
+def test_keys_that_are_numbers_are_written_as_texts() -> None:
+    assert encode({1: 2, "a": 3, None: 4}, JSON) == b'{"1": 2, "a": 3, "null": 4}'
+    assert np.load(io.BytesIO(encode({1: [2], "true": [3], False: [4]}, NPZ))).files == ["1", "true", "False"]
+
+
+@pytest.mark.parametrize("key", ["a\0b", "\0", "\ud800", "x" * 70_000])
+def test_a_key_that_npz_cannot_hold_is_406(key: str) -> None:
+    """zipfile would cut it off, or raise in words about zips."""
+    with pytest.raises(
+        NotAcceptable, match=r"^The prediction has the key .{3,90}, which npz cannot hold; accept JSON\.$"
+    ):
+        encode({key: [1]}, NPZ)
+    assert json.loads(encode({key: [1]}, JSON)) == {key: [1]}
+
+
+def test_masked_numbers_are_null_in_json_and_406_where_they_would_be_numbers() -> None:
+    masked = np.ma.masked_array([1.0, 2.0], mask=[False, True])
+    assert json.loads(encode({"a": masked}, JSON)) == {"a": [1.0, None]}
+    for value, media_type in (({"a": masked}, NPZ), (masked, NPZ), (masked, NPY), ([masked, masked], NPY)):
+        with pytest.raises(
+            NotAcceptable, match=r"^The prediction has masked numbers, which np\w cannot hold; accept JSON"
+        ):
+            encode(value, media_type)
+    nothing_masked = np.ma.masked_array([1.0, 2.0])
+    assert np.load(io.BytesIO(encode(nothing_masked, NPY))).tolist() == [1.0, 2.0]

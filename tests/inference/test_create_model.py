@@ -6,6 +6,7 @@ import io
 import json
 import pickle
 import sys
+from collections import UserDict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ import torch
 from tests.inference.toy_models import computation, outcomes, request
 from tidegate.inference.errors import DeploymentError
 from tidegate.inference.protocol import Answer
-from tidegate.inference.worker import create_model, user_code
+from tidegate.inference.worker import create_model, dictionaries, user_code
 from tidegate.inference.worker.asking import ask
 from tidegate.inference.worker.computation import Computation
 from tidegate.inference.worker.content import Reading
@@ -172,6 +173,13 @@ def test_a_create_model_that_cannot_be_called_is_one_sentence(script, source, sa
         ("some", "create_model returned a function that is async, or yields;"),
         ("Later()", "create_model returned a function that is async, or yields;"),
         ("functools.partial(later, a=1)", "create_model returned a function that is async, or yields;"),
+        ("lambda: 1", "create_model returned <lambda>(), which cannot be called with one dictionary alone; it must"),
+        ("lambda a, b: 1", "create_model returned <lambda>(a, b), which cannot be called with one dictionary alone;"),
+        ("lambda **named: 1", "create_model returned <lambda>(**named), which cannot be called with one"),
+        ("lambda data, *, n: 1", "create_model returned <lambda>(data, *, n), which cannot be called with one"),
+        ("Pair()", "create_model returned Pair(one, two), which cannot be called with one dictionary alone;"),
+        ("Pair().__call__", "create_model returned __call__(one, two), which cannot be called with one"),
+        ("functools.partial(lambda a, b, c: 1, 1)", "create_model returned partial(b, c), which cannot be called"),
     ],
 )
 def test_a_create_model_that_returns_no_function_is_one_sentence(script, returned, said):
@@ -179,11 +187,61 @@ def test_a_create_model_that_returns_no_function_is_one_sentence(script, returne
     source = (
         "import functools\nasync def later(data, a=0): ...\ndef some(data):\n    yield data\n"
         "class Later:\n    async def __call__(self, data): ...\n"
+        "class Pair:\n    def __call__(self, one, two): ...\n"
     )
     functions = script(f"{source}def create_model(modeldir):\n    return {returned}")
     with pytest.raises(DeploymentError) as refusal:
         functions.model_fn("here")
     assert said in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    "returned",
+    [
+        *("lambda *args: {}", "lambda data=None: {}", "lambda data, n=1, *, m=2, **more: {}", "lambda data, /: {}"),
+        *("Model()", "Model().__call__", "dict(a=1).get", "max", "functools.partial(lambda a, b: {}, 1)"),
+        *("torch.nn.Identity()", "torch.nn.Identity().forward", "Pipeline(dict)", "{}.update"),
+    ],
+)
+def test_whatever_can_be_called_with_one_dictionary_is_a_model(script, returned):
+    """Defaults, stars, objects, networks, and what Python does not know the signature of."""
+    functions = script(
+        "import functools\nimport torch\nfrom tidegate.pipeline import Pipeline\n"
+        "class Model:\n    def __call__(self, data, n=1): return {}\n"
+        f"def create_model(modeldir):\n    return {returned}"
+    )
+    assert callable(functions.model_fn("here"))
+
+
+@pytest.mark.parametrize(
+    ("source", "manifest", "found", "said"),
+    [
+        ("create_model = 5", {}, [], " is not called: it is of the type int, not a function."),
+        (
+            "from torch.jit import load as create_model",
+            *({}, []),
+            " is not called: it is the one of torch.jit._serialization, and only a script's own is.",
+        ),
+        (
+            INCREMENT,
+            *({}, ["predict_fn", "output_fn"]),
+            " is not called: beside predict_fn, output_fn it is a helper of the script; remove those, or define a "
+            "model_fn that calls it.",
+        ),
+        (INCREMENT, {"weights": {"architecture": "toy_wrapper:Net"}}, [], ""),
+        (INCREMENT, {}, [], ""),
+        ("", {}, ["predict_fn"], ""),
+    ],
+)
+def test_a_create_model_that_is_passed_over_has_a_reason(tmp_path, monkeypatch, source, manifest, found, said):
+    """For the error that there is no model."""
+    path = tmp_path / "toy_wrapper.py"
+    path.write_text(source)
+    monkeypatch.delitem(sys.modules, "toy_wrapper", raising=False)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    context = Context(model_name="model", manifest=manifest, system_properties={})
+    told = create_model.passed_over(user_code.import_script(path), context, found)
+    assert told == (f" create_model of {path}{said}" if said else "")
 
 
 # --- what it is asked and answers
@@ -245,6 +303,25 @@ def test_a_model_that_returns_no_dictionary_is_500_with_the_reason(returned):
     kind = type(returned).__name__
     assert outcome.message == (
         f"The function that create_model returned must return a dictionary; it returned a {kind}."
+    )
+
+
+@pytest.mark.parametrize(
+    ("value", "kind", "instead"),
+    [
+        ({1}, "set", "a list"),
+        (b"a", "bytes", "a str"),
+        (1j, "complex", "a number, str, list or dict"),
+        (UserDict(a=1), "UserDict", "a list"),
+    ],
+)
+def test_a_value_that_cannot_be_sent_is_told_without_functions_that_the_script_may_not_have(value, kind, instead):
+    """A predict_fn or an output_fn beside create_model would end the start."""
+    (outcome,) = outcomes(toy(lambda _: {"a": [value]}), {"a": 1})
+    assert (outcome.status, outcome.message) == (
+        500,
+        f"The prediction holds a value of the type {kind}, which cannot be sent; the function that create_model "
+        f"returned must return {instead} instead.",
     )
 
 
@@ -333,10 +410,33 @@ def test_a_request_without_pickles_is_answered_without():
 
 
 def test_a_pickle_is_a_text_unless_the_deployer_said_otherwise():
-    """Off: not even looked at."""
+    """It is handed over as it came."""
     text = pickled(np.arange(3.0))
     answer = answered(toy(lambda data: {"type": type(data["a"]).__name__, **data}), {"a": text})
     assert json.loads(answer.body) == {"type": "str", "a": text}
+
+
+def test_what_looks_like_a_pickle_is_told_once_in_the_log(caplog):
+    """With the switch that would read it; nothing in the answer, nothing of ordinary texts."""
+    dictionaries._tell_of_pickles.cache_clear()
+    made = toy(lambda data: {"kind": type(data["a"]).__name__})
+    for text in ("an ordinary text", *(2 * [pickled(np.arange(3.0))])):
+        assert json.loads(answered(made, {"a": text}).body) == {"kind": "str"}
+    (told,) = [record for record in caplog.records if "TIDEGATE_LEGACY_PICKLE=on" in record.message]
+    assert told.levelname == "WARNING"
+
+
+def test_a_pickled_number_of_python_is_answered_as_it_came():
+    """As numpy's are."""
+    found = json.loads(answered(toy(increment, LEGACY), {"a": pickled(1), "b": pickled(1.5)}).body)
+    assert {key: pickle.loads(value.encode("latin-1")) for key, value in found.items()} == {"a": 2, "b": 2.5}
+
+
+def test_a_masked_array_is_no_pickle_that_forgets_its_mask():
+    """It is JSON, with null for what is masked."""
+    masked = np.ma.masked_array([1.0, 2.0], mask=[False, True])
+    answer = answered(toy(lambda _: {"m": masked}, LEGACY), {"a": pickled(np.zeros(1))})
+    assert json.loads(answer.body) == {"m": [1.0, None]}
 
 
 @pytest.mark.parametrize("protocol", range(6))

@@ -50,7 +50,7 @@ def answered(made: Computation, body: bytes, content_type: str, accept: str = ""
         (b"", "text/csv"),
     ],
 )
-@pytest.mark.parametrize("accept", ["", "*/*", "text/html"])
+@pytest.mark.parametrize("accept", ["", "*/*", "text/html, */*;q=0.1"])
 def test_a_body_comes_back_as_it_was_sent(made, body, content_type, accept):
     """Byte for byte, in its own type."""
     answer = answered(made, body, content_type, accept)
@@ -60,6 +60,38 @@ def test_a_body_comes_back_as_it_was_sent(made, body, content_type, accept):
 def test_a_body_without_a_type_is_bytes(made):
     """As HTTP has it."""
     assert answered(made, b"\x00", "").content_type == "application/octet-stream"
+
+
+@pytest.mark.parametrize(
+    ("content_type", "accept", "writes"),
+    [
+        ("text/csv", "application/json", "text/csv"),
+        ("text/csv; charset=latin-1", "text/html", "text/csv"),
+        ("image/png", "text/csv, application/json", "image/png"),
+        ("", "application/json", "application/octet-stream"),
+        ("application/json", "text/csv", "application/json, application/jsonlines, application/x-npz"),
+        (NPZ, "application/x-npy", "application/x-npz, application/json, application/jsonlines"),
+    ],
+)
+def test_a_type_that_the_body_cannot_be_had_in_is_406(made, content_type, accept, writes):
+    """As with any other model; the sentence has those that it can be."""
+    ((outcome,), _) = ask(made, [request(b"1,2", 0, content_type=content_type, accept=accept)])
+    assert (outcome.status, outcome.code) == (406, "not_acceptable")
+    wanted = accept.partition(",")[0]
+    assert outcome.message == f"Accept '{wanted}' cannot be answered; the identity answers {writes} here."
+
+
+@pytest.mark.parametrize("accept", ["text/csv;q=0", "text/csv;q=0, */*;q=0"])
+def test_what_rules_everything_out_is_406(made, accept):
+    """A body is had in no other type than one that is wanted."""
+    ((outcome,), _) = ask(made, [request(b"1,2", 0, content_type="text/csv", accept=accept)])
+    assert outcome.status == 406
+
+
+@pytest.mark.parametrize("accept", ["text/csv", "text/*", "TEXT/CSV", "application/json;q=0.9, text/csv;q=0.1"])
+def test_the_bodys_own_type_may_be_asked_for(made, accept):
+    """In whatever way the header says it."""
+    assert answered(made, b"1,2", "text/csv", accept).body == b"1,2"
 
 
 def test_a_dictionary_of_arrays_is_had_in_the_type_that_is_asked_for(made):

@@ -291,6 +291,14 @@ BROKEN: list[tuple[str, dict[str, str | bytes], dict[str, str], str]] = [
         "(a TorchScript .pt or .pth file, or an .onnx file); it holds: readme.txt.",
     ),
     (
+        "a create_model beside another function",
+        {"code/inference.py": "def create_model(model_dir): return dict\ndef predict_fn(data, model): return data"},
+        {},
+        "{dir} holds neither code/inference.py with a model_fn nor a model that can be served without one "
+        "(a TorchScript .pt or .pth file, or an .onnx file); it holds: code. create_model of {dir}/code/inference.py "
+        "is not called: beside predict_fn it is a helper of the script;",
+    ),
+    (
         "a misspelt function",
         {"code/inference.py": "def model_fn(model_dir): return 1\ndef ouput_fn(prediction, accept): return prediction"},
         {},

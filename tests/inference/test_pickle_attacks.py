@@ -51,6 +51,14 @@ FLOAT = (
     + b"NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb"
 )
 
+
+def reconstructed(shape: bytes, data: bytes) -> bytes:
+    return assembled(
+        *(b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85C\x01b\x87R(K\x01", shape, FLOAT, b"\x89"),
+        *(data, b"tb"),
+    )
+
+
 DANGEROUS = {
     "GLOBAL": assembled(b"cos\nsystem\n"),
     "GLOBAL of builtins": assembled(b"c__builtin__\neval\n"),
@@ -103,7 +111,9 @@ DANGEROUS = {
     "bytes without a type": pickle.dumps(np.zeros(1, dtype="V8"), 2),
     "long doubles": pickle.dumps(np.zeros(1, dtype=np.longdouble), 2),
     "a text": pickle.dumps("text", 2),
-    "a number of Python": pickle.dumps(5, 2),
+    "a number of Python that is too large": pickle.dumps(2**64, 2),
+    "a floating-point number that is cut off": b"\x80\x02G\x00.",
+    "a floating-point number for a length": reconstructed(b"G" + bytes(8) + b"\x85", RAW),
     "a tuple": assembled(b")"),
     "nothing": b"\x80\x02.",
     "two values": b"\x80\x02K\x01K\x02.",
@@ -165,13 +175,6 @@ def test_a_gadget_inside_an_array_runs_nothing(tmp_path):
 # --- what a pickle could cost
 
 
-def reconstructed(shape: bytes, data: bytes) -> bytes:
-    return assembled(
-        *(b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85C\x01b\x87R(K\x01", shape, FLOAT, b"\x89"),
-        *(data, b"tb"),
-    )
-
-
 HUGE = 2**62
 LONG_HUGE = b"\x8a\x08" + struct.pack("<q", HUGE)
 
@@ -192,9 +195,9 @@ COSTLY = {
     "BINSTRING of less than nothing": b"\x80\x02T" + struct.pack("<i", -5) + b".",
     "BYTEARRAY8 of exabytes": b"\x80\x05\x96" + struct.pack("<Q", HUGE) + b".",
     "BINUNICODE8 of exabytes": b"\x80\x04\x8d" + struct.pack("<Q", HUGE) + b".",
-    "a frame of exabytes": b"\x80\x04\x95" + struct.pack("<Q", HUGE) + b"K\x01.",
-    "a place of the memo that is far away": b"\x80\x02K\x01r" + struct.pack("<I", 2**32 - 1) + b".",
-    "a place of the memo before the first": b"\x80\x02I1\np-5\n.",
+    "a frame of exabytes": b"\x80\x04\x95" + struct.pack("<Q", HUGE) + b"N.",
+    "a place of the memo that is far away": b"\x80\x02Nr" + struct.pack("<I", 2**32 - 1) + b".",
+    "a place of the memo before the first": b"\x80\x02Np-5\n.",
     "many marks": b"\x80\x02" + 100_000 * b"(" + b".",
     "many values": b"\x80\x02" + 100_000 * b"N" + b".",
     "tuples in tuples": b"\x80\x02)" + 100_000 * b"\x85" + b".",

@@ -170,3 +170,32 @@ def test_a_client_reads_the_answer_without_pickled_numpy_2_names():
 
     Watched(io.BytesIO(write(np.arange(3.0)).encode("latin-1"))).load()
     assert names == ["numpy.core.multiarray._reconstruct", "numpy.ndarray", "_codecs.encode", "numpy.dtype"]
+
+
+@pytest.mark.parametrize("protocol", range(2, 6))
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [
+        (True, np.bool_),
+        (False, np.bool_),
+        *((whole, np.int64) for whole in (0, 255, 65_535, -1, 2**31 - 1, 2**31, -(2**63), 2**63 - 1)),
+        *((whole, np.uint64) for whole in (2**63, 2**64 - 1)),
+        *((number, np.float64) for number in (1.5, -0.0, 5e-324, float("inf"), float("nan"))),
+    ],
+)
+def test_a_number_of_python_comes_as_numpys(value, kind, protocol):
+    """To the bit, and so the answer holds a pickle for it again."""
+    text = latin_1(pickle.dumps(value, protocol))
+    assert is_pickle(text)
+    found = read(text, LIMIT)
+    assert type(found) is kind
+    assert found.tobytes() == np.array(value, kind).tobytes()
+
+
+@pytest.mark.parametrize("value", [2**64, -(2**63) - 1, 10**30, 10**1000])
+def test_a_whole_number_that_numpy_has_not_is_refused(value):
+    """However many bytes it has."""
+    with pytest.raises(
+        UnreadablePickle, match=r"^it has a (whole number of more than 64 bits|number of \d+ bytes|.*LONG4)"
+    ):
+        read(latin_1(pickle.dumps(value, 2)), LIMIT)

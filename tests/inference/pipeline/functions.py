@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +62,21 @@ def misbehave_all(values: list[Any]) -> list[Any]:
 
 def too_few(values: list[Any]) -> list[Any]:
     return values[1:]
+
+
+def endless(values: list[Any]) -> Iterator[int]:
+    return itertools.count()
+
+
+def leave(value: Any) -> Any:
+    """Raise what is no ordinary exception for the items that are one."""
+    if isinstance(value, BaseException):
+        raise value
+    return value
+
+
+def leave_all(values: list[Any]) -> list[Any]:
+    return [leave(value) for value in values]
 
 
 class Odd(Exception):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import gc
+import itertools
 import re
 import threading
 import traceback
@@ -13,8 +14,9 @@ from typing import Any
 
 import pytest
 
+from tests.inference.pipeline import functions
 from tests.inference.polling import until
-from tidegate.pipeline import Pipeline, Stage
+from tidegate.pipeline import BrokenStage, Pipeline, Stage
 
 
 def invert(value: float) -> float:
@@ -284,3 +286,38 @@ def test_a_stage_has_the_name_of_its_function() -> None:
     stages = [Stage(invert), Stage(functools.partial(invert)), Stage(Model()), Stage(invert, name="second")]
     assert [stage.name for stage in stages] == ["invert", "invert", "Model", "second"]
     assert repr(Pipeline(*stages)) == "Pipeline(invert, invert, Model, second)"
+
+
+@pytest.mark.parametrize("processes", [False, True])
+def test_results_without_an_end_are_one_too_many(processes: bool) -> None:
+    """No more are taken than it needs to know that, and `on_error` is not asked."""
+    stage = Stage(functions.endless, batch_size=4, on_error="null", processes=processes)
+    with pytest.raises(BrokenStage) as raised:
+        list(Pipeline(stage)(range(4)))
+    assert str(raised.value) == (
+        "Stage 'endless' returned more than 4 results for a batch of 4 items; it must return one for each, in their "
+        "order."
+    )
+
+
+def test_no_result_is_taken_beyond_the_one_that_is_too_many() -> None:
+    """An iterator may be slow, or wait for ever."""
+    taken = []
+
+    def numbers(values: list[int]) -> Iterator[int]:
+        for number in itertools.count():
+            taken.append(number)
+            yield number
+
+    with pytest.raises(BrokenStage, match=r"returned more than 3 results for a batch of 3 items"):
+        list(Pipeline(Stage(numbers, batch_size=3))(range(3)))
+    assert taken == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("kind", [set, frozenset])
+def test_a_set_is_no_sequence_of_results(kind: type) -> None:
+    """Which result is whose nobody could say; the keys of a dict have an order."""
+    for stage in (Stage(kind, batch_size=4, name="unordered"), Stage(list, batch_size=4, split=kind, name="unordered")):
+        with pytest.raises(BrokenStage, match=rf"^Stage 'unordered' has a batch_size and returned a {kind.__name__};"):
+            list(Pipeline(stage)([9, 8, 7, 6]))
+    assert list(Pipeline(Stage(dict.fromkeys, batch_size=4, split=dict.keys))([9, 8, 7, 6])) == [9, 8, 7, 6]

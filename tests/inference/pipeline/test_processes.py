@@ -226,3 +226,16 @@ def test_the_errors_of_a_pipeline_are_one_family() -> None:
     assert issubclass(StageTimeout, StageError)
     assert issubclass(StageTimeout, TimeoutError)
     assert issubclass(BrokenStage, StageError)
+
+
+@pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt()])
+@pytest.mark.parametrize("batch_size", [None, 3])
+def test_what_is_no_ordinary_exception_ends_the_process_and_fails_its_item_alone(
+    error: BaseException, batch_size: int | None
+) -> None:
+    """In a thread it would end the whole call; here another process takes its place."""
+    function = functions.leave if batch_size is None else functions.leave_all
+    stage = Stage(function, processes=True, batch_size=batch_size, on_error=text)
+    before, failed, after = Pipeline(stage)([1, error, 2])
+    assert (before, after) == (1, 2)
+    assert failed.startswith(f"StageError: The process of stage '{function.__name__}' ")
