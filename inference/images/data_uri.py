@@ -60,6 +60,15 @@ def read(uri: str, *, max_bytes: int) -> DataUri:
     return DataUri(media_type, data)
 
 
+def read_image(uri: str, *, max_bytes: int) -> bytes:
+    """The file of an image in `uri`, which says truly that it is of a kind that is read. Raises `BadRequest`."""
+    found = read(uri, max_bytes=max_bytes)
+    if usual_name(found.media_type) not in MEDIA_TYPES:
+        kinds = ", ".join(sorted(MEDIA_TYPES))
+        raise BadRequest(f"The data URI says that it is {found.media_type}; this model takes an image: {kinds}.")
+    return found.data
+
+
 def write(data: bytes | bytearray | memoryview, media_type: str) -> str:
     """`data` as a data URI in base64. Raises `ValueError` where `media_type` is none."""
     if not _MEDIA_TYPE.fullmatch(media_type):

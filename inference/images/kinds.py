@@ -29,6 +29,15 @@ MEDIA_TYPES = frozenset({"image/webp", *(media_type for _, media_type in _BEGINN
 """Those of `FORMATS`."""
 
 
+_ANY_IMAGE = "application/x-image"
+"""What clients of SageMaker's own image algorithms call an image of any kind."""
+
+
+def is_image(media_type: str) -> bool:
+    """Whether a body of this type, in lower case and without parameters, is an image: of what kind say its bytes."""
+    return media_type.startswith("image/") or media_type == _ANY_IMAGE
+
+
 def kind_of(data: bytes | bytearray | memoryview) -> str | None:
     """The media type of an image by its first bytes; None where it begins like none of `FORMATS`."""
     start = bytes(data[:12])

@@ -22,12 +22,10 @@ MAX_CLASSES = 65_536
 _COLOURS: Final = 1 << 24
 _BLOCK_PIXELS: Final = 1 << 16
 """So many indices at a time stay in the processor's cache between being made and being used."""
-_CELL: Final = 16
-_REGION: Final = 64
-"""The edges of the cubes in which the nearest classes of unknown colours are found: cells lie in regions."""
-_FEW_DISTANCES: Final = 1 << 26
-"""So many are computed for the colours of one picture alone, in a fifth of a second."""
-_DISTANCES_AT_A_TIME: Final = 1 << 18
+_MANY_DISTANCES: Final = 1 << 33
+"""So many, three to six seconds of them, are computed for single colours before the whole table is filled."""
+_DISTANCES_AT_A_TIME: Final = 1 << 16
+"""So many stay in the processor's cache between being made and being compared."""
 
 
 class Palette:
@@ -59,6 +57,7 @@ class Palette:
         self._table = np.zeros(_COLOURS, np.min_scalar_type(len(self.colours)))
         self._label_type = np.min_scalar_type(len(self.colours) - 1)
         self._table[_packed(self.colours)] = np.arange(1, len(self.colours) + 1)
+        self._distances = 0
 
     def __len__(self) -> int:
         """The number of classes."""
@@ -120,29 +119,26 @@ class Palette:
     def _fill(self, pixels: npt.NDArray[np.uint8]) -> None:
         """Find the nearest classes of `pixels`, (pixels, 3), once for the life of the palette.
 
-        Of many colours beside many classes, those around them are found too: all that there are take a few seconds
-        once, however many pictures of noise come. The same numbers are written by whichever thread comes first.
+        Once that has taken long enough, those of all the colours that there are: then no picture has unknown ones, and
+        all of it together took a quarter of a minute at most. The same numbers are written by whichever thread comes
+        first.
         """
-        unknown = np.unique(_packed(pixels))
-        if len(unknown) * len(self) <= _FEW_DISTANCES:
+        unknown = _once(_packed(pixels))
+        self._distances += len(unknown) * len(self)
+        if self._distances <= _MANY_DISTANCES:
             self._table[unknown] = _nearest(_unpacked(unknown), self.colours) + 1
-            return
-        cells = np.unique(_unpacked(unknown) // _CELL, axis=0) * _CELL
-        for region in np.unique(cells // _REGION, axis=0) * _REGION:
-            near = _candidates(region, _REGION, self.colours)
-            for cell in cells[(cells // _REGION * _REGION == region).all(1)]:
-                nearer = near[_candidates(cell, _CELL, self.colours[near])]
-                inside = _INSIDE + cell
-                self._table[_packed(inside)] = nearer[_nearest(inside, self.colours[nearer])] + 1
+        else:
+            classes = _nearest_of_all(self.colours)
+            np.add(classes, 1, out=self._table, casting="unsafe")
 
     def _unknown_colour(self, found: npt.NDArray[Any], pixels: npt.NDArray[np.uint8]) -> BadRequest:
         count = int(np.count_nonzero(found == 0))
         y, x = divmod(int(np.argmin(found)), found.shape[1])
         colour = pixels[y, x]
         label = int(_nearest(colour[np.newaxis], self.colours)[0])
-        others = "" if count == 1 else f", the first of {count} pixels whose colour is not in the palette"
+        others = "" if count == 1 else f", nor are those of {count - 1} more pixels"
         return BadRequest(
-            f"The colour {written(colour)} at x={x}, y={y}{others or ' is not in the palette'}; the nearest class is "
+            f"The colour {written(colour)} at x={x}, y={y} is not in the palette{others}; the nearest class is "
             f"{self.name_of(label)!r} ({written(self.colours[label])})."
         )
 
@@ -171,34 +167,66 @@ def _packed(colours: npt.NDArray[Any]) -> npt.NDArray[np.intp]:
     return packed
 
 
+def _once(packed: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:
+    """Each number once, and at least one there is: `np.unique` takes ten times as long for a million."""
+    ordered = np.sort(packed)
+    once: npt.NDArray[np.intp] = ordered[np.append(True, ordered[1:] != ordered[:-1])]
+    return once
+
+
 def _unpacked(packed: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:
     """The reverse: (colours, 3)."""
     colours: npt.NDArray[np.intp] = np.stack([packed & 0xFF, packed >> 8 & 0xFF, packed >> 16], axis=1)
     return colours
 
 
-_INSIDE = np.stack(np.meshgrid(*(3 * [np.arange(_CELL)]), indexing="ij"), axis=-1).reshape(-1, 3)
-"""The colours of one cell, from its corner."""
-
-
-def _candidates(corner: npt.NDArray[np.intp], edge: int, colours: npt.NDArray[np.uint8]) -> npt.NDArray[np.intp]:
-    """Which of `colours` may be nearest to something in the cube that begins at `corner`, in their order."""
-    wide = colours.astype(np.int32)
-    first, last = corner.astype(np.int32), corner.astype(np.int32) + edge - 1
-    least = np.maximum(np.maximum(first - wide, wide - last), 0)
-    greatest = np.maximum(np.abs(wide - first), np.abs(wide - last))
-    # A colour whose least distance is beyond another's greatest is nearest to nothing there.
-    return np.flatnonzero((least**2).sum(1) <= (greatest**2).sum(1).min())
-
-
 def _nearest(points: npt.NDArray[Any], colours: npt.NDArray[np.uint8]) -> npt.NDArray[np.intp]:
     """The index of the colour that is nearest to each of `points`, (points, 3); of two as near the first."""
-    # |p - c|² without |p|², which is the same for all; whole numbers below 2²⁴ are exact in float32.
-    twice = 2 * colours.astype(np.float32).T
-    squares = (colours.astype(np.float32) ** 2).sum(1)
+    # |p - c|² without |p|², which is the same for all, as one product of matrices: (p, 1) and (-2c, |c|²). Whole
+    # numbers below 2²⁴ are exact in float32.
+    extended = np.ones((len(points), 4), np.float32)
+    extended[:, :3] = points
+    factors = np.empty((4, len(colours)), np.float32)
+    factors[:3] = colours.T
+    factors[3] = (factors[:3] ** 2).sum(0)
+    factors[:3] *= -2
     nearest = np.empty(len(points), np.intp)
     rows = max(1, _DISTANCES_AT_A_TIME // len(colours))
+    distances = np.empty((min(rows, len(points)), len(colours)), np.float32)
     for start in range(0, len(points), rows):
-        part = points[start : start + rows].astype(np.float32)
-        nearest[start : start + rows] = (squares - part @ twice).argmin(1)
+        part = extended[start : start + rows]
+        np.matmul(part, factors, out=distances[: len(part)])
+        distances[: len(part)].argmin(1, out=nearest[start : start + rows])
     return nearest
+
+
+def _nearest_of_all(colours: npt.NDArray[np.uint8], side: int = 256) -> npt.NDArray[np.int64]:
+    """The same for each of the side³ colours, in the order of their packed numbers: along one axis after the other."""
+    # Distance and class are one number, so that the lesser of two is the nearer, and of two as near the first class.
+    cube = np.full((side, side, side), _FAR << _CLASS_BITS, np.int64)
+    red, green, blue = colours.T
+    cube[blue, green, red] = np.arange(len(colours))
+    for level in np.unique(blue):
+        plane = np.ascontiguousarray(cube[level].T)
+        cube[level] = _spread(np.ascontiguousarray(_spread(plane).T))
+    for row in range(side):
+        cube[:, row] = _spread(np.ascontiguousarray(cube[:, row]))
+    cube &= (1 << _CLASS_BITS) - 1
+    return cube.reshape(-1)
+
+
+_CLASS_BITS: Final = 16
+_FAR: Final = 1 << 20
+"""More than any squared distance."""
+
+
+def _spread(lines: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """The least of what is on each line, (side, lines), with the squared way along it added."""
+    best, least = lines.copy(), lines.min(0)
+    for way in range(1, len(lines)):
+        added = way**2 << _CLASS_BITS
+        if (best - least).max() < added:
+            break  # nothing so far away can be as near
+        np.minimum(best[way:], lines[:-way] + added, out=best[way:])
+        np.minimum(best[:-way], lines[way:] + added, out=best[:-way])
+    return best

@@ -22,7 +22,7 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 
 from tidegate.inference.errors import BadRequest
 from tidegate.inference.images.colours import Colour
-from tidegate.inference.images.kinds import FORMATS
+from tidegate.inference.images.kinds import FORMATS, kind_of
 
 log = logging.getLogger("tidegate.images")
 
@@ -98,19 +98,8 @@ def _opened(
     data: bytes | bytearray, *, bytes_per_pixel: int, max_decoded_bytes: int, max_pixels: int | None = None
 ) -> Iterator[Image.Image]:
     try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            if max_pixels is not None and image.width * image.height > max_pixels:
-                raise BadRequest(
-                    f"The image is {image.width} x {image.height} pixels (width x height); this model takes at most "
-                    f"{max_pixels} pixels."
-                )
-            # Twenty kilobytes of PNG may say that they are 13,000 pixels square: as floats that is two gigabytes.
-            announced = image.width * image.height * bytes_per_pixel
-            if announced > max_decoded_bytes:
-                raise BadRequest(
-                    f"The image of {image.width} x {image.height} pixels unpacks to {announced} bytes; the limit is "
-                    f"{max_decoded_bytes}."
-                )
+        with _announced(data) as image:
+            _demand_size(image.size, bytes_per_pixel, max_decoded_bytes, max_pixels)
             if _has_several_frames(image):
                 _say_that_one_frame_is_read()
             yield image
@@ -119,6 +108,37 @@ def _opened(
     except _UNREADABLE as error:
         reason = " ".join(str(error).split())[:200].rstrip(".") or type(error).__name__
         raise BadRequest(f"The image cannot be read: {reason}.") from None
+
+
+def _announced(data: bytes | bytearray) -> Image.Image:
+    """The image, of which only the header was read, whatever the size is that Pillow would refuse."""
+    try:
+        return Image.open(io.BytesIO(data), formats=FORMATS)
+    except Image.DecompressionBombError:
+        # Pillow's sentence has no sides, and would come before the limit of the model.
+        kind = (kind_of(data) or "").removeprefix("image/").upper()
+        if kind not in Image.OPEN:
+            raise
+        opened: Image.Image = Image.OPEN[kind][0](io.BytesIO(data), "")
+        return opened
+
+
+def _demand_size(size: tuple[int, int], bytes_per_pixel: int, max_decoded_bytes: int, max_pixels: int | None) -> None:
+    """Raise `BadRequest` for more than the model takes, or than the server reads."""
+    width, height = size
+    if max_pixels is not None and width * height > max_pixels:
+        raise BadRequest(
+            f"The image is {width} x {height} pixels (width x height); this model takes at most {max_pixels} pixels."
+        )
+    # Twenty kilobytes of PNG may say that they are 13,000 pixels square: as floats that is two gigabytes.
+    announced = width * height * bytes_per_pixel
+    if announced > max_decoded_bytes:
+        raise BadRequest(
+            f"The image of {width} x {height} pixels unpacks to {announced} bytes; the limit is {max_decoded_bytes}."
+        )
+    most = None if Image.MAX_IMAGE_PIXELS is None else 2 * Image.MAX_IMAGE_PIXELS  # Pillow warns of the half
+    if most is not None and width * height > most:
+        raise BadRequest(f"The image is {width} x {height} pixels (width x height); the limit is {most} pixels.")
 
 
 def _has_several_frames(image: Image.Image) -> bool:

@@ -20,12 +20,13 @@ import torch
 
 from tidegate.inference.errors import BadRequest, NotAcceptable, UnsupportedMediaType
 from tidegate.inference.images import data_uri, writing
-from tidegate.inference.images.kinds import MEDIA_TYPES, usual_name
+from tidegate.inference.images.kinds import is_image
 from tidegate.inference.model_loader.loader import PNG, ModelLoader
 from tidegate.inference.model_loader.weight_addresses import LATEST
 
 MAP_KEY, PICTURE_KEY = "segmap", "image"
 _JSON = "application/json"
+_WRITABLE = (_JSON, *writing.WRITABLE)
 
 
 class Functions(NamedTuple):
@@ -69,12 +70,13 @@ def functions_of(
             return loaded[0].picture(pictures[0], media_type), media_type
         return json.dumps({PICTURE_KEY: data_uri.write(loaded[0].picture(pictures[0]), PNG)}), _JSON
 
+    output_fn.media_types = _WRITABLE  # type: ignore[attr-defined]
     return Functions(model_fn, input_fn, predict_fn, output_fn)
 
 
 def _image_of(body: Any, content_type: str | None, loader: ModelLoader) -> bytes:
-    media_type = usual_name((content_type or _JSON).partition(";")[0].strip().lower())
-    if media_type in MEDIA_TYPES:
+    media_type = (content_type or _JSON).partition(";")[0].strip().lower()
+    if is_image(media_type):
         return bytes(body)
     if media_type != _JSON:
         raise UnsupportedMediaType(f"A map comes as {_JSON} or as an image, such as {PNG}; this is {media_type!r}.")
@@ -89,10 +91,10 @@ def _image_of(body: Any, content_type: str | None, loader: ModelLoader) -> bytes
 
 
 def _answered_type(accept: str | None) -> str:
-    """The media type of an answer; the server has chosen one of Accept already."""
+    """The media type of an answer; a server has chosen one of `media_types` for Accept already."""
     wanted = (accept or _JSON).partition(";")[0].strip().lower()
     if wanted in (_JSON, "application/*", "*/*"):
         return _JSON
-    if wanted in (*writing.WRITABLE, "image/*"):
+    if wanted in (*_WRITABLE, "image/*"):
         return PNG if wanted == "image/*" else wanted
-    raise NotAcceptable(f"The picture comes as {', '.join((_JSON, *writing.WRITABLE))}; Accept is {accept!r}.")
+    raise NotAcceptable(f"The picture comes as {', '.join(_WRITABLE)}; Accept is {accept!r}.")

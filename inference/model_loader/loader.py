@@ -91,7 +91,7 @@ class ModelLoader:
 
     def image_of(self, uri: str) -> bytes:
         """The image file in a data URI. Raises `BadRequest`."""
-        return data_uri.read(uri, max_bytes=self._max_body_bytes).data
+        return data_uri.read_image(uri, max_bytes=self._max_body_bytes)
 
     def labels(self, image: bytes) -> npt.NDArray[Any]:
         """The classes of a map, an image file, as whole numbers (height, width) at the size that is painted.

@@ -50,6 +50,14 @@ def demand_some(accept: str) -> None:
         raise NotAcceptable("The Accept header rules types out by q=0 and names none that is wanted; add one, or */*.")
 
 
+def demand_writable(accept: str, writable: tuple[str, ...]) -> None:
+    """Raise `NotAcceptable` for a preferred type that cannot be produced."""
+    demand_some(accept)
+    media_type = split_media_type(accept)[0]
+    if media_type not in writable:
+        raise NotAcceptable(f"Accept '{media_type}' cannot be answered; this model writes {', '.join(writable)}.")
+
+
 def _concrete(wanted: str, default: str, others: tuple[str, ...], ruled_out: frozenset[str]) -> str | None:
     """`wanted`, or for a wildcard the first type that it covers: the default, if need be one of `others`."""
     kind, _, rest = wanted.partition(";")[0].strip().partition("/")

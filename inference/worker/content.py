@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 import torch
 
 from tidegate.inference.errors import BadRequest, UnsupportedMediaType
+from tidegate.inference.images.kinds import is_image
 from tidegate.inference.worker.images import read_image
 from tidegate.inference.worker.numpy_files import Array, is_npy, read_npy, read_npz
 
@@ -31,8 +32,6 @@ TEXT_TYPES = frozenset({JSON, CSV})
 """Bodies that user code receives as `str`, as it did in the AWS container; all others are `bytearray`."""
 
 _ALIASES = {"application/jsonl": JSON_LINES, "application/x-jsonlines": JSON_LINES, "application/x-ndjson": JSON_LINES}
-ANY_IMAGE = "application/x-image"
-"""What clients of SageMaker's own image algorithms call an image of any kind."""
 _READABLE = (JSON, JSON_LINES, CSV, NPY, NPZ, "image/*")
 WRITABLE = (JSON, JSON_LINES, CSV, NPY, NPZ)
 
@@ -109,7 +108,7 @@ def decode(
     if media_type == NPZ:
         arrays = read_npz(data, reading.max_decoded_bytes)
         return Decoded({name: _tensor(value) for name, value in arrays.items()})
-    if media_type.startswith("image/") or media_type == ANY_IMAGE:
+    if is_image(media_type):
         pixels = read_image(
             data,
             max_decoded_bytes=reading.max_decoded_bytes,

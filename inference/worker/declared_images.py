@@ -19,10 +19,11 @@ import torch
 from tidegate.inference.errors import BadRequest, HandlerFailed, NotAcceptable, UnsupportedMediaType
 from tidegate.inference.images import data_uri, writing
 from tidegate.inference.images.declaration import ImageDeclaration, ImageInput, ImageOutput
+from tidegate.inference.images.kinds import is_image
 from tidegate.inference.images.preparing import Prepared, prepare
 from tidegate.inference.images.resizing import resize_labels, resize_pixels
+from tidegate.inference.worker.accept import demand_writable
 from tidegate.inference.worker.content import (
-    ANY_IMAGE,
     JSON,
     JSON_LINES,
     NPY,
@@ -69,7 +70,7 @@ def read_pictures(
     media_type, charset = split_media_type(content_type)
     if media_type in (JSON, JSON_LINES):
         found = _several(_each(json_documents(body, media_type, charset)), declared, max_decoded_bytes)
-    elif media_type.startswith("image/") or media_type == ANY_IMAGE:
+    elif is_image(media_type):
         data = body.encode() if isinstance(body, str) else bytes(body)
         found = [_one(data, declared, max_decoded_bytes, "")]
     else:
@@ -99,12 +100,9 @@ def _image_under(value: Any, key: str, where: str, max_bytes: int) -> bytes:
         there = f"; it has {names}" if names else ""
         raise BadRequest(f"{where} must be an object with a data URI under '{key}'{there}.")
     try:
-        uri = data_uri.read(value[key], max_bytes=max_bytes)
+        return data_uri.read_image(value[key], max_bytes=max_bytes)
     except BadRequest as error:
         raise _at(f"{where}, '{key}'", error) from None
-    if not uri.media_type.startswith("image/"):
-        raise BadRequest(f"{where}, '{key}': The data URI says that it is {uri.media_type}; this model takes an image.")
-    return uri.data
 
 
 def _several(records: list[tuple[str, Any]], declared: ImageInput, max_decoded_bytes: int) -> list[Prepared]:
@@ -172,15 +170,13 @@ def write_pictures(
     media_type = split_media_type(accept)[0]
     if media_type in (NPY, NPZ):
         return encode(prediction, media_type)
-    if media_type not in (JSON, JSON_LINES, *writing.WRITABLE):
-        raise NotAcceptable(
-            f"Accept '{media_type}' cannot be answered; this model writes "
-            f"{', '.join((JSON, JSON_LINES, *writing.WRITABLE, NPY, NPZ))}."
-        )
+    demand_writable(accept, (JSON, JSON_LINES, *writing.WRITABLE, NPY, NPZ))
     arrays = _arrays(prediction, declared, records)
     as_file = media_type in writing.WRITABLE
     if as_file and len(arrays) != 1:
-        raise NotAcceptable(f"The {len(arrays)} pictures of the request are not one {media_type}; accept {JSON_LINES}.")
+        raise NotAcceptable(
+            f"The {len(arrays)} pictures of the request are not one {media_type}; accept {JSON} or {JSON_LINES}."
+        )
     kind = media_type if as_file else declared.media_type
     wanted = sizes if declared.as_input and len(sizes) == len(arrays) else [None] * len(arrays)
     files = [_file(array, declared, kind, size) for array, size in zip(arrays, wanted, strict=True)]

@@ -15,7 +15,7 @@ from tidegate.inference.errors import HandlerFailed, OutOfMemory
 from tidegate.inference.images.declaration import ImageDeclaration
 from tidegate.inference.protocol import Error, Form
 from tidegate.inference.worker import chat, collate, declared_images, defaults, misfit, named_outputs, open_inference
-from tidegate.inference.worker.accept import demand_some, preferred_type
+from tidegate.inference.worker.accept import demand_some, demand_writable, preferred_type
 from tidegate.inference.worker.chunks import BodyChunks, ItemChunks, StreamBody, is_source
 from tidegate.inference.worker.content import JSON, Reading, split_media_type
 from tidegate.inference.worker.context import Context, RequestProcessor
@@ -53,11 +53,11 @@ class Steps:
     tally: Tally = field(default_factory=Tally)
     """The account of the batch at hand."""
     writable: tuple[str, ...] | None = field(init=False)
-    """The types that answers may have; None where only a function of the script knows."""
+    """The types that answers may have; None where only a function of the script knows, and does not say."""
 
     def __post_init__(self) -> None:
         ours = self.functions.output_fn is None and self.functions.transform_fn is None
-        self.writable = declared_images.writable(self.images) if ours else None
+        self.writable = declared_images.writable(self.images) if ours else self.functions.media_types
 
     def receive(self, received: protocol.Request) -> Request:
         """The request at the beginning of its way."""
@@ -107,6 +107,8 @@ class Steps:
                 raise chat.no_chat_fn()
             request.data = chat.read_request(given_buffer(request, limit), request.received.content_type)
             return
+        if self.functions.media_types is not None and request.received.form is not Form.OPEN_INFERENCE:
+            demand_writable(request.accept, self.functions.media_types)  # before a prediction that nobody can have
         source = request
         if request.received.form is Form.OPEN_INFERENCE:
             length = request.processor.get_request_property(open_inference.JSON_LENGTH)

@@ -49,6 +49,24 @@ def server() -> Iterator[Server]:
         yield started
 
 
+@pytest.mark.parametrize(
+    ("accept", "answered"),
+    [
+        ("image/avif,image/webp,image/png,*/*;q=0.8", "image/webp"),
+        ("image/png;q=0.5, image/jpeg;q=0.9", "image/jpeg"),
+        ("image/*", "image/png"),
+        ("image/*, image/png;q=0", "image/jpeg"),
+        ("text/html, application/*;q=0.1", "application/json"),
+        ("*/*", "application/json"),
+        ("application/json;q=0, */*", "image/png"),
+    ],
+)
+def test_accept_is_obeyed_by_weight_and_wildcard(server: Server, accept: str, answered: str) -> None:
+    for sent, content_type in ((body(uri_of(MAP)), "application/json"), (drawn(MAP), "application/x-image")):
+        reply = server.post(sent, content_type, accept=accept)
+        assert (reply.status, reply.headers["content-type"]) == (200, answered)
+
+
 def body(uri: object) -> str:
     return json.dumps({"segmap": uri})
 
@@ -85,7 +103,9 @@ def test_maps_and_pictures_may_be_the_bytes_themselves(server: Server) -> None:
         (body(uri_of(TOO_LARGE)), "application/json", "*/*", 400, TOO_MANY_PIXELS),
         (drawn(TOO_LARGE), "image/png", "*/*", 400, TOO_MANY_PIXELS),
         ("a,b", "text/csv", "*/*", 415, "A map comes as application/json or as an image, such as image/png; this is"),
-        (body(uri_of(MAP)), "application/json", "text/html", 406, "The picture comes as application/json, image/png"),
+        (body(uri_of(MAP)), "application/json", "text/html", 406, "Accept 'text/html' cannot be answered; this model"),
+        ("no map", "application/json", "text/csv", 406, "this model writes application/json, image/png, image/jpeg, i"),
+        (body("data:text/html" + uri_of(MAP)[14:]), "application/json", "*/*", 400, "says that it is text/html; this"),
     ],
 )
 def test_what_is_no_map_is_one_sentence(

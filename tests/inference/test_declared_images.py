@@ -120,7 +120,7 @@ def test_several_pictures_of_one_size_are_one_batch() -> None:
     error = refused(toy, request(objects, accept="image/png"))
     assert (error.status, error.message) == (
         406,
-        "The 3 pictures of the request are not one image/png; accept application/jsonlines.",
+        "The 3 pictures of the request are not one image/png; accept application/json or application/jsonlines.",
     )
     odd = [*objects, {"segmap": uri(map_of([0]))}]
     assert refused(toy, request(odd)).message == (
@@ -375,3 +375,32 @@ def test_the_array_of_a_picture_is_the_clients_own_copy(recwarn: pytest.Warnings
     data = written(Image.fromarray(white), "PNG")
     assert shown(answered(toy, request(data, content_type="image/png", accept="image/png")).body) == white.tolist()
     assert not recwarn.list
+
+
+def test_a_script_that_says_what_it_writes_is_given_one_of_these_or_not_asked() -> None:
+    asked: list[str] = []
+
+    def input_fn(body: Any, content_type: str | None) -> str:
+        asked.append("input_fn")
+        return "data"
+
+    server = computation(
+        input_fn=input_fn,
+        predict_fn=lambda *given: given[0],
+        output_fn=lambda *given: (given[1], given[1]),
+        media_types=("application/json", "image/png"),
+    )
+    for accept, given in (
+        ("image/avif, image/*;q=0.9, */*;q=0.1", b"image/png"),
+        ("text/html, */*;q=0.1", b"application/json"),
+        ("", b"application/json"),
+    ):
+        answer = answered(server, request(b"", accept=accept))
+        assert bytes(answer.body) == given
+    asked.clear()
+    refusal = refused(server, request(b"", accept="text/csv, text/html;q=0.5"))
+    assert (refusal.status, refusal.message, asked) == (
+        406,
+        "Accept 'text/csv' cannot be answered; this model writes application/json, image/png.",
+        [],
+    )

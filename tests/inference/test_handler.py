@@ -153,6 +153,18 @@ def test_an_async_function_is_refused() -> None:
         bound(predict_fn=predict_fn)
 
 
+def test_output_fn_may_say_which_types_it_writes() -> None:
+    def output_fn(prediction: Any, accept: str) -> Any: ...
+
+    assert bound(output_fn=output_fn).media_types is None
+    vars(output_fn)["media_types"] = ["application/json", "Image/PNG"]
+    assert bound(output_fn=output_fn).media_types == ("application/json", "image/png")
+    for wrong in ("image/png", (), [7]):
+        vars(output_fn)["media_types"] = wrong
+        with pytest.raises(DeploymentError, match=r"output_fn\.media_types is .*; it must be a tuple of types such as"):
+            bound(output_fn=output_fn)
+
+
 def transform(model: Any, input_data: Any, content_type: Any, accept: Any) -> Any:
     return model, input_data, content_type, accept
 

@@ -149,3 +149,18 @@ def test_the_rest_of_the_rfc_is_read_too() -> None:
 def test_a_type_to_write_is_a_type() -> None:
     with pytest.raises(ValueError, match="is not a media type"):
         data_uri.write(b"", "image/png;base64,")
+
+
+@pytest.mark.parametrize(
+    "media_type", ["text/html", "application/json", "application/octet-stream", "", "image/svg+xml"]
+)
+def test_an_image_that_does_not_say_that_it_is_one_is_refused(media_type: str) -> None:
+    data = b"<svg/>" if "svg" in media_type else image()
+    uri = f"data:{media_type};base64," + base64.b64encode(data).decode()
+    with pytest.raises(BadRequest) as caught:
+        data_uri.read_image(uri, max_bytes=LIMIT)
+    assert caught.value.message == (
+        f"The data URI says that it is {media_type or 'text/plain'}; this model takes an image: image/bmp, image/gif, "
+        "image/jpeg, image/png, image/tiff, image/webp."
+    )
+    assert data_uri.read_image(data_uri.write(image(), "image/x-png"), max_bytes=LIMIT) == image()

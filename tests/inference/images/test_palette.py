@@ -54,24 +54,44 @@ def test_the_nearest_class_is_that_of_comparing_with_every_colour(
     assert palette.labels(asked).tolist() == wanted, "the second time it is only looked up"
 
 
-@pytest.mark.parametrize("few", [0, 1 << 26], ids=["by cells", "directly"])
 @pytest.mark.parametrize("classes", [2, 40, 2000])
-def test_noise_has_the_nearest_class_by_either_search(monkeypatch: pytest.MonkeyPatch, classes: int, few: int) -> None:
-    """Also colours that were looked for beside others, and those on the corners of the cells."""
-    monkeypatch.setattr(palette_module, "_FEW_DISTANCES", few)
+def test_noise_has_the_nearest_class(classes: int) -> None:
     random = np.random.default_rng(1)
     colours = random.permutation(np.unique(random.integers(0, 256, (classes, 3), dtype=np.uint8), axis=0))
     palette = Palette(colours.tolist(), unknown="nearest")
     noise = random.integers(0, 256, (24, 24, 3), dtype=np.uint8)
-    corners = (noise // 16 * 16 + random.choice([0, 15], noise.shape)).astype(np.uint8)
-    for pixels in (noise, corners):
-        assert (palette.labels(pixels) == by_hand(pixels, colours)).all()
+    assert (palette.labels(noise) == by_hand(noise, colours)).all()
 
 
-@pytest.mark.parametrize("few", [0, 1 << 26], ids=["by cells", "directly"])
-def test_of_two_classes_as_near_the_first_is_taken(monkeypatch: pytest.MonkeyPatch, few: int) -> None:
-    """Also where the two are far apart, in different cells."""
-    monkeypatch.setattr(palette_module, "_FEW_DISTANCES", few)
+@given(colours=st.lists(st.tuples(*3 * [st.integers(0, 7)]), min_size=1, max_size=40, unique=True))
+@settings(max_examples=100, deadline=None)
+def test_the_nearest_of_all_colours_at_once_are_those_of_comparing_with_every_colour(
+    colours: list[tuple[int, int, int]],
+) -> None:
+    """Of two as near the first; in a cube of 8 colours each way, where many are as near."""
+    given_colours = np.array(colours, np.uint8)
+    blue, green, red = np.indices((8, 8, 8), np.uint8)
+    wanted = by_hand(np.stack([red, green, blue], axis=-1).reshape(1, -1, 3), given_colours)
+    assert palette_module._nearest_of_all(given_colours, side=8).tolist() == wanted[0].tolist()
+
+
+def test_after_many_distances_no_colour_is_unknown_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that pictures of noise cost a large palette a bounded time, however many of them come."""
+    random = np.random.default_rng(3)
+    shades = np.arange(0, 256, 15)
+    colours = np.stack(np.meshgrid(shades, shades, shades), axis=-1).reshape(-1, 3)
+    palette = Palette(random.permutation(colours).tolist(), unknown="nearest")
+    first, second = random.integers(0, 256, (2, 8, 8, 3), dtype=np.uint8)
+    monkeypatch.setattr(palette_module, "_MANY_DISTANCES", 64 * len(palette))
+    assert (palette.labels(first) == by_hand(first, palette.colours)).all()
+    assert (palette.labels(second) == by_hand(second, palette.colours)).all()
+    monkeypatch.setattr(Palette, "_fill", None)
+    third = random.integers(0, 256, (8, 8, 3), dtype=np.uint8)
+    assert (palette.labels(third) == by_hand(third, palette.colours)).all()
+
+
+def test_of_two_classes_as_near_the_first_is_taken() -> None:
+    """Also where the two are far apart."""
     grey = picture([(100, 100, 100)], 1, 1)
     for colours in ([(90, 100, 100), (110, 100, 100)], [(110, 100, 100), (90, 100, 100)], [(0, 100, 100), (200,) * 3]):
         apart = Palette(colours, unknown="nearest")
@@ -88,8 +108,12 @@ def test_an_unknown_colour_is_named_with_its_place_and_the_nearest_class() -> No
         "The colour #016994 at x=2, y=1 is not in the palette; the nearest class is 'sea' (#006994)."
     )
     pixels[2] = 7
-    with pytest.raises(BadRequest, match=r"^The colour #016994 at x=2, y=1, the first of 5 pixels whose colour is not"):
+    with pytest.raises(BadRequest) as caught:
         palette.labels(pixels)
+    assert caught.value.message == (
+        "The colour #016994 at x=2, y=1 is not in the palette, nor are those of 4 more pixels; the nearest class is "
+        "'sea' (#006994)."
+    )
     with pytest.raises(BadRequest, match="the nearest class is '0'"):
         Palette(["#000000"]).labels(picture([(0, 0, 1)], 1, 1))
 

@@ -191,6 +191,13 @@ def test_too_many_pixels_are_refused_by_the_maps_header_alone(runs: Path) -> Non
         loader.labels(empty)
 
 
+@pytest.mark.parametrize("said", ["data:text/html", "data:application/octet-stream", "data:"])
+def test_a_map_whose_uri_does_not_say_that_it_is_an_image_is_refused(runs: Path, said: str) -> None:
+    uri = uri_of([SKY]).replace("data:image/png", said)
+    with pytest.raises(BadRequest, match=r"^The data URI says that it is \w+/[\w-]+; this model takes an image: "):
+        ModelLoader("62", configurations=runs).get_prediction(uri)
+
+
 def test_a_run_with_a_size_takes_maps_of_any(runs: Path) -> None:
     """They are brought to it, so that they cost the network nothing."""
     runs.write_text(runs.read_text() + "  size: {height: 1, width: 2}\n")
