@@ -181,7 +181,7 @@ class _Session:
 def _ours(*, joined: bool) -> int:
     session: Any = _Session(joined=joined)
     columns = table.columns_of(",".join(_names()))
-    written = table.write(session, "job", to="s3://files/table/", columns=columns)
+    written = table.write(session, "job", to="s3://tables/table/", columns=columns)
     assert written.size_bytes == OURS.stat().st_size
     return written.size_bytes
 

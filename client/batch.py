@@ -6,7 +6,7 @@ import json
 import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from http import HTTPStatus
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 POLL_S = 5.0
 _RUNNING = ("InProgress", "Stopping")
+_UNKNOWN = ("ResourceNotFound", "ValidationException")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +42,8 @@ class BatchJob:
     """One transform job, by its name."""
 
     def __init__(self, name: str, *, session: boto3.Session | None = None) -> None:
+        if not name:
+            raise ValueError("the name of the transform job is empty")
         self.name = name
         session = self._session = session or boto3.Session()
         self._sagemaker = session.client("sagemaker")
@@ -213,15 +216,16 @@ class BatchJob:
             known = GlueTable.find(self._session, table)
         elif stage is not None:
             known = GlueTable.of_stage(self._session, stage=stage, prefix=prefix)
-        return tables.write(
-            self._session,
-            self.name,
-            to=to,
-            table=known,
-            columns=None if columns is None else tables.columns_of(columns),
-            null_values=tuple(null_values),
-            on_records=on_records,
-        )
+        with self._known():
+            return tables.write(
+                self._session,
+                self.name,
+                to=to,
+                table=known,
+                columns=None if columns is None else tables.columns_of(columns),
+                null_values=tuple(null_values),
+                on_records=on_records,
+            )
 
     def stop(self) -> None:
         """Have the job stopped; what it has written stays."""
@@ -257,8 +261,21 @@ class BatchJob:
             self._s3.delete_object(Bucket=bucket, Key=key)
 
     def _describe(self) -> dict[str, Any]:
-        job: dict[str, Any] = self._sagemaker.describe_transform_job(TransformJobName=self.name)
+        with self._known():
+            job: dict[str, Any] = self._sagemaker.describe_transform_job(TransformJobName=self.name)
         return job
+
+    @contextmanager
+    def _known(self) -> Iterator[None]:
+        """Raise `BatchFailed` naming the job where SageMaker knows none of that name."""
+        try:
+            yield
+        except ClientError as error:
+            code = error.response.get("Error", {}).get("Code", "")
+            if error.operation_name != "DescribeTransformJob" or code not in _UNKNOWN:
+                raise
+            said = error.response["Error"]["Message"]
+            raise BatchFailed(f"there is no transform job {self.name} in {self._session.region_name}: {said}") from None
 
     def _wanted(self, job: dict[str, Any]) -> set[str]:
         """The names, below the output path, of what the job writes: others may write there too."""

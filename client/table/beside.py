@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -16,7 +16,7 @@ from tidegate.client.table.job_objects import Place, Span, Transformed
 from tidegate.client.table.lines import MAX_LINE_BYTES, Block, blocks, counted
 from tidegate.client.table.plan import Plan
 from tidegate.client.table.reading import ObjectReader, Started, ahead, chunks
-from tidegate.client.table.records import Records
+from tidegate.client.table.records import Records, Rows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,10 +100,10 @@ def peeked(found: Iterator[Block]) -> Peeked:
 
 def pairs(
     pair: Transformed, source: Peeked | None, output: Peeked, plan: Plan | None, *, one_record: bool
-) -> Iterator[tuple[pa.Table | None, pa.Table]]:
+) -> Iterator[tuple[Rows | None, Rows]]:
     """As many rows of either side, again and again. Raises `TableFailed` where one side has more than the other."""
-    left = _Rows(source, None if plan is None else plan.source) if source is not None else None
-    right = _Rows(output, None if plan is None else plan.output)
+    left = _Queue(source, None if plan is None else plan.source) if source is not None else None
+    right = _Queue(output, None if plan is None else plan.output)
     if left is None:
         while (count := right.ready()) is not None:
             yield None, right.take(count)
@@ -118,12 +118,14 @@ def pairs(
         raise _unequal(pair, records, answers)
 
 
-class _Rows:
+class _Queue:
     """Rows of one side, as many at a time as are asked for."""
 
     def __init__(self, found: Peeked, reader: Records | None) -> None:
         self._blocks, self._reader = iter(found), reader
         self._held: pa.Table | None = None
+        self._address = ""
+        self._numbers: range | Sequence[int] = range(0)
         self._at = 0
         self._waiting: Block | None = None
         self.taken = 0
@@ -134,13 +136,18 @@ class _Rows:
             self._waiting = next(self._blocks, None)
             if self._waiting is None or self._reader is None:
                 return None
+            self._address, self._numbers = self._waiting.address, self._waiting.numbers
             self._held, self._at, self._waiting = self._reader.read(self._waiting), 0, None
         return int(self._held.num_rows - self._at)
 
-    def take(self, count: int) -> pa.Table:
+    def take(self, count: int) -> Rows:
         """The next rows."""
         assert self._held is not None  # noqa: S101 - asked for after ready()
-        rows = self._held.slice(self._at, count)
+        rows = Rows(
+            table=self._held.slice(self._at, count),
+            address=self._address,
+            numbers=self._numbers[self._at : self._at + count],
+        )
         self._at += count
         self.taken += count
         return rows

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -28,6 +28,7 @@ _PLAIN = {
     "timestamp": pa.timestamp("us"),
     "binary": pa.binary(),
 }
+_LIMITED = r"(?:var)?char\(\s*(\d+)\s*\)"
 _NAMES = {str(arrow): name for name, arrow in reversed(_PLAIN.items())}
 
 
@@ -37,6 +38,8 @@ class Column:
 
     name: str
     type: pa.DataType | None = None
+    max_chars: int | None = None
+    """Of `varchar(10)` and `char(1)`; to Arrow they are texts of any length."""
 
     @property
     def skipped(self) -> bool:
@@ -51,12 +54,35 @@ def columns_of(text: str) -> tuple[Column, ...]:
         name, colon, spelled = word.partition(":")
         if not name.strip() or (colon and not spelled.strip()):
             raise TableFailed(f"--columns {text}: write NAME or NAME:TYPE, with commas between")
-        columns.append(Column(name=name.strip(), type=arrow_type(spelled) if colon else None))
+        columns.append(column_of(name.strip(), spelled) if colon else Column(name=name.strip()))
     check_names(columns)
     return tuple(columns)
 
 
-def check_names(columns: Iterable[Column]) -> None:
+def column_of(name: str, spelled: str) -> Column:
+    """The column of a type as Glue spells it. Raises `TableFailed`."""
+    limit = re.fullmatch(_LIMITED, spelled.strip().lower())
+    return Column(name=name, type=arrow_type(spelled), max_chars=int(limit[1]) if limit else None)
+
+
+def check_members(types: Mapping[str, pa.DataType]) -> None:
+    """Raise `TableFailed` where members of JSON cannot be columns by their own names."""
+    check_names((Column(name=name) for name in types), way_out="leave it out by naming those to take with --columns")
+    for name, kind in types.items():
+        if not name or _has_nameless(kind):
+            raise TableFailed(
+                f"a member{f' of {name!r}' if name else ''} has an empty name, which no column can have; leave it out "
+                "by naming those to take with --columns"
+            )
+
+
+def _has_nameless(kind: pa.DataType) -> bool:
+    if pa.types.is_list(kind):
+        return _has_nameless(kind.value_type)
+    return bool(pa.types.is_struct(kind)) and any(not each.name or _has_nameless(each.type) for each in kind)
+
+
+def check_names(columns: Iterable[Column], *, way_out: str = "name it otherwise") -> None:
     """Raise `TableFailed` where two columns have one name, or one has a name that every table has."""
     seen: set[str] = set()
     for column in columns:
@@ -64,7 +90,7 @@ def check_names(columns: Iterable[Column]) -> None:
         if column.skipped:
             continue
         if lower in {DAY, *ORIGIN}:
-            raise TableFailed(f"the column {column.name!r} is one that the client fills itself; name it otherwise")
+            raise TableFailed(f"the column {column.name!r} is one that the client fills itself; {way_out}")
         if lower in seen:
             raise TableFailed(f"the column {column.name!r} is named twice; SQL makes no difference of case")
         seen.add(lower)
@@ -79,7 +105,7 @@ def arrow_type(spelled: str) -> pa.DataType:
         precision, scale = int(found[1] or 10), int(found[2] or 0)
         if 1 <= precision <= 38 and scale <= precision:
             return pa.decimal128(precision, scale)
-    if re.fullmatch(r"(var)?char\(\d+\)", text):
+    if re.fullmatch(_LIMITED, text):
         return pa.string()
     # Names of members keep their case.
     if found := re.fullmatch(r"array<(.+)>", spelled.strip(), re.IGNORECASE):
@@ -113,7 +139,7 @@ def inferred(arrow: pa.DataType) -> pa.DataType:
     """
     if pa.types.is_list(arrow):
         return pa.list_(inferred(arrow.value_type))
-    if pa.types.is_struct(arrow):
+    if pa.types.is_struct(arrow) and arrow.num_fields:  # Parquet has no struct without members
         return pa.struct([(member.name, inferred(member.type)) for member in arrow])
     kept = pa.types.is_boolean(arrow) or pa.types.is_int64(arrow) or pa.types.is_float64(arrow)
     return arrow if kept else pa.string()

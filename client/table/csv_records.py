@@ -12,10 +12,15 @@ from pyarrow import csv as arrow_csv
 from tidegate.client.errors import TableFailed
 from tidegate.client.table.column import Column, glue_name, inferred
 from tidegate.client.table.lines import Block, longest
-from tidegate.client.table.records import Unreadable, read_or_blame, shown
+from tidegate.client.table.records import Unreadable, infinities, read_or_blame, shown
 from tidegate.client.table.times import is_time, times
 
 _AT_ONCE_BYTES = 1024 * 1024
+_HEX_CELL = r"^\s*[+-]?0x"
+_INFINITE = r"^\s*[+-]?inf(inity)?\s*$"
+_LONG = re.compile(rb"\d{19}")
+_LONG_CELL = r"^\s*[+-]?\d{19,}\s*$"
+_FRACTION = r"[.eE]"
 _LONE_CR = re.compile(rb"\r(?!\n|$)")
 
 
@@ -48,15 +53,49 @@ class CsvRecords:
         }
         if len(self._types) < len(self._kept):
             seen = read_or_blame(first, self._parsed, self._blame)
-            self._types = {name: self._types.get(name) or inferred(seen.schema.field(name).type) for name in self._kept}
+            self._types = {name: self._types.get(name) or self._seen(first, seen, name) for name in self._kept}
         self.schema = pa.schema([(columns[int(name)].name, self._types[name]) for name in self._kept])
 
     def read(self, block: Block) -> pa.Table:
         """A row for each line."""
         return read_or_blame(block, self._read, self._blame)
 
+    def _seen(self, first: Block, seen: pa.Table, name: str) -> pa.DataType:
+        """The type of a column that nobody said: text where a number would lose what is written."""
+        kind = inferred(seen.schema.field(name).type)
+        if pa.types.is_int64(kind) and _may_have_hex(first.data) and self._any(first, name, _HEX_CELL):
+            return pa.string()
+        if pa.types.is_float64(kind) and _LONG.search(first.data):
+            cells = self._cells(first, name)
+            long = pc.any(pc.match_substring_regex(cells, _LONG_CELL)).as_py()
+            if long and not pc.any(pc.match_substring_regex(cells, _FRACTION)).as_py():
+                return pa.string()
+        return kind
+
+    def _cells(self, block: Block, name: str) -> pa.ChunkedArray:
+        """A column as it is written."""
+        return self._parsed(block, only=name, kind=pa.string()).column(name)
+
+    def _any(self, block: Block, name: str, pattern: str) -> bool:
+        return bool(pc.any(pc.match_substring_regex(self._cells(block, name), pattern, ignore_case=True)).as_py())
+
+    def _check(self, block: Block, parsed: pa.Table) -> None:
+        """Raise `Unreadable` for what Arrow takes: 0x10, and a number that is too large as infinity."""
+        numbers = parsed.select([name for name in parsed.column_names if pa.types.is_floating(parsed[name].type)])
+        suspect = [name for name in numbers.column_names if infinities(numbers.select([name]))]
+        for name in suspect:
+            infinite = pc.is_inf(parsed[name]).combine_chunks()
+            cells = self._cells(block, name).combine_chunks().filter(infinite)
+            if not pc.all(pc.match_substring_regex(cells, _INFINITE, ignore_case=True)).as_py():
+                raise Unreadable("a number is too large")
+        if _may_have_hex(block.data):
+            for name in parsed.column_names:
+                if pa.types.is_integer(parsed[name].type) and self._any(block, name, _HEX_CELL):
+                    raise Unreadable("a number is written in another base than ten")
+
     def _read(self, block: Block) -> pa.Table:
         parsed = self._parsed(block)
+        self._check(block, parsed)
         arrays = [
             times(parsed.column(name), field.type) if is_time(field.type) else parsed.column(name)
             for name, field in zip(self._kept, self.schema, strict=True)
@@ -65,12 +104,15 @@ class CsvRecords:
             return parsed.select([])
         return pa.Table.from_arrays(arrays, schema=self.schema)
 
-    def _parsed(self, block: Block, *, only: str | None = None) -> pa.Table:
+    def _parsed(self, block: Block, *, only: str | None = None, kind: pa.DataType | None = None) -> pa.Table:
+        types = {name: pa.string() if is_time(found) else found for name, found in self._types.items()}
+        if only is not None and kind is not None:
+            types[only] = kind
         if self._plain_text:
             lines = pa.array([line.rstrip(b"\r").decode() for line in block.data.split(b"\n")[:-1]], pa.string())
             parsed = pa.table({"0": lines})
-            wanted = self._types.get("0")
-            return parsed if wanted is None or is_time(wanted) else pa.table({"0": pc.cast(lines, wanted)})
+            wanted = types.get("0")
+            return parsed if wanted is None else pa.table({"0": pc.cast(lines, wanted)})
         # To Arrow a CR ends a row: with a quote over two lines elsewhere, numbers would agree where rows do not.
         if block.data.count(b"\r") != block.data.count(b"\r\n"):
             raise Unreadable("a CR has no LF after it")
@@ -81,7 +123,7 @@ class CsvRecords:
             ),
             parse_options=arrow_csv.ParseOptions(ignore_empty_lines=False),
             convert_options=arrow_csv.ConvertOptions(
-                column_types={name: pa.string() if is_time(kind) else kind for name, kind in self._types.items()},
+                column_types=types,
                 include_columns=[only] if only is not None else self._kept or self._names[:1],
                 null_values=self._null_values,
                 strings_can_be_null=True,
@@ -107,9 +149,10 @@ class CsvRecords:
 
     def _is(self, single: Block, name: str, kind: pa.DataType) -> bool:
         try:
-            cell = self._parsed(single, only=name).column(name)
+            parsed = self._parsed(single, only=name)
+            self._check(single, parsed)
             if is_time(kind):
-                times(cell, kind)
+                times(parsed.column(name), kind)
         except (pa.ArrowException, Unreadable):
             return False
         return True
@@ -117,6 +160,10 @@ class CsvRecords:
 
 def _way_out(column: Column) -> str:
     return "" if column.type is not None else "; its type is that of the lines before, say another with --columns"
+
+
+def _may_have_hex(data: bytes) -> bool:
+    return b"0x" in data or b"0X" in data
 
 
 def flaw_of(line: bytes) -> str | None:

@@ -11,7 +11,7 @@ import boto3
 
 from tidegate.client.addresses import split_s3
 from tidegate.client.errors import TableFailed
-from tidegate.client.table.column import DAY, ORIGIN, Column, arrow_type
+from tidegate.client.table.column import DAY, ORIGIN, Column, column_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,9 +72,7 @@ class GlueTable:
             name=table,
             location=str(storage["Location"]).rstrip("/") + "/",
             columns=tuple(
-                Column(name=column["Name"], type=arrow_type(column["Type"]))
-                for column in given
-                if column["Name"] not in ORIGIN
+                column_of(column["Name"], column["Type"]) for column in given if column["Name"] not in ORIGIN
             ),
             projected=str(found.get("Parameters", {}).get("projection.enabled", "")).lower() == "true",
             storage=storage,

@@ -14,8 +14,8 @@ from tidegate.client.addresses import split_s3
 from tidegate.client.errors import TableFailed
 
 ENDING = ".out"
-# A job is said to have ended once its last object is written; clocks and whole seconds of S3 take their share.
-_SLACK = timedelta(seconds=60)
+# A job is said to have ended once its last object is written: what is left is how far two clocks of AWS may differ.
+_SLACK = timedelta(seconds=5)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +71,28 @@ class Span:
     def wrote(self, modified: datetime) -> bool:
         """Whether something that was modified then may be of the job."""
         return self.began - timedelta(seconds=1) <= modified <= self.ended + _SLACK
+
+
+def check_apart(location: str, job: Mapping[str, Any], objects: Iterable[Transformed]) -> None:
+    """Raise `TableFailed` for a table at, above or below what the job reads or writes: each would be read as the other.
+
+    `location`: the table's folder, with its slash. `objects`: what the job has read and written.
+    """
+    bucket, root = split_s3(location)
+    described = job["TransformInput"]["DataSource"]["S3DataSource"]
+    prefixes = [("writes", split_s3(job["TransformOutput"]["S3OutputPath"].rstrip("/") + "/"))]
+    if described["S3DataType"] != "ManifestFile":
+        prefixes.append(("reads", split_s3(described["S3Uri"])))
+    for verb, (other, prefix) in prefixes:
+        if bucket == other and (root.startswith(prefix) or prefix.startswith(root)):
+            raise TableFailed(
+                f"{location} overlaps s3://{other}/{prefix}, which the job {verb}; give the table a folder of its own"
+            )
+    for pair in objects:
+        if pair.source.bucket == bucket and pair.source.key.startswith(root):
+            raise TableFailed(
+                f"{location} holds {pair.source.address}, which the job reads; give the table a folder of its own"
+            )
 
 
 def pairs_of_prefix(

@@ -19,8 +19,8 @@ from tidegate.client.table.beside import Opened, blocks_of, pairs, peeked
 from tidegate.client.table.column import DAY, Column
 from tidegate.client.table.forms import Sides
 from tidegate.client.table.glue_table import GlueTable
-from tidegate.client.table.job_objects import Place, Span, Transformed, transformed
-from tidegate.client.table.plan import Asked, Plan, check_seen, plan_of
+from tidegate.client.table.job_objects import Place, Span, Transformed, check_apart, transformed
+from tidegate.client.table.plan import Asked, Plan, check_seen, names_member, plan_of
 from tidegate.client.table.reading import window
 from tidegate.client.table.upload import Upload
 
@@ -62,6 +62,7 @@ def write(
     asked = Asked(table=None if table is None else table.columns, named=columns, null_values=null_values)
     sides = Sides.of(described)
     objects = transformed(s3, described, needs_source=sides.reads_source)
+    check_apart(location, described, objects)
     day = f"{described['CreationTime'].astimezone(UTC):%Y-%m-%d}"
     bucket, root = split_s3(location)
     place = Place(bucket=bucket, key=f"{root}{DAY}={day}/job={job}/part-0.parquet")
@@ -129,13 +130,14 @@ def _rows(opened: Iterable[tuple[Transformed, Opened]], asked: Asked, sides: Sid
             plan = plan_of(asked, sides, source=None if source is None else source.first, output=output.first)
             unseen = plan.expected
         record = 0
-        for left, right in pairs(pair, source, output, plan, one_record=not sides.source.in_lines and not sides.joined):
+        one_record = not sides.source.in_lines and not sides.joined
+        for left, right in pairs(pair, source, output, plan, one_record=one_record):
             assert plan is not None  # noqa: S101 - where there are two records, there is a plan
             if unseen:
                 data = [block.data for side in (source, output) if side is not None for block in side.recent]
-                unseen = frozenset(name for name in unseen if not any(f'"{name}"'.encode() in each for each in data))
+                unseen = frozenset(name for name in unseen if not any(names_member(each, name) for each in data))
             yield plan.rows(left, right, job=job, address=pair.source.address, first_record=record)
-            record += right.num_rows
+            record += right.table.num_rows
     check_seen(unseen)
 
 

@@ -62,7 +62,7 @@ def blocks(
         number += count
         if number == count + 1:  # the first
             text = text.removeprefix(_MARK)
-        if _may_have_blank(text) and (blank := _blank(text)):
+        if may_have_blank(text) and (blank := _blank(text)):
             if kept is None:
                 kept = blank_is_record()
             if not kept:
@@ -87,7 +87,7 @@ def counted(pieces: Iterable[bytes], *, address: str) -> Counted:
     for found in _whole_lines(pieces, address):
         data = found if all_lines else found.removeprefix(_MARK)
         all_lines += data.count(b"\n")
-        blank += len(_blank(data)) if _may_have_blank(data) else 0
+        blank += len(_blank(data)) if may_have_blank(data) else 0
     return Counted(all=all_lines, blank=blank)
 
 
@@ -135,7 +135,8 @@ def _as_utf8(data: bytes, charset: str, address: str, first_line: int) -> bytes:
     return data if codecs.lookup(charset).name == "utf-8" else text.encode()
 
 
-def _may_have_blank(data: bytes) -> bool:
+def may_have_blank(data: bytes) -> bool:
+    """Whether there may be blank lines: quickly said, and no is certain."""
     return data[:1].isspace() or any(beginning in data for beginning in _BLANK_BEGINNINGS)
 
 

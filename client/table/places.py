@@ -10,12 +10,10 @@ from tidegate.client.errors import TableFailed
 from tidegate.client.table.column import Column
 from tidegate.client.table.csv_records import count_of_cells, flaw_of
 from tidegate.client.table.forms import Form, Sides
-from tidegate.client.table.json_records import JOINED_ANSWER, Shape
+from tidegate.client.table.json_records import JOINED_ANSWER, LOOKED_AT, Shape
 from tidegate.client.table.lines import Block
 
 ANSWER, INPUT = "prediction", "input"
-# A line that is null does not say what the others are.
-_LOOKED_AT = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,9 +113,9 @@ def _shape(block: Block | None, form: Form, *, whole: str, first: str, joined: b
     if block is None or form in (Form.CSV, Form.TEXT):
         return None
     found: Shape | None = None
-    for index, line in enumerate(block.data.split(b"\n", _LOOKED_AT)[: min(block.count, _LOOKED_AT)]):
+    for index, line in enumerate(block.data.split(b"\n", LOOKED_AT)[: min(block.count, LOOKED_AT)]):
         try:
-            value = json.loads(line)
+            value = json.loads(line) if line.strip() else None  # an empty answer
         except (ValueError, RecursionError) as error:
             raise TableFailed(f"{block.address}, line {block.numbers[index]}: it is not JSON ({error})") from error
         found = Shape.of(value, whole=whole, joined=joined, first=first)

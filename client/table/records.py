@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from tidegate.client.errors import TableFailed
 from tidegate.client.table.lines import Block
@@ -21,6 +23,20 @@ class Records(Protocol):
 
     def read(self, block: Block) -> pa.Table:
         """A row for each record. Raises `TableFailed` naming the line that does not fit."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rows:
+    """Rows of one side, and where they come from."""
+
+    table: pa.Table
+    address: str
+    numbers: range | Sequence[int]
+    """Of each row, which line of the object it is, from 1."""
+
+    def line(self, index: int) -> str:
+        """The row as an error names it."""
+        return f"{self.address}, line {self.numbers[index]}"
 
 
 class Unreadable(Exception):
@@ -64,6 +80,21 @@ def _fails(block: Block, read: Callable[[Block], pa.Table]) -> bool:
     except (pa.ArrowException, Unreadable, UnicodeDecodeError):
         return True
     return False
+
+
+def infinities(table: pa.Table) -> int:
+    """How many numbers of its columns are infinite, those in lists and structs too."""
+    return sum(_infinities(chunk) for column in table.columns for chunk in column.chunks)
+
+
+def _infinities(array: pa.Array) -> int:
+    if pa.types.is_floating(array.type):
+        return pc.sum(pc.is_inf(array)).as_py() or 0
+    if pa.types.is_list(array.type):
+        return _infinities(array.flatten())
+    if pa.types.is_struct(array.type):
+        return sum(_infinities(member) for member in array.flatten())
+    return 0
 
 
 def shown(value: Any) -> str:

@@ -77,7 +77,9 @@ class Account:
         )
         for key, content in outputs.items():
             self.put(f"{name}/out/{key}.out", content)
-        return BatchJob(name, session=self.session)
+        job = BatchJob(name, session=self.session)
+        self.described(job).transform_end_time = datetime.datetime.now(datetime.UTC)
+        return job
 
     def described(self, job: BatchJob) -> Any:
         """What moto has of the job, to be changed."""
