@@ -10,7 +10,7 @@ from tidegate.client.errors import TableFailed
 from tidegate.client.table.column import Column
 from tidegate.client.table.csv_records import count_of_cells, flaw_of
 from tidegate.client.table.forms import Form, Sides
-from tidegate.client.table.json_records import JOINED_ANSWER, LOOKED_AT, Shape
+from tidegate.client.table.json_shape import JOINED_ANSWER, LOOKED_AT, Shape
 from tidegate.client.table.lines import Block
 
 ANSWER, INPUT = "prediction", "input"

@@ -10,10 +10,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tidegate.client.errors import TableFailed
+from tidegate.client.table.agreement import Disagreement, merged
 from tidegate.client.table.column import ORIGIN, Column, check_members, check_names, glue_name
 from tidegate.client.table.csv_records import CsvRecords
 from tidegate.client.table.forms import Form, Sides
-from tidegate.client.table.json_records import Disagreement, JsonRecords, merged
+from tidegate.client.table.json_records import JsonRecords
 from tidegate.client.table.lines import Block
 from tidegate.client.table.places import Side, places_of
 from tidegate.client.table.records import Records, Rows, shown

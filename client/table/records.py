@@ -97,6 +97,13 @@ def _infinities(array: pa.Array) -> int:
     return 0
 
 
+def rows_where(mask: pa.ChunkedArray | pa.BooleanArray) -> list[int]:
+    """The indices of the rows for which it is true."""
+    combined = mask.combine_chunks() if isinstance(mask, pa.ChunkedArray) else mask
+    found: list[int] = pc.indices_nonzero(pc.fill_null(combined, fill_value=False)).to_pylist()
+    return found
+
+
 def shown(value: Any) -> str:
     """A value as an error quotes it: short."""
     text = value if isinstance(value, str) else repr(value)

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from tidegate.client.table.column import Column, arrow_type, columns_of, glue_name
 from tidegate.client.table.csv_records import CsvRecords
-from tidegate.client.table.json_records import JsonRecords, Shape
+from tidegate.client.table.json_records import JsonRecords
+from tidegate.client.table.json_shape import Shape
 from tidegate.client.table.lines import Block, blocks, counted
 
 texts = st.text(st.characters(exclude_characters="\r\n\0", exclude_categories=["Cs"]), max_size=8)
