@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -73,10 +73,20 @@ class Members:
     """The member of each column that lines spell in other letters."""
 
     @classmethod
-    def of(cls, shape: Shape, names: Iterable[str], first: Block) -> Members:
-        """As the first lines spell these columns. Raises `TableFailed` where they do so in several ways."""
+    def of(cls, shape: Shape, names: Collection[str], first: Block) -> Members:
+        """As the first lines spell these columns.
+
+        Raises `TableFailed` where they do so in several ways, and for a column of the name that holds others.
+        """
         if shape.wrapped is not None:
             return cls(shape=shape, spelled={})
+        holders = {member.lower() for member, column in shape.lifted if column is None}
+        # Arrow ends the process where a schema has a name twice.
+        if taken := next((name for name in names if name.lower() in holders), None):
+            raise TableFailed(
+                f"there is no column for {taken!r} as a whole: it holds an object in the lines of this job, and each "
+                "of its members is a column; name those"
+            )
         return cls(shape=shape, spelled=_spellings(names, map(shape.members, _objects(first))))
 
     def spelling(self, name: str) -> str:

@@ -119,6 +119,16 @@ def test_an_error_in_the_place_of_a_joined_answer_is_named(account: Account) -> 
     assert "out/a.jsonl.out, line 2: the answer has 'error' and none of the columns that other answers have" in said
 
 
+@pytest.mark.parametrize("columns", ["id,SageMakerOutput", "SageMakerOutput:struct<y:bigint>,id", "sagemakeroutput"])
+def test_what_holds_the_columns_of_a_joined_answer_is_no_column_itself(account: Account, columns: str) -> None:
+    joined = b'{"id": 7, "SageMakerOutput": {"y": 1}}\n{"id": 8, "SageMakerOutput": {"y": 2}}\n'
+    said = refused(account, json_job(account, joined, join=True), columns=columns)
+    assert "it holds an object in the lines of this job, and each of its members is a column" in said
+    whole = b'{"id": 7, "SageMakerOutput": 1}\n{"id": 8, "SageMakerOutput": 2}\n'
+    json_job(account, whole, join=True).table(TO, columns="id,prediction")
+    assert account.query("select prediction from t order by id") == [(1,), (2,)]
+
+
 def test_an_answer_that_says_null_or_nothing_is_no_error(account: Account) -> None:
     job = json_job(account, b'{"y": 1}\n{"y": null, "further": 1}\n{}\nnull\n', source=IDS * 2)
     job.table(TO, columns="id,y")
