@@ -175,6 +175,7 @@ class Run:
 
     def next(self) -> Item | Literal[Nothing.MORE]:
         """The next item in order, settled. Raises what ended a thread."""
+        self._demand_own_process()
         with self._lock:
             while (item := self._poll()) is Nothing.YET:
                 self._consumer.sleep(self._lock, self._is_stopped)
@@ -182,15 +183,19 @@ class Run:
 
     def poll(self, sleeper: Sleeper) -> Item | Nothing:
         """`next` for an event loop: `Nothing.YET` where there is nothing, and `sleeper` is woken when there is."""
+        self._demand_own_process()
         with self._lock:
             item = self._poll()
             if item is Nothing.YET:
                 self._add(self._consumer, sleeper)
             return item
 
-    def _poll(self) -> Item | Nothing:
+    def _demand_own_process(self) -> None:
+        # Before the lock is asked for: in a fork it may be held for ever, by a thread of the other process.
         if self._process != os.getpid():
             raise RuntimeError("This call of a pipeline was begun before a fork; its threads are in the other process.")
+
+    def _poll(self) -> Item | Nothing:
         flow = self._flow
         while True:
             if self._raised is not None:

@@ -1,8 +1,8 @@
 """The threads of a group and the calls that they are in, as plain data: how many there may be, and what is overdue.
 
 A thread cannot be killed. What an overdue call returns after all is dropped, and until it does a new thread takes its
-place, up to `LATE_PER_WORKER` times; then the group goes on with fewer threads, and where none is left, what waits
-for it fails with `StageTimeout` as well.
+place, as long as there are no more than `LATE_PER_WORKER` threads for each worker; then the group goes on with fewer
+threads, and where none is left, what waits for it fails with `StageTimeout` as well.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ class Team:
 
     @property
     def takes_threads(self) -> bool:
-        return self.live < self.limit and self.late < LATE_PER_WORKER * self.group.plan.workers
+        # With those that are not late yet: each of them may become so.
+        return self.live < self.limit and self.live + self.late < LATE_PER_WORKER * self.group.plan.workers
 
     def stuck_until_s(self, now_s: float) -> float:
         """When what waits for a team without a thread has waited too long."""

@@ -330,7 +330,7 @@ def test_the_command_line_asks_submits_waits_and_fetches(cloud: LocalCloud, tmp_
             ["batch", "submit", "--stage", "none", "--input", "{}/bad.csv"],
             "client: error: stage none of tidegate has no model",
         ),
-        (["batch", "wait", "no-such-job"], "client: error: An error occurred (ResourceNotFound)"),
+        (["batch", "wait", "no-such-job"], "client: error: there is no transform job no-such-job in "),
     ],
 )
 @pytest.mark.usefixtures("session")

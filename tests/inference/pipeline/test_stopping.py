@@ -188,11 +188,16 @@ except KeyboardInterrupt:
 
 def test_ctrl_c_ends_everything() -> None:
     """The consumer gets KeyboardInterrupt while it waits for a result."""
-    with subprocess.Popen([sys.executable, "-c", INTERRUPTED], stdout=subprocess.PIPE, text=True) as process:
+    # A shell has what it starts in the background ignore SIGINT, and that is inherited.
+    program = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)" + INTERRUPTED
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "slow\n"
         process.send_signal(signal.SIGINT)
-        output = process.communicate(timeout=60)[0]
+        try:
+            output = process.communicate(timeout=60)[0]
+        finally:
+            process.kill()
     assert output.endswith("interrupted, none left\n")
     assert process.returncode == 0
 
