@@ -163,6 +163,20 @@ def test_a_team_is_stuck_when_it_may_have_no_thread_more(workers: int) -> None:
     assert not team.is_stuck
 
 
+@pytest.mark.parametrize("workers", [1, 2, 3])
+def test_a_team_has_no_thread_above_its_bound_in_whatever_order_calls_become_late(workers: int) -> None:
+    """A thread whose call is not late yet counts: its call may become so."""
+    team = Team(Group(0, Plan(steps=(), workers=workers, timeout_s=2.0)))
+    for _ in range(10 * workers):
+        while team.takes_threads:
+            team.live += 1
+        assert team.live + team.late <= LATE_PER_WORKER * workers
+        if team.live:
+            team.live, team.late = team.live - 1, team.late + 1
+    assert team.late == LATE_PER_WORKER * workers
+    assert team.is_stuck
+
+
 class Flows(RuleBasedStateMachine):
     """Any order of what may happen: nothing is lost, nothing comes twice or out of order, and it always goes on."""
 

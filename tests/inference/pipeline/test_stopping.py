@@ -238,10 +238,11 @@ def test_what_is_no_ordinary_exception_ends_the_pipeline_at_once(error: BaseExce
 
 
 def test_results_of_another_process_say_so() -> None:
-    """After a fork the threads are in the other process; waiting for them would never end."""
+    """After a fork the threads are in the other process; waiting for them, or for a lock of theirs, would never end."""
     results = PIPELINE(itertools.count())
     next(results)
     reader, writer = os.pipe()
+    results._run._lock.acquire()  # as a thread may hold it at that moment; in the fork nobody ever gives it back
     child = os.fork()
     if not child:  # pragma: no cover - in the fork
         try:
@@ -250,8 +251,14 @@ def test_results_of_another_process_say_so() -> None:
             os.write(writer, str(error).encode())
         finally:
             os._exit(0)
+    results._run._lock.release()
     os.close(writer)
-    os.waitpid(child, 0)
+    try:
+        until(lambda: os.waitpid(child, os.WNOHANG)[0] == child)
+    except AssertionError:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        raise
     with os.fdopen(reader) as answer:
         assert answer.read().startswith("This call of a pipeline was begun before a fork")
 
