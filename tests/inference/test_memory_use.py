@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import os
+import subprocess
+import sys
 from pathlib import Path
 
 from tidegate.inference.memory_use import private_bytes
@@ -26,8 +27,26 @@ def test_what_is_private_or_swapped_counts_and_what_is_shared_does_not(tmp_path:
     assert private_bytes([1, 2, 3], tmp_path) == 2 * (100 + 20 + 2048 + 3) * 1024
 
 
-def test_the_kernel_says_it_of_this_process():
-    before = private_bytes([os.getpid()])
-    kept = bytearray(os.urandom(1)) * (32 * MIB)
-    assert private_bytes([os.getpid()]) - before > 16 * MIB
-    assert kept
+TAKES_MEMORY = """
+import mmap
+input()
+kept = mmap.mmap(-1, 32 << 20, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+kept.write(bytes([1]) * (32 << 20))
+print("taken", flush=True)
+input()
+"""
+
+
+def test_the_kernel_says_it_of_a_process():
+    """A process of its own: what this one takes may be memory that it kept from earlier tests."""
+    with subprocess.Popen(
+        [sys.executable, "-c", TAKES_MEMORY], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        before = private_bytes([process.pid])
+        process.stdin.write("\n")
+        assert process.stdout.readline() == "taken\n"
+        assert private_bytes([process.pid]) - before >= 32 * MIB
+        process.stdin.write("\n")
+    assert process.returncode == 0
