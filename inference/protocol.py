@@ -112,6 +112,7 @@ class ModelSpec:
     packages_dir: str | None = None
     sessions_dir: str | None = None
     trust_pickle: bool = False
+    trust_compiled: bool = False
     legacy_pickle: bool = False
     identity_model: bool = False
     submit_directory: str | None = None

@@ -181,6 +181,13 @@ class Settings:
         _switch,
         "load model files that need unpickling, which may run any code; only where no `model_fn` loads them",
     )
+    trust_compiled_model: bool = setting(
+        "TIDEGATE_TRUST_COMPILED_MODEL",
+        False,
+        _switch,
+        "serve models that `torch.export` saved (`.pt2`) or AOTInductor compiled, which may run any code; only where "
+        "no `model_fn` loads them",
+    )
     legacy_pickle: bool = setting(
         "TIDEGATE_LEGACY_PICKLE",
         False,
