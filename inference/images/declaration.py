@@ -11,11 +11,11 @@ docs/handlers.md has each key.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Literal, cast
+from typing import Any, Literal, cast
 
+from tidegate.inference.declarations.part import Part
 from tidegate.inference.errors import DeploymentError
 from tidegate.inference.images.colours import read_colour
 from tidegate.inference.images.palette import Palette
@@ -28,8 +28,6 @@ Kind = Literal["pixels", "labels"]
 Order = Literal["rgb", "bgr"]
 Policy = Literal["exact", "limit", "resize", "crop"]
 MAX_SIDE = 32_768
-_LARGEST: Final = 3.4e38
-"""Of float32, in which pictures are given; NaN is beyond it too, and so are whole numbers that no float holds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,14 +91,14 @@ def declared(manifest: Mapping[str, Any], *, onto: Onto = WHITE, obey_orientatio
     """
     if "image" not in manifest:
         return ImageDeclaration()
-    image = _Part(manifest["image"], "image", {"input", "output"})
+    image = Part(manifest["image"], "image", {"input", "output"})
     if not image.values:
         raise DeploymentError(f"{MANIFEST}: image is empty; it has input, output or both.")
     taken = _input(image, onto, obey_orientation) if "input" in image.values else None
     return ImageDeclaration(input=taken, output=_output(image, taken) if "output" in image.values else None)
 
 
-def _input(image: _Part, onto: Onto, obey_orientation: bool) -> ImageInput:
+def _input(image: Part, onto: Onto, obey_orientation: bool) -> ImageInput:
     part = image.part(
         "input",
         {"key", "as", "palette", "size", "interpolation", "value_range", "mean", "std", "colour_order", "background"}
@@ -140,7 +138,7 @@ def _input(image: _Part, onto: Onto, obey_orientation: bool) -> ImageInput:
     )
 
 
-def _output(image: _Part, taken: ImageInput | None) -> ImageOutput:
+def _output(image: Part, taken: ImageInput | None) -> ImageOutput:
     part = image.part("output", {"key", "from", "as", "palette", "value_range", "media_type", "colour_order", "size"})
     kind = cast(Kind, part.choice("as", ("pixels", "labels"), "pixels"))
     palette = None
@@ -154,7 +152,7 @@ def _output(image: _Part, taken: ImageInput | None) -> ImageOutput:
         raise part.mistake("size", 'is "input", but the manifest declares no image.input')
     return ImageOutput(
         key=part.text("key", "image"),
-        member=_member(part),
+        member=part.member(),
         kind=kind,
         palette=palette,
         value_range=part.value_range((0.0, 1.0)),
@@ -164,7 +162,7 @@ def _output(image: _Part, taken: ImageInput | None) -> ImageOutput:
     )
 
 
-def _palette(parent: _Part) -> Palette:
+def _palette(parent: Part) -> Palette:
     part = parent.part("palette", {"colours", "names", "unknown"})
     colours, names = part.values.get("colours"), part.values.get("names")
     if not isinstance(colours, list):
@@ -181,21 +179,25 @@ def _palette(parent: _Part) -> Palette:
         raise part.mistake("colours", f"cannot be a palette: {error}") from None
 
 
-def _size(parent: _Part) -> Size:
+def _size(parent: Part) -> Size:
     part = parent.part("size", {"height", "width", "policy", "shorter_side"})
     policy = cast(Policy, part.choice("policy", ("exact", "limit", "resize", "crop"), "exact"))
-    height, width = part.side("height"), part.side("width")
+    height, width = _side(part, "height"), _side(part, "width")
     shorter_side = None
     if "shorter_side" in part.values:
         if policy != "crop":
             raise part.mistake("shorter_side", 'is about the policy "crop"')
-        shorter_side = part.side("shorter_side")
+        shorter_side = _side(part, "shorter_side")
         if shorter_side < max(height, width):
             raise part.mistake("shorter_side", f"is {shorter_side}, less than the {height} x {width} to be cropped")
     return Size(height=height, width=width, policy=policy, shorter_side=shorter_side)
 
 
-def _background(part: _Part, default: Onto) -> Onto:
+def _side(part: Part, key: str) -> int:
+    return part.whole(key, most=MAX_SIDE, default=None)
+
+
+def _background(part: Part, default: Onto) -> Onto:
     value = part.values.get("background", default)
     if value in ("drop", "refuse"):
         return cast(Onto, value)
@@ -203,84 +205,3 @@ def _background(part: _Part, default: Onto) -> Onto:
         return read_colour(value)
     except ValueError as error:
         raise part.mistake("background", f'is none: {error}, "drop" or "refuse"') from None
-
-
-def _member(part: _Part) -> str | int | None:
-    value = part.values.get("from")
-    if value is None or (isinstance(value, str) and value) or (type(value) is int and value >= 0):
-        return value
-    raise part.mistake("from", f"is {_shown(value)}; it is the name of a prediction, or its number from 0")
-
-
-class _Part:
-    """One object of the declaration, and where it stands."""
-
-    def __init__(self, values: Any, place: str, keys: set[str]) -> None:
-        if not isinstance(values, dict):
-            raise DeploymentError(f"{MANIFEST}: {place} is {_shown(values)}; it must be an object.")
-        self.values: dict[str, Any] = values
-        self._place = place
-        for key in values:
-            if key not in keys:
-                near = difflib.get_close_matches(key, keys, 1)
-                hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(sorted(keys))}."
-                raise DeploymentError(f"{MANIFEST}: {place} has the key {_shown(key)}, which is unknown; {hint}")
-
-    def mistake(self, key: str, what: str) -> DeploymentError:
-        return DeploymentError(f"{MANIFEST}: {self._place}.{key} {what}.")
-
-    def part(self, key: str, keys: set[str]) -> _Part:
-        if key not in self.values:
-            raise self.mistake(key, "is missing")
-        return _Part(self.values[key], f"{self._place}.{key}", keys)
-
-    def refuse(self, keys: tuple[str, ...], why: str) -> None:
-        for key in keys:
-            if key in self.values:
-                raise self.mistake(key, f"is there, {why}")
-
-    def choice(self, key: str, choices: tuple[str, ...], default: str) -> str:
-        value = self.values.get(key, default)
-        if not isinstance(value, str) or value not in choices:
-            raise self.mistake(key, f"is {_shown(value)}; it must be {' or '.join(map(_shown, choices))}")
-        return value
-
-    def text(self, key: str, default: str) -> str:
-        value = self.values.get(key, default)
-        if not isinstance(value, str) or not value:
-            raise self.mistake(key, f"is {_shown(value)}; it must be a key of a JSON object")
-        return value
-
-    def side(self, key: str) -> int:
-        return self.whole(key, most=MAX_SIDE, default=None)
-
-    def whole(self, key: str, *, most: int, default: int | None) -> int:
-        value = self.values.get(key, default)
-        if type(value) is not int or not 1 <= value <= most:
-            raise self.mistake(key, f"is {_shown(value)}; it must be a whole number from 1 to {most}")
-        return value
-
-    def value_range(self, default: tuple[float, float]) -> tuple[float, float]:
-        value = self.values.get("value_range", list(default))
-        if not isinstance(value, list) or len(value) != 2 or not all(map(_is_number, value)) or value[0] == value[1]:
-            raise self.mistake(
-                "value_range", f"is {_shown(value)}; it must be two different numbers, those of black and of white"
-            )
-        return float(value[0]), float(value[1])
-
-    def per_channel(self, key: str, default: float) -> tuple[float, ...]:
-        """Three numbers, for red, green and blue; one stands for all three."""
-        value = self.values.get(key, default)
-        numbers = value if isinstance(value, list) else 3 * [value]
-        if len(numbers) != 3 or not all(map(_is_number, numbers)):
-            raise self.mistake(key, f"is {_shown(value)}; it must be a number, or three for red, green and blue")
-        return tuple(map(float, numbers))
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= _LARGEST
-
-
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:59] + "…"

@@ -14,12 +14,12 @@ from typing import Any
 
 from tidegate.inference import protocol
 from tidegate.inference.batching import Batching
-from tidegate.inference.images.declaration import ImageDeclaration
 from tidegate.inference.protocol import Answer, Event, Form, Progress, Tensors
 from tidegate.inference.worker import comparing, proof
 from tidegate.inference.worker.chunks import is_source
 from tidegate.inference.worker.content import Reading
 from tidegate.inference.worker.context import Context
+from tidegate.inference.worker.declared.sides import Declared
 from tidegate.inference.worker.gpu_memory import GpuMemory
 from tidegate.inference.worker.handler import Functions
 from tidegate.inference.worker.joined_calls import JoinedCalls
@@ -62,7 +62,7 @@ class Computation:
         default_accept: str,
         reading: Reading,
         max_response_bytes: int,
-        images: ImageDeclaration | None = None,
+        declared: Declared | None = None,
         batching: Batching | None = None,
         prove: bool = True,
         timeout_s: float = 60.0,
@@ -80,7 +80,7 @@ class Computation:
             default_accept=default_accept,
             reading=reading,
             max_response_bytes=max_response_bytes,
-            images=images or ImageDeclaration(),
+            declared=declared or Declared(),
         )
         self.joined_calls = JoinedCalls(
             steps=self.steps, batching=batching or Batching(), prove=prove, timeout_s=timeout_s

@@ -14,8 +14,6 @@ from PIL import Image
 
 from tidegate.inference import batching
 from tidegate.inference.errors import DeploymentError
-from tidegate.inference.images import declaration
-from tidegate.inference.images.reading import WHITE
 from tidegate.inference.layout import CODE, model_root
 from tidegate.inference.protocol import Answer, ModelSpec, Request
 from tidegate.inference.version import own_version
@@ -36,6 +34,7 @@ from tidegate.inference.worker.beside import BesideLoader
 from tidegate.inference.worker.computation import Computation
 from tidegate.inference.worker.content import Reading
 from tidegate.inference.worker.context import Context
+from tidegate.inference.worker.declared.sides import declared
 from tidegate.inference.worker.gpu_memory import GpuMemory
 from tidegate.inference.worker.handler import Functions
 from tidegate.inference.worker.held_models import HeldModels
@@ -120,11 +119,7 @@ def load(
         default_accept=spec.default_accept,
         reading=reading,
         max_response_bytes=spec.max_response_bytes,
-        images=declaration.declared(
-            manifest,
-            onto=WHITE if spec.image_background == "white" else "drop",
-            obey_orientation=spec.image_orientation == "obey",
-        ),
+        declared=declared(manifest, reading),
         batching=batching.declared(manifest),
         prove=spec.prove,
         timeout_s=spec.timeout_s,

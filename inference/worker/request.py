@@ -13,7 +13,7 @@ from tidegate.inference.worker.context import RequestProcessor
 from tidegate.inference.worker.members import Path
 
 if TYPE_CHECKING:
-    from tidegate.inference.worker.declared_images import PictureSize
+    from tidegate.inference.worker.declared.taken import Taken
     from tidegate.inference.worker.open_inference import Asked
 
 
@@ -34,8 +34,8 @@ class Request:
     """How many records `data` holds; 0 until they are counted."""
     records_in_body: int = 0
     """How many records the default `input_fn` counted in the body; 0 where it could not, or did not run."""
-    picture_sizes: tuple[PictureSize, ...] = ()
-    """The sizes of the pictures that a declared image input has read."""
+    taken: Taken | None = None
+    """What a declared input has made of the body; None where something else read it."""
     prediction: Any = None
     members: dict[Path, int] = field(default_factory=dict)
     """The members of `data` by their digests, where a proof that it may share a call is due."""

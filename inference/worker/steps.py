@@ -12,13 +12,13 @@ import torch
 
 from tidegate.inference import protocol
 from tidegate.inference.errors import HandlerFailed, OutOfMemory
-from tidegate.inference.images.declaration import ImageDeclaration
 from tidegate.inference.protocol import Error, Form
-from tidegate.inference.worker import chat, collate, declared_images, defaults, misfit, named_outputs, open_inference
+from tidegate.inference.worker import chat, collate, defaults, misfit, named_outputs, open_inference
 from tidegate.inference.worker.accept import demand_some, demand_writable, preferred_type
 from tidegate.inference.worker.chunks import BodyChunks, ItemChunks, StreamBody, is_source
 from tidegate.inference.worker.content import JSON, Reading, split_media_type
 from tidegate.inference.worker.context import Context, RequestProcessor
+from tidegate.inference.worker.declared.sides import Declared
 from tidegate.inference.worker.device_errors import empty_cache, give_up_if_device_is_lost
 from tidegate.inference.worker.encoding import Unsendable
 from tidegate.inference.worker.given_body import given_body, given_buffer, given_file, given_type
@@ -46,8 +46,8 @@ class Steps:
     default_accept: str
     reading: Reading
     max_response_bytes: int
-    images: ImageDeclaration = field(default_factory=ImageDeclaration)
-    """How the functions that the script lacks read and write pictures."""
+    declared: Declared = field(default_factory=Declared)
+    """How the functions that the script lacks read and write."""
     by_name: bool = False
     """Whether a model that the default `predict_fn` calls has turned out to want a dict also of one named tensor."""
     tally: Tally = field(default_factory=Tally)
@@ -57,7 +57,7 @@ class Steps:
 
     def __post_init__(self) -> None:
         ours = self.functions.output_fn is None and self.functions.transform_fn is None
-        self.writable = declared_images.writable(self.images) if ours else self.functions.media_types
+        self.writable = self.declared.writable if ours else self.functions.media_types
 
     def receive(self, received: protocol.Request) -> Request:
         """The request at the beginning of its way."""
@@ -121,19 +121,17 @@ class Steps:
         if functions.input_fn is None and functions.transform_fn is None:
             as_rows = functions.predict_fn is None
             body = given_body(source, limit, may_map=True)
-            if self.images.input is not None:
-                found = declared_images.read_pictures(
-                    body, content_type or "", self.images.input, max_decoded_bytes=limit
-                )
-                request.data, request.picture_sizes, request.records_in_body = found.data, found.sizes, len(found.sizes)
+            request.taken = taken = self.declared.read(body, content_type or "", max_decoded_bytes=limit)
+            if taken is not None:
+                request.data, request.records_in_body = taken.data, taken.records
                 return
             request.data, request.records_in_body = defaults.input_fn(body, content_type, self.reading, as_rows=as_rows)
             return
-        taken = given_file(source, limit) if functions.body_as_file else given_body(source, limit, may_map=False)
+        given = given_file(source, limit) if functions.body_as_file else given_body(source, limit, may_map=False)
         if functions.input_fn is not None:
-            request.data = functions.input_fn(taken, content_type)
+            request.data = functions.input_fn(given, content_type)
         else:
-            request.data = (taken, content_type)
+            request.data = (given, content_type)
 
     # --- predict_fn
 
@@ -250,14 +248,10 @@ class Steps:
         elif (stream := _stream_of_items(request)) is not None:
             request.stream = stream
             return
-        elif self.images.output is not None:
+        elif self.declared.output is not None:
             demand_some(request.accept)
-            result = declared_images.write_pictures(
-                request.prediction,
-                request.accept,
-                self.images.output,
-                request.picture_sizes,
-                records=request.records_in_body,
+            result = self.declared.write(
+                request.prediction, request.accept, request.taken, records=request.records_in_body
             )
         else:
             by_record = self.functions.predict_fn is None

@@ -17,7 +17,8 @@ from tests.contract.test_declared_images import COLOURS, PAINT, uri
 from tests.inference.toy_images import written
 from tidegate.inference.errors import BadRequest
 from tidegate.inference.images.declaration import declared
-from tidegate.inference.worker.declared_images import PictureSize, read_pictures, write_pictures
+from tidegate.inference.worker.declared import pictures_in, pictures_out
+from tidegate.inference.worker.declared.taken import PictureSize
 from tidegate.inference.worker.picture_difference import picture_difference
 from tidegate.training_hooks import Example, image_functions, save_model
 from tidegate.training_hooks.image import checked_image
@@ -61,7 +62,7 @@ def test_both_sides_make_the_same_numbers_of_a_picture(picture: bytes, taken: An
     ours, size = image_functions.input_fn(picture, "image/png", image["input"])
     wanted = declared({"image": image}).input
     assert wanted is not None
-    theirs = read_pictures(picture, "image/png", wanted, max_decoded_bytes=1 << 24)
+    theirs = pictures_in.read(picture, "image/png", wanted, max_decoded_bytes=1 << 24)
     assert (ours.dtype, ours.shape, size) == (theirs.data.dtype, theirs.data.shape, tuple(theirs.sizes[0]))
     assert torch.allclose(ours, theirs.data, atol=1e-6)
     in_json, _ = image_functions.input_fn(json.dumps({"image": uri(picture)}), "application/json", image["input"])
@@ -91,7 +92,7 @@ def test_both_sides_draw_the_same_picture(given: Any, prediction: Any) -> None:
     size = PictureSize(6, 5)
     for accept in ("image/png", "application/json"):
         ours = image_functions.output_fn(prediction, accept, image["output"], tuple(size))
-        theirs = write_pictures(prediction, accept, wanted, [size], records=1)
+        theirs = pictures_out.write(prediction, accept, wanted, [size], records=1)
         if accept == "image/png":
             assert picture_difference(ours, theirs, rtol=0, atol=0) is None
         else:
@@ -133,4 +134,4 @@ def test_both_sides_refuse_a_picture_of_too_many_pixels() -> None:
     wanted = declared({"image": image}).input
     assert wanted is not None
     with pytest.raises(BadRequest, match=r"is 34 x 21 pixels \(width x height\); this model takes at most 713 pixels"):
-        read_pictures(picture, "image/png", wanted, max_decoded_bytes=1 << 24)
+        pictures_in.read(picture, "image/png", wanted, max_decoded_bytes=1 << 24)

@@ -16,10 +16,11 @@ from PIL import Image
 from tests.inference.toy_images import image, written
 from tests.inference.toy_models import answered, computation, refused, request
 from tidegate.inference.images import data_uri
-from tidegate.inference.images.declaration import declared
 from tidegate.inference.protocol import Answer, Error, Request
 from tidegate.inference.worker.asking import ask
 from tidegate.inference.worker.computation import Computation
+from tidegate.inference.worker.content import Reading
+from tidegate.inference.worker.declared.sides import declared
 
 COLOURS = [[0, 0, 0], [200, 0, 0], [0, 200, 0]]
 PAINTED = {
@@ -37,7 +38,7 @@ def paints(labels: torch.Tensor) -> torch.Tensor:
 
 
 def server(image: dict[str, Any], model: Any = paints, **functions: Any) -> Computation:
-    return computation(model=model, images=declared({"image": image}), **functions)
+    return computation(model=model, declared=declared({"image": image}, Reading(max_decoded_bytes=0)), **functions)
 
 
 def map_of(*labels: list[int]) -> bytes:
@@ -126,6 +127,16 @@ def test_several_pictures_of_one_size_are_one_batch() -> None:
     assert refused(toy, request(odd)).message == (
         "Picture 3 of the request is 1 x 1 and the first 3 x 1; pictures of one request must have one size, as they "
         "are one batch."
+    )
+
+
+def test_a_list_of_one_is_answered_by_a_list_of_one() -> None:
+    """Whoever sends lists reads lists; a line of its own is answered by itself."""
+    one = {"segmap": uri(map_of([0, 1, 2]))}
+    (answer,) = json.loads(answered(server(PAINTED), request([one])).body)
+    assert picture_of(answer) == WANTED
+    assert (
+        picture_of(json.loads(answered(server(PAINTED), request(lines(one), content_type=JSON_LINES)).body)) == WANTED
     )
 
 

@@ -17,12 +17,13 @@ from hypothesis import strategies as st
 
 from tests.inference.toy_models import computation, request
 from tidegate.inference.images import data_uri, reading, writing
-from tidegate.inference.images.declaration import declared
 from tidegate.inference.images.palette import Palette
 from tidegate.inference.worker import proving_ahead
 from tidegate.inference.worker.artifact import Example
 from tidegate.inference.worker.asking import ask
 from tidegate.inference.worker.computation import Computation
+from tidegate.inference.worker.content import Reading
+from tidegate.inference.worker.declared.sides import declared
 from tidegate.inference.worker.proving_ahead import disturbed, prove_ahead
 
 JSON, CSV, NPY = "application/json", "text/csv", "application/x-npy"
@@ -162,7 +163,8 @@ def test_an_example_that_is_a_picture_opens_its_signature(way: str) -> None:
     labels = np.arange(5 * 7).reshape(5, 7) % 3
     png = writing.image(Palette(PAINTED["input"]["palette"]["colours"]).paint(labels))  # type: ignore[arg-type]
     toy = computation(
-        model=lambda labels: torch.stack([labels.float() - 1] * 3, 1), images=declared({"image": PAINTED})
+        model=lambda labels: torch.stack([labels.float() - 1] * 3, 1),
+        declared=declared({"image": PAINTED}, Reading(max_decoded_bytes=0)),
     )
     if way == "body":
         assert tried(toy, png, "image/png") == (True, 1)

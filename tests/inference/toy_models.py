@@ -6,12 +6,12 @@ import json
 from typing import Any
 
 from tidegate.inference.batching import Batching
-from tidegate.inference.images.declaration import ImageDeclaration
 from tidegate.inference.protocol import Answer, Error, Request
 from tidegate.inference.worker.asking import ask
 from tidegate.inference.worker.computation import Computation
 from tidegate.inference.worker.content import Reading
 from tidegate.inference.worker.context import Context
+from tidegate.inference.worker.declared.sides import Declared
 from tidegate.inference.worker.handler import Functions
 
 JSON = "application/json"
@@ -26,7 +26,7 @@ def computation(
     prove: bool = True,
     max_streams: int = 32,
     timeout_s: float = 60.0,
-    images: ImageDeclaration | None = None,
+    declared: Declared | None = None,
     **functions: Any,
 ) -> Computation:
     """A computation with these functions (bound already: none takes the context) and otherwise the server's own.
@@ -40,7 +40,7 @@ def computation(
         default_accept=JSON,
         reading=Reading(max_decoded_bytes=limit),
         max_response_bytes=limit,
-        images=images,
+        declared=declared,
         batching=Batching(joins=joins),
         prove=prove,
         max_streams=max_streams,

@@ -1,0 +1,1 @@
+"""What a manifest declares, done: bodies to what a model takes, and predictions to answers."""
