@@ -32,9 +32,9 @@ def device() -> torch.device:
     return torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
 
 
-def model_fn(model_dir: str, *, trust_pickle: bool = False) -> Any:
+def model_fn(model_dir: str, *, trust_pickle: bool = False, trust_compiled: bool = False) -> Any:
     """Load what needs no code, or the architecture that the manifest names; see `weights.load`."""
-    return weights.load(Path(model_dir), device(), trust_pickle=trust_pickle)
+    return weights.load(Path(model_dir), device(), trust_pickle=trust_pickle, trust_compiled=trust_compiled)
 
 
 def input_fn(

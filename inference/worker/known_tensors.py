@@ -13,9 +13,9 @@ from typing import Any
 import torch
 
 from tidegate.inference.protocol import Tensors
+from tidegate.inference.worker.formats.onnx_model import OnnxModel
 from tidegate.inference.worker.handler import Functions
 from tidegate.inference.worker.named_outputs import outputs_of
-from tidegate.inference.worker.onnx_model import OnnxModel
 from tidegate.inference.worker.request import Request
 from tidegate.inference.worker.tensor_data import BYTES, datatype_of
 

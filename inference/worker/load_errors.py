@@ -9,6 +9,7 @@ from pathlib import Path
 from tidegate.inference.errors import DeploymentError, ModelDoesNotFit, one_line
 from tidegate.inference.worker import pickled_module, user_code, weights
 from tidegate.inference.worker.device_errors import is_out_of_memory
+from tidegate.inference.worker.formats.missing_operators import missing_operator
 
 
 @contextmanager
@@ -25,6 +26,6 @@ def naming(function: str, script: Path | None, root: Path) -> Iterator[None]:
         # torch's own text about a damaged file names neither the file nor the damage.
         damaged = "".join(f" ({name} is damaged, or no file that torch.save wrote)" for name in weights.damaged(root))
         raise kind(
-            f"{place}: {function} raised {type(error).__name__}: {weights.missing_operator(error) or text}"
+            f"{place}: {function} raised {type(error).__name__}: {missing_operator(error) or text}"
             f"{pickled_module.missing_class(error)}{damaged}."
         ) from error

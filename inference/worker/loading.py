@@ -230,7 +230,7 @@ def _default_model(root: Path, script: Path | None, functions: Functions, spec: 
     if whereabouts:
         log.warning("the archive is served without its script.%s", whereabouts)
     try:
-        return defaults.model_fn(str(root), trust_pickle=spec.trust_pickle)
+        return defaults.model_fn(str(root), trust_pickle=spec.trust_pickle, trust_compiled=spec.trust_compiled)
     except DeploymentError as error:
         raise type(error)(f"{error}{whereabouts}{functions.passed_over}") from error.__cause__
 

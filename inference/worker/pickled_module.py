@@ -1,4 +1,4 @@
-"""Files of `torch.save(model)`: which class they name, read as data, and where that class is found.
+"""Where the class is found that a file of `torch.save(model)` names.
 
 A training script that is run as `python train.py` saves its classes under the name `__main__`. In a worker that is
 another module, so such a class is looked for in the archive's own code.
@@ -6,57 +6,14 @@ another module, so such a class is looked for in the archive's own code.
 
 from __future__ import annotations
 
-import pickle
-import pickletools
 import re
 import sys
 import types
-import zipfile
-from collections import deque
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import torch
-
 MAIN = "__main__"
 WAY_OUT = "; have code/inference.py define or import the class under that name, or save the state_dict instead"
-_OF_STATE_DICTS = ("collections.OrderedDict", "torch._", "torch.storage", "numpy.", "builtins.", "__builtin__.")
-
-_OLD_MAGIC = pickle.dumps(torch.serialization.MAGIC_NUMBER, protocol=2)
-_BEFORE_THE_OBJECT = 3
-"""Pickles of a file of before torch 1.6: a magic number, the protocol, facts about the machine."""
-
-
-def is_torch_save(path: Path) -> bool:
-    """Whether torch.save wrote `path`, today's or that of before torch 1.6."""
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            return any(name.endswith("/data.pkl") for name in archive.namelist())
-    with path.open("rb") as file:
-        return file.read(len(_OLD_MAGIC)) == _OLD_MAGIC
-
-
-def named_class(path: Path) -> str | None:
-    """`module.Class` of the object that torch.save pickled into `path`; None where it is none, or cannot be read."""
-    try:
-        first = next(str(argument) for operation, argument, _ in _operations(path) if operation.name == "GLOBAL")
-    except (OSError, ValueError, StopIteration, zipfile.BadZipFile):
-        return None
-    found = first.replace(" ", ".")
-    return None if found.startswith(_OF_STATE_DICTS) or found.endswith("Storage") else found
-
-
-def _operations(path: Path) -> Iterator[tuple[pickletools.OpcodeInfo, object, int | None]]:
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            name = next(name for name in archive.namelist() if name.endswith("/data.pkl"))
-            yield from pickletools.genops(archive.read(name))
-        return
-    with path.open("rb") as file:
-        for _ in range(_BEFORE_THE_OBJECT):
-            deque(pickletools.genops(file), maxlen=0)
-        yield from pickletools.genops(file)
 
 
 def lend_classes_to_main(code: Path) -> None:

@@ -21,9 +21,9 @@ from tidegate.inference.worker.context import Context, RequestProcessor
 from tidegate.inference.worker.declared.sides import Declared
 from tidegate.inference.worker.device_errors import empty_cache, give_up_if_device_is_lost
 from tidegate.inference.worker.encoding import Unsendable
+from tidegate.inference.worker.formats.onnx_model import OnnxModel
 from tidegate.inference.worker.given_body import given_body, given_buffer, given_file, given_type
 from tidegate.inference.worker.handler import Functions
-from tidegate.inference.worker.onnx_model import OnnxModel
 from tidegate.inference.worker.request import Request
 from tidegate.inference.worker.response import answer_of, body_and_type
 from tidegate.inference.worker.tally import Tally

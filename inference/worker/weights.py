@@ -1,93 +1,93 @@
-"""From weights on disk to a model, for archives that leave loading to the server.
+"""From a model on disk to a model that can be called, for archives that leave loading to the server.
 
-TorchScript and ONNX files hold their network. A state dict, of torch.save or as safetensors, needs one: the manifest
-names a class or function of the archive's own code, which is called with the arguments that stand there, too.
+Most kinds of files hold their network. A state dict, of torch.save or as safetensors, needs one: the manifest names a
+class or function of the archive's own code, which is called with the arguments that stand there, too.
 
     "weights": {"file": "model.pth", "architecture": "digit_net:DigitNet", "arguments": {"hidden": 64}}
 
-Files are read as data. A pickled module runs code while it is read, and is only loaded where the deployer trusts it.
+Files are read as data. What runs code while it is read is only loaded where the deployer trusts it.
 """
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import logging
-import pickle
-import re
-import sys
-import warnings
-import zipfile
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from tidegate.inference.errors import DeploymentError, one_line
-from tidegate.inference.layout import CODE, MANIFEST
-from tidegate.inference.state_dicts import safetensors_file, tied_weights
-from tidegate.inference.worker import artifact, onnx_model, pickled_module
+from tidegate.inference.errors import DeploymentError
+from tidegate.inference.model_files import damage, torch_pickle
+from tidegate.inference.model_files.choice import Choice, choose, untrusted
+from tidegate.inference.model_files.found import ModelFile, is_missing_below, model_files, visible
+from tidegate.inference.model_files.kinds import COMPILED, TORCH_SUFFIXES, Kind, kind_of
+from tidegate.inference.state_dicts import safetensors_file
+from tidegate.inference.worker import artifact
+from tidegate.inference.worker.formats import network, onnx_model, state_dict, torch_script
 
 log = logging.getLogger("tidegate.worker")
 
-TORCH = (".pt", ".pth")
-SAFETENSORS, ONNX = ".safetensors", ".onnx"
-_NOTES = frozenset({".py", ".txt", ".md", ".json", ".yaml", ".yml", ".toml"})
-TRUST = "TIDEGATE_TRUST_PICKLED_MODEL"
-"""The variable by which the deployer says that the archive may run code while its model is read."""
+LOADERS: dict[Kind, Callable[[Path, torch.device], Any]] = {
+    Kind.TORCH_SCRIPT: torch_script.load,
+    Kind.ONNX: onnx_model.load,
+}
+"""Of the kinds that hold their network: from the path of the file to what can be called, on a device."""
 
 
-def load(model_dir: Path, place: torch.device, *, trust_pickle: bool = False) -> Any:
-    """The model of `model_dir`, on `place` and in evaluation mode.
+def load(model_dir: Path, place: torch.device, *, trust_pickle: bool = False, trust_compiled: bool = False) -> Any:
+    """The model of `model_dir`, on `place` and in evaluation mode; `choice` says which file it is.
 
-    The file is the manifest's `weights.file` where that names an architecture; else `model.pt`; else the only .pt or
-    .pth file, the only .safetensors or the only .onnx, in this order. Raises `DeploymentError`.
+    Raises `DeploymentError`.
     """
     described = artifact.read_manifest(model_dir).get("weights")
     described = described if isinstance(described, dict) else {}
-    path = _named(model_dir, described) or _found(model_dir)
-    if path.suffix == ONNX:
-        return onnx_model.load(path, place)
-    if path.suffix != SAFETENSORS and _is_torch_script(path):
-        return _torch_script(path, place)
-    architecture = described.get("architecture")
-    if architecture is None and not (trust_pickle and path.suffix in TORCH):
+    chosen = choice_of(model_dir, described, trust_compiled=trust_compiled)
+    for each in chosen.passed_over:
+        log.warning("%s is not served: it %s", model_dir / each.file.name, each.why)
+    if chosen.problem:
+        raise DeploymentError(f"{model_dir} {chosen.problem}")
+    if chosen.file is None:
+        names = ", ".join([path.name for path in visible(model_dir)][:10])
         raise DeploymentError(
-            f"{path} is {_kind(path)}, which cannot be served without code: add code/inference.py with a model_fn that "
-            "builds the network and loads it, or name the network's class as weights.architecture in manifest.json"
-            f"{_or_trust(path)}.{artifact.disregarded(model_dir)}"
+            f"{model_dir} holds neither code/inference.py with a model_fn nor a model that can be served without one "
+            f"(a TorchScript .pt or .pth file, or an .onnx file); it holds: {names}."
         )
-    if path.suffix == SAFETENSORS:
-        state, kept_as = safetensors_file.read(path, place, called=path, way_out="name it in code/requirements.txt")
-    else:
-        state, kept_as = _saved(path, place, trust_pickle=trust_pickle), {}
+    path, kind = model_dir / chosen.file.name, chosen.file.kind
+    if kind in LOADERS:
+        return LOADERS[kind](path, place)
+    architecture = described.get("architecture")
+    pickled = kind in (Kind.STATE_DICT, Kind.PICKLED_MODULE, Kind.UNKNOWN)
+    if architecture is None and not (trust_pickle and pickled):
+        raise DeploymentError(
+            f"{path} is {_called(path, kind)}, which cannot be served without code: add code/inference.py with a "
+            "model_fn that builds the network and loads it, or name the network's class as weights.architecture in "
+            f"manifest.json{_or_trust(kind)}.{artifact.disregarded(model_dir)}"
+        )
+    state, kept_as = _weights(path, kind, place, trust_pickle=trust_pickle)
     if isinstance(state, torch.nn.Module):
         return state.to(place).eval()
     if architecture is None:
         raise DeploymentError(f"{path} holds a {type(state).__name__}, no module; name weights.architecture for it.")
-    model = _built(model_dir, architecture, described.get("arguments", {}))
-    try:
-        tied_weights.fill(state, model, kept_as)
-        model.load_state_dict(state)
-    except (RuntimeError, TypeError) as error:
-        raise DeploymentError(f"{path} does not fit '{architecture}': {one_line(error)}.") from error
-    for taken, other in tied_weights.contradictions(state, model):
-        log.warning(
-            "%s has other values for %s than for %s, which is the same tensor in the network: those of %s are taken",
-            path,
-            other,
-            taken,
-            taken,
-        )
-    return model.to(place).eval()
+    return network.filled(path, state, kept_as, model_dir=model_dir, described=described).to(place).eval()
+
+
+def choice_of(model_dir: Path, described: Mapping[str, Any], *, trust_compiled: bool) -> Choice:
+    """Which file is the model, where `described` is the manifest's `weights`. Raises `DeploymentError`."""
+    if "architecture" not in described:
+        return choose(model_files(model_dir), described, trust_compiled=trust_compiled)
+    path = artifact.below(model_dir, described.get("file"))
+    if not path.is_file():
+        raise DeploymentError(f"{path} is missing, although the manifest names it as weights.file.")
+    named = ModelFile(name=str(path.relative_to(model_dir)), kind=kind_of(path))
+    if named.kind in COMPILED and not trust_compiled:
+        raise DeploymentError(f"{path} {untrusted(named)}.")
+    return Choice(file=named, why="the manifest names it")
 
 
 def is_missing(model_dir: Path) -> bool:
     """Whether a directory has nothing that could be a model: only code, notes, or nothing."""
-    if "weights" in artifact.read_manifest(model_dir):
-        return False
-    others = (path for path in _visible(model_dir) if path.suffix not in _NOTES or not path.is_file())
-    return not any(path.name not in (CODE, "example") for path in others)
+    return "weights" not in artifact.read_manifest(model_dir) and is_missing_below(model_dir)
 
 
 def builds_with(module_name: str, manifest: dict[str, Any]) -> bool:
@@ -98,134 +98,30 @@ def builds_with(module_name: str, manifest: dict[str, Any]) -> bool:
 
 def damaged(model_dir: Path) -> list[str]:
     """The names of the model files here that neither torch.save, today's or that before torch 1.6, nor jit wrote."""
-    found = [path for path in _visible(model_dir) if path.suffix in TORCH and path.is_file()]
-    return [path.name for path in found if not zipfile.is_zipfile(path) and _first_byte(path) != b"\x80"]
+    found = [path for path in visible(model_dir) if path.suffix in TORCH_SUFFIXES and path.is_file()]
+    return [path.name for path in found if kind_of(path) is Kind.UNKNOWN]
 
 
-def _visible(model_dir: Path) -> list[Path]:
-    # The tar of macOS puts a `._model.pth` beside each model.pth.
-    return sorted(path for path in model_dir.iterdir() if not path.name.startswith("."))
+def _weights(path: Path, kind: Kind, place: torch.device, *, trust_pickle: bool) -> tuple[Any, Mapping[str, str]]:
+    if kind is Kind.SAFETENSORS:
+        return safetensors_file.read(path, place, called=path, way_out="name it in code/requirements.txt")
+    return state_dict.read(path, place, trust_pickle=trust_pickle), {}
 
 
-def _first_byte(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return file.read(1)
-
-
-def _named(model_dir: Path, described: dict[str, Any]) -> Path | None:
-    if "architecture" not in described:
-        return None
-    path = artifact.below(model_dir, described.get("file"))
-    if not path.is_file():
-        raise DeploymentError(f"{path} is missing, although the manifest names it as weights.file.")
-    return path
-
-
-def _found(model_dir: Path) -> Path:
-    if (model_dir / "model.pt").is_file():
-        return model_dir / "model.pt"
-    files = [path for path in _visible(model_dir) if path.is_file()]
-    for suffixes in (TORCH, (SAFETENSORS,), (ONNX,)):
-        found = [path for path in files if path.suffix in suffixes]
-        if len(found) == 1:
-            return found[0]
-        if found:
-            names = ", ".join(path.name for path in found)
-            raise DeploymentError(
-                f"{model_dir} holds several models ({names}); name one model.pt or define a model_fn."
-            )
-    names = ", ".join([path.name for path in _visible(model_dir)][:10])
-    raise DeploymentError(
-        f"{model_dir} holds neither code/inference.py with a model_fn nor a model that can be served without one "
-        f"(a TorchScript .pt or .pth file, or an .onnx file); it holds: {names}."
-    )
-
-
-def _members(path: Path) -> list[str]:
-    # By the members of the zip, because every kind of file bears every suffix.
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return archive.namelist()
-    except (zipfile.BadZipFile, OSError):
-        return []
-
-
-def _is_torch_script(path: Path) -> bool:
-    return any(name.endswith("/constants.pkl") for name in _members(path))
-
-
-def _kind(path: Path) -> str:
-    if path.suffix == SAFETENSORS:
+def _called(path: Path, kind: Kind) -> str:
+    if kind is Kind.PICKLED_MODULE:
+        return f"a pickled module ({torch_pickle.named_class(path)})"
+    if kind is not Kind.UNKNOWN:
         return "a state dict"
-    if pickled_module.is_torch_save(path):
-        named = pickled_module.named_class(path)
-        return f"a pickled module ({named})" if named else "a state dict"
-    if _members(path):
-        return "no kind of model that is known here"
-    return "not a file that torch.save or torch.jit.save wrote (or it is damaged)"
-
-
-def _or_trust(path: Path) -> str:
-    if path.suffix not in TORCH or pickled_module.named_class(path) is None:
-        return ""
-    return f", or set {TRUST}=on if you trust the archive, because reading it runs code"
-
-
-def _torch_script(path: Path, place: torch.device) -> Any:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # archives in TorchScript exist, and loading them stays
-            return torch.jit.load(path, map_location=place).eval()  # type: ignore[no-untyped-call]
-    except RuntimeError as error:
-        raise DeploymentError(
-            f"{path} cannot be loaded as TorchScript: {missing_operator(error) or one_line(error)}."
-        ) from error
-
-
-def missing_operator(error: BaseException) -> str | None:
-    """What to do about an operator, or a class, that a TorchScript file uses and nothing here has registered."""
-    found = re.search(r"Unknown builtin op: ([\w:.]*\w)|Unknown type name '(?:__torch__\.)?([\w.]+)'", str(error))
-    if found is None:
-        return None
-    what = f"the operator {found[1]}" if found[1] else f"the class {found[2]}"
+    what = damage.seen(path)
     return (
-        f"it needs {what}, which nothing here has registered; import the package that does, such as torchvision, in "
-        "code/inference.py, and name it in code/requirements.txt"
+        f"{what}, no file that torch.save or torch.jit.save wrote"
+        if what
+        else ("not a file that torch.save or torch.jit.save wrote (or it is damaged)")
     )
 
 
-def _saved(path: Path, place: torch.device, *, trust_pickle: bool) -> Any:
-    try:
-        return torch.load(path, map_location=place, weights_only=not trust_pickle)
-    except pickle.UnpicklingError as error:
-        if trust_pickle or not _members(path):
-            raise DeploymentError(f"{path} cannot be loaded: {one_line(error)}.") from error
-        raise DeploymentError(
-            f"{path} holds more than weights, and reading it would run code: save its state_dict, or set {TRUST}=on if "
-            "you trust the archive."
-        ) from error
-    except (ImportError, AttributeError) as error:
-        raise DeploymentError(f"{path} cannot be loaded: {one_line(error)}{pickled_module.WAY_OUT}.") from error
-    except (RuntimeError, OSError, EOFError, ValueError) as error:
-        raise DeploymentError(f"{path} cannot be loaded: {one_line(error)}.") from error
-
-
-def _built(model_dir: Path, architecture: Any, arguments: Any) -> torch.nn.Module:
-    place = model_dir / MANIFEST
-    module_name, _, name = str(architecture).partition(":")
-    if not (module_name and name.isidentifier() and isinstance(arguments, dict)):
-        raise DeploymentError(
-            f"{place}: weights.architecture is 'module:Class' of the archive's code, and weights.arguments an object; "
-            f"they are {architecture!r} and {arguments!r}."
-        )
-    try:
-        # What the script has imported already stays the one copy.
-        module = sys.modules.get(module_name) or importlib.import_module(module_name)
-        model = getattr(module, name)(**arguments)
-    except Exception as error:
-        raise DeploymentError(
-            f"{place}: '{architecture}' cannot be built: {type(error).__name__}: {one_line(error)}."
-        ) from error
-    if not isinstance(model, torch.nn.Module):
-        raise DeploymentError(f"{place}: '{architecture}' makes a {type(model).__name__}, not a torch.nn.Module.")
-    return model
+def _or_trust(kind: Kind) -> str:
+    if kind is not Kind.PICKLED_MODULE:
+        return ""
+    return f", or set {state_dict.TRUST}=on if you trust the archive, because reading it runs code"

@@ -15,8 +15,8 @@ from tests.inference.test_open_inference import asking, outputs, tensor, whole
 from tests.inference.toy_models import answered, computation, refused, request
 from tidegate.inference.worker.asking import answer
 from tidegate.inference.worker.computation import Computation
+from tidegate.inference.worker.formats.onnx_model import OnnxModel
 from tidegate.inference.worker.known_tensors import known_tensors
-from tidegate.inference.worker.onnx_model import OnnxModel
 
 
 def known(toy: Computation, body: Any = None) -> Any:

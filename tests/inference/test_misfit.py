@@ -14,8 +14,8 @@ from torch.nn import functional
 
 from tidegate.inference.errors import BadRequest
 from tidegate.inference.worker import defaults
+from tidegate.inference.worker.formats.onnx_model import OnnxModel
 from tidegate.inference.worker.misfit import InputRefused
-from tidegate.inference.worker.onnx_model import OnnxModel
 
 
 def eager(module: nn.Module, _: Any) -> Any:

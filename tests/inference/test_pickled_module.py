@@ -12,7 +12,9 @@ import torch
 
 from tests.inference.test_loading import check
 from tests.inference.test_weights import CPU, message
+from tidegate.inference.model_files import torch_pickle
 from tidegate.inference.worker import pickled_module, weights
+from tidegate.inference.worker.formats.missing_operators import missing_operator
 
 TRAINS = """
 import sys, torch
@@ -136,15 +138,15 @@ def test_a_state_dict_is_told_from_a_pickled_module(
     tmp_path: Path, saved: object, name: str | None, zipped: bool
 ) -> None:
     torch.save(saved, tmp_path / "model.pth", _use_new_zipfile_serialization=zipped)
-    assert pickled_module.is_torch_save(tmp_path / "model.pth")
-    assert pickled_module.named_class(tmp_path / "model.pth") == name
+    assert torch_pickle.is_torch_save(tmp_path / "model.pth")
+    assert torch_pickle.named_class(tmp_path / "model.pth") == name
     assert ("TIDEGATE_TRUST_PICKLED_MODEL" in message(tmp_path)) == (name is not None)
 
 
 @pytest.mark.parametrize("content", [b"", b"\x80", b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.", b"PK\x03\x04"])
 def test_what_torch_did_not_write_names_no_class(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "model.pth").write_bytes(content)
-    assert pickled_module.named_class(tmp_path / "model.pth") is None
+    assert torch_pickle.named_class(tmp_path / "model.pth") is None
 
 
 USES_AN_OPERATOR = """
@@ -172,5 +174,5 @@ def test_an_operator_that_nothing_has_registered_is_named_with_the_way_out(tmp_p
 
 def test_a_class_that_nothing_has_registered_is_named_too() -> None:
     error = RuntimeError("\nUnknown type name '__torch__.torch.classes.toy.Stack':\n  File ...")
-    assert str(weights.missing_operator(error)).startswith("it needs the class torch.classes.toy.Stack, which")
-    assert weights.missing_operator(RuntimeError("something else")) is None
+    assert str(missing_operator(error)).startswith("it needs the class torch.classes.toy.Stack, which")
+    assert missing_operator(RuntimeError("something else")) is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import pickle
 import sys
@@ -15,7 +16,8 @@ import safetensors.torch
 import torch
 
 from tidegate.inference.errors import DeploymentError
-from tidegate.inference.worker import onnx_model, weights
+from tidegate.inference.worker import weights
+from tidegate.inference.worker.formats import onnx_model
 
 CPU = torch.device("cpu")
 
@@ -160,7 +162,7 @@ def test_the_named_file_must_be_there_and_inside(archive: Path) -> None:
 
 @pytest.mark.parametrize("package", ["safetensors", "onnxruntime"])
 def test_a_package_that_is_not_installed_is_named(archive: Path, monkeypatch: pytest.MonkeyPatch, package: str) -> None:
-    find = weights.importlib.util.find_spec
+    find = importlib.util.find_spec
     monkeypatch.setattr("importlib.util.find_spec", lambda name, *rest: None if name == package else find(name, *rest))
     name = "model.safetensors" if package == "safetensors" else "model.onnx"
     (archive / name).write_bytes(b"")
