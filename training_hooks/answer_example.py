@@ -166,7 +166,7 @@ def _ours(name: str) -> ModuleType:
 def _build(model_dir: Path, weights: dict[str, Any]) -> Any:
     builder = _ours("build_network")
     try:
-        return builder.build(model_dir, weights["file"], str(weights["architecture"]), weights.get("arguments", {}))
+        return builder.build(model_dir, weights)
     except builder.NotBuilt as error:
         raise HandlerProblem(str(error)) from error
 

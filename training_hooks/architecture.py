@@ -45,8 +45,7 @@ def check_architecture(model_dir: Path, weights: Mapping[str, Any]) -> None:
         ArtifactError: the class is not in `code/`, takes other arguments, or does not fit the weights.
     """
     # -P keeps this package's own directory off the path; -B keeps __pycache__ out of the artifact.
-    described = json.dumps({key: weights[key] for key in ("architecture", "arguments")})
-    command = [sys.executable, "-P", "-B", str(_BUILDER), str(model_dir), weights["file"], described]
+    command = [sys.executable, "-P", "-B", str(_BUILDER), str(model_dir), json.dumps(weights)]
     architecture = weights["architecture"]
     try:
         done = subprocess.run(

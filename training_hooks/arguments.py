@@ -25,6 +25,13 @@ def as_path(value: object, parameter: str) -> Path:
     return Path(text).absolute()
 
 
+def as_flag(value: object, parameter: str) -> bool:
+    """Return True or False; numpy's own count, and nothing else."""
+    if type(value).__name__ not in ("bool", "bool_"):
+        raise ArtifactError(f"{parameter} is {shown(value)}; it must be True or False")
+    return bool(value)
+
+
 def as_whole_number(value: object, parameter: str, *, least: int, most: int) -> int:
     """Return an int; numpy's and torch's whole numbers count, True and 3.0 do not."""
     number = None

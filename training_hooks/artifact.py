@@ -8,14 +8,15 @@ from typing import Any
 from torch import nn
 
 from .architecture import check_architecture, describe_architecture
+from .arguments import as_flag
 from .container_paths import needed_model_directory
 from .description import describe
 from .example import Example
 from .ranks import rank_above_0, wait_for_rank_0
+from .shards import checked_shard_bytes
 from .staging import staging
-from .weights import portable_state_dict, write_loadable
-
-WEIGHTS_NAME = "model.pth"
+from .weight_files import checked_format, refuse_unwritable, write_weights
+from .weights import checked_weights
 
 
 def save_model(
@@ -30,6 +31,8 @@ def save_model(
     architecture: str | None = None,
     arguments: Mapping[str, Any] | None = None,
     example: Example | Any = None,
+    format: str = "state_dict",  # noqa: A002 - what everybody calls it
+    max_shard_size: int | str | bool | None = None,
     allow_non_finite: bool | Collection[str] = False,
     every_rank: bool = False,
     batching: bool | str | Mapping[str, Any] | None = None,
@@ -37,10 +40,11 @@ def save_model(
 ) -> Path:
     """Write a model and all that serving it needs into the model directory, atomically.
 
-    The directory then holds `model.pth` (a state dict of contiguous CPU tensors, loadable with
-    `torch.load(..., weights_only=True)`), what of `labels.json`, `preprocessing.json`, `example/` and `code/` was
-    given, and `manifest.json` with the size and SHA-256 of each. In distributed training rank 0 writes; another rank
-    that calls it writes nothing and waits until the artifact of rank 0 is there.
+    The directory then holds the weights (`model.pth`, a state dict of contiguous CPU tensors, loadable with
+    `torch.load(..., weights_only=True)`, where nothing else is asked for), what of `labels.json`,
+    `preprocessing.json`, `example/` and `code/` was given, and `manifest.json` with the size and SHA-256 of each. In
+    distributed training rank 0 writes; another rank that calls it writes nothing and waits until the artifact of rank
+    0 is there.
 
         save_model(
             net,
@@ -66,6 +70,9 @@ def save_model(
         example: a request the server must answer as recorded before it takes traffic; a tensor, an array, an image or
             plain values, or an `Example`, which says more. Without a response of its own, the functions in `code_dir`
             are run on the saved files and their answer is recorded.
+        format: "state_dict", as torch.save writes it (model.pth), or "safetensors" (model.safetensors).
+        max_shard_size: the largest size of a file of weights, "5GB" or a number of bytes, True for 5 GB; larger weights
+            are written as several files and an index, in Hugging Face's form. One file if omitted.
         allow_non_finite: True, or the name or names of weights that may hold NaN or infinity.
         every_rank: True where each rank saves a model of its own, into a directory of its own.
         batching: True where requests of several clients may be joined into one `predict_fn` call, as nobody but you
@@ -83,10 +90,11 @@ def save_model(
         OSError: the directory cannot be written, or the disk is full (a save needs room for a second copy).
     """
     target = needed_model_directory(model_dir)
-    if not every_rank and (rank := rank_above_0()) is not None:
+    if not as_flag(every_rank, "every_rank") and (rank := rank_above_0()) is not None:
         wait_for_rank_0(rank, target)
         return target
-    weights = {"file": WEIGHTS_NAME, "format": "state_dict", **describe_architecture(architecture, arguments, code_dir)}
+    kind, shard_bytes = checked_format(format), checked_shard_bytes(max_shard_size)
+    described = {"format": kind.name, **describe_architecture(architecture, arguments, code_dir)}
     description = describe(
         name=name,
         labels=labels,
@@ -99,13 +107,13 @@ def save_model(
         batching=batching,
         image=image,
     )
-    state = portable_state_dict(model, allow_non_finite=allow_non_finite)
-    manifest = description.manifest | {"weights": weights}
+    weights = checked_weights(model, allow_non_finite=allow_non_finite)
+    refuse_unwritable(weights, kind)
+    manifest = description.manifest | {"weights": described}
     with staging(target, manifest) as stage:
-        write_loadable(state, stage.path / WEIGHTS_NAME, what="model.pth")
-        stage.take(WEIGHTS_NAME)
+        described["file"] = write_weights(stage, weights, kind, shard_bytes)
         description.add_files(stage)
         if architecture is not None:
-            check_architecture(stage.path, weights)
+            check_architecture(stage.path, described)
         description.add_example(stage, manifest)
     return target

@@ -1,31 +1,37 @@
 """Build the network that an artifact names and load its weights. Run as a script, in its own process.
 
-    python -P build_network.py MODEL_DIR WEIGHTS_FILE DESCRIPTION      the last line on standard error says why not
+    python -P build_network.py MODEL_DIR DESCRIPTION      the last line on standard error says why not
 
 `code/` and the model directory are importable and the working directory is the model directory, as in the server.
-DESCRIPTION is the JSON object of the manifest's `weights`.
+DESCRIPTION is the JSON object of the manifest's `weights`, whose file may be an index of several.
 """
 
 import importlib
 import json
 import os
 import sys
+from collections import OrderedDict
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
+
+_INDEX = ".index.json"
 
 
 class NotBuilt(Exception):
     """The network cannot be built or loaded; the text is one line that says why."""
 
 
-def build(model_dir: Path, weights_name: str, architecture: str, arguments: dict[str, object]) -> torch.nn.Module:
-    """Return the network that `architecture` names, with its weights. Raises `NotBuilt`."""
+def build(model_dir: Path, weights: dict[str, Any]) -> torch.nn.Module:
+    """Return the network that `weights["architecture"]` names, with its weights. Raises `NotBuilt`."""
     os.chdir(model_dir)
     sys.path[:0] = [str(model_dir / "code"), str(model_dir)]
+    architecture = str(weights["architecture"])
     module, _, name = architecture.partition(":")
     try:
-        network = getattr(importlib.import_module(module), name)(**arguments)
+        network = getattr(importlib.import_module(module), name)(**weights.get("arguments", {}))
     except Exception as error:
         raise NotBuilt(
             f"{architecture!r} cannot be built from code_dir: {type(error).__name__}: {_one_line(error)}"
@@ -33,18 +39,51 @@ def build(model_dir: Path, weights_name: str, architecture: str, arguments: dict
     if not isinstance(network, torch.nn.Module):
         raise NotBuilt(f"{architecture!r} makes a {type(network).__name__}, not a torch.nn.Module")
     try:
-        network.load_state_dict(_state(weights_name))
+        _fill(network, str(weights["file"]))
     except Exception as error:
         raise NotBuilt(f"the weights do not fit {architecture!r}: {_one_line(error)}") from error
     return network
 
 
-def _state(weights_name: str) -> dict[str, torch.Tensor]:
-    if weights_name.endswith(".safetensors"):
-        state: dict[str, torch.Tensor] = importlib.import_module("safetensors.torch").load_file(weights_name)
-    else:
-        state = torch.load(weights_name, weights_only=True, map_location="cpu")
-    return state
+def _fill(network: torch.nn.Module, weights_name: str) -> None:
+    """Load the weights strictly. They are mapped and not read, so that this takes the memory of the network alone."""
+    state: OrderedDict[str, Any] = OrderedDict()
+    kept_as: dict[str, str] = {}
+    for part, tied in _parts(weights_name):
+        state.update(part)
+        kept_as |= tied
+        if hasattr(part, "_metadata"):  # the versions of modules
+            state._metadata = part._metadata  # type: ignore[attr-defined]
+    own = {name: value for name, value in network.state_dict().items() if isinstance(value, torch.Tensor)}
+    there = {_memory(own[name]): name for name in own.keys() & state.keys() if own[name].numel()}
+    for name in own.keys() - state.keys():  # a tensor that has several names is in safetensors under one
+        source = kept_as.get(name) or there.get(_memory(own[name]))
+        if source is not None and source in state:
+            state[name] = state[source]
+    network.load_state_dict(state)
+
+
+def _parts(weights_name: str) -> Iterator[tuple[dict[str, Any], dict[str, str]]]:
+    names = [weights_name]
+    if weights_name.endswith(_INDEX):
+        index = json.loads(Path(weights_name).read_bytes())
+        names = sorted(str(Path(weights_name).parent / name) for name in set(index["weight_map"].values()))
+    for name in names:
+        if name.endswith(".safetensors"):
+            with importlib.import_module("safetensors").safe_open(name, framework="pt") as file:
+                tensors = file.keys()  # it is no mapping
+                yield {tensor: file.get_tensor(tensor) for tensor in tensors}, dict(file.metadata() or {})
+        else:
+            yield torch.load(name, weights_only=True, map_location="cpu", mmap=_is_zip(name)), {}
+
+
+def _is_zip(name: str) -> bool:
+    with Path(name).open("rb") as file:
+        return file.read(2) == b"PK"  # what torch before 1.6 wrote cannot be mapped
+
+
+def _memory(tensor: torch.Tensor) -> tuple[object, ...]:
+    return tensor.device, tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride()
 
 
 def _one_line(error: Exception) -> str:
@@ -52,9 +91,8 @@ def _one_line(error: Exception) -> str:
 
 
 if __name__ == "__main__":
-    directory, file, description = sys.argv[1:]
-    described = json.loads(description)
+    directory, description = sys.argv[1:]
     try:
-        build(Path(directory), file, described["architecture"], described["arguments"])
+        build(Path(directory), json.loads(description))
     except NotBuilt as problem:
         sys.exit(str(problem))

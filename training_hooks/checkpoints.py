@@ -19,7 +19,8 @@ from .container_paths import checkpoint_directory
 from .durable_files import replacing
 from .errors import ArtifactError
 from .unfinished_files import remove_abandoned
-from .weights import refuse_unloadable, write_loadable
+from .weight_files import write_loadable
+from .weights import refuse_unloadable
 
 _FILE_NAME = re.compile(r"checkpoint-(\d{12})\.pth")
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from .arguments import as_path
+from .arguments import as_flag, as_path
 from .container_paths import chosen_model_directory
 from .description import Description, describe
 from .errors import ArtifactError
@@ -62,7 +62,7 @@ def save_directory(
         raise ArtifactError(
             f"the model directory {target} lies inside {source}; choose another, or the directory itself"
         )
-    if not every_rank and (rank := rank_above_0()) is not None:
+    if not as_flag(every_rank, "every_rank") and (rank := rank_above_0()) is not None:
         wait_for_rank_0(rank, target)
         return target
     description = describe(

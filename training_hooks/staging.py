@@ -12,11 +12,13 @@ How a save goes, and what holds when it is interrupted at each point:
 
 Several files cannot be renamed in one step, and `/opt/ml/model` is a mount point that cannot be swapped as a whole. So
 a kill during step 3 (a few renames) leaves a directory that the server refuses; the complete staging directory is
-still there, and the next save or `pack` on the directory finishes the renames.
+still there, and the next save or `pack` on the directory finishes the renames. It finishes step 4 as well, because
+what a killed one left would lie beside the new model and be packed with it.
 """
 
 import contextlib
 import fcntl
+import json
 import os
 import shutil
 import tempfile
@@ -31,6 +33,7 @@ from .file_tree import STAGING_PREFIX
 from .manifest import MANIFEST_NAME, dump_manifest, listed_files, measure_file, read_manifest
 
 _UNCOMMITTED = STAGING_PREFIX + "manifest"  # no file of an artifact bears such a name
+_OBSOLETE = STAGING_PREFIX + "obsolete"
 _BUSY = "another process is saving or packing {}; in distributed training call save_model on rank 0"
 _OTHER_READER_S = 2.0  # the renames by which another reader finishes an interrupted save
 
@@ -135,6 +138,8 @@ def finish_interrupted_save(target: Path) -> None:
     for stage in sorted(target.glob(STAGING_PREFIX + "*")):
         if (stage / MANIFEST_NAME).is_file():
             _commit(stage, target)
+        elif (stage / _OBSOLETE).is_file():
+            _tidy(stage, target)
         else:
             shutil.rmtree(stage)
 
@@ -146,11 +151,18 @@ def _commit(stage: Path, target: Path) -> None:
         old = listed_files(read_manifest(target), target / MANIFEST_NAME)
     except ArtifactError:
         old = {}  # none yet, or not one of ours: nothing to tidy
+    (stage / _OBSOLETE).unlink(missing_ok=True)  # of a kill in the middle of writing it
+    write_file(stage / _OBSOLETE, json.dumps(sorted(old.keys() - new.keys())).encode())
     for file_name in new:
         if (stage / file_name).exists():
             move_into_place(stage / file_name, target / file_name)
     move_into_place(stage / MANIFEST_NAME, target / MANIFEST_NAME)
-    for file_name in old.keys() - new.keys():
+    _tidy(stage, target)
+
+
+def _tidy(stage: Path, target: Path) -> None:
+    """Remove the files of the previous artifact that the new one does not list, and last the stage itself."""
+    for file_name in json.loads((stage / _OBSOLETE).read_bytes()):
         (target / file_name).unlink(missing_ok=True)
         with contextlib.suppress(OSError):  # not empty: something else lives there
             (target / file_name).parent.rmdir()

@@ -1,13 +1,11 @@
-"""From a live model to a state dict that loads anywhere: plain names, plain CPU tensors, finite numbers.
+"""From a live model to weights that load anywhere: plain names, plain tensors, finite numbers.
 
 Facts of torch obeyed here (measured with 2.13): DDP and torch.compile prefix every key, and a strict load then fails;
-NaN weights load without a word; `weights_only=True` rejects numpy values and tensor subclasses; torch.save writes
-the whole storage of a view.
+NaN weights load without a word; `weights_only=True` rejects numpy values and tensor subclasses.
 """
 
 from collections import OrderedDict
 from collections.abc import Collection, Iterable, Mapping
-from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -16,24 +14,24 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 from torch.optim.swa_utils import AveragedModel
 
-from .arguments import shown
+from .arguments import kind_of, shown
 from .errors import ArtifactError
 
 _WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel, AveragedModel)
 _COMPILED_PREFIX = "_orig_mod."
 _PARALLEL_PREFIX = "module."
+_CHECKED_AT_ONCE = 1 << 22  # isfinite makes copies of what it looks at
 _PLAIN_TYPES = (type(None), bool, int, float, str, bytes, torch.dtype, torch.device, torch.Size)
 
 
-def portable_state_dict(
+def checked_weights(
     model: nn.Module | Mapping[str, Any], *, allow_non_finite: bool | Collection[str] = False
 ) -> OrderedDict[str, Any]:
-    """Return the weights as contiguous CPU tensors under the names of the bare model.
+    """Return the weights under the names of the bare model, checked, on the devices where they are.
 
     Wrappers (DataParallel, DistributedDataParallel, AveragedModel, torch.compile) are taken off a module; from a
-    mapping, `_orig_mod.` is removed wherever it stands and `module.` when every key starts with it. Entries that
-    are the same view of one storage (tied weights) stay tied; other views get a storage of their own, so a slice
-    of a large buffer does not drag the buffer along. Module versions (`_metadata`) are kept.
+    mapping, `_orig_mod.` is removed wherever it stands and `module.` when every key starts with it. Module versions
+    (`_metadata`) are kept.
 
     Args:
         model: a module or its state dict.
@@ -44,37 +42,36 @@ def portable_state_dict(
     """
     exempt = _exempt_names(allow_non_finite)
     if isinstance(model, nn.Module):
-        state: Mapping[str, Any] = _unwrap(model).state_dict()
+        state: Mapping[str, Any] = unwrapped(model).state_dict()
         parallel_depth = 0  # a bare model may well call its only child "module"
     elif isinstance(model, Mapping):
         state = model
         parallel_depth = _parallel_depth(state)
     else:
-        raise ArtifactError(f"model is a {type(model).__name__}; give a torch.nn.Module or its state dict")
+        raise ArtifactError(f"model is {kind_of(model)}; give a torch.nn.Module or its state dict")
     if not state:
         raise ArtifactError("the model has no parameters and no buffers: there is nothing to save")
 
-    portable: OrderedDict[str, Any] = OrderedDict()
-    copies = _Copies()
+    weights: OrderedDict[str, Any] = OrderedDict()
     for key, value in state.items():
         name = _bare_name(key, parallel_depth)
-        if name in portable:
+        if name in weights:
             raise ArtifactError(f"two entries are both called {name!r} once the wrapper prefixes are removed")
         if isinstance(value, torch.Tensor):
-            portable[name] = copies.of(_plain_tensor(value, name))
+            weights[name] = _plain_tensor(value, name)
         else:
             _check_extra_state(value, name)
-            portable[name] = value
+            weights[name] = value
     if exempt is not None:
-        _refuse_non_finite(portable, exempt=exempt)
+        _refuse_non_finite(weights, exempt=exempt)
     metadata = getattr(state, "_metadata", None)
     if isinstance(metadata, Mapping):
         refuse_unloadable(dict(metadata), "the state dict's _metadata")
         # An attribute of the OrderedDict, as torch itself keeps it; load_state_dict reads module versions there.
-        portable._metadata = OrderedDict(  # type: ignore[attr-defined]
+        weights._metadata = OrderedDict(  # type: ignore[attr-defined]
             (_bare_name(f"{path}.", parallel_depth).removesuffix("."), entry) for path, entry in metadata.items()
         )
-    return portable
+    return weights
 
 
 def _exempt_names(given: object) -> frozenset[str] | None:
@@ -87,19 +84,6 @@ def _exempt_names(given: object) -> frozenset[str] | None:
     if not all(isinstance(name, str) for name in names):
         raise ArtifactError(f"allow_non_finite is {shown(given)}; give True, False or a list of names of weights")
     return frozenset(names)
-
-
-def write_loadable(value: object, path: Path, *, what: str) -> None:
-    """Write with torch.save and read back with `weights_only=True`, so that nothing unloadable is ever kept.
-
-    Reading maps the file instead of copying it, so the check costs little whatever the size.
-    """
-    torch.save(value, path)
-    try:
-        torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except Exception as error:
-        reason = str(error).partition("\n")[0]
-        raise ArtifactError(f"{what} cannot be read back with torch.load(weights_only=True): {reason}") from error
 
 
 def refuse_unloadable(value: object, where: str) -> None:
@@ -128,7 +112,8 @@ def _refuse_unloadable(value: object, where: str) -> None:
         )
 
 
-def _unwrap(model: nn.Module) -> nn.Module:
+def unwrapped(model: nn.Module) -> nn.Module:
+    """Return the module inside DataParallel, DistributedDataParallel, AveragedModel and torch.compile."""
     while True:
         if isinstance(model, _WRAPPERS):
             model = model.module
@@ -175,31 +160,6 @@ def _plain_tensor(value: torch.Tensor, name: str) -> torch.Tensor:
     return value.detach()
 
 
-class _Copies:
-    """Contiguous CPU tensors, one per distinct view: the same view twice gives the same tensor twice."""
-
-    def __init__(self) -> None:
-        self._by_view: dict[object, torch.Tensor] = {}
-        self._storages: set[int] = set()
-
-    def of(self, tensor: torch.Tensor) -> torch.Tensor:
-        if tensor.layout is not torch.strided:
-            return tensor.cpu()
-        view = (tensor.device, tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride(), tensor.is_conj())
-        if tensor.numel() and view in self._by_view:
-            return self._by_view[view]
-        copy = tensor.resolve_conj().resolve_neg().cpu().contiguous()
-        storage = copy.untyped_storage()
-        # Either a slice of something larger, which torch.save would write whole, or another shape of a storage
-        # that an earlier entry already brings.
-        if storage.nbytes() != copy.numel() * copy.element_size() or storage.data_ptr() in self._storages:
-            copy = copy.clone(memory_format=torch.contiguous_format)
-        if copy.numel():
-            self._storages.add(copy.untyped_storage().data_ptr())
-            self._by_view[view] = copy
-        return copy
-
-
 def _check_extra_state(value: object, name: str) -> None:
     if isinstance(value, Mapping) and not name.endswith("_extra_state"):
         raise ArtifactError(
@@ -219,11 +179,15 @@ def _refuse_non_finite(state: Mapping[str, Any], *, exempt: frozenset[str]) -> N
             numbers = value
         else:
             numbers = (value.coalesce() if value.layout is torch.sparse_coo else value).values()
-        if numbers.itemsize == 1:
-            numbers = numbers.float()  # isfinite is not defined for the 8-bit floats
-        bad = int(numbers.numel() - torch.isfinite(numbers).sum())
+        bad = sum(_non_finite(piece) for piece in torch.split(numbers.reshape(-1), _CHECKED_AT_ONCE))
         if bad:
             raise ArtifactError(
                 f"{name!r} holds {bad} NaN or infinite numbers of {numbers.numel()}; "
                 "pass allow_non_finite=True, or a list of such names, if that is meant"
             )
+
+
+def _non_finite(numbers: torch.Tensor) -> int:
+    if numbers.itemsize == 1:
+        numbers = numbers.float()  # isfinite is not defined for the 8-bit floats
+    return int(numbers.numel() - torch.isfinite(numbers).sum())

@@ -1,4 +1,4 @@
-"""What portable_state_dict makes of the models that training scripts have in their hands."""
+"""What becomes of the weights of the models that training scripts have in their hands."""
 
 from collections import OrderedDict
 from pathlib import Path
@@ -13,10 +13,16 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
 from tidegate.training_hooks import ArtifactError
-from tidegate.training_hooks.weights import portable_state_dict, refuse_unloadable, write_loadable
+from tidegate.training_hooks.portable_tensors import portable
+from tidegate.training_hooks.weight_files import write_loadable
+from tidegate.training_hooks.weights import checked_weights, refuse_unloadable
 
 # The first torch.compile imports modules of torch that use its own deprecated functions.
 compiles = pytest.mark.filterwarnings("ignore:.*torch.jit.script_method.*:DeprecationWarning")
+
+
+def portable_state_dict(model: Any, **options: Any) -> OrderedDict[str, Any]:
+    return portable(checked_weights(model, **options))
 
 
 def small_net() -> nn.Sequential:
