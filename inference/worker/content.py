@@ -11,8 +11,8 @@ import io
 import json
 import re
 import sys
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from threading import Lock
@@ -96,11 +96,11 @@ def decode(
     """
     media_type, charset = split_media_type(content_type)
     if media_type == JSON:
-        return _one_record_at_most(_json_body(_as_text(body, charset)))
+        return _one_record_at_most(_json_body(as_text(body, charset)))
     if media_type == JSON_LINES:
-        return _json_lines(_as_text(body, charset), as_rows=as_rows)
+        return _json_lines(as_text(body, charset), as_rows=as_rows)
     if media_type == CSV:
-        return _csv(_as_text(body, charset), as_rows=as_rows)
+        return _csv(as_text(body, charset), as_rows=as_rows)
     raw = body.encode() if isinstance(body, str) else body
     if media_type == NPY or (media_type == OCTETS and is_npy(raw)):
         return _one_record_at_most(_tensor(read_npy(raw)))  # of a body that is mapped, no copy is made
@@ -136,7 +136,7 @@ def _one_record_at_most(data: torch.Tensor | dict[str, torch.Tensor]) -> Decoded
     return Decoded(data, int(one))
 
 
-def _as_text(body: str | bytes | bytearray | memoryview, charset: str) -> str:
+def as_text(body: str | bytes | bytearray | memoryview, charset: str) -> str:
     return body if isinstance(body, str) else decode_text(body, charset)
 
 
@@ -182,7 +182,7 @@ def json_documents(body: str | bytes | bytearray | memoryview, media_type: str, 
 
     Raises `BadRequest`.
     """
-    text = _as_text(body, charset)
+    text = as_text(body, charset)
     if media_type == JSON_LINES:
         return [(f"Line {number}", value) for number, value in _json_values(text)]
     return [("The body", _json_value(text))]
@@ -263,8 +263,8 @@ def _holds_values(value: Any) -> bool:
 # --- CSV
 
 
-def _csv(text: str, *, as_rows: bool) -> Decoded:
-    rows: list[list[float]] = []
+def csv_rows(text: str) -> Generator[tuple[int, list[str]]]:
+    """The records of CSV by the number of the line on which each ends. Raises `BadRequest`."""
     lines: Iterable[str] = io.StringIO(text, newline="")
     if _LINE_OF_BLANKS.search(text):
         # One would be a row of one cell. Lines keep their number, for the sentences below.
@@ -274,12 +274,20 @@ def _csv(text: str, *, as_rows: bool) -> Decoded:
         with _cells_of_any_length():
             for row in reader:
                 if row:
-                    rows.append([float(cell) for cell in row])
+                    yield reader.line_num, row
     except csv.Error as error:
         raise BadRequest(f"Line {reader.line_num} of the CSV body cannot be read: {error}.") from None
-    except ValueError:
-        bad = next(cell for cell in row if not _is_number(cell))
-        raise BadRequest(f"Line {reader.line_num} of the CSV body holds {bad[:40]!r}, which is not a number.") from None
+
+
+def _csv(text: str, *, as_rows: bool) -> Decoded:
+    rows: list[list[float]] = []
+    with closing(csv_rows(text)) as found:  # it holds a lock
+        for number, row in found:
+            try:
+                rows.append([float(cell) for cell in row])
+            except ValueError:
+                bad = next(cell for cell in row if not _is_number(cell))
+                raise BadRequest(f"Line {number} of the CSV body holds {bad[:40]!r}, which is not a number.") from None
     if not rows:
         raise BadRequest("The CSV body is empty.")
     tensor = _numbers(rows)

@@ -1,7 +1,8 @@
 """Which tensors a model takes and gives, as the metadata of the open inference protocol says it.
 
-An ONNX file says it itself. Of any other model the archive's example shows it, where the server's own functions read
-and write it: what a script makes of a body is the script's own business, and is not told.
+An ONNX file says it itself, and a manifest may declare what goes in. Of any other model the archive's example shows it,
+where the server's own functions read and write it: what a script makes of a body is the script's own business, and is
+not told.
 """
 
 from __future__ import annotations
@@ -12,7 +13,10 @@ from typing import Any
 
 import torch
 
+from tidegate.inference.declarations.tensors import TensorInput
+from tidegate.inference.declarations.tensors import Tensors as DeclaredTensors
 from tidegate.inference.protocol import Tensors
+from tidegate.inference.worker.declared.sides import Declared
 from tidegate.inference.worker.formats.onnx_model import OnnxModel
 from tidegate.inference.worker.handler import Functions
 from tidegate.inference.worker.named_outputs import outputs_of
@@ -20,17 +24,22 @@ from tidegate.inference.worker.request import Request
 from tidegate.inference.worker.tensor_data import BYTES, datatype_of
 
 
-def known_tensors(model: Any, functions: Functions, example: Request | None) -> Tensors:
+def known_tensors(
+    model: Any, functions: Functions, example: Request | None, declared: Declared | None = None
+) -> Tensors:
     """The tensors that are known; no `inputs` or no `outputs` where nothing is. `example` has been answered."""
     reads = functions.input_fn is None and functions.transform_fn is None
     writes = functions.output_fn is None and functions.transform_fn is None
     if isinstance(model, OnnxModel) and functions.predict_fn is None:
         inputs, outputs = model.described()
         return {"inputs": inputs if reads else [], "outputs": outputs if writes else []}
-    if example is None or example.data is None:  # an answer that was sent in parts has let go of its tensors
-        return {}
     known: Tensors = {}
-    if reads:
+    said = declared.input if declared is not None and reads else None
+    if isinstance(said, DeclaredTensors):
+        known["inputs"] = [_declared(each) for each in said.inputs]
+    if example is None or example.data is None:  # an answer that was sent in parts has let go of its tensors
+        return known
+    if reads and "inputs" not in known:
         known["inputs"] = _inputs(example.data)
     if writes:
         with suppress(Exception):  # a prediction may be anything, and what cannot be told is no fault of the model
@@ -43,6 +52,11 @@ def _inputs(data: Any) -> list[dict[str, Any]]:
     named = data if isinstance(data, Mapping) else {"input_0": data}
     tensors = ((name, value) for name, value in named.items() if isinstance(value, torch.Tensor))
     return [_tensor(name, datatype_of(value.dtype), value.shape) for name, value in tensors]
+
+
+def _declared(said: TensorInput) -> dict[str, Any]:
+    shape = [length if isinstance(length, int) else -1 for length in said.shape]
+    return {"name": said.name, "datatype": datatype_of(getattr(torch, said.dtype)), "shape": shape}
 
 
 def _tensor(name: str, datatype: str, shape: tuple[int, ...]) -> dict[str, Any]:

@@ -119,7 +119,7 @@ def load(
         default_accept=spec.default_accept,
         reading=reading,
         max_response_bytes=spec.max_response_bytes,
-        declared=declared(manifest, reading),
+        declared=declared(manifest, reading, root),
         batching=batching.declared(manifest),
         prove=spec.prove,
         timeout_s=spec.timeout_s,
@@ -135,7 +135,7 @@ def load(
         progress(f"model '{spec.name}' is loaded by {_whose(module, functions)}")
     example = artifact.read_example(root, manifest)
     answered = _self_check(computation, example) if example is not None else None
-    computation.tensors = known_tensors(computation.steps.model, functions, answered)
+    computation.tensors = known_tensors(computation.steps.model, functions, answered, computation.steps.declared)
     if example is not None:
         progress("the archive's example is answered as expected")
         undecided = computation.may_join and not computation.joined_calls.declared and spec.max_batch_size > 1

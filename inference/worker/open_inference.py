@@ -44,6 +44,14 @@ class Asked(NamedTuple):
     binary: bool
     """Whether outputs are binary of which nothing else is said."""
 
+    def values(self) -> dict[str, Value]:
+        """What the inputs hold, by name."""
+        return {name: each.value for name, each in self.inputs.items()}
+
+    def holding(self, values: Mapping[str, Value]) -> Asked:
+        """The same, where the inputs hold these."""
+        return self._replace(inputs={name: self.inputs[name]._replace(value=values[name]) for name in values})
+
 
 # --- what comes in
 
@@ -163,7 +171,7 @@ def _wanted(outputs: Any, *, binary: bool) -> dict[str, bool] | None:
 
 def data_of(asked: Asked, *, by_name: bool) -> Any:
     """What `predict_fn` is given: the one input, or a dict of several; a dict in every case where `by_name`."""
-    values = {name: each.value for name, each in asked.inputs.items()}
+    values = asked.values()
     return values if by_name or len(values) > 1 else next(iter(values.values()))
 
 

@@ -114,6 +114,8 @@ class Steps:
             length = request.processor.get_request_property(open_inference.JSON_LENGTH)
             request.asked = asked = open_inference.read_request(given_buffer(request, limit), length, limit)
             if functions.input_fn is None and functions.transform_fn is None:
+                if (checked := self.declared.checked(asked.values())) is not None:
+                    request.asked = asked = asked.holding(checked)
                 request.data = open_inference.data_of(asked, by_name=self.by_name or self._onnx is not None)
                 return
             source = open_inference.as_body(asked, request, named=functions.takes_names)

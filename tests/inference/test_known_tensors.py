@@ -15,6 +15,8 @@ from tests.inference.test_open_inference import asking, outputs, tensor, whole
 from tests.inference.toy_models import answered, computation, refused, request
 from tidegate.inference.worker.asking import answer
 from tidegate.inference.worker.computation import Computation
+from tidegate.inference.worker.content import Reading
+from tidegate.inference.worker.declared.sides import declared
 from tidegate.inference.worker.formats.onnx_model import OnnxModel
 from tidegate.inference.worker.known_tensors import known_tensors
 
@@ -181,3 +183,10 @@ def test_a_model_that_takes_a_dict_is_given_one_input_by_its_name(model: Any) ->
     if not isinstance(model, Unpacking):
         error = refused(toy, asking(whole(tensor([3], name="b"))))
         assert (error.status, "asks for 'a'" in error.message) == (400, True)
+
+
+def test_declared_tensors_are_known_without_an_example() -> None:
+    said = [{"name": "ids", "dtype": "int64", "shape": ["batch", 3]}]
+    toy = computation(model=lambda data: data, declared=declared({"tensors": said}, Reading(max_decoded_bytes=1)))
+    found = known_tensors(toy.steps.model, toy.steps.functions, None, toy.steps.declared)
+    assert found == {"inputs": [{"name": "ids", "datatype": "INT64", "shape": [-1, 3]}]}
