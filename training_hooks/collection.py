@@ -15,6 +15,7 @@ from .arguments import as_path
 from .default_functions import is_torch_script
 from .errors import ArtifactError
 from .file_tree import list_files
+from .handler_file import missing_handler_file
 from .manifest import (
     FORMAT_VERSION,
     MANIFEST_NAME,
@@ -130,6 +131,7 @@ def _collect(source: Path, code_dir: Path | None) -> ModelFiles:
         files = {name: path for name, path in files.items() if not name.startswith("code/")}
         listed = {name: entry for name, entry in listed.items() if not name.startswith("code/")}
         files |= {f"code/{name}": path for name, path in list_files(code_dir).items()}
+    files |= missing_handler_file(files)
     for name in listed:
         if name not in files:
             raise ArtifactError(f"{name!r} is listed in {MANIFEST_NAME} but missing from {source}")

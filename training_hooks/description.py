@@ -15,6 +15,7 @@ from .batching import checked_batching
 from .errors import ArtifactError
 from .example import EncodedExample, answer_from_code, encode_example
 from .file_tree import list_files
+from .handler_file import missing_handler_file
 from .image import checked_image
 from .labels import checked_labels
 from .manifest import FORMAT_VERSION
@@ -132,4 +133,4 @@ def _code_files(place: object, *, needs_script: bool) -> dict[str, Path]:
     files = {f"code/{file_name}": path for file_name, path in list_files(code_dir).items()}
     if needs_script and "code/inference.py" not in files:
         raise ArtifactError(f"code_dir {code_dir} has no inference.py")
-    return files
+    return files | missing_handler_file(files)

@@ -13,6 +13,7 @@ from .description import Description, describe
 from .errors import ArtifactError
 from .example import Example
 from .file_tree import list_files
+from .handler_file import missing_handler_file
 from .manifest import MANIFEST_NAME, read_manifest, section
 from .ranks import rank_above_0, wait_for_rank_0
 from .staging import staging
@@ -86,6 +87,8 @@ def save_directory(
         for file_name, path in files.items():
             _bring(path, stage.path / file_name, in_place=in_place)
             stage.take(file_name)
+        for file_name, path in missing_handler_file(files).items():
+            stage.write(file_name, path.read_bytes())
         description.add_files(stage)
         description.add_example(stage, manifest)
     return target

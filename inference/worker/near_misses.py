@@ -28,6 +28,12 @@ _METHODS = ("preprocess", "inference", "postprocess")
 """The steps of a handler of TorchServe; one of these names alone may be a helper of any script."""
 
 
+_OR_BY_A_CLASS = (
+    ", or have them made of a class with preprocess(one), forward(batch) and postprocess(one): "
+    "model_fn, input_fn, predict_fn, output_fn = functions_of({}), after from tidegate_handler import functions_of"
+)
+
+
 def mistake(module: ModuleType, found: Collection[str], *, builds: bool = False) -> str | None:
     """What is wrong with a script that has the functions `found`, in one sentence; None where nothing is.
 
@@ -47,15 +53,16 @@ def mistake(module: ModuleType, found: Collection[str], *, builds: bool = False)
     if what is None and len(steps) > 1:
         what = f"{', '.join(steps)} are the steps of another server"
     classes = [value for value in mine.values() if inspect.isclass(value) and value.__module__ == module.__name__]
-    what = what or next((said for kind in classes if (said := _handler_class(kind))), None)
-    if not builds:
-        what = what or next((said for kind in classes if (said := _packaged_model(kind, module))), None)
-    if what is None:
-        return None
-    return (
-        f"{module.__file__}: {what}, and nothing here calls it; write model_fn, input_fn, predict_fn and output_fn as "
-        "functions of the module."
-    )
+    way_out = "write model_fn, input_fn, predict_fn and output_fn as functions of the module"
+    for kind in classes:
+        if what is not None:
+            break
+        what = _handler_class(kind)
+        if what is None and not builds:
+            what = _packaged_model(kind, module)
+        if what is not None:
+            way_out += _OR_BY_A_CLASS.format(kind.__name__)
+    return f"{module.__file__}: {what}, and nothing here calls it; {way_out}." if what is not None else None
 
 
 def _meant(name: str, function: Any, found: Collection[str]) -> str | None:

@@ -52,6 +52,11 @@ def _default(name: str, body: bytes, content_type: str | None = JSON, accept: st
     return Case(name=name, archive="default", body=body, content_type=content_type, accept=accept, **more)
 
 
+def _handled(name: str, body: bytes, content_type: str | None = JSON, accept: str | None = None) -> Case:
+    name = f"handler class: {name}"
+    return Case(name=name, archive="handler_class", body=body, content_type=content_type, accept=accept)
+
+
 MATRIX = b"[[1, 2.5], [3, 4]]"
 
 CASES = [
@@ -165,6 +170,20 @@ CASES = [
     # --- helpers
     Case(name="helpers", archive="multi_file", body=b"[1, 2, 3]"),
     Case(name="helpers csv", archive="multi_file", body=b"4.0,5.0\n", content_type=CSV),
+    # --- the functions of a handler class
+    _handled("one item", b'{"x": [1, 2, 3]}'),
+    _handled("several items", b'[{"x": [1, 2, 3]}, {"x": [3, 2, 1]}]'),
+    _handled("no items", b"[]"),
+    _handled("several items to csv", b'[{"x": [1, 2, 3]}, {"x": [3, 2, 1]}]', accept=CSV),
+    _handled("several items to npy", b'[{"x": [1, 2, 3]}, {"x": [3, 2, 1]}]', accept=NPY),
+    _handled("csv rows", b"1,2,3\n4,5,6\n", CSV),
+    _handled("npy rows", npy(np.array([[1, 2, 3], [4, 5, 6]], dtype=np.float32)), NPY),
+    _handled("json lines", b'{"x": [1, 2, 3]}\n{"x": [3, 2, 1]}\n', "application/jsonlines"),
+    _handled("an item that lacks a key", b'[{"x": [1, 2, 3]}, {"y": [3, 2, 1]}]'),
+    _handled("an item that is refused", b'{"x": []}'),
+    _handled("a body that is no json", b'{"x": '),
+    _handled("a type that cannot be read", b"%PDF", "application/pdf"),
+    _handled("a type that cannot be written", b'{"x": [1, 2, 3]}', accept="image/png"),
     # --- what output_fn may return
     *(
         Case(name=f"output_fn returns {kind}", archive="returning", body=json.dumps(kind).encode())

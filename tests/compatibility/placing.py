@@ -9,6 +9,8 @@ from pathlib import Path
 
 import torch
 
+from tidegate import handler
+
 ARCHIVES = Path(__file__).parent / "archives"
 VOCABULARY = {"the": 2, "film": 3, "was": 4, "good": 5, "bad": 6}
 
@@ -33,6 +35,10 @@ def place(name: str, model_dir: Path) -> Path:
             "fc1.bias": normal(10),
         }
         torch.save(state, model_dir / "model.pth")
+    elif name == "handler_class":
+        torch.save({"weight": normal(2, 3), "bias": normal(2)}, model_dir / "model.pth")
+        # As `pack` does it.
+        shutil.copyfile(handler.__file__, model_dir / "code" / "tidegate_handler.py")
     elif name == "torchscript_image":
         network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(192, 3))
         network.load_state_dict({"1.weight": normal(3, 192), "1.bias": normal(3)})

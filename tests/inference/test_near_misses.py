@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import tidegate.handler
 from tidegate.inference.worker import near_misses, user_code
 from tidegate.inference.worker.handler import ARGUMENTS
 
@@ -134,11 +135,29 @@ def test_helpers_beside_the_functions_are_the_scripts_own(
 def test_a_script_of_another_server_is_told_what_is_called_here(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, what: str
 ) -> None:
-    assert said(tmp_path, monkeypatch, script) == (
+    mistake = said(tmp_path, monkeypatch, script)
+    assert mistake is not None
+    sentence, _, by_a_class = mistake.partition(", or have them made of a class with")
+    assert sentence.removesuffix(".") == (
         f"{what}, and nothing here calls it; write model_fn, input_fn, predict_fn and output_fn as functions of the "
-        "module."
+        "module"
     )
+    assert bool(by_a_class) is ("class" in what)
     assert said(tmp_path, monkeypatch, f"{script}\n{MODEL}") is None
+
+
+def test_a_handler_class_is_pointed_to_the_function_that_makes_the_four_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the line to write, which then is no mistake any more; the file need not be there, the server has it."""
+    steps = "".join(f"    def {name}(self, x): ...\n" for name in ("preprocess", "forward", "postprocess"))
+    script = f"class Mine:\n    def __init__(self, model_dir): ...\n{steps}"
+    mistake = said(tmp_path, monkeypatch, script)
+    assert mistake is not None
+    line = "model_fn, input_fn, predict_fn, output_fn = functions_of(Mine)"
+    assert f"{line}, after from tidegate_handler import functions_of." in mistake
+    monkeypatch.setitem(sys.modules, "tidegate_handler", tidegate.handler)
+    assert said(tmp_path, monkeypatch, f"from tidegate_handler import functions_of\n{script}{line}\n") is None
 
 
 @pytest.mark.parametrize(

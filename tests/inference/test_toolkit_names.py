@@ -44,7 +44,7 @@ def lent() -> Iterator[list[str]]:
 
 
 def test_every_old_name_is_importable_in_every_way(lent: list[str]) -> None:
-    assert lent == ["sagemaker_inference", "sagemaker_pytorch_serving_container", "studio"]
+    assert lent == ["sagemaker_inference", "sagemaker_pytorch_serving_container", "studio", "tidegate_handler"]
     names: dict[str, Any] = {}
     exec(  # noqa: S102 - a script, with its own globals
         "from sagemaker_inference import content_types, decoder, encoder, environment, errors, logging, utils\n"
@@ -86,7 +86,10 @@ def test_a_toolkit_that_the_model_brings_is_preferred(tmp_path: Path) -> None:
         check=True,
         timeout=60,
     )
-    assert done.stdout.split("\n")[:2] == ["['sagemaker_pytorch_serving_container', 'studio']", "True"]
+    assert done.stdout.split("\n")[:2] == [
+        "['sagemaker_pytorch_serving_container', 'studio', 'tidegate_handler']",
+        "True",
+    ]
 
 
 def npy(array: Any) -> bytes:
