@@ -52,7 +52,7 @@ LEGACY_VARIABLES = (
     _refused(
         "SAGEMAKER_HANDLER",
         "TS_DEFAULT_SERVICE_HANDLER",
-        why="there are no handler classes; write model_fn, input_fn, predict_fn and output_fn",
+        why="no handler of TorchServe is called; write model_fn, input_fn, predict_fn and output_fn",
     ),
     _refused(
         "TS_SERVICE_ENVELOPE",
