@@ -185,7 +185,7 @@ class Session:
         self.error = error
 
     def get_inputs(self) -> list[Any]:
-        return [type("Input", (), {"name": name, "type": "tensor(float)"}) for name in "ab"]
+        return [type("Input", (), {"name": name, "type": "tensor(float)", "shape": []}) for name in "ab"]
 
     def get_outputs(self) -> list[Any]:
         return [type("Output", (), {"name": "y"})]

@@ -6,18 +6,15 @@ import importlib.util
 import json
 import pickle
 import sys
-import types
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import safetensors.torch
 import torch
 
 from tidegate.inference.errors import DeploymentError
 from tidegate.inference.worker import weights
-from tidegate.inference.worker.formats import onnx_model
 
 CPU = torch.device("cpu")
 
@@ -178,62 +175,6 @@ def test_weights_without_an_architecture_say_how_to_name_one(archive: Path) -> N
         "model_fn that builds the network and loads it, or name the network's class as weights.architecture in "
         "manifest.json."
     )
-
-
-# --- ONNX, with onnxruntime's place taken by a stand-in that has its interface: the real one is no dependency
-
-
-class Session:
-    """Adds its inputs, in the dtypes it was given."""
-
-    def __init__(self, path: str, options: Any, providers: list[Any]) -> None:
-        if not Path(path).read_bytes():
-            raise RuntimeError("ModelProto does not have a graph.")
-        self.options, self.providers = options, providers
-        self.seen: dict[str, Any] = {}
-
-    def get_inputs(self) -> list[Any]:
-        return [
-            types.SimpleNamespace(name="a", type="tensor(int64)"),
-            types.SimpleNamespace(name="b", type="tensor(float)"),
-        ]
-
-    def get_outputs(self) -> list[Any]:
-        return [types.SimpleNamespace(name="sum")]
-
-    def run(self, names: None, inputs: dict[str, Any]) -> list[Any]:
-        assert names is None
-        self.seen = inputs
-        return [sum(inputs.values())]
-
-
-@pytest.fixture
-def runtime(monkeypatch: pytest.MonkeyPatch) -> None:
-    module = types.ModuleType("onnxruntime")
-    module.__spec__ = types.SimpleNamespace()  # type: ignore[assignment]
-    module.SessionOptions = types.SimpleNamespace  # type: ignore[attr-defined]
-    module.InferenceSession = Session  # type: ignore[attr-defined]
-    module.get_available_providers = lambda: ["CPUExecutionProvider"]  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "onnxruntime", module)
-
-
-def test_an_onnx_model_takes_a_tensor_or_a_dict_and_casts_to_what_it_declares(runtime: None, tmp_path: Path) -> None:
-    (tmp_path / "model.onnx").write_bytes(b"graph")
-    model = weights.load(tmp_path, CPU)
-    assert isinstance(model, onnx_model.OnnxModel)
-    assert model({"a": torch.tensor([1.0]), "b": torch.tensor([2])}).tolist() == [3.0]
-    assert {name: array.dtype for name, array in model._session.seen.items()} == {"a": np.int64, "b": np.float32}
-    assert model(torch.tensor([4.0])).tolist() == [4]
-    assert model([torch.tensor([4.0]), np.array([0.5])]).tolist() == [4.5]
-    assert model._session.options.intra_op_num_threads == torch.get_num_threads()
-    assert model._session.providers == ["CPUExecutionProvider"]
-    with pytest.raises(ValueError, match="the model has the inputs a, b, not c"):
-        model({"c": torch.ones(1)})
-
-
-def test_a_file_that_onnxruntime_cannot_read_is_named(runtime: None, tmp_path: Path) -> None:
-    (tmp_path / "model.onnx").write_bytes(b"")
-    assert message(tmp_path) == "{dir}/model.onnx cannot be loaded as ONNX: ModelProto does not have a graph."
 
 
 def test_of_several_kinds_the_torch_file_is_served_and_several_of_one_kind_are_an_error(tmp_path: Path) -> None:

@@ -3,17 +3,66 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
-_TORCH_SCRIPT = re.compile(r"Unknown builtin op: ([\w:.]*\w)|Unknown type name '(?:__torch__\.)?([\w.]+)'")
+_TORCH = (
+    (re.compile(r"Unknown builtin op: (?P<name>[\w:.]*\w)"), "operator"),
+    (re.compile(r"Unknown type name '(?:__torch__\.)?(?P<name>[\w.]+)'"), "class"),
+    (re.compile(r"'_OpNamespace' '(?P<space>\w+)' object has no attribute '(?P<name>\w+)'"), "operator"),
+    (re.compile(r"Could not find schema for (?P<name>[\w:.]*\w)"), "operator"),
+)
+_ONNX = re.compile(
+    r"(?P<space>[\w.]*):(?P<name>\w+)\(-?\d+\) is not a registered function"
+    r"|No Op registered for (?P<builtin>\w+) with domain_version of (?P<version>\d+)"
+)
+_PACKAGES: Mapping[str, str] = {
+    "torchvision": "torchvision",
+    "torchaudio": "torchaudio",
+    "torchtext": "torchtext",
+    "quantized_decomposed": "torchao",
+    "torchao": "torchao",
+    "torch_scatter": "torch-scatter",
+    "torch_sparse": "torch-sparse",
+    "torch_cluster": "torch-cluster",
+    "fbgemm": "fbgemm-gpu",
+    "xformers": "xformers",
+    "detectron2": "detectron2",
+    "mmdeploy": "mmcv",
+}
+"""The packages that register operators in a namespace; of any other namespace the package is mostly called the same."""
 
 
 def missing_operator(error: BaseException) -> str | None:
     """The operator, or class, and the way out, in words; None where the error is about something else."""
-    found = _TORCH_SCRIPT.search(str(error))
+    text = str(error)
+    for pattern, what in _TORCH:
+        if found := pattern.search(text):
+            groups = found.groupdict()
+            name = "::".join(filter(None, (groups.get("space"), groups["name"])))
+            return _of_torch(what, name)
+    found = _ONNX.search(text)
     if found is None:
         return None
-    what = f"the operator {found[1]}" if found[1] else f"the class {found[2]}"
+    if found["builtin"]:
+        return (
+            f"it needs the operator {found['builtin']} of opset {found['version']}, which this onnxruntime does not "
+            "have; name a later onnxruntime in code/requirements.txt, or export the model with an earlier opset"
+        )
+    if found["space"] == "ai.onnx.contrib":
+        return (
+            f"it needs the operator {found['name']} of onnxruntime-extensions; name that package in "
+            "code/requirements.txt"
+        )
     return (
-        f"it needs {what}, which nothing here has registered; import the package that does, such as torchvision, in "
-        "code/inference.py, and name it in code/requirements.txt"
+        f"it needs the operator {found['name']} of the domain {found['space']}, which nothing here has registered; "
+        "load the model in a model_fn that registers the library of these operators"
+    )
+
+
+def _of_torch(what: str, name: str) -> str:
+    package = _PACKAGES.get(re.split(r"::|\.", name)[0])
+    return (
+        f"it needs the {what} {name}, which nothing here has registered; import "
+        f"{package or 'the package that does, such as torchvision,'} in code/inference.py, and name it in "
+        "code/requirements.txt"
     )

@@ -12,10 +12,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from tidegate.inference.errors import DeploymentError, one_line
-from tidegate.inference.worker.encoding import to_array
+from tidegate.inference.worker.formats.missing_operators import missing_operator
+from tidegate.inference.worker.formats.onnx_inputs import STRINGS, checked, demand_one_length
 from tidegate.inference.worker.misfit import InputRefused
 from tidegate.inference.worker.tensor_data import BYTES, datatype_of
 
@@ -45,21 +47,24 @@ _AROUND_THE_REASON = re.compile(
 class OnnxModel:
     """Call it with a tensor (the first input), a sequence (the inputs in order) or a dict (by name).
 
-    Each input is cast to the dtype that the model declares, because JSON has one kind of number. One output is
-    returned as a tensor, several as a dict by name; all are on the CPU. Raises `InputRefused`.
+    Each input is cast to the dtype that the model declares where that changes nothing, because JSON has one kind of
+    number. One output is returned as a tensor, several as a dict by name; all are on the CPU, and strings are lists.
+    Raises `InputRefused`.
     """
 
     def __init__(self, session: Any) -> None:
         self._session = session
-        self._inputs = {each.name: _DTYPES.get(each.type) for each in session.get_inputs()}
+        self._inputs = {each.name: (_DTYPES.get(each.type), each.type) for each in session.get_inputs()}
+        self._shapes = {each.name: each.shape for each in session.get_inputs()}
         self.outputs = [each.name for each in session.get_outputs()]
 
-    def __call__(self, data: Any) -> torch.Tensor | dict[str, torch.Tensor]:
+    def __call__(self, data: Any) -> Any:
         named = self._by_name(data)
         unknown = [name for name in named if name not in self._inputs]
         if unknown:
             raise InputRefused(f"the model has the inputs {', '.join(self._inputs)}, not {', '.join(unknown)}")
-        arrays = {name: to_array(_cast(value, self._inputs[name])) for name, value in named.items()}
+        arrays = {name: checked(value, name, *self._inputs[name]) for name, value in named.items()}
+        demand_one_length(arrays, self._shapes)
         try:
             outputs = self._session.run(None, arrays)
         except Exception as error:
@@ -67,7 +72,7 @@ class OnnxModel:
             if reason is None:
                 raise
             raise InputRefused(reason) from error
-        tensors = [torch.as_tensor(output) for output in outputs]
+        tensors = [_tensor(output) for output in outputs]
         return tensors[0] if len(tensors) == 1 else dict(zip(self.outputs, tensors, strict=True))
 
     def described(self) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
@@ -77,7 +82,10 @@ class OnnxModel:
     def _by_name(self, data: Any) -> Mapping[str, Any]:
         if isinstance(data, Mapping):
             return data
-        values = list(data) if isinstance(data, Sequence) else [data]
+        several = isinstance(data, Sequence) and not isinstance(data, str | bytes)
+        # One input of strings is a list itself.
+        one_of_strings = [type_ for _, type_ in self._inputs.values()] == [STRINGS]
+        values = list(data) if several and not one_of_strings else [data]
         if len(values) > len(self._inputs):
             raise InputRefused(f"the model has the inputs {', '.join(self._inputs)}, and {len(values)} were given")
         return dict(zip(self._inputs, values, strict=False))
@@ -91,7 +99,7 @@ def _described(nodes: Sequence[Any]) -> list[dict[str, Any]]:
 
 
 def _datatype(type_: str) -> str:
-    return datatype_of(_DTYPES[type_]) if type_ in _DTYPES else BYTES if type_ == "tensor(string)" else ""
+    return datatype_of(_DTYPES[type_]) if type_ in _DTYPES else BYTES if type_ == STRINGS else ""
 
 
 def _length(length: Any) -> int:
@@ -108,8 +116,10 @@ def _refusal(error: Exception) -> str | None:
     return None
 
 
-def _cast(value: Any, dtype: torch.dtype | None) -> Any:
-    return torch.as_tensor(value).to(dtype) if dtype is not None else value
+def _tensor(output: Any) -> Any:
+    if not isinstance(output, np.ndarray):
+        return output  # a list or a dict, as classifiers of scikit-learn have
+    return output.tolist() if output.dtype.kind == "O" else torch.as_tensor(output)
 
 
 def load(path: Path, place: torch.device) -> OnnxModel:
@@ -117,12 +127,22 @@ def load(path: Path, place: torch.device) -> OnnxModel:
     if importlib.util.find_spec("onnxruntime") is None:
         raise DeploymentError(f"{path} needs the package onnxruntime: name it in code/requirements.txt.")
     runtime = importlib.import_module("onnxruntime")
-    options = runtime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
     providers: list[Any] = ["CPUExecutionProvider"]
     if place.type == "cuda" and "CUDAExecutionProvider" in runtime.get_available_providers():
         providers.insert(0, ("CUDAExecutionProvider", {"device_id": place.index or 0}))
     try:
+        options = _options(runtime)
         return OnnxModel(runtime.InferenceSession(str(path), options, providers=providers))
     except Exception as error:
-        raise DeploymentError(f"{path} cannot be loaded as ONNX: {one_line(error)}.") from error
+        reason = missing_operator(error) or _AROUND_THE_REASON.sub("", one_line(error))
+        raise DeploymentError(f"{path} cannot be loaded as ONNX: {reason.rstrip('.')}.") from error
+
+
+def _options(runtime: Any) -> Any:
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    # Threads that spin for the next request take the cores of the other workers.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    if importlib.util.find_spec("onnxruntime_extensions") is not None:
+        options.register_custom_ops_library(importlib.import_module("onnxruntime_extensions").get_library_path())
+    return options

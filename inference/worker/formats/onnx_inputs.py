@@ -1,0 +1,93 @@
+"""What a client gave, as the arrays that an ONNX model declares, or the reason why it is not taken.
+
+onnxruntime itself refuses a wrong rank, size or number of inputs. It does not see what a cast would lose, and that two
+inputs have different lengths where the model gives them the same name, such as "batch": there it computes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from tidegate.inference.worker.encoding import to_array
+from tidegate.inference.worker.misfit import InputRefused
+from tidegate.inference.worker.numpy_files import Array
+
+STRINGS = "tensor(string)"
+_EXACT_IN_FLOAT32 = 2**24
+"""Above this, float32, which the numbers of a JSON body are read as, does not hold every whole number."""
+
+
+def checked(value: Any, name: str, dtype: torch.dtype | None, type_: str) -> Array:
+    """`value` as an array of the type that the input `name` declares, `dtype` in torch's terms where it has any.
+
+    Raises `InputRefused` where it is no such tensor, or where the cast would change it.
+    """
+    if type_ == STRINGS:
+        return _strings(value, name)
+    try:
+        array = to_array(value)
+    except (ValueError, TypeError):  # rows of different lengths
+        array = np.empty(0, object)
+    if array.dtype.kind not in "biuf":
+        raise InputRefused(f"the input '{name}' takes numbers, which were not given")
+    return array if dtype is None else _cast(array, name, dtype)
+
+
+def demand_one_length(arrays: Mapping[str, Array], shapes: Mapping[str, Sequence[Any]]) -> None:
+    """Refuse inputs that differ where the model gives their dimensions one name. Raises `InputRefused`."""
+    seen: dict[str, tuple[str, int]] = {}
+    for name, array in arrays.items():
+        if len(shapes[name]) != array.ndim:
+            continue  # the model says nothing of the rank, or onnxruntime refuses it
+        for dimension, length in zip(shapes[name], array.shape, strict=True):
+            if not isinstance(dimension, str):
+                continue
+            other, first = seen.setdefault(dimension, (name, length))
+            if first != length:
+                raise InputRefused(
+                    f"the inputs '{other}' and '{name}' have {first} and {length} as their '{dimension}', which must "
+                    "be the same"
+                )
+
+
+def _cast(array: Array, name: str, dtype: torch.dtype) -> Array:
+    wanted = torch.empty(0, dtype=dtype).numpy().dtype
+    if array.dtype == wanted:
+        return array
+    with np.errstate(all="ignore"):  # what does not survive is told apart below
+        cast = array.astype(wanted)
+    if array.dtype.kind == "f" and wanted.kind == "f":
+        # Precision is the model's own: a client's numbers are float64 by default.
+        kept = bool((np.isfinite(cast) == np.isfinite(array)).all())
+    else:
+        kept = bool((cast.astype(array.dtype) == array).all())
+    given = str(array.dtype)
+    if not kept:
+        raise InputRefused(
+            f"the input '{name}' is of {wanted}, to which these numbers of {given} cannot be cast as they are"
+        )
+    if array.dtype == np.float32 and wanted.kind in "iu" and (np.abs(array) > _EXACT_IN_FLOAT32).any():
+        raise InputRefused(
+            f"the input '{name}' is of {wanted}, and float32, as which these numbers were read, does not hold every "
+            f"whole number above {_EXACT_IN_FLOAT32}; send them as {wanted}"
+        )
+    return cast
+
+
+def _strings(value: Any, name: str) -> Array:
+    array: Array
+    if isinstance(value, torch.Tensor):
+        raise InputRefused(f"the input '{name}' takes strings, and numbers were given")
+    try:
+        array = np.array(value, dtype=object)
+        texts = [each.decode() if isinstance(each, bytes) else each for each in array.flat]
+    except UnicodeDecodeError:
+        raise InputRefused(f"the input '{name}' takes strings, and bytes were given that are no UTF-8 text") from None
+    if not all(isinstance(text, str) for text in texts):
+        raise InputRefused(f"the input '{name}' takes strings, which were not given")
+    made: Array = np.array(texts, dtype=object).reshape(array.shape)
+    return made
