@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 
-_OF_TRAINING_HOOKS = ("pack", "publish", "retire", "label", "unlabel", "list")
+_OF_TRAINING_HOOKS = ("pack", "lineage", "publish", "retire", "label", "unlabel", "list")
 
 
 def main() -> int:

@@ -16,18 +16,21 @@ from .example import Example
 from .failure import reporting_failure
 from .publishing.actions import Published, list_models, publish, remove_label, retire, set_label
 from .publishing.contents import PublishedModel, PublishedVersion
+from .recorded_lineage import Lineage, lineage_of
 from .stopping import StopRequest, stopping_gracefully
 
 __all__ = [
     "ArtifactError",
     "Checkpoint",
     "Example",
+    "Lineage",
     "PackedArchive",
     "Published",
     "PublishedModel",
     "PublishedVersion",
     "StopRequest",
     "latest_checkpoint",
+    "lineage_of",
     "list_models",
     "model_directory",
     "pack",

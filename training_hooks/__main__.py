@@ -1,6 +1,7 @@
-"""The command line: `pack`, and `publish`, `retire`, `label`, `unlabel` and `list` of a model repository.
+"""The command line: `pack`, `lineage`, and `publish`, `retire`, `label`, `unlabel` and `list` of a model repository.
 
 python -m training_hooks pack MODEL_DIR [--code CODE_DIR] --output model.tar.gz
+python -m training_hooks lineage MODEL_DIR
 python -m training_hooks publish MODEL_DIR REPOSITORY NAME [--version N] [--label LABEL]
 """
 
@@ -10,6 +11,7 @@ import sys
 from .archive import pack
 from .errors import ArtifactError
 from .publishing.commands import add_commands
+from .recorded_lineage import lineage_of
 
 
 def main(arguments: list[str] | None = None, program: str = f"python -m {__package__}") -> int:
@@ -26,6 +28,13 @@ def main(arguments: list[str] | None = None, program: str = f"python -m {__packa
     packing.add_argument("--code", metavar="CODE_DIR", help="pack this directory as code/, instead of MODEL_DIR/code")
     packing.add_argument("--output", metavar="FILE", required=True, help="the archive to write, outside MODEL_DIR")
     packing.set_defaults(run=_pack)
+    asking = commands.add_parser(
+        "lineage",
+        help="print where a model comes from",
+        description="Print what save_model recorded: the training job, the revision of its code, data, packages.",
+    )
+    asking.add_argument("model", metavar="MODEL", help="a model directory, or a model.tar.gz")
+    asking.set_defaults(run=_print_lineage)
     add_commands(commands)
     chosen = parser.parse_args(arguments)
     try:
@@ -41,6 +50,10 @@ def _pack(chosen: argparse.Namespace) -> None:
     for warning in archive.warnings:
         print(f"training_hooks: warning: {warning}", file=sys.stderr)  # noqa: T201 - the command's answer
     print(f"{chosen.output}  {archive.size_bytes} bytes  sha256:{archive.sha256}")  # noqa: T201 - the command's answer
+
+
+def _print_lineage(chosen: argparse.Namespace) -> None:
+    print(lineage_of(chosen.model))  # noqa: T201 - the command's answer
 
 
 if __name__ == "__main__":

@@ -37,6 +37,7 @@ def save_model(
     every_rank: bool = False,
     batching: bool | str | Mapping[str, Any] | None = None,
     image: Mapping[str, Any] | None = None,
+    lineage: Mapping[str, Any] | bool | None = None,
 ) -> Path:
     """Write a model and all that serving it needs into the model directory, atomically.
 
@@ -81,6 +82,9 @@ def save_model(
         image: how the model takes and gives pictures, so that it needs no input_fn and no output_fn for them:
             `{"input": {"size": {"height": 64, "width": 64, "policy": "resize"}}, "output": {"value_range": [-1, 1]}}`;
             docs/handlers.md lists the keys.
+        lineage: where the model comes from, beside what is known here (the training job's name, its channels, the
+            revision of the script's checkout, the packages that are imported): `{"data": "s3://bucket/train"}`,
+            `image`, and what else you like; False records nothing.
 
     Returns:
         The model directory.
@@ -106,6 +110,7 @@ def save_model(
         example=example,
         batching=batching,
         image=image,
+        lineage=lineage,
     )
     weights = checked_weights(model, allow_non_finite=allow_non_finite)
     refuse_unwritable(weights, kind)

@@ -18,6 +18,7 @@ from .file_tree import list_files
 from .handler_file import missing_handler_file
 from .image import checked_image
 from .labels import checked_labels
+from .lineage import checked_lineage
 from .manifest import FORMAT_VERSION
 from .plain_values import to_floats, to_json
 from .staging import Stage
@@ -81,11 +82,13 @@ def describe(
     example: object,
     batching: object = None,
     image: object = None,
+    lineage: object = None,
 ) -> Description:
     """Check and convert what `save_model` was given beside the model.
 
     Args:
-        name, labels, preprocessing, metrics, code_dir, example, batching, image: arguments of `save_model`, as given.
+        name, labels, preprocessing, metrics, code_dir, example, batching, image, lineage: arguments of `save_model`, as
+            given.
         needs_script: a `code_dir` without `inference.py` is a mistake.
         can_answer: the example needs no response even where `code_dir` has no `inference.py`.
 
@@ -115,6 +118,8 @@ def describe(
         manifest["batching"] = checked_batching(batching)
     if image is not None:
         manifest["image"] = checked_image(image)
+    if origin := checked_lineage(lineage):
+        manifest["lineage"] = origin
     code = _code_files(code_dir, needs_script=needs_script)
     encoded = None
     if example is not None:

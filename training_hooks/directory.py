@@ -32,6 +32,7 @@ def save_directory(
     every_rank: bool = False,
     batching: bool | str | Mapping[str, Any] | None = None,
     image: Mapping[str, Any] | None = None,
+    lineage: Mapping[str, Any] | bool | None = None,
 ) -> Path:
     """Make an artifact of a directory that something else wrote, atomically; the arguments are those of `save_model`.
 
@@ -44,8 +45,8 @@ def save_directory(
             manifest that names the network (`weights`) may be there, too.
         model_dir: where to; SM_MODEL_DIR if omitted, and /opt/ml/model inside a SageMaker container; elsewhere
             `directory` itself becomes the artifact, and its files stay what and where they are.
-        name: see `save_model`, as for labels, preprocessing, metrics, code_dir, example, every_rank, batching and
-            image.
+        name: see `save_model`, as for labels, preprocessing, metrics, code_dir, example, every_rank, batching, image
+            and lineage.
 
     Returns:
         The model directory.
@@ -77,6 +78,7 @@ def save_directory(
         example=example,
         batching=batching,
         image=image,
+        lineage=lineage,
     )
     manifest = dict(description.manifest)
     with staging(target, manifest) as stage:

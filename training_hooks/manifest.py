@@ -14,9 +14,9 @@ from .file_tree import check_relative_name
 
 MANIFEST_NAME = "manifest.json"
 FORMAT_VERSION = 1
+MAX_MANIFEST_BYTES = 64 << 20
 
 _CHUNK_BYTES = 1 << 20
-_MAX_MANIFEST_BYTES = 64 << 20
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -80,8 +80,8 @@ def read_manifest(directory: Path) -> dict[str, Any]:
     """
     path = directory / MANIFEST_NAME
     try:
-        if path.stat().st_size > _MAX_MANIFEST_BYTES:
-            raise ArtifactError(f"{path} is larger than {_MAX_MANIFEST_BYTES} bytes: this is no manifest")
+        if path.stat().st_size > MAX_MANIFEST_BYTES:
+            raise ArtifactError(f"{path} is larger than {MAX_MANIFEST_BYTES} bytes: this is no manifest")
         manifest = json.loads(path.read_bytes())
     except FileNotFoundError:
         raise ArtifactError(f"{directory} has no {MANIFEST_NAME}") from None

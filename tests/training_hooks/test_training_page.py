@@ -53,13 +53,26 @@ def test_the_training_script_of_the_page(
     assert manifest_of(tmp_path / "model")["name"] == "cats-and-dogs"
 
 
+def test_the_lineage_of_the_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The second block records where a model comes from, and prints it as the page says."""
+    monkeypatch.chdir(tmp_path)
+    exec(compile(BLOCKS[1], str(PAGE), "exec"), {})  # noqa: S102 - the page's own code
+    printed = capsys.readouterr().out
+    shown = next(block for block in PAGE.read_text(encoding="utf-8").split("```") if block.startswith("\nmodel "))
+    for line in shown.strip().splitlines():
+        known = line if line.split()[0] in ("model", "code", "data", "image", "seed") else line.split()[0]
+        assert known in printed
+
+
 def test_the_folder_of_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The second block makes an artifact of a folder where it is, in a container of the job's model directory."""
+    """The third block makes an artifact of a folder where it is, in a container of the job's model directory."""
     (tmp_path / "code").mkdir()
     (tmp_path / "code" / "inference.py").write_text(CODE)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SM_MODEL_DIR", str(tmp_path / "model"))
-    (tmp_path / "folder.py").write_text(BLOCKS[1])
+    (tmp_path / "folder.py").write_text(BLOCKS[2])
     runpy.run_path(str(tmp_path / "folder.py"))
     assert mismatches(tmp_path / "model") == []
     assert {"config.json", "code/inference.py"} < manifest_of(tmp_path / "model")["files"].keys()
@@ -68,11 +81,11 @@ def test_the_folder_of_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 def test_the_publishing_of_the_page(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The third block brings the folder into a repository."""
+    """The fourth block brings the folder into a repository."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "bert").mkdir()
     (tmp_path / "bert" / "config.json").write_text("{}")
-    exec(compile(BLOCKS[2], str(PAGE), "exec"), {})  # noqa: S102 - the page's own code
+    exec(compile(BLOCKS[3], str(PAGE), "exec"), {})  # noqa: S102 - the page's own code
     assert capsys.readouterr().out == f"version 1 is at {tmp_path}/build/repository/bert/1\n"
     assert mismatches(tmp_path / "build" / "repository" / "bert" / "1") == []
 
@@ -80,7 +93,7 @@ def test_the_publishing_of_the_page(
 def test_the_checkpoints_of_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The last block keeps two checkpoints, and goes on after the last one when it runs again."""
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "resume.py").write_text(BLOCKS[3])
+    (tmp_path / "resume.py").write_text(BLOCKS[4])
     runpy.run_path(str(tmp_path / "resume.py"))
     assert len(list((tmp_path / "checkpoints").iterdir())) == 2
     assert runpy.run_path(str(tmp_path / "resume.py"))["first_epoch"] == 3
