@@ -22,6 +22,7 @@ from tidegate.inference.worker import (
     compat,
     create_model,
     defaults,
+    frameworks,
     handler,
     identity,
     near_misses,
@@ -68,6 +69,8 @@ def load(
         log.warning("the archive is served without its manifest.%s", ignored)
     if spec.verify and manifest:
         progress(f"{artifact.verify_files(root, manifest)} files are what the manifest says")
+    if spec.verify and (releases := frameworks.other_releases(manifest, frameworks.versions_here())):
+        log.warning("%s", frameworks.sentence(releases, asked="example" in manifest))
     script = _script(root, spec)
     gpu_memory = GpuMemory(spec.gpu_id)
     _take_resources(spec)
