@@ -9,6 +9,7 @@ from pathlib import Path
 
 CODE = "code"
 MANIFEST = "manifest.json"
+MLMODEL = "MLmodel"
 REQUIREMENTS = "requirements.txt"
 WHEELS = "wheels"
 LIBRARIES = "lib"

@@ -63,8 +63,10 @@ class PackageLayer:
         # Last in the order of names: what the .pth file of an editable package names comes before the packages below.
         (self.site / "~below.pth").write_text("".join(lines), encoding="ascii")
 
-    def pip_command(self, wanted: Path) -> tuple[list[str], Path]:
+    def pip_command(self, wanted: Path, text: str | None = None) -> tuple[list[str], Path]:
         """The words of the one call of pip that installs `wanted`, and the directory that it runs in.
+
+        `text` is what is installed in the place of what the file says, as if it stood there.
 
         Where a folder of wheels lies beside `wanted`, packages come from there and from nowhere else. pip builds a
         local project in its own folder, so where there is one the directory is a copy. Raises `OSError`.
@@ -73,12 +75,16 @@ class PackageLayer:
         stays = protected_version()
         constraint.write_text(f"{PROTECTED}=={stays}\n" if stays else "", encoding="utf-8")
         wheels = wanted.parent / WHEELS
+        listed = wanted
+        if text is not None:
+            listed = self.home / "requirements.txt"
+            listed.write_text(text, encoding="utf-8")
         # -P: pip runs where relative names of the file lead, which is where a user's pip.py would be run in its place.
         words = [str(self.interpreter), "-P", "-m", "pip", "install"]
         words += ["--disable-pip-version-check", "--no-input", "--no-cache-dir"]
         # Whatever pip's own configuration says of where to install.
         words += ["--no-user", "--target=", f"--prefix={self.home}", "--root=/", f"--src={self.home / 'src'}"]
-        words += ["--requirement", str(wanted), "--constraint", str(constraint)]
+        words += ["--requirement", str(listed), "--constraint", str(constraint)]
         words += ["--no-index", "--find-links", str(wheels)] if wheels.is_dir() else []
         return words, self._working_directory(wanted.parent)
 

@@ -21,7 +21,7 @@ def naming(function: str, script: Path | None, root: Path) -> Iterator[None]:
         raise
     except BaseException as error:
         kind = ModelDoesNotFit if is_out_of_memory(error) else DeploymentError
-        place = user_code.where(error, script or Path(__file__))
+        place = user_code.where(error, script) if script is not None else user_code.where_below(error, root)
         text = one_line(error)
         # torch's own text about a damaged file names neither the file nor the damage.
         damaged = "".join(f" ({name} is damaged, or no file that torch.save wrote)" for name in weights.damaged(root))

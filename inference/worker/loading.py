@@ -36,6 +36,7 @@ from tidegate.inference.worker.computation import Computation
 from tidegate.inference.worker.content import Reading
 from tidegate.inference.worker.context import Context
 from tidegate.inference.worker.declared.sides import declared
+from tidegate.inference.worker.foreign import filling
 from tidegate.inference.worker.gpu_memory import GpuMemory
 from tidegate.inference.worker.handler import Functions
 from tidegate.inference.worker.held_models import HeldModels
@@ -104,6 +105,7 @@ def load(
         functions = _functions(module, context, reading, tell=spec.verify)
     elif _is_the_identity(root, spec):
         functions = identity.functions(context, reading)
+    functions = filling.fill(functions, root, spec)
     if others is not None:
         beside = BesideLoader(
             context,
@@ -250,6 +252,8 @@ def _self_check(computation: Computation, example: artifact.Example) -> Answered
 
 
 def _whose(module: ModuleType | None, functions: Functions) -> str:
-    if module is None or functions.model_fn is None:
+    if functions.model_fn is None:
         return "the default model_fn"
-    return f"{functions.model_maker} of {module.__file__}"
+    if not hasattr(module, functions.model_maker):  # a library's, for an archive that it wrote
+        return functions.model_maker
+    return f"{functions.model_maker} of {getattr(module, '__file__', None)}"

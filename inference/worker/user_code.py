@@ -86,10 +86,16 @@ def import_script(script: Path) -> ModuleType:
 
 def where(error: BaseException, script: Path) -> str:
     """File and line of the last frame of `error` that is in user code."""
-    found, trace = str(script), error.__traceback__
+    found = where_below(error, script.parent)
+    return str(script) if found == str(script.parent) else found
+
+
+def where_below(error: BaseException, folder: Path) -> str:
+    """File and line of the last frame of `error` that is in `folder`; the folder itself where none is."""
+    found, trace = str(folder), error.__traceback__
     while trace is not None:
         name = trace.tb_frame.f_code.co_filename
-        if Path(name).is_relative_to(script.parent):
+        if Path(name).is_relative_to(folder):
             found = f"{name}, line {trace.tb_lineno}"
         trace = trace.tb_next
     return found

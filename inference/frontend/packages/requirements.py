@@ -1,7 +1,7 @@
-"""`code/requirements.txt`: installed before the model loads, into a layer of the model's own.
+"""What a model requires: installed before the model loads, into a layer of the model's own.
 
 The server's own packages are not touched: what is missing beside them goes into the layer, which only this model's
-workers see. An archive that brings its wheels in `code/wheels/` needs no network (network isolation); else
+workers see. An archive that brings its wheels in `wheels/` beside its list needs no network (network isolation); else
 `CA_REPOSITORY_ARN` may name a CodeArtifact repository to ask, as it could in the AWS container.
 """
 
@@ -17,8 +17,9 @@ from pathlib import Path
 from tidegate.inference.errors import DeploymentError
 from tidegate.inference.frontend.packages import package_index, pip_failure, program
 from tidegate.inference.frontend.packages.package_index import Index
-from tidegate.inference.layout import CODE, REQUIREMENTS, WHEELS, model_root
-from tidegate.inference.package_layer import PackageLayer, protected_version, requirements_text
+from tidegate.inference.frontend.packages.wanted import Wanted, wanted_by
+from tidegate.inference.layout import WHEELS, model_root
+from tidegate.inference.package_layer import PackageLayer, protected_version
 
 log = logging.getLogger("tidegate.requirements")
 
@@ -38,24 +39,23 @@ async def install(
         root = model_root(model_dir)
     except OSError:
         return None  # the worker says what is wrong with the directory
-    wanted = root / CODE / REQUIREMENTS
-    if (root / REQUIREMENTS).is_file() and not wanted.is_file():
-        log.warning("requirements are installed from code/ alone", extra={"not_installed": str(root / REQUIREMENTS)})
-    if not wanted.is_file() or not requirements_text(wanted).strip():
+    wanted = await asyncio.to_thread(wanted_by, root)
+    if wanted is None or wanted.is_empty:
         return None
-    log.info("installing requirements", extra={"file": str(wanted)})
+    file = wanted.file
+    log.info("installing requirements", extra={"file": str(file)})
     layer = PackageLayer(new_dir())
     try:
         async with asyncio.timeout(timeout_s):
-            offline = (wanted.parent / WHEELS).is_dir()
+            offline = (file.parent / WHEELS).is_dir()
             index = await package_index.codeartifact(codeartifact_arn) if codeartifact_arn and not offline else None
             brought = await _install(layer, wanted, index)
     except BaseException as error:
         await remove(layer.home)
         if isinstance(error, TimeoutError):
-            raise DeploymentError(f"{wanted} was not installed within {timeout_s:g} s.") from None
+            raise DeploymentError(f"{file} was not installed within {timeout_s:g} s.") from None
         if isinstance(error, OSError):  # no room, or a program that cannot be started
-            raise DeploymentError(f"{wanted} cannot be installed: {error}.") from None
+            raise DeploymentError(f"{file} cannot be installed: {error}.") from None
         raise
     if not brought:
         log.info("all requirements are here already")
@@ -70,11 +70,11 @@ async def remove(folder: Path) -> None:
     await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
 
 
-async def _install(layer: PackageLayer, wanted: Path, index: Index | None) -> list[str]:
+async def _install(layer: PackageLayer, wanted: Wanted, index: Index | None) -> list[str]:
     """Fill the layer; returns the names and versions of what it brings."""
     # Threads: the loop answers /ping, and other models' requests.
     await asyncio.to_thread(layer.create)
-    words, directory = await asyncio.to_thread(layer.pip_command, wanted)
+    words, directory = await asyncio.to_thread(layer.pip_command, wanted.file, wanted.text)
     variables = layer.pip_variables(os.environ)
     if index:
         variables["PIP_INDEX_URL"] = index.url  # not an argument: those are public
@@ -87,10 +87,10 @@ async def _install(layer: PackageLayer, wanted: Path, index: Index | None) -> li
         output = pip_failure.redacted(index.redact(output) if index else output)
         log.error("pip failed", extra={"output": output[-_LOGGED_CHARACTERS:]})
         raise DeploymentError(
-            f"{wanted} cannot be installed: {pip_failure.sentence(output, protected_version() or 'none')}."
+            f"{wanted.file} cannot be installed: {pip_failure.sentence(output, protected_version() or 'none')}."
         )
     try:
         brought = await asyncio.to_thread(layer.finish)
     except DeploymentError as error:
-        raise DeploymentError(f"{wanted} cannot be installed: {error}.") from None
+        raise DeploymentError(f"{wanted.file} cannot be installed: {error}.") from None
     return [f"{found.name}=={found.version}" for found in brought]
