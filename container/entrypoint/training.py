@@ -20,10 +20,10 @@ from pathlib import Path
 from types import FrameType
 from typing import IO
 
-from container.entrypoint import training_command, training_requirements, training_script
+from container.entrypoint import training_command, training_requirements, training_script, training_torchrun
 from container.entrypoint.memory_limit import memory_ran_out
 from container.entrypoint.training_failure import TrainingFailed, failure_text, forget_failure, report
-from container.entrypoint.training_variables import command_line, read_job, variables
+from container.entrypoint.training_variables import command_line, gpus, read_job, variables
 
 KEPT_ERROR_BYTES = 16 * 1024
 BY_SIGNAL = 128  # a shell's status for a process that signal n ended is 128 + n
@@ -49,10 +49,21 @@ def run(environment: MutableMapping[str, str]) -> int:
         for name in ("model", "output/data"):
             (base_dir / name).mkdir(parents=True, exist_ok=True)
         environment.update(variables(job, program, source, environment))
-        words = [*training_command.command(script, interpreter), *command_line(job.user_hyperparameters)]
-        status, errors = child.run(words, code_dir, environment)
+        together = training_torchrun.is_asked(job)
+        if together:
+            words = training_torchrun.command(job, script, interpreter, gpus(), environment)
+            for name, value in training_torchrun.network(job).items():
+                environment.setdefault(name, value)
+        else:
+            words = training_command.command(script, interpreter)
+        words += command_line(job.user_hyperparameters)
+        status, errors = child.run(words, code_dir, environment, is_launcher=together)
         if status != 0:
-            raise TrainingFailed(failure_text(how_it_ended(program, status), errors), _exit_status(status))
+            where = ""
+            if together and (first := training_torchrun.first_failure(errors)) is not None:
+                rank, status = first
+                where, errors = f" on rank {rank}", training_torchrun.of_the_script(errors)
+            raise TrainingFailed(failure_text(how_it_ended(program, status, where), errors), _exit_status(status))
     except TrainingFailed as failure:
         _tell(base_dir, str(failure))
         return failure.status
@@ -67,13 +78,13 @@ def run(environment: MutableMapping[str, str]) -> int:
     return 0
 
 
-def how_it_ended(program: str, status: int) -> str:
+def how_it_ended(program: str, status: int, where: str = "") -> str:
     """The end of a script in a sentence; a negative status is the signal that ended it."""
     if status == -signal.SIGKILL and memory_ran_out():
-        return f"{program} was ended by SIGKILL: the container has no more memory."
+        return f"{program} was ended by SIGKILL{where}: the container has no more memory."
     if status < 0:
-        return f"{program} was ended by {signal.Signals(-status).name}."
-    return f"{program} ended with exit status {status}."
+        return f"{program} was ended by {signal.Signals(-status).name}{where}."
+    return f"{program} ended with exit status {status}{where}."
 
 
 def _exit_status(status: int) -> int:
@@ -93,16 +104,23 @@ class _Child:
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
+        self._is_launcher = False
 
     def pass_on(self, number: int, _frame: FrameType | None) -> None:
         if self._process is None:
             raise TrainingFailed(f"the job was stopped by {signal.Signals(number).name} before its script ran.", 143)
-        with contextlib.suppress(ProcessLookupError):
-            self._process.send_signal(number)
+        # torchrun itself takes a signal for a failure; what the processes of the script make of it is their own.
+        ranks = training_torchrun.ranks_of(self._process.pid) if self._is_launcher else []
+        for pid in ranks or [self._process.pid]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
 
-    def run(self, words: Sequence[str], code_dir: Path, environment: MutableMapping[str, str]) -> tuple[int, str]:
+    def run(
+        self, words: Sequence[str], code_dir: Path, environment: MutableMapping[str, str], *, is_launcher: bool
+    ) -> tuple[int, str]:
         """The script's exit status, -n where signal n ended it, and the end of what it wrote to standard error."""
         kept = bytearray()
+        self._is_launcher = is_launcher
         process = subprocess.Popen(list(words), cwd=code_dir, env=dict(environment), stderr=subprocess.PIPE)
         self._process = process
         assert process.stderr is not None  # noqa: S101 - asked for above

@@ -19,9 +19,8 @@ DISTRIBUTIONS = (
     "sagemaker_parameter_server_enabled",
     "sagemaker_pytorch_ddp_enabled",
     "sagemaker_pytorch_xla_multi_worker_enabled",
-    "sagemaker_torch_distributed_enabled",
 )
-"""What the SDK's `distribution` sets. The toolkit starts one process per GPU then; this image runs the script once."""
+"""What the SDK's `distribution` sets beside `torch_distributed`: launchers that this image has not."""
 
 
 def program_of(job: TrainingJob, environment: Mapping[str, str]) -> str:
@@ -32,7 +31,8 @@ def program_of(job: TrainingJob, environment: Mapping[str, str]) -> str:
     for name in DISTRIBUTIONS:
         if job.hyperparameters.get(name) in (True, "true", "True"):
             raise TrainingFailed(
-                f"{name} is set, and this image starts the script once; start torchrun from your script instead."
+                f"{name} is set, whose launcher this image has not; "
+                'distribution={"torch_distributed": {"enabled": True}} starts the script by torchrun.'
             )
     program = environment.get("SAGEMAKER_PROGRAM") or str(job.hyperparameters.get("sagemaker_program") or "train.py")
     if Path(program).is_absolute() or ".." in Path(program).parts:

@@ -33,6 +33,7 @@ RESERVED = frozenset(
     }
 )
 DEFAULT_GROUP = "homogeneousCluster"
+TORCH_DISTRIBUTED = "sagemaker_torch_distributed_enabled"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +53,52 @@ class TrainingJob:
             for name, value in self.hyperparameters.items()
             if name not in RESERVED and not name.startswith("sagemaker_")
         }
+
+    @property
+    def host(self) -> str:
+        """The name of this host."""
+        return str(self.resources.get("current_host") or self.hosts[0])
+
+    @property
+    def hosts(self) -> list[str]:
+        """All hosts of the job."""
+        return list(self.resources.get("hosts") or ["localhost"])
+
+    @property
+    def groups(self) -> list[dict[str, Any]]:
+        """The instance groups; none in local mode."""
+        return list(self.resources.get("instance_groups") or [])
+
+    @property
+    def group(self) -> str:
+        """The instance group of this host."""
+        return str(self.resources.get("current_group_name", DEFAULT_GROUP))
+
+    @property
+    def torch_distributed(self) -> bool:
+        """Whether the SDK's `distribution` asks for torchrun."""
+        return self.hyperparameters.get(TORCH_DISTRIBUTED) in (True, "true", "True")
+
+    @property
+    def distribution_groups(self) -> list[str]:
+        """The instance groups that train together: those that the SDK names, or this host's."""
+        named = self.hyperparameters.get("sagemaker_distribution_instance_groups")
+        if isinstance(named, list):
+            return [str(name) for name in named]
+        return [self.group] if self.torch_distributed else []
+
+    @property
+    def distribution_hosts(self) -> list[str]:
+        """The hosts of these groups; all hosts where there are no groups. The first is the master."""
+        if not self.groups:
+            return self.hosts
+        together = self.distribution_groups
+        return [
+            host
+            for item in self.groups
+            if item.get("instance_group_name") in together
+            for host in item.get("hosts", [])
+        ]
 
 
 def read_job(base_dir: Path) -> TrainingJob:
@@ -105,10 +152,8 @@ def variables(job: TrainingJob, program: str, module_dir: str, environment: Mapp
     Raises `TrainingFailed` for what no variable can hold.
     """
     base, resources = job.base_dir, job.resources
-    hosts = resources.get("hosts") or ["localhost"]
-    groups = resources.get("instance_groups") or []
-    group = resources.get("current_group_name", DEFAULT_GROUP)
-    host = resources.get("current_host") or hosts[0]
+    hosts, host, groups, group = job.hosts, job.host, job.groups, job.group
+    master = (job.distribution_hosts or hosts)[0]
     hyperparameters = job.user_hyperparameters
     framework = {
         name: value
@@ -123,7 +168,7 @@ def variables(job: TrainingJob, program: str, module_dir: str, environment: Mapp
             (item["hosts"] for item in groups if item.get("instance_group_name") == group), []
         ),
         "current_instance_type": resources.get("current_instance_type", "local"),
-        "distribution_instance_groups": [],
+        "distribution_instance_groups": job.distribution_groups,
         "framework_module": environment.get("SAGEMAKER_TRAINING_MODULE"),
         "hosts": hosts,
         "input_config_dir": str(base / "input/config"),
@@ -138,7 +183,7 @@ def variables(job: TrainingJob, program: str, module_dir: str, environment: Mapp
         "module_name": program.removesuffix(".py"),
         "network_interface_name": resources.get("network_interface_name", "eth0"),
         "num_cpus": len(os.sched_getaffinity(0)),
-        "num_gpus": _gpus(),
+        "num_gpus": gpus(),
         "num_neurons": 0,
         "output_data_dir": str(base / "output/data"),
         "output_dir": str(base / "output"),
@@ -151,14 +196,14 @@ def variables(job: TrainingJob, program: str, module_dir: str, environment: Mapp
         **facts,
         "additional_framework_parameters": framework,
         "channel_input_dirs": channel_dirs,
-        "distribution_hosts": [] if groups else hosts,
+        "distribution_hosts": job.distribution_hosts,
         "hyperparameters": hyperparameters,
-        "is_master": host == hosts[0],
+        "is_master": host == master,
         "is_modelparallel_enabled": None,
         "is_smddpmprun_installed": False,
         "is_smddprun_installed": False,
         "job_name": environment.get("TRAINING_JOB_NAME"),
-        "master_hostname": hosts[0],
+        "master_hostname": master,
         "topology": resources.get("topology", []),
     }
     facts |= {
@@ -194,7 +239,8 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, sort_keys=True, separators=(",", ":"))
 
 
-def _gpus() -> int:
+def gpus() -> int:
+    """How many GPUs this machine has."""
     tool = shutil.which("nvidia-smi")
     if tool is None:
         return 0

@@ -6,6 +6,11 @@ On SageMaker the hyperparameters arrive as arguments and the directories as SM_*
 written below build/digits/. The data are the 1,797 scanned digits that scikit-learn ships, or one .npz file in the
 `train` channel with `images` (N x 8 x 8, values 0 to 16) and `labels` (N whole numbers from 0 to 9).
 
+Under torchrun, which the SDK's `distribution={"torch_distributed": {"enabled": True}}` starts, each process takes its
+share of every batch (DistributedDataParallel), on one host or on several:
+
+    torchrun --nproc-per-node 2 examples/digits/train.py
+
 Each epoch prints one line that metric definitions can scrape, for example
 
     {"Name": "validation:accuracy", "Regex": "validation_accuracy=([0-9.]+)"}
@@ -19,12 +24,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.distributed as dist
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
 from tidegate.training_hooks import (
+    Checkpoint,
     Example,
     latest_checkpoint,
     reporting_failure,
@@ -50,19 +58,40 @@ class Digits:
     classes: torch.Tensor
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Which of the processes this is that train together; the first and only one, without torchrun."""
+
+    rank: int = 0
+    processes: int = 1
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process reads and writes what the job has once: prints, checkpoints, the model."""
+        return self.rank == 0
+
+
 def main() -> None:
     """Train, save the model with an example, and write the held-out digits beside it."""
     options = parse_arguments()
     torch.manual_seed(options.seed)
     torch.use_deterministic_algorithms(True)
     torch.set_num_threads(1)  # on images of 64 pixels, threads only wait for each other
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    place, device = join()
     training, held_out = load_data(options.train, seed=options.seed)
-    print(f"digits: {len(training.classes)} to train on, {len(held_out.classes)} held out, device {device}")
+    if place.leads:
+        print(
+            f"digits: {len(training.classes)} to train on, {len(held_out.classes)} held out, device {device}"
+            + (f", {place.processes} processes" if place.processes > 1 else "")
+        )
 
     # The constants belong to the model: the server reads them back from preprocessing.json.
     constants = {"mean": float(training.images.mean()), "std": float(training.images.std())}
-    net, accuracy, epochs = fit(options, training, held_out, constants, device)
+    net, accuracy, epochs = fit(options, training, held_out, constants, device, place=place)
+    if place.processes > 1:
+        dist.destroy_process_group()
+    if not place.leads:
+        return  # one artifact: another host has a model directory of its own, which would stay empty for ever
 
     output_data_dir = Path(options.output_data_dir)
     output_data_dir.mkdir(parents=True, exist_ok=True)
@@ -80,6 +109,16 @@ def main() -> None:
         example=Example(request=held_out.images[:4]),
     )
     print(f"saved to {directory}; final_validation_accuracy={accuracy:.4f}")
+
+
+def join() -> tuple[Place, torch.device]:
+    """Find the other processes, where torchrun has started several; return this one's place and device."""
+    on_gpu = torch.cuda.is_available()
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return Place(), torch.device("cuda" if on_gpu else "cpu")
+    dist.init_process_group("nccl" if on_gpu else "gloo")
+    device = torch.device("cuda", int(os.environ["LOCAL_RANK"])) if on_gpu else torch.device("cpu")
+    return Place(rank=dist.get_rank(), processes=dist.get_world_size()), device
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -130,7 +169,13 @@ def as_digits(images: np.ndarray, labels: np.ndarray) -> Digits:
 
 
 def fit(
-    options: argparse.Namespace, training: Digits, held_out: Digits, constants: dict[str, float], device: torch.device
+    options: argparse.Namespace,
+    training: Digits,
+    held_out: Digits,
+    constants: dict[str, float],
+    device: torch.device,
+    *,
+    place: Place,
 ) -> tuple[nn.Module, float, int]:
     """Train for the asked number of epochs, or until SageMaker asks to stop; return net, accuracy and epochs done."""
 
@@ -146,12 +191,14 @@ def fit(
     loss_function = nn.CrossEntropyLoss(label_smoothing=0.05)
     images, classes = normalised(training.images), training.classes.to(device)
     accuracy, first_epoch = 0.0, 1
-    if options.checkpoint_dir and (checkpoint := latest_checkpoint(options.checkpoint_dir, map_location=device)):
+    if options.checkpoint_dir and (checkpoint := common_checkpoint(options.checkpoint_dir, device, place)):
         net.load_state_dict(checkpoint.state["net"])
         optimizer.load_state_dict(checkpoint.state["optimizer"])
         schedule.load_state_dict(checkpoint.state["schedule"])
         accuracy, first_epoch = checkpoint.state["accuracy"], checkpoint.step + 1
-        print(f"resuming after epoch {checkpoint.step} from {checkpoint.path}")
+        if place.leads:
+            print(f"resuming after epoch {checkpoint.step} from {checkpoint.path}")
+    trained = DistributedDataParallel(net) if place.processes > 1 else net
 
     epoch = first_epoch - 1
     with stopping_gracefully() as stop:
@@ -161,9 +208,14 @@ def fit(
             order = torch.randperm(len(classes))
             net.train()
             total_loss = 0.0
-            for batch in tqdm(order.split(options.batch_size), desc=f"epoch {epoch}", leave=False, disable=None):
-                rows = batch.to(device)
-                loss = loss_function(net(shifted(images[rows])), classes[rows])
+            shown = None if place.leads else True
+            for batch in tqdm(order.split(options.batch_size), desc=f"epoch {epoch}", leave=False, disable=shown):
+                if len(batch) < place.processes:
+                    continue  # the last one, which has not a digit for each
+                rows = batch[place.rank :: place.processes].to(device)
+                # The gradients are averaged over the processes, and one may have a digit more than the other.
+                weight = len(rows) * place.processes / len(batch)
+                loss = loss_function(trained(shifted(images[rows])), classes[rows]) * weight
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
@@ -173,18 +225,41 @@ def fit(
             with torch.inference_mode():
                 hits = net(normalised(held_out.images)).argmax(dim=1).cpu() == held_out.classes
             accuracy = hits.double().mean().item()
-            print(
-                f"epoch={epoch} train_loss={total_loss / len(classes):.4f} validation_accuracy={accuracy:.4f}",
-                flush=True,
-            )
-            if options.checkpoint_dir:
+            # One that stops while the others go on would leave them waiting.
+            total_loss, stops = summed(total_loss / place.processes, float(stop.requested), place=place, device=device)
+            if place.leads:
+                print(
+                    f"epoch={epoch} train_loss={total_loss / len(classes):.4f} validation_accuracy={accuracy:.4f}",
+                    flush=True,
+                )
+            if options.checkpoint_dir and place.leads:
                 state = {"net": net.state_dict(), "optimizer": optimizer.state_dict()}
                 state |= {"schedule": schedule.state_dict(), "accuracy": accuracy}
                 save_checkpoint(state, step=epoch, directory=options.checkpoint_dir)
-            if stop.requested:
-                print(f"asked to stop: saving what epoch {epoch} reached")
+            if stops:
+                if place.leads:
+                    print(f"asked to stop: saving what epoch {epoch} reached")
                 break
     return net, accuracy, epoch
+
+
+def common_checkpoint(directory: str, device: torch.device, place: Place) -> Checkpoint | None:
+    """Return the checkpoint of the process that leads, on all: hosts have directories of their own."""
+    found = latest_checkpoint(directory, map_location=device) if place.leads else None
+    if place.processes == 1:
+        return found
+    told = [found]
+    dist.broadcast_object_list(told, src=0, device=device)
+    return told[0]
+
+
+def summed(*numbers: float, place: Place, device: torch.device) -> list[float]:
+    """Add up numbers over all processes."""
+    if place.processes == 1:
+        return list(numbers)
+    totals = torch.tensor(numbers, dtype=torch.float64, device=device)
+    dist.all_reduce(totals)
+    return totals.tolist()
 
 
 def shifted(images: torch.Tensor) -> torch.Tensor:

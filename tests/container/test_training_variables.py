@@ -13,7 +13,7 @@ from container.entrypoint import training_script
 from container.entrypoint.training_failure import TrainingFailed, failure_text, report
 from container.entrypoint.training_variables import command_line, read_job, variables
 
-RECORD = Path(__file__).with_name("toolkit_variables.json")
+RECORDS = ("toolkit_variables.json", "toolkit_variables_torch_distributed.json")
 
 
 def job_files(base_dir: Path, **files: Any) -> Path:
@@ -24,13 +24,14 @@ def job_files(base_dir: Path, **files: Any) -> Path:
     return base_dir
 
 
+@pytest.mark.parametrize("name", RECORDS)
 def test_every_variable_is_what_the_toolkit_makes_of_the_same_files(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    """toolkit_variables.json is a record of the toolkit itself."""
+    """The records are of the toolkit itself; one is of a host in one of two instance groups."""
     monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: {0, 1})
     monkeypatch.setenv("PATH", str(tmp_path))  # where there is no nvidia-smi
-    record = json.loads(RECORD.read_text().replace("BASE", str(tmp_path)))
+    record = json.loads(Path(__file__).with_name(name).read_text().replace("BASE", str(tmp_path)))
     job = read_job(job_files(tmp_path, **record["files"]))
     program, source = training_script.program_of(job, {}), training_script.source_of(job, {})
     made = variables(job, program, source, record["environment"])
@@ -132,8 +133,8 @@ def test_a_script_outside_the_code_directory_is_refused(tmp_path: Path, program:
 
 
 def test_a_distribution_that_this_image_does_not_start_is_refused(tmp_path: Path) -> None:
-    job = read_job(job_files(tmp_path, hyperparameters={"sagemaker_torch_distributed_enabled": "true"}))
-    with pytest.raises(TrainingFailed, match="start torchrun from your script"):
+    job = read_job(job_files(tmp_path, hyperparameters={"sagemaker_mpi_enabled": "true"}))
+    with pytest.raises(TrainingFailed, match="sagemaker_mpi_enabled is set, whose launcher this image has not"):
         training_script.program_of(job, {})
 
 

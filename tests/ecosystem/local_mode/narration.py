@@ -42,3 +42,11 @@ def members(archive: Path) -> list[str]:
     """The files of an archive, in alphabetical order."""
     with tarfile.open(archive) as tar:
         return sorted(member.name.removeprefix("./") for member in tar if member.isfile())
+
+
+def member(archive: Path, name: str) -> bytes:
+    """One of them."""
+    with tarfile.open(archive) as tar:
+        found = next(tar.extractfile(each) for each in tar if each.name.removeprefix("./") == name)
+        assert found is not None
+        return found.read()

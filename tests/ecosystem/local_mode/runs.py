@@ -47,11 +47,25 @@ save_model(net, model_dir=os.environ["SM_MODEL_DIR"], name="small")
 """
 """A script of which the ModelTrainer is given the folder."""
 
+TOGETHER = """
+import json, os, pathlib
+import torch.distributed as dist
+
+dist.init_process_group("gloo")
+told = [None] * dist.get_world_size()
+dist.all_gather_object(told, os.environ["SM_CURRENT_HOST"])
+if dist.get_rank() == 0:
+    pathlib.Path(os.environ["SM_MODEL_DIR"], "hosts.json").write_text(json.dumps(told))
+dist.destroy_process_group()
+"""
+"""A script whose processes tell each other the names of their hosts."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What a run found, and the labels that the digits it asked about really have."""
+    """What a run of an SDK's `version` found, and the labels that the digits it asked about really have."""
 
+    version: str
     found: dict[str, Any]
     labels: list[str]
     output: str
@@ -93,7 +107,7 @@ def local_mode(version: str, engine: Engine, image: str) -> Iterator[Outcome]:
             )
             assert done.returncode == 0, done.stdout[-8000:]
             found = json.loads((work / "found.json").read_text())
-            yield Outcome(found=found, labels=labels, output=done.stdout)
+            yield Outcome(version=version, found=found, labels=labels, output=done.stdout)
         finally:
             _clean_up(engine, *before)
             # What the containers wrote is root's.
@@ -112,6 +126,7 @@ def _job(work: Path, image: str) -> tuple[dict[str, Any], list[str]]:
     (source / "requirements.txt").write_text("--no-index\n--find-links wheels\nscikit-learn\n")
     (work / "small").mkdir()
     (work / "small" / "fit.py").write_text(FIT)
+    (work / "small" / "together.py").write_text(TOGETHER)
     (work / "channel").mkdir()
     np.savez(work / "channel" / "digits.npz", images=digits.images, labels=digits.target)
     asked = digits.images[:ASKED].tolist()

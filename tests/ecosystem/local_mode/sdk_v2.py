@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import outgoing_calls
-from narration import Run, members
+from narration import Run, member, members
 
 ROLE = "arn:aws:iam::123456789012:role/local"
 
@@ -26,6 +26,7 @@ def main(job: dict[str, Any]) -> None:
     from sagemaker.local import LocalSession
     from sagemaker.model import Model
     from sagemaker.predictor import Predictor
+    from sagemaker.pytorch import PyTorch
     from sagemaker.serializers import JSONSerializer
 
     run = Run("SageMaker Python SDK 2, local mode")
@@ -49,6 +50,23 @@ def main(job: dict[str, Any]) -> None:
         artifact = Path(estimator.model_data.removeprefix("file://"))
         run.found["training"] = {"status": "Completed", "members": members(artifact)}
         run.say(f"  Completed: {artifact.name} holds {', '.join(members(artifact))}")
+
+    with run.step("train on two instances: PyTorch.fit with torch_distributed"):
+        together = PyTorch(
+            image_uri=job["image"],
+            role=ROLE,
+            instance_count=2,
+            instance_type="local",
+            entry_point="together.py",
+            source_dir=job["small_source"],
+            distribution={"torch_distributed": {"enabled": True}},
+            output_path=f"file://{work / 'together'}",
+            sagemaker_session=session,
+        )
+        together.fit()
+        archive = Path(together.model_data.removeprefix("file://"))
+        run.found["together"] = json.loads(member(archive, "hosts.json"))
+        run.say(f"  {len(set(run.found['together']))} hosts know of each other")
 
     # Local mode unpacks the archive where it lies and mounts that folder: it gets one of its own.
     model_dir = work / "model"

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import outgoing_calls
-from narration import Run, members
+from narration import Run, member, members
 
 ROLE = "arn:aws:iam::123456789012:role/local"
 
@@ -90,8 +90,15 @@ def main(job: dict[str, Any]) -> None:
         run.say(f"  {len(run.found['batch'])} lines, labels {' '.join(one['label'] for one in run.found['batch'])}")
 
     with run.step("ModelTrainer with SourceCode, TrainingMode.LOCAL_CONTAINER"):
-        run.found["model_trainer"] = members(model_trainer(job, work))
+        run.found["model_trainer"] = members(model_trainer(job, work, "fit.py", {"slope": 3}))
         run.say(f"  model.tar.gz holds {', '.join(run.found['model_trainer'])}")
+
+    with run.step("ModelTrainer with Torchrun, two processes"):
+        from sagemaker.train.distributed import Torchrun
+
+        archive = model_trainer(job, work, "together.py", {}, distributed=Torchrun(process_count_per_node=2))
+        run.found["together"] = json.loads(member(archive, "hosts.json"))
+        run.say(f"  {len(run.found['together'])} processes know of each other")
     run.finish(work / "found.json")
 
 
@@ -116,21 +123,24 @@ def transform(session: Any, job: dict[str, Any], work: Path) -> list[Any]:
     return [json.loads(line) for line in (work / "transformed" / "digits.jsonl.out").read_text().splitlines()]
 
 
-def model_trainer(job: dict[str, Any], work: Path) -> Path:
-    """The archive that a ModelTrainer made of a script with a hyperparameter and a requirement."""
+def model_trainer(
+    job: dict[str, Any], work: Path, script: str, hyperparameters: dict[str, Any], distributed: Any = None
+) -> Path:
+    """The archive that a ModelTrainer made of a script of the small folder."""
     from sagemaker.core.helper.session_helper import Session
     from sagemaker.train import ModelTrainer
     from sagemaker.train.configs import Compute, SourceCode
     from sagemaker.train.model_trainer import Mode
 
-    root = work / "small_job"
+    root = work / Path(script).stem
     root.mkdir()
     trainer = ModelTrainer(
         training_mode=Mode.LOCAL_CONTAINER,
         training_image=job["image"],
-        source_code=SourceCode(source_dir=job["small_source"], entry_script="fit.py"),
+        source_code=SourceCode(source_dir=job["small_source"], entry_script=script),
         compute=Compute(instance_type="local_cpu", instance_count=1),
-        hyperparameters={"slope": 3},
+        hyperparameters=hyperparameters,
+        distributed=distributed,
         role=ROLE,
         base_job_name="small",
         local_container_root=str(root),

@@ -45,6 +45,13 @@ def test_a_model_trainer_runs_a_source_folder_in_the_image(outcome: Outcome) -> 
     assert outcome.found["model_trainer"] == ["manifest.json", "model.pth"]
 
 
+def test_torchrun_starts_two_processes_of_a_job_as_the_sdk_asks(outcome: Outcome) -> None:
+    """Version 3 asks for both on one instance, and starts torchrun by a driver of its own; version 2 has two hosts."""
+    hosts = outcome.found["together"]
+    assert len(hosts) == 2
+    assert len(set(hosts)) == (2 if outcome.version == "v2" else 1)
+
+
 @pytest.mark.parametrize("outcome", ["v3"], indirect=True)
 def test_the_transcript_in_the_documentation_is_that_of_a_run(outcome: Outcome) -> None:
     assert without_numbers(page_transcript()) == without_numbers("\n".join(outcome.transcript))
