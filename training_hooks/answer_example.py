@@ -5,9 +5,10 @@
 It follows the contract that the PyTorch containers set: `code/` and the model directory are importable, the working
 directory is the model directory, `input_data` is text for JSON and CSV and bytes otherwise (a file where the script
 annotates it as `typing.BinaryIO`), and the answer is a body or a pair of body and content type. What `inference.py`
-does not define is done by `default_functions.py`, and for declared pictures by `image_functions.py`; MANIFEST_FILE
-holds what the manifest says of `weights`, which may name the network, and of `image`. Standard library only where the
-user's code defines all: torch is imported by that code, or by the defaults.
+does not define is done by `default_functions.py`, and where it is declared by `image_functions.py`,
+`table_functions.py` and `class_functions.py`; MANIFEST_FILE holds what the manifest says of `weights`, which may name
+the network, and the declarations. Standard library only where the user's code defines all: torch is imported by that
+code, or by the defaults.
 """
 
 import asyncio
@@ -23,7 +24,7 @@ from contextlib import suppress
 from email.message import Message
 from pathlib import Path
 from types import ModuleType
-from typing import IO, Any, BinaryIO
+from typing import IO, Any, BinaryIO, NamedTuple
 
 JSON_LINES = "application/jsonlines"
 _TEXT_TYPES = ("application/json", "text/csv")
@@ -57,16 +58,17 @@ def answer(model_dir: Path, data: bytes, content_type: str, accept: str, manifes
     if hasattr(module, "transform_fn"):
         result = _call(module, "transform_fn", model, body, content_type, accept)
     else:
-        image, size = manifest.get("image", {}), None
-        if not hasattr(module, "input_fn") and "input" in image:
-            request, size = _pictured("input_fn", body, content_type, image["input"])
-        else:
-            request = _call(module, "input_fn", body, content_type)
-        prediction = _call(module, "predict_fn", request, model)
+        image = manifest.get("image", {})
+        taken = _taken(module, body, content_type, manifest)
+        prediction = _call(module, "predict_fn", taken.data, model)
         if isinstance(prediction, Iterator | AsyncIterator) and not hasattr(module, "output_fn"):
             return _default("lines", _read(prediction, "predict_fn"), accept), JSON_LINES
         if not hasattr(module, "output_fn") and "output" in image:
-            result = _pictured("output_fn", prediction, accept, _painted(image), size)
+            result = _declared("image_functions", "output_fn", prediction, accept, _painted(image), taken.size)
+        elif not hasattr(module, "output_fn") and "classes" in manifest:
+            labels = json.loads((model_dir / manifest["labels"]).read_bytes()) if "labels" in manifest else ()
+            said, how = manifest["classes"], {"records": taken.records, "alone": taken.alone}
+            result = _declared("class_functions", "output_fn", prediction, accept, said, labels, **how)
         else:
             result = _call(module, "output_fn", prediction, accept)
     answered, answered_type = result if isinstance(result, tuple) and len(result) == 2 else (result, accept)
@@ -74,6 +76,35 @@ def answer(model_dir: Path, data: bytes, content_type: str, accept: str, manifes
         name = "transform_fn" if hasattr(module, "transform_fn") else "output_fn"
         return b"".join(map(_piece, _read(answered, name))), str(answered_type)
     return _as_bytes(answered), str(answered_type)
+
+
+class _Taken(NamedTuple):
+    """What predict_fn is given, and what is known of it."""
+
+    data: Any
+    size: tuple[int, int] | None = None
+    """The height and width of the picture that it was."""
+    records: int = 0
+    """How many there are; 0 where nobody counts them."""
+    alone: bool = False
+    """Whether it is one record by itself, and not a list."""
+
+
+def _taken(module: ModuleType, body: Any, content_type: str, manifest: dict[str, Any]) -> _Taken:
+    if hasattr(module, "input_fn"):
+        return _Taken(_call(module, "input_fn", body, content_type))
+    if "input" in manifest.get("image", {}):
+        declared = manifest["image"]["input"]
+        request, size = _declared("image_functions", "input_fn", body, content_type, declared)
+        return _Taken(request, size, records=1, alone=True)
+    if "table" in manifest:
+        return _Taken(*_declared("table_functions", "table", body, content_type, manifest["table"]))
+    if "tensors" in manifest:
+        return _Taken(*_declared("table_functions", "tensors", body, content_type, manifest["tensors"]))
+    request = _default("input_fn", body, content_type)
+    # As the server counts: a flat array, or one row, is one record.
+    one = hasattr(request, "shape") and (len(request.shape) < 2 or request.shape[0] == 1)
+    return _Taken(request, records=int(one), alone=one)
 
 
 def _load_model(module: ModuleType, model_dir: Path, weights: dict[str, Any]) -> Any:
@@ -202,13 +233,13 @@ def _default(name: str, *arguments: object) -> Any:
     return _stand_in(_ours("default_functions"), "NoDefault", name, *arguments)
 
 
-def _pictured(name: str, *arguments: object) -> Any:
-    return _stand_in(_ours("image_functions"), "NotDone", name, *arguments)
+def _declared(functions: str, name: str, *arguments: object, **more: object) -> Any:
+    return _stand_in(_ours(functions), "NotDone", name, *arguments, **more)
 
 
-def _stand_in(functions: ModuleType, refusal: str, name: str, *arguments: object) -> Any:
+def _stand_in(functions: ModuleType, refusal: str, name: str, *arguments: object, **more: object) -> Any:
     try:
-        return getattr(functions, name)(*arguments)
+        return getattr(functions, name)(*arguments, **more)
     except getattr(functions, refusal) as error:
         raise HandlerProblem(f"the example cannot be answered here: {error}; define it, or give the response") from None
     except Exception as error:

@@ -38,6 +38,16 @@ def save_model(
     batching: bool | str | Mapping[str, Any] | None = None,
     image: Mapping[str, Any] | None = None,
     lineage: Mapping[str, Any] | bool | None = None,
+    mean: float | Sequence[float] | None = None,
+    std: float | Sequence[float] | None = None,
+    size: int | Sequence[int] | Mapping[str, Any] | None = None,
+    classes: Mapping[str, Any] | None = None,
+    activation: str | None = None,
+    top_k: int | None = None,
+    threshold: float | None = None,
+    columns: Sequence[str | Mapping[str, Any]] | Mapping[str, Any] | None = None,
+    table: Mapping[str, Any] | None = None,
+    tensors: Sequence[Mapping[str, Any]] | None = None,
 ) -> Path:
     """Write a model and all that serving it needs into the model directory, atomically.
 
@@ -85,6 +95,18 @@ def save_model(
         lineage: where the model comes from, beside what is known here (the training job's name, its channels, the
             revision of the script's checkout, the packages that are imported): `{"data": "s3://bucket/train"}`,
             `image`, and what else you like; False records nothing.
+        mean, std, size: of `image["input"]`, for those who need no more of it: what is subtracted from a picture of 0
+            to 1, and what it is divided by, as a number or three; the side of the square, or height and width, to which
+            it is scaled and cropped.
+        activation, top_k, threshold: how scores are answered by their labels, the best first: "softmax" (the default),
+            "sigmoid" or "none"; how many at most; the least score. One of them is enough to ask for that.
+        classes: the same as a mapping, `{"activation": "softmax", "top_k": 3}`, with `from`, which of several
+            predictions holds the scores.
+        columns: of the records that the model takes, in its order: a name, or `{"name": "age", "dtype": "float32",
+            "missing": 38.5}`, where `missing` is what stands for no value, such as the mean; without it there must be
+            one. A mapping by names will do.
+        table: the rest about records: `as`, `header`, `others`; docs/handlers.md lists them.
+        tensors: the plain tensors that the model takes: `[{"name": "x", "dtype": "float32", "shape": ["batch", 3]}]`.
 
     Returns:
         The model directory.
@@ -109,8 +131,20 @@ def save_model(
         can_answer=architecture is not None,
         example=example,
         batching=batching,
-        image=image,
         lineage=lineage,
+        declared={
+            "image": image,
+            "mean": mean,
+            "std": std,
+            "size": size,
+            "classes": classes,
+            "activation": activation,
+            "top_k": top_k,
+            "threshold": threshold,
+            "columns": columns,
+            "table": table,
+            "tensors": tensors,
+        },
     )
     weights = checked_weights(model, allow_non_finite=allow_non_finite)
     refuse_unwritable(weights, kind)

@@ -12,11 +12,11 @@ import torch
 
 from .arguments import as_path, kind_of, shown
 from .batching import checked_batching
+from .declarations.together import declare
 from .errors import ArtifactError
 from .example import EncodedExample, answer_from_code, encode_example
 from .file_tree import list_files
 from .handler_file import missing_handler_file
-from .image import checked_image
 from .labels import checked_labels
 from .lineage import checked_lineage
 from .manifest import FORMAT_VERSION
@@ -81,14 +81,14 @@ def describe(
     can_answer: bool,
     example: object,
     batching: object = None,
-    image: object = None,
     lineage: object = None,
+    declared: Mapping[str, Any],
 ) -> Description:
     """Check and convert what `save_model` was given beside the model.
 
     Args:
-        name, labels, preprocessing, metrics, code_dir, example, batching, image, lineage: arguments of `save_model`, as
-            given.
+        name, labels, preprocessing, metrics, code_dir, example, batching, lineage: arguments of `save_model`, as given.
+        declared: its arguments about inputs and answers, by name.
         needs_script: a `code_dir` without `inference.py` is a mistake.
         can_answer: the example needs no response even where `code_dir` has no `inference.py`.
 
@@ -104,8 +104,9 @@ def describe(
         "frameworks": {"python": platform.python_version(), "torch": str(torch.__version__)},
     }
     files: dict[str, bytes] = {}
-    if labels is not None:
-        files[LABELS_NAME] = to_json(checked_labels(labels), "labels")
+    names = None if labels is None else checked_labels(labels)
+    if names is not None:
+        files[LABELS_NAME] = to_json(names, "labels")
         manifest["labels"] = LABELS_NAME
     if preprocessing is not None:
         if not isinstance(preprocessing, Mapping):
@@ -116,10 +117,9 @@ def describe(
         manifest["metrics"] = to_floats(metrics)
     if batching is not None:
         manifest["batching"] = checked_batching(batching)
-    if image is not None:
-        manifest["image"] = checked_image(image)
     if origin := checked_lineage(lineage):
         manifest["lineage"] = origin
+    manifest |= declare(label_count=None if names is None else len(names), **declared)
     code = _code_files(code_dir, needs_script=needs_script)
     encoded = None
     if example is not None:

@@ -33,6 +33,16 @@ def save_directory(
     batching: bool | str | Mapping[str, Any] | None = None,
     image: Mapping[str, Any] | None = None,
     lineage: Mapping[str, Any] | bool | None = None,
+    mean: float | Sequence[float] | None = None,
+    std: float | Sequence[float] | None = None,
+    size: int | Sequence[int] | Mapping[str, Any] | None = None,
+    classes: Mapping[str, Any] | None = None,
+    activation: str | None = None,
+    top_k: int | None = None,
+    threshold: float | None = None,
+    columns: Sequence[str | Mapping[str, Any]] | Mapping[str, Any] | None = None,
+    table: Mapping[str, Any] | None = None,
+    tensors: Sequence[Mapping[str, Any]] | None = None,
 ) -> Path:
     """Make an artifact of a directory that something else wrote, atomically; the arguments are those of `save_model`.
 
@@ -45,8 +55,8 @@ def save_directory(
             manifest that names the network (`weights`) may be there, too.
         model_dir: where to; SM_MODEL_DIR if omitted, and /opt/ml/model inside a SageMaker container; elsewhere
             `directory` itself becomes the artifact, and its files stay what and where they are.
-        name: see `save_model`, as for labels, preprocessing, metrics, code_dir, example, every_rank, batching, image
-            and lineage.
+        name: see `save_model`, as for labels, preprocessing, metrics, code_dir, example, every_rank, batching, and for
+            image, mean and all that follow it there.
 
     Returns:
         The model directory.
@@ -77,8 +87,20 @@ def save_directory(
         can_answer=True,
         example=example,
         batching=batching,
-        image=image,
         lineage=lineage,
+        declared={
+            "image": image,
+            "mean": mean,
+            "std": std,
+            "size": size,
+            "classes": classes,
+            "activation": activation,
+            "top_k": top_k,
+            "threshold": threshold,
+            "columns": columns,
+            "table": table,
+            "tensors": tensors,
+        },
     )
     manifest = dict(description.manifest)
     with staging(target, manifest) as stage:

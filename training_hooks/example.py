@@ -31,6 +31,8 @@ _SUFFIXES = {
     PNG: "png",
     "image/jpeg": "jpg",
 }
+_SAID = ("weights", "image", "table", "tensors", "classes", "labels")
+"""What of the manifest the process that answers an example is told."""
 _LARGEST = 1e300  # a whole number may be larger than any float
 _RUNNER = Path(__file__).with_name("answer_example.py")
 
@@ -157,7 +159,7 @@ def answer_from_code(model_dir: Path, example: EncodedExample, manifest: Mapping
         names = ("request", "manifest", "answer", "outcome")
         request_file, manifest_file, answer_file, outcome_file = (Path(scratch, name) for name in names)
         request_file.write_bytes(example.request.data)
-        said = {key: manifest[key] for key in ("weights", "image") if key in manifest}
+        said = {key: manifest[key] for key in _SAID if key in manifest}
         manifest_file.write_text(json.dumps(said), encoding="utf-8")
         arguments = [
             *(str(model_dir), str(request_file), example.request.content_type, example.accept),

@@ -5,6 +5,7 @@ An archive without `manifest.json` is served as it is; one that has it is held t
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import io
 import json
@@ -20,7 +21,7 @@ from tidegate.inference.errors import BadRequest, DeploymentError
 from tidegate.inference.images import data_uri
 from tidegate.inference.images.kinds import MEDIA_TYPES, usual_name
 from tidegate.inference.layout import MANIFEST
-from tidegate.inference.worker.content import JSON, JSON_LINES, NPY, split_media_type
+from tidegate.inference.worker.content import CSV, JSON, JSON_LINES, NPY, split_media_type
 from tidegate.inference.worker.picture_difference import picture_difference
 
 FORMAT_VERSION = 1
@@ -119,6 +120,8 @@ def difference(example: Example, body: bytes, content_type: str) -> str | None:
         if expected_type == JSON_LINES:
             wanted, got = ([json.loads(line) for line in text.splitlines()] for text in (example.expected, body))
             return _compare(wanted, got, "$", example)
+        if expected_type == CSV:
+            return _compare(_cells(example.expected), _cells(body), "$", example)
         if expected_type == NPY:
             expected, actual = _read_npy(example.expected), _read_npy(body)
             if expected.shape != actual.shape:
@@ -126,9 +129,21 @@ def difference(example: Example, body: bytes, content_type: str) -> str | None:
             return _compare(expected.tolist(), actual.tolist(), "array", example)
         if body != example.expected and usual_name(expected_type) in MEDIA_TYPES:
             return picture_difference(example.expected, body, rtol=example.rtol, atol=example.atol)
-    except (ValueError, OverflowError) as error:
+    except (ValueError, OverflowError, csv.Error) as error:
         return f"it cannot be read: {error}"
     return None if body == example.expected else "its bytes are not the expected ones"
+
+
+def _cells(data: bytes) -> list[list[float | str]]:
+    """The cells of CSV, numbers where they are such: a digit may differ on another machine, and a name may not."""
+    return [[_number(cell) for cell in row] for row in csv.reader(io.StringIO(data.decode(), newline=""))]
+
+
+def _number(cell: str) -> float | str:
+    try:
+        return float(cell)
+    except ValueError:
+        return cell
 
 
 def _read_npy(data: bytes) -> npt.NDArray[Any]:

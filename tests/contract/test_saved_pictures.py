@@ -21,7 +21,7 @@ from tidegate.inference.worker.declared import pictures_in, pictures_out
 from tidegate.inference.worker.declared.taken import PictureSize
 from tidegate.inference.worker.picture_difference import picture_difference
 from tidegate.training_hooks import Example, image_functions, save_model
-from tidegate.training_hooks.image import checked_image
+from tidegate.training_hooks.declarations.image import checked_image
 
 PALETTE = {"colours": COLOURS}
 CROP = {"height": 12, "width": 10, "policy": "crop"}

@@ -201,7 +201,9 @@ def test_answers_within_the_tolerance_are_the_same(expected: bytes, body: bytes,
         (npy(np.zeros((0, 3))), npy(np.zeros((0, 5))), NPY, "its shape is (0, 5), expected was (0, 3)"),
         (npy(np.zeros(3)), b"", NPY, "it cannot be read: "),
         (npy(np.zeros(3)), b"PK\x03\x04", NPY, "it cannot be read: "),
-        (b"1,2\n", b"1,2.0\n", CSV, "its bytes are not the expected ones"),
+        (b"cat,2\n", b"cat,2.5\n", CSV, "at $[0][1] it has 2.5, expected was 2.0"),
+        (b"cat,2\n", b"dog,2\n", CSV, "at $[0][0] it has 'dog', expected was 'cat'"),
+        (b"1,2\n", b"1,2\n1,2\n", CSV, "at $ it has 2 entries, expected were 1"),
     ],
 )
 def test_an_answer_that_differs_is_described(expected: bytes, body: bytes, media_type: str, found: str) -> None:

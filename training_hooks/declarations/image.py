@@ -4,12 +4,12 @@ The manifest is sorted, so that the order of a mapping of colours, which tells t
 """
 
 import re
-from collections.abc import Callable, Mapping
 from typing import Any
 
-from .arguments import as_whole_number, kind_of, shown
-from .errors import ArtifactError
-from .plain_values import to_plain
+from ..arguments import as_whole_number
+from ..errors import ArtifactError
+from ..plain_values import to_plain
+from .checks import is_number, member, object_of, one_of, text
 
 MAX_SIDE = 32_768
 MAX_CLASSES = 65_536
@@ -17,8 +17,6 @@ MEDIA_TYPES = ("image/png", "image/jpeg", "image/webp")
 
 _HEX = re.compile(r"#[0-9A-Fa-f]{6}")
 _WORDS = {"white": [255, 255, 255], "black": [0, 0, 0]}
-_Check = Callable[[Any, str], Any]
-"""Returns the value of a key as it stands in the manifest; it is told the place, for its error."""
 
 
 def checked_image(value: object) -> dict[str, Any]:
@@ -30,7 +28,7 @@ def checked_image(value: object) -> dict[str, Any]:
     Raises:
         ArtifactError: one sentence that names the place, as `image["input"]["size"]`, and what is wrong there.
     """
-    plain = _object({"input": _input, "output": _output})(to_plain(value, "image"), "image")
+    plain = object_of({"input": _input, "output": _output})(to_plain(value, "image"), "image")
     if not plain:
         raise ArtifactError("image is empty; give input, output or both")
     given, taken = plain.get("output", {}), plain.get("input", {})
@@ -42,20 +40,20 @@ def checked_image(value: object) -> dict[str, Any]:
 
 
 def _input(value: Any, place: str) -> dict[str, Any]:
-    plain = _object(
+    plain = object_of(
         {
-            "key": _text,
-            "as": _one_of("pixels", "labels"),
+            "key": text,
+            "as": one_of("pixels", "labels"),
             "palette": _palette,
             "size": _size,
             "max_pixels": _pixels,
-            "interpolation": _one_of("nearest", "bilinear", "bicubic", "lanczos"),
+            "interpolation": one_of("nearest", "bilinear", "bicubic", "lanczos"),
             "value_range": _range,
             "mean": _per_channel,
             "std": _divisors,
-            "colour_order": _one_of("rgb", "bgr"),
+            "colour_order": one_of("rgb", "bgr"),
             "background": _background,
-            "orientation": _one_of("obey", "ignore"),
+            "orientation": one_of("obey", "ignore"),
         }
     )(value, place)
     if {"size", "max_pixels"} <= plain.keys():
@@ -65,16 +63,16 @@ def _input(value: Any, place: str) -> dict[str, Any]:
 
 
 def _output(value: Any, place: str) -> dict[str, Any]:
-    plain = _object(
+    plain = object_of(
         {
-            "key": _text,
-            "from": _member,
-            "as": _one_of("pixels", "labels"),
+            "key": text,
+            "from": member,
+            "as": one_of("pixels", "labels"),
             "palette": lambda each, where: each if each == "input" else _palette(each, where),
             "value_range": _range,
-            "media_type": _one_of(*MEDIA_TYPES),
-            "colour_order": _one_of("rgb", "bgr"),
-            "size": _one_of("model", "input"),
+            "media_type": one_of(*MEDIA_TYPES),
+            "colour_order": one_of("rgb", "bgr"),
+            "size": one_of("model", "input"),
         }
     )(value, place)
     _demand_fitting(plain, place, ("value_range", "colour_order"))
@@ -95,39 +93,6 @@ def _demand_fitting(plain: dict[str, Any], place: str, of_pixels: tuple[str, ...
             )
 
 
-def _object(checks: Mapping[str, _Check]) -> Callable[[Any, str], dict[str, Any]]:
-    def check(value: Any, place: str) -> dict[str, Any]:
-        if not isinstance(value, dict):
-            raise ArtifactError(f"{place} is {kind_of(value)}; give a mapping with {', '.join(checks)}")
-        for key in value:
-            if key not in checks:
-                raise ArtifactError(f"{place} has the key {shown(key)}; there are {', '.join(checks)}")
-        return {key: checks[key](each, f'{place}["{key}"]') for key, each in value.items()}
-
-    return check
-
-
-def _one_of(*words: str) -> _Check:
-    def check(value: Any, place: str) -> str:
-        if not isinstance(value, str) or value not in words:
-            raise ArtifactError(f"{place} is {shown(value)}; it must be {' or '.join(map(repr, words))}")
-        return value
-
-    return check
-
-
-def _text(value: Any, place: str) -> str:
-    if not isinstance(value, str) or not value:
-        raise ArtifactError(f"{place} is {shown(value)}; it must be a key of a JSON object")
-    return value
-
-
-def _member(value: Any, place: str) -> str | int:
-    if isinstance(value, str) and value:
-        return value
-    return as_whole_number(value, f"{place}, unless it is a name,", least=0, most=1000)
-
-
 def _side(value: Any, place: str) -> int:
     return as_whole_number(value, place, least=1, most=MAX_SIDE)
 
@@ -137,8 +102,8 @@ def _pixels(value: Any, place: str) -> int:
 
 
 def _size(value: Any, place: str) -> dict[str, Any]:
-    policies = _one_of("exact", "limit", "resize", "crop")
-    plain = _object({"height": _side, "width": _side, "policy": policies, "shorter_side": _side})(value, place)
+    policies = one_of("exact", "limit", "resize", "crop")
+    plain = object_of({"height": _side, "width": _side, "policy": policies, "shorter_side": _side})(value, place)
     if not {"height", "width"} <= plain.keys():
         raise ArtifactError(f"{place} needs both height and width")
     if "shorter_side" in plain and plain.get("policy") != "crop":
@@ -148,19 +113,15 @@ def _size(value: Any, place: str) -> dict[str, Any]:
     return plain
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
 def _range(value: Any, place: str) -> list[float]:
-    if not isinstance(value, list) or len(value) != 2 or not all(map(_is_number, value)) or value[0] == value[1]:
+    if not isinstance(value, list) or len(value) != 2 or not all(map(is_number, value)) or value[0] == value[1]:
         raise ArtifactError(f"{place} must be two different numbers, those of black and of white")
     return [value[0], value[1]]
 
 
 def _per_channel(value: Any, place: str) -> Any:
     numbers = value if isinstance(value, list) else 3 * [value]
-    if len(numbers) != 3 or not all(map(_is_number, numbers)):
+    if len(numbers) != 3 or not all(map(is_number, numbers)):
         raise ArtifactError(f"{place} must be a number, or three for red, green and blue")
     return value
 
@@ -188,8 +149,8 @@ def _background(value: Any, place: str) -> Any:
 
 
 def _palette(value: Any, place: str) -> dict[str, Any]:
-    plain = _object(
-        {"colours": lambda each, _: each, "names": lambda each, _: each, "unknown": _one_of("error", "nearest")}
+    plain = object_of(
+        {"colours": lambda each, _: each, "names": lambda each, _: each, "unknown": one_of("error", "nearest")}
     )(value, place)
     colours, names = plain.get("colours"), plain.get("names")
     if isinstance(colours, dict) and names is None:
