@@ -5,16 +5,21 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tidegate.inference import legacy_variables, log_lines
 from tidegate.inference.early_signals import Stopped
 from tidegate.inference.errors import DeploymentError
 from tidegate.inference.settings import Settings, read, unknown
+
+if TYPE_CHECKING:
+    from tidegate.inference.frontend.check.output import Output
 
 log = logging.getLogger("tidegate.settings")
 
@@ -30,6 +35,24 @@ def main(program: str = f"python -m {__package__}", others: Sequence[str] = ()) 
         others: commands that `program` has beside these, for its help.
     """
     arguments = _parser(program, others).parse_args()
+    if arguments.command == "serve":
+        return _run(arguments, lambda settings: _serve(settings, arguments.model))
+    from tidegate.inference.frontend.check.output import output  # noqa: PLC0415
+
+    with output(as_json=arguments.json) as out:
+        return _run(
+            arguments,
+            lambda settings: _check(settings, arguments.model, out),
+            failed=lambda reason: out.failed(arguments.model, reason),
+        )
+
+
+def _run(
+    arguments: argparse.Namespace,
+    command: Callable[[Settings], int],
+    failed: Callable[[str], None] = lambda _reason: None,
+) -> int:
+    """Read the environment and do what is asked; `failed` is told why it came to nothing."""
     try:
         settings = read(os.environ)
         log_lines.configure(settings.log_level)
@@ -37,11 +60,12 @@ def main(program: str = f"python -m {__package__}", others: Sequence[str] = ()) 
             log.info("some variables are without effect here", extra={"variables": idle})
         if strangers := unknown(os.environ):
             log.warning("some variables are unknown and without effect", extra={"variables": strangers})
-        settings = _as_said(settings, arguments)
-        return (_serve if arguments.command == "serve" else _check)(settings, arguments.model)
+        return command(_as_said(settings, arguments))
     except Stopped as stopped:
+        failed(f"It was stopped by {signal.Signals(stopped.number).name}.")
         return 0 if arguments.command == "serve" else 128 + stopped.number
     except DeploymentError as error:
+        failed(str(error))
         print(f"tidegate: error: {error}", file=sys.stderr, flush=True)  # noqa: T201
         return 1
 
@@ -58,11 +82,11 @@ def _serve(settings: Settings, model: str | None) -> int:
         return server.run(settings, model_dir)
 
 
-def _check(settings: Settings, model: str) -> int:
-    from tidegate.inference.frontend import check_command  # noqa: PLC0415
+def _check(settings: Settings, model: str, out: Output) -> int:
+    from tidegate.inference.frontend.check import command  # noqa: PLC0415
 
     with _model_dir(settings, model) as model_dir:
-        return check_command.run(model_dir, settings)
+        return command.run(out, model_dir, settings, model)
 
 
 def _parser(program: str, others: Sequence[str]) -> argparse.ArgumentParser:
@@ -92,8 +116,9 @@ def _parser(program: str, others: Sequence[str]) -> argparse.ArgumentParser:
         help="end, with exit status 0, after so long without requests, pings not counted; default: "
         "TIDEGATE_IDLE_EXIT_S, else never",
     )
-    check = commands.add_parser("check", help="load a model and ask its example, without a socket")
+    check = commands.add_parser("check", help="load a model, ask its example and report what it is, without a socket")
     check.add_argument("model", metavar="MODEL", help=_MODEL)
+    check.add_argument("--json", action="store_true", help="print one JSON object in place of the text")
     _take_wrapper(check)
     return parser
 

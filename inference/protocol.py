@@ -10,6 +10,7 @@
     worker ▶ frontend   READY    u8 may join, u8 talks, u64 GPU bytes | JSON of its tensors
                                                          the model is loaded and has answered its example
                         FAILED   u8 too large | sentence it could not be loaded; the worker exits
+                        REPORT   JSON                    in a rehearsal: a step of the load, or what came of it
                         ANSWER   one answer
                         STREAM   u64 id                  this request is going to be a stream: START or ERROR follows,
                                                          when its first piece is there, which may be after DONE
@@ -35,7 +36,7 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from enum import IntEnum
 from functools import lru_cache
@@ -64,6 +65,7 @@ class Kind(IntEnum):
     MESSAGE = 17
     CLOSE = 18
     MODEL = 19
+    REPORT = 20
 
 
 FRAME = struct.Struct("<IB")
@@ -92,8 +94,9 @@ class ModelSpec:
 
     `program` is the script that was asked for, None for the usual one; `packages_dir` is the layer of what its
     requirements brought, None where they brought nothing; `sessions_dir` has a directory for each stateful session,
-    None where there are none. In a rehearsal the steps of the load are a report on standard output, and no lines of
-    the log. `prove` says whether functions may be called again to see what may be joined.
+    None where there are none. In a rehearsal the steps of the load are REPORT frames, and no lines of the log; what is
+    loaded is looked into then. `prove` says whether functions may be called again to see what may be joined;
+    `repeatable`, whether they may be called twice with the same request at all.
     """
 
     name: str
@@ -118,6 +121,7 @@ class ModelSpec:
     submit_directory: str | None = None
     rehearsal: bool = False
     prove: bool = False
+    repeatable: bool = False
     timeout_s: float = 60.0
     max_streams: int = 32
     max_frame_bytes: int = 16 * 1024 * 1024
@@ -489,6 +493,17 @@ def failed_frame(message: str, *, too_large: bool) -> bytes:
 def parse_failed(payload: Payload) -> tuple[str, bool]:
     """The sentence of a FAILED payload, and whether it was a matter of memory."""
     return payload[1:].decode(), bool(payload[0])
+
+
+def report_frame(said: Mapping[str, Any]) -> bytes:
+    """The REPORT frame of a rehearsal: `step`, a line, or `report`, a `LoadReport` as plain data."""
+    return frame(Kind.REPORT, json.dumps(said, default=str).encode())
+
+
+def parse_report(payload: Payload) -> dict[str, Any]:
+    """What a REPORT payload says."""
+    said: dict[str, Any] = json.loads(payload)
+    return said
 
 
 class FrameReader:

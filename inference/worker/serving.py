@@ -6,6 +6,8 @@ import gc
 import logging
 import socket
 import sys
+import time
+from contextlib import nullcontext
 from io import TextIOWrapper
 from typing import cast
 
@@ -24,6 +26,7 @@ from tidegate.inference.worker.held_models import HeldModels
 from tidegate.inference.worker.intake import DirectIntake, Intake, ThreadedIntake
 from tidegate.inference.worker.leaving import leave
 from tidegate.inference.worker.loading import load
+from tidegate.inference.worker.rehearsal import Rehearsal
 
 log = logging.getLogger("tidegate.worker")
 
@@ -61,18 +64,24 @@ def _serve(channel: Channel) -> int:
     models = HeldModels(channel, timeout_s=spec.timeout_s) if spec.lends_models else None
     if models is not None:
         channel.taker = models.take
+    rehearsal = Rehearsal(channel) if spec.rehearsal else None
+    started_s = time.perf_counter()
     try:
-        computation = load(
-            spec,
-            _say if spec.rehearsal else log.info,
-            proving=lambda: channel.send(Progress(proving=True)),
-            others=models,
-        )
+        with rehearsal.heard if rehearsal is not None else nullcontext():
+            computation = load(
+                spec,
+                rehearsal.step if rehearsal is not None else log.info,
+                proving=lambda: channel.send(Progress(proving=True)),
+                others=models,
+            )
     except DeploymentError as error:
         if error.__cause__ is not None:
             log.error("loading failed", exc_info=error.__cause__)
+        if rehearsal is not None:
+            rehearsal.failed()
         channel.send_frame(protocol.failed_frame(str(error), too_large=isinstance(error, ModelDoesNotFit)))
         return 1
+    load_s = time.perf_counter() - started_s
     gc.collect()
     gc.freeze()
     conversations = _conversations(channel, computation, spec)
@@ -84,6 +93,9 @@ def _serve(channel: Channel) -> int:
             tensors=computation.tensors,
         )
     )
+    if rehearsal is not None:
+        # After the verdict, so that nothing in this can change it.
+        rehearsal.loaded(computation, spec, load_s)
     intake: Intake = (
         ThreadedIntake(channel, computation, threads=spec.input_threads, conversations=conversations)
         if spec.input_threads or conversations is not None
@@ -148,7 +160,3 @@ def work(channel: Channel, intake: Intake, computation: Computation, models: Hel
             continue
         if streams:
             channel.send(*streams.step())
-
-
-def _say(line: str) -> None:
-    print(line, flush=True)  # noqa: T201 - the report of `check`

@@ -202,12 +202,12 @@ def test_a_model_with_manifest_and_example_passes_step_by_step(tmp_path: Path) -
     report = check(model_dir)
     assert report.status == 0, report.error
     assert report.lines[0].endswith("left out: its port, and workers beyond the first")
-    assert report.lines[1:] == [
+    assert report.lines[1:4] == [
         "5 files are what the manifest says",
         f"model 'model' is loaded by model_fn of {model_dir}/code/inference.py",
         "the archive's example is answered as expected",
-        "this model may take traffic",
     ]
+    assert report.lines[-1] == "this model may take traffic"
 
 
 def test_torchscript_is_served_without_code(loads: subprocess.Popen[str], tmp_path: Path) -> None:

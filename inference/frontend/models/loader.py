@@ -129,6 +129,7 @@ class Loader:
             sessions_dir=str(self._sessions_dir) if self._sessions_dir else None,
             rehearsal=model.rehearsal,
             prove=settings.retry and max_batch_size > 1,
+            repeatable=settings.retry,
             timeout_s=settings.timeout_s,
             max_streams=settings.max_streams_per_worker,
             max_frame_bytes=settings.max_frame_bytes,

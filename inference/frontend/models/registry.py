@@ -14,12 +14,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
 from functools import partial
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 from tidegate.inference.errors import AlreadyLoaded, DeploymentError, Draining, NotFound
 from tidegate.inference.frontend.metrics import MetricsByModel, ModelGauges
@@ -88,6 +89,8 @@ class Registry:
         self.ready = False
         self.lender: Lender | None = None
         """Who has models for scripts that ask for them."""
+        self.on_report: Callable[[Mapping[str, Any]], None] | None = None
+        """Told what a worker says of its load in a rehearsal."""
         self.sessions = StatefulSessions(settings) if settings.stateful_sessions else None
         self._loader = Loader(settings, fork_server, self.sessions.root if self.sessions else None)
 
@@ -134,9 +137,9 @@ class Registry:
     async def load(self, name: str, model_dir: Path, *, rehearsal: bool = False) -> ModelPool:
         """Load a model; it takes traffic when it has passed its own check, and this returns.
 
-        A rehearsal ends there: the first worker, whose settings are those of one among all, prints each step that it
-        has done, and no other is started. Raises `AlreadyLoaded`, `ModelDoesNotFit` where the limits leave it no room,
-        and `DeploymentError` with the reason that the worker gave.
+        A rehearsal ends there: the first worker, whose settings are those of one among all, tells `on_report` each
+        step that it has done and what came of it, and no other is started. Raises `AlreadyLoaded`, `ModelDoesNotFit`
+        where the limits leave it no room, and `DeploymentError` with the reason that the worker gave.
         """
         models = self._models.get(name)
         if not models:
@@ -199,6 +202,8 @@ class Registry:
             if self.lender is not None:
                 # A front script is none of the repository's revisions.
                 pool.borrowing = Borrowing(self.lender, model.revision if model.revision.digest else None)
+            if self.on_report is not None:
+                pool.on_report = self.on_report
             await pool.load()
             if self._settings.many_models:
                 await self._measure(model)

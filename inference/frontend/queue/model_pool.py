@@ -10,9 +10,10 @@ import logging
 import math
 import os
 import signal
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from time import monotonic
+from typing import Any
 
 from tidegate.inference import protocol
 from tidegate.inference.errors import DeploymentError, LoadInterrupted, ModelDoesNotFit, NotReady, RequestError
@@ -83,6 +84,8 @@ class ModelPool:
         self._conversations = Conversations(spec.name, spec.max_streams, self._scheduler)
         self.borrowing: Borrowing | None = None
         """Where its scripts get other models, on a server that has a repository."""
+        self.on_report: Callable[[Mapping[str, Any]], None] = lambda _said: None
+        """Told what a worker says of its load in a rehearsal; of its end too, as `lost`."""
         self._fork_server = fork_server
         self._on_crash_loop = on_crash_loop
         self._loop = asyncio.get_running_loop()
@@ -265,8 +268,13 @@ class ModelPool:
         """The model cannot be loaded."""
         self._carry_out(self._supervisor.load_failed(worker, message, too_large=too_large))
 
+    def worker_reports(self, worker: int, payload: Payload) -> None:  # noqa: ARG002 - a rehearsal has one
+        """A step of a rehearsal, or what came of it."""
+        self.on_report(protocol.parse_report(payload))
+
     def worker_lost(self, worker: int) -> None:
         """A worker's socket has closed."""
+        self.on_report({"lost": True})
         self._links.pop(worker, None)
         self._carry_out(self._scheduler.lost(worker, monotonic()))
         self._conversations.lost(worker)
