@@ -63,7 +63,7 @@ def run(out: Output, model_dir: Path, settings: Settings, model: str) -> int:
         "its port, and workers beyond the first"
     )
     started_s = monotonic()
-    archive, cautions = report.look(model_dir, settings.program)
+    archive, cautions = report.look(model_dir, settings)
     check = _Check(out=out, server=server, archive=archive, cautions=cautions, model=model, started_s=started_s)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(check.run(model_dir, settings))

@@ -17,13 +17,15 @@ from pathlib import Path
 from typing import Any
 
 from tidegate.inference.errors import plain
-from tidegate.inference.frontend.check import file_rules, requirement_rules, script_rules
+from tidegate.inference.frontend.check import file_rules, model_rules, requirement_rules, script_rules
 from tidegate.inference.frontend.check.listing import Listing, list_files
 from tidegate.inference.layout import MANIFEST, model_root
 from tidegate.inference.load_report import Caution, LoadReport
+from tidegate.inference.settings import Settings
 from tidegate.inference.version import own_version
 
 MOST_CAUTIONS = 100
+MOST_MODEL_FILES = 100
 MOST_MANIFEST_BYTES = 64 << 20
 """A longer one is the worker's to read."""
 _CREDENTIALS = re.compile(r"(?<=://)[^/\s@'\"]+@")
@@ -31,6 +33,15 @@ _SIGNED = re.compile(
     r"((?:X-Amz-(?:Signature|Security-Token|Credential)|[?&]sig|[?&](?:access_)?token)=)[^&\s'\"]+", re.I
 )
 _KEY_ID = re.compile(r"\bA(?:KIA|SIA)[0-9A-Z]{16}\b")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelFileReport:
+    """A file, or folder, that could be the model, told by its content."""
+
+    file: str
+    kind: str
+    bytes: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +56,10 @@ class ArchiveReport:
     """What the manifest calls the model."""
     script: str | None
     requirements: str | None
+    model_files: tuple[ModelFileReport, ...]
+    chosen: str | None
+    """The one of them that the server's own model_fn reads; None where the script loads the model, or none can be."""
+    chosen_because: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,30 +114,47 @@ def made_with() -> Server:
     return Server(tidegate=own_version(), python=sys.version.split()[0], torch=version("torch"))
 
 
-def look(model_dir: Path, program: str | None) -> tuple[ArchiveReport | None, list[Caution]]:
+def look(model_dir: Path, settings: Settings) -> tuple[ArchiveReport | None, list[Caution]]:
     """What lies in a model directory, and what is wrong with it at first sight; nothing of one that is not there."""
     try:
         root = model_root(model_dir)
     except OSError:
         return None, []  # the worker says why
     listing = list_files(root)
-    script = script_rules.find_script(listing, program)
+    manifest = _manifest(listing)
+    script = script_rules.find_script(listing, settings.program)
+    trusts = settings.trust_compiled_model
+    models = model_rules.models_of(listing, manifest or {}, script.found, trust_compiled=trusts)
     found = [
         *script_rules.cautions(listing, script),
+        *model_rules.cautions(listing, manifest or {}, models),
         *requirement_rules.cautions(listing),
         *file_rules.cautions(listing),
     ]
-    manifest = _manifest(listing)
+    sizes = {str(each.name): each.size_bytes for each in listing.files}
+    chosen = None if models.loads_itself else models.choice.file
     archive = ArchiveReport(
         root=str(root),
         files=len(listing.files),
-        bytes=sum(each.size_bytes for each in listing.files),
+        bytes=sum(sizes.values()),
         manifest=manifest is not None,
         name=str(manifest["name"]) if manifest and isinstance(manifest.get("name"), str) else None,
-        script=str(script.found) if script.found is not None else program if program is not None else None,
+        script=str(script.found) if script.found is not None else settings.program,
         requirements=requirement_rules.WANTED if listing.has(requirement_rules.WANTED) else None,
+        model_files=tuple(
+            ModelFileReport(file=each.name, kind=str(each.kind), bytes=_size(sizes, each.name))
+            for each in models.found[:MOST_MODEL_FILES]
+        ),
+        chosen=chosen.name if chosen is not None else None,
+        chosen_because=models.choice.why if chosen is not None else None,
     )
     return archive, found[:MOST_CAUTIONS]
+
+
+def _size(sizes: dict[str, int], name: str) -> int:
+    """Of a file, or of all in a folder."""
+    below = "" if name == "." else f"{name}/"
+    return sizes.get(name) or sum(size for each, size in sizes.items() if each.startswith(below))
 
 
 def _manifest(listing: Listing) -> dict[str, Any] | None:

@@ -103,10 +103,10 @@ def _hiding(listing: Listing) -> Iterator[Caution]:
 
 
 def _for_another_python(listing: Listing) -> Iterator[Caution]:
-    compiled = [each.name for each in listing.files if _EXTENSION.search(each.name.name)]
-    stems = {_EXTENSION.sub("", str(name)) for name in compiled if name.name.endswith(tuple(EXTENSION_SUFFIXES))}
+    compiled = [(each.name, found[0]) for each in listing.files if (found := _EXTENSION.search(each.name.name))]
+    stems = {str(name).removesuffix(kind) for name, kind in compiled if kind in EXTENSION_SUFFIXES}
     # Some bring a file for each Python: one of them is enough.
-    others = [name for name in compiled if _EXTENSION.sub("", str(name)) not in stems]
+    others = [name for name, kind in compiled if str(name).removesuffix(kind) not in stems]
     if others:
         yield Caution(
             code="compiled_for_another_python",

@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Iterator
 from typing import Any
 
+from tidegate.inference.errors import some_of
 from tidegate.inference.frontend.check.report import ArchiveReport, CheckReport, clean
 from tidegate.inference.load_report import AnsweredExample, Batches, LoadReport, Sharing
 
@@ -45,6 +46,8 @@ def _wrapped(head: str, value: str, width: int | None) -> list[str]:
 def _rows(report: CheckReport) -> Iterator[tuple[str, str]]:
     if report.archive is not None:
         yield "archive", _archive(report.archive)
+        if report.archive.model_files:
+            yield "found", _found(report.archive)
     if (load := report.load) is None:
         return
     yield "model", _model(load, report.archive)
@@ -68,6 +71,14 @@ def _archive(archive: ArchiveReport) -> str:
     if archive.requirements is not None:
         parts.append(archive.requirements)
     return "; ".join(parts)
+
+
+def _found(archive: ArchiveReport) -> str:
+    named = [f"{each.file} ({each.kind}, {size(each.bytes)})" for each in archive.model_files]
+    said = some_of(named)
+    if archive.chosen is None or len(named) < 2:
+        return said
+    return f"{said}; {archive.chosen} is the model, because {archive.chosen_because}"
 
 
 def _model(load: LoadReport, archive: ArchiveReport | None) -> str:
