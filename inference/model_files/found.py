@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,4 +65,5 @@ def _is_an_index(name: str) -> bool:
 def _parts(model_dir: Path, found: Iterable[ModelFile]) -> Iterator[str]:
     for each in found:
         if each.kind in (Kind.SAFETENSORS_INDEX, Kind.PICKLE_INDEX):
-            yield from shard_index.read(model_dir / each.name).files
+            with suppress(ValueError):
+                yield from shard_index.read(model_dir / each.name).files

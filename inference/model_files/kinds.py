@@ -6,8 +6,8 @@ Only headers are read, and never more of one than `MAX_HEADER_BYTES`.
 
 from __future__ import annotations
 
-import os
 import struct
+from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
 
@@ -54,6 +54,8 @@ def kind_of(path: Path) -> Kind:
     """The kind of a file, or of a directory that is one model. Raises `OSError` where it cannot be read."""
     if path.is_dir():
         return Kind.SAVED_MODEL if (path / SAVED_MODEL_FILE).is_file() else Kind.UNKNOWN
+    if path.name.endswith(shard_index.SUFFIX):
+        return _of_index(path)
     return _by_content(path) or _OF_SUFFIX.get(path.suffix, Kind.UNKNOWN)
 
 
@@ -66,8 +68,6 @@ def _by_content(path: Path) -> Kind | None:
         return Kind.STATE_DICT if torch_pickle.named_class(path) is None else Kind.PICKLED_MODULE
     if start[8:9] == b"{" and _LENGTH.unpack_from(start)[0] <= path.stat().st_size - _LENGTH.size:
         return Kind.SAFETENSORS
-    if path.name.endswith(shard_index.SUFFIX):
-        return _of_index(path)
     return Kind.ONNX if onnx_header.is_onnx(path) else None
 
 
@@ -86,10 +86,9 @@ def _of_zip(path: Path) -> Kind | None:
     return None
 
 
-def _of_index(path: Path) -> Kind | None:
-    try:
-        index = shard_index.read(path)
-    except ValueError:
-        return None
-    first = next(iter(index.files), "")
-    return Kind.SAFETENSORS_INDEX if os.path.splitext(first)[1] == ".safetensors" else Kind.PICKLE_INDEX  # noqa: PTH122
+def _of_index(path: Path) -> Kind:
+    # One that cannot be read stays an index, so that its own mistake is what is said.
+    named = path.name.removesuffix(shard_index.SUFFIX)
+    with suppress(ValueError):
+        named = next(iter(shard_index.read(path).files))
+    return Kind.SAFETENSORS_INDEX if Path(named).suffix == ".safetensors" else Kind.PICKLE_INDEX

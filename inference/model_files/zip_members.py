@@ -31,6 +31,15 @@ def names(path: Path) -> list[str]:
         return []
 
 
+def is_stored(path: Path) -> bool:
+    """Whether it is a zip of which no member is compressed."""
+    try:
+        with _Bounded(io.FileIO(path)) as file, zipfile.ZipFile(file) as archive:
+            return all(each.compress_type == zipfile.ZIP_STORED for each in archive.infolist())
+    except (zipfile.BadZipFile, ValueError, NotImplementedError):
+        return False
+
+
 def member(path: Path, ending: str) -> bytes | None:
     """The first member whose name ends so; None where there is none. Raises `ValueError` where it is too large."""
     try:

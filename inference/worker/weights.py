@@ -24,9 +24,11 @@ from tidegate.inference.model_files.found import ModelFile, is_missing_below, mo
 from tidegate.inference.model_files.kinds import COMPILED, TORCH_SUFFIXES, Kind, kind_of
 from tidegate.inference.state_dicts import safetensors_file
 from tidegate.inference.worker import artifact
-from tidegate.inference.worker.formats import network, onnx_model, state_dict, torch_script
+from tidegate.inference.worker.formats import network, onnx_model, shards, state_dict, torch_script
 
 log = logging.getLogger("tidegate.worker")
+
+_CPU = torch.device("cpu")
 
 LOADERS: dict[Kind, Callable[[Path, torch.device], Any]] = {
     Kind.TORCH_SCRIPT: torch_script.load,
@@ -64,7 +66,7 @@ def load(model_dir: Path, place: torch.device, *, trust_pickle: bool = False, tr
             "model_fn that builds the network and loads it, or name the network's class as weights.architecture in "
             f"manifest.json{_or_trust(kind)}.{artifact.disregarded(model_dir)}"
         )
-    state, kept_as = _weights(path, kind, place, trust_pickle=trust_pickle)
+    state, kept_as = _weights(path, kind, trust_pickle=trust_pickle)
     if isinstance(state, torch.nn.Module):
         return state.to(place).eval()
     if architecture is None:
@@ -102,10 +104,13 @@ def damaged(model_dir: Path) -> list[str]:
     return [path.name for path in found if kind_of(path) is Kind.UNKNOWN]
 
 
-def _weights(path: Path, kind: Kind, place: torch.device, *, trust_pickle: bool) -> tuple[Any, Mapping[str, str]]:
+def _weights(path: Path, kind: Kind, *, trust_pickle: bool) -> tuple[Any, Mapping[str, str]]:
+    """What a file of numbers holds, on the CPU, where the network is built."""
+    if kind in (Kind.SAFETENSORS_INDEX, Kind.PICKLE_INDEX):
+        return shards.read(path, lambda part: _weights(part, kind_of(part), trust_pickle=False))
     if kind is Kind.SAFETENSORS:
-        return safetensors_file.read(path, place, called=path, way_out="name it in code/requirements.txt")
-    return state_dict.read(path, place, trust_pickle=trust_pickle), {}
+        return safetensors_file.read(path, _CPU, called=path, way_out="name it in code/requirements.txt")
+    return state_dict.read(path, _CPU, trust_pickle=trust_pickle), {}
 
 
 def _called(path: Path, kind: Kind) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import logging
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import torch
 from tidegate.inference.errors import DeploymentError, one_line
 from tidegate.inference.layout import MANIFEST
 from tidegate.inference.state_dicts import tied_weights
+from tidegate.inference.worker.formats.unfilled import Unfilled
 
 log = logging.getLogger("tidegate.worker")
 
@@ -23,12 +24,18 @@ def filled(
 ) -> torch.nn.Module:
     """The network of `weights.architecture` with the weights `state` of `path`. Raises `DeploymentError`."""
     architecture = described.get("architecture")
-    model = _built(model_dir, architecture, described.get("arguments", {}))
-    try:
-        tied_weights.fill(state, model, kept_as)
-        model.load_state_dict(state)
-    except (RuntimeError, TypeError) as error:
-        raise DeploymentError(f"{path} does not fit '{architecture}': {one_line(error)}.") from error
+
+    def built() -> torch.nn.Module:
+        return _built(model_dir, architecture, described.get("arguments", {}))
+
+    model = _filled_by_its_memory(built, state, kept_as)
+    if model is None:
+        model = built()
+        try:
+            tied_weights.fill(state, model, kept_as)
+            model.load_state_dict(state)
+        except (RuntimeError, TypeError) as error:
+            raise DeploymentError(f"{path} does not fit '{architecture}': {one_line(error)}.") from error
     for taken, other in tied_weights.contradictions(state, model):
         log.warning(
             "%s has other values for %s than for %s, which is the same tensor in the network: those of %s are taken",
@@ -37,6 +44,24 @@ def filled(
             taken,
             taken,
         )
+    return model
+
+
+def _filled_by_its_memory(
+    built: Callable[[], torch.nn.Module], state: Any, kept_as: Mapping[str, str]
+) -> torch.nn.Module | None:
+    """The network without a copy of its weights; None where that is not the same as the ordinary way, or fails."""
+    unfilled = Unfilled()
+    try:
+        with unfilled:
+            model = built()
+        tied_weights.fill(state, model, kept_as)
+        unfilled.fill(model, state)
+    except Exception:
+        # The ordinary way says what is wrong, or that nothing is.
+        log.debug("the network is filled by a copy", exc_info=True)
+        torch.set_rng_state(unfilled.random_state)
+        return None
     return model
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from tidegate.inference.errors import DeploymentError, one_line
-from tidegate.inference.model_files import zip_members
+from tidegate.inference.model_files import damage, torch_pickle, zip_members
 from tidegate.inference.worker import pickled_module
 
 TRUST = "TIDEGATE_TRUST_PICKLED_MODEL"
@@ -18,8 +18,13 @@ TRUST = "TIDEGATE_TRUST_PICKLED_MODEL"
 
 def read(path: Path, place: torch.device, *, trust_pickle: bool) -> Any:
     """What the file holds, with its tensors on `place`. Raises `DeploymentError`."""
+    if (what := damage.seen(path)) is not None and not torch_pickle.is_torch_save(path):
+        raise DeploymentError(f"{path} cannot be loaded: it is {what}.")
     try:
-        return torch.load(path, map_location=place, weights_only=not trust_pickle)
+        if path.suffix == ".safetensors":  # by this suffix torch would not look what is inside
+            with path.open("rb") as file:
+                return torch.load(file, map_location=place, weights_only=not trust_pickle)
+        return torch.load(path, map_location=place, weights_only=not trust_pickle, mmap=_can_be_mapped(path))
     except pickle.UnpicklingError as error:
         if trust_pickle or not zip_members.names(path):
             raise DeploymentError(f"{path} cannot be loaded: {one_line(error)}.") from error
@@ -31,3 +36,8 @@ def read(path: Path, place: torch.device, *, trust_pickle: bool) -> Any:
         raise DeploymentError(f"{path} cannot be loaded: {one_line(error)}{pickled_module.WAY_OUT}.") from error
     except (RuntimeError, OSError, EOFError, ValueError) as error:
         raise DeploymentError(f"{path} cannot be loaded: {one_line(error)}.") from error
+
+
+def _can_be_mapped(path: Path) -> bool:
+    # Whoever packs such a file anew may compress it, and torch would take the compressed bytes for numbers.
+    return zip_members.is_stored(path)

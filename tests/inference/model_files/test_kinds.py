@@ -196,7 +196,7 @@ def test_an_index_that_is_wrong_says_why(tmp_path: Path, text: str, said: str) -
     with pytest.raises(ValueError) as caught:  # noqa: PT011 - the text is compared below
         shard_index.read(path)
     assert said in str(caught.value)
-    assert kind_of(path) is Kind.UNKNOWN
+    assert kind_of(path) is Kind.SAFETENSORS_INDEX
 
 
 def test_an_index_that_is_too_large_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
