@@ -7,7 +7,7 @@
                         CANCEL   u64 id                  the reader of this stream has left: close it
                         PAUSE    u64 id                  the reader of this stream is slow: hold it
                         RESUME   u64 id                  go on with it
-    worker ▶ frontend   READY    u8 may join, u8 talks, u64 GPU bytes | JSON of its tensors
+    worker ▶ frontend   READY    u8 may join, u8 talks, u64 GPU bytes | JSON of its tensors and its form
                                                          the model is loaded and has answered its example
                         FAILED   u8 too large | sentence it could not be loaded; the worker exits
                         REPORT   JSON                    in a rehearsal: a step of the load, or what came of it
@@ -116,6 +116,8 @@ class ModelSpec:
     sessions_dir: str | None = None
     trust_pickle: bool = False
     trust_compiled: bool = False
+    form: str = "auto"
+    """Which form of the model is served: the first that fits (`auto`), none (`eager`), or the one of this name."""
     legacy_pickle: bool = False
     identity_model: bool = False
     submit_directory: str | None = None
@@ -411,6 +413,10 @@ Tensors = dict[str, list[dict[str, Any]]]
 """`inputs` and `outputs`, each tensor as its `name`, `datatype` and `shape`, -1 where a length is free."""
 
 
+ServedAs = dict[str, Any]
+"""Of a model that has forms: the `name` of the one that is served, `why`, and those that were `passed_over`."""
+
+
 class Ready(NamedTuple):
     """What a worker that has loaded its model can do."""
 
@@ -422,19 +428,27 @@ class Ready(NamedTuple):
     """The GPU memory that it holds with the model loaded."""
     tensors: Tensors
     """The tensors that the model takes and gives, as far as they are known."""
+    form: ServedAs | None = None
+    """Which form of the model is served, where it has any."""
 
 
 def ready_frame(
-    *, may_join: bool, converses: bool = False, gpu_bytes: int = 0, tensors: Tensors | None = None
+    *,
+    may_join: bool,
+    converses: bool = False,
+    gpu_bytes: int = 0,
+    tensors: Tensors | None = None,
+    form: ServedAs | None = None,
 ) -> bytes:
     """The READY frame; see `Ready`."""
-    return frame(Kind.READY, _READY.pack(may_join, converses, gpu_bytes) + json.dumps(tensors or {}).encode())
+    told = {"tensors": tensors or {}, "form": form}
+    return frame(Kind.READY, _READY.pack(may_join, converses, gpu_bytes) + json.dumps(told).encode())
 
 
 def parse_ready(payload: Payload) -> Ready:
     """What a READY payload says."""
     may_join, converses, gpu_bytes = _READY.unpack_from(payload)
-    return Ready(may_join, converses, gpu_bytes, json.loads(payload[_READY.size :]))
+    return Ready(may_join, converses, gpu_bytes, **json.loads(payload[_READY.size :]))
 
 
 def progress_frame(progress: Progress) -> bytes:

@@ -124,6 +124,12 @@ def _model_choice(text: str) -> str:
     return text
 
 
+def _form(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}", text):
+        raise ValueError("auto, eager or the name of a form in manifest.json")
+    return text.lower() if text.lower() in ("auto", "eager") else text
+
+
 def _names(text: str) -> tuple[str, ...]:
     return tuple(name for part in text.split(",") if (name := part.strip()))
 
@@ -187,6 +193,13 @@ class Settings:
         _switch,
         "serve models that `torch.export` saved (`.pt2`) or AOTInductor compiled, which may run any code; only where "
         "no `model_fn` loads them",
+    )
+    form: str = setting(
+        "TIDEGATE_FORM",
+        "auto",
+        _form,
+        "which form of a model is served: `auto` is the first of its `forms` that fits this machine and answers the "
+        "example, else the model as it was trained, which is also `eager`; a form's name demands that one",
     )
     legacy_pickle: bool = setting(
         "TIDEGATE_LEGACY_PICKLE",

@@ -31,8 +31,8 @@ LOAD_MODEL = "load_model"
 
 Bind = Callable[[ModuleType, Context], Functions]
 """What finds the functions of a script."""
-MakeModel = Callable[[Path, Path | None, Functions], Any]
-"""What makes a model of a root, its script and the functions of that, as at the start of a worker."""
+MakeModel = Callable[[Path, Path | None, Functions, Context], Any]
+"""What makes a model of a root, its script, the functions of that and their context, as at the start of a worker."""
 
 
 class BesideLoader:
@@ -76,7 +76,7 @@ class BesideLoader:
                 functions = self._bind(self._module, context)
             else:
                 functions = self._bind(user_code.import_script(script), context)
-            return self._make_model(root, script, functions)
+            return self._make_model(root, script, functions, context)
 
     def _bound(self, function: Any) -> Callable[[str], Any]:
         try:

@@ -14,7 +14,7 @@ from typing import Any
 
 from tidegate.inference import protocol
 from tidegate.inference.batching import Batching
-from tidegate.inference.protocol import Answer, Event, Form, Progress, Tensors
+from tidegate.inference.protocol import Answer, Event, Form, Progress, ServedAs, Tensors
 from tidegate.inference.worker import comparing, proof
 from tidegate.inference.worker.chunks import is_source
 from tidegate.inference.worker.content import Reading
@@ -73,6 +73,8 @@ class Computation:
         self.gpu_memory = gpu_memory or GpuMemory(None)
         self.tensors: Tensors = {}
         """Those that the model takes and gives, as far as they are known when it is loaded."""
+        self.form: ServedAs | None = None
+        """Which form of the model is served and why, where there was a choice."""
         self.steps = Steps(
             model=model,
             functions=functions,

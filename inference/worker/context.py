@@ -116,6 +116,7 @@ class Context:
         self.metrics = Metrics(self._id_for_metrics)
         self._sessions_dir = sessions_dir
         self._get_model = get_model
+        self._verified_form: Callable[[], Any] = lambda: None
         self._here = threading.local()
         # Each thread of user code has requests of its own, and so has each task of the event loop.
         self._requests: ContextVar[Sequence[RequestProcessor]] = ContextVar("requests", default=())
@@ -138,6 +139,19 @@ class Context:
         if self._get_model is None:
             raise RuntimeError("context.get_model needs a model repository: set TIDEGATE_MODEL_REPOSITORY.")
         return self._get_model(None if name is None else str(name), str(version))
+
+    def verified_form(self) -> Any:
+        """A callable in the place of the model's network, or None: the fastest form of it that this machine can serve.
+
+        It takes what the network takes in evaluation mode and returns what that returns. Ask for it in `model_fn`, and
+        load the model where there is none. What `export` proved is asked once more when `model_fn` is done, by the
+        archive's example: where the answer is wrong, `model_fn` is called again and gets the next form, or None.
+        """
+        return self._verified_form()
+
+    def lend_forms(self, verified_form: Callable[[], Any]) -> None:
+        """Say what `verified_form` returns."""
+        self._verified_form = verified_form
 
     def of_model(self, name: str, version: int, model_dir: str, manifest: dict[str, Any]) -> Context:
         """A context for the functions of another model that is loaded in this process."""

@@ -46,6 +46,8 @@ class JoinedCalls:
     signatures: Signatures = field(default_factory=Signatures)
     splittable: bool = True
     """False from the first prediction of a declared batch on that has no part for each request."""
+    form_tolerance: comparing.Tolerance | None = None
+    """Where a form of the model is served: how far apart two answers of it may be."""
     cut_checked: bool = False
     """Whether a request once got of a declared batch what it gets by itself, as far as its outline goes."""
 
@@ -67,7 +69,9 @@ class JoinedCalls:
     @cached_property
     def tolerance(self) -> comparing.Tolerance:
         """How far apart predictions may be that count as the same."""
-        return comparing.tolerance_of(self.steps.model)
+        own = comparing.tolerance_of(self.steps.model)
+        form = self.form_tolerance or own
+        return comparing.Tolerance(rtol=max(own.rtol, form.rtol), atol=max(own.atol, form.atol))
 
     # --- before a call
 

@@ -21,7 +21,6 @@ from tidegate.inference.worker import (
     artifact,
     compat,
     create_model,
-    defaults,
     frameworks,
     handler,
     identity,
@@ -32,6 +31,7 @@ from tidegate.inference.worker import (
 )
 from tidegate.inference.worker.asking import answer
 from tidegate.inference.worker.beside import BesideLoader
+from tidegate.inference.worker.comparing import Tolerance
 from tidegate.inference.worker.computation import Computation
 from tidegate.inference.worker.content import Reading
 from tidegate.inference.worker.context import Context
@@ -41,7 +41,7 @@ from tidegate.inference.worker.gpu_memory import GpuMemory
 from tidegate.inference.worker.handler import Functions
 from tidegate.inference.worker.held_models import HeldModels
 from tidegate.inference.worker.known_tensors import known_tensors
-from tidegate.inference.worker.load_errors import naming
+from tidegate.inference.worker.making import ModelMaker, is_the_identity
 from tidegate.inference.worker.proving_ahead import prove_ahead
 from tidegate.inference.worker.request import Request as AnsweredRequest
 
@@ -65,13 +65,7 @@ def load(
     Raises `DeploymentError`: the deployer's mistake, in one sentence that names the place.
     """
     root = _root(Path(spec.model_dir), may_be_empty=spec.identity_model or user_code.is_from_outside(spec.program))
-    manifest = artifact.read_manifest(root)
-    if spec.verify and (ignored := artifact.disregarded(root)):
-        log.warning("the archive is served without its manifest.%s", ignored)
-    if spec.verify and manifest:
-        progress(f"{artifact.verify_files(root, manifest)} files are what the manifest says")
-    if spec.verify and (releases := frameworks.other_releases(manifest, frameworks.versions_here())):
-        log.warning("%s", frameworks.sentence(releases, asked="example" in manifest))
+    manifest = _manifest(root, spec, progress)
     script = _script(root, spec)
     gpu_memory = GpuMemory(spec.gpu_id)
     _take_resources(spec)
@@ -103,7 +97,7 @@ def load(
     functions = Functions()
     if module is not None:
         functions = _functions(module, context, reading, tell=spec.verify)
-    elif _is_the_identity(root, spec):
+    elif is_the_identity(root, spec):
         functions = identity.functions(context, reading)
     functions = filling.fill(functions, root, spec)
     if others is not None:
@@ -114,32 +108,30 @@ def load(
             module=module,
             program=spec.program or "inference.py",
             bind=lambda module, context: _bind(module, context, reading),
-            make_model=lambda root, script, functions: _model(root, script, functions, spec, context),
+            make_model=lambda root, script, functions, context: _model_beside(
+                _maker(root, script, functions, spec, context), functions, spec, context, reading
+            ),
         )
         others.prepare(beside.load, gpu_memory)
-    computation = Computation(
-        model=_model(root, script, functions, spec, context),
-        functions=functions,
-        context=context,
-        default_accept=spec.default_accept,
-        reading=reading,
-        max_response_bytes=spec.max_response_bytes,
-        declared=declared(manifest, reading, root),
-        batching=batching.declared(manifest),
-        prove=spec.prove,
-        timeout_s=spec.timeout_s,
-        max_streams=spec.max_streams,
-        gpu_memory=gpu_memory,
-    )
-    if isinstance(computation.steps.model, identity.Identity):
-        log.warning(
-            "%s=on: there is no model in %s, and every request is answered by what it says", identity.VARIABLE, root
-        )
-        progress(f"model '{spec.name}' is the identity, because there is none in {root} and {identity.VARIABLE} is on")
-    else:
-        progress(f"model '{spec.name}' is loaded by {_whose(module, functions)}")
+    computation = _computation(spec, functions, context, reading, gpu_memory)
     example = artifact.read_example(root, manifest)
-    answered = _self_check(computation, example) if example is not None else None
+    maker = _maker(root, script, functions, spec, context)
+    answered: AnsweredRequest | None = None
+
+    def check(model: Any, bound: Tolerance | None) -> None:
+        nonlocal answered
+        computation.steps.model, computation.form = model, maker.choice.report()
+        _tell_loaded(computation, module, root, progress)
+        try:
+            answered = _self_check(computation, example, bound) if example is not None else None
+        except DeploymentError:
+            computation.steps.model = None
+            raise
+
+    maker.make(check)
+    if (form := computation.form) is not None:
+        progress(f"of the model's forms '{form['name']}' is served: {form['why']}")
+    computation.joined_calls.form_tolerance = maker.choice.tolerance
     computation.tensors = known_tensors(computation.steps.model, functions, answered, computation.steps.declared)
     if example is not None:
         progress("the archive's example is answered as expected")
@@ -150,6 +142,56 @@ def load(
         progress("the archive carries no example, so nothing was asked")
     gpu_memory.settle()
     return computation
+
+
+def _manifest(root: Path, spec: ModelSpec, progress: Progress) -> dict[str, Any]:
+    """The manifest, held against the files by the first worker. Raises `DeploymentError`."""
+    manifest = artifact.read_manifest(root)
+    if spec.verify and (ignored := artifact.disregarded(root)):
+        log.warning("the archive is served without its manifest.%s", ignored)
+    if spec.verify and manifest:
+        progress(f"{artifact.verify_files(root, manifest)} files are what the manifest says")
+    if spec.verify and (releases := frameworks.other_releases(manifest, frameworks.versions_here())):
+        log.warning("%s", frameworks.sentence(releases, asked="example" in manifest))
+    return manifest
+
+
+def _computation(
+    spec: ModelSpec, functions: Functions, context: Context, reading: Reading, gpu_memory: GpuMemory
+) -> Computation:
+    """The computation of a model that is still to be made."""
+    return Computation(
+        model=None,
+        functions=functions,
+        context=context,
+        default_accept=spec.default_accept,
+        reading=reading,
+        max_response_bytes=spec.max_response_bytes,
+        declared=declared(context.manifest, reading, Path(context.system_properties["model_dir"])),
+        batching=batching.declared(context.manifest),
+        prove=spec.prove,
+        timeout_s=spec.timeout_s,
+        max_streams=spec.max_streams,
+        gpu_memory=gpu_memory,
+    )
+
+
+def _maker(root: Path, script: Path | None, functions: Functions, spec: ModelSpec, context: Context) -> ModelMaker:
+    whereabouts = _whereabouts(root, spec) if script is None else ""
+    return ModelMaker(spec, functions, context, root=root, script=script, whereabouts=whereabouts)
+
+
+def _model_beside(maker: ModelMaker, functions: Functions, spec: ModelSpec, context: Context, reading: Reading) -> Any:
+    """A model that another one's script asks for, and calls by itself. Only a form of it is asked its example."""
+
+    def check(model: Any, bound: Tolerance | None) -> None:
+        root = Path(context.system_properties["model_dir"])
+        if bound is not None and (example := artifact.read_example(root, context.manifest)) is not None:
+            computation = _computation(spec, functions, context, reading, GpuMemory(None))
+            computation.steps.model = model
+            _self_check(computation, example, bound)
+
+    return maker.make(check)
 
 
 def _root(model_dir: Path, *, may_be_empty: bool) -> Path:
@@ -209,38 +251,10 @@ def _take_resources(spec: ModelSpec) -> None:
     Image.MAX_IMAGE_PIXELS = max(spec.max_image_pixels // 2, 1)
 
 
-def _model(root: Path, script: Path | None, functions: Functions, spec: ModelSpec, context: Context) -> Any:
-    if functions.pre_model_fn is not None:
-        with naming("pre_model_fn", script, root):
-            functions.pre_model_fn(str(root))
-    if functions.model_fn is None:
-        model = _default_model(root, script, functions, spec, context)
-    else:
-        with naming(functions.model_maker, script, root):
-            model = functions.model_fn(str(root))
-    if functions.model_warmup_fn is not None:
-        with naming("model_warmup_fn", script, root):
-            functions.model_warmup_fn(str(root), model)
-    return model
-
-
-def _is_the_identity(root: Path, spec: ModelSpec) -> bool:
-    return spec.identity_model and weights.is_missing(root)
-
-
-def _default_model(root: Path, script: Path | None, functions: Functions, spec: ModelSpec, context: Context) -> Any:
-    if _is_the_identity(root, spec):
-        return identity.Identity(context)
-    whereabouts = _whereabouts(root, spec) if script is None else ""
-    if whereabouts:
-        log.warning("the archive is served without its script.%s", whereabouts)
-    try:
-        return defaults.model_fn(str(root), trust_pickle=spec.trust_pickle, trust_compiled=spec.trust_compiled)
-    except DeploymentError as error:
-        raise type(error)(f"{error}{whereabouts}{functions.passed_over}") from error.__cause__
-
-
-def _self_check(computation: Computation, example: artifact.Example) -> AnsweredRequest:
+def _self_check(computation: Computation, example: artifact.Example, bound: Tolerance | None) -> AnsweredRequest:
+    """Ask the example; `bound` is how far a form may be from the model that gave the answer."""
+    if bound is not None:
+        example = replace(example, rtol=max(example.rtol, bound.rtol), atol=max(example.atol, bound.atol))
     batch = computation.begin([Request(0, example.content_type, example.accept, b"", example.body)])
     (outcome,), _ = answer(computation, batch)
     if not isinstance(outcome, Answer):
@@ -257,3 +271,15 @@ def _whose(module: ModuleType | None, functions: Functions) -> str:
     if not hasattr(module, functions.model_maker):  # a library's, for an archive that it wrote
         return functions.model_maker
     return f"{functions.model_maker} of {getattr(module, '__file__', None)}"
+
+
+def _tell_loaded(computation: Computation, module: ModuleType | None, root: Path, progress: Progress) -> None:
+    functions, form, name = computation.steps.functions, computation.form, computation.context.model_name
+    if isinstance(computation.steps.model, identity.Identity):
+        log.warning(
+            "%s=on: there is no model in %s, and every request is answered by what it says", identity.VARIABLE, root
+        )
+        progress(f"model '{name}' is the identity, because there is none in {root} and {identity.VARIABLE} is on")
+        return
+    served = f", as its form '{form['name']}'" if form is not None else ""
+    progress(f"model '{name}' is loaded by {_whose(module, functions)}{served}")

@@ -74,6 +74,7 @@ _WANTS_NAMES = re.compile(
     r"|argument after \*\* must be a mapping, not Tensor"
     r"|^values expected sparse tensor layout"  # a tensor has .values(), too
     r"|^new\(\): invalid data type 'str'"
+    r"|^the model takes its inputs by name "
 )
 """What a model that takes a dict says of a tensor."""
 

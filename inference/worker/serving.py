@@ -91,6 +91,7 @@ def _serve(channel: Channel) -> int:
             converses=conversations is not None,
             gpu_bytes=computation.gpu_memory.held_bytes(),
             tensors=computation.tensors,
+            form=computation.form,
         )
     )
     if rehearsal is not None:

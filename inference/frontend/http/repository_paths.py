@@ -21,7 +21,7 @@ from tidegate.inference.frontend.queue.model_pool import ModelPool
 from tidegate.inference.frontend.repository.choice import Selector, chosen, meant
 from tidegate.inference.frontend.repository.report import VersionReport
 from tidegate.inference.frontend.repository.repository import Answering, Repository
-from tidegate.inference.protocol import Form
+from tidegate.inference.protocol import Form, ServedAs
 
 _CHAT = CHAT.split("/")[1:]
 
@@ -130,16 +130,16 @@ class RepositoryPaths:
             "modelName": report.name,
             "modelUrl": f"{self.repository.url}/{report.name}",
             "reason": report.reason,
-            "versions": [_version(version) for version in report.versions],
+            "versions": [_version(version, self.repository.form_of(version.serving)) for version in report.versions],
         }
 
 
-def _version(report: VersionReport) -> dict[str, Any]:
+def _version(report: VersionReport, form: ServedAs | None) -> dict[str, Any]:
     last_used = None
     if report.last_used_s is not None:
         at = datetime.now(UTC) - timedelta(seconds=monotonic() - report.last_used_s)
         last_used = at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    return {
+    entry = {
         "version": report.version,
         "labels": list(report.labels),
         "state": report.state,
@@ -148,3 +148,4 @@ def _version(report: VersionReport) -> dict[str, Any]:
         "last_used": last_used,
         "load_s": round(report.load_s, 3) if report.load_s is not None else None,
     }
+    return entry if form is None else {**entry, "form": form}

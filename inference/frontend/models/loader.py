@@ -121,6 +121,7 @@ class Loader:
             log_level=settings.log_level,
             trust_pickle=settings.trust_pickled_model,
             trust_compiled=settings.trust_compiled_model,
+            form=settings.form,
             legacy_pickle=settings.legacy_pickle,
             identity_model=settings.identity_model,
             submit_directory=settings.submit_directory,

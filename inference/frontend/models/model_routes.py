@@ -51,8 +51,10 @@ class ModelRoutes:
         pool = await load_model(self._registry, name, model_dir)
         return _status(f'Model "{name}" Version: 1.0 registered with {pool.limits.workers} initial workers')
 
-    def _entry(self, name: str) -> dict[str, str]:
-        return {"modelName": name, "modelUrl": self._registry.find(name).spec.model_dir}
+    def _entry(self, name: str) -> dict[str, object]:
+        pool = self._registry.find(name)
+        entry: dict[str, object] = {"modelName": name, "modelUrl": pool.spec.model_dir}
+        return entry if pool.form is None else {**entry, "form": pool.form}
 
 
 async def load_model(registry: Registry, name: str, model_dir: Path) -> ModelPool:

@@ -53,6 +53,7 @@ from tidegate.inference.protocol import (
     Progress,
     Ready,
     Request,
+    ServedAs,
     Tensors,
 )
 from tidegate.inference.repository.catalogue import Revision
@@ -79,6 +80,8 @@ class ModelPool:
         self.metrics = metrics or ModelMetrics()
         self.tensors: Tensors = {}
         """What the model takes and gives, as far as its workers say so."""
+        self.form: ServedAs | None = None
+        """Which form of the model its workers serve, and why, where it has any."""
         self._scheduler = Scheduler(spec.name, limits, self.metrics, prove=spec.prove)
         self._supervisor = self._scheduler.supervisor
         self._conversations = Conversations(spec.name, spec.max_streams, self._scheduler)
@@ -258,7 +261,7 @@ class ModelPool:
 
     def worker_ready(self, worker: int, ready: Ready) -> None:
         """The model is loaded."""
-        self.tensors = ready.tensors
+        self.tensors, self.form = ready.tensors, ready.form
         self._conversations.ready(worker, self._links[worker], offered=ready.converses)
         gpu_bytes = ready.gpu_bytes
         self._carry_out(self._supervisor.ready(worker, monotonic(), may_join=ready.may_join, gpu_bytes=gpu_bytes))

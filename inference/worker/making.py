@@ -1,0 +1,114 @@
+"""Making a model: by the script's `model_fn` or as the server loads it by default, in the form that it is served in.
+
+make ─▶ pre_model_fn ─▶ model_fn, which may ask for a form ─▶ model_warmup_fn ─▶ checked ─▶ made
+                           ▲───────── the next form, at last none ◀───────── wrong
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tidegate.inference.errors import DeploymentError, one_line
+from tidegate.inference.protocol import ModelSpec
+from tidegate.inference.worker import defaults, identity, weights
+from tidegate.inference.worker.comparing import Tolerance
+from tidegate.inference.worker.context import Context
+from tidegate.inference.worker.forms.choosing import FormChoice
+from tidegate.inference.worker.handler import Functions
+from tidegate.inference.worker.load_errors import naming
+
+log = logging.getLogger("tidegate.worker")
+
+Check = Callable[[Any, Tolerance | None], None]
+"""Looks at a model; where that is a form, within how far it may be from the model itself. Raises `DeploymentError`."""
+
+
+class ModelMaker:
+    """Makes the model of one directory. `whereabouts` says where its script may be, where it has none."""
+
+    def __init__(
+        self,
+        spec: ModelSpec,
+        functions: Functions,
+        context: Context,
+        *,
+        root: Path,
+        script: Path | None,
+        whereabouts: str = "",
+    ) -> None:
+        self._spec = spec
+        self._functions = functions
+        self._context = context
+        self._root = root
+        self._script = script
+        self._whereabouts = whereabouts
+        self.choice = FormChoice(
+            root,
+            context.manifest,
+            place=defaults.device(),
+            make_eager=self._eager_model,
+            wanted=spec.form,
+            trusted=spec.trust_compiled,
+            tell=spec.verify,
+        )
+
+    def make(self, check: Check) -> Any:
+        """The model, which has passed `check`.
+
+        A form that does not pass it is passed over, and the model is made again without it. Raises `DeploymentError`.
+        """
+        choice = self.choice
+        self._context.lend_forms(choice.serve)
+        if self._functions.pre_model_fn is not None:
+            with naming("pre_model_fn", self._script, self._root):
+                self._functions.pre_model_fn(str(self._root))
+        while True:
+            try:
+                model = self._model()
+                check(model, choice.bound)
+            except DeploymentError as error:
+                if not choice.in_use:
+                    raise
+                choice.pass_over(one_line(error))
+            else:
+                choice.settled()
+                return model
+            model = None
+            choice.free()
+
+    def _model(self) -> Any:
+        functions = self._functions
+        if functions.model_fn is None:
+            model = self._default_model()
+        else:
+            with naming(functions.model_maker, self._script, self._root):
+                model = functions.model_fn(str(self._root))
+        if functions.model_warmup_fn is not None:
+            with naming("model_warmup_fn", self._script, self._root):
+                functions.model_warmup_fn(str(self._root), model)
+        return model
+
+    def _default_model(self) -> Any:
+        if is_the_identity(self._root, self._spec):
+            return identity.Identity(self._context)
+        if (form := self.choice.serve()) is not None:
+            return form
+        if self._whereabouts:
+            log.warning("the archive is served without its script.%s", self._whereabouts)
+        try:
+            return self._eager_model()
+        except DeploymentError as error:
+            said = f"{error}{self._whereabouts}{self._functions.passed_over}"
+            raise type(error)(said) from error.__cause__
+
+    def _eager_model(self) -> Any:
+        spec = self._spec
+        return defaults.model_fn(str(self._root), trust_pickle=spec.trust_pickle, trust_compiled=spec.trust_compiled)
+
+
+def is_the_identity(root: Path, spec: ModelSpec) -> bool:
+    """Whether a directory has no model, and the deployer lets the identity stand for it."""
+    return spec.identity_model and weights.is_missing(root)
