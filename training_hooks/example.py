@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -13,19 +14,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from .arguments import shown
+from .arguments import kind_of, shown
 from .errors import ArtifactError
+from .media_types import JSON, JSON_LINES, NPY, NPZ, PNG, media_type_of
 from .plain_values import checked_text, to_array, to_plain
 
-JSON = "application/json"
-JSON_LINES = "application/jsonlines"
-NPY = "application/x-npy"
-PNG = "image/png"
 _SUFFIXES = {
     JSON: "json",
     JSON_LINES: "jsonl",
     NPY: "npy",
-    "application/x-npz": "npz",
+    NPZ: "npz",
     "text/csv": "csv",
     "text/plain": "txt",
     PNG: "png",
@@ -42,9 +40,10 @@ class Example:
     """An example request and, optionally, its expected response.
 
     Attributes:
-        request: what a client would send. bytes and str are sent as they are and need a `content_type`; a numpy
-            array or CPU/GPU tensor becomes an npy body, a Pillow image a PNG; anything else becomes JSON (numpy and
-            torch values in it included).
+        request: what a client would send. bytes and str are sent as they are, and need a `content_type` where their
+            content does not say what they are, as that of pictures, npy, npz and JSON does; a numpy array or CPU/GPU
+            tensor becomes an npy body, a Pillow image a PNG; anything else becomes JSON (numpy and torch values in it
+            included).
         content_type: of the request; that of the form above if omitted.
         accept: the Accept header that goes with the request; the type of the response if omitted, and JSON where
             there is none.
@@ -52,7 +51,7 @@ class Example:
             written as JSON, or as npy where `accept` asks for that. When omitted, `save_model` answers the request
             with the saved model and the functions of `code_dir`, the server's defaults in the place of those that are
             not there, and records the answer.
-        response_content_type: of the response; needed for bytes and str, unless `accept` says it.
+        response_content_type: of the response; for bytes and str that of `accept`, or what their content says.
         rtol: relative tolerance of numbers when the server compares its answer.
         atol: absolute tolerance of numbers when the server compares its answer.
         timeout_s: how long `model_fn` and the other functions may take while the response is computed.
@@ -115,8 +114,8 @@ def encode_example(given: object, *, can_answer: bool) -> EncodedExample:
         raise ArtifactError(
             f"example is {shown(given)}; give the request alone, or Example(request=…, response=…) with its answer"
         )
-    if isinstance(given, str | bytes | bytearray | memoryview):
-        _encode(given, None, "example")  # raises: who gives bytes alone has not said of which type they are
+    if not isinstance(given, Example):
+        _encode(given, None, "example")  # raises with the argument's own name
     example = given if isinstance(given, Example) else Example(request=given)
     for name in ("rtol", "atol", "timeout_s"):
         value = getattr(example, name)
@@ -186,14 +185,16 @@ def answer_from_code(model_dir: Path, example: EncodedExample, manifest: Mapping
 def _encode(value: object, content_type: str | None, where: str) -> Body:
     """Encode by what the value is, within the content type that was asked for."""
     if isinstance(value, str | bytes | bytearray | memoryview):
+        data = checked_text(value, where).encode() if isinstance(value, str) else bytes(value)
+        content_type = content_type or media_type_of(data)
         if not content_type:
             raise ArtifactError(
-                f"{where} is raw {type(value).__name__}; say its content type, as in "
+                f"{where} is {kind_of(value)} whose content does not say what it is; say its content type, as in "
                 "Example(request=…, content_type='text/csv')"
             )
-        if isinstance(value, str):
-            return Body(data=checked_text(value, where).encode(), content_type=content_type)
-        return Body(data=bytes(value), content_type=content_type)
+        return Body(data=data, content_type=content_type)
+    if isinstance(value, os.PathLike):
+        raise ArtifactError(f"{where} is a path; give what is in the file, {shown(os.fspath(value))}, as bytes")
     media_type = None if content_type is None else _media_type(content_type)
     if (png := _png(value, where)) is not None:
         if media_type not in (None, PNG):

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -67,14 +68,23 @@ def _plain(value: object, where: str) -> Any:
         }
     if isinstance(value, list | tuple):
         return [_plain(item, f"{where}[{index}]") for index, item in enumerate(value)]
-    raise ArtifactError(f"{where} is a {type(value).__name__}, which JSON cannot hold")
+    raise ArtifactError(f"{where} is a {type(value).__name__}, which JSON cannot hold; {_way_out(value)}")
 
 
-def _list_of(tensor: torch.Tensor, where: str) -> Any:
-    try:
-        return tensor.detach().cpu().tolist()
-    except (TypeError, RuntimeError, NotImplementedError):
-        raise ArtifactError(f"{where} is a {tensor.layout} tensor on {tensor.device}, which JSON cannot hold") from None
+def _way_out(value: object) -> str:
+    if isinstance(value, os.PathLike):
+        return "give it as text"
+    if isinstance(value, bytes | bytearray | memoryview):
+        return "give text, such as their base64"
+    if isinstance(value, set | frozenset):
+        return "give a list"
+    if hasattr(value, "getbands"):  # a Pillow image
+        return "give its data URI, or the image alone"
+    if callable(getattr(value, "to_dict", None)):  # of pandas, and of many configurations
+        return "give what its to_dict() returns"
+    if callable(getattr(value, "read", None)):
+        return "give what it holds"
+    return "give numbers, text, lists, mappings, arrays or tensors"
 
 
 def _number(value: float, where: str) -> float:

@@ -19,6 +19,7 @@ from tidegate.training_hooks import (
     ArtifactError,
     Example,
     latest_checkpoint,
+    lineage_of,
     model_directory,
     pack,
     reporting_failure,
@@ -108,16 +109,23 @@ def odd_values() -> list[Any]:
     ]
 
 
+def written(write: Callable[..., object], *arguments: object) -> bytes:
+    """Return what a function writes into a file."""
+    buffer = io.BytesIO()
+    write(buffer, *arguments)
+    return buffer.getvalue()
+
+
 def stepped(**options: Any) -> object:
     return save_checkpoint(**{"state": {"a": 1}, "step": 1, "directory": "checkpoints", **options})
 
 
 def saved(**options: Any) -> object:
-    return save_model(**{"model": {"weight": torch.ones(1)}, "model_dir": "saved", "every_rank": True, **options})
+    return save_model(**{"model": {"weight": torch.ones(1)}, "model_dir": "saved", "lineage": False, **options})
 
 
 def in_place(**options: Any) -> object:
-    return save_directory(**{"directory": "folder", "model_dir": "folder", **options})
+    return save_directory(**{"directory": "folder", "model_dir": "folder", "lineage": False, **options})
 
 
 def packed(**options: Any) -> object:
@@ -128,10 +136,18 @@ def asked(**options: Any) -> object:
     return saved(example=Example(**{"request": [1], "response": [1], **options}))
 
 
+def asked_in_place(**options: Any) -> object:
+    return in_place(example=Example(**{"request": [1], "response": [1], **options}))
+
+
 CALLS: list[tuple[Callable[..., object], tuple[str, ...]]] = [
     (saved, ("model", "model_dir", "name", "labels", "preprocessing", "metrics", "code_dir")),
-    (saved, ("architecture", "arguments", "example", "allow_non_finite", "batching")),
+    (saved, ("architecture", "arguments", "example", "allow_non_finite", "batching", "image", "lineage")),
+    (saved, ("format", "max_shard_size", "every_rank")),
     (in_place, ("directory", "model_dir", "name", "labels", "preprocessing", "metrics", "code_dir", "batching")),
+    (in_place, ("image", "lineage", "every_rank")),
+    (asked_in_place, ("request", "response")),
+    (lineage_of, ("model",)),
     (model_directory, ("given",)),
     (asked, ("request", "content_type", "accept", "response", "response_content_type", "rtol", "atol", "timeout_s")),
     (stepped, ("state", "step", "directory", "keep_last")),
@@ -181,6 +197,17 @@ def test_an_argument_of_any_kind_is_taken_or_refused_in_one_sentence(
         (UserDict(ids=[1]), ("application/json", "json")),
         (3, ("application/json", "json")),
         (Image.new("RGB", (2, 2), "red"), ("image/png", "png")),
+        (written(Image.new("RGB", (2, 2)).save, "PNG"), ("image/png", "png")),
+        (bytearray(written(Image.new("RGB", (2, 2)).save, "JPEG")), ("image/jpeg", "jpg")),
+        (memoryview(written(Image.new("RGB", (2, 2)).save, "WEBP")), ("image/webp", "bin")),
+        (written(Image.new("RGB", (2, 2)).save, "GIF"), ("image/gif", "bin")),
+        (written(Image.new("RGB", (2, 2)).save, "TIFF"), ("image/tiff", "bin")),
+        (written(Image.new("RGB", (2, 2)).save, "BMP"), ("image/bmp", "bin")),
+        (written(np.save, np.ones(2)), ("application/x-npy", "npy")),
+        (written(np.savez, np.ones(2)), ("application/x-npz", "npz")),
+        (b' {"inputs": [1]}', ("application/json", "json")),
+        ("[[1, 2]]", ("application/json", "json")),
+        (b'{"a": 1}\n{"a": 2}\n', ("application/jsonlines", "jsonl")),
     ],
 )
 def test_an_example_may_be_the_request_alone(
@@ -195,6 +222,31 @@ def test_an_example_may_be_the_request_alone(
     assert example["request"]["content_type"] == content_type
     assert example["request"]["file"] == f"example/request.{suffix}"
     assert mismatches(tmp_path / "m") == []
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"BM is how this text begins",
+        b"PK is how this one begins",
+        written(np.save, np.ones(2))[1:],
+        b"3",
+        b"{a: 1}",
+        b"[" * 100_000,
+        b"1,2\n3,4\n",
+        "[\udc80]",
+        b"\xff\xfe[]",
+        b'{"a": 1}\nnothing\n',
+        b"RIFF\0\0\0\0WAVE",
+    ],
+)
+def test_bytes_that_do_not_say_what_they_are_need_a_type_and_take_any(tmp_path: Path, data: Any) -> None:
+    with pytest.raises(ArtifactError, match=r"example is .* say its content type|half of a surrogate pair"):
+        saved(example=data, model_dir=tmp_path / "m")
+    if isinstance(data, bytes):
+        saved(model_dir=tmp_path / "m", example=Example(request=data, content_type="a/b", response=[1]))
+        assert (tmp_path / "m/example/request.bin").read_bytes() == data
 
 
 @pytest.mark.parametrize(
@@ -217,7 +269,40 @@ def test_class_names_come_in_every_form_that_libraries_give_them(tmp_path: Path,
     ("call", "options", "sentence"),
     [
         (saved, {"example": (torch.ones(1), torch.ones(1))}, "example is a tuple; give the request alone, or Example"),
-        (saved, {"example": b"\x89PNG"}, "example is raw bytes; say its content type, as in Example"),
+        (
+            saved,
+            {"example": b"\x89PNG"},
+            "example is a bytes whose content does not say what it is; say its content type",
+        ),
+        (
+            saved,
+            {"example": "a,b\n1,2\n"},
+            "example is a str whose content does not say what it is; say its content type",
+        ),
+        (saved, {"example": Path("cat.png")}, "example is a path; give what is in the file, 'cat.png', as bytes"),
+        (
+            saved,
+            {"example": {"a": b"x"}},
+            r"example\['a'\] is a bytes, which JSON cannot hold; give text, such as their",
+        ),
+        (
+            saved,
+            {"example": {"a": Image.new("L", (1, 1))}},
+            r"example\['a'\] is a Image, .*; give its data URI, or the",
+        ),
+        (saved, {"example": [Path("x")]}, r"example\[0\] is a PosixPath, which JSON cannot hold; give it as text"),
+        (saved, {"example": io.BytesIO()}, "example is a BytesIO, which JSON cannot hold; give what it holds"),
+        (saved, {"example": {1, 2}}, "example is a set, which JSON cannot hold; give a list"),
+        (saved, {"format": "pickle"}, "format is 'pickle'; there are 'state_dict' and 'safetensors'"),
+        (saved, {"max_shard_size": "five"}, "max_shard_size is 'five'; give a size such as \"5GB\", or a number of"),
+        (saved, {"max_shard_size": 0.5}, "max_shard_size is 0.5; give a size such as"),
+        (saved, {"max_shard_size": -1}, "max_shard_size is -1; give a size such as"),
+        (saved, {"every_rank": 1}, "every_rank is 1; it must be True or False"),
+        (
+            in_place,
+            {"directory": ".", "model_dir": ".", "every_rank": "yes"},
+            "every_rank is 'yes'; it must be True or False",
+        ),
         (saved, {"model": len}, "model is a builtin_function_or_method; give a torch.nn.Module or its state dict"),
         (saved, {"model": "model.pth"}, "model is a str; give a torch.nn.Module or its state dict"),
         (saved, {"model_dir": "s3://b/m"}, "model_dir is 's3://b/m'; give a local path, and copy the files yourself"),
