@@ -144,6 +144,7 @@ CALLS: list[tuple[Callable[..., object], tuple[str, ...]]] = [
     (saved, ("model", "model_dir", "name", "labels", "preprocessing", "metrics", "code_dir")),
     (saved, ("architecture", "arguments", "example", "allow_non_finite", "batching", "image", "lineage")),
     (saved, ("format", "max_shard_size", "every_rank")),
+    (saved, ("mean", "std", "size", "classes", "activation", "top_k", "threshold", "columns", "table", "tensors")),
     (in_place, ("directory", "model_dir", "name", "labels", "preprocessing", "metrics", "code_dir", "batching")),
     (in_place, ("image", "lineage", "every_rank")),
     (asked_in_place, ("request", "response")),

@@ -57,7 +57,12 @@ def _listed(columns: Any) -> Any:
         return [
             {"name": name, **(said if isinstance(said, Mapping) else {"dtype": said})} for name, said in columns.items()
         ]
-    return columns if isinstance(columns, str | bytes) or not hasattr(columns, "__iter__") else list(columns)
+    if isinstance(columns, str | bytes):
+        return columns
+    try:
+        return list(columns)
+    except TypeError:  # of no kind that holds several, as a tensor of one number
+        return columns
 
 
 def _columns(value: Any, place: str) -> list[dict[str, Any]]:
