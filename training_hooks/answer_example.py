@@ -60,7 +60,7 @@ def answer(model_dir: Path, data: bytes, content_type: str, accept: str, manifes
     else:
         image = manifest.get("image", {})
         taken = _taken(module, body, content_type, manifest)
-        prediction = _call(module, "predict_fn", taken.data, model)
+        prediction = _prediction(module, taken.data, model)
         if isinstance(prediction, Iterator | AsyncIterator) and not hasattr(module, "output_fn"):
             return _default("lines", _read(prediction, "predict_fn"), accept), JSON_LINES
         if not hasattr(module, "output_fn") and "output" in image:
@@ -76,6 +76,19 @@ def answer(model_dir: Path, data: bytes, content_type: str, accept: str, manifes
         name = "transform_fn" if hasattr(module, "transform_fn") else "output_fn"
         return b"".join(map(_piece, _read(answered, name))), str(answered_type)
     return _as_bytes(answered), str(answered_type)
+
+
+def _prediction(module: ModuleType, data: Any, model: Any) -> Any:
+    """What output_fn is given: collate_fn and split_fn run for a request that is alone, too."""
+    if hasattr(module, "collate_fn"):
+        data = _call(module, "collate_fn", [data])
+    prediction = _call(module, "predict_fn", data, model)
+    if not hasattr(module, "split_fn") or isinstance(prediction, Iterator | AsyncIterator):
+        return prediction
+    parts = list(_call(module, "split_fn", prediction, 1))
+    if len(parts) != 1:
+        raise HandlerProblem(f"code/inference.py: split_fn made {len(parts)} parts of the one example")
+    return parts[0]
 
 
 class _Taken(NamedTuple):

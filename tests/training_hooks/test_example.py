@@ -116,6 +116,33 @@ def test_transform_fn_replaces_the_three(tmp_path: Path, net: nn.Module, code_di
     assert (tmp_path / "m" / "example" / "response.txt").read_text() == "[True, 'warm'] hello text/csv"
 
 
+@pytest.mark.parametrize(
+    ("functions", "answer"),
+    [
+        ("def collate_fn(inputs): return {'rows': inputs}\ndef predict_fn(data, model): return data['rows']\n", [[1]]),
+        ("def split_fn(prediction, count): return (prediction + [count],)\n", [1, 1]),
+        (
+            "def collate_fn(inputs): return {'rows': inputs}\n"
+            "def predict_fn(data, model): return [[row, 'seen'] for row in data['rows']]\n"
+            "def split_fn(prediction, count): yield from prediction\n",
+            [[1], "seen"],
+        ),
+    ],
+)
+def test_collate_fn_and_split_fn_see_the_example_too(
+    tmp_path: Path, net: nn.Module, code_dir: Path, functions: str, answer: Any
+) -> None:
+    """As in the server, where both run for a request that is alone."""
+    (code_dir / "inference.py").write_text(
+        "import json\n"
+        "def model_fn(model_dir): return None\n"
+        "def input_fn(body, content_type): return json.loads(body)\n"
+        "def predict_fn(data, model): return data\n" + functions
+    )
+    save_model(net, model_dir=tmp_path / "m", code_dir=code_dir, example=Example(request=[1]))
+    assert json.loads((tmp_path / "m" / "example" / "response.json").read_bytes()) == answer
+
+
 @pytest.mark.parametrize("deferred", ["", "from __future__ import annotations\n"])
 @pytest.mark.parametrize(
     "functions",
@@ -147,6 +174,10 @@ def test_a_script_that_takes_its_body_as_a_file_is_given_one(
         ("def model_fn(d): raise KeyError('layer')", "model_fn failed on the example: KeyError: 'layer'"),
         ("def model_fn(d): raise SystemExit(3)", "model_fn failed on the example: SystemExit: 3"),
         ("import os\ndef model_fn(d): os._exit(9)", r"ended its process \(status 9\) on the example"),
+        (
+            "def model_fn(d): return d\ndef predict_fn(d, m): return d\ndef split_fn(p, c): return []",
+            "split_fn made 0 parts of the one example",
+        ),
         (
             "def model_fn(d): return d\ndef transform_fn(m, b, c, a): return {1, 2}",
             "answered the example with a set, which is not text, bytes or JSON",
