@@ -135,6 +135,8 @@ def load(
     computation.tensors = known_tensors(computation.steps.model, functions, answered, computation.steps.declared)
     if example is not None:
         progress("the archive's example is answered as expected")
+        if answered is not None and (doubt := computation.steps.doubt(answered)):
+            log.warning("%s", doubt)
         undecided = computation.may_join and not computation.joined_calls.declared and spec.max_batch_size > 1
         if undecided and prove_ahead(computation, example, proving, max_batch_size=spec.max_batch_size):
             progress("requests like the archive's example may share a call: together they were answered as alone")

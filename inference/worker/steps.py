@@ -269,6 +269,11 @@ class Steps:
         else:
             request.outcome = answer_of(body, content_type, request, self.max_response_bytes)
 
+    def doubt(self, example: Request) -> str | None:
+        """What of a declaration is doubtful, going by an example that was answered; None where nothing is."""
+        writes = self.functions.output_fn is None and self.functions.transform_fn is None
+        return self.declared.doubt(example.prediction) if writes else None
+
     @property
     def _onnx(self) -> OnnxModel | None:
         """The model, where the default `predict_fn` calls one that has names for its inputs and outputs."""

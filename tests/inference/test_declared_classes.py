@@ -220,3 +220,15 @@ def test_two_declarations_of_one_side_are_refused() -> None:
         DeploymentError, match=r"^manifest.json: table and tensors both say what the input is; keep one"
     ):
         declared(said, READING)
+
+
+def test_scores_that_are_shares_already_make_a_softmax_doubtful() -> None:
+    """Of logits nothing is said, nor where no softmax is declared."""
+    shares = torch.tensor([[0.25, 0.75], [1.0, 0.0]])
+    said = class_names.doubt(shares, classes.Classes())
+    assert said is not None
+    assert "as if its network ended in one" in said
+    assert class_names.doubt({"a": shares, "b": shares}, classes.Classes(member="b")) is not None
+    for logits in (shares * 2, torch.tensor([[1.5, -0.5]]), torch.zeros(0, 2), torch.zeros(3), "word"):
+        assert class_names.doubt(logits, classes.Classes()) is None
+    assert class_names.doubt(shares, classes.Classes(activation="none")) is None

@@ -72,6 +72,23 @@ def scores_of(prediction: Any, declared: Classes, *, records: int) -> Scores:
     return active
 
 
+def doubt(prediction: Any, declared: Classes) -> str | None:
+    """What a network says that has gone through a softmax before the declared one: its scores add up to 1 already."""
+    if declared.activation != "softmax":
+        return None
+    try:
+        scores = to_array(one_of_several(prediction, declared.member, "classes.from")).astype(np.float64)
+    except (HandlerFailed, ValueError, TypeError):
+        return None
+    shares = scores.ndim == 2 and scores.size > 0 and bool((scores >= 0).all())
+    if not shares or not np.allclose(scores.sum(axis=1), 1, atol=1e-3):
+        return None
+    return (
+        "the model's scores add up to 1 before the declared softmax, as if its network ended in one: another softmax "
+        'makes them nearly equal; say "activation": "none" then'
+    )
+
+
 def _by_record(array: npt.NDArray[Any], records: int) -> npt.NDArray[Any]:
     if array.ndim == 1 and records <= 1:
         array = array[np.newaxis]

@@ -81,6 +81,10 @@ class Declared:
                     prediction, accept, self.output, sizes, records=records, one_alone=one_alone or taken is None
                 )
 
+    def doubt(self, prediction: Any) -> str | None:
+        """What of the declaration this prediction makes doubtful, in a sentence."""
+        return class_names.doubt(prediction, self.output) if isinstance(self.output, Classes) else None
+
 
 def declared(manifest: Mapping[str, Any], reading: Reading, root: Path | None = None) -> Declared:
     """What the manifest says; of pictures `reading` says the rest, and the labels' file is below `root`.
