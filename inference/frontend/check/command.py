@@ -63,8 +63,7 @@ def run(out: Output, model_dir: Path, settings: Settings, model: str) -> int:
         "its port, and workers beyond the first"
     )
     started_s = monotonic()
-    archive, cautions = report.look(model_dir, settings)
-    check = _Check(out=out, server=server, archive=archive, cautions=cautions, model=model, started_s=started_s)
+    check = _Check(out=out, server=server, model=model, started_s=started_s)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(check.run(model_dir, settings))
 
@@ -73,10 +72,10 @@ def run(out: Output, model_dir: Path, settings: Settings, model: str) -> int:
 class _Check:
     out: Output
     server: Server
-    archive: ArchiveReport | None
-    cautions: list[Caution]
     model: str
     started_s: float
+    archive: ArchiveReport | None = None
+    cautions: list[Caution] = field(default_factory=list)
 
     async def run(self, model_dir: Path, settings: Settings) -> int:
         loop = asyncio.get_running_loop()
@@ -94,16 +93,19 @@ class _Check:
         registry.on_report = told.take
         fork_server.open(registry.worker_exited)
         try:
+            # While the fork server imports torch.
+            self.archive, self.cautions = await asyncio.to_thread(report.look, model_dir, settings)
             loading = loop.create_task(registry.load(SINGLE_MODEL, model_dir, rehearsal=True))
             await asyncio.wait((loading, stop), return_when=asyncio.FIRST_COMPLETED)
-            if not loading.done():
+            if loading.done():
+                loading.result()
+                over = loop.create_task(told.over.wait())
+                await asyncio.wait((over, stop), timeout=settings.timeout_s, return_when=asyncio.FIRST_COMPLETED)
+                over.cancel()
+            if stop.done():
                 loading.cancel()
                 self._report(told, f"The check was stopped by {signal.Signals(stop.result()).name}.")
                 return 128 + stop.result()
-            loading.result()
-            over = loop.create_task(told.over.wait())
-            await asyncio.wait((over, stop), timeout=settings.timeout_s, return_when=asyncio.FIRST_COMPLETED)
-            over.cancel()
         except DeploymentError as error:
             self._report(told, str(error))
             raise

@@ -73,7 +73,7 @@ def _twins(found: list[str], others: list[str]) -> Iterator[Caution]:
 def _two_models(name: str, others: list[str], why: str) -> Caution:
     return Caution(
         code="two_model_files",
-        message=f"{name} {why}, and {some_of(others, limit=3)} beside it",
+        message=f"{name} {why}; beside it: {some_of(others, limit=3)}",
         way_out="take away what is not the model, so that nobody takes one for the other",
     )
 

@@ -18,7 +18,9 @@ from tidegate.inference.load_report import Caution
 FUNCTIONS = frozenset({"model_fn", "input_fn", "predict_fn", "output_fn", "transform_fn"})
 """The functions by which a script of SageMaker is known."""
 USUAL = "inference.py"
-_HIDDEN = frozenset(sys.stdlib_module_names) | {"torch", "numpy", "PIL", "torchvision", "transformers", "onnxruntime"}
+_LIBRARIES = frozenset({"torch", "numpy", "PIL", "torchvision", "transformers", "onnxruntime"})
+# The folder of scripts has the name of a module of Python, and may be a package.
+_HIDDEN = frozenset(sys.stdlib_module_names) - {CODE} | _LIBRARIES
 _OF_A_MACHINE = re.compile(r"(?:/home/|/Users/|/content/|/kaggle/|/mnt/c/|/workspace/|[A-Za-z]:\\)[^\n]{1,300}")
 _EXTENSION = re.compile(r"\.(?:cpython-\d+\w*|cp\d+|pypy\d+)-[\w-]+\.(?:so|pyd)$")
 

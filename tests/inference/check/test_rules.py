@@ -112,6 +112,7 @@ QUIET: dict[str, dict[str, str | bytes]] = {
     "names in scope": PLAIN | {"code/requirements.txt": "@scope\n-r more.txt\n--find-links wheels"},
     "a module for this Python among others": PLAIN
     | {f"code/x{EXTENSION_SUFFIXES[0]}": b"", "code/x.cpython-36m-x86_64-linux-gnu.so": b""},
+    "code that is a package": PLAIN | {"code/__init__.py": "", "code/nets/__init__.py": ""},
     "labels and notes": PLAIN | {"labels.json": "[]", "README.md": "hi", "code/token.json": "{}"},
     "a key of a handbook": PLAIN | {"code/a.py": "# AKIAIOSFODNN7EXAMPLE"},
     "several models of a script": PLAIN | {"encoder.pth": b"x", "decoder.pth": b"y", "model.onnx": b"z"},
