@@ -1,13 +1,13 @@
 """Which tensors a model takes and gives, as the metadata of the open inference protocol says it.
 
-An ONNX file says it itself, and a manifest may declare what goes in. Of any other model the archive's example shows it,
-where the server's own functions read and write it: what a script makes of a body is the script's own business, and is
-not told.
+An ONNX file says it itself, the manifest says it of a form, and may declare what goes in. Of any other model the
+archive's example shows it, where the server's own functions read and write it: what a script makes of a body is the
+script's own business, and is not told.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -18,6 +18,8 @@ from tidegate.inference.declarations.tensors import Tensors as DeclaredTensors
 from tidegate.inference.protocol import Tensors
 from tidegate.inference.worker.declared.sides import Declared
 from tidegate.inference.worker.formats.onnx_model import OnnxModel
+from tidegate.inference.worker.forms.served_form import ServedForm
+from tidegate.inference.worker.forms.signature import Group, Structure, TensorSpec
 from tidegate.inference.worker.handler import Functions
 from tidegate.inference.worker.named_outputs import outputs_of
 from tidegate.inference.worker.request import Request
@@ -34,14 +36,19 @@ def known_tensors(
         inputs, outputs = model.described()
         return {"inputs": inputs if reads else [], "outputs": outputs if writes else []}
     known: Tensors = {}
+    if isinstance(model, ServedForm) and functions.predict_fn is None:
+        known = {
+            "inputs": _named(model.signature.inputs, model.signature.arguments, "input_0") if reads else [],
+            "outputs": _named(model.signature.outputs, (model.signature.result,), "output_0") if writes else [],
+        }
     said = declared.input if declared is not None and reads else None
     if isinstance(said, DeclaredTensors):
         known["inputs"] = [_declared(each) for each in said.inputs]
     if example is None or example.data is None:  # an answer that was sent in parts has let go of its tensors
         return known
-    if reads and "inputs" not in known:
+    if reads and not known.get("inputs"):
         known["inputs"] = _inputs(example.data)
-    if writes:
+    if writes and not known.get("outputs"):
         with suppress(Exception):  # a prediction may be anything, and what cannot be told is no fault of the model
             outputs_there = outputs_of(example.prediction)
             known["outputs"] = [_tensor(each.name, each.datatype, each.shape) for each in outputs_there]
@@ -52,6 +59,22 @@ def _inputs(data: Any) -> list[dict[str, Any]]:
     named = data if isinstance(data, Mapping) else {"input_0": data}
     tensors = ((name, value) for name, value in named.items() if isinstance(value, torch.Tensor))
     return [_tensor(name, datatype_of(value.dtype), value.shape) for name, value in tensors]
+
+
+def _named(specs: Sequence[TensorSpec], structures: Sequence[Structure], alone: str) -> list[dict[str, Any]]:
+    """The tensors of a form by the names that a client has for them; none where it has no such names."""
+    structure = structures[0] if len(structures) == 1 else None
+    if isinstance(structure, int):
+        return [_specified(alone, specs[structure])]
+    if isinstance(structure, Group) and structure.kind == "dict":
+        pairs = zip(structure.keys, structure.members, strict=True)
+        return [_specified(key, specs[number]) for key, number in pairs if isinstance(number, int)]
+    return []
+
+
+def _specified(name: str, spec: TensorSpec) -> dict[str, Any]:
+    shape = [length if isinstance(length, int) else -1 for length in spec.shape]
+    return {"name": name, "datatype": datatype_of(spec.dtype), "shape": shape}
 
 
 def _declared(said: TensorInput) -> dict[str, Any]:

@@ -55,7 +55,9 @@ class DeclaredForm:
     settings: Mapping[str, str]
     requires: Requirements
     signature: Signature
+    weights_file: str | None
     weights_sha256: str | None
+    """Of what it was made, as that was then."""
     rtol: float
     atol: float
     ratio: float | None
@@ -106,7 +108,7 @@ def _form(value: Any, at: str) -> DeclaredForm:
     if (kind == FormKind.EAGER) != (file is None) or not isinstance(file, str | None):
         raise Mistake(f"{at}.file is {shown(file)}; every kind but eager has a file")
     parity, made_from = mapping(fields.get("parity"), f"{at}.parity"), fields.get("made_from") or {}
-    sha256 = mapping(made_from, f"{at}.made_from").get("sha256")
+    made_from = mapping(made_from, f"{at}.made_from")
     return DeclaredForm(
         name=name,
         kind=FormKind(kind),
@@ -114,7 +116,8 @@ def _form(value: Any, at: str) -> DeclaredForm:
         settings=_settings(fields.get("settings") or {}, f"{at}.settings"),
         requires=_requirements(fields.get("requires") or {}, f"{at}.requires"),
         signature=signatures.read(fields.get("signature"), f"{at}.signature"),
-        weights_sha256=sha256 if isinstance(sha256, str) else None,
+        weights_file=_text(made_from, "file", f"{at}.made_from"),
+        weights_sha256=_text(made_from, "sha256", f"{at}.made_from"),
         rtol=_bound(parity, "rtol", f"{at}.parity"),
         atol=_bound(parity, "atol", f"{at}.parity"),
         ratio=_ratio(fields.get("measured")),

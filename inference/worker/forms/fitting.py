@@ -14,6 +14,8 @@ from tidegate.inference.worker.forms.machine import Machine
 from tidegate.inference.worker.forms.signature import shown
 
 TRUST = "TIDEGATE_TRUST_COMPILED_MODEL"
+_ALSO_CALLED = {"avx512": ("avx512f", "avx512dq", "avx512bw", "avx512vl")}
+"""Names that torch's compiler has for features of which the kernel lists the parts."""
 
 
 def misfit(form: DeclaredForm, machine: Machine, manifest: Mapping[str, Any], *, trusted: bool) -> str | None:
@@ -32,12 +34,13 @@ def _untrusted(form: DeclaredForm, manifest: Mapping[str, Any], *, trusted: bool
 
 
 def _stale(form: DeclaredForm, manifest: Mapping[str, Any]) -> str | None:
-    weights = manifest.get("weights")
-    file = weights.get("file") if isinstance(weights, dict) else None
-    listed = _files(manifest).get(file) if isinstance(file, str) else None
+    weights, files = manifest.get("weights"), _files(manifest)
+    name = weights.get("file") if isinstance(weights, dict) else None
+    # A manifest that names no weights, because a script loads them, lists them all the same.
+    listed = files.get(name if isinstance(name, str) and name in files else form.weights_file or "")
     now = listed.get("sha256") if isinstance(listed, dict) else None
     if now is None:
-        return "manifest.json does not say of which weights the model is made, so it may be of others"
+        return "manifest.json does not list the weights that it was made of, so they may be others now"
     if form.weights_sha256 != now:
         return "it was made of other weights than those that are here; export it again"
     return None
@@ -50,7 +53,8 @@ def _elsewhere(form: DeclaredForm, machine: Machine) -> str | None:
         return f"it is for {names[needs.device]}, and this worker computes on {names.get(machine.device, 'another')}"
     if needs.machine is not None and needs.machine.lower() != machine.machine.lower():
         return f"it is for {shown(needs.machine)}, and this machine is {machine.machine}"
-    if missing := [flag for flag in needs.processor if flag not in machine.processor]:
+    wanted = [flag for name in needs.processor for flag in _ALSO_CALLED.get(name, (name,))]
+    if missing := [flag for flag in wanted if flag not in machine.processor]:
         return f"it was built for a processor with {', '.join(missing[:8])}, which this one has not"
     if needs.cuda_capability is not None and needs.cuda_capability != machine.cuda_capability:
         return (
@@ -58,8 +62,8 @@ def _elsewhere(form: DeclaredForm, machine: Machine) -> str | None:
         )
     if needs.torch is not None and _minor(needs.torch) != _minor(machine.torch):
         return f"it was made by torch {shown(needs.torch)}, and torch {machine.torch} is installed"
-    for name, wanted in needs.packages.items():
-        if (reason := _package(name, wanted, machine.package(name))) is not None:
+    for name, release in needs.packages.items():
+        if (reason := _package(name, release, machine.package(name))) is not None:
             return reason
     return None
 

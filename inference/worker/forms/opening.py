@@ -140,11 +140,11 @@ def _exported(opening: Opening) -> Run:
     if opening.place.type == "cuda":
         passes = importlib.import_module("torch.export.passes")
         program = passes.move_to_device_pass(program, opening.place)
-    module = program.module()
+    module, lowered = program.module(), _lowered(opening.form)
 
     def compute(tensors: list[torch.Tensor]) -> Any:
         with torch.no_grad():
-            found = module(*tensors)
+            found = module(*(lowered(tensors) if lowered is not None else tensors))
         return found if isinstance(found, list | tuple) else [found]
 
     return compute
@@ -155,7 +155,26 @@ def _compiled(opening: Opening) -> Run:
     # one (pytorch#191715), and it unpickles what else is in the file.
     index = opening.place.index or 0 if opening.place.type == "cuda" else -1
     loader = torch._C._aoti.AOTIModelPackageLoader(opening.file, "model", False, 1, index)
-    return loader.boxed_run
+    run, lowered = loader.boxed_run, _lowered(opening.form)
+    return run if lowered is None else lambda tensors: run(lowered(tensors))
+
+
+def _lowered(form: DeclaredForm) -> Callable[[list[torch.Tensor]], list[torch.Tensor]] | None:
+    """What casts inputs to the precision that a program was made in; None where that is the model's own."""
+    dtype = _dtype(form)
+    if dtype is None:
+        return None
+    return lambda tensors: [tensor.to(dtype) if tensor.is_floating_point() else tensor for tensor in tensors]
+
+
+def _dtype(form: DeclaredForm) -> torch.dtype | None:
+    """The floating type of `settings.dtype`. Raises `NotOpened` for one that torch computes nothing in."""
+    if "dtype" not in form.settings:
+        return None
+    dtype: torch.dtype = getattr(torch, form.settings["dtype"])
+    if not dtype.is_floating_point:
+        raise NotOpened(f"settings.dtype {form.settings['dtype']} is not one that a network can be cast to")
+    return dtype
 
 
 # --- OpenVINO
@@ -189,9 +208,7 @@ def _eager(opening: Opening) -> Run:
     if not isinstance(model, torch.nn.Module):
         raise NotOpened(f"it is the model with other settings, and that is a {type(model).__name__}")
     settings = opening.form.settings
-    dtype = getattr(torch, settings["dtype"]) if "dtype" in settings else None
-    if dtype is not None and not dtype.is_floating_point:
-        raise NotOpened(f"settings.dtype {settings['dtype']} is not one that a model can be cast to")
+    dtype = _dtype(opening.form)
     model = model.to(opening.place, dtype)
     last = settings.get("memory_format") == "channels_last"
     if last:

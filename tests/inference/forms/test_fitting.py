@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -163,7 +164,17 @@ def test_a_form_that_can_run_code_is_served_to_those_who_trust_it(kind: str) -> 
 def test_a_form_of_other_weights_is_stale() -> None:
     assert "it was made of other weights" in str(why_not(made_from={"sha256": "2" * 64}))
     assert "it was made of other weights" in str(why_not(made_from={}))
-    assert "does not say of which weights" in str(why_not(without("weights")))
+    assert "does not list the weights" in str(why_not(without("weights")))
+    made_from = {"file": "model.pth", "sha256": SUM}
+    assert why_not(without("weights"), made_from=made_from) is None
+    assert "it was made of other weights" in str(why_not(without("weights"), made_from={**made_from, "sha256": "3"}))
+
+
+def test_the_compilers_names_for_features_are_understood() -> None:
+    parts = frozenset({"avx512f", "avx512dq", "avx512bw", "avx512vl"})
+    requires = {"processor": ["avx512", "avx2"]}
+    assert "avx512vl" in str(why_not(requires=requires))
+    assert why_not(machine=replace(HERE, processor=HERE.processor | parts), requires=requires) is None
 
 
 def test_a_form_is_served_only_where_its_file_and_its_answer_can_be_checked() -> None:
