@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
-from tidegate.inference.protocol import Tensors
+from tidegate.inference.protocol import ServedAs, Tensors
 
 
 class Sharing(StrEnum):
@@ -95,6 +95,8 @@ class LoadReport:
     example: AnsweredExample | None
     batches: Batches
     cautions: tuple[Caution, ...] = ()
+    form: ServedAs | None = None
+    """Which form of the model is served and why, where it has any."""
 
     def to_plain(self) -> dict[str, Any]:
         """What a REPORT frame carries."""

@@ -26,6 +26,7 @@ from tidegate.inference.worker.asking import answer
 from tidegate.inference.worker.computation import Computation
 from tidegate.inference.worker.content import TEXT_TYPES, split_media_type
 from tidegate.inference.worker.deviation import largest_difference
+from tidegate.inference.worker.forms.served_form import ServedForm
 from tidegate.inference.worker.heard_warnings import Heard
 from tidegate.inference.worker.joining import Signatures
 from tidegate.inference.worker.proving_ahead import MAX_ANSWER_S, MAX_COMPANY, disturbed, prove_ahead
@@ -66,7 +67,7 @@ def examine(
         answered = _answered(example, asked)
         if (unsteady := _unsteady(example, asked)) is not None:
             found.append(unsteady)
-    modules = model_faults.modules_of(steps.model)
+    modules = [each for each in model_faults.modules_of(steps.model) if not isinstance(each, ServedForm)]
     for module in modules:
         looked = [model_faults.not_a_number(module), model_faults.in_training_mode(module) if example else None]
         found += [caution for caution in looked if caution is not None]
@@ -88,6 +89,7 @@ def examine(
         example=answered,
         batches=_batches(computation, spec, example),
         cautions=tuple(found),
+        form=computation.form,
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from tidegate.inference.errors import some_of
 from tidegate.inference.frontend.check.report import ArchiveReport, CheckReport, clean
 from tidegate.inference.load_report import AnsweredExample, Batches, LoadReport, Sharing
+from tidegate.inference.protocol import ServedAs
 
 _LABEL = 10
 VERDICT = "this model may take traffic"
@@ -51,6 +52,8 @@ def _rows(report: CheckReport) -> Iterator[tuple[str, str]]:
     if (load := report.load) is None:
         return
     yield "model", _model(load, report.archive)
+    if load.form is not None:
+        yield "form", _form(load.form)
     for label, key in (("takes", "inputs"), ("gives", "outputs")):
         if tensors := load.tensors.get(key):
             yield label, ", ".join(map(_tensor, tensors))
@@ -59,6 +62,11 @@ def _rows(report: CheckReport) -> Iterator[tuple[str, str]]:
     yield "memory", _memory(load)
     yield "time", _time(load)
     yield "batches", _batches(load.batches)
+
+
+def _form(form: ServedAs) -> str:
+    others = [f"not {each['name']}: {each['why']}" for each in form["passed_over"]]
+    return "; ".join([f"{form['name']}: {form['why']}", *others])
 
 
 def _archive(archive: ArchiveReport) -> str:

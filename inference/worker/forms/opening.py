@@ -98,18 +98,15 @@ def _onnx(opening: Opening) -> Run:
     _compare(signature.inputs, session.get_inputs(), "input", names)
     outputs = [spec.name for spec in signature.outputs]
     _compare(signature.outputs, session.get_outputs(), "output", outputs)
-    # By what the session has under Python: its own `run` looks at names and providers once more at every call.
-    run, wanted, on_gpu = session.run, [spec.name for spec in signature.inputs], opening.place.type == "cuda"
-    place = opening.place
+    run, wanted, place = session.run, [spec.name for spec in signature.inputs], opening.place
 
     def compute(tensors: list[torch.Tensor]) -> list[torch.Tensor]:
-        if on_gpu:
-            tensors = [tensor.cpu() for tensor in tensors]
-        arrays = {name: tensor.numpy() for name, tensor in zip(wanted, tensors, strict=True)}
-        found = [torch.from_numpy(array) for array in run(outputs, arrays)]
-        return [tensor.to(place) for tensor in found] if on_gpu else found
+        arrays = dict(zip(wanted, [tensor.numpy() for tensor in tensors], strict=True))
+        return [torch.from_numpy(array) for array in run(outputs, arrays)]
 
-    return compute
+    if place.type == "cpu":
+        return compute
+    return lambda tensors: [found.to(place) for found in compute([tensor.cpu() for tensor in tensors])]
 
 
 def _compare(specs: tuple[TensorSpec, ...], nodes: list[Any], what: str, names: list[str]) -> None:
