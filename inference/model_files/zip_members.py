@@ -31,13 +31,15 @@ def names(path: Path) -> list[str]:
         return []
 
 
-def is_stored(path: Path) -> bool:
-    """Whether it is a zip of which no member is compressed."""
+def stored_sizes(path: Path) -> list[int] | None:
+    """How many bytes each member has; None where it is no zip, or one with a compressed member."""
     try:
         with _Bounded(io.FileIO(path)) as file, zipfile.ZipFile(file) as archive:
-            return all(each.compress_type == zipfile.ZIP_STORED for each in archive.infolist())
+            members = archive.infolist()
     except (zipfile.BadZipFile, ValueError, NotImplementedError):
-        return False
+        return None
+    stored = all(each.compress_type == zipfile.ZIP_STORED for each in members)
+    return [each.file_size for each in members] if stored else None
 
 
 def member(path: Path, ending: str) -> bytes | None:

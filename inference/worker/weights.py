@@ -24,14 +24,30 @@ from tidegate.inference.model_files.found import ModelFile, is_missing_below, mo
 from tidegate.inference.model_files.kinds import COMPILED, TORCH_SUFFIXES, Kind, kind_of
 from tidegate.inference.state_dicts import safetensors_file
 from tidegate.inference.worker import artifact
-from tidegate.inference.worker.formats import network, onnx_model, shards, state_dict, torch_script
+from tidegate.inference.worker.formats import network, onnx_model, saved_model, shards, state_dict, torch_script
 
 log = logging.getLogger("tidegate.worker")
 
 _CPU = torch.device("cpu")
 
+
+def _exported_program(path: Path, place: torch.device) -> Any:
+    from tidegate.inference.worker.formats import exported_program  # noqa: PLC0415 - imports torch.export: 100 ms
+
+    return exported_program.load(path, place)
+
+
+def _aot_inductor(path: Path, place: torch.device) -> Any:
+    from tidegate.inference.worker.formats import aot_inductor  # noqa: PLC0415 - imports the compiler: a second
+
+    return aot_inductor.load(path, place)
+
+
 LOADERS: dict[Kind, Callable[[Path, torch.device], Any]] = {
     Kind.TORCH_SCRIPT: torch_script.load,
+    Kind.EXPORTED_PROGRAM: _exported_program,
+    Kind.AOT_INDUCTOR: _aot_inductor,
+    Kind.SAVED_MODEL: saved_model.load,
     Kind.ONNX: onnx_model.load,
 }
 """Of the kinds that hold their network: from the path of the file to what can be called, on a device."""

@@ -9,7 +9,7 @@ _TORCH = (
     (re.compile(r"Unknown builtin op: (?P<name>[\w:.]*\w)"), "operator"),
     (re.compile(r"Unknown type name '(?:__torch__\.)?(?P<name>[\w.]+)'"), "class"),
     (re.compile(r"'_OpNamespace' '(?P<space>\w+)' object has no attribute '(?P<name>\w+)'"), "operator"),
-    (re.compile(r"Could not find schema for (?P<name>[\w:.]*\w)"), "operator"),
+    (re.compile(r"failed to resolve torch\.ops\.(?P<space>\w+)\.(?P<name>\w+)"), "operator"),
 )
 _ONNX = re.compile(
     r"(?P<space>[\w.]*):(?P<name>\w+)\(-?\d+\) is not a registered function"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +23,9 @@ def read(path: Path, place: torch.device, *, trust_pickle: bool) -> Any:
     if (what := damage.seen(path)) is not None and not torch_pickle.is_torch_save(path):
         raise DeploymentError(f"{path} cannot be loaded: it is {what}.")
     try:
-        if path.suffix == ".safetensors":  # by this suffix torch would not look what is inside
-            with path.open("rb") as file:
-                return torch.load(file, map_location=place, weights_only=not trust_pickle)
-        return torch.load(path, map_location=place, weights_only=not trust_pickle, mmap=_can_be_mapped(path))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # about the pickle's protocol, which is read nonetheless
+            return _loaded(path, place, trust_pickle=trust_pickle)
     except pickle.UnpicklingError as error:
         if trust_pickle or not zip_members.names(path):
             raise DeploymentError(f"{path} cannot be loaded: {one_line(error)}.") from error
@@ -38,6 +39,22 @@ def read(path: Path, place: torch.device, *, trust_pickle: bool) -> Any:
         raise DeploymentError(f"{path} cannot be loaded: {one_line(error)}.") from error
 
 
-def _can_be_mapped(path: Path) -> bool:
+def _loaded(path: Path, place: torch.device, *, trust_pickle: bool) -> Any:
+    if path.suffix == ".safetensors":  # by this suffix torch would not look what is inside
+        with path.open("rb") as file:
+            return torch.load(file, map_location=place, weights_only=not trust_pickle)
     # Whoever packs such a file anew may compress it, and torch would take the compressed bytes for numbers.
-    return zip_members.is_stored(path)
+    sizes = zip_members.stored_sizes(path)
+    state = torch.load(path, map_location=place, weights_only=not trust_pickle, mmap=sizes is not None)
+    if sizes is not None and isinstance(state, Mapping):
+        _demand_that_all_is_there(state, sizes)
+    return state
+
+
+def _demand_that_all_is_there(state: Mapping[str, Any], sizes: list[int]) -> None:
+    """Refuse tensors that have more bytes than any member: in mapped memory they go on into the next one."""
+    for name, value in state.items():
+        if isinstance(value, torch.Tensor) and value.device.type == "cpu" and value.layout is torch.strided:
+            size = value.untyped_storage().nbytes()
+            if size and size not in sizes:
+                raise ValueError(f"'{name}' has {size} bytes, and no member of the file has as many")

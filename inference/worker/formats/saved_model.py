@@ -1,0 +1,68 @@
+"""TensorFlow SavedModel, by the tensorflow that the archive brings in its requirements.txt."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tidegate.inference.errors import DeploymentError, one_line
+from tidegate.inference.worker.encoding import to_array
+from tidegate.inference.worker.misfit import InputRefused
+
+_SERVING = "serving_default"
+
+
+class SavedModel:
+    """Its signature `serving_default`: a tensor for its one input, or a dict by name; one output as a tensor, several
+    as a dict. Numbers are cast to the declared type where that changes nothing. Raises `InputRefused`.
+    """
+
+    def __init__(self, tensorflow: Any, loaded: Any, signature: Any) -> None:
+        self._tensorflow = tensorflow
+        self._loaded = loaded  # its variables live as long as it does
+        self._signature = signature
+        self._inputs: dict[str, Any] = signature.structured_input_signature[1]
+
+    def __call__(self, data: Any) -> Any:
+        named = data if isinstance(data, Mapping) else {next(iter(self._inputs)): data}
+        if named.keys() != self._inputs.keys():
+            raise InputRefused(f"the model has the inputs {', '.join(self._inputs)}, not {', '.join(map(str, named))}")
+        outputs = self._signature(**{name: self._tensor(name, value) for name, value in named.items()})
+        tensors = {name: _plain(output.numpy()) for name, output in outputs.items()}
+        return next(iter(tensors.values())) if len(tensors) == 1 else tensors
+
+    def _tensor(self, name: str, value: Any) -> Any:
+        spec = self._inputs[name]
+        array = to_array(value)
+        wanted = spec.dtype.as_numpy_dtype
+        cast = array.astype(wanted)
+        if array.dtype.kind in "biuf" and cast.dtype.kind in "biu" and not (cast.astype(array.dtype) == array).all():
+            raise InputRefused(f"the input '{name}' is of {spec.dtype.name}, to which these numbers cannot be cast")
+        if not spec.shape.is_compatible_with(array.shape):
+            raise InputRefused(f"the input '{name}' has the shape {array.shape}; the model takes {spec.shape}")
+        return self._tensorflow.constant(cast)
+
+
+def _plain(array: Any) -> Any:
+    return array.tolist() if array.dtype.kind == "O" else torch.from_numpy(array)
+
+
+def load(path: Path, _: torch.device) -> SavedModel:
+    """The model of a directory with a saved_model.pb. Raises `DeploymentError`."""
+    if importlib.util.find_spec("tensorflow") is None:
+        raise DeploymentError(f"{path} needs the package tensorflow: name it in code/requirements.txt.")
+    tensorflow = importlib.import_module("tensorflow")
+    try:
+        loaded = tensorflow.saved_model.load(str(path))
+    except Exception as error:
+        raise DeploymentError(f"{path} cannot be loaded as a SavedModel: {one_line(error)}.") from error
+    signature = loaded.signatures.get(_SERVING)
+    if signature is None:
+        names = ", ".join(loaded.signatures) or "none"
+        raise DeploymentError(f"{path} has the signatures {names}, and not {_SERVING}, which is what is served.")
+    return SavedModel(tensorflow, loaded, signature)
