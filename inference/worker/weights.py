@@ -24,7 +24,15 @@ from tidegate.inference.model_files.found import ModelFile, is_missing_below, mo
 from tidegate.inference.model_files.kinds import COMPILED, TORCH_SUFFIXES, Kind, kind_of
 from tidegate.inference.state_dicts import safetensors_file
 from tidegate.inference.worker import artifact
-from tidegate.inference.worker.formats import network, onnx_model, saved_model, shards, state_dict, torch_script
+from tidegate.inference.worker.formats import (
+    aot_inductor,
+    network,
+    onnx_model,
+    saved_model,
+    shards,
+    state_dict,
+    torch_script,
+)
 
 log = logging.getLogger("tidegate.worker")
 
@@ -37,16 +45,9 @@ def _exported_program(path: Path, place: torch.device) -> Any:
     return exported_program.load(path, place)
 
 
-def _aot_inductor(path: Path, place: torch.device) -> Any:
-    from tidegate.inference.worker.formats import aot_inductor  # noqa: PLC0415 - imports the compiler: a second
-
-    return aot_inductor.load(path, place)
-
-
 LOADERS: dict[Kind, Callable[[Path, torch.device], Any]] = {
     Kind.TORCH_SCRIPT: torch_script.load,
     Kind.EXPORTED_PROGRAM: _exported_program,
-    Kind.AOT_INDUCTOR: _aot_inductor,
     Kind.SAVED_MODEL: saved_model.load,
     Kind.ONNX: onnx_model.load,
 }
@@ -72,6 +73,8 @@ def load(model_dir: Path, place: torch.device, *, trust_pickle: bool = False, tr
             f"(a TorchScript .pt or .pth file, or an .onnx file); it holds: {names}."
         )
     path, kind = model_dir / chosen.file.name, chosen.file.kind
+    if kind is Kind.AOT_INDUCTOR:
+        return aot_inductor.load(path, place, described.get("signature"))
     if kind in LOADERS:
         return LOADERS[kind](path, place)
     architecture = described.get("architecture")

@@ -1,56 +1,45 @@
-"""Packages of AOTInductor as the archive's model: compiled code, which checks its inputs only where it is told to.
+"""Packages of AOTInductor as the archive's model, behind the check that forms have.
 
-Only of an archive that the deployer trusts: the package holds a library that is loaded into the process.
+Only of an archive that the deployer trusts: the package holds a library that is loaded into the process. The compiled
+code checks nothing of its inputs, and gives wrong numbers for another size or layout. So the manifest has to say what
+it takes: `weights.signature`, as in the forms of a model.
 """
 
 from __future__ import annotations
 
-import os
-import re
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch._inductor import aoti_load_package
-from torch.utils._pytree import tree_map_only
 
 from tidegate.inference.errors import DeploymentError, one_line
-from tidegate.inference.worker.misfit import InputRefused
+from tidegate.inference.layout import MANIFEST
+from tidegate.inference.worker import comparing
+from tidegate.inference.worker.forms.served_form import ServedForm
+from tidegate.inference.worker.forms.signature import Mistake, read
 
-_CHECKS = "AOTI_RUNTIME_CHECK_INPUTS"
-"""The variable by which compiled code looks at the types, sizes and strides of what it is given. Without it another
-size, layout or type gives wrong numbers, or reads beyond the input."""
-_REFUSAL = re.compile(r"input_handles|unmatched|dim value is too|expected it to be")
-
-
-class CompiledModel(torch.nn.Module):
-    """Calls the package with dense tensors on its own device. Raises `InputRefused` for what the package refuses."""
-
-    def __init__(self, compiled: Any, place: torch.device) -> None:
-        super().__init__()
-        self._compiled = compiled
-        self._place = place
-
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """What the package gives."""
-        args, kwargs = tree_map_only(torch.Tensor, self._as_it_is_taken, (args, kwargs))
-        try:
-            return self._compiled(*args, **kwargs)
-        except (RuntimeError, ValueError) as error:
-            text = one_line(error)
-            if not _REFUSAL.search(text):
-                raise
-            raise InputRefused(f"the compiled model refuses it: {text}") from error
-
-    def _as_it_is_taken(self, tensor: torch.Tensor) -> torch.Tensor:
-        return tensor.detach().to(self._place).contiguous()
+_NAME = "model"
+"""What torch calls the model of a package that was given no name."""
 
 
-def load(path: Path, place: torch.device) -> torch.nn.Module:
-    """The model of a package, on `place`. Raises `DeploymentError`."""
-    os.environ[_CHECKS] = "1"  # read by the package at its first call
+def load(path: Path, place: torch.device, described: Any) -> torch.nn.Module:
+    """The model of a package, on `place`; `described` is the manifest's `weights.signature`.
+
+    Raises `DeploymentError`.
+    """
+    if described is None:
+        raise DeploymentError(
+            f"{path} is a package of AOTInductor, whose code checks nothing of what it is given: say as "
+            f"weights.signature in {MANIFEST} which tensors it takes, or export the model as a form, which says it."
+        )
     try:
-        device_index = place.index or 0 if place.type == "cuda" else -1
-        return CompiledModel(aoti_load_package(str(path), device_index=device_index), place)
+        signature = read(described, "weights.signature")
+    except Mistake as error:
+        raise DeploymentError(f"{path.parent / MANIFEST}: {error}.") from None
+    index = place.index or 0 if place.type == "cuda" else -1
+    try:
+        # What aoti_load_package wraps: that runs the compiler for a warning, where there is one.
+        loader = torch._C._aoti.AOTIModelPackageLoader(str(path), _NAME, False, 1, index)
     except Exception as error:
         raise DeploymentError(f"{path} cannot be loaded as a package of AOTInductor: {one_line(error)}.") from error
+    return ServedForm(_NAME, signature, loader.boxed_run, place, comparing.FULL)

@@ -12,8 +12,8 @@ import pytest
 import torch
 from torch.export import Dim
 
-from tests.inference.model_files.test_kinds import save_onnx
-from tests.inference.test_weights import CPU, message
+from tests.inference.model_files.test_kinds import save_onnx, save_package
+from tests.inference.test_weights import CPU, describe, message
 from tidegate.inference.errors import BadRequest
 from tidegate.inference.worker import defaults, weights
 
@@ -74,6 +74,20 @@ def test_what_does_not_fit_is_the_clients_mistake(tmp_path: Path, data: Any, sai
     with pytest.raises(BadRequest) as caught:
         defaults.predict_fn(data, model)
     assert said in str(caught.value)
+
+
+def test_a_package_of_aotinductor_needs_its_signature_in_the_manifest(tmp_path: Path) -> None:
+    save_package(tmp_path / "model.pt2")
+    assert "may run code: set TIDEGATE_TRUST_COMPILED_MODEL=on" in message(tmp_path)
+    assert message(tmp_path, trust_compiled=True) == (
+        "{dir}/model.pt2 is a package of AOTInductor, whose code checks nothing of what it is given: say as "
+        "weights.signature in manifest.json which tensors it takes, or export the model as a form, which says it."
+    )
+    describe(tmp_path, file="model.pt2", signature={"inputs": 7})
+    assert message(tmp_path, trust_compiled=True).startswith("{dir}/manifest.json: weights.signature.inputs is 7;")
+    one = [{"name": "x", "dtype": "float32", "shape": ["batch", 3]}]
+    describe(tmp_path, file="model.pt2", signature={"inputs": one, "outputs": one})
+    assert message(tmp_path, trust_compiled=True).startswith("{dir}/model.pt2 cannot be loaded as a package of AOTIn")
 
 
 USES_AN_OPERATOR = """
