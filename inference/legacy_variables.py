@@ -151,6 +151,14 @@ LEGACY_VARIABLES = (
         "TS_CORS_ALLOWED_HEADERS",
         why="a browser does not reach a container of SageMaker",
     ),
+    _idle(
+        "HF_MODEL_ID",
+        "HF_MODEL_REVISION",
+        "HF_API_TOKEN",
+        "HF_HUB_TOKEN",
+        why="nothing is downloaded at start: pack what save_pretrained wrote, and set HF_TASK",
+    ),
+    _idle("HF_OPTIMUM_BATCH_SIZE", "HF_OPTIMUM_SEQUENCE_LENGTH", why="models are not compiled for Inferentia"),
     _idle("TS_TOKEN_EXPIRATION_TIME_MIN", why="there are no tokens"),
     _idle(
         "TS_HEADER_KEY_SEQUENCE_ID",

@@ -118,6 +118,8 @@ class ModelSpec:
     trust_compiled: bool = False
     form: str = "auto"
     """Which form of the model is served: the first that fits (`auto`), none (`eager`), or the one of this name."""
+    hf_task: str | None = None
+    hf_trust_remote_code: bool = False
     legacy_pickle: bool = False
     identity_model: bool = False
     submit_directory: str | None = None

@@ -201,6 +201,15 @@ class Settings:
         "which form of a model is served: `auto` is the first of its `forms` that fits this machine and answers the "
         "example, else the model as it was trained, which is also `eager`; a form's name demands that one",
     )
+    hf_task: str | None = setting(
+        ("HF_TASK", "TASK"),
+        None,
+        str,
+        "the pipeline of transformers that serves a model of `save_pretrained`; a script's functions win, one by one",
+    )
+    hf_trust_remote_code: bool = setting(
+        "HF_TRUST_REMOTE_CODE", False, _switch, "let that pipeline run the Python files that such a model brings"
+    )
     legacy_pickle: bool = setting(
         "TIDEGATE_LEGACY_PICKLE",
         False,

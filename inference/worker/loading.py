@@ -99,7 +99,7 @@ def load(
         functions = _functions(module, context, reading, tell=spec.verify)
     elif is_the_identity(root, spec):
         functions = identity.functions(context, reading)
-    functions = filling.fill(functions, root, spec)
+    functions = filling.fill(functions, root, spec, reading)
     if others is not None:
         beside = BesideLoader(
             context,

@@ -16,6 +16,7 @@ from tidegate.inference.protocol import ModelSpec
 from tidegate.inference.worker import defaults, identity, weights
 from tidegate.inference.worker.comparing import Tolerance
 from tidegate.inference.worker.context import Context
+from tidegate.inference.worker.foreign import filling
 from tidegate.inference.worker.forms.choosing import FormChoice
 from tidegate.inference.worker.handler import Functions
 from tidegate.inference.worker.load_errors import naming
@@ -101,7 +102,7 @@ class ModelMaker:
         try:
             return self._eager_model()
         except DeploymentError as error:
-            said = f"{error}{self._whereabouts}{self._functions.passed_over}"
+            said = f"{error}{filling.way_out(self._root, self._spec)}{self._whereabouts}{self._functions.passed_over}"
             raise type(error)(said) from error.__cause__
 
     def _eager_model(self) -> Any:

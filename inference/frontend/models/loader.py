@@ -122,6 +122,8 @@ class Loader:
             trust_pickle=settings.trust_pickled_model,
             trust_compiled=settings.trust_compiled_model,
             form=settings.form,
+            hf_task=settings.hf_task,
+            hf_trust_remote_code=settings.hf_trust_remote_code,
             legacy_pickle=settings.legacy_pickle,
             identity_model=settings.identity_model,
             submit_directory=settings.submit_directory,
