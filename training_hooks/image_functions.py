@@ -29,7 +29,11 @@ class NotDone(Exception):
 
 def input_fn(body: str | bytes, content_type: str, declared: Mapping[str, Any]) -> tuple[torch.Tensor, tuple[int, int]]:
     """Return what the model is given for one picture, and the height and width that the picture had."""
-    pixels = _pixels(_file(body, content_type, str(declared.get("key", "image"))), declared)
+    file = _file(body, content_type, str(declared.get("key", "image")))
+    if "classes" in declared:
+        stored = _stored(file, declared)
+        return torch.from_numpy(np.ascontiguousarray(_sized(stored, declared, None), np.int64))[None], stored.shape
+    pixels = _pixels(file, declared)
     size = pixels.shape[0], pixels.shape[1]
     if declared.get("as") == "labels":
         labels = _labels(pixels, declared["palette"])
@@ -94,6 +98,20 @@ def _pixels(data: bytes, declared: Mapping[str, Any]) -> Any:
             if background != "refuse":
                 picture = Image.alpha_composite(Image.new("RGBA", picture.size, (*background, 255)), picture)
         return np.asarray(picture.convert("RGB"))
+
+
+def _stored(data: bytes, declared: Mapping[str, Any]) -> Any:
+    """Return the labels that the file has as numbers: greys, or places in its palette."""
+    with Image.open(io.BytesIO(data), formats=("BMP", "GIF", "PNG", "TIFF")) as stored:
+        if "size" not in declared and stored.width * stored.height > declared.get("max_pixels", _DEFAULT_MAX_PIXELS):
+            raise NotDone("the picture of the example has more pixels than the declaration takes")
+        upright = ImageOps.exif_transpose(stored) if declared.get("orientation", "obey") == "obey" else stored
+        if upright.mode not in ("1", "L", "P", "I;16"):
+            raise NotDone("the picture of the example holds colours, and labels are declared that are numbers")
+        labels = np.asarray(upright)
+    if labels.max() >= declared["classes"]:
+        raise NotDone(f"the picture of the example has the label {labels.max()}, and there are {declared['classes']}")
+    return labels
 
 
 def _labels(pixels: Any, palette: Mapping[str, Any]) -> Any:

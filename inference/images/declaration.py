@@ -18,7 +18,7 @@ from typing import Any, Literal, cast
 from tidegate.inference.declarations.part import Part
 from tidegate.inference.errors import DeploymentError
 from tidegate.inference.images.colours import read_colour
-from tidegate.inference.images.palette import Palette
+from tidegate.inference.images.palette import MAX_CLASSES, Palette
 from tidegate.inference.images.reading import DEFAULT_MAX_PIXELS, WHITE, Onto
 from tidegate.inference.images.resizing import FILTERS
 from tidegate.inference.images.writing import WRITABLE
@@ -48,6 +48,8 @@ class ImageInput:
     key: str = "image"
     kind: Kind = "pixels"
     palette: Palette | None = None
+    classes: int | None = None
+    """Of labels that are the numbers in the file, how many there are; None where a palette tells them."""
     size: Size | None = None
     max_pixels: int | None = DEFAULT_MAX_PIXELS
     """Of the pictures of one request together, where they may have any size; None where there is a `size`."""
@@ -102,17 +104,19 @@ def _input(image: Part, onto: Onto, obey_orientation: bool) -> ImageInput:
     part = image.part(
         "input",
         {"key", "as", "palette", "size", "interpolation", "value_range", "mean", "std", "colour_order", "background"}
-        | {"orientation", "max_pixels"},
+        | {"orientation", "max_pixels", "classes"},
     )
     kind = cast(Kind, part.choice("as", ("pixels", "labels"), "pixels"))
     if kind == "labels":
         part.refuse(
             ("interpolation", "value_range", "mean", "std", "colour_order"), "which is about pixels; this takes labels"
         )
-        if "palette" not in part.values:
-            raise part.mistake("palette", "is missing; labels are told by the colours of one")
+        if "classes" in part.values:
+            part.refuse(("palette", "background"), "which is about colours; with classes the file has numbers")
+        elif "palette" not in part.values:
+            raise part.mistake("palette", "is missing; labels are told by the colours of one, or by numbers: classes")
     else:
-        part.refuse(("palette",), 'which is about labels; say "as": "labels"')
+        part.refuse(("palette", "classes"), 'which is about labels; say "as": "labels"')
     if "size" in part.values:
         part.refuse(("max_pixels",), "which is about pictures of any size; this has a size")
     std = part.per_channel("std", 1.0)
@@ -121,7 +125,8 @@ def _input(image: Part, onto: Onto, obey_orientation: bool) -> ImageInput:
     return ImageInput(
         key=part.text("key", "image"),
         kind=kind,
-        palette=_palette(part) if kind == "labels" else None,
+        palette=_palette(part) if kind == "labels" and "classes" not in part.values else None,
+        classes=part.whole("classes", most=MAX_CLASSES, default=None) if "classes" in part.values else None,
         size=_size(part) if "size" in part.values else None,
         max_pixels=None
         if "size" in part.values
@@ -144,7 +149,8 @@ def _output(image: Part, taken: ImageInput | None) -> ImageOutput:
     palette = None
     if kind == "labels":
         part.refuse(("value_range", "colour_order"), "which is about pixels; this gives labels")
-        palette = taken.palette if taken is not None and part.values.get("palette") == "input" else _palette(part)
+        shared = taken.palette if taken is not None and part.values.get("palette") == "input" else None
+        palette = shared if shared is not None else _palette(part)
     else:
         part.refuse(("palette",), 'which is about labels; say "as": "labels"')
     as_input = part.choice("size", ("model", "input"), "model") == "input"

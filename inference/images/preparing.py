@@ -1,6 +1,6 @@
 """From pixels to the numbers that a model takes, as its maker declared them.
 
-pixels uint8 ▶ size ▶ labels (palette)                 ▶ int64 (height, width)
+pixels uint8 ▶ size ▶ labels (palette, or as stored)     ▶ int64 (height, width)
                     ▶ order ▶ range ▶ mean ▶ std       ▶ float32 (3, height, width)
 """
 
@@ -27,6 +27,10 @@ class Prepared(NamedTuple):
 
 def prepare(data: bytes | bytearray, declared: ImageInput, *, max_decoded_bytes: int) -> Prepared:
     """What the model is given for the image file `data`. Raises `BadRequest`."""
+    if declared.classes is not None:
+        stored = _labels_of(data, declared, declared.classes, max_decoded_bytes)
+        labels = _sized(stored, declared, max_decoded_bytes).astype(np.int64)
+        return Prepared(labels, *stored.shape)
     pixels = reading.pixels(
         data,
         max_decoded_bytes=max_decoded_bytes,
@@ -42,6 +46,25 @@ def prepare(data: bytes | bytearray, declared: ImageInput, *, max_decoded_bytes:
         labels = declared.palette.labels(pixels)
         numbers = _sized(labels, declared, max_decoded_bytes).astype(np.int64)
     return Prepared(numbers, height, width)
+
+
+def _labels_of(
+    data: bytes | bytearray, declared: ImageInput, classes: int, max_decoded_bytes: int
+) -> npt.NDArray[np.integer[Any]]:
+    """The numbers that the file has, each of a class."""
+    stored = reading.numbers(
+        data,
+        max_decoded_bytes=max_decoded_bytes,
+        max_pixels=declared.max_pixels,
+        obey_orientation=declared.obey_orientation,
+    )
+    if int(stored.max()) >= classes:
+        odd = stored >= classes
+        y, x = divmod(int(odd.argmax()), stored.shape[1])
+        raise BadRequest(
+            f"The pixel at x={x}, y={y} has the label {int(stored[y, x])}; this model takes 0 to {classes - 1}."
+        )
+    return stored
 
 
 def _sized(array: npt.NDArray[Any], declared: ImageInput, max_decoded_bytes: int) -> npt.NDArray[Any]:

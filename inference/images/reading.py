@@ -93,6 +93,23 @@ def planes(
         return found
 
 
+def numbers(
+    data: bytes | bytearray, *, max_decoded_bytes: int, max_pixels: int | None = None, obey_orientation: bool = True
+) -> npt.NDArray[np.integer[Any]]:
+    """The numbers that the first frame stores, (height, width): greys of 8 or 16 bits, or places in its palette.
+
+    Raises `BadRequest`, also for a JPEG, whose numbers are only nearly those that were drawn.
+    """
+    with _opened(data, bytes_per_pixel=3, max_decoded_bytes=max_decoded_bytes, max_pixels=max_pixels) as image:
+        if image.format == "JPEG" or not (image.mode in ("1", "L", "P") or image.mode.startswith("I;16")):
+            what = "is a JPEG, which changes them" if image.format == "JPEG" else f"has other pixels ({image.mode})"
+            raise BadRequest(
+                f"This model takes the numbers of labels, and the image {what}; send a PNG in grey or with a palette."
+            )
+        stored = np.asarray(_turned(image, obey=obey_orientation))
+        return stored.astype(np.uint8) if stored.dtype == np.bool_ else stored
+
+
 @contextmanager
 def _opened(
     data: bytes | bytearray, *, bytes_per_pixel: int, max_decoded_bytes: int, max_pixels: int | None = None

@@ -223,7 +223,11 @@ _IMAGE = _object(
     input=st.one_of(
         _object(
             **{"as": _either("pixels", "labels"), "key": _either("image"), "palette": _PALETTE, "size": _SIZE},
-            **{"max_pixels": _either(9, 2**30, 2**30 + 1), "interpolation": _either("nearest", "bicubic")},
+            **{
+                "max_pixels": _either(9, 2**30, 2**30 + 1),
+                "classes": _either(3, 65_536, 65_537),
+                "interpolation": _either("nearest", "bicubic"),
+            },
             **{"value_range": _RANGE, "mean": _NUMBERS, "std": _NUMBERS, "colour_order": _either("rgb", "bgr")},
             **{"background": _either("drop", "refuse", "#102030", [1, 2, 3]), "orientation": _either("obey", "ignore")},
         ),

@@ -127,6 +127,59 @@ def test_a_saved_example_without_a_script_is_answered_by_the_server_as_it_was_re
         assert "the archive's example is answered as expected" in done.stdout
 
 
+def numbers(kind: str) -> bytes:
+    """A map of the labels 0 to 4."""
+    labels = np.random.default_rng(4).integers(0, 5, (21, 34))
+    if kind == "palette":
+        picture = Image.fromarray(labels.astype(np.uint8)).convert("P")
+        picture.putdata(labels.ravel().tolist())
+        picture.putpalette([7, 7, 7, 0, 0, 0, 200, 0, 0, 0, 200, 0, 9, 9, 9])
+        return written(picture, "PNG")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    return written(Image.fromarray(labels.astype(np.uint16 if kind == "deep" else np.uint8)), "PNG", exif=exif)
+
+
+@pytest.mark.parametrize("kind", ["palette", "grey", "deep"])
+@pytest.mark.parametrize("more", [{}, {"size": CROP}, {"orientation": "ignore"}])
+def test_both_sides_take_the_numbers_of_a_file_as_labels(kind: str, more: Any) -> None:
+    image = json.loads(json.dumps(checked_image({"input": {"as": "labels", "classes": 5} | more})))
+    ours, size = image_functions.input_fn(numbers(kind), "image/png", image["input"])
+    wanted = declared({"image": image}).input
+    assert wanted is not None
+    theirs = pictures_in.read(numbers(kind), "image/png", wanted, max_decoded_bytes=1 << 24)
+    assert theirs.data.dtype is torch.int64
+    assert torch.equal(ours, theirs.data)
+    assert size == tuple(theirs.sizes[0])
+    if not more:
+        labels = np.random.default_rng(4).integers(0, 5, (21, 34))
+        assert theirs.data[0].tolist() == (labels if kind == "palette" else np.rot90(labels, -1)).tolist()
+
+
+@pytest.mark.parametrize(
+    ("picture", "sentence"),
+    [
+        (numbers("grey"), r"has the label 4; this model takes 0 to 3\.$"),
+        (
+            written(noise(), "PNG"),
+            r"and the image has other pixels \(RGB\); send a PNG in grey",
+        ),
+        (
+            written(noise("L"), "JPEG"),
+            r"and the image is a JPEG, which changes them; send a",
+        ),
+    ],
+)
+def test_both_sides_refuse_what_are_no_such_numbers(picture: bytes, sentence: str) -> None:
+    image = checked_image({"input": {"as": "labels", "classes": 4}})
+    with pytest.raises((image_functions.NotDone, OSError)):
+        image_functions.input_fn(picture, "image/png", image["input"])
+    wanted = declared({"image": image}).input
+    assert wanted is not None
+    with pytest.raises(BadRequest, match=sentence):
+        pictures_in.read(picture, "image/png", wanted, max_decoded_bytes=1 << 24)
+
+
 def test_both_sides_refuse_a_picture_of_too_many_pixels() -> None:
     picture, image = written(noise(), "PNG"), checked_image({"input": {"max_pixels": 21 * 34 - 1}})
     with pytest.raises(image_functions.NotDone, match=r"is 34 x 21 pixels, and the declaration takes at most 713$"):

@@ -45,6 +45,7 @@ def _input(value: Any, place: str) -> dict[str, Any]:
             "key": text,
             "as": one_of("pixels", "labels"),
             "palette": _palette,
+            "classes": _classes,
             "size": _size,
             "max_pixels": _pixels,
             "interpolation": one_of("nearest", "bilinear", "bicubic", "lanczos"),
@@ -58,8 +59,16 @@ def _input(value: Any, place: str) -> dict[str, Any]:
     )(value, place)
     if {"size", "max_pixels"} <= plain.keys():
         raise ArtifactError(f'{place}["max_pixels"] is about pictures of any size, and there is a size')
+    if "classes" in plain and plain.get("as") == "labels":
+        for key in ("palette", "background"):
+            if key in plain:
+                raise ArtifactError(f'{place}["{key}"] is about colours, and with "classes" the file has numbers')
     _demand_fitting(plain, place, ("interpolation", "value_range", "mean", "std", "colour_order"))
     return plain
+
+
+def _classes(value: Any, place: str) -> int:
+    return as_whole_number(value, place, least=1, most=MAX_CLASSES)
 
 
 def _output(value: Any, place: str) -> dict[str, Any]:
@@ -82,11 +91,11 @@ def _output(value: Any, place: str) -> dict[str, Any]:
 def _demand_fitting(plain: dict[str, Any], place: str, of_pixels: tuple[str, ...]) -> None:
     """Raise `ArtifactError` for a key of pixels where there are labels, and the other way round."""
     labels = plain.get("as") == "labels"
-    if labels and "palette" not in plain:
+    if labels and not {"palette", "classes"} & plain.keys():
         raise ArtifactError(
             f'{place} is of labels and has no palette; labels are told by its colours, as {{"colours": …}}'
         )
-    for key in of_pixels if labels else ("palette",):
+    for key in of_pixels if labels else ("palette", "classes"):
         if key in plain:
             raise ArtifactError(
                 f'{place}["{key}"] is about {"pixels" if labels else "labels"}, and "as" says otherwise'

@@ -114,7 +114,10 @@ def test_the_page_lists_every_key() -> None:
         ({"input": {"zoom": 2}}, "image.input has the key 'zoom', which is unknown; there are as, background,"),
         ({"input": {"key": ""}}, "image.input.key is ''; it must be a key of a JSON object."),
         ({"input": {"as": "label"}}, "image.input.as is 'label'; it must be 'pixels' or 'labels'."),
-        ({"input": {"as": "labels"}}, "image.input.palette is missing; labels are told by the colours of one."),
+        (
+            {"input": {"as": "labels"}},
+            "image.input.palette is missing; labels are told by the colours of one, or by",
+        ),
         ({"input": {"palette": {}}}, "image.input.palette is there, which is about labels; say"),
         ({"input": LABELS | {"mean": 0}}, "image.input.mean is there, which is about pixels; this takes labels."),
         ({"input": LABELS | {"interpolation": "nearest"}}, "image.input.interpolation is there, which is about pixels"),
@@ -133,6 +136,19 @@ def test_the_page_lists_every_key() -> None:
         (
             {"input": {"as": "labels", "palette": {"colours": ["#000000", "#000001"], "names": ["a", "a"]}}},
             "image.input.palette.names must be a list of 2 different names, one for each colour.",
+        ),
+        ({"input": {"classes": 3}}, "image.input.classes is there, which is about labels; say"),
+        (
+            {"input": {"as": "labels", "classes": 0}},
+            "image.input.classes is 0; it must be a whole number from 1",
+        ),
+        (
+            {"input": LABELS | {"classes": 3}},
+            "image.input.palette is there, which is about colours; with classes",
+        ),
+        (
+            {"input": {}, "output": {"as": "labels", "palette": "input"}},
+            "image.output.palette is 'input'; it must be an object.",
         ),
         ({"input": {"max_pixels": 0}}, "image.input.max_pixels is 0; it must be a whole number from 1 to 1073741824."),
         ({"input": {"max_pixels": None}}, "image.input.max_pixels is None; it must be a whole number"),
