@@ -1,4 +1,4 @@
-"""The command `tidegate`: `serve` and `check` of the server, `pack`, `publish` and their like of training_hooks.
+"""The command `tidegate`: `serve` and `check` of the server, `pack`, `export`, `publish` and more of training_hooks.
 
 The working directory is not looked in for modules, and PYTHONPATH last: both may hold a user's modules.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 
-_OF_TRAINING_HOOKS = ("pack", "lineage", "publish", "retire", "label", "unlabel", "list")
+_OF_TRAINING_HOOKS = ("pack", "export", "lineage", "publish", "retire", "label", "unlabel", "list")
 
 
 def main() -> int:

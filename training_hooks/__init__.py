@@ -2,8 +2,8 @@
 
     from tidegate.training_hooks import Example, save_model
 
-`python -m training_hooks pack` makes the archive, `publish` brings a model into a repository. Nothing here imports the
-server: the two meet in the files on disk.
+`python -m training_hooks pack` makes the archive, `export` gives it faster forms, `publish` brings a model into a
+repository. Nothing here imports the server: the two meet in the files on disk.
 """
 
 from .archive import PackedArchive, pack
@@ -13,6 +13,7 @@ from .container_paths import model_directory
 from .directory import save_directory
 from .errors import ArtifactError
 from .example import Example
+from .export import Exported, export
 from .failure import reporting_failure
 from .publishing.actions import Published, list_models, publish, remove_label, retire, set_label
 from .publishing.contents import PublishedModel, PublishedVersion
@@ -23,12 +24,14 @@ __all__ = [
     "ArtifactError",
     "Checkpoint",
     "Example",
+    "Exported",
     "Lineage",
     "PackedArchive",
     "Published",
     "PublishedModel",
     "PublishedVersion",
     "StopRequest",
+    "export",
     "latest_checkpoint",
     "lineage_of",
     "list_models",

@@ -1,6 +1,7 @@
-"""The command line: `pack`, `lineage`, and `publish`, `retire`, `label`, `unlabel` and `list` of a model repository.
+"""The command line: `pack`, `export`, `lineage`, and those of a model repository, such as `publish`.
 
 python -m training_hooks pack MODEL_DIR [--code CODE_DIR] --output model.tar.gz
+python -m training_hooks export MODEL_DIR --to auto
 python -m training_hooks lineage MODEL_DIR
 python -m training_hooks publish MODEL_DIR REPOSITORY NAME [--version N] [--label LABEL]
 """
@@ -10,6 +11,7 @@ import sys
 
 from .archive import pack
 from .errors import ArtifactError
+from .export.commands import add_commands as add_export
 from .publishing.commands import add_commands
 from .recorded_lineage import lineage_of
 
@@ -35,6 +37,7 @@ def main(arguments: list[str] | None = None, program: str = f"python -m {__packa
     )
     asking.add_argument("model", metavar="MODEL", help="a model directory, or a model.tar.gz")
     asking.set_defaults(run=_print_lineage)
+    add_export(commands)
     add_commands(commands)
     chosen = parser.parse_args(arguments)
     try:

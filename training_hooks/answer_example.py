@@ -12,6 +12,7 @@ code, or by the defaults.
 """
 
 import asyncio
+import functools
 import importlib.util
 import inspect
 import io
@@ -28,6 +29,10 @@ from typing import IO, Any, BinaryIO, NamedTuple
 
 JSON_LINES = "application/jsonlines"
 _TEXT_TYPES = ("application/json", "text/csv")
+_ARGUMENTS = {
+    **{"pre_model_fn": 1, "model_fn": 1, "model_warmup_fn": 2},
+    **{"input_fn": 2, "predict_fn": 2, "output_fn": 2, "transform_fn": 4},
+}
 _CHAIN = ("input_fn", "predict_fn", "output_fn", "transform_fn")
 _OTHERS = ("pre_model_fn", "model_fn", "model_warmup_fn", "collate_fn", "split_fn", "chat_fn", "stream_fn")
 
@@ -36,11 +41,18 @@ class HandlerProblem(Exception):
     """The archive cannot answer; the text is one sentence."""
 
 
-def answer(model_dir: Path, data: bytes, content_type: str, accept: str, manifest: dict[str, Any]) -> tuple[bytes, str]:
-    """Run the functions of the model directory's `inference.py` on one request; return the body and its type."""
+def answer(
+    model_dir: Path, data: bytes, content_type: str, accept: str, manifest: dict[str, Any], *, context: object = None
+) -> tuple[bytes, str]:
+    """Run the functions of the model directory's `inference.py` on one request; return the body and its type.
+
+    `context`, where one is given, goes to those functions that take one more argument than they must.
+    """
     sys.path[:0] = [str(model_dir / "code"), str(model_dir)]
     scripts = [path for path in (model_dir / "code/inference.py", model_dir / "inference.py") if path.is_file()]
     module = _load(scripts[0], "inference") if scripts else ModuleType("inference")
+    if context is not None:
+        _give_context(module, context)
     header = Message()
     header["Content-Type"] = content_type
     body: str | bytes | io.BytesIO = data
@@ -130,6 +142,19 @@ def _load_model(module: ModuleType, model_dir: Path, weights: dict[str, Any]) ->
     if hasattr(module, "model_warmup_fn"):
         _call(module, "model_warmup_fn", str(model_dir), model)
     return model
+
+
+def _give_context(module: ModuleType, context: object) -> None:
+    for name, count in _ARGUMENTS.items():
+        function: Any = getattr(module, name, None)
+        with suppress(TypeError, ValueError):  # no function, or one without a signature
+            parameters = [
+                each
+                for each in inspect.signature(function).parameters.values()
+                if each.kind is each.POSITIONAL_OR_KEYWORD
+            ]
+            if len(parameters) == count + 1:
+                setattr(module, name, functools.partial(function, **{parameters[-1].name: context}))
 
 
 def _is_wrapper(module: ModuleType, model_dir: Path, weights: dict[str, Any]) -> bool:

@@ -126,6 +126,7 @@ def _files_of(source: Path, earlier: Mapping[str, Any], description: Description
         *description.files,
         *(earlier.get(key) for key in ("labels", "preprocessing")),
         *(section(example, side).get("file") for side in ("request", "response")),
+        *_forms_of(earlier),
     }
     files = {
         name: path
@@ -135,6 +136,15 @@ def _files_of(source: Path, earlier: Mapping[str, Any], description: Description
     if not files:
         raise ArtifactError(f"directory {source} holds no model: there are no files in it")
     return files
+
+
+def _forms_of(earlier: Mapping[str, Any]) -> list[str]:
+    """Return the files of the forms that `export` made: they may hold weights of before."""
+    forms = earlier.get("forms")
+    folders = (
+        [f"forms/{form.get('name')}/" for form in forms if isinstance(form, dict)] if isinstance(forms, list) else []
+    )
+    return [name for name in section(earlier, "files") if name.startswith(tuple(folders))]
 
 
 def _bring(path: Path, staged: Path, *, in_place: bool) -> None:

@@ -165,7 +165,8 @@ def _tidy(stage: Path, target: Path) -> None:
     for file_name in json.loads((stage / _OBSOLETE).read_bytes()):
         (target / file_name).unlink(missing_ok=True)
         with contextlib.suppress(OSError):  # not empty: something else lives there
-            (target / file_name).parent.rmdir()
+            for parent in [*Path(file_name).parents][:-1]:
+                (target / parent).rmdir()
     shutil.rmtree(stage)
 
 
