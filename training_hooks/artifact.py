@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import nn
 
+from .adapter import adapter_of
 from .architecture import check_architecture, describe_architecture
 from .arguments import as_flag
 from .container_paths import needed_model_directory
@@ -67,7 +68,8 @@ def save_model(
         )
 
     Args:
-        model: the module, or its state dict. Wrappers and their prefixes (`module.`, `_orig_mod.`) are taken off.
+        model: the module, or its state dict. Wrappers and their prefixes (`module.`, `_orig_mod.`) are taken off. Of a
+            PeftModel the base is saved under its own names, and the adapter beside it in `adapter/`.
         model_dir: where to; the variable SM_MODEL_DIR if omitted, and /opt/ml/model inside a SageMaker container.
         name: of the model: letters, digits and inner hyphens, at most 63.
         labels: class names, in the order of the model's outputs, distinct and not empty; or a mapping between names
@@ -146,11 +148,16 @@ def save_model(
             "tensors": tensors,
         },
     )
-    weights = checked_weights(model, allow_non_finite=allow_non_finite)
+    adapter = adapter_of(model, allow_non_finite=allow_non_finite)
+    if adapter is not None:
+        described["adapter"] = adapter.described()
+    weights = checked_weights(model if adapter is None else adapter.base, allow_non_finite=allow_non_finite)
     refuse_unwritable(weights, kind)
     manifest = description.manifest | {"weights": described}
     with staging(target, manifest) as stage:
         described["file"] = write_weights(stage, weights, kind, shard_bytes)
+        if adapter is not None:
+            adapter.write(stage)
         description.add_files(stage)
         if architecture is not None:
             check_architecture(stage.path, described)

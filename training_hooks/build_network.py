@@ -10,6 +10,7 @@ import importlib
 import json
 import os
 import sys
+import warnings
 from collections import OrderedDict
 from collections.abc import Iterator
 from pathlib import Path
@@ -42,7 +43,20 @@ def build(model_dir: Path, weights: dict[str, Any]) -> torch.nn.Module:
         _fill(network, str(weights["file"]))
     except Exception as error:
         raise NotBuilt(f"the weights do not fit {architecture!r}: {_one_line(error)}") from error
-    return network
+    return _adapted(network, weights["adapter"]) if "adapter" in weights else network
+
+
+def _adapted(network: torch.nn.Module, adapter: dict[str, Any]) -> torch.nn.Module:
+    try:
+        peft = importlib.import_module("peft")
+        with warnings.catch_warnings():
+            warnings.filterwarnings(
+                "error", message="Found missing adapter keys|Adapter name"
+            )  # it would go on with random numbers
+            model: torch.nn.Module = peft.PeftModel.from_pretrained(network, str(adapter["directory"]))
+    except Exception as error:
+        raise NotBuilt(f"peft cannot put the adapter onto the network: {_one_line(error)}") from error
+    return model
 
 
 def _fill(network: torch.nn.Module, weights_name: str) -> None:

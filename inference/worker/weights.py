@@ -28,6 +28,7 @@ from tidegate.inference.worker.formats import (
     aot_inductor,
     network,
     onnx_model,
+    peft_adapter,
     saved_model,
     shards,
     state_dict,
@@ -90,7 +91,10 @@ def load(model_dir: Path, place: torch.device, *, trust_pickle: bool = False, tr
         return state.to(place).eval()
     if architecture is None:
         raise DeploymentError(f"{path} holds a {type(state).__name__}, no module; name weights.architecture for it.")
-    return network.filled(path, state, kept_as, model_dir=model_dir, described=described).to(place).eval()
+    model = network.filled(path, state, kept_as, model_dir=model_dir, described=described)
+    if "adapter" in described:
+        model = peft_adapter.applied(model, described["adapter"], model_dir=model_dir)
+    return model.to(place).eval()
 
 
 def choice_of(model_dir: Path, described: Mapping[str, Any], *, trust_compiled: bool) -> Choice:
