@@ -13,6 +13,7 @@ from tidegate.inference.layout import MANIFEST
 
 _LARGEST: Final = 3.4e38
 """Of float32, in which models are given numbers; NaN is beyond it too, and so are whole numbers that no float holds."""
+_MOST_MEMBERS: Final = 2**31
 
 
 class Part:
@@ -56,8 +57,10 @@ class Part:
 
     def member(self) -> str | int | None:
         """Which of several predictions is meant; None where there is one."""
-        value = self.values.get("from")
-        if value is None or (isinstance(value, str) and value) or (type(value) is int and value >= 0):
+        if "from" not in self.values:
+            return None
+        value = self.values["from"]
+        if (isinstance(value, str) and value) or (type(value) is int and 0 <= value <= _MOST_MEMBERS):
             return value
         raise self.mistake("from", f"is {shown(value)}; it is the name of a prediction, or its number from 0")
 

@@ -310,7 +310,7 @@ def _saved(key: str, value: Any) -> Any:
         return None
 
 
-@settings(max_examples=400)
+@settings(max_examples=1000, deadline=None)
 @given(
     st.one_of(
         st.tuples(st.just("image"), _IMAGE),

@@ -191,6 +191,10 @@ def test_the_page_lists_every_key() -> None:
         ({"output": {"from": -1}}, "image.output.from is -1; it is the name of a prediction, or its number from 0."),
         ({"output": {"from": ""}}, "image.output.from is ''"),
         ({"output": {"from": True}}, "image.output.from is True"),
+        (
+            {"output": {"from": None}},
+            "image.output.from is None; it is the name of a prediction, or its number from 0.",
+        ),
         ({"output": {"media_type": "image/gif"}}, "image.output.media_type is 'image/gif'; it must be 'image/png' or"),
         ({"output": {"as": "labels"}}, "image.output.palette is missing."),
         ({"output": {"as": "labels", "palette": "input"}}, "image.output.palette is 'input'; it must be an object."),
