@@ -35,7 +35,7 @@ class Request:
     records_in_body: int = 0
     """How many records the default `input_fn` counted in the body; 0 where it could not, or did not run."""
     taken: Taken | None = None
-    """What a declared input has made of the body; None where something else read it."""
+    """What is known of a body that a declared input has read, without its data; None where something else read it."""
     prediction: Any = None
     members: dict[Path, int] = field(default_factory=dict)
     """The members of `data` by their digests, where a proof that it may share a call is due."""

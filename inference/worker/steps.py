@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -123,9 +123,9 @@ class Steps:
         if functions.input_fn is None and functions.transform_fn is None:
             as_rows = functions.predict_fn is None
             body = given_body(source, limit, may_map=True)
-            request.taken = taken = self.declared.read(body, content_type or "", max_decoded_bytes=limit)
-            if taken is not None:
+            if (taken := self.declared.read(body, content_type or "", max_decoded_bytes=limit)) is not None:
                 request.data, request.records_in_body = taken.data, taken.records
+                request.taken = replace(taken, data=None)  # whoever lets go of the data lets go of all of it
                 return
             request.data, request.records_in_body = defaults.input_fn(body, content_type, self.reading, as_rows=as_rows)
             return
