@@ -28,13 +28,18 @@ def checked(value: Any, name: str, dtype: torch.dtype | None, type_: str) -> Arr
     """
     if type_ == STRINGS:
         return _strings(value, name)
+    return cast_to(value, name, None if dtype is None else torch.empty(0, dtype=dtype).numpy().dtype)
+
+
+def cast_to(value: Any, name: str, wanted: Any) -> Array:
+    """Numbers as an array of the dtype `wanted`, where that changes nothing. Raises `InputRefused`."""
     try:
         array = to_array(value)
     except (ValueError, TypeError):  # rows of different lengths
         array = np.empty(0, object)
     if array.dtype.kind not in "biuf":
         raise InputRefused(f"the input '{name}' takes numbers, which were not given")
-    return array if dtype is None else _cast(array, name, dtype)
+    return array if wanted is None else _cast(array, name, np.dtype(wanted))
 
 
 def demand_one_length(arrays: Mapping[str, Array], shapes: Mapping[str, Sequence[Any]]) -> None:
@@ -54,8 +59,7 @@ def demand_one_length(arrays: Mapping[str, Array], shapes: Mapping[str, Sequence
                 )
 
 
-def _cast(array: Array, name: str, dtype: torch.dtype) -> Array:
-    wanted = torch.empty(0, dtype=dtype).numpy().dtype
+def _cast(array: Array, name: str, wanted: np.dtype[Any]) -> Array:
     if array.dtype == wanted:
         return array
     with np.errstate(all="ignore"):  # what does not survive is told apart below

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from tidegate.inference.errors import DeploymentError, one_line
-from tidegate.inference.worker.encoding import to_array
+from tidegate.inference.worker.formats.onnx_inputs import cast_to
 from tidegate.inference.worker.misfit import InputRefused
 
 _SERVING = "serving_default"
@@ -38,14 +38,10 @@ class SavedModel:
 
     def _tensor(self, name: str, value: Any) -> Any:
         spec = self._inputs[name]
-        array = to_array(value)
-        wanted = spec.dtype.as_numpy_dtype
-        cast = array.astype(wanted)
-        if array.dtype.kind in "biuf" and cast.dtype.kind in "biu" and not (cast.astype(array.dtype) == array).all():
-            raise InputRefused(f"the input '{name}' is of {spec.dtype.name}, to which these numbers cannot be cast")
+        array = cast_to(value, name, spec.dtype.as_numpy_dtype)
         if not spec.shape.is_compatible_with(array.shape):
             raise InputRefused(f"the input '{name}' has the shape {array.shape}; the model takes {spec.shape}")
-        return self._tensorflow.constant(cast)
+        return self._tensorflow.constant(array)
 
 
 def _plain(array: Any) -> Any:
