@@ -48,6 +48,8 @@ _UNREAD_RETRY_S = 5.0
 """Between two, where the repository is listed once only."""
 _READERS = 16
 """Of manifests, at one time: a new repository may have thousands."""
+_READERS_OF_AN_OBJECT = 4
+"""Fewer than where one model is all that is fetched: several downloads share the memory."""
 
 
 class Output:
@@ -210,7 +212,7 @@ def store_of(repository: str, *, connections: int) -> Store:
     if repository.startswith("s3://"):
         from tidegate.inference.repository.s3_store import S3Store  # noqa: PLC0415 - boto3 is optional
 
-        return S3Store.open(repository, connections=connections)
+        return S3Store.open(repository, connections=connections, readers=_READERS_OF_AN_OBJECT)
     return FolderStore(Path(repository))
 
 

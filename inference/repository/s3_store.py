@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
+from tidegate.inference.repository.beside import read_beside
 from tidegate.inference.repository.listing import Entry, Listing
+from tidegate.inference.repository.object_checksums import ObjectChecksum
 from tidegate.inference.repository.store import ContentDamaged, EntryChanged, NotThere, StoreFailed
 
 _CHUNK_BYTES = 128 << 10
 """What a connection that breaks takes along at most."""
+_PART_BYTES = 8 << 20
+READERS = 8
+"""Connections to one large object, and parts of it in memory."""
+_LARGE_BYTES = 2 * _PART_BYTES
+"""From here on an object is read in parts."""
 _CONNECT_TIMEOUT_S = 5
 _READ_TIMEOUT_S = 15
 _TRIES = 3
@@ -26,13 +33,13 @@ class S3Store:
 
     whole_objects = True
 
-    def __init__(self, client: Any, bucket: str, prefix: str) -> None:
-        """`prefix` is empty or ends with a slash."""
-        self._client, self._bucket, self._prefix = client, bucket, prefix
+    def __init__(self, client: Any, bucket: str, prefix: str, readers: int = READERS) -> None:
+        """`prefix` is empty or ends with a slash; so many `readers` share a large object."""
+        self._client, self._bucket, self._prefix, self._readers = client, bucket, prefix, readers
 
     @classmethod
-    def open(cls, address: str, *, connections: int) -> S3Store:
-        """The store of `s3://bucket/prefix`. Raises `StoreFailed`."""
+    def open(cls, address: str, *, connections: int, readers: int = READERS) -> S3Store:
+        """The store of `s3://bucket/prefix`, for `connections` objects at a time. Raises `StoreFailed`."""
         try:
             import boto3  # noqa: PLC0415 - optional
             import botocore.session  # noqa: PLC0415
@@ -47,14 +54,14 @@ class S3Store:
             retries={"mode": "standard", "total_max_attempts": _TRIES},
             connect_timeout=_CONNECT_TIMEOUT_S,
             read_timeout=_READ_TIMEOUT_S,
-            max_pool_connections=connections,
+            max_pool_connections=connections * readers,
             tcp_keepalive=True,
         )
         with _failures(address):
             core = botocore.session.get_session()
             core.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=_timestamp)
             client = boto3.session.Session(botocore_session=core).client("s3", config=config)
-        return cls(client, bucket, f"{prefix}/" if prefix else "")
+        return cls(client, bucket, f"{prefix}/" if prefix else "", readers)
 
     def address(self, path: str) -> str:
         """How people call it."""
@@ -103,9 +110,47 @@ class S3Store:
     def read(self, entry: Entry, offset: int = 0) -> Generator[bytes, None, None]:
         """The content of a listed object from `offset` on, in pieces. Raises `StoreFailed`."""
         left = entry.size_bytes - offset
-        if left <= 0:
-            return
-        ranged = {"Range": f"bytes={offset}-"} if offset else {}
+        if left >= _LARGE_BYTES:
+            yield from self._in_parts(entry, offset)
+        elif left > 0:
+            yield from self._range(entry, offset, entry.size_bytes)
+
+    def _in_parts(self, entry: Entry, offset: int) -> Generator[bytes, None, None]:
+        checksum = self._checksum(entry) if not offset else None
+        pieces = read_beside(
+            offset,
+            entry.size_bytes,
+            lambda start, stop: self._range(entry, start, stop),
+            part_bytes=_PART_BYTES,
+            readers=self._readers,
+        )
+        with closing(pieces):
+            for piece in pieces:
+                if checksum is not None:
+                    checksum.add(piece)
+                yield piece
+        if checksum is not None and not checksum.agrees:
+            raise ContentDamaged(f"{self.address(entry.path)} came damaged: its checksum is not the one that S3 keeps.")
+
+    def _checksum(self, entry: Entry) -> ObjectChecksum | None:
+        """That of the whole object; none where the store does not tell it, whose reason the read itself will find."""
+        try:
+            with _failures(self.address(entry.path)):
+                head = self._client.head_object(
+                    Bucket=self._bucket,
+                    Key=self._prefix + entry.path,
+                    IfMatch=f'"{entry.tag}"',
+                    ChecksumMode="ENABLED",
+                )
+        except StoreFailed:
+            return None
+        return ObjectChecksum.of(head)
+
+    def _range(self, entry: Entry, start: int, stop: int) -> Generator[bytes, None, None]:
+        """One answer: the bytes from `start` up to `stop`, the end of the object or an earlier place."""
+        left = stop - start
+        last = str(stop - 1) if stop < entry.size_bytes else ""
+        ranged = {"Range": f"bytes={start}-{last}"} if start or last else {}
         name = self.address(entry.path)
         key = self._prefix + entry.path
         try:

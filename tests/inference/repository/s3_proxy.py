@@ -30,14 +30,21 @@ ENVIRONMENT = {
 }
 """Of whoever asks, beside AWS_ENDPOINT_URL."""
 _CHUNK_BYTES = 64 << 10
+_FROM_FILES = """
+from moto.server import main
+from tidegate.local_cloud import objects_in_files
+objects_in_files.install()
+main()
+"""
 
 
 class S3:
-    """moto's server in a process of its own."""
+    """moto's server in a process of its own; `from_files` as the local cloud has it, which reads only what is asked."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, from_files: bool = False) -> None:
+        program = ["-c", _FROM_FILES] if from_files else ["-m", "moto.server"]
         self._process = subprocess.Popen(
-            [sys.executable, "-W", "ignore", "-m", "moto.server", "--host", "127.0.0.1", "--port", "0"],
+            [sys.executable, "-W", "ignore", *program, "--host", "127.0.0.1", "--port", "0"],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
