@@ -15,6 +15,7 @@ import pytest
 from tests.claims import page
 from tests.contract.models import DOUBLE
 from tests.contract.running import write_files
+from tests.inference.forms import toy_forms
 
 NET = """
 import torch
@@ -175,3 +176,16 @@ def test_a_model_that_dies_when_it_is_asked_again_may_take_traffic_and_is_warned
     found = json.loads(done.stdout)
     assert found["load"] is None
     assert [each["code"] for each in found["warnings"]] == ["not_looked_into"]
+
+
+def test_the_form_that_is_served_is_told_and_why_the_others_are_not(tmp_path: Path) -> None:
+    forms = [toy_forms.form("gpu", requires={"device": "cuda"}, file="forms/onnx/model.onnx"), toy_forms.form("onnx")]
+    toy_forms.write_onnx(tmp_path / "forms/onnx/model.onnx", toy_forms.network(0))
+    toy_forms.archive(tmp_path, forms)
+    done = check(tmp_path)
+    assert done.returncode == 0, done.stderr
+    (row,) = [line for line in done.stdout.splitlines() if line.startswith("form ")]
+    assert row.startswith("form      onnx: it fits this machine and answers the archive's example")
+    assert "; passed over: gpu (" in row
+    (kept,) = [line for line in check(tmp_path, TIDEGATE_FORM="eager").stdout.splitlines() if line.startswith("form ")]
+    assert kept == "form      eager: TIDEGATE_FORM=eager" or kept.startswith("form      eager: TIDEGATE_FORM=eager; ")
