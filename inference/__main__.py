@@ -39,12 +39,8 @@ def main(program: str = f"python -m {__package__}", others: Sequence[str] = ()) 
         return _run(arguments, lambda settings: _serve(settings, arguments.model))
     from tidegate.inference.frontend.check.output import output  # noqa: PLC0415
 
-    with output(as_json=arguments.json) as out:
-        return _run(
-            arguments,
-            lambda settings: _check(settings, arguments.model, out),
-            failed=lambda reason: out.failed(arguments.model, reason),
-        )
+    with output(as_json=arguments.json, model=arguments.model) as out:
+        return _run(arguments, lambda settings: _check(settings, arguments.model, out), failed=out.failed)
 
 
 def _run(

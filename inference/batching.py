@@ -62,7 +62,7 @@ def declared_in(model_dir: Path) -> Batching:
     """What the archive in `model_dir` says. One that cannot be read is the worker's to refuse, with the reason."""
     try:
         manifest = json.loads((model_root(model_dir) / MANIFEST).read_bytes())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return Batching()
     # Other tools have manifests too; only ours carry a format_version.
     ours = isinstance(manifest, dict) and manifest.get("format_version") is not None

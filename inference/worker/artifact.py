@@ -47,6 +47,8 @@ def read_manifest(root: Path) -> dict[str, Any]:
         return {}
     try:
         manifest = json.loads(path.read_bytes())
+    except RecursionError:
+        raise DeploymentError(f"{path} is nested too deeply to be a manifest.") from None
     except (ValueError, OSError) as error:
         raise DeploymentError(f"{path} is not readable JSON: {error}.") from None
     if not isinstance(manifest, dict):

@@ -14,6 +14,7 @@ from tidegate.inference.load_report import Caution
 MODEL_SUFFIXES = frozenset({".pt", ".pth", ".bin", ".safetensors", ".onnx", ".ckpt", ".pkl", ".pt2", ".h5"})
 _LFS = b"version https://git-lfs.github.com/spec/"
 _LFS_BYTES = 1024
+_SHOWN_CHARACTERS = 120
 _SECRET_NAMES = frozenset(
     {".env", ".netrc", ".pypirc", ".git-credentials", ".pgpass", "id_rsa", "id_ed25519", "kaggle.json", ".npmrc"}
 )
@@ -139,7 +140,12 @@ def _secrets(listing: Listing) -> Iterator[Caution]:
 
 
 def _named(found: Iterable[Listed]) -> str:
-    return some_of((str(PurePosixPath(each.name)) for each in found), limit=3)
+    return some_of((_short(each.name) for each in found), limit=3)
+
+
+def _short(name: PurePosixPath) -> str:
+    text = str(name)
+    return text if len(text) <= _SHOWN_CHARACTERS else f"…{text[-_SHOWN_CHARACTERS:]}"
 
 
 def _megabytes(size: int) -> str:

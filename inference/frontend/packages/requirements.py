@@ -39,9 +39,12 @@ async def install(
         root = model_root(model_dir)
     except OSError:
         return None  # the worker says what is wrong with the directory
-    wanted = await asyncio.to_thread(wanted_by, root)
-    if wanted is None or wanted.is_empty:
-        return None
+    try:
+        wanted = await asyncio.to_thread(wanted_by, root)
+        if wanted is None or wanted.is_empty:
+            return None
+    except OSError as error:  # it is closed to this user
+        raise DeploymentError(f"{error.filename} cannot be read: {error.strerror}.") from None
     file = wanted.file
     log.info("installing requirements", extra={"file": str(file)})
     layer = PackageLayer(new_dir())
