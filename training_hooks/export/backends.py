@@ -70,8 +70,12 @@ def open_form(candidate: Candidate, network: Flat | None, path: Path, *, threads
         return _open_onnx(path, threads)
     if candidate.kind == OPENVINO:
         return _open_openvino(path, threads, candidate.settings.get("dtype"))
-    called = torch.export.load(path).module() if candidate.kind == PT2 else torch._inductor.aoti_load_package(str(path))
-    return lambda tensors: list(called(*_given(candidate, tensors)))
+    if candidate.kind == PT2:
+        called = torch.export.load(path).module()
+        return lambda tensors: list(called(*_given(candidate, tensors)))
+    # Not aoti_load_package: for a warning about the processor it runs the C++ compiler some 270 times (pytorch#191715).
+    loader = torch._C._aoti.AOTIModelPackageLoader(str(path), "model", False, 1, -1)
+    return lambda tensors: list(loader.boxed_run(_given(candidate, tensors)))
 
 
 def prepare(
