@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import torch
 
-from tests.contract.running import Server, running
+from tests.contract.repositories import serving
+from tests.contract.running import Server, running, write_files
 from tests.inference.forms import toy_forms
 
 SCRIPT = """
@@ -26,6 +27,23 @@ def model_fn(model_dir, context):
 
 def predict_fn(data, model):
     return model["network"](torch.as_tensor(data))
+"""
+BORROWS = """
+import json
+import torch
+
+def model_fn(model_dir, context):
+    return context
+
+def input_fn(data, content_type):
+    return torch.tensor(json.loads(data))
+
+def predict_fn(rows, context):
+    network = context.get_model("toy")
+    return {"kind": type(network).__name__, "answer": network(rows).tolist()}
+
+def output_fn(prediction, accept):
+    return json.dumps(prediction)
 """
 ROWS = torch.tensor(toy_forms.ROWS)
 
@@ -152,3 +170,25 @@ def test_a_form_that_is_demanded_and_cannot_be_served_stops_the_start(tmp_path: 
         assert server.process.wait(timeout=60) == 1
         last = server.log().splitlines()[-1]
         assert "TIDEGATE_FORM asks for 'wrong', which cannot be served: The archive's example was not answered" in last
+
+
+def test_a_repository_serves_forms_to_requests_and_to_scripts_that_borrow_the_model(
+    tmp_path: Path, onnx: dict[int, bytes]
+) -> None:
+    """Each checks the example by itself, so a form that is wrong is served to neither."""
+    files = files_of(tmp_path / "toy", {"wrong": onnx[1], "onnx": onnx[0]}, [toy_forms.form("wrong"), toy_forms.form()])
+    with serving(tmp_path) as here:
+        write_files(here.folder.path / "toy" / "1", {name: files[name] for name in files if name != "manifest.json"})
+        here.folder.put(here.folder.path / "toy" / "1" / "manifest.json", json.loads(files["manifest.json"]))
+        here.folder.publish("borrows", 1, code=BORROWS)
+        here.until(lambda: here.versions("toy") and here.versions("borrows"), "the models are known")
+        expected = toy_forms.network()(ROWS)
+        reply = here.ask("borrows", body=toy_forms.ROWS)
+        assert reply.status == 200, reply.body
+        assert reply.json()["kind"] == "ServedForm"
+        torch.testing.assert_close(torch.tensor(reply.json()["answer"]), expected, rtol=1e-3, atol=1e-5)
+        assert "form" not in here.versions("toy")[1]
+        reply = here.ask("toy", body=toy_forms.ROWS)
+        torch.testing.assert_close(torch.tensor(reply.json()), expected, rtol=1e-3, atol=1e-5)
+        form = here.versions("toy")[1]["form"]
+        assert (form["name"], [each["name"] for each in form["passed_over"]]) == ("onnx", ["wrong"])
