@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -187,12 +188,12 @@ def _openvino(opening: Opening) -> Run:
     model = openvino.Core().compile_model(opening.file, "CPU", hints)
     if len(model.inputs) != len(opening.form.signature.inputs):
         raise NotOpened(f"its file has {len(model.inputs)} inputs, the manifest others")
-    outputs = list(model.outputs)
+    outputs, turn = list(model.outputs), threading.Lock()
 
     def compute(tensors: list[torch.Tensor]) -> list[torch.Tensor]:
-        found = model([tensor.numpy() for tensor in tensors])
-        # A copy: the arrays are the engine's own memory, which the next call writes to.
-        return [torch.from_numpy(found[output].copy()) for output in outputs]
+        with turn:  # one call at a time has the engine's memory, from which the answer is copied
+            found = model([tensor.numpy() for tensor in tensors])
+            return [torch.from_numpy(found[output].copy()) for output in outputs]
 
     return compute
 
