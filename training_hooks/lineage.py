@@ -141,4 +141,7 @@ def _channels() -> list[str]:
 
 def _git() -> dict[str, Any] | None:
     main = getattr(sys.modules.get("__main__"), "__file__", None)
-    return revision_of(Path(main) if isinstance(main, str) else Path.cwd())
+    try:
+        return revision_of(Path(main) if isinstance(main, str) else Path.cwd())
+    except OSError:  # a working directory that was removed
+        return None

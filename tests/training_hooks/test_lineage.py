@@ -143,6 +143,15 @@ def test_what_the_platform_says_is_taken_where_it_makes_sense(
     assert checked_lineage({"git": None, "packages": None}) == known
 
 
+def test_a_working_directory_that_is_gone_is_no_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a notebook, where no script says where its checkout is."""
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    monkeypatch.delattr(sys.modules["__main__"], "__file__", raising=False)
+    (tmp_path / "gone").rmdir()
+    assert "git" not in checked_lineage(None)
+
+
 def test_what_is_given_goes_before_what_is_known_and_comes_back(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
