@@ -125,8 +125,12 @@ def _build_onnx(
     onnx_file = path.with_suffix(".onnx")
     names: dict[str, Any] = {"input_names": list(layout.inputs), "output_names": list(layout.outputs)}
     if isinstance(network.module, torch.jit.ScriptModule):  # which torch.export does not take
+        if layout.positional != layout.inputs:
+            raise NotExported(
+                "a network in TorchScript has an ONNX form where it takes plain tensors by position alone"
+            )
         axes = dict(zip(layout.inputs, map(dict, dimensions.axes), strict=True))
-        torch.onnx.export(network, tuple(tensors), onnx_file, dynamo=False, dynamic_axes=axes, **names)
+        torch.onnx.export(network.module, tuple(tensors), onnx_file, dynamo=False, dynamic_axes=axes, **names)
     else:
         program = torch.export.export(network, tuple(tensors), dynamic_shapes=(dimensions.for_torch(),))
         written = torch.onnx.export(program, (), dynamo=True, verbose=False, **names)

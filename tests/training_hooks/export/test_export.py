@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from tidegate.training_hooks import ArtifactError, Example, export, save_model
+from tidegate.training_hooks import ArtifactError, Example, export, save_directory, save_model
 from tidegate.training_hooks.__main__ import main
 
 from ..artifacts import manifest_of, mismatches, names_below
@@ -131,6 +131,21 @@ def model_fn(model_dir, context):
     done = export(model_dir, to="channels_last", batch_sizes=[2], threads=1, force=True)
     assert [form["name"] for form in done.kept] == ["channels_last"]
     assert any("context.verified_form()" in note for note in done.notes)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_network_in_torchscript_has_an_onnx_form(tmp_path: Path) -> None:
+    """It needs no code, and the export none of its class."""
+    model_dir = tmp_path / "model"
+    model_dir.mkdir()
+    torch.jit.trace(network("Wide"), torch.rand(2, 8)).save(str(model_dir / "model.pt"))  # type: ignore[no-untyped-call]
+    save_directory(model_dir, example=torch.rand(1, 8))
+    (form,) = export(model_dir, to="onnx", batch_sizes=[2], threads=1, force=True).kept
+    assert form["made_from"]["file"] == "model.pt"
+    session = onnxruntime.InferenceSession(model_dir / form["file"], providers=["CPUExecutionProvider"])
+    given = torch.rand(5, 8)
+    (answer,) = session.run(None, {"x": given.numpy()})
+    assert np.allclose(answer, network("Wide")(given).detach().numpy(), atol=1e-5)
 
 
 @pytest.mark.parametrize(
