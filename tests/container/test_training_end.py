@@ -22,11 +22,12 @@ def test_what_an_earlier_job_said_is_forgotten(tmp_path: Path) -> None:
 
 def test_a_configuration_that_nobody_foresaw_is_a_failure_with_its_reason(tmp_path: Path) -> None:
     base_dir = job(tmp_path, "print('trained')\n")
-    groups: dict[str, object] = {"instance_groups": [{}], "current_group_name": None}
-    (base_dir / "input/config/resourceconfig.json").write_text(json.dumps(groups))
+    (base_dir / "input/config/resourceconfig.json").write_text(json.dumps({"hosts": 5}))
     done = train(base_dir)
     assert done.returncode == 1
-    assert (base_dir / "output/failure").read_text() == "the training job cannot be run: KeyError: 'hosts'."
+    assert (
+        base_dir / "output/failure"
+    ).read_text() == "the training job cannot be run: TypeError: 'int' object is not iterable."
     assert "Traceback" in done.stderr
 
 
