@@ -15,6 +15,8 @@ from tidegate.inference.worker.forms.signature import Mistake, Signature, mappin
 MAX_FORMS = 64
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}")
 _RESERVED = frozenset({"auto", "eager"})
+_REQUIREMENTS = ("device", "machine", "processor", "cuda_capability", "torch", "packages")
+_X86 = ("x86_64", "amd64")
 _SETTINGS = {
     "dtype": ("float32", "bfloat16", "float16", "int8"),
     "memory_format": ("channels_last",),
@@ -107,6 +109,9 @@ def _form(value: Any, at: str) -> DeclaredForm:
         raise Mistake(f"{at}.kind is {shown(kind)}; it must be one of {', '.join(FormKind)}")
     if (kind == FormKind.EAGER) != (file is None) or not isinstance(file, str | None):
         raise Mistake(f"{at}.file is {shown(file)}; every kind but eager has a file")
+    requires = _requirements(fields.get("requires") or {}, f"{at}.requires")
+    if kind == FormKind.AOTI:
+        _demand_a_machine(requires, f"{at}.requires")
     parity, made_from = mapping(fields.get("parity"), f"{at}.parity"), fields.get("made_from") or {}
     made_from = mapping(made_from, f"{at}.made_from")
     return DeclaredForm(
@@ -114,7 +119,7 @@ def _form(value: Any, at: str) -> DeclaredForm:
         kind=FormKind(kind),
         file=file,
         settings=_settings(fields.get("settings") or {}, f"{at}.settings"),
-        requires=_requirements(fields.get("requires") or {}, f"{at}.requires"),
+        requires=requires,
         signature=signatures.read(fields.get("signature"), f"{at}.signature"),
         weights_file=_text(made_from, "file", f"{at}.made_from"),
         weights_sha256=_text(made_from, "sha256", f"{at}.made_from"),
@@ -142,6 +147,10 @@ def _settings(value: Any, at: str) -> dict[str, str]:
 
 def _requirements(value: Any, at: str) -> Requirements:
     fields = mapping(value, at)
+    if unknown := [key for key in fields if key not in _REQUIREMENTS]:
+        raise Mistake(
+            f"{at} asks for {shown(unknown[0])}, which nothing here can look at; known are {', '.join(_REQUIREMENTS)}"
+        )
     device, processor = fields.get("device", "cpu"), fields.get("processor") or []
     packages = mapping(fields.get("packages") or {}, f"{at}.packages")
     if device not in ("cpu", "cuda"):
@@ -158,6 +167,19 @@ def _requirements(value: Any, at: str) -> Requirements:
         torch=_text(fields, "torch", at),
         packages=dict(packages),
     )
+
+
+def _demand_a_machine(requires: Requirements, at: str) -> None:
+    """Refuse machine code of which nothing says where it can run: elsewhere it ends the process by SIGILL."""
+    needed = {"torch": requires.torch}
+    if requires.device == "cuda":
+        needed["cuda_capability"] = requires.cuda_capability
+    else:
+        needed["machine"] = requires.machine
+        if requires.machine is not None and requires.machine.lower() in _X86:
+            needed["processor"] = ", ".join(requires.processor) or None
+    if missing := [key for key, value in needed.items() if value is None]:
+        raise Mistake(f"{at} says nothing of {' and '.join(missing)}, without which compiled code is not opened")
 
 
 def _text(fields: Mapping[str, Any], key: str, at: str) -> str | None:

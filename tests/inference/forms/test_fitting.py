@@ -14,6 +14,7 @@ from tidegate.inference.worker.forms.fitting import misfit
 from tidegate.inference.worker.forms.machine import Machine, flags_in
 
 SUM = "1" * 64
+AOTI: dict[str, Any] = {"device": "cpu", "machine": "x86_64", "processor": ["avx2"], "torch": "2.13"}
 HERE = Machine(
     device="cpu",
     machine="x86_64",
@@ -65,6 +66,14 @@ def without(key: str) -> dict[str, Any]:
         ({"requires": {"processor": "avx2"}}, "forms[0].requires.processor is 'avx2'"),
         ({"requires": {"torch": 2.13}}, "forms[0].requires.torch is 2.13"),
         ({"requires": {"packages": {"onnxruntime": 1}}}, "forms[0].requires.packages is"),
+        ({"requires": {"moon": "full"}}, "forms[0].requires asks for 'moon', which nothing here can look at"),
+        ({"kind": "aoti", "requires": None}, "forms[0].requires says nothing of torch and machine"),
+        ({"kind": "aoti", "requires": AOTI | {"processor": []}}, "forms[0].requires says nothing of processor"),
+        ({"kind": "aoti", "requires": AOTI | {"torch": None}}, "forms[0].requires says nothing of torch,"),
+        (
+            {"kind": "aoti", "requires": {"device": "cuda", "torch": "2.13"}},
+            "forms[0].requires says nothing of cuda_capability,",
+        ),
         ({"signature": {}}, "forms[0].signature.inputs is None"),
         ({"made_from": "weights"}, "forms[0].made_from is 'weights'"),
         ({"parity": {}}, "forms[0].parity.rtol is None"),
@@ -156,7 +165,7 @@ def test_a_form_for_the_cpu_is_none_for_a_gpu_and_each_gpu_has_its_own() -> None
 
 @pytest.mark.parametrize("kind", ["pt2", "aoti"])
 def test_a_form_that_can_run_code_is_served_to_those_who_trust_it(kind: str) -> None:
-    changes = {"kind": kind, "file": "forms/aoti/model.pt2"}
+    changes = {"kind": kind, "file": "forms/aoti/model.pt2", "requires": AOTI}
     assert "set TIDEGATE_TRUST_COMPILED_MODEL=on" in str(why_not(**changes))
     assert why_not(**changes, trusted=True) is None
 
