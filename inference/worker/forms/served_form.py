@@ -12,13 +12,44 @@ import torch
 from tidegate.inference.worker.comparing import Tolerance
 from tidegate.inference.worker.forms.arguments import builder, gatherer
 from tidegate.inference.worker.forms.input_check import InputCheck
-from tidegate.inference.worker.forms.signature import Range, Signature
+from tidegate.inference.worker.forms.signature import Range, Signature, TensorSpec
 from tidegate.inference.worker.misfit import InputRefused
 
 Run = Callable[[list[torch.Tensor]], Sequence[torch.Tensor]]
 """An engine: checked inputs in order, to outputs in order."""
 
+Expected = tuple[TensorSpec, torch.dtype, int, tuple[tuple[int, int], ...]]
+"""An output's declaration, and what of it is looked at in every call: type, rank, and fixed lengths by their axes."""
+
 _ANY = Range()
+
+
+class OtherOutputs(RuntimeError):
+    """An engine gives what its signature does not say, so one of both is of another model."""
+
+
+def expected_outputs(signature: Signature) -> tuple[Expected, ...]:
+    """What each output has to be."""
+    free = {length for spec in signature.inputs for length in spec.shape if not isinstance(length, int)}
+    # Half of a length that changes is seen as fixed where the example was made shorter by one.
+    settled = free <= {signature.batch}
+    return tuple(
+        (
+            spec,
+            spec.dtype,
+            len(spec.shape),
+            tuple((axis, each) for axis, each in enumerate(spec.shape) if settled and isinstance(each, int)),
+        )
+        for spec in signature.outputs
+    )
+
+
+def _can_become(given: torch.dtype, wanted: torch.dtype) -> bool:
+    """Whether an engine may compute `wanted` as `given`: in another precision, or in whole numbers of fewer bits."""
+    if given.is_floating_point or wanted.is_floating_point:
+        return given.is_floating_point and wanted.is_floating_point
+    whole = not (given.is_complex or wanted.is_complex or torch.bool in (given, wanted))
+    return whole and torch.promote_types(given, wanted) is wanted
 
 
 class ServedForm(torch.nn.Module):
@@ -39,7 +70,7 @@ class ServedForm(torch.nn.Module):
         own["_gather"] = gatherer(signature)
         own["_check"] = InputCheck(signature, place)
         own["_build"] = builder(signature.result)
-        own["_dtypes"] = tuple(spec.dtype for spec in signature.outputs)
+        own["_expected"] = expected_outputs(signature)
         own["_batch"] = signature.batch
         own["_records"] = signature.dimensions.get(signature.batch or "", _ANY)
         own["_independent"] = None
@@ -64,11 +95,38 @@ class ServedForm(torch.nn.Module):
             ) from None
 
     def _outputs(self, tensors: list[torch.Tensor]) -> list[torch.Tensor]:
-        outputs = self._run(tensors)
-        return [
-            output if output.dtype is dtype else output.to(dtype)
-            for output, dtype in zip(outputs, self._dtypes, strict=True)
-        ]
+        # Asked first: AOTInductor empties the list that it is given.
+        records = None if self._batch is None else tensors[0].shape[0]
+        outputs, expected = self._run(tensors), self._expected
+        if len(outputs) != len(expected):
+            raise OtherOutputs(
+                f"{self._called()} gives {len(outputs)} outputs, where its signature has {len(expected)}"
+            )
+        return [self._as_declared(output, each, records) for output, each in zip(outputs, expected, strict=True)]
+
+    def _as_declared(self, output: torch.Tensor, expected: Expected, records: int | None) -> torch.Tensor:
+        spec, dtype, rank, fixed = expected
+        shape = output.shape
+        fits = len(shape) == rank and (records is None or shape[0] == records)
+        if fits:
+            for axis, length in fixed:
+                fits = fits and shape[axis] == length
+        if fits:
+            if output.dtype is dtype:
+                return output
+            if _can_become(output.dtype, dtype):
+                return output.to(dtype)
+        given, record = (
+            str(output.dtype).removeprefix("torch."),
+            "" if records is None else f" for a batch of {records}",
+        )
+        raise OtherOutputs(
+            f"{self._called()} gives '{spec.name}' as {tuple(shape)} of {given}{record}, where its signature has "
+            f"{spec.described()}"
+        )
+
+    def _called(self) -> str:
+        return f"the form '{self.name}' of the model"
 
     def _of_odd_size(self, tensors: list[torch.Tensor], records: int) -> list[torch.Tensor]:
         limits = self._records

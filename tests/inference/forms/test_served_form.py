@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tests.inference.forms.toy_forms import SIGNATURE
 from tidegate.inference.worker import comparing, defaults, misfit
-from tidegate.inference.worker.forms.served_form import ServedForm
+from tidegate.inference.worker.forms.served_form import OtherOutputs, ServedForm
 from tidegate.inference.worker.forms.signature import read
 from tidegate.inference.worker.misfit import InputRefused
 
@@ -21,7 +21,7 @@ CPU = torch.device("cpu")
 
 
 class Engine:
-    """Doubles what it is given, and keeps that. Reads memory as it lies, as AOTInductor does."""
+    """Doubles what it is given, and keeps that. Reads memory as it lies, and empties the list, as AOTInductor does."""
 
     def __init__(self, compute: Callable[[torch.Tensor], torch.Tensor] = lambda x: x * 2) -> None:
         self.given: list[list[torch.Tensor]] = []
@@ -29,7 +29,9 @@ class Engine:
 
     def __call__(self, tensors: list[torch.Tensor]) -> list[torch.Tensor]:
         self.given.append(list(tensors))
-        return [self._compute(torch.as_strided(tensors[0], tensors[0].shape, _contiguous(tensors[0].shape)))]
+        given = tensors[0]
+        tensors.clear()
+        return [self._compute(torch.as_strided(given, given.shape, _contiguous(given.shape)))]
 
     @property
     def sizes(self) -> list[int]:
@@ -99,7 +101,11 @@ def test_layout_and_precision_are_made_what_the_engine_takes(given: torch.Tensor
     ],
 )
 def test_whole_numbers_are_made_of_others_only_where_nothing_is_lost(given: torch.Tensor, fits: bool) -> None:
-    form = served(Engine(), inputs=[{"name": "x", "dtype": "int32", "shape": ["batch", 4]}])
+    form = served(
+        Engine(),
+        inputs=[{"name": "x", "dtype": "int32", "shape": ["batch", 4]}],
+        outputs=[{"name": "output", "dtype": "int32", "shape": ["batch", 4]}],
+    )
     if fits:
         assert form(given).tolist() == (given * 2).tolist()
     else:
@@ -151,9 +157,45 @@ def test_the_answer_has_the_type_of_the_model_whatever_the_engine_computes_with(
     assert form(torch.ones(2, 4)).dtype is torch.float32
 
 
-def test_an_engine_that_gives_another_number_of_tensors_is_an_error_and_no_answer() -> None:
-    with pytest.raises(ValueError, match="zip"):
-        served(lambda tensors: [tensors[0], tensors[0]])(torch.ones(2, 4))
+@pytest.mark.parametrize(
+    ("outputs", "said"),
+    [
+        ([torch.ones(2, 4)] * 2, "the form 'toy' of the model gives 2 outputs, where its signature has 1"),
+        ([], "gives 0 outputs"),
+        (
+            [torch.ones(2, 3)],
+            r"gives 'output' as \(2, 3\) of float32 for a batch of 2, where its signature has \(batch, 4\) of float32",
+        ),
+        ([torch.ones(2)], r"gives 'output' as \(2,\) of float32"),
+        ([torch.ones(1, 4)], r"gives 'output' as \(1, 4\) of float32 for a batch of 2"),
+        ([torch.ones(2, 4, dtype=torch.int64)], r"gives 'output' as \(2, 4\) of int64"),
+    ],
+)
+def test_what_an_engine_gives_beside_its_signature_is_an_error_and_no_answer(
+    outputs: list[torch.Tensor], said: str
+) -> None:
+    """Compiled code says nothing of its outputs, so nothing else would notice that the manifest is another model's."""
+    with pytest.raises(OtherOutputs, match=said):
+        served(lambda _: outputs)(torch.ones(2, 4))
+
+
+def test_whole_numbers_of_fewer_bits_become_those_of_the_model_and_others_do_not() -> None:
+    outputs = [{"name": "output", "dtype": "int64", "shape": ["batch", 4]}]
+    form = served(Engine(lambda x: x.to(torch.int32)), outputs=outputs)
+    assert form(torch.ones(2, 4)).dtype is torch.int64
+    for other in (torch.float32, torch.bool):
+        with pytest.raises(OtherOutputs):
+            served(Engine(lambda x, other=other: x.to(other)), outputs=outputs)(torch.ones(2, 4))
+
+
+def test_a_length_that_may_follow_from_a_dynamic_one_is_not_held_to_that_of_the_example() -> None:
+    """A stride of two gives 2 for 4 and for 3, which `export` sees as fixed."""
+    form = served(
+        Engine(lambda x: x[:, ::2]),
+        inputs=[{"name": "x", "dtype": "float32", "shape": ["batch", "length"]}],
+        outputs=[{"name": "output", "dtype": "float32", "shape": ["batch", 2]}],
+    )
+    assert form(torch.ones(2, 9)).shape == (2, 5)
 
 
 def test_what_else_a_model_has_is_not_there_and_the_error_says_so() -> None:
