@@ -10,6 +10,9 @@
     POST /models ─▶ frontend ─▶ worker: model_fn
        AlreadyLoaded ModelLoadFailed OutOfMemory
 
+    POST /adapters, a request with an adapter ─▶ frontend ─▶ worker: peft
+       AdapterNotFound AlreadyLoaded AdapterLoadFailed OutOfMemory
+
     client ─▶ frontend: repository ─▶ disk ─▶ worker: model_fn
        ModelNotFound VersionNotFound ModelRequired InvalidVersion ModelLoading ModelTooLarge ModelLoadFailed
 
@@ -90,6 +93,12 @@ class ModelNotFound(RequestError):
     def __init__(self, message: str, param: str | None = None) -> None:
         super().__init__(message)
         self.param = param
+
+
+class AdapterNotFound(RequestError):
+    """The model has no adapter of the name that the request, or the path, has."""
+
+    status, code = 404, "adapter_not_found"
 
 
 class VersionNotFound(RequestError):
@@ -252,6 +261,12 @@ class ModelLoadFailed(RequestError):
     """A model of a multi-model endpoint, or of a repository, could not be loaded; the sentence is the worker's own."""
 
     status, code = 500, "model_load_failed"
+
+
+class AdapterLoadFailed(RequestError):
+    """An adapter could not be put onto the model; the sentence is the worker's own."""
+
+    status, code = 500, "adapter_load_failed"
 
 
 class DeploymentError(Exception):

@@ -7,10 +7,12 @@
                         CANCEL   u64 id                  the reader of this stream has left: close it
                         PAUSE    u64 id                  the reader of this stream is slow: hold it
                         RESUME   u64 id                  go on with it
+                        ADAPTER  JSON                    load or drop an adapter of the model (adapter_frames.py)
     worker ▶ frontend   READY    u8 may join, u8 talks, u64 GPU bytes | JSON of its tensors and its form
                                                          the model is loaded and has answered its example
                         FAILED   u8 too large | sentence it could not be loaded; the worker exits
                         REPORT   JSON                    in a rehearsal: a step of the load, or what came of it
+                        ADAPTER  JSON                    what came of loading one
                         ANSWER   one answer
                         STREAM   u64 id                  this request is going to be a stream: START or ERROR follows,
                                                          when its first piece is there, which may be after DONE
@@ -66,6 +68,7 @@ class Kind(IntEnum):
     CLOSE = 18
     MODEL = 19
     REPORT = 20
+    ADAPTER = 21
 
 
 FRAME = struct.Struct("<IB")
@@ -86,6 +89,8 @@ REQUEST_ID_HEADER = "x-tidegate-request-id"
 """The header line by which the frontend tells the worker the id that the client is told too."""
 SESSION_HEADER = "x-amzn-sagemaker-session-id"
 """The header that names a stateful session."""
+ADAPTER_HEADER = "x-amzn-sagemaker-adapter-identifier"
+"""The header that names an adapter of the model, which SageMaker sets for an adapter inference component."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -322,6 +322,20 @@ class Settings:
         "TIDEGATE_MAX_SESSIONS", 1000, _whole(1, 1_000_000), "sessions at one time; one more gets 503"
     )
 
+    # --- adapters
+    max_adapters: int = setting(
+        "TIDEGATE_MAX_ADAPTERS",
+        16,
+        _whole(1, 1000),
+        "adapters (LoRA and its like) of a model that are in memory at one time; others wait on the disk",
+    )
+    adapters_dir: Path | None = setting(
+        "TIDEGATE_ADAPTERS_DIR",
+        None,
+        _path,
+        "a folder whose adapters `POST /adapters` may name, besides those below the model directory",
+    )
+
     # --- many models
     model_repository: str | None = setting(
         "TIDEGATE_MODEL_REPOSITORY",

@@ -112,7 +112,7 @@ class Computation:
         tally = steps.tally = Tally(decode_s=batch.decode_s)
         company = len(batch.requests) > 1 and calls.possible
         to_join: dict[tuple[Hashable, Hashable], list[Request]] = {}
-        to_prove: dict[Hashable, list[Request]] = {}
+        to_prove: dict[tuple[Hashable, str | None], list[Request]] = {}
         waiting = len(batch.requests)
         ready: list[Event] = []
         # 1. What is no batch, or not yet: one request after the other, to its answer.
@@ -123,7 +123,9 @@ class Computation:
             may_share = company and request.outcome is None and request.received.form is not Form.CHAT
             key, decision = calls.decide(request) if may_share else (None, Decision.SINGLE)
             if decision is Decision.JOIN:
-                to_join.setdefault((key, calls.alike(key, request)), []).append(request)
+                # Requests of different adapters are requests to different models.
+                likeness = (request.processor.adapter, calls.alike(key, request))
+                to_join.setdefault((key, likeness), []).append(request)
                 if tally.slow():
                     yield [Progress(proving=False)]
                 continue
@@ -131,7 +133,7 @@ class Computation:
             if request.stream is not None:
                 calls.streams(key)
             elif decision is Decision.PROVE or decision is Decision.WAIT:
-                to_prove.setdefault(key, []).append(request)
+                to_prove.setdefault((key, request.processor.adapter), []).append(request)
             waiting -= 1
             if waiting or to_prove:
                 tally.sent()
@@ -153,7 +155,7 @@ class Computation:
                 yield ready
                 ready = []
         # 3. What might share one. The clients have their answers.
-        for key, requests in to_prove.items():
+        for (key, _), requests in to_prove.items():
             answered = [request for request in requests if isinstance(request.outcome, Answer)]
             for progress in proof.prove(calls, key, answered):
                 yield [progress]

@@ -13,9 +13,11 @@ from functools import cached_property
 from typing import Any
 
 from tidegate.inference import protocol
-from tidegate.inference.protocol import REQUEST_ID_HEADER, SESSION_HEADER
+from tidegate.inference.protocol import ADAPTER_HEADER, REQUEST_ID_HEADER, SESSION_HEADER
 from tidegate.inference.worker.session import Session, session_of
 from tidegate.inference.worker.user_metrics import Metrics
+
+_ADAPTER_LINE = ADAPTER_HEADER.encode()
 
 
 class RequestProcessor:
@@ -35,6 +37,13 @@ class RequestProcessor:
         headers["content-type"] = self._received.content_type
         headers["accept"] = self._received.accept
         return {name: value for name, value in headers.items() if value}
+
+    @property
+    def adapter(self) -> str | None:
+        """The adapter that the request asks for; None for the model as it was loaded."""
+        if _ADAPTER_LINE not in self._received.headers:  # seldom there, and this is asked before each call
+            return None
+        return self.get_request_property(ADAPTER_HEADER)
 
     @property
     def decisions(self) -> tuple[str | None, dict[str, str], int | None]:
@@ -207,6 +216,15 @@ class Context:
     def get_session(self, idx: int = 0) -> Session | None:
         """The stateful session that a request is in, None where it is in none or sessions are off."""
         return session_of(self._sessions_dir, self.get_request_header(idx, SESSION_HEADER))
+
+    @property
+    def adapter(self) -> str | None:
+        """The adapter that the model has at hand, by the name that the request calls it; None where it names none.
+
+        It is the same for all requests of a call.
+        """
+        requests = self._requests.get()
+        return requests[0].adapter if len(requests) > 0 else None
 
     def set_response_content_type(self, idx: int, value: str) -> None:
         """Set the answer's Content-Type."""

@@ -1,4 +1,4 @@
-"""What has arrived from the frontend: batches in their order, and orders about streams, which go before them."""
+"""What has arrived from the frontend: batches in their order, and before them orders about streams and adapters."""
 
 from __future__ import annotations
 
@@ -10,20 +10,21 @@ from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import Protocol
 
-from tidegate.inference import protocol
 from tidegate.inference.protocol import Kind, Payload
 from tidegate.inference.worker.bidirectional import Conversations
 from tidegate.inference.worker.channel import Channel
 from tidegate.inference.worker.computation import Batch, Computation
 
-_EXPECTED = (Kind.COMPUTE, Kind.CANCEL, Kind.PAUSE, Kind.RESUME)
+_EXPECTED = (Kind.COMPUTE, Kind.CANCEL, Kind.PAUSE, Kind.RESUME, Kind.ADAPTER)
+
+Control = tuple[Kind, Payload]
+"""CANCEL, PAUSE and RESUME, each with the id of a request; or ADAPTER, with an order."""
 
 
 class Intake(Protocol):
     """Arrivals, as far as `look` has seen them. `fileno` is readable when there may be more."""
 
-    controls: deque[tuple[Kind, int]]
-    """CANCEL, PAUSE and RESUME, each with the id of a request."""
+    controls: deque[Control]
     batches: deque[Batch]
     hung_up: bool
 
@@ -37,7 +38,7 @@ class DirectIntake:
     """Reads the socket in the thread of user code, between two of its functions; batches are decoded later there."""
 
     def __init__(self, channel: Channel, computation: Computation) -> None:
-        self.controls: deque[tuple[Kind, int]] = deque()
+        self.controls: deque[Control] = deque()
         self.batches: deque[Batch] = deque()
         self.hung_up = False
         self._channel = channel
@@ -53,7 +54,7 @@ class DirectIntake:
             if kind is Kind.COMPUTE:
                 self.batches.append(self._computation.begin(self._channel.requests(payload)))
             else:
-                self.controls.append((kind, protocol.parse_id(payload)))
+                self.controls.append((kind, payload))
 
     def fileno(self) -> int:
         """The socket."""
@@ -69,14 +70,14 @@ class ThreadedIntake:
     def __init__(
         self, channel: Channel, computation: Computation, *, threads: int, conversations: Conversations | None = None
     ) -> None:
-        self.controls: deque[tuple[Kind, int]] = deque()
+        self.controls: deque[Control] = deque()
         self.batches: deque[Batch] = deque()
         self.hung_up = False
         self._channel = channel
         self._computation = computation
         self._threads = threads
         self._conversations = conversations
-        self._arrived: SimpleQueue[tuple[Kind, int] | Batch | BaseException | None] = SimpleQueue()
+        self._arrived: SimpleQueue[Control | Batch | BaseException | None] = SimpleQueue()
         self._undecoded: SimpleQueue[Payload | None] = SimpleQueue()
         self._signals = False
         self._signal_read, self._signal_write = os.pipe()
@@ -104,7 +105,7 @@ class ThreadedIntake:
             self._signal()  # something may have arrived already
         return self._signal_read
 
-    def _sort(self, arrived: tuple[Kind, int] | Batch | BaseException | None) -> None:
+    def _sort(self, arrived: Control | Batch | BaseException | None) -> None:
         if isinstance(arrived, Batch):
             self.batches.append(arrived)
         elif isinstance(arrived, tuple):
@@ -116,7 +117,7 @@ class ThreadedIntake:
 
     # --- in the other threads
 
-    def _put(self, arrived: tuple[Kind, int] | Batch | BaseException | None) -> None:
+    def _put(self, arrived: Control | Batch | BaseException | None) -> None:
         self._arrived.put(arrived)
         if self._signals:
             self._signal()
@@ -135,7 +136,7 @@ class ThreadedIntake:
                     if talks is not None and talks.take(kind, payload):
                         continue
                     if kind is not Kind.COMPUTE:
-                        self._put((kind, protocol.parse_id(payload)))
+                        self._put((kind, payload))
                     elif self._threads:
                         self._undecoded.put(payload)
                     else:

@@ -152,7 +152,18 @@ def work(channel: Channel, intake: Intake, computation: Computation, models: Hel
         if models is not None:
             models.going.at_work = True
         while intake.controls:
-            streams.control(*intake.controls.popleft())
+            kind, payload = intake.controls.popleft()
+            if kind is Kind.ADAPTER:
+                steps = computation.steps
+                steps.adapters.obey(
+                    payload,
+                    model=steps.model,
+                    functions=steps.functions,
+                    awaiting=streams.awaiting,
+                    send=channel.send_frame,
+                )
+            else:
+                streams.control(kind, protocol.parse_id(payload))
         if intake.batches:
             for events in computation.events(intake.batches.popleft()):
                 channel.send(*events)

@@ -15,6 +15,7 @@ from tidegate.inference.errors import HandlerFailed, OutOfMemory
 from tidegate.inference.protocol import Error, Form
 from tidegate.inference.worker import chat, collate, defaults, misfit, named_outputs, open_inference
 from tidegate.inference.worker.accept import demand_some, demand_writable, preferred_type
+from tidegate.inference.worker.adapters import Adapters
 from tidegate.inference.worker.chunks import BodyChunks, ItemChunks, StreamBody, is_source
 from tidegate.inference.worker.content import JSON, Reading, split_media_type
 from tidegate.inference.worker.context import Context, RequestProcessor
@@ -48,6 +49,8 @@ class Steps:
     max_response_bytes: int
     declared: Declared = field(default_factory=Declared)
     """How the functions that the script lacks read and write."""
+    adapters: Adapters = field(default_factory=Adapters)
+    """Those that requests may ask the model to have."""
     by_name: bool = False
     """Whether a model that the default `predict_fn` calls has turned out to want a dict also of one named tensor."""
     tally: Tally = field(default_factory=Tally)
@@ -148,6 +151,7 @@ class Steps:
     def predict(self, request: Request) -> None:
         """From `data` to `prediction`, with a call of its own."""
         self.context.turn_to(request.processor)
+        self.adapters.turn_to(request.processor.adapter)
         if request.received.form is Form.CHAT and self.functions.chat_fn is not None:
             self.tally.sizes.append(1)
             request.prediction = self.functions.chat_fn(request.data, self.model)
@@ -166,6 +170,7 @@ class Steps:
     def predict_together(self, requests: Sequence[Request]) -> Any:
         """Give each of `requests` its part of one prediction, which is returned. Raises `NotSplittable` besides."""
         self.context.turn_to(*(request.processor for request in requests))
+        self.adapters.turn_to(requests[0].processor.adapter)
         inputs = [request.data for request in requests]
         if self.functions.collate_fn is not None:
             joined = self.functions.collate_fn(inputs)
@@ -226,6 +231,7 @@ class Steps:
     def encode(self, request: Request) -> None:
         """From `prediction` to the outcome."""
         self.context.turn_to(request.processor)
+        self.adapters.turn_to(request.processor.adapter)  # output_fn may know the model by another way
         function = "transform_fn"
         if request.received.form is Form.CHAT:
             said = chat.answer_of(

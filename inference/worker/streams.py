@@ -9,9 +9,10 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import cast
 
-from tidegate.inference.errors import HandlerFailed, OutOfMemory, Overloaded, RequestError, one_line
+from tidegate.inference.errors import AdapterLoadFailed, HandlerFailed, OutOfMemory, Overloaded, RequestError, one_line
 from tidegate.inference.protocol import Answer, End, Error, Event, Kind
 from tidegate.inference.protocol import Stream as Announced
 from tidegate.inference.worker.chunks import BodyChunks, StreamBody
@@ -60,6 +61,11 @@ class Streams:
             # Each reader would get some of the items, and take them for all.
             shared = HandlerFailed(f"{body.function} gave two requests the same {type(body.source).__name__}.")
             return self._steps.failure(shared, body.function, request)
+        if stream.is_async and len(self._steps.adapters):
+            shared_model = AdapterLoadFailed(
+                "An asynchronous stream cannot run while adapters are registered: they share one model."
+            )
+            return self._steps.failure(shared_model, body.function, request)
         if len(self._open) >= self._max_open:
             self._close(stream)
             full = Overloaded(
@@ -133,6 +139,7 @@ class Streams:
             return [*stream.begin(), stream.next_part()]
         self.put_at_hand(stream)
         try:
+            self._turn_to_adapter(stream)
             item = next(cast(Iterator[object], stream.body.source))
         except StopIteration:
             return self._end(stream)
@@ -161,10 +168,15 @@ class Streams:
             close = getattr(source, "close", None)
             try:
                 if close is not None:
+                    with suppress(AdapterLoadFailed):  # its reader may have left before its adapter did
+                        self._turn_to_adapter(stream)
                     close()
             except BaseException as error:
                 self.not_closed(stream, error)
         stream.request.let_go()
+
+    def _turn_to_adapter(self, stream: OpenStream) -> None:
+        self._steps.adapters.turn_to(stream.request.processor.adapter)
 
     # --- what the event loop needs too
 

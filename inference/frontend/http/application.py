@@ -31,6 +31,7 @@ from tidegate.inference.frontend.http.websocket import WebSocket, WebSocketLimit
 from tidegate.inference.frontend.http.websocket_connection import WebSocketConnection
 from tidegate.inference.frontend.idle_exit import IdleExit, counts
 from tidegate.inference.frontend.metrics import ModelGauges
+from tidegate.inference.frontend.models.adapter_routes import AdapterRoutes
 from tidegate.inference.frontend.models.loaded_models import LoadedModels
 from tidegate.inference.frontend.models.model_routes import ModelRoutes
 from tidegate.inference.frontend.models.registry import SINGLE_MODEL, Registry
@@ -199,6 +200,13 @@ class Application:
         pool.admit()
         return AskModel(pool, self.registry.sessions, timed=self.settings.server_timing, form=form)
 
+    def _adapters(self) -> Responder:
+        settings = self.settings
+        routes = AdapterRoutes(
+            self._find(SINGLE_MODEL), adapters_dir=settings.adapters_dir, timeout_s=settings.timeout_s
+        )
+        return InTask(routes.answer)
+
     def _chat(self, name: str) -> Responder:
         """What answers a chat whose body names a model. Raises `ModelNotFound`."""
         if self.registry.get(name) is None:
@@ -227,8 +235,12 @@ class Application:
                 return Route(("POST",), lambda _: self._ask(name, Form.CHAT))
             case ["models", _, last] | [last] if last == CONVERSE and (len(path) > 1 or not multi_model):
                 raise UpgradeRequired(f"{request.path[:200]} is a WebSocket: GET it with 'Upgrade: websocket'.")
-            case ["adapters", *_]:
+            case ["adapters", *_] if multi_model:
                 raise NotFound("There are no adapters here: put them into the model's archive, or load it as a model.")
+            case ["adapters"]:
+                return Route(("GET", "POST"), lambda _: self._adapters())
+            case ["adapters", name] if name:
+                return Route(("GET", "DELETE"), lambda _: self._adapters())
         where = "POST /models/NAME/invoke" if multi_model else "POST /invocations"
         raise NotFound(f"There is nothing at {request.path[:200]}; predictions are at {where}.")
 

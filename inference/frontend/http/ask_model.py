@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from time import monotonic
 
-from tidegate.inference.errors import RequestError
+from tidegate.inference.errors import BadRequest, RequestError
 from tidegate.inference.frontend.http.request import Request
 from tidegate.inference.frontend.metrics import ModelMetrics
 from tidegate.inference.frontend.models.stateful_sessions import SessionReply, StatefulSessions
 from tidegate.inference.frontend.queue.model_pool import ModelPool
 from tidegate.inference.frontend.queue.pending_request import PendingRequest
 from tidegate.inference.frontend.queue.reply import Reply
-from tidegate.inference.protocol import REQUEST_ID_HEADER, Form
+from tidegate.inference.frontend.workers.adapters import Lease
+from tidegate.inference.protocol import ADAPTER_HEADER, REQUEST_ID_HEADER, Form
 
+_ADAPTER = ADAPTER_HEADER.encode()
 _ID_LINE = REQUEST_ID_HEADER.encode() + b": %b\r\n"
 
 
@@ -24,7 +26,7 @@ def lines_for_worker(request: Request) -> bytes:
 class AskModel:
     """One request to the model of `pool`, in a session where the server has them; see `Responder`."""
 
-    __slots__ = ("_form", "_in_session", "_pending", "_pool", "_sessions", "_timed", "metrics")
+    __slots__ = ("_form", "_in_session", "_lease", "_pending", "_pool", "_sessions", "_timed", "metrics")
 
     def __init__(
         self, pool: ModelPool, sessions: StatefulSessions | None, *, timed: bool, form: Form = Form.PLAIN
@@ -35,11 +37,20 @@ class AskModel:
         self._sessions = sessions
         self._timed = timed
         self._in_session: SessionReply | None = None
+        self._lease: Lease | None = None
         self._pending: PendingRequest | None = None
 
     def begin(self, request: Request, reply: Reply) -> None:
+        if name := request.header(_ADAPTER):
+            if request.count(_ADAPTER) > 1:
+                raise BadRequest("The X-Amzn-SageMaker-Adapter-Identifier header came more than once.")
+            reply = self._lease = self._pool.adapters.take(name, reply)
         if self._sessions is not None:
-            taken = self._sessions.take(request, reply, self._pool.spec.name)
+            try:
+                taken = self._sessions.take(request, reply, self._pool.spec.name)
+            except RequestError:
+                self._let_go()
+                raise
             if taken is None:
                 return  # a session was begun or closed: no matter for the model
             if isinstance(taken, SessionReply):
@@ -66,6 +77,11 @@ class AskModel:
             self._pool.cancel(self._pending)
         if self._in_session is not None:
             self._in_session.cancel()
+        self._let_go()
+
+    def _let_go(self) -> None:
+        if self._lease is not None:
+            self._lease.cancel()
 
     def pause(self) -> None:
         if self._pending is not None:

@@ -90,7 +90,14 @@ class Loader:
         if model.rehearsal:
             placement = first_worker_only(placement)
         spec = self._spec(model, placement)
-        return ModelPool(spec, placement.limits, self._fork_server, on_crash_loop, metrics)
+        return ModelPool(
+            spec,
+            placement.limits,
+            self._fork_server,
+            on_crash_loop,
+            metrics,
+            max_adapters=self._settings.max_adapters,
+        )
 
     async def forget(self, pool: ModelPool) -> None:
         """Remove what was installed for a model."""

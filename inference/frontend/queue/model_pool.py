@@ -37,6 +37,7 @@ from tidegate.inference.frontend.queue.actions import (
 from tidegate.inference.frontend.queue.pending_request import PendingRequest
 from tidegate.inference.frontend.queue.pool_limits import PoolLimits
 from tidegate.inference.frontend.queue.scheduler import Scheduler
+from tidegate.inference.frontend.workers.adapters import Adapters
 from tidegate.inference.frontend.workers.borrowing import Borrower, Borrowing
 from tidegate.inference.frontend.workers.conversations import Client, Conversations, Talk
 from tidegate.inference.frontend.workers.fork_server import ForkServer, ForkServerFailed, describe_exit
@@ -74,6 +75,8 @@ class ModelPool:
         fork_server: ForkServer,
         on_crash_loop: Callable[[str], None],
         metrics: ModelMetrics | None = None,
+        *,
+        max_adapters: int = 16,
     ) -> None:
         self.spec = spec
         self.limits = limits
@@ -85,6 +88,8 @@ class ModelPool:
         self._scheduler = Scheduler(spec.name, limits, self.metrics, prove=spec.prove)
         self._supervisor = self._scheduler.supervisor
         self._conversations = Conversations(spec.name, spec.max_streams, self._scheduler)
+        self.adapters = Adapters(max_adapters)
+        """Those that requests may ask for by name."""
         self.borrowing: Borrowing | None = None
         """Where its scripts get other models, on a server that has a repository."""
         self.on_report: Callable[[Mapping[str, Any]], None] = lambda _said: None
@@ -263,6 +268,7 @@ class ModelPool:
         """The model is loaded."""
         self.tensors, self.form = ready.tensors, ready.form
         self._conversations.ready(worker, self._links[worker], offered=ready.converses)
+        self.adapters.ready(worker, self._links[worker])
         gpu_bytes = ready.gpu_bytes
         self._carry_out(self._supervisor.ready(worker, monotonic(), may_join=ready.may_join, gpu_bytes=gpu_bytes))
         self._wake()
@@ -275,12 +281,17 @@ class ModelPool:
         """A step of a rehearsal, or what came of it."""
         self.on_report(protocol.parse_report(payload))
 
+    def worker_adapts(self, worker: int, payload: Payload) -> None:
+        """What came of loading an adapter."""
+        self.adapters.heard(worker, payload)
+
     def worker_lost(self, worker: int) -> None:
         """A worker's socket has closed."""
         self.on_report({"lost": True})
         self._links.pop(worker, None)
         self._carry_out(self._scheduler.lost(worker, monotonic()))
         self._conversations.lost(worker)
+        self.adapters.lost(worker)
         if self.borrowing is not None:
             self.borrowing.lost(worker)
             self.borrowing.look(self.owns)

@@ -42,6 +42,7 @@ class WorkerEvents(Protocol):
     def worker_talks(self, worker: int, kind: int, payload: Payload) -> None: ...
     def worker_borrows(self, worker: int, payload: Payload) -> None: ...
     def worker_reports(self, worker: int, payload: Payload) -> None: ...
+    def worker_adapts(self, worker: int, payload: Payload) -> None: ...
     def worker_blocked(self, worker: int, *, on: bool) -> None: ...
     def worker_lost(self, worker: int) -> None: ...
 
@@ -80,7 +81,7 @@ class WorkerLink(asyncio.Protocol):
         self._write(protocol.resume_frame(request_id))
 
     def send(self, data: bytes) -> None:
-        """Send a frame of a conversation."""
+        """Send a frame that somebody else has made."""
         self._write(data)
 
     def hang_up(self) -> None:
@@ -132,6 +133,8 @@ class WorkerLink(asyncio.Protocol):
             events.worker_borrows(worker, payload)
         elif kind == Kind.REPORT:
             events.worker_reports(worker, payload)
+        elif kind == Kind.ADAPTER:
+            events.worker_adapts(worker, payload)
         elif is_of_conversation(kind, payload):
             events.worker_talks(worker, kind, payload)
         else:
