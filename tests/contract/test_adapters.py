@@ -94,7 +94,7 @@ def test_an_unknown_adapter_is_404_and_the_sentence_names_those_that_are_known(s
     for method, path in (("DELETE", "/adapters/french"), ("GET", "/adapters/french"), ("POST", "/invocations")):
         reply = server.request(method, path, b"[1]", {HEADER: "french", "content-type": "application/json"})
         assert (reply.status, reply.error["code"]) == (404, "adapter_not_found")
-        assert reply.error["message"].startswith("There is no adapter 'french' here: there are ten.")
+        assert reply.error["message"].startswith("There is no adapter 'french' here: there are ten;")
 
 
 def test_what_is_unregistered_is_unknown_and_its_name_is_free_for_another(server: Server) -> None:
@@ -120,12 +120,17 @@ def test_requests_in_flight_are_answered_before_their_adapter_goes(server: Serve
             assert ask(server, "ten")["error"]["code"] == "adapter_not_found"
             assert "just being unregistered" in register(server, "ten").error["message"]
             assert ask(server, "hundred")["y"] == [300.0]
-            assert not (slow.done() or leaving.done())
+            assert not slow.done()
+            assert not leaving.done()
         finally:
             (scratch / "go").touch()
         assert slow.result() == {"y": [880.0], "adapter": "ten"}
         assert leaving.result().status == 200
     assert states(server) == {"hundred": "loaded"}
+
+
+def metrics(server: Server) -> str:
+    return server.request("GET", "/metrics").body.decode()
 
 
 def environment_of(server: Server) -> list[str]:
@@ -281,19 +286,22 @@ def test_a_deployer_may_have_adapters_in_a_folder_of_their_own(tmp_path: Path) -
         assert register(server, "up", src=str(tmp_path)).status == 400
 
 
-def test_requests_of_different_adapters_share_no_call() -> None:
-    """Those of one adapter do: a call has one adapter, which a model that counts its rows can tell."""
-    script = MODEL + "\ndef predict_fn(data, model, context):\n    return model(data.float()) + 0.001 * len(data)\n"
+@pytest.mark.parametrize("declared", [True, False])
+def test_requests_of_one_adapter_share_calls_and_those_of_different_ones_do_not(declared: bool) -> None:
+    script = MODEL.replace("return x *", "return 0.001 * len(x) + x *") if declared else MODEL
+    script += "def collate_fn(items):\n    return torch.cat(items)\n" if declared else ""
     files = {"code/inference.py": script, **adapter("ten", 10.0), **adapter("hundred", 100.0)}
-    files["manifest.json"] = json.dumps({"format": 1, "batching": {"joins": True}})
     with running(files, TIDEGATE_MAX_BATCH_SIZE="8", TIDEGATE_MAX_WAIT_MS="200") as server:
         for name in ("ten", "hundred"):
             assert register(server, name).status == 200
         with ThreadPoolExecutor(12) as threads:
-            names = ["ten", "hundred", None] * 20
-            answers = [answer[0] for answer in threads.map(lambda name: ask(server, name, 1), names)]
+            asked = [(name, x) for x in range(1, 101) for name in ("ten", "hundred", None)]
+            answers = list(threads.map(lambda each: ask(server, each[0], [each[1], 1.0]), asked))
         factors = {"ten": 10.0, "hundred": 100.0, None: 1.0}
-        assert [round(answer) for answer in answers] == [factors[name] for name in names]
+        found = [round(answer[0][0]) for answer in answers]
+        assert found == [factors[name] * x for name, x in asked]
+        assert 'tidegate_batch_joins_total{model="model",result="joined"}' in metrics(server)
+        assert 'tidegate_batch_joins_total{model="model",result="joined"} 0.0' not in metrics(server)
 
 
 @pytest.mark.parametrize(

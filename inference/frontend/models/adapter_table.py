@@ -81,7 +81,8 @@ class AdapterTable:
         if adapter is None or adapter.state is State.LEAVING:
             known = sorted(each.name for each in self._adapters.values() if each.state is not State.LEAVING)
             there = f"there are {some_of(known)}" if known else "none is registered"
-            raise AdapterNotFound(f"There is no adapter '{name[:200]}' here: {there}. POST /adapters registers one.")
+            way_out = "on a server of one model, POST /adapters registers one"
+            raise AdapterNotFound(f"There is no adapter '{name[:200]}' here: {there}; {way_out}.")
         return adapter
 
     def listing(self) -> list[Adapter]:

@@ -78,7 +78,7 @@ class Adapters:
 
     async def register(self, name: str, directory: str, *, preload: bool, pinned: bool, timeout_s: float) -> None:
         """Return when every worker has the adapter; without `preload`, at once. Raises `RequestError`."""
-        if not self._workers:
+        if (preload or pinned) and not self._workers:
             raise NotReady("No worker has the model loaded.")
         orders = self._table.register(name, directory, preload=preload, pinned=pinned)
         loads = [order for order in orders if isinstance(order, Load)]

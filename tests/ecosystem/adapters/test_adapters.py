@@ -95,3 +95,39 @@ def run(*words: str) -> str:
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+@pytest.mark.parametrize("which", ["bert", "toy"])
+def test_adapters_are_registered_while_the_server_runs(tmp_path: Path, python: str, which: str) -> None:
+    """Each request has the answer of peft with its adapter; what is dropped, or does not fit, changes nothing."""
+    model_dir = tmp_path / "model"
+    run(python, str(HERE / "train.py"), which, str(model_dir), str(HERE / "code"))
+    words = (str(HERE / "others.py"), which, str(model_dir), str(HERE / "code"))
+    expected = json.loads(run(python, *words).splitlines()[-1])
+    request = (model_dir / "example/request.json").read_bytes()
+    server = start(tmp_path, {**OFFLINE, "TIDEGATE_MAX_ADAPTERS": "1"}, python=python)
+
+    def register(name: str) -> tuple[int, str]:
+        body = json.dumps({"name": name, "src": f"adapters/{name}", "preload": False})
+        assert server.request("POST", "/adapters", body).status == 200
+        reply = server.post(request, X_Amzn_SageMaker_Adapter_Identifier=name)
+        return reply.status, reply.body.decode()
+
+    try:
+        wait_until(lambda: server.process.poll() is not None or server.ping() == 200, "it is ready", 120, server.log)
+        for name in ("red", "blue"):
+            assert register(name)[0] == 200
+        for name in ("red", "blue", None, "red", None):  # each takes the place of the other
+            headers = {} if name is None else {"X_Amzn_SageMaker_Adapter_Identifier": name}
+            answer = torch.tensor(server.post(request, **headers).json())
+            torch.testing.assert_close(answer, torch.tensor(expected[str(name)]))
+        for name in ("red", "blue"):
+            assert server.request("DELETE", f"/adapters/{name}").status == 200
+        for name, said in (("less", "missing keys"), ("wide", "size mismatch"), ("pissa", "changes the base")):
+            status, body = register(name)
+            assert status == 500, name
+            assert said in body
+            assert server.request("DELETE", f"/adapters/{name}").status == 200
+        torch.testing.assert_close(torch.tensor(server.post(request).json()), torch.tensor(expected["None"]))
+    finally:
+        assert server.terminate() == 0
