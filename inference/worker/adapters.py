@@ -36,7 +36,7 @@ class Adaptable(Protocol):
     peft_config: Any
 
     def load_adapter(self, model_id: str, adapter_name: str) -> Any: ...
-    def set_adapter(self, adapter_name: Any) -> None: ...
+    def set_adapter(self, adapter_name: Any, **more: Any) -> None: ...
     def delete_adapter(self, adapter_name: str) -> None: ...
     def state_dict(self) -> Mapping[str, Any]: ...
 
@@ -50,6 +50,7 @@ class Adapters:
         self._model: Adaptable | None = None
         self._home: Any = None
         """What was active when the model was loaded: the adapter of requests that name none."""
+        self._can_freeze = False
         self._numbers = count(1)
 
     def __len__(self) -> int:
@@ -84,9 +85,10 @@ class Adapters:
             return
         wanted = self._home
         if name is not None:
-            found = self._names.get(name, DeploymentError(f"The adapter '{name}' is not in this worker."))
-            if isinstance(found, DeploymentError):
-                raise AdapterLoadFailed(str(found))
+            found = self._names.get(name)
+            if not isinstance(found, str):
+                # Who asks for a prediction is told nothing of files and exceptions; who registers an adapter is.
+                raise AdapterLoadFailed(f"The adapter '{name}' could not be loaded; the log says why.")
             wanted = found
         self._activate(wanted)
 
@@ -110,6 +112,7 @@ class Adapters:
             ) from None
         if self._model is None:
             self._model, self._home = adapted, adapted.active_adapter
+            self._can_freeze = "inference_mode" in inspect.signature(adapted.set_adapter).parameters
         # All of one length: peft looks for the name inside of the names of weights.
         own = f"tidegate_{next(self._numbers):09d}"
         try:
@@ -147,7 +150,12 @@ class Adapters:
 
     def _activate(self, wanted: Any) -> None:
         model = self._model
-        if model is not None and model.active_adapter != wanted:
+        if model is None or model.active_adapter == wanted:
+            return
+        # As for training it would have its results ask for gradients, which a script that calls numpy() cannot have.
+        if self._can_freeze:
+            model.set_adapter(wanted, inference_mode=True)
+        else:
             model.set_adapter(wanted)
 
 

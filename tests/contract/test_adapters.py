@@ -255,6 +255,15 @@ def test_what_is_no_adapter_is_refused_and_the_model_answers_as_before(server: S
     assert ask(server, None) == {"y": [3.0], "adapter": None}
 
 
+def test_who_asks_for_a_prediction_is_told_nothing_of_the_disk(server: Server) -> None:
+    assert register(server, "empty", preload=False).status == 200
+    told = ask(server, "empty")["error"]
+    assert told["code"] == "adapter_load_failed"
+    assert told["message"] == "The adapter 'empty' could not be loaded; the log says why."
+    assert "The adapter 'empty' has no adapter_config.json" in server.log()
+    assert ask(server, None)["y"] == [3.0]
+
+
 def test_a_header_that_comes_twice_is_400(server: Server) -> None:
     register(server, "ten")
     with server.socket() as client:

@@ -18,6 +18,12 @@ from tests.training_hooks.artifacts import manifest_of, mismatches
 HERE = Path(__file__).parent
 OFFLINE = {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
 
+WITHOUT_NO_GRAD = """
+def predict_fn(data, model):
+    found = model(data.long())
+    return getattr(found, "logits", found).numpy()
+"""
+
 pytestmark = pytest.mark.timeout(900)  # the environment is made first
 
 
@@ -104,8 +110,11 @@ def test_adapters_are_registered_while_the_server_runs(tmp_path: Path, python: s
     run(python, str(HERE / "train.py"), which, str(model_dir), str(HERE / "code"))
     words = (str(HERE / "others.py"), which, str(model_dir), str(HERE / "code"))
     expected = json.loads(run(python, *words).splitlines()[-1])
+    (model_dir / "code/without.py").write_text((model_dir / "code/inference.py").read_text() + WITHOUT_NO_GRAD)
     request = (model_dir / "example/request.json").read_bytes()
-    server = start(tmp_path, {**OFFLINE, "TIDEGATE_MAX_ADAPTERS": "1"}, python=python)
+    server = start(
+        tmp_path, {**OFFLINE, "TIDEGATE_MAX_ADAPTERS": "1", "SAGEMAKER_PROGRAM": "without.py"}, python=python
+    )
 
     def register(name: str) -> tuple[int, str]:
         body = json.dumps({"name": name, "src": f"adapters/{name}", "preload": False})
@@ -124,10 +133,10 @@ def test_adapters_are_registered_while_the_server_runs(tmp_path: Path, python: s
         for name in ("red", "blue"):
             assert server.request("DELETE", f"/adapters/{name}").status == 200
         for name, said in (("less", "missing keys"), ("wide", "size mismatch"), ("pissa", "changes the base")):
-            status, body = register(name)
-            assert status == 500, name
-            assert said in body
-            assert server.request("DELETE", f"/adapters/{name}").status == 200
+            body = json.dumps({"name": name, "src": f"adapters/{name}"})
+            reply = server.request("POST", "/adapters", body)
+            assert (reply.status, reply.error["code"]) == (500, "adapter_load_failed"), name
+            assert said in reply.error["message"]
         torch.testing.assert_close(torch.tensor(server.post(request).json()), torch.tensor(expected["None"]))
     finally:
         assert server.terminate() == 0
