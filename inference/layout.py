@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -43,3 +44,42 @@ def _links(model_dir: Path) -> Iterator[Path]:
     for folder, folders, files in os.walk(model_dir):
         folders.sort()
         yield from (path for name in sorted([*folders, *files]) if (path := Path(folder, name)).is_symlink())
+
+
+def unfit(model_dir: Path, limit: int = 3) -> str:
+    """A sentence that names what cannot be read as a file, at most `limit` of it; empty where there is nothing such.
+
+    That is a FIFO or a device, which a reader may wait for without end, and a directory where a file is looked for.
+    """
+    found = list(islice(_unfit(model_dir), limit))
+    if not found:
+        return ""
+    names = ", ".join(f"{path.relative_to(model_dir)} (a {what})" for path, what in found)
+    return f"{model_dir} holds what must be a regular file and is none: {names}; put the file there, or take it away."
+
+
+def _unfit(model_dir: Path) -> Iterator[tuple[Path, str]]:
+    try:
+        root = model_root(model_dir)
+    except OSError:
+        return  # the worker says why
+    for name in (MANIFEST, f"{CODE}/{REQUIREMENTS}"):
+        if (root / name).is_dir():
+            yield root / name, "directory"
+    for folder, folders, files in os.walk(model_dir):
+        folders.sort()
+        for path in (Path(folder, name) for name in sorted(files)):
+            if (what := _special(path)) is not None:
+                yield path, what
+
+
+def _special(path: Path) -> str | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    if stat.S_ISFIFO(found.st_mode):
+        return "FIFO"
+    # The null device, by which containers hide files, reads as an empty one.
+    is_device = stat.S_ISCHR(found.st_mode) or stat.S_ISBLK(found.st_mode)
+    return "device" if is_device and found.st_rdev != Path(os.devnull).stat().st_rdev else None

@@ -54,6 +54,8 @@ def kind_of(path: Path) -> Kind:
     """The kind of a file, or of a directory that is one model. Raises `OSError` where it cannot be read."""
     if path.is_dir():
         return Kind.SAVED_MODEL if (path / SAVED_MODEL_FILE).is_file() else Kind.UNKNOWN
+    if path.exists() and not path.is_file():
+        return Kind.UNKNOWN  # whoever opens a FIFO waits for its other end
     if path.name.endswith(shard_index.SUFFIX):
         return _of_index(path)
     return _by_content(path) or _OF_SUFFIX.get(path.suffix, Kind.UNKNOWN)

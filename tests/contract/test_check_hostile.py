@@ -117,6 +117,26 @@ def test_an_interrupted_check_prints_an_object_too(tmp_path: Path) -> None:
     wait_until(lambda: not Path("/proc", pid.read_text()).exists(), "the worker is gone")
 
 
+def test_a_look_that_hangs_ends_by_a_signal_too(tmp_path: Path) -> None:
+    """A disk may hang where no check foresees it."""
+    write_files(tmp_path, {"code/inference.py": GOOD})
+    program = (
+        "import sys, threading\nfrom tidegate.inference.frontend.check import report\n"
+        "def look(model_dir, settings):\n    (model_dir / 'looking').touch()\n    threading.Event().wait()\n"
+        "report.look = look\nfrom tidegate.inference.__main__ import main\nsys.exit(main())\n"
+    )
+    command = [sys.executable, "-P", "-c", program, "check", str(tmp_path), "--json"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    try:
+        wait_until((tmp_path / "looking").exists, "it looks")
+        process.send_signal(signal.SIGTERM)
+        printed, _ = process.communicate(timeout=40)
+    finally:
+        process.kill()
+    assert process.returncode == 143
+    assert json.loads(printed)["error"] == "The check was stopped by SIGTERM."
+
+
 def test_a_reader_that_has_seen_enough_changes_no_verdict(tmp_path: Path) -> None:
     write_files(tmp_path, {"code/inference.py": GOOD})
     command = [sys.executable, "-P", "-m", "tidegate", "check", str(tmp_path)]

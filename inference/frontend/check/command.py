@@ -10,8 +10,11 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -94,7 +97,11 @@ class _Check:
         fork_server.open(registry.worker_exited)
         try:
             # While the fork server imports torch.
-            self.archive, self.cautions = await asyncio.to_thread(report.look, model_dir, settings)
+            looking = _looking(loop, model_dir, settings)
+            await asyncio.wait((looking, stop), return_when=asyncio.FIRST_COMPLETED)
+            if not looking.done():
+                return self._stopped(told, stop.result())
+            self.archive, self.cautions = looking.result()
             loading = loop.create_task(registry.load(SINGLE_MODEL, model_dir, rehearsal=True))
             await asyncio.wait((loading, stop), return_when=asyncio.FIRST_COMPLETED)
             if loading.done():
@@ -104,8 +111,7 @@ class _Check:
                 over.cancel()
             if stop.done():
                 loading.cancel()
-                self._report(told, f"The check was stopped by {signal.Signals(stop.result()).name}.")
-                return 128 + stop.result()
+                return self._stopped(told, stop.result())
         except DeploymentError as error:
             self._report(told, str(error))
             raise
@@ -124,6 +130,10 @@ class _Check:
         self._report(told, None)
         return 0
 
+    def _stopped(self, told: _Told, number: int) -> int:
+        self._report(told, f"The check was stopped by {signal.Signals(number).name}.")
+        return 128 + number
+
     def _report(self, told: _Told, error: str | None) -> None:
         self.out.result(
             CheckReport(
@@ -137,3 +147,22 @@ class _Check:
                 took_s=monotonic() - self.started_s,
             )
         )
+
+
+_Look = tuple[ArchiveReport | None, list[Caution]]
+
+
+def _looking(loop: asyncio.AbstractEventLoop, model_dir: Path, settings: Settings) -> asyncio.Future[_Look]:
+    """What a look finds, from a thread that a signal may leave behind: the loop would wait for its own at the end."""
+    found: asyncio.Future[_Look] = loop.create_future()
+
+    def run() -> None:
+        try:
+            told = partial(found.set_result, report.look(model_dir, settings))
+        except Exception as error:
+            told = partial(found.set_exception, error)
+        with suppress(RuntimeError):  # the loop is closed, and nobody waits any more
+            loop.call_soon_threadsafe(told)
+
+    threading.Thread(target=run, name="look", daemon=True).start()
+    return found

@@ -17,7 +17,7 @@ from tidegate.inference.frontend.models.placement import Machine, Placement, fir
 from tidegate.inference.frontend.packages.layers import Layers
 from tidegate.inference.frontend.queue.model_pool import ModelPool
 from tidegate.inference.frontend.workers.fork_server import ForkServer, ForkServerFailed
-from tidegate.inference.layout import linked
+from tidegate.inference.layout import linked, unfit
 from tidegate.inference.protocol import ModelSpec
 from tidegate.inference.repository.catalogue import Revision
 from tidegate.inference.settings import Settings
@@ -57,6 +57,8 @@ class Loader:
     async def prepare(self, revision: Revision, model_dir: Path, *, rehearsal: bool) -> Prepared:
         """Everything before the first worker. Raises `DeploymentError`, and leaves nothing then."""
         # In threads: nobody else waits while somebody's whole disk is looked through.
+        if said := await asyncio.to_thread(unfit, model_dir):
+            raise DeploymentError(said)
         if said := await asyncio.to_thread(linked, model_dir):
             if rehearsal or self._settings.many_models:
                 raise DeploymentError(said)
