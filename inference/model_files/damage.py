@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from tidegate.inference.model_files import onnx_header, zip_members
+
 _STARTS = (
     (b"version https://git-lfs.github.com/spec/", "a pointer of Git LFS, whose file was not fetched"),
     (b"\x1f\x8b", "a gzip archive"),
@@ -14,6 +16,16 @@ _STARTS = (
     (b"<?xml", "an XML page"),
 )
 _HTML = (b"<!doctype html", b"<html")
+
+
+def of_a_compiled_model(path: Path) -> str | None:
+    """What a file is that cannot be read as ONNX, an exported program or a package; None where nothing says.
+
+    Raises `OSError`.
+    """
+    if zip_members.names(path):
+        return None
+    return seen(path) or ("cut off" if onnx_header.is_cut_off(path) else None)
 
 
 def seen(path: Path) -> str | None:

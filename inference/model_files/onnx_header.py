@@ -28,6 +28,8 @@ _FIELDS = {
 _NEEDED = {1, 7}
 _MAX_FIELDS = 100_000
 _MAX_VARINT_BYTES = 10
+_TOO_LONG = 0
+"""In the place of a field's number, which is never 0: its length goes beyond the end of the file."""
 
 
 def is_onnx(path: Path) -> bool:
@@ -39,14 +41,30 @@ def is_onnx(path: Path) -> bool:
             if file.tell() == size:
                 return seen >= _NEEDED
             field = _skipped(file, size)
-            if field is None:
+            if not field:
                 return False
             seen.add(field)
     return False
 
 
+def is_cut_off(path: Path) -> bool:
+    """Whether the file begins as a model does, and ends within one of its fields."""
+    size = path.stat().st_size
+    seen: set[int] = set()
+    with path.open("rb") as file:
+        for _ in range(_MAX_FIELDS):
+            field = _skipped(file, size)
+            if not field:
+                return field == _TOO_LONG and 1 in seen
+            seen.add(field)
+    return False
+
+
 def _skipped(file: BinaryIO, size: int) -> int | None:
-    """The number of the field that begins here, after which the file then is; None where none of a model does."""
+    """The number of the field that begins here, after which the file then is; None where none of a model does.
+
+    `_TOO_LONG` where it does not end in the file.
+    """
     tag = _varint(file)
     if tag is None or _FIELDS.get(tag >> 3) != tag & 7:
         return None
@@ -55,7 +73,7 @@ def _skipped(file: BinaryIO, size: int) -> int | None:
         return None
     if tag & 7 == _BYTES:
         if length > size - file.tell():
-            return None
+            return _TOO_LONG
         file.seek(length, os.SEEK_CUR)
     return tag >> 3
 

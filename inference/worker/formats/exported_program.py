@@ -15,7 +15,7 @@ from torch.export.pt2_archive._package import load_pt2
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from tidegate.inference.errors import DeploymentError, one_line
-from tidegate.inference.model_files import zip_members
+from tidegate.inference.model_files import damage, zip_members
 from tidegate.inference.worker.formats.missing_operators import missing_operator
 from tidegate.inference.worker.misfit import InputRefused
 
@@ -59,6 +59,8 @@ def load(path: Path, place: torch.device) -> torch.nn.Module:
     except DeploymentError:
         raise
     except Exception as error:
+        if what := damage.of_a_compiled_model(path):
+            raise DeploymentError(f"{path} cannot be loaded as an exported program: it is {what}.") from None
         reason = missing_operator(error) or one_line(error)
         raise DeploymentError(f"{path} cannot be loaded as an exported program: {reason.rstrip('.')}.") from error
 

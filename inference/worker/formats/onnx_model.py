@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from tidegate.inference.errors import DeploymentError, one_line
+from tidegate.inference.model_files import damage
 from tidegate.inference.worker.formats.missing_operators import missing_operator
 from tidegate.inference.worker.formats.onnx_inputs import STRINGS, checked, demand_one_length
 from tidegate.inference.worker.misfit import InputRefused
@@ -134,6 +135,8 @@ def load(path: Path, place: torch.device) -> OnnxModel:
         options = _options(runtime)
         return OnnxModel(runtime.InferenceSession(str(path), options, providers=providers))
     except Exception as error:
+        if what := damage.of_a_compiled_model(path):
+            raise DeploymentError(f"{path} cannot be loaded as ONNX: it is {what}.") from None
         reason = missing_operator(error) or _AROUND_THE_REASON.sub("", one_line(error))
         raise DeploymentError(f"{path} cannot be loaded as ONNX: {reason.rstrip('.')}.") from error
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import sys
 import types
 from pathlib import Path
@@ -173,3 +174,20 @@ def test_the_library_of_onnxruntime_extensions_is_registered_where_it_is(
 def test_a_file_that_onnxruntime_cannot_read_is_named(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "model.onnx").write_bytes(content)
     assert message(tmp_path).startswith("{dir}/model.onnx cannot be loaded as ONNX: ")
+
+
+def test_a_file_that_is_cut_off_or_something_else_is_said_to_be_that(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    write(path, ("x", FLOAT, ["n"]))
+    whole = path.read_bytes()
+    for content, what in (
+        (whole[: len(whole) * 2 // 3], "cut off"),
+        (gzip.compress(whole), "a gzip archive"),
+        (b"<!DOCTYPE html><html>404", "an HTML page"),
+        (
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:aa",
+            "a pointer of Git LFS, whose file was not fetched",
+        ),
+    ):
+        path.write_bytes(content)
+        assert message(tmp_path) == f"{{dir}}/model.onnx cannot be loaded as ONNX: it is {what}."

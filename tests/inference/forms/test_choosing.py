@@ -181,7 +181,9 @@ def test_a_damaged_file_is_passed_over(root: Path, damage: str) -> None:
         path.unlink()
     found = choice_there(root)
     assert found.serve() is None
-    assert ("it cannot be opened" in found.passed_over[0][1]) == (damage != "gone")
+    said = {"cut": "is cut off", "empty": "is empty", "page": "is an HTML page", "gone": "is not there"}[damage]
+    opened = "it cannot be opened: " if damage != "gone" else ""
+    assert found.passed_over[0][1] == f"{opened}forms/onnx/model.onnx {said}"
 
 
 @pytest.mark.parametrize(
