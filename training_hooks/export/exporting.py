@@ -165,6 +165,7 @@ class _Work:
         if reason := why_not(candidate, self.machine):
             return Trial(name=candidate.name, refused=reason)
         example = self.manifest["example"]
+        own_rtol, own_atol = example.get("rtol", 1e-3), example.get("atol", 1e-5)
         sizes = found["batch_sizes"]
         batched = "batch" in found["ranges"]
         try:
@@ -175,8 +176,10 @@ class _Work:
                 found=found,
                 file=str(self._file(candidate)),
                 parity_sizes=sorted({*sizes, _SMALLEST_SECOND_BATCH}) if batched else sizes,
-                rtol=example.get("rtol", 1e-3) if self.options.rtol is None else self.options.rtol,
-                atol=example.get("atol", 1e-5) if self.options.atol is None else self.options.atol,
+                own_rtol=own_rtol,
+                own_atol=own_atol,
+                rtol=own_rtol if self.options.rtol is None else self.options.rtol,
+                atol=own_atol if self.options.atol is None else self.options.atol,
                 batch_sizes=sizes,
                 processor=self.options.processor,
             )

@@ -44,6 +44,19 @@ class Parity:
 SAME = Parity(largest_difference=0.0, cosine=1.0, excess=float("-inf"))
 
 
+def tightest(
+    pairs: Sequence[tuple[Sequence[torch.Tensor], Sequence[torch.Tensor]]], bounds: Sequence[Bound]
+) -> tuple[Parity, Bound]:
+    """The first of the bounds that all pairs of answers, eager's and the form's, keep; the last where none is kept."""
+    for bound in bounds:
+        parity = SAME
+        for eager, form in pairs:
+            parity = parity.joined(compared(eager, form, bound))
+        if parity.excess <= 0:
+            break
+    return parity, bound
+
+
 def mismatch(eager: Sequence[torch.Tensor], form: Sequence[torch.Tensor]) -> str | None:
     """What two answers differ in besides their numbers, or None."""
     if len(eager) != len(form):

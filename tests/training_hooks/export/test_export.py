@@ -22,7 +22,7 @@ def test_an_onnx_form_is_written_recorded_and_answers_as_the_network_does(tmp_pa
     """With BatchNorm and dropout in evaluation mode, on a batch size that was never tried."""
     model_dir = archive(tmp_path, "Wide", torch.rand(1, 8))
     before = manifest_of(model_dir)
-    done = export(model_dir, to="onnx", batch_sizes=[1, 3], threads=1, force=True)
+    done = export(model_dir, to="onnx", batch_sizes=[1, 3], threads=1, force=True, atol=0.05)
     manifest = manifest_of(model_dir)
     (form,) = manifest["forms"]
     assert done.kept == (form,)
@@ -43,6 +43,7 @@ def test_an_onnx_form_is_written_recorded_and_answers_as_the_network_does(tmp_pa
     }
     assert form["parity"]["batch_sizes"] == [1, 2, 3]
     assert form["parity"]["largest_difference"] < 1e-5
+    assert form["parity"]["atol"] == manifest["example"]["atol"]  # it needs no more, whatever another form does
     assert set(form["measured"]["batches"]) == {"1", "3"}
     assert form["measured"]["threads"] == 1
     assert form["measured"]["load_s"] > 0
