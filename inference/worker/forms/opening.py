@@ -17,8 +17,10 @@ from typing import Any
 import torch
 
 from tidegate.inference.errors import one_line
+from tidegate.inference.model_files import damage
 from tidegate.inference.worker import comparing
 from tidegate.inference.worker.comparing import Tolerance
+from tidegate.inference.worker.formats import aot_inductor
 from tidegate.inference.worker.forms.arguments import builder, flatten
 from tidegate.inference.worker.forms.declaration import DeclaredForm, FormKind
 from tidegate.inference.worker.forms.served_form import Run, ServedForm
@@ -51,6 +53,9 @@ def open_form(opening: Opening) -> ServedForm:
     except NotOpened:
         raise
     except Exception as error:
+        checked = opening.path if form.kind is not FormKind.OPENVINO else None  # whose files begin as any XML does
+        if checked is not None and (what := damage.of_a_compiled_model(checked)) is not None:
+            raise NotOpened(f"it cannot be opened: {form.file} is {what}") from None
         raise NotOpened(f"it cannot be opened: {type(error).__name__}: {one_line(error)}") from error
     return ServedForm(form.name, form.signature, run, opening.place, tolerance_of(form))
 
@@ -149,11 +154,7 @@ def _exported(opening: Opening) -> Run:
 
 
 def _compiled(opening: Opening) -> Run:
-    # Not aoti_load_package: for a warning about the processor it runs the C++ compiler some 270 times, where there is
-    # one (pytorch#191715), and it unpickles what else is in the file.
-    index = opening.place.index or 0 if opening.place.type == "cuda" else -1
-    loader = torch._C._aoti.AOTIModelPackageLoader(opening.file, "model", False, 1, index)
-    run, lowered = loader.boxed_run, _lowered(opening.form)
+    run, lowered = aot_inductor.opened(Path(opening.file), opening.place), _lowered(opening.form)
     return run if lowered is None else lambda tensors: run(lowered(tensors))
 
 

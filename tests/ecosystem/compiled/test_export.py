@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -14,13 +15,16 @@ import torch
 from tests.ecosystem.environments import REPOSITORY, python_of
 from tests.training_hooks.artifacts import manifest_of, mismatches
 from tests.training_hooks.export.archives import archive, network
+from tidegate.inference.worker.formats import aot_inductor
 from tidegate.training_hooks import Example, export
 
 pytestmark = pytest.mark.timeout(1800)  # the environment is made first, and a compiler takes a minute
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="there is no g++ here")
-def test_a_compiled_package_names_the_instruction_sets_that_it_was_allowed(tmp_path: Path) -> None:
+def test_a_compiled_package_names_the_instruction_sets_that_it_was_allowed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Built for machines of several kinds, it answers as the network does on a batch that was never tried."""
     model_dir = archive(tmp_path, "Wide", torch.rand(1, 8))
     done = export(model_dir, to="aoti", batch_sizes=[2], threads=1, processor="x86-64-v3", force=True)
@@ -29,9 +33,13 @@ def test_a_compiled_package_names_the_instruction_sets_that_it_was_allowed(tmp_p
     assert {"avx2", "fma"} <= set(form["requires"]["processor"])
     assert not any(flag.startswith("avx512") for flag in form["requires"]["processor"])
     assert form["requires"]["torch"] == ".".join(torch.__version__.split(".")[:2])
-    loader = torch._C._aoti.AOTIModelPackageLoader(str(model_dir / form["file"]), "model", False, 1, -1)
+    below = tmp_path / "temporary"
+    below.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(below))
+    run = aot_inductor.opened(model_dir / form["file"], torch.device("cpu"))
+    assert list(below.iterdir()) == []  # the library is mapped by then
     given = torch.rand(5, 8)
-    (answer,) = loader.boxed_run([given])
+    (answer,) = run([given])
     assert np.allclose(answer, network("Wide")(given).detach().numpy(), atol=1e-5)
 
 

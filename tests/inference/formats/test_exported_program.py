@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
 import logging
+import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +19,11 @@ from tests.inference.model_files.test_kinds import save_onnx, save_package
 from tests.inference.test_weights import CPU, describe, message
 from tidegate.inference.errors import BadRequest
 from tidegate.inference.worker import defaults, weights
+from tidegate.inference.worker.formats import aot_inductor
 
 CAN_RUN_CODE = "is an exported program and may run code: set TIDEGATE_TRUST_COMPILED_MODEL=on if you trust the archive"
+
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:aa\nsize 5\n"
 
 
 class Lookup(torch.nn.Module):
@@ -76,6 +82,21 @@ def test_what_does_not_fit_is_the_clients_mistake(tmp_path: Path, data: Any, sai
     assert said in str(caught.value)
 
 
+def test_a_package_of_aotinductor_leaves_nothing_of_what_torch_unpacks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Here one that cannot be loaded; tests/ecosystem/compiled has one that can."""
+    below = tmp_path / "temporary"
+    below.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(below))
+    monkeypatch.setenv("TMPDIR", str(below))
+    save_package(tmp_path / "model.pt2")
+    with pytest.raises(Exception, match="wrapper"):
+        aot_inductor.opened(tmp_path / "model.pt2", CPU)
+    assert list(below.iterdir()) == []
+    assert os.environ["TMPDIR"] == str(below)
+
+
 def test_a_package_of_aotinductor_needs_its_signature_in_the_manifest(tmp_path: Path) -> None:
     save_package(tmp_path / "model.pt2")
     assert "may run code: set TIDEGATE_TRUST_COMPILED_MODEL=on" in message(tmp_path)
@@ -112,6 +133,21 @@ def test_an_operator_that_is_missing_is_named_with_its_package(tmp_path: Path) -
         "{dir}/model.pt2 cannot be loaded as an exported program: it needs the operator torchvision::toy, which "
         "nothing here has registered; import torchvision in code/inference.py, and name it in code/requirements.txt."
     )
+
+
+def test_a_file_that_is_cut_off_or_something_else_is_said_to_be_that(tmp_path: Path) -> None:
+    path = tmp_path / "model.pt2"
+    save(path, Lookup(), torch.zeros(2, 3, dtype=torch.int64))
+    whole = path.read_bytes()
+    for content, what in (
+        (whole[: len(whole) // 2], "a zip that ends too early or is no model"),
+        (gzip.compress(whole), "a gzip archive"),
+        (POINTER, "a pointer of Git LFS, whose file was not fetched"),
+    ):
+        path.write_bytes(content)
+        assert message(tmp_path, trust_compiled=True) == (
+            f"{{dir}}/model.pt2 cannot be loaded as an exported program: it is {what}."
+        )
 
 
 @pytest.mark.parametrize("content", [b"", b"no program", b"PK\x03\x04"])
