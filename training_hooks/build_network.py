@@ -12,8 +12,10 @@ import os
 import sys
 import warnings
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from importlib.machinery import PathFinder
 from pathlib import Path
+from types import FunctionType, MethodType, ModuleType
 from typing import Any
 
 import torch
@@ -27,12 +29,17 @@ class NotBuilt(Exception):
 
 def build(model_dir: Path, weights: dict[str, Any]) -> torch.nn.Module:
     """Return the network that `weights["architecture"]` names, with its weights. Raises `NotBuilt`."""
+    model_dir = model_dir.absolute()
     os.chdir(model_dir)
     sys.path[:0] = [str(model_dir / "code"), str(model_dir)]
     architecture = str(weights["architecture"])
     module, _, name = architecture.partition(":")
+    places = [model_dir / "code", model_dir]
     try:
-        network = getattr(importlib.import_module(module), name)(**weights.get("arguments", {}))
+        make = _maker(module, name, places)
+        network = make(**weights.get("arguments", {}))
+    except _Refused as refused:
+        raise NotBuilt(f"{architecture!r} {refused}") from None
     except Exception as error:
         raise NotBuilt(
             f"{architecture!r} cannot be built from code_dir: {type(error).__name__}: {_one_line(error)}"
@@ -44,6 +51,49 @@ def build(model_dir: Path, weights: dict[str, Any]) -> torch.nn.Module:
     except Exception as error:
         raise NotBuilt(f"the weights do not fit {architecture!r}: {_one_line(error)}") from error
     return _adapted(network, weights["adapter"]) if "adapter" in weights else network
+
+
+class _Refused(Exception):
+    """The name is not one of the archive's own code; the text is the end of a sentence."""
+
+
+def _maker(module_name: str, name: str, places: list[Path]) -> Callable[..., Any]:
+    """What may be called to build a network, as the server has it: a manifest names no function of another place."""
+    if not all(part.isidentifier() for part in (*module_name.split("."), name)):
+        raise _Refused("is not 'module:Class'")
+    if not any(_has(module_name, place) for place in places):
+        raise ModuleNotFoundError(f"No module named {module_name!r} in the artifact")
+    module = importlib.import_module(module_name)
+    if not _is_own(module, places):
+        raise _Refused(f"is of {getattr(module, '__file__', None) or 'Python itself'}, not of code_dir; rename yours")
+    made: Callable[..., Any] = getattr(module, name)
+    if isinstance(made, type) and issubclass(made, torch.nn.Module):
+        return made
+    function = made.__func__ if isinstance(made, MethodType) else made
+    if isinstance(function, FunctionType) and _is_own(sys.modules.get(function.__module__), places):
+        return made
+    raise _Refused("must be a torch.nn.Module's class, or a function that a file of code_dir defines")
+
+
+def _has(module_name: str, place: Path) -> bool:
+    """Whether a module has a file below the place; nothing is imported."""
+    places: Sequence[str] = [str(place)]
+    spec = None
+    for part in module_name.split("."):
+        spec = PathFinder.find_spec(part, places)
+        places = [] if spec is None else list(spec.submodule_search_locations or ())
+        if spec is None:
+            return False
+    return spec is not None and spec.origin is not None
+
+
+def _is_own(module: ModuleType | None, places: list[Path]) -> bool:
+    found = [Path(each) for each in (getattr(module, "__file__", None), *getattr(module, "__path__", [])) if each]
+    return any(
+        path.absolute().is_relative_to(place) or path.resolve().is_relative_to(place.resolve())
+        for path in found
+        for place in places
+    )
 
 
 def _adapted(network: torch.nn.Module, adapter: dict[str, Any]) -> torch.nn.Module:

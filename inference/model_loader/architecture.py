@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from importlib.machinery import PathFinder
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
+from types import ModuleType
 from typing import Any, cast
 
 import torch
 
+from tidegate.inference.code_below import comes_from, missing_below, why_not_called
 from tidegate.inference.errors import DeploymentError, one_line
 from tidegate.inference.layout import CODE
 
@@ -59,15 +59,9 @@ def _maker(module: ModuleType, name: str, what: str) -> Callable[..., Any]:
         made = getattr(made, step, None)
         if made is None:
             raise DeploymentError(f"{what}: {module.__file__} has no {name!r}.")
-    if isinstance(made, type) and issubclass(made, torch.nn.Module):
-        return made
-    function = made.__func__ if isinstance(made, MethodType) else made
-    if isinstance(function, FunctionType) and function.__module__ == module.__name__:
+    is_a = why_not_called(made, torch.nn.Module, lambda owner: owner == module.__name__)
+    if is_a is None:
         return cast(Callable[..., Any], made)
-    if isinstance(function, FunctionType | BuiltinFunctionType) and function.__module__:
-        is_a = f"a function of {function.__module__}"
-    else:
-        is_a = "a class and no torch.nn.Module" if isinstance(made, type) else f"a {type(made).__name__}, no class"
     raise DeploymentError(
         f"{what} is {is_a}: it must be a torch.nn.Module's class, or a function that {module.__file__} itself defines."
     )
@@ -86,7 +80,7 @@ def _module(name: str, folder: Path, architecture: str, configured_in: Path) -> 
     first = name.partition(".")[0]
     importlib.invalidate_caches()
     # Importing runs a module already, so this is known before.
-    if missing := _missing(name, folder):
+    if missing := missing_below(name, folder):
         raise DeploymentError(
             f"{configured_in}: architecture {architecture!r}: there is no module {missing!r} in {folder}; {CODE_PATH} "
             "names the folder of the code where that is another, and a network of an installed package is imported in "
@@ -113,34 +107,13 @@ def _module(name: str, folder: Path, architecture: str, configured_in: Path) -> 
 
 
 def _check_place(module: ModuleType, folder: Path, architecture: str, configured_in: Path) -> None:
-    if not _comes_from(module, folder):
+    if not comes_from(module, folder):
         name = module.__name__
         raise DeploymentError(
             f"{configured_in}: architecture {architecture!r}: a module {name!r} of another place is imported already "
             f"({getattr(module, '__file__', None) or 'built in'}), and {folder} has one too; give one of them another "
             "name, or load it in a process of its own."
         )
-
-
-def _missing(name: str, folder: Path) -> str | None:
-    """The part of a module's name that has no file below the folder; None where there is one."""
-    places: Sequence[str] = [str(folder)]
-    parts = name.split(".")
-    for count in range(1, len(parts) + 1):
-        part = ".".join(parts[:count])
-        spec = PathFinder.find_spec(parts[count - 1], places)
-        inside = None if spec is None else spec.submodule_search_locations
-        if spec is None or (spec.origin is None and (count == len(parts) or inside is None)):
-            return part
-        places = list(inside or ())
-    return None
-
-
-def _comes_from(module: ModuleType, folder: Path) -> bool:
-    places = [getattr(module, "__file__", None), *getattr(module, "__path__", [])]
-    found = [Path(place).absolute() for place in places if place]
-    # A link in the folder to a file elsewhere is of the folder as well.
-    return any(path.is_relative_to(folder) or path.resolve().is_relative_to(folder.resolve()) for path in found)
 
 
 def _said(error: BaseException) -> str:

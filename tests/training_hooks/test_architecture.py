@@ -12,6 +12,8 @@ from tidegate.training_hooks import ArtifactError, Example, save_model
 from .artifacts import manifest_of, mismatches, names_below
 
 NETS = """\
+from os import system
+
 import torch
 
 class Line(torch.nn.Linear):
@@ -74,6 +76,9 @@ def test_the_class_and_its_arguments_are_in_the_manifest_and_need_no_script(
         ),
         ({"architecture": "absent:Line"}, "'absent:Line' cannot be built from code_dir: ModuleNotFoundError: "),
         ({"architecture": "nets.lines:Line"}, "TypeError: Line.__init__.. missing 1 required keyword-only argument"),
+        ({"architecture": "os:system"}, "'os:system' cannot be built from code_dir: ModuleNotFoundError: "),
+        ({"architecture": "torch.nn:Linear"}, "'torch.nn:Linear' cannot be built from code_dir: ModuleNotFoundError"),
+        ({"architecture": "nets.lines:system"}, "'nets.lines:system' must be a torch.nn.Module's class, or a function"),
         ({"architecture": "nets.lines:text"}, "'nets.lines:text' makes a str, not a torch.nn.Module"),
         (
             {"architecture": "nets.lines:Line", "arguments": {"width": 4}},

@@ -5,14 +5,16 @@ from __future__ import annotations
 import importlib
 import logging
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import Any, cast
 
 import torch
 
+from tidegate.inference.code_below import comes_from, missing_below, why_not_called
 from tidegate.inference.errors import DeploymentError, one_line
-from tidegate.inference.layout import MANIFEST
+from tidegate.inference.layout import CODE, MANIFEST
 from tidegate.inference.state_dicts import tied_weights
 from tidegate.inference.worker.formats.unfilled import Unfilled
 
@@ -23,10 +25,11 @@ def filled(
     path: Path, state: Any, kept_as: Mapping[str, str], *, model_dir: Path, described: Mapping[str, Any]
 ) -> torch.nn.Module:
     """The network of `weights.architecture` with the weights `state` of `path`. Raises `DeploymentError`."""
-    architecture = described.get("architecture")
+    architecture, arguments = described.get("architecture"), described.get("arguments", {})
+    make = _maker(model_dir, architecture, arguments)
 
     def built() -> torch.nn.Module:
-        return _built(model_dir, architecture, described.get("arguments", {}))
+        return _built(model_dir, architecture, make, arguments)
 
     model = _filled_by_its_memory(built, state, kept_as)
     if model is None:
@@ -65,18 +68,67 @@ def _filled_by_its_memory(
     return model
 
 
-def _built(model_dir: Path, architecture: Any, arguments: Any) -> torch.nn.Module:
+def _maker(model_dir: Path, architecture: Any, arguments: Any) -> Callable[..., Any]:
+    """What the manifest names, imported and not yet called. Raises `DeploymentError`.
+
+    The manifest is data: it names what Python files of the archive define, and no other function of this process.
+    """
     place = model_dir / MANIFEST
     module_name, _, name = str(architecture).partition(":")
-    if not (module_name and name.isidentifier() and isinstance(arguments, dict)):
+    identifiers = all(part.isidentifier() for part in (*module_name.split("."), name))
+    if not (identifiers and isinstance(arguments, dict)):
         raise DeploymentError(
             f"{place}: weights.architecture is 'module:Class' of the archive's code, and weights.arguments an object; "
             f"they are {architecture!r} and {arguments!r}."
         )
+    folders = [folder.absolute() for folder in (model_dir / CODE, model_dir)]
+    # Importing runs a module already, so where it is must be known before.
+    if all(missing_below(module_name, folder) for folder in folders):
+        raise DeploymentError(
+            f"{place}: '{architecture}' cannot be built: there is no module {module_name!r} in {model_dir / CODE} or "
+            f"{model_dir}; a network of an installed package is imported in a module there."
+        )
+    module = _imported(module_name, folders, f"{place}: '{architecture}'")
+    made = getattr(module, name, None)
+    if made is None:
+        raise DeploymentError(f"{place}: '{architecture}' cannot be built: {module.__file__} has no {name!r}.")
+    is_a = why_not_called(
+        made, torch.nn.Module, lambda owner: owner in sys.modules and _is_own(sys.modules[owner], folders)
+    )
+    if is_a is not None:
+        raise DeploymentError(
+            f"{place}: '{architecture}' is {is_a}: it must be a torch.nn.Module's class, or a function that a file of "
+            "the archive defines."
+        )
+    return cast(Callable[..., Any], made)
+
+
+def _imported(name: str, folders: Sequence[Path], what: str) -> ModuleType:
+    # What the script has imported already stays the one copy. A package of that name elsewhere is not looked into.
+    parts = name.split(".")
+    there = [sys.modules.get(".".join(parts[:count])) for count in range(1, len(parts) + 1)]
+    module = there[-1]
     try:
-        # What the script has imported already stays the one copy.
-        module = sys.modules.get(module_name) or importlib.import_module(module_name)
-        model = getattr(module, name)(**arguments)
+        if module is None and all(each is None or _is_own(each, folders) for each in there):
+            module = importlib.import_module(name)
+    except Exception as error:
+        raise DeploymentError(f"{what} cannot be built: {type(error).__name__}: {one_line(error)}.") from error
+    if module is None or not _is_own(module, folders):
+        raise DeploymentError(
+            f"{what} cannot be built: there is a module {name!r} outside of the archive too, which Python takes; give "
+            "the archive's another name."
+        )
+    return module
+
+
+def _is_own(module: ModuleType, folders: Sequence[Path]) -> bool:
+    return any(comes_from(module, folder) for folder in folders)
+
+
+def _built(model_dir: Path, architecture: Any, make: Callable[..., Any], arguments: Any) -> torch.nn.Module:
+    place = model_dir / MANIFEST
+    try:
+        model = make(**arguments)
     except Exception as error:
         raise DeploymentError(
             f"{place}: '{architecture}' cannot be built: {type(error).__name__}: {one_line(error)}."
