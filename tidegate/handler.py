@@ -36,6 +36,7 @@ from typing import Any, NamedTuple
 JSON, JSON_LINES, CSV, NPY = "application/json", "application/jsonlines", "text/csv", "application/x-npy"
 
 _LINES = (JSON_LINES, "application/jsonl", "application/x-jsonlines", "application/x-ndjson")
+_WRITTEN = (JSON, *_LINES, CSV, NPY)
 _STEPS = ("preprocess", "forward", "postprocess")
 
 
@@ -176,8 +177,14 @@ def functions_of(handler_class: type) -> tuple[Callable[..., Any], ...]:
                 if alone or isinstance(getattr(error, "status_code", None), int):
                     raise
                 raise RuntimeError(f"item {index}: {type(error).__name__}: {error}") from error
-        return handler().encode(results, accept, alone)
+        body = handler().encode(results, accept, alone)
+        if isinstance(body, tuple) or not encodes or "," not in (accept or ""):
+            return body
+        return body, _wanted(accept)  # of several types the AWS containers name the header itself
 
+    encodes = getattr(handler_class, "encode", None) is Handler.encode
+    if encodes:
+        output_fn.usual_types = _WRITTEN  # type: ignore[attr-defined] - Tidegate chooses among them
     return model_fn, input_fn, predict_fn, output_fn
 
 
@@ -576,7 +583,8 @@ def _decoded(body: Any, content_type: str | None) -> Any:
         return _text(body)
     if kind == "application/octet-stream":
         return bytes(body)
-    raise _refused(415, f"a body of the type {content_type} cannot be read; define decode(body, content_type)")
+    what = f"of the type {content_type}" if kind else "without a Content-Type"
+    raise _refused(415, f"a body {what} cannot be read; define decode(body, content_type)")
 
 
 def _text(body: Any) -> str:
@@ -618,8 +626,8 @@ def _encoded(results: list[Any], accept: str | None, alone: bool) -> Any:
     answer = results[0] if alone else results
     if isinstance(answer, tuple) and len(answer) == 2 and isinstance(answer[0], (bytes, bytearray)):
         return bytes(answer[0]), answer[1]
-    kind = (accept or JSON).partition(";")[0].strip().lower()
-    if kind in (JSON, "*/*", "application/*"):
+    kind = _wanted(accept)
+    if kind == JSON:
         return json.dumps(answer, default=_plain)
     if kind in _LINES:
         return "".join(json.dumps(result, default=_plain) + "\n" for result in results)
@@ -630,10 +638,44 @@ def _encoded(results: list[Any], accept: str | None, alone: bool) -> Any:
     if kind == NPY:
         import numpy as np  # noqa: PLC0415 - for npy only
 
+        try:
+            array = np.asarray(_listed(answer) if alone else list(map(_listed, answer)))
+        except ValueError:  # rows of different lengths
+            array = np.asarray(None)
+        if array.dtype.hasobject:
+            raise _refused(406, f"results that are no array of numbers cannot be written as {NPY}; accept {JSON}")
         file = io.BytesIO()
-        np.save(file, np.asarray(_listed(answer) if alone else list(map(_listed, answer))), allow_pickle=False)
+        np.save(file, array, allow_pickle=False)
         return file.getvalue()
     raise _refused(406, f"an answer of the type {accept} cannot be written; define encode(results, accept, alone)")
+
+
+def _wanted(accept: str | None) -> str | None:
+    """The type of an Accept header that weighs most among those that can be written, of equal ones the first.
+
+    A wildcard stands for JSON, or the first type that it covers and that has not the weight 0 (RFC 9110, 12.5.1).
+    None: there is none.
+    """
+    weights: dict[str, float] = {}
+    for each in (accept or JSON).split(","):
+        kind, *parameters = (piece.strip().lower() for piece in each.split(";"))
+        weight = next((piece[2:] for piece in parameters if piece.startswith("q=")), "1")
+        if kind:
+            with suppress(ValueError):  # a weight that is no number counts as not said
+                weights.setdefault(kind, float(weight))
+    if not weights:
+        return None if accept and accept.strip(" ,") else JSON
+    for wish in sorted((each for each in weights if weights[each] > 0), key=lambda each: -weights[each]):
+        if wish in _WRITTEN:
+            return wish
+        if not wish.endswith("/*"):
+            continue
+        for kind in _WRITTEN:
+            family = kind.partition("/")[0] + "/*"
+            closer = (kind,) if wish == family else (kind, family)
+            if wish in ("*/*", family) and not any(weights.get(each) == 0 for each in closer):
+                return kind
+    return None
 
 
 def _cells(result: Any) -> list[Any]:

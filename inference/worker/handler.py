@@ -54,6 +54,8 @@ class Functions:
     """Whether the function that takes the body annotates it as `typing.BinaryIO`: it is given a file."""
     media_types: tuple[str, ...] | None = None
     """The types that output_fn says it writes; None where it does not say."""
+    usual_types: tuple[str, ...] | None = None
+    """Types that it prefers to what else an Accept header names; what it cannot write, it refuses itself."""
     takes_names: bool = False
     """Whether the model takes a dictionary, so that every array needs a name."""
     model_maker: str = "model_fn"
@@ -86,17 +88,22 @@ def bind(module: ModuleType, context: Context) -> Functions:
         )
     for name in found.keys() & {"output_fn", "transform_fn"}:
         found[name] = _for_some_type(found[name], ARGUMENTS[name].index("accept"))
-    return Functions(**found, body_as_file=_wants_file(module), media_types=_media_types(module))
+    return Functions(
+        **found,
+        body_as_file=_wants_file(module),
+        media_types=_types(module, "media_types"),
+        usual_types=_types(module, "usual_types"),
+    )
 
 
-def _media_types(module: ModuleType) -> tuple[str, ...] | None:
+def _types(module: ModuleType, attribute: str) -> tuple[str, ...] | None:
     """What the script's output_fn says that it writes. Raises `DeploymentError` where that is no list of types."""
-    said = getattr(getattr(module, "output_fn", None), "media_types", None)
+    said = getattr(getattr(module, "output_fn", None), attribute, None)
     if said is None:
         return None
     if not isinstance(said, list | tuple) or not said or not all(isinstance(each, str) for each in said):
         raise DeploymentError(
-            f"{module.__file__}: output_fn.media_types is {said!r}; it must be a tuple of types such as 'image/png'."
+            f"{module.__file__}: output_fn.{attribute} is {said!r}; it must be a tuple of types such as 'image/png'."
         )
     return tuple(each.lower() for each in said)
 

@@ -60,7 +60,7 @@ class Steps:
 
     def __post_init__(self) -> None:
         ours = self.functions.output_fn is None and self.functions.transform_fn is None
-        self.writable = self.declared.writable if ours else self.functions.media_types
+        self.writable = self.declared.writable if ours else (self.functions.media_types or self.functions.usual_types)
 
     def receive(self, received: protocol.Request) -> Request:
         """The request at the beginning of its way."""

@@ -118,6 +118,9 @@ def test_who_sends_something_wrong_is_told_which_item_it_is(rows: Server) -> Non
     assert rows.post("{").status == 400
     assert rows.post(b"%PDF", "application/pdf").status == 415
     assert rows.post(json.dumps(row(1)), accept="image/png").status == 406
+    assert rows.post('"sizes"', accept="application/x-npy").status == 406
+    for accept in ("text/html, */*;q=0.1", "image/png, application/json"):
+        assert rows.post(json.dumps([row(1)]), accept=accept).json() == rows.post(json.dumps([row(1)])).json()
     assert rows.post(json.dumps([row(1), row(2)]), accept="text/csv").body.count(b"\n") == 2
     assert rows.post("[]").json() == []
 

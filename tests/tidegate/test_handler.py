@@ -16,6 +16,8 @@ from PIL import Image
 
 from tidegate import handler
 from tidegate.handler import BadItem, Handler, Refused, functions_of, read_image
+from tidegate.inference.worker.accept import preferred_type
+from tidegate.inference.worker.content import split_media_type
 
 JSON = "application/json"
 
@@ -274,6 +276,63 @@ def test_bodies_and_types_that_do_not_fit_have_a_status(body: Any, content_type:
     with pytest.raises(Refused) as refused:
         asked(Sums, body, content_type, accept)
     assert refused.value.status_code == status
+
+
+@pytest.mark.parametrize(
+    ("accept", "body"),
+    [
+        ("text/html, */*;q=0.1", "[3.0]"),
+        ("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", "[3.0]"),
+        ("image/png, text/csv", "3.0\n"),
+        ("application/json;q=0.5, text/csv", "3.0\n"),
+        ("Text/CSV;charset=utf-8;q=1.0, application/json;Q=0.9", "3.0\n"),
+        ("text/*", "3.0\n"),
+        ("application/*", "[3.0]"),
+        ("application/json;q=0, application/*", "3.0\n"),
+        ("application/*;q=0, */*", "3.0\n"),
+        ("application/json, text/csv;q=high", "[3.0]"),
+        ("", "[3.0]"),
+        (",", "[3.0]"),
+        (None, "[3.0]"),
+    ],
+)
+def test_the_answer_has_the_type_that_is_wanted_most_of_those_that_can_be_written(accept: Any, body: str) -> None:
+    """As the server chooses for a model whose code has no output_fn."""
+    answer = asked(Sums, "[[1, 2]]", accept=accept)
+    writable = (JSON, "application/jsonlines", "text/csv", "application/x-npy")
+    wanted = split_media_type(preferred_type(accept or "", JSON, writable))[0]
+    assert answer in (body, (body, wanted))
+    assert isinstance(answer, tuple) == ("," in (accept or ""))
+    assert asked(Sums, "[[1, 2]]", accept=wanted) == body
+
+
+@pytest.mark.parametrize(
+    ("results", "body", "accept"),
+    [
+        ([{"label": "a"}], "[[1, 2]]", "application/x-npy"),
+        ([{"label": "a"}], "[1, 2]", "application/x-npy"),
+        ([[1], [2, 3]], "[[1, 2], [3, 4]]", "application/x-npy"),
+        ([None, 1.0], "[[1, 2], [3, 4]]", "text/html, application/x-npy;q=0.5"),
+        ([1.0], "[[1, 2]]", "application/json;q=0"),
+        ([1.0], "[[1, 2]]", "image/*"),
+    ],
+)
+def test_results_that_cannot_be_written_as_is_asked_are_406(results: list[Any], body: str, accept: str) -> None:
+    class Gives(Sums):
+        def forward(self, batch: Any) -> Any:
+            return results[: len(batch)]
+
+        def postprocess(self, output: Any) -> Any:
+            return output
+
+    with pytest.raises(Refused) as refused:
+        asked(Gives, f'{{"x": {body}}}' if body == "[1, 2]" else body, accept=accept)
+    assert refused.value.status_code == 406
+
+
+def test_a_body_without_a_type_is_refused_as_such() -> None:
+    with pytest.raises(Refused, match="a body without a Content-Type cannot be read"):
+        Handler().decode(b"x", None)
 
 
 @pytest.mark.parametrize(
