@@ -123,7 +123,11 @@ def _mentions(module: ModuleType, name: str, how: type[ast.Name | ast.Attribute]
 
 def _names(tree: ast.AST, name: str, how: type[ast.Name | ast.Attribute] = ast.Name) -> bool:
     said = "id" if how is ast.Name else "attr"
-    return any(isinstance(node, how) and getattr(node, said) == name for node in ast.walk(tree))
+    # What is assigned to is not used yet: functions are also named by `model_fn, predict_fn = made()`.
+    return any(
+        isinstance(node, how) and getattr(node, said) == name and not isinstance(node.ctx, ast.Store)  # type: ignore[attr-defined]
+        for node in ast.walk(tree)
+    )
 
 
 def _is_the_archives(function: Any, module: ModuleType) -> bool:

@@ -68,6 +68,22 @@ def test_a_misspelt_function_is_named_with_the_one_that_was_meant(
 
 
 @pytest.mark.parametrize(
+    "assigned",
+    ["model_fn, input_fn, predct_fn, output_fn = made()", "[model_fn, input_fn], (predct_fn, output_fn) = pairs()"],
+)
+def test_a_name_that_a_function_is_given_by_an_assignment_is_no_use_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, assigned: str
+) -> None:
+    made = (
+        "def made():\n    def a(data): ...\n    def b(data): ...\n    def c(data): ...\n    def d(data): ...\n"
+        "    return a, b, c, d\ndef pairs():\n    return made()[:2], made()[2:]\n"
+    )
+    sentence = "nothing calls predct_fn; did you mean predict_fn?"
+    assert said(tmp_path, monkeypatch, f"{made}{assigned}\n") == sentence
+    assert said(tmp_path, monkeypatch, f"{made}{assigned}\nuse = predct_fn\n") is None
+
+
+@pytest.mark.parametrize(
     "script",
     [
         "def predict_fn(data, model): ...\ndef predict_func(x): ...",
