@@ -30,7 +30,7 @@ def table(body: str | bytes, content_type: str, declared: Mapping[str, Any]) -> 
     names = [column["name"] for column in columns]
     if content_type == NPY and isinstance(body, bytes):
         array = np.atleast_2d(np.load(io.BytesIO(body), allow_pickle=False))
-        rows, alone = array.tolist(), False
+        rows, alone = (array.astype(np.uint8) if array.dtype.kind == "b" else array).tolist(), False
     elif content_type == CSV:
         rows, alone = _csv(str(body), names, declared)
     elif content_type in (JSON, JSON_LINES):
@@ -101,23 +101,40 @@ def _ordered(record: dict[str, Any], names: list[str], declared: Mapping[str, An
 
 
 def _value(cell: Any, column: Mapping[str, Any], *, as_text: bool) -> float | int | bool:
-    value = _read(cell.strip()) if as_text else cell
+    dtype = column.get("dtype", "float32")
+    value = _read(cell.strip(), dtype) if as_text else cell
     name, missing = column["name"], column.get("missing", "refuse")
     if value is None or value != value:  # noqa: PLR0124 - NaN
         if missing == "refuse":
             raise NotDone(f"the example has no value for {name!r}, and nothing is declared for that")
         return math.nan if missing == "nan" else missing
-    whole = column.get("dtype", "float32") not in ("float32", "float64")
-    if not isinstance(value, int | float) or (whole and value != int(value)):
-        raise NotDone(f"the example has {cell!r} for {name!r}, which is no {column.get('dtype', 'float32')}")
-    return int(value) if whole else float(value)
+    if not _is_held(value, dtype):
+        raise NotDone(f"the example has {cell!r} for {name!r}, which is no {dtype}")
+    return float(value) if dtype.startswith("float") else int(value)
 
 
-def _read(text: str) -> Any:
+def _is_held(value: Any, dtype: str) -> bool:
+    """Whether a column of this type has the value exactly; a float that is not whole may be rounded."""
+    if dtype == "bool":
+        return isinstance(value, int | float) and value in (0, 1)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    if isinstance(value, float) and not math.isfinite(value):
+        return False
+    if dtype.startswith("float"):
+        within = abs(value) <= float(np.finfo(dtype).max)
+        return within and (isinstance(value, float) or int(np.dtype(dtype).type(value)) == value)
+    limits = np.iinfo(dtype)
+    return value == int(value) and int(limits.min) <= value <= int(limits.max)
+
+
+def _read(text: str, dtype: str) -> Any:
     if not text:
         return None
-    if text.lower() in ("true", "false"):
+    if dtype == "bool" and text.lower() in ("true", "false"):
         return text.lower() == "true"
+    if not text.isascii() or "_" in text:
+        return text  # what Python reads beside the numbers of CSV
     for kind in (int, float):
         try:
             return kind(text)
@@ -142,13 +159,22 @@ def _by_name(value: Any, names: list[str]) -> dict[str, Any]:
 def _tensor(value: Any, declared: Mapping[str, Any], lengths: dict[str, int]) -> torch.Tensor:
     array, dtype, shape = np.array(value), declared.get("dtype", "float32"), declared["shape"]
     fits = array.ndim == len(shape) and array.dtype.kind in "fiub"
+    if isinstance(value, list) and dtype != "bool" and _holds_bools(value):
+        raise NotDone(f"the tensor {declared['name']!r} of the example holds true or false, and not {dtype} alone")
     if not fits or any(
         length != (lengths.setdefault(meant, length) if isinstance(meant, str) else meant)
         for length, meant in zip(array.shape, shape, strict=True)
         if meant is not None
     ):
         raise NotDone(f"the tensor {declared['name']!r} of the example has the shape {array.shape}, not {tuple(shape)}")
-    found = array.astype(dtype)
-    if np.dtype(dtype).kind != "f" and (found != array).any():
+    with np.errstate(over="ignore", invalid="ignore"):
+        found = array.astype(dtype)
+    is_rounded = array.dtype.kind == "f" and found.dtype.kind == "f"
+    odd = np.isinf(found) & np.isfinite(array) if is_rounded else found.astype(np.longdouble) != array
+    if odd.any():
         raise NotDone(f"the tensor {declared['name']!r} of the example holds what {dtype} cannot hold")
     return torch.from_numpy(found)
+
+
+def _holds_bools(value: Any) -> bool:
+    return any(map(_holds_bools, value)) if isinstance(value, list) else isinstance(value, bool)

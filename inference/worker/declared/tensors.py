@@ -31,6 +31,7 @@ from tidegate.inference.worker.content import (
     split_media_type,
 )
 from tidegate.inference.worker.declared.casting import Array, in_type
+from tidegate.inference.worker.declared.cells import plain_number
 from tidegate.inference.worker.declared.taken import Taken
 from tidegate.inference.worker.encoding import to_array
 from tidegate.inference.worker.numpy_files import is_npy, read_npy, read_npz
@@ -145,17 +146,30 @@ def _of_json(value: Any, where: str, declared: Tensors) -> dict[str, Any]:
         if len(declared.inputs) > 1:
             raise BadRequest(f"{where} must be an object of {_listed([each.name for each in declared.inputs])}.")
         value = {declared.inputs[0].name: value}
-    return {name: _array(each, f"{where}, '{name[:40]}',") for name, each in value.items()}
+    numbers = {each.name: each.dtype for each in declared.inputs if each.dtype != "bool"}
+    return {name: _array(each, f"{where}, '{name[:40]}',", numbers.get(name)) for name, each in value.items()}
 
 
-def _array(value: Any, what: str) -> Array:
+def _array(value: Any, what: str, dtype: str | None = None) -> Array:
+    """The array of what JSON has; of a numeric `dtype` true and false are no numbers."""
     try:
         array = np.array(value)
     except (ValueError, OverflowError, RecursionError):
         array = None
     if array is None or array.dtype.kind not in "fiub":
         raise BadRequest(f"{what} is not an array of numbers whose rows all have the same length.")
+    # Among others than 0 and 1 there is no true and no false to look for.
+    if dtype is not None and ((array == 0) | (array == 1)).any() and _holds_bools(value):
+        raise BadRequest(f"{what} holds true or false, and this model takes {dtype}; send 1 or 0.")
     return array
+
+
+def _holds_bools(value: Any) -> bool:
+    if not isinstance(value, list):
+        return isinstance(value, bool)
+    if value and isinstance(value[0], list):
+        return any(map(_holds_bools, value))
+    return bool in set(map(type, value))
 
 
 def _stacked(lines: list[dict[str, Array]]) -> dict[str, Array]:
@@ -183,22 +197,15 @@ def _csv(text: str) -> Array:
         for cell in row:
             if not _is_number(cell):
                 raise BadRequest(f"Line {number} of the CSV body holds {cell[:40]!r}, which is not a number.")
-    return _array([[_number(cell) for cell in row] for _, row in rows], "The CSV body")
+    return _array([[plain_number(cell) for cell in row] for _, row in rows], "The CSV body")
 
 
 def _is_number(cell: str) -> bool:
     try:
-        _number(cell)
+        plain_number(cell)
     except ValueError:
         return False
     return True
-
-
-def _number(cell: str) -> float | int:
-    try:
-        return int(cell)
-    except ValueError:
-        return float(cell)
 
 
 def _listed(names: list[str]) -> str:
