@@ -184,7 +184,8 @@ def functions_of(handler_class: type) -> tuple[Callable[..., Any], ...]:
 
     encodes = getattr(handler_class, "encode", None) is Handler.encode
     if encodes:
-        output_fn.usual_types = _WRITTEN  # type: ignore[attr-defined] - Tidegate chooses among them
+        tidegates: Any = output_fn
+        tidegates.usual_types = _WRITTEN  # it chooses among them
     return model_fn, input_fn, predict_fn, output_fn
 
 

@@ -125,7 +125,7 @@ def _names(tree: ast.AST, name: str, how: type[ast.Name | ast.Attribute] = ast.N
     said = "id" if how is ast.Name else "attr"
     # What is assigned to is not used yet: functions are also named by `model_fn, predict_fn = made()`.
     return any(
-        isinstance(node, how) and getattr(node, said) == name and not isinstance(node.ctx, ast.Store)  # type: ignore[attr-defined]
+        isinstance(node, how) and getattr(node, said) == name and not isinstance(node.ctx, ast.Store)
         for node in ast.walk(tree)
     )
 
