@@ -7,6 +7,7 @@ python -m training_hooks publish MODEL_DIR REPOSITORY NAME [--version N] [--labe
 """
 
 import argparse
+import os
 import sys
 
 from .archive import pack
@@ -56,7 +57,12 @@ def _pack(chosen: argparse.Namespace) -> None:
 
 
 def _print_lineage(chosen: argparse.Namespace) -> None:
-    print(lineage_of(chosen.model))  # noqa: T201 - the command's answer
+    lineage = lineage_of(chosen.model)
+    try:
+        print(lineage, flush=True)  # noqa: T201 - the command's answer
+    except BrokenPipeError:
+        # The reader has seen enough; what is left would be written when Python ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

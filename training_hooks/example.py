@@ -257,7 +257,9 @@ def _png(value: object, where: str) -> bytes | None:
     try:
         value.save(buffer, "PNG")
     except (OSError, ValueError) as error:
-        raise ArtifactError(f"{where} is an image that cannot be written as PNG: {error}") from None
+        raise ArtifactError(
+            f"{where} is an image that cannot be written as PNG: {error}; give image.convert('RGB')"
+        ) from None
     return buffer.getvalue()
 
 

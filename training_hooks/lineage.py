@@ -24,6 +24,7 @@ _JOB_NAME = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}")  # the pattern of Sa
 _CHANNEL = "SM_CHANNEL_"
 _REVISION = re.compile(r"[0-9a-fA-F]{7,64}")
 _SIGNATURES = re.compile(r"signature|token|credential|password|secret|accesskeyid|api-?key|^sig$", re.IGNORECASE)
+_OPENS_A_DOOR = "is a URL with a password or a signature in it; give the URL without"
 _KEYS = "training_job, git, data, channels, packages and image"
 
 
@@ -66,6 +67,7 @@ def _checked(key: str, value: Any) -> Any:
     where = f"lineage[{key!r}]"
     if not key:
         raise ArtifactError(f"lineage has an empty key; there are {_KEYS}, and any name of yours")
+    _refuse_secret_keys(key, "lineage")
     if value is None:
         return None
     _refuse_secrets(value, where)
@@ -104,18 +106,37 @@ def _refuse_secrets(value: object, where: str) -> None:
     """A presigned URL or one with a password in it is a key for whoever reads the manifest."""
     if isinstance(value, dict):
         for key, item in value.items():
+            _refuse_secret_keys(key, where)
             _refuse_secrets(item, f"{where}[{key!r}]")
     elif isinstance(value, list):
         for index, item in enumerate(value):
             _refuse_secrets(item, f"{where}[{index}]")
-    elif isinstance(value, str) and "://" in value:
-        try:
-            url = urlsplit(value)
-            opens = url.password is not None or any(_SIGNATURES.search(name) for name, _ in parse_qsl(url.query, True))
-        except ValueError:
-            return
-        if opens:
-            raise ArtifactError(f"{where} is a URL with a password or a signature in it; give the URL without")
+    elif isinstance(value, str) and _opens(value):
+        raise ArtifactError(f"{where} {_OPENS_A_DOOR}")
+
+
+def _refuse_secret_keys(key: str, where: str) -> None:
+    """The sentence leaves the key out: it may come into a log."""
+    if _opens(key):
+        raise ArtifactError(f"a key of {where} {_OPENS_A_DOOR}")
+
+
+def _opens(text: str) -> bool:
+    """Whether there is such a URL in a text, between other words too."""
+    for word in text.split() if "://" in text else ():
+        scheme, *rest = word.split("://")
+        # The whole of it as one URL, which another may be in the query of, and each alone.
+        if any(_is_key("://".join(("s", each))) for each in ("://".join(rest), *rest) if scheme and rest):
+            return True
+    return False
+
+
+def _is_key(address: str) -> bool:
+    try:
+        url = urlsplit(address)
+        return url.password is not None or any(_SIGNATURES.search(name) for name, _ in parse_qsl(url.query, True))
+    except ValueError:
+        return False
 
 
 def _training_job() -> str | None:

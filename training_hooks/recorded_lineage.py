@@ -115,7 +115,8 @@ def _packed_manifest(archive: Path) -> Mapping[str, Any]:
     except FileNotFoundError:
         raise ArtifactError(f"{archive} is not there; give a model directory or a model.tar.gz") from None
     except (OSError, EOFError, tarfile.TarError, zlib.error, ValueError, RecursionError) as error:
-        raise ArtifactError(f"{archive} cannot be read as an archive with a manifest: {error}") from None
+        reason = " ".join(str(error).split())  # tarfile has a line for each compression
+        raise ArtifactError(f"{archive} cannot be read as an archive with a manifest: {reason}") from None
     raise ArtifactError(f"{archive} has no {MANIFEST_NAME}")
 
 

@@ -55,6 +55,11 @@ def refuse_unwritable(weights: Mapping[str, Any], kind: WeightFormat) -> None:
     library = _safetensors()
     known: set[torch.dtype] = set()
     for name, value in weights.items():
+        if name == "__metadata__":
+            raise ArtifactError(
+                f"a weight is called {name!r}, which safetensors keeps for itself; rename it, or use "
+                "format='state_dict'"
+            )
         if not isinstance(value, torch.Tensor):
             raise ArtifactError(
                 f"{name!r} is {type(value).__name__}, and safetensors holds tensors alone; use format='state_dict'"

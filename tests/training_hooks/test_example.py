@@ -292,3 +292,11 @@ def test_a_generator_that_fails_on_the_example_is_named(tmp_path: Path, net: nn.
     (code / "inference.py").write_text(STREAMING + "def predict_fn(data, model):\n    yield data['x']\n")
     with pytest.raises(ArtifactError, match="the generator of predict_fn failed on the example: TypeError"):
         save_model(net, model_dir=tmp_path / "model", code_dir=code, example=Example(request=[1, 2]))
+
+
+def test_a_picture_that_png_cannot_hold_is_told_how_to_become_one(tmp_path: Path, net: nn.Module) -> None:
+    from PIL import Image
+
+    picture = Image.new("CMYK", (2, 2))
+    with pytest.raises(ArtifactError, match=r"cannot be written as PNG: .*; give image.convert\('RGB'\)"):
+        save_model(net, model_dir=tmp_path / "m", example=picture)

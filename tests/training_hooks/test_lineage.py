@@ -207,6 +207,14 @@ def test_a_folder_that_something_else_wrote_has_a_lineage_too_and_none_where_nob
         ({"seed": object()}, r"lineage\['seed'\] is a object, which JSON cannot hold"),
         ({"data": "https://me:word@host/x"}, r"lineage\['data'\] is a URL with a password or a signature"),
         ({"data": {"a": "https://b.s3.amazonaws.com/k?X-Amz-Signature=0"}}, r"lineage\['data'\]\['a'\] is a URL with"),
+        (
+            {"https://me:word@host/": "x"},
+            "^a key of lineage is a URL with a password or a signature in it; give the URL",
+        ),
+        ({"data": {"https://me:word@host/": "x"}}, r"^a key of lineage\['data'\] is a URL with a password"),
+        ({"mine": "see s3://me:word@host/x, it is there"}, r"lineage\['mine'\] is a URL with a password"),
+        ({"mine": "(https://a.b/,https://me:word@host)"}, r"lineage\['mine'\] is a URL with a password"),
+        ({"mine": "https://a.b/?to=https://host/&X-Amz-Signature=0"}, r"lineage\['mine'\] is a URL with a password"),
         ({"mine": [{"x": "https://host/?sig=1"}]}, r"lineage\['mine'\]\[0\]\['x'\] is a URL with a password"),
     ],
 )
@@ -235,4 +243,21 @@ def test_what_has_no_manifest_says_so(tmp_path: Path, capsys: pytest.CaptureFixt
         with pytest.raises(ArtifactError, match=sentence):
             lineage_of(tmp_path / name)
     assert main(["lineage", str(tmp_path / "none")]) == 1
-    assert capsys.readouterr().err.count("\n") == 1
+    assert main(["lineage", str(tmp_path / "odd.tar.gz")]) == 1
+    assert capsys.readouterr().err.count("\n") == 2
+
+
+def test_a_reader_of_lineage_may_have_seen_enough(tmp_path: Path) -> None:
+    save_model({"weight": torch.ones(1)}, model_dir=tmp_path / "m")
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-P", "-m", "tidegate", "lineage", str(tmp_path / "m")]
+    done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, check=False, timeout=100)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_addresses_that_open_nothing_are_recorded(tmp_path: Path) -> None:
+    said = {"mine": "from https://host/a?b=c and git@host:me/x, ssh://git@host/x: at 10:30 me@host", "://": "://"}
+    save_model({"weight": torch.ones(1)}, model_dir=tmp_path / "m", lineage=said)
+    assert {key: lineage_of(tmp_path / "m").others[key] for key in said} == said
