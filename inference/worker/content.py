@@ -247,6 +247,8 @@ def _numbers(value: Any, what: str = "The body") -> torch.Tensor:
     # torch goes by the first row: it reads [[], [1]] as two empty rows.
     if tensor is None or (tensor.numel() == 0 and _holds_values(value)):
         raise BadRequest(f"{what} is not an array of numbers whose rows all have the same length.")
+    if tensor.isinf().any() and bool((tensor.isinf() & torch.tensor(value, dtype=torch.float64).isfinite()).any()):
+        raise BadRequest(f"{what} holds a number beyond those of float32, as which it is read; send it as npy.")
     return tensor
 
 

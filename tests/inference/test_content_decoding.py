@@ -411,3 +411,11 @@ def test_a_damaged_body_is_read_or_refused_and_nothing_else(
     assert refused.status == 400
     assert refused.message.endswith(".")
     assert "\n" not in refused.message
+
+
+@pytest.mark.parametrize(("body", "content_type"), [(b"[[1e39, 0]]", "application/json"), (b"1,-1e300\n", "text/csv")])
+def test_a_number_beyond_float32_is_refused_and_does_not_become_infinite(body: bytes, content_type: str) -> None:
+    """Infinity itself may be sent."""
+    with pytest.raises(BadRequest, match="holds a number beyond those of float32, as which it is read"):
+        read(body, content_type)
+    assert read(b"[Infinity, 1]", "application/json").isinf().tolist() == [True, False]

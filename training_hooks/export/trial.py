@@ -14,7 +14,7 @@ from .candidates import CANDIDATES
 from .captured_call import CapturedCall
 from .job import NotExported, answered
 from .look import dimensions_from, enter
-from .parity import Bound, Parity, largest_number, mismatch, tightest
+from .parity import Bound, Parity, compared, largest_number, mismatch, tightest
 from .structure import Flat
 from .timing import timed
 
@@ -40,6 +40,7 @@ def attempt(job: Mapping[str, Any]) -> dict[str, Any]:
     with torch.inference_mode():
         opened = _in_dtypes(open_form(candidate, network, path, threads=job["threads"]), found["signature"])
         parity, bound = _checked(call, opened, list(batches.values()), job, candidate.own_bound)
+        non_finite = _carries(call, opened, batches[max(batches)], bound)
         measured = {}
         for rows in job["batch_sizes"]:
             batch = _batch(call, rows, batched=dimensions.batched)
@@ -52,6 +53,7 @@ def attempt(job: Mapping[str, Any]) -> dict[str, Any]:
             "rtol": bound.rtol,
             "atol": bound.atol,
             **parity.as_json(),
+            "non_finite": "as eager" if non_finite else "differs",
             "batch_sizes": list(batches),
         },
         "batches": measured,
@@ -84,6 +86,42 @@ def _checked(
             f"{bound.rtol:g} and atol {bound.atol:g} allow"
         )
     return parity, bound
+
+
+def _carries(call: CapturedCall, opened: Opened, batch: list[torch.Tensor], bound: Bound) -> bool:
+    """Whether the form answers NaN and infinity as eager does: a ReLU of compiled code may turn NaN into 0.
+
+    One row is all NaN; then one number of it is NaN, or an infinity. Where eager answers no finite number, which one
+    of them it is, is left to the order of additions.
+    """
+    if not any(tensor.is_floating_point() for tensor in batch):
+        return True
+    for number, whole in ((float("nan"), True), (float("nan"), False), (float("inf"), False), (-float("inf"), False)):
+        given = [_with(tensor, number, whole=whole) for tensor in batch]
+        try:
+            wanted = call.answer([tensor.clone() for tensor in given])
+            got = opened([tensor.clone() for tensor in given])
+        except Exception:  # what one of them refuses is not shown to be the same
+            return False
+        if mismatch(wanted, got):
+            return False
+        for one, other in zip(wanted, got, strict=True):
+            finite = one.isfinite()
+            if not torch.equal(finite, other.isfinite()) or compared([one[finite]], [other[finite]], bound).excess > 0:
+                return False
+    return True
+
+
+def _with(tensor: torch.Tensor, number: float, *, whole: bool) -> torch.Tensor:
+    """A copy whose first row, or the first number of it, is another; of floating numbers alone."""
+    changed = tensor.clone(memory_format=torch.contiguous_format)
+    if tensor.is_floating_point() and tensor.numel():
+        row = changed[0] if tensor.ndim else changed
+        if whole:
+            row.fill_(number)
+        else:
+            row.view(-1)[0] = number
+    return changed
 
 
 def _in_dtypes(opened: Opened, signature: Mapping[str, Any]) -> Opened:

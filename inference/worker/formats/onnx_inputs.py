@@ -17,8 +17,8 @@ from tidegate.inference.worker.misfit import InputRefused
 from tidegate.inference.worker.numpy_files import Array
 
 STRINGS = "tensor(string)"
-_EXACT_IN_FLOAT32 = 2**24
-"""Above this, float32, which the numbers of a JSON body are read as, does not hold every whole number."""
+_NOT_TOLD_APART = 2**24
+"""From here on float32, which the numbers of a JSON body are read as, is one number for several: 2^24 and 2^24 + 1."""
 
 
 def checked(value: Any, name: str, dtype: torch.dtype | None, type_: str) -> Array:
@@ -68,18 +68,31 @@ def _cast(array: Array, name: str, wanted: np.dtype[Any]) -> Array:
         # Precision is the model's own: a client's numbers are float64 by default.
         kept = bool((np.isfinite(cast) == np.isfinite(array)).all())
     else:
-        kept = bool((cast.astype(array.dtype) == array).all())
+        # A cast that wraps around comes back as it was, so the range is looked at by itself, both ways.
+        ranges = _fits(array, wanted) and _fits(cast, array.dtype)
+        kept = ranges and bool((cast.astype(array.dtype) == array).all())
     given = str(array.dtype)
     if not kept:
         raise InputRefused(
             f"the input '{name}' is of {wanted}, to which these numbers of {given} cannot be cast as they are"
         )
-    if array.dtype == np.float32 and wanted.kind in "iu" and (np.abs(array) > _EXACT_IN_FLOAT32).any():
+    if array.dtype == np.float32 and wanted.kind in "iu" and (np.abs(array) >= _NOT_TOLD_APART).any():
         raise InputRefused(
-            f"the input '{name}' is of {wanted}, and float32, as which these numbers were read, does not hold every "
-            f"whole number above {_EXACT_IN_FLOAT32}; send them as {wanted}"
+            f"the input '{name}' is of {wanted}, and float32, as which these numbers were read, does not tell "
+            f"whole numbers from {_NOT_TOLD_APART} on apart; send them as {wanted}"
         )
     return cast
+
+
+def _fits(array: Array, wanted: np.dtype[Any]) -> bool:
+    """Whether all numbers lie in the range of a whole type; of any other type nothing is said."""
+    if wanted.kind not in "iu" or not array.size:
+        return True
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        return False
+    limits = np.iinfo(wanted)
+    # As numbers of Python, which do not wrap.
+    return limits.min <= int(array.min()) and int(array.max()) <= limits.max
 
 
 def _strings(value: Any, name: str) -> Array:

@@ -69,7 +69,7 @@ class OnnxModel:
         try:
             outputs = self._session.run(None, arrays)
         except Exception as error:
-            reason = _refusal(error)
+            reason = refusal(error)
             if reason is None:
                 raise
             raise InputRefused(reason) from error
@@ -107,7 +107,7 @@ def _length(length: Any) -> int:
     return length if isinstance(length, int) else -1  # a name, or nothing, where it is free
 
 
-def _refusal(error: Exception) -> str | None:
+def refusal(error: Exception) -> str | None:
     """Why the runtime does not take an input; None for an error that is about something else."""
     text = one_line(error)
     # By name, because onnxruntime is no dependency. It is raised for sizes, ranks, types and indices.

@@ -64,6 +64,8 @@ class DeclaredForm:
     atol: float
     ratio: float | None
     """Of times per batch, eager to this form, at the largest batch that was measured."""
+    finite: bool
+    """Whether it takes finite numbers alone, because it answers NaN or infinity otherwise than the model does."""
 
     @property
     def runs_code(self) -> bool:
@@ -126,6 +128,8 @@ def _form(value: Any, at: str) -> DeclaredForm:
         rtol=_bound(parity, "rtol", f"{at}.parity"),
         atol=_bound(parity, "atol", f"{at}.parity"),
         ratio=_ratio(fields.get("measured")),
+        # Kernels of compiled code turn NaN into 0 in a ReLU, and forms of before say nothing of it.
+        finite=parity.get("non_finite", "differs" if kind == FormKind.AOTI else "as eager") != "as eager",
     )
 
 

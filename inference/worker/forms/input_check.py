@@ -23,11 +23,13 @@ class InputCheck:
     """Of one signature; made once, called for every request.
 
     Numbers are cast where nothing of them is lost: floating-point numbers to the declared precision, as an eager model
-    is given them; any other type only where casting back gives the same numbers.
+    is given them; any other type only where casting back gives the same numbers. `finite`: NaN and infinity, of the
+    declared precision, are refused.
     """
 
-    def __init__(self, signature: Signature, place: torch.device) -> None:
+    def __init__(self, signature: Signature, place: torch.device, *, finite: bool = False) -> None:
         self._place = place
+        self._finite = finite
         self._specs: tuple[_Expected, ...] = tuple(
             (spec, spec.dtype, len(spec.shape), spec.shape) for spec in signature.inputs
         )
@@ -61,6 +63,11 @@ class InputCheck:
                 )
         if tensor.dtype is not dtype:
             tensor = _cast(spec, tensor, dtype)
+        if self._finite and dtype.is_floating_point and not tensor.isfinite().all():
+            raise InputRefused(
+                f"the input '{spec.name}' holds NaN or infinity in {str(dtype).removeprefix('torch.')}, which this "
+                "form of the model would answer otherwise than the model does; TIDEGATE_FORM=eager serves that"
+            )
         if tensor.requires_grad or tensor.is_neg() or tensor.is_conj():
             tensor = tensor.detach().resolve_neg().resolve_conj()
         if tensor.device != self._place:
@@ -89,7 +96,12 @@ def _cast(spec: TensorSpec, tensor: torch.Tensor, dtype: torch.dtype) -> torch.T
         return tensor.to(dtype)
     if not tensor.dtype.is_complex:
         cast = tensor.to(dtype)
-        if torch.equal(cast.to(tensor.dtype), tensor):
+        # What wraps around, as from uint64 to int64, comes back as it was, and has the other sign between.
+        if torch.equal(_below_zero(cast), _below_zero(tensor)) and torch.equal(cast.to(tensor.dtype), tensor):
             return cast
     given, wanted = (str(each).removeprefix("torch.") for each in (tensor.dtype, dtype))
     raise InputRefused(f"the input '{spec.name}' is of {given}; it must be of {wanted}, and a cast would change it")
+
+
+def _below_zero(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor < 0 if tensor.dtype.is_signed else torch.zeros(tensor.shape, dtype=torch.bool, device=tensor.device)

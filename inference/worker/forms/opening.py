@@ -21,10 +21,12 @@ from tidegate.inference.model_files import damage
 from tidegate.inference.worker import comparing
 from tidegate.inference.worker.comparing import Tolerance
 from tidegate.inference.worker.formats import aot_inductor
+from tidegate.inference.worker.formats.onnx_model import refusal
 from tidegate.inference.worker.forms.arguments import builder, flatten
 from tidegate.inference.worker.forms.declaration import DeclaredForm, FormKind
 from tidegate.inference.worker.forms.served_form import Run, ServedForm
 from tidegate.inference.worker.forms.signature import Signature, TensorSpec
+from tidegate.inference.worker.misfit import InputRefused
 
 
 class NotOpened(Exception):
@@ -57,7 +59,7 @@ def open_form(opening: Opening) -> ServedForm:
         if checked is not None and (what := damage.of_a_compiled_model(checked)) is not None:
             raise NotOpened(f"it cannot be opened: {form.file} is {what}") from None
         raise NotOpened(f"it cannot be opened: {type(error).__name__}: {one_line(error)}") from error
-    return ServedForm(form.name, form.signature, run, opening.place, tolerance_of(form))
+    return ServedForm(form.name, form.signature, run, opening.place, tolerance_of(form), finite=form.finite)
 
 
 def tolerance_of(form: DeclaredForm) -> Tolerance:
@@ -108,7 +110,14 @@ def _onnx(opening: Opening) -> Run:
 
     def compute(tensors: list[torch.Tensor]) -> list[torch.Tensor]:
         arrays = dict(zip(wanted, [tensor.numpy() for tensor in tensors], strict=True))
-        return [torch.from_numpy(array) for array in run(outputs, arrays)]
+        try:
+            found = run(outputs, arrays)
+        except Exception as error:
+            reason = refusal(error)
+            if reason is None:
+                raise
+            raise InputRefused(reason) from error
+        return [torch.from_numpy(array) for array in found]
 
     if place.type == "cpu":
         return compute

@@ -59,7 +59,16 @@ class ServedForm(torch.nn.Module):
     does not depend on the others; of none, the outputs are empty.
     """
 
-    def __init__(self, name: str, signature: Signature, run: Run, place: torch.device, tolerance: Tolerance) -> None:
+    def __init__(
+        self,
+        name: str,
+        signature: Signature,
+        run: Run,
+        place: torch.device,
+        tolerance: Tolerance,
+        *,
+        finite: bool = False,
+    ) -> None:
         super().__init__()
         self.name = name
         self.signature = signature
@@ -68,7 +77,7 @@ class ServedForm(torch.nn.Module):
         own = self.__dict__
         own["_run"] = run
         own["_gather"] = gatherer(signature)
-        own["_check"] = InputCheck(signature, place)
+        own["_check"] = InputCheck(signature, place, finite=finite)
         own["_build"] = builder(signature.result)
         own["_expected"] = expected_outputs(signature)
         own["_batch"] = signature.batch

@@ -6,6 +6,7 @@ import copy
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -217,3 +218,45 @@ def test_the_default_predict_fn_calls_a_form_as_it_calls_a_model() -> None:
     with pytest.raises(InputRefused) as refused:
         by_name(torch.ones(2, 4))
     assert misfit.wants_names(refused.value)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        torch.tensor([[1.0, 2, 3, 4], [1, 2, 3, float("nan")]]),
+        torch.tensor([[1.0, 2, 3, -float("inf")]]),
+        torch.full((1, 4), 1e300, dtype=torch.float64),
+    ],
+)
+def test_a_form_that_answers_nan_otherwise_than_the_model_takes_finite_numbers_alone(given: torch.Tensor) -> None:
+    """Also where a number becomes infinite by the precision of the form; another form computes what it is given."""
+    engine = Engine()
+    spec = {**copy.deepcopy(SIGNATURE), "outputs": [{"name": "output", "dtype": "float32", "shape": ["batch", 4]}]}
+    form = ServedForm("toy", read(spec, "signature"), engine, CPU, comparing.FULL, finite=True)
+    with pytest.raises(InputRefused, match="the input 'x' holds NaN or infinity in float32, which this form"):
+        form(given)
+    assert engine.given == []
+    assert form(torch.ones(1, 4)).tolist() == [[2.0] * 4]
+    assert not served(engine)(given).isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("numbers", "dtype"),
+    [
+        (np.array([[2**64 - 1]], np.uint64), "int64"),
+        (np.array([[2**63]], np.uint64), "int64"),
+        (np.array([[2**64 - 1]], np.uint64), "int32"),
+        (np.array([[2**32 - 1]], np.uint32), "int32"),
+        (np.array([[-1]], np.int8), "uint8"),
+        (np.array([[-1]], np.int64), "uint8"),
+    ],
+)
+def test_a_whole_number_never_wraps_around(numbers: Any, dtype: str) -> None:
+    """An id of 2^64 - 1 is not the last row, -1."""
+    tensors = [{"name": name, "dtype": dtype, "shape": ["batch", 1]} for name in ("x", "y")]
+    form = ServedForm(
+        "toy", read({"inputs": tensors[:1], "outputs": tensors[1:]}, "signature"), Engine(), CPU, comparing.FULL
+    )
+    with pytest.raises(InputRefused, match="a cast would change it"):
+        form(torch.from_numpy(numbers))
+    assert form(torch.from_numpy(np.ones_like(numbers))).tolist() == [[2]]

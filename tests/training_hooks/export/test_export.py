@@ -42,6 +42,7 @@ def test_an_onnx_form_is_written_recorded_and_answers_as_the_network_does(tmp_pa
         "structure": "tensor",
     }
     assert form["parity"]["batch_sizes"] == [1, 2, 3]
+    assert form["parity"]["non_finite"] == "as eager"
     assert form["parity"]["largest_difference"] < 1e-5
     assert form["parity"]["atol"] == manifest["example"]["atol"]  # it needs no more, whatever another form does
     assert set(form["measured"]["batches"]) == {"1", "3"}
