@@ -10,6 +10,7 @@ import hashlib
 import io
 import json
 import math
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from tidegate.inference.worker.content import CSV, JSON, JSON_LINES, NPY, split_
 from tidegate.inference.worker.picture_difference import picture_difference
 
 FORMAT_VERSION = 1
+_MAX_NAME_BYTES, _MAX_PATH_BYTES = 255, 4096  # of Linux
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -207,7 +209,17 @@ def _items(value: Any, what: str) -> list[tuple[str, dict[str, Any]]]:
 
 def below(root: Path, name: Any) -> Path:
     """The file that the manifest calls `name`. Raises `DeploymentError` where it lies outside `root`."""
-    path = root / str(name)
-    if "\0" in str(name) or not path.resolve().is_relative_to(root.resolve()):
-        raise DeploymentError(f"{MANIFEST} names {name!r}, which is outside the model directory.")
+    if not isinstance(name, str) or not name:
+        raise DeploymentError(f"{MANIFEST} names {_short(name)}, where the name of a file must stand.")
+    path = root / name
+    try:
+        too_long = len(os.fsencode(path)) >= _MAX_PATH_BYTES or any(
+            len(os.fsencode(part)) > _MAX_NAME_BYTES for part in path.parts
+        )
+    except UnicodeEncodeError:
+        raise DeploymentError(f"{MANIFEST} names {ascii(name)[:80]}, which no file can be called.") from None
+    if too_long:
+        raise DeploymentError(f"{MANIFEST} names {_short(name)}, which is longer than a file's name can be.")
+    if "\0" in name or not path.resolve().is_relative_to(root.resolve()):
+        raise DeploymentError(f"{MANIFEST} names {_short(name)}, which is outside the model directory.")
     return path

@@ -6,6 +6,7 @@ import importlib.util
 import json
 import pickle
 import shutil
+import struct
 import sys
 from pathlib import Path
 from typing import Any
@@ -262,3 +263,40 @@ def test_of_several_kinds_the_torch_file_is_served_and_several_of_one_kind_are_a
     assert message(tmp_path) == (
         "{dir} holds several models (model.onnx, other.onnx); name one model.pt or define a model_fn."
     )
+
+
+@pytest.mark.parametrize(
+    ("file", "said"),
+    [
+        ("", "manifest.json names '', where the name of a file must stand."),
+        (7, "manifest.json names 7, where the name of a file must stand."),
+        (None, "manifest.json names None, where"),
+        (["model.pth"], "manifest.json names ['model.pth'], where"),
+        ("x" * 5000, "xx…, which is longer than a file's name can be."),
+        ("d/" * 3000 + "x", "…, which is longer than a file's name can be."),
+        ("\ud800", r"manifest.json names '\ud800', which no file can be called."),
+        (".", " is missing, although the manifest names it as weights.file."),
+    ],
+)
+def test_a_weights_file_that_is_no_name_is_one_sentence(archive: Path, file: Any, said: str) -> None:
+    describe(archive, file=file, architecture="tiny_net:Net")
+    text = message(archive)
+    assert said in text
+    assert len(text) < 400
+
+
+def test_what_torch_cannot_read_as_weights_is_said_without_its_advice_to_run_code(archive: Path) -> None:
+    """It would have the reader load the file without the check."""
+    path = archive / "model.pth"
+    describe(archive, file="model.pth", architecture="tiny_net:Net")
+    path.write_bytes(pickle.dumps(Trap()))
+    neither = "{dir}/model.pth cannot be loaded: torch.save did not write it, nor safetensors, or it is damaged."
+    assert message(archive) == neither
+    path.write_bytes(struct.pack("<Q", 2**62) + b"{}")
+    assert message(archive) == neither
+    torch.save({"linear.weight": Trap()}, path, _use_new_zipfile_serialization=False)
+    assert message(archive).startswith("{dir}/model.pth holds more than weights, and reading it would run code: ")
+    torch.save(STATE, path, _use_new_zipfile_serialization=False)
+    path.write_bytes(path.read_bytes()[:200])
+    assert message(archive).startswith("{dir}/model.pth cannot be loaded: ")
+    assert Trap.sprung == 0

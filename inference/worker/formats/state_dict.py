@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import struct
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -27,7 +28,13 @@ def read(path: Path, place: torch.device, *, trust_pickle: bool) -> Any:
             warnings.simplefilter("ignore", UserWarning)  # about the pickle's protocol, which is read nonetheless
             return _loaded(path, place, trust_pickle=trust_pickle)
     except pickle.UnpicklingError as error:
-        if trust_pickle or not zip_members.names(path):
+        asks_for_code = zip_members.names(path) or (torch_pickle.is_old(path) and "Unsupported" in str(error))
+        if not (trust_pickle or asks_for_code):
+            # torch's own text advises to read it as code.
+            raise DeploymentError(
+                f"{path} cannot be loaded: torch.save did not write it, nor safetensors, or it is damaged."
+            ) from error
+        if trust_pickle:
             raise DeploymentError(f"{path} cannot be loaded: {one_line(error)}.") from error
         raise DeploymentError(
             f"{path} holds more than weights, and reading it would run code: save its state_dict, or set {TRUST}=on if "
@@ -35,6 +42,8 @@ def read(path: Path, place: torch.device, *, trust_pickle: bool) -> Any:
         ) from error
     except (ImportError, AttributeError) as error:
         raise DeploymentError(f"{path} cannot be loaded: {one_line(error)}{pickled_module.WAY_OUT}.") from error
+    except (struct.error, LookupError) as error:  # what torch's reader trips over where a file is cut off
+        raise DeploymentError(f"{path} cannot be loaded: it is cut off or damaged ({one_line(error)}).") from error
     except (RuntimeError, OSError, EOFError, ValueError) as error:
         raise DeploymentError(f"{path} cannot be loaded: {one_line(error)}.") from error
 
