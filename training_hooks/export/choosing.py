@@ -1,6 +1,6 @@
 """Which of the forms that were built and checked are kept. Pure: of what was measured, nothing else."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,7 +50,9 @@ def chosen(trials: Sequence[Trial], options: Options) -> list[Trial]:
         each if each.form is None else Trial(name=each.name, form=each.form, refused=why_refused(each.form, options))
         for each in trials
     ]
-    kept = sorted((each for each in judged if each.refused is None), key=_speed, reverse=True)
+    kept = sorted(
+        (each for each in judged if each.refused is None), key=lambda each: preference(each.form or {}), reverse=True
+    )
     lost = [each for each in judged if each.refused is not None]
     if options.automatic and kept:
         best, *others = kept
@@ -64,9 +66,34 @@ def chosen(trials: Sequence[Trial], options: Options) -> list[Trial]:
     return [*kept, *lost]
 
 
-def _speed(trial: Trial) -> float:
-    batches = (trial.form or {})["measured"]["batches"]
-    return float(batches[max(batches, key=int)]["ratio"])
+def preference(form: Mapping[str, Any]) -> tuple[bool, float]:
+    """What is greater of the form that is to be served first: one that makes no request slower, then a faster one."""
+    return slower(form) is None, speed(form)
+
+
+def speed(form: Mapping[str, Any]) -> float:
+    """How many times as fast as eager it is at the largest batch; 0 where what stands there says nothing."""
+    return _ratio(form, max)[1]
+
+
+def slower(form: Mapping[str, Any]) -> str | None:
+    """Say that a form, kept because somebody wanted it, makes the smallest batch slower than eager; or None."""
+    rows, ratio = _ratio(form, min)
+    if not 0 < ratio < 1:
+        return None
+    return (
+        f"{form['name']} is {ratio:.2f} times as fast as eager for a batch of {rows}, and is served all the same where "
+        "no form stands before it: TIDEGATE_FORM=eager serves the network itself"
+    )
+
+
+def _ratio(form: Mapping[str, Any], of_sizes: Callable[..., str]) -> tuple[str, float]:
+    try:
+        batches = form["measured"]["batches"]
+        rows = of_sizes(batches, key=int)
+        return rows, float(batches[rows]["ratio"])
+    except (KeyError, TypeError, ValueError):
+        return "", 0.0
 
 
 def _demands(trial: Trial) -> frozenset[str]:

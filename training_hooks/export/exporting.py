@@ -11,14 +11,16 @@ from ..arguments import as_path
 from ..errors import ArtifactError
 from ..manifest import MANIFEST_NAME, listed_files, read_manifest, section, verify_file
 from ..staging import reading
+from ..unfinished_files import remove_abandoned, unfinished_directory
 from . import job
 from .candidates import CANDIDATES, EAGER, FILE_NAMES, Candidate, Machine, requirements, this_machine, why_not
-from .choosing import Trial, chosen
+from .choosing import Trial, chosen, preference, slower, speed
 from .entering import FOLDER, enter
 from .job import NotExported
 from .options import Options, checked
 
 _SMALLEST_SECOND_BATCH = 2
+_SCRATCH = "export"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,8 +110,11 @@ def export(
         raise ArtifactError(f"{target} is not a directory; give a model directory that save_model wrote")
     with reading(target):
         manifest = _verified(target)
-    with tempfile.TemporaryDirectory(prefix="export-") as scratch:
-        work = _Work(target=target, manifest=manifest, options=options, scratch=Path(scratch), machine=this_machine())
+    below = Path(tempfile.gettempdir())
+    remove_abandoned(below, f".{_SCRATCH}.*.tmp")
+    with unfinished_directory(below, _SCRATCH) as scratch:
+        scratch.chmod(0o700)  # it holds the example, and what was made of the weights
+        work = _Work(target=target, manifest=manifest, options=options, scratch=scratch, machine=this_machine())
         return work.run(on_progress)
 
 
@@ -153,6 +158,7 @@ class _Work:
             on_progress(f"{name}: {_said(trial)}")
         trials = [self._weighed(trial, found) for trial in chosen(trials, self.options)]
         kept = self._enter(trials)
+        notes += filter(None, map(slower, kept))
         return Exported(
             model_dir=self.target,
             network=found["network"],
@@ -241,7 +247,7 @@ class _Work:
             for form in _forms(self.manifest)
             if not self.options.automatic and form.get("name") not in names and form.get("made_from") == made_from
         ]
-        forms = sorted([*new, *earlier], key=_ratio, reverse=True)
+        forms = sorted([*new, *earlier], key=preference, reverse=True)
         files = {
             f"{FOLDER}{form['name']}/{path.name}": path
             for form in new
@@ -266,6 +272,7 @@ class _Work:
 
     def _process(self, module: str, name: str, **more: Any) -> dict[str, Any]:
         options = self.options
+        os.utime(self.scratch)  # for those who do not see its lock
         given = {
             "model_dir": str(self.target),
             "manifest": self.manifest,
@@ -282,15 +289,7 @@ class _Work:
 def _forms(manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The forms that an earlier export recorded, without what somebody else may have written there."""
     listed = manifest.get("forms")
-    return [form for form in listed if isinstance(form, dict) and _ratio(form)] if isinstance(listed, list) else []
-
-
-def _ratio(form: Mapping[str, Any]) -> float:
-    try:
-        batches = form["measured"]["batches"]
-        return float(batches[max(batches, key=int)]["ratio"])
-    except (KeyError, TypeError, ValueError):
-        return 0.0
+    return [form for form in listed if isinstance(form, dict) and speed(form)] if isinstance(listed, list) else []
 
 
 def _said(trial: Trial) -> str:

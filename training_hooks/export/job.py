@@ -75,6 +75,7 @@ def _environment(threads: int, scratch: Path) -> dict[str, str]:
         **os.environ,
         "OMP_NUM_THREADS": str(threads),
         "OMP_WAIT_POLICY": "PASSIVE",
+        "TMPDIR": str(scratch),  # torch leaves what it unpacks
         # What is compiled here is gone with the scratch folder, and another run's cache decides nothing.
         "TORCHINDUCTOR_CACHE_DIR": str(scratch / "compiled"),
     }

@@ -37,7 +37,7 @@ def look(job: Mapping[str, Any]) -> dict[str, Any]:
             call.layout, call.tensors, asked, batched=rows is not None, max_batch=max(job["max_batch"], rows or 1)
         )
         outputs = _output_axes(call, answer, dimensions)
-        notes += _narrower(call, dimensions)
+        notes += [*_narrower(call, dimensions), *_flat(call, dimensions)]
     return {
         "signature": described(call.layout, call.tensors, list(zip(answer, outputs, strict=True)), dimensions),
         "ranges": dimensions.ranges,
@@ -152,6 +152,15 @@ def _narrower(call: CapturedCall, dimensions: Dimensions) -> list[str]:
             names = " ".join(f"--dynamic {call.layout.inputs[index]}:{axis}" for index, axis in places)
             notes.append(f"the forms take the size {size} alone where eager takes others; {names} opens it")
     return notes
+
+
+def _flat(call: CapturedCall, dimensions: Dimensions) -> list[str]:
+    """Say where the eager network takes one row without its batch axis, which its forms will refuse."""
+    if dimensions.batched:
+        with suppress(NotExported):
+            _answer(call, [tensor[0] if tensor.ndim else tensor for tensor in call.tensors])
+            return ["the forms take batches alone: one row without its batch axis, which eager takes, is refused"]
+    return []
 
 
 def _shorter(tensor: torch.Tensor, axes: Sequence[int]) -> torch.Tensor:

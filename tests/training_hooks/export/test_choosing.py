@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from tidegate.training_hooks import ArtifactError
-from tidegate.training_hooks.export.choosing import Trial, chosen
+from tidegate.training_hooks.export.choosing import Trial, chosen, slower
 from tidegate.training_hooks.export.options import Options, checked
 
 GIVEN: dict[str, Any] = {
@@ -59,6 +59,18 @@ def test_what_is_slower_than_eager_for_the_smallest_batch_is_not_kept_by_auto() 
     """But it is where it was asked for by name."""
     assert kept(trial("onnx", 0.9, 2)) == []
     assert kept(trial("onnx", 0.9, 2), to="onnx") == ["onnx"]
+
+
+def test_what_is_slower_for_the_smallest_batch_and_kept_by_force_stands_behind_what_is_not() -> None:
+    """The server takes the first: it would make single requests slower than the network itself does."""
+    late, even = trial("late", 0.8, 3), trial("even", 1.1, 1.2)
+    assert kept(late, even, to=["onnx", "pt2"], force=True) == ["even", "late"]
+    assert kept(late, even, force=True)[0] == "even"
+    assert late.form is not None
+    assert even.form is not None
+    assert str(slower(late.form)).startswith("late is 0.80 times as fast as eager for a batch of 1, and is served")
+    assert slower(even.form) is None
+    assert slower({"name": "odd", "measured": []}) is None
 
 
 def test_less_than_1_05_times_eager_is_kept_by_force_alone() -> None:

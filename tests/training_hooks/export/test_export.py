@@ -1,6 +1,7 @@
 """What `export` makes of an artifact: forms that answer as the network does, or one sentence and nothing changed."""
 
 import json
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 
 from tidegate.training_hooks import ArtifactError, Example, export, save_directory, save_model
 from tidegate.training_hooks.__main__ import main
+from tidegate.training_hooks.unfinished_files import hidden_name
 
 from ..artifacts import manifest_of, mismatches, names_below
 from .archives import archive, network
@@ -111,11 +113,12 @@ def predict_fn(data, model):
 def test_a_network_that_takes_a_dict_and_answers_with_a_tuple_says_so(tmp_path: Path) -> None:
     """As the default input_fn gives it for a JSON object."""
     model_dir = archive(tmp_path, "Keyed", {"one": [[1, 2, 3]], "other": [[4, 5, 6]]})
-    export(model_dir, to="channels_last", batch_sizes=[2], threads=1, force=True)
+    done = export(model_dir, to="channels_last", batch_sizes=[2], threads=1, force=True)
     (form,) = manifest_of(model_dir)["forms"]
     assert form["signature"]["positional"] == [{"dict": {"one": "one", "other": "other"}}]
     assert form["signature"]["structure"] == "tuple"
     assert [each["name"] for each in form["signature"]["outputs"]] == ["output_0", "output_1"]
+    assert any("one row without its batch axis, which eager takes, is refused" in note for note in done.notes)
 
 
 def test_a_script_that_loads_the_model_itself_is_told_when_its_forms_are_used(tmp_path: Path) -> None:
@@ -158,15 +161,20 @@ def test_a_network_in_torchscript_has_an_onnx_form(tmp_path: Path) -> None:
     ],
 )
 def test_a_network_that_no_form_can_be_held_against_is_refused(
-    tmp_path: Path, name: str, shape: tuple[int, ...], sentence: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, shape: tuple[int, ...], sentence: str
 ) -> None:
-    """In one sentence, and the artifact stays as it was."""
+    """In one sentence, and the artifact stays as it was; what a killed export left below TMPDIR goes."""
+    below = tmp_path / "temporary"
+    killed = hidden_name(below, "export")
+    (killed / "forms").mkdir(parents=True)
+    monkeypatch.setattr(tempfile, "tempdir", str(below))
     example = Example(request=torch.rand(shape), response={"any": 1})
     model_dir = archive(tmp_path, name, example)
     before = (names_below(model_dir), (model_dir / "manifest.json").read_bytes())
     with pytest.raises(ArtifactError, match=sentence):
         export(model_dir, to="channels_last", threads=1, force=True)
     assert (names_below(model_dir), (model_dir / "manifest.json").read_bytes()) == before
+    assert list(below.iterdir()) == []
 
 
 def test_a_network_whose_answer_has_no_batch_axis_has_forms_of_the_examples_size(tmp_path: Path) -> None:
