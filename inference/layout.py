@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 
@@ -64,8 +65,9 @@ def _unfit(model_dir: Path) -> Iterator[tuple[Path, str]]:
     except OSError:
         return  # the worker says why
     for name in (MANIFEST, f"{CODE}/{REQUIREMENTS}"):
-        if (root / name).is_dir():
-            yield root / name, "directory"
+        with suppress(PermissionError):  # who reads it says so
+            if (root / name).is_dir():
+                yield root / name, "directory"
     for folder, folders, files in os.walk(model_dir):
         folders.sort()
         for path in (Path(folder, name) for name in sorted(files)):
