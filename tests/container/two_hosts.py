@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -28,6 +29,7 @@ def means() -> str:
         name = f"tidegate-probe-{os.getpid()}"
         if _ip("netns", "add", name, check=False):
             pair = _ip("-n", name, "link", "add", "eth0", "type", "veth", "peer", "name", "eth1", check=False)
+            pair = pair and _ip("netns", "exec", name, sys.executable, "-c", "pass", check=False)
             _ip("netns", "del", name)
             return NAMESPACES if pair else LOOPBACK
     return LOOPBACK
