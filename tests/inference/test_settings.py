@@ -216,7 +216,9 @@ def test_what_environment_writes_read_reads_back(chosen: dict[str, Any]) -> None
 def test_environment_refuses_what_the_server_would_refuse() -> None:
     with pytest.raises(DeploymentError, match=r"^TIDEGATE_WORKERS='0' is not valid"):
         environment(workers=0)
-    with pytest.raises(DeploymentError, match=r"^'zebra' is not a setting of the server; there are: adapters_dir, base_dir, "):
+    with pytest.raises(
+        DeploymentError, match=r"^'zebra' is not a setting of the server; there are: adapters_dir, base_dir, "
+    ):
         environment(zebra=1)
 
 

@@ -139,8 +139,14 @@ def test_code_that_lies_in_the_model_directory_already(tmp_path: Path, net: nn.M
         ({"metrics": {"loss": "low"}}, r"metrics\['loss'\] is not a single number"),
         ({"code_dir": "/does/not/exist"}, "code_dir /does/not/exist is not a directory"),
         ({"example": Example(request=b"\x00")}, "the example has no response"),
-        ({"example": Example(request=b"\x00", response=[1])}, "example.request is raw bytes; say its content type"),
-        ({"example": Example(request=[1], response="a")}, "example.response is raw str; say its content type"),
+        (
+            {"example": Example(request=b"\x00", response=[1])},
+            "example.request is a bytes whose content does not say what it is; say its content type",
+        ),
+        (
+            {"example": Example(request=[1], response="a")},
+            "example.response is a str whose content does not say what it is; say its content type",
+        ),
         ({"example": Example(request=[1], response=[1], rtol=-1)}, "example.rtol is -1"),
         ({"example": Example(request=[1], response=[1], accept="")}, "example.accept is empty"),
         ({"example": Example(request=[1], response=[1], content_type="text/csv")}, "must be given as bytes or text"),
