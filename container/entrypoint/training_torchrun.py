@@ -61,7 +61,7 @@ def network(job: TrainingJob, interfaces: Path = Path("/sys/class/net")) -> dict
 def ranks_of(launcher: int, processes: Path = Path("/proc")) -> list[int]:
     """The processes of the script that torchrun, the process `launcher`, has started."""
     try:
-        children = (processes / str(launcher) / "task" / str(launcher) / "children").read_text()
+        children = (processes / str(launcher) / "task" / str(launcher) / "children").read_text(encoding="ascii")
     except OSError:
         return []
     return [int(pid) for pid in children.split()]

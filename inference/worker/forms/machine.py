@@ -50,7 +50,7 @@ def flags_in(cpuinfo: str) -> frozenset[str]:
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text(errors="replace")
+        return path.read_text(encoding="utf-8", errors="replace")
     except OSError:
         return ""
 
