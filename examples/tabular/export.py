@@ -117,7 +117,7 @@ def write_onnx(net: torch.nn.Module, example: torch.Tensor, path: Path) -> None:
 
 def parity(net: torch.nn.Module, path: Path, example: torch.Tensor) -> float:
     """The largest difference between the answers of both models, as a part of the target's standard deviation."""
-    import onnxruntime  # noqa: PLC0415 - in no environment but this script's own
+    import onnxruntime  # noqa: PLC0415 - `export` has looked whether it is there
 
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     spread = example.std(dim=0)
