@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Iterator
 from contextlib import suppress
 from types import TracebackType
@@ -111,6 +112,9 @@ class _Parts:
     def __init__(self, events: Any) -> None:
         self._events = events
         self._iterator = iter(events)
+        # botocore's iterator and its events hold each other: left to the garbage collector, a stream that was dropped
+        # would keep its connection, and the model its work, until some later time.
+        weakref.finalize(self, events.close).atexit = False
         self._reading = threading.Lock()
         self._broken: StreamBroken | None = None
         self.ended = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import signal
@@ -154,6 +155,15 @@ def test_a_reader_that_leaves_closes_the_generator(endpoint: Endpoint, tmp_path:
         assert next(stream.json_lines())["word"] == "Once"
         assert not (tmp_path / "closed").exists()
     await_true((tmp_path / "closed").exists, "the generator is closed")
+
+
+def test_a_stream_that_is_dropped_is_left_at_once(endpoint: Endpoint, tmp_path: Path) -> None:
+    gc.disable()
+    try:
+        assert next(ask(endpoint, tmp_path, "Once", "upon").json_lines())["word"] == "Once"
+        await_true((tmp_path / "closed").exists, "the generator is closed")
+    finally:
+        gc.enable()
 
 
 def test_streams_go_on_side_by_side_and_a_plain_request_among_them(endpoint: Endpoint, tmp_path: Path) -> None:

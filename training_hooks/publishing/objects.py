@@ -87,7 +87,8 @@ class Objects:
         with self._in_one_sentence():
             try:
                 answer = self._client.get_object(Bucket=self._bucket, Key=self._prefix + key)
-                data = answer["Body"].read()
+                with contextlib.closing(answer["Body"]) as body:
+                    data = body.read()
             except self._client.exceptions.NoSuchKey:
                 return None
         date = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
