@@ -10,8 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks import deploy, gpu, serving
-from benchmarks.contestants import PREPARE
-from benchmarks.goals import WORK_NAMES
+from benchmarks.contestants import PREPARE, USUAL
+from benchmarks.measured import WORK_NAMES
 from benchmarks.trials import Effort
 
 RESULTS = Path(__file__).parent / "results"
@@ -41,6 +41,7 @@ def _plan(options: argparse.Namespace) -> serving.Plan:
         peers=tuple(options.peers),
         works=tuple(options.workloads),
         parts=tuple(options.parts),
+        trials_of=options.trials_of,
         repetitions=repetitions,
         seconds=seconds,
         effort=Effort(seconds=max(3, 2 * seconds), starts=repetitions),
@@ -52,12 +53,25 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     commands = parser.add_subparsers(dest="what", required=True)
     serve = commands.add_parser("serving", help="us beside the peers and beside the bare loop")
-    serve.add_argument("--peers", type=_names(tuple(PREPARE)), default=tuple(PREPARE), help="default: all")
+    serve.add_argument(
+        "--peers", type=_names(tuple(PREPARE)), default=USUAL, help=f"default: {','.join(USUAL)}; or all"
+    )
     serve.add_argument("--workloads", type=_names(tuple(WORK_NAMES)), default=tuple(WORK_NAMES), help="default: all")
-    serve.add_argument("--parts", type=_names(serving.PARTS), default=serving.PARTS, help="default: all")
+    serve.add_argument(
+        "--parts",
+        type=_names(serving.PARTS),
+        default=serving.USUAL_PARTS,
+        help=f"default: {','.join(serving.USUAL_PARTS)}",
+    )
+    serve.add_argument(
+        "--trials-of",
+        choices=serving.TRIALS_OF,
+        default="us",
+        help="whose kill, overload and ping_under_load; default: %(default)s",
+    )
     serve.add_argument("--repetitions", type=_count, default=3)
-    length = "length of a cell; the ResNet's are one longer, a trial's twice as long"
-    serve.add_argument("--seconds", type=_count, default=3, help=length)
+    length = "length of a cell; the ResNet's are one or two longer, a trial's twice as long"
+    serve.add_argument("--seconds", type=_count, default=1, help=length)
     serve.add_argument("--seed", type=int, default=0, help="of the order of the cells")
     serve.add_argument("--quick", action="store_true", help="one repetition of one second: to see that all works")
     serve.add_argument("--output", type=Path, default=RESULTS / "serving", help="without suffix; default: %(default)s")
@@ -74,7 +88,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _names(known: tuple[str, ...]) -> Callable[[str], tuple[str, ...]]:
     def parse(text: str) -> tuple[str, ...]:
-        chosen = tuple(text.split(","))
+        chosen = known if text == "all" else tuple(text.split(","))
         if unknown := set(chosen) - set(known):
             raise argparse.ArgumentTypeError(f"unknown: {', '.join(sorted(unknown))}; there are: {', '.join(known)}")
         return chosen

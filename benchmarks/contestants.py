@@ -36,15 +36,17 @@ class Shape:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contestant:
-    """A server in a shape. `label` is its name in the tables: the control is a peer under a second label."""
+    """A server in a shape. `label` is its name in the tables."""
 
     label: str
     peer: str
     shape: Shape
     environment: tuple[tuple[str, str], ...] = ()
+    is_control: bool = False
+    """Whether it is a server that is measured already, under a second label: what the two differ by is noise."""
 
     def in_shape(self, shape: Shape) -> Contestant:
-        return replace(self, shape=shape, label=f"{self.label} {shape}")
+        return replace(self, shape=shape, label=f"{self.peer.replace('_', ' ')} {shape}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,18 +61,42 @@ class Start:
     health: str = "/ping"
 
 
-BATCHED = Shape(batch=8)
 PLAIN = Shape()
+BATCHED = Shape(batch=8)
+
+
+def label_of(peer: str, shape: Shape) -> str:
+    """What a table calls a peer that batches requests, or does not."""
+    name = peer.replace("_", " ")
+    return name if shape.batch == 1 else f"{name}, batches of {shape.batch}"
+
+
+def _in(peer: str, shape: Shape = PLAIN) -> Contestant:
+    return Contestant(label=label_of(peer, shape), peer=peer, shape=shape)
+
+
+US = label_of("tidegate", PLAIN)
+"""Ours as every archive runs that asks for nothing: each request is predicted alone."""
+US_BATCHED = label_of("tidegate", BATCHED)
+CONTROL = f"{US}, again"
 MAIN: tuple[Contestant, ...] = (
-    Contestant(label="tidegate", peer="tidegate", shape=BATCHED),
-    Contestant(label="tidegate again", peer="tidegate", shape=BATCHED),
-    Contestant(label="mosec", peer="mosec", shape=BATCHED),
-    Contestant(label="litserve", peer="litserve", shape=BATCHED),
-    Contestant(label="fastapi", peer="fastapi", shape=PLAIN),
-    Contestant(label="flask", peer="flask", shape=PLAIN),
-    Contestant(label="torchserve", peer="torchserve", shape=PLAIN),
+    _in("tidegate"),
+    replace(_in("tidegate"), label=CONTROL, is_control=True),
+    _in("tidegate", BATCHED),
+    _in("mosec"),
+    _in("mosec", BATCHED),
+    _in("litserve"),
+    _in("litserve", BATCHED),
+    _in("fastapi"),
+    _in("one_process", Shape(workers=1)),
+    _in("torchserve"),
+    _in("flask"),
 )
-CAN_BATCH = frozenset({"tidegate", "mosec", "litserve", "torchserve"})
+USUAL = tuple(dict.fromkeys(each.peer for each in MAIN if each.peer != "flask"))
+"""The peers of a run that names none."""
+CAN_BATCH = frozenset({"tidegate", "mosec", "litserve"})
+"""TorchServe batches too, but the toolkit of the AWS container predicts the requests of a batch one by one."""
+TAKES_AN_ARCHIVE = frozenset({"tidegate", "torchserve", "one_process"})
 
 
 def as_sent(contestant: Contestant, body: Body) -> Body:
@@ -80,13 +106,10 @@ def as_sent(contestant: Contestant, body: Body) -> Body:
 
 
 def shapes_of(peer: str) -> list[Shape]:
-    """What the table of best shapes tries."""
+    """What the table of best shapes tries: two workers with one thread each, or one with two."""
     batches = (1, 8) if peer in CAN_BATCH else (1,)
-    return [
-        Shape(workers=workers, threads=threads, batch=batch)
-        for workers, threads in ((2, 1), (1, 2))
-        for batch in batches
-    ]
+    spreads = ((1, 1), (1, 2)) if peer == "one_process" else ((2, 1), (1, 2))
+    return [Shape(workers=workers, threads=threads, batch=batch) for workers, threads in spreads for batch in batches]
 
 
 def prepare(contestant: Contestant, work: str, port: int, *, script: Path | None = None) -> Start:
@@ -113,8 +136,9 @@ def prepare(contestant: Contestant, work: str, port: int, *, script: Path | None
         "BENCHMARK_PORT": str(port),
     }
     start = PREPARE[contestant.peer](python, folder, port, shape, environment)
-    if contestant.peer in {"tidegate", "torchserve"}:
-        _write_archive(folder / "model", work, script or REQUIREMENTS / "tidegate" / "inference.py")
+    if contestant.peer in TAKES_AN_ARCHIVE:
+        archive = folder / "model"
+        _write_archive(archive, work, script or REQUIREMENTS / "tidegate" / "inference.py", batching=shape.batch > 1)
     else:
         shutil.copy(WORK, folder / "work.py")
     if (app := REQUIREMENTS / contestant.peer / "app.py").exists():
@@ -122,11 +146,13 @@ def prepare(contestant: Contestant, work: str, port: int, *, script: Path | None
     return replace(start, environment={**start.environment, **dict(contestant.environment)})
 
 
-def _write_archive(model: Path, work: str, script: Path) -> None:
+def _write_archive(model: Path, work: str, script: Path, *, batching: bool) -> None:
     """What SageMaker unpacks: the weights (linked, not copied) and the code."""
     (model / "code").mkdir(parents=True)
-    # All clients send the same body, which proves nothing: the archive has to say that its requests may be joined.
-    (model / "manifest.json").write_text('{"format_version": 1, "files": {}, "batching": true}', encoding="utf-8")
+    if batching:
+        # All clients send the same body, which proves nothing: the archive has to say that requests may be joined.
+        manifest = '{"format_version": 1, "files": {}, "batching": true}'
+        (model / "manifest.json").write_text(manifest, encoding="utf-8")
     shutil.copy(script, model / "code" / "inference.py")
     shutil.copy(WORK, model / "code" / "work.py")
     if (weights := WEIGHTS / f"{work}.pth").exists():
@@ -143,9 +169,9 @@ def _tidegate(python: Path, folder: Path, port: int, shape: Shape, environment: 
         "TIDEGATE_HOST": "127.0.0.1",
         "TIDEGATE_WORKERS": str(shape.workers),
         "TIDEGATE_THREADS_PER_WORKER": str(shape.threads),
-        "TIDEGATE_MAX_BATCH_SIZE": str(shape.batch),
-        "TIDEGATE_MAX_WAIT_MS": str(BATCH_WAIT_MS),
     }
+    if shape.batch > 1:
+        ours |= {"TIDEGATE_MAX_BATCH_SIZE": str(shape.batch), "TIDEGATE_MAX_WAIT_MS": str(BATCH_WAIT_MS)}
     command = [str(python), "-m", "tidegate.inference", "serve"]
     return Start(command=command, environment=environment | ours, folder=folder, port=port)
 
@@ -164,6 +190,11 @@ def _litserve(python: Path, folder: Path, port: int, shape: Shape, environment: 
 def _fastapi(python: Path, folder: Path, port: int, shape: Shape, environment: dict[str, str]) -> Start:
     command = [str(python), "-m", "uvicorn", "app:app", "--host", "127.0.0.1", "--port", str(port)]
     command += ["--workers", str(shape.workers), "--no-access-log"]
+    return Start(command=command, environment=environment, folder=folder, port=port)
+
+
+def _one_process(python: Path, folder: Path, port: int, shape: Shape, environment: dict[str, str]) -> Start:
+    command = [str(python), "-m", "uvicorn", "app:app", "--host", "127.0.0.1", "--port", str(port), "--no-access-log"]
     return Start(command=command, environment=environment, folder=folder, port=port)
 
 
@@ -194,6 +225,7 @@ PREPARE = {
     "mosec": _mosec,
     "litserve": _litserve,
     "fastapi": _fastapi,
+    "one_process": _one_process,
     "flask": _flask,
     "torchserve": _torchserve,
 }

@@ -7,223 +7,185 @@ repetitions is judged.
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from benchmarks.grid import Cell, Limit
-from benchmarks.trials import Trial
+from benchmarks.contestants import BATCHED, US, US_BATCHED, label_of
+from benchmarks.measured import WORK_NAMES, Measured, differences, quotients
 
-US = "tidegate"
-WORK_NAMES = {"W0": "no-op", "W1": "MLP", "W2": "ResNet-18"}
+MOSEC, MOSEC_BATCHED = "mosec", label_of("mosec", BATCHED)
+FASTAPI, AWS = "fastapi", "torchserve"
+SHAPES = {US: "no batching", US_BATCHED: "batches of 8"}
+ENOUGH_ROUNDS = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """One line of the goal table. `reached` is None where it was not measured."""
+    """One line of the goal table."""
 
     measure: str
     goal: str
-    found: str
-    reached: bool | None
+    found: str = ""
+    reached: bool | None = None
+    """None where it was not measured."""
+    rounds: int | None = None
+    """How many repetitions the median is of; None for what is counted once."""
 
 
-def judge(cells: Sequence[Cell], limits: Sequence[Limit], trials: Sequence[Trial]) -> list[Verdict]:
+def judge(run: Measured) -> list[Verdict]:
     """Every goal, in the order of the table."""
     return [
-        _faster(cells, "W0", "mosec", 1.0),
-        _faster(cells, "W0", "torchserve", 15.0),
-        _at_most("no-op, 32 connections: server CPU a request", "µs", 50, median_of(cells, US, "W0", 32, "cpu_us")),
-        _faster(cells, "W1", "mosec", 1.0),
-        _faster(cells, "W1", "torchserve", 6.0),
-        *(_beside_the_loop(cells, limits, count) for count in (8, 32)),
-        *(_tail(cells, count) for count in (8, 32)),
-        *(_one_connection(cells, work) for work in WORK_NAMES),
-        *_overload(trials),
-        _trial(trials, "kill", "SIGKILL of a worker under load: failed requests", key="failed", unit="", at_most=0),
-        _hang(trials),
-        _trial(trials, "ping_under_load", "`/ping` while workers compute: p99", key="p99_ms", unit=" ms", at_most=50),
-        _trial(
-            trials,
-            "ping_without_gil",
-            "`/ping` while user code holds the GIL: p99",
-            key="p99_ms",
-            unit=" ms",
-            at_most=50,
-        ),
-        *_memory(trials),
-        _start(trials),
-        _trial(
-            trials,
-            "further_worker",
-            "a further worker, beyond its imports and `model_fn`",
-            key="beyond_imports_and_model_fn_s",
-            unit=" s",
-            at_most=0.1,
-        ),
-        _trial(
-            trials, "batching", "batch 1 → 8, a predict of 10 ms, 32 connections", key="factor", unit=" x", at_least=7
-        ),
+        _faster(run, "W0", US, FASTAPI, 1.2),
+        _faster(run, "W0", US, MOSEC, 1.3),
+        _faster(run, "W0", US, AWS, 12.0),
+        _faster(run, "W0", US_BATCHED, MOSEC_BATCHED, 1.0),
+        _faster(run, "W0", US_BATCHED, AWS, 20.0),
+        _cheaper(run),
+        _faster(run, "W1", US, FASTAPI, 1.1),
+        _faster(run, "W1", US_BATCHED, MOSEC_BATCHED, 1.0),
+        *(_beside_the_loop(run, label, count) for count in (8, 32) for label in SHAPES),
+        *(_tail(run, label, count) for count in (8, 32) for label in SHAPES),
+        _one_connection(run, "W0", beyond_us=20.0),
+        *(_one_connection(run, work, beyond_us=0.0) for work in ("W1", "W2")),
+        _start(run),
+        _rest(run),
+        _loaded(run),
+        *(verdict(run, label) for verdict in (_kill, _hang, _vanishing) for label in SHAPES),
+        *(_overload(run, f"{label}{queue}") for label in SHAPES for queue in ("", ", queue of 100")),
     ]
 
 
-def median_of(cells: Iterable[Cell], label: str, work: str, connections: int, field: str) -> float | None:
-    """The median of a field over the repetitions; None where there is none."""
-    found = [getattr(cell, field) for cell in cells if _is(cell, label, work, connections)]
-    return statistics.median(found) if found else None
+# --- speed
 
 
-def paired_ratio(cells: Sequence[Cell], label: str, other: str, work: str, connections: int) -> float | None:
-    """Median over the repetitions of (requests/s of `label`) / (requests/s of `other`)."""
-    ours = {cell.repetition: cell.per_s for cell in cells if _is(cell, label, work, connections)}
-    theirs = {cell.repetition: cell.per_s for cell in cells if _is(cell, other, work, connections)}
-    ratios = [ours[each] / theirs[each] for each in ours.keys() & theirs.keys() if theirs[each] > 0]
-    return statistics.median(ratios) if ratios else None
-
-
-def loop_ratio(cells: Sequence[Cell], limits: Sequence[Limit], work: str, connections: int) -> float | None:
-    """Median over the repetitions of our requests/s over the faster of the two bare loops (batch 1 and 8)."""
-    best: dict[int, float] = {}
-    for limit in limits:
-        if limit.work == work:
-            best[limit.repetition] = max(best.get(limit.repetition, 0.0), limit.per_s)
-    ours = {cell.repetition: cell.per_s for cell in cells if _is(cell, US, work, connections)}
-    ratios = [ours[each] / best[each] for each in ours.keys() & best.keys()]
-    return statistics.median(ratios) if ratios else None
-
-
-# --- one kind of goal each
-
-
-def _faster(cells: Sequence[Cell], work: str, peer: str, factor: float) -> Verdict:
-    ratio = paired_ratio(cells, US, peer, work, 32)
-    return Verdict(
-        measure=f"{WORK_NAMES[work]}, 32 connections: requests/s over {peer}",
-        goal=f"≥ {factor:g} x",
-        found="" if ratio is None else f"{ratio:.2f} x",
-        reached=None if ratio is None else ratio >= factor,
+def _faster(run: Measured, work: str, label: str, peer: str, factor: float) -> Verdict:
+    return _at_least(
+        f"{WORK_NAMES[work]}, 32 connections, {SHAPES[label]}: requests/s over {peer}",
+        factor,
+        quotients(run.cell(label, work, 32), run.cell(peer, work, 32)),
     )
 
 
-def _at_most(measure: str, unit: str, goal: float, value: float | None, *, at_least: bool = False) -> Verdict:
-    return Verdict(
-        measure=measure,
-        goal=f"{'≥' if at_least else '≤'} {goal:g} {unit}",
-        found="" if value is None else f"{value:.3g} {unit}",
-        reached=None if value is None else (value >= goal if at_least else value <= goal),
-    )
-
-
-def _beside_the_loop(cells: Sequence[Cell], limits: Sequence[Limit], connections: int) -> Verdict:
-    ratio = loop_ratio(cells, limits, "W2", connections)
-    return _at_most(f"ResNet-18, {connections} connections: over the bare loop", "x", 0.95, ratio, at_least=True)
-
-
-def _tail(cells: Sequence[Cell], connections: int) -> Verdict:
-    ratios = [cell.p99_ms / cell.p50_ms for cell in cells if _is(cell, US, "W2", connections) and cell.p50_ms]
+def _cheaper(run: Measured) -> Verdict:
+    ours, theirs = (run.cell(label, "W0", 32, "cpu_us") for label in (US_BATCHED, MOSEC_BATCHED))
     return _at_most(
-        f"ResNet-18, {connections} connections: p99 over p50", "x", 1.3, statistics.median(ratios) if ratios else None
+        f"no-op, 32 connections, batches of 8: CPU a request over {MOSEC_BATCHED}", 0.87, quotients(ours, theirs)
     )
 
 
-def _one_connection(cells: Sequence[Cell], work: str) -> Verdict:
-    ours, naive = (median_of(cells, label, work, 1, "p50_ms") for label in (US, "fastapi"))
-    labels = dict.fromkeys(cell.label for cell in cells if not cell.label.startswith(US))
-    others = [
-        (value, label)
-        for label in labels
-        if label != "fastapi" and (value := median_of(cells, label, work, 1, "p50_ms")) is not None
-    ]
-    measure, goal = f"{WORK_NAMES[work]}, one connection: p50", "≤ fastapi + 0.2 ms, ahead of every other peer"
-    if ours is None or naive is None or not others:
-        return Verdict(measure=measure, goal=goal, found="", reached=None)
-    best, who = min(others)
-    found = f"{ours:.2f} ms; fastapi {naive:.2f} ms; next {who} {best:.2f} ms"
-    return Verdict(measure=measure, goal=goal, found=found, reached=ours <= naive + 0.2 and ours < best)
+def _beside_the_loop(run: Measured, label: str, connections: int) -> Verdict:
+    return _at_least(
+        f"ResNet-18, {connections} connections, {SHAPES[label]}: over the bare loop with the same batch",
+        0.98,
+        quotients(run.cell(label, "W2", connections), run.limit("W2", 1 if label == US else BATCHED.batch)),
+    )
 
 
-def _overload(trials: Sequence[Trial]) -> list[Verdict]:
-    verdicts = []
-    for label in (US, f"{US}, queue of 100"):
-        values = _values(trials, "overload", label)
-        if values is None:
-            verdicts.append(_missing(f"overload ({label})", "only 200 and 503; open loop ≥ 0.9 of 32 connections"))
-            continue
-        strange = {*values["open_outcomes"], *values["closed_256_outcomes"]} - {"200", "503"}
-        found = f"open loop {values['open_goodput']:.2f}, 256 connections {values['closed_256_goodput']:.2f}; "
-        found += f"outcomes besides 200 and 503: {', '.join(sorted(strange)) or 'none'}"
-        verdicts.append(
-            Verdict(
-                measure=f"overload ({label})",
-                goal="only 200 and 503; open loop ≥ 0.9 of 32 connections",
-                found=found,
-                reached=not strange and values["open_goodput"] >= 0.9,
-            )
-        )
-    return verdicts
+def _tail(run: Measured, label: str, connections: int) -> Verdict:
+    p99, p50 = (run.cell(label, "W2", connections, what) for what in ("p99_ms", "p50_ms"))
+    return _at_most(f"ResNet-18, {connections} connections, {SHAPES[label]}: p99 over p50", 1.4, quotients(p99, p50))
 
 
-def _hang(trials: Sequence[Trial]) -> Verdict:
-    measure, goal = "one in a hundred is `while True`, deadline 2 s", "only those requests fail"
-    values = _values(trials, "hang", US)
+def _one_connection(run: Measured, work: str, *, beyond_us: float) -> Verdict:
+    ours, theirs = (run.cell(label, work, 1, "p50_ms") for label in (US, FASTAPI))
+    beyond = [round(1e3 * each, 1) for each in differences(ours, theirs)]
+    goal = f"≤ {FASTAPI}'s" + (f" + {beyond_us:g} µs" if beyond_us else "")
+    return _judged(
+        f"{WORK_NAMES[work]}, one connection, no batching: p50",
+        goal,
+        beyond,
+        lambda value: value <= beyond_us,
+        lambda value: f"{value:+,.0f} µs",
+    )
+
+
+# --- start and memory
+
+
+def _start(run: Measured) -> Verdict:
+    return _judged(
+        "start to the first answer, ResNet-18",
+        "≤ import of torch + load + 0.2 s",
+        differences(run.footprint(US, "answer_s"), run.bare_start()),
+        lambda value: value <= 0.2,
+        lambda value: f"{value:+.2f} s",
+    )
+
+
+def _rest(run: Measured) -> Verdict:
+    ours, theirs = (run.footprint(each, "rest_mib") for each in (US, FASTAPI))
+    return _at_most(f"memory at rest, no batching (PSS of the tree): over {FASTAPI}", 0.68, quotients(ours, theirs))
+
+
+def _loaded(run: Measured) -> Verdict:
+    ours, theirs = (run.footprint(each, "loaded_mib") for each in (US_BATCHED, MOSEC_BATCHED))
+    measure = f"memory under the ResNet, batches of 8 (PSS of the tree): over {MOSEC_BATCHED}"
+    return _at_most(measure, 0.6, quotients(ours, theirs))
+
+
+# --- faults
+
+
+def _kill(run: Measured, label: str) -> Verdict:
+    measure, goal = f"SIGKILL of a worker under load, {SHAPES[label]}: failed requests", "0"
+    values = run.trial("kill", label)
     if values is None:
-        return _missing(measure, goal)
-    failed = {outcome: count for outcome, count in values["harmless"].items() if outcome != "200"}
+        return Verdict(measure=measure, goal=goal)
+    return Verdict(measure=measure, goal=goal, found=str(values["failed"]), reached=values["failed"] == 0)
+
+
+def _hang(run: Measured, label: str) -> Verdict:
+    measure = f"one request in a hundred is `while True`, deadline 2 s, {SHAPES[label]}"
+    goal, values = "only those requests fail", run.trial("hang", label)
+    if values is None:
+        return Verdict(measure=measure, goal=goal)
     found = f"harmless: {values['harmless']}, endless: {values['endless']}"
-    return Verdict(measure=measure, goal=goal, found=found, reached=not failed)
+    return Verdict(measure=measure, goal=goal, found=found, reached=set(values["harmless"]) == {"200"})
 
 
-def _memory(trials: Sequence[Trial]) -> list[Verdict]:
-    pss = {trial.label: float(trial.values["pss_mib"]) for trial in trials if trial.kind == "footprint"}
-    ours = pss.pop(US, None)
-    least = min(pss.items(), key=lambda item: item[1]) if pss else None
-    ratio = ours / least[1] if ours is not None and least else None
-    name = f" ({least[0]})" if least else ""
-    return [
-        _at_most("memory after the ResNet (PSS of the tree)", "MiB", 400, ours),
-        _at_most(f"memory over the best peer{name}", "x", 0.75, ratio),
-    ]
-
-
-def _start(trials: Sequence[Trial]) -> Verdict:
-    measure, goal = "start to first 200 ping", "≤ import of torch + load + 0.3 s"
-    values, bare = _values(trials, "footprint", US), _values(trials, "unavoidable_start", "bare loop")
-    if values is None or bare is None:
-        return _missing(measure, goal)
-    found = f"{values['health_s']:.2f} s; import and load {bare['import_and_load_s']:.2f} s"
-    reached = values["health_s"] <= bare["import_and_load_s"] + 0.3
+def _vanishing(run: Measured, label: str) -> Verdict:
+    measure = f"clients that vanish with their request under way, {SHAPES[label]}"
+    goal, values = "no other fails, nothing is left of them", run.trial("vanishing", label)
+    if values is None:
+        return Verdict(measure=measure, goal=goal)
+    found = (
+        f"{values['left']} left; who stayed: {values['stayed']}, who came afterwards: {values['afterwards']}; "
+        f"{values['lost_processes']} processes lost, {values['more_descriptors']:+} descriptors"
+    )
+    unharmed = set(values["stayed"]) == set(values["afterwards"]) == {"200"}
+    reached = unharmed and not values["lost_processes"] and values["more_descriptors"] <= 0
     return Verdict(measure=measure, goal=goal, found=found, reached=reached)
 
 
-def _trial(
-    trials: Sequence[Trial],
-    kind: str,
-    measure: str,
-    *,
-    key: str,
-    unit: str,
-    at_most: float | None = None,
-    at_least: float | None = None,
-) -> Verdict:
-    """One value of one trial against one bound; pings without an answer miss it whatever the others took."""
-    goal = f"≤ {at_most:g}{unit}" if at_most is not None else f"≥ {at_least:g}{unit}"
-    values = _values(trials, kind, US)
+def _overload(run: Measured, label: str) -> Verdict:
+    measure, goal = f"overload, {label}", "only 200 and 503; open loop ≥ 0.9 of 32 connections"
+    values = run.trial("overload", label)
     if values is None:
-        return _missing(measure, goal)
-    value: float = values[key]
-    failed = values.get("failed", 0) if key != "failed" else 0
-    held = (at_most is None or value <= at_most) and (at_least is None or value >= at_least)
-    found = f"{value:.3g}{unit}" + (f"; {failed} without an answer" if failed else "")
-    return Verdict(measure=measure, goal=goal, found=found, reached=held and not failed)
+        return Verdict(measure=measure, goal=goal)
+    strange = {*values["open_outcomes"], *values["closed_256_outcomes"]} - {"200", "503"}
+    found = f"open loop {values['open_goodput']:.2f}, 256 connections {values['closed_256_goodput']:.2f}; "
+    found += f"outcomes besides 200 and 503: {', '.join(sorted(strange)) or 'none'}"
+    return Verdict(measure=measure, goal=goal, found=found, reached=not strange and values["open_goodput"] >= 0.9)
 
 
-def _values(trials: Sequence[Trial], kind: str, label: str) -> dict[str, Any] | None:
-    return next((trial.values for trial in trials if trial.kind == kind and trial.label == label), None)
+# --- the median of some rounds against a bound
 
 
-def _missing(measure: str, goal: str) -> Verdict:
-    return Verdict(measure=measure, goal=goal, found="", reached=None)
+def _at_least(measure: str, factor: float, values: Sequence[float]) -> Verdict:
+    return _judged(measure, f"≥ {factor:g} x", values, lambda value: value >= factor, lambda value: f"{value:.3g} x")
 
 
-def _is(cell: Cell, label: str, work: str, connections: int) -> bool:
-    return (cell.label, cell.work, cell.connections) == (label, work, connections)
+def _at_most(measure: str, factor: float, values: Sequence[float]) -> Verdict:
+    return _judged(measure, f"≤ {factor:g} x", values, lambda value: value <= factor, lambda value: f"{value:.3g} x")
+
+
+def _judged(
+    measure: str, goal: str, values: Sequence[float], holds: Callable[[float], bool], words: Callable[[float], str]
+) -> Verdict:
+    if not values:
+        return Verdict(measure=measure, goal=goal)
+    value = statistics.median(values)
+    found = words(value)
+    if len(values) > 1:
+        found += f" ({words(min(values))} to {words(max(values))})"
+    return Verdict(measure=measure, goal=goal, found=found, reached=holds(value), rounds=len(values))

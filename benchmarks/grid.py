@@ -1,26 +1,30 @@
-"""The grid: every server, every work, 1, 8 and 32 connections, in random order, several times over.
+"""The grid: every server, every work, one and several connections, in random order, several times over.
 
-A block is one start of one server for one work; within it the connection counts come in random order, each after a
-warm-up. In a repetition every block comes once, in random order, with the bare loop among them, so that a ratio is
-always taken between numbers of one repetition.
+A block is one start of one server for one work; within it the connection counts come in random order, after a warm-up.
+In a repetition every block comes once, in random order, with the bare loop among them, so that a ratio is always taken
+between numbers of one repetition. A block of the ResNet also tells how the server started and what memory it took.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import random
 import subprocess
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from benchmarks.bodies import Body
 from benchmarks.contestants import WEIGHTS, WORK, Contestant, as_sent, prepare
 from benchmarks.environments import CannotInstall, python_of
-from benchmarks.load import wrk
+from benchmarks.footprint import BareStart, Footprint, bare_start
+from benchmarks.load import Result, Tally, run_closed_loop, wrk
 from benchmarks.processes import DidNotStart, Server, free_ports, watch_cpu
 
-LIMIT = "bare loop"
+CONNECTIONS = {"W0": (1, 32), "W1": (1, 32), "W2": (1, 8, 32)}
+WARM_UP_S = 0.5
+"""Of each cell of the ResNet, within its loop."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,11 +73,10 @@ def run(
     bodies: dict[str, Body],
     works: Sequence[str],
     *,
-    connections: Sequence[int],
     repetitions: int,
-    seconds: dict[str, int],
+    seconds: int,
     order: random.Random,
-) -> Iterator[Cell | Limit | Failure]:
+) -> Iterator[Cell | Footprint | Limit | BareStart | Failure]:
     """Every cell as it is measured."""
     for repetition in range(repetitions):
         blocks: list[tuple[Contestant | None, str]] = [(each, work) for each in contestants for work in works]
@@ -82,28 +85,43 @@ def run(
         for contestant, work in blocks:
             if contestant is None:
                 for batch in (1, 8):
-                    yield bare_loop(
-                        work, bodies[work], batch=batch, seconds=float(seconds[work]), repetition=repetition
-                    )
+                    length_s = seconds_of(work, 8, seconds)
+                    yield bare_loop(work, bodies[work], batch=batch, seconds=length_s, repetition=repetition)
+                if work == "W2":
+                    yield bare_start(repetition)
                 continue
-            counts = list(connections)
+            counts = list(CONNECTIONS[work])
             order.shuffle(counts)
-            yield from block(contestant, work, bodies[work], counts, seconds=seconds[work], repetition=repetition)
+            yield from block(contestant, work, bodies[work], counts, seconds=seconds, repetition=repetition)
+
+
+def seconds_of(work: str, connections: int, seconds: int) -> int:
+    """The ResNet's cells are longer: a batch of eight takes a good part of a second."""
+    if work != "W2":
+        return seconds
+    return seconds + (1 if connections == 1 else 2)
 
 
 def block(
     contestant: Contestant, work: str, body: Body, connections: Sequence[int], *, seconds: int, repetition: int
-) -> Iterator[Cell | Failure]:
-    """One start of one server, and its cells."""
+) -> Iterator[Cell | Footprint | Failure]:
+    """One start of one server, its cells, and after those of the ResNet its footprint."""
     body = as_sent(contestant, body)
     try:
         with Server(prepare(contestant, work, free_ports(3))) as server:
             server.wait_for_answer(body.data, body.content_type)
-            wrk(server.start.port, server.start.path, body, connections=8, seconds=1)
+            rest_mib, loaded_mib, count_of_processes = 0.0, 0.0, 0
+            if work == "W2":
+                server.wait_for_rest()
+                rest_mib, count_of_processes = server.pss_mib()
+            else:
+                wrk(server.start.port, server.start.path, body, connections=max(connections), seconds=1)
             for count in connections:
-                wrk(server.start.port, server.start.path, body, connections=count, seconds=1)
+                length_s = seconds_of(work, count, seconds)
                 with watch_cpu(server) as usage:
-                    result = wrk(server.start.port, server.start.path, body, connections=count, seconds=seconds)
+                    result, answered = _load(server, body, work, connections=count, seconds=length_s)
+                if work == "W2":
+                    loaded_mib = max(loaded_mib, server.pss_mib()[0])
                 yield Cell(
                     label=contestant.label,
                     shape=str(contestant.shape),
@@ -116,12 +134,38 @@ def block(
                     answered=result.answered,
                     failed=result.failed,
                     outcomes=result.outcomes,
-                    cpu_us=usage.server_cpu_s / max(1, result.answered) * 1e6,
+                    cpu_us=usage.server_cpu_s / max(1, answered) * 1e6,
                     foreign_cores=usage.foreign_cores,
                     stolen_cores=usage.stolen_cores,
                 )
+            if work == "W2":
+                yield Footprint(
+                    label=contestant.label,
+                    shape=str(contestant.shape),
+                    repetition=repetition,
+                    health_s=server.health_s,
+                    answer_s=server.answer_s,
+                    rest_mib=rest_mib,
+                    loaded_mib=loaded_mib,
+                    processes=count_of_processes,
+                )
     except (DidNotStart, CannotInstall, subprocess.SubprocessError, OSError) as error:
         yield Failure(label=contestant.label, part=f"grid {work}", error=str(error))
+
+
+def _load(server: Server, body: Body, work: str, *, connections: int, seconds: int) -> tuple[Result, int]:
+    """What a closed loop saw, and how many answers the server's CPU went into.
+
+    wrk leaves when its time is up, whatever it has asked: nothing at thousands of answers a second, and up to a third
+    of those of the ResNet. There our own driver counts in the middle of a load, and waits for all answers at its end.
+    """
+    port, path = server.start.port, server.start.path
+    if work != "W2":
+        result = wrk(port, path, body, connections=connections, seconds=seconds)
+        return result, result.answered
+    tally, end_s = Tally(), WARM_UP_S + seconds
+    asyncio.run(run_closed_loop(tally, port, path, lambda _: body, connections=connections, seconds=end_s))
+    return tally.steady(WARM_UP_S, end_s), len(tally.ends)
 
 
 def bare_loop(work: str, body: Body, *, batch: int, seconds: float, repetition: int, processes: int = 2) -> Limit:
@@ -152,7 +196,3 @@ def bare_loop(work: str, body: Body, *, batch: int, seconds: float, repetition: 
         per_s=sum(each["per_s"] for each in found),
         cpu_us=sum(each["cpu_us"] for each in found) / len(found),
     )
-
-
-def as_json(item: Cell | Limit | Failure) -> dict[str, Any]:
-    return asdict(item)

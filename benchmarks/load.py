@@ -168,6 +168,18 @@ class Tally:
         self.ends.append((now - self.started, (now - asked) * 1e3, outcome))
         return outcome
 
+    def steady(self, begin_s: float, end_s: float) -> Result:
+        """What ended between two moments of a load that goes on.
+
+        The rate is that from one good answer to another, so that it does not hang on how many batches fall into the
+        window.
+        """
+        good = [at for at, _, outcome in self.ends if outcome == "200" and at <= end_s]
+        begin_s = max((at for at in good if at <= begin_s), default=begin_s)
+        end_s = max((at for at in good if at > begin_s), default=end_s)
+        within = Tally(started=self.started, ends=[each for each in self.ends if begin_s < each[0] <= end_s])
+        return within.result(end_s - begin_s)
+
     def result(self, elapsed_s: float) -> Result:
         """Latencies are those of good answers; what never ended counts as failed."""
         outcomes = Counter(outcome for _, _, outcome in self.ends)

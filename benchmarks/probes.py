@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import random
 import signal
 import statistics
 import sys
@@ -16,6 +17,7 @@ from typing import Any
 
 from benchmarks import load
 from benchmarks.bodies import Body
+from benchmarks.chunks import begin
 from benchmarks.contestants import Contestant, Shape, prepare
 from benchmarks.environments import BUILD, REQUIREMENTS
 from benchmarks.processes import DidNotStart, Server, free_ports
@@ -92,6 +94,41 @@ def hang(contestant: Contestant, bodies: dict[str, Body], effort: Effort) -> Tri
     return Trial(kind="hang", label=contestant.label, values=kinds)
 
 
+def vanishing(contestant: Contestant, bodies: dict[str, Body], effort: Effort) -> Trial:
+    """Clients that reset their connection while their request of 20 ms waits or runs, beside eight that stay."""
+    leaving, together = 300, asyncio.Semaphore(30)
+    harmless, slow = _asking({"sleep_ms": 5}), _asking({"sleep_ms": 20})
+    with Probe(contestant) as server:
+        port, path = server.start.port, server.start.path
+        closed(server, harmless, connections=CLIENTS, seconds=0.5)
+        server.wait_for_rest()
+        pids, descriptors = server.held()
+
+        async def leave() -> None:
+            async with together:
+                reader = await begin(port, path, slow.data)
+                await asyncio.sleep(random.random() * 0.03)
+                reader.vanish()
+
+        async def run() -> load.Result:
+            staying = load.closed_loop(port, path, lambda _: harmless, connections=CLIENTS, seconds=2.0)
+            stayed, *_ = await asyncio.gather(staying, *(leave() for _ in range(leaving)))
+            return stayed
+
+        stayed = asyncio.run(run())
+        server.wait_for_rest()
+        later_pids, later_descriptors = server.held()
+        afterwards = closed(server, harmless, connections=CLIENTS, seconds=30.0, requests=CLIENTS)
+    values = {
+        "left": leaving,
+        "stayed": stayed.outcomes,
+        "afterwards": afterwards.outcomes,
+        "lost_processes": len(pids - later_pids),
+        "more_descriptors": later_descriptors - descriptors,
+    }
+    return Trial(kind="vanishing", label=contestant.label, values=values)
+
+
 def batching(contestant: Contestant, bodies: dict[str, Body], effort: Effort) -> Trial:
     """Batch size 1 and 8 on a predict_fn that sleeps 10 ms however large the batch is; 32 connections."""
     body, rates = _asking({"sleep_ms": 10}), {}
@@ -128,9 +165,12 @@ def further_worker(contestant: Contestant, bodies: dict[str, Body], effort: Effo
     return Trial(kind="further_worker", label=contestant.label, values=values)
 
 
+IN_ONE_SHAPE = frozenset({"batching", "further_worker"})
+"""Those that choose the shape themselves."""
 FOR_US: dict[str, Run] = {
     "ping_without_gil": ping_without_gil,
     "hang": hang,
+    "vanishing": vanishing,
     "batching": batching,
     "further_worker": further_worker,
 }

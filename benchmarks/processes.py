@@ -21,6 +21,7 @@ from benchmarks.contestants import Start
 
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 10.0
+REST_TIMEOUT_S, REST_S, REST_CORES = 5.0, 0.25, 0.4
 TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 PORTS = (20_000, 30_000)
 _PR_SET_CHILD_SUBREAPER = 36
@@ -121,6 +122,16 @@ class Server:
         lines = [line for line in self._log.read_text(errors="replace").splitlines() if line.strip()]
         return " | ".join(lines[-3:])[-600:]
 
+    def wait_for_rest(self) -> None:
+        """Until its processes compute no more, as those do that load their model after another has answered."""
+        before = self.cpu_by_pid()
+        for _ in range(int(REST_TIMEOUT_S / REST_S)):
+            time.sleep(REST_S)
+            after = self.cpu_by_pid()
+            if after.keys() == before.keys() and sum(after.values()) - sum(before.values()) < REST_CORES * REST_S:
+                return
+            before = after
+
     # --- what it uses
 
     def tree(self) -> list[psutil.Process]:
@@ -149,6 +160,15 @@ class Server:
         time.sleep(seconds)
         after = self.cpu_by_pid()
         return max(after, key=lambda pid: after[pid] - before.get(pid, 0.0))
+
+    def held(self) -> tuple[frozenset[int], int]:
+        """The processes of the tree, and how many descriptors they have open."""
+        pids, count = set(), 0
+        for process in self.tree():
+            with contextlib.suppress(psutil.Error):
+                count += process.num_fds()
+                pids.add(process.pid)
+        return frozenset(pids), count
 
     def pss_mib(self) -> tuple[float, int]:
         """Proportional set size of the tree in MiB (shared pages divided among their users), and its processes."""

@@ -1,4 +1,4 @@
-"""The results as Markdown: goals and ratios first, then every figure with the noise that it was taken in. Pure."""
+"""The results as Markdown: what most want to know first, then every figure with the noise it was taken in. Pure."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from benchmarks.goals import US, WORK_NAMES, judge, median_of, paired_ratio
-from benchmarks.grid import Cell, Failure, Limit
+from benchmarks.contestants import BATCHED, CONTROL, US, US_BATCHED, label_of
+from benchmarks.goals import ENOUGH_ROUNDS, Verdict, judge
+from benchmarks.grid import Cell
+from benchmarks.measured import WORK_NAMES, Measured, median, quotients, rounds
 from benchmarks.trials import Trial
 
 NOISY_CORES = 0.3
@@ -16,32 +18,28 @@ NOISY_CORES = 0.3
 
 
 @dataclass(slots=True, kw_only=True)
-class Results:
-    """Everything one run measured."""
+class Results(Measured):
+    """Everything one run measured, and where."""
 
     command: str
     machine: dict[str, Any]
     settings: dict[str, Any]
     versions: dict[str, dict[str, str]] = field(default_factory=dict)
-    cells: list[Cell] = field(default_factory=list)
-    limits: list[Limit] = field(default_factory=list)
-    shape_cells: list[Cell] = field(default_factory=list)
-    trials: list[Trial] = field(default_factory=list)
-    failures: list[Failure] = field(default_factory=list)
 
 
 def markdown(results: Results) -> str:
     """The whole report."""
-    parts = [
-        "# Serving benchmark",
-        _machine(results),
-        "## Goals",
-        _goals(results),
-        "## Requests/s of tidegate over each peer (paired, median)",
-        _ratios(results.cells),
-        _control(results.cells),
-        *(f"## {work}: {WORK_NAMES[work]}\n\n{_figures(results, work)}" for work in WORK_NAMES),
-    ]
+    parts = ["# Serving benchmark", _machine(results)]
+    if results.cells:
+        parts += ["## Requests a second", _rates(results)]
+    parts += ["## Goals", _goals(judge(results))]
+    if results.cells:
+        parts += ["## Requests/s of tidegate over each peer (paired, median)", *_ratios(results), _control(results)]
+    parts += [f"## {work}: {name}\n\n{text}" for work, name in WORK_NAMES.items() if (text := _figures(results, work))]
+    if results.footprints:
+        parts += ["## Start and memory, with the ResNet", _footprints(results)]
+    if results.carried:
+        parts += ["## The frontend alone", _frontend(results)]
     if results.shape_cells:
         parts += ["## Each at its best shape", _best_shapes(results.shape_cells)]
     if results.trials:
@@ -65,29 +63,68 @@ def _machine(results: Results) -> str:
     )
 
 
-def _goals(results: Results) -> str:
+# --- what most want to know
+
+
+def _rates(run: Measured) -> str:
+    """One row for each server, those that predict each request alone first."""
+    columns = _columns(run.cells)
+    most = [(work, max(count for of_work, count in columns if of_work == work)) for work in _works(run.cells)]
+    rows = []
+    for label in sorted(_labels(run.cells), key=_is_batched):
+        name = f"**{label}**" if label in (US, US_BATCHED) else label
+        rates = [_rate(run, label, work, count) for work, count in columns]
+        cpu = [_number(median(run.cell(label, work, count, "cpu_us"))) for work, count in most]
+        rows.append((name, *rates, *cpu))
+    for batch in (1, BATCHED.batch):
+        at_most = [median(run.limit(work, batch)) if (work, count) in most else None for work, count in columns]
+        if any(at_most):
+            rows.append((f"bare loop, batch {batch}", *map(_number, at_most), *("" for _ in most)))
+    head = ("server", *(f"{WORK_NAMES[work]} c{count}" for work, count in columns))
+    head += tuple(f"{WORK_NAMES[work]} c{count}: CPU µs" for work, count in most)
+    note = "Medians; cN is N connections; CPU is that of the whole server for one request."
+    return f"{note} `~`: others used the machine too.\n\n{table(head, rows)}"
+
+
+def _goals(verdicts: Sequence[Verdict]) -> str:
     words = {True: "reached", False: "**missed**", None: "not measured"}
-    verdicts = judge(results.cells, results.limits, results.trials)
-    return table(
+    text = table(
         ("measure", "goal", "found", "verdict"),
         [(each.measure, each.goal, each.found, words[each.reached]) for each in verdicts],
     )
+    fewest = min((each.rounds for each in verdicts if each.rounds is not None), default=ENOUGH_ROUNDS)
+    if fewest < ENOUGH_ROUNDS:
+        text += (
+            f"\n\nThe goals are about medians of at least {ENOUGH_ROUNDS} rounds. Here some are of {fewest}: "
+            "a sign, no result."
+        )
+    return text
 
 
-def _ratios(cells: Sequence[Cell]) -> str:
-    peers = [label for label in dict.fromkeys(cell.label for cell in cells) if label != US]
-    columns = sorted({(cell.work, cell.connections) for cell in cells})
-    rows = [
-        (peer, *(_number(paired_ratio(cells, US, peer, work, count), " x") for work, count in columns))
-        for peer in peers
+def _ratios(run: Measured) -> list[str]:
+    """Ours beside all that predict each request alone, and ours in batches beside each server as it is fastest."""
+    labels = [label for label in _labels(run.cells) if label not in (US, US_BATCHED)]
+    alone = [label for label in labels if not _is_batched(label)]
+    at_best = [each for each in labels if each != CONTROL and label_of(each, BATCHED) not in labels]
+    tables = []
+    for ours, peers in ((US, alone), (US_BATCHED, at_best)):
+        columns = _columns([cell for cell in run.cells if cell.label == ours])
+        if not columns or not peers:
+            continue
+        rows = [
+            (peer, *(_number(median(_over(run, ours, peer, work, count)), " x") for work, count in columns))
+            for peer in peers
+        ]
+        tables.append(table((f"{ours} over", *(f"{work} c{count}" for work, count in columns)), rows))
+    return tables
+
+
+def _control(run: Measured) -> str:
+    ratios = [
+        ratio
+        for work, count in _columns(run.cells)
+        if (ratio := median(_over(run, US, CONTROL, work, count))) is not None
     ]
-    return table(("peer", *(f"{work} c{count}" for work, count in columns)), rows)
-
-
-def _control(cells: Sequence[Cell]) -> str:
-    again = f"{US} again"
-    columns = sorted({(cell.work, cell.connections) for cell in cells})
-    ratios = [ratio for work, count in columns if (ratio := paired_ratio(cells, US, again, work, count)) is not None]
     if not ratios:
         return ""
     return (
@@ -96,64 +133,115 @@ def _control(cells: Sequence[Cell]) -> str:
     )
 
 
-def _figures(results: Results, work: str) -> str:
-    cells = [cell for cell in results.cells if cell.work == work]
+# --- every figure
+
+
+def _figures(run: Measured, work: str) -> str:
+    cells = [cell for cell in run.cells if cell.work == work]
+    if not cells:
+        return ""
     counts = sorted({cell.connections for cell in cells})
     head = ("server", *(f"c{count}: req/s · p50 · p99 ms" for count in counts), "CPU µs/req at the most", "errors")
     rows = []
-    for label in dict.fromkeys(cell.label for cell in sorted(cells, key=lambda cell: cell.label)):
+    for label in _labels(cells):
         of_label = [cell for cell in cells if cell.label == label]
-        shape = of_label[0].shape
         errors: dict[str, int] = {}
         for cell in of_label:
+            # Our own driver counts all outcomes, wrk only those that are none.
             for outcome, count in cell.outcomes.items():
-                errors[outcome] = errors.get(outcome, 0) + count
+                if outcome != "200":
+                    errors[outcome] = errors.get(outcome, 0) + count
         rows.append(
             (
-                f"{label} ({shape})",
-                *(_figure(of_label, label, work, count) for count in counts),
-                _number(median_of(of_label, label, work, counts[-1], "cpu_us")),
+                f"{label} ({of_label[0].shape})",
+                *(_figure(run, label, work, count) for count in counts),
+                _number(median(run.cell(label, work, counts[-1], "cpu_us"))),
                 ", ".join(f"{outcome}: {count}" for outcome, count in errors.items()) or "0",
             )
         )
     text = table(head, rows)
-    for batch in (1, 8):
-        found = [limit for limit in results.limits if (limit.work, limit.batch) == (work, batch)]
+    for batch in (1, BATCHED.batch):
+        found = [limit for limit in run.limits if (limit.work, limit.batch) == (work, batch)]
         if found:
             rates = sorted(limit.per_s for limit in found)
             cpu = min(limit.cpu_us for limit in found)
             text += (
-                f"\n\nBare loop, batch {batch}, two processes: {_number(rates[len(rates) // 2])}/s "
+                f"\n\nBare loop, batch {batch}, two processes: {_number(median(rates))}/s "
                 f"({_number(rates[0])} to {_number(rates[-1])}), {_number(cpu)} µs of CPU."
             )
     return text
 
 
-def _figure(cells: Sequence[Cell], label: str, work: str, connections: int) -> str:
-    rate, p50, p99, foreign = (
-        median_of(cells, label, work, connections, field) for field in ("per_s", "p50_ms", "p99_ms", "foreign_cores")
-    )
+def _rate(run: Measured, label: str, work: str, connections: int) -> str:
+    foreign = median(run.cell(label, work, connections, "foreign_cores"))
     mark = "~" if foreign is not None and foreign > NOISY_CORES else ""
-    return f"{mark}{_number(rate)} · {_number(p50)} · {_number(p99)}"
+    return f"{mark}{_number(median(run.cell(label, work, connections)))}"
+
+
+def _figure(run: Measured, label: str, work: str, connections: int) -> str:
+    p50, p99 = (median(run.cell(label, work, connections, what)) for what in ("p50_ms", "p99_ms"))
+    return f"{_rate(run, label, work, connections)} · {_number(p50)} · {_number(p99)}"
+
+
+def _footprints(run: Measured) -> str:
+    fields = ("health_s", "answer_s", "rest_mib", "loaded_mib", "processes")
+    head = ("server", "first 200 of the health path, s", "first answer, s", "at rest, MiB", "under load, MiB")
+    rows = [
+        (label, *(_number(median(run.footprint(label, what))) for what in fields))
+        for label in dict.fromkeys(each.label for each in sorted(run.footprints, key=lambda each: each.label))
+    ]
+    bare = _number(median(run.bare_start()))
+    note = f"Medians. Import of torch and load in a bare interpreter: {bare} s." if bare else "Medians."
+    return f"{note} Memory is the PSS of the whole tree.\n\n{table((*head, 'processes'), rows)}"
+
+
+def _frontend(run: Measured) -> str:
+    rows = []
+    for label, workers, connections in sorted({(each.label, each.workers, each.connections) for each in run.carried}):
+        found = [
+            each
+            for each in run.carried
+            if (each.label, each.workers, each.connections) == (label, workers, connections)
+        ]
+        values = [
+            rounds((each.repetition, value(each)) for each in found)
+            for value in (
+                lambda each: each.frontend_us,
+                lambda each: each.limit_per_s,
+                lambda each: each.workers_us,
+                lambda each: each.per_s,
+                lambda each: each.p99_ms,
+            )
+        ]
+        failed = sum(each.failed for each in found)
+        rows.append((label, str(workers), str(connections), *(_number(median(each)) for each in values), str(failed)))
+    head = ("server", "workers", "connections", "frontend: CPU µs a request", "its limit on one core, req/s")
+    head += ("workers: CPU µs a request", "reached here, req/s", "p99, ms", "failed")
+    note = (
+        "Functions that do nothing, bodies of 1 KiB. The frontend is one process: the limit is a second by its CPU for "
+        "a request. What was reached here shares the cores with workers and load."
+    )
+    return f"{note}\n\n{table(head, rows)}"
 
 
 def _best_shapes(cells: Sequence[Cell]) -> str:
-    columns = sorted({(cell.work, cell.connections) for cell in cells})
-    peers = dict.fromkeys(cell.label.removesuffix(f" {cell.shape}") for cell in cells)
+    columns = _columns(cells)
+    peers = list(dict.fromkeys(cell.label.removesuffix(f" {cell.shape}") for cell in cells))
     rows = []
     for peer in peers:
         row = [peer]
         for work, count in columns:
-            of_cell = [
-                cell
-                for cell in cells
-                if cell.label.removesuffix(f" {cell.shape}") == peer and (cell.work, cell.connections) == (work, count)
-            ]
-            best = max(of_cell, key=lambda cell: cell.per_s, default=None)
-            row.append(f"{_number(best.per_s)} ({best.shape})" if best else "")
+            found: dict[str, list[float]] = {}
+            for cell in cells:
+                of_peer = cell.label.removesuffix(f" {cell.shape}") == peer
+                if of_peer and (cell.work, cell.connections) == (work, count):
+                    found.setdefault(cell.shape, []).append(cell.per_s)
+            best = max(((median(rates) or 0.0, shape) for shape, rates in found.items()), default=None)
+            row.append(f"{_number(best[0])} ({best[1]})" if best else "")
         rows.append(row)
     note = (
-        "Requests/s of the best of: 2 workers x 1 thread, 1 x 2, with batches of 8 (b8) and without (b1). One run each."
+        "Requests/s of the best of: 2 workers x 1 thread, 1 x 2, with batches of 8 (b8) and without (b1); of one "
+        "process whose requests run in its threads, 1 x 1 and 1 x 2. Medians."
     )
     return f"{note}\n\n" + table(("server", *(f"{work} c{count}" for work, count in columns)), rows)
 
@@ -166,6 +254,29 @@ def _trials(trials: Sequence[Trial]) -> list[str]:
         rows = [(trial.label, *(_value(trial.values.get(name)) for name in names)) for trial in of_kind]
         parts.append(f"### {kind.replace('_', ' ')}\n\n{table(('server', *names), rows)}")
     return parts
+
+
+# --- shared
+
+
+def _labels(cells: Sequence[Cell]) -> list[str]:
+    return sorted({cell.label for cell in cells})
+
+
+def _works(cells: Sequence[Cell]) -> list[str]:
+    return sorted({cell.work for cell in cells})
+
+
+def _columns(cells: Sequence[Cell]) -> list[tuple[str, int]]:
+    return sorted({(cell.work, cell.connections) for cell in cells})
+
+
+def _is_batched(label: str) -> bool:
+    return label.endswith(label_of("", BATCHED))
+
+
+def _over(run: Measured, label: str, peer: str, work: str, connections: int) -> list[float]:
+    return quotients(run.cell(label, work, connections), run.cell(peer, work, connections))
 
 
 def _value(value: Any) -> str:

@@ -10,16 +10,21 @@ from collections.abc import Generator, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from benchmarks import bodies, grid, machine, probes, processes, trials
+from benchmarks import bodies, frontend, grid, machine, probes, processes, trials
 from benchmarks.contestants import MAIN, WEIGHTS, WORK, Contestant, shapes_of
 from benchmarks.environments import CannotInstall, python_of, versions_in
+from benchmarks.footprint import BareStart, Footprint
+from benchmarks.frontend import Carried
 from benchmarks.grid import Cell, Failure, Limit
 from benchmarks.processes import DidNotStart
 from benchmarks.report import Results, markdown
 from benchmarks.trials import Effort, Trial
 
-CONNECTIONS = (1, 8, 32)
-PARTS = ("grid", *trials.FOR_ALL, *probes.FOR_US, "shapes")
+PARTS = ("grid", "frontend", *trials.FOR_ALL, *probes.FOR_US, "shapes")
+USUAL_PARTS = ("grid", "frontend", "kill", "overload", "hang", "vanishing")
+"""What the goals are about, and the frontend alone."""
+TRIALS_OF = ("all", "us")
+Item = Cell | Footprint | Limit | BareStart | Carried | Trial | Failure
 DRAW = Path(__file__).parent / "peers" / "plot" / "draw.py"
 
 
@@ -30,6 +35,8 @@ class Plan:
     peers: tuple[str, ...]
     works: tuple[str, ...]
     parts: tuple[str, ...]
+    trials_of: str
+    """Whether a trial that every server can go through is for "all", or for "us" alone."""
     repetitions: int
     seconds: int
     effort: Effort
@@ -44,7 +51,7 @@ def run(plan: Plan, output: Path, command: str) -> Results:
         machine=machine.describe(),
         settings={
             "repetitions": plan.repetitions,
-            "seconds a cell": f"{plan.seconds} (ResNet {plan.seconds + 1}) after 1 s of warm-up",
+            "seconds a cell": f"{plan.seconds} (ResNet {plan.seconds + 1}, above one connection {plan.seconds + 2})",
             "seconds a trial": plan.effort.seconds,
             "order": f"random, seed {plan.seed}",
         },
@@ -99,53 +106,43 @@ def _installable(plan: Plan, results: Results) -> list[Contestant]:
 
 def _measure(
     plan: Plan, contestants: Sequence[Contestant], made: dict[str, bodies.Body]
-) -> Generator[Cell | Limit | Trial | Failure, None, None]:
-    seconds = {"W0": plan.seconds, "W1": plan.seconds, "W2": plan.seconds + 1}
+) -> Generator[Item, None, None]:
     order = random.Random(plan.seed)
     if "grid" in plan.parts:
         yield from grid.run(
-            contestants,
-            made,
-            plan.works,
-            connections=CONNECTIONS,
-            repetitions=plan.repetitions,
-            seconds=seconds,
-            order=order,
+            contestants, made, plan.works, repetitions=plan.repetitions, seconds=plan.seconds, order=order
         )
-    yield from _try(contestants, made, plan.effort, plan.parts)
+    if "frontend" in plan.parts and "tidegate" in plan.peers:
+        yield from frontend.run(made, repetitions=plan.repetitions, seconds=plan.seconds, order=order)
+    yield from _try(contestants, made, plan)
     if "shapes" in plan.parts:
-        shaped = [
-            each.in_shape(shape) for each in contestants if "again" not in each.label for shape in shapes_of(each.peer)
-        ]
-        for item in grid.run(
-            shaped, made, plan.works, connections=CONNECTIONS, repetitions=1, seconds=seconds, order=order
-        ):
-            if not isinstance(item, Limit):
+        by_peer = {each.peer: each for each in contestants}
+        shaped = [each.in_shape(shape) for peer, each in by_peer.items() for shape in shapes_of(peer)]
+        # Threads are torch's: the no-op has no use for them.
+        works = [work for work in plan.works if work != "W0"]
+        for item in grid.run(shaped, made, works, repetitions=plan.repetitions, seconds=plan.seconds, order=order):
+            if isinstance(item, Cell | Failure):
                 yield item
 
 
-def _try(
-    contestants: Sequence[Contestant], made: dict[str, bodies.Body], effort: Effort, parts: Sequence[str]
-) -> Iterator[Trial | Failure]:
-    """The trials in `parts`, each for whom it is meant. A control is left out: it is the same server again."""
-    if "footprint" in parts:
-        yield trials.unavoidable_start(effort)
+def _try(contestants: Sequence[Contestant], made: dict[str, bodies.Body], plan: Plan) -> Iterator[Trial | Failure]:
+    """The trials of the plan, each for whom it is meant."""
     for kind, trial in (trials.FOR_ALL | probes.FOR_US).items():
-        if kind not in parts:
+        if kind not in plan.parts:
             continue
-        for contestant in _meant_for(kind, contestants):
+        for contestant in meant_for(kind, contestants, trials_of=plan.trials_of):
             try:
-                yield trial(contestant, made, effort)
+                yield trial(contestant, made, plan.effort)
             except (DidNotStart, CannotInstall, subprocess.SubprocessError, OSError, TimeoutError) as error:
                 yield Failure(label=contestant.label, part=kind, error=f"{type(error).__name__}: {error}")
 
 
-def _meant_for(kind: str, contestants: Sequence[Contestant]) -> list[Contestant]:
-    chosen = [
-        each
-        for each in contestants
-        if "again" not in each.label and (kind in trials.FOR_ALL or each.peer == "tidegate")
-    ]
+def meant_for(kind: str, contestants: Sequence[Contestant], *, trials_of: str) -> list[Contestant]:
+    """Who goes through a trial. A control does not: it is the same server again."""
+    for_all = kind in trials.FOR_ALL and trials_of == "all"
+    chosen = [each for each in contestants if not each.is_control and (for_all or each.peer == "tidegate")]
+    if kind in probes.IN_ONE_SHAPE:
+        chosen = chosen[:1]
     if kind == "overload":
         # Our queue of 1000 does not fill in these seconds; with TorchServe's 100 the shedding is seen too.
         short = (("TIDEGATE_QUEUE_SIZE", "100"),)
@@ -154,30 +151,48 @@ def _meant_for(kind: str, contestants: Sequence[Contestant]) -> list[Contestant]
     return chosen
 
 
-def _keep(results: Results, item: Cell | Limit | Trial | Failure) -> None:
+def _keep(results: Results, item: Item) -> None:
     if isinstance(item, Cell):
         # A label with its shape belongs to the table of shapes.
         (results.shape_cells if item.label.endswith(item.shape) else results.cells).append(item)
     elif isinstance(item, Limit):
         results.limits.append(item)
+    elif isinstance(item, Footprint):
+        results.footprints.append(item)
+    elif isinstance(item, BareStart):
+        results.bare_starts.append(item)
+    elif isinstance(item, Carried):
+        results.carried.append(item)
     elif isinstance(item, Trial):
         results.trials.append(item)
     else:
         results.failures.append(item)
 
 
-def _line(item: Cell | Limit | Trial | Failure) -> str:
+def _line(item: Item) -> str:
     if isinstance(item, Cell):
         return (
-            f"{item.label:22} {item.work} c{item.connections:<3} {item.per_s:9.0f}/s  p50 {item.p50_ms:8.2f}  "
+            f"{item.label:24} {item.work} c{item.connections:<3} {item.per_s:9.0f}/s  p50 {item.p50_ms:8.2f}  "
             f"p99 {item.p99_ms:8.2f} ms  {item.cpu_us:7.0f} µs CPU  failed {item.failed}  "
             f"foreign {item.foreign_cores:.2f}"
         )
     if isinstance(item, Limit):
-        return f"{'bare loop':22} {item.work} b{item.batch:<3} {item.per_s:9.0f}/s  {item.cpu_us:.0f} µs CPU"
+        return f"{'bare loop':24} {item.work} b{item.batch:<3} {item.per_s:9.0f}/s  {item.cpu_us:.0f} µs CPU"
     if isinstance(item, Trial):
-        return f"{item.label:22} {item.kind}: {item.values}"
-    return f"{item.label:22} {item.part}: could not be measured: {item.error}"
+        return f"{item.label:24} {item.kind}: {item.values}"
+    if isinstance(item, Footprint):
+        return (
+            f"{item.label:24} answer after {item.answer_s:.2f} s, at rest {item.rest_mib:.0f} MiB, "
+            f"under the ResNet {item.loaded_mib:.0f} MiB"
+        )
+    if isinstance(item, BareStart):
+        return f"{'bare loop':24} import and load {item.import_and_load_s:.2f} s"
+    if isinstance(item, Carried):
+        return (
+            f"{item.label:24} {item.workers} workers c{item.connections:<4} {item.per_s:9.0f}/s  "
+            f"frontend {item.frontend_us:.1f} µs CPU"
+        )
+    return f"{item.label:24} {item.part}: could not be measured: {item.error}"
 
 
 def _write_weights() -> None:

@@ -1,4 +1,4 @@
-"""What the grid does not show, for every server: start, memory, a killed worker, overload, `/ping` under load.
+"""What the grid does not show, for every server: a killed worker, overload, `/ping` under load.
 
 Each trial starts its own server, is bounded in time, and gives one `Trial` with plain values.
 """
@@ -9,8 +9,6 @@ import asyncio
 import itertools
 import os
 import signal
-import statistics
-import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,8 +16,7 @@ from typing import Any
 
 from benchmarks import load
 from benchmarks.bodies import Body
-from benchmarks.contestants import WEIGHTS, WORK, Contestant, prepare
-from benchmarks.environments import python_of
+from benchmarks.contestants import Contestant, prepare
 from benchmarks.processes import Server, free_ports, watch_cpu
 
 CLIENTS = 8
@@ -40,27 +37,6 @@ class Effort:
 
     seconds: int
     starts: int
-
-
-def footprint(contestant: Contestant, bodies: dict[str, Body], effort: Effort) -> Trial:
-    """Start-up, and memory once every worker has answered the ResNet."""
-    body = bodies["W2"]
-    healthy, answered, pss, count = [], [], 0.0, 0
-    for _ in range(effort.starts):
-        with Server(prepare(contestant, "W2", free_ports(3))) as server:
-            server.wait_for_answer(body.data, body.content_type)
-            healthy.append(server.health_s)
-            answered.append(server.answer_s)
-            # Two clients at once, several times: servers that load their workers one after another get to the last.
-            closed(server, body, connections=2 * contestant.shape.workers, seconds=2.0)
-            pss, count = server.pss_mib()
-    values = {
-        "health_s": statistics.median(healthy),
-        "answer_s": statistics.median(answered),
-        "pss_mib": pss,
-        "processes": count,
-    }
-    return Trial(kind="footprint", label=contestant.label, values=values)
 
 
 def kill(contestant: Contestant, bodies: dict[str, Body], effort: Effort) -> Trial:
@@ -148,17 +124,6 @@ def ping_under_load(contestant: Contestant, bodies: dict[str, Body], effort: Eff
     return Trial(kind="ping_under_load", label=contestant.label, values=latencies(answers))
 
 
-def unavoidable_start(effort: Effort) -> Trial:
-    """Import of torch and load of the ResNet in a bare interpreter; the interpreter's own start is not in it."""
-    code = "import time; t = time.perf_counter(); import torch, work; work.load('W2'); print(time.perf_counter() - t)"
-    environment = {"PYTHONPATH": str(WORK.parent), "BENCHMARK_WEIGHTS": str(WEIGHTS), "PYTHONDONTWRITEBYTECODE": "1"}
-    command = [str(python_of("base")), "-c", code]
-    found = [
-        float(subprocess.check_output(command, env=environment, text=True, timeout=60)) for _ in range(effort.starts)
-    ]
-    return Trial(kind="unavoidable_start", label="bare loop", values={"import_and_load_s": statistics.median(found)})
-
-
 # --- shared by the trials
 
 
@@ -184,7 +149,6 @@ def latencies(answers: list[tuple[float, str]]) -> dict[str, Any]:
 
 Run = Callable[[Contestant, dict[str, Body], Effort], Trial]
 FOR_ALL: dict[str, Run] = {
-    "footprint": footprint,
     "kill": kill,
     "overload": overload,
     "ping_under_load": ping_under_load,

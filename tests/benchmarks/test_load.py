@@ -126,3 +126,23 @@ def test_an_open_loop_never_has_more_requests_out_than_it_may() -> None:
     outcomes = asyncio.run(run()).outcomes
     assert outcomes.pop("not sent") == 15
     assert sum(outcomes.values()) == 5
+
+
+def test_a_steady_rate_is_taken_from_one_answer_to_another() -> None:
+    """Batches of two every second: which of them fall into the window changes nothing."""
+    ends = [(float(second), 10.0, "200") for second in range(1, 10) for _ in range(2)]
+    for begin_s, end_s in ((2.0, 6.0), (2.5, 6.5), (2.9, 7.1)):
+        result = load.Tally(ends=ends).steady(begin_s, end_s)
+        assert result.good_per_s == pytest.approx(2.0)
+
+
+def test_a_steady_window_holds_its_failures_and_no_other() -> None:
+    ends = [(0.5, 1.0, "200"), (1.0, 1.0, "200"), (1.5, 1.0, "503"), (2.0, 9.0, "200"), (3.5, 1.0, "no answer")]
+    result = load.Tally(ends=ends).steady(1.2, 3.0)
+    assert (result.answered, result.failed, result.outcomes) == (2, 1, {"503": 1, "200": 1})
+    assert (result.good_per_s, result.p50_ms) == (1.0, 9.0)
+
+
+def test_a_steady_window_without_a_good_answer_has_a_rate_of_nothing() -> None:
+    result = load.Tally(ends=[(1.5, 1.0, "500")]).steady(1.0, 3.0)
+    assert (result.good_per_s, result.failed, result.elapsed_s) == (0.0, 1, 2.0)

@@ -1,0 +1,53 @@
+"""Who goes through which trial, and how a run is asked for."""
+
+from __future__ import annotations
+
+import pytest
+
+from benchmarks import probes, trials
+from benchmarks.__main__ import _parser, _plan
+from benchmarks.contestants import MAIN, PREPARE
+from benchmarks.serving import PARTS, meant_for
+
+
+def labels(kind: str, trials_of: str = "all") -> list[str]:
+    return [each.label for each in meant_for(kind, MAIN, trials_of=trials_of)]
+
+
+@pytest.mark.parametrize("kind", trials.FOR_ALL)
+def test_a_trial_for_all_is_for_every_server_in_each_of_its_shapes(kind: str) -> None:
+    everyone = [each.label for each in MAIN if not each.is_control]
+    assert [each for each in labels(kind) if "queue of" not in each] == everyone
+    assert {each.split(",")[0] for each in labels(kind, "us")} == {"tidegate"}
+
+
+def test_overload_is_tried_with_a_short_queue_too() -> None:
+    queues = [each for each in labels("overload", "us") if "queue of" in each]
+    assert queues == ["tidegate, queue of 100", "tidegate, batches of 8, queue of 100"]
+
+
+@pytest.mark.parametrize("kind", sorted(probes.FOR_US.keys() - probes.IN_ONE_SHAPE))
+def test_a_script_that_misbehaves_is_served_in_both_shapes(kind: str) -> None:
+    assert labels(kind) == ["tidegate", "tidegate, batches of 8"]
+
+
+@pytest.mark.parametrize("kind", sorted(probes.IN_ONE_SHAPE))
+def test_a_trial_that_chooses_its_shape_is_made_once(kind: str) -> None:
+    assert labels(kind) == ["tidegate"]
+
+
+def test_a_run_that_asks_for_nothing_measures_what_the_goals_are_about_three_times() -> None:
+    plan = _plan(_parser().parse_args(["serving"]))
+    assert (plan.repetitions, plan.trials_of) == (3, "us")
+    assert plan.parts == ("grid", "frontend", "kill", "overload", "hang", "vanishing")
+
+
+def test_all_is_every_part_and_every_peer() -> None:
+    plan = _plan(_parser().parse_args(["serving", "--parts", "all", "--peers", "all"]))
+    assert (plan.parts, plan.peers) == (PARTS, tuple(PREPARE))
+
+
+def test_a_part_that_there_is_not_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        _parser().parse_args(["serving", "--parts", "grid,footprint"])
+    assert "unknown: footprint; there are: grid, frontend" in capsys.readouterr().err
