@@ -1,8 +1,8 @@
-"""`python -m benchmarks.no_op_cpu BEFORE AFTER`: what a no-op costs the frontend in two checkouts of this project.
+"""`python -m benchmarks.no_op_cpu BEFORE AFTER`: what a no-op costs in two checkouts of this project.
 
 A server of each checkout runs all the time, and one more of BEFORE: the ratio of the two is what noise alone makes.
-Each round loads all three in random order; the figure is the CPU of the process that answers HTTP, divided by the
-answers. The servers are started anew several times, because no start is quite like another.
+Each round loads all three in random order; the figures are the CPU of the process that answers HTTP, and that of the
+workers, divided by the answers. The servers are started anew several times, because no start is quite like another.
 """
 
 from __future__ import annotations
@@ -16,12 +16,20 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 from benchmarks import bodies, load, processes
 from benchmarks.contestants import Contestant, Shape, prepare
 from benchmarks.processes import Server, free_ports
 
 KINDS = ("before", "before, again", "after")
+
+
+class Cost(NamedTuple):
+    """CPU seconds for one answer."""
+
+    frontend: float
+    workers: float
 
 
 class Failed(Exception):
@@ -41,7 +49,7 @@ def main() -> None:
     checkouts = {"before": options.before, "before, again": options.before, "after": options.after}
     processes.adopt_orphans()
     body = bodies.make()["W0"]
-    rounds: list[dict[str, float]] = []
+    rounds: list[dict[str, Cost]] = []
     for number in range(options.starts):
         with contextlib.ExitStack() as stack:
             servers = {}
@@ -62,7 +70,11 @@ def main() -> None:
     for kind in ("before", "after"):
         print(f"{kind}: {_revision(checkouts[kind])}")
     print(f"{len(rounds)} rounds, {options.connections} connections, batches of at most {options.batch}")
-    print(summary(rounds))
+    for side in Cost._fields:
+        print(f"{side}:")
+        print(summary([{kind: getattr(cost, side) for kind, cost in each.items()} for each in rounds]))
+    print("both:")
+    print(summary([{kind: sum(cost) for kind, cost in each.items()} for each in rounds]))
 
 
 def summary(rounds: Sequence[Mapping[str, float]]) -> str:
@@ -91,14 +103,14 @@ def _server(kind: str, checkout: Path, shape: Shape) -> Server:
     return Server(replace(start, command=[start.command[0], "-m", module, "serve"], environment=environment))
 
 
-def _measure(server: Server, body: bodies.Body, *, connections: int, seconds: int) -> float:
-    """CPU seconds of the frontend for one answer. Raises `Failed`."""
-    before_s = server.first_process_cpu_s()
+def _measure(server: Server, body: bodies.Body, *, connections: int, seconds: int) -> Cost:
+    """What one answer costs. Raises `Failed`."""
+    before_s, others_before_s = server.first_process_cpu_s(), server.other_processes_cpu_s()
     result = load.wrk(server.start.port, server.start.path, body, connections=connections, seconds=seconds)
-    used_s = server.first_process_cpu_s() - before_s
+    used_s, others_used_s = server.first_process_cpu_s() - before_s, server.other_processes_cpu_s() - others_before_s
     if result.failed or not result.answered:
         raise Failed(f"{result.outcomes}: {server.last_words()}")
-    return used_s / result.answered
+    return Cost(used_s / result.answered, others_used_s / result.answered)
 
 
 def _revision(checkout: Path) -> str:

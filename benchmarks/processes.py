@@ -154,6 +154,15 @@ class Server:
         times = psutil.Process(self.pid).cpu_times()
         return float(times.user + times.system)
 
+    def other_processes_cpu_s(self) -> float:
+        """CPU seconds of all that it has started: with our server, the workers. Ours alone beside other servers."""
+        used_s = 0.0
+        for process in psutil.Process(self.pid).children(recursive=True):
+            with contextlib.suppress(psutil.Error):
+                times = process.cpu_times()
+                used_s += times.user + times.system
+        return used_s
+
     def busiest_pid(self, seconds: float) -> int:
         """The process that used most CPU in the next `seconds`: under load on a model, a worker."""
         before = self.cpu_by_pid()
