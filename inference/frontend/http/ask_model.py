@@ -15,12 +15,12 @@ from tidegate.inference.frontend.workers.adapters import Lease
 from tidegate.inference.protocol import ADAPTER_HEADER, REQUEST_ID_HEADER, Form
 
 _ADAPTER = ADAPTER_HEADER.encode()
-_ID_LINE = REQUEST_ID_HEADER.encode() + b": %b\r\n"
+_ID_LINE = REQUEST_ID_HEADER.encode() + b": "
 
 
 def lines_for_worker(request: Request) -> bytes:
     """The header lines of a request as a worker is given them: with the request's id."""
-    return request.header_block() + _ID_LINE % request.id.encode("latin-1")
+    return b"".join((request.header_block(), _ID_LINE, request.id.encode("latin-1"), b"\r\n"))
 
 
 class AskModel:
@@ -41,7 +41,7 @@ class AskModel:
         self._pending: PendingRequest | None = None
 
     def begin(self, request: Request, reply: Reply) -> None:
-        if name := request.header(_ADAPTER):
+        if _ADAPTER in request.by_name and (name := request.header(_ADAPTER)):
             if request.count(_ADAPTER) > 1:
                 raise BadRequest("The X-Amzn-SageMaker-Adapter-Identifier header came more than once.")
             reply = self._lease = self._pool.adapters.take(name, reply)

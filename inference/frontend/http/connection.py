@@ -60,7 +60,8 @@ class Connection(asyncio.Protocol):
         self._budget = application.budget
         self._spool = application.spool
         self._transport: asyncio.Transport = cast(asyncio.Transport, None)
-        self._outgoing: Outgoing = cast(Outgoing, None)
+        self.outgoing: Outgoing = cast(Outgoing, None)
+        """Where responses are written."""
         self._parser = RequestParser(self._limits.head)
         self._phase = Phase.IDLE
         self._since_s = monotonic()
@@ -82,7 +83,7 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        self._outgoing = Outgoing(self._transport, self._budget, self._limits)
+        self.outgoing = Outgoing(self._transport, self._budget, self._limits)
         if not self._application.opened(self):
             self._refuse(Overloaded(f"There are {self._application.max_connections} connections, which is the limit."))
             self._loop.call_later(REFUSED_S, self._transport.abort)
@@ -109,16 +110,16 @@ class Connection(asyncio.Protocol):
         return True
 
     def pause_writing(self) -> None:
-        self._outgoing.full = True
-        self._outgoing.unsent.count()
+        self.outgoing.full = True
+        self.outgoing.unsent.count()
         reply = self._answering
         if reply is not None and reply.responder is not None and reply.streams:
             self._responder_paused = True
             reply.responder.pause()
 
     def resume_writing(self) -> None:
-        self._outgoing.full = False
-        self._outgoing.unsent.count()
+        self.outgoing.full = False
+        self.outgoing.unsent.count()
         if self._responder_paused and self._answering is not None and self._answering.responder is not None:
             self._responder_paused = False
             self._answering.responder.resume()
@@ -142,7 +143,7 @@ class Connection(asyncio.Protocol):
         if self._incoming is not None:
             self._forget(self._incoming)
             self._incoming = None
-        self._outgoing.unsent.release()
+        self.outgoing.unsent.release()
         self._application.closed(self)
 
     # --- what the client sends
@@ -166,8 +167,6 @@ class Connection(asyncio.Protocol):
         reply = HttpReply(self, request)
         try:
             reply.responder = self._application.admit(request)
-            if (too_large := self._limits.body.error(request.content_length)) is not None:
-                raise too_large
             self._make_room(reply, request.content_length)
         except RequestError as error:
             if not worth_skipping(request):
@@ -185,8 +184,6 @@ class Connection(asyncio.Protocol):
             return
         size = reply.request.body.size + len(piece)
         try:
-            if (too_large := self._limits.body.error(size)) is not None:
-                raise too_large
             if size > reply.reserved_bytes:  # a chunked body announces nothing
                 self._make_room(reply, size)
             reply.request.body.append(piece)
@@ -202,7 +199,7 @@ class Connection(asyncio.Protocol):
         if reply is None:
             return
         free = self._answering is None and reply.request.body.complete
-        if free and not (self._waiting or self._outgoing.full or self._transport.is_closing()):
+        if free and not (self._waiting or self.outgoing.full or self._transport.is_closing()):
             self._begin(reply)
             return
         self._waiting.append(reply)
@@ -230,7 +227,12 @@ class Connection(asyncio.Protocol):
         upgrade.take(self._transport, self._parser.take_upgrade())
 
     def _make_room(self, reply: HttpReply, size: int) -> None:
-        """Reserve what a body of `size` bytes takes, in memory or, where it is large, in a file."""
+        """Reserve what a body of `size` bytes takes, in memory or, where it is large, in a file.
+
+        Raises `PayloadTooLarge`, `Overloaded` or `SpoolFull`.
+        """
+        if (too_large := self._limits.body.error(size)) is not None:
+            raise too_large
         body = reply.request.body
         try:
             if isinstance(body, FileBody):
@@ -274,15 +276,13 @@ class Connection(asyncio.Protocol):
         if self._advancing:  # called by an answer that was there at once: the loop below goes on
             return
         self._advancing = True
-        while (
-            self._answering is None and self._waiting and not self._outgoing.full and not self._transport.is_closing()
-        ):
+        while self._answering is None and self._waiting and not self.outgoing.full and not self._transport.is_closing():
             if not self._waiting[0].request.body.complete:
                 break
             self._begin(self._waiting.popleft())
         self._advancing = False
         # Answer nothing more to a client that does not read: responses would pile up.
-        if self._outgoing.full or self._transport.is_closing() or self._phase is Phase.DISCARDING:
+        if self.outgoing.full or self._transport.is_closing() or self._phase is Phase.DISCARDING:
             return
         if self._answering is None and self._waiting:
             self._enter(Phase.ANSWERING)
@@ -300,7 +300,8 @@ class Connection(asyncio.Protocol):
     def _begin(self, reply: HttpReply) -> None:
         self._enter(Phase.ANSWERING)
         self._answering = reply
-        self._outgoing.unsent.begin_anew()
+        if self.outgoing.unsent.watched:
+            self.outgoing.unsent.begin_anew()
         reply.begun_s = self._since_s
         self._application.answering += 1
         if reply.responder is None or reply.refusal is not None:
@@ -320,16 +321,12 @@ class Connection(asyncio.Protocol):
         """Whether the answer at hand is the last of this connection."""
         return self._application.draining
 
-    @property
-    def outgoing(self) -> Outgoing:
-        """Where a response is written."""
-        return self._outgoing
-
     def answered(self, reply: HttpReply) -> None:
         """The response of `reply` is written."""
         if reply is not self._answering:
             return
-        self._outgoing.send_joined()
+        if self.outgoing.joined:
+            self.outgoing.send_joined()
         self._answering = None
         self._responder_paused = False
         self._application.answering -= 1
@@ -387,7 +384,7 @@ class Connection(asyncio.Protocol):
                 encoded = encoded.removesuffix(response.body)
             if reply.responder is not None and reply.responder.metrics is not None:
                 reply.responder.metrics.responses[error.status] += 1
-        self._outgoing.send(encoded, b"")
+        self.outgoing.send(encoded, b"")
         # The client may go on sending for a while, so that it reads the refusal rather than a reset.
         if self._transport.can_write_eof():
             self._transport.write_eof()
@@ -408,7 +405,7 @@ class Connection(asyncio.Protocol):
             self._refuse(RequestTimedOut(f"The body came slower than {self._limits.min_bytes_per_s} bytes/s."))
         elif self._discard is not None and self._discard.over(now_s):
             self._transport.abort()
-        if self._outgoing.unsent.too_slow(now_s):
+        if self.outgoing.unsent.too_slow(now_s):
             self._too_slow = True
             self._transport.abort()
 

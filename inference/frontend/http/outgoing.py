@@ -16,10 +16,10 @@ class Outgoing:
     """The writing half of one connection."""
 
     __slots__ = (
-        "_joined",
         "_loop",
         "_transport",
         "full",
+        "joined",
         "unsent",
     )
 
@@ -32,7 +32,7 @@ class Outgoing:
         transport.set_write_buffer_limits(high=0)
         self.full = False
         """Whether the socket has not taken all that was written."""
-        self._joined: list[bytes] | None = None
+        self.joined: list[bytes] | None = None
         """Parts of a stream that came in the same round of the loop as one that was written."""
 
     def send(self, head: bytes, body: bytes) -> None:
@@ -40,9 +40,9 @@ class Outgoing:
         transport = self._transport
         if transport.is_closing():
             return
-        if self._joined:
-            head = b"".join((*self._joined, head))
-            self._joined.clear()
+        if self.joined:
+            head = b"".join((*self.joined, head))
+            self.joined.clear()
         self.unsent.written_bytes += len(head) + len(body)
         if len(body) > _COPIED_BYTES:
             transport.writelines((head, body))
@@ -53,18 +53,18 @@ class Outgoing:
 
     def send_part(self, data: bytes) -> None:
         """Write a part of a stream: at once, or with the others that come in the same round of the loop, at its end."""
-        if self._joined is None:
-            self._joined = []
+        if self.joined is None:
+            self.joined = []
             self._loop.call_soon(self._round_over)
             self.send(data, b"")
         else:
-            self._joined.append(data)
+            self.joined.append(data)
 
     def send_joined(self) -> None:
         """Write the parts that wait for the end of the round."""
-        if self._joined:
+        if self.joined:
             self.send(b"", b"")
 
     def _round_over(self) -> None:
         self.send_joined()
-        self._joined = None
+        self.joined = None

@@ -27,8 +27,6 @@ class HttpReply:
         "_connection",
         "_head",
         "_left_bytes",
-        "_silent",
-        "_started",
         "_streams",
         "begun_s",
         "keep_alive",
@@ -52,11 +50,11 @@ class HttpReply:
         self.begun_s = 0.0
         """When the request was whole and its turn came."""
         self.status = 0
-        self.keep_alive = request.keep_alive
+        """0 until the response begins."""
+        self.keep_alive = False
+        """Whether the connection goes on after the response; known when it begins."""
         self.whole = False
         """Whether nothing more of the response is to come."""
-        self._silent = request.method == "HEAD"
-        self._started = False
         self._chunked = False
         self._head = b""
         self._left_bytes: int | None = None
@@ -66,19 +64,23 @@ class HttpReply:
     @property
     def streams(self) -> bool:
         """Whether a part of the response is out and another is to come."""
-        return self._started and not self._head and not self.whole and self._left_bytes != 0
+        return self.status > 0 and not self._head and not self.whole and self._left_bytes != 0
+
+    @property
+    def _silent(self) -> bool:
+        """Whether the response ends with its head."""
+        return self.request.method == "HEAD"
 
     def start(self, status: int, content_type: str, headers: bytes, length: int | None) -> None:
         """Begin the response; see `queue.reply.Reply`."""
         self.status, self._left_bytes = status, length
-        self._chunked = length is None and self.request.takes_chunks
         self.keep_alive = self.request.keep_alive and not self._connection.draining
+        self._chunked = length is None and self.request.takes_chunks
         if length is None and not self._chunked:
             self.keep_alive = False  # to a client of HTTP/1.0 the end of the connection is the end of the body
         self._head = encode_head(
-            status, content_type, headers, length=length, chunked=self._chunked, keep_alive=self.keep_alive
+            status, content_type, headers, length, chunked=self._chunked, keep_alive=self.keep_alive
         )
-        self._started = True
 
     def write(self, data: bytes) -> None:
         """Send a part of the body, at once."""
@@ -105,7 +107,8 @@ class HttpReply:
             self._break_off("short")  # fewer bytes than were announced: the client must not take them for all
             return
         self.whole = True
-        self.stream_over()
+        if self._streams is not None:
+            self.stream_over()
         rest = LAST_CHUNK if self._chunked and not self._silent else b""
         if self._head or rest:
             self._connection.outgoing.send(self._head, rest)
@@ -114,7 +117,7 @@ class HttpReply:
 
     def fail(self, error: Failure) -> None:
         """End with `error`: a response of its own while nothing is out, else a body that is visibly broken off."""
-        if self._started and not self._head:
+        if self.status and not self._head:
             self._break_off(error.code)
         else:
             error_response(error, self.request.id, open_inference=self.request.open_inference).send(self)

@@ -15,8 +15,8 @@ class Request:
     """The head of a request, and its body as far as it has arrived."""
 
     __slots__ = (
-        "_by_name",
         "body",
+        "by_name",
         "content_length",
         "headers",
         "id",
@@ -47,7 +47,8 @@ class Request:
         """Given at admission: the client's own where it sent one."""
         self.body: Body = MemoryBody()
         self.path, self.query = split_target(target)
-        self._by_name = by_name = dict(headers)
+        self.by_name = by_name = dict(headers)
+        """The last value of each header."""
         self.content_length = int(by_name[b"content-length"]) if b"content-length" in by_name else 0
         """What the client announced; 0 where it announced nothing, as with a chunked body."""
 
@@ -58,18 +59,18 @@ class Request:
 
     def header(self, name: bytes) -> str:
         """The value of a header, or an empty string. The last of several wins."""
-        value = self._by_name.get(name)
+        value = self.by_name.get(name)
         return value.decode("latin-1") if value is not None else ""
 
     def set_header(self, name: bytes, value: bytes) -> None:
         """Put one header in the place of all that have this name."""
         self.headers = [*(header for header in self.headers if header[0] != name), (name, value)]
-        self._by_name[name] = value
+        self.by_name[name] = value
 
     def count(self, name: bytes) -> int:
         """How often a header came."""
-        if len(self._by_name) == len(self.headers):
-            return int(name in self._by_name)
+        if len(self.by_name) == len(self.headers):
+            return int(name in self.by_name)
         return sum(each == name for each, _ in self.headers)
 
     @property
@@ -78,11 +79,11 @@ class Request:
 
         Source: RFC 9110 section 10.1.1.
         """
-        return self.takes_chunks and b"expect" in self._by_name and self.header(b"expect").lower() == "100-continue"
+        return self.takes_chunks and b"expect" in self.by_name and self.header(b"expect").lower() == "100-continue"
 
     def header_block(self) -> bytes:
         """All headers as lines, each with its CRLF."""
-        return b"".join([b"%b: %b\r\n" % header for header in self.headers])
+        return b"\r\n".join([*map(b": ".join, self.headers), b""])
 
     def head_bytes(self) -> bytes:
         """The head as bytes again, for a protocol that wants to read the request for an upgrade itself."""

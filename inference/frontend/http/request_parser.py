@@ -170,7 +170,9 @@ class RequestParser:
         if llhttp.should_upgrade():
             self._offer = request
         else:
-            self._events.append(_ambiguity(request) or request)
+            by_name = request.by_name
+            plain = b"host" in by_name and len(by_name) == len(headers) and b"transfer-encoding" not in by_name
+            self._events.append(request if plain else _ambiguity(request) or request)
 
     def on_chunk_header(self) -> None:
         if not self._in_chunks:

@@ -36,27 +36,24 @@ def encode_head(
     status: int,
     content_type: str,
     headers: bytes,
-    *,
     length: int | None,
+    *,
     chunked: bool = False,
     keep_alive: bool = True,
 ) -> bytes:
     """Everything before the body. Without a length and not chunked, the body lasts until the connection ends."""
-    return b"".join(
-        (
-            _status_and_type(status, content_type),
-            b"transfer-encoding: chunked\r\n" if chunked else b"",
-            b"content-length: %d\r\n" % length if length is not None else b"",
-            headers,
-            b"\r\n" if keep_alive else b"connection: close\r\n\r\n",
-        )
-    )
+    if length is not None:
+        framing = b"content-length: %d\r\n" % length
+    else:
+        framing = b"transfer-encoding: chunked\r\n" if chunked else b""
+    end = b"\r\n" if keep_alive else b"connection: close\r\n\r\n"
+    return b"".join((_status_and_type(status, content_type), framing, headers, end))
 
 
 def encode(response: Response, *, keep_alive: bool = True) -> bytes:
     """A whole response."""
     status, content_type, body, headers = response
-    return encode_head(status, content_type, headers, length=len(body), keep_alive=keep_alive) + body
+    return encode_head(status, content_type, headers, len(body), keep_alive=keep_alive) + body
 
 
 def encode_chunk(data: bytes) -> bytes:

@@ -24,6 +24,7 @@ class Unsent:
         "_read_before_bytes",
         "_transport",
         "_waited_s",
+        "watched",
         "written_bytes",
     )
 
@@ -42,6 +43,8 @@ class Unsent:
         self._looked_s: float | None = None
         self._waited_s = 0.0
         self._read_before_bytes = 0
+        self.watched = False
+        """Whether anything is known of how fast the client reads the response at hand."""
 
     def count(self) -> None:
         """Hold of the budget what the socket has not taken, and no more."""
@@ -69,6 +72,7 @@ class Unsent:
         looked_s, self._looked_s = self._looked_s, now_s if left_bytes else None
         if not left_bytes:
             return False
+        self.watched = True
         if looked_s is not None:
             self._waited_s += now_s - looked_s
         read_bytes = self.written_bytes - self.unread_bytes()
