@@ -75,6 +75,8 @@ FRAME = struct.Struct("<IB")
 _COUNT = struct.Struct("<H")
 _REQUEST = struct.Struct("<QB?IIII")
 _ANSWER = struct.Struct("<QHII")
+_ANSWER_FRAME = struct.Struct("<IBQHII")
+_ANSWER_KIND = int(Kind.ANSWER)
 _ID = struct.Struct("<Q")
 _UNKNOWN = 2**64 - 1
 _ERROR = struct.Struct("<QHH")
@@ -311,10 +313,12 @@ def descriptor_message(request_id: int) -> bytes:
 
 def answer_frame(answer: Answer) -> bytes:
     """The ANSWER frame of one response."""
-    content_type = answer.content_type.encode("latin-1", "replace")
-    head = _ANSWER.pack(answer.id, answer.status, len(content_type), len(answer.headers))
-    length = len(head) + len(content_type) + len(answer.headers) + len(answer.body)
-    return b"".join((FRAME.pack(length, Kind.ANSWER), head, content_type, answer.headers, answer.body))
+    id_, status, content_type_text, headers, body = answer
+    content_type = content_type_text.encode("latin-1", "replace")
+    type_size, headers_size = len(content_type), len(headers)
+    length = _ANSWER.size + type_size + headers_size + len(body)
+    head = _ANSWER_FRAME.pack(length, _ANSWER_KIND, id_, status, type_size, headers_size)
+    return b"".join((head, content_type, headers, body))
 
 
 def parse_answer(payload: Payload) -> Answer:

@@ -10,14 +10,17 @@ import threading
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 from tidegate.inference import protocol
 from tidegate.inference.protocol import ADAPTER_HEADER, REQUEST_ID_HEADER, SESSION_HEADER
 from tidegate.inference.worker.session import Session, session_of
 from tidegate.inference.worker.user_metrics import Metrics
 
-_ADAPTER_LINE = ADAPTER_HEADER.encode()
+ADAPTER_LINE = ADAPTER_HEADER.encode()
+"""Where this is not in the headers of a request, it asks for no adapter."""
+ENCODING_LINE = b"content-encoding: "
+"""Where this is not in them, its body is as it is; the frontend writes names in lower case."""
 
 
 class RequestProcessor:
@@ -41,7 +44,7 @@ class RequestProcessor:
     @property
     def adapter(self) -> str | None:
         """The adapter that the request asks for; None for the model as it was loaded."""
-        if _ADAPTER_LINE not in self._received.headers:  # seldom there, and this is asked before each call
+        if ADAPTER_LINE not in self._received.headers:
             return None
         return self.get_request_property(ADAPTER_HEADER)
 
@@ -56,7 +59,7 @@ class RequestProcessor:
 
     def take_content_encoding(self) -> str | None:
         """What the Content-Encoding header says, which is gone from then on: the server unpacks the body."""
-        name = b"content-encoding: "  # the frontend writes names in lower case
+        name = ENCODING_LINE
         if name not in self._received.headers:
             return None
         self._headers.pop("content-encoding", None)
@@ -100,6 +103,17 @@ class RequestProcessor:
         return next((value for name, value in self.get_response_headers().items() if name.lower() == key.lower()), None)
 
 
+class Told(Protocol):
+    """A request at hand, whose processor may be made only now."""
+
+    @property
+    def processor(self) -> RequestProcessor: ...
+
+
+class _Given(NamedTuple):
+    processor: RequestProcessor
+
+
 _OWN = frozenset({"request_processor", "asked", "kept"})
 """The attributes that the server itself sets while there are requests."""
 
@@ -128,7 +142,7 @@ class Context:
         self._verified_form: Callable[[], Any] = lambda: None
         self._here = threading.local()
         # Each thread of user code has requests of its own, and so has each task of the event loop.
-        self._requests: ContextVar[Sequence[RequestProcessor]] = ContextVar("requests", default=())
+        self._requests: ContextVar[Sequence[Told]] = ContextVar("requests", default=())
         self.kept: str | None = None
         """An attribute that the script has set while there was a request at hand; None where there is none."""
 
@@ -177,13 +191,13 @@ class Context:
     def request_processor(self) -> Sequence[RequestProcessor]:
         """The requests at hand."""
         self._here.asked = True
-        return self._requests.get()
+        return tuple([each.processor for each in self._requests.get()])
 
     @request_processor.setter
     def request_processor(self, requests: Sequence[RequestProcessor]) -> None:
-        self.turn_to(*requests)
+        self.turn_to(*map(_Given, requests))
 
-    def turn_to(self, *requests: RequestProcessor) -> None:
+    def turn_to(self, *requests: Told) -> None:
         """Let everything here be about these requests."""
         self._requests.set(requests)
 
@@ -224,7 +238,7 @@ class Context:
         It is the same for all requests of a call.
         """
         requests = self._requests.get()
-        return requests[0].adapter if len(requests) > 0 else None
+        return requests[0].processor.adapter if len(requests) > 0 else None
 
     def set_response_content_type(self, idx: int, value: str) -> None:
         """Set the answer's Content-Type."""

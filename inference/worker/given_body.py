@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import io
+from functools import lru_cache
 from typing import BinaryIO, cast
 
 from tidegate.inference.body_file import BodyFile
 from tidegate.inference.worker.content import NPY, OCTETS, TEXT_TYPES, decode_text, split_media_type
 from tidegate.inference.worker.content_codings import unpack
+from tidegate.inference.worker.context import ENCODING_LINE
 from tidegate.inference.worker.request import Request
 
 
-def given_type(request: Request) -> str | None:
-    """The content type that user code is given: None where the client named none."""
-    media_type, _ = split_media_type(request.received.content_type)
-    return media_type if media_type in TEXT_TYPES else request.received.content_type or None
+@lru_cache(maxsize=1024)
+def given_type(content_type: str) -> str | None:
+    """The content type that user code is given for what the client said: None where it named none."""
+    media_type, _ = split_media_type(content_type)
+    return media_type if media_type in TEXT_TYPES else content_type or None
 
 
 def given_body(request: Request, max_decoded_bytes: int, *, may_map: bool) -> str | bytearray | memoryview:
@@ -47,8 +50,7 @@ def given_buffer(request: Request, max_decoded_bytes: int) -> bytes | bytearray 
 
 
 def _unpacked(request: Request, max_decoded_bytes: int) -> bytes | bytearray | memoryview | BodyFile:
-    packed = request.processor.take_content_encoding()
     body = request.received.body
-    if not packed:
+    if ENCODING_LINE not in request.received.headers or not (packed := request.processor.take_content_encoding()):
         return body
     return unpack(body.view() if isinstance(body, BodyFile) else body, packed, max_decoded_bytes)

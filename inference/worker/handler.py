@@ -15,7 +15,7 @@ from types import ModuleType, UnionType
 from typing import IO, Any, BinaryIO, Union, get_args, get_origin
 
 from tidegate.inference.errors import DeploymentError
-from tidegate.inference.worker.accept import demand_some
+from tidegate.inference.worker.accept import NOTHING, demand_some
 from tidegate.inference.worker.context import Context
 
 ARGUMENTS = {
@@ -86,8 +86,9 @@ def bind(module: ModuleType, context: Context) -> Functions:
         raise DeploymentError(
             f"{module.__file__} defines transform_fn and also {', '.join(chain)}; it replaces them: keep one way."
         )
-    for name in found.keys() & {"output_fn", "transform_fn"}:
-        found[name] = _for_some_type(found[name], ARGUMENTS[name].index("accept"))
+    for name, for_some_type in (("output_fn", _output_for_some_type), ("transform_fn", _transform_for_some_type)):
+        if name in found:
+            found[name] = for_some_type(found[name])
     return Functions(
         **found,
         body_as_file=_wants_file(module),
@@ -135,12 +136,24 @@ def _parameters(function: Any) -> list[inspect.Parameter]:
     return []
 
 
-def _for_some_type(function: Callable[..., Any], accept_at: int) -> Callable[..., Any]:
-    """`function`, which is not asked where the client accepts nothing; its `accept` is the argument `accept_at`."""
+def _output_for_some_type(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`function`, an output_fn, which is not asked where the client accepts nothing."""
 
-    def guarded(*arguments: Any) -> Any:
-        demand_some(arguments[accept_at])
-        return function(*arguments)
+    def guarded(prediction: Any, accept: str) -> Any:
+        if accept == NOTHING:
+            demand_some(accept)
+        return function(prediction, accept)
+
+    return guarded
+
+
+def _transform_for_some_type(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The same of a transform_fn."""
+
+    def guarded(model: Any, body: Any, content_type: str | None, accept: str) -> Any:
+        if accept == NOTHING:
+            demand_some(accept)
+        return function(model, body, content_type, accept)
 
     return guarded
 

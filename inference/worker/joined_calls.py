@@ -17,7 +17,6 @@ from typing import Any
 from tidegate.inference.batching import Batching
 from tidegate.inference.errors import one_line
 from tidegate.inference.worker import collate, comparing, members
-from tidegate.inference.worker.context import RequestProcessor
 from tidegate.inference.worker.device_errors import empty_cache, give_up_if_device_is_lost, is_out_of_memory
 from tidegate.inference.worker.joining import Decision, Signatures
 from tidegate.inference.worker.request import Request
@@ -152,7 +151,7 @@ class JoinedCalls:
             steps.attempt(requests[0], "predict_fn", steps.predict)
             return
         splittable, out_of_memory = True, False
-        decided = [request.processor.decisions for request in requests]
+        decided = [None if request.told is None else request.told.decisions for request in requests]
         try:
             self.predict_together(requests)
         except collate.NotSplittable as error:
@@ -177,7 +176,10 @@ class JoinedCalls:
             empty_cache()
         # Forget what the failed call decided about responses: the error may have been another request's.
         for request, before in zip(requests, decided, strict=True):
-            request.processor.decisions = before
+            if before is not None:
+                request.processor.decisions = before
+            else:
+                request.told = None
         middle = len(requests) // 2
         parts = [requests[:middle], requests[middle:]] if splittable else [[request] for request in requests]
         for part in parts:
@@ -204,9 +206,7 @@ class JoinedCalls:
         if self.cut_checked or not (several_members and self.prove and len(requests) > 1):
             return
         first = requests[0]
-        single = Request(
-            received=first.received, processor=RequestProcessor(first.received), accept=first.accept, data=first.data
-        )
+        single = Request(received=first.received, accept=first.accept, data=first.data)
         single.records = first.records
         self.steps.predict(single)
         if collate.outline(single.prediction) != collate.outline(first.prediction):

@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 from tidegate.inference.errors import BadRequest, PayloadTooLarge
 from tidegate.inference.worker import encoding, tensor_data
 from tidegate.inference.worker.content import JSON, NPY, NPZ, OCTETS, bad_json, decode_text
-from tidegate.inference.worker.context import RequestProcessor
 from tidegate.inference.worker.request import Request
 from tidegate.inference.worker.tensor_data import BYTES, Head, Output, Value
 
@@ -182,7 +181,7 @@ def as_body(asked: Asked, request: Request, *, named: bool) -> Request:
     """
     body, content_type = _body(asked, named=named)
     received = request.received._replace(body=body, content_type=content_type, headers=b"")
-    return replace(request, received=received, processor=RequestProcessor(received))
+    return replace(request, received=received, told=None)
 
 
 def _body(asked: Asked, *, named: bool) -> tuple[bytes, str]:

@@ -45,7 +45,7 @@ def prove(calls: JoinedCalls, key: Hashable, requests: Sequence[Request]) -> Ite
     if isinstance(found, str):
         calls.refuse(key, found)
     elif (
-        signatures.agreed(key, contents, found, members.varied([request.members for request in tried]))
+        signatures.agreed(key, contents, found, members.varied([request.members or {} for request in tried]))
         is Finding.PROVED
     ):
         calls.steps.tally.proved += 1

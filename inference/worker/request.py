@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from tidegate.inference import protocol
 from tidegate.inference.body_file import BodyFile
 from tidegate.inference.protocol import Answer, Error
 from tidegate.inference.worker.chunks import StreamBody
-from tidegate.inference.worker.context import RequestProcessor
+from tidegate.inference.worker.context import ADAPTER_LINE, RequestProcessor
 from tidegate.inference.worker.members import Path
 
 if TYPE_CHECKING:
@@ -17,13 +18,14 @@ if TYPE_CHECKING:
     from tidegate.inference.worker.open_inference import Asked
 
 
+_MAKING = Lock()
+
+
 @dataclass(slots=True, kw_only=True)
 class Request:
     """What was received, what each function has made of it, and the outcome."""
 
     received: protocol.Request
-    processor: RequestProcessor
-    """What user code sees of it, and decides about its response."""
     accept: str
     """The one type to answer with."""
     asked: Asked | None = None
@@ -37,7 +39,7 @@ class Request:
     taken: Taken | None = None
     """What is known of a body that a declared input has read, without its data; None where something else read it."""
     prediction: Any = None
-    members: dict[Path, int] = field(default_factory=dict)
+    members: dict[Path, int] | None = None
     """The members of `data` by their digests, where a proof that it may share a call is due."""
     compared: bool = False
     """Whether its answer may be compared with that of a batch."""
@@ -49,6 +51,22 @@ class Request:
     outcome: Answer | Error | None = None
     stream: StreamBody | None = None
     """What answers the request instead of an outcome, where its body is a stream."""
+    told: RequestProcessor | None = None
+    """The processor, once somebody has asked for it."""
+
+    @property
+    def processor(self) -> RequestProcessor:
+        """What user code sees of it, and decides about its response; made when somebody asks for it."""
+        if (told := self.told) is None:
+            with _MAKING:  # user code may ask for it in several threads
+                told = self.told = self.told or RequestProcessor(self.received)
+        return told
+
+    @property
+    def adapter(self) -> str | None:
+        """The adapter that it asks for; None for the model as it was loaded."""
+        # Seldom there, and this is asked before each call.
+        return self.processor.adapter if ADAPTER_LINE in self.received.headers else None
 
     def let_go(self) -> None:
         """Close the file that its body is in, where it is in one."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from tidegate.inference.errors import HandlerFailed
 from tidegate.inference.protocol import Answer, Start
+from tidegate.inference.worker.context import RequestProcessor
 from tidegate.inference.worker.encoding import to_bytes
 from tidegate.inference.worker.request import Request
 
@@ -30,28 +31,27 @@ def answer_of(body: Any, content_type: str, request: Request, max_bytes: int) ->
     data = to_bytes(body)
     if len(data) > max_bytes:
         raise HandlerFailed(f"The answer has {len(data)} bytes; the limit is {max_bytes}.")
-    start = start_of(content_type, request)
-    return Answer(
-        start.id, start.status, start.content_type, start.headers, b"" if start.status in _WITHOUT_BODY else data
-    )
+    status, media_type, headers = _decided(content_type, request.told)
+    return Answer(request.received.id, status, media_type, headers, data if status not in _WITHOUT_BODY else b"")
 
 
 def start_of_stream(content_type: str, request: Request) -> Start:
     """The beginning of a response whose body is a stream. Raises `HandlerFailed`."""
-    start = start_of(content_type, request)
-    if start.status in _WITHOUT_BODY:
-        raise HandlerFailed(f"The handler set the status {start.status}, which has no body, and returned a generator.")
-    return start
+    status, media_type, headers = _decided(content_type, request.told)
+    if status in _WITHOUT_BODY:
+        raise HandlerFailed(f"The handler set the status {status}, which has no body, and returned a generator.")
+    return Start(request.received.id, status, media_type, headers)
 
 
-def start_of(content_type: str, request: Request) -> Start:
+def _decided(content_type: str, processor: RequestProcessor | None) -> tuple[int, str, bytes]:
     """Status, type and headers, as user code has decided them so far. Raises `HandlerFailed`."""
-    processor = request.processor
+    if processor is None:
+        return 200, _line(str(content_type)), b""
     headers = _header_lines(processor.response_headers) if processor.response_headers else b""
     status = processor.response_status or 200
     if not 200 <= status <= 599:
         raise HandlerFailed(f"The handler set the status {status}; an answer has one from 200 to 599.")
-    return Start(request.received.id, status, _line(str(processor.response_content_type or content_type)), headers)
+    return status, _line(str(processor.response_content_type or content_type)), headers
 
 
 def _header_lines(headers: Mapping[Any, Any]) -> bytes:

@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache, partial
 from typing import Any
 
 import torch
@@ -18,7 +19,7 @@ from tidegate.inference.worker.accept import demand_some, demand_writable, prefe
 from tidegate.inference.worker.adapters import Adapters
 from tidegate.inference.worker.chunks import BodyChunks, ItemChunks, StreamBody, is_source
 from tidegate.inference.worker.content import JSON, Reading, split_media_type
-from tidegate.inference.worker.context import Context, RequestProcessor
+from tidegate.inference.worker.context import Context
 from tidegate.inference.worker.declared.sides import Declared
 from tidegate.inference.worker.device_errors import empty_cache, give_up_if_device_is_lost
 from tidegate.inference.worker.encoding import Unsendable
@@ -31,6 +32,9 @@ from tidegate.inference.worker.tally import Tally
 from tidegate.inference.worker.user_errors import public_error
 
 log = logging.getLogger("tidegate.worker")
+
+# To look a member up in its enumeration takes as long as a call.
+_PLAIN, _CHAT, _OPEN_INFERENCE = Form.PLAIN, Form.CHAT, Form.OPEN_INFERENCE
 
 
 @dataclass(slots=True, kw_only=True)
@@ -57,26 +61,31 @@ class Steps:
     """The account of the batch at hand."""
     writable: tuple[str, ...] | None = field(init=False)
     """The types that answers may have; None where only a function of the script knows, and does not say."""
+    _preferred: Callable[[str], str] = field(init=False)
+    """From an Accept header to the type to answer with."""
 
     def __post_init__(self) -> None:
         ours = self.functions.output_fn is None and self.functions.transform_fn is None
         self.writable = self.declared.writable if ours else (self.functions.media_types or self.functions.usual_types)
+        self._preferred = lru_cache(maxsize=1024)(
+            partial(preferred_type, default=self.default_accept, writable=self.writable)
+        )
 
     def receive(self, received: protocol.Request) -> Request:
         """The request at the beginning of its way."""
         # The Accept header of the open inference protocol is about tensors, which a script's output_fn does not make.
-        wanted = received.accept if received.form is not Form.OPEN_INFERENCE else ""
-        accept = preferred_type(wanted, self.default_accept, self.writable)
-        return Request(received=received, processor=RequestProcessor(received), accept=accept)
+        wanted = received.accept if received.form is not _OPEN_INFERENCE else ""
+        return Request(received=received, accept=self._preferred(wanted))
 
     def attempt(self, request: Request, function: str, step: Callable[[Request], None]) -> None:
         """Take one step. What it raises, even SystemExit, is the outcome of this request and of no other."""
         try:
             step(request)
+            return
         except BaseException as error:
             request.outcome = self.failure(error, function, request)
         # Outside the handler: until it is left, the traceback holds the tensors that did not fit.
-        if request.outcome is not None and request.outcome.status == OutOfMemory.status:
+        if request.outcome.status == OutOfMemory.status:
             empty_cache()
 
     def failure(self, error: BaseException, function: str, request: Request) -> Error:
@@ -88,7 +97,7 @@ class Steps:
         give_up_if_device_is_lost(error)
         public = public_error(error, function, request)
         if public.status >= 500:
-            self.context.turn_to(request.processor)
+            self.context.turn_to(request)
             request_id = self.context.get_request_id(0)
             log.error("%s failed", function, exc_info=error, extra={"request_id": request_id})
         return Error(request.received.id, public.status, public.code, public.message)
@@ -103,17 +112,17 @@ class Steps:
 
     def decode(self, request: Request) -> None:
         """From the body to `data`."""
-        self.context.turn_to(request.processor)
-        functions, limit = self.functions, self.reading.max_decoded_bytes
-        if request.received.form is Form.CHAT:
+        self.context.turn_to(request)
+        functions, limit, form = self.functions, self.reading.max_decoded_bytes, request.received.form
+        if form is _CHAT:
             if functions.chat_fn is None:
                 raise chat.no_chat_fn()
             request.data = chat.read_request(given_buffer(request, limit), request.received.content_type)
             return
-        if self.functions.media_types is not None and request.received.form is not Form.OPEN_INFERENCE:
-            demand_writable(request.accept, self.functions.media_types)  # before a prediction that nobody can have
+        if functions.media_types is not None and form is _PLAIN:
+            demand_writable(request.accept, functions.media_types)  # before a prediction that nobody can have
         source = request
-        if request.received.form is Form.OPEN_INFERENCE:
+        if form is _OPEN_INFERENCE:
             length = request.processor.get_request_property(open_inference.JSON_LENGTH)
             request.asked = asked = open_inference.read_request(given_buffer(request, limit), length, limit)
             if functions.input_fn is None and functions.transform_fn is None:
@@ -122,7 +131,7 @@ class Steps:
                 request.data = open_inference.data_of(asked, by_name=self.by_name or self._onnx is not None)
                 return
             source = open_inference.as_body(asked, request, named=functions.takes_names)
-        content_type = given_type(source)
+        content_type = given_type(source.received.content_type)
         if functions.input_fn is None and functions.transform_fn is None:
             as_rows = functions.predict_fn is None
             body = given_body(source, limit, may_map=True)
@@ -143,16 +152,16 @@ class Steps:
     def attempt_to_predict(self, request: Request) -> None:
         """Predict one request by itself, and note the time that it takes."""
         started_s = time.perf_counter()
-        function = chat.FUNCTION if request.received.form is Form.CHAT else self.functions.predictor
+        function = chat.FUNCTION if request.received.form is _CHAT else self.functions.predictor
         self.attempt(request, function, self.predict)
         request.predict_s = time.perf_counter() - started_s
         self.tally.predict_s += request.predict_s
 
     def predict(self, request: Request) -> None:
         """From `data` to `prediction`, with a call of its own."""
-        self.context.turn_to(request.processor)
-        self.adapters.turn_to(request.processor.adapter)
-        if request.received.form is Form.CHAT and self.functions.chat_fn is not None:
+        self.context.turn_to(request)
+        self.adapters.turn_to(request.adapter)
+        if request.received.form is _CHAT and self.functions.chat_fn is not None:
             self.tally.sizes.append(1)
             request.prediction = self.functions.chat_fn(request.data, self.model)
         elif self.functions.transform_fn is not None:
@@ -169,8 +178,8 @@ class Steps:
 
     def predict_together(self, requests: Sequence[Request]) -> Any:
         """Give each of `requests` its part of one prediction, which is returned. Raises `NotSplittable` besides."""
-        self.context.turn_to(*(request.processor for request in requests))
-        self.adapters.turn_to(requests[0].processor.adapter)
+        self.context.turn_to(*requests)
+        self.adapters.turn_to(requests[0].adapter)
         inputs = [request.data for request in requests]
         if self.functions.collate_fn is not None:
             joined = self.functions.collate_fn(inputs)
@@ -230,10 +239,10 @@ class Steps:
 
     def encode(self, request: Request) -> None:
         """From `prediction` to the outcome."""
-        self.context.turn_to(request.processor)
-        self.adapters.turn_to(request.processor.adapter)  # output_fn may know the model by another way
+        self.context.turn_to(request)
+        self.adapters.turn_to(request.adapter)  # output_fn may know the model by another way
         function = "transform_fn"
-        if request.received.form is Form.CHAT:
+        if request.received.form is _CHAT:
             said = chat.answer_of(
                 request.prediction,
                 request.data,

@@ -23,10 +23,9 @@ class StreamContext(Context):
     def __init__(self, base: Context, *, model: Any, opening: Opening) -> None:
         self.__dict__.update(base.__dict__)
         received = protocol.Request(opening.id, opening.content_type, "", opening.headers, b"")
-        processor = RequestProcessor(received)
-        requests = (processor,)
         self.conversation_id = opening.id
-        self.request = Request(received=received, processor=processor, accept="")
+        self.request = Request(received=received, accept="")
+        requests = (self.request.processor,)
         self.requests = requests
         # Not by a method: what the script keeps on its context would stay with it until a collection.
         self.metrics = Metrics(lambda idx: requests[idx or 0].get_request_property(REQUEST_ID_HEADER) or "")

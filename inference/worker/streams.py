@@ -176,13 +176,13 @@ class Streams:
         stream.request.let_go()
 
     def _turn_to_adapter(self, stream: OpenStream) -> None:
-        self._steps.adapters.turn_to(stream.request.processor.adapter)
+        self._steps.adapters.turn_to(stream.request.adapter)
 
     # --- what the event loop needs too
 
     def put_at_hand(self, stream: OpenStream) -> None:
         """Let the context be about this request, as in the functions that made the generator."""
-        self._steps.context.turn_to(stream.request.processor)
+        self._steps.context.turn_to(stream.request)
 
     def failure(self, stream: OpenStream, error: BaseException) -> Error:
         """What the client is told of an error of the generator."""
