@@ -70,12 +70,15 @@ def _run(
 
 
 def _serve(settings: Settings, model: str | None) -> int:
-    from tidegate.inference.frontend import server  # noqa: PLC0415
+    from tidegate.inference.frontend.workers.launching import launch  # noqa: PLC0415
 
-    if model is not None:
-        server.demand_port(settings)
-    with _model_dir(settings, model) as model_dir:
-        return server.run(settings, model_dir)
+    with launch(settings.log_level) as launched:
+        from tidegate.inference.frontend import server  # noqa: PLC0415 - while torch is imported there
+
+        if model is not None:
+            server.demand_port(settings)
+        with _model_dir(settings, model) as model_dir:
+            return server.run(settings, model_dir, launched)
 
 
 def _check(settings: Settings, model: str, out: Output) -> int:

@@ -39,7 +39,7 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from enum import IntEnum
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -142,10 +142,12 @@ class ModelSpec:
     """Whether `context.get_model` works: there is a model repository."""
     version: int = 1
     """Of a model repository's version; 1 where there are no versions."""
+    hashed: Sequence[Sequence[Any]] = field(default_factory=list)
+    """Files that were hashed while torch was imported (`HashedFile.to_plain`)."""
 
     def to_json(self) -> bytes:
         """The payload of a LOAD frame."""
-        return json.dumps({field.name: getattr(self, field.name) for field in fields(self)}).encode()
+        return json.dumps({each.name: getattr(self, each.name) for each in fields(self)}).encode()
 
     @classmethod
     def from_json(cls, payload: Payload) -> ModelSpec:

@@ -25,6 +25,7 @@ from tidegate.inference.frontend.http.connection import Connection
 from tidegate.inference.frontend.models.registry import SINGLE_MODEL, Registry
 from tidegate.inference.frontend.queue.model_pool import ModelPool
 from tidegate.inference.frontend.workers.fork_server import ForkServer
+from tidegate.inference.frontend.workers.launching import Launched
 from tidegate.inference.settings import Settings
 
 if TYPE_CHECKING:
@@ -38,17 +39,17 @@ QUIET_AFTER_S = 0.5
 _BACKLOG = 2048
 
 
-def run(settings: Settings, model_dir: Path) -> int:
+def run(settings: Settings, model_dir: Path, launched: Launched | None = None) -> int:
     """Serve until a signal or TIDEGATE_IDLE_EXIT_S (0), or until a model cannot be kept up (1).
 
-    One model is that of `model_dir`.
+    One model is that of `model_dir`; `launched` is a fork server that was started before.
 
     Raises `DeploymentError`.
     """
     log_lines.configure(settings.log_level)
     listener = _listen(settings.host, settings.port)
     with listener, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_serve(settings, model_dir, listener))
+        return runner.run(_serve(settings, model_dir, listener, launched))
 
 
 def demand_port(settings: Settings) -> None:
@@ -66,7 +67,7 @@ def _warn_of_unserved(settings: Settings, model_dir: Path) -> None:
         )
 
 
-async def _serve(settings: Settings, model_dir: Path, listener: socket.socket) -> int:
+async def _serve(settings: Settings, model_dir: Path, listener: socket.socket, launched: Launched | None) -> int:
     loop = asyncio.get_running_loop()
     stop: asyncio.Future[str] = loop.create_future()
     crashed: asyncio.Future[str] = loop.create_future()
@@ -74,12 +75,12 @@ async def _serve(settings: Settings, model_dir: Path, listener: socket.socket) -
         loop.add_signal_handler(number, _settle, stop, number.name)
 
     _warn_of_unserved(settings, model_dir)
-    # 1. Start importing torch, in the fork server; meanwhile take the port. /ping says 503.
+    # 1. The fork server imports torch; meanwhile take the port. /ping says 503.
     fork_server = ForkServer(settings.log_level)
     registry = Registry(settings, fork_server, lambda cause: _settle(crashed, cause))
     repository = _repository(settings, registry)
     application = Application(settings, registry, repository)
-    fork_server.open(registry.worker_exited)
+    fork_server.open(registry.worker_exited, launched)
     server = await loop.create_server(lambda: Connection(application), sock=listener, backlog=_BACKLOG)
     log.info("listening", extra={"host": settings.host, "port": settings.port})
     if settings.idle_exit_s is not None:

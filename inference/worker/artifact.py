@@ -11,6 +11,7 @@ import io
 import json
 import math
 import os
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tidegate.inference.errors import BadRequest, DeploymentError
+from tidegate.inference.hashed_file import Identity, by_identity
 from tidegate.inference.images import data_uri
 from tidegate.inference.images.kinds import MEDIA_TYPES, usual_name
 from tidegate.inference.layout import MANIFEST
@@ -72,18 +74,24 @@ def disregarded(root: Path) -> str:
     return f' {path} is not read: it has no "format_version": {FORMAT_VERSION}.'
 
 
-def verify_files(root: Path, manifest: dict[str, Any]) -> int:
-    """Compare every listed file with its size and SHA-256; returns how many there were. Raises `DeploymentError`."""
+def verify_files(root: Path, manifest: dict[str, Any], hashed: Iterable[Sequence[Any]] = ()) -> int:
+    """Compare every listed file with its size and SHA-256; returns how many there were. Raises `DeploymentError`.
+
+    `hashed` are files that were hashed a moment ago: one that is still the same is not read again.
+    """
+    known = by_identity(hashed)
     listed = _items(manifest.get("files"), "files")
     for name, facts in listed:
         path = below(root, name)
         if not path.is_file():
             raise DeploymentError(f"{path} is missing, although the manifest lists it.")
-        size = path.stat().st_size
-        if size != facts.get("size_bytes"):
-            raise DeploymentError(f"{path} has {size} bytes; the manifest says {facts.get('size_bytes')}.")
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        found = path.stat()
+        if found.st_size != facts.get("size_bytes"):
+            raise DeploymentError(f"{path} has {found.st_size} bytes; the manifest says {facts.get('size_bytes')}.")
+        digest = known.get(Identity.of(found))
+        if digest is None:
+            with path.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
         if digest != facts.get("sha256"):
             raise DeploymentError(
                 f"{path} is damaged: its SHA-256 is {digest}, the manifest says {facts.get('sha256')}."

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from tidegate.inference.errors import DeploymentError
+from tidegate.inference.hashed_file import HashedFile, Identity
 from tidegate.inference.worker.artifact import (
     Example,
     difference,
@@ -98,6 +99,18 @@ def test_files_that_are_not_what_the_manifest_says_are_named(tmp_path: Path, lis
     with pytest.raises(DeploymentError) as caught:
         verify_files(root, write(root, files=listed))
     assert message in str(caught.value)
+
+
+def test_a_hash_that_is_known_is_believed_of_the_very_same_file_and_of_no_other(tmp_path: Path) -> None:
+    path = tmp_path / "model.pth"
+    path.write_bytes(b"weights")
+    manifest = write(tmp_path, files={"model.pth": facts(b"weights")})
+    known = [HashedFile(Identity.of(path.stat()), "0" * 64).to_plain()]
+    with pytest.raises(DeploymentError, match=f"its SHA-256 is {'0' * 64}"):
+        verify_files(tmp_path, manifest, known)
+    path.unlink()
+    path.write_bytes(b"weights")
+    assert verify_files(tmp_path, manifest, known) == 1
 
 
 EXAMPLE = {

@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 from tidegate.inference.frontend.workers import fork_server as fork_server_module
+from tidegate.inference.frontend.workers import launching
 from tidegate.inference.frontend.workers.fork_server import ForkServer, ForkServerFailed
 
 PARENT = """
@@ -34,7 +35,7 @@ CLOSES_AND_STAYS = "import os, time; os.close({fd}); time.sleep(600)"
 
 @contextlib.asynccontextmanager
 async def opened(monkeypatch: pytest.MonkeyPatch, program: str = PARENT) -> AsyncIterator[ForkServer]:
-    monkeypatch.setattr(fork_server_module, "_PROGRAM", program)
+    monkeypatch.setattr(launching, "PROGRAM", program)
     others = psutil.Process().children()
     fork_server = ForkServer(20)
     fork_server.open(lambda _pid, _status: None)
@@ -91,7 +92,7 @@ def test_the_end_of_workers_whose_parent_was_killed_is_told_all_the_same(monkeyp
 
     async def test() -> None:
         told: list[int] = []
-        monkeypatch.setattr(fork_server_module, "_PROGRAM", PARENT_OF_SLEEPERS)
+        monkeypatch.setattr(launching, "PROGRAM", PARENT_OF_SLEEPERS)
         fork_server = ForkServer(20)
         fork_server.open(lambda pid, _status: told.append(pid))
         try:
@@ -120,12 +121,12 @@ def test_whoever_asks_for_the_gpus_brings_back_a_parent_that_died_before_it_was_
     async def test() -> None:
         async with opened(monkeypatch) as fork_server:
             first = await parent_of(fork_server)
-            monkeypatch.setattr(fork_server_module, "_PROGRAM", DIES_AT_ONCE)
+            monkeypatch.setattr(launching, "PROGRAM", DIES_AT_ONCE)
             os.kill(first, signal.SIGKILL)
             with contextlib.suppress(ForkServerFailed):
                 while await fork_server.gpus() == 3:  # noqa: ASYNC110 - nobody says when it has died
                     await asyncio.sleep(0.01)
-            monkeypatch.setattr(fork_server_module, "_PROGRAM", PARENT)
+            monkeypatch.setattr(launching, "PROGRAM", PARENT)
             while True:
                 with contextlib.suppress(ForkServerFailed):
                     assert await fork_server.gpus() == 3
@@ -140,7 +141,7 @@ def test_a_parent_whose_successors_die_before_they_are_up_is_replaced_all_the_sa
     async def test() -> None:
         async with opened(monkeypatch) as fork_server:
             first = await parent_of(fork_server)
-            monkeypatch.setattr(fork_server_module, "_PROGRAM", DIES_AT_ONCE)
+            monkeypatch.setattr(launching, "PROGRAM", DIES_AT_ONCE)
             os.kill(first, signal.SIGKILL)
             failures = 0
             while failures < 3:
@@ -148,7 +149,7 @@ def test_a_parent_whose_successors_die_before_they_are_up_is_replaced_all_the_sa
                     await parent_of(fork_server)
                 except ForkServerFailed:
                     failures += 1
-            monkeypatch.setattr(fork_server_module, "_PROGRAM", PARENT)
+            monkeypatch.setattr(launching, "PROGRAM", PARENT)
             assert await start_at_last(fork_server) != first
 
     asyncio.run(test())

@@ -14,9 +14,11 @@ from tidegate.inference.frontend.metrics import ModelMetrics
 from tidegate.inference.frontend.models.capacity import file_bytes
 from tidegate.inference.frontend.models.container_limits import free_memory_bytes, usable_cores
 from tidegate.inference.frontend.models.placement import Machine, Placement, first_worker_only, place
+from tidegate.inference.frontend.models.read_ahead import ReadAhead
 from tidegate.inference.frontend.packages.layers import Layers
 from tidegate.inference.frontend.queue.model_pool import ModelPool
 from tidegate.inference.frontend.workers.fork_server import ForkServer, ForkServerFailed
+from tidegate.inference.hashed_file import HashedFile
 from tidegate.inference.layout import linked, unfit
 from tidegate.inference.protocol import ModelSpec
 from tidegate.inference.repository.catalogue import Revision
@@ -36,6 +38,8 @@ class Prepared:
     model_bytes: int
     machine: Machine
     rehearsal: bool
+    hashed: tuple[HashedFile, ...]
+    """Files of the model that need not be hashed again."""
 
 
 class Loader:
@@ -46,16 +50,30 @@ class Loader:
         self._fork_server = fork_server
         self._sessions_dir = sessions_dir
         self._layers = Layers(settings)
+        self._up = False
+        """Whether the fork server is up: reading ahead has nothing to go beside then."""
 
     async def gpus(self) -> int:
         """How many GPUs the workers see, as soon as workers can be started. Raises `DeploymentError`."""
         try:
-            return await self._fork_server.gpus()
+            gpus = await self._fork_server.gpus()
         except ForkServerFailed as error:
             raise LoadInterrupted(f"The workers cannot be started: {error}.") from error
+        self._up = True
+        return gpus
 
     async def prepare(self, revision: Revision, model_dir: Path, *, rehearsal: bool) -> Prepared:
         """Everything before the first worker. Raises `DeploymentError`, and leaves nothing then."""
+        ahead = None if self._up else ReadAhead(model_dir)
+        try:
+            return await self._prepare(revision, model_dir, ahead, rehearsal=rehearsal)
+        finally:
+            if ahead is not None:
+                ahead.finish()
+
+    async def _prepare(
+        self, revision: Revision, model_dir: Path, ahead: ReadAhead | None, *, rehearsal: bool
+    ) -> Prepared:
         # In threads: nobody else waits while somebody's whole disk is looked through.
         if said := await asyncio.to_thread(unfit, model_dir):
             raise DeploymentError(said)
@@ -73,6 +91,7 @@ class Loader:
                 model_bytes=await asyncio.to_thread(file_bytes, model_dir),
                 machine=Machine(cores=usable_cores(), gpus=await self.gpus(), free_bytes=free_memory_bytes()),
                 rehearsal=rehearsal,
+                hashed=ahead.finish() if ahead is not None else (),
             )
         except BaseException:
             await self._layers.remove(packages_dir)
@@ -140,6 +159,7 @@ class Loader:
             packages_dir=str(model.packages_dir) if model.packages_dir else None,
             sessions_dir=str(self._sessions_dir) if self._sessions_dir else None,
             rehearsal=model.rehearsal,
+            hashed=[each.to_plain() for each in model.hashed],
             prove=settings.retry and max_batch_size > 1,
             repeatable=settings.retry,
             timeout_s=settings.timeout_s,

@@ -9,25 +9,12 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 from collections.abc import Callable
 from itertools import count
-from pathlib import Path
 
-import tidegate
+from tidegate.inference.frontend.workers.launching import Launched, launch
 
 log = logging.getLogger("tidegate.fork_server")
-
-_PACKAGE_ROOT = str(Path(tidegate.__file__).resolve().parents[1])
-# -P: a user's inference.py in the working directory must not be imported in place of the package.
-_PROGRAM = """
-import sys
-sys.path.insert(0, {root!r})
-from tidegate.inference.worker.fork_server import main
-sys.path.remove({root!r})
-main({fd}, {log_level})
-"""
-
 
 FORK_TIMEOUT_S = 20.0
 """How long a parent that is up may take to fork, which is a matter of milliseconds, before it counts as stuck."""
@@ -58,34 +45,18 @@ class ForkServer:
         self._was_up = False
         self._closed = False
 
-    def open(self, on_exit: Callable[[int, int], None]) -> None:
-        """Start the parent; its imports go on while the frontend does other things.
+    def open(self, on_exit: Callable[[int, int], None], launched: Launched | None = None) -> None:
+        """Start the parent, or take one that was `launched` before; it imports while the frontend does other things.
 
         `on_exit` is told the pid and the wait status of every worker that ends.
         """
         self._on_exit = on_exit
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        environment = dict(os.environ)
-        if "OPENBLAS_NUM_THREADS" not in environment:
-            # Else numpy's import starts a thread per core, and a process with threads must not fork.
-            environment |= {"OPENBLAS_NUM_THREADS": "1", "TIDEGATE_PRELOAD_BLAS": "1"}
-        program = _PROGRAM.format(root=_PACKAGE_ROOT, fd=theirs.fileno(), log_level=self._log_level)
-        with theirs:
-            try:
-                self._process = subprocess.Popen(
-                    [sys.executable, "-P", "-c", program],
-                    pass_fds=[theirs.fileno()],
-                    env=environment,
-                    stdin=subprocess.DEVNULL,
-                )
-            except OSError:
-                ours.close()
-                raise
-        ours.setblocking(False)
-        self._control = ours
+        launched = launched or launch(self._log_level)
+        self._process, self._control = launched.process, launched.control
+        self._control.setblocking(False)
         loop = asyncio.get_running_loop()
         self._ready = loop.create_future()
-        loop.add_reader(ours.fileno(), self._receive)
+        loop.add_reader(self._control.fileno(), self._receive)
 
     async def gpus(self) -> int:
         """How many GPUs the workers see. Raises `ForkServerFailed` when the parent dies before it can say."""

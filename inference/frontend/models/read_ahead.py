@@ -1,0 +1,105 @@
+"""The files of a model, brought into the page cache and hashed while the fork server imports torch.
+
+Both need a disk or a second core and no torch, so a start takes as long as the longer of the two instead of their sum.
+It is done in a thread, and it is only a favour: nothing waits for it, and a file that cannot be read is left for the
+worker, which says so.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import stat
+import threading
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from tidegate.inference.frontend.models.container_limits import free_memory_bytes
+from tidegate.inference.hashed_file import HashedFile, hash_file
+from tidegate.inference.layout import MANIFEST, model_root
+
+log = logging.getLogger("tidegate.models")
+
+SHARE = 0.5
+"""Of the memory that is free: the model is going to need some itself, and what it needs drives out what was read."""
+HASHED_FROM_BYTES = 1024 * 1024
+"""A smaller file costs the worker nothing."""
+_PIECE_BYTES = 32 * 1024 * 1024
+
+
+class ReadAhead:
+    """Begins at once. What the manifest lists is hashed as well, for as long as `finish` is not called."""
+
+    def __init__(self, model_dir: Path, max_bytes: int | None = None) -> None:
+        """`max_bytes`: of how many bytes the kernel is asked at most; default: half of the free memory."""
+        self._model_dir = model_dir
+        self._max_bytes = max_bytes
+        self._finished = False
+        self._hashed: list[HashedFile] = []
+        # A daemon: a disk that does not answer must not keep the server from ending.
+        self.thread = threading.Thread(target=self._run, name="read-ahead", daemon=True)
+        self.thread.start()
+
+    def finish(self) -> tuple[HashedFile, ...]:
+        """Stop hashing, because a worker starts to; returns what has been hashed. Reading goes on."""
+        self._finished = True
+        return tuple(self._hashed)
+
+    def _run(self) -> None:
+        try:
+            files = sorted(_files(self._model_dir))
+            self._read(files)
+            listed = _listed(self._model_dir)
+            for size, path in files:
+                if size >= HASHED_FROM_BYTES and path in listed and not self._finished:
+                    self._hash(path)
+        except Exception:
+            log.debug("reading ahead has failed", exc_info=True)
+
+    def _read(self, files: list[tuple[int, Path]]) -> None:
+        left = int(free_memory_bytes() * SHARE) if self._max_bytes is None else self._max_bytes
+        for size, path in files:  # the smallest first: code and settings are needed before the weights
+            wanted = min(size, left)
+            left -= wanted
+            with suppress(OSError), _opened(path) as file:
+                for at in range(0, wanted, _PIECE_BYTES):
+                    length = min(_PIECE_BYTES, wanted - at)
+                    os.posix_fadvise(file.fileno(), at, length, os.POSIX_FADV_WILLNEED)
+
+    def _hash(self, path: Path) -> None:
+        with suppress(OSError), _opened(path) as file:
+            found = hash_file(file, lambda: not self._finished)
+            if found is not None:
+                self._hashed.append(found)
+
+
+def _files(model_dir: Path) -> Iterator[tuple[int, Path]]:
+    """The regular files, with their sizes in bytes."""
+    for folder, _, names in os.walk(model_dir.resolve()):
+        for path in (Path(folder, name) for name in names):
+            with suppress(OSError):
+                found = path.stat()
+                if stat.S_ISREG(found.st_mode):
+                    yield found.st_size, path
+
+
+def _opened(path: Path) -> BinaryIO:
+    """Raises `OSError`, also where it is no regular file any more: a FIFO would be waited for."""
+    file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise OSError(f"{path} is no regular file any more")
+    return file
+
+
+def _listed(model_dir: Path) -> frozenset[Path]:
+    """What the manifest lists, as far as it can be read; the worker says what is wrong with it."""
+    try:
+        root = model_root(model_dir.resolve())
+        listed = json.loads((root / MANIFEST).read_bytes())["files"]
+        return frozenset(root / str(name) for name in listed)
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return frozenset()

@@ -1,0 +1,235 @@
+"""The files of a model are in the page cache before a worker wants them, and what cannot be read does no harm."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import hashlib
+import json
+import mmap
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from tests.inference.polling import until
+from tidegate.inference.frontend.models import loader as loader_module
+from tidegate.inference.frontend.models import read_ahead
+from tidegate.inference.frontend.models.loader import Loader
+from tidegate.inference.frontend.models.read_ahead import ReadAhead
+from tidegate.inference.frontend.workers.fork_server import ForkServer
+from tidegate.inference.hashed_file import Identity, by_identity, hash_file
+from tidegate.inference.repository.catalogue import Revision
+from tidegate.inference.settings import Settings
+
+SIZE = 4 * 1024 * 1024
+
+
+def pages_in_cache(path: Path) -> int:
+    """How many pages of a file the kernel holds."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    with path.open("r+b") as file, mmap.mmap(file.fileno(), 0) as mapped:
+        count = -(-len(mapped) // mmap.PAGESIZE)
+        held = (ctypes.c_ubyte * count)()
+        first = ctypes.c_char.from_buffer(mapped)
+        try:
+            assert libc.mincore(ctypes.c_void_p(ctypes.addressof(first)), ctypes.c_size_t(len(mapped)), held) == 0
+        finally:
+            del first
+        return sum(each & 1 for each in held)
+
+
+def dropped(path: Path) -> bool:
+    """Drop a file from the page cache; whether it is gone, which it never is where memory is its only home (tmpfs)."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    return pages_in_cache(path) == 0
+
+
+def read(model_dir: Path, **bounds: int) -> ReadAhead:
+    """Reading ahead, done."""
+    ahead = ReadAhead(model_dir, **bounds)
+    ahead.thread.join(60)
+    assert not ahead.thread.is_alive()
+    return ahead
+
+
+def archive(model_dir: Path) -> Path:
+    """A model with one large file, which its manifest lists."""
+    weights = model_dir / "model.pth"
+    weights.write_bytes(os.urandom(SIZE))
+    (model_dir / "manifest.json").write_text(json.dumps({"format_version": 1, "files": {"model.pth": {}}}))
+    return weights
+
+
+def test_a_file_of_the_model_is_in_the_page_cache_afterwards(tmp_path: Path) -> None:
+    weights = tmp_path / "deep" / "model.pth"
+    weights.parent.mkdir()
+    weights.write_bytes(os.urandom(SIZE))
+    if not dropped(weights):
+        pytest.skip("this file system keeps its files in memory")
+    read(tmp_path)
+    until(lambda: pages_in_cache(weights) == SIZE // mmap.PAGESIZE)  # the kernel reads after it is asked
+
+
+def test_no_more_is_read_than_there_is_room_for(tmp_path: Path) -> None:
+    """Else the model's own memory would drive out what was read."""
+    weights = tmp_path / "model.pth"
+    weights.write_bytes(os.urandom(SIZE))
+    if not dropped(weights):
+        pytest.skip("this file system keeps its files in memory")
+    read(tmp_path, max_bytes=SIZE // 4)
+    assert pages_in_cache(weights) <= SIZE // 2 // mmap.PAGESIZE
+
+
+def test_what_the_manifest_lists_is_hashed(tmp_path: Path) -> None:
+    weights = archive(tmp_path)
+    (tmp_path / "other.bin").write_bytes(os.urandom(SIZE))
+    (found,) = read(tmp_path).finish()
+    assert found.sha256 == hashlib.sha256(weights.read_bytes()).hexdigest()
+    assert found.identity == Identity.of(weights.stat())
+
+
+def test_a_model_in_a_folder_of_its_own_is_hashed_too(tmp_path: Path) -> None:
+    """As in an archive that was packed with its folder around it."""
+    (tmp_path / "my-model").mkdir()
+    archive(tmp_path / "my-model")
+    assert len(read(tmp_path).finish()) == 1
+
+
+def test_hashing_ends_when_the_worker_begins_and_half_a_hash_is_none(tmp_path: Path) -> None:
+    weights = archive(tmp_path)
+    asked = iter([True, True, False])
+    with weights.open("rb") as file:
+        assert hash_file(file, lambda: next(asked)) is None
+
+
+def test_a_file_that_is_written_to_while_it_is_hashed_has_no_hash(tmp_path: Path) -> None:
+    weights = archive(tmp_path)
+
+    def written_to() -> bool:
+        with weights.open("ab") as file:
+            file.write(b"more")
+        return weights.stat().st_size < SIZE + 16
+
+    with weights.open("rb") as file:
+        assert hash_file(file, written_to) is None
+    with weights.open("rb") as file:
+        assert hash_file(file) is not None
+
+
+def test_a_hash_travels_as_plain_values(tmp_path: Path) -> None:
+    weights = archive(tmp_path)
+    (found,) = read(tmp_path).finish()
+    travelled = by_identity(json.loads(json.dumps([found.to_plain()])))
+    assert travelled == {Identity.of(weights.stat()): found.sha256}
+
+
+def fifo(model_dir: Path) -> None:
+    os.mkfifo(model_dir / "fifo")
+
+
+def no_rights(model_dir: Path) -> None:
+    (model_dir / "closed").mkdir()
+    (model_dir / "closed" / "file").write_bytes(b"1")
+    (model_dir / "closed").chmod(0)
+
+
+def unreadable_file(model_dir: Path) -> None:
+    (model_dir / "secret").write_bytes(b"1")
+    (model_dir / "secret").chmod(0)
+
+
+def link_to_nowhere(model_dir: Path) -> None:
+    (model_dir / "link").symlink_to("nowhere")
+
+
+def link_to_itself(model_dir: Path) -> None:
+    (model_dir / "loop").symlink_to("loop")
+
+
+def strange_manifest(text: str) -> Callable[[Path], None]:
+    def write(model_dir: Path) -> None:
+        (model_dir / "manifest.json").write_text(text)
+
+    return write
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        fifo,
+        no_rights,
+        unreadable_file,
+        link_to_nowhere,
+        link_to_itself,
+        *map(strange_manifest, ("", "[]", "{", '{"files": 3}', '{"files": ["a"]}', '{"files": {"\\u0000": {}}}')),
+        strange_manifest("[" * 100_000),
+    ],
+)
+def test_what_cannot_be_read_does_no_harm(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    """It is the worker's to say what is wrong."""
+    (tmp_path / "model.pth").write_bytes(b"1")
+    make(tmp_path)
+    try:
+        assert read(tmp_path).finish() == ()
+    finally:
+        for folder in tmp_path.glob("closed"):
+            folder.chmod(0o700)
+
+
+def test_a_directory_that_is_not_there_does_no_harm(tmp_path: Path) -> None:
+    assert read(tmp_path / "nowhere").finish() == ()
+
+
+def test_a_file_that_vanishes_or_becomes_a_fifo_meanwhile_does_no_harm(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A FIFO without a writer would be waited for without end."""
+    found = read_ahead._files
+
+    def then_gone(model_dir: Path) -> list[tuple[int, Path]]:
+        files = list(found(model_dir))
+        (tmp_path / "a").unlink()
+        (tmp_path / "b").unlink()
+        os.mkfifo(tmp_path / "b")
+        return files
+
+    monkeypatch.setattr(read_ahead, "_files", then_gone)
+    for name in ("a", "b"):
+        (tmp_path / name).write_bytes(bytes(SIZE))
+    (tmp_path / "manifest.json").write_text('{"files": {"a": {}, "b": {}}}')
+    assert read(tmp_path).finish() == ()
+
+
+def test_only_the_first_model_is_read_ahead_of_the_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Later ones have nothing to wait for: their workers would read the same at the same time."""
+    archive(tmp_path)
+    made: list[ReadAhead] = []
+
+    def seen(model_dir: Path) -> ReadAhead:
+        made.append(ReadAhead(model_dir))
+        return made[-1]
+
+    class ImportsForLong:
+        async def gpus(self) -> int:
+            while made[0].thread.is_alive():  # noqa: ASYNC110 - a thread ends
+                await asyncio.sleep(0.01)
+            return 0
+
+    async def test() -> None:
+        loader = Loader(Settings(), cast(ForkServer, ImportsForLong()), None)
+        revision = Revision(name="model", version=1, digest="")
+        first, second = [await loader.prepare(revision, tmp_path, rehearsal=False) for _ in range(2)]
+        assert [each.sha256 for each in first.hashed] == [
+            hashlib.sha256((tmp_path / "model.pth").read_bytes()).hexdigest()
+        ]
+        assert second.hashed == ()
+        assert len(made) == 1
+        loader.close()
+
+    monkeypatch.setattr(loader_module, "ReadAhead", seen)
+    asyncio.run(test())
