@@ -1,4 +1,7 @@
-"""How the C library's allocator is set in a worker: what a batch has freed, the next one uses again."""
+"""How the C library's allocator is set in a worker: what a batch has freed, the next one uses again.
+
+A worker that has nothing to do for a while gives it back: what is kept is kept for the next batch, and there is none.
+"""
 
 from __future__ import annotations
 
@@ -32,6 +35,21 @@ def keep_freed_memory() -> bool:
     return mallopt is not None and bool(
         mallopt(_M_TRIM_THRESHOLD, KEPT_BYTES) and mallopt(_M_MMAP_THRESHOLD, KEPT_BYTES)
     )
+
+
+class FreedMemory:
+    """What a worker's batches have freed. `used` is set with every batch, `give_back` called when none has come."""
+
+    def __init__(self, *, kept: bool) -> None:
+        """`kept` is what `keep_freed_memory` says: an allocator that is set otherwise is left alone."""
+        self.used = kept
+        self._kept = kept
+
+    def give_back(self) -> None:
+        """Give it to the system, once for all batches since the last time."""
+        if self.used and self._kept:
+            give_back_freed_memory()
+        self.used = False
 
 
 def give_back_freed_memory() -> None:

@@ -19,6 +19,7 @@ RECEIVE_BYTES = 1 << 18
 _MESSAGE_BYTES = 64
 _TURN_S = 0.01
 """How long whoever reads frames waits at one time while another thread reads."""
+_TIMEVAL = struct.Struct("ll")
 _DESCRIPTOR = struct.Struct("i")
 
 
@@ -44,6 +45,15 @@ class Channel:
         self._receiving = threading.Lock()
         self.taker: Callable[[int, Payload], bool] = _nobody
         """Is shown each frame that comes in, and takes those that are for nobody else."""
+
+    def limit_waits(self, seconds: float) -> None:
+        """Have `receive` return after so long although nothing has come.
+
+        The kernel keeps the time: to ask whether something comes before each frame would cost a call for every one.
+        """
+        self._socket.setsockopt(
+            socket.SOL_SOCKET, socket.SO_RCVTIMEO, _TIMEVAL.pack(int(seconds), int(seconds % 1 * 1e6))
+        )
 
     def send(self, *events: Event) -> None:
         """Send the frames of `events` together. Raises `HungUp`."""

@@ -17,6 +17,9 @@ from tidegate.inference.worker.computation import Batch, Computation
 
 _EXPECTED = (Kind.COMPUTE, Kind.CANCEL, Kind.PAUSE, Kind.RESUME, Kind.ADAPTER)
 
+IDLE_S = 10
+"""How long `look` waits at one time."""
+
 Control = tuple[Kind, Payload]
 """CANCEL, PAUSE and RESUME, each with the id of a request; or ADAPTER, with an order."""
 
@@ -29,7 +32,10 @@ class Intake(Protocol):
     hung_up: bool
 
     def look(self, *, wait: bool) -> None:
-        """Take what has arrived; `wait` for something where nothing has. Raises `UnexpectedFrame`."""
+        """Take what has arrived; `wait` for something where nothing has, but no longer than `IDLE_S`.
+
+        Raises `UnexpectedFrame`.
+        """
 
     def fileno(self) -> int: ...
 
@@ -43,6 +49,7 @@ class DirectIntake:
         self.hung_up = False
         self._channel = channel
         self._computation = computation
+        channel.limit_waits(IDLE_S)
 
     def look(self, *, wait: bool) -> None:
         """Take what has arrived; `wait` for something where nothing has. Raises `UnexpectedFrame`."""
@@ -92,7 +99,7 @@ class ThreadedIntake:
             with suppress(BlockingIOError):
                 os.read(self._signal_read, 4096)
         try:
-            self._sort(self._arrived.get(block=wait and not self.batches))
+            self._sort(self._arrived.get(block=wait and not self.batches, timeout=IDLE_S))
             while True:
                 self._sort(self._arrived.get_nowait())
         except Empty:

@@ -17,7 +17,7 @@ from tidegate.inference import log_lines, protocol
 from tidegate.inference.errors import DeploymentError, ModelDoesNotFit
 from tidegate.inference.protocol import Kind, ModelSpec, Progress
 from tidegate.inference.worker import signals
-from tidegate.inference.worker.allocator import keep_freed_memory
+from tidegate.inference.worker.allocator import FreedMemory, keep_freed_memory
 from tidegate.inference.worker.bidirectional import Conversations
 from tidegate.inference.worker.channel import Channel, HungUp, UnexpectedFrame
 from tidegate.inference.worker.computation import Computation
@@ -53,7 +53,7 @@ def _serve(channel: Channel) -> int:
     if "numpy.random" in sys.modules:
         # Forked workers would otherwise all draw the same numbers. Where it is not there, seven MiB are not needed.
         np.random.seed()
-    keep_freed_memory()
+    freed = FreedMemory(kept=keep_freed_memory())
     channel.receive(wait=True)
     first = channel.next_frame(Kind.LOAD)
     if first is None:
@@ -84,6 +84,7 @@ def _serve(channel: Channel) -> int:
     load_s = time.perf_counter() - started_s
     gc.collect()
     gc.freeze()
+    freed.give_back()
     conversations = _conversations(channel, computation, spec)
     channel.send_frame(
         protocol.ready_frame(
@@ -105,7 +106,7 @@ def _serve(channel: Channel) -> int:
     try:
         if models is not None:
             models.going.others_at_work = lambda: bool(computation.streams) or bool(conversations)
-        work(channel, intake, computation, models)
+        work(channel, intake, computation, freed, models)
     finally:
         computation.streams.close()
     return 0
@@ -139,7 +140,9 @@ def _conversations(channel: Channel, computation: Computation, spec: ModelSpec) 
     )
 
 
-def work(channel: Channel, intake: Intake, computation: Computation, models: HeldModels | None = None) -> None:
+def work(
+    channel: Channel, intake: Intake, computation: Computation, freed: FreedMemory, models: HeldModels | None = None
+) -> None:
     """Compute batches, and after each of them ask one stream for its next item, until the frontend hangs up.
 
     `models` are those that the script gets by `context.get_model`, where there is a repository.
@@ -148,7 +151,10 @@ def work(channel: Channel, intake: Intake, computation: Computation, models: Hel
     while intake.batches or not intake.hung_up:
         if models is not None:
             models.going.have_break(quiet=not streams)
-        intake.look(wait=not (streams.running or streams.awaiting))
+        quiet = not (streams.running or streams.awaiting)
+        intake.look(wait=quiet)
+        if quiet and not (intake.batches or intake.controls):
+            freed.give_back()  # nothing has come for a while
         if models is not None:
             models.going.at_work = True
         while intake.controls:
@@ -165,6 +171,7 @@ def work(channel: Channel, intake: Intake, computation: Computation, models: Hel
             else:
                 streams.control(kind, protocol.parse_id(payload))
         if intake.batches:
+            freed.used = True
             for events in computation.events(intake.batches.popleft()):
                 channel.send(*events)
         elif streams.awaiting and not streams.running:

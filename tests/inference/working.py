@@ -11,6 +11,7 @@ from typing import Any
 from tests.inference.toy_models import request
 from tidegate.inference import protocol
 from tidegate.inference.protocol import Done, End, Error, Event, FrameReader, Kind, Part, Progress
+from tidegate.inference.worker.allocator import FreedMemory
 from tidegate.inference.worker.channel import Channel, HungUp
 from tidegate.inference.worker.computation import Computation
 from tidegate.inference.worker.intake import DirectIntake, Intake, ThreadedIntake
@@ -96,7 +97,7 @@ class Frontend:
 
 
 @contextmanager
-def working(toy: Computation, *, input_threads: int = 0) -> Iterator[Frontend]:
+def working(toy: Computation, *, input_threads: int = 0, freed: FreedMemory | None = None) -> Iterator[Frontend]:
     """A worker with this computation, which has left when the block is left."""
     ours, theirs = socket.socketpair()
     ended: list[BaseException] = []
@@ -108,7 +109,7 @@ def working(toy: Computation, *, input_threads: int = 0) -> Iterator[Frontend]:
                 ThreadedIntake(channel, toy, threads=input_threads) if input_threads else DirectIntake(channel, toy)
             )
             try:
-                work(channel, intake, toy)
+                work(channel, intake, toy, freed or FreedMemory(kept=False))
             except HungUp:
                 pass
             except BaseException as error:
