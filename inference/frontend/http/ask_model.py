@@ -56,9 +56,10 @@ class AskModel:
             if isinstance(taken, SessionReply):
                 self._in_session = taken
             reply = taken
+        by_name = request.by_name
         pending = PendingRequest(
-            content_type=request.header(b"content-type"),
-            accept=request.header(b"accept"),
+            content_type=by_name[b"content-type"].decode("latin-1") if b"content-type" in by_name else "",
+            accept=by_name[b"accept"].decode("latin-1") if b"accept" in by_name else "",
             headers=lines_for_worker(request),
             body=request.body,
             reply=reply,

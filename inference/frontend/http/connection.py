@@ -47,7 +47,9 @@ class Phase(Enum):
     DISCARDING = auto()
 
 
-_BEFORE_BODY = (Phase.IDLE, Phase.HEAD)
+# To look a member up in its enumeration takes as long as a call.
+IDLE, HEAD, BODY, ANSWERING, DISCARDING = Phase
+_BEFORE_BODY = (IDLE, HEAD)
 
 
 class Connection(asyncio.Protocol):
@@ -63,7 +65,7 @@ class Connection(asyncio.Protocol):
         self.outgoing: Outgoing = cast(Outgoing, None)
         """Where responses are written."""
         self._parser = RequestParser(self._limits.head)
-        self._phase = Phase.IDLE
+        self._phase = IDLE
         self._since_s = monotonic()
         self._incoming: HttpReply | None = None
         self._waiting: deque[HttpReply] = deque()
@@ -97,9 +99,9 @@ class Connection(asyncio.Protocol):
         # A request that is complete by now, as most are, was never in these phases.
         if self._incoming is not None:
             if self._phase in _BEFORE_BODY:
-                self._enter(Phase.BODY)
-        elif self._phase is Phase.IDLE and self._parser.in_head:
-            self._enter(Phase.HEAD)
+                self._enter(BODY)
+        elif self._phase is IDLE and self._parser.in_head:
+            self._enter(HEAD)
 
     def eof_received(self) -> bool:
         # Closing and half-closing look the same from here. A client that half-closes after a quick request gets its
@@ -204,7 +206,7 @@ class Connection(asyncio.Protocol):
             return
         self._waiting.append(reply)
         if not reply.request.body.complete and self._answering is None:
-            self._enter(Phase.ANSWERING)  # as soon as its end is in its file
+            self._enter(ANSWERING)  # as soon as its end is in its file
         if len(self._waiting) >= PIPELINED:
             self._reading_paused = True
             self._transport.pause_reading()
@@ -282,23 +284,23 @@ class Connection(asyncio.Protocol):
             self._begin(self._waiting.popleft())
         self._advancing = False
         # Answer nothing more to a client that does not read: responses would pile up.
-        if self.outgoing.full or self._transport.is_closing() or self._phase is Phase.DISCARDING:
+        if self.outgoing.full or self._transport.is_closing() or self._phase is DISCARDING:
             return
         if self._answering is None and self._waiting:
-            self._enter(Phase.ANSWERING)
+            self._enter(ANSWERING)
         elif self._answering is None:
             if self._last_word is not None:
                 self._send_last_word(*self._last_word)
             elif self._incoming is not None:
-                self._enter(Phase.BODY)
+                self._enter(BODY)
             else:
-                self._enter(Phase.HEAD if self._parser.in_head else Phase.IDLE)
+                self._enter(HEAD if self._parser.in_head else IDLE)
         if self._reading_paused and not self._waiting and self._discard is None:
             self._reading_paused = False
             self._transport.resume_reading()
 
     def _begin(self, reply: HttpReply) -> None:
-        self._enter(Phase.ANSWERING)
+        self._enter(ANSWERING)
         self._answering = reply
         if self.outgoing.unsent.watched:
             self.outgoing.unsent.begin_anew()
@@ -370,7 +372,7 @@ class Connection(asyncio.Protocol):
             self._send_last_word(error, reply)
 
     def _send_last_word(self, error: RequestError, reply: HttpReply | None) -> None:
-        self._enter(Phase.DISCARDING)
+        self._enter(DISCARDING)
         if self._discard is not None:
             self._discard.started_s = self._since_s
         response = (
@@ -397,11 +399,11 @@ class Connection(asyncio.Protocol):
     def sweep(self, now_s: float) -> None:
         """Give up a client that is too slow or too quiet. Called twice a second."""
         elapsed_s = now_s - self._since_s
-        if self._phase is Phase.IDLE and elapsed_s > self._limits.idle_s:
+        if self._phase is IDLE and elapsed_s > self._limits.idle_s:
             self._transport.close()
-        elif self._phase is Phase.HEAD and elapsed_s > self._limits.head_s:
+        elif self._phase is HEAD and elapsed_s > self._limits.head_s:
             self._refuse(RequestTimedOut(f"The headers took longer than {self._limits.head_s:g} s."))
-        elif self._phase is Phase.BODY and self._is_dribbled(now_s):
+        elif self._phase is BODY and self._is_dribbled(now_s):
             self._refuse(RequestTimedOut(f"The body came slower than {self._limits.min_bytes_per_s} bytes/s."))
         elif self._discard is not None and self._discard.over(now_s):
             self._transport.abort()
@@ -426,11 +428,11 @@ class Connection(asyncio.Protocol):
 
     def idle_s(self, now_s: float) -> float:
         """How long no request has been at hand, in seconds; 0 while one is."""
-        return now_s - self._since_s if self._phase is Phase.IDLE else 0.0
+        return now_s - self._since_s if self._phase is IDLE else 0.0
 
     def close_if_idle(self) -> None:
         """Hang up where no request is at hand."""
-        if self._phase is Phase.IDLE:
+        if self._phase is IDLE:
             self._transport.close()
 
     def abort(self) -> None:

@@ -59,8 +59,7 @@ class Request:
 
     def header(self, name: bytes) -> str:
         """The value of a header, or an empty string. The last of several wins."""
-        value = self.by_name.get(name)
-        return value.decode("latin-1") if value is not None else ""
+        return self.by_name[name].decode("latin-1") if name in self.by_name else ""
 
     def set_header(self, name: bytes, value: bytes) -> None:
         """Put one header in the place of all that have this name."""
