@@ -48,6 +48,8 @@ class Adapters:
         self._names: dict[str, str | DeploymentError] = {}
         """What peft calls each; or why it is not there."""
         self._model: Adaptable | None = None
+        self.in_use = False
+        """Whether the model may be another than the one that was loaded."""
         self._home: Any = None
         """What was active when the model was loaded: the adapter of requests that name none."""
         self._can_freeze = False
@@ -111,7 +113,7 @@ class Adapters:
                 f"The {CONFIG} of the adapter '{order.name}' is not peft's: {one_line(error)}."
             ) from None
         if self._model is None:
-            self._model, self._home = adapted, adapted.active_adapter
+            self._model, self._home, self.in_use = adapted, adapted.active_adapter, True
             self._can_freeze = "inference_mode" in inspect.signature(adapted.set_adapter).parameters
         # All of one length: peft looks for the name inside of the names of weights.
         own = f"tidegate_{next(self._numbers):09d}"

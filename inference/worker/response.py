@@ -28,7 +28,7 @@ def body_and_type(result: Any, accept: str) -> tuple[Any, str]:
 
 def answer_of(body: Any, content_type: str, request: Request, max_bytes: int) -> Answer:
     """The answer that `body` makes. Raises `HandlerFailed`."""
-    data = to_bytes(body)
+    data = body if type(body) is bytes else to_bytes(body)
     if len(data) > max_bytes:
         raise HandlerFailed(f"The answer has {len(data)} bytes; the limit is {max_bytes}.")
     status, media_type, headers = _decided(content_type, request.told)

@@ -19,7 +19,7 @@ from tidegate.inference.worker.accept import demand_some, demand_writable, prefe
 from tidegate.inference.worker.adapters import Adapters
 from tidegate.inference.worker.chunks import BodyChunks, ItemChunks, StreamBody, is_source
 from tidegate.inference.worker.content import JSON, Reading, split_media_type
-from tidegate.inference.worker.context import Context
+from tidegate.inference.worker.context import ADAPTER_LINE, Context
 from tidegate.inference.worker.declared.sides import Declared
 from tidegate.inference.worker.device_errors import empty_cache, give_up_if_device_is_lost
 from tidegate.inference.worker.encoding import Unsendable
@@ -33,6 +33,8 @@ from tidegate.inference.worker.user_errors import public_error
 
 log = logging.getLogger("tidegate.worker")
 
+_WHOLE = frozenset({bytes, str})
+"""The types of most bodies, which are no streams."""
 # To look a member up in its enumeration takes as long as a call.
 _PLAIN, _CHAT, _OPEN_INFERENCE = Form.PLAIN, Form.CHAT, Form.OPEN_INFERENCE
 
@@ -61,12 +63,14 @@ class Steps:
     """The account of the batch at hand."""
     writable: tuple[str, ...] | None = field(init=False)
     """The types that answers may have; None where only a function of the script knows, and does not say."""
+    _predictor: str = field(init=False)
     _preferred: Callable[[str], str] = field(init=False)
     """From an Accept header to the type to answer with."""
 
     def __post_init__(self) -> None:
         ours = self.functions.output_fn is None and self.functions.transform_fn is None
         self.writable = self.declared.writable if ours else (self.functions.media_types or self.functions.usual_types)
+        self._predictor = self.functions.predictor
         self._preferred = lru_cache(maxsize=1024)(
             partial(preferred_type, default=self.default_accept, writable=self.writable)
         )
@@ -152,7 +156,7 @@ class Steps:
     def attempt_to_predict(self, request: Request) -> None:
         """Predict one request by itself, and note the time that it takes."""
         started_s = time.perf_counter()
-        function = chat.FUNCTION if request.received.form is _CHAT else self.functions.predictor
+        function = chat.FUNCTION if request.received.form is _CHAT else self._predictor
         self.attempt(request, function, self.predict)
         request.predict_s = time.perf_counter() - started_s
         self.tally.predict_s += request.predict_s
@@ -160,7 +164,8 @@ class Steps:
     def predict(self, request: Request) -> None:
         """From `data` to `prediction`, with a call of its own."""
         self.context.turn_to(request)
-        self.adapters.turn_to(request.adapter)
+        if self.adapters.in_use or ADAPTER_LINE in request.received.headers:
+            self.adapters.turn_to(request.adapter)
         if request.received.form is _CHAT and self.functions.chat_fn is not None:
             self.tally.sizes.append(1)
             request.prediction = self.functions.chat_fn(request.data, self.model)
@@ -203,11 +208,17 @@ class Steps:
 
     def _predict_alone(self, request: Request) -> Any:
         """The prediction of one request; of one named tensor, by its name where the model turns out to want that."""
+        if self.functions.predict_fn is not None:
+            self.tally.sizes.append(1)
+            return self.functions.predict_fn(request.data, self.model)
         try:
             return self._call_predict(request.data, 1)
         except Exception as error:
-            ours = request.asked is not None and self.functions.predict_fn is None
-            if not (ours and isinstance(request.data, torch.Tensor) and misfit.wants_names(error.__cause__ or error)):
+            if not (
+                request.asked is not None
+                and isinstance(request.data, torch.Tensor)
+                and misfit.wants_names(error.__cause__ or error)
+            ):
                 raise
         assert request.asked is not None  # noqa: S101 - for the type checker
         request.data = open_inference.data_of(request.asked, by_name=True)
@@ -240,25 +251,17 @@ class Steps:
     def encode(self, request: Request) -> None:
         """From `prediction` to the outcome."""
         self.context.turn_to(request)
-        self.adapters.turn_to(request.adapter)  # output_fn may know the model by another way
-        function = "transform_fn"
+        if self.adapters.in_use or ADAPTER_LINE in request.received.headers:
+            self.adapters.turn_to(request.adapter)  # output_fn may know the model by another way
+        function, accept = "transform_fn", request.accept
         if request.received.form is _CHAT:
-            said = chat.answer_of(
-                request.prediction,
-                request.data,
-                request_id=self.context.get_request_id(),
-                model_name=self.context.model_name,
-            )
-            if isinstance(said, StreamBody):
-                request.stream = said
-            else:
-                request.outcome = answer_of(said, JSON, request, self.max_response_bytes)
+            self._answer_chat(request)
             return
         if self.functions.transform_fn is not None:
             result = request.prediction
         elif self.functions.output_fn is not None:
             function = "output_fn"
-            result = self.functions.output_fn(request.prediction, request.accept)
+            result = self.functions.output_fn(request.prediction, accept)
         elif request.asked is not None:
             self._answer_by_tensors(request, request.prediction)
             return
@@ -266,23 +269,33 @@ class Steps:
             request.stream = stream
             return
         elif self.declared.output is not None:
-            demand_some(request.accept)
-            result = self.declared.write(
-                request.prediction, request.accept, request.taken, records=request.records_in_body
-            )
+            demand_some(accept)
+            result = self.declared.write(request.prediction, accept, request.taken, records=request.records_in_body)
         else:
             by_record = self.functions.predict_fn is None
             result = defaults.output_fn(
-                request.prediction, request.accept, records=request.records_in_body, by_record=by_record
+                request.prediction, accept, records=request.records_in_body, by_record=by_record
             )
-        body, content_type = body_and_type(result, request.accept)
+        body, content_type = body_and_type(result, request.accept) if isinstance(result, tuple) else (result, accept)
         if request.asked is not None:
             self._answer_by_tensors(request, body, content_type)
-        elif is_source(body):
+        elif type(body) not in _WHOLE and is_source(body):
             inner = request.prediction if is_source(request.prediction) else None
             request.stream = StreamBody(body, BodyChunks(content_type), function, inner)
         else:
             request.outcome = answer_of(body, content_type, request, self.max_response_bytes)
+
+    def _answer_chat(self, request: Request) -> None:
+        said = chat.answer_of(
+            request.prediction,
+            request.data,
+            request_id=self.context.get_request_id(),
+            model_name=self.context.model_name,
+        )
+        if isinstance(said, StreamBody):
+            request.stream = said
+        else:
+            request.outcome = answer_of(said, JSON, request, self.max_response_bytes)
 
     def doubt(self, example: Request) -> str | None:
         """What of a declaration is doubtful, going by an example that was answered; None where nothing is."""
