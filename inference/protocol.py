@@ -22,13 +22,14 @@
                         PART     u64 id | bytes          a piece of the body, as soon as it is there
                         END      u64 id                  the body is complete
                         ERROR    one error               after START: the stream is broken off
+                        PASSED_OVER u64 place    a request that was about to be taken back is not begun (begun_page.py)
                         PROGRESS u8 proving              the batch goes on; `proving`: what is left has been answered
                         DONE     f64 decode, predict and encode seconds, u64 GPU bytes, what came of joining, u16 the
                                  size of each prediction; the worker takes the next batch, though streams may be open
 
 A body that is in a file is not in its COMPUTE frame. Before the frame, its descriptor goes over a second socket, as a
 message of its own (SOCK_SEQPACKET) with the u64 id of the request; the far end of that socket comes along with the
-first bytes of LOAD.
+first bytes of LOAD, and the file of the page that says what the worker has begun.
 
 No pickle crosses the border. What is made for every request is a NamedTuple: a frozen dataclass takes three times as
 long to make. Bodies are carried as they are, headers as the block of lines that HTTP has.
@@ -69,6 +70,7 @@ class Kind(IntEnum):
     MODEL = 19
     REPORT = 20
     ADAPTER = 21
+    PASSED_OVER = 22
 
 
 FRAME = struct.Struct("<IB")
@@ -235,6 +237,12 @@ class Error(NamedTuple):
     message: str
 
 
+class PassedOver(NamedTuple):
+    """The request of this place was not begun: the frontend was about to take it back."""
+
+    place: int
+
+
 class Progress(NamedTuple):
     """A step of a batch is done. `proving` says that all its requests are answered and that some are compared now."""
 
@@ -259,7 +267,7 @@ class Done(NamedTuple):
     sizes: tuple[int, ...] = ()
 
 
-Event = Answer | Stream | Start | Part | End | Error | Progress | Done
+Event = Answer | Stream | Start | Part | End | Error | PassedOver | Progress | Done
 """What a worker says. `Done` is the last of a batch, but for what its streams still have to say."""
 
 
@@ -398,7 +406,7 @@ def resume_frame(request_id: int) -> bytes:
 
 
 def parse_id(payload: Payload) -> int:
-    """The request that a CANCEL, PAUSE or RESUME payload, or the message with a descriptor, is about."""
+    """The request that a CANCEL, PAUSE or RESUME payload, or the message with a descriptor, is about; or a place."""
     id_: int
     (id_,) = _ID.unpack(payload)
     return id_
@@ -510,6 +518,8 @@ def event_frame(event: Event) -> bytes:
             return error_frame(event)
         case Progress():
             return progress_frame(event)
+        case PassedOver():
+            return frame(Kind.PASSED_OVER, _ID.pack(event.place))
 
 
 def failed_frame(message: str, *, too_large: bool) -> bytes:

@@ -7,10 +7,12 @@ import select
 import socket
 import struct
 import threading
+from array import array
 from collections import deque
 from collections.abc import Callable
 
 from tidegate.inference import protocol
+from tidegate.inference.begun_page import BegunPage
 from tidegate.inference.body_file import BodyFile
 from tidegate.inference.protocol import Event, FrameReader, Kind, Payload, Request
 from tidegate.inference.worker.leaving import leave
@@ -20,7 +22,8 @@ _MESSAGE_BYTES = 64
 _TURN_S = 0.01
 """How long whoever reads frames waits at one time while another thread reads."""
 _TIMEVAL = struct.Struct("ll")
-_DESCRIPTOR = struct.Struct("i")
+_DESCRIPTOR_BYTES = struct.calcsize("i")
+_MOST_DESCRIPTORS = 2
 
 
 class HungUp(Exception):
@@ -40,6 +43,8 @@ class Channel:
         self._frames: deque[tuple[int, Payload]] = deque()
         self._files: socket.socket | None = None
         """Where the descriptors of bodies in files come, apart from the frames."""
+        self.begun_page: BegunPage | None = None
+        """Where the frontend reads what was begun of that which came; None where there is no such page."""
         self._pid = os.getpid()
         self._sending = threading.Lock()
         self._receiving = threading.Lock()
@@ -138,30 +143,34 @@ class Channel:
     def _receive(self, flags: int) -> bytes:
         if self._files is not None:
             return self._socket.recv(RECEIVE_BYTES, flags)
-        data, descriptor = _with_descriptor(self._socket, RECEIVE_BYTES, flags)
-        if descriptor is not None:
-            self._files = socket.socket(fileno=descriptor)
+        data, descriptors = _with_descriptors(self._socket, RECEIVE_BYTES, flags)
+        if descriptors:
+            self._files = socket.socket(fileno=descriptors[0])
+        for page in descriptors[1:]:
+            self.begun_page = BegunPage(page)
+            os.close(page)
         return data
 
     def _take_descriptor(self, request_id: int) -> int:
         if self._files is None:
             raise UnexpectedFrame("a request has its body in a file, and there is no socket to take it from")
-        message, descriptor = _with_descriptor(self._files, _MESSAGE_BYTES)
-        if descriptor is None or protocol.parse_id(message) != request_id:
+        message, descriptors = _with_descriptors(self._files, _MESSAGE_BYTES)
+        if not descriptors or protocol.parse_id(message) != request_id:
             raise UnexpectedFrame(f"the file of the request {request_id} did not come in its turn")
-        return descriptor
+        return descriptors[0]
 
 
 def _nobody(_kind: int, _payload: Payload) -> bool:
     return False
 
 
-def _with_descriptor(connection: socket.socket, size: int, flags: int = 0) -> tuple[bytes, int | None]:
+def _with_descriptors(connection: socket.socket, size: int, flags: int = 0) -> tuple[bytes, list[int]]:
     """What `socket.recv_fds` returns, which in Python 3.11 does not pass its flags on."""
     # The kernel closes it in the programs that user code starts.
     flags |= socket.MSG_CMSG_CLOEXEC
-    data, ancillary, _, _ = connection.recvmsg(size, socket.CMSG_LEN(_DESCRIPTOR.size), flags)
+    data, ancillary, _, _ = connection.recvmsg(size, socket.CMSG_SPACE(_MOST_DESCRIPTORS * _DESCRIPTOR_BYTES), flags)
+    found = array("i")
     for level, kind, content in ancillary:
         if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
-            return data, int(_DESCRIPTOR.unpack_from(content)[0])
-    return data, None
+            found.frombytes(content[: len(content) - len(content) % found.itemsize])
+    return data, list(found)

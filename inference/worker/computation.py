@@ -7,14 +7,16 @@ predicted and encoded before the next is looked at, and its answer leaves at onc
 from __future__ import annotations
 
 import time
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from itertools import compress
 from typing import Any
 
 from tidegate.inference import protocol
 from tidegate.inference.batching import Batching
-from tidegate.inference.protocol import Answer, Event, Form, Progress, ServedAs, Tensors
+from tidegate.inference.begun_page import BegunPage
+from tidegate.inference.protocol import Answer, Event, Form, PassedOver, Progress, ServedAs, Tensors
 from tidegate.inference.worker import comparing, proof
 from tidegate.inference.worker.chunks import is_source
 from tidegate.inference.worker.content import Reading
@@ -39,6 +41,10 @@ class Batch:
 
     requests: list[Request]
     decode_s: float
+    first_place: int = 0
+    """Where the requests are among all that this worker was handed."""
+    begun: Sequence[bool] | None = None
+    """Whether each was begun, where they were all begun at once."""
 
     def let_go(self) -> None:
         """Close the files that bodies are in, but for those that streams may still read."""
@@ -88,20 +94,40 @@ class Computation:
             steps=self.steps, batching=batching or Batching(), prove=prove, timeout_s=timeout_s
         )
         self.streams = Streams(self.steps, max_open=max_streams, timeout_s=timeout_s)
+        self._joins = True
+        self._page: BegunPage | None = None
+        self._next_place = 0
 
     @property
     def may_join(self) -> bool:
         """Whether requests may ever share a call, so that sending several together is of use."""
         return self.joined_calls.possible
 
+    def serve(self, page: BegunPage | None, *, joins: bool) -> None:
+        """From now on batches come from the frontend, which reads on `page` what is begun.
+
+        Without `joins` those that come together are on their way together, and no batch.
+        """
+        self._page, self._next_place, self._joins = page, 0, joins
+
     def begin(self, received: Sequence[protocol.Request], decoders: Executor | None = None) -> Batch:
         """Take in a batch. Its requests are decoded by `decoders`, or later, in the thread that scripts rely on."""
         requests = [self.steps.receive(each) for each in received]
+        place = self._next_place
+        self._next_place += len(requests)
+        if decoders is None:
+            return Batch(requests=requests, decode_s=0.0, first_place=place)
         started_s = time.perf_counter()
-        if decoders is not None:
-            for _ in decoders.map(self.steps.attempt_to_decode, requests):
-                pass
-        return Batch(requests=requests, decode_s=time.perf_counter() - started_s)
+        begun = self._begin_all(requests, place)
+        for _ in decoders.map(self.steps.attempt_to_decode, compress(requests, begun)):
+            pass
+        return Batch(requests=requests, decode_s=time.perf_counter() - started_s, first_place=place, begun=begun)
+
+    def _begin_all(self, requests: Sequence[Request], first_place: int) -> list[bool]:
+        return [self._begin(first_place + at) for at in range(len(requests))]
+
+    def _begin(self, place: int) -> bool:
+        return self._page is None or self._page.begin(place)
 
     def events(self, batch: Batch) -> Iterator[list[Event]]:
         """Answer the requests of `batch`: yields what is ready as soon as it is; the last list ends with `Done`.
@@ -110,13 +136,17 @@ class Computation:
         """
         steps, calls = self.steps, self.joined_calls
         tally = steps.tally = Tally(decode_s=batch.decode_s)
-        company = len(batch.requests) > 1 and calls.possible
+        company = self._joins and len(batch.requests) > 1 and calls.possible
         to_join: dict[tuple[Hashable, Hashable], list[Request]] = {}
         to_prove: dict[tuple[Hashable, str | None], list[Request]] = {}
         waiting = len(batch.requests)
         ready: list[Event] = []
         # 1. What is no batch, or not yet: one request after the other, to its answer.
-        for request in batch.requests:
+        for request in self._taken_up(batch, together=company):
+            if isinstance(request, PassedOver):
+                waiting -= 1
+                yield [request]
+                continue
             started_s = time.perf_counter()
             steps.attempt_to_decode(request)
             tally.decode_s += time.perf_counter() - started_s
@@ -155,12 +185,24 @@ class Computation:
                 yield ready
                 ready = []
         # 3. What might share one. The clients have their answers.
-        for (key, _), requests in to_prove.items():
-            answered = [request for request in requests if isinstance(request.outcome, Answer)]
-            for progress in proof.prove(calls, key, answered):
-                yield [progress]
+        for progress in self._proofs(to_prove) if to_prove else ():
+            yield [progress]
         batch.let_go()
         yield [*ready, tally.done(self.gpu_memory.held_bytes())]
+
+    def _taken_up(self, batch: Batch, *, together: bool) -> Iterator[Request | PassedOver]:
+        """The requests, each begun when it is asked for, or all `together`; of one that was taken back, its place."""
+        begun = batch.begun
+        if begun is None and together:
+            begun = self._begin_all(batch.requests, batch.first_place)
+        for at, request in enumerate(batch.requests):
+            place = batch.first_place + at
+            yield request if (self._begin(place) if begun is None else begun[at]) else PassedOver(place)
+
+    def _proofs(self, to_prove: Mapping[tuple[Hashable, str | None], list[Request]]) -> Iterator[Progress]:
+        for (key, _), requests in to_prove.items():
+            answered = [request for request in requests if isinstance(request.outcome, Answer)]
+            yield from proof.prove(self.joined_calls, key, answered)
 
     def _answer(self, request: Request) -> Event:
         """Lead one request to its outcome, as if there were no others."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import selectors
 import signal
 import socket
@@ -19,6 +20,7 @@ from typing import Any, cast
 import pytest
 
 from tidegate.inference import protocol
+from tidegate.inference.begun_page import BegunPage
 from tidegate.inference.frontend.queue import model_pool
 from tidegate.inference.frontend.queue.body import MemoryBody
 from tidegate.inference.frontend.queue.model_pool import ModelPool
@@ -84,7 +86,25 @@ class StandInWorker(asyncio.Protocol):
         self.alive = True
         self.immortal = False
         self.transport: asyncio.Transport | None = None
+        self.page: BegunPage | None = None
+        self.handed_over = 0
         self._reader = FrameReader()
+
+    def opened(self, end: socket.socket) -> None:
+        """The first bytes are there, and with them the page; a transport has no eye for that."""
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(end)
+        data, descriptors, _, _ = socket.recv_fds(end, 1 << 16, 2)
+        for descriptor in descriptors[1:]:
+            self.page = BegunPage(descriptor)
+        for descriptor in descriptors:
+            os.close(descriptor)
+        transport = loop._make_socket_transport(end, self)  # type: ignore[attr-defined]
+        self.transport = transport
+        if data:
+            self.data_received(data)
+        else:
+            transport.close()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
@@ -99,9 +119,17 @@ class StandInWorker(asyncio.Protocol):
                 self.fork_server.on_load(self)
             elif kind == Kind.COMPUTE:
                 self.batches.append(protocol.parse_compute(payload))
+                if self.fork_server.begins:
+                    self.begin(len(self.batches[-1]))
                 self.fork_server.on_batch(self)
             else:
                 self.controls.append((Kind(kind).name, protocol.parse_id(payload)))
+
+    def begin(self, count: int) -> list[bool]:
+        """Begin the next requests; returns which of them were not taken back."""
+        assert self.page is not None
+        first, self.handed_over = self.handed_over, self.handed_over + count
+        return [self.page.begin(place) for place in range(first, first + count)]
 
     @property
     def bodies(self) -> list[list[str]]:
@@ -158,6 +186,8 @@ class StandInForkServer:
 
     on_load: Callable[[StandInWorker], None] = load_at_once
     on_batch: Callable[[StandInWorker], None] = answer_at_once
+    begins: bool = True
+    """Whether workers begin at once what they are handed."""
     refusals: list[Exception] = field(default_factory=list)
     started: list[StandInWorker] = field(default_factory=list)
     started_s: list[float] = field(default_factory=list)
@@ -174,7 +204,7 @@ class StandInForkServer:
             end.setblocking(False)
         worker = StandInWorker(self, FIRST_PID + len(self.started))
         self.started.append(worker)
-        await loop.create_unix_connection(lambda: worker, sock=theirs)
+        loop.add_reader(theirs, worker.opened, theirs)
         return worker.pid, ours
 
     def kill(self, pid: int, number: int) -> None:

@@ -126,14 +126,17 @@ def test_a_worker_that_is_lost_while_it_compares_costs_no_answer_and_its_success
     assert "collate_fn" in told
 
 
-def test_where_nothing_may_ever_be_joined_requests_are_sent_one_by_one(monkeypatch):
+def test_where_nothing_may_ever_be_joined_requests_are_sent_one_by_one_until_they_are_known_to_be_short(monkeypatch):
     async def test() -> None:
         fork_server = StandInForkServer(on_load=lambda worker: worker.write(protocol.ready_frame(may_join=False)))
         async with house(monkeypatch, fork_server, workers=2, max_batch_size=8) as home:
             await home.pool.load()
             await settled()
-            assert await outcomes(home.ask(*"abcdef")) == [(200, name) for name in "abcdef"]
-            assert all(len(batch) == 1 for worker in fork_server.started for batch in worker.batches)
+            assert await outcomes(home.ask(*"ab")) == [(200, name) for name in "ab"]
+            assert [worker.bodies for worker in fork_server.started] in ([[["a"]], [["b"]]], [[["b"]], [["a"]]])
+            assert await outcomes(home.ask(*"cdefgh")) == [(200, name) for name in "cdefgh"]
+            later = sorted(worker.bodies[1] for worker in fork_server.started)
+            assert later == [["c", "d", "e"], ["f", "g", "h"]], "each worker has its share, in one frame"
 
     run(test())
 

@@ -38,6 +38,7 @@ from tidegate.inference.frontend.queue.actions import (
 from tidegate.inference.frontend.queue.body import MemoryBody
 from tidegate.inference.frontend.queue.pending_request import PendingRequest
 from tidegate.inference.frontend.queue.scheduler import Scheduler
+from tidegate.inference.frontend.queue.scheduling import MAX_HANDED_OVER, STUCK_S
 from tidegate.inference.frontend.workers.model_health import State
 from tidegate.inference.protocol import Done
 
@@ -65,11 +66,40 @@ class Client:
     outcome: str = ""
 
 
+@dataclass
+class Page:
+    """What a worker has begun, as `BegunPage` has it, and the moment between a mark and a look at it."""
+
+    count: int = 0
+    taken_back: set[int] = field(default_factory=set)
+    met: bool = False
+    """Whether the worker looks at a place just when the frontend marks it."""
+
+    def hand_over(self, place: int) -> None:
+        self.taken_back.discard(place)
+
+    def take_back(self, place: int) -> bool:
+        self.taken_back.add(place)
+        if self.met and place == self.count:
+            self.count += 1
+        return self.count <= place
+
+    def begin(self, place: int) -> bool:
+        self.count = max(self.count, place + 1)
+        return place not in self.taken_back
+
+
 @dataclass(eq=False)
 class World:
     """One worker, as the model sees it."""
 
     start: Start
+    page: Page = field(default_factory=Page)
+    places: dict[Client, int] = field(default_factory=dict)
+    """Where each that it was sent is among all of them, going by the last time."""
+    handed_over: int = 0
+    ghosts: list[int] = field(default_factory=list)
+    """Places that were taken back, which it has not come to yet."""
     pid: int = 0
     phase: str = "starting"
     """starting ▶ loading ▶ ready."""
@@ -99,9 +129,14 @@ class World:
     def owes(self) -> bool:
         return bool(self.batches) or len(self.streams) > len(self.paused)
 
+    def has_begun(self, client: Client) -> bool:
+        return self.places[client] < self.page.count
+
     @property
     def suspects(self) -> set[Client]:
-        return {client for batch in self.batches for client in batch} | self.streams.keys()
+        """Those that it may have died of."""
+        begun = {client for batch in self.batches for client in batch if self.has_begun(client)}
+        return begun | self.streams.keys()
 
     def forget_stream(self, client: Client) -> None:
         del self.streams[client]
@@ -142,6 +177,7 @@ class SchedulerAndWorld(RuleBasedStateMachine):
         self.gone: list[World] = []
         self.pids = iter(range(1, 1 << 20))
         self.load_result = ""
+        self.any_done = False
         self.gave_up = 0
         self.closed = False
         self.scheduler.supervisor.load(self.now_s)
@@ -156,7 +192,26 @@ class SchedulerAndWorld(RuleBasedStateMachine):
     # --- the shell
 
     def tick(self) -> None:
-        self.carry_out(self.scheduler.tick(self.now_s))
+        actions = self.scheduler.tick(self.now_s)
+        for worker in self.workers.values():
+            if taken := self.taken_from(worker):
+                assert self.limits.max_batch_size == 1
+                assert self.now_s >= worker.heard_s + STUCK_S, "it gets on"
+                self.shared[:0] = [client for client in taken if not client.outcome]
+        self.carry_out(actions)
+
+    def taken_from(self, worker: World) -> list[Client]:
+        """Those that were just taken back from a worker: no longer in its batches."""
+        taken = [client for client in worker.has if self.is_taken(worker, client)]
+        for client in taken:
+            for batch in worker.batches:
+                if client in batch:
+                    batch.remove(client)
+            worker.ghosts.append(worker.places[client])
+        return taken
+
+    def is_taken(self, worker: World, client: Client) -> bool:
+        return worker.places[client] in worker.page.taken_back and not worker.has_begun(client)
 
     def carry_out(self, actions: Any) -> None:
         for action in actions:
@@ -198,7 +253,8 @@ class SchedulerAndWorld(RuleBasedStateMachine):
                 worker = self.workers[number]
                 if worker.retiring and self.scheduler.state is State.SERVING:
                     assert not worker.hung_up, "a second time"
-                    assert not worker.suspects, "it has not finished"
+                    assert not worker.batches, "it has not finished"
+                    assert not worker.streams
                 worker.hung_up = True
             case Cancel() | Pause() | Resume():
                 raise AssertionError("it is a matter of what a client did, and of no other moment")
@@ -223,8 +279,13 @@ class SchedulerAndWorld(RuleBasedStateMachine):
         assert not worker.retiring
         assert not worker.cut
         assert not worker.exited
-        assert len(worker.batches) <= self.limits.prefetch, "more than it may be given ahead"
-        assert 1 <= len(batch) <= self.limits.max_batch_size
+        if self.limits.max_batch_size > 1:
+            assert len(worker.batches) <= self.limits.prefetch, "more than it may be given ahead"
+            assert 1 <= len(batch) <= self.limits.max_batch_size
+        else:
+            in_hand = len(worker.has) + len(batch)
+            assert 1 <= in_hand <= (MAX_HANDED_OVER if self.any_done else 1 + self.limits.prefetch)
+            assert not worker.batches or self.now_s < worker.heard_s + STUCK_S, "it does not get on"
         for client in batch:
             assert not client.outcome, "sent though it has ended"
             assert all(client not in other.has for other in self.workers.values()), "with two workers at a time"
@@ -243,6 +304,8 @@ class SchedulerAndWorld(RuleBasedStateMachine):
         worker.batches.append(batch)
         for client in batch:
             worker.answered.discard(client)
+            worker.places[client] = worker.handed_over
+            worker.handed_over += 1
 
     # --- the clients
 
@@ -271,6 +334,8 @@ class SchedulerAndWorld(RuleBasedStateMachine):
         streaming = None if client.outcome else self.streaming(client)
         actions = self.scheduler.cancel(client.request)
         client.outcome = client.outcome or "left"
+        for worker in self.workers.values():
+            assert self.taken_from(worker) in ([], [client])
         assert actions == ([Cancel(streaming.start.worker, client.request.id)] if streaming else ())
         if streaming:
             streaming.forget_stream(client)
@@ -328,7 +393,7 @@ class SchedulerAndWorld(RuleBasedStateMachine):
             self.carry_out(self.scheduler.supervisor.start_failed(worker.start.worker, "no memory", self.now_s))
         else:
             worker.pid, worker.phase, worker.heard_s = next(self.pids), "loading", self.now_s
-            self.scheduler.supervisor.started(worker.start.worker, worker.pid, self.now_s)
+            self.scheduler.supervisor.started(worker.start.worker, worker.pid, self.now_s, worker.page)
 
     @precondition(lambda self: self.any(lambda worker: worker.phase == "loading"))
     @rule(data=st.data(), how=st.sampled_from(["ready", "ready", "ready", "fails", "tries"]))
@@ -366,6 +431,9 @@ class SchedulerAndWorld(RuleBasedStateMachine):
         worker.heard_s = self.now_s
         if left:
             client = left[0]
+            if not self.begins(worker, client):
+                self.pass_over(worker, client)
+                return
             worker.answered.add(client)
             if stream:
                 actions = self.scheduler.announced(worker.start.worker, client.request.id, self.now_s)
@@ -381,7 +449,42 @@ class SchedulerAndWorld(RuleBasedStateMachine):
                 client.outcome = "answered"
         else:
             worker.batches.pop(0)
+            self.any_done = True
             self.carry_out(self.scheduler.done(worker.start.worker, Done(0, 0, 0, hopeless=hopeless), self.now_s))
+
+    def begins(self, worker: World, client: Client) -> bool:
+        """Whether the worker begins a request now, or has begun it; with it all of a batch that is one."""
+        together = worker.batches[0] if self.limits.max_batch_size > 1 else [client]
+        last = max(worker.places[each] for each in together)
+        for place in [place for place in worker.ghosts if place < last]:
+            worker.ghosts.remove(place)
+            assert not worker.page.begin(place)
+            self.scheduler.passed_over(worker.start.worker, place, self.now_s)
+            worker.heard_s = self.now_s
+        begun = [worker.page.begin(worker.places[each]) for each in together]
+        return begun[together.index(client)]
+
+    def pass_over(self, worker: World, client: Client) -> None:
+        """It met the frontend at this place, and gave way: the request waits again where it waited."""
+        place = worker.places[client]
+        worker.batches[0].remove(client)
+        if not client.outcome:
+            (self.isolated if client.request.isolated else self.shared).insert(0, client)
+        self.scheduler.passed_over(worker.start.worker, place, self.now_s)
+
+    @precondition(lambda self: self.any(lambda worker: worker.batches))
+    @rule(data=st.data(), meets=st.booleans())
+    def take_up(self, data: st.DataObject, meets: bool) -> None:
+        """A worker begins its next request, and says nothing; or it will meet the frontend at the one after."""
+        worker = self.some(data, "ready", busy=True)
+        if worker is not None:
+            left = [client for client in worker.batches[0] if client not in worker.answered]
+            if left and not self.is_marked(worker, left[0]):
+                self.begins(worker, left[0])
+            worker.page.met = meets
+
+    def is_marked(self, worker: World, client: Client) -> bool:
+        return worker.places[client] in worker.page.taken_back
 
     @precondition(lambda self: self.any(lambda worker: worker.streams))
     @rule(data=st.data(), part=st.booleans())
@@ -467,8 +570,11 @@ class SchedulerAndWorld(RuleBasedStateMachine):
         self.gone.append(worker)
         serving = self.scheduler.state is State.SERVING
         suspects, failed, retried = worker.suspects, {}, []
+        innocent = [client for client in worker.has if serving and not worker.has_begun(client)]
+        for line, isolated in ((self.shared, False), (self.isolated, True)):
+            line[:0] = [each for each in innocent if each.request.isolated == isolated and not each.outcome]
         for client in (*worker.streams, *worker.has):
-            if client.outcome:
+            if client.outcome or client in innocent:
                 continue
             alone = suspects == {client} or client in worker.isolated
             client.deaths += alone and not worker.hung and serving

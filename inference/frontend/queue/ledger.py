@@ -8,6 +8,7 @@ from enum import Enum, auto
 from itertools import count
 from math import inf
 
+from tidegate.inference.begun_page import AllBegun, Begun
 from tidegate.inference.frontend.queue.pending_request import PendingRequest
 
 
@@ -47,8 +48,14 @@ class Worker:
     """How many WebSockets talk to it."""
     batches: deque[list[PendingRequest]] = field(default_factory=deque)
     """The batches that are not done; the worker computes the first."""
+    handed_over: int = 0
+    """How many requests it was ever given."""
+    begun: Begun = field(default_factory=AllBegun)
+    """Which of them it has begun."""
     begun_s: float = 0.0
     """When it took up that batch."""
+    heard_s: float = 0.0
+    """When it was last heard of, or given something to do."""
     deadline_s: float = inf
     """When it counts as hung unless it was heard of."""
     cut_off_s: float = inf
@@ -77,16 +84,29 @@ class Worker:
         return self.phase is Phase.TRYING
 
     def has_room(self, prefetch: int) -> bool:
-        """Whether it may be given a batch ahead; not behind a request that is isolated, which is suspected."""
-        return len(self.batches) <= prefetch and not any(each.isolated for batch in self.batches for each in batch)
+        """Whether it may be given a batch ahead."""
+        return len(self.batches) <= prefetch and not self.suspicious
+
+    @property
+    def suspicious(self) -> bool:
+        """Whether it has a request that is isolated: nothing may wait behind that."""
+        return any(each.isolated for batch in self.batches for each in batch)
+
+    @property
+    def not_begun(self) -> list[PendingRequest]:
+        """The requests that no user code has seen, in the order in which they were given."""
+        count = self.begun.count
+        if count >= self.handed_over:
+            return []
+        return [request for batch in self.batches for request in batch if request.place >= count]
 
     @property
     def shared_by(self) -> int:
-        """How many requests are in batches that are not done, or are open streams, and conversations: any may be to
-        blame for a loss."""
-        return (
-            len({request.id for batch in self.batches for request in batch} | self.streams.keys()) + self.conversations
-        )
+        """How many requests were begun of the batches that are not done, or are open streams, and conversations: any
+        may be to blame for a loss."""
+        count = self.begun.count
+        begun = {request.id for batch in self.batches for request in batch if request.place < count}
+        return len(begun | self.streams.keys()) + self.conversations
 
 
 class Ledger:
@@ -131,10 +151,35 @@ class Ledger:
     def give(self, worker: Worker, requests: list[PendingRequest]) -> None:
         """Note that a batch is sent."""
         for request in requests:
-            request.worker = worker.number
+            request.worker, request.place = worker.number, worker.handed_over
+            worker.begun.hand_over(request.place)
+            worker.handed_over += 1
             worker.requests[request.id] = request
         worker.batches.append(requests)
         self.computing += len(requests)
+
+    def take_unbegun(self, worker: Worker, request: PendingRequest) -> bool:
+        """Take a request from a worker that has not begun it, and will pass it over; False where it may have."""
+        if request.id not in worker.requests or not worker.begun.take_back(request.place):
+            return False
+        self._take_out(worker, request)
+        return True
+
+    def passed_over(self, worker: Worker, place: int) -> PendingRequest | None:
+        """Take the request of a place that the worker passed over; None where it is taken already."""
+        for request in worker.requests.values():
+            if request.place == place:
+                self._take_out(worker, request)
+                return request
+        return None
+
+    def _take_out(self, worker: Worker, request: PendingRequest) -> None:
+        # Out of its batch too: it may come to this worker once more before the batch is done.
+        for batch in worker.batches:
+            if request in batch:
+                batch.remove(request)
+        del worker.requests[request.id]
+        self.computing -= 1
 
     def announce(self, worker: Worker, request_id: int) -> PendingRequest | None:
         """Note that a request is answered by a stream; None for one that the worker was not asked."""

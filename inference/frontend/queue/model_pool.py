@@ -264,6 +264,11 @@ class ModelPool:
         self._carry_out(self._scheduler.done(worker, done, monotonic()))
         self._wake()
 
+    def worker_passed_over(self, worker: int, place: int) -> None:
+        """A request that was about to be taken back is not begun."""
+        self._scheduler.passed_over(worker, place, monotonic())
+        self._wake()
+
     def worker_ready(self, worker: int, ready: Ready) -> None:
         """The model is loaded."""
         self.tensors, self.form = ready.tensors, ready.form
@@ -392,8 +397,8 @@ class ModelPool:
         except (ForkServerFailed, OSError) as error:  # also where this process has no file descriptor left
             self._carry_out(self._supervisor.start_failed(start.worker, str(error), monotonic()))
         else:
-            self._supervisor.started(start.worker, pid, monotonic())
             link = self._links[start.worker] = WorkerLink(self, start.worker)
+            self._supervisor.started(start.worker, pid, monotonic(), link.begun)
             await link.attach(channel, replace(self.spec, verify=start.verify, prove=start.prove, gpu_id=start.gpu_id))
         self._wake()
 

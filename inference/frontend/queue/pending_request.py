@@ -29,6 +29,8 @@ class PendingRequest:
     """When a worker was given it, the last time."""
     worker: int = 0
     """The worker that has it; 0 while it waits."""
+    place: int = 0
+    """Its place among all that this worker was handed (see `begun_page`)."""
     started: bool = False
     """Whether its response has begun: from then on it is never tried again."""
     isolated: bool = False

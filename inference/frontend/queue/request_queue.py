@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 
 from tidegate.inference.frontend.queue.pending_request import PendingRequest
@@ -31,6 +31,11 @@ class RequestQueue:
         """Let a request wait behind its like."""
         (self.isolated if request.isolated else self.shared).append(request)
 
+    def put_back(self, requests: Sequence[PendingRequest]) -> None:
+        """Let requests that were taken for nothing wait before all others of their like, in their order."""
+        for request in reversed(requests):
+            (self.isolated if request.isolated else self.shared).appendleft(request)
+
     def remove(self, request: PendingRequest) -> bool:
         """Take a request out; returns whether it waited."""
         try:
@@ -39,13 +44,13 @@ class RequestQueue:
             return False
         return True
 
-    def take(self, size: int) -> list[PendingRequest]:
-        """Take the next batch: at most `size` requests that are not isolated, no more bytes than a frame holds."""
+    def take(self, size: int, max_bytes: int = MAX_BATCH_BYTES) -> list[PendingRequest]:
+        """Take the next batch: at most `size` requests that are not isolated, and `max_bytes` but for the first."""
         batch: list[PendingRequest] = []
         batch_bytes = 0
         while self.shared and len(batch) < size:
             batch_bytes += self.shared[0].body.size
-            if batch and batch_bytes > MAX_BATCH_BYTES:
+            if batch and batch_bytes > max_bytes:
                 break
             batch.append(self.shared.popleft())
         return batch

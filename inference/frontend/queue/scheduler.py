@@ -8,6 +8,8 @@ socket, clock or process is reached from here. The lives of the workers are its 
 * No request is with two workers at a time, none is tried again once its response has begun, and what is isolated is
   alone in its batch.
 * No request waits while a worker is idle, except for a batch to fill, for `max_wait_s` at most.
+* A request that no user code has seen is to blame for nothing: it is taken back from a worker that is lost or says
+  nothing for a while, and waits again where it waited.
 * A worker that says nothing for `timeout_s` while it has a batch, or a stream that does not wait for its reader, is
   killed, cut off and replaced.
 """
@@ -27,11 +29,14 @@ from tidegate.inference.frontend.queue.pending_request import PendingRequest
 from tidegate.inference.frontend.queue.pool_limits import PoolLimits
 from tidegate.inference.frontend.queue.request_queue import RequestQueue
 from tidegate.inference.frontend.queue.scheduling import (
+    MAX_HANDED_OVER_BYTES,
+    STUCK_S,
     JoinsLately,
     RecentLoad,
     RejectReason,
     Retry,
     after_loss,
+    hand_over_limit,
     plan_batches,
     reject_reason,
 )
@@ -57,10 +62,13 @@ class Scheduler:
         self._retiring: list[Worker] = []
         self._item_s = 0.0
         """How long a request keeps a worker busy, lately."""
+        self._in_hand_limit = 1
+        """How many requests a worker may have in hand where each is predicted alone."""
         self._last_word: RequestError = NotReady("The model was stopped before this request was done.")
         self._expiry_due_s = inf
         """No later than when the first request has waited too long, and maybe earlier."""
         self._hold_due_s = inf
+        self._stuck_due_s = inf
 
     # --- what is so
 
@@ -87,7 +95,7 @@ class Scheduler:
     @property
     def next_due_s(self) -> float:
         """By when `tick` must be called though nothing happens; infinity where it need not."""
-        return min(self.supervisor.due_s, self._expiry_due_s, self._hold_due_s)
+        return min(self.supervisor.due_s, self._expiry_due_s, self._hold_due_s, self._stuck_due_s)
 
     # --- the clients
 
@@ -156,6 +164,9 @@ class Scheduler:
             self._queue.remove(request)
             self._metrics.abandoned["waiting"] += 1
             return ()
+        if self._ledger.take_unbegun(worker, request):
+            self._metrics.abandoned["waiting"] += 1
+            return ()
         self._metrics.abandoned["computing"] += 1
         return self._close_stream(worker, request.id) if request.id in worker.streams else ()
 
@@ -197,6 +208,16 @@ class Scheduler:
             return None
         request.over = True
         return request
+
+    def passed_over(self, number: int, place: int, now_s: float) -> None:
+        """A worker met a request that was about to be taken back from it: it has not begun it."""
+        worker = self._ledger.workers.get(number)
+        if worker is None:
+            return
+        self.supervisor.watch(worker, now_s)
+        request = self._ledger.passed_over(worker, place)
+        if request is not None and not request.over:
+            self._wait_again([request])
 
     def announced(self, number: int, request_id: int, now_s: float) -> Sequence[Action]:
         """A request is going to be answered by a stream."""
@@ -242,7 +263,9 @@ class Scheduler:
         if fault := _fault_of_done(worker):
             return [self.supervisor.log(logging.ERROR, fault, worker), *self.supervisor.kill(worker)]
         size = len(worker.batches.popleft())
-        self._item_s += 0.1 * ((now_s - worker.begun_s) / size - self._item_s)
+        if size:  # not all were taken back
+            self._item_s += 0.1 * ((now_s - worker.begun_s) / size - self._item_s)
+            self._in_hand_limit = hand_over_limit(self._item_s)
         worker.begun_s, worker.proving, worker.gpu_bytes = now_s, False, done.gpu_bytes
         self._health.batch_done()
         self._joins.record(done)
@@ -258,8 +281,12 @@ class Scheduler:
         if worker in self._retiring:
             self._retiring.remove(worker)  # it has left by itself
         actions = self.supervisor.lost(worker, now_s)
-        if worker.requests:
-            self._metrics.batch_size.observe(len(worker.requests))  # nobody can say what it predicted of them
+        innocent = worker.not_begun if self.state is State.SERVING else []
+        if predicted := len(worker.requests) - len(innocent):
+            self._metrics.batch_size.observe(predicted)  # nobody can say how many of them together
+        for request in innocent:
+            del worker.requests[request.id]
+        self._wait_again([request for request in innocent if not request.over])
         for request in (*worker.streams.values(), *worker.requests.values()):
             if not request.over:
                 actions += self._after_loss(request, worker, now_s)
@@ -292,6 +319,9 @@ class Scheduler:
         seen together; and at `next_due_s`.
         """
         actions = self.supervisor.supervise(now_s) if now_s >= self.supervisor.due_s else []
+        self._stuck_due_s = inf
+        if self._one_by_one and self._ledger.computing > 1:
+            self._take_back_from_stuck(now_s)
         if now_s >= self._expiry_due_s:
             self._expire(now_s, actions)
         self._hold_due_s = inf
@@ -323,16 +353,15 @@ class Scheduler:
             self._send_isolated(ready, now_s, actions)
         if not queue.shared:
             return
+        if self._one_by_one:
+            self._hand_over(ready, now_s, actions)
+            return
         idle = [worker for worker in ready if not worker.batches]
         if not idle and limits.prefetch and not queue.isolated:
             idle = [worker for worker in ready if worker.has_room(limits.prefetch)]
         if not idle:
             return
         _fewest_streams_last(idle)
-        if limits.max_batch_size == 1:
-            while idle and queue.shared:
-                self._send(idle.pop(), [queue.shared.popleft()], now_s, actions)
-            return
         computing, waiting = self._ledger.computing - self._ledger.streaming, len(queue.shared)
         plan = plan_batches(
             waiting=waiting,
@@ -341,7 +370,7 @@ class Scheduler:
             busy=len(ready) - len(idle),
             expected=self._recent.expected(computing),
             oldest_wait_s=now_s - queue.shared[0].queued_s,
-            max_size=self._joins.max_size(limits.max_batch_size) if self._ledger.may_join else 1,
+            max_size=self._joins.max_size(limits.max_batch_size),
             max_wait_s=limits.max_wait_s,
         )
         if plan.hold_s:
@@ -351,6 +380,51 @@ class Scheduler:
         for size in plan.sizes:
             if batch := queue.take(size):
                 self._send(idle.pop(), batch, now_s, actions)
+
+    @property
+    def _one_by_one(self) -> bool:
+        """Whether each request is predicted alone, whatever comes with it."""
+        return self._limits.max_batch_size == 1 or not self._ledger.may_join
+
+    def _hand_over(self, ready: list[Worker], now_s: float, actions: list[Action]) -> None:
+        """Give out requests that are predicted one by one: several in one write, where they are short.
+
+        A worker with half of what it may have in hand is given more, so that it never has to wait for it.
+        """
+        queue, limit, prefetch = self._queue, self._in_hand_limit, self._limits.prefetch
+        takers = [worker for worker in ready if not worker.batches]
+        if not queue.isolated and (limit > 1 or (prefetch and not takers)):
+            most = max(limit // 2, prefetch)
+            takers += [
+                worker
+                for worker in ready
+                if worker.batches
+                and len(worker.requests) <= most
+                and now_s < worker.heard_s + STUCK_S
+                and not worker.suspicious
+            ]
+        if not takers:
+            return
+        if len(takers) > 1:
+            takers.sort(key=lambda worker: (len(worker.requests), worker.lasting))
+        in_hand = sum(len(worker.requests) for worker in ready)
+        share = max(1, min(limit, -(-(len(queue.shared) + in_hand) // len(ready))))
+        for worker in takers:
+            room = max(share, 1 + prefetch) - len(worker.requests) if worker.batches else share
+            if room > 0 and (batch := queue.take(room, MAX_HANDED_OVER_BYTES)):
+                self._send(worker, batch, now_s, actions)
+
+    def _take_back_from_stuck(self, now_s: float) -> None:
+        """What a worker has not begun waits for the next one, where that worker is not getting on."""
+        due_s = inf
+        for worker in self._ledger.workers.values():
+            if len(worker.requests) > 1 and (waiting := worker.not_begun):
+                if now_s >= worker.heard_s + STUCK_S:
+                    taken = [request for request in waiting if self._ledger.take_unbegun(worker, request)]
+                    self._wait_again([request for request in taken if not request.over])
+                else:
+                    due_s = min(due_s, worker.heard_s + STUCK_S)
+        self._stuck_due_s = due_s
 
     def _send_isolated(self, ready: list[Worker], now_s: float, actions: list[Action]) -> None:
         # What is suspected goes to a worker without streams, which it would break, and waits for one that is busy or
@@ -380,6 +454,13 @@ class Scheduler:
         request.queued_s, request.worker = now_s, 0
         self._queue.add(request)
         self._expiry_due_s = min(self._expiry_due_s, now_s + self._limits.max_queue_wait_s)
+
+    def _wait_again(self, requests: Sequence[PendingRequest]) -> None:
+        # Where and since when they waited: nothing was done with them.
+        for request in requests:
+            request.worker = 0
+            self._expiry_due_s = min(self._expiry_due_s, request.queued_s + self._limits.max_queue_wait_s)
+        self._queue.put_back(requests)
 
     def _close_stream(self, worker: Worker, request_id: int) -> Sequence[Action]:
         self._ledger.take_back(worker, request_id)

@@ -43,7 +43,8 @@ def plan_batches(
     if not waiting or not idle:
         return NOTHING
     max_size = min(max_size, -(-(max(waiting, expected) + computing) // (idle + busy)))
-    if waiting < min(expected, max_size * idle) and oldest_wait_s < max_wait_s and max_size > 1:
+    # Less than a microsecond is a rounding error of the clock, and no time to wait for.
+    if waiting < min(expected, max_size * idle) and max_wait_s - oldest_wait_s > 1e-6 and max_size > 1:
         return Plan(hold_s=max_wait_s - oldest_wait_s)
     sizes = []
     for workers_left in range(idle, 0, -1):
@@ -53,6 +54,22 @@ def plan_batches(
         sizes.append(size)
         waiting -= size
     return Plan(sizes=tuple(sizes))
+
+
+HANDED_OVER_S = 0.002
+"""How much work a worker may have in hand of requests that are predicted one by one: more than it takes to hand over
+the next ones, and little enough that none of them is late for having waited there and not in the queue."""
+MAX_HANDED_OVER = 32
+"""So many at the most, however short they are."""
+MAX_HANDED_OVER_BYTES = 1024 * 1024
+"""Bodies that are handed over together: larger ones take longer on their way than what is saved."""
+STUCK_S = 0.02
+"""After this time without a word what a worker has not begun is taken back."""
+
+
+def hand_over_limit(item_s: float) -> int:
+    """How many requests of `item_s` seconds each a worker may have in hand where each is predicted alone."""
+    return max(1, min(MAX_HANDED_OVER, int(HANDED_OVER_S / max(item_s, 1e-6))))
 
 
 class RecentLoad:

@@ -18,8 +18,11 @@ class BodyFiles:
     def __init__(self) -> None:
         self._ours: socket.socket | None = None
 
-    def open(self, channel: socket.socket, first_frame: bytes) -> bytes:
-        """Send the worker its end with the first bytes on `channel`; returns what is left of `first_frame`."""
+    def open(self, channel: socket.socket, first_frame: bytes, *further: int) -> bytes:
+        """Send the worker its end with the first bytes on `channel`; returns what is left of `first_frame`.
+
+        The descriptors `further` go with it.
+        """
         try:
             ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         except OSError:  # no descriptor is left
@@ -28,7 +31,7 @@ class BodyFiles:
         self._ours = ours
         with theirs:
             try:
-                return first_frame[socket.send_fds(channel, [first_frame], [theirs.fileno()]) :]
+                return first_frame[socket.send_fds(channel, [first_frame], [theirs.fileno(), *further]) :]
             except OSError:
                 self.close()
                 return first_frame

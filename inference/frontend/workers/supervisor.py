@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import inf
 
+from tidegate.inference.begun_page import Begun
 from tidegate.inference.frontend.metrics import ModelMetrics
 from tidegate.inference.frontend.queue.actions import (
     Action,
@@ -69,6 +70,7 @@ class Supervisor:
 
     def watch(self, worker: Worker, now_s: float) -> None:
         """Let the deadline of a worker run from now, where it owes something."""
+        worker.heard_s = now_s
         if worker.owes:
             worker.deadline_s = now_s + self._limits.timeout_s
             self.due_s = min(self.due_s, worker.deadline_s)
@@ -134,9 +136,10 @@ class Supervisor:
         self.health.load(now_s)
         self._look_again()
 
-    def started(self, number: int, pid: int, now_s: float) -> None:
-        """A worker was forked, and is asked to load the model."""
+    def started(self, number: int, pid: int, now_s: float, begun: Begun | None = None) -> None:
+        """A worker was forked, and is asked to load the model; `begun` will tell what it begins."""
         worker = self._ledger.workers[number]
+        worker.begun = begun or worker.begun
         worker.pid, worker.phase = pid, Phase.LOADING
         worker.deadline_s = now_s + self._limits.load_timeout_s
         self._processes[pid] = _Process()

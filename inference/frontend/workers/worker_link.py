@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from collections.abc import Sequence
 from typing import Protocol, cast
 
 from tidegate.inference import protocol
+from tidegate.inference.begun_page import AllBegun, Begun, BegunPage, new_page_file
 from tidegate.inference.conversation_frames import is_of_conversation
 from tidegate.inference.frontend.workers.body_files import BodyFiles
 from tidegate.inference.protocol import (
@@ -39,6 +41,7 @@ class WorkerEvents(Protocol):
     def stream_ended(self, worker: int, end: End) -> None: ...
     def worker_goes_on(self, worker: int, progress: Progress) -> None: ...
     def worker_done(self, worker: int, done: Done) -> None: ...
+    def worker_passed_over(self, worker: int, place: int) -> None: ...
     def worker_talks(self, worker: int, kind: int, payload: Payload) -> None: ...
     def worker_borrows(self, worker: int, payload: Payload) -> None: ...
     def worker_reports(self, worker: int, payload: Payload) -> None: ...
@@ -56,11 +59,25 @@ class WorkerLink(asyncio.Protocol):
         self._reader = FrameReader()
         self._files = BodyFiles()
         self._transport: asyncio.WriteTransport | None = None
+        self._page: int | None = None
+        self.begun: Begun = self._begun()
+        """What the worker has begun of that which it was sent."""
+
+    def _begun(self) -> Begun:
+        try:
+            self._page = new_page_file()
+            return BegunPage(self._page)
+        except OSError:  # no descriptor is left
+            return AllBegun()
 
     async def attach(self, channel: socket.socket, spec: ModelSpec) -> None:
         """Take over the frontend's end of the socket and have the worker load its model."""
         loop = asyncio.get_running_loop()
-        rest = self._files.open(channel, protocol.frame(Kind.LOAD, spec.to_json()))
+        further = () if self._page is None else (self._page,)
+        rest = self._files.open(channel, protocol.frame(Kind.LOAD, spec.to_json()), *further)
+        for page in further:
+            os.close(page)
+        self._page = None
         await loop.create_unix_connection(lambda: self, sock=channel)
         self._write(rest)
 
@@ -122,6 +139,8 @@ class WorkerLink(asyncio.Protocol):
                 events.stream_ended(worker, protocol.parse_end(payload))
             elif kind == Kind.PROGRESS:
                 events.worker_goes_on(worker, protocol.parse_progress(payload))
+            elif kind == Kind.PASSED_OVER:
+                events.worker_passed_over(worker, protocol.parse_id(payload))
             else:
                 self._hear_seldom(kind, payload)
 

@@ -1,0 +1,100 @@
+"""What a worker has begun of the requests that it was handed: a page of memory that the frontend and the worker share.
+
+The frontend hands over several requests in one write. Each has a place: they are counted from 0 in the order in which
+they are handed over. Which of them user code has seen must be known exactly, also of a worker that hangs or is killed,
+and must cost no message: the worker notes it here just before it begins.
+
+    page := u64 how many places have been begun | 4,088 marks, one byte for each place, used again and again
+
+Both sides first write and then look (Dekker's way), so that of two who meet at a place at least one gives way: the
+frontend where the place has been begun, the worker where it is marked. Where both do, the worker says so (SKIPPED).
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+from threading import Lock
+from typing import Protocol
+
+PAGE_BYTES = 4096
+_COUNT_BYTES = 8
+MARKS = PAGE_BYTES - _COUNT_BYTES
+"""No worker is handed so many requests that it has not begun."""
+
+
+class Begun(Protocol):
+    """What the frontend asks of a worker's page."""
+
+    @property
+    def count(self) -> int:
+        """How many places have been begun: all that are lower."""
+
+    def hand_over(self, place: int) -> None:
+        """A request is about to be sent for this place."""
+
+    def take_back(self, place: int) -> bool:
+        """Have the worker pass over a place; False where it may have begun it."""
+
+
+class BegunPage:
+    """One side's view of the page in the file of `descriptor`, which this keeps no hold of.
+
+    Raises OSError and ValueError where it cannot be mapped.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        page = memoryview(mmap.mmap(descriptor, PAGE_BYTES))
+        self._count = page[:_COUNT_BYTES].cast("Q")
+        self._marks = page[_COUNT_BYTES:]
+        self._fence = Lock()
+
+    @property
+    def count(self) -> int:
+        """How many places have been begun."""
+        return self._count[0]
+
+    def hand_over(self, place: int) -> None:
+        """A request is about to be sent for this place."""
+        self._marks[place % MARKS] = 0
+
+    def take_back(self, place: int) -> bool:
+        """Have the worker pass over a place; False where it may have begun it."""
+        self._marks[place % MARKS] = 1
+        self._order_memory()
+        return self._count[0] <= place
+
+    def begin(self, place: int) -> bool:
+        """In the worker: note that a place and all before it are begun; False where it was taken back."""
+        self._count[0] = place + 1
+        self._order_memory()
+        return not self._marks[place % MARKS]
+
+    def _order_memory(self) -> None:
+        # A processor may look ahead of its own write; to take a lock is what keeps it from that.
+        self._fence.acquire()
+        self._fence.release()
+
+
+class AllBegun:
+    """Of a worker that has no page: whatever it was handed may have been begun."""
+
+    count = 2**64
+
+    def hand_over(self, place: int) -> None:
+        """Nothing to note."""
+
+    def take_back(self, place: int) -> bool:  # noqa: ARG002 - it is the same for each
+        """Nothing can be taken back."""
+        return False
+
+
+def new_page_file() -> int:
+    """The descriptor of an empty page in a file without a name. Raises OSError."""
+    descriptor = os.memfd_create("begun", os.MFD_CLOEXEC)
+    try:
+        os.ftruncate(descriptor, PAGE_BYTES)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
