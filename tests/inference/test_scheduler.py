@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+import pytest
+
 from tests.inference.stand_in_workers import limits
 from tidegate.inference.errors import HandlerTimedOut, WorkerDied
 from tidegate.inference.frontend.metrics import ModelMetrics
@@ -12,6 +14,7 @@ from tidegate.inference.frontend.queue.actions import Action, CutOff, Fail, Hang
 from tidegate.inference.frontend.queue.body import MemoryBody
 from tidegate.inference.frontend.queue.pending_request import PendingRequest
 from tidegate.inference.frontend.queue.scheduler import Scheduler
+from tidegate.inference.frontend.queue.scheduling import STUCK_S
 from tidegate.inference.frontend.workers.supervisor import LEAVE_S
 from tidegate.inference.protocol import Done
 
@@ -23,16 +26,36 @@ class Ignored:
         raise AssertionError(f"the scheduler called {name} of a reply")
 
 
-def request() -> PendingRequest:
-    return PendingRequest(content_type="", accept="", headers=b"", body=MemoryBody(), reply=Ignored())
+def request(size_bytes: int = 0) -> PendingRequest:
+    body = MemoryBody()
+    body.append(bytes(size_bytes))
+    return PendingRequest(content_type="", accept="", headers=b"", body=body, reply=Ignored())
+
+
+class Page:
+    """What a worker has begun, as the test says."""
+
+    def __init__(self, *, begins: bool) -> None:
+        self.count = 0
+        self._begins = begins
+
+    def hand_over(self, place: int) -> None:
+        if self._begins:
+            self.count = place + 1
+
+    def take_back(self, place: int) -> bool:
+        return self.count <= place
 
 
 class Story:
     """A scheduler, a clock, and every worker that it wants, which loads at once; its pid is its number."""
 
-    def __init__(self, **changes: Any) -> None:
+    def __init__(self, *, begins: bool = True, **changes: Any) -> None:
+        self._begins = begins
         self.now_s = 100.0
-        self.scheduler = Scheduler("toy", limits(**changes), ModelMetrics(), prove=False)
+        self.metrics = ModelMetrics()
+        self.pages: dict[int, Page] = {}
+        self.scheduler = Scheduler("toy", limits(**changes), self.metrics, prove=False)
         self.scheduler.supervisor.load(self.now_s)
         self.tick()
 
@@ -40,16 +63,32 @@ class Story:
         self.now_s += after_s
         actions = self.scheduler.tick(self.now_s)
         for start in [each for each in actions if isinstance(each, Start)]:
-            self.scheduler.supervisor.started(start.worker, start.worker, self.now_s)
+            page = self.pages[start.worker] = Page(begins=self._begins)
+            self.scheduler.supervisor.started(start.worker, start.worker, self.now_s, page)
             self.scheduler.supervisor.ready(start.worker, self.now_s, may_join=True)
             actions += self.tick()
         return actions
 
-    def ask(self, count: int = 1) -> list[PendingRequest]:
-        asked = [request() for _ in range(count)]
+    def ask(self, count: int = 1, size_bytes: int = 0) -> list[PendingRequest]:
+        asked = [request(size_bytes) for _ in range(count)]
         for each in asked:
             self.scheduler.submit(each, self.now_s)
         return asked
+
+    def answer(self, send: Send, after_s: float = 0.0) -> None:
+        """A worker answers what it was sent, in this time."""
+        self.now_s += after_s
+        self.pages[send.worker].count = max(each.place for each in send.requests) + 1
+        for each in send.requests:
+            self.scheduler.answered(send.worker, each.id, self.now_s)
+        self.scheduler.done(send.worker, Done(0, 0, 0), self.now_s)
+
+    def learn(self, item_s: float) -> None:
+        """Have it see that a request takes this long."""
+        for _ in range(100):
+            self.ask()
+            (send,) = sent(self.tick())
+            self.answer(send, item_s)
 
 
 def sent(actions: list[Action]) -> list[Send]:
@@ -204,3 +243,100 @@ def test_the_scheduler_is_asked_at_most_once_more_while_nothing_is_at_hand():
     story = Story()
     assert story.tick(after_s=story.scheduler.next_due_s - story.now_s) == []
     assert story.scheduler.next_due_s == float("inf")
+
+
+def test_short_requests_are_handed_over_together_and_long_ones_one_by_one():
+    for item_s, together in ((0.0001, 12), (0.0005, 4), (0.0015, 1), (1.0, 1)):
+        story = Story()
+        story.learn(item_s)
+        asked = story.ask(12)
+        assert sent(story.tick()) == [Send(1, asked[:together])], item_s
+
+
+def test_the_first_requests_of_a_model_are_handed_over_one_by_one():
+    story = Story()
+    asked = story.ask(3)
+    assert sent(story.tick()) == [Send(1, asked[:1])]
+
+
+def test_requests_with_large_bodies_are_not_handed_over_together():
+    story = Story()
+    story.learn(0.0001)
+    asked = story.ask(6, size_bytes=400_000)
+    assert sent(story.tick()) == [Send(1, asked[:2])]
+
+
+def test_workers_share_short_requests_evenly_and_get_more_when_half_is_done():
+    story = Story(workers=2)
+    for _ in range(2):
+        story.tick(1.0)
+    story.learn(0.0001)
+    asked = story.ask(8)
+    first, second = sent(story.tick())
+    assert sorted([first, second]) == [Send(1, asked[:4]), Send(2, asked[4:])]
+    later = story.ask(20)
+    assert sum(len(each.requests) for each in sent(story.tick())) == 20, "nobody has half of what it may have yet"
+    assert later[0].worker
+
+
+def test_nothing_is_handed_over_behind_a_request_that_is_isolated():
+    story = Story()
+    story.learn(0.0001)
+    pair = story.ask(2)
+    (send,) = sent(story.tick())
+    story.scheduler.lost(send.worker, story.now_s)
+    (alone,) = sent(story.tick())
+    assert alone.requests == pair[:1]
+    story.ask(3)
+    assert sent(story.tick()) == []
+
+
+@pytest.mark.parametrize("retry", [True, False])
+@pytest.mark.parametrize("hung", [True, False])
+def test_only_what_was_begun_is_to_blame_for_the_loss_of_a_worker(hung: bool, retry: bool):
+    story = Story(begins=False, retry=retry, timeout_s=5.0, max_queue_wait_s=60.0)
+    story.learn(0.0001)
+    asked = story.ask(4)
+    (send,) = sent(story.tick())
+    assert send.requests == asked
+    story.pages[send.worker].count += 1
+    story.scheduler.answered(send.worker, asked[0].id, story.now_s)
+    story.pages[send.worker].count += 1
+    story.tick(5.0 if hung else 0.0)
+    told = [*story.scheduler.lost(send.worker, story.now_s), *story.tick(10.0)]
+    failed = [(each.request, type(each.error)) for each in told if isinstance(each, Fail)]
+    if hung:
+        assert failed == [(asked[1], HandlerTimedOut)]
+    else:
+        assert failed == ([] if retry else [(asked[1], WorkerDied)])
+    isolated = [[asked[1]]] if retry and not hung else []
+    again = [each.requests for each in sent(told)]
+    assert again in (isolated or [asked[2:]], [asked[2:]])
+    assert [each.isolated for each in asked] == [False, bool(isolated), False, False]
+    assert all(each.deaths_isolated == 0 for each in asked[2:])
+
+
+def test_what_waits_behind_a_request_that_turns_out_to_be_long_goes_to_another_worker():
+    story = Story(begins=False, workers=2)
+    for _ in range(2):
+        story.tick(1.0)
+    story.learn(0.0001)
+    asked = story.ask(6)
+    first, second = sent(story.tick())
+    story.pages[first.worker].count += 1
+    story.answer(second)
+    assert sent(story.tick()) == []
+    assert story.scheduler.next_due_s <= story.now_s + STUCK_S
+    assert sent(story.tick(STUCK_S)) == [Send(second.worker, asked[1:3])]
+    assert {each.worker for each in asked} == {first.worker, second.worker}
+
+
+def test_who_leaves_before_its_request_is_begun_was_not_computed():
+    story = Story(begins=False)
+    story.learn(0.0001)
+    asked = story.ask(3)
+    (send,) = sent(story.tick())
+    story.pages[send.worker].count += 1
+    assert [story.scheduler.cancel(each) for each in asked] == [(), (), ()]
+    assert story.scheduler.computing == 1
+    assert story.metrics.abandoned == {"waiting": 2, "computing": 1}

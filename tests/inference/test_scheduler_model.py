@@ -94,6 +94,7 @@ class World:
     """One worker, as the model sees it."""
 
     start: Start
+    one_by_one: bool
     page: Page = field(default_factory=Page)
     places: dict[Client, int] = field(default_factory=dict)
     """Where each that it was sent is among all of them, going by the last time."""
@@ -136,7 +137,7 @@ class World:
     def suspects(self) -> set[Client]:
         """Those that it may have died of."""
         begun = {client for batch in self.batches for client in batch if self.has_begun(client)}
-        return begun | self.streams.keys()
+        return (begun - self.answered if self.one_by_one else begun) | self.streams.keys()
 
     def forget_stream(self, client: Client) -> None:
         del self.streams[client]
@@ -210,6 +211,12 @@ class SchedulerAndWorld(RuleBasedStateMachine):
             worker.ghosts.append(worker.places[client])
         return taken
 
+    def has_for_nothing(self, worker: World, client: Client) -> bool:
+        """Whether a worker has a request that it has not begun, and is not just about to begin."""
+        if client not in worker.has or worker.has_begun(client):
+            return False
+        return not (worker.page.met and worker.places[client] == worker.page.count)
+
     def is_taken(self, worker: World, client: Client) -> bool:
         return worker.places[client] in worker.page.taken_back and not worker.has_begun(client)
 
@@ -227,7 +234,7 @@ class SchedulerAndWorld(RuleBasedStateMachine):
                 gpus = self.limits.gpus
                 assert gpu_id == ((self.limits.first_gpu + slot) % gpus if gpus else None)
                 assert verify == (not self.load_result)
-                self.workers[number] = World(action)
+                self.workers[number] = World(action, self.limits.max_batch_size == 1)
             case Send(number, requests):
                 self.check_batch(self.workers[number], [self.client_of(each) for each in requests])
             case Fail(request, error):
@@ -332,10 +339,13 @@ class SchedulerAndWorld(RuleBasedStateMachine):
     def leave(self, data: st.DataObject) -> None:
         client = data.draw(st.sampled_from(self.clients))
         streaming = None if client.outcome else self.streaming(client)
+        unbegun = (
+            [] if client.outcome else [each for each in self.workers.values() if self.has_for_nothing(each, client)]
+        )
         actions = self.scheduler.cancel(client.request)
         client.outcome = client.outcome or "left"
         for worker in self.workers.values():
-            assert self.taken_from(worker) in ([], [client])
+            assert self.taken_from(worker) == ([client] if worker in unbegun else []), "it is to be computed in vain"
         assert actions == ([Cancel(streaming.start.worker, client.request.id)] if streaming else ())
         if streaming:
             streaming.forget_stream(client)
@@ -707,6 +717,9 @@ class SchedulerAndWorld(RuleBasedStateMachine):
         for worker in self.workers.values():
             if worker.phase == "ready" and worker.owes and not worker.cut and not worker.exited:
                 assert self.now_s < worker.heard_s + TIMEOUT_S, "it hangs, and nobody noticed"
+                if self.limits.max_batch_size == 1 and len(worker.has) > 1 and not worker.page.met:
+                    behind = [client for client in worker.has if not worker.has_begun(client)]
+                    assert not behind or self.now_s < worker.heard_s + STUCK_S, "they wait behind one that is long"
             if worker.phase == "loading" and not worker.cut:
                 assert self.now_s < worker.heard_s + max(LOAD_TIMEOUT_S, TIMEOUT_S), "it loads for ever"
             assert worker.killed or not worker.cut or worker.exited

@@ -98,14 +98,18 @@ class Worker:
         count = self.begun.count
         if count >= self.handed_over:
             return []
-        return [request for batch in self.batches for request in batch if request.place >= count]
+        sent = (request for batch in self.batches for request in batch if request.place >= count)
+        return [request for request in sent if request.id in self.requests]
 
-    @property
-    def shared_by(self) -> int:
-        """How many requests were begun of the batches that are not done, or are open streams, and conversations: any
-        may be to blame for a loss."""
+    def shared_by(self, *, one_by_one: bool) -> int:
+        """How many may be to blame for its loss: requests that were begun, open streams, and conversations.
+
+        Those that are answered are among them as long as their batch is not done, but not where each was by itself.
+        """
         count = self.begun.count
         begun = {request.id for batch in self.batches for request in batch if request.place < count}
+        if one_by_one:
+            begun &= self.requests.keys()
         return len(begun | self.streams.keys()) + self.conversations
 
 

@@ -473,7 +473,7 @@ class Scheduler:
             return [self._fail(request, self._last_word)]
         hung = worker.phase is Phase.HUNG
         # What was isolated is to blame, whatever streams the worker had.
-        shared_by = 1 if request.isolated else worker.shared_by
+        shared_by = 1 if request.isolated else worker.shared_by(one_by_one=self._one_by_one)
         if shared_by == 1 and not hung:
             request.deaths_isolated += 1
         fate = after_loss(
