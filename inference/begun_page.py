@@ -36,17 +36,21 @@ class Begun(Protocol):
     def take_back(self, place: int) -> bool:
         """Have the worker pass over a place; False where it may have begun it."""
 
+    def close(self) -> None:
+        """The worker is gone, and is asked about no more."""
+
 
 class BegunPage:
-    """One side's view of the page in the file of `descriptor`, which this keeps no hold of.
+    """One side's view of the page in the file of `descriptor`, which the caller may close.
 
     Raises OSError and ValueError where it cannot be mapped.
     """
 
     def __init__(self, descriptor: int) -> None:
-        page = memoryview(mmap.mmap(descriptor, PAGE_BYTES))
-        self._count = page[:_COUNT_BYTES].cast("Q")
-        self._marks = page[_COUNT_BYTES:]
+        self._page = mmap.mmap(descriptor, PAGE_BYTES)
+        with memoryview(self._page) as view, view[:_COUNT_BYTES] as head:
+            self._count = head.cast("Q")
+            self._marks = view[_COUNT_BYTES:]
         self._fence = Lock()
 
     @property
@@ -63,6 +67,12 @@ class BegunPage:
         self._marks[place % MARKS] = 1
         self._order_memory()
         return self._count[0] <= place
+
+    def close(self) -> None:
+        """Let go of the memory, and of the descriptor that a mapping keeps."""
+        self._count.release()
+        self._marks.release()
+        self._page.close()
 
     def begin(self, place: int) -> bool:
         """In the worker: note that a place and all before it are begun; False where it was taken back."""
@@ -87,6 +97,9 @@ class AllBegun:
     def take_back(self, place: int) -> bool:  # noqa: ARG002 - it is the same for each
         """Nothing can be taken back."""
         return False
+
+    def close(self) -> None:
+        """Nothing to let go of."""
 
 
 def new_page_file() -> int:

@@ -30,6 +30,14 @@ def descriptor() -> Iterator[int]:
     os.close(descriptor)
 
 
+def test_a_page_that_is_closed_is_gone(descriptor: int) -> None:
+    page = BegunPage(descriptor)
+    assert page.begin(0)
+    page.close()
+    with pytest.raises(ValueError, match="released"):
+        page.begin(1)
+
+
 def test_what_is_begun_cannot_be_taken_back_and_what_is_taken_back_is_not_begun(descriptor: int) -> None:
     ours, theirs = BegunPage(descriptor), BegunPage(descriptor)
     for place in range(3):

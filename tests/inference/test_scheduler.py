@@ -46,6 +46,9 @@ class Page:
     def take_back(self, place: int) -> bool:
         return self.count <= place
 
+    def close(self) -> None:
+        """Nothing to let go of."""
+
 
 class Story:
     """A scheduler, a clock, and every worker that it wants, which loads at once; its pid is its number."""

@@ -169,3 +169,4 @@ class WorkerLink(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the exit status says more
         self._files.close()
         self._events.worker_lost(self._worker)
+        self.begun.close()
