@@ -28,7 +28,10 @@ def main(arguments: list[str] | None = None) -> int:
         command = shlex.join(["python", "-m", "benchmarks", *sys.argv[1:]])
         if options.what == "deploy":
             return deploy.run(options.output, repetitions=options.repetitions, command=command)
-        serving.run(_plan(options), options.output, command)
+        if options.add and (twice := serving.read(options.output.with_suffix(".json")).parts() & {*options.parts}):
+            print(f"{options.output}.json has {', '.join(sorted(twice))} already: name other parts", file=sys.stderr)
+            return 2
+        serving.run(_plan(options), options.output, command, add=options.add)
     except KeyboardInterrupt:
         print("interrupted; what was measured is written, what was started is ended", file=sys.stderr)
         return 130
@@ -46,6 +49,7 @@ def _plan(options: argparse.Namespace) -> serving.Plan:
         seconds=seconds,
         effort=Effort(seconds=max(3, 2 * seconds), starts=repetitions),
         seed=options.seed,
+        once=tuple(options.once),
     )
 
 
@@ -72,6 +76,10 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--repetitions", type=_count, default=3)
     length = "length of a cell; the ResNet's are one or two longer, a trial's twice as long"
     serve.add_argument("--seconds", type=_count, default=1, help=length)
+    serve.add_argument(
+        "--once", type=_names(tuple(PREPARE)), default=(), help="peers that the grid measures in one repetition only"
+    )
+    serve.add_argument("--add", action="store_true", help="keep what --output has, and measure other parts")
     serve.add_argument("--seed", type=int, default=0, help="of the order of the cells")
     serve.add_argument("--quick", action="store_true", help="one repetition of one second: to see that all works")
     serve.add_argument("--output", type=Path, default=RESULTS / "serving", help="without suffix; default: %(default)s")

@@ -45,9 +45,6 @@ class Contestant:
     is_control: bool = False
     """Whether it is a server that is measured already, under a second label: what the two differ by is noise."""
 
-    def in_shape(self, shape: Shape) -> Contestant:
-        return replace(self, shape=shape, label=f"{self.peer.replace('_', ' ')} {shape}")
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Start:
@@ -105,11 +102,10 @@ def as_sent(contestant: Contestant, body: Body) -> Body:
     return replace(body, content_type="application/octet-stream") if raw else body
 
 
-def shapes_of(peer: str) -> list[Shape]:
-    """What the table of best shapes tries: two workers with one thread each, or one with two."""
-    batches = (1, 8) if peer in CAN_BATCH else (1,)
-    spreads = ((1, 1), (1, 2)) if peer == "one_process" else ((2, 1), (1, 2))
-    return [Shape(workers=workers, threads=threads, batch=batch) for workers, threads in spreads for batch in batches]
+def with_two_threads(peer: str) -> list[Contestant]:
+    """One worker with two threads, for the table of best shapes: the other way to use two cores."""
+    batches = (PLAIN, BATCHED) if peer in CAN_BATCH else (PLAIN,)
+    return [_in(peer, Shape(workers=1, threads=2, batch=each.batch)) for each in batches]
 
 
 def prepare(contestant: Contestant, work: str, port: int, *, script: Path | None = None) -> Start:

@@ -20,7 +20,7 @@ from benchmarks.load import wrk
 from benchmarks.processes import DidNotStart, Server, free_ports, watch_cpu
 
 SCRIPT = REQUIREMENTS / "tidegate" / "nothing.py"
-FEW, MANY = 64, 1024
+FEW, MANY = 64, 512
 """Connections: with many the frontend has always something to read."""
 SHAPES = tuple(Shape(workers=workers, batch=shape.batch) for shape in (PLAIN, BATCHED) for workers in (2, 16))
 

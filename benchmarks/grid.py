@@ -11,7 +11,7 @@ import asyncio
 import json
 import random
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -76,10 +76,12 @@ def run(
     repetitions: int,
     seconds: int,
     order: random.Random,
+    once: Collection[str] = (),
 ) -> Iterator[Cell | Footprint | Limit | BareStart | Failure]:
-    """Every cell as it is measured."""
+    """Every cell as it is measured; of the peers in `once` those of the first repetition alone."""
     for repetition in range(repetitions):
-        blocks: list[tuple[Contestant | None, str]] = [(each, work) for each in contestants for work in works]
+        chosen = [each for each in contestants if repetition == 0 or each.peer not in once]
+        blocks: list[tuple[Contestant | None, str]] = [(each, work) for each in chosen for work in works]
         blocks += [(None, work) for work in works]
         order.shuffle(blocks)
         for contestant, work in blocks:

@@ -31,6 +31,11 @@ class Measured:
     trials: list[Trial] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
 
+    def parts(self) -> set[str]:
+        """The parts of the benchmark that these records are from."""
+        found = {"grid": self.cells, "frontend": self.carried, "shapes": self.shape_cells}
+        return {part for part, records in found.items() if records} | {each.kind for each in self.trials}
+
     def cell(self, label: str, work: str, connections: int, what: str = "per_s") -> Rounds:
         """A field of a server's cells."""
         return rounds(

@@ -20,7 +20,8 @@ import psutil
 from benchmarks.contestants import Start
 
 START_TIMEOUT_S = 60.0
-STOP_TIMEOUT_S = 10.0
+GRACE_S, STOP_TIMEOUT_S = 1.5, 10.0
+"""Until a server that was asked to end is killed; until what was killed has to be gone."""
 REST_TIMEOUT_S, REST_S, REST_CORES = 5.0, 0.25, 0.4
 TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 PORTS = (20_000, 30_000)
@@ -205,8 +206,8 @@ def end_tree(process: subprocess.Popen[bytes], others: Collection[psutil.Process
         with contextlib.suppress(psutil.Error):
             child.terminate()
     with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(STOP_TIMEOUT_S)
-    _, alive = psutil.wait_procs(known, timeout=2.0)
+        process.wait(GRACE_S)
+    _, alive = psutil.wait_procs(known, timeout=0.5)
     killed = {*alive, *ours(recursive=True)}
     for each in killed:
         with contextlib.suppress(psutil.Error):

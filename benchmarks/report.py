@@ -41,7 +41,7 @@ def markdown(results: Results) -> str:
     if results.carried:
         parts += ["## The frontend alone", _frontend(results)]
     if results.shape_cells:
-        parts += ["## Each at its best shape", _best_shapes(results.shape_cells)]
+        parts += ["## Each at its best shape", _best_shapes(results)]
     if results.trials:
         parts += ["## Trials", *_trials(results.trials)]
     if results.failures:
@@ -71,8 +71,11 @@ def _rates(run: Measured) -> str:
     columns = _columns(run.cells)
     most = [(work, max(count for of_work, count in columns if of_work == work)) for work in _works(run.cells)]
     rows = []
+    most_rounds = len({cell.repetition for cell in run.cells})
     for label in sorted(_labels(run.cells), key=_is_batched):
         name = f"**{label}**" if label in (US, US_BATCHED) else label
+        done = len({cell.repetition for cell in run.cells if cell.label == label})
+        name += f" ({done} of {most_rounds} rounds)" if done < most_rounds else ""
         rates = [_rate(run, label, work, count) for work, count in columns]
         cpu = [_number(median(run.cell(label, work, count, "cpu_us"))) for work, count in most]
         rows.append((name, *rates, *cpu))
@@ -224,25 +227,24 @@ def _frontend(run: Measured) -> str:
     return f"{note}\n\n{table(head, rows)}"
 
 
-def _best_shapes(cells: Sequence[Cell]) -> str:
-    columns = _columns(cells)
-    peers = list(dict.fromkeys(cell.label.removesuffix(f" {cell.shape}") for cell in cells))
+def _best_shapes(run: Measured) -> str:
+    """Of each peer the shape with the best median, in each column; those of the grid compete."""
+    columns = _columns(run.shape_cells)
+    found: dict[tuple[str, str, int], dict[str, list[float]]] = {}
+    for cell in (*run.cells, *run.shape_cells):
+        if cell.label != CONTROL:
+            of_cell = found.setdefault((_peer(cell.label), cell.work, cell.connections), {})
+            of_cell.setdefault(cell.shape, []).append(cell.per_s)
     rows = []
-    for peer in peers:
+    for peer in sorted({_peer(cell.label) for cell in run.shape_cells}):
         row = [peer]
         for work, count in columns:
-            found: dict[str, list[float]] = {}
-            for cell in cells:
-                of_peer = cell.label.removesuffix(f" {cell.shape}") == peer
-                if of_peer and (cell.work, cell.connections) == (work, count):
-                    found.setdefault(cell.shape, []).append(cell.per_s)
-            best = max(((median(rates) or 0.0, shape) for shape, rates in found.items()), default=None)
-            row.append(f"{_number(best[0])} ({best[1]})" if best else "")
+            rates = {shape: median(each) or 0.0 for shape, each in found.get((peer, work, count), {}).items()}
+            best = max(rates, key=lambda shape: rates[shape], default=None)
+            row.append(f"{_number(rates[best])} ({best})" if best else "")
         rows.append(row)
-    note = (
-        "Requests/s of the best of: 2 workers x 1 thread, 1 x 2, with batches of 8 (b8) and without (b1); of one "
-        "process whose requests run in its threads, 1 x 1 and 1 x 2. Medians."
-    )
+    tried = ", ".join(sorted({shape for each in found.values() for shape in each}))
+    note = f"Requests/s at the best of what was tried ({tried}): workers x threads of each, b is the largest batch."
     return f"{note}\n\n" + table(("server", *(f"{work} c{count}" for work, count in columns)), rows)
 
 
@@ -273,6 +275,10 @@ def _columns(cells: Sequence[Cell]) -> list[tuple[str, int]]:
 
 def _is_batched(label: str) -> bool:
     return label.endswith(label_of("", BATCHED))
+
+
+def _peer(label: str) -> str:
+    return label.removesuffix(label_of("", BATCHED))
 
 
 def _over(run: Measured, label: str, peer: str, work: str, connections: int) -> list[float]:

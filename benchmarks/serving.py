@@ -9,9 +9,10 @@ import subprocess
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from benchmarks import bodies, frontend, grid, machine, probes, processes, trials
-from benchmarks.contestants import MAIN, WEIGHTS, WORK, Contestant, shapes_of
+from benchmarks.contestants import MAIN, WEIGHTS, WORK, Contestant, with_two_threads
 from benchmarks.environments import CannotInstall, python_of, versions_in
 from benchmarks.footprint import BareStart, Footprint
 from benchmarks.frontend import Carried
@@ -23,6 +24,7 @@ from benchmarks.trials import Effort, Trial
 PARTS = ("grid", "frontend", *trials.FOR_ALL, *probes.FOR_US, "shapes")
 USUAL_PARTS = ("grid", "frontend", "kill", "overload", "hang", "vanishing")
 """What the goals are about, and the frontend alone."""
+TWO_THREADS = "1x2 "
 TRIALS_OF = ("all", "us")
 Item = Cell | Footprint | Limit | BareStart | Carried | Trial | Failure
 DRAW = Path(__file__).parent / "peers" / "plot" / "draw.py"
@@ -41,10 +43,15 @@ class Plan:
     seconds: int
     effort: Effort
     seed: int
+    once: tuple[str, ...] = ()
+    """Peers of whom the grid measures the first repetition alone."""
 
 
-def run(plan: Plan, output: Path, command: str) -> Results:
-    """Measure `plan` and write `output`.md, .json and .png. What was measured before an interruption is written too."""
+def run(plan: Plan, output: Path, command: str, *, add: bool = False) -> Results:
+    """Measure `plan` and write `output`.md, .json and .png. What was measured before an interruption is written too.
+
+    With `add` what is there already is kept beside it.
+    """
     processes.adopt_orphans()
     results = Results(
         command=command,
@@ -61,6 +68,8 @@ def run(plan: Plan, output: Path, command: str) -> Results:
     results.settings |= {
         f"{work} body": f"{len(body.data)} bytes, sha256 {body.sha256[:12]}" for work, body in made.items()
     }
+    if add:
+        results = _beside(read(output.with_suffix(".json")), results)
     try:
         contestants = _installable(plan, results)
         # Closed whatever happens: a generator that is only forgotten may leave its server running.
@@ -71,6 +80,34 @@ def run(plan: Plan, output: Path, command: str) -> Results:
     finally:
         write(results, output)
     return results
+
+
+def read(file: Path) -> Results:
+    """What a run has written."""
+    raw = json.loads(file.read_text())
+    kinds = {
+        "cells": Cell,
+        "limits": Limit,
+        "footprints": Footprint,
+        "bare_starts": BareStart,
+        "carried": Carried,
+        "shape_cells": Cell,
+        "trials": Trial,
+        "failures": Failure,
+    }
+    records: dict[str, Any] = {name: [kind(**each) for each in raw.get(name, [])] for name, kind in kinds.items()}
+    return Results(
+        command=raw["command"], machine=raw["machine"], settings=raw["settings"], versions=raw["versions"], **records
+    )
+
+
+def _beside(earlier: Results, now: Results) -> Results:
+    """The earlier results, to be added to."""
+    earlier.command += f"`, then `{now.command}"
+    for name, value in now.machine.items():
+        if name in ("revision", "date") and earlier.machine.get(name) != value:
+            earlier.machine[name] = f"{earlier.machine.get(name)}, then {value}"
+    return earlier
 
 
 def write(results: Results, output: Path) -> None:
@@ -110,14 +147,19 @@ def _measure(
     order = random.Random(plan.seed)
     if "grid" in plan.parts:
         yield from grid.run(
-            contestants, made, plan.works, repetitions=plan.repetitions, seconds=plan.seconds, order=order
+            contestants,
+            made,
+            plan.works,
+            repetitions=plan.repetitions,
+            seconds=plan.seconds,
+            order=order,
+            once=plan.once,
         )
     if "frontend" in plan.parts and "tidegate" in plan.peers:
         yield from frontend.run(made, repetitions=plan.repetitions, seconds=plan.seconds, order=order)
     yield from _try(contestants, made, plan)
     if "shapes" in plan.parts:
-        by_peer = {each.peer: each for each in contestants}
-        shaped = [each.in_shape(shape) for peer, each in by_peer.items() for shape in shapes_of(peer)]
+        shaped = [each for peer in dict.fromkeys(each.peer for each in contestants) for each in with_two_threads(peer)]
         # Threads are torch's: the no-op has no use for them.
         works = [work for work in plan.works if work != "W0"]
         for item in grid.run(shaped, made, works, repetitions=plan.repetitions, seconds=plan.seconds, order=order):
@@ -153,8 +195,7 @@ def meant_for(kind: str, contestants: Sequence[Contestant], *, trials_of: str) -
 
 def _keep(results: Results, item: Item) -> None:
     if isinstance(item, Cell):
-        # A label with its shape belongs to the table of shapes.
-        (results.shape_cells if item.label.endswith(item.shape) else results.cells).append(item)
+        (results.shape_cells if item.shape.startswith(TWO_THREADS) else results.cells).append(item)
     elif isinstance(item, Limit):
         results.limits.append(item)
     elif isinstance(item, Footprint):

@@ -10,7 +10,18 @@ import pytest
 
 from benchmarks import contestants
 from benchmarks.bodies import make
-from benchmarks.contestants import BATCHED, MAIN, PLAIN, PREPARE, USUAL, Contestant, Shape, as_sent, prepare, shapes_of
+from benchmarks.contestants import (
+    BATCHED,
+    MAIN,
+    PLAIN,
+    PREPARE,
+    USUAL,
+    Contestant,
+    Shape,
+    as_sent,
+    prepare,
+    with_two_threads,
+)
 from benchmarks.environments import REQUIREMENTS, _requirements
 
 
@@ -52,10 +63,12 @@ def test_all_but_flask_are_measured_where_nobody_is_named() -> None:
     assert set(USUAL) == set(PREPARE) - {"flask"}
 
 
-def test_the_shapes_of_a_server_that_batches_are_four() -> None:
-    assert [str(shape) for shape in shapes_of("mosec")] == ["2x1 b1", "2x1 b8", "1x2 b1", "1x2 b8"]
-    assert shapes_of("fastapi") == [Shape(), Shape(workers=1, threads=2)]
-    assert shapes_of("one_process") == [Shape(workers=1), Shape(workers=1, threads=2)]
+def test_the_other_shapes_have_one_worker_and_the_labels_of_the_grid() -> None:
+    assert [(each.label, str(each.shape)) for each in with_two_threads("mosec")] == [
+        ("mosec", "1x2 b1"),
+        ("mosec, batches of 8", "1x2 b8"),
+    ]
+    assert [str(each.shape) for each in with_two_threads("fastapi")] == ["1x2 b1"]
 
 
 @pytest.fixture

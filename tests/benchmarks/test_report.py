@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks.grid import Failure, Limit
+from benchmarks.grid import Cell, Failure, Limit
 from benchmarks.report import Results, markdown, table
 from tests.benchmarks.records import carried, cell, footprint, trial
 
@@ -98,12 +98,28 @@ def test_a_server_that_could_not_be_measured_is_named_with_its_error() -> None:
 
 
 def test_the_best_shape_is_the_one_with_the_best_median() -> None:
-    cells = [
-        cell(f"mosec {shape}", per_s=rate, repetition=repetition, shape=shape)
-        for shape, rates in (("2x1 b8", (30.0, 30.0, 99.0)), ("1x2 b1", (40.0, 40.0, 40.0)))
-        for repetition, rate in enumerate(rates)
+    """The shapes of the grid compete; a work that no other shape was tried with is left out."""
+
+    def of_shape(label: str, shape: str, *rates: float) -> list[Cell]:
+        return [cell(label, "W2", per_s=rate, repetition=n, shape=shape) for n, rate in enumerate(rates)]
+
+    grid = [*of_shape(MOSEC_BATCHED, "2x1 b8", 30.0, 30.0, 99.0), *of_shape("fastapi", "2x1 b1", 50.0), cell("mosec")]
+    others = [*of_shape("mosec", "1x2 b1", 40.0, 40.0, 40.0), *of_shape("fastapi", "1x2 b1", 20.0)]
+    text = markdown(results(cells=grid, shape_cells=others))
+    below = text[text.index("## Each at its best shape") :]
+    assert below.splitlines()[4:] == [
+        "| server | W2 c32 |",
+        "| --- | --- |",
+        "| fastapi | 50.0 (2x1 b1) |",
+        "| mosec | 40.0 (1x2 b1) |",
     ]
-    assert "| mosec | 40.0 (1x2 b1) |" in markdown(results(shape_cells=cells))
+
+
+def test_a_server_that_was_measured_less_often_than_the_others_says_so() -> None:
+    cells = [*(cell("mosec", repetition=n) for n in range(3)), cell("litserve")]
+    text = markdown(results(cells=cells))
+    assert "| litserve (1 of 3 rounds) |" in text
+    assert "| mosec | 100 |" in text
 
 
 def test_a_trial_shows_its_values_and_leaves_out_what_another_did_not_have() -> None:

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import random
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+from unittest.mock import ANY
+
 import pytest
 
-from benchmarks import probes, trials
-from benchmarks.__main__ import _parser, _plan
-from benchmarks.contestants import MAIN, PREPARE
+from benchmarks import grid, probes, serving, trials
+from benchmarks.__main__ import _parser, _plan, main
+from benchmarks.contestants import MAIN, PLAIN, PREPARE
+from benchmarks.report import Results
 from benchmarks.serving import PARTS, meant_for
+from tests.benchmarks.records import carried, cell, footprint, trial
 
 
 def labels(kind: str, trials_of: str = "all") -> list[str]:
@@ -51,3 +60,42 @@ def test_a_part_that_there_is_not_is_refused(capsys: pytest.CaptureFixture[str])
     with pytest.raises(SystemExit):
         _parser().parse_args(["serving", "--parts", "grid,footprint"])
     assert "unknown: footprint; there are: grid, frontend" in capsys.readouterr().err
+
+
+def written(folder: Path, **records: Any) -> Path:
+    output = folder / "serving"
+    results = Results(command="first", machine={"revision": "a"}, settings={}, **records)
+    output.with_suffix(".json").write_text(json.dumps(asdict(results)))
+    return output
+
+
+def test_what_was_written_is_read_as_it_was(tmp_path: Path) -> None:
+    records: dict[str, Any] = {
+        "cells": [cell("tidegate")],
+        "footprints": [footprint("mosec")],
+        "carried": [carried("tidegate", frontend_us=50.0)],
+        "trials": [trial("kill", failed=0)],
+    }
+    output = written(tmp_path, **records)
+    found = serving.read(output.with_suffix(".json"))
+    assert {name: getattr(found, name) for name in records} == records
+    assert found.parts() == {"grid", "frontend", "kill"}
+
+
+def test_a_part_that_is_there_is_not_added(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("benchmarks.__main__.signal.signal", lambda *_: None)
+    output = written(tmp_path, cells=[cell("tidegate")])
+    assert main(["serving", "--add", "--parts", "grid,kill", "--output", str(output)]) == 2
+    assert "has grid already: name other parts" in capsys.readouterr().err
+
+
+def test_a_peer_that_is_measured_once_has_no_block_in_later_repetitions(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[int, str]] = []
+    monkeypatch.setattr(grid, "block", lambda each, *_, repetition, **__: seen.append((repetition, each.label)) or ())
+    monkeypatch.setattr(grid, "bare_loop", lambda *_, **__: None)
+    chosen = [each for each in MAIN if each.peer in ("fastapi", "litserve") and each.shape == PLAIN]
+    order = random.SystemRandom()
+    list(grid.run(chosen, {"W0": ANY}, ["W0"], repetitions=2, seconds=1, order=order, once=["litserve"]))
+    assert sorted(seen) == [(0, "fastapi"), (0, "litserve"), (1, "fastapi")]

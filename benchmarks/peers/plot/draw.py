@@ -70,9 +70,9 @@ def draw(results: dict, target: Path) -> None:
         first.text(-0.02, rows.index(None), "in batches of 8:", ha="right", va="center", style="italic",
                    transform=first.get_yaxis_transform())  # fmt: skip
     first.invert_yaxis()
-    beside_words = "as multiples of FastAPI's" if rate(cells, BESIDE, works[0]) else ""
+    beside_words = ", as multiples of FastAPI's" if rate(cells, BESIDE, works[0]) else ""
     figure.suptitle(
-        f"Requests per second with {CONNECTIONS} connections, {beside_words} (longer is better)",
+        f"Requests per second with {CONNECTIONS} connections{beside_words} (longer is better)",
         x=0.01, ha="left", fontsize=15,
     )  # fmt: skip
     figure.tight_layout(rect=(0, 0, 1, 0.99))
