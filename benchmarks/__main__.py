@@ -47,7 +47,7 @@ def _plan(options: argparse.Namespace) -> serving.Plan:
         trials_of=options.trials_of,
         repetitions=repetitions,
         seconds=seconds,
-        effort=Effort(seconds=max(3, 2 * seconds), starts=repetitions),
+        effort=Effort(seconds=max(4, 2 * seconds), starts=repetitions),
         seed=options.seed,
         once=tuple(options.once),
     )
