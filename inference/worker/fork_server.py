@@ -33,6 +33,7 @@ import torch
 import tidegate
 from tidegate.inference import log_lines
 from tidegate.inference.package_layer import PackageLayer
+from tidegate.inference.version import own_version
 from tidegate.inference.worker import serving
 from tidegate.inference.worker.leaving import leave
 
@@ -57,6 +58,7 @@ def main(control_fd: int, log_level: int) -> None:
     signal.signal(signal.SIGCHLD, lambda *_: None)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)
+    own_version()  # each worker would look it up
     # Without a collection, which takes a tenth of a second: what little the imports have left behind may stay.
     gc.freeze()
     gc.enable()
