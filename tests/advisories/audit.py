@@ -24,7 +24,7 @@ LOCKED = (
     "constraints.txt",
     "container/requirements.lock",
     "container/requirements-aws.lock",
-    "examples/tabular/requirements-onnx.txt",
+    "examples/tabular/code/requirements.txt",
     "examples/text/requirements.txt",
     "examples/voice/requirements.txt",
     "tests/ecosystem/requirements-hugging-face.txt",

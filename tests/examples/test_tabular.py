@@ -1,10 +1,11 @@
-"""examples/tabular: its data, its training as SageMaker runs it, and its export where that cannot be. The whole road of
-the example, ONNX included, is in tests/ecosystem/pipeline."""
+"""examples/tabular: its data, and its training as SageMaker runs it.
+
+The whole road of the example, ONNX included, is in tests/ecosystem/pipeline.
+"""
 
 from __future__ import annotations
 
 import csv
-import importlib.util
 import os
 import signal
 import subprocess
@@ -146,17 +147,10 @@ def test_a_job_that_is_stopped_saves_what_it_has(work: Path, tmp_path: Path) -> 
     assert mismatches(tmp_path / "model") == []
 
 
-def test_an_export_without_its_packages_says_where_they_are(
-    work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    export = module_of(EXAMPLE / "export.py")
-    monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
-    monkeypatch.setattr(sys, "argv", ["export.py", str(work / "model"), str(tmp_path / "onnx")])
-    assert export.main() == 1
-    assert capsys.readouterr().err == (
-        "export: error: onnx, onnxruntime, onnxscript cannot be imported: see the head of export.py\n"
-    )
-    assert not (tmp_path / "onnx").exists()
+def test_the_archive_asks_for_the_runtime_that_its_form_is_measured_with() -> None:
+    pins = (EXAMPLE / "code" / "requirements.txt").read_text().splitlines()[1:]
+    assert pins
+    assert set(pins) <= set((EXAMPLE.parents[1] / "constraints.txt").read_text().splitlines())
 
 
 def test_the_code_of_the_archive_stands_alone() -> None:

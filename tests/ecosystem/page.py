@@ -1,4 +1,4 @@
-"""docs/guides/pipeline.md as a program: its commands in one shell, one after the other, and what each step said."""
+"""A page of the documentation as a program: its commands in one shell, one after the other, and what each step said."""
 
 from __future__ import annotations
 
@@ -11,9 +11,8 @@ from pathlib import Path
 
 from tests.ecosystem.environments import REPOSITORY
 
-PAGE = REPOSITORY / "docs" / "guides" / "pipeline.md"
 LIMIT_S = 800
-"""Of the whole page, on a machine that does other things as well."""
+"""Of a whole page, on a machine that does other things as well."""
 
 _OWN = {".git", ".venv", ".local_cloud", "build", "cdk.out", "cdk.context.json"}
 _FOREIGN = ("AWS_", "CDK_", "SM_", "SAGEMAKER_", "TIDEGATE_", "LOCAL_CLOUD_", "PYTHON")
@@ -33,12 +32,14 @@ class Step:
     said: str = ""
 
 
-def steps() -> list[Step]:
-    """The steps of the page that have commands."""
+def steps(page: Path) -> list[Step]:
+    """The steps of a page that have commands: its blocks that are called bash."""
     found: list[Step] = []
-    for block in _BLOCK.finditer(PAGE.read_text(encoding="utf-8")):
+    for block in _BLOCK.finditer(page.read_text(encoding="utf-8")):
         if heading := block["heading"]:
             found.append(Step(heading))
+        elif not found:
+            continue
         elif block["language"] == "bash":
             found[-1].commands.append(block["text"])
         else:
@@ -55,14 +56,13 @@ def checkout(directory: Path) -> Path:
     return directory
 
 
-def taken(directory: Path) -> list[Step]:
-    """Run the page in `directory`, a checkout; return the steps with what they said."""
-    page = steps()
+def taken(directory: Path, page: list[Step], python: str = sys.executable) -> list[Step]:
+    """Take the steps in `directory`, a checkout, with `python` first on PATH; return them with what they said."""
     script = "set -euo pipefail\n"
     for number, step in enumerate(page):
         script += f"exec > said-{number} 2>&1\n" + "".join(step.commands)
     kept = {name: value for name, value in os.environ.items() if not name.startswith(_FOREIGN)}
-    tools = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    tools = os.pathsep.join([str(Path(python).parent), str(Path(sys.executable).parent), os.environ["PATH"]])
     temporary = directory / "tmp"
     temporary.mkdir()
     environment = kept | {"PATH": tools, "TMPDIR": str(temporary)}
