@@ -6,7 +6,7 @@
 # make benchmark  us beside the peers, about an hour
 # make image    the image: tidegate:cpu, and its inventory in build/
 # make test-container  only the tests of the image
-# make test-ecosystem  what needs packages of its own: the SageMaker SDKs, transformers, mlflow, OpenAI's and Triton's clients, a model of speech, ONNX; a quarter of an hour
+# make test-ecosystem  what needs packages of its own: the SageMaker SDKs, transformers, mlflow, OpenAI's and Triton's clients, a model of speech, TensorFlow; a quarter of an hour
 # make image-lock  write the image's locked requirements anew
 # make audit    known holes of everything that is pinned
 # make env      only the environment: .venv with pinned packages, Node if needed, the CDK command line

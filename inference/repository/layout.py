@@ -300,8 +300,8 @@ def kind_fault(files: Files, *, with_code: bool) -> str:
         return ""
     if "saved_model.pb" in files:
         return (
-            "It is a TensorFlow SavedModel, which waits for this server to learn that form; export it to ONNX, or "
-            "bring code/inference.py."
+            "It is a TensorFlow SavedModel: name tensorflow in code/requirements.txt, its own or that of all models, "
+            "or export it to ONNX."
         )
     graphs = sorted(name for name in files if "/" not in name and name.endswith(".onnx"))
     if len(graphs) > 1:

@@ -32,6 +32,7 @@ LOCKED = (
     "tests/ecosystem/requirements-openai.txt",
     "tests/ecosystem/requirements-openvino.txt",
     "tests/ecosystem/requirements-peft.txt",
+    "tests/ecosystem/requirements-tensorflow.txt",
     "tests/ecosystem/requirements-tritonclient.txt",
     "tests/ecosystem/requirements-v2.txt",
     "tests/ecosystem/requirements-v3.txt",

@@ -1,4 +1,4 @@
-"""One virtual environment for each version of the SageMaker SDK, for transformers, mlflow, OpenAI's client, Triton's.
+"""One virtual environment for each version of the SageMaker SDK, for transformers, mlflow, tensorflow, and for clients.
 
 They lie below build/, each made once from its pinned list.
 

@@ -27,7 +27,7 @@ def checked(value: Any, name: str, dtype: torch.dtype | None, type_: str) -> Arr
     Raises `InputRefused` where it is no such tensor, or where the cast would change it.
     """
     if type_ == STRINGS:
-        return _strings(value, name)
+        return strings(value, name)
     return cast_to(value, name, None if dtype is None else torch.empty(0, dtype=dtype).numpy().dtype)
 
 
@@ -40,6 +40,22 @@ def cast_to(value: Any, name: str, wanted: Any) -> Array:
     if array.dtype.kind not in "biuf":
         raise InputRefused(f"the input '{name}' takes numbers, which were not given")
     return array if wanted is None else _cast(array, name, np.dtype(wanted))
+
+
+def strings(value: Any, name: str) -> Array:
+    """Texts as an array of them. Raises `InputRefused`."""
+    array: Array
+    if isinstance(value, torch.Tensor):
+        raise InputRefused(f"the input '{name}' takes strings, and numbers were given")
+    try:
+        array = np.array(value, dtype=object)
+        texts = [each.decode() if isinstance(each, bytes) else each for each in array.flat]
+    except UnicodeDecodeError:
+        raise InputRefused(f"the input '{name}' takes strings, and bytes were given that are no UTF-8 text") from None
+    if not all(isinstance(text, str) for text in texts):
+        raise InputRefused(f"the input '{name}' takes strings, which were not given")
+    made: Array = np.array(texts, dtype=object).reshape(array.shape)
+    return made
 
 
 def demand_one_length(arrays: Mapping[str, Array], shapes: Mapping[str, Sequence[Any]]) -> None:
@@ -93,18 +109,3 @@ def _fits(array: Array, wanted: np.dtype[Any]) -> bool:
     limits = np.iinfo(wanted)
     # As numbers of Python, which do not wrap.
     return limits.min <= int(array.min()) and int(array.max()) <= limits.max
-
-
-def _strings(value: Any, name: str) -> Array:
-    array: Array
-    if isinstance(value, torch.Tensor):
-        raise InputRefused(f"the input '{name}' takes strings, and numbers were given")
-    try:
-        array = np.array(value, dtype=object)
-        texts = [each.decode() if isinstance(each, bytes) else each for each in array.flat]
-    except UnicodeDecodeError:
-        raise InputRefused(f"the input '{name}' takes strings, and bytes were given that are no UTF-8 text") from None
-    if not all(isinstance(text, str) for text in texts):
-        raise InputRefused(f"the input '{name}' takes strings, which were not given")
-    made: Array = np.array(texts, dtype=object).reshape(array.shape)
-    return made

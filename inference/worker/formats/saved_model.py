@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import re
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from tidegate.inference.errors import DeploymentError, one_line
-from tidegate.inference.worker.formats.onnx_inputs import cast_to
+from tidegate.inference.worker.formats.onnx_inputs import cast_to, strings
 from tidegate.inference.worker.misfit import InputRefused
 
 _SERVING = "serving_default"
+_AROUND_THE_REASON = re.compile(r"\{\{.*?\}\}|\[\[.*?\]\]|\[Op:.*?\]")
 
 
 class SavedModel:
@@ -32,20 +36,42 @@ class SavedModel:
         named = data if isinstance(data, Mapping) else {next(iter(self._inputs)): data}
         if named.keys() != self._inputs.keys():
             raise InputRefused(f"the model has the inputs {', '.join(self._inputs)}, not {', '.join(map(str, named))}")
-        outputs = self._signature(**{name: self._tensor(name, value) for name, value in named.items()})
+        given = {name: self._tensor(name, value) for name, value in named.items()}
+        try:
+            outputs = self._signature(**given)
+        except self._tensorflow.errors.InvalidArgumentError as error:
+            raise InputRefused(_reason(error.message)) from error
         tensors = {name: _plain(output.numpy()) for name, output in outputs.items()}
         return next(iter(tensors.values())) if len(tensors) == 1 else tensors
 
     def _tensor(self, name: str, value: Any) -> Any:
         spec = self._inputs[name]
-        array = cast_to(value, name, spec.dtype.as_numpy_dtype)
+        wanted = spec.dtype.as_numpy_dtype
+        array = strings(value, name) if np.dtype(wanted).kind == "O" else cast_to(value, name, wanted)
         if not spec.shape.is_compatible_with(array.shape):
             raise InputRefused(f"the input '{name}' has the shape {array.shape}; the model takes {spec.shape}")
         return self._tensorflow.constant(array)
 
 
 def _plain(array: Any) -> Any:
-    return array.tolist() if array.dtype.kind == "O" else torch.from_numpy(array)
+    """Numbers as a tensor; texts as lists of them, a single one as itself."""
+    if isinstance(array, bytes):  # a scalar
+        return _text(array)
+    if array.dtype.kind == "O":
+        return np.array([_text(each) for each in array.flat], object).reshape(array.shape).tolist()
+    if array.dtype.name == "bfloat16":  # a type of tensorflow's own, which torch takes for none
+        return torch.from_numpy(np.atleast_1d(array).view(np.int16)).view(torch.bfloat16).reshape(array.shape)
+    return torch.from_numpy(np.asarray(array))
+
+
+def _text(value: bytes) -> str:
+    return value.decode("utf-8", "backslashreplace")
+
+
+def _reason(message: str) -> str:
+    """What tensorflow says of an input, without its own names of places and operations."""
+    lines = [_AROUND_THE_REASON.sub("", line).strip() for line in message.splitlines()]
+    return next((line for line in reversed(lines) if line), "tensorflow does not take the input")
 
 
 def load(path: Path, _: torch.device) -> SavedModel:
@@ -53,6 +79,8 @@ def load(path: Path, _: torch.device) -> SavedModel:
     if importlib.util.find_spec("tensorflow") is None:
         raise DeploymentError(f"{path} needs the package tensorflow: name it in code/requirements.txt.")
     tensorflow = importlib.import_module("tensorflow")
+    with suppress(RuntimeError):  # the script has computed with it already, and chosen
+        tensorflow.config.threading.set_intra_op_parallelism_threads(torch.get_num_threads())
     try:
         loaded = tensorflow.saved_model.load(str(path))
     except Exception as error:

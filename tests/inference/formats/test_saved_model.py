@@ -24,6 +24,14 @@ class Shape(tuple[int | None, ...]):
         return len(shape) == len(self) and all(mine in (None, its) for mine, its in zip(self, shape, strict=True))
 
 
+class Refused(Exception):
+    """Of tensorflow's InvalidArgumentError, what is used."""
+
+    @property
+    def message(self) -> str:
+        return str(self)
+
+
 class Signature:
     """Doubles its input `x`."""
 
@@ -45,6 +53,9 @@ def signatures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Sig
     module.__spec__ = types.SimpleNamespace()  # type: ignore[assignment]
     module.saved_model = types.SimpleNamespace(load=lambda _: types.SimpleNamespace(signatures=found))  # type: ignore[attr-defined]
     module.constant = lambda array: array  # type: ignore[attr-defined]
+    module.errors = types.SimpleNamespace(InvalidArgumentError=Refused)  # type: ignore[attr-defined]
+    threading = types.SimpleNamespace(set_intra_op_parallelism_threads=lambda _: None)
+    module.config = types.SimpleNamespace(threading=threading)  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "tensorflow", module)
     return found
 
@@ -81,3 +92,30 @@ def test_without_tensorflow_the_package_is_named(tmp_path: Path) -> None:
     (tmp_path / "1").mkdir()
     (tmp_path / "1" / "saved_model.pb").write_bytes(b"\x08\x01")
     assert message(tmp_path) == "{dir}/1 needs the package tensorflow: name it in code/requirements.txt."
+
+
+def test_what_its_kernels_refuse_is_the_clients_mistake_in_one_line(
+    tmp_path: Path, signatures: dict[str, Signature], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The reason stands between names of tensorflow's own, which are left out."""
+    said = (
+        "Graph execution error:\n\nDetected at node Gather defined at (most recent call last):\n"
+        "<stack traces unavailable>\nindices[0,0] = 50 is not in [0, 50)\n\t [[{{node Gather}}]] [Op:__inference_60]"
+    )
+
+    def refuse(self: Signature, x: Any) -> dict[str, Any]:
+        raise Refused(said)
+
+    monkeypatch.setattr(Signature, "__call__", refuse)
+    with pytest.raises(BadRequest) as caught:
+        defaults.predict_fn(torch.tensor([[1.0, 2.0]]), weights.load(tmp_path, CPU))
+    assert "indices[0,0] = 50 is not in [0, 50)" in str(caught.value)
+    assert not any(word in str(caught.value) for word in ("Graph", "Gather", "Op:", "\n"))
+
+
+@pytest.mark.usefixtures("signatures")
+def test_texts_are_given_as_texts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = np.array([["ü".encode(), b"\xff"]], object)
+    monkeypatch.setattr(Signature, "__call__", lambda _, **__: {"y": types.SimpleNamespace(numpy=lambda: given)})
+    found = defaults.predict_fn(torch.tensor([[1.0, 2.0]]), weights.load(tmp_path, CPU))
+    assert found == [["ü", "\\xff"]]

@@ -236,7 +236,7 @@ def test_what_only_marks_a_folder_is_no_file() -> None:
 
 def test_kinds_that_are_not_run_say_so_unless_code_runs_them() -> None:
     files = {name: Entry(name, 1, "", 0.0) for name in SAVED_MODEL}
-    assert "TensorFlow SavedModel, which waits for" in kind_fault(files, with_code=False)
+    assert "TensorFlow SavedModel: name tensorflow in code/requirements.txt" in kind_fault(files, with_code=False)
     assert kind_fault(files, with_code=True) == ""
 
 

@@ -420,7 +420,7 @@ def test_a_saved_model_is_listed_with_the_reason(repository: Repository) -> None
     repository.write("net/1/", {"saved_model.pb": b"x", "variables/variables.index": b"x"})
     repository.list_all()
     assert repository.state("net", 1) == VersionState.INVALID
-    assert "waits for" in repository.version("net", 1).reason
+    assert "name tensorflow in code/requirements.txt" in repository.version("net", 1).reason
 
 
 def test_an_unchanged_listing_says_nothing_and_reads_nothing(repository: Repository) -> None:
