@@ -14,7 +14,6 @@ import asyncio
 import contextlib
 import io
 import json
-import os
 import random
 import shutil
 import statistics
@@ -25,23 +24,22 @@ import time
 import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-import torch
 from safetensors.torch import load
 
 from benchmarks import load as loads
-from benchmarks import machine, work
+from benchmarks import machine
+from benchmarks.archives import NPY, ROOT, Archive, of_work, picture, serving, written
 from benchmarks.bodies import Body
 from benchmarks.contestants import Start
-from benchmarks.processes import Server, free_ports
+from benchmarks.processes import Server
 from tidegate.training_hooks import Example, save_model
 
-ROOT = Path(__file__).parents[1]
 TEXT = ROOT / "examples/text"
 WORDS = 32
-NPZ, NPY = "application/x-npz", "application/x-npy"
+NPZ = "application/x-npz"
 SERVERS = ("forms", "eager", "eager, again")
 SPLIT = """
 def predict_fn(data, model):
@@ -53,30 +51,9 @@ def predict_fn(data, model):
 """The two inputs of an encoder by their places; the server's default would give it the dict that they came in."""
 
 
-class Archive(NamedTuple):
-    """A saved model, and the body of one record."""
-
-    model_dir: Path
-    body: Body
-    dynamic: tuple[str, ...] = ()
-
-
 def resnet(folder: Path, atol: float) -> Archive:
     """ResNet-18 on one picture of 224 x 224 pixels."""
-    code = folder / "code"
-    code.mkdir()
-    shutil.copy(work.__file__, code / "networks.py")
-    torch.manual_seed(0)
-    picture = torch.rand(1, 3, 224, 224)
-    model_dir = save_model(
-        work.resnet18().eval(),
-        model_dir=folder / "model",
-        code_dir=code,
-        architecture="networks:resnet18",
-        example=Example(request=picture, accept=NPY, rtol=1e-3, atol=atol),
-        batching=True,
-    )
-    return Archive(model_dir, _body(folder, _npy(picture.numpy()), NPY))
+    return of_work(folder, "resnet18", picture(), atol)
 
 
 def minilm(folder: Path, atol: float) -> Archive:
@@ -110,7 +87,7 @@ def minilm(folder: Path, atol: float) -> Archive:
         batching=True,
     )
     dynamic = tuple(f"{name}:1={256}" for name in sentence)
-    return Archive(model_dir, _body(folder, file.getvalue(), NPZ), dynamic)
+    return Archive(model_dir, written(folder, file.getvalue(), NPZ), dynamic)
 
 
 ARCHIVES: dict[str, Callable[[Path, float], Archive]] = {"ResNet-18": resnet, "MiniLM": minilm}
@@ -128,22 +105,7 @@ def export(archive: Archive, options: argparse.Namespace) -> list[dict[str, Any]
 def start(folder: Path, archive: Archive, name: str) -> Start:
     """One of the three servers."""
     base_dir = folder / name.replace(", ", "-")
-    base_dir.mkdir()
-    (base_dir / "model").symlink_to(archive.model_dir)
-    port = free_ports(1)
-    ours = {
-        "SAGEMAKER_BASE_DIR": str(base_dir),
-        "SAGEMAKER_BIND_TO_PORT": str(port),
-        "SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT": NPY,
-        "TIDEGATE_HOST": "127.0.0.1",
-        "TIDEGATE_WORKERS": "1",
-        "TIDEGATE_MAX_BATCH_SIZE": "8",
-        "TIDEGATE_FORM": "auto" if name == "forms" else "eager",
-        "TIDEGATE_TRUST_COMPILED_MODEL": "on",
-    }
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(("SAGEMAKER_", "TIDEGATE_", "TS_"))}
-    command = [sys.executable, "-m", "tidegate", "serve"]
-    return Start(command=command, environment=kept | ours, folder=base_dir, port=port)
+    return serving(base_dir, archive.model_dir, TIDEGATE_FORM="auto" if name == "forms" else "eager")
 
 
 def measure(servers: dict[str, Server], body: Body, connections: int, seconds: float) -> dict[str, float]:
@@ -198,18 +160,6 @@ def main() -> None:
     print(f"\n{', '.join(machine.describe().values())}; {time.strftime('%Y-%m-%d')}; --atol {options.atol:g}\n")
     print("| model: form | connections | eager, answers/s | form, answers/s | form / eager | eager / eager |")
     print("\n".join(["| --- | --- | --- | --- | --- | --- |", *lines]))
-
-
-def _npy(array: np.ndarray[Any, Any]) -> bytes:
-    file = io.BytesIO()
-    np.save(file, array, allow_pickle=False)
-    return file.getvalue()
-
-
-def _body(folder: Path, data: bytes, content_type: str) -> Body:
-    file = folder / "body"
-    file.write_bytes(data)
-    return Body(data=data, content_type=content_type, file=file)
 
 
 if __name__ == "__main__":
