@@ -1,4 +1,4 @@
-"""examples/text with the real weights: trained, checked, served; its vectors are those of transformers."""
+"""examples/text with the real weights: trained, checked, served, deployed; its vectors are those of transformers."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ import pytest
 
 from tests.contract.running import Server, start, wait_until
 from tests.ecosystem.environments import REPOSITORY, python_of
+from tests.ecosystem.page import checkout, steps, taken
 from tests.training_hooks.artifacts import mismatches
 
 TEXT = REPOSITORY / "examples/text"
@@ -134,6 +135,20 @@ def test_requests_that_share_a_call_are_answered_as_alone(server: Server) -> Non
         answers = list(clients.map(lambda body: ask(server, body), bodies * 8))
     for at, answer in enumerate(answers):
         np.testing.assert_allclose(answer, alone[at % len(bodies)], atol=1e-5)
+
+
+def test_the_endpoint_of_the_page_answers_as_the_server(
+    server: Server, python: str, trained: Path, tmp_path: Path
+) -> None:
+    """The commands of docs/examples.md that pack, deploy and ask, in a checkout that has the trained model."""
+    directory = checkout(tmp_path / "checkout")
+    shutil.copytree(trained, directory / "build" / "text" / "model")
+    page = [step for step in steps(REPOSITORY / "docs" / "examples.md") if step.heading == "Text"]
+    (step,) = taken(directory, page, python)
+    texts = json.loads((directory / "build" / "text" / "texts.json").read_text())
+    (answer,) = (line for line in step.said.splitlines() if line.startswith("[["))
+    vectors, _ = json.JSONDecoder().raw_decode(answer)  # what the local cloud says last stands on the same line
+    np.testing.assert_allclose(vectors, ask(server, texts), atol=1e-6)
 
 
 @pytest.mark.parametrize("body", ["{}", "[]", "[1]", '{"inputs": [null]}', "no JSON", json.dumps(["a"] * 257)])
