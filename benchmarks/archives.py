@@ -24,10 +24,10 @@ from tidegate.training_hooks import Example, save_directory, save_model
 
 ROOT = Path(__file__).parents[1]
 NPY = "application/x-npy"
-PTH, AGAIN, SAFETENSORS, TORCH_SCRIPT = ".pth", ".pth again", "safetensors", "TorchScript"
-EXPORTED = {"ONNX": "onnx", "torch.export": "pt2", "AOTInductor": "aoti"}
+PTH, AGAIN, SAFETENSORS, TORCH_SCRIPT, PROGRAM = ".pth", ".pth again", "safetensors", "TorchScript", "torch.export"
+EXPORTED = {"ONNX": "onnx", "AOTInductor": "aoti"}
 """What `export` calls them."""
-FORMATS = (PTH, AGAIN, SAFETENSORS, TORCH_SCRIPT, *EXPORTED)
+FORMATS = (PTH, AGAIN, SAFETENSORS, TORCH_SCRIPT, PROGRAM, *EXPORTED)
 TOGETHER = 8
 
 
@@ -119,6 +119,10 @@ def of_every_format(folder: Path, network: Network, formats: Sequence[str]) -> A
             warnings.simplefilter("ignore", DeprecationWarning)  # of all of TorchScript
             torch.jit.script(net).save(file)
         archives[TORCH_SCRIPT] = alone(file, folder / "torch_script", example, {})
+    if PROGRAM in formats:
+        file = folder / "model.pt2"
+        torch.export.save(torch.export.export(net, (disturbed,), dynamic_shapes=({0: torch.export.Dim("rows")},)), file)
+        archives[PROGRAM] = alone(file, folder / "program", example, {})
     made, missing = exported(base.model_dir, folder / "exported", [name for name in EXPORTED if name in formats])
     for name, form in made.items():
         weights = {"signature": form["signature"]} if name == "AOTInductor" else {}

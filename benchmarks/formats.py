@@ -2,7 +2,7 @@
 
 A small and a larger network of work.py with random weights, as a state dict (.pth), safetensors, TorchScript, ONNX, a
 program of torch.export and a package of AOTInductor (where there is a C++ compiler). Each archive holds its own file
-and no other, so it is the format that is measured. The last three are the files that `export` writes.
+and no other, so it is the format that is measured. ONNX and AOTInductor are the files that `export` writes.
 
 In each round the archives come in random order, and each is alone on the machine: `check` tells how long its load
 takes; then a server with one worker and one torch thread is asked by one client, and by eight with batches of up to
@@ -175,14 +175,14 @@ def line(name: str, rounds: Sequence[Mapping[str, Figures]]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def page(options: argparse.Namespace, described: Mapping[str, str], parts: Sequence[str]) -> str:
-    """The whole page of results."""
+def page(options: argparse.Namespace, described: Mapping[str, str], done: int, parts: Sequence[str]) -> str:
+    """The whole page of results, after `done` rounds."""
     ended = " ".join(f"{each:.2f}" for each in os.getloadavg())
     told = "; ".join(f"{name}: {value}" for name, value in described.items())
     return f"""\
 # One network in every format
 
-`python -m benchmarks.formats`: {options.rounds} rounds of {options.seconds} s in random order, one server at a time \
+`python -m benchmarks.formats`: {done} rounds of {options.seconds} s in random order, one server at a time \
 with one worker and one torch thread, batches of at most eight, random weights of float32. {told}; \
 load average at the end: {ended}.
 
@@ -210,17 +210,24 @@ def main(arguments: list[str] | None = None) -> None:
     if unknown := [*(set(formats) - set(FORMATS)), *(set(options.models.split(",")) - set(NETWORKS))]:
         parser.error(f"{', '.join(unknown)}: there are {', '.join(FORMATS)} of {', '.join(NETWORKS)}")
     described = {name: value for name, value in machine.describe().items() if name not in ("Java", "revision")}
-    parts = []
-    for model in options.models.split(","):
-        with tempfile.TemporaryDirectory(prefix="formats-") as scratch:
-            archives = of_every_format(Path(scratch), NETWORKS[model], formats)
-            rounds = [one_round(archives, Path(scratch) / str(number), options) for number in range(options.rounds)]
-        parts.append(f"## {model}\n\n{table(rounds)}\n")
-        parts += [f"{sentence}.\n" for sentence in archives.missing]
-        print(parts[-1], flush=True)
-    text = page(options, described, parts)
+    with tempfile.TemporaryDirectory(prefix="formats-") as scratch:
+        folder = Path(scratch)
+        made = {name: of_every_format(folder / name, NETWORKS[name], formats) for name in options.models.split(",")}
+        rounds: dict[str, list[dict[str, Figures]]] = {name: [] for name in made}
+        for number in range(options.rounds):
+            for name, archives in made.items():
+                rounds[name].append(one_round(archives, folder / f"{name}-{number}", options))
+            # After each round, so that one who stops it has what was measured until then.
+            parts = [part(name, rounds[name], archives.missing) for name, archives in made.items()]
+            text = page(options, described, number + 1, parts)
+            options.output.write_text(text, encoding="utf-8")
+            print(f"round {number + 1} of {options.rounds}", file=sys.stderr, flush=True)
     print(text)
-    options.output.write_text(text, encoding="utf-8")
+
+
+def part(model: str, rounds: Sequence[Mapping[str, Figures]], missing: Sequence[str]) -> str:
+    """What there is of one network."""
+    return "\n".join([f"## {model}", "", table(rounds), "", *(f"{sentence}." for sentence in missing)])
 
 
 def one_round(archives: Archives, folder: Path, options: argparse.Namespace) -> dict[str, Figures]:
