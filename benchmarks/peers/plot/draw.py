@@ -13,6 +13,7 @@ mpl.use("Agg")
 from matplotlib import pyplot as plt
 
 TITLES = {"W0": "no-op", "W1": "MLP", "W2": "ResNet-18"}
+NAMES = {"fastapi": "FastAPI", "litserve": "LitServe", "torchserve": "AWS TorchServe"}
 OURS, BATCHED, BESIDE = "tidegate", ", batches of ", "fastapi"
 BLUE, GREY, INK = "#1f6feb", "#c3c9d2", "#24292f"
 CONNECTIONS = 32
@@ -24,13 +25,23 @@ def rate(cells: list[dict], label: str, work: str) -> float | None:
     return statistics.median(found) if found else None
 
 
-def rows_of(cells: list[dict]) -> list[tuple[str, str] | None]:
-    """(label, what the chart calls it), those that batch below the others after a gap; the fastest no-op first."""
+def rows_of(cells: list[dict]) -> list[tuple[str, str]]:
+    """(label, what the chart calls it), with a heading (no label) above those that batch and above those that do not.
+
+    Ours comes first, then the fastest no-op.
+    """
     labels = [each for each in {cell["label"] for cell in cells} if not each.endswith(", again")]
     labels.sort(key=lambda label: (label.split(",")[0] != OURS, -(rate(cells, label, "W0") or 0.0), label))
-    alone = [(label, label) for label in labels if BATCHED not in label]
-    batched = [(label, label.split(",")[0]) for label in labels if BATCHED in label]
-    return [*alone, None, *batched] if batched else list(alone)
+    rows = []
+    for heading, batched in (("no batching", False), ("batches of 8", True)):
+        chosen = [label for label in labels if (BATCHED in label) == batched]
+        names = [label.split(",")[0] for label in chosen]
+        if chosen:
+            rows += [
+                ("", heading),
+                *((label, NAMES.get(name, name)) for label, name in zip(chosen, names, strict=True)),
+            ]
+    return rows
 
 
 def draw(results: dict, target: Path) -> None:
@@ -39,19 +50,22 @@ def draw(results: dict, target: Path) -> None:
     rows = rows_of(cells)
     plt.rcParams.update({"font.size": 13, "text.color": INK, "axes.labelcolor": INK, "ytick.color": INK})
     figure, axes = plt.subplots(
-        1, len(works), figsize=(4.6 * len(works) + 1.8, 0.44 * len(rows) + 1.7), sharey=True, squeeze=False
+        1, len(works), figsize=(max(11, 4.6 * len(works) + 1.8), 0.44 * len(rows) + 1.5), sharey=True, squeeze=False
     )
     for axis, work in zip(axes[0], works, strict=True):
         beside = rate(cells, BESIDE, work)
-        for at, row in enumerate(rows):
-            found = rate(cells, row[0], work) if row else None
-            if row is None or found is None:
+        for at, (label, name) in enumerate(rows):
+            found = rate(cells, label, work)
+            if found is None:
                 continue
             value = found / (beside or 1.0)
-            ours = row[1] == OURS
+            ours = name == OURS
             axis.barh(at, value, color=BLUE if ours else GREY, height=0.78)
             words = f"{value:.2f} x" if beside else f"{value:,.0f}"
-            axis.text(value, at, f" {words}", va="center", color=INK, fontweight="bold" if ours else "normal")
+            axis.annotate(
+                words, (value, at), xytext=(6, 0), textcoords="offset points", va="center", color=INK,
+                fontweight="bold" if ours else "normal", bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},
+            )  # fmt: skip
         if beside:
             axis.axvline(1.0, color=INK, linewidth=1.0, linestyle=(0, (2, 2)))
         axis.set_title(TITLES[work], fontweight="bold", loc="left")
@@ -61,15 +75,13 @@ def draw(results: dict, target: Path) -> None:
         for side in ("top", "right", "bottom"):
             axis.spines[side].set_visible(False)
     first = axes[0][0]
-    named = [(at, row[1]) for at, row in enumerate(rows) if row]
-    first.set_yticks([at for at, _ in named], [name for _, name in named])
-    for text in first.get_yticklabels():
-        if text.get_text() == OURS:
+    first.set_yticks(range(len(rows)), [name for _, name in rows])
+    for text, (label, name) in zip(first.get_yticklabels(), rows, strict=True):
+        if not label:
+            text.set(style="italic")
+        elif name == OURS:
             text.set(color=BLUE, fontweight="bold")
-    if None in rows:
-        first.text(-0.02, rows.index(None), "in batches of 8:", ha="right", va="center", style="italic",
-                   transform=first.get_yaxis_transform())  # fmt: skip
-    first.invert_yaxis()
+    first.set_ylim(len(rows) - 0.4, -0.6)
     beside_words = ", as multiples of FastAPI's" if rate(cells, BESIDE, works[0]) else ""
     figure.suptitle(
         f"Requests per second with {CONNECTIONS} connections{beside_words} (longer is better)",
