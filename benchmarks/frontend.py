@@ -22,7 +22,7 @@ from benchmarks.processes import DidNotStart, Server, free_ports, watch_cpu
 SCRIPT = REQUIREMENTS / "tidegate" / "nothing.py"
 FEW, MANY = 64, 512
 """Connections: with many the frontend has always something to read."""
-SHAPES = tuple(Shape(workers=workers, batch=shape.batch) for shape in (PLAIN, BATCHED) for workers in (2, 16))
+SHAPES = (PLAIN, BATCHED, Shape(workers=16))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +67,7 @@ def _one(shape: Shape, body: Body, *, seconds: int, repetition: int) -> Iterator
             server.wait_for_answer(body.data, body.content_type)
             server.wait_for_rest()
             wrk(port, path, body, connections=FEW, seconds=1)
-            for connections in (FEW, MANY) if shape.workers == PLAIN.workers else (FEW,):
+            for connections in (FEW, MANY) if shape == PLAIN else (FEW,):
                 own_s = server.first_process_cpu_s()
                 with watch_cpu(server) as usage:
                     result = wrk(port, path, body, connections=connections, seconds=seconds)
