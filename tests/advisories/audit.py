@@ -24,7 +24,6 @@ LOCKED = (
     "constraints.txt",
     "container/requirements.lock",
     "container/requirements-aws.lock",
-    "examples/tabular/code/requirements.txt",
     "examples/text/requirements.txt",
     "examples/voice/requirements.txt",
     "tests/ecosystem/requirements-hugging-face.txt",
