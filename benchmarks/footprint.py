@@ -21,7 +21,7 @@ class Footprint:
     answer_s: float
     """From the start to the first answer."""
     rest_mib: float
-    """PSS of the tree after the first answer, once nothing computes."""
+    """PSS of the tree after the first answers of every worker, once nothing computes."""
     loaded_mib: float
     """The largest PSS of the tree after a cell."""
     processes: int

@@ -187,11 +187,12 @@ def _figure(run: Measured, label: str, work: str, connections: int) -> str:
 
 
 def _footprints(run: Measured) -> str:
-    fields = ("health_s", "answer_s", "rest_mib", "loaded_mib", "processes")
+    fields = ("health_s", "answer_s", "rest_mib", "loaded_mib")
     head = ("server", "first 200 of the health path, s", "first answer, s", "at rest, MiB", "under load, MiB")
     rows = [
-        (label, *(_number(median(run.footprint(label, what))) for what in fields))
-        for label in dict.fromkeys(each.label for each in sorted(run.footprints, key=lambda each: each.label))
+        (label, *(_number(median(run.footprint(label, what))) for what in fields), f"{processes:.0f}")
+        for label in sorted({each.label for each in run.footprints})
+        if (processes := median(run.footprint(label, "processes"))) is not None
     ]
     bare = _number(median(run.bare_start()))
     note = f"Medians. Import of torch and load in a bare interpreter: {bare} s." if bare else "Medians."
