@@ -8,9 +8,10 @@ import hashlib
 import json
 import mmap
 import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import cast
+from typing import BinaryIO, cast
 
 import pytest
 
@@ -20,7 +21,7 @@ from tidegate.inference.frontend.models import read_ahead
 from tidegate.inference.frontend.models.loader import Loader
 from tidegate.inference.frontend.models.read_ahead import ReadAhead
 from tidegate.inference.frontend.workers.fork_server import ForkServer
-from tidegate.inference.hashed_file import Identity, by_identity, hash_file
+from tidegate.inference.hashed_file import HashedFile, Identity, by_identity, hash_file
 from tidegate.inference.repository.catalogue import Revision
 from tidegate.inference.settings import Settings
 
@@ -57,6 +58,11 @@ def read(model_dir: Path, **bounds: int) -> ReadAhead:
     return ahead
 
 
+def finished(model_dir: Path) -> tuple[HashedFile, ...]:
+    """What was hashed."""
+    return asyncio.run(read(model_dir).finish())
+
+
 def archive(model_dir: Path) -> Path:
     """A model with one large file, which its manifest lists."""
     weights = model_dir / "model.pth"
@@ -88,7 +94,7 @@ def test_no_more_is_read_than_there_is_room_for(tmp_path: Path) -> None:
 def test_what_the_manifest_lists_is_hashed(tmp_path: Path) -> None:
     weights = archive(tmp_path)
     (tmp_path / "other.bin").write_bytes(os.urandom(SIZE))
-    (found,) = read(tmp_path).finish()
+    (found,) = finished(tmp_path)
     assert found.sha256 == hashlib.sha256(weights.read_bytes()).hexdigest()
     assert found.identity == Identity.of(weights.stat())
 
@@ -97,14 +103,63 @@ def test_a_model_in_a_folder_of_its_own_is_hashed_too(tmp_path: Path) -> None:
     """As in an archive that was packed with its folder around it."""
     (tmp_path / "my-model").mkdir()
     archive(tmp_path / "my-model")
-    assert len(read(tmp_path).finish()) == 1
+    assert len(finished(tmp_path)) == 1
 
 
-def test_hashing_ends_when_the_worker_begins_and_half_a_hash_is_none(tmp_path: Path) -> None:
+def test_half_a_hash_is_none(tmp_path: Path) -> None:
     weights = archive(tmp_path)
     asked = iter([True, True, False])
     with weights.open("rb") as file:
         assert hash_file(file, lambda: next(asked)) is None
+
+
+class SlowDisk:
+    """Brings one piece of a file, and then no more until it is let."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.began, self.goes_on = threading.Event(), threading.Event()
+
+        def slowly(file: BinaryIO, wanted: Callable[[], bool]) -> HashedFile | None:
+            wanted()
+            self.began.set()
+            assert self.goes_on.wait(60)
+            return hash_file(file, wanted)
+
+        monkeypatch.setattr(read_ahead, "hash_file", slowly)
+
+
+def test_a_hash_that_is_half_done_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The worker would have to begin it again."""
+    monkeypatch.setattr(read_ahead, "PATIENCE_S", 60.0)
+    archive(tmp_path)
+
+    async def test() -> None:
+        disk = SlowDisk(monkeypatch)
+        ahead = ReadAhead(tmp_path)
+        await asyncio.to_thread(disk.began.wait, 60)
+        finishing = asyncio.create_task(ahead.finish())
+        await asyncio.sleep(0)
+        assert not finishing.done()
+        disk.goes_on.set()
+        assert len(await finishing) == 1
+
+    asyncio.run(test())
+
+
+def test_a_disk_that_brings_nothing_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(read_ahead, "PATIENCE_S", 0.02)
+    archive(tmp_path)
+
+    async def test() -> None:
+        disk = SlowDisk(monkeypatch)
+        ahead = ReadAhead(tmp_path)
+        await asyncio.to_thread(disk.began.wait, 60)
+        assert await ahead.finish() == ()
+        disk.goes_on.set()
+        await asyncio.to_thread(ahead.thread.join, 60)
+        assert await ahead.finish() == ()
+
+    asyncio.run(test())
 
 
 def test_a_file_that_is_written_to_while_it_is_hashed_has_no_hash(tmp_path: Path) -> None:
@@ -123,7 +178,7 @@ def test_a_file_that_is_written_to_while_it_is_hashed_has_no_hash(tmp_path: Path
 
 def test_a_hash_travels_as_plain_values(tmp_path: Path) -> None:
     weights = archive(tmp_path)
-    (found,) = read(tmp_path).finish()
+    (found,) = finished(tmp_path)
     travelled = by_identity(json.loads(json.dumps([found.to_plain()])))
     assert travelled == {Identity.of(weights.stat()): found.sha256}
 
@@ -175,14 +230,14 @@ def test_what_cannot_be_read_does_no_harm(tmp_path: Path, make: Callable[[Path],
     (tmp_path / "model.pth").write_bytes(b"1")
     make(tmp_path)
     try:
-        assert read(tmp_path).finish() == ()
+        assert finished(tmp_path) == ()
     finally:
         for folder in tmp_path.glob("closed"):
             folder.chmod(0o700)
 
 
 def test_a_directory_that_is_not_there_does_no_harm(tmp_path: Path) -> None:
-    assert read(tmp_path / "nowhere").finish() == ()
+    assert finished(tmp_path / "nowhere") == ()
 
 
 def test_a_file_that_vanishes_or_becomes_a_fifo_meanwhile_does_no_harm(
@@ -202,7 +257,7 @@ def test_a_file_that_vanishes_or_becomes_a_fifo_meanwhile_does_no_harm(
     for name in ("a", "b"):
         (tmp_path / name).write_bytes(bytes(SIZE))
     (tmp_path / "manifest.json").write_text('{"files": {"a": {}, "b": {}}}')
-    assert read(tmp_path).finish() == ()
+    assert finished(tmp_path) == ()
 
 
 def test_only_the_first_model_is_read_ahead_of_the_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -69,7 +69,7 @@ class Loader:
             return await self._prepare(revision, model_dir, ahead, rehearsal=rehearsal)
         finally:
             if ahead is not None:
-                ahead.finish()
+                ahead.abandon()
 
     async def _prepare(
         self, revision: Revision, model_dir: Path, ahead: ReadAhead | None, *, rehearsal: bool
@@ -91,7 +91,7 @@ class Loader:
                 model_bytes=await asyncio.to_thread(file_bytes, model_dir),
                 machine=Machine(cores=usable_cores(), gpus=await self.gpus(), free_bytes=free_memory_bytes()),
                 rehearsal=rehearsal,
-                hashed=ahead.finish() if ahead is not None else (),
+                hashed=await ahead.finish() if ahead is not None else (),
             )
         except BaseException:
             await self._layers.remove(packages_dir)

@@ -1,12 +1,13 @@
 """The files of a model, brought into the page cache and hashed while the fork server imports torch.
 
 Both need a disk or a second core and no torch, so a start takes as long as the longer of the two instead of their sum.
-It is done in a thread, and it is only a favour: nothing waits for it, and a file that cannot be read is left for the
-worker, which says so.
+It is done in a thread, and it is only a favour: a file that cannot be read is left for the worker, which says so, and
+nothing waits but for the hash of a file that is half done, which the worker would have to begin again.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import os
@@ -15,6 +16,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from time import monotonic
 from typing import BinaryIO
 
 from tidegate.inference.frontend.models.container_limits import free_memory_bytes
@@ -27,6 +29,9 @@ SHARE = 0.5
 """Of the memory that is free: the model is going to need some itself, and what it needs drives out what was read."""
 HASHED_FROM_BYTES = 1024 * 1024
 """A smaller file costs the worker nothing."""
+PATIENCE_S = 1.0
+"""How long a disk may bring nothing before the rest is left for the worker."""
+_LOOK_S = 0.005
 _PIECE_BYTES = 32 * 1024 * 1024
 
 
@@ -37,16 +42,29 @@ class ReadAhead:
         """`max_bytes`: of how many bytes the kernel is asked at most; default: half of the free memory."""
         self._model_dir = model_dir
         self._max_bytes = max_bytes
-        self._finished = False
+        self._finished = self._abandoned = False
+        self._hashing = False
+        self._pieces = 0
+        """How many of the file that is hashed have come."""
         self._hashed: list[HashedFile] = []
         # A daemon: a disk that does not answer must not keep the server from ending.
         self.thread = threading.Thread(target=self._run, name="read-ahead", daemon=True)
         self.thread.start()
 
-    def finish(self) -> tuple[HashedFile, ...]:
-        """Stop hashing, because a worker starts to; returns what has been hashed. Reading goes on."""
+    async def finish(self) -> tuple[HashedFile, ...]:
+        """Begin no other file, because a worker does; returns what has been hashed. Reading goes on."""
         self._finished = True
+        pieces, since_s = self._pieces, monotonic()
+        while self._hashing and monotonic() < since_s + PATIENCE_S:
+            await asyncio.sleep(_LOOK_S)
+            if self._pieces != pieces:
+                pieces, since_s = self._pieces, monotonic()
+        self.abandon()
         return tuple(self._hashed)
+
+    def abandon(self) -> None:
+        """Hash nothing more."""
+        self._finished = self._abandoned = True
 
     def _run(self) -> None:
         try:
@@ -70,10 +88,18 @@ class ReadAhead:
                     os.posix_fadvise(file.fileno(), at, length, os.POSIX_FADV_WILLNEED)
 
     def _hash(self, path: Path) -> None:
-        with suppress(OSError), _opened(path) as file:
-            found = hash_file(file, lambda: not self._finished)
-            if found is not None:
-                self._hashed.append(found)
+        self._hashing = True
+        try:
+            with suppress(OSError), _opened(path) as file:
+                found = hash_file(file, self._goes_on)
+                if found is not None:
+                    self._hashed.append(found)
+        finally:
+            self._hashing = False
+
+    def _goes_on(self) -> bool:
+        self._pieces += 1
+        return not self._abandoned
 
 
 def _files(model_dir: Path) -> Iterator[tuple[int, Path]]:
