@@ -111,8 +111,9 @@ def vanishing(contestant: Contestant, bodies: dict[str, Body], effort: Effort) -
                 reader.vanish()
 
         async def run() -> load.Result:
-            staying = load.closed_loop(port, path, lambda _: harmless, connections=CLIENTS, seconds=2.0)
-            stayed, *_ = await asyncio.gather(staying, *(leave() for _ in range(leaving)))
+            gone = asyncio.gather(*(leave() for _ in range(leaving)))
+            stayed = await load.closed_loop(port, path, lambda _: harmless, connections=CLIENTS, seconds=2.0)
+            await gone
             return stayed
 
         stayed = asyncio.run(run())

@@ -10,7 +10,7 @@ from typing import Any
 from benchmarks.contestants import BATCHED, CONTROL, US, US_BATCHED, label_of
 from benchmarks.goals import ENOUGH_ROUNDS, Verdict, judge
 from benchmarks.grid import Cell
-from benchmarks.measured import WORK_NAMES, Measured, median, quotients, rounds
+from benchmarks.measured import WORK_NAMES, Measured, median, quotients
 from benchmarks.trials import Trial
 
 NOISY_CORES = 0.3
@@ -208,19 +208,13 @@ def _frontend(run: Measured) -> str:
             if (each.label, each.workers, each.connections) == (label, workers, connections)
         ]
         values = [
-            rounds((each.repetition, value(each)) for each in found)
-            for value in (
-                lambda each: each.frontend_us,
-                lambda each: each.limit_per_s,
-                lambda each: each.workers_us,
-                lambda each: each.per_s,
-                lambda each: each.p99_ms,
-            )
+            median([getattr(each, what) for each in found])
+            for what in ("frontend_us", "limit_per_s", "workers_us", "per_s", "p99_ms")
         ]
         failed = sum(each.failed for each in found)
-        rows.append((label, str(workers), str(connections), *(_number(median(each)) for each in values), str(failed)))
-    head = ("server", "workers", "connections", "frontend: CPU µs a request", "its limit on one core, req/s")
-    head += ("workers: CPU µs a request", "reached here, req/s", "p99, ms", "failed")
+        rows.append((label, str(workers), str(connections), *map(_number, values), str(failed)))
+    head = ["server", "workers", "connections", "frontend: CPU µs a request", "its limit on one core, req/s"]
+    head += ["workers: CPU µs a request", "reached here, req/s", "p99, ms", "failed"]
     note = (
         "Functions that do nothing, bodies of 1 KiB. The frontend is one process: the limit is a second by its CPU for "
         "a request. What was reached here shares the cores with workers and load."

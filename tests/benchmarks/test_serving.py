@@ -13,7 +13,8 @@ import pytest
 
 from benchmarks import grid, probes, serving, trials
 from benchmarks.__main__ import _parser, _plan, main
-from benchmarks.contestants import MAIN, PLAIN, PREPARE
+from benchmarks.contestants import MAIN, PLAIN, PREPARE, Contestant
+from benchmarks.grid import Cell
 from benchmarks.report import Results
 from benchmarks.serving import PARTS, meant_for
 from tests.benchmarks.records import carried, cell, footprint, trial
@@ -93,7 +94,12 @@ def test_a_part_that_is_there_is_not_added(
 
 def test_a_peer_that_is_measured_once_has_no_block_in_later_repetitions(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[tuple[int, str]] = []
-    monkeypatch.setattr(grid, "block", lambda each, *_, repetition, **__: seen.append((repetition, each.label)) or ())
+
+    def block(contestant: Contestant, *_: object, repetition: int, **__: object) -> list[Cell]:
+        seen.append((repetition, contestant.label))
+        return []
+
+    monkeypatch.setattr(grid, "block", block)
     monkeypatch.setattr(grid, "bare_loop", lambda *_, **__: None)
     chosen = [each for each in MAIN if each.peer in ("fastapi", "litserve") and each.shape == PLAIN]
     order = random.SystemRandom()
