@@ -95,7 +95,7 @@ class Application:
         elif settings.multi_model:
             self._routes[CHAT] = Route(("POST",), lambda _: AskNamedModel(self._chat))
         else:
-            invoke = Route(("POST",), lambda _: self._ask(SINGLE_MODEL))
+            invoke = Route(("POST",), self._ask_single)
             chat = Route(("POST",), lambda _: self._ask(SINGLE_MODEL, Form.CHAT))
             self._routes |= {"/invocations": invoke, f"/models/{SINGLE_MODEL}/invoke": invoke, CHAT: chat}
         self._open_inference = OpenInference(models, self._demand_ready)
@@ -131,14 +131,14 @@ class Application:
 
     def admit(self, request: Request) -> Responder:
         """What will answer a request; before its body is read. Raises `RequestError` for what cannot be answered."""
-        request.id = request.header(_INFERENCE_ID) or self.next_id()
-        route = self._routes.get(request.path) or self._route_of_models(request)
-        if request.method not in route.methods:
-            verbs = ", ".join(route.methods)
-            raise MethodNotAllowed(f"{request.path} answers {verbs}, not {request.method}.", route.methods)
+        request.id = (_INFERENCE_ID in request.by_name and request.header(_INFERENCE_ID)) or self.next_id()
+        methods, responder = self._routes.get(request.path) or self._route_of_models(request)
+        if request.method not in methods:
+            verbs = ", ".join(methods)
+            raise MethodNotAllowed(f"{request.path} answers {verbs}, not {request.method}.", methods)
         if self.idle_exit is not None and counts(request.method, request.path):
             self.idle_exit.asked = True
-        return route.responder(request)
+        return responder(request)
 
     def upgrade(self, request: Request) -> Upgrade | None:
         """What takes over the connection of a request that offers an upgrade; None where the offer is ignored.
@@ -195,8 +195,13 @@ class Application:
             pool = self.registry.find(name)
         return pool
 
+    def _ask_single(self, request: Request) -> Responder:  # noqa: ARG002 - a route like the others
+        return self._ask(SINGLE_MODEL)
+
     def _ask(self, name: str, form: Form = Form.PLAIN) -> Responder:
-        pool = self._find(name)
+        pool = self.registry.get(name)
+        if pool is None:
+            pool = self._find(name)
         pool.admit()
         return AskModel(pool, self.registry.sessions, timed=self.settings.server_timing, form=form)
 

@@ -20,7 +20,7 @@ _ID_LINE = REQUEST_ID_HEADER.encode() + b": "
 
 def lines_for_worker(request: Request) -> bytes:
     """The header lines of a request as a worker is given them: with the request's id."""
-    return b"".join((request.header_block(), _ID_LINE, request.id.encode("latin-1"), b"\r\n"))
+    return b"\r\n".join([*map(b": ".join, request.headers), _ID_LINE + request.id.encode("latin-1"), b""])
 
 
 class AskModel:

@@ -56,7 +56,7 @@ class Connection(asyncio.Protocol):
     """The protocol of one accepted socket."""
 
     def __init__(self, application: Application) -> None:
-        self._application = application
+        self.application = application
         self._loop = asyncio.get_running_loop()
         self._limits = application.limits
         self._budget = application.budget
@@ -86,8 +86,8 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
         self.outgoing = Outgoing(self._transport, self._budget, self._limits)
-        if not self._application.opened(self):
-            self._refuse(Overloaded(f"There are {self._application.max_connections} connections, which is the limit."))
+        if not self.application.opened(self):
+            self._refuse(Overloaded(f"There are {self.application.max_connections} connections, which is the limit."))
             self._loop.call_later(REFUSED_S, self._transport.abort)
 
     def data_received(self, data: bytes) -> None:
@@ -131,7 +131,7 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - there is nobody left to tell
         reply, self._answering = self._answering, None
         if reply is not None:
-            self._application.answering -= 1
+            self.application.answering -= 1
             self._forget(reply)
             reply.stream_over("reader_too_slow" if self._too_slow else "reader_left")
             if reply.responder is not None:
@@ -146,7 +146,7 @@ class Connection(asyncio.Protocol):
             self._forget(self._incoming)
             self._incoming = None
         self.outgoing.unsent.release()
-        self._application.closed(self)
+        self.application.closed(self)
 
     # --- what the client sends
 
@@ -168,7 +168,7 @@ class Connection(asyncio.Protocol):
     def _admit(self, request: Request) -> None:
         reply = HttpReply(self, request)
         try:
-            reply.responder = self._application.admit(request)
+            reply.responder = self.application.admit(request)
             self._make_room(reply, request.content_length)
         except RequestError as error:
             if not worth_skipping(request):
@@ -177,7 +177,7 @@ class Connection(asyncio.Protocol):
             # A client that is told to come back need not connect again for it.
             reply.refusal = error
         self._incoming = reply
-        if request.expects_continue and self._answering is None:
+        if b"expect" in request.by_name and request.expects_continue and self._answering is None:
             self._transport.write(CONTINUE)
 
     def _take_piece(self, piece: bytes) -> None:
@@ -213,18 +213,18 @@ class Connection(asyncio.Protocol):
 
     def _consider(self, request: Request) -> None:
         """Let another protocol take over, where the server has one for this request and nothing is left to answer."""
-        request.id = self._application.next_id()
+        request.id = self.application.next_id()
         upgrade: Upgrade | None = None
         if self._answering is None and not self._waiting:
             try:
-                upgrade = self._application.upgrade(request)
+                upgrade = self.application.upgrade(request)
             except RequestError as error:
                 self._refuse(error, HttpReply(self, request))
                 return
         if upgrade is None:
             self._take(self._parser.decline_upgrade())
             return
-        self._application.closed(self)
+        self.application.closed(self)
         self._transport.set_write_buffer_limits()
         upgrade.take(self._transport, self._parser.take_upgrade())
 
@@ -233,7 +233,8 @@ class Connection(asyncio.Protocol):
 
         Raises `PayloadTooLarge`, `Overloaded` or `SpoolFull`.
         """
-        if (too_large := self._limits.body.error(size)) is not None:
+        limit = self._limits.body
+        if size > limit.max_bytes and (too_large := limit.error(size)) is not None:
             raise too_large
         body = reply.request.body
         try:
@@ -300,12 +301,12 @@ class Connection(asyncio.Protocol):
             self._transport.resume_reading()
 
     def _begin(self, reply: HttpReply) -> None:
-        self._enter(ANSWERING)
+        self._phase, self._since_s = ANSWERING, monotonic()
         self._answering = reply
         if self.outgoing.unsent.watched:
             self.outgoing.unsent.begin_anew()
         reply.begun_s = self._since_s
-        self._application.answering += 1
+        self.application.answering += 1
         if reply.responder is None or reply.refusal is not None:
             reply.fail(reply.refusal or RequestError("The request was not admitted."))
             return
@@ -318,11 +319,6 @@ class Connection(asyncio.Protocol):
 
     # --- called by the reply
 
-    @property
-    def draining(self) -> bool:
-        """Whether the answer at hand is the last of this connection."""
-        return self._application.draining
-
     def answered(self, reply: HttpReply) -> None:
         """The response of `reply` is written."""
         if reply is not self._answering:
@@ -331,7 +327,7 @@ class Connection(asyncio.Protocol):
             self.outgoing.send_joined()
         self._answering = None
         self._responder_paused = False
-        self._application.answering -= 1
+        self.application.answering -= 1
         self._forget(reply)
         gone = self._transport.is_closing()
         # Taken apart, because the responder knows its reply: as a circle they would stay until a collection.
@@ -378,7 +374,7 @@ class Connection(asyncio.Protocol):
         response = (
             error_response(error, reply.request.id, open_inference=reply.request.open_inference)
             if reply is not None
-            else error_response(error, self._application.next_id())
+            else error_response(error, self.application.next_id())
         )
         encoded = encode(response, keep_alive=False)
         if reply is not None:

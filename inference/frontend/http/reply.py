@@ -27,6 +27,7 @@ class HttpReply:
         "_connection",
         "_head",
         "_left_bytes",
+        "_silent",
         "_streams",
         "begun_s",
         "keep_alive",
@@ -55,6 +56,7 @@ class HttpReply:
         """Whether the connection goes on after the response; known when it begins."""
         self.whole = False
         """Whether nothing more of the response is to come."""
+        self._silent = request.method == "HEAD"
         self._chunked = False
         self._head = b""
         self._left_bytes: int | None = None
@@ -66,15 +68,10 @@ class HttpReply:
         """Whether a part of the response is out and another is to come."""
         return self.status > 0 and not self._head and not self.whole and self._left_bytes != 0
 
-    @property
-    def _silent(self) -> bool:
-        """Whether the response ends with its head."""
-        return self.request.method == "HEAD"
-
     def start(self, status: int, content_type: str, headers: bytes, length: int | None) -> None:
         """Begin the response; see `queue.reply.Reply`."""
         self.status, self._left_bytes = status, length
-        self.keep_alive = self.request.keep_alive and not self._connection.draining
+        self.keep_alive = self.request.keep_alive and not self._connection.application.draining
         self._chunked = length is None and self.request.takes_chunks
         if length is None and not self._chunked:
             self.keep_alive = False  # to a client of HTTP/1.0 the end of the connection is the end of the body

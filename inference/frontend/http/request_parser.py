@@ -149,10 +149,11 @@ class RequestParser:
 
     def on_headers_complete(self) -> None:
         self._open_part, self._in_body = 0, True
-        headers, size = self._headers, self._most_bytes
-        if size > self._limit.max_bytes:  # with what came in one piece with it; so now exactly
+        headers, size, limit = self._headers, self._most_bytes, self._limit
+        if size > limit.max_bytes:  # with what came in one piece with it; so now exactly
             size = len(self._target) + sum([len(name) + len(value) + 4 for name, value in headers])
-        if (too_large := self._limit.error(size, len(headers))) is not None:
+        over = size > limit.max_bytes or len(headers) > limit.max_count
+        if over and (too_large := limit.error(size, len(headers))) is not None:
             self._events.append(too_large)
             return
         llhttp = self._llhttp
