@@ -42,9 +42,16 @@ WORDS = 32
 NPZ = "application/x-npz"
 SERVERS = ("forms", "eager", "eager, again")
 SPLIT = """
-def predict_fn(data, model):
-    import torch
+import io
 
+import numpy as np
+import torch
+
+def input_fn(body, content_type):
+    with np.load(io.BytesIO(body)) as arrays:
+        return {name: torch.from_numpy(arrays[name]) for name in arrays.files}
+
+def predict_fn(data, model):
     with torch.inference_mode():
         return model(data["input_ids"], data["attention_mask"])
 """
