@@ -295,7 +295,9 @@ class SchedulerAndWorld(RuleBasedStateMachine):
         else:
             in_hand = len(worker.has) + len(batch)
             assert 1 <= in_hand <= (MAX_HANDED_OVER if self.any_done else 1 + self.limits.prefetch)
-            assert not worker.batches or self.now_s < worker.heard_s + STUCK_S, "it does not get on"
+            ahead = self.limits.prefetch if all(each.batches for each in self.workers.values()) else 0
+            gets_on = self.now_s < worker.heard_s + STUCK_S
+            assert not worker.batches or gets_on or len(worker.batches) <= ahead, "it does not get on"
         for client in batch:
             assert not client.outcome, "sent though it has ended"
             assert all(client not in other.has for other in self.workers.values()), "with two workers at a time"
@@ -720,7 +722,8 @@ class SchedulerAndWorld(RuleBasedStateMachine):
         for worker in self.workers.values():
             if worker.phase == "ready" and worker.owes and not worker.cut and not worker.exited:
                 assert self.now_s < worker.heard_s + TIMEOUT_S, "it hangs, and nobody noticed"
-                if self.limits.max_batch_size == 1 and len(worker.has) > 1 and not worker.page.met:
+                hands_over = self.limits.max_batch_size == 1 and not self.limits.prefetch
+                if hands_over and len(worker.has) > 1 and not worker.page.met:
                     behind = [client for client in worker.has if not worker.has_begun(client)]
                     assert not behind or self.now_s < worker.heard_s + STUCK_S, "they wait behind one that is long"
             if worker.phase == "loading" and not worker.cut:

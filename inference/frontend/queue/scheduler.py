@@ -320,7 +320,7 @@ class Scheduler:
         """
         actions = self.supervisor.supervise(now_s) if now_s >= self.supervisor.due_s else []
         self._stuck_due_s = inf
-        if self._one_by_one and self._ledger.computing > 1:
+        if self._one_by_one and self._ledger.computing > 1 and not self._limits.prefetch:
             self._take_back_from_stuck(now_s)
         if now_s >= self._expiry_due_s:
             self._expire(now_s, actions)
@@ -393,16 +393,9 @@ class Scheduler:
         """
         queue, limit, prefetch = self._queue, self._in_hand_limit, self._limits.prefetch
         takers = [worker for worker in ready if not worker.batches]
-        if not queue.isolated and (limit > 1 or (prefetch and not takers)):
-            most = max(limit // 2, prefetch)
-            takers += [
-                worker
-                for worker in ready
-                if worker.batches
-                and len(worker.requests) <= most
-                and now_s < worker.heard_s + STUCK_S
-                and not worker.suspicious
-            ]
+        if not queue.isolated:
+            ahead = prefetch if not takers else 0
+            takers += [worker for worker in ready if worker.batches and self._may_have_more(worker, now_s, ahead)]
         if not takers:
             return
         if len(takers) > 1:
@@ -410,9 +403,16 @@ class Scheduler:
         in_hand = sum(len(worker.requests) for worker in ready)
         share = max(1, min(limit, -(-(len(queue.shared) + in_hand) // len(ready))))
         for worker in takers:
-            room = max(share, 1 + prefetch) - len(worker.requests) if worker.batches else share
-            if room > 0 and (batch := queue.take(room, MAX_HANDED_OVER_BYTES)):
+            room = max(share - len(worker.requests), 1 if worker.has_room(prefetch) else 0)
+            if room and (batch := queue.take(room, MAX_HANDED_OVER_BYTES)):
                 self._send(worker, batch, now_s, actions)
+
+    def _may_have_more(self, worker: Worker, now_s: float, prefetch: int) -> bool:
+        """Whether a worker that has something may be given more: it gets on, or decodes ahead."""
+        if prefetch and worker.has_room(prefetch):
+            return True
+        gets_on = now_s < worker.heard_s + STUCK_S
+        return gets_on and len(worker.requests) <= self._in_hand_limit // 2 and not worker.suspicious
 
     def _take_back_from_stuck(self, now_s: float) -> None:
         """What a worker has not begun waits for the next one, where that worker is not getting on."""
