@@ -280,6 +280,12 @@ class SchedulerAndWorld(RuleBasedStateMachine):
             case Log():
                 pass
 
+    @property
+    def ready_workers(self) -> list[World]:
+        """Those that take requests."""
+        ready = [worker for worker in self.workers.values() if worker.phase == "ready"]
+        return [worker for worker in ready if not (worker.cut or worker.exited or worker.retiring)]
+
     def client_of(self, request: PendingRequest) -> Client:
         (found,) = [client for client in self.clients if client.request is request]
         return found
@@ -295,7 +301,7 @@ class SchedulerAndWorld(RuleBasedStateMachine):
         else:
             in_hand = len(worker.has) + len(batch)
             assert 1 <= in_hand <= (MAX_HANDED_OVER if self.any_done else 1 + self.limits.prefetch)
-            ahead = self.limits.prefetch if all(each.batches for each in self.workers.values()) else 0
+            ahead = self.limits.prefetch if all(each.batches for each in self.ready_workers) else 0
             gets_on = self.now_s < worker.heard_s + STUCK_S
             assert not worker.batches or gets_on or len(worker.batches) <= ahead, "it does not get on"
         for client in batch:
@@ -705,11 +711,7 @@ class SchedulerAndWorld(RuleBasedStateMachine):
         if not hasattr(self, "scheduler"):
             return
         self.tick()
-        ready = [
-            each
-            for each in self.workers.values()
-            if each.phase == "ready" and not (each.cut or each.exited or each.retiring)
-        ]
+        ready = self.ready_workers
         if not self.closed:
             if self.isolated:
                 needless = not all(worker.streams for worker in self.workers.values())
