@@ -154,7 +154,7 @@ class Computation:
             key, decision = calls.decide(request) if may_share else (None, Decision.SINGLE)
             if decision is Decision.JOIN:
                 # Requests of different adapters are requests to different models.
-                likeness = (request.processor.adapter, calls.alike(key, request))
+                likeness = (request.adapter, calls.alike(key, request))
                 to_join.setdefault((key, likeness), []).append(request)
                 if tally.slow():
                     yield [Progress(proving=False)]
@@ -163,7 +163,7 @@ class Computation:
             if request.stream is not None:
                 calls.streams(key)
             elif decision is Decision.PROVE or decision is Decision.WAIT:
-                to_prove.setdefault((key, request.processor.adapter), []).append(request)
+                to_prove.setdefault((key, request.adapter), []).append(request)
             waiting -= 1
             if waiting or to_prove:
                 tally.sent()
