@@ -20,11 +20,14 @@ from typing import Protocol
 PAGE_BYTES = 4096
 _COUNT_BYTES = 8
 MARKS = PAGE_BYTES - _COUNT_BYTES
-"""No worker is handed so many requests that it has not begun."""
+"""More than twice as many as the places that a worker is handed ahead of the one that it has come to."""
 
 
 class Begun(Protocol):
     """What the frontend asks of a worker's page."""
+
+    exact: bool
+    """Whether it tells one request that was begun from another that was not."""
 
     @property
     def count(self) -> int:
@@ -46,12 +49,15 @@ class BegunPage:
     Raises OSError and ValueError where it cannot be mapped.
     """
 
+    exact = True
+
     def __init__(self, descriptor: int) -> None:
         self._page = mmap.mmap(descriptor, PAGE_BYTES)
         with memoryview(self._page) as view, view[:_COUNT_BYTES] as head:
             self._count = head.cast("Q")
             self._marks = view[_COUNT_BYTES:]
         self._fence = Lock()
+        self._fence.acquire()
 
     @property
     def count(self) -> int:
@@ -81,14 +87,15 @@ class BegunPage:
         return not self._marks[place % MARKS]
 
     def _order_memory(self) -> None:
-        # A processor may look ahead of its own write; to take a lock is what keeps it from that.
-        self._fence.acquire()
+        # A processor may look ahead of its own write. Nothing passes a release and the acquisition behind it.
         self._fence.release()
+        self._fence.acquire()
 
 
 class AllBegun:
     """Of a worker that has no page: whatever it was handed may have been begun."""
 
+    exact = False
     count = 2**64
 
     def hand_over(self, place: int) -> None:

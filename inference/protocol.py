@@ -8,7 +8,7 @@
                         PAUSE    u64 id                  the reader of this stream is slow: hold it
                         RESUME   u64 id                  go on with it
                         ADAPTER  JSON                    load or drop an adapter of the model (adapter_frames.py)
-    worker ▶ frontend   READY    u8 may join, u8 talks, u64 GPU bytes | JSON of its tensors and its form
+    worker ▶ frontend   READY    u8 may join, u8 talks, u8 has its page, u64 GPU bytes | JSON of its tensors and form
                                                          the model is loaded and has answered its example
                         FAILED   u8 too large | sentence it could not be loaded; the worker exits
                         REPORT   JSON                    in a rehearsal: a step of the load, or what came of it
@@ -82,7 +82,7 @@ _ANSWER_KIND = int(Kind.ANSWER)
 _ID = struct.Struct("<Q")
 _UNKNOWN = 2**64 - 1
 _ERROR = struct.Struct("<QHH")
-_READY = struct.Struct("<??Q")
+_READY = struct.Struct("<???Q")
 _DONE = "<dddQHHH?"
 _DONE_BYTES = struct.calcsize(_DONE)
 
@@ -445,6 +445,8 @@ class Ready(NamedTuple):
     """Whether requests that are sent together may ever share a call."""
     converses: bool
     """Whether the script has a `stream_fn`."""
+    has_page: bool
+    """Whether it says on a page what it begins (`begun_page`)."""
     gpu_bytes: int
     """The GPU memory that it holds with the model loaded."""
     tensors: Tensors
@@ -457,19 +459,20 @@ def ready_frame(
     *,
     may_join: bool,
     converses: bool = False,
+    has_page: bool = False,
     gpu_bytes: int = 0,
     tensors: Tensors | None = None,
     form: ServedAs | None = None,
 ) -> bytes:
     """The READY frame; see `Ready`."""
     told = {"tensors": tensors or {}, "form": form}
-    return frame(Kind.READY, _READY.pack(may_join, converses, gpu_bytes) + json.dumps(told).encode())
+    return frame(Kind.READY, _READY.pack(may_join, converses, has_page, gpu_bytes) + json.dumps(told).encode())
 
 
 def parse_ready(payload: Payload) -> Ready:
     """What a READY payload says."""
-    may_join, converses, gpu_bytes = _READY.unpack_from(payload)
-    return Ready(may_join, converses, gpu_bytes, **json.loads(payload[_READY.size :]))
+    may_join, converses, has_page, gpu_bytes = _READY.unpack_from(payload)
+    return Ready(may_join, converses, has_page, gpu_bytes, **json.loads(payload[_READY.size :]))
 
 
 def progress_frame(progress: Progress) -> bytes:

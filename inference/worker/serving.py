@@ -90,6 +90,7 @@ def _serve(channel: Channel) -> int:
         protocol.ready_frame(
             may_join=computation.may_join,
             converses=conversations is not None,
+            has_page=channel.begun_page is not None,
             gpu_bytes=computation.gpu_memory.held_bytes(),
             tensors=computation.tensors,
             form=computation.form,

@@ -26,14 +26,23 @@ def predict_fn(data, model):
         until = model / f"go-{data['id']}"
         while not until.exists():
             time.sleep(0.005)
+    if data.get("deed") == "tell":
+        return tell(model / f"go-{data['id']}")
     if data.get("deed") == "die":
         os.kill(os.getpid(), signal.SIGKILL)
     return {"id": data["id"], "pid": os.getpid()}
+
+def tell(until):
+    while not until.exists():
+        time.sleep(0.04)
+        yield "word "
 
 def input_fn(body, content_type):
     return json.loads(body)
 
 def output_fn(prediction, accept):
+    if not isinstance(prediction, dict):
+        return prediction, "text/plain"
     return json.dumps(prediction)
 """
 FILES = {"code/inference.py": SCRIPT}
@@ -153,3 +162,22 @@ def test_who_leaves_before_its_request_is_begun_is_not_computed_for() -> None:
     with running(FILES, TIDEGATE_WORKERS="1") as server:
         asyncio.run(ask(server))
         assert [number for number in begun(server) if 0 <= number < 1000] == list(range(1, 20, 2))
+
+
+def test_short_requests_are_answered_between_the_items_of_a_slow_stream() -> None:
+    async def ask(server: Server) -> None:
+        async with Asker(server.port) as asker:
+            await learned(server, asker)
+            stream, others = await behind(server, 1000, range(12), "tell")
+            for _ in range(3):
+                replies = await asyncio.gather(*(other.reply() for other in others))
+                assert [reply.json()["id"] for reply in replies] == list(range(12)), "while the stream is open"
+                for number, other in enumerate(others):
+                    other.send(post(body(number)))
+            await asyncio.gather(*(other.reply() for other in others))
+            go(server, 1000)
+            for other in (stream, *others):
+                await other.close()
+
+    with running(FILES, TIDEGATE_WORKERS="1") as server:
+        asyncio.run(ask(server))

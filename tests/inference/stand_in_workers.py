@@ -142,7 +142,7 @@ class StandInWorker(asyncio.Protocol):
             self.transport.write(b"".join(frames))
 
     def ready(self) -> None:
-        self.write(protocol.ready_frame(may_join=True))
+        self.write(protocol.ready_frame(may_join=True, has_page=self.page is not None))
 
     def fail(self, sentence: str) -> None:
         """Say why the model cannot be loaded, and exit."""

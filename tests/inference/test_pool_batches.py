@@ -19,6 +19,7 @@ from tests.inference.stand_in_workers import (
     settled,
 )
 from tidegate.inference import protocol
+from tidegate.inference.frontend.queue import scheduler
 from tidegate.inference.frontend.queue.scheduling import JoinsLately
 from tidegate.inference.protocol import Answer, Done, Progress, Request
 
@@ -127,15 +128,21 @@ def test_a_worker_that_is_lost_while_it_compares_costs_no_answer_and_its_success
 
 
 def test_where_nothing_may_ever_be_joined_requests_are_sent_one_by_one_until_they_are_known_to_be_short(monkeypatch):
+    # How long one takes is read from a clock that jumps here.
+    monkeypatch.setattr(scheduler, "hand_over_limit", lambda _item_s: 8)
+
+    def ready(worker: StandInWorker) -> None:
+        worker.write(protocol.ready_frame(may_join=False, has_page=True))
+
     async def test() -> None:
-        fork_server = StandInForkServer(on_load=lambda worker: worker.write(protocol.ready_frame(may_join=False)))
+        fork_server = StandInForkServer(on_load=ready)
         async with house(monkeypatch, fork_server, workers=2, max_batch_size=8) as home:
             await home.pool.load()
             await settled()
             assert await outcomes(home.ask(*"ab")) == [(200, name) for name in "ab"]
             assert [worker.bodies for worker in fork_server.started] in ([[["a"]], [["b"]]], [[["b"]], [["a"]]])
             assert await outcomes(home.ask(*"cdefgh")) == [(200, name) for name in "cdefgh"]
-            later = sorted(worker.bodies[1] for worker in fork_server.started)
+            later = sorted(worker.bodies[-1] for worker in fork_server.started)
             assert later == [["c", "d", "e"], ["f", "g", "h"]], "each worker has its share, in one frame"
 
     run(test())

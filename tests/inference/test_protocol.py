@@ -148,11 +148,20 @@ def test_the_account_of_a_batch_comes_out_as_it_went_in(done: Done) -> None:
 
 @pytest.mark.parametrize("said", [False, True])
 def test_one_bit_of_news_comes_out_as_it_went_in(said: bool) -> None:
-    assert protocol.parse_ready(payload(protocol.ready_frame(may_join=said), Kind.READY)) == (said, False, 0, {}, None)
+    assert protocol.parse_ready(payload(protocol.ready_frame(may_join=said), Kind.READY)) == (
+        said,
+        False,
+        False,
+        0,
+        {},
+        None,
+    )
     tensors: protocol.Tensors = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [-1]}]}
     form: protocol.ServedAs = {"name": "onnx", "why": "it is fast", "passed_over": []}
-    talking = protocol.ready_frame(may_join=True, converses=said, gpu_bytes=3 << 33, tensors=tensors, form=form)
-    assert protocol.parse_ready(payload(talking, Kind.READY)) == (True, said, 3 << 33, tensors, form)
+    talking = protocol.ready_frame(
+        may_join=True, converses=said, has_page=not said, gpu_bytes=3 << 33, tensors=tensors, form=form
+    )
+    assert protocol.parse_ready(payload(talking, Kind.READY)) == (True, said, not said, 3 << 33, tensors, form)
     found = protocol.parse_progress(payload(protocol.progress_frame(Progress(proving=said)), Kind.PROGRESS))
     assert found == Progress(proving=said)
 

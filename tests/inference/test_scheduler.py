@@ -35,6 +35,8 @@ def request(size_bytes: int = 0) -> PendingRequest:
 class Page:
     """What a worker has begun, as the test says."""
 
+    exact = True
+
     def __init__(self, *, begins: bool) -> None:
         self.count = 0
         self._begins = begins
@@ -53,8 +55,8 @@ class Page:
 class Story:
     """A scheduler, a clock, and every worker that it wants, which loads at once; its pid is its number."""
 
-    def __init__(self, *, begins: bool = True, **changes: Any) -> None:
-        self._begins = begins
+    def __init__(self, *, begins: bool = True, has_page: bool = True, may_join: bool = True, **changes: Any) -> None:
+        self._begins, self._has_page, self._may_join = begins, has_page, may_join
         self.now_s = 100.0
         self.metrics = ModelMetrics()
         self.pages: dict[int, Page] = {}
@@ -67,8 +69,10 @@ class Story:
         actions = self.scheduler.tick(self.now_s)
         for start in [each for each in actions if isinstance(each, Start)]:
             page = self.pages[start.worker] = Page(begins=self._begins)
-            self.scheduler.supervisor.started(start.worker, start.worker, self.now_s, page)
-            self.scheduler.supervisor.ready(start.worker, self.now_s, may_join=True)
+            self.scheduler.supervisor.started(start.worker, start.worker, self.now_s)
+            self.scheduler.supervisor.ready(
+                start.worker, self.now_s, may_join=self._may_join, begun=page if self._has_page else None
+            )
             actions += self.tick()
         return actions
 
@@ -249,7 +253,7 @@ def test_the_scheduler_is_asked_at_most_once_more_while_nothing_is_at_hand():
 
 
 def test_short_requests_are_handed_over_together_and_long_ones_one_by_one():
-    for item_s, together in ((0.0001, 12), (0.0005, 4), (0.0015, 1), (1.0, 1)):
+    for item_s, together in ((0.0001, 12), (0.00045, 4), (0.0015, 1), (1.0, 1)):
         story = Story()
         story.learn(item_s)
         asked = story.ask(12)
@@ -343,3 +347,78 @@ def test_who_leaves_before_its_request_is_begun_was_not_computed():
     assert [story.scheduler.cancel(each) for each in asked] == [(), (), ()]
     assert story.scheduler.computing == 1
     assert story.metrics.abandoned == {"waiting": 2, "computing": 1}
+
+
+def test_a_worker_that_is_between_two_items_of_a_slow_stream_keeps_its_next_request():
+    """Or all would go to and fro for as long as the stream lasts, each time too late."""
+    story = Story(begins=False)
+    story.learn(0.0001)
+    (stream,) = story.ask()
+    (send,) = sent(story.tick())
+    story.pages[send.worker].count += 1
+    story.scheduler.announced(send.worker, stream.id, story.now_s)
+    story.scheduler.done(send.worker, Done(0, 0, 0), story.now_s)
+    asked = story.ask(3)
+    assert sent(story.tick()) == [Send(send.worker, asked)]
+    for _ in range(5):
+        story.tick(STUCK_S)
+        assert [each.worker for each in asked] == [send.worker, 0, 0]
+
+
+def test_a_worker_without_a_page_is_handed_one_request_at_a_time():
+    story = Story(has_page=False)
+    story.learn(0.0001)
+    asked = story.ask(3)
+    assert sent(story.tick()) == [Send(1, asked[:1])]
+
+
+def test_requests_that_are_decoded_ahead_are_handed_over_one_by_one():
+    story = Story(prefetch=1)
+    story.learn(0.0001)
+    asked = story.ask(4)
+    assert sent(story.tick()) == [Send(1, asked[:1])]
+    assert sent(story.tick()) == [Send(1, asked[1:2])]
+    assert sent(story.tick()) == []
+
+
+def test_of_a_last_worker_that_never_joins_only_the_request_at_work_is_to_blame():
+    story = Story(max_batch_size=8, may_join=False, begins=False)
+    story.learn(0.0001)
+    asked = story.ask(3)
+    (send,) = sent(story.tick())
+    story.pages[send.worker].count += 2
+    story.scheduler.answered(send.worker, asked[0].id, story.now_s)
+    story.scheduler.lost(send.worker, story.now_s)
+    assert [each.deaths_isolated for each in asked] == [0, 1, 0]
+
+
+def test_a_request_that_kills_before_it_is_begun_is_not_tried_for_ever():
+    story = Story(begins=False, retry=False)
+    story.learn(0.0001)
+    asked = story.ask(2)
+    (first,) = sent(story.tick())
+    assert first.requests == asked
+    story.scheduler.lost(first.worker, story.now_s)
+    (second,) = sent(story.tick(10.0))
+    assert second.requests == asked, "it may have been chance"
+    story.scheduler.lost(second.worker, story.now_s)
+    (alone,) = sent(story.tick(10.0))
+    assert alone.requests == asked[:1]
+    (failed,) = [each for each in story.scheduler.lost(alone.worker, story.now_s) if isinstance(each, Fail)]
+    assert (failed.request, type(failed.error)) == (asked[0], WorkerDied)
+    (last,) = sent(story.tick(10.0))
+    assert last.requests == asked[1:]
+
+
+def test_what_waits_is_told_when_the_last_worker_of_a_model_that_is_unloaded_is_lost():
+    story = Story(begins=False)
+    story.learn(0.0001)
+    asked = story.ask(3)
+    (send,) = sent(story.tick())
+    story.pages[send.worker].count += 1
+    story.scheduler.drain()
+    story.tick(STUCK_S)
+    assert story.scheduler.waiting == 2
+    told = story.scheduler.lost(send.worker, story.now_s)
+    assert {each.request for each in told if isinstance(each, Fail)} == set(asked)
+    assert not story.scheduler.waiting

@@ -63,6 +63,8 @@ class Client:
     request: PendingRequest
     queued_s: float
     deaths: int = 0
+    losses: int = 0
+    """Workers that were lost when it was the next one."""
     outcome: str = ""
 
 
@@ -70,6 +72,7 @@ class Client:
 class Page:
     """What a worker has begun, as `BegunPage` has it, and the moment between a mark and a look at it."""
 
+    exact = True
     count: int = 0
     taken_back: set[int] = field(default_factory=set)
     met: bool = False
@@ -414,7 +417,7 @@ class SchedulerAndWorld(RuleBasedStateMachine):
             self.carry_out(self.scheduler.supervisor.start_failed(worker.start.worker, "no memory", self.now_s))
         else:
             worker.pid, worker.phase, worker.heard_s = next(self.pids), "loading", self.now_s
-            self.scheduler.supervisor.started(worker.start.worker, worker.pid, self.now_s, worker.page)
+            self.scheduler.supervisor.started(worker.start.worker, worker.pid, self.now_s)
 
     @precondition(lambda self: self.any(lambda worker: worker.phase == "loading"))
     @rule(data=st.data(), how=st.sampled_from(["ready", "ready", "ready", "fails", "tries"]))
@@ -434,7 +437,8 @@ class SchedulerAndWorld(RuleBasedStateMachine):
 
     def loaded(self, worker: World) -> None:
         worker.phase = "ready"
-        self.carry_out(self.scheduler.supervisor.ready(worker.start.worker, self.now_s, may_join=True))
+        supervisor, number = self.scheduler.supervisor, worker.start.worker
+        self.carry_out(supervisor.ready(number, self.now_s, may_join=True, begun=worker.page))
 
     @precondition(lambda self: self.any(lambda worker: worker.batches))
     @rule(data=st.data(), steps=st.integers(1, 4), hopeless=st.booleans(), stream=st.booleans())
@@ -591,9 +595,18 @@ class SchedulerAndWorld(RuleBasedStateMachine):
         self.gone.append(worker)
         serving = self.scheduler.state is State.SERVING
         suspects, failed, retried = worker.suspects, {}, []
+        worker.page.met = False
         innocent = [client for client in worker.has if serving and not worker.has_begun(client)]
+        if innocent and innocent == worker.has and not worker.streams:
+            innocent[0].losses += 1
+        for client in innocent:
+            if client.losses == 2:
+                client.request.isolated = True  # so that it is looked for in the right line
+            elif client.losses > 2 and not client.outcome:
+                failed[client] = "worker_died"
+        again = [client for client in innocent if client not in failed]
         for line, isolated in ((self.shared, False), (self.isolated, True)):
-            line[:0] = [each for each in innocent if each.request.isolated == isolated and not each.outcome]
+            line[:0] = [each for each in again if each.request.isolated == isolated and not each.outcome]
         for client in (*worker.streams, *worker.has):
             if client.outcome or client in innocent:
                 continue
@@ -727,6 +740,8 @@ class SchedulerAndWorld(RuleBasedStateMachine):
                 hands_over = self.limits.max_batch_size == 1 and not self.limits.prefetch
                 if hands_over and len(worker.has) > 1 and not worker.page.met:
                     behind = [client for client in worker.has if not worker.has_begun(client)]
+                    if behind == worker.has:
+                        del behind[0]
                     assert not behind or self.now_s < worker.heard_s + STUCK_S, "they wait behind one that is long"
             if worker.phase == "loading" and not worker.cut:
                 assert self.now_s < worker.heard_s + max(LOAD_TIMEOUT_S, TIMEOUT_S), "it loads for ever"

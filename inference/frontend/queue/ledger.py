@@ -159,7 +159,7 @@ class Ledger:
             worker.begun.hand_over(request.place)
             worker.handed_over += 1
             worker.requests[request.id] = request
-        worker.batches.append(requests)
+        worker.batches.append(list(requests))
         self.computing += len(requests)
 
     def take_unbegun(self, worker: Worker, request: PendingRequest) -> bool:

@@ -274,8 +274,14 @@ class ModelPool:
         self.tensors, self.form = ready.tensors, ready.form
         self._conversations.ready(worker, self._links[worker], offered=ready.converses)
         self.adapters.ready(worker, self._links[worker])
-        gpu_bytes = ready.gpu_bytes
-        self._carry_out(self._supervisor.ready(worker, monotonic(), may_join=ready.may_join, gpu_bytes=gpu_bytes))
+        told = self._supervisor.ready(
+            worker,
+            monotonic(),
+            may_join=ready.may_join,
+            gpu_bytes=ready.gpu_bytes,
+            begun=self._links[worker].begun if ready.has_page else None,
+        )
+        self._carry_out(told)
         self._wake()
 
     def worker_failed(self, worker: int, message: str, *, too_large: bool) -> None:
@@ -398,7 +404,7 @@ class ModelPool:
             self._carry_out(self._supervisor.start_failed(start.worker, str(error), monotonic()))
         else:
             link = self._links[start.worker] = WorkerLink(self, start.worker)
-            self._supervisor.started(start.worker, pid, monotonic(), link.begun)
+            self._supervisor.started(start.worker, pid, monotonic())
             await link.attach(channel, replace(self.spec, verify=start.verify, prove=start.prove, gpu_id=start.gpu_id))
         self._wake()
 

@@ -37,5 +37,7 @@ class PendingRequest:
     """Whether it must be alone with its worker, because one that had it among others was lost."""
     deaths_isolated: int = 0
     """Workers that died while they had nothing else."""
+    losses_not_begun: int = 0
+    """Workers that were lost when it was the next that they would have begun, and nothing else was at work."""
     over: bool = False
     """Whether it was answered, or its client left: nothing more is sent to its reply."""

@@ -21,6 +21,7 @@ from collections.abc import Sequence
 from itertools import count
 from math import inf
 
+from tidegate.inference.begun_page import MARKS
 from tidegate.inference.errors import HandlerTimedOut, NotReady, Overloaded, RequestError, WorkerDied
 from tidegate.inference.frontend.metrics import ModelMetrics
 from tidegate.inference.frontend.queue.actions import Action, Cancel, Fail, HangUp, Pause, Resume, Send
@@ -30,6 +31,8 @@ from tidegate.inference.frontend.queue.pool_limits import PoolLimits
 from tidegate.inference.frontend.queue.request_queue import RequestQueue
 from tidegate.inference.frontend.queue.scheduling import (
     MAX_HANDED_OVER_BYTES,
+    NOT_BEGUN_FAILED,
+    NOT_BEGUN_ISOLATED,
     STUCK_S,
     JoinsLately,
     RecentLoad,
@@ -43,6 +46,8 @@ from tidegate.inference.frontend.queue.scheduling import (
 from tidegate.inference.frontend.workers.model_health import State
 from tidegate.inference.frontend.workers.supervisor import Supervisor
 from tidegate.inference.protocol import Done
+
+_DIED = "The process that computed this request died."
 
 
 class Scheduler:
@@ -264,7 +269,8 @@ class Scheduler:
             return [self.supervisor.log(logging.ERROR, fault, worker), *self.supervisor.kill(worker)]
         size = len(worker.batches.popleft())
         if size:  # not all were taken back
-            self._item_s += 0.1 * ((now_s - worker.begun_s) / size - self._item_s)
+            item_s = (now_s - worker.begun_s) / size
+            self._item_s = self._item_s + 0.1 * (item_s - self._item_s) if self._item_s else item_s
             self._in_hand_limit = hand_over_limit(self._item_s)
         worker.begun_s, worker.proving, worker.gpu_bytes = now_s, False, done.gpu_bytes
         self._health.batch_done()
@@ -275,21 +281,32 @@ class Scheduler:
 
     def lost(self, number: int, now_s: float) -> Sequence[Action]:
         """A worker's socket has closed: what it had is tried again or failed, and a successor is due."""
+        one_by_one = self._one_by_one  # also by the word of this worker, which may be the last
         worker = self._ledger.remove(number)
         if worker is None:
             return ()
         if worker in self._retiring:
             self._retiring.remove(worker)  # it has left by itself
         actions = self.supervisor.lost(worker, now_s)
-        innocent = worker.not_begun if self.state is State.SERVING else []
+        not_begun = worker.not_begun if self.state is State.SERVING else []
+        innocent = [request for request in not_begun if worker.begun.take_back(request.place)]
+        if innocent and len(innocent) == len(worker.requests) and not worker.lasting:
+            innocent[0].losses_not_begun += 1
         if predicted := len(worker.requests) - len(innocent):
             self._metrics.batch_size.observe(predicted)  # nobody can say how many of them together
         for request in innocent:
             del worker.requests[request.id]
+        for request in innocent:
+            request.isolated |= request.losses_not_begun >= NOT_BEGUN_ISOLATED
+            if request.losses_not_begun >= NOT_BEGUN_FAILED and not request.over:
+                actions.append(self._fail(request, WorkerDied(_DIED)))
         self._wait_again([request for request in innocent if not request.over])
+        shared_by = worker.shared_by(one_by_one=one_by_one)
         for request in (*worker.streams.values(), *worker.requests.values()):
             if not request.over:
-                actions += self._after_loss(request, worker, now_s)
+                actions += self._after_loss(request, worker, shared_by, now_s)
+        if self.state is not State.SERVING and not self._ledger.workers:
+            actions += [self._fail(request, self._last_word) for request in self._queue.take_all()]
         return actions
 
     # --- the end
@@ -391,7 +408,9 @@ class Scheduler:
 
         A worker with half of what it may have in hand is given more, so that it never has to wait for it.
         """
-        queue, limit, prefetch = self._queue, self._in_hand_limit, self._limits.prefetch
+        queue, prefetch = self._queue, self._limits.prefetch
+        # What is decoded ahead is begun when it arrives: no more than one request is risked by that.
+        limit = 1 if prefetch else self._in_hand_limit
         takers = [worker for worker in ready if not worker.batches]
         if not queue.isolated:
             ahead = prefetch if not takers else 0
@@ -403,15 +422,16 @@ class Scheduler:
         in_hand = sum(len(worker.requests) for worker in ready)
         share = max(1, min(limit, -(-(len(queue.shared) + in_hand) // len(ready))))
         for worker in takers:
-            room = max(share - len(worker.requests), 1 if worker.has_room(prefetch) else 0)
+            most = share if worker.begun.exact else 1
+            room = max(most - len(worker.requests), 1 if worker.has_room(prefetch) else 0)
             if room and (batch := queue.take(room, MAX_HANDED_OVER_BYTES)):
                 self._send(worker, batch, now_s, actions)
 
     def _may_have_more(self, worker: Worker, now_s: float, prefetch: int) -> bool:
         """Whether a worker that has something may be given more: it gets on, or decodes ahead."""
-        if prefetch and worker.has_room(prefetch):
-            return True
-        gets_on = now_s < worker.heard_s + STUCK_S
+        if self._limits.prefetch:
+            return bool(prefetch) and worker.has_room(prefetch)
+        gets_on = now_s < worker.heard_s + STUCK_S and worker.handed_over - worker.begun.count < MARKS // 2
         return gets_on and len(worker.requests) <= self._in_hand_limit // 2 and not worker.suspicious
 
     def _take_back_from_stuck(self, now_s: float) -> None:
@@ -420,7 +440,10 @@ class Scheduler:
         for worker in self._ledger.workers.values():
             if len(worker.requests) > 1 and (waiting := worker.not_begun):
                 if now_s >= worker.heard_s + STUCK_S:
-                    taken = [request for request in waiting if self._ledger.take_unbegun(worker, request)]
+                    # One that is between two items of a stream takes up its first request next: that stays, or all
+                    # of them would go to and fro, always too late.
+                    behind = waiting[1:] if len(waiting) == len(worker.requests) else waiting
+                    taken = [request for request in behind if self._ledger.take_unbegun(worker, request)]
                     self._wait_again([request for request in taken if not request.over])
                 else:
                     due_s = min(due_s, worker.heard_s + STUCK_S)
@@ -468,12 +491,12 @@ class Scheduler:
             worker.deadline_s = inf
         return [Cancel(worker.number, request_id)]
 
-    def _after_loss(self, request: PendingRequest, worker: Worker, now_s: float) -> Sequence[Action]:
+    def _after_loss(self, request: PendingRequest, worker: Worker, shared_by: int, now_s: float) -> Sequence[Action]:
         if self.state in (State.CLOSED, State.FAILED):
             return [self._fail(request, self._last_word)]
         hung = worker.phase is Phase.HUNG
         # What was isolated is to blame, whatever streams the worker had.
-        shared_by = 1 if request.isolated else worker.shared_by(one_by_one=self._one_by_one)
+        shared_by = 1 if request.isolated else shared_by
         if shared_by == 1 and not hung:
             request.deaths_isolated += 1
         fate = after_loss(
@@ -486,7 +509,7 @@ class Scheduler:
             return ()
         if hung:
             return [self._fail(request, HandlerTimedOut(f"The model took longer than {self._limits.timeout_s:g} s."))]
-        return [self._fail(request, WorkerDied("The process that computed this request died."))]
+        return [self._fail(request, WorkerDied(_DIED))]
 
     def _fail(self, request: PendingRequest, error: RequestError) -> Fail:
         request.over = True

@@ -67,6 +67,11 @@ STUCK_S = 0.02
 """After this time without a word what a worker has not begun is taken back."""
 
 
+NOT_BEGUN_ISOLATED, NOT_BEGUN_FAILED = 2, 3
+"""How many lost workers of which it was the next make a request suspected, and then the one to blame: what nobody has
+begun should kill nothing, and is not tried for ever if it does."""
+
+
 def hand_over_limit(item_s: float) -> int:
     """How many requests of `item_s` seconds each a worker may have in hand where each is predicted alone."""
     return max(1, min(MAX_HANDED_OVER, int(HANDED_OVER_S / max(item_s, 1e-6))))

@@ -136,10 +136,9 @@ class Supervisor:
         self.health.load(now_s)
         self._look_again()
 
-    def started(self, number: int, pid: int, now_s: float, begun: Begun | None = None) -> None:
-        """A worker was forked, and is asked to load the model; `begun` will tell what it begins."""
+    def started(self, number: int, pid: int, now_s: float) -> None:
+        """A worker was forked, and is asked to load the model."""
         worker = self._ledger.workers[number]
-        worker.begun = begun or worker.begun
         worker.pid, worker.phase = pid, Phase.LOADING
         worker.deadline_s = now_s + self._limits.load_timeout_s
         self._processes[pid] = _Process()
@@ -154,13 +153,19 @@ class Supervisor:
         self._look_again()
         return [LoadFailed(f"The workers cannot be started: {cause}.", interrupted=True)] if failed else ()
 
-    def ready(self, number: int, now_s: float, *, may_join: bool, gpu_bytes: int = 0) -> Sequence[Action]:
-        """A worker has loaded the model, for which it holds `gpu_bytes`, and may be given batches."""
+    def ready(
+        self, number: int, now_s: float, *, may_join: bool, gpu_bytes: int = 0, begun: Begun | None = None
+    ) -> Sequence[Action]:
+        """A worker has loaded the model, for which it holds `gpu_bytes`, and may be given batches.
+
+        `begun` tells what it has begun of them; None where it has no page to write that on.
+        """
         worker = self._ledger.workers.get(number)
         if worker is None or worker.phase not in (Phase.LOADING, Phase.TRYING):
             return ()
         worker.phase, worker.proving, worker.deadline_s = Phase.READY, False, inf
         worker.gpu_bytes = gpu_bytes
+        worker.begun = begun or worker.begun
         self._ledger.set_may_join(worker, may_join)
         loaded = self.health.ready(now_s)
         self._look_again()

@@ -6,6 +6,7 @@ import asyncio
 import os
 import socket
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Protocol, cast
 
 from tidegate.inference import protocol
@@ -27,6 +28,8 @@ from tidegate.inference.protocol import (
     Request,
     Start,
 )
+
+_READ_BYTES = 1 << 18
 
 
 class WorkerEvents(Protocol):
@@ -60,6 +63,8 @@ class WorkerLink(asyncio.Protocol):
         self._files = BodyFiles()
         self._transport: asyncio.WriteTransport | None = None
         self._page: int | None = None
+        self._rest: socket.socket | None = None
+        """The same socket, for what is left in it when the transport has failed."""
         self.begun: Begun = self._begun()
         """What the worker has begun of that which it was sent."""
 
@@ -67,12 +72,14 @@ class WorkerLink(asyncio.Protocol):
         try:
             self._page = new_page_file()
             return BegunPage(self._page)
-        except OSError:  # no descriptor is left
+        except (OSError, AttributeError):  # no descriptor is left; a C library of before 2018
             return AllBegun()
 
     async def attach(self, channel: socket.socket, spec: ModelSpec) -> None:
         """Take over the frontend's end of the socket and have the worker load its model."""
         loop = asyncio.get_running_loop()
+        with suppress(OSError):  # no descriptor is left
+            self._rest = channel.dup()
         further = () if self._page is None else (self._page,)
         rest = self._files.open(channel, protocol.frame(Kind.LOAD, spec.to_json()), *further)
         for page in further:
@@ -166,7 +173,18 @@ class WorkerLink(asyncio.Protocol):
     def resume_writing(self) -> None:
         self._events.worker_blocked(self._worker, on=False)
 
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the exit status says more
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._rest is not None:
+            with self._rest:
+                if isinstance(exc, ConnectionError):
+                    self._read_rest(self._rest)
         self._files.close()
         self._events.worker_lost(self._worker)
         self.begun.close()
+
+    def _read_rest(self, channel: socket.socket) -> None:
+        # A write to a worker that has just died ends the transport, and its last answers are still to be read.
+        channel.setblocking(False)
+        with suppress(OSError):
+            while data := channel.recv(_READ_BYTES):
+                self.data_received(data)
