@@ -14,11 +14,35 @@ import numpy as np
 import torch
 
 from tidegate.inference.errors import DeploymentError, one_line
-from tidegate.inference.worker.formats.onnx_inputs import cast_to, strings
+from tidegate.inference.worker.formats.onnx_inputs import cast_to
 from tidegate.inference.worker.misfit import InputRefused
+from tidegate.inference.worker.numpy_files import Array
 
 _SERVING = "serving_default"
 _AROUND_THE_REASON = re.compile(r"\{\{.*?\}\}|\[\[.*?\]\]|\[Op:.*?\]")
+_NOT_OF_THE_INPUT = re.compile(
+    "|".join(
+        (
+            r"No OpKernel was registered to support",
+            r"No registered '\w+' OpKernel for",
+            r"Op type not registered '",
+            r"NodeDef (mentions|missing) attr",
+            r"only supports? (the )?NHWC",
+            r"unsupported operations when trying to compile",
+            r"tf2xla conversion failed",
+            r"Cannot assign a device for operation",
+            r"Could not satisfy (explicit )?device specification",
+            r"Trying to access resource .* located in device",
+            r"on an unexpected device",
+            r"CUDA_ERROR_|\bcu(DNN|BLAS|SOLVER|SPARSE|FFT)\b|[Ii]nvalid (GPU|device) (id|ordinal)",
+            r"You must feed a value for placeholder tensor",
+            r"^Traceback \(most recent call last\):",  # of a tf.py_function: the model's own code
+        )
+    ),
+    re.MULTILINE,
+)
+"""What tensorflow says, by the class that also refuses inputs, of kernels and devices that are missing, and of graphs
+that cannot run whatever they are given."""
 
 
 class SavedModel:
@@ -39,22 +63,39 @@ class SavedModel:
         given = {name: self._tensor(name, value) for name, value in named.items()}
         try:
             outputs = self._signature(**given)
-        except self._tensorflow.errors.InvalidArgumentError as error:
-            raise InputRefused(_reason(error.message)) from error
+        except (self._tensorflow.errors.InvalidArgumentError, UnicodeDecodeError) as error:
+            message = _message(error)
+            if _NOT_OF_THE_INPUT.search(message):
+                raise
+            raise InputRefused(_reason(message)) from error
         tensors = {name: _plain(output.numpy()) for name, output in outputs.items()}
         return next(iter(tensors.values())) if len(tensors) == 1 else tensors
 
     def _tensor(self, name: str, value: Any) -> Any:
         spec = self._inputs[name]
         wanted = spec.dtype.as_numpy_dtype
-        array = strings(value, name) if np.dtype(wanted).kind == "O" else cast_to(value, name, wanted)
+        array = _byte_strings(value, name) if np.dtype(wanted).kind == "O" else cast_to(value, name, wanted)
         if not spec.shape.is_compatible_with(array.shape):
             raise InputRefused(f"the input '{name}' has the shape {array.shape}; the model takes {spec.shape}")
         return self._tensorflow.constant(array)
 
 
+def _byte_strings(value: Any, name: str) -> Array:
+    """Texts and bytes as an array of bytes, which is what a string is to tensorflow. Raises `InputRefused`."""
+    if isinstance(value, torch.Tensor):
+        raise InputRefused(f"the input '{name}' takes strings, and numbers were given")
+    array: Array = np.array(value, object)
+    if not all(isinstance(each, str | bytes) for each in array.flat):
+        raise InputRefused(f"the input '{name}' takes strings, which were not given")
+    try:
+        encoded = [each.encode() if isinstance(each, str) else each for each in array.flat]
+    except UnicodeEncodeError:
+        raise InputRefused(f"the input '{name}' takes strings, and one was given that is not Unicode text") from None
+    return np.array(encoded, object).reshape(array.shape)
+
+
 def _plain(array: Any) -> Any:
-    """Numbers as a tensor; texts as lists of them, a single one as itself."""
+    """Numbers as a tensor; strings as lists of them, a single one as itself."""
     if isinstance(array, bytes):  # a scalar
         return _text(array)
     if array.dtype.kind == "O":
@@ -64,8 +105,22 @@ def _plain(array: Any) -> Any:
     return torch.from_numpy(np.asarray(array))
 
 
-def _text(value: bytes) -> str:
-    return value.decode("utf-8", "backslashreplace")
+def _text(value: bytes) -> str | bytes:
+    """A text; what is no UTF-8 stays as it is.
+
+    Each string is looked at by itself: what one client gets must not depend on those who share the call.
+    """
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value
+
+
+def _message(error: Any) -> str:
+    """What tensorflow says. Where that quotes bytes of an input, it fails to make an error of it, and raises this."""
+    if isinstance(error, UnicodeDecodeError):
+        return error.object.decode("utf-8", "backslashreplace")
+    return str(error.message)
 
 
 def _reason(message: str) -> str:

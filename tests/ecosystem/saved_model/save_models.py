@@ -1,7 +1,7 @@
 """Save models by the real tensorflow, and its own answers: python save_models.py FOLDER
 
-Each is a folder `NAME/` with a SavedModel. Loaded anew by `tensorflow.saved_model.load`, it makes `NAME.npz`, which
-holds what it was given (`in.INPUT`) and what it gave (`out.OUTPUT`).
+Each is a folder `NAME/` with a SavedModel. Those whose answers are compared make `NAME.npz`, loaded anew by
+`tensorflow.saved_model.load`: it holds what they were given (`in.INPUT`) and what they gave (`out.OUTPUT`).
 """
 
 from __future__ import annotations
@@ -51,6 +51,40 @@ class Lengths(tf.Module):
         return {"lengths": tf.strings.length(texts, unit="UTF8_CHAR"), "upper": tf.strings.upper(texts, "utf-8")}
 
 
+class Pictures(tf.Module):
+    """Takes images as they are in files, as many models of TensorFlow Serving do, and gives some."""
+
+    @tf.function(input_signature=[tf.TensorSpec((None,), tf.string, name="image_bytes")])
+    def serve(self, image_bytes: Any) -> dict[str, Any]:
+        pixels = tf.map_fn(lambda file: tf.io.decode_png(file, 3), image_bytes, fn_output_signature=tf.uint8)
+        return {"pixels": pixels, "files": tf.map_fn(tf.io.encode_png, pixels, fn_output_signature=tf.string)}
+
+
+class Examples(tf.Module):
+    """Takes serialized examples of TensorFlow."""
+
+    @tf.function(input_signature=[tf.TensorSpec((None,), tf.string, name="examples")])
+    def serve(self, examples: Any) -> dict[str, Any]:
+        return {"x": tf.io.parse_example(examples, {"x": tf.io.FixedLenFeature([2], tf.float32)})["x"]}
+
+
+class Elsewhere(tf.Module):
+    """Computes on a machine that is not there."""
+
+    @tf.function(input_signature=[tf.TensorSpec((None,), tf.float32, name="x")])
+    def serve(self, x: Any) -> dict[str, Any]:
+        with tf.device("/job:worker/task:1/CPU:0"):
+            return {"y": x * 2}
+
+
+class WithoutKernel(tf.Module):
+    """Has an operation that only GPUs compute."""
+
+    @tf.function(input_signature=[tf.TensorSpec((None,), tf.float32, name="x")])
+    def serve(self, x: Any) -> dict[str, Any]:
+        return {"y": tf.raw_ops.NcclAllReduce(input=x, reduction="sum", num_devices=1, shared_name="all")}
+
+
 def classifier() -> Any:
     """A network of Keras, trained for a little."""
     keras.utils.set_random_seed(0)
@@ -65,7 +99,16 @@ def classifier() -> Any:
 
 def main(folder: Path) -> None:
     classifier().export(folder / "keras", verbose=False)
-    for name, module in (("sums", Sums()), ("half", Half()), ("lengths", Lengths())):
+    modules = {
+        "sums": Sums(),
+        "half": Half(),
+        "lengths": Lengths(),
+        "pictures": Pictures(),
+        "examples": Examples(),
+        "elsewhere": Elsewhere(),
+        "without_kernel": WithoutKernel(),
+    }
+    for name, module in modules.items():
         tf.saved_model.save(module, str(folder / name), signatures={"serving_default": module.serve})
     given: dict[str, dict[str, Any]] = {
         "keras": {"measurements": SOURCE.standard_normal((5, 4)).astype(np.float32)},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import shutil
+import struct
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from tests.contract.running import Reply, Server, start, wait_until
 from tests.ecosystem.environments import python_of
@@ -202,6 +204,85 @@ def test_texts_are_taken_and_given_by_the_open_inference_protocol(models: Path, 
         outputs = {output["name"]: output["data"] for output in reply.json()["outputs"]}
         assert outputs == {name: value.tolist() for name, value in wanted.items()}
         assert "takes strings" in refused(server.post("[1, 2]"))
+
+
+def asked_for_bytes(server: Server, name: str, *elements: bytes, binary: bool = True) -> Reply:
+    """The reply to one row of BYTES by the open inference protocol, whose binary extension carries any bytes."""
+    data = b"".join(struct.pack("<I", len(each)) + each for each in elements)
+    size = {"binary_data_size": len(data)}
+    entry = {"name": name, "datatype": "BYTES", "shape": [len(elements)], "parameters": size}
+    head = json.dumps({"inputs": [entry], "parameters": {"binary_data_output": binary}}).encode()
+    headers = {"Inference-Header-Content-Length": str(len(head))}
+    return server.request("POST", "/v2/models/model/infer", head + data, headers)
+
+
+def refused_here(reply: Reply) -> str:
+    assert reply.status == 400, reply.body
+    said: str = reply.json()["error"]
+    return said
+
+
+def binary_outputs(reply: Reply) -> dict[str, tuple[dict[str, Any], bytes]]:
+    """What each output says of itself, and its bytes."""
+    assert reply.status == 200, reply.body
+    at = int(reply.headers["inference-header-content-length"])
+    found = {}
+    for entry in json.loads(reply.body[:at])["outputs"]:
+        end = at + entry["parameters"]["binary_data_size"]
+        found[entry["name"]] = entry, reply.body[at:end]
+        at = end
+    return found
+
+
+def png(colour: int) -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (3, 2), (colour, 0, 255)).save(file, "PNG")
+    return file.getvalue()
+
+
+def test_images_in_files_are_taken_and_given_as_their_bytes(models: Path, python: str, tmp_path: Path) -> None:
+    """JSON, which cannot hold them, says so."""
+    files = [png(colour) for colour in (0, 200)]
+    with served(archive(models, "pictures", tmp_path), tmp_path / "base", python) as server:
+        outputs = binary_outputs(asked_for_bytes(server, "image_bytes", *files))
+        entry, data = outputs["pixels"]
+        assert (entry["datatype"], entry["shape"]) == ("UINT8", [2, 2, 3, 3])
+        assert [data[0], data[18]] == [0, 200]
+        entry, data = outputs["files"]
+        assert (entry["datatype"], entry["shape"]) == ("BYTES", [2])
+        (length,) = struct.unpack_from("<I", data)
+        first = Image.open(io.BytesIO(data[4 : 4 + length]))
+        assert (first.format, first.size, first.getpixel((0, 0))) == ("PNG", (3, 2), (0, 0, 255))
+
+        assert "Unknown image file format" in refused_here(asked_for_bytes(server, "image_bytes", b"\xff\xfe"))
+        as_json = asked_for_bytes(server, "image_bytes", *files, binary=False)
+        assert "'files' holds bytes that are not UTF-8, which JSON cannot hold" in refused_here(as_json)
+
+
+def test_an_example_that_cannot_be_parsed_is_the_clients_mistake(models: Path, python: str, tmp_path: Path) -> None:
+    """Tensorflow quotes the bytes, which are no text, so that it fails to say what it wants to."""
+    with served(archive(models, "examples", tmp_path), tmp_path / "base", python) as server:
+        message = refused_here(asked_for_bytes(server, "examples", b"\xff"))
+        assert "Could not parse example input, value: '\\xff'" in message
+        assert "is required but could not be found" in refused_here(asked_for_bytes(server, "examples", b""))
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("elsewhere", "Cannot assign a device for operation"),
+        ("without_kernel", "No OpKernel was registered to support Op 'NcclAllReduce'"),
+    ],
+)
+def test_what_is_missing_on_the_machine_is_500_and_in_the_log(
+    models: Path, python: str, tmp_path: Path, name: str, said: str
+) -> None:
+    with served(archive(models, name, tmp_path), tmp_path / "base", python) as server:
+        reply = server.post(npy(np.ones(3, np.float32)), NPY)
+        assert reply.status == 500, reply.body
+        assert said not in reply.body.decode()
+        wait_until(lambda: said in server.log(), "the reason is in the log", 60, server.log)
+        assert "Traceback" in server.log()
 
 
 def test_a_repository_as_tensorflow_serving_has_it_is_served(models: Path, python: str, tmp_path: Path) -> None:

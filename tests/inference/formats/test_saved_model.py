@@ -114,8 +114,101 @@ def test_what_its_kernels_refuse_is_the_clients_mistake_in_one_line(
 
 
 @pytest.mark.usefixtures("signatures")
-def test_texts_are_given_as_texts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    given = np.array([["ü".encode(), b"\xff"]], object)
+@pytest.mark.parametrize(
+    "said",
+    [
+        "No OpKernel was registered to support Op 'NcclAllReduce' used by {{node NcclAllReduce}} with these attrs: []\n"
+        "Registered devices: [CPU]\nRegistered kernels:\n  <no registered kernels>\n\n\t [[NcclAllReduce]]",
+        "Cannot assign a device for operation mul: {{node mul}} was explicitly assigned to /job:worker/device:CPU:0 "
+        "but available devices are [ /job:localhost/device:CPU:0 ].\n\t [[mul]] [Op:__inference_324]",
+        "Graph execution error:\n\nDetected unsupported operations when trying to compile graph f on XLA_CPU_JIT: "
+        "AsString (No registered 'AsString' OpKernel for XLA_CPU_JIT devices)\n\t [[f]]",
+        "Graph execution error:\n\nTrying to access resource t located in device CPU:0 from device GPU:0\n\t [[f]]",
+        "Graph execution error:\n\nThe Conv2D op currently only supports the NHWC tensor format on the CPU.\n\t [[f]]",
+        "Graph execution error:\n\nYou must feed a value for placeholder tensor 'p' with dtype float\n\t [[p]]",
+        "Graph execution error:\n\nValueError: mine\nTraceback (most recent call last):\n\nValueError: mine\n\t [[f]]",
+    ],
+)
+def test_what_is_of_the_model_or_the_machine_is_no_mistake_of_the_client(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str
+) -> None:
+    """Tensorflow has one class for both; what is raised as it is becomes a 500 and a traceback in the log."""
+
+    def fail(self: Signature, x: Any) -> dict[str, Any]:
+        raise Refused(said)
+
+    monkeypatch.setattr(Signature, "__call__", fail)
+    with pytest.raises(Refused):
+        defaults.predict_fn(torch.tensor([[1.0, 2.0]]), weights.load(tmp_path, CPU))
+
+
+@pytest.mark.usefixtures("signatures")
+def test_a_refusal_that_quotes_bytes_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tensorflow cannot decode its own sentence then."""
+
+    def refuse(self: Signature, x: Any) -> dict[str, Any]:
+        b"{{function_node f}} Could not parse example input, value: '\xff'\n\t [[{{node P}}]] [Op:f]".decode()
+        raise AssertionError
+
+    monkeypatch.setattr(Signature, "__call__", refuse)
+    with pytest.raises(BadRequest, match=r"Could not parse example input, value: '\\xff'\.$"):
+        defaults.predict_fn(torch.tensor([[1.0, 2.0]]), weights.load(tmp_path, CPU))
+
+
+PNG = b"\x89PNG\r\n\x1a\n\x00"
+
+
+@pytest.mark.usefixtures("signatures")
+@pytest.mark.parametrize(
+    ("given", "answered"),
+    [
+        (np.array([["ü".encode(), b"\\xff"]], object), [["ü", "\\xff"]]),
+        (np.array([PNG, b"\xff"], object), [PNG, b"\xff"]),
+        (np.array([b"a", PNG], object), ["a", PNG]),
+        (np.empty((0, 2), object), []),
+        (PNG, PNG),
+        (b"a", "a"),
+    ],
+)
+def test_strings_are_given_as_texts_and_what_is_none_as_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: Any, answered: Any
+) -> None:
+    """So nothing that is answered can be taken for something else; and each string is told by itself."""
     monkeypatch.setattr(Signature, "__call__", lambda _, **__: {"y": types.SimpleNamespace(numpy=lambda: given)})
-    found = defaults.predict_fn(torch.tensor([[1.0, 2.0]]), weights.load(tmp_path, CPU))
-    assert found == [["ü", "\\xff"]]
+    assert defaults.predict_fn(torch.tensor([[1.0, 2.0]]), weights.load(tmp_path, CPU)) == answered
+
+
+@pytest.fixture
+def of_strings(signatures: dict[str, Signature], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The model takes one row of strings, and answers what it was given."""
+    dtype = types.SimpleNamespace(as_numpy_dtype=np.object_, name="string")
+    spec = types.SimpleNamespace(dtype=dtype, shape=Shape((None,)))
+    signatures["serving_default"].structured_input_signature = ((), {"x": spec})
+    monkeypatch.setattr(Signature, "__call__", lambda _, x: {"y": types.SimpleNamespace(numpy=lambda: x)})
+
+
+@pytest.mark.usefixtures("of_strings")
+def test_strings_are_taken_as_the_bytes_that_they_are(tmp_path: Path) -> None:
+    """An image in a file, too, which is no text."""
+    model = weights.load(tmp_path, CPU)
+    assert defaults.predict_fn([PNG, "ü".encode(), "ü"], model) == [PNG, "ü", "ü"]
+    assert defaults.predict_fn({"x": [PNG]}, model) == [PNG]
+    assert defaults.predict_fn([], model) == []
+
+
+@pytest.mark.usefixtures("of_strings")
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (torch.ones(2), "the input 'x' takes strings, and numbers were given"),
+        ([b"a", 1], "the input 'x' takes strings, which were not given"),
+        ([[b"a"], [b"a", b"b"]], "the input 'x' takes strings, which were not given"),
+        (["\ud800"], "the input 'x' takes strings, and one was given that is not Unicode text"),
+        ([[b"a"]], "the input 'x' has the shape (1, 1)"),
+        (b"a", "the input 'x' has the shape ()"),
+    ],
+)
+def test_what_are_no_strings_is_the_clients_mistake(tmp_path: Path, data: Any, said: str) -> None:
+    with pytest.raises(BadRequest) as caught:
+        defaults.predict_fn(data, weights.load(tmp_path, CPU))
+    assert said in str(caught.value)
