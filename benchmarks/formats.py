@@ -18,6 +18,7 @@ import asyncio
 import json
 import os
 import random
+import shlex
 import statistics
 import subprocess
 import sys
@@ -184,14 +185,16 @@ def line(name: str, rounds: Sequence[Mapping[str, Figures]]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def page(options: argparse.Namespace, described: Mapping[str, str], done: int, parts: Sequence[str]) -> str:
-    """The whole page of results, after `done` rounds."""
+def page(
+    command: str, options: argparse.Namespace, described: Mapping[str, str], done: int, parts: Sequence[str]
+) -> str:
+    """The whole page of results that `command` gave, after `done` rounds."""
     ended = " ".join(f"{each:.2f}" for each in os.getloadavg())
     told = "; ".join(f"{name}: {value}" for name, value in described.items())
     return f"""\
 # One network in every format
 
-`python -m benchmarks.formats`: {done} rounds of {options.seconds} s in random order, one server at a time \
+`{command}`: {done} of {options.rounds} rounds of {options.seconds} s in random order, one server at a time \
 with one worker and one torch thread, batches of at most eight, random weights of float32. {told}; \
 load average at the end: {ended}.
 
@@ -215,6 +218,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--seconds", type=int, default=3, help="of each measurement")
     parser.add_argument("--output", type=Path, default=RESULTS)
     options = parser.parse_args(arguments)
+    command = shlex.join([*parser.prog.split(), *(sys.argv[1:] if arguments is None else arguments)])
     formats = list(dict.fromkeys([PTH, AGAIN, *options.formats.split(",")]))
     if unknown := [*(set(formats) - set(FORMATS)), *(set(options.models.split(",")) - set(NETWORKS))]:
         parser.error(f"{', '.join(unknown)}: there are {', '.join(FORMATS)} of {', '.join(NETWORKS)}")
@@ -228,7 +232,7 @@ def main(arguments: list[str] | None = None) -> None:
                 rounds[name].append(one_round(archives, folder / f"{name}-{number}", options))
             # After each round, so that one who stops it has what was measured until then.
             parts = [part(name, rounds[name], archives.missing) for name, archives in made.items()]
-            text = page(options, described, number + 1, parts)
+            text = page(command, options, described, number + 1, parts)
             options.output.write_text(text, encoding="utf-8")
             print(f"round {number + 1} of {options.rounds}", file=sys.stderr, flush=True)
     print(text)

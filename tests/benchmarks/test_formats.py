@@ -34,6 +34,7 @@ def test_each_archive_is_loaded_served_and_asked(tmp_path: Path, capsys: pytest.
         ["--models", "MLP", "--formats", TORCH_SCRIPT, "--rounds", "1", "--seconds", "1", "--output", str(output)]
     )
     text = output.read_text()
+    assert "`python -m benchmarks.formats --models MLP --formats TorchScript --rounds 1 --seconds 1 --output " in text
     rows = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith(("| .pth", "| Torch"))]
     assert [row[0] for row in rows] == [PTH, AGAIN, TORCH_SCRIPT]
     assert all(float(row[-1]) < 1e-4 for row in rows)
