@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from tidegate.inference import protocol
 from tidegate.inference.protocol import Answer, Done, End, Error, Event, Part, Start
@@ -22,7 +23,7 @@ def answer(computation: Computation, batch: Batch) -> tuple[list[Answer | Error]
     outcomes: dict[int, Answer | Error] = {}
     streams: dict[int, tuple[Start, bytearray]] = {}
     account = Done(0.0, 0.0, 0.0)
-    for event in _events(computation, batch):
+    for event in _events(computation, replace(batch, looked_at=True)):
         match event:
             case Answer() | Error():
                 outcomes[event.id] = event

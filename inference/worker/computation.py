@@ -45,12 +45,27 @@ class Batch:
     """Where the requests are among all that this worker was handed."""
     begun: Sequence[bool] | None = None
     """Whether each was begun, where they were all begun at once."""
+    looked_at: bool = False
+    """Whether somebody looks afterwards at what became of each on its way."""
 
     def let_go(self) -> None:
-        """Close the files that bodies are in, but for those that streams may still read."""
+        """Let go of all requests but those that are streams, which go on."""
         for request in self.requests:
-            if request.stream is None:
-                request.let_go()
+            self.drop(request)
+
+    def drop(self, request: Request) -> None:
+        """Let go of a request that needs no more steps, unless it is a stream: those after it may take long."""
+        if request.stream is not None:
+            return
+        if self.looked_at:
+            request.close_body()
+        else:
+            request.let_go()
+
+    def forget(self, request: Request) -> None:
+        """Let go of what led to the answer of a request."""
+        if not self.looked_at:
+            request.forget()
 
 
 class Computation:
@@ -160,10 +175,11 @@ class Computation:
                     yield [Progress(proving=False)]
                 continue
             ready.append(self._answer(request))
-            if request.stream is not None:
-                calls.streams(key)
-            elif decision is Decision.PROVE or decision is Decision.WAIT:
+            if self._is_due(request, key, decision):
                 to_prove.setdefault((key, request.adapter), []).append(request)
+                batch.forget(request)
+            else:
+                batch.drop(request)
             waiting -= 1
             if waiting or to_prove:
                 tally.sent()
@@ -176,6 +192,7 @@ class Computation:
             tally.predict_s += time.perf_counter() - started_s
             for request in requests:
                 ready.append(self._encode(request))
+                batch.drop(request)
                 waiting -= 1
                 if waiting and tally.slow():
                     yield ready
@@ -199,10 +216,18 @@ class Computation:
             place = batch.first_place + at
             yield request if (self._begin(place) if begun is None else begun[at]) else PassedOver(place)
 
+    def _is_due(self, request: Request, key: Hashable, decision: Decision) -> bool:
+        """Whether an answered request has a part in a proof."""
+        if request.outcome is None:  # its body is a stream
+            self.joined_calls.streams(key)
+            return False
+        return decision is Decision.PROVE or decision is Decision.WAIT
+
     def _proofs(self, to_prove: Mapping[tuple[Hashable, str | None], list[Request]]) -> Iterator[Progress]:
         for (key, _), requests in to_prove.items():
             answered = [request for request in requests if isinstance(request.outcome, Answer)]
             yield from proof.prove(self.joined_calls, key, answered)
+        self.context.turn_to()  # a proof has requests of its own
 
     def _answer(self, request: Request) -> Event:
         """Lead one request to its outcome, as if there were no others."""

@@ -68,7 +68,17 @@ class Request:
         # Seldom there, and this is asked before each call.
         return self.processor.adapter if ADAPTER_LINE in self.received.headers else None
 
+    def forget(self) -> None:
+        """Let go of what led to the answer, which is there. A proof begins with the body again."""
+        self.data = self.prediction = self.asked = self.taken = None
+
     def let_go(self) -> None:
+        """Let go of all that was made of it, because the context of each thread that had it at hand still has it."""
+        self.forget()
+        self.kept = self.members = self.outcome = self.stream = None
+        self.close_body()
+
+    def close_body(self) -> None:
         """Close the file that its body is in, where it is in one."""
         if isinstance(self.received.body, BodyFile):
             self.received.body.close()

@@ -20,7 +20,7 @@ from tidegate.inference.worker import signals
 from tidegate.inference.worker.allocator import FreedMemory, keep_freed_memory
 from tidegate.inference.worker.bidirectional import Conversations
 from tidegate.inference.worker.channel import Channel, HungUp, UnexpectedFrame
-from tidegate.inference.worker.computation import Computation
+from tidegate.inference.worker.computation import Batch, Computation
 from tidegate.inference.worker.device_errors import DeviceLost
 from tidegate.inference.worker.held_models import HeldModels
 from tidegate.inference.worker.intake import DirectIntake, Intake, ThreadedIntake
@@ -82,6 +82,7 @@ def _serve(channel: Channel) -> int:
         channel.send_frame(protocol.failed_frame(str(error), too_large=isinstance(error, ModelDoesNotFit)))
         return 1
     load_s = time.perf_counter() - started_s
+    computation.context.turn_to()  # the example was at hand
     gc.collect()
     gc.freeze()
     freed.give_back()
@@ -142,6 +143,12 @@ def _conversations(channel: Channel, computation: Computation, spec: ModelSpec) 
     )
 
 
+def _answer(channel: Channel, computation: Computation, batch: Batch) -> None:
+    # What was sent last is not kept until there is another batch.
+    for events in computation.events(batch):
+        channel.send(*events)
+
+
 def work(
     channel: Channel, intake: Intake, computation: Computation, freed: FreedMemory, models: HeldModels | None = None
 ) -> None:
@@ -174,8 +181,7 @@ def work(
                 streams.control(kind, protocol.parse_id(payload))
         if intake.batches:
             freed.used = True
-            for events in computation.events(intake.batches.popleft()):
-                channel.send(*events)
+            _answer(channel, computation, intake.batches.popleft())
         elif streams.awaiting and not streams.running:
             channel.send(*streams.wait(intake))
             continue

@@ -59,9 +59,11 @@ class Streams:
         stream = OpenStream(request=request, body=body, max_chunk_bytes=self._steps.max_response_bytes)
         if any(body.source is each.body.source for each in self._open.values()):
             # Each reader would get some of the items, and take them for all.
+            request.stream = None
             shared = HandlerFailed(f"{body.function} gave two requests the same {type(body.source).__name__}.")
             return self._steps.failure(shared, body.function, request)
         if stream.is_async and len(self._steps.adapters):
+            request.stream = None
             shared_model = AdapterLoadFailed(
                 "An asynchronous stream cannot run while adapters are registered: they share one model."
             )
@@ -210,5 +212,7 @@ class Streams:
         """Forget a stream that needs no more steps."""
         self._open.pop(stream.id, None)
         self._running.pop(stream.id, None)
+        if not self._open:
+            self._turn.clear()
         if stream.is_async:  # a plain one is closed later
             stream.request.let_go()

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import logging
+import weakref
 from typing import Any
 
 import numpy as np
@@ -13,10 +14,13 @@ import pytest
 import torch
 from PIL import Image, UnidentifiedImageError
 
+from tests.inference.polling import until
 from tests.inference.toy_models import JSON, answered, computation, outcomes, refused, request, values
+from tests.inference.working import working
 from tidegate.inference.errors import BadRequest, OutOfMemory, UnsupportedMediaType
-from tidegate.inference.protocol import Answer, Request
+from tidegate.inference.protocol import Answer, Done, End, Error, Request
 from tidegate.inference.worker.asking import ask
+from tidegate.inference.worker.computation import Computation
 from tidegate.inference.worker.context import Context
 
 
@@ -425,3 +429,114 @@ def test_half_a_surrogate_pair_that_a_client_sent_is_answered() -> None:
 
 def test_an_empty_batch_has_no_answers() -> None:
     assert ask(computation(), [])[0] == []
+
+
+# --- what is left of a batch
+
+
+class Watched:
+    """Makes values that functions may return, and knows which of them are still there."""
+
+    def __init__(self) -> None:
+        self._made: list[weakref.ref[Value]] = []
+
+    def make(self, content: Any) -> Value:
+        value = Value(content)
+        self._made.append(weakref.ref(value))
+        return value
+
+    def alive(self) -> list[Any]:
+        return [value.content for each in self._made if (value := each()) is not None]
+
+    def __len__(self) -> int:
+        return len(self._made)
+
+
+class Value:
+    def __init__(self, content: Any) -> None:
+        self.content = content
+
+
+def watched(watch: Watched, **others: Any) -> Computation:
+    functions: dict[str, Any] = {
+        "input_fn": lambda body, _: watch.make(("data", json.loads(body))),
+        "predict_fn": lambda data, _: watch.make(("prediction", data.content[1])),
+        "output_fn": lambda prediction, _: json.dumps(prediction.content[1]),
+    }
+    return computation(**functions | others)
+
+
+def pieces(prediction: Value, _: str) -> Any:
+    yield json.dumps(prediction.content)
+
+
+async def awaited_pieces(prediction: Value, _: str) -> Any:
+    yield json.dumps(prediction.content)
+
+
+def failing(*_: Any) -> Any:
+    raise BadRequest("No.")  # which is not logged: a line of the log has all that was at hand
+
+
+@pytest.mark.parametrize("input_threads", [0, 2])
+@pytest.mark.parametrize(
+    ("others", "last"),
+    [
+        ({}, Answer),
+        ({"output_fn": pieces}, End),
+        ({"output_fn": awaited_pieces}, End),
+        ({"output_fn": failing}, Error),
+        ({"output_fn": lambda *_: bytes(2**23)}, End),
+    ],
+    ids=["answer", "stream", "asynchronous stream", "error", "large answer"],
+)
+def test_a_worker_that_waits_keeps_nothing_of_the_last_request(
+    input_threads: int, others: dict[str, Any], last: type[Any]
+) -> None:
+    """It may wait for hours, and what it would keep may be most of its memory."""
+    watch = Watched()
+    toy = watched(watch, limit=2**24, **others)
+    with working(toy, input_threads=input_threads) as frontend:
+        frontend.ask(1, [1.0])
+        events = list(frontend.events(1))
+        assert isinstance(events[-1], last)
+        until(lambda: len(watch) == 2 and watch.alive() == [])
+
+
+@pytest.mark.parametrize("input_threads", [0, 2])
+@pytest.mark.parametrize("joins", [None, True])
+def test_nor_of_a_batch_whether_it_was_joined_or_only_tried(input_threads: int, joins: bool | None) -> None:
+    """A proof has requests of its own, with tensors of their own."""
+    made: list[weakref.ref[torch.Tensor]] = []
+
+    def seen(tensor: torch.Tensor) -> torch.Tensor:
+        made.append(weakref.ref(tensor))
+        return tensor
+
+    toy = computation(
+        input_fn=lambda body, _: seen(torch.tensor(json.loads(body))),
+        predict_fn=lambda data, _: seen(data * 2),
+        output_fn=lambda prediction, _: json.dumps(prediction.tolist()),
+        joins=joins,
+    )
+    with working(toy, input_threads=input_threads) as frontend:
+        frontend.compute(request([[1.0]], 1), request([[2.0]], 2))
+        done = frontend.until(Done)
+        assert (done.joined, done.proved) == ((1, 0) if joins else (0, 0)), done
+        until(lambda: len(made) > 2 and not any(each() is not None for each in made))
+
+
+@pytest.mark.parametrize("input_threads", [0, 2])
+def test_what_led_to_an_answer_is_gone_before_the_next_request_of_the_frame_is_predicted(input_threads: int) -> None:
+    """Up to 32 come together, and the tensors of all of them may be more than there is room for."""
+    watch = Watched()
+    seen: list[Any] = []
+
+    def predict_fn(data: Value, _: Any) -> Value:
+        seen.append(watch.alive())
+        return watch.make(("prediction", data.content[1]))
+
+    with working(watched(watch, predict_fn=predict_fn), input_threads=input_threads) as frontend:
+        frontend.compute(request(1, 1), request(2, 2), request(3, 3))
+        frontend.until(Done)
+    assert seen[2] == [("data", 3)]
