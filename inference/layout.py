@@ -11,6 +11,8 @@ from pathlib import Path
 
 CODE = "code"
 MANIFEST = "manifest.json"
+FORMAT_VERSION = 1
+"""Of the manifest, in an entry of this name: only ours have one, and another version is not read."""
 MLMODEL = "MLmodel"
 REQUIREMENTS = "requirements.txt"
 WHEELS = "wheels"

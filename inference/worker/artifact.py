@@ -23,11 +23,10 @@ from tidegate.inference.errors import BadRequest, DeploymentError
 from tidegate.inference.hashed_file import Identity, by_identity
 from tidegate.inference.images import data_uri
 from tidegate.inference.images.kinds import MEDIA_TYPES, usual_name
-from tidegate.inference.layout import MANIFEST
+from tidegate.inference.layout import FORMAT_VERSION, MANIFEST
 from tidegate.inference.worker.content import CSV, JSON, JSON_LINES, NPY, split_media_type
 from tidegate.inference.worker.picture_difference import picture_difference
 
-FORMAT_VERSION = 1
 _MAX_NAME_BYTES, _MAX_PATH_BYTES = 255, 4096  # of Linux
 
 
@@ -85,13 +84,11 @@ def verify_files(root: Path, manifest: dict[str, Any], hashed: Iterable[Sequence
         path = below(root, name)
         if not path.is_file():
             raise DeploymentError(f"{path} is missing, although the manifest lists it.")
-        found = path.stat()
-        if found.st_size != facts.get("size_bytes"):
-            raise DeploymentError(f"{path} has {found.st_size} bytes; the manifest says {facts.get('size_bytes')}.")
-        digest = known.get(Identity.of(found))
-        if digest is None:
-            with path.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
+        with path.open("rb") as file:
+            found = os.fstat(file.fileno())  # not of the path, where another file may be in the meantime
+            if found.st_size != facts.get("size_bytes"):
+                raise DeploymentError(f"{path} has {found.st_size} bytes; the manifest says {facts.get('size_bytes')}.")
+            digest = known.get(Identity.of(found)) or hashlib.file_digest(file, "sha256").hexdigest()
         if digest != facts.get("sha256"):
             raise DeploymentError(
                 f"{path} is damaged: its SHA-256 is {digest}, the manifest says {facts.get('sha256')}."

@@ -113,6 +113,26 @@ def test_a_hash_that_is_known_is_believed_of_the_very_same_file_and_of_no_other(
     assert verify_files(tmp_path, manifest, known) == 1
 
 
+def test_a_hash_that_is_known_is_not_believed_of_a_file_that_has_taken_the_place_of_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the look at it and its opening, too."""
+    path = tmp_path / "model.pth"
+    path.write_bytes(b"weights")
+    (tmp_path / "other").write_bytes(b"Weights")
+    manifest = write(tmp_path, files={"model.pth": facts(b"weights")})
+    known = [HashedFile(Identity.of(path.stat()), facts(b"weights")["sha256"]).to_plain()]
+    opened = Path.open
+
+    def replaced_first(each: Path, *how: Any) -> Any:
+        (tmp_path / "other").rename(path)
+        return opened(each, *how)
+
+    monkeypatch.setattr(Path, "open", replaced_first)
+    with pytest.raises(DeploymentError, match="is damaged"):
+        verify_files(tmp_path, manifest, known)
+
+
 EXAMPLE = {
     "request": {"file": "request.json", "content_type": "application/json", "accept": "text/csv"},
     "response": {"file": "response.csv", "content_type": "text/csv"},
