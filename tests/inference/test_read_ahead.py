@@ -11,11 +11,12 @@ import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 import pytest
 
 from tests.inference.polling import until
+from tidegate.inference import hashed_file
 from tidegate.inference.frontend.models import loader as loader_module
 from tidegate.inference.frontend.models import read_ahead
 from tidegate.inference.frontend.models.loader import Loader
@@ -50,6 +51,9 @@ def dropped(path: Path) -> bool:
     return pages_in_cache(path) == 0
 
 
+LARGE = 64 * 1024 * 1024
+
+
 def read(model_dir: Path, **bounds: int) -> ReadAhead:
     """Reading ahead, done."""
     ahead = ReadAhead(model_dir, **bounds)
@@ -58,17 +62,29 @@ def read(model_dir: Path, **bounds: int) -> ReadAhead:
     return ahead
 
 
-def finished(model_dir: Path) -> tuple[HashedFile, ...]:
+def finished(model_dir: Path, **bounds: int) -> tuple[HashedFile, ...]:
     """What was hashed."""
-    return asyncio.run(read(model_dir).finish())
+    return asyncio.run(read(model_dir, **bounds).finish())
 
 
 def archive(model_dir: Path) -> Path:
     """A model with one large file, which its manifest lists."""
     weights = model_dir / "model.pth"
     weights.write_bytes(os.urandom(SIZE))
-    (model_dir / "manifest.json").write_text(json.dumps({"format_version": 1, "files": {"model.pth": {}}}))
+    list_in_manifest(model_dir, "model.pth")
     return weights
+
+
+def list_in_manifest(model_dir: Path, *names: str, version: Any = 1, more: int = 0) -> None:
+    """Write a manifest that says that these files have `more` bytes than they have."""
+    files = {name: {"size_bytes": (model_dir / name).stat().st_size + more} for name in names}
+    (model_dir / "manifest.json").write_text(json.dumps({"format_version": version, "files": files}))
+
+
+@pytest.fixture(autouse=True)
+def settled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files that were written a moment ago count as those of a model do, which were written before the start."""
+    monkeypatch.setattr(hashed_file, "SETTLED_S", 0.0)
 
 
 def test_a_file_of_the_model_is_in_the_page_cache_afterwards(tmp_path: Path) -> None:
@@ -79,6 +95,54 @@ def test_a_file_of_the_model_is_in_the_page_cache_afterwards(tmp_path: Path) -> 
         pytest.skip("this file system keeps its files in memory")
     read(tmp_path)
     until(lambda: pages_in_cache(weights) == SIZE // mmap.PAGESIZE)  # the kernel reads after it is asked
+
+
+def test_all_of_a_large_file_is_in_the_page_cache_afterwards(tmp_path: Path) -> None:
+    """The kernel does not read as much as it is asked for by one call."""
+    weights = tmp_path / "model.pth"
+    weights.write_bytes(bytes(LARGE))
+    if not dropped(weights):
+        pytest.skip("this file system keeps its files in memory")
+    read(tmp_path, max_bytes=LARGE)
+    until(lambda: pages_in_cache(weights) == LARGE // mmap.PAGESIZE)
+
+
+def test_nothing_is_read_or_hashed_once_it_is_abandoned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    archive(tmp_path)
+    asked: list[int] = []
+    made: list[ReadAhead] = []
+    is_made = threading.Event()
+
+    def until_abandoned(_file: int, at: int, *_: int) -> None:
+        assert is_made.wait(60)
+        asked.append(at)
+        if len(asked) == 3:
+            made[0].abandon()
+
+    monkeypatch.setattr(os, "posix_fadvise", until_abandoned)
+    made.append(ReadAhead(tmp_path))
+    is_made.set()
+    made[0].thread.join(60)
+    assert len(asked) == 3
+    assert asyncio.run(made[0].finish()) == ()
+
+
+def test_what_is_read_goes_on_while_the_worker_begins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rest of a large file comes sooner so."""
+    (tmp_path / "model.pth").write_bytes(bytes(SIZE))
+    asked: list[int] = []
+    may_go_on = threading.Event()
+
+    def slowly(_file: int, _at: int, length: int, _advice: int) -> None:
+        assert may_go_on.wait(60)
+        asked.append(length)
+
+    monkeypatch.setattr(os, "posix_fadvise", slowly)
+    ahead = ReadAhead(tmp_path)
+    assert asyncio.run(ahead.finish()) == ()
+    may_go_on.set()
+    ahead.thread.join(60)
+    assert sum(asked) == SIZE
 
 
 def test_no_more_is_read_than_there_is_room_for(tmp_path: Path) -> None:
@@ -104,6 +168,38 @@ def test_a_model_in_a_folder_of_its_own_is_hashed_too(tmp_path: Path) -> None:
     (tmp_path / "my-model").mkdir()
     archive(tmp_path / "my-model")
     assert len(finished(tmp_path)) == 1
+
+
+def test_a_file_that_there_was_no_room_to_read_is_not_hashed(tmp_path: Path) -> None:
+    """To hash it would drive out what was read."""
+    archive(tmp_path)
+    manifest_bytes = (tmp_path / "manifest.json").stat().st_size
+    assert finished(tmp_path, max_bytes=SIZE + manifest_bytes - 1) == ()
+    assert len(finished(tmp_path, max_bytes=SIZE + manifest_bytes)) == 1
+
+
+@pytest.mark.parametrize("how", [{"version": 2}, {"version": None}, {"version": "1"}, {"more": 1}])
+def test_a_file_that_the_worker_would_not_hash_is_not_hashed(tmp_path: Path, how: dict[str, Any]) -> None:
+    """It does not read another format's manifest, and refuses a file of another size at once."""
+    archive(tmp_path)
+    list_in_manifest(tmp_path, "model.pth", **how)
+    assert finished(tmp_path) == ()
+
+
+@pytest.mark.parametrize("target", ["/dev/zero", "fifo"])
+def test_a_manifest_that_has_no_end_does_no_harm(tmp_path: Path, target: str) -> None:
+    archive(tmp_path)
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "manifest.json").unlink()
+    (tmp_path / "manifest.json").symlink_to(target)
+    assert finished(tmp_path) == ()
+
+
+def test_a_file_that_has_just_changed_has_no_hash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second change in the same tick of its file system's clock would leave the same times behind."""
+    monkeypatch.setattr(hashed_file, "SETTLED_S", 3600.0)
+    archive(tmp_path)
+    assert finished(tmp_path) == ()
 
 
 def test_half_a_hash_is_none(tmp_path: Path) -> None:
@@ -206,6 +302,9 @@ def link_to_itself(model_dir: Path) -> None:
     (model_dir / "loop").symlink_to("loop")
 
 
+STRANGE_FILES = ("3", '["model.pth"]', '{"model.pth": 3}', '{"model.pth": {}}', '{"\\u0000": {"size_bytes": 1}}')
+
+
 def strange_manifest(text: str) -> Callable[[Path], None]:
     def write(model_dir: Path) -> None:
         (model_dir / "manifest.json").write_text(text)
@@ -221,7 +320,8 @@ def strange_manifest(text: str) -> Callable[[Path], None]:
         unreadable_file,
         link_to_nowhere,
         link_to_itself,
-        *map(strange_manifest, ("", "[]", "{", '{"files": 3}', '{"files": ["a"]}', '{"files": {"\\u0000": {}}}')),
+        *map(strange_manifest, ("", "[]", "{", "{}")),
+        *(strange_manifest(f'{{"format_version": 1, "files": {files}}}') for files in STRANGE_FILES),
         strange_manifest("[" * 100_000),
     ],
 )
@@ -256,7 +356,7 @@ def test_a_file_that_vanishes_or_becomes_a_fifo_meanwhile_does_no_harm(
     monkeypatch.setattr(read_ahead, "_files", then_gone)
     for name in ("a", "b"):
         (tmp_path / name).write_bytes(bytes(SIZE))
-    (tmp_path / "manifest.json").write_text('{"files": {"a": {}, "b": {}}}')
+    list_in_manifest(tmp_path, "a", "b")
     assert finished(tmp_path) == ()
 
 

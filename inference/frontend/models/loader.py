@@ -67,9 +67,10 @@ class Loader:
         ahead = None if self._up else ReadAhead(model_dir)
         try:
             return await self._prepare(revision, model_dir, ahead, rehearsal=rehearsal)
-        finally:
+        except BaseException:
             if ahead is not None:
                 ahead.abandon()
+            raise
 
     async def _prepare(
         self, revision: Revision, model_dir: Path, ahead: ReadAhead | None, *, rehearsal: bool

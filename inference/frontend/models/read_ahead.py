@@ -13,15 +13,16 @@ import logging
 import os
 import stat
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from itertools import takewhile
 from pathlib import Path
 from time import monotonic
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from tidegate.inference.frontend.models.container_limits import free_memory_bytes
 from tidegate.inference.hashed_file import HashedFile, hash_file
-from tidegate.inference.layout import MANIFEST, model_root
+from tidegate.inference.layout import FORMAT_VERSION, MANIFEST, model_root
 
 log = logging.getLogger("tidegate.models")
 
@@ -32,17 +33,21 @@ HASHED_FROM_BYTES = 1024 * 1024
 PATIENCE_S = 1.0
 """How long a disk may bring nothing before the rest is left for the worker."""
 _LOOK_S = 0.005
-_PIECE_BYTES = 32 * 1024 * 1024
+_PIECE_BYTES = 128 * 1024
+"""The kernel reads no more for one call than the device's `read_ahead_kb`, which usually is this, and says nothing."""
 
 
 class ReadAhead:
-    """Begins at once. What the manifest lists is hashed as well, for as long as `finish` is not called."""
+    """Begins at once. What the manifest lists is hashed as well, for as long as `finish` is not called.
+
+    A file is hashed if all of it was read: the rest would drive out what was.
+    """
 
     def __init__(self, model_dir: Path, max_bytes: int | None = None) -> None:
         """`max_bytes`: of how many bytes the kernel is asked at most; default: half of the free memory."""
         self._model_dir = model_dir
         self._max_bytes = max_bytes
-        self._finished = self._abandoned = False
+        self._finished = self._hash_no_more = self._abandoned = False
         self._hashing = False
         self._pieces = 0
         """How many of the file that is hashed have come."""
@@ -52,40 +57,51 @@ class ReadAhead:
         self.thread.start()
 
     async def finish(self) -> tuple[HashedFile, ...]:
-        """Begin no other file, because a worker does; returns what has been hashed. Reading goes on."""
+        """Hash no other file, because a worker does; returns what has been hashed. Reading goes on."""
         self._finished = True
         pieces, since_s = self._pieces, monotonic()
         while self._hashing and monotonic() < since_s + PATIENCE_S:
             await asyncio.sleep(_LOOK_S)
             if self._pieces != pieces:
                 pieces, since_s = self._pieces, monotonic()
-        self.abandon()
+        self._hash_no_more = True
         return tuple(self._hashed)
 
     def abandon(self) -> None:
-        """Hash nothing more."""
-        self._finished = self._abandoned = True
+        """Read and hash nothing more."""
+        self._finished = self._hash_no_more = self._abandoned = True
 
     def _run(self) -> None:
         try:
-            files = sorted(_files(self._model_dir))
-            self._read(files)
+            files = sorted(takewhile(lambda _: not self._abandoned, _files(self._model_dir)))
+            read = self._read(files)
+            if self._finished:
+                return
             listed = _listed(self._model_dir)
-            for size, path in files:
-                if size >= HASHED_FROM_BYTES and path in listed and not self._finished:
+            for size, path in read:
+                if size >= HASHED_FROM_BYTES and listed.get(path) == size and not self._finished:
                     self._hash(path)
         except Exception:
             log.debug("reading ahead has failed", exc_info=True)
 
-    def _read(self, files: list[tuple[int, Path]]) -> None:
+    def _read(self, files: list[tuple[int, Path]]) -> list[tuple[int, Path]]:
+        """Ask the kernel for as much as there is room for; returns the files that it was asked for all of."""
         left = int(free_memory_bytes() * SHARE) if self._max_bytes is None else self._max_bytes
+        whole = []
         for size, path in files:  # the smallest first: code and settings are needed before the weights
             wanted = min(size, left)
             left -= wanted
             with suppress(OSError), _opened(path) as file:
                 for at in range(0, wanted, _PIECE_BYTES):
+                    if self._abandoned:
+                        return []
                     length = min(_PIECE_BYTES, wanted - at)
                     os.posix_fadvise(file.fileno(), at, length, os.POSIX_FADV_WILLNEED)
+                if wanted == size:
+                    whole.append((size, path))
+            if wanted < size:
+                break
+        return whole
 
     def _hash(self, path: Path) -> None:
         self._hashing = True
@@ -99,7 +115,7 @@ class ReadAhead:
 
     def _goes_on(self) -> bool:
         self._pieces += 1
-        return not self._abandoned
+        return not self._hash_no_more
 
 
 def _files(model_dir: Path) -> Iterator[tuple[int, Path]]:
@@ -121,11 +137,14 @@ def _opened(path: Path) -> BinaryIO:
     return file
 
 
-def _listed(model_dir: Path) -> frozenset[Path]:
-    """What the manifest lists, as far as it can be read; the worker says what is wrong with it."""
+def _listed(model_dir: Path) -> Mapping[Path, Any]:
+    """What the manifest says of the size of each file, as far as it can be read; the worker says what is wrong."""
     try:
         root = model_root(model_dir.resolve())
-        listed = json.loads((root / MANIFEST).read_bytes())["files"]
-        return frozenset(root / str(name) for name in listed)
-    except (OSError, ValueError, LookupError, TypeError, RecursionError):
-        return frozenset()
+        with _opened(root / MANIFEST) as file:
+            manifest = json.load(file)
+        if manifest["format_version"] != FORMAT_VERSION:
+            return {}
+        return {root / name: facts["size_bytes"] for name, facts in manifest["files"].items()}
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        return {}
