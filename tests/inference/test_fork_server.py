@@ -87,6 +87,38 @@ while True:
 """Its workers live until their socket is closed, whatever becomes of it."""
 
 
+ENDS_ITS_WORKERS = """
+import os, socket, time
+control = socket.socket(fileno={fd})
+control.send(b"up")
+control.recv(1)
+time.sleep(0.1)
+control, {root!r}, {log_level}
+open(os.environ["TIDEGATE_TEST_ENDED"], "w").close()
+"""
+"""Does something when its socket is closed, as the fork server does, which kills its workers."""
+
+
+def test_a_process_whose_socket_is_closed_has_time_to_end_its_workers(monkeypatch, tmp_path):
+    """Whatever went wrong in between: killed at once it would leave them behind."""
+    monkeypatch.setattr(launching, "PROGRAM", ENDS_ITS_WORKERS)
+    monkeypatch.setattr(launching, "END_S", 60.0)
+    monkeypatch.setenv("TIDEGATE_TEST_ENDED", str(tmp_path / "ended"))
+    with contextlib.suppress(ZeroDivisionError), launching.launch(20) as launched:
+        assert launched.control.recv(2) == b"up"
+        raise ZeroDivisionError
+    assert (tmp_path / "ended").exists()
+    assert launched.process.returncode == 0
+
+
+def test_a_process_that_does_not_end_is_killed(monkeypatch):
+    monkeypatch.setattr(launching, "PROGRAM", CLOSES_AND_STAYS)
+    monkeypatch.setattr(launching, "END_S", 0.05)
+    with launching.launch(20) as launched:
+        assert launched.control.recv(2) == b"", "it runs"
+    assert launched.process.returncode == -signal.SIGKILL
+
+
 def test_the_end_of_workers_whose_parent_was_killed_is_told_all_the_same(monkeypatch):
     """Or the memory of an unloaded model would be waited for in vain."""
 

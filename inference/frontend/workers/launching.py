@@ -16,6 +16,8 @@ from types import TracebackType
 import tidegate
 
 _PACKAGE_ROOT = str(Path(tidegate.__file__).resolve().parents[1])
+END_S = 2.0
+"""How long the process may take to end once its socket is closed."""
 # No collections while it imports: what comes then is there to stay, and it looked through all of it again and again.
 # -P: a user's inference.py in the working directory must not be imported in place of the package.
 PROGRAM = """
@@ -44,7 +46,9 @@ class Launched:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.control.close()
-        if self.process.poll() is None:
+        try:
+            self.process.wait(timeout=END_S)  # it ends its workers, which nobody else would
+        except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
 
