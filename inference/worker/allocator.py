@@ -38,7 +38,7 @@ def keep_freed_memory() -> bool:
 
 
 class FreedMemory:
-    """What a worker's batches have freed. `used` is set with every batch, `give_back` called when none has come."""
+    """What batches and conversations have freed: each sets `used`, and `give_back` is called when none has come."""
 
     def __init__(self, *, kept: bool) -> None:
         """`kept` is what `keep_freed_memory` says: an allocator that is set otherwise is left alone."""
@@ -46,10 +46,10 @@ class FreedMemory:
         self._kept = kept
 
     def give_back(self) -> None:
-        """Give it to the system, once for all batches since the last time."""
-        if self.used and self._kept:
+        """Give it to the system, once for all that was freed since the last time."""
+        used, self.used = self.used, False  # first: a conversation may end meanwhile, in another thread
+        if used and self._kept:
             give_back_freed_memory()
-        self.used = False
 
 
 def give_back_freed_memory() -> None:

@@ -21,6 +21,7 @@ import torch
 from tidegate.inference import conversation_frames as frames
 from tidegate.inference.conversation_frames import Farewell, Opening
 from tidegate.inference.protocol import Kind, Payload, parse_id
+from tidegate.inference.worker.allocator import FreedMemory
 from tidegate.inference.worker.context import Context
 from tidegate.inference.worker.conversation import Conversation, LoopConversation, ThreadConversation
 from tidegate.inference.worker.stream_context import StreamContext
@@ -49,8 +50,13 @@ class Conversations:
         max_frame_bytes: int,
         send: Callable[[bytes], None],
         leave: Callable[[str], None],
+        freed: FreedMemory | None = None,
     ) -> None:
-        """`send` may be called from any thread; `leave` ends the process and says why."""
+        """`send` may be called from any thread; `leave` ends the process and says why.
+
+        `freed` is told when a conversation has ended.
+        """
+        self._freed = freed or FreedMemory(kept=False)
         self.send = send
         self._stream_fn = stream_fn
         self._context = context
@@ -97,6 +103,7 @@ class Conversations:
             self._hung.discard(conversation.id)
             if not self._open:
                 self._somebody.clear()
+        self._freed.used = True
         if not told:
             self.send(frames.farewell_frame(farewell))
 

@@ -7,6 +7,7 @@ import logging
 import socket
 import sys
 import time
+from collections.abc import Sized
 from contextlib import nullcontext
 from io import TextIOWrapper
 from typing import cast
@@ -86,7 +87,7 @@ def _serve(channel: Channel) -> int:
     gc.collect()
     gc.freeze()
     freed.give_back()
-    conversations = _conversations(channel, computation, spec)
+    conversations = _conversations(channel, computation, spec, freed)
     channel.send_frame(
         protocol.ready_frame(
             may_join=computation.may_join,
@@ -109,13 +110,22 @@ def _serve(channel: Channel) -> int:
     try:
         if models is not None:
             models.going.others_at_work = lambda: bool(computation.streams) or bool(conversations)
-        work(channel, intake, computation, freed, models)
+        work(
+            channel,
+            intake,
+            computation,
+            freed,
+            models=models,
+            conversations=() if conversations is None else conversations,
+        )
     finally:
         computation.streams.close()
     return 0
 
 
-def _conversations(channel: Channel, computation: Computation, spec: ModelSpec) -> Conversations | None:
+def _conversations(
+    channel: Channel, computation: Computation, spec: ModelSpec, freed: FreedMemory
+) -> Conversations | None:
     stream_fn = computation.steps.functions.stream_fn
     if stream_fn is None:
         return None
@@ -140,6 +150,7 @@ def _conversations(channel: Channel, computation: Computation, spec: ModelSpec) 
         max_frame_bytes=spec.max_frame_bytes,
         send=send,
         leave=end,
+        freed=freed,
     )
 
 
@@ -150,11 +161,18 @@ def _answer(channel: Channel, computation: Computation, batch: Batch) -> None:
 
 
 def work(
-    channel: Channel, intake: Intake, computation: Computation, freed: FreedMemory, models: HeldModels | None = None
+    channel: Channel,
+    intake: Intake,
+    computation: Computation,
+    freed: FreedMemory,
+    *,
+    models: HeldModels | None = None,
+    conversations: Sized = (),
 ) -> None:
     """Compute batches, and after each of them ask one stream for its next item, until the frontend hangs up.
 
-    `models` are those that the script gets by `context.get_model`, where there is a repository.
+    `models` are those that the script gets by `context.get_model`, where there is a repository; `conversations` those
+    that are open, in threads of their own.
     """
     streams = computation.streams
     while intake.batches or not intake.hung_up:
@@ -162,7 +180,7 @@ def work(
             models.going.have_break(quiet=not streams)
         quiet = not (streams.running or streams.awaiting)
         intake.look(wait=quiet)
-        if quiet and not (intake.batches or intake.controls):
+        if quiet and not (intake.batches or intake.controls or conversations):
             freed.give_back()  # nothing has come for a while
         if models is not None:
             models.going.at_work = True

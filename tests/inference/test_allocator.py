@@ -125,6 +125,16 @@ class Counted(FreedMemory):
         self.used = False
 
 
+class Asked(list[str]):
+    """Counts how often it is asked whether there is something."""
+
+    asked = 0
+
+    def __len__(self) -> int:
+        self.asked += 1
+        return super().__len__()
+
+
 @pytest.mark.parametrize("input_threads", [0, 2])
 def test_a_worker_gives_memory_back_once_it_has_had_nothing_to_do_for_a_while(
     monkeypatch: pytest.MonkeyPatch, input_threads: int
@@ -139,6 +149,21 @@ def test_a_worker_gives_memory_back_once_it_has_had_nothing_to_do_for_a_while(
             frontend.until(Done)
             until(lambda done=done: freed.times >= done)
     assert freed.times == 2
+
+
+def test_nothing_is_given_back_while_conversations_are_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are going to need it again, and the batches between them say nothing of that."""
+    monkeypatch.setattr(intake, "IDLE_S", 0.02)
+    open_ones = Asked(["conversation"])
+    freed = Counted()
+    with working(computation(predict_fn=lambda data, _: data), freed=freed, conversations=open_ones) as frontend:
+        frontend.ask(1, [1])
+        frontend.until(Done)
+        asked = open_ones.asked
+        until(lambda: open_ones.asked > asked + 2)
+        assert freed.times == 0
+        open_ones.clear()
+        until(lambda: freed.times == 1)
 
 
 def test_an_allocator_that_is_set_otherwise_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:

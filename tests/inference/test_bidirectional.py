@@ -24,6 +24,7 @@ from tidegate.inference.conversation_frames import (
     parse_message,
 )
 from tidegate.inference.protocol import FrameReader, Kind, cancel_frame, frame, parse_id, pause_frame, resume_frame
+from tidegate.inference.worker.allocator import FreedMemory
 from tidegate.inference.worker.bidirectional import Conversations, is_asynchronous
 from tidegate.inference.worker.context import Context
 from tidegate.inference.worker.conversation import LoopConversation, ThreadConversation
@@ -57,6 +58,7 @@ class Channel:
         self.said: list[Said] = []
         self.opened: list[int] = []
         self.left: list[str] = []
+        self.freed = FreedMemory(kept=False)
         self._reader = FrameReader()
         self._lock = threading.Lock()
         context = Context(model_name="toy", manifest={}, system_properties={})
@@ -71,6 +73,7 @@ class Channel:
             max_frame_bytes=10_000_000,
             send=self._send,
             leave=self.left.append,
+            freed=self.freed,
         )
 
     def _send(self, data: bytes) -> None:
@@ -593,3 +596,13 @@ def test_frames_of_requests_are_left_to_others() -> None:
 
 def test_asynchronous_functions_are_told_from_others() -> None:
     assert [is_asynchronous(each) for each in (echo, async_echo, coroutine_echo, Echo())] == [False, True, True, True]
+
+
+@pytest.mark.parametrize("stream_fn", [lambda incoming, _: incoming, lambda *_: None])
+def test_what_a_conversation_has_freed_is_given_back_when_it_has_ended(stream_fn: Callable[..., Any]) -> None:
+    channel = Channel(stream_fn)
+    assert not channel.freed.used
+    channel.open()
+    channel.close()
+    until(lambda: len(channel.conversations) == 0)
+    until(lambda: channel.freed.used)

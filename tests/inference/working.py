@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sized
 from contextlib import contextmanager
 from threading import Thread
 from typing import Any
@@ -97,7 +97,9 @@ class Frontend:
 
 
 @contextmanager
-def working(toy: Computation, *, input_threads: int = 0, freed: FreedMemory | None = None) -> Iterator[Frontend]:
+def working(
+    toy: Computation, *, input_threads: int = 0, freed: FreedMemory | None = None, conversations: Sized = ()
+) -> Iterator[Frontend]:
     """A worker with this computation, which has left when the block is left."""
     ours, theirs = socket.socketpair()
     ended: list[BaseException] = []
@@ -109,7 +111,7 @@ def working(toy: Computation, *, input_threads: int = 0, freed: FreedMemory | No
                 ThreadedIntake(channel, toy, threads=input_threads) if input_threads else DirectIntake(channel, toy)
             )
             try:
-                work(channel, intake, toy, freed or FreedMemory(kept=False))
+                work(channel, intake, toy, freed or FreedMemory(kept=False), conversations=conversations)
             except HungUp:
                 pass
             except BaseException as error:
