@@ -54,7 +54,8 @@ class SavedModel:
         self._tensorflow = tensorflow
         self._loaded = loaded  # its variables live as long as it does
         self._signature = signature
-        self._inputs: dict[str, Any] = signature.structured_input_signature[1]
+        # Tensorflow's own order differs from process to process.
+        self._inputs: dict[str, Any] = dict(sorted(signature.structured_input_signature[1].items()))
 
     def __call__(self, data: Any) -> Any:
         named = data if isinstance(data, Mapping) else {next(iter(self._inputs)): data}
@@ -68,7 +69,7 @@ class SavedModel:
             if _NOT_OF_THE_INPUT.search(message):
                 raise
             raise InputRefused(_reason(message)) from error
-        tensors = {name: _plain(output.numpy()) for name, output in outputs.items()}
+        tensors = {name: _plain(output.numpy()) for name, output in sorted(outputs.items())}
         return next(iter(tensors.values())) if len(tensors) == 1 else tensors
 
     def _tensor(self, name: str, value: Any) -> Any:

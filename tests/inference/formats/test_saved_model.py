@@ -83,6 +83,20 @@ def test_what_does_not_fit_is_the_clients_mistake(tmp_path: Path, data: Any, sai
     assert said in str(caught.value)
 
 
+def test_names_have_one_order_in_every_worker(
+    tmp_path: Path, signatures: dict[str, Signature], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tensorflow gives them in another one in each process."""
+    _, inputs = signatures["serving_default"].structured_input_signature
+    signatures["serving_default"].structured_input_signature = ((), {"z": inputs["x"], **inputs})
+    answer = types.SimpleNamespace(numpy=lambda: np.ones(1))
+    monkeypatch.setattr(Signature, "__call__", lambda _, **__: {"w": answer, "v": answer})
+    model, row = weights.load(tmp_path, CPU), torch.ones(1, 2)
+    assert list(defaults.predict_fn({"z": row, "x": row}, model)) == ["v", "w"]
+    with pytest.raises(BadRequest, match="the model has the inputs x, z, not z"):
+        defaults.predict_fn({"z": row}, model)
+
+
 def test_one_without_a_serving_signature_is_named(tmp_path: Path, signatures: dict[str, Signature]) -> None:
     signatures["train"] = signatures.pop("serving_default")
     assert message(tmp_path) == ("{dir} has the signatures train, and not serving_default, which is what is served.")
