@@ -25,6 +25,16 @@ def ignore() -> None:
         signal.signal(each, signal.SIG_IGN)
 
 
+def hold() -> None:
+    """Let both wait: a loop is made, which has no handlers yet, and swallows what a handler raises in it."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, _NUMBERS)
+
+
+def release() -> None:
+    """Let come what was held."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _NUMBERS)
+
+
 @contextmanager
 def raised() -> Iterator[None]:
     """Let the first SIGTERM or SIGINT raise `Stopped` in the main thread; a loop may take them over meanwhile."""

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import uvloop
 
-from tidegate.inference import log_lines
+from tidegate.inference import early_signals, log_lines
 from tidegate.inference.errors import DeploymentError
 from tidegate.inference.frontend.http.application import Application
 from tidegate.inference.frontend.http.connection import Connection
@@ -48,8 +48,12 @@ def run(settings: Settings, model_dir: Path, launched: Launched | None = None) -
     """
     log_lines.configure(settings.log_level)
     listener = _listen(settings.host, settings.port)
-    with listener, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_serve(settings, model_dir, listener, launched))
+    early_signals.hold()
+    try:
+        with listener, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return runner.run(_serve(settings, model_dir, listener, launched))
+    finally:
+        early_signals.release()
 
 
 def demand_port(settings: Settings) -> None:
@@ -73,6 +77,7 @@ async def _serve(settings: Settings, model_dir: Path, listener: socket.socket, l
     crashed: asyncio.Future[str] = loop.create_future()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, _settle, stop, number.name)
+    early_signals.release()
 
     _warn_of_unserved(settings, model_dir)
     # 1. The fork server imports torch; meanwhile take the port. /ping says 503.

@@ -211,7 +211,7 @@ def test_a_signal_while_it_is_fetched_leaves_nothing(put: Put, proxy: Proxy, tmp
     proxy.fault = always(Fault(stall_at=100_000), gets)
     for number, status in ((signal.SIGTERM, 0), (signal.SIGINT, 0)):
         process = subprocess.Popen(
-            [*TIDEGATE, "serve", f"{address}/model.tar.gz"],
+            [*TIDEGATE, "serve", f"{address}/model.tar.gz", "--port", str(free_port())],
             cwd=tmp_path,
             env={**ENVIRONMENT, **proxy.environment, "TMPDIR": str(temporary)},
             stdout=subprocess.DEVNULL,

@@ -21,6 +21,7 @@ from typing import Any
 
 import uvloop
 
+from tidegate.inference import early_signals
 from tidegate.inference.errors import DeploymentError
 from tidegate.inference.frontend.check import report
 from tidegate.inference.frontend.check.output import Output
@@ -67,8 +68,12 @@ def run(out: Output, model_dir: Path, settings: Settings, model: str) -> int:
     )
     started_s = monotonic()
     check = _Check(out=out, server=server, model=model, started_s=started_s)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(check.run(model_dir, settings))
+    early_signals.hold()
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return runner.run(check.run(model_dir, settings))
+    finally:
+        early_signals.release()
 
 
 @dataclass(slots=True, kw_only=True)
@@ -90,6 +95,7 @@ class _Check:
 
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop_by, number)
+        early_signals.release()
         told = _Told(step=self.out.line)
         fork_server = ForkServer(settings.log_level)
         registry = Registry(settings, fork_server, on_crash_loop=lambda _cause: None)
