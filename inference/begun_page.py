@@ -7,7 +7,7 @@ and must cost no message: the worker notes it here just before it begins.
     page := u64 how many places have been begun | 4,088 marks, one byte for each place, used again and again
 
 Both sides first write and then look (Dekker's way), so that of two who meet at a place at least one gives way: the
-frontend where the place has been begun, the worker where it is marked. Where both do, the worker says so (SKIPPED).
+frontend where the place has been begun, the worker where it is marked. Where both do, the worker says so (PASSED_OVER).
 """
 
 from __future__ import annotations

@@ -85,7 +85,12 @@ class WorkerLink(asyncio.Protocol):
         for page in further:
             os.close(page)
         self._page = None
-        await loop.create_unix_connection(lambda: self, sock=channel)
+        try:
+            await loop.create_unix_connection(lambda: self, sock=channel)
+        except BaseException:
+            if self._rest is not None:
+                self._rest.close()  # or the worker would not learn that nobody is here
+            raise
         self._write(rest)
 
     def compute(self, requests: Sequence[Request]) -> None:
