@@ -83,6 +83,6 @@ def test_a_server_takes_the_models_that_are_written_for_it(tmp_path: Path) -> No
     fill(tmp_path / "few", 1)
     known = fill_with_copies(tmp_path / "repository", 4, own=2)
     with serving(tmp_path) as here:
-        here.until(lambda: here.versions(known[-1]), "they are listed")
+        here.until_known(known[-1])
         for name, mark in ((known[0], mark_of(known[0], 1)), (known[3], mark_of(known[1], 1))):
             assert here.ask(name, body={"at": 300}).json() == {"mark": mark, "at": 300}

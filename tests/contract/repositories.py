@@ -13,6 +13,7 @@ from typing import Any
 
 from tests.contract.asking import metric
 from tests.contract.running import Reply, Server, running, write_files
+from tidegate.inference.repository.layout import UNFINISHED
 
 ATTRIBUTES = "X-Amzn-SageMaker-Custom-Attributes"
 
@@ -51,13 +52,14 @@ class Folder:
     def publish(
         self, name: str, version: int | None, says: str = "", *, code: str = TELLS_WHO_IT_IS, **helpers: str
     ) -> Path:
-        """Write a version, its files first and its manifest last, or a model without versions.
+        """Write a version, or a model without versions: marked as unfinished until its manifest is there.
 
         `helpers` are modules beside the script.
         """
         target = self.path / name if version is None else self.path / name / str(version)
         files = {"says.txt": (says or f"{name} {version}").encode(), "code/inference.py": code.encode()}
         files |= {f"code/{module}.py": source.encode() for module, source in helpers.items()}
+        write_files(target, {UNFINISHED: b""})
         (target / "manifest.json").unlink(missing_ok=True)
         write_files(target, files)
         listed = {
@@ -65,6 +67,7 @@ class Folder:
             for file, content in files.items()
         }
         self.put(target / "manifest.json", {"format_version": 1, "files": listed})
+        (target / UNFINISHED).unlink()
         return target
 
     def label(self, name: str, **labels: int) -> None:
@@ -111,6 +114,10 @@ class Serving:
     def state(self, name: str, version: int) -> str:
         """The state of a version, empty where there is none."""
         return str(self.versions(name).get(version, {}).get("state", ""))
+
+    def until_known(self, name: str, version: int = 1) -> None:
+        """Wait for a version that is published to be whole in the server's eyes: it is listed while it is written."""
+        self.until(lambda: self.state(name, version) not in ("", "invalid"), f"{name} {version} is known")
 
     def says(self, name: str | None = None, version: object = None) -> str:
         """What answers, or the code of the error."""

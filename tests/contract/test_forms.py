@@ -181,7 +181,8 @@ def test_a_repository_serves_forms_to_requests_and_to_scripts_that_borrow_the_mo
         write_files(here.folder.path / "toy" / "1", {name: files[name] for name in files if name != "manifest.json"})
         here.folder.put(here.folder.path / "toy" / "1" / "manifest.json", json.loads(files["manifest.json"]))
         here.folder.publish("borrows", 1, code=BORROWS)
-        here.until(lambda: here.versions("toy") and here.versions("borrows"), "the models are known")
+        here.until_known("toy")
+        here.until_known("borrows")
         expected = toy_forms.network()(ROWS)
         reply = here.ask("borrows", body=toy_forms.ROWS)
         assert reply.status == 200, reply.body

@@ -53,7 +53,7 @@ CORTEX = ROUTER.replace('"says": model', '"says": model.text') + LOADS_FILES
 def router(here: Serving, code: str = ROUTER) -> None:
     """Publish the script that asks for the others."""
     here.folder.publish("router", 1, code=code)
-    here.until(lambda: here.versions("router"), "the script is known")
+    here.until_known("router")
 
 
 def said(here: Serving, name: str, version: object = None) -> Any:
@@ -96,7 +96,7 @@ def test_each_model_has_its_own_helpers_and_the_script_keeps_its_own(tmp_path: P
             here.folder.publish(name, 1, code=code, net=f"NAME = 'net of {name}'")
         helped = ROUTER.replace('"says": model', '"says": [*model, __import__("net").NAME]')
         here.folder.publish("router", 1, code=helped, net="NAME = 'net of the router'")
-        here.until(lambda: here.versions("router"), "the script is known")
+        here.until_known("router")
         for name in ("a", "b", "a"):
             assert said(here, name) == [f"net of {name}", name, "net of the router"]
 
@@ -114,7 +114,7 @@ def test_the_errors_are_those_of_requests_and_can_be_caught(tmp_path: Path):
     with serving(tmp_path, {"a": (1,)}) as here:
         here.folder.publish("broken", 1, says="broken")
         router(here, catching)
-        here.until(lambda: here.versions("broken"), "the broken one is known")
+        here.until_known("broken")
         for order, status, code, text in (
             ({"name": "c"}, 404, "model_not_found", "a, broken, router"),
             ({"name": "a", "version": 7}, 404, "version_not_found", "There is: 1"),
@@ -140,7 +140,7 @@ def test_a_reload_is_followed_and_what_it_replaces_is_let_go(tmp_path: Path):
         here.until(lambda: said(here, "a") == "a 2", "the new version answers")
         here.until(lambda: here.versions("a")[1]["state"] == "available", "the old one is gone")
         here.folder.publish("a", 3, says="broken")
-        here.until(lambda: 3 in here.versions("a"), "the broken version is known")
+        here.until_known("a", 3)
         here.until(lambda: said(here, "a") == "a 2" and "no vocabulary" in here.server.log(), "it was tried")
         assert [said(here, "a") for _ in range(3)] == ["a 2"] * 3
         here.folder.publish("a", 2, says="changed")

@@ -45,7 +45,8 @@ def index(here: Serving, **content: Any) -> dict[str, tuple[str, str]]:
 def publish(here: Serving, *versions: tuple[str, int]) -> None:
     for name, version in versions:
         here.folder.publish(name, version, code=SAYS)
-    here.until(lambda: index(here).keys() >= {f"{name} {version}" for name, version in versions}, "all are known")
+    for name, version in versions:
+        here.until_known(name, version)
 
 
 def test_a_version_is_chosen_by_the_path_and_named_in_the_answer(tmp_path: Path):
@@ -123,6 +124,7 @@ def test_models_are_loaded_and_unloaded_by_name_and_the_index_tells(tmp_path: Pa
     with serving(tmp_path) as here:
         publish(here, ("a", 1), ("b", 1))
         here.folder.publish("broken", 1, "broken", code=SAYS)
+        here.until_known("broken")
         (here.folder.path / "stray" / "007").mkdir(parents=True)
         here.until(lambda: len({key.split()[0] for key in index(here)}) == 4, "all are listed")
         assert index(here)["a 1"] == ("UNAVAILABLE", "")

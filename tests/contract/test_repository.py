@@ -136,9 +136,7 @@ def test_an_invalid_model_is_listed_with_its_reason_and_harms_no_other(tmp_path:
     with serving(tmp_path, {"a": (1,)}) as here:
         here.folder.publish("bad", 1)
         (here.folder.path / "bad" / "1").rename(here.folder.path / "bad" / "007")
-        here.until(lambda: here.server.request("GET", "/models/bad").status == 200, "it is listed")
-        entry = here.server.request("GET", "/models/bad").json()
-        assert "007" in json.dumps(entry)
+        here.until(lambda: "007" in here.server.request("GET", "/models/bad").body.decode(), "it is listed as it is")
         assert here.says("a") == "a 1"
 
 

@@ -330,7 +330,8 @@ def predict_fn(data, context):
     with serving(tmp_path) as here:
         here.folder.publish("increment", 1, code=INCREMENT, six=SIX)
         here.folder.publish("asks", 1, code=asks)
-        here.until(lambda: here.versions("asks"), "the script is known")
+        here.until_known("increment")
+        here.until_known("asks")
         assert here.ask("asks", body={"a": 1}).json() == {"a": 2}
 
 

@@ -512,7 +512,7 @@ class World:
         if not self.up:
             self.repository_returns()
         for _ in range(500):
-            if (place := next((p for p, e in self.memory.items() if e.stage == "unloading"), None)) is not None:
+            if (place := next((p for p in self.memory if self._may_go(p)), None)) is not None:
                 self.unload_ends(place)
             elif (place := next((p for p, e in self.memory.items() if e.stage == "loading"), None)) is not None:
                 self.load_ends(place)
@@ -523,6 +523,11 @@ class World:
             else:
                 return
         raise AssertionError(f"it never comes to rest: {self.log[-12:]}")
+
+    def _may_go(self, place: Place) -> bool:
+        """Whether an unload ends: a script that waits for a model has a request in hand, which ends before."""
+        at_work = {asked.home for asked in self.requests.values() if asked.end is None}
+        return self.memory[place].stage == "unloading" and not (place.worker is None and place.revision in at_work)
 
 
 def with_version(model: Model, version: Version) -> Model:

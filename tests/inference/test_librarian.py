@@ -558,6 +558,25 @@ def test_a_model_whose_script_waits_does_not_go_for_what_it_asks():
     assert here.is_loaded(end.place.revision)
 
 
+@pytest.mark.parametrize("why", ["replaced", "removed", "asked"])
+@pytest.mark.parametrize(
+    "limits", [Limits(max_loaded_models=2), Limits(max_loaded_models=3, max_disk_models=2)], ids=["memory", "disk"]
+)
+def test_what_goes_only_after_its_script_has_a_model_is_no_room_for_that(limits: Limits, why: str):
+    here = world(limits, router=1, a=1, other=1)
+    home = here.requests[ask(here, "router")].end
+    assert isinstance(home, Grant)
+    ask(here, "other")
+    if why == "replaced":
+        publish(here, "router", 1)
+    elif why == "removed":
+        retire(here, "router", 1)
+    else:
+        here.unload("router")
+    assert answer(here, get_model(here, "a", worker=1, home=home.place.revision)) == 1
+    assert home.place not in here.memory
+
+
 def test_nothing_is_loaded_for_a_worker_that_is_gone():
     here = world(Limits(max_loaded_models=1), a=1, b=1)
     get_model(here, "a", worker=1)

@@ -221,7 +221,8 @@ class Cache:
             if stored.stage is not Stage.HERE or not places or stored.revision in wanted:
                 continue
             if all(held.stage is Stage.GOING for held in places):
-                shortage.less(stored.size_bytes)
+                if not any(self._keeps_its_room(held, wish) for held in places):
+                    shortage.less(stored.size_bytes)
             elif stored.revision not in must_stay and all(
                 held in evictable for held in places if held.stage is not Stage.GOING
             ):
@@ -261,7 +262,7 @@ class Cache:
             del self.wishes[wish.place]
             return [Load(wish.place, stored.directory, need)]
         quiet = not self.at_work and all(held.stage is Stage.HERE for held in self.stock.memory.values())
-        self._without_going(self.stock.memory.values(), shortage)
+        self._without_going(self._memory_that_changes(wish), shortage)
         victims = fewest(self._evictable(wish), shortage)
         if quiet and not victims:
             return Misfit(place=wish.place, reason=f"the machine has less memory than its {need:,} bytes", beside=False)
@@ -296,6 +297,13 @@ class Cache:
 
     def _is_at_work(self, held: Held) -> bool:
         return held.place.worker is None and held.place.revision in self.at_work
+
+    def _keeps_its_room(self, held: Held, wish: Wish) -> bool:
+        """Whether something goes only after `wish` has come true: its script waits for that, or for one before it."""
+        return wish.place.worker is not None and self._is_at_work(held)
+
+    def _memory_that_changes(self, wish: Wish) -> list[Held]:
+        return [held for held in self.stock.memory.values() if not self._keeps_its_room(held, wish)]
 
     def _evictable(self, wish: Wish | None = None) -> list[Held]:
         """What is loaded and may go, the least recently used first, and at the end what `wish` is to take over from."""

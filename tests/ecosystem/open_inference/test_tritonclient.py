@@ -34,7 +34,7 @@ def seen(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         if request.param == "repository":
             here = servers.enter_context(serving(tmp_path_factory.mktemp("triton")))
             here.folder.publish("echo", 1, code=ECHO)
-            here.until(lambda: here.server.request("GET", "/v2/models/echo").status == 200, "the model is listed")
+            here.until_known("echo")
             server = here.server
         else:
             server = servers.enter_context(running({}, SAGEMAKER_MULTI_MODEL="true"))
