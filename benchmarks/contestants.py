@@ -134,7 +134,8 @@ def prepare(contestant: Contestant, work: str, port: int, *, script: Path | None
     start = PREPARE[contestant.peer](python, folder, port, shape, environment)
     if contestant.peer in TAKES_AN_ARCHIVE:
         archive = folder / "model"
-        _write_archive(archive, work, script or REQUIREMENTS / "tidegate" / "inference.py", batching=shape.batch > 1)
+        ours = REQUIREMENTS / "tidegate" / ("batched.py" if shape.batch > 1 else "inference.py")
+        _write_archive(archive, work, script or ours, batching=shape.batch > 1)
     else:
         shutil.copy(WORK, folder / "work.py")
     if (app := REQUIREMENTS / contestant.peer / "app.py").exists():

@@ -74,7 +74,7 @@ class Kind(IntEnum):
 
 
 FRAME = struct.Struct("<IB")
-_COUNT = struct.Struct("<H")
+_COMPUTE = struct.Struct("<?H")
 _REQUEST = struct.Struct("<QB?IIII")
 _ANSWER = struct.Struct("<QHII")
 _ANSWER_FRAME = struct.Struct("<IBQHII")
@@ -280,10 +280,17 @@ def frame(kind: Kind, payload: bytes = b"") -> bytes:
     return FRAME.pack(len(payload), kind) + payload
 
 
-def compute_frame(requests: Sequence[Request]) -> bytes:
-    """The COMPUTE frame of one batch."""
-    parts: list[bytes | bytearray | memoryview] = [b"", _COUNT.pack(len(requests))]
-    length = _COUNT.size
+class Compute(NamedTuple):
+    """Requests that came together: a batch, or `alone`, which is each by itself."""
+
+    alone: bool
+    requests: list[Request]
+
+
+def compute_frame(requests: Sequence[Request], *, alone: bool = False) -> bytes:
+    """The COMPUTE frame of requests that are on their way together."""
+    parts: list[bytes | bytearray | memoryview] = [b"", _COMPUTE.pack(alone, len(requests))]
+    length = _COMPUTE.size
     for id_, content_type_text, accept_text, headers, body, form in requests:
         content_type, accept = content_type_text.encode("latin-1"), accept_text.encode("latin-1")
         in_file = isinstance(body, BodyFile)
@@ -297,10 +304,10 @@ def compute_frame(requests: Sequence[Request]) -> bytes:
     return b"".join(parts)
 
 
-def parse_compute(payload: Payload) -> list[Request]:
-    """The requests of a COMPUTE payload; each body is a `memoryview` into it, or in a file."""
-    (count,) = _COUNT.unpack_from(payload)
-    view, at, requests = memoryview(payload), _COUNT.size, []
+def parse_compute(payload: Payload) -> Compute:
+    """What a COMPUTE payload says; each body is a `memoryview` into it, or in a file."""
+    alone, count = _COMPUTE.unpack_from(payload)
+    view, at, requests = memoryview(payload), _COMPUTE.size, []
     for _ in range(count):
         id_, form, in_file, content_type_size, accept_size, headers_size, size = _REQUEST.unpack_from(payload, at)
         at += _REQUEST.size
@@ -313,7 +320,7 @@ def parse_compute(payload: Payload) -> list[Request]:
         body = BodyFile(size) if in_file else view[at : at + size]
         requests.append(Request(id_, content_type, accept, headers, body, FORMS[form]))
         at += 0 if in_file else size
-    return requests
+    return Compute(alone, requests)
 
 
 def descriptor_message(request_id: int) -> bytes:

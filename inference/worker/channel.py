@@ -14,7 +14,7 @@ from collections.abc import Callable
 from tidegate.inference import protocol
 from tidegate.inference.begun_page import BegunPage
 from tidegate.inference.body_file import BodyFile
-from tidegate.inference.protocol import Event, FrameReader, Kind, Payload, Request
+from tidegate.inference.protocol import Compute, Event, FrameReader, Kind, Payload
 from tidegate.inference.worker.leaving import leave
 
 RECEIVE_BYTES = 1 << 18
@@ -128,12 +128,14 @@ class Channel:
         names = ", ".join(kind.name for kind in expected)
         raise UnexpectedFrame(f"a frame of the kind {number} came where {names} may come")
 
-    def requests(self, payload: Payload) -> list[Request]:
-        """The requests of a COMPUTE payload, with the files of those whose body is in one. Raises `UnexpectedFrame`."""
+    def compute(self, payload: Payload) -> Compute:
+        """What a COMPUTE payload says, with the files of bodies that are in one. Raises `UnexpectedFrame`."""
         found = protocol.parse_compute(payload)
-        for at, request in enumerate(found):
+        for at, request in enumerate(found.requests):
             if isinstance(request.body, BodyFile):
-                found[at] = request._replace(body=BodyFile(request.body.size, self._take_descriptor(request.id)))
+                found.requests[at] = request._replace(
+                    body=BodyFile(request.body.size, self._take_descriptor(request.id))
+                )
         return found
 
     def fileno(self) -> int:

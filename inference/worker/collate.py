@@ -14,6 +14,10 @@ from typing import Any
 import numpy as np
 import torch
 
+_NUMBERS = (int, float, complex, np.generic)
+_VALUES = frozenset({int, float, bool, str, bytes, type(None)})
+"""Types that are no view of anything: a list of them is its own however long it is."""
+
 Signature = tuple[Hashable, int]
 """What must be equal for two inputs to be joined, and how many records one holds."""
 
@@ -36,7 +40,7 @@ def signature(data: Any) -> Signature | None:
             return None
         return ("array", data.dtype.str, data.shape[1:]), data.shape[0]
     if type(data) is list:
-        if not data or any(isinstance(record, int | float | complex | np.generic) for record in data):
+        if not data or any(isinstance(record, _NUMBERS) for record in data):
             return None
         return ("list", frozenset(map(_kind, data))), len(data)
     if type(data) is tuple:
@@ -146,7 +150,7 @@ def owned(part: Any) -> Any:
         return part.clone() if strided and part.untyped_storage().nbytes() > part.nbytes else part
     if isinstance(part, np.ndarray):
         return part.copy() if part.base is not None else part
-    if type(part) is list and any(isinstance(each, torch.Tensor | np.ndarray | list | tuple | dict) for each in part):
+    if type(part) is list and not _VALUES.issuperset(map(type, part)):
         return [owned(each) for each in part]
     if isinstance(part, tuple):
         return tuple_like(part, tuple(map(owned, part)))

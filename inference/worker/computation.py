@@ -40,6 +40,8 @@ class Batch:
     """Requests on their way; decoded already where other threads do that, which took `decode_s`."""
 
     requests: list[Request]
+    alone: bool
+    """Whether they are only on their way together, and no batch."""
     decode_s: float
     first_place: int = 0
     """Where the requests are among all that this worker was handed."""
@@ -109,7 +111,6 @@ class Computation:
             steps=self.steps, batching=batching or Batching(), prove=prove, timeout_s=timeout_s
         )
         self.streams = Streams(self.steps, max_open=max_streams, timeout_s=timeout_s)
-        self._joins = True
         self._page: BegunPage | None = None
         self._next_place = 0
 
@@ -118,25 +119,28 @@ class Computation:
         """Whether requests may ever share a call, so that sending several together is of use."""
         return self.joined_calls.possible
 
-    def serve(self, page: BegunPage | None, *, joins: bool) -> None:
-        """From now on batches come from the frontend, which reads on `page` what is begun.
+    def serve(self, page: BegunPage | None) -> None:
+        """From now on requests come from the frontend, which reads on `page` what is begun."""
+        self._page, self._next_place = page, 0
 
-        Without `joins` those that come together are on their way together, and no batch.
+    def begin(
+        self, received: Sequence[protocol.Request], decoders: Executor | None = None, *, alone: bool = False
+    ) -> Batch:
+        """Take in a batch, or requests that are each by itself.
+
+        They are decoded by `decoders`, or later, in the thread that scripts rely on.
         """
-        self._page, self._next_place, self._joins = page, 0, joins
-
-    def begin(self, received: Sequence[protocol.Request], decoders: Executor | None = None) -> Batch:
-        """Take in a batch. Its requests are decoded by `decoders`, or later, in the thread that scripts rely on."""
         requests = [self.steps.receive(each) for each in received]
         place = self._next_place
         self._next_place += len(requests)
         if decoders is None:
-            return Batch(requests=requests, decode_s=0.0, first_place=place)
+            return Batch(requests=requests, alone=alone, decode_s=0.0, first_place=place)
         started_s = time.perf_counter()
         begun = self._begin_all(requests, place)
         for _ in decoders.map(self.steps.attempt_to_decode, compress(requests, begun)):
             pass
-        return Batch(requests=requests, decode_s=time.perf_counter() - started_s, first_place=place, begun=begun)
+        decode_s = time.perf_counter() - started_s
+        return Batch(requests=requests, alone=alone, decode_s=decode_s, first_place=place, begun=begun)
 
     def _begin_all(self, requests: Sequence[Request], first_place: int) -> list[bool]:
         return [self._begin(first_place + at) for at in range(len(requests))]
@@ -151,7 +155,7 @@ class Computation:
         """
         steps, calls = self.steps, self.joined_calls
         tally = steps.tally = Tally(decode_s=batch.decode_s)
-        company = self._joins and len(batch.requests) > 1 and calls.possible
+        company = not batch.alone and len(batch.requests) > 1 and calls.possible
         to_join: dict[tuple[Hashable, Hashable], list[Request]] = {}
         to_prove: dict[tuple[Hashable, str | None], list[Request]] = {}
         waiting = len(batch.requests)

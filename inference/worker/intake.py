@@ -59,7 +59,8 @@ class DirectIntake:
         while (frame := self._channel.next_frame(*_EXPECTED)) is not None:
             kind, payload = frame
             if kind is Kind.COMPUTE:
-                self.batches.append(self._computation.begin(self._channel.requests(payload)))
+                alone, requests = self._channel.compute(payload)
+                self.batches.append(self._computation.begin(requests, alone=alone))
             else:
                 self.controls.append((kind, payload))
 
@@ -147,7 +148,8 @@ class ThreadedIntake:
                     elif self._threads:
                         self._undecoded.put(payload)
                     else:
-                        self._put(self._computation.begin(self._channel.requests(payload)))
+                        alone, requests = self._channel.compute(payload)
+                        self._put(self._computation.begin(requests, alone=alone))
             if self._threads:
                 self._undecoded.put(None)
             else:
@@ -159,7 +161,8 @@ class ThreadedIntake:
         try:
             with ThreadPoolExecutor(self._threads, thread_name_prefix="input_fn") as decoders:
                 while (payload := self._undecoded.get()) is not None:
-                    self._put(self._computation.begin(self._channel.requests(payload), decoders))
+                    alone, requests = self._channel.compute(payload)
+                    self._put(self._computation.begin(requests, decoders, alone=alone))
             self._put(None)
         except BaseException as error:
             self._put(error)

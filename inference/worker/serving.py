@@ -101,7 +101,7 @@ def _serve(channel: Channel) -> int:
     if rehearsal is not None:
         # After the verdict, so that nothing in this can change it.
         rehearsal.loaded(computation, spec, load_s)
-    computation.serve(channel.begun_page, joins=spec.max_batch_size > 1)
+    computation.serve(channel.begun_page)
     intake: Intake = (
         ThreadedIntake(channel, computation, threads=spec.input_threads, conversations=conversations)
         if spec.input_threads or conversations is not None

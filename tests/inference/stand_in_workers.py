@@ -81,6 +81,8 @@ class StandInWorker(asyncio.Protocol):
         self.pid = pid
         self.spec: ModelSpec | None = None
         self.batches: list[list[Request]] = []
+        self.alone: list[bool] = []
+        """Of each of them, whether its requests were only on their way together."""
         self.controls: list[tuple[str, int]] = []
         """What it was told of its streams: CANCEL, PAUSE or RESUME, and the request."""
         self.alive = True
@@ -118,7 +120,9 @@ class StandInWorker(asyncio.Protocol):
                 self.spec = ModelSpec.from_json(payload)
                 self.fork_server.on_load(self)
             elif kind == Kind.COMPUTE:
-                self.batches.append(protocol.parse_compute(payload))
+                alone, requests = protocol.parse_compute(payload)
+                self.batches.append(requests)
+                self.alone.append(alone)
                 if self.fork_server.begins:
                     self.begin(len(self.batches[-1]))
                 self.fork_server.on_batch(self)

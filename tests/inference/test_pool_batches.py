@@ -148,11 +148,13 @@ def test_where_nothing_may_ever_be_joined_requests_are_sent_one_by_one_until_the
     run(test())
 
 
-def test_where_nothing_turned_out_to_be_joined_requests_are_sent_one_by_one_for_a_while(monkeypatch):
+def test_where_nothing_turned_out_to_be_joined_requests_are_no_batches_for_a_while(monkeypatch):
+    monkeypatch.setattr(scheduler, "hand_over_limit", lambda _item_s: 8)
+
     async def test() -> None:
         def hopeless(worker: StandInWorker) -> None:
             items = worker.batches[-1]
-            done = Done(0, 0, 0, hopeless=len(items) > 1, sizes=(1,) * len(items))
+            done = Done(0, 0, 0, hopeless=not worker.alone[-1], sizes=(1,) * len(items))
             worker.write(*map(answer_frame, items), protocol.done_frame(done))
 
         fork_server = StandInForkServer(on_batch=hopeless)
@@ -160,7 +162,9 @@ def test_where_nothing_turned_out_to_be_joined_requests_are_sent_one_by_one_for_
             await home.pool.load()
             await outcomes(home.ask(*"abcd"))
             await outcomes(home.ask(*(str(number) for number in range(20))))
-            assert [len(batch) for batch in fork_server.started[0].batches] == [4, *[1] * 16, 4]
+            (worker,) = fork_server.started
+            sent = [(len(batch), alone) for batch, alone in zip(worker.batches, worker.alone, strict=True)]
+            assert sent == [(4, False), (8, True), (8, True), (4, False)]
 
     run(test())
 
@@ -186,7 +190,7 @@ def sizes_sent(reports: dict[int, Any], requests: int) -> list[int]:
     """How many are sent together, batch by batch, when the worker says `reports[n]` of the n-th batch of several."""
     joins, sent, batches = JoinsLately(), [], count()
     while sum(sent) < requests:
-        size = joins.max_size(8)
+        size = 1 if joins.in_vain else 8
         joins.sent(size)
         sent.append(size)
         if size > 1:

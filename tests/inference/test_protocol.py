@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from tidegate.inference import protocol
 from tidegate.inference.protocol import (
     Answer,
+    Compute,
     Done,
     End,
     Error,
@@ -39,16 +40,17 @@ def payload(frame: bytes, kind: Kind) -> bytes:
     return frame[protocol.FRAME.size :]
 
 
-@given(st.lists(REQUESTS, max_size=12))
-def test_a_batch_comes_out_as_it_went_in(requests: list[Request]) -> None:
-    found = protocol.parse_compute(payload(protocol.compute_frame(requests), Kind.COMPUTE))
+@given(st.lists(REQUESTS, max_size=12), st.booleans())
+def test_a_batch_comes_out_as_it_went_in(requests: list[Request], alone: bool) -> None:
+    said, found = protocol.parse_compute(payload(protocol.compute_frame(requests, alone=alone), Kind.COMPUTE))
+    assert said is alone
     assert [(*i[:4], bytes(i.body), i.form) for i in found] == [(*i[:4], bytes(i.body), i.form) for i in requests]
 
 
 def test_bodies_may_be_any_buffer_and_come_out_without_a_copy() -> None:
     requests = [Request(1, "a/b", "", b"", bytearray(b"one")), Request(2, "", "c/d", b"x: y\r\n", memoryview(b"two"))]
     sent = payload(protocol.compute_frame(requests), Kind.COMPUTE)
-    first, second = protocol.parse_compute(sent)
+    first, second = protocol.parse_compute(sent).requests
     assert (bytes(first.body), bytes(second.body)) == (b"one", b"two")
     assert isinstance(first.body, memoryview)
     assert first.body.obj is sent
@@ -57,7 +59,8 @@ def test_bodies_may_be_any_buffer_and_come_out_without_a_copy() -> None:
 def test_header_values_may_be_as_long_as_the_largest_header_limit() -> None:
     """TIDEGATE_MAX_HEADER_BYTES goes up to one MiB, all of which may be a single Content-Type."""
     long = "a" * 2**20
-    (found,) = protocol.parse_compute(payload(protocol.compute_frame([Request(1, long, long, b"", b"")]), Kind.COMPUTE))
+    sent = payload(protocol.compute_frame([Request(1, long, long, b"", b"")]), Kind.COMPUTE)
+    (found,) = protocol.parse_compute(sent).requests
     assert found.content_type == found.accept == long
     answer = Answer(1, 200, long, b"", b"")
     assert protocol.parse_answer(payload(protocol.answer_frame(answer), Kind.ANSWER)) == answer
@@ -97,7 +100,10 @@ def test_what_arrives_in_several_pieces_is_parsed_like_what_arrives_at_once(size
         ),
         (protocol.part_frame(Part(2, b"part")), Part(2, b"part")),
         (protocol.error_frame(Error(3, 500, "code", "text")), Error(3, 500, "code", "text")),
-        (protocol.compute_frame([Request(4, "a/b", "", b"x: y", b"body")]), [Request(4, "a/b", "", b"x: y", b"body")]),
+        (
+            protocol.compute_frame([Request(4, "a/b", "", b"x: y", b"body")], alone=True),
+            Compute(True, [Request(4, "a/b", "", b"x: y", b"body")]),
+        ),
     ]
     stream = b"".join(frame for frame, _ in sent)
     reader = FrameReader()

@@ -82,13 +82,13 @@ class Story:
             self.scheduler.submit(each, self.now_s)
         return asked
 
-    def answer(self, send: Send, after_s: float = 0.0) -> None:
-        """A worker answers what it was sent, in this time."""
+    def answer(self, send: Send, after_s: float = 0.0, *, hopeless: bool = False) -> None:
+        """A worker answers what it was sent, in this time; `hopeless` where it finds nothing that may share a call."""
         self.now_s += after_s
         self.pages[send.worker].count = max(each.place for each in send.requests) + 1
         for each in send.requests:
             self.scheduler.answered(send.worker, each.id, self.now_s)
-        self.scheduler.done(send.worker, Done(0, 0, 0), self.now_s)
+        self.scheduler.done(send.worker, Done(0, 0, 0, hopeless=hopeless), self.now_s)
 
     def learn(self, item_s: float) -> None:
         """Have it see that a request takes this long."""
@@ -118,7 +118,7 @@ def test_nothing_is_sent_ahead_to_a_worker_that_computes_an_isolated_request():
         (alone,) = sent(story.tick())
         assert alone.requests == [expected]
     (ahead,) = story.ask()
-    assert sent(story.tick()) == [Send(alone.worker, [ahead])], "it computes nothing that is suspected"
+    assert sent(story.tick()) == [Send(alone.worker, [ahead], alone=False)], "it computes nothing that is suspected"
 
 
 def test_a_worker_that_says_done_and_has_not_answered_is_killed_and_its_requests_are_tried_again():
@@ -200,7 +200,7 @@ def test_what_is_isolated_waits_for_a_worker_without_streams_where_one_is_busy()
     assert sent(story.tick()) == [], "the other one waits for it too"
     assert story.scheduler.answered(alone.worker, pair[0].id, story.now_s) is pair[0]
     story.scheduler.done(alone.worker, Done(0, 0, 0), story.now_s)
-    assert sent(story.tick()) == [Send(alone.worker, pair[1:])]
+    assert sent(story.tick()) == [Send(alone.worker, pair[1:], alone=True)]
 
 
 def test_a_worker_that_is_lost_with_conversations_is_replaced_at_once_however_often():
@@ -257,20 +257,20 @@ def test_short_requests_are_handed_over_together_and_long_ones_one_by_one():
         story = Story()
         story.learn(item_s)
         asked = story.ask(12)
-        assert sent(story.tick()) == [Send(1, asked[:together])], item_s
+        assert sent(story.tick()) == [Send(1, asked[:together], alone=True)], item_s
 
 
 def test_the_first_requests_of_a_model_are_handed_over_one_by_one():
     story = Story()
     asked = story.ask(3)
-    assert sent(story.tick()) == [Send(1, asked[:1])]
+    assert sent(story.tick()) == [Send(1, asked[:1], alone=True)]
 
 
 def test_requests_with_large_bodies_are_not_handed_over_together():
     story = Story()
     story.learn(0.0001)
     asked = story.ask(6, size_bytes=400_000)
-    assert sent(story.tick()) == [Send(1, asked[:2])]
+    assert sent(story.tick()) == [Send(1, asked[:2], alone=True)]
 
 
 def test_workers_share_short_requests_evenly_and_get_more_when_half_is_done():
@@ -280,7 +280,7 @@ def test_workers_share_short_requests_evenly_and_get_more_when_half_is_done():
     story.learn(0.0001)
     asked = story.ask(8)
     first, second = sent(story.tick())
-    assert sorted([first, second]) == [Send(1, asked[:4]), Send(2, asked[4:])]
+    assert sorted([first, second]) == [Send(1, asked[:4], alone=True), Send(2, asked[4:], alone=True)]
     later = story.ask(20)
     assert sum(len(each.requests) for each in sent(story.tick())) == 20, "nobody has half of what it may have yet"
     assert later[0].worker
@@ -334,7 +334,7 @@ def test_what_waits_behind_a_request_that_turns_out_to_be_long_goes_to_another_w
     story.answer(second)
     assert sent(story.tick()) == []
     assert story.scheduler.next_due_s <= story.now_s + STUCK_S
-    assert sent(story.tick(STUCK_S)) == [Send(second.worker, asked[1:3])]
+    assert sent(story.tick(STUCK_S)) == [Send(second.worker, asked[1:3], alone=True)]
     assert {each.worker for each in asked} == {first.worker, second.worker}
 
 
@@ -359,7 +359,7 @@ def test_a_worker_that_is_between_two_items_of_a_slow_stream_keeps_its_next_requ
     story.scheduler.announced(send.worker, stream.id, story.now_s)
     story.scheduler.done(send.worker, Done(0, 0, 0), story.now_s)
     asked = story.ask(3)
-    assert sent(story.tick()) == [Send(send.worker, asked)]
+    assert sent(story.tick()) == [Send(send.worker, asked, alone=True)]
     for _ in range(5):
         story.tick(STUCK_S)
         assert [each.worker for each in asked] == [send.worker, 0, 0]
@@ -369,15 +369,15 @@ def test_a_worker_without_a_page_is_handed_one_request_at_a_time():
     story = Story(has_page=False)
     story.learn(0.0001)
     asked = story.ask(3)
-    assert sent(story.tick()) == [Send(1, asked[:1])]
+    assert sent(story.tick()) == [Send(1, asked[:1], alone=True)]
 
 
 def test_requests_that_are_decoded_ahead_are_handed_over_one_by_one():
     story = Story(prefetch=1)
     story.learn(0.0001)
     asked = story.ask(4)
-    assert sent(story.tick()) == [Send(1, asked[:1])]
-    assert sent(story.tick()) == [Send(1, asked[1:2])]
+    assert sent(story.tick()) == [Send(1, asked[:1], alone=True)]
+    assert sent(story.tick()) == [Send(1, asked[1:2], alone=True)]
     assert sent(story.tick()) == []
 
 
@@ -390,6 +390,22 @@ def test_of_a_last_worker_that_never_joins_only_the_request_at_work_is_to_blame(
     story.scheduler.answered(send.worker, asked[0].id, story.now_s)
     story.scheduler.lost(send.worker, story.now_s)
     assert [each.deaths_isolated for each in asked] == [0, 1, 0]
+
+
+def test_where_batches_turn_out_to_be_of_no_use_requests_travel_together_and_are_predicted_alone():
+    story = Story(max_batch_size=4, max_wait_s=0.0, begins=False)
+    story.learn(0.0001)
+    story.ask(4)
+    (batch,) = sent(story.tick())
+    assert (len(batch.requests), batch.alone) == (4, False)
+    story.answer(batch, hopeless=True)
+    asked = story.ask(6)
+    assert sent(story.tick()) == [Send(1, asked, alone=True)]
+    story.pages[1].count += 6
+    for each in asked[:5]:
+        story.scheduler.answered(1, each.id, story.now_s)
+    story.scheduler.lost(1, story.now_s)
+    assert [each.deaths_isolated for each in asked] == [0] * 5 + [1], "who is answered is to blame for nothing"
 
 
 def test_a_request_that_kills_before_it_is_begun_is_not_tried_for_ever():

@@ -95,12 +95,18 @@ class Page:
         return place not in self.taken_back
 
 
+class Batch(list[Client]):
+    """What a worker was sent in one write."""
+
+    alone: bool = False
+    """Whether each of it is predicted by itself."""
+
+
 @dataclass(eq=False)
 class World:
     """One worker, as the model sees it."""
 
     start: Start
-    one_by_one: bool
     page: Page = field(default_factory=Page)
     places: dict[Client, int] = field(default_factory=dict)
     """Where each that it was sent is among all of them, going by the last time."""
@@ -110,7 +116,7 @@ class World:
     pid: int = 0
     phase: str = "starting"
     """starting ▶ loading ▶ ready."""
-    batches: list[list[Client]] = field(default_factory=list)
+    batches: list[Batch] = field(default_factory=list)
     answered: set[Client] = field(default_factory=set)
     streams: dict[Client, bool] = field(default_factory=dict)
     """Announced; True where the response has begun."""
@@ -142,8 +148,12 @@ class World:
     @property
     def suspects(self) -> set[Client]:
         """Those that it may have died of."""
-        begun = {client for batch in self.batches for client in batch if self.has_begun(client)}
-        return (begun - self.answered if self.one_by_one else begun) | self.streams.keys()
+        return {
+            client
+            for batch in self.batches
+            for client in batch
+            if self.has_begun(client) and not (batch.alone and client in self.answered)
+        } | self.streams.keys()
 
     def forget_stream(self, client: Client) -> None:
         del self.streams[client]
@@ -240,9 +250,11 @@ class SchedulerAndWorld(RuleBasedStateMachine):
                 gpus = self.limits.gpus
                 assert gpu_id == ((self.limits.first_gpu + slot) % gpus if gpus else None)
                 assert verify == (not self.load_result)
-                self.workers[number] = World(action, self.limits.max_batch_size == 1)
-            case Send(number, requests):
-                self.check_batch(self.workers[number], [self.client_of(each) for each in requests])
+                self.workers[number] = World(action)
+            case Send(number, requests, alone):
+                batch = Batch(self.client_of(each) for each in requests)
+                batch.alone = alone
+                self.check_batch(self.workers[number], batch)
             case Fail(request, error):
                 client = self.client_of(request)
                 assert not client.outcome, "a second outcome"
@@ -293,12 +305,13 @@ class SchedulerAndWorld(RuleBasedStateMachine):
         (found,) = [client for client in self.clients if client.request is request]
         return found
 
-    def check_batch(self, worker: World, batch: list[Client]) -> None:
+    def check_batch(self, worker: World, batch: Batch) -> None:
         assert worker.phase == "ready"
         assert not worker.retiring
         assert not worker.cut
         assert not worker.exited
-        if self.limits.max_batch_size > 1:
+        if not batch.alone:
+            assert self.limits.max_batch_size > 1
             assert len(worker.batches) <= self.limits.prefetch, "more than it may be given ahead"
             assert 1 <= len(batch) <= self.limits.max_batch_size
         else:
@@ -479,7 +492,7 @@ class SchedulerAndWorld(RuleBasedStateMachine):
 
     def begins(self, worker: World, client: Client) -> bool:
         """Whether the worker begins a request now, or has begun it; with it all of a batch that is one."""
-        together = worker.batches[0] if self.limits.max_batch_size > 1 else [client]
+        together = [client] if worker.batches[0].alone else worker.batches[0]
         last = max(worker.places[each] for each in together)
         for place in [place for place in worker.ghosts if place < last]:
             worker.ghosts.remove(place)

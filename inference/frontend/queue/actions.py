@@ -22,10 +22,11 @@ class Start(NamedTuple):
 
 
 class Send(NamedTuple):
-    """Give a worker a batch."""
+    """Give a worker a batch, or several requests that are predicted `alone` and only travel together."""
 
     worker: int
     requests: list[PendingRequest]
+    alone: bool
 
 
 class Fail(NamedTuple):

@@ -27,6 +27,15 @@ class Phase(Enum):
     """Its process has ended; what it wrote before may still be on its way."""
 
 
+@dataclass(slots=True, eq=False)
+class Handful:
+    """Requests that a worker was given in one write."""
+
+    requests: list[PendingRequest]
+    alone: bool
+    """Whether each is predicted by itself, and to blame for itself only."""
+
+
 @dataclass(slots=True, kw_only=True, eq=False)
 class Worker:
     """One worker, from the request for its start until its socket closes."""
@@ -46,8 +55,8 @@ class Worker:
     """The streams that wait for their readers."""
     conversations: int = 0
     """How many WebSockets talk to it."""
-    batches: deque[list[PendingRequest]] = field(default_factory=deque)
-    """The batches that are not done; the worker computes the first."""
+    batches: deque[Handful] = field(default_factory=deque)
+    """What is not done; the worker computes the first."""
     handed_over: int = 0
     """How many requests it was ever given."""
     begun: Begun = field(default_factory=AllBegun)
@@ -90,7 +99,7 @@ class Worker:
     @property
     def suspicious(self) -> bool:
         """Whether it has a request that is isolated: nothing may wait behind that."""
-        return any(each.isolated for batch in self.batches for each in batch)
+        return any(each.isolated for batch in self.batches for each in batch.requests)
 
     @property
     def not_begun(self) -> list[PendingRequest]:
@@ -98,19 +107,20 @@ class Worker:
         count = self.begun.count
         if count >= self.handed_over:
             return []
-        sent = (request for batch in self.batches for request in batch if request.place >= count)
+        sent = (request for batch in self.batches for request in batch.requests if request.place >= count)
         return [request for request in sent if request.id in self.requests]
 
-    def shared_by(self, *, one_by_one: bool) -> int:
+    @property
+    def shared_by(self) -> int:
         """How many may be to blame for its loss: requests that were begun, open streams, and conversations.
 
         Those that are answered are among them as long as their batch is not done, but not where each was by itself.
         """
-        count = self.begun.count
-        begun = {request.id for batch in self.batches for request in batch if request.place < count}
-        if one_by_one:
-            begun &= self.requests.keys()
-        return len(begun | self.streams.keys()) + self.conversations
+        count, blamed = self.begun.count, set(self.streams)
+        for batch in self.batches:
+            begun = {request.id for request in batch.requests if request.place < count}
+            blamed |= begun & self.requests.keys() if batch.alone else begun
+        return len(blamed) + self.conversations
 
 
 class Ledger:
@@ -152,14 +162,14 @@ class Ledger:
         """Workers that have the model loaded."""
         return [worker for worker in self.workers.values() if worker.phase is Phase.READY]
 
-    def give(self, worker: Worker, requests: list[PendingRequest]) -> None:
-        """Note that a batch is sent."""
+    def give(self, worker: Worker, requests: list[PendingRequest], *, alone: bool) -> None:
+        """Note that requests are sent."""
         for request in requests:
             request.worker, request.place = worker.number, worker.handed_over
             worker.begun.hand_over(request.place)
             worker.handed_over += 1
             worker.requests[request.id] = request
-        worker.batches.append(list(requests))
+        worker.batches.append(Handful(list(requests), alone))
         self.computing += len(requests)
 
     def take_unbegun(self, worker: Worker, request: PendingRequest) -> bool:
@@ -180,8 +190,8 @@ class Ledger:
     def _take_out(self, worker: Worker, request: PendingRequest) -> None:
         # Out of its batch too: it may come to this worker once more before the batch is done.
         for batch in worker.batches:
-            if request in batch:
-                batch.remove(request)
+            if request in batch.requests:
+                batch.requests.remove(request)
         del worker.requests[request.id]
         self.computing -= 1
 

@@ -362,7 +362,8 @@ class ModelPool:
     def _carry_out(self, actions: Iterable[Action]) -> None:
         for action in actions:
             if isinstance(action, Send):
-                self._links[action.worker].compute([_on_the_wire(request) for request in action.requests])
+                on_the_wire = [_on_the_wire(request) for request in action.requests]
+                self._links[action.worker].compute(on_the_wire, alone=action.alone)
             elif isinstance(action, Fail):
                 action.request.reply.fail(action.error)
             else:

@@ -267,7 +267,7 @@ class Scheduler:
             return ()
         if fault := _fault_of_done(worker):
             return [self.supervisor.log(logging.ERROR, fault, worker), *self.supervisor.kill(worker)]
-        size = len(worker.batches.popleft())
+        size = len(worker.batches.popleft().requests)
         if size:  # not all were taken back
             item_s = (now_s - worker.begun_s) / size
             self._item_s = self._item_s + 0.1 * (item_s - self._item_s) if self._item_s else item_s
@@ -281,7 +281,6 @@ class Scheduler:
 
     def lost(self, number: int, now_s: float) -> Sequence[Action]:
         """A worker's socket has closed: what it had is tried again or failed, and a successor is due."""
-        one_by_one = self._one_by_one  # also by the word of this worker, which may be the last
         worker = self._ledger.remove(number)
         if worker is None:
             return ()
@@ -301,7 +300,7 @@ class Scheduler:
             if request.losses_not_begun >= NOT_BEGUN_FAILED and not request.over:
                 actions.append(self._fail(request, WorkerDied(_DIED)))
         self._wait_again([request for request in innocent if not request.over])
-        shared_by = worker.shared_by(one_by_one=one_by_one)
+        shared_by = worker.shared_by
         for request in (*worker.streams.values(), *worker.requests.values()):
             if not request.over:
                 actions += self._after_loss(request, worker, shared_by, now_s)
@@ -337,7 +336,7 @@ class Scheduler:
         """
         actions = self.supervisor.supervise(now_s) if now_s >= self.supervisor.due_s else []
         self._stuck_due_s = inf
-        if self._one_by_one and self._ledger.computing > 1 and not self._limits.prefetch:
+        if self._ledger.computing > 1 and not self._limits.prefetch:
             self._take_back_from_stuck(now_s)
         if now_s >= self._expiry_due_s:
             self._expire(now_s, actions)
@@ -387,7 +386,7 @@ class Scheduler:
             busy=len(ready) - len(idle),
             expected=self._recent.expected(computing),
             oldest_wait_s=now_s - queue.shared[0].queued_s,
-            max_size=self._joins.max_size(limits.max_batch_size),
+            max_size=limits.max_batch_size,
             max_wait_s=limits.max_wait_s,
         )
         if plan.hold_s:
@@ -396,12 +395,12 @@ class Scheduler:
         self._recent.record(waiting + computing)
         for size in plan.sizes:
             if batch := queue.take(size):
-                self._send(idle.pop(), batch, now_s, actions)
+                self._send(idle.pop(), batch, now_s, actions, alone=False)
 
     @property
     def _one_by_one(self) -> bool:
-        """Whether each request is predicted alone, whatever comes with it."""
-        return self._limits.max_batch_size == 1 or not self._ledger.may_join
+        """Whether each request is to be predicted alone, whatever comes with it."""
+        return self._limits.max_batch_size == 1 or not self._ledger.may_join or self._joins.in_vain
 
     def _hand_over(self, ready: list[Worker], now_s: float, actions: list[Action]) -> None:
         """Give out requests that are predicted one by one: several in one write, where they are short.
@@ -425,7 +424,7 @@ class Scheduler:
             most = share if worker.begun.exact else 1
             room = max(most - len(worker.requests), 1 if worker.has_room(prefetch) else 0)
             if room and (batch := queue.take(room, MAX_HANDED_OVER_BYTES)):
-                self._send(worker, batch, now_s, actions)
+                self._send(worker, batch, now_s, actions, alone=True)
 
     def _may_have_more(self, worker: Worker, now_s: float, prefetch: int) -> bool:
         """Whether a worker that has something may be given more: it gets on, or decodes ahead."""
@@ -438,7 +437,7 @@ class Scheduler:
         """What a worker has not begun waits for the next one, where that worker is not getting on."""
         due_s = inf
         for worker in self._ledger.workers.values():
-            if len(worker.requests) > 1 and (waiting := worker.not_begun):
+            if len(worker.requests) > 1 and worker.batches[-1].alone and (waiting := worker.not_begun):
                 if now_s >= worker.heard_s + STUCK_S:
                     # One that is between two items of a stream takes up its first request next: that stays, or all
                     # of them would go to and fro, always too late.
@@ -457,19 +456,21 @@ class Scheduler:
         idle = [worker for worker in ready if not worker.batches]
         _fewest_streams_last(idle)
         while idle and self._queue.isolated:
-            self._send(idle.pop(), [self._queue.isolated.popleft()], now_s, actions)
+            self._send(idle.pop(), [self._queue.isolated.popleft()], now_s, actions, alone=True)
 
-    def _send(self, worker: Worker, batch: list[PendingRequest], now_s: float, actions: list[Action]) -> None:
+    def _send(
+        self, worker: Worker, batch: list[PendingRequest], now_s: float, actions: list[Action], *, alone: bool
+    ) -> None:
         for request in batch:
             request.sent_s = now_s
             self._metrics.queue_s.observe(now_s - request.queued_s)
         first = not worker.batches
-        self._ledger.give(worker, batch)
+        self._ledger.give(worker, batch, alone=alone)
         if first:
             worker.begun_s = now_s
             self.supervisor.watch(worker, now_s)
         self._joins.sent(len(batch))
-        actions.append(Send(worker.number, batch))
+        actions.append(Send(worker.number, batch, alone))
 
     # --- small steps
 
@@ -520,7 +521,7 @@ def _fault_of_done(worker: Worker) -> str:
     """Why a worker cannot have done its batch, in words; empty where it can."""
     if not worker.batches:
         return "a worker answers what it was not asked"
-    if worker.requests and any(request.id in worker.requests for request in worker.batches[0]):
+    if worker.requests and any(request.id in worker.requests for request in worker.batches[0].requests):
         return "a worker left requests unanswered"
     return ""
 

@@ -97,8 +97,8 @@ class RecentLoad:
 class JoinsLately:
     """Whether requests that are sent together are of any use, going by what the workers say of their batches.
 
-    After a batch of which no two requests will ever share a call, requests are sent one by one, so that each goes to
-    the first worker that is free; then another batch is tried, after ever more requests as long as it is no better.
+    After a batch of which no two requests will ever share a call, requests are no batches, so that each goes to the
+    first worker that is free; then another batch is tried, after ever more requests as long as it is no better.
     """
 
     __slots__ = ("_one_by_one", "_pause")
@@ -119,9 +119,10 @@ class JoinsLately:
         """Note that so many requests were sent."""
         self._one_by_one = max(0, self._one_by_one - requests)
 
-    def max_size(self, limit: int) -> int:
-        """How many to send together now, at most `limit`."""
-        return 1 if self._one_by_one else limit
+    @property
+    def in_vain(self) -> bool:
+        """Whether it is of no use to send requests as a batch now."""
+        return bool(self._one_by_one)
 
 
 class RejectReason(Enum):

@@ -93,9 +93,9 @@ class WorkerLink(asyncio.Protocol):
             raise
         self._write(rest)
 
-    def compute(self, requests: Sequence[Request]) -> None:
-        """Send a batch, which the worker takes up when it is done with those before."""
-        self._write(protocol.compute_frame([self._files.hand_over(request) for request in requests]))
+    def compute(self, requests: Sequence[Request], *, alone: bool) -> None:
+        """Send a batch, or requests that are each `alone`. The worker takes them up when it has done those before."""
+        self._write(protocol.compute_frame([self._files.hand_over(each) for each in requests], alone=alone))
 
     def cancel(self, request_id: int) -> None:
         """Have the worker close a stream."""
