@@ -37,6 +37,7 @@ class Recipe:
     cuda_version: str | None = None
     base_image: str | None = None
     extras: str = "none"
+    platform: str | None = None
 
     def build_arguments(self) -> dict[str, str]:
         """The Dockerfile's arguments."""
@@ -67,6 +68,8 @@ def build(engine: Engine, recipe: Recipe, context: Path = ROOT) -> str:
     words = ["--network", "none", "--file", str(container / "Dockerfile"), "--tag", recipe.tag]
     for name, value in {**recipe.build_arguments(), "VERSION": _version(), "REVISION": _revision()}.items():
         words += ["--build-arg", f"{name}={value}"]
+    if recipe.platform is not None:
+        words += ["--platform", recipe.platform]
     before = _id(engine, recipe.tag)
     engine.build(*words, str(context))
     after = _id(engine, recipe.tag)

@@ -29,9 +29,15 @@ class Engine:
     client: str
     build_command: tuple[str, ...]
 
-    def run(self, *words: str, timeout_s: float = 120, environment: Mapping[str, str] | None = None) -> str:
+    def run(
+        self,
+        *words: str,
+        timeout_s: float = 120,
+        environment: Mapping[str, str] | None = None,
+        standard_input: str | None = None,
+    ) -> str:
         """What `docker WORDS…` prints. Raises `DockerFailed`."""
-        return _run([self.client, *words], timeout_s, environment)
+        return _run([self.client, *words], timeout_s, environment, standard_input)
 
     def build(self, *words: str, timeout_s: float = 3600) -> str:
         """What a build says. Raises `DockerFailed` with the end of it."""
@@ -65,24 +71,46 @@ def _candidates() -> Iterator[str]:
 
 def _engine(client: str) -> Engine:
     try:
-        _run([client, "info", "--format", "{{.ServerVersion}}"], 30)
+        storage = _run([client, "info", "--format", "{{json .DriverStatus}}"], 30)
     except DockerFailed as error:
         raise DockerUnavailable(f"{client} reaches no docker daemon ({_last_line(str(error))})") from None
     version = _run([client, "version", "--format", "{{.Client.Version}}"], 30).strip()
-    if int(version.split(".")[0]) < 23:
-        return Engine(client=client, build_command=(client, "build"))
-    try:
-        _run([client, "buildx", "version"], 30)
-    except DockerFailed:
-        raise DockerUnavailable(f"{client} {version} cannot build: it has no buildx plugin") from None
-    return Engine(client=client, build_command=(client, "buildx", "build", "--load"))
+    major = int(version.split(".")[0])
+    if major >= 23:
+        try:
+            _run([client, "buildx", "version"], 30)
+        except DockerFailed:
+            raise DockerUnavailable(f"{client} {version} cannot build: it has no buildx plugin") from None
+    words = build_words(client_major=major, containerd_store="io.containerd.snapshotter" in storage)
+    return Engine(client=client, build_command=(client, *words))
 
 
-def _run(words: Sequence[str], timeout_s: float, environment: Mapping[str, str] | None = None) -> str:
+def build_words(*, client_major: int, containerd_store: bool) -> tuple[str, ...]:
+    """The words of a docker client that build an image with BuildKit, so that it is pushed as one Docker manifest.
+
+    A daemon with the store of its own always pushes that. One with containerd's store, the default of new installations
+    since Docker 29, pushes the very manifest that the build made, which by itself may be an OCI index with a
+    provenance, and SageMaker refuses those. `docker build`, unlike `docker buildx build`, always takes the builder of
+    the daemon. Sources: docs.docker.com, containerd image store; image and registry exporters; builders.
+    """
+    if client_major < 23:
+        return ("build",)
+    if containerd_store:
+        return ("build", "--provenance=false", "--sbom=false", "--output=type=image,oci-mediatypes=false")
+    return ("buildx", "build", "--load")
+
+
+def _run(
+    words: Sequence[str],
+    timeout_s: float,
+    environment: Mapping[str, str] | None = None,
+    standard_input: str | None = None,
+) -> str:
     try:
         done = subprocess.run(
             words,
             env={**os.environ, **(environment or {})},
+            input=standard_input,
             capture_output=True,
             encoding="utf-8",
             errors="replace",

@@ -1,13 +1,20 @@
-"""`python -m infra`: what cdk.json runs; `python -m infra models …` is a command.
+"""`python -m infra`: what cdk.json runs; `python -m infra models …` and `image …` are commands.
 
 A configuration mistake is one line on stderr and exit code 1.
 """
 
 from __future__ import annotations
 
+import importlib
 import sys
 
 from tidegate.infra.configuration import ConfigurationError
+
+# Each has a main(arguments) that returns the exit status.
+_COMMANDS = {
+    "image": "tidegate.infra.image_push.command",
+    "models": "tidegate.infra.models_command",
+}
 
 
 def main() -> int:
@@ -29,11 +36,11 @@ def main() -> int:
 
 
 def _command(name: str, arguments: list[str]) -> int:
-    if name != "models":
-        return _fail(f"there is no command {name!r}; there is: models")
-    from tidegate.infra import models_command  # noqa: PLC0415 - synthesis needs no boto3
-
-    return models_command.main(arguments)
+    if name not in _COMMANDS:
+        return _fail(f"there is no command {name!r}; there are: {', '.join(_COMMANDS)}")
+    # Not at the top: synthesis needs no boto3.
+    status: int = importlib.import_module(_COMMANDS[name]).main(arguments)
+    return status
 
 
 def _fail(sentence: str) -> int:

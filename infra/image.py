@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
 import aws_cdk as cdk
@@ -11,19 +10,11 @@ from aws_cdk import aws_ecr_assets as ecr_assets
 from constructs import Construct
 
 from tidegate.infra.configuration.image import BuiltImage, Image, ImageUri, PinnedImage, TaggedImage
+from tidegate.infra.ecr import ecr_image
 
-_ECR_URI = re.compile(
-    r"(?P<account>\d{12})\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.amazonaws\.com[^/]*/(?P<name>[^:@]+)[:@].+"
-)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EcrRepository:
-    """A repository in Amazon ECR."""
-
-    account: str
-    region: str
-    name: str
+# A Docker manifest and no OCI one, which SageMaker refuses (infra/image_push/media_types.py has the sources). The CDK's
+# command line asks for no attestations by itself. Source: docs.docker.com, image and registry exporters.
+DOCKER_OUTPUT = "type=image,oci-mediatypes=false"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +40,7 @@ def resolve_image(scope: Construct, id_: str, source: Image, *, repository_name:
                 build_args=source.build_args,
                 target=source.target,
                 platform=ecr_assets.Platform.LINUX_AMD64,
+                outputs=[DOCKER_OUTPUT],
             )
             return ResolvedImage(uri=asset.image_uri, repository_arn=asset.repository.repository_arn)
         case TaggedImage(tag=reference) | PinnedImage(digest=reference):
@@ -58,21 +50,15 @@ def resolve_image(scope: Construct, id_: str, source: Image, *, repository_name:
             )
 
 
-def ecr_repository(uri: str) -> EcrRepository | None:
-    """The repository of an image in Amazon ECR; None for any other registry."""
-    match = _ECR_URI.fullmatch(uri)
-    return match and EcrRepository(**match.groupdict())
-
-
 def repository_arn(stack: cdk.Stack, uri: str) -> str | None:
     """What the role must be allowed to pull from; None for an image outside of Amazon ECR."""
-    repository = ecr_repository(uri)
-    if repository is None:
+    image = ecr_image(uri)
+    if image is None:
         return None
     return stack.format_arn(
         service="ecr",
-        account=repository.account,
-        region=repository.region,
+        account=image.account,
+        region=image.region,
         resource="repository",
-        resource_name=repository.name,
+        resource_name=image.name,
     )

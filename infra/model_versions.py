@@ -20,12 +20,10 @@ from botocore.exceptions import BotoCoreError, ClientError
 from tidegate.infra.archive_description import ArchiveDescription, describe
 from tidegate.infra.configuration import ConfigurationError, Stage
 from tidegate.infra.configuration.image import ImageUri, PinnedImage, TaggedImage
+from tidegate.infra.ecr import ecr_host, ecr_image
 from tidegate.infra.names import MODELS_PREFIX, Names
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
-_ECR = re.compile(
-    r"(?P<account>\d{12})\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.amazonaws\.com[^/]*/(?P<name>[^:@]+)[:@](?P<reference>.+)"
-)
 # What the server reads and writes by itself (docs/handlers.md); a script may take more.
 _READS = ("application/json", "application/jsonlines", "text/csv", "application/x-npy", "application/x-npz")
 _WRITES = ("application/json", "application/jsonlines", "text/csv", "application/x-npy")
@@ -164,7 +162,7 @@ class ModelVersions:
         )
 
     def _image_of_stage(self) -> str:
-        repository = f"{self._account}.dkr.ecr.{self._region}.amazonaws.com/{self._names.repository}"
+        repository = f"{ecr_host(self._account, self._region)}/{self._names.repository}"
         match self._stage.image:
             case TaggedImage(tag=tag):
                 return f"{repository}:{tag}"
@@ -181,17 +179,17 @@ class ModelVersions:
         """The image by its digest: a version must run what it was approved with."""
         if _DIGEST.fullmatch(uri.rpartition("@")[2]):
             return uri
-        match = _ECR.fullmatch(uri)
-        if match is None:
+        image = ecr_image(uri)
+        if image is None:
             raise ConfigurationError(
                 f"--image={uri} is not in Amazon ECR, so its digest is unknown; give @sha256:digest"
             )
         with _asked(f"image {uri}"):
-            ecr = boto3.client("ecr", region_name=match["region"])
+            ecr = boto3.client("ecr", region_name=image.region)
             (found,) = ecr.describe_images(
-                registryId=match["account"],
-                repositoryName=match["name"],
-                imageIds=[{"imageTag": match["reference"]}],
+                registryId=image.account,
+                repositoryName=image.name,
+                imageIds=[{"imageTag": image.reference}],
             )["imageDetails"]
         return f"{uri.rpartition(':')[0]}@{found['imageDigest']}"
 

@@ -30,10 +30,18 @@ def main(arguments: Sequence[str]) -> int:
             case ["push", *_, name] if _REPOSITORY_HOST in name:
                 _record(client, name)
                 return 0
+            case ["build", *words] if not _can_choose_its_output(client):
+                arguments = ["build", *(word for word in words if not word.startswith("--output=type=image"))]
     except EngineError as error:
         sys.stderr.write(f"local_cloud: error: {error}\n")
         return 1
     return subprocess.run([client, *arguments], env={**os.environ, "DOCKER_BUILDKIT": "1"}, check=False).returncode
+
+
+def _can_choose_its_output(client: str) -> bool:
+    """Whether a build may name an exporter; before version 23 there is only the daemon's own, which is meant."""
+    version = run_docker(client, "version", "--format", "{{.Client.Version}}")
+    return int(version.strip().partition(".")[0]) >= 23
 
 
 def _record(client: str, name: str) -> None:

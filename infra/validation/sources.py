@@ -15,7 +15,7 @@ from tidegate.infra.configuration.model import (
     PackagedModel,
     UncompressedModel,
 )
-from tidegate.infra.image import ecr_repository
+from tidegate.infra.ecr import ecr_image
 from tidegate.infra.validation.sentences import wrong
 
 # Source: SageMaker guide, serverless endpoints: 5 GB of disk for the model and all else.
@@ -48,12 +48,12 @@ def check_image(stage: Stage) -> None:
 
 
 def _check_registry(stage: Stage, key: str, uri: str) -> None:
-    repository = ecr_repository(uri)
-    if repository is None and stage.network is None:
+    image = ecr_image(uri)
+    if image is None and stage.network is None:
         why = "not in Amazon ECR, and SageMaker reaches other registries through a VPC only"
         raise wrong(key, uri, f"{why}; push it to ECR, or write [network]")
-    if repository is not None and stage.region is not None and repository.region != stage.region:
-        why = f"in Region {repository.region}, and the stage in {stage.region}"
+    if image is not None and stage.region is not None and image.region != stage.region:
+        why = f"in Region {image.region}, and the stage in {stage.region}"
         raise wrong(key, uri, f"{why}; SageMaker pulls from its own Region only, so push it there")
 
 
