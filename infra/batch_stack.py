@@ -29,7 +29,6 @@ class BatchStack(StageStack):
             # SageMaker encrypts the disks of such a type itself and refuses a key (CreateTransformJob, VolumeKmsKeyId).
             volume_key_arn=None if instance_types.has_local_storage(batch.instance_type) else self.key_arn,
             tags=self.tags.tag_values(),
-            removal_policy=self.removal_policy,
         )
         self.output("JobMachineArn", jobs.jobs.arn, "Start it by hand for one job; see docs/batch.md")
         self.output("TopicArn", jobs.topic.arn, "Says how each job ended")

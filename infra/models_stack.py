@@ -35,7 +35,6 @@ class ModelsStack(StageStack):
                 group=group,
                 email=registry.email,
                 key_arn=self.key_arn,
-                removal_policy=self.removal_policy,
             )
             self.output("PromotionMachineArn", promotion.machine.arn, "Its executions are the roll-outs")
             self.output("TopicArn", promotion.topic.arn, "Says how each roll-out ended")

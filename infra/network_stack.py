@@ -93,7 +93,8 @@ class NetworkStack(StageStack):
             "Flows",
             log_group_name=self.names.parameter("network"),
             retention=logs.RetentionDays.ONE_MONTH,
-            removal_policy=self.removal_policy,
+            # It has a fixed name, which would stop the next creation if it stayed.
+            removal_policy=cdk.RemovalPolicy.DESTROY,
         )
         role = iam.Role(
             self,

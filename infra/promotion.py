@@ -33,7 +33,6 @@ class Promotion(Construct):
         group: str,
         email: str | None,
         key_arn: str | None,
-        removal_policy: cdk.RemovalPolicy,
     ) -> None:
         super().__init__(scope, id_)
         stack = cdk.Stack.of(self)
@@ -48,7 +47,6 @@ class Promotion(Construct):
             definition=promotion_rollout.definition(),
             values={"Stack": endpoint_stack, "Topic": self.topic.arn},
             log_retention_days=_LOG_RETENTION_DAYS,
-            removal_policy=removal_policy,
         )
         self.topic.published_by(self.machine)
         self.machine.may(

@@ -34,7 +34,10 @@ class StageStack(cdk.Stack):
             synthesizer=None if stage.bootstrapped else cdk.BootstraplessSynthesizer(),
             tags={"project": stage.prefix, "stage": stage.name} | dict(stage.tags),
         )
-        self.removal_policy = cdk.RemovalPolicy.RETAIN if stage.retention.keep_data else cdk.RemovalPolicy.DESTROY
+        # Of what holds data. A creation that fails takes it away again, or its name would stop the next one.
+        self.removal_policy = (
+            cdk.RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE if stage.retention.keep_data else cdk.RemovalPolicy.DESTROY
+        )
 
     @cached_property
     def key_arn(self) -> str | None:

@@ -49,7 +49,6 @@ class StateMachine(Construct):
         definition: Definition,
         values: Mapping[str, str],
         log_retention_days: int,
-        removal_policy: cdk.RemovalPolicy,
     ) -> None:
         """`values` are put into the definition where it says `${Name}`; they may be tokens."""
         super().__init__(scope, id_)
@@ -80,6 +79,7 @@ class StateMachine(Construct):
         self._statement("DeliverLogs", _LOG_DELIVERY, ["*"])
         self._statement("Trace", _TRACING, ["*"])
         acknowledge_wildcard(self.role, "*", "the actions of log delivery and of X-Ray know no resources")
+        # Goes with its stack also where data is kept: it has a fixed name, which would stop the next creation.
         log = logs.CfnLogGroup(
             self,
             "Log",
@@ -87,7 +87,6 @@ class StateMachine(Construct):
             log_group_name=f"/aws/vendedlogs/states/{name}",
             retention_in_days=log_retention_days,
         )
-        log.apply_removal_policy(removal_policy)
         self.resource = stepfunctions.CfnStateMachine(
             self,
             "StateMachine",

@@ -35,7 +35,6 @@ class BatchJobs(Construct):
         key_arn: str | None,
         volume_key_arn: str | None,
         tags: Mapping[str, str],
-        removal_policy: cdk.RemovalPolicy,
     ) -> None:
         """`volume_key_arn` is None for instance types with disks of their own, which take no key.
 
@@ -46,7 +45,6 @@ class BatchJobs(Construct):
         self._bucket = bucket
         self._batch = batch
         self._tags = tags
-        self._removal_policy = removal_policy
         self.topic = Notifications(
             self, "Topic", name=names.batch_topic, title="Batch jobs", email=batch.email, key_arn=key_arn
         )
@@ -68,7 +66,6 @@ class BatchJobs(Construct):
             values={"Bucket": bucket, "ModelNameParameter": names.model_name_parameter, "Topic": self.topic.arn}
             | ({} if key_arn is None else {"Key": key_arn}),
             log_retention_days=_LOG_RETENTION_DAYS,
-            removal_policy=self._removal_policy,
         )
         stack = cdk.Stack.of(self)
         machine.may(
@@ -107,7 +104,6 @@ class BatchJobs(Construct):
             definition=intake.definition(scheduled_input=scheduled_input),
             values={"JobMachine": self.jobs.arn} | ({} if scheduled_input is None else {"Bucket": self._bucket}),
             log_retention_days=_LOG_RETENTION_DAYS,
-            removal_policy=self._removal_policy,
         )
         machine.may("StartJobs", ["states:StartExecution"], [self.jobs.arn])
         undelivered = Undelivered(self, "Undelivered", name=f"{names.batch_jobs}-undelivered")

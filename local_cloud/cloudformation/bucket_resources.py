@@ -65,6 +65,11 @@ class S3Bucket(Delegate, CloudFormationModel):
     ) -> FakeBucket:
         properties = cloudformation_json.setdefault("Properties", {})
         properties.setdefault("BucketName", original_resource.name)  # moto reads it for the tags
+        if properties["BucketName"] != original_resource.name:
+            # The clean-up of the update deletes the old one, if its policy says so; moto would do it here.
+            return cls.create_from_cloudformation_json(
+                properties["BucketName"], cloudformation_json, account_id, region_name
+            )
         bucket = FakeBucket.update_from_cloudformation_json(
             original_resource, new_resource_name, cloudformation_json, account_id, region_name
         )

@@ -69,18 +69,20 @@ def remove(
     definitions: Mapping[str, Json],
     names: Iterable[str],
     *,
-    retain: bool = False,
+    just_made: bool = False,
 ) -> list[str]:
     """Deletes resources in the given order; returns the logical ids of those that could not be deleted.
 
-    With ``retain`` the DeletionPolicy is heeded; without it (a rollback) what was just made goes.
+    What a DeletionPolicy keeps is left alone; with ``just_made``, when the operation that made these resources is
+    rolled back, that is ``Retain`` alone. Source: CloudFormation template reference, DeletionPolicy attribute.
     """
+    kept = ("Retain",) if just_made else ("Retain", "RetainExceptOnCreate")
     failed = []
     for name in names:
         resource = resource_map._parsed_resources.get(name)
         if resource is None:
             continue
-        if retain and definitions[name].get("DeletionPolicy") in ("Retain", "RetainExceptOnCreate"):
+        if definitions[name].get("DeletionPolicy") in kept:
             tell(stack, name, definitions[name]["Type"], "DELETE_SKIPPED", physical_id=physical_id(resource))
             continue
         if discard(stack, name, definitions[name], resource):

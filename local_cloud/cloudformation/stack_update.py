@@ -52,9 +52,13 @@ class StackUpdate:
         enter(self.stack, "UPDATE_COMPLETE_CLEANUP_IN_PROGRESS")
         # Deletes what was replaced and what the template no longer has; a failure here does not fail the update.
         for name, old in reversed(self._replaced.items()):
-            discard(self.stack, name, old_definitions[name], old)
+            if definitions[name].get("UpdateReplacePolicy") == "Retain":
+                kind, identity = old_definitions[name]["Type"], physical_id(old)
+                tell(self.stack, name, kind, "DELETE_SKIPPED", physical_id=identity)
+            else:
+                discard(self.stack, name, old_definitions[name], old)
         gone = [name for name in reversed(in_order(old_definitions)) if name not in definitions]
-        remove(self.stack, old_map, old_definitions, gone, retain=True)
+        remove(self.stack, old_map, old_definitions, gone)
         enter(self.stack, "UPDATE_COMPLETE")
 
     def _apply(self, name: str) -> str | None:
@@ -129,5 +133,5 @@ class StackUpdate:
             self._modify(name, self._old_definitions[name], old_map)
         for name, new in reversed(replacements.items()):
             discard(stack, name, self.definition["Resources"][name], new)
-        remove(stack, self.new_map, self.definition["Resources"], reversed(self._created))
+        remove(stack, self.new_map, self.definition["Resources"], reversed(self._created), just_made=True)
         enter(stack, "UPDATE_ROLLBACK_COMPLETE")

@@ -189,7 +189,7 @@ def _create(stack: Stack, backend: CloudFormationBackend) -> None:
         failure = make(stack, resource_map, name)
         if failure is not None:
             enter(stack, "ROLLBACK_IN_PROGRESS", f"The following resource(s) failed to create: [{name}]. {failure}")
-            remove(stack, resource_map, stack.template_dict["Resources"], reversed(made))
+            remove(stack, resource_map, stack.template_dict["Resources"], reversed(made), just_made=True)
             enter(stack, "ROLLBACK_COMPLETE")
             return
         made.append(name)
@@ -200,7 +200,7 @@ def _create(stack: Stack, backend: CloudFormationBackend) -> None:
 
 def _delete(stack: Stack, backend: CloudFormationBackend) -> None:
     definitions = stack.template_dict["Resources"]
-    failures = remove(stack, stack.resource_map, definitions, reversed(in_order(definitions)), retain=True)
+    failures = remove(stack, stack.resource_map, definitions, reversed(in_order(definitions)))
     if failures:
         enter(stack, "DELETE_FAILED", f"The following resource(s) failed to delete: [{', '.join(failures)}].")
         return

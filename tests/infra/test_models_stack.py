@@ -25,7 +25,7 @@ def values(properties: dict[str, Any]) -> dict[str, Any]:
     return given
 
 
-@pytest.mark.parametrize(("sample", "policy"), [("approved", "Delete"), ("private", "Retain")])
+@pytest.mark.parametrize(("sample", "policy"), [("approved", "Delete"), ("private", "RetainExceptOnCreate")])
 def test_a_group_stays_where_data_stays(sample: str, policy: str, samples: dict[str, Synthesised]) -> None:
     ((_, group),) = samples[sample].templates["models"].find_resources("AWS::SageMaker::ModelPackageGroup").items()
 

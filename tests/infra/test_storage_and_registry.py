@@ -78,10 +78,31 @@ def test_what_holds_data_outlives_its_stack_only_where_the_stage_says_so(
     holders = stage.templates["storage"].find_resources("AWS::S3::Bucket")
     holders |= stage.templates["registry"].find_resources("AWS::ECR::Repository")
 
-    assert {(holder["DeletionPolicy"], holder["UpdateReplacePolicy"]) for holder in holders.values()} == {(fate, fate)}
+    # A creation that fails takes along what it has made, so that the next one finds no name taken.
+    policies = ("Delete", "Delete") if fate == "Delete" else ("RetainExceptOnCreate", "Retain")
+    assert {(holder["DeletionPolicy"], holder["UpdateReplacePolicy"]) for holder in holders.values()} == {policies}
     assert stage.only("registry", "AWS::ECR::Repository")["EmptyOnDelete"] is (fate == "Delete")
     for unit in ("storage", "registry"):
         assert stage.artifact(unit)["properties"]["terminationProtection"] is (fate == "Retain")
+
+
+def test_nothing_that_stays_would_stop_the_next_creation_of_its_stack(
+    all_stages: dict[str, Synthesised], samples: dict[str, Synthesised]
+) -> None:
+    """A log group has a fixed name and no data that is asked for; it goes with its stack also where data is kept."""
+    kept = set()
+    for stage in [*all_stages.values(), *samples.values()]:
+        for unit, template in stage.templates.items():
+            for name, resource in template.to_json()["Resources"].items():
+                policy = resource.get("DeletionPolicy", "Delete")
+                assert policy != "Retain", f"{unit}: {name}"
+                kept |= {resource["Type"]} if policy == "RetainExceptOnCreate" else set()
+    assert kept == {
+        "AWS::ECR::Repository",
+        "AWS::KMS::Key",
+        "AWS::S3::Bucket",
+        "AWS::SageMaker::ModelPackageGroup",
+    }
 
 
 @pytest.mark.parametrize(("name", "account"), [("local", "123456789012"), ("dev", "unknown-account")])

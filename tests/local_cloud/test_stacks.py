@@ -288,6 +288,76 @@ def test_a_member_that_is_not_here_fails_the_resource_by_name(stack: Stack) -> N
     assert "does not have ExplainerConfig.ClarifyExplainerConfig.ShapConfig" in stack.events("Config")[-1][1]
 
 
+def keeping(bucket: str, policy: str, **more: Any) -> dict[str, Any]:
+    """A template of a bucket that outlives its stack, and of `more`, which is made after it."""
+    kept = {"Type": "AWS::S3::Bucket", "DeletionPolicy": policy, "Properties": {"BucketName": bucket}}
+    return {"Resources": {"Bucket": kept, **more}}
+
+
+def failing() -> dict[str, Any]:
+    return {
+        "Type": "AWS::SageMaker::Endpoint",
+        "DependsOn": "Bucket",
+        "Properties": {"EndpointConfigName": "there-is-none-of-this-name"},
+    }
+
+
+def buckets(account: Account) -> set[str]:
+    return {bucket["Name"] for bucket in account.s3.list_buckets()["Buckets"]}
+
+
+def test_what_is_kept_except_on_create_goes_with_a_creation_that_fails_and_can_be_made_again(account: Account) -> None:
+    """As the stacks of a stage with keep_data have it: the second attempt finds no name taken."""
+    bucket, stack = account.name("bucket"), Stack(account, account.name("stack"))
+    policy = "RetainExceptOnCreate"
+    assert stack.create(keeping(bucket, policy, Endpoint=failing())) == "ROLLBACK_COMPLETE"
+    assert stack.events("Bucket")[-1][0] == "DELETE_COMPLETE"
+    assert bucket not in buckets(account)
+    stack.delete()
+    assert stack.create(keeping(bucket, policy)) == "CREATE_COMPLETE"
+    assert stack.update(keeping(bucket, policy, Endpoint=failing())) == "UPDATE_ROLLBACK_COMPLETE"
+    assert bucket in buckets(account), "it was there before the update"
+    stack.delete()
+    assert bucket in buckets(account), "the stack is gone, and its data stays"
+
+
+def test_what_is_kept_in_any_case_stays_behind_a_creation_that_fails(account: Account) -> None:
+    """So the next attempt finds the name taken, as in an account."""
+    bucket, stack = account.name("bucket"), Stack(account, account.name("stack"))
+    assert stack.create(keeping(bucket, "Retain", Endpoint=failing())) == "ROLLBACK_COMPLETE"
+    assert stack.events("Bucket")[-1][0] == "DELETE_SKIPPED"
+    stack.delete()
+    assert bucket in buckets(account)
+    assert stack.create(keeping(bucket, "Retain")) == "ROLLBACK_COMPLETE"
+    assert "BucketAlreadyExists" in stack.events("Bucket")[-1][1]
+    stack.delete()
+
+
+def test_what_an_update_made_before_it_failed_is_kept_as_its_policy_says(account: Account) -> None:
+    first, second, stack = account.name("bucket"), account.name("bucket"), Stack(account, account.name("stack"))
+    assert stack.create(keeping(first, "Delete")) == "CREATE_COMPLETE"
+    for policy, stays in (("RetainExceptOnCreate", False), ("Retain", True)):
+        added = keeping(second, policy)["Resources"]["Bucket"] | {"DependsOn": "Bucket"}
+        broken = failing() | {"DependsOn": "Second"}
+        assert stack.update(keeping(first, "Delete", Second=added, Endpoint=broken)) == "UPDATE_ROLLBACK_COMPLETE"
+        assert (second in buckets(account)) is stays
+    stack.delete()
+    assert first not in buckets(account)
+
+
+def test_a_replaced_bucket_stays_where_its_policy_says_so(account: Account) -> None:
+    first, second, stack = account.name("bucket"), account.name("bucket"), Stack(account, account.name("stack"))
+    template = keeping(first, "Delete")
+    template["Resources"]["Bucket"]["UpdateReplacePolicy"] = "Retain"
+    assert stack.create(template) == "CREATE_COMPLETE"
+    template["Resources"]["Bucket"]["Properties"]["BucketName"] = second
+    assert stack.update(template) == "UPDATE_COMPLETE"
+    assert {first, second} <= buckets(account)
+    stack.delete()
+    assert first in buckets(account)
+    assert second not in buckets(account)
+
+
 def test_a_bucket_is_what_its_template_says(account: Account, stack: Stack) -> None:
     name = account.name("bucket")
     properties = {

@@ -43,7 +43,6 @@ def synthesise_batch(tmp_path_factory: pytest.TempPathFactory, node_on_path: Non
             key_arn=key_arn,
             volume_key_arn=volume_key_arn,
             tags={"project": "tidegate", "stage": "dev"},
-            removal_policy=cdk.RemovalPolicy.DESTROY,
         )
         cdk.Validations.of(app).add_plugins(AwsSolutionsChecks(app))
         app.synth()

@@ -33,7 +33,6 @@ def promotion_stack(tmp_path_factory: pytest.TempPathFactory, node_on_path: None
         group=GROUP,
         email="ml-team@example.com",
         key_arn=None,
-        removal_policy=cdk.RemovalPolicy.DESTROY,
     )
     cdk.Validations.of(app).add_plugins(AwsSolutionsChecks(app))
     app.synth()
