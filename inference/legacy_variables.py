@@ -78,7 +78,9 @@ LEGACY_VARIABLES = (
     ),
     _refused("TS_BLACKLIST_ENV_VARS", why="user code sees the whole environment; leave out what it should not see"),
     _refused(
-        "TS_NUMBER_OF_GPU", why="the GPUs are those of CUDA_VISIBLE_DEVICES, the model's copies are TIDEGATE_WORKERS"
+        "TS_NUMBER_OF_GPU",
+        why="the GPUs are those of CUDA_VISIBLE_DEVICES, the model's copies are TIDEGATE_WORKERS, the GPUs of each are "
+        "TIDEGATE_GPUS_PER_WORKER",
     ),
     _refused(
         "TS_DECODE_INPUT_REQUEST",

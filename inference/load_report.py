@@ -90,7 +90,10 @@ class LoadReport:
     """What the model takes and gives, as far as it is known."""
     load_s: float
     memory_bytes: int
+    gpus: int
+    """How many GPUs a worker has of its own."""
     gpu_bytes: int
+    """Of all of them together."""
     threads: int
     example: AnsweredExample | None
     batches: Batches

@@ -8,7 +8,7 @@
                         PAUSE    u64 id                  the reader of this stream is slow: hold it
                         RESUME   u64 id                  go on with it
                         ADAPTER  JSON                    load or drop an adapter of the model (adapter_frames.py)
-    worker ▶ frontend   READY    u8 may join, u8 talks, u8 has its page, u64 GPU bytes | JSON of its tensors and form
+    worker ▶ frontend   READY    u8 may join, u8 talks, u8 has its page | JSON of its GPU bytes, tensors and form
                                                          the model is loaded and has answered its example
                         FAILED   u8 too large | sentence it could not be loaded; the worker exits
                         REPORT   JSON                    in a rehearsal: a step of the load, or what came of it
@@ -24,8 +24,9 @@
                         ERROR    one error               after START: the stream is broken off
                         PASSED_OVER u64 place    a request that was about to be taken back is not begun (begun_page.py)
                         PROGRESS u8 proving              the batch goes on; `proving`: what is left has been answered
-                        DONE     f64 decode, predict and encode seconds, u64 GPU bytes, what came of joining, u16 the
-                                 size of each prediction; the worker takes the next batch, though streams may be open
+                        HELD     u64 for each GPU        what the worker holds of it, where that has changed
+                        DONE     f64 decode, predict and encode seconds, what came of joining, u16 the size of each
+                                 prediction; the worker takes the next batch, though streams may be open
 
 A body that is in a file is not in its COMPUTE frame. Before the frame, its descriptor goes over a second socket, as a
 message of its own (SOCK_SEQPACKET) with the u64 id of the request; the far end of that socket comes along with the
@@ -71,6 +72,7 @@ class Kind(IntEnum):
     REPORT = 20
     ADAPTER = 21
     PASSED_OVER = 22
+    HELD = 23
 
 
 FRAME = struct.Struct("<IB")
@@ -82,8 +84,8 @@ _ANSWER_KIND = int(Kind.ANSWER)
 _ID = struct.Struct("<Q")
 _UNKNOWN = 2**64 - 1
 _ERROR = struct.Struct("<QHH")
-_READY = struct.Struct("<???Q")
-_DONE = "<dddQHHH?"
+_READY = struct.Struct("<???")
+_DONE = "<dddHHH?"
 _DONE_BYTES = struct.calcsize(_DONE)
 
 Payload = bytes | bytearray
@@ -111,7 +113,6 @@ class ModelSpec:
     name: str
     model_dir: str
     program: str | None
-    gpu_id: int | None
     threads: int
     verify: bool
     max_batch_size: int
@@ -120,6 +121,8 @@ class ModelSpec:
     max_response_bytes: int
     max_image_pixels: int
     log_level: int
+    gpu_ids: Sequence[int] = field(default_factory=list)
+    """The worker's own GPUs, counted among those of the container; none where it has none."""
     input_threads: int = 0
     packages_dir: str | None = None
     sessions_dir: str | None = None
@@ -249,8 +252,14 @@ class Progress(NamedTuple):
     proving: bool
 
 
+class Held(NamedTuple):
+    """What the worker holds of each of its GPUs, where that has changed."""
+
+    gpu_bytes: tuple[int, ...]
+
+
 class Done(NamedTuple):
-    """The end of a batch: the seconds that its three phases took, the GPU memory that the worker holds, predictions.
+    """The end of a batch: the seconds that its three phases took, and its predictions.
 
     `sizes` has the number of requests of each prediction; `joined`, `proved` and `refused` count calls that were
     shared, or tried. `hopeless` says that no two requests of the batch will ever share one.
@@ -259,7 +268,6 @@ class Done(NamedTuple):
     decode_s: float
     predict_s: float
     encode_s: float
-    gpu_bytes: int = 0
     joined: int = 0
     proved: int = 0
     refused: int = 0
@@ -267,7 +275,7 @@ class Done(NamedTuple):
     sizes: tuple[int, ...] = ()
 
 
-Event = Answer | Stream | Start | Part | End | Error | PassedOver | Progress | Done
+Event = Answer | Stream | Start | Part | End | Error | PassedOver | Progress | Held | Done
 """What a worker says. `Done` is the last of a batch, but for what its streams still have to say."""
 
 
@@ -454,8 +462,8 @@ class Ready(NamedTuple):
     """Whether the script has a `stream_fn`."""
     has_page: bool
     """Whether it says on a page what it begins (`begun_page`)."""
-    gpu_bytes: int
-    """The GPU memory that it holds with the model loaded."""
+    gpu_bytes: Sequence[int]
+    """What it holds of each of its GPUs with the model loaded; empty where it uses none."""
     tensors: Tensors
     """The tensors that the model takes and gives, as far as they are known."""
     form: ServedAs | None = None
@@ -467,19 +475,18 @@ def ready_frame(
     may_join: bool,
     converses: bool = False,
     has_page: bool = False,
-    gpu_bytes: int = 0,
+    gpu_bytes: Sequence[int] = (),
     tensors: Tensors | None = None,
     form: ServedAs | None = None,
 ) -> bytes:
     """The READY frame; see `Ready`."""
-    told = {"tensors": tensors or {}, "form": form}
-    return frame(Kind.READY, _READY.pack(may_join, converses, has_page, gpu_bytes) + json.dumps(told).encode())
+    told = {"gpu_bytes": gpu_bytes, "tensors": tensors or {}, "form": form}
+    return frame(Kind.READY, _READY.pack(may_join, converses, has_page) + json.dumps(told).encode())
 
 
 def parse_ready(payload: Payload) -> Ready:
     """What a READY payload says."""
-    may_join, converses, has_page, gpu_bytes = _READY.unpack_from(payload)
-    return Ready(may_join, converses, has_page, gpu_bytes, **json.loads(payload[_READY.size :]))
+    return Ready(*_READY.unpack_from(payload), **json.loads(payload[_READY.size :]))
 
 
 def progress_frame(progress: Progress) -> bytes:
@@ -490,6 +497,16 @@ def progress_frame(progress: Progress) -> bytes:
 def parse_progress(payload: Payload) -> Progress:
     """The progress of a PROGRESS payload."""
     return Progress(payload == b"\1")
+
+
+def held_frame(held: Held) -> bytes:
+    """The HELD frame: what a worker holds of its GPUs has changed."""
+    return frame(Kind.HELD, struct.pack(f"<{len(held.gpu_bytes)}Q", *held.gpu_bytes))
+
+
+def parse_held(payload: Payload) -> Held:
+    """What a HELD payload says."""
+    return Held(struct.unpack(f"<{len(payload) // 8}Q", payload))
 
 
 @lru_cache(maxsize=256)
@@ -528,6 +545,8 @@ def event_frame(event: Event) -> bytes:
             return error_frame(event)
         case Progress():
             return progress_frame(event)
+        case Held():
+            return held_frame(event)
         case PassedOver():
             return frame(Kind.PASSED_OVER, _ID.pack(event.place))
 

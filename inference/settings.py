@@ -247,6 +247,13 @@ class Settings:
         "default: one per GPU, else one per CPU core of the container, as far as its memory holds them; of many models "
         "1 each",
     )
+    gpus_per_worker: int = setting(
+        "TIDEGATE_GPUS_PER_WORKER",
+        1,
+        _whole(1, 64),
+        "GPUs of each worker, for a model that needs several: it sees these alone, as `context.devices`; they divide "
+        "those of the container, and by default there are as many workers as that makes",
+    )
     threads_per_worker: int | None = setting(
         ("TIDEGATE_THREADS_PER_WORKER", "OMP_NUM_THREADS"),
         None,

@@ -22,9 +22,9 @@ def container_environment(stage: Stage) -> dict[str, str]:
     At most 100 variables, names and values of at most 1024 characters, 32 KiB in all; else a `ConfigurationError`.
     Source: API reference, ContainerDefinition.Environment.
     """
-    if misplaced := _said(stage, *_SET_BY_THE_PLATFORM):
+    if misplaced := said(stage, *_SET_BY_THE_PLATFORM):
         raise ConfigurationError(f"{misplaced[0]} is set by SageMaker itself; remove it")
-    if ends := _said(stage, "idle_exit_s"):
+    if ends := said(stage, "idle_exit_s"):
         raise ConfigurationError(
             f"{ends[0]} would end the container of an endpoint, which SageMaker starts again and bills meanwhile; "
             "remove it"
@@ -58,7 +58,7 @@ def container_environment(stage: Stage) -> dict[str, str]:
     return variables
 
 
-def _said(stage: Stage, *names: str) -> list[str]:
+def said(stage: Stage, *names: str) -> list[str]:
     """Where the stage says one of these settings."""
     return [
         *(f"server.{key}" for key in stage.server if key in names),
@@ -68,9 +68,9 @@ def _said(stage: Stage, *names: str) -> list[str]:
 
 def _refuse_a_repository_without_rights(stage: Stage) -> None:
     """A bucket that only the container knows is one that its role may not read. A folder may come with the archive."""
-    said = {"server.model_repository": stage.server.get("model_repository")}
-    said |= {f"environment.{name}": stage.environment.get(name) for name in settings.variables_of("model_repository")}
-    for key, value in said.items():
+    named = {"server.model_repository": stage.server.get("model_repository")}
+    named |= {f"environment.{name}": stage.environment.get(name) for name in settings.variables_of("model_repository")}
+    for key, value in named.items():
         if value is not None and (str(value).startswith("s3://") or isinstance(stage.model, ModelRepository)):
             raise ConfigurationError(
                 f"{key}={value!r} is said to the container and not to its role; write model.repository, and leave it "

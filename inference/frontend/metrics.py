@@ -106,12 +106,12 @@ class ModelMetrics:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelGauges:
-    """What is true of one model at the moment of the scrape. `workers` maps pids to GPU bytes."""
+    """What is true of one model at the moment of the scrape. `workers` maps pids to GPUs and bytes of them."""
 
     metrics: ModelMetrics
     waiting: int
     computing: int
-    workers: Mapping[int, int]
+    workers: Mapping[int, Mapping[int, int]]
 
     def with_another(self, other: ModelGauges) -> ModelGauges:
         """Two revisions of one model together; they count in the same place."""

@@ -55,12 +55,17 @@ class _Collector:
         yield _gauge("workers", "Workers that have the model loaded", ((m, len(g.workers)) for m, g in models.items()))
         open_ = ((model, gauges.metrics.conversations_open) for model, gauges in models.items())
         yield _gauge("conversations_open", "WebSockets that are open", open_)
-        gpu_bytes = GaugeMetricFamily("tidegate_worker_gpu_bytes", "GPU memory of a worker", labels=["model", "pid"])
+        gpu_bytes = GaugeMetricFamily(
+            "tidegate_worker_gpu_bytes", "What a worker holds of a GPU", labels=["model", "pid", "gpu"]
+        )
         resident = GaugeMetricFamily("tidegate_resident_bytes", "Resident memory of a process", labels=["model", "pid"])
         resident.add_metric(["", str(os.getpid())], resident_bytes(os.getpid()))
         for model, gauges in models.items():
-            for pid, used in gauges.workers.items():
-                gpu_bytes.add_metric([model, str(pid)], used)
+            for pid, held in gauges.workers.items():
+                for gpu, used in held.items():
+                    gpu_bytes.add_metric([model, str(pid), str(gpu)], used)
+                if not held:
+                    gpu_bytes.add_metric([model, str(pid)], 0)
                 resident.add_metric([model, str(pid)], resident_bytes(pid))
         yield from (gpu_bytes, resident)
 

@@ -93,7 +93,7 @@ class Computation:
         gpu_memory: GpuMemory | None = None,
     ) -> None:
         self.context = context
-        self.gpu_memory = gpu_memory or GpuMemory(None)
+        self.gpu_memory = gpu_memory or GpuMemory()
         self.tensors: Tensors = {}
         """Those that the model takes and gives, as far as they are known when it is loaded."""
         self.form: ServedAs | None = None
@@ -209,7 +209,7 @@ class Computation:
         for progress in self._proofs(to_prove) if to_prove else ():
             yield [progress]
         batch.let_go()
-        yield [*ready, tally.done(self.gpu_memory.held_bytes())]
+        yield [*ready, *self.gpu_memory.news(), tally.done()]
 
     def _taken_up(self, batch: Batch, *, together: bool) -> Iterator[Request | PassedOver]:
         """The requests, each begun when it is asked for, or all `together`; of one that was taken back, its place."""

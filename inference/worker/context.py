@@ -12,6 +12,8 @@ from contextvars import ContextVar
 from functools import cached_property
 from typing import Any, NamedTuple, Protocol
 
+import torch
+
 from tidegate.inference import protocol
 from tidegate.inference.protocol import ADAPTER_HEADER, REQUEST_ID_HEADER, SESSION_HEADER
 from tidegate.inference.worker.session import Session, session_of
@@ -130,12 +132,17 @@ class Context:
         sessions_dir: str | None = None,
         model_version: int = 1,
         get_model: Callable[[str | None, str], Any] | None = None,
+        devices: Sequence[torch.device] = (),
     ) -> None:
         self.model_name = model_name
         self.model_version = model_version
         self.manifest = manifest
         self.system_properties = system_properties
         self.model_yaml_config: dict[str, Any] = {}
+        self.devices = tuple(devices) or (torch.device("cpu"),)
+        """Where the worker computes: the GPUs that are its own, or the CPU."""
+        self.device = self.devices[0]
+        """The first of them, which is torch's current device."""
         self.metrics = Metrics(self._id_for_metrics)
         self._sessions_dir = sessions_dir
         self._get_model = get_model
@@ -185,6 +192,7 @@ class Context:
             sessions_dir=self._sessions_dir,
             model_version=version,
             get_model=self._get_model,
+            devices=self.devices,
         )
 
     @property

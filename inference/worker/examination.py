@@ -84,6 +84,7 @@ def examine(
         tensors=computation.tensors,
         load_s=load_s,
         memory_bytes=memory_bytes,
+        gpus=len(spec.gpu_ids),
         gpu_bytes=gpu_bytes,
         threads=spec.threads,
         example=answered,

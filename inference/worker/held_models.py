@@ -97,7 +97,7 @@ class HeldModels:
         self._channel = channel
         self._timeout_s = timeout_s
         self._load: Load | None = None
-        self._gpu_memory = GpuMemory(None)
+        self._gpu_memory = GpuMemory()
         self._pid = os.getpid()
         self._news = threading.Condition()
         self._loading = threading.RLock()

@@ -67,7 +67,7 @@ def load(
     root = _root(Path(spec.model_dir), may_be_empty=spec.identity_model or user_code.is_from_outside(spec.program))
     manifest = _manifest(root, spec, progress)
     script = _script(root, spec)
-    gpu_memory = GpuMemory(spec.gpu_id)
+    gpu_memory = GpuMemory(spec.gpu_ids)
     _take_resources(spec)
     user_code.enter(root, spec.packages_dir, script)
     pickled_module.lend_classes_to_main(root)
@@ -83,7 +83,7 @@ def load(
         manifest=manifest,
         system_properties={
             "model_dir": str(root),
-            "gpu_id": spec.gpu_id,
+            "gpu_id": spec.gpu_ids[0] if spec.gpu_ids else None,
             "batch_size": spec.max_batch_size,
             "server_name": "tidegate",
             "server_version": own_version(),
@@ -92,6 +92,7 @@ def load(
         sessions_dir=spec.sessions_dir,
         model_version=spec.version,
         get_model=others.get if others is not None else None,
+        devices=[torch.device("cuda", gpu_id) for gpu_id in spec.gpu_ids],
     )
     module = user_code.import_script(script) if script else None
     functions = Functions()
@@ -142,7 +143,7 @@ def load(
             progress("requests like the archive's example may share a call: together they were answered as alone")
     else:
         progress("the archive carries no example, so nothing was asked")
-    gpu_memory.settle()
+    _settle(gpu_memory)
     return computation
 
 
@@ -189,11 +190,24 @@ def _model_beside(maker: ModelMaker, functions: Functions, spec: ModelSpec, cont
     def check(model: Any, bound: Tolerance | None) -> None:
         root = Path(context.system_properties["model_dir"])
         if bound is not None and (example := artifact.read_example(root, context.manifest)) is not None:
-            computation = _computation(spec, functions, context, reading, GpuMemory(None))
+            computation = _computation(spec, functions, context, reading, GpuMemory())
             computation.steps.model = model
             _self_check(computation, example, bound)
 
     return maker.make(check)
+
+
+def _settle(gpu_memory: GpuMemory) -> None:
+    """Measure what the model takes, and warn where it leaves a GPU idle that is the worker's."""
+    gpu_memory.settle()
+    if unused := gpu_memory.unused():
+        log.warning(
+            "the model uses nothing of %d of its worker's %d GPUs (%s): have model_fn spread it over context.devices, "
+            "or set TIDEGATE_GPUS_PER_WORKER to less",
+            len(unused),
+            len(gpu_memory.gpu_ids),
+            ", ".join(f"cuda:{gpu_id}" for gpu_id in unused),
+        )
 
 
 def _root(model_dir: Path, *, may_be_empty: bool) -> Path:
@@ -247,8 +261,8 @@ def _functions(module: ModuleType, context: Context, reading: Reading, *, tell: 
 
 def _take_resources(spec: ModelSpec) -> None:
     torch.set_num_threads(spec.threads)
-    if spec.gpu_id is not None:
-        torch.cuda.set_device(spec.gpu_id)
+    if spec.gpu_ids:
+        torch.cuda.set_device(spec.gpu_ids[0])
     # Pillow raises at twice this number and only warns below it.
     Image.MAX_IMAGE_PIXELS = max(spec.max_image_pixels // 2, 1)
 

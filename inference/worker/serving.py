@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Sized
 from contextlib import nullcontext
+from dataclasses import replace
 from io import TextIOWrapper
 from typing import cast
 
@@ -17,7 +18,7 @@ import numpy as np
 from tidegate.inference import log_lines, protocol
 from tidegate.inference.errors import DeploymentError, ModelDoesNotFit
 from tidegate.inference.protocol import Kind, ModelSpec, Progress
-from tidegate.inference.worker import signals
+from tidegate.inference.worker import own_gpus, signals
 from tidegate.inference.worker.allocator import FreedMemory, keep_freed_memory
 from tidegate.inference.worker.bidirectional import Conversations
 from tidegate.inference.worker.channel import Channel, HungUp, UnexpectedFrame
@@ -60,6 +61,7 @@ def _serve(channel: Channel) -> int:
     if first is None:
         return 0
     spec = ModelSpec.from_json(first[1])
+    spec = replace(spec, gpu_ids=own_gpus.see_own(spec.gpu_ids))
     log_lines.configure(spec.log_level)
     log_lines.configure_root(spec.log_level)
     models = HeldModels(channel, timeout_s=spec.timeout_s) if spec.lends_models else None
@@ -93,7 +95,7 @@ def _serve(channel: Channel) -> int:
             may_join=computation.may_join,
             converses=conversations is not None,
             has_page=channel.begun_page is not None,
-            gpu_bytes=computation.gpu_memory.held_bytes(),
+            gpu_bytes=computation.gpu_memory.held_by_gpu(),
             tensors=computation.tensors,
             form=computation.form,
         )
@@ -144,7 +146,7 @@ def _conversations(
         stream_fn,
         computation.context,
         model=computation.steps.model,
-        gpu_id=spec.gpu_id,
+        gpu_id=spec.gpu_ids[0] if spec.gpu_ids else None,
         limit=spec.max_streams,
         timeout_s=spec.timeout_s,
         max_frame_bytes=spec.max_frame_bytes,

@@ -40,13 +40,12 @@ class Tally:
         self.sent_s = now_s
         return True
 
-    def done(self, gpu_bytes: int) -> Done:
+    def done(self) -> Done:
         """The account, closed."""
         return Done(
             self.decode_s,
             self.predict_s,
             self.encode_s,
-            gpu_bytes,
             self.joined,
             self.proved,
             self.refused,

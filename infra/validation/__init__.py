@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import datetime
 
+from tidegate.inference import settings
 from tidegate.infra.configuration import Stage
 from tidegate.infra.container_environment import container_environment
-from tidegate.infra.validation import hosting, instances, operations, sources, tables
+from tidegate.infra.validation import gpus, hosting, instances, operations, sources, tables
 
 
 def check(stage: Stage) -> None:
@@ -22,4 +23,4 @@ def check(stage: Stage) -> None:
     hosting.check(stage)
     operations.check(stage)
     tables.check(stage, today=datetime.datetime.now(tz=datetime.UTC).date())
-    container_environment(stage)
+    gpus.check(stage, settings.read(container_environment(stage)))

@@ -157,7 +157,7 @@ class StandInWorker(asyncio.Protocol):
         """Answer the newest batch with its own bodies."""
         items = self.batches[-1]
         answers = [protocol.answer_frame(Answer(item.id, 200, "text/plain", b"", bytes(item.body))) for item in items]
-        self.write(*answers, protocol.done_frame(Done(0.1, 0.2, 0.3, 7)))
+        self.write(*answers, protocol.done_frame(Done(0.1, 0.2, 0.3)))
 
     def end(self, status: int) -> None:
         """End as a process does: its socket closes, and its parent reports a status as waitpid gives it."""
@@ -246,7 +246,6 @@ SPEC = ModelSpec(
     name="toy",
     model_dir="/nowhere",
     program=None,
-    gpu_id=None,
     threads=1,
     verify=False,
     max_batch_size=1,

@@ -34,7 +34,6 @@ def spec_of(model_dir: Path) -> ModelSpec:
         name="toy",
         model_dir=str(model_dir),
         program=None,
-        gpu_id=None,
         threads=1,
         verify=False,
         max_batch_size=1,

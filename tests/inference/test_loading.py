@@ -77,7 +77,7 @@ def load_there(model_dir):
     settings = read(os.environ)
     same = ("program", "max_batch_size", "default_accept", "max_decoded_bytes", "max_response_bytes",
         "max_image_pixels", "log_level")
-    spec = ModelSpec(name="model", model_dir=model_dir, gpu_id=None, threads=1, verify=True,
+    spec = ModelSpec(name="model", model_dir=model_dir, threads=1, verify=True,
         trust_pickle=settings.trust_pickled_model, **{name: getattr(settings, name) for name in same})
     load(spec, lambda line: print(line, flush=True))
 
@@ -417,7 +417,7 @@ import json, os, sys
 from tidegate.inference.protocol import Request, ModelSpec
 from tidegate.inference.worker.asking import ask
 from tidegate.inference.worker.loading import load
-spec = ModelSpec(name="m", model_dir=sys.argv[1], program=None, gpu_id=None, threads=1, verify=True, max_batch_size=4,
+spec = ModelSpec(name="m", model_dir=sys.argv[1], program=None, threads=1, verify=True, max_batch_size=4,
     default_accept="application/json", max_decoded_bytes=1000, max_response_bytes=1000, max_image_pixels=100,
     log_level=30)
 toy = load(spec, lambda _: None)

@@ -9,6 +9,7 @@ from itertools import pairwise
 import pytest
 
 from tests.inference.stand_in_workers import (
+    FIRST_PID,
     House,
     StandInForkServer,
     StandInWorker,
@@ -20,6 +21,7 @@ from tests.inference.stand_in_workers import (
     run,
     settled,
 )
+from tidegate.inference import protocol
 from tidegate.inference.errors import DeploymentError, NotReady, Overloaded
 from tidegate.inference.frontend.workers.fork_server import ForkServerFailed
 from tidegate.inference.frontend.workers.model_health import PING_GRACE_S, State
@@ -27,20 +29,28 @@ from tidegate.inference.frontend.workers.model_health import PING_GRACE_S, State
 FOUR_GPUS = {"workers": 4, "gpus": 4}
 
 
-def gpu_ids(house: House) -> list[int | None]:
-    return [worker.spec.gpu_id for worker in house.fork_server.started if worker.spec is not None]
+def gpu_ids(house: House) -> list[list[int]]:
+    return [list(worker.spec.gpu_ids) for worker in house.fork_server.started if worker.spec is not None]
 
 
 # --- slots and devices
 
 
 @pytest.mark.parametrize(
-    ("workers", "gpus", "expected"),
-    [(4, 4, [0, 1, 2, 3]), (2, 4, [0, 1]), (6, 4, [0, 1, 2, 3, 0, 1]), (3, 0, [None, None, None]), (2, 1, [0, 0])],
+    ("workers", "gpus", "each", "expected"),
+    [
+        (4, 4, 1, [[0], [1], [2], [3]]),
+        (2, 4, 1, [[0], [1]]),
+        (6, 4, 1, [[0], [1], [2], [3], [0], [1]]),
+        (3, 0, 1, [[], [], []]),
+        (2, 1, 1, [[0], [0]]),
+        (2, 4, 2, [[0, 1], [2, 3]]),
+        (1, 4, 4, [[0, 1, 2, 3]]),
+    ],
 )
-def test_the_workers_are_spread_over_the_gpus(monkeypatch, workers, gpus, expected):
+def test_the_workers_are_spread_over_the_gpus(monkeypatch, workers, gpus, each, expected):
     async def test() -> None:
-        async with house(monkeypatch, workers=workers, gpus=gpus) as home:
+        async with house(monkeypatch, workers=workers, gpus=gpus, gpus_per_worker=each) as home:
             await home.pool.load()
             await settled()
             assert gpu_ids(home) == expected
@@ -57,7 +67,39 @@ def test_a_worker_that_is_replaced_keeps_its_gpu(monkeypatch, slot):
             await settled()
             home.fork_server.started[slot].end(signal.SIGKILL)
             await home.passes_until(lambda: len(home.pool.gauges.workers) == 4)
-            assert gpu_ids(home) == [0, 1, 2, 3, slot]
+            assert gpu_ids(home) == [[0], [1], [2], [3], [slot]]
+
+    run(test())
+
+
+def test_a_worker_of_several_gpus_that_is_replaced_keeps_them(monkeypatch):
+    async def test() -> None:
+        async with house(monkeypatch, workers=3, gpus=6, first_gpu=4, gpus_per_worker=2) as home:
+            await home.pool.load()
+            await settled()
+            home.fork_server.started[1].end(signal.SIGKILL)
+            await home.passes_until(lambda: len(home.pool.gauges.workers) == 3)
+            assert gpu_ids(home) == [[4, 5], [0, 1], [2, 3], [0, 1]]
+
+    run(test())
+
+
+def test_what_a_worker_holds_is_known_for_each_of_its_gpus(monkeypatch):
+    """By its number among those of the container, as the worker said it last."""
+
+    async def test() -> None:
+        def load(worker: StandInWorker) -> None:
+            held = [5, 6] if worker.pid == FIRST_PID else []
+            worker.write(protocol.ready_frame(may_join=True, has_page=True, gpu_bytes=held))
+
+        async with house(monkeypatch, StandInForkServer(on_load=load), workers=2, gpus=4, gpus_per_worker=2) as home:
+            await home.pool.load()
+            await settled()
+            first, second = home.fork_server.started
+            assert home.pool.gauges.workers == {first.pid: {0: 5, 1: 6}, second.pid: {}}
+            second.write(protocol.held_frame(protocol.Held((7, 8))))
+            await settled()
+            assert home.pool.gauges.workers == {first.pid: {0: 5, 1: 6}, second.pid: {2: 7, 3: 8}}
 
     run(test())
 
@@ -162,7 +204,7 @@ def test_a_fork_server_that_fails_is_asked_again_until_the_slot_is_filled(monkey
             home.fork_server.refusals = [error, error, error]
             home.fork_server.started[1].end(signal.SIGKILL)
             await home.passes_until(lambda: len(home.pool.gauges.workers) == 2)
-            assert gpu_ids(home) == [0, 1, 1]
+            assert gpu_ids(home) == [[0], [1], [1]]
             assert delays_s(home.fork_server)[1:] == pytest.approx([0.1, 0.2, 0.4, 0.8], abs=0.01)
 
     run(test())
@@ -294,7 +336,7 @@ def test_a_worker_that_hangs_is_replaced_even_when_it_cannot_be_killed(monkeypat
             assert asyncio.get_running_loop().time() - asked_s == pytest.approx(5.0, abs=0.01)
             assert home.fork_server.killed == [first.pid]
             assert await outcomes(home.ask("next")) == [(200, "next")]
-            assert gpu_ids(home)[-1] == 0
+            assert gpu_ids(home)[-1] == [0]
             assert home.pool.metrics.worker_restarts == 1
 
     run(test())

@@ -7,7 +7,15 @@ from typing import Any
 import pytest
 
 from tidegate.inference.batching import Batching
-from tidegate.inference.frontend.models.placement import Machine, Placement, first_worker_only, least_used_gpu, place
+from tidegate.inference.errors import DeploymentError
+from tidegate.inference.frontend.models.placement import (
+    Machine,
+    Placement,
+    first_worker_only,
+    least_used_gpus,
+    place,
+    refuse_gpus,
+)
 from tidegate.inference.settings import MIB, Settings
 
 GIB = 1024 * MIB
@@ -48,6 +56,9 @@ FOUR_GPUS = Machine(cores=8, gpus=4, free_bytes=64 * GIB)
         pytest.param(FOUR_GPUS, {}, 100 * GIB, 4, 2, id="one for each GPU"),
         pytest.param(FOUR_GPUS, {"workers": 6}, 0, 6, 1, id="more than GPUs where they are asked for"),
         pytest.param(FOUR_GPUS, {"multi_model": True}, 0, 1, 8, id="of many models one each, GPUs or not"),
+        pytest.param(FOUR_GPUS, {"gpus_per_worker": 2}, 100 * GIB, 2, 4, id="one for each two GPUs"),
+        pytest.param(FOUR_GPUS, {"gpus_per_worker": 4}, 100 * GIB, 1, 8, id="one for all GPUs"),
+        pytest.param(FOUR_GPUS, {"gpus_per_worker": 2, "workers": 1}, 0, 1, 8, id="fewer where fewer are asked for"),
     ],
 )
 def test_workers_and_threads_follow_from_the_settings_and_the_machine(
@@ -65,8 +76,52 @@ def test_workers_and_threads_follow_from_the_settings_and_the_machine(
 def test_a_model_starts_at_the_gpu_that_the_fewest_others_have_also_after_some_were_unloaded(
     gpus, taken, chosen
 ) -> None:
-    assert least_used_gpu(gpus, taken) == chosen
+    assert least_used_gpus(gpus, 1, taken) == chosen
     assert placed(Machine(cores=1, gpus=gpus, free_bytes=0), gpus_taken=tuple(taken)).limits.first_gpu == chosen
+
+
+@pytest.mark.parametrize(("taken", "chosen"), [([], 0), ([0], 4), ([4], 0), ([0, 4], 0), ([0, 4, 0], 4)])
+def test_a_model_of_several_gpus_starts_at_those_that_the_fewest_others_have(taken, chosen) -> None:
+    eight = Machine(cores=1, gpus=8, free_bytes=0)
+    limits = placed(eight, gpus_taken=tuple(taken), gpus_per_worker=4).limits
+    assert (limits.first_gpu, limits.gpus_per_worker) == (chosen, 4)
+
+
+@pytest.mark.parametrize(
+    ("gpus", "settings", "sentence"),
+    [
+        (2, {"gpus_per_worker": 4}, "TIDEGATE_GPUS_PER_WORKER=4 is more than the 2 GPUs that this container sees; "),
+        (1, {"gpus_per_worker": 2}, "TIDEGATE_GPUS_PER_WORKER=2 is more than the 1 GPU that this container sees; "),
+        (0, {"gpus_per_worker": 2}, "TIDEGATE_GPUS_PER_WORKER=2 is more than the 0 GPUs that this container sees; "),
+        (
+            8,
+            {"gpus_per_worker": 3},
+            "TIDEGATE_GPUS_PER_WORKER=3 does not divide the 8 GPUs .* choose one of 1, 2, 4, 8, ",
+        ),
+        (
+            8,
+            {"gpus_per_worker": 4, "workers": 3},
+            r"3 workers \(TIDEGATE_WORKERS\) of 4 GPUs \(TIDEGATE_GPUS_PER_WORKER\) need 12, and this .* sees 8; ",
+        ),
+    ],
+)
+def test_gpus_that_cannot_be_shared_out_are_refused_with_both_numbers(gpus, settings, sentence) -> None:
+    with pytest.raises(DeploymentError, match=f"^{sentence}"):
+        refuse_gpus(Settings(**settings), gpus)
+
+
+@pytest.mark.parametrize(
+    ("gpus", "settings"),
+    [
+        (0, {}),
+        (3, {"workers": 7}),
+        (8, {"gpus_per_worker": 8}),
+        (8, {"gpus_per_worker": 2, "workers": 4}),
+        (8, {"gpus_per_worker": 2, "workers": 1}),
+    ],
+)
+def test_gpus_that_can_be_shared_out_are_not_refused(gpus, settings) -> None:
+    refuse_gpus(Settings(**settings), gpus)
 
 
 @pytest.mark.parametrize(

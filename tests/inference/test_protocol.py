@@ -17,6 +17,7 @@ from tidegate.inference.protocol import (
     Error,
     Form,
     FrameReader,
+    Held,
     Kind,
     ModelSpec,
     Part,
@@ -142,7 +143,6 @@ COUNT = st.integers(0, 2**16 - 1)
     st.builds(
         Done,
         *[st.floats(0, 1e6)] * 3,
-        st.integers(0, 2**64 - 1),
         *[COUNT] * 3,
         st.booleans(),
         st.lists(COUNT, max_size=9).map(tuple),
@@ -152,22 +152,27 @@ def test_the_account_of_a_batch_comes_out_as_it_went_in(done: Done) -> None:
     assert protocol.parse_done(payload(protocol.done_frame(done), Kind.DONE)) == done
 
 
+@given(st.builds(Held, st.lists(IDS, max_size=9).map(tuple)))
+def test_what_a_worker_holds_of_its_gpus_comes_out_as_it_went_in(held: Held) -> None:
+    assert protocol.parse_held(payload(protocol.held_frame(held), Kind.HELD)) == held
+
+
 @pytest.mark.parametrize("said", [False, True])
 def test_one_bit_of_news_comes_out_as_it_went_in(said: bool) -> None:
     assert protocol.parse_ready(payload(protocol.ready_frame(may_join=said), Kind.READY)) == (
         said,
         False,
         False,
-        0,
+        [],
         {},
         None,
     )
     tensors: protocol.Tensors = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [-1]}]}
     form: protocol.ServedAs = {"name": "onnx", "why": "it is fast", "passed_over": []}
     talking = protocol.ready_frame(
-        may_join=True, converses=said, has_page=not said, gpu_bytes=3 << 33, tensors=tensors, form=form
+        may_join=True, converses=said, has_page=not said, gpu_bytes=[3 << 33, 7], tensors=tensors, form=form
     )
-    assert protocol.parse_ready(payload(talking, Kind.READY)) == (True, said, not said, 3 << 33, tensors, form)
+    assert protocol.parse_ready(payload(talking, Kind.READY)) == (True, said, not said, [3 << 33, 7], tensors, form)
     found = protocol.parse_progress(payload(protocol.progress_frame(Progress(proving=said)), Kind.PROGRESS))
     assert found == Progress(proving=said)
 
@@ -180,6 +185,7 @@ def test_one_bit_of_news_comes_out_as_it_went_in(said: bool) -> None:
         | st.builds(Part, IDS, BLOCK)
         | st.builds(End, IDS)
         | st.builds(Stream, IDS)
+        | st.builds(Held, st.lists(IDS).map(tuple))
     )
 )
 def test_every_event_has_the_frame_of_its_kind(events: list[protocol.Event]) -> None:
@@ -193,6 +199,7 @@ def test_every_event_has_the_frame_of_its_kind(events: list[protocol.Event]) -> 
         End: Kind.END,
         Error: Kind.ERROR,
         Progress: Kind.PROGRESS,
+        Held: Kind.HELD,
         Done: Kind.DONE,
     }
     assert kinds == [of[type(event)] for event in everything]
@@ -203,7 +210,7 @@ def test_a_spec_comes_out_as_it_went_in() -> None:
         name="mödel",
         model_dir="/opt/ml/model",
         program=None,
-        gpu_id=1,
+        gpu_ids=[1, 2],
         threads=2,
         verify=True,
         max_batch_size=8,

@@ -17,12 +17,14 @@ import pytest
 from tests.inference.stand_in_workers import (
     Asked,
     StandInForkServer,
+    StandInWorker,
     answer_at_once,
     do_nothing,
     load_at_once,
     run,
     settled,
 )
+from tidegate.inference import protocol
 from tidegate.inference.errors import AlreadyLoaded, DeploymentError, ModelDoesNotFit, NotFound
 from tidegate.inference.frontend.models import registry as registry_module
 from tidegate.inference.frontend.models.registry import Registry
@@ -230,8 +232,52 @@ def test_models_start_at_gpus_of_their_own(monkeypatch, tmp_path):
                 await registry.load(name, archive(tmp_path, name))
             await registry.unload("b")
             await registry.load("d", archive(tmp_path, "d"))
-            placed = {worker.spec.name: worker.spec.gpu_id for worker in fork_server.started if worker.spec is not None}
-            assert placed == {"a": 0, "b": 1, "c": 0, "d": 1}
+            placed = {
+                worker.spec.name: worker.spec.gpu_ids for worker in fork_server.started if worker.spec is not None
+            }
+            assert placed == {"a": [0], "b": [1], "c": [0], "d": [1]}
+
+    run(test())
+
+
+def test_models_of_several_gpus_start_at_those_that_the_fewest_others_have(monkeypatch, tmp_path):
+    async def test() -> None:
+        fork_server = Server(gpu_count=4)
+        async with registry_of(monkeypatch, fork_server, gpus_per_worker=2) as registry:
+            for name in "abc":
+                await registry.load(name, archive(tmp_path, name))
+            placed = {
+                worker.spec.name: worker.spec.gpu_ids for worker in fork_server.started if worker.spec is not None
+            }
+            assert placed == {"a": [0, 1], "b": [2, 3], "c": [0, 1]}
+
+    run(test())
+
+
+def test_what_a_model_holds_of_all_gpus_of_its_workers_counts_against_the_limits(monkeypatch, tmp_path):
+    async def test() -> None:
+        def load(worker: StandInWorker) -> None:
+            worker.write(protocol.ready_frame(may_join=True, has_page=True, gpu_bytes=[300 * MIB, 400 * MIB]))
+
+        monkeypatch.setattr(registry_module, "private_bytes", lambda pids: 50 * MIB * len(pids))
+        fork_server = Server(gpu_count=4, on_load=load)
+        limits = {"workers": 2, "gpus_per_worker": 2, "max_loaded_bytes": 2000 * MIB}
+        async with registry_of(monkeypatch, fork_server, **limits) as registry:
+            await registry.load("a", archive(tmp_path, "a"))
+            with pytest.raises(ModelDoesNotFit, match="needs about 1500 MiB, and 500 MiB are left"):
+                await registry.load("b", archive(tmp_path, "b"))
+
+    run(test())
+
+
+@pytest.mark.parametrize("many", [False, True])
+def test_gpus_that_cannot_be_shared_out_end_the_start_before_anything_is_loaded(monkeypatch, tmp_path, many):
+    async def test() -> None:
+        fork_server = Server(gpu_count=2)
+        async with registry_of(monkeypatch, fork_server, multi_model=many, gpus_per_worker=4) as registry:
+            with pytest.raises(DeploymentError, match=r"^TIDEGATE_GPUS_PER_WORKER=4 is more than the 2 GPUs "):
+                await (registry.warm_up() if many else registry.load("model", archive(tmp_path, "model")))
+            assert not fork_server.started
 
     run(test())
 

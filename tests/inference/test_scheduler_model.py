@@ -167,14 +167,17 @@ class SchedulerAndWorld(RuleBasedStateMachine):
         prefetch=st.integers(0, 1),
         retry=st.booleans(),
         queue_size=st.integers(3, 8),
-        gpus=st.integers(0, 2),
+        gpus=st.sampled_from([(0, 1), (1, 1), (2, 1), (2, 2), (4, 2)]),
         up=st.integers(0, 4),
     )
-    def begin(self, workers: int, size: int, prefetch: int, retry: bool, queue_size: int, gpus: int, up: int) -> None:
+    def begin(
+        self, workers: int, size: int, prefetch: int, retry: bool, queue_size: int, gpus: tuple[int, int], up: int
+    ) -> None:
         self.limits = limits(
             workers=workers,
-            gpus=gpus,
-            first_gpu=gpus // 2,
+            gpus=gpus[0],
+            first_gpu=gpus[0] // 2 // gpus[1] * gpus[1],
+            gpus_per_worker=gpus[1],
             max_batch_size=size,
             prefetch=prefetch,
             retry=retry,
@@ -240,15 +243,20 @@ class SchedulerAndWorld(RuleBasedStateMachine):
         for action in actions:
             self.carry_out_one(action)
 
+    def check_gpus(self, slot: int, gpu_ids: tuple[int, ...]) -> None:
+        gpus, each = self.limits.gpus, self.limits.gpus_per_worker
+        assert len(gpu_ids) == (each if gpus else 0)
+        for at, gpu_id in enumerate(gpu_ids):
+            assert gpu_id == (self.limits.first_gpu + slot * each + at) % gpus
+
     def carry_out_one(self, action: Action) -> None:  # noqa: PLR0912 - one branch for each kind of action
         match action:
-            case Start(number, slot, gpu_id, verify):
+            case Start(number, slot, gpu_ids, verify):
                 assert not self.closed, "a worker is started after the end"
                 assert not self.gave_up
                 assert slot < self.limits.workers
                 assert all(other.start.slot != slot for other in self.workers.values()), "the slot is taken"
-                gpus = self.limits.gpus
-                assert gpu_id == ((self.limits.first_gpu + slot) % gpus if gpus else None)
+                self.check_gpus(slot, gpu_ids)
                 assert verify == (not self.load_result)
                 self.workers[number] = World(action)
             case Send(number, requests, alone):

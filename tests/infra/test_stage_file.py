@@ -737,6 +737,55 @@ BAD_TABLES: list[tuple[dict[str, str | None], str]] = [
         {"server": "workers = 2", "environment": 'TIDEGATE_WORKERS = "3"'},
         "environment.TIDEGATE_WORKERS is already set by [server]; keep one of the two",
     ),
+    # --- the GPUs of each worker
+    (
+        {"server": "gpus_per_worker = 2"},
+        "server.gpus_per_worker=2 is more than the 1 of ml.g6.xlarge; lower it, or choose a larger instance_type",
+    ),
+    (
+        {"hosting": CPU, "environment": 'TIDEGATE_GPUS_PER_WORKER = "2"'},
+        "environment.TIDEGATE_GPUS_PER_WORKER=2 is more than the 0 of ml.m7i.large; lower it, or choose a larger "
+        "instance_type",
+    ),
+    (
+        {"hosting": f'{REALTIME}\ninstance_type = "ml.g6.48xlarge"', "server": "gpus_per_worker = 3"},
+        "server.gpus_per_worker=3 is no divisor of the 8 of ml.g6.48xlarge, so some would be nobody's; write 1, 2, 4, "
+        "8",
+    ),
+    (
+        {"hosting": f'{REALTIME}\ninstance_type = "ml.g6.48xlarge"', "server": "gpus_per_worker = 4\nworkers = 3"},
+        "server.workers=3 is too many for the 8 GPUs of ml.g6.48xlarge, of which each worker has 4; write 2 or less",
+    ),
+    (
+        {"hosting": 'mode = "serverless"', "server": "gpus_per_worker = 2"},
+        "server.gpus_per_worker=2 is more than the 0 of a serverless endpoint; lower it, or choose a larger "
+        "instance_type",
+    ),
+    (
+        {
+            "hosting": 'mode = "component"\ninstance_type = "ml.g6.12xlarge"\n'
+            "copies = { gpus = 2, min_memory_mib = 1024 }",
+            "server": "gpus_per_worker = 4",
+        },
+        "server.gpus_per_worker=4 is more than the 2 of hosting.copies.gpus; lower it, or choose a larger "
+        "instance_type",
+    ),
+    (
+        {
+            "hosting": f'{REALTIME}\ninstance_type = "ml.g6.12xlarge"',
+            "batch": 'instance_type = "ml.g4dn.xlarge"',
+            "server": "gpus_per_worker = 4",
+        },
+        "server.gpus_per_worker=4 is more than the 1 of ml.g4dn.xlarge; lower it, or choose a larger instance_type",
+    ),
+    (
+        {
+            "hosting": f'{REALTIME}\ninstance_type = "ml.g6.12xlarge"',
+            "hosting__shadow": 'instance_type = "ml.g6.xlarge"',
+            "server": "gpus_per_worker = 2",
+        },
+        "server.gpus_per_worker=2 is more than the 1 of ml.g6.xlarge; lower it, or choose a larger instance_type",
+    ),
 ]
 
 
@@ -794,6 +843,24 @@ def test_an_image_cannot_be_built_where_stacks_carry_no_assets(tmp_path: Path) -
         ("", {"hosting": 'mode = "serverless"'}),
         ("", {"hosting": 'mode = "multi_model"'}),
         ("", {"server": "workers = 2\nretry = false", "environment": 'SAGEMAKER_PROGRAM = "serve.py"'}),
+        ("", {"hosting": f'{REALTIME}\ninstance_type = "ml.g6.48xlarge"', "server": "gpus_per_worker = 4"}),
+        (
+            "",
+            {
+                "hosting": 'mode = "component"\ninstance_type = "ml.g6.12xlarge"\n'
+                "copies = { gpus = 2, min_memory_mib = 1024 }",
+                "server": "gpus_per_worker = 2\nworkers = 1",
+            },
+        ),
+        (
+            "",
+            {
+                "hosting": f"{REALTIME}\n"
+                'variants = [{ name = "a", weight = 1, instance_type = "ml.g6.12xlarge" },'
+                ' { name = "b", weight = 1, instance_type = "ml.g6.48xlarge" }]',
+                "server": "gpus_per_worker = 4",
+            },
+        ),
         ("", {"observability__alarms": "gpu_memory_percent = false"}),
         ("", {"hosting__rollout": 'strategy = "all_at_once"\nbake_s = 0\nrollback = false'}),
         ("", {"hosting__rollout": 'strategy = "canary"\nwait_s = 180\nbake_s = 0'}),

@@ -13,7 +13,13 @@ from tidegate.inference.errors import DeploymentError, LoadInterrupted
 from tidegate.inference.frontend.metrics import ModelMetrics
 from tidegate.inference.frontend.models.capacity import file_bytes
 from tidegate.inference.frontend.models.container_limits import free_memory_bytes, usable_cores
-from tidegate.inference.frontend.models.placement import Machine, Placement, first_worker_only, place
+from tidegate.inference.frontend.models.placement import (
+    Machine,
+    Placement,
+    first_worker_only,
+    place,
+    refuse_gpus,
+)
 from tidegate.inference.frontend.models.read_ahead import ReadAhead
 from tidegate.inference.frontend.packages.layers import Layers
 from tidegate.inference.frontend.queue.model_pool import ModelPool
@@ -60,6 +66,7 @@ class Loader:
         except ForkServerFailed as error:
             raise LoadInterrupted(f"The workers cannot be started: {error}.") from error
         self._up = True
+        refuse_gpus(self._settings, gpus)
         return gpus
 
     async def prepare(self, revision: Revision, model_dir: Path, *, rehearsal: bool) -> Prepared:
@@ -82,6 +89,8 @@ class Loader:
             if rehearsal or self._settings.many_models:
                 raise DeploymentError(said)
             log.warning("%s", said)
+        if self._settings.gpus_per_worker > 1:
+            await self.gpus()  # no minutes of installing for a machine that it does not fit
         packages_dir = await self._layers.install(model_dir)
         try:
             return Prepared(
@@ -137,7 +146,6 @@ class Loader:
             lends_models=settings.model_repository is not None,
             model_dir=str(model.model_dir),
             program=settings.program,
-            gpu_id=None,
             threads=placement.threads,
             verify=False,
             max_batch_size=max_batch_size,

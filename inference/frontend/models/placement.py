@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from tidegate.inference.batching import Batching
+from tidegate.inference.errors import DeploymentError
 from tidegate.inference.frontend.models.container_limits import copies_that_fit
 from tidegate.inference.frontend.queue.pool_limits import PoolLimits
 from tidegate.inference.settings import Settings
@@ -46,7 +47,8 @@ def place(
         limits=PoolLimits(
             workers=workers,
             gpus=machine.gpus,
-            first_gpu=least_used_gpu(machine.gpus, gpus_taken),
+            first_gpu=least_used_gpus(machine.gpus, settings.gpus_per_worker, gpus_taken),
+            gpus_per_worker=settings.gpus_per_worker,
             queue_size=settings.queue_size,
             max_batch_size=batching.size(settings.max_batch_size),
             max_wait_s=batching.wait_ms(settings.max_wait_ms) / 1000,
@@ -65,13 +67,40 @@ def first_worker_only(placement: Placement) -> Placement:
     return replace(placement, limits=replace(placement.limits, workers=1))
 
 
-def least_used_gpu(gpus: int, taken: Iterable[int]) -> int:
-    """The GPU that the fewest models start at, the first of several; 0 where there is none."""
+def least_used_gpus(gpus: int, per_worker: int, taken: Iterable[int]) -> int:
+    """The first of those GPUs of one worker that the fewest models start at; 0 where there are none."""
     models = Counter(taken)
-    return min(range(gpus), key=lambda gpu: models[gpu], default=0)
+    return min(range(0, gpus, per_worker), key=lambda gpu: models[gpu], default=0)
+
+
+def refuse_gpus(settings: Settings, gpus: int) -> None:
+    """Raise `DeploymentError` where `gpus` cannot be shared out as the settings say."""
+    each, workers = settings.gpus_per_worker, settings.workers
+    if each == 1:
+        return
+    if each > gpus:
+        raise DeploymentError(
+            f"TIDEGATE_GPUS_PER_WORKER={each} is more than the {_gpus(gpus)} that this container sees; lower it, or "
+            "choose a machine with more."
+        )
+    if gpus % each:
+        fitting = ", ".join(str(number) for number in range(1, gpus + 1) if gpus % number == 0)
+        raise DeploymentError(
+            f"TIDEGATE_GPUS_PER_WORKER={each} does not divide the {_gpus(gpus)} that this container sees, so some "
+            f"would be nobody's; choose one of {fitting}, or leave some of them out of CUDA_VISIBLE_DEVICES."
+        )
+    if workers is not None and workers * each > gpus:
+        raise DeploymentError(
+            f"{workers} workers (TIDEGATE_WORKERS) of {each} GPUs (TIDEGATE_GPUS_PER_WORKER) need {workers * each}, "
+            f"and this container sees {gpus}; lower one of the two."
+        )
+
+
+def _gpus(number: int) -> str:
+    return "1 GPU" if number == 1 else f"{number} GPUs"
 
 
 def _default_workers(settings: Settings, machine: Machine, model_bytes: int) -> int:
     if settings.many_models:
         return 1  # as it was with TorchServe: more of each are asked for by name
-    return machine.gpus or copies_that_fit(machine.cores, model_bytes, machine.free_bytes)
+    return machine.gpus // settings.gpus_per_worker or copies_that_fit(machine.cores, model_bytes, machine.free_bytes)

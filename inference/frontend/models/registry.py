@@ -249,7 +249,8 @@ class Registry:
             return False
         measured = await asyncio.to_thread(private_bytes, list(ready))
         if measured:
-            model.memory_bytes = (measured + sum(ready.values())) * model.pool.limits.workers // len(ready)
+            on_gpus = sum(sum(held.values()) for held in ready.values())
+            model.memory_bytes = (measured + on_gpus) * model.pool.limits.workers // len(ready)
         return measured > 0
 
     async def _measure(self, model: Model) -> None:

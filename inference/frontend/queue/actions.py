@@ -16,7 +16,7 @@ class Start(NamedTuple):
 
     worker: int
     slot: int
-    gpu_id: int | None
+    gpu_ids: tuple[int, ...]
     verify: bool
     prove: bool
 

@@ -42,11 +42,13 @@ class Worker:
 
     number: int
     slot: int
+    gpu_ids: tuple[int, ...] = ()
     pid: int = 0
     phase: Phase = Phase.STARTING
     may_join: bool = True
     proving: bool = False
-    gpu_bytes: int = 0
+    gpu_bytes: tuple[int, ...] = ()
+    """What it holds of each of its GPUs; empty where it uses none."""
     requests: dict[int, PendingRequest] = field(default_factory=dict)
     """Sent and not answered, by id; also those whose client has left, for the worker computes them all the same."""
     streams: dict[int, PendingRequest] = field(default_factory=dict)
@@ -138,9 +140,9 @@ class Ledger:
         self.may_join = True
         """Whether no worker says that requests never share a call."""
 
-    def add(self, slot: int) -> Worker:
+    def add(self, slot: int, gpu_ids: tuple[int, ...] = ()) -> Worker:
         """A worker that is about to be started."""
-        worker = Worker(number=next(self._numbers), slot=slot)
+        worker = Worker(number=next(self._numbers), slot=slot, gpu_ids=gpu_ids)
         self.workers[worker.number] = worker
         return worker
 

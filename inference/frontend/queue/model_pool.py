@@ -48,6 +48,7 @@ from tidegate.inference.protocol import (
     Done,
     End,
     Error,
+    Held,
     ModelSpec,
     Part,
     Payload,
@@ -259,6 +260,10 @@ class ModelPool:
         self._scheduler.progress(worker, monotonic(), proving=progress.proving)
         self._wake()
 
+    def worker_holds(self, worker: int, held: Held) -> None:
+        """It holds more of its GPUs, or less."""
+        self._supervisor.holds(worker, held.gpu_bytes)
+
     def worker_done(self, worker: int, done: Done) -> None:
         """A batch is done."""
         self._carry_out(self._scheduler.done(worker, done, monotonic()))
@@ -278,7 +283,7 @@ class ModelPool:
             worker,
             monotonic(),
             may_join=ready.may_join,
-            gpu_bytes=ready.gpu_bytes,
+            gpu_bytes=tuple(ready.gpu_bytes),
             begun=self._links[worker].begun if ready.has_page else None,
         )
         self._carry_out(told)
@@ -406,7 +411,8 @@ class ModelPool:
         else:
             link = self._links[start.worker] = WorkerLink(self, start.worker)
             self._supervisor.started(start.worker, pid, monotonic())
-            await link.attach(channel, replace(self.spec, verify=start.verify, prove=start.prove, gpu_id=start.gpu_id))
+            spec = replace(self.spec, verify=start.verify, prove=start.prove, gpu_ids=start.gpu_ids)
+            await link.attach(channel, spec)
         self._wake()
 
     def _kill(self, pid: int) -> None:

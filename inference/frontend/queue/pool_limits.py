@@ -12,6 +12,7 @@ class PoolLimits:
     workers: int
     gpus: int
     first_gpu: int = 0
+    gpus_per_worker: int = 1
     queue_size: int
     max_batch_size: int
     max_wait_s: float
@@ -22,3 +23,10 @@ class PoolLimits:
     retry: bool
     prefetch: int = 0
     """Batches that a worker may be given while it computes another one."""
+
+    def gpus_of(self, slot: int) -> tuple[int, ...]:
+        """The GPUs of a worker: by its slot, so that one that is replaced keeps them. None where there are none."""
+        if not self.gpus:
+            return ()
+        first = (self.first_gpu + slot * self.gpus_per_worker) % self.gpus
+        return tuple(range(first, first + self.gpus_per_worker))

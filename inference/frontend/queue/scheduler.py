@@ -93,9 +93,10 @@ class Scheduler:
         return self._ledger.computing
 
     @property
-    def ready_workers(self) -> dict[int, int]:
-        """The GPU bytes of each worker that has the model loaded, by pid."""
-        return {worker.pid: worker.gpu_bytes for worker in self._ledger.ready()}
+    def ready_workers(self) -> dict[int, dict[int, int]]:
+        """What each worker that has the model loaded holds of its GPUs, by pid and GPU."""
+        ready = self._ledger.ready()
+        return {worker.pid: dict(zip(worker.gpu_ids, worker.gpu_bytes, strict=False)) for worker in ready}
 
     @property
     def next_due_s(self) -> float:
@@ -272,7 +273,7 @@ class Scheduler:
             item_s = (now_s - worker.begun_s) / size
             self._item_s = self._item_s + 0.1 * (item_s - self._item_s) if self._item_s else item_s
             self._in_hand_limit = hand_over_limit(self._item_s)
-        worker.begun_s, worker.proving, worker.gpu_bytes = now_s, False, done.gpu_bytes
+        worker.begun_s, worker.proving = now_s, False
         self._health.batch_done()
         self._joins.record(done)
         self._metrics.count_batch(done)

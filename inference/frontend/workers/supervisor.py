@@ -109,12 +109,8 @@ class Supervisor:
 
     def _start(self, now_s: float) -> list[Action]:
         verify = self.health.state is State.LOADING
-        started = [self._ledger.add(slot) for slot in self.health.starts(now_s)]
-        return [Start(each.number, each.slot, self._gpu_id(each.slot), verify, self._prove) for each in started]
-
-    def _gpu_id(self, slot: int) -> int | None:
-        # By its slot, so that a worker that is replaced keeps its GPU.
-        return (self._limits.first_gpu + slot) % self._limits.gpus if self._limits.gpus else None
+        started = [self._ledger.add(slot, self._limits.gpus_of(slot)) for slot in self.health.starts(now_s)]
+        return [Start(each.number, each.slot, each.gpu_ids, verify, self._prove) for each in started]
 
     def _hung(self, worker: Worker) -> list[Action]:
         worker.deadline_s = inf
@@ -154,7 +150,13 @@ class Supervisor:
         return [LoadFailed(f"The workers cannot be started: {cause}.", interrupted=True)] if failed else ()
 
     def ready(
-        self, number: int, now_s: float, *, may_join: bool, gpu_bytes: int = 0, begun: Begun | None = None
+        self,
+        number: int,
+        now_s: float,
+        *,
+        may_join: bool,
+        gpu_bytes: tuple[int, ...] = (),
+        begun: Begun | None = None,
     ) -> Sequence[Action]:
         """A worker has loaded the model, for which it holds `gpu_bytes`, and may be given batches.
 
@@ -170,6 +172,12 @@ class Supervisor:
         loaded = self.health.ready(now_s)
         self._look_again()
         return [self.log(logging.INFO, "worker is ready", worker), *([Loaded()] if loaded else [])]
+
+    def holds(self, number: int, gpu_bytes: tuple[int, ...]) -> None:
+        """A worker says what it holds of each of its GPUs."""
+        worker = self._ledger.workers.get(number)
+        if worker is not None:
+            worker.gpu_bytes = gpu_bytes
 
     def load_failed(self, number: int, message: str, *, too_large: bool = False) -> Sequence[Action]:
         """A worker cannot load the model, for the reason in `message`; it exits."""

@@ -19,6 +19,7 @@ from tidegate.inference.protocol import (
     End,
     Error,
     FrameReader,
+    Held,
     Kind,
     ModelSpec,
     Part,
@@ -43,6 +44,7 @@ class WorkerEvents(Protocol):
     def stream_part(self, worker: int, part: Part) -> None: ...
     def stream_ended(self, worker: int, end: End) -> None: ...
     def worker_goes_on(self, worker: int, progress: Progress) -> None: ...
+    def worker_holds(self, worker: int, held: Held) -> None: ...
     def worker_done(self, worker: int, done: Done) -> None: ...
     def worker_passed_over(self, worker: int, place: int) -> None: ...
     def worker_talks(self, worker: int, kind: int, payload: Payload) -> None: ...
@@ -160,6 +162,8 @@ class WorkerLink(asyncio.Protocol):
         worker, events = self._worker, self._events
         if kind == Kind.READY:
             events.worker_ready(worker, protocol.parse_ready(payload))
+        elif kind == Kind.HELD:
+            events.worker_holds(worker, protocol.parse_held(payload))
         elif kind == Kind.MODEL:
             events.worker_borrows(worker, payload)
         elif kind == Kind.REPORT:

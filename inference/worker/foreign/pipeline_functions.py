@@ -42,7 +42,8 @@ def functions(spec: ModelSpec, task: str, reading: Reading) -> Functions:
 
 def _load(model_dir: str, *, task: str, spec: ModelSpec) -> Any:
     trust = spec.hf_trust_remote_code
-    return pretrained.open_pipeline(Path(model_dir), task, defaults.device(), trust_code=trust)
+    place = defaults.device() if len(spec.gpu_ids) < 2 else None
+    return pretrained.open_pipeline(Path(model_dir), task, place, trust_code=trust)
 
 
 def _read(body: Any, content_type: str | None, *, reading: Reading) -> dict[str, Any]:

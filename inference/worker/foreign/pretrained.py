@@ -29,8 +29,10 @@ def is_there(root: Path) -> bool:
     return isinstance(said, dict) and ("model_type" in said or "architectures" in said)
 
 
-def open_pipeline(root: Path, task: str, place: torch.device, *, trust_code: bool) -> Any:
+def open_pipeline(root: Path, task: str, place: torch.device | None, *, trust_code: bool) -> Any:
     """The pipeline for `task` with the model in `root`, on `place`. Raises `DeploymentError`.
+
+    Without a `place` it is spread over all GPUs that this process sees, by the archive's own accelerate.
 
     Nothing is downloaded, and weights in a pickle (`pytorch_model.bin`) are read by transformers as data.
     """
@@ -48,7 +50,8 @@ def open_pipeline(root: Path, task: str, place: torch.device, *, trust_code: boo
             "with its version, or add code/inference.py with a model_fn."
         ) from None
     try:
-        return pipelines.pipeline(task=task, model=str(root), device=place, trust_remote_code=trust_code)
+        where = {"device_map": "auto"} if place is None else {"device": place}
+        return pipelines.pipeline(task=task, model=str(root), trust_remote_code=trust_code, **where)
     except Exception as error:
         if (fault := _unknown(task, pipelines)) is not None:
             raise DeploymentError(f"{TASK}={task}: {fault}.") from None

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
 from tidegate.inference.errors import BadRequest, DeploymentError
 from tidegate.inference.protocol import ModelSpec
+from tidegate.inference.worker import defaults
 from tidegate.inference.worker.content import Reading
 from tidegate.inference.worker.foreign import filling, pretrained
 from tidegate.inference.worker.handler import Functions
@@ -20,7 +23,7 @@ CONFIG = '{"model_type": "bert", "architectures": ["BertForSequenceClassificatio
 
 def spec(root: Path, **changed: Any) -> ModelSpec:
     given: dict[str, Any] = {
-        "name": "model", "model_dir": str(root), "program": None, "gpu_id": None, "threads": 1, "verify": True,
+        "name": "model", "model_dir": str(root), "program": None, "threads": 1, "verify": True,
         "max_batch_size": 4, "default_accept": "application/json", "max_decoded_bytes": 1024,
         "max_response_bytes": 1024, "max_image_pixels": 1024, "log_level": 20, **changed,
     }  # fmt: skip
@@ -84,6 +87,25 @@ def test_a_tool_that_is_not_here_is_one_sentence_with_the_way_out(
     assert functions.model_fn is not None
     with pytest.raises(DeploymentError, match=rf"{tool}.* is not here: name it in .*requirements\.txt"):
         functions.model_fn(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("gpu_ids", "where"), [([], {"device": torch.device("cpu")}), ([0, 1], {"device_map": "auto"})]
+)
+def test_a_model_of_a_worker_with_several_gpus_is_spread_over_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gpu_ids: list[int], where: dict[str, Any]
+) -> None:
+    for name in ("HF_HUB_OFFLINE", "TOKENIZERS_PARALLELISM"):
+        monkeypatch.setenv(name, "1")
+    pipelines = SimpleNamespace(pipeline=lambda **given: given)
+    monkeypatch.setitem(sys.modules, "transformers", SimpleNamespace(pipelines=pipelines))
+    monkeypatch.setitem(sys.modules, "transformers.pipelines", pipelines)
+    monkeypatch.setattr(defaults, "device", lambda: torch.device("cpu"))
+    (tmp_path / "config.json").write_text(CONFIG)
+    model_fn = filled(tmp_path, hf_task="fill-mask", gpu_ids=gpu_ids).model_fn
+    assert model_fn is not None
+    given = model_fn(str(tmp_path))
+    assert given == {"task": "fill-mask", "model": str(tmp_path), "trust_remote_code": False} | where
 
 
 class Classifier:

@@ -1,0 +1,56 @@
+"""The GPUs that the server gives to each of its workers, against those that its containers see."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tidegate.inference.settings import Settings
+from tidegate.infra import instance_types
+from tidegate.infra.configuration import Stage
+from tidegate.infra.configuration.hosting import ComponentHosting, RealtimeHosting, ServerlessHosting
+from tidegate.infra.container_environment import said
+from tidegate.infra.hosting.variant_plans import plans
+from tidegate.infra.validation.sentences import wrong
+
+
+def check(stage: Stage, server: Settings) -> None:
+    """Refuse what would end a container of the stage at its start."""
+    each = server.gpus_per_worker
+    if each == 1:
+        return
+    key = said(stage, "gpus_per_worker")[0]
+    for there, where in _containers(stage):
+        if each > there:
+            raise wrong(key, each, f"more than the {there} of {where}; lower it, or choose a larger instance_type")
+        if there % each:
+            fitting = ", ".join(str(number) for number in range(1, there + 1) if there % number == 0)
+            raise wrong(key, each, f"no divisor of the {there} of {where}, so some would be nobody's; write {fitting}")
+        if server.workers is not None and server.workers * each > there:
+            workers = said(stage, "workers")[0]
+            raise wrong(
+                workers,
+                server.workers,
+                f"too many for the {there} GPUs of {where}, of which each worker has {each}; write {there // each} or "
+                "less",
+            )
+
+
+def _containers(stage: Stage) -> Iterator[tuple[int, str]]:
+    """How many GPUs a container sees, and what says so."""
+    hosting = stage.hosting
+    types: list[str] = []
+    match hosting:
+        case ServerlessHosting():
+            yield 0, "a serverless endpoint"
+        case ComponentHosting():
+            yield hosting.copies.gpus, "hosting.copies.gpus"
+        case RealtimeHosting():
+            types += [plan.instance_type for plan in plans(hosting)]
+            if hosting.shadow is not None and hosting.shadow.instance_type is not None:
+                types.append(hosting.shadow.instance_type)
+        case _:
+            types.append(hosting.instance_type)
+    if stage.batch is not None:
+        types.append(stage.batch.instance_type)
+    for instance_type in types:
+        yield instance_types.gpu_count(instance_type), instance_type
