@@ -1,4 +1,4 @@
-"""`python -m infra`: what cdk.json runs; `python -m infra models …` and `image …` are commands.
+"""`python -m infra`: what cdk.json runs; `python -m infra doctor …`, `image …` and `models …` are commands.
 
 A configuration mistake is one line on stderr and exit code 1.
 """
@@ -12,6 +12,7 @@ from tidegate.infra.configuration import ConfigurationError
 
 # Each has a main(arguments) that returns the exit status.
 _COMMANDS = {
+    "doctor": "tidegate.infra.doctor.command",
     "image": "tidegate.infra.image_push.command",
     "models": "tidegate.infra.models_command",
 }

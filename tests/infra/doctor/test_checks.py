@@ -1,0 +1,381 @@
+"""Each finding by itself, over answers as plain data."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tidegate.infra import stage_file
+from tidegate.infra.configuration import Stage
+from tidegate.infra.doctor import artifact_checks, capacity_checks, place_checks, standing_checks
+from tidegate.infra.doctor.artifact_checks import CHECKED_BYTES, Object, Verdict
+from tidegate.infra.doctor.capacity_checks import Quota
+from tidegate.infra.doctor.finding import Finding, Severity, Unanswered, exit_status, ok, unknown
+from tidegate.infra.doctor.standing_checks import Role, Taken, names_of
+from tidegate.infra.doctor.subject import ENDPOINT, TRANSFORM, Need, Subject, needs
+from tidegate.infra.image_push.media_types import DOCKER_MANIFEST
+from tidegate.infra.image_push.registries import Manifest
+
+ACCOUNT, REGION = "123456789012", "eu-central-1"
+DIGEST = "sha256:" + "a" * 64
+NO_ANSWER = Unanswered(reason="AWS says 'not authorized' (AccessDenied)")
+OK, WARNING, UNKNOWN, ERROR = Severity.OK, Severity.WARNING, Severity.UNKNOWN, Severity.ERROR
+
+
+def stage(**changes: Any) -> Stage:
+    table = {
+        "name": "dev",
+        "image": {"tag": "1.4.0"},
+        "hosting": {"mode": "realtime"},
+        "retention": {"keep_data": False},
+    }
+    return stage_file.parse(table | changes)
+
+
+def subject(*, qualifier: str = "hnb659fds", **changes: Any) -> Subject:
+    return Subject(stage=stage(**changes), argument="dev", account=ACCOUNT, region=REGION, qualifier=qualifier)
+
+
+def said(finding: Finding) -> tuple[Severity, str, str | None]:
+    assert finding.sentence.endswith((".", "?"))
+    return finding.severity, finding.sentence, finding.command
+
+
+def test_the_exit_status_is_that_of_the_worst_finding() -> None:
+    fine = ok("a", "b", "c.")
+    lost = unknown("a", "b", NO_ANSWER)
+    wrong = Finding(check="a", asked="b", severity=ERROR, sentence="c.")
+    warned = Finding(check="a", asked="b", severity=WARNING, sentence="c.")
+    assert [exit_status(found) for found in ([fine, warned], [fine, lost], [wrong, lost], [])] == [0, 2, 1, 0]
+
+
+def test_credentials_are_those_of_the_stage_s_account() -> None:
+    assert place_checks.credentials(ACCOUNT, None).severity is OK
+    assert place_checks.credentials(ACCOUNT, ACCOUNT).severity is OK
+    assert said(place_checks.credentials(ACCOUNT, "2" * 12)) == (
+        ERROR,
+        f"The credentials are those of account {ACCOUNT}, and the stage belongs to 222222222222.",
+        "aws configure list-profiles",
+    )
+    assert said(place_checks.credentials(NO_ANSWER, None)) == (
+        UNKNOWN,
+        "This could not be asked: AWS says 'not authorized' (AccessDenied).",
+        "aws sts get-caller-identity",
+    )
+
+
+def test_a_region_is_set_and_known() -> None:
+    assert place_checks.region(REGION, {REGION}).severity is OK
+    assert said(place_checks.region(None, {REGION}))[::2] == (ERROR, "export AWS_REGION=eu-central-1")
+    assert place_checks.region("eu-centrall-1", {REGION}).severity is WARNING
+
+
+@pytest.mark.parametrize(
+    ("version", "severity", "sentence"),
+    [
+        ("21", OK, "The bootstrap stack has version 21."),
+        ("6", OK, "The bootstrap stack has version 6."),
+        ("5", ERROR, "The bootstrap stack has version 5, and the stacks need 6."),
+        (None, ERROR, f"aws://{ACCOUNT}/{REGION} has no bootstrap stack with the qualifier hnb659fds."),
+        (NO_ANSWER, UNKNOWN, "This could not be asked: AWS says 'not authorized' (AccessDenied)."),
+    ],
+)
+def test_a_bootstrap_is_there_and_new_enough(
+    version: str | Unanswered | None, severity: Severity, sentence: str
+) -> None:
+    command = None if severity is OK else f"cdk bootstrap aws://{ACCOUNT}/{REGION}"
+    assert said(place_checks.bootstrap(subject(), version)) == (severity, sentence, command)
+
+
+def test_a_bootstrap_is_looked_for_under_its_own_qualifier_and_not_where_none_is_needed() -> None:
+    found = place_checks.bootstrap(subject(qualifier="mine"), None)
+    assert found.asked == "ssm:GetParameter /cdk-bootstrap/mine/version"
+    assert found.command == f"cdk bootstrap aws://{ACCOUNT}/{REGION} --qualifier mine"
+    assert place_checks.bootstrap(subject(bootstrapped=False), None).severity is OK
+
+
+@pytest.mark.parametrize(
+    ("status", "severity", "command"),
+    [
+        ("ROLLBACK_COMPLETE", ERROR, "delete-stack"),
+        ("DELETE_FAILED", ERROR, "delete-stack"),
+        ("UPDATE_ROLLBACK_FAILED", ERROR, "continue-update-rollback"),
+        ("UPDATE_IN_PROGRESS", WARNING, "describe-stack-events"),
+    ],
+)
+def test_a_stack_that_stands_in_the_way_is_named_with_the_way_out(
+    status: str, severity: Severity, command: str
+) -> None:
+    (found,) = place_checks.stacks(subject(), {"storage": "CREATE_COMPLETE", "registry": status})
+    assert found.severity is severity
+    assert f"tidegate-dev-registry is in {status}" in found.sentence or "roll-back of stack" in found.sentence
+    assert found.command == f"aws cloudformation {command} --stack-name tidegate-dev-registry --region {REGION}"
+
+
+def test_stacks_that_are_fine_are_one_finding() -> None:
+    there = {"storage": "CREATE_COMPLETE", "endpoint": "UPDATE_ROLLBACK_COMPLETE"}
+    (found,) = place_checks.stacks(subject(), there)
+    assert said(found) == (OK, "No stack of the stage stands in the way; there are: storage, endpoint.", None)
+    (found,) = place_checks.stacks(subject(), NO_ANSWER)
+    assert found.severity is UNKNOWN
+
+
+REALTIME = {"mode": "realtime", "instance_type": "ml.g6.xlarge", "instance_count": 2}
+
+
+@pytest.mark.parametrize(
+    ("hosting", "wanted"),
+    [
+        (REALTIME, [("ml.g6.xlarge", 2, 4)]),
+        (REALTIME | {"scaling": {"min_instances": 2, "max_instances": 5}}, [("ml.g6.xlarge", 2, 10)]),
+        ({"mode": "serverless"}, []),
+        (
+            {
+                "mode": "component",
+                "instance_type": "ml.g6.xlarge",
+                "max_instances": 3,
+                "copies": {"min_memory_mib": 1024},
+            },
+            [("ml.g6.xlarge", 1, 3)],
+        ),
+        (
+            REALTIME
+            | {
+                "variants": [
+                    {"name": "a", "weight": 1},
+                    {"name": "b", "weight": 1, "instance_type": "ml.g5.xlarge", "instance_count": 1},
+                ]
+            },
+            [("ml.g6.xlarge", 2, 4), ("ml.g5.xlarge", 1, 2)],
+        ),
+        (REALTIME | {"shadow": {"instance_count": 1}}, [("ml.g6.xlarge", 3, 6)]),
+        ({"mode": "multi_model", "instance_type": "ml.m7i.xlarge"}, [("ml.m7i.xlarge", 1, 2)]),
+    ],
+)
+def test_a_blue_green_update_takes_twice_the_instances(
+    hosting: dict[str, Any], wanted: list[tuple[str, int, int]]
+) -> None:
+    found = needs(stage(hosting=hosting))
+    assert [(need.instance_type, need.first, need.most) for need in found] == wanted
+    assert {need.use for need in found} <= {ENDPOINT}
+
+
+def test_transform_jobs_have_a_quota_of_their_own() -> None:
+    (_, found) = needs(stage(batch={"instance_type": "ml.m5.2xlarge", "instance_count": 3}))
+    assert capacity_checks.quota_name(found) == "ml.m5.2xlarge for transform job usage"
+    assert (found.use, found.first, found.most) == (TRANSFORM, 3, 3)
+
+
+NEED = Need(instance_type="ml.g6.xlarge", use=ENDPOINT, first=2, most=4)
+NAME = "ml.g6.xlarge for endpoint usage"
+
+
+@pytest.mark.parametrize(
+    ("value", "severity", "sentence"),
+    [
+        (4, OK, f"The quota '{NAME}' is 4, and the stage takes 4 at most; other endpoints count too."),
+        (3, WARNING, f"The quota '{NAME}' is 3: enough to start 2, and too few for the 4 of an update or of the peak."),
+        (0, ERROR, f"The quota '{NAME}' is 0, and the stage starts 2 instances."),
+    ],
+)
+def test_a_quota_has_room_for_the_start_and_for_an_update(value: float, severity: Severity, sentence: str) -> None:
+    command = (
+        "aws service-quotas request-service-quota-increase --service-code sagemaker --quota-code L-1"
+        f" --desired-value 4 --region {REGION}"
+    )
+    found = capacity_checks.quota(subject(), NEED, {NAME: Quota(code="L-1", value=value)})
+    assert said(found) == (severity, sentence, None if severity is OK else command)
+
+
+@pytest.mark.parametrize("quotas", [{}, NO_ANSWER])
+def test_a_quota_that_nobody_tells_is_unknown(quotas: dict[str, Quota] | Unanswered) -> None:
+    found = capacity_checks.quota(subject(), NEED, quotas)
+    assert found.severity is UNKNOWN
+    assert found.command == f"aws service-quotas list-service-quotas --service-code sagemaker --region {REGION}"
+
+
+EXISTING = {
+    "vpc": "vpc-0a1b2c3d",
+    "subnets": ["subnet-0a1b2c3d", "subnet-1a1b2c3d"],
+    "security_groups": ["sg-0a1b2c3d"],
+}
+
+
+@pytest.mark.parametrize(
+    ("network", "offered", "used", "severity", "words"),
+    [
+        (None, {"a"}, {}, OK, "is offered in a"),
+        (None, set(), {}, ERROR, "No zone of eu-central-1 offers ml.g6.xlarge"),
+        (EXISTING, {"a", "b"}, {"s1": "a", "s2": "b"}, OK, "Every zone of the network"),
+        (EXISTING, {"a"}, {"s1": "a", "s2": "b"}, WARNING, "not in subnets s2 of the network; choose others"),
+        (EXISTING, {"c"}, {"s1": "a", "s2": "b"}, ERROR, "not in subnets s1, s2 of"),
+        ({"vpc": "new"}, {"b", "c"}, {"a": "a", "b": "b"}, WARNING, "not in zones a of the network; choose another"),
+        (EXISTING, {"a"}, NO_ANSWER, UNKNOWN, "could not be asked"),
+        (None, NO_ANSWER, {}, UNKNOWN, "could not be asked"),
+    ],
+)
+def test_the_zones_of_the_network_offer_the_type(
+    network: dict[str, Any] | None, offered: Any, used: Any, severity: Severity, words: str
+) -> None:
+    examined = subject() if network is None else subject(network=network)
+    found = capacity_checks.zones(examined, "ml.g6.xlarge", offered, used)
+    assert found.severity is severity
+    assert words in found.sentence
+    assert severity is OK or "Values=g6.xlarge" in (found.command or "")
+
+
+def test_a_new_network_takes_the_first_zones() -> None:
+    network = stage(network={"vpc": "new", "availability_zones": 2}).network
+    assert network is not None
+    assert network.vpc == "new"
+    assert capacity_checks.zones_of_new_network(network, {"c", "a", "b"}) == {"a": "a", "b": "b"}  # type: ignore[arg-type]
+
+
+ADDRESS = f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/tidegate-dev:1.4.0"
+PUSH = "python -m infra image push --stage dev"
+
+
+@pytest.mark.parametrize(
+    ("manifest", "severity", "sentence", "command"),
+    [
+        (
+            Manifest(media_type=DOCKER_MANIFEST, digest=DIGEST),
+            OK,
+            f"{ADDRESS} is there, {DIGEST}, as one Docker manifest.",
+            None,
+        ),
+        (None, ERROR, f"There is no image {ADDRESS}.", PUSH),
+        (
+            Manifest(media_type="application/vnd.oci.image.index.v1+json", digest=DIGEST),
+            ERROR,
+            f"{ADDRESS} is an OCI index (application/vnd.oci.image.index.v1+json), which SageMaker refuses.",
+            f"{PUSH} --tag NEXT",
+        ),
+        (NO_ANSWER, UNKNOWN, "This could not be asked: AWS says 'not authorized' (AccessDenied).", PUSH),
+    ],
+)  # fmt: skip
+def test_an_image_is_there_in_the_form_that_sagemaker_takes(
+    manifest: Any, severity: Severity, sentence: str, command: str | None
+) -> None:
+    assert said(artifact_checks.image(subject(), manifest, local=False)) == (severity, sentence, command)
+
+
+def test_an_image_is_not_looked_for_where_nobody_pulls_or_pushes_it() -> None:
+    assert artifact_checks.image(subject(), None, local=True).severity is OK
+    built = artifact_checks.image(subject(image={"build": "."}), None, local=False)
+    assert said(built) == (OK, "Nothing is to be pushed: 'cdk deploy' builds and pushes it.", None)
+
+
+ARCHIVE = "s3://models/1/model.tar.gz"
+THERE = Object(size_bytes=1000, region=REGION)
+
+
+def test_an_archive_is_there_and_in_the_same_region() -> None:
+    examined = subject(model={"archive": ARCHIVE})
+    assert said(artifact_checks.archive(examined, THERE)) == (OK, f"{ARCHIVE} is there, 1,000 bytes.", None)
+    missing = artifact_checks.archive(examined, None)
+    assert missing.severity is ERROR
+    assert missing.command == (f"cdk deploy storage -c stage=dev && aws s3 cp model.tar.gz {ARCHIVE} --region {REGION}")
+    elsewhere = artifact_checks.archive(examined, Object(size_bytes=1, region="us-east-1"))
+    assert elsewhere.severity is ERROR
+    assert "is in us-east-1, and SageMaker takes models from its own Region, eu-central-1" in elsewhere.sentence
+    assert artifact_checks.archive(examined, NO_ANSWER).severity is UNKNOWN
+
+
+def test_the_default_archive_lies_in_the_stage_s_own_bucket() -> None:
+    assert subject().archive == f"s3://tidegate-dev-data-{ACCOUNT}-{REGION}/models/model.tar.gz"
+    assert subject(model={"repository": "s3://models/live"}).archive is None
+    assert artifact_checks.archive(subject(model={"repository": "s3://models/live"}), None).severity is OK
+
+
+@pytest.mark.parametrize(
+    ("verdict", "size_bytes", "severity", "words"),
+    [
+        (Verdict(error=None), 1, OK, "The model loads, and may take traffic."),
+        (Verdict(error=None, warnings=("A. Do B.",)), 1, WARNING, "A. Do B."),
+        (Verdict(error="There is no model."), 1, ERROR, "The model may take no traffic: There is no model."),
+        (None, CHECKED_BYTES + 1, WARNING, "was not loaded, because it has 2,147,483,649 bytes"),
+        (None, 1, WARNING, "was not loaded, because the command line said so"),
+        (NO_ANSWER, 1, UNKNOWN, "could not be asked"),
+    ],
+)
+def test_an_archive_is_looked_into(verdict: Any, size_bytes: int, severity: Severity, words: str) -> None:
+    examined = subject(model={"archive": ARCHIVE})
+    (found,) = artifact_checks.layout(examined, Object(size_bytes=size_bytes, region=REGION), verdict)
+    assert found.severity is severity
+    assert words in found.sentence
+    assert found.command == (None if severity is OK else f"tidegate check {ARCHIVE}")
+
+
+def test_what_is_not_there_is_not_looked_into() -> None:
+    assert artifact_checks.layout(subject(), None, None) == []
+    assert artifact_checks.layout(subject(), NO_ANSWER, None) == []
+
+
+def trust(**statement: Any) -> dict[str, Any]:
+    base = {"Effect": "Allow", "Principal": {"Service": "sagemaker.amazonaws.com"}, "Action": "sts:AssumeRole"}
+    return {"Statement": [base | statement]}
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [
+        trust(),
+        trust(Principal={"Service": ["ec2.amazonaws.com", "sagemaker.amazonaws.com"]}, Action=["sts:AssumeRole"]),
+        {"Statement": trust()["Statement"][0]},
+    ],
+)
+def test_a_role_that_sagemaker_may_take_on_is_fine(policy: dict[str, Any]) -> None:
+    assert standing_checks.role(subject(), Role(name="r", trust=policy)).severity is OK
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [
+        trust(Principal={"Service": "ec2.amazonaws.com"}),
+        trust(Effect="Deny"),
+        trust(Action="sts:TagSession"),
+        trust(Principal={"AWS": "arn:aws:iam::123456789012:root"}),
+        {"Statement": []},
+    ],
+)
+def test_a_role_that_it_may_not_take_on_is_mended_by_a_policy(policy: dict[str, Any]) -> None:
+    found = standing_checks.role(subject(), Role(name="r", trust=policy))
+    assert found.severity is ERROR
+    assert found.command is not None
+    assert found.command.startswith("aws iam update-assume-role-policy --role-name r --policy-document '{")
+
+
+def test_a_role_is_made_by_its_stack_and_may_be_gone_later() -> None:
+    assert standing_checks.role(subject(), None).severity is OK
+    assert standing_checks.role(subject(), NO_ANSWER).severity is UNKNOWN
+    gone = standing_checks.role(subject(), Role(name="r", trust=None))
+    assert (gone.severity, gone.command) == (ERROR, "cdk deploy endpoint -c stage=dev")
+
+
+def test_a_name_is_free_or_the_stage_s_own() -> None:
+    examined = subject()
+    data, _, repository, endpoint = names_of(examined)
+    assert (data.name, repository.name, endpoint.name) == (examined.bucket, "tidegate-dev", "tidegate-dev")
+    assert standing_checks.name(examined, data, Taken.FREE, standing=False).severity is OK
+    assert standing_checks.name(examined, data, Taken.IN_THIS_ACCOUNT, standing=True).severity is OK
+    assert standing_checks.name(examined, data, NO_ANSWER, standing=False).severity is UNKNOWN
+    left = standing_checks.name(examined, data, Taken.IN_THIS_ACCOUNT, standing=False)
+    assert (left.severity, left.command) == (ERROR, "cdk import storage -c stage=dev")
+    left = standing_checks.name(examined, endpoint, Taken.IN_THIS_ACCOUNT, standing=False)
+    assert left.command == f"aws sagemaker delete-endpoint --endpoint-name tidegate-dev --region {REGION}"
+    other = standing_checks.name(examined, data, Taken.ELSEWHERE, standing=True)
+    assert (other.severity, other.command) == (ERROR, "write another prefix into dev.toml")
+
+
+def test_named_log_groups_are_looked_for_where_a_stack_would_make_them() -> None:
+    examined = subject(
+        batch={"on_upload": True}, model_registry={"promotion": True}, network={"vpc": "new"}, model={"group": "g"}
+    )
+    assert {found.name for found in names_of(examined) if found.kind == "log group"} == {
+        "/tidegate/dev/network",
+        "/aws/vendedlogs/states/tidegate-dev-batch",
+        "/aws/vendedlogs/states/tidegate-dev-batch-intake",
+        "/aws/vendedlogs/states/tidegate-dev-promotion",
+    }
