@@ -6,10 +6,13 @@ container's environment, :mod:`.docker_container` runs the model's image.
 
 from __future__ import annotations
 
+import atexit
 import http.client
 import socket
+import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +21,8 @@ from typing import Protocol
 PING_TIMEOUT_S = 2.0  # "your-algorithms-inference-code": time-out of one /ping attempt
 STOP_GRACE_S = 30.0  # the same page: SIGTERM, then SIGKILL 30 seconds later
 DEFAULT_STARTUP_TIMEOUT_S = 480.0  # the same page: 8 minutes to answer /ping with 200
+_KEPT_PORTS = 64
+_kept: deque[socket.socket] = deque()
 
 
 class ContainerFailed(Exception):
@@ -73,6 +78,30 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def kept_port() -> int:
+    """A loopback port that nobody else is given while the server that is to have it starts.
+
+    It stays bound by a socket that does not listen, until many more have been asked for. Linux lets a server bind it
+    all the same, if that sets SO_REUSEADDR, as ours does; elsewhere the port was free a moment ago.
+    """
+    if sys.platform != "linux":
+        return free_port()
+    kept = socket.socket()
+    kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    kept.bind(("127.0.0.1", 0))
+    _kept.append(kept)
+    if len(_kept) > _KEPT_PORTS:
+        _kept.popleft().close()
+    port: int = kept.getsockname()[1]
+    return port
+
+
+@atexit.register
+def _let_ports_go() -> None:
+    while _kept:
+        _kept.pop().close()
 
 
 def await_healthy(container: Container, *, timeout_s: float, cancelled: threading.Event) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from tidegate.local_cloud import own_module
 from tidegate.local_cloud.processes import belonging, end_rest, process_birth
 from tidegate.local_cloud.sagemaker import private_opt_ml
-from tidegate.local_cloud.sagemaker.container import STOP_GRACE_S, Container, ContainerSpec, free_port
+from tidegate.local_cloud.sagemaker.container import STOP_GRACE_S, Container, ContainerSpec, kept_port
 
 # The directory by its own name, and not as the end of the path of one that plays it.
 _OPT_ML = re.compile(r"(?<![\w.-])/opt/ml\b")
@@ -60,7 +60,7 @@ class ProcessRunner:
     command: Sequence[str] = field(default_factory=lambda: own_module.command("tidegate.inference", "serve"))
 
     def start(self, spec: ContainerSpec) -> Container:
-        port = free_port()
+        port = kept_port()
         # A container's /tmp goes with the container, also where the server was killed and could not tidy up.
         temporary = spec.base_dir / "tmp"
         temporary.mkdir(parents=True, exist_ok=True)

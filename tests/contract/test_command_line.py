@@ -40,11 +40,11 @@ def serving(*arguments: str, cwd: Path, port: int, **environment: str) -> Iterat
 
 
 def refusal(*arguments: str, cwd: Path, **environment: str) -> tuple[int, str]:
-    """Exit status and last line of a command that ends by itself."""
+    """Exit status and last line of a command that ends by itself; another port than 8080, which others may have."""
     done = subprocess.run(
         [*TIDEGATE, *arguments],
         cwd=cwd,
-        env={**ENVIRONMENT, **environment},
+        env={**ENVIRONMENT, "SAGEMAKER_BIND_TO_PORT": str(free_port()), **environment},
         capture_output=True,
         text=True,
         check=False,
@@ -140,7 +140,9 @@ def test_arguments_that_cannot_be_obeyed_are_named(tmp_path: Path) -> None:
             f"tidegate serve: error: argument --kill-after: '{seconds}' is not valid: it must be a number from 0.1 to "
             "604800"
         )
-    status, line = refusal("serve", "model", "--host", "no.such.host.invalid", cwd=tmp_path)
+    status, line = refusal(
+        "serve", "model", "--host", "no.such.host.invalid", cwd=tmp_path, SAGEMAKER_BIND_TO_PORT="8080"
+    )
     assert status == 1
     assert line.startswith("tidegate: error: Port 8080 on no.such.host.invalid cannot be taken: ")
     assert refusal("serve", "model", cwd=tmp_path, SAGEMAKER_MULTI_MODEL="on") == (

@@ -125,7 +125,7 @@ def test_a_signal_while_it_is_unpacked_leaves_nothing(tmp_path: Path, temporary:
         process = subprocess.Popen(
             [*TIDEGATE, command, "model.tar.gz"],
             cwd=tmp_path,
-            env={**ENVIRONMENT, "TMPDIR": str(temporary)},
+            env={**ENVIRONMENT, "SAGEMAKER_BIND_TO_PORT": str(free_port()), "TMPDIR": str(temporary)},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
@@ -223,7 +223,7 @@ def test_where_nothing_can_be_written_the_sentence_names_tmpdir(tmp_path: Path) 
     done = subprocess.run(
         ["/bin/sh", "-c", 'ulimit -f 0; exec "$@"', "sh", *TIDEGATE, "serve", "model.tar.gz"],
         cwd=tmp_path,
-        env=ENVIRONMENT,
+        env={**ENVIRONMENT, "SAGEMAKER_BIND_TO_PORT": str(free_port())},
         capture_output=True,
         text=True,
         check=False,

@@ -9,6 +9,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.contract.running import free_port
+
 REPOSITORY = Path(__file__).parents[2]
 FOLDERS = ("client", "inference", "infra", "local_cloud", "training_hooks")
 FILES = ("pyproject.toml", "setup.py", "README.md", "LICENSE")
@@ -37,9 +39,10 @@ class Installation:
 
     @staticmethod
     def environment(**more: str) -> dict[str, str]:
-        """This machine's variables without those that Python and Tidegate read, and `more`."""
+        """This machine's variables without those that Python and Tidegate read, a port that nobody has, and `more`."""
         ours = ("PYTHON", "TIDEGATE_", "SAGEMAKER_", "SM_", "TS_")
-        return {name: value for name, value in os.environ.items() if not name.startswith(ours)} | more
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+        return kept | {"SAGEMAKER_BIND_TO_PORT": str(free_port())} | more
 
 
 def copy_of_the_checkout(place: Path, *, links: bool = True) -> Path:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -15,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.contract.running import free_port
 from tests.tidegate.installations import FOLDERS, REPOSITORY, Installation, copy_of_the_checkout
 
 COMMANDS = [
@@ -178,8 +178,7 @@ def test_the_server_of_a_wheel_serves_a_script_that_imports_us_and_its_own_clien
     (tmp_path / "code").mkdir()
     (tmp_path / "code" / "inference.py").write_text(MODEL.format(module="client"))
     (tmp_path / "code" / "client.py").write_text("from tidegate.inference.errors import BadRequest\n")
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
+    port = free_port()
     with subprocess.Popen(
         from_a_wheel.command(*words, str(tmp_path), "--port", str(port)),
         cwd=tmp_path / "code",
