@@ -13,9 +13,11 @@ import pytest
 
 from tests.contract.running import wait_until
 from tests.inference.test_streams import TEXT, endless, streaming
+from tests.inference.ticking import ticking
 from tests.inference.toy_models import JSON, computation, request
 from tests.inference.working import working
 from tidegate.inference.protocol import Answer, End, Error, Kind, Part, Start, Stream
+from tidegate.inference.worker import event_loop
 from tidegate.inference.worker.asking import ask
 from tidegate.inference.worker.context import Context
 
@@ -203,7 +205,7 @@ def test_one_that_keeps_its_reader_waiting_too_long_is_ended_and_no_other(chunks
             closed.set()
 
     ways: dict[str, Any] = {"hanging": hanging, "forever": forever}
-    with working(streaming(lambda data: ways[data](data), timeout_s=0.3)) as frontend:
+    with ticking(event_loop), working(streaming(lambda data: ways[data](data), timeout_s=0.3)) as frontend:
         frontend.ask(1, "forever")
         frontend.ask(2, "hanging")
         error = frontend.until(Error)
@@ -214,7 +216,7 @@ def test_one_that_keeps_its_reader_waiting_too_long_is_ended_and_no_other(chunks
 
 
 def test_the_time_in_which_it_is_paused_is_not_its_own() -> None:
-    with working(streaming(forever, timeout_s=0.1)) as frontend:
+    with ticking(event_loop), working(streaming(forever, timeout_s=0.1)) as frontend:
         frontend.ask(1)
         frontend.until(Part)
         frontend.pause(1)

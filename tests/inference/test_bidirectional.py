@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.inference.polling import until
+from tests.inference.ticking import ticking
 from tidegate.inference.conversation_frames import (
     FIRST_ID,
     Farewell,
@@ -24,6 +25,7 @@ from tidegate.inference.conversation_frames import (
     parse_message,
 )
 from tidegate.inference.protocol import FrameReader, Kind, cancel_frame, frame, parse_id, pause_frame, resume_frame
+from tidegate.inference.worker import bidirectional, incoming
 from tidegate.inference.worker.allocator import FreedMemory
 from tidegate.inference.worker.bidirectional import Conversations, is_asynchronous
 from tidegate.inference.worker.context import Context
@@ -36,7 +38,13 @@ channels: list[Channel] = []
 
 
 @pytest.fixture(autouse=True)
-def no_thread_stays() -> Iterator[None]:
+def _a_busy_machine_costs_no_conversation_its_time() -> Iterator[None]:
+    with ticking(bidirectional, incoming):
+        yield
+
+
+@pytest.fixture(autouse=True)
+def no_thread_stays(_a_busy_machine_costs_no_conversation_its_time: None) -> Iterator[None]:
     yield
     for channel in channels:
         for id_ in channel.opened:
