@@ -95,6 +95,21 @@ def own_server() -> Iterator[Server]:
         yield server
 
 
+@pytest.fixture(scope="module")
+def lasting() -> Iterator[Server]:
+    with running({"code/inference.py": CONVERSES}, TIDEGATE_MAX_STREAMS_PER_WORKER="2") as server:
+        yield server
+
+
+@pytest.fixture
+def shared(lasting: Server) -> Iterator[Server]:
+    """As `own_server`, for those who leave nothing behind but the files that their conversations write and wait for."""
+    yield lasting
+    lasting.wait_until(lambda: open_ones(lasting) == 0, "nobody talks")
+    for name in ("release", "yielded", "read"):
+        (lasting.model_dir / name).unlink(missing_ok=True)
+
+
 MIB = 1024 * 1024
 FLOOD_BYTES = 100 * MIB
 
@@ -202,24 +217,24 @@ def test_a_path_of_the_servers_own_ignores_the_offer(server: Server, path: str) 
         Talker(server, path)
 
 
-def test_a_client_is_accepted_while_the_only_worker_computes(own_server: Server) -> None:
+def test_a_client_is_accepted_while_the_only_worker_computes(shared: Server) -> None:
     with ThreadPoolExecutor(1) as pool:
-        pending = pool.submit(own_server.post, b"[1.5]")
-        own_server.wait_until(lambda: metric(own_server, "tidegate_in_flight") == 1, "the worker computes")
-        with Talker(own_server) as talker:
+        pending = pool.submit(shared.post, b"[1.5]")
+        shared.wait_until(lambda: metric(shared, "tidegate_in_flight") == 1, "the worker computes")
+        with Talker(shared) as talker:
             talker.say("hello")
             assert talker.hear() == "hello"
-            (own_server.model_dir / "release").touch()
+            (shared.model_dir / "release").touch()
             assert pending.result(60).json() == [1.5]
 
 
-def test_one_more_than_the_limit_is_503_until_one_has_left(own_server: Server) -> None:
-    with Talker(own_server) as first, Talker(own_server):
+def test_one_more_than_the_limit_is_503_until_one_has_left(shared: Server) -> None:
+    with Talker(shared) as first, Talker(shared):
         with pytest.raises(Refused, match=r"503.*2 streams and conversations on each worker"):
-            Talker(own_server)
-        assert own_server.ping() == 200
+            Talker(shared)
+        assert shared.ping() == 200
         first.close()
-        own_server.wait_until(lambda: _opens(own_server), "there is a place")
+        shared.wait_until(lambda: _opens(shared), "there is a place")
 
 
 def _opens(server: Server) -> bool:
@@ -326,36 +341,36 @@ def test_a_silent_client_is_pinged_and_given_up_when_it_does_not_answer() -> Non
 # --- backpressure
 
 
-def test_a_client_that_does_not_read_pauses_the_generator(own_server: Server) -> None:
-    yielded = own_server.model_dir / "yielded"
+def test_a_client_that_does_not_read_pauses_the_generator(shared: Server) -> None:
+    yielded = shared.model_dir / "yielded"
 
     def still() -> bool:
         before = yielded.read_text()
-        own_server.ping()
+        shared.ping()
         return bool(before) and yielded.read_text() == before
 
-    with Talker(own_server) as talker:
+    with Talker(shared) as talker:
         talker.say("flood")
-        own_server.wait_until(lambda: yielded.exists() and all(still() for _ in range(50)), "the generator waits")
+        shared.wait_until(lambda: yielded.exists() and all(still() for _ in range(50)), "the generator waits")
         paused_at = int(yielded.read_text())
         assert paused_at < 5000
-        frontend = psutil.Process(own_server.process.pid).memory_info().rss
+        frontend = psutil.Process(shared.process.pid).memory_info().rss
         for _ in range(paused_at + 500):
             assert talker.hear() == b"x" * 10_000
-        assert psutil.Process(own_server.process.pid).memory_info().rss - frontend < 64 * 1024 * 1024
-    own_server.wait_until(lambda: open_ones(own_server) == 0, "the conversation is over")
+        assert psutil.Process(shared.process.pid).memory_info().rss - frontend < 64 * 1024 * 1024
+    shared.wait_until(lambda: open_ones(shared) == 0, "the conversation is over")
 
 
-def test_a_script_that_does_not_read_pauses_its_client(own_server: Server) -> None:
-    with Talker(own_server) as talker:
+def test_a_script_that_does_not_read_pauses_its_client(shared: Server) -> None:
+    with Talker(shared) as talker:
         talker.say("do not read")
         assert flood(talker) < FLOOD_BYTES
-        (own_server.model_dir / "read").touch()
+        (shared.model_dir / "read").touch()
         talker.socket.settimeout(30)
         assert talker.hear() == "reading"
         assert talker.hear() == b"x" * 100_000
         talker.vanish()
-    own_server.wait_until(lambda: open_ones(own_server) == 0, "the conversation is over")
+    shared.wait_until(lambda: open_ones(shared) == 0, "the conversation is over")
 
 
 def flood(talker: Talker) -> int:
@@ -369,20 +384,20 @@ def flood(talker: Talker) -> int:
     return FLOOD_BYTES
 
 
-def test_a_worker_that_stands_still_pauses_its_clients(own_server: Server) -> None:
-    (worker,) = own_server.workers()
-    with Talker(own_server) as talker:
+def test_a_worker_that_stands_still_pauses_its_clients(shared: Server) -> None:
+    (worker,) = shared.workers()
+    with Talker(shared) as talker:
         worker.suspend()
         try:
-            before = psutil.Process(own_server.process.pid).memory_info().rss
+            before = psutil.Process(shared.process.pid).memory_info().rss
             assert flood(talker) < FLOOD_BYTES
-            assert psutil.Process(own_server.process.pid).memory_info().rss - before < 32 * MIB
+            assert psutil.Process(shared.process.pid).memory_info().rss - before < 32 * MIB
         finally:
             worker.resume()
         talker.socket.settimeout(30)
         assert talker.hear() == b"x" * 100_000
         talker.vanish()
-    own_server.wait_until(lambda: open_ones(own_server) == 0, "the conversation is over")
+    shared.wait_until(lambda: open_ones(shared) == 0, "the conversation is over")
 
 
 def test_half_a_message_is_refused_where_the_memory_for_bodies_is_taken() -> None:

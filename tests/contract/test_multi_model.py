@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -33,10 +34,20 @@ def output_fn(prediction, accept):
 """
 
 
-@pytest.fixture
-def server():
+@pytest.fixture(scope="module")
+def shared():
     with running({}, SAGEMAKER_MULTI_MODEL="true") as server:
         yield server
+
+
+@pytest.fixture
+def server(shared: Server):
+    """The same for all, but for its models: none is left for the next test."""
+    yield shared
+    for entry in shared.request("GET", "/models").json()["models"]:
+        assert shared.request("DELETE", f"/models/{entry['modelName']}").status == 200
+    shared.wait_until(lambda: shared.workers() == [], "no worker is left")
+    shutil.rmtree(shared.model_dir.parent / "models", ignore_errors=True)
 
 
 def place(server: Server, name: str, files: dict[str, str | bytes]) -> str:

@@ -67,8 +67,28 @@ async def asynchronous(order, model):
 WAYS = pytest.mark.parametrize("way", [{}, {"async": True}], ids=["plain", "async"])
 
 
+@pytest.fixture(scope="module")
+def shared() -> Iterator[Server]:
+    with running({"code/inference.py": STREAMING}) as server:
+        yield server
+
+
 @pytest.fixture
-def server() -> Iterator[Server]:
+def server(shared: Server) -> Iterator[Server]:
+    """The same for all: every generator has ended when a test is over, and nothing is left that one has written."""
+    yield shared
+    begun = list(shared.model_dir.glob("*.yielded"))
+    for path in begun:
+        path.with_suffix(".gate").touch()
+    shared.wait_until(lambda: metric(shared, "tidegate_streams_open") == 0, "no stream is left")
+    shared.wait_until(lambda: all(path.with_suffix(".closed").exists() for path in begun), "all generators are closed")
+    for kind in ("gate", "yielded", "closed"):
+        for path in shared.model_dir.glob(f"*.{kind}"):
+            path.unlink()
+
+
+@pytest.fixture
+def fresh() -> Iterator[Server]:
     with running({"code/inference.py": STREAMING}) as server:
         yield server
 
@@ -130,11 +150,12 @@ def test_an_error_in_the_middle_breaks_the_body_off(server: Server, way: dict[st
 
 @WAYS
 def test_an_error_before_the_first_chunk_is_an_ordinary_one(server: Server, way: dict[str, bool]) -> None:
+    logged = len(server.log())
     with asked(server, stream="a", fail_before=0, **way) as response:
         assert response.status == 500
         error = json.loads(response.read())["error"]
     assert error["code"] == "handler_failed"
-    assert "no more" in server.log()
+    assert "no more" in server.log()[logged:]
 
 
 @WAYS
@@ -189,15 +210,15 @@ def test_one_stream_more_than_a_worker_may_have_is_503() -> None:
 
 @WAYS
 def test_a_worker_that_is_killed_breaks_its_streams_and_nothing_is_computed_again(
-    server: Server, way: dict[str, bool]
+    fresh: Server, way: dict[str, bool]
 ) -> None:
-    with asked(server, stream="a", gate_before=1, **way) as response:
+    with asked(fresh, stream="a", gate_before=1, **way) as response:
         assert response.readline() == b"0\n"
-        (worker,) = server.workers()
+        (worker,) = fresh.workers()
         worker.send_signal(signal.SIGKILL)
         assert broken(response) == b""
-    server.wait_until(lambda: server.post("{}").status == 200, "the successor answers")
-    assert (server.model_dir / "a.yielded").read_text() == "1"
+    fresh.wait_until(lambda: fresh.post("{}").status == 200, "the successor answers")
+    assert (fresh.model_dir / "a.yielded").read_text() == "1"
 
 
 def test_a_generator_that_hangs_costs_the_worker_and_breaks_its_stream() -> None:
@@ -237,27 +258,27 @@ def test_many_streams_and_plain_requests_beside_them(server: Server) -> None:
     assert server.post("{}").status == 200
 
 
-def test_streams_are_counted_while_they_are_open_with_their_chunks_and_by_what_broke_them(server: Server) -> None:
+def test_streams_are_counted_while_they_are_open_with_their_chunks_and_by_what_broke_them(fresh: Server) -> None:
     def broken_by(reason: str) -> float:
-        return metric(server, "tidegate_streams_broken_total", reason=reason)
+        return metric(fresh, "tidegate_streams_broken_total", reason=reason)
 
-    with asked(server, stream="a", chunks=2, gate_before=1, **{"async": True}) as response:
+    with asked(fresh, stream="a", chunks=2, gate_before=1, **{"async": True}) as response:
         assert response.readline() == b"0\n"
-        assert metric(server, "tidegate_streams_open") == 1
-        (server.model_dir / "a.gate").touch()
+        assert metric(fresh, "tidegate_streams_open") == 1
+        (fresh.model_dir / "a.gate").touch()
         assert response.read() == b"1\n"
-    server.wait_until(lambda: metric(server, "tidegate_streams_open") == 0, "it is over")
-    assert metric(server, "tidegate_stream_chunks_total") == 2
-    assert metric(server, "tidegate_stream_first_chunk_seconds_count") == 1
-    assert metric(server, "tidegate_streams_broken_total") == 0
-    assert metric(server, "tidegate_responses_total", status="200") == 1
-    with asked(server, stream="b", fail_before=1) as response:
+    fresh.wait_until(lambda: metric(fresh, "tidegate_streams_open") == 0, "it is over")
+    assert metric(fresh, "tidegate_stream_chunks_total") == 2
+    assert metric(fresh, "tidegate_stream_first_chunk_seconds_count") == 1
+    assert metric(fresh, "tidegate_streams_broken_total") == 0
+    assert metric(fresh, "tidegate_responses_total", status="200") == 1
+    with asked(fresh, stream="b", fail_before=1) as response:
         broken(response)
     assert broken_by("handler_failed") == 1
-    with asked(server, stream="c") as response:
+    with asked(fresh, stream="c") as response:
         assert response.readline() == b"0\n"
-    server.wait_until(lambda: broken_by("reader_left") == 1, "the reader that left is counted")
-    assert metric(server, "tidegate_streams_open") == 0
+    fresh.wait_until(lambda: broken_by("reader_left") == 1, "the reader that left is counted")
+    assert metric(fresh, "tidegate_streams_open") == 0
 
 
 @pytest.mark.parametrize("fails", [{}, {"fail_before": 1}], ids=["whole", "broken"])

@@ -20,6 +20,22 @@ def server():
         yield server
 
 
+@pytest.fixture(scope="module")
+def lasting():
+    with running({"code/inference.py": OBEDIENT}) as server:
+        yield server
+
+
+@pytest.fixture
+def shared(lasting: Server):
+    """One server for those who leave its processes as they are: it knows nothing of what the others have asked."""
+    processes = [each.pid for each in lasting.workers()]
+    yield lasting
+    assert [each.pid for each in lasting.workers()] == processes
+    for name in ("calls", "release", "child", "orphan"):
+        (lasting.model_dir / name).unlink(missing_ok=True)
+
+
 def order(server: Server, **what: object) -> Reply:
     return server.post(json.dumps(what))
 
@@ -70,26 +86,26 @@ def test_a_request_that_hangs_gets_504_once_and_its_worker_is_replaced():
         assert order(server, fine=1).json()["pid"] != before.pid
 
 
-def test_ping_answers_while_user_code_holds_the_interpreter(server: Server):
+def test_ping_answers_while_user_code_holds_the_interpreter(shared: Server):
     with ThreadPoolExecutor(1) as pool:
-        pending = pool.submit(order, server, wait_for="release")
-        server.wait_until((server.model_dir / "calls").exists, "the request is being computed")
-        assert [server.ping() for _ in range(20)] == [200] * 20
-        (server.model_dir / "release").touch()
+        pending = pool.submit(order, shared, wait_for="release")
+        shared.wait_until((shared.model_dir / "calls").exists, "the request is being computed")
+        assert [shared.ping() for _ in range(20)] == [200] * 20
+        (shared.model_dir / "release").touch()
         assert pending.result(timeout=60).status == 200
 
 
 @pytest.mark.parametrize("deed", [{"raise": "inside"}, {"exit": 4}, {"interrupt": 1}, {"cancel": 1}])
-def test_an_exception_of_whatever_kind_costs_its_request_and_no_worker(server: Server, deed):
-    (before,) = server.workers()
-    assert order(server, **deed).status == 500
-    assert order(server, fine=1).json()["pid"] == before.pid
+def test_an_exception_of_whatever_kind_costs_its_request_and_no_worker(shared: Server, deed):
+    (before,) = shared.workers()
+    assert order(shared, **deed).status == 500
+    assert order(shared, fine=1).json()["pid"] == before.pid
 
 
-def test_a_fork_that_comes_back_from_user_code_does_not_answer_too(server: Server):
-    (before,) = server.workers()
-    assert [order(server, fork=1).status for _ in range(3)] == [200] * 3
-    assert order(server, fine=1).json()["pid"] == before.pid
+def test_a_fork_that_comes_back_from_user_code_does_not_answer_too(shared: Server):
+    (before,) = shared.workers()
+    assert [order(shared, fork=1).status for _ in range(3)] == [200] * 3
+    assert order(shared, fine=1).json()["pid"] == before.pid
 
 
 @pytest.mark.parametrize("end", ["death", "hang", "drain"])
@@ -106,14 +122,14 @@ def test_what_user_code_started_ends_with_its_worker(end: str):
         server.wait_until(lambda: not _runs(child), "the child is gone too")
 
 
-def test_a_process_whose_parent_ended_first_is_waited_for_and_stays_no_zombie(server: Server):
-    (parent,) = _children(server)
-    assert order(server, orphan=1).status == 200
-    orphan = psutil.Process(int((server.model_dir / "orphan").read_text()))
+def test_a_process_whose_parent_ended_first_is_waited_for_and_stays_no_zombie(shared: Server):
+    (parent,) = _children(shared)
+    assert order(shared, orphan=1).status == 200
+    orphan = psutil.Process(int((shared.model_dir / "orphan").read_text()))
     assert orphan.ppid() == parent.pid
-    (server.model_dir / "release").touch()
-    server.wait_until(lambda: not psutil.pid_exists(orphan.pid), "it is gone altogether")
-    assert order(server, fine=1).status == 200
+    (shared.model_dir / "release").touch()
+    shared.wait_until(lambda: not psutil.pid_exists(orphan.pid), "it is gone altogether")
+    assert order(shared, fine=1).status == 200
 
 
 def _runs(process: psutil.Process) -> bool:
@@ -177,20 +193,20 @@ def test_several_workers_share_the_work_and_each_function_of_a_request_runs_in_o
         assert pids == {worker.pid for worker in server.workers()}
 
 
-def test_a_client_who_left_while_waiting_never_reaches_a_worker(server: Server):
+def test_a_client_who_left_while_waiting_never_reaches_a_worker(shared: Server):
     with ThreadPoolExecutor(1) as pool:
-        pending = pool.submit(order, server, wait_for="release")
-        server.wait_until((server.model_dir / "calls").exists, "the worker is busy")
-        leaver = server.socket()
+        pending = pool.submit(order, shared, wait_for="release")
+        shared.wait_until((shared.model_dir / "calls").exists, "the worker is busy")
+        leaver = shared.socket()
         port = leaver.getsockname()[1]
         leaver.sendall(b'POST /invocations HTTP/1.1\r\nhost: x\r\ncontent-length: 14\r\n\r\n{"leaver": 66}')
-        server.wait_until(lambda: port in _peers(server), "the leaver is connected")
+        shared.wait_until(lambda: port in _peers(shared), "the leaver is connected")
         leaver.close()
-        server.wait_until(lambda: port not in _peers(server), "the server has let the leaver go")
-        (server.model_dir / "release").touch()
+        shared.wait_until(lambda: port not in _peers(shared), "the server has let the leaver go")
+        (shared.model_dir / "release").touch()
         assert pending.result(timeout=60).status == 200
-    assert order(server, fine=1).status == 200
-    assert not any("leaver" in call for call in calls(server))
+    assert order(shared, fine=1).status == 200
+    assert not any("leaver" in call for call in calls(shared))
 
 
 def _peers(server: Server) -> set[int]:
