@@ -1,10 +1,48 @@
-"""What a run of the tests says of the machine that it is on."""
+"""What holds for every test: patience with a busy machine, and what a run says of the machine that it is on."""
 
 from __future__ import annotations
 
+import gc
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import hypothesis
+import pytest
+from hypothesis import HealthCheck
+
 from tests.container.two_hosts import means
+from tests.distribution import Scheduling
+
+# This machine may be busy, and no property is about speed: neither that of an example nor that of its making.
+hypothesis.settings.register_profile(
+    "tidegate", deadline=None, max_examples=80, suppress_health_check=[HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("tidegate")
 
 
 def pytest_report_header() -> str:
     """How the two hosts of a training job are kept apart: a green run does not claim more than that."""
     return f"two hosts of a training job: {means()}"
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling | None:
+    return Scheduling(config, log) if config.getoption("dist") == "loadfile" else None
+
+
+def pytest_collection_finish() -> None:
+    """What the imports have left is there to stay: no collection need look through it again and again."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _what_a_failed_test_leaves_is_blamed_on_its_own_file(request: pytest.FixtureRequest) -> Iterator[None]:
+    """A process or a socket that its failure has left open, and not on a test of another file, much later."""
+    failed = request.session.testsfailed
+    yield
+    if request.session.testsfailed > failed:
+        for name in ("last_exc", "last_type", "last_value", "last_traceback"):
+            vars(sys).pop(name, None)  # they hold the frames of the last failure
+        gc.collect()

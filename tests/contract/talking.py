@@ -11,6 +11,7 @@ from tests.contract.running import Server
 from tests.raw_websocket import ACCEPT, BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, close, frame, opening
 
 PATH = "/invocations-bidirectional-stream"
+PATIENCE_S = 60.0
 
 
 class Refused(Exception):
@@ -27,7 +28,7 @@ class Talker:
     def __init__(self, server: Server, path: str = PATH, *headers: bytes) -> None:
         """Open it. Raises `Refused`."""
         self.socket = server.socket()
-        self.socket.settimeout(30)
+        self.socket.settimeout(PATIENCE_S)
         self._received = b""
         self.socket.sendall(opening(path, *headers))
         head = self._until(b"\r\n\r\n")

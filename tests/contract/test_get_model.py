@@ -219,11 +219,15 @@ def test_what_a_worker_held_is_free_when_it_dies(tmp_path: Path):
 def test_several_workers_each_hold_their_own(tmp_path: Path):
     with serving(tmp_path, {"a": (1,)}, TIDEGATE_WORKERS="2", TIDEGATE_MAX_LOADED_MODELS="4") as here:
         router(here, CORTEX)
-        with ThreadPoolExecutor(8) as clients:
-            pids = {
-                reply.json()["pid"]
-                for reply in clients.map(lambda _: here.ask("router", body={"name": "a"}), range(60))
-            }
+        pids: set[int] = set()
+
+        def both_have_answered() -> bool:
+            with ThreadPoolExecutor(8) as clients:
+                replies = clients.map(lambda _: here.ask("router", body={"name": "a"}), range(60))
+                pids.update(reply.json()["pid"] for reply in replies)
+            return len(pids) > 1
+
+        here.until(both_have_answered, "both workers have answered")
         assert len(pids) == 2
 
 

@@ -19,7 +19,7 @@ from tidegate.pipeline import Pipeline, Stage
 
 def parse(text):
     if text == "slow":
-        time.sleep(2)
+        time.sleep(4)
     return float(text)
 
 def cube(value):
@@ -31,7 +31,7 @@ def double_all(values):
 def pid(value):
     return os.getpid()
 
-IN_THREADS = Pipeline(Stage(parse, workers=8, timeout_s=0.5), Stage(double_all, batch_size=4), str)
+IN_THREADS = Pipeline(Stage(parse, workers=8, timeout_s=2), Stage(double_all, batch_size=4), str)
 IN_PROCESSES = Pipeline(Stage(cube, workers=2, processes=True), Stage(double_all, batch_size=3))
 
 def model_fn(model_dir):
@@ -117,7 +117,7 @@ def test_functions_of_the_script_run_in_processes_too(server: Server) -> None:
     ("items", "words"),
     [
         (["1", "x"], ["could not convert string to float", "In stage 1 (parse) of the pipeline, item 1."]),
-        (["1", "slow"], ["Stage 'parse' has a timeout_s of 0.5, and the call took longer.", "item 1."]),
+        (["1", "slow"], ["Stage 'parse' has a timeout_s of 2, and the call took longer.", "item 1."]),
     ],
 )
 def test_an_error_of_a_stage_is_an_error_of_the_handler(server: Server, items: list[str], words: list[str]) -> None:

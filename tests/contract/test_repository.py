@@ -249,7 +249,7 @@ def test_as_many_models_are_loaded_as_may_be_while_parallel_clients_ask_for_all(
             for each in clients:
                 each.result(timeout=120)
             over.set()
-            watching.result(timeout=10)
+            watching.result(timeout=60)
         assert 1 <= most <= limit
         assert here.metric("tidegate_repository_evictions_total", where="memory") > 0
         assert here.metric("tidegate_repository_idle_at_eviction_seconds_count") > 0

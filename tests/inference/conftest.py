@@ -1,14 +1,10 @@
-"""Properties are tried without a clock: this machine may be busy, and no test here is about speed."""
+"""An archive for what a worker does with it."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-import hypothesis
 import pytest
-
-hypothesis.settings.register_profile("tidegate", deadline=None, max_examples=80)
-hypothesis.settings.load_profile("tidegate")
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def until(question: Callable[[], T | None], timeout_s: float = 20.0) -> T:
+def until(question: Callable[[], T | None], timeout_s: float = 60.0) -> T:
     """The first answer that is true. Fails when none comes in time."""
     deadline_s = time.monotonic() + timeout_s
     while not (answer := question()):
