@@ -69,6 +69,8 @@ class Batches:
     why: str
     tried_together: int | None = None
     """The most requests that a call of the proof had."""
+    size_found_on_traffic: bool = False
+    """Whether a server finds on live traffic how many requests share one, and how long they wait for it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@
                         PAUSE    u64 id                  the reader of this stream is slow: hold it
                         RESUME   u64 id                  go on with it
                         ADAPTER  JSON                    load or drop an adapter of the model (adapter_frames.py)
-    worker ▶ frontend   READY    u8 may join, u8 talks, u8 has its page | JSON of its GPU bytes, tensors and form
+    worker ▶ frontend   READY    u8 may join, u8 talks, u8 has its page | JSON of its GPU bytes, tensors and more
                                                          the model is loaded and has answered its example
                         FAILED   u8 too large | sentence it could not be loaded; the worker exits
                         REPORT   JSON                    in a rehearsal: a step of the load, or what came of it
@@ -85,7 +85,7 @@ _ID = struct.Struct("<Q")
 _UNKNOWN = 2**64 - 1
 _ERROR = struct.Struct("<QHH")
 _READY = struct.Struct("<???")
-_DONE = "<dddHHH?"
+_DONE = "<dddHHHH?"
 _DONE_BYTES = struct.calcsize(_DONE)
 
 Payload = bytes | bytearray
@@ -147,6 +147,8 @@ class ModelSpec:
     """Whether `context.get_model` works: there is a model repository."""
     version: int = 1
     """Of a model repository's version; 1 where there are no versions."""
+    finds_batch_size: bool = False
+    """Whether the size of batches is found on live traffic; `max_batch_size` is the most that it may be."""
     hashed: Sequence[Sequence[Any]] = field(default_factory=list)
     """Files that were hashed while torch was imported (`HashedFile.to_plain`)."""
 
@@ -262,7 +264,8 @@ class Done(NamedTuple):
     """The end of a batch: the seconds that its three phases took, and its predictions.
 
     `sizes` has the number of requests of each prediction; `joined`, `proved` and `refused` count calls that were
-    shared, or tried. `hopeless` says that no two requests of the batch will ever share one.
+    shared, or tried; `halved` those of which the halves went through and the whole did not. `hopeless` says that no two
+    requests of the batch will ever share one.
     """
 
     decode_s: float
@@ -271,6 +274,7 @@ class Done(NamedTuple):
     joined: int = 0
     proved: int = 0
     refused: int = 0
+    halved: int = 0
     hopeless: bool = False
     sizes: tuple[int, ...] = ()
 
@@ -468,6 +472,8 @@ class Ready(NamedTuple):
     """The tensors that the model takes and gives, as far as they are known."""
     form: ServedAs | None = None
     """Which form of the model is served, where it has any."""
+    alone: str | None = None
+    """Why requests never share a call, where that was to be found out and they never do."""
 
 
 def ready_frame(
@@ -478,9 +484,10 @@ def ready_frame(
     gpu_bytes: Sequence[int] = (),
     tensors: Tensors | None = None,
     form: ServedAs | None = None,
+    alone: str | None = None,
 ) -> bytes:
     """The READY frame; see `Ready`."""
-    told = {"gpu_bytes": gpu_bytes, "tensors": tensors or {}, "form": form}
+    told = {"gpu_bytes": gpu_bytes, "tensors": tensors or {}, "form": form, "alone": alone}
     return frame(Kind.READY, _READY.pack(may_join, converses, has_page) + json.dumps(told).encode())
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from tidegate.inference import legacy_variables
-from tidegate.inference.batching import MAX_BATCH_SIZE, MAX_WAIT_MS
+from tidegate.inference.batching import AUTO, MAX_BATCH_SIZE, MAX_WAIT_MS, Auto
 from tidegate.inference.errors import DeploymentError as DeploymentError  # noqa: PLC0414 - who calls `environment` catches it
 
 MIB = 1024 * 1024
@@ -57,6 +57,15 @@ def _number(low: float, high: float) -> Parse:
         return number
 
     return parse
+
+
+def _batch_size(text: str) -> int | Auto:
+    if text.lower() == AUTO:
+        return AUTO
+    try:
+        return int(_whole(1, MAX_BATCH_SIZE)(text))
+    except ValueError as error:
+        raise ValueError(f"{error}, or auto") from None
 
 
 def _switch(text: str) -> bool:
@@ -439,19 +448,28 @@ class Settings:
     )
 
     # --- batching
-    max_batch_size: int | None = setting(
+    max_batch_size: int | Auto | None = setting(
         ("TIDEGATE_MAX_BATCH_SIZE", "SAGEMAKER_TS_BATCH_SIZE"),
         None,
-        _whole(1, MAX_BATCH_SIZE),
+        _batch_size,
         "requests of different clients that may share one `predict_fn` call, where the archive declares that or it was "
-        "proved to change no answer; 1 is off; default: what the manifest's `batching` says, else 1",
+        "proved to change no answer; 1 is off, `auto` finds the number, and how long to wait, on live traffic; "
+        "default: what the manifest's `batching` says, else 1",
+    )
+    batch_latency_ms: float = setting(
+        "TIDEGATE_BATCH_LATENCY_MS",
+        50.0,
+        _number(0, MAX_WAIT_MS),
+        "where the batch size is `auto`: what computing with others, and waiting for them beside an idle worker, may "
+        "add to the time that a request takes alone; half of what a person takes for at once",
     )
     max_wait_ms: float | None = setting(
         ("TIDEGATE_MAX_WAIT_MS", "SAGEMAKER_TS_MAX_BATCH_DELAY"),
         None,
         _number(0, MAX_WAIT_MS),
         "how long a batch may wait for more requests, while more are to be expected; default: what the manifest's "
-        "`batching` says, else 5",
+        "`batching` says, else 5; where the size is `auto`, the most that may be found, else what "
+        "TIDEGATE_BATCH_LATENCY_MS leaves",
     )
 
     input_threads: int = setting(

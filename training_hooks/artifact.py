@@ -90,7 +90,8 @@ def save_model(
         every_rank: True where each rank saves a model of its own, into a directory of its own.
         batching: True where requests of several clients may be joined into one `predict_fn` call, as nobody but you
             can say for sure; False where they may not; limits, `{"max_batch_size": 8, "max_wait_ms": 5}`, which say
-            True as well; "auto" or nothing leaves it to the server, which joins what it has proved to be the same.
+            True as well, and whose size may be "auto", found on live traffic; "auto" or nothing leaves it to the
+            server, which joins what it has proved to be the same.
         image: how the model takes and gives pictures, so that it needs no input_fn and no output_fn for them:
             `{"input": {"size": {"height": 64, "width": 64, "policy": "resize"}}, "output": {"value_range": [-1, 1]}}`;
             docs/handlers.md lists the keys.

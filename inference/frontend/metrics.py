@@ -90,6 +90,8 @@ class ModelMetrics:
     conversations_closed: Counter[int] = field(default_factory=Counter)
     """By the code of the Close, whichever side sent it; 1006 where there was none."""
     conversation_frames: Counter[str] = field(default_factory=lambda: Counter(received=0, sent=0))
+    search_paid: int = 0
+    """Requests in batches of a size that was only tried, or held back for one."""
     joins: Counter[str] = field(default_factory=lambda: Counter(joined=0, proved=0, refused=0))
 
     def count_batch(self, done: Done) -> None:
@@ -106,12 +108,17 @@ class ModelMetrics:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelGauges:
-    """What is true of one model at the moment of the scrape. `workers` maps pids to GPUs and bytes of them."""
+    """What is true of one model at the moment of the scrape. `workers` maps pids to GPUs and bytes of them.
+
+    `batch_limit` and `batch_wait_s` are there where the size of batches is found on live traffic.
+    """
 
     metrics: ModelMetrics
     waiting: int
     computing: int
     workers: Mapping[int, Mapping[int, int]]
+    batch_limit: int | None = None
+    batch_wait_s: float | None = None
 
     def with_another(self, other: ModelGauges) -> ModelGauges:
         """Two revisions of one model together; they count in the same place."""
@@ -120,6 +127,8 @@ class ModelGauges:
             waiting=self.waiting + other.waiting,
             computing=self.computing + other.computing,
             workers={**self.workers, **other.workers},
+            batch_limit=self.batch_limit if other.batch_limit is None else other.batch_limit,
+            batch_wait_s=self.batch_wait_s if other.batch_wait_s is None else other.batch_wait_s,
         )
 
 

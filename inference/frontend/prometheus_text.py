@@ -53,6 +53,10 @@ class _Collector:
         yield _gauge("waiting", "Requests that no worker has yet", ((m, g.waiting) for m, g in models.items()))
         yield _gauge("in_flight", "Requests that are with a worker", ((m, g.computing) for m, g in models.items()))
         yield _gauge("workers", "Workers that have the model loaded", ((m, len(g.workers)) for m, g in models.items()))
+        limits = _known(models, "batch_limit")
+        yield _gauge("batch_limit", "Requests that share a call at most, as found on live traffic", limits)
+        waits = _known(models, "batch_wait_s")
+        yield _gauge("batch_wait_seconds", "How long a batch may wait for more, as found on live traffic", waits)
         open_ = ((model, gauges.metrics.conversations_open) for model, gauges in models.items())
         yield _gauge("conversations_open", "WebSockets that are open", open_)
         gpu_bytes = GaugeMetricFamily(
@@ -83,6 +87,9 @@ def _counters(models: Mapping[str, ModelGauges]) -> Iterator[Metric]:
         "Batches that shared a predict_fn call (joined), that were the same joined and one by one (proved), or not",
         labels=["model", "result"],
     )
+    search = CounterMetricFamily(
+        "tidegate_batch_search_requests", "Requests in batches of a size that was only tried", labels=["model"]
+    )
     chunks = CounterMetricFamily("tidegate_stream_chunks", "Chunks of streams sent", labels=["model"])
     broken = CounterMetricFamily(
         "tidegate_streams_broken", "Streams that ended before their end", labels=["model", "reason"]
@@ -98,6 +105,7 @@ def _counters(models: Mapping[str, ModelGauges]) -> Iterator[Metric]:
             conversations.add_metric([model, str(code)], count)
         for direction, count in gauges.metrics.conversation_frames.items():
             frames.add_metric([model, direction], count)
+        search.add_metric([model], gauges.metrics.search_paid)
         chunks.add_metric([model], gauges.metrics.streams.chunks)
         for reason, count in gauges.metrics.streams.broken.items():
             broken.add_metric([model, reason], count)
@@ -111,7 +119,7 @@ def _counters(models: Mapping[str, ModelGauges]) -> Iterator[Metric]:
             abandoned.add_metric([model, state], count)
         retries.add_metric([model], gauges.metrics.retries)
         restarts.add_metric([model], gauges.metrics.worker_restarts)
-    yield from (responses, shed, abandoned, retries, restarts, joins, chunks, broken, conversations, frames)
+    yield from (responses, shed, abandoned, retries, restarts, joins, search, chunks, broken, conversations, frames)
 
 
 def _of_repository(repository: RepositoryGauges) -> Iterator[Metric]:
@@ -159,6 +167,11 @@ def _of_repository(repository: RepositoryGauges) -> Iterator[Metric]:
         for value, number in gauges.items():
             gauge.add_metric([value], number)
         yield gauge
+
+
+def _known(models: Mapping[str, ModelGauges], attribute: str) -> Iterator[tuple[str, float]]:
+    values = ((model, getattr(gauges, attribute)) for model, gauges in models.items())
+    return ((model, value) for model, value in values if value is not None)
 
 
 def _gauge(name: str, text: str, values: Iterable[tuple[str, float]]) -> Metric:

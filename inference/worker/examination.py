@@ -9,7 +9,7 @@ import os
 import statistics
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +88,7 @@ def examine(
         gpu_bytes=gpu_bytes,
         threads=spec.threads,
         example=answered,
-        batches=_batches(computation, spec, example),
+        batches=replace(_batches(computation, spec, example), size_found_on_traffic=spec.finds_batch_size),
         cautions=tuple(found),
         form=computation.form,
     )
@@ -204,16 +204,12 @@ def _bounded(text: str) -> str:
 
 def _batches(computation: Computation, spec: ModelSpec, example: Example | None) -> Batches:
     calls, functions = computation.joined_calls, computation.steps.functions
-    if calls.batching.joins is False:
-        return Batches(sharing=Sharing.NEVER, why="the manifest says batching: false")
-    if functions.transform_fn is not None:
-        return Batches(sharing=Sharing.NEVER, why="transform_fn takes one request as a whole")
+    if (never := calls.ruled_out) is not None:
+        return Batches(sharing=Sharing.NEVER, why=never)
     if calls.declared:
         by = [name for name in ("collate_fn", "split_fn") if getattr(functions, name) is not None]
         why = f"the script has {' and '.join(by)}" if by else "the manifest says so"
         return Batches(sharing=Sharing.DECLARED, why=why)
-    if functions.takes_names:
-        return Batches(sharing=Sharing.NEVER, why="what a function makes of a dictionary may be about all of it")
     if not spec.repeatable:
         return Batches(sharing=Sharing.NEVER, why="TIDEGATE_RETRY is off, so nothing is called twice to prove anything")
     if example is None:

@@ -53,11 +53,27 @@ class JoinedCalls:
     @property
     def possible(self) -> bool:
         """Whether requests may ever share a call, so that sending several together is of use."""
-        functions = self.steps.functions
-        if functions.transform_fn is not None or self.batching.joins is False:
-            return False
-        # What a function makes of a dictionary may be about all of it; no proof by examples rules that out.
-        return self.declared or (self.prove and not functions.takes_names)
+        return self.ruled_out is None and (self.declared or self.prove)
+
+    @property
+    def ruled_out(self) -> str | None:
+        """Why requests never share a call, whatever is proved: what the archive or its script has against it."""
+        if self.batching.joins is False:
+            return "the manifest says batching: false"
+        if self.steps.functions.transform_fn is not None:
+            return "transform_fn takes one request as a whole"
+        if self.steps.functions.takes_names and not self.declared:
+            # No proof by examples rules that out.
+            return "what a function makes of a dictionary may be about all of it"
+        return None
+
+    @property
+    def why_alone(self) -> str | None:
+        """Why requests never share a call; None where they may."""
+        if self.possible:
+            return None
+        unproved = "nothing is called twice to prove that they may share one (TIDEGATE_RETRY=off, or a worker was lost)"
+        return self.ruled_out or unproved
 
     @cached_property
     def declared(self) -> bool:
@@ -184,8 +200,10 @@ class JoinedCalls:
         parts = [requests[:middle], requests[middle:]] if splittable else [[request] for request in requests]
         for part in parts:
             self.predict(part, key)
-        if splittable and not (self.declared or out_of_memory) and all(request.outcome is None for request in requests):
-            self.signatures.doubt(key)
+        if splittable and all(request.outcome is None for request in requests):
+            steps.tally.halved += 1
+            if not (self.declared or out_of_memory):
+                self.signatures.doubt(key)
 
     def predict_together(self, requests: Sequence[Request]) -> None:
         """Predict with one call. Raises what user code raises, or `NotSplittable`."""

@@ -98,6 +98,7 @@ def _serve(channel: Channel) -> int:
             gpu_bytes=computation.gpu_memory.held_by_gpu(),
             tensors=computation.tensors,
             form=computation.form,
+            alone=computation.joined_calls.why_alone if spec.finds_batch_size else None,
         )
     )
     if rehearsal is not None:

@@ -22,6 +22,7 @@ class Tally:
     joined: int = 0
     proved: int = 0
     refused: int = 0
+    halved: int = 0
     hopeless: int = 0
     """Decoded requests that no other request would ever have shared a call with."""
     promising: bool = False
@@ -49,6 +50,7 @@ class Tally:
             self.joined,
             self.proved,
             self.refused,
+            self.halved,
             self.hopeless > 1 and not self.promising,
             tuple(self.sizes),
         )

@@ -98,6 +98,14 @@ def _of_requests(endpoint_name: str, here: str) -> tuple[Chart, ...]:
             queries=(_query("result", f"sum by (result) (rate(tidegate_batch_joins_total{here}[5m]))"),),
         ),
         Chart(
+            title="Batch size and wait that were found, and requests per second that the search took",
+            queries=(
+                _query("size", f"max(tidegate_batch_limit{here})"),
+                _query("seconds", f"max(tidegate_batch_wait_seconds{here})"),
+                _query("search", f"sum(rate(tidegate_batch_search_requests_total{here}[5m]))"),
+            ),
+        ),
+        Chart(
             title="Requests that wait, and that are with a worker",
             queries=(
                 _query("waiting", f"sum(tidegate_waiting{here})"),

@@ -92,6 +92,32 @@ def test_halving_finds_exactly_the_requests_that_fail(case: tuple[int, set[int]]
     assert len(predict.sizes) <= 2 * len(bad) * (math.ceil(math.log2(count)) + 1) + 1
 
 
+@pytest.mark.parametrize(
+    ("most", "numbers", "halved"),
+    [
+        pytest.param(8, (1, 2, 3, 4), 0, id="it goes through"),
+        pytest.param(2, (1, 2, 3, 4), 1, id="only its halves do"),
+        pytest.param(1, (1, 2, 3, 4), 3, id="each by itself"),
+        pytest.param(8, (1, 2, -3, 4), 0, id="one request is to blame"),
+        pytest.param(0, (1, 2), 0, id="none does, however small"),
+    ],
+)
+def test_a_call_that_fails_though_its_halves_do_not_is_told_to_the_frontend(
+    most: int, numbers: tuple[float, ...], halved: int
+) -> None:
+    """It says that so many are too many, which an error of one request does not."""
+
+    def predict_fn(data: torch.Tensor, model: Any) -> torch.Tensor:
+        if len(data) > most:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        if (data < 0).any():
+            raise ValueError("negative")
+        return data
+
+    _, done = ask(declared(predict_fn=predict_fn), [request([[number]], at) for at, number in enumerate(numbers)])
+    assert done.halved == halved
+
+
 def test_a_batch_too_large_for_the_memory_is_halved_until_it_fits(monkeypatch: pytest.MonkeyPatch) -> None:
     sizes: list[int] = []
     emptied: list[int] = []

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tidegate.inference.batching import Batching, declared, declared_in
+from tidegate.inference.batching import MAX_AUTO_SIZE, Auto, Batching, declared, declared_in
 from tidegate.inference.errors import DeploymentError
 
 
@@ -21,6 +21,7 @@ from tidegate.inference.errors import DeploymentError
         (False, Batching(joins=False)),
         ({"max_batch_size": 8, "max_wait_ms": 5}, Batching(joins=True, max_batch_size=8, max_wait_ms=5.0)),
         ({"max_wait_ms": 0}, Batching(joins=True, max_wait_ms=0.0)),
+        ({"max_batch_size": "auto"}, Batching(joins=True, max_batch_size="auto")),
     ],
 )
 def test_every_form_is_read(tmp_path: Path, said: Any, expected: Batching) -> None:
@@ -40,6 +41,7 @@ def test_every_form_is_read(tmp_path: Path, said: Any, expected: Batching) -> No
         ({"max_batch_size": 0}, "max_batch_size is 0; it must be a whole number from 1 to 4096"),
         ({"max_batch_size": True}, "max_batch_size is True; it must be"),
         ({"max_batch_size": 8.0}, "max_batch_size is 8.0; it must be"),
+        ({"max_batch_size": "many"}, "max_batch_size is 'many'; it must be a whole number from 1 to 4096, or \"auto\""),
         ({"max_batch_size": None}, "'batching' is {'max_batch_size': None}; it must be"),
         ({"max_wait_ms": -1}, "max_wait_ms is -1; it must be a number from 0 to 60000"),
         ({"max_wait_ms": "5"}, "max_wait_ms is '5'; it must be"),
@@ -70,12 +72,35 @@ def test_a_manifest_that_is_not_ours_or_not_readable_declares_nothing(tmp_path: 
         (Batching(joins=True, max_batch_size=8), 2, 2),
         (Batching(joins=True, max_batch_size=8), 1, 1),
         (Batching(joins=False), 16, 1),
+        (Batching(joins=False), "auto", 1),
+        (Batching(), "auto", MAX_AUTO_SIZE),
+        (Batching(joins=True, max_batch_size="auto"), None, MAX_AUTO_SIZE),
+        (Batching(joins=True, max_batch_size="auto"), 8, 8),
+        (Batching(joins=True, max_batch_size=8), "auto", MAX_AUTO_SIZE),
     ],
 )
 def test_the_environment_has_the_last_word_on_the_size_but_joins_nothing_that_must_not_be(
-    said: Batching, asked: int | None, size: int
+    said: Batching, asked: int | Auto | None, size: int
 ) -> None:
     assert said.size(asked) == size
+
+
+@pytest.mark.parametrize(
+    ("said", "asked", "finds"),
+    [
+        (Batching(), None, False),
+        (Batching(), "auto", True),
+        (Batching(), 8, False),
+        (Batching(joins=False), "auto", True),
+        (Batching(joins=True, max_batch_size=8), None, False),
+        (Batching(joins=True, max_batch_size="auto"), None, True),
+        (Batching(joins=True, max_batch_size="auto"), 8, False),
+    ],
+)
+def test_a_size_is_found_only_where_the_environment_or_else_the_archive_asks_for_that(
+    said: Batching, asked: int | Auto | None, finds: bool
+) -> None:
+    assert said.finds_size(asked) is finds
 
 
 @pytest.mark.parametrize(

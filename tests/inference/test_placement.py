@@ -140,6 +140,28 @@ def test_batches_are_as_the_deployer_asks_else_as_the_archive_declares(batching,
 
 
 @pytest.mark.parametrize(
+    ("batching", "settings", "expected"),
+    [
+        (Batching(), {"max_batch_size": "auto"}, (64, 0.05, 0.05)),
+        (Batching(), {"max_batch_size": "auto", "batch_latency_ms": 20.0}, (64, 0.02, 0.02)),
+        (Batching(), {"max_batch_size": "auto", "max_wait_ms": 3.0}, (64, 0.003, 0.05)),
+        (Batching(joins=True, max_batch_size="auto", max_wait_ms=2.0), {}, (64, 0.002, 0.05)),
+        (Batching(joins=True, max_batch_size="auto"), {"max_batch_size": 8}, (8, 0.005, None)),
+        (Batching(joins=False), {"max_batch_size": "auto"}, (1, 0.05, 0.05)),
+    ],
+)
+def test_a_size_that_is_to_be_found_comes_with_a_bound_on_what_it_may_add(batching, settings, expected) -> None:
+    limits = placed(EIGHT_CORES, batching=batching, **settings).limits
+    assert (limits.max_batch_size, limits.max_wait_s, limits.batch_latency_s) == expected
+
+
+def test_a_transform_job_is_told_of_a_usual_batch_for_each_worker_where_the_size_is_to_be_found() -> None:
+    assert placed(EIGHT_CORES, workers=2, max_batch_size=32).limits.slots == 64
+    assert placed(EIGHT_CORES, workers=2, max_batch_size="auto").limits.slots == 16
+    assert placed(EIGHT_CORES, workers=2, max_batch_size="auto", batching=Batching(joins=False)).limits.slots == 2
+
+
+@pytest.mark.parametrize(
     ("settings", "wait_s"),
     [({"timeout_s": 2.0}, 60.0), ({"timeout_s": 600.0}, 600.0), ({"timeout_s": 2.0, "max_queue_wait_s": 3.0}, 3.0)],
 )

@@ -143,7 +143,7 @@ COUNT = st.integers(0, 2**16 - 1)
     st.builds(
         Done,
         *[st.floats(0, 1e6)] * 3,
-        *[COUNT] * 3,
+        *[COUNT] * 4,
         st.booleans(),
         st.lists(COUNT, max_size=9).map(tuple),
     )
@@ -166,13 +166,21 @@ def test_one_bit_of_news_comes_out_as_it_went_in(said: bool) -> None:
         [],
         {},
         None,
+        None,
     )
     tensors: protocol.Tensors = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [-1]}]}
     form: protocol.ServedAs = {"name": "onnx", "why": "it is fast", "passed_over": []}
     talking = protocol.ready_frame(
-        may_join=True, converses=said, has_page=not said, gpu_bytes=[3 << 33, 7], tensors=tensors, form=form
+        may_join=True,
+        converses=said,
+        has_page=not said,
+        gpu_bytes=[3 << 33, 7],
+        tensors=tensors,
+        form=form,
+        alone="why",
     )
-    assert protocol.parse_ready(payload(talking, Kind.READY)) == (True, said, not said, [3 << 33, 7], tensors, form)
+    found = protocol.parse_ready(payload(talking, Kind.READY))
+    assert found == (True, said, not said, [3 << 33, 7], tensors, form, "why")
     found = protocol.parse_progress(payload(protocol.progress_frame(Progress(proving=said)), Kind.PROGRESS))
     assert found == Progress(proving=said)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from tests.inference.stand_in_workers import limits
 from tidegate.inference.errors import HandlerTimedOut, WorkerDied
 from tidegate.inference.frontend.metrics import ModelMetrics
 from tidegate.inference.frontend.queue.actions import Action, CutOff, Fail, HangUp, Kill, Log, Send, Start
+from tidegate.inference.frontend.queue.batch_search import BatchSearch
 from tidegate.inference.frontend.queue.body import MemoryBody
 from tidegate.inference.frontend.queue.pending_request import PendingRequest
 from tidegate.inference.frontend.queue.scheduler import Scheduler
@@ -438,3 +440,37 @@ def test_what_waits_is_told_when_the_last_worker_of_a_model_that_is_unloaded_is_
     told = story.scheduler.lost(send.worker, story.now_s)
     assert {each.request for each in told if isinstance(each, Fail)} == set(asked)
     assert not story.scheduler.waiting
+
+
+def test_a_batch_size_that_is_found_is_logged_now_and_then_and_the_search_is_counted():
+    story = Story(max_batch_size=64, batch_latency_s=0.05, max_wait_s=0.05)
+    told: list[tuple[float, Log]] = []
+    story.ask(8)
+    for _ in range(3000):
+        (send,) = sent(story.tick(after_s=0.0)) or sent(story.tick(after_s=0.05))
+        story.now_s += 0.01
+        story.pages[send.worker].count = max(each.place for each in send.requests) + 1
+        for each in send.requests:
+            story.scheduler.answered(send.worker, each.id, story.now_s)
+        size = len(send.requests)
+        done = Done(0, 0, 0, joined=int(size > 1), sizes=(size,))
+        told += [(story.now_s, each) for each in story.scheduler.done(send.worker, done, story.now_s)]  # type: ignore[misc]
+        story.ask(size)
+    assert story.scheduler.search is not None
+    assert story.scheduler.search.size == 8
+    lines = [line for _, line in told]
+    assert 1 <= len(lines) <= 3, "not one for each step"
+    assert lines[-1].fields["max_batch_size"] == 8
+    assert all(later_s >= earlier_s + 10 for (earlier_s, _), (later_s, _) in pairwise(told))
+    assert story.metrics.search_paid == story.scheduler.search.paid > 0
+
+
+def test_where_requests_never_share_a_call_there_is_no_search():
+    story = Story(max_batch_size=64, batch_latency_s=0.05, may_join=False)
+    for _ in range(100):
+        story.ask(8)
+        while sends := sent(story.tick()):
+            for send in sends:
+                story.answer(send, 0.01)
+    assert story.scheduler.search is not None
+    assert story.scheduler.search.choice == BatchSearch(max_size=64, max_wait_s=1, latency_s=1).choice

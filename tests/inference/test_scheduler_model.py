@@ -169,9 +169,18 @@ class SchedulerAndWorld(RuleBasedStateMachine):
         queue_size=st.integers(3, 8),
         gpus=st.sampled_from([(0, 1), (1, 1), (2, 1), (2, 2), (4, 2)]),
         up=st.integers(0, 4),
+        finds_size=st.booleans(),
     )
     def begin(
-        self, workers: int, size: int, prefetch: int, retry: bool, queue_size: int, gpus: tuple[int, int], up: int
+        self,
+        workers: int,
+        size: int,
+        prefetch: int,
+        retry: bool,
+        queue_size: int,
+        gpus: tuple[int, int],
+        up: int,
+        finds_size: bool,
     ) -> None:
         self.limits = limits(
             workers=workers,
@@ -183,6 +192,7 @@ class SchedulerAndWorld(RuleBasedStateMachine):
             retry=retry,
             queue_size=queue_size,
             max_wait_s=0.5,
+            batch_latency_s=0.5 if finds_size else None,
             timeout_s=TIMEOUT_S,
             max_queue_wait_s=MAX_QUEUE_WAIT_S,
             load_timeout_s=LOAD_TIMEOUT_S,
@@ -190,6 +200,8 @@ class SchedulerAndWorld(RuleBasedStateMachine):
         )
         self.now_s = 1000.0
         self.scheduler = Scheduler("toy", self.limits, ModelMetrics(), prove=True)
+        if self.scheduler.search is not None:
+            self.scheduler.search._credit = 100.0  # else there were too few requests for a trial
         self.clients: list[Client] = []
         self.shared: list[Client] = []
         self.isolated: list[Client] = []
@@ -494,9 +506,11 @@ class SchedulerAndWorld(RuleBasedStateMachine):
                 assert found is client.request
                 client.outcome = "answered"
         else:
-            worker.batches.pop(0)
+            size = len(worker.batches.pop(0))
             self.any_done = True
-            self.carry_out(self.scheduler.done(worker.start.worker, Done(0, 0, 0, hopeless=hopeless), self.now_s))
+            joined = size > 1 and not hopeless
+            done = Done(0, 0, 0, joined=joined, hopeless=hopeless, sizes=(size,) if joined else (1,) * size)
+            self.carry_out(self.scheduler.done(worker.start.worker, done, self.now_s))
 
     def begins(self, worker: World, client: Client) -> bool:
         """Whether the worker begins a request now, or has begun it; with it all of a batch that is one."""
@@ -751,7 +765,8 @@ class SchedulerAndWorld(RuleBasedStateMachine):
                 needless = not all(worker.streams for worker in self.workers.values())
                 assert all(worker.batches for worker in ready if not (needless and worker.streams))
             if self.shared and not all(worker.batches for worker in ready):
-                oldest_s = self.shared[0].queued_s
+                # Where the size is to be found, a wait begins when a worker is idle.
+                oldest_s = self.shared[0].queued_s if self.scheduler.search is None else self.now_s
                 assert self.now_s < self.scheduler.next_due_s <= oldest_s + self.limits.max_wait_s + 1e-9
         for client in (*self.shared, *self.isolated):
             assert self.now_s < client.queued_s + MAX_QUEUE_WAIT_S, "it waited longer than it may"

@@ -37,6 +37,7 @@ GOOD: list[tuple[str, str, str, Any]] = [
     ("SAGEMAKER_MODEL_SERVER_TIMEOUT", "90", "timeout_s", 90.0),
     ("TIDEGATE_TIMEOUT_S", "0.5", "timeout_s", 0.5),
     ("SAGEMAKER_TS_BATCH_SIZE", "16", "max_batch_size", 16),
+    ("TIDEGATE_MAX_BATCH_SIZE", "Auto", "max_batch_size", "auto"),
     ("SAGEMAKER_TS_MAX_BATCH_DELAY", "100", "max_wait_ms", 100.0),
     ("TIDEGATE_MAX_WAIT_MS", "0", "max_wait_ms", 0.0),
     ("TS_MAX_REQUEST_SIZE", "6553500", "max_body_bytes", 6553500),
@@ -84,6 +85,7 @@ DISAGREE: list[tuple[dict[str, str], str]] = [
 ]
 
 BAD: list[tuple[str, str, str]] = [
+    ("TIDEGATE_MAX_BATCH_SIZE", "many", "a whole number from 1 to 4096, or auto"),
     ("SAGEMAKER_BIND_TO_PORT", "0", "a whole number from 1 to 65535"),
     ("SAGEMAKER_BIND_TO_PORT", "65536", "a whole number from 1 to 65535"),
     ("SAGEMAKER_BIND_TO_PORT", "http", "a whole number from 1 to 65535"),
@@ -193,7 +195,7 @@ CHOICES: dict[str, st.SearchStrategy[Any]] = {
     "workers": st.integers(1, 1024),
     "timeout_s": st.floats(0.1, 3600),
     "max_wait_ms": st.floats(0, 60_000),
-    "max_batch_size": st.integers(1, 4096),
+    "max_batch_size": st.integers(1, 4096) | st.just("auto"),
     "max_body_bytes": st.integers(1, 1024 * MIB),
     "retry": st.booleans(),
     "batch_transform": st.booleans(),

@@ -286,7 +286,10 @@ def test_every_series_in_a_query_is_one_that_the_server_really_has() -> None:
         in_memory=0,
         memory_bytes=0,
     )
-    text = render({"m": ModelGauges(metrics=counted, waiting=0, computing=0, workers={1: 1})}, repository).decode()
+    gauges = ModelGauges(
+        metrics=counted, waiting=0, computing=0, workers={1: {0: 1}}, batch_limit=8, batch_wait_s=0.002
+    )
+    text = render({"m": gauges}, repository).decode()
     samples = {match[1] for match in re.finditer(r"^(\w+)(\{[^}]*\})? ", text, re.MULTILINE)}
     histograms = {name.removesuffix("_bucket") for name in samples if name.endswith("_bucket")}
     queries = [query.promql for chart in series.charts("e") for query in chart.queries]

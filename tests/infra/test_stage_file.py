@@ -684,7 +684,7 @@ BAD_TABLES: list[tuple[dict[str, str | None], str]] = [
     ),
     (
         {"server": "max_batch_size = 0"},
-        "[server]: TIDEGATE_MAX_BATCH_SIZE='0' is not valid: it must be a whole number from 1 to 4096",
+        "[server]: TIDEGATE_MAX_BATCH_SIZE='0' is not valid: it must be a whole number from 1 to 4096, or auto",
     ),
     (
         {"server": "max_batch_sise = 8"},
@@ -704,7 +704,7 @@ BAD_TABLES: list[tuple[dict[str, str | None], str]] = [
     ),
     (
         {"environment": 'SAGEMAKER_TS_BATCH_SIZE = "0"'},
-        "[environment]: SAGEMAKER_TS_BATCH_SIZE='0' is not valid: it must be a whole number from 1 to 4096",
+        "[environment]: SAGEMAKER_TS_BATCH_SIZE='0' is not valid: it must be a whole number from 1 to 4096, or auto",
     ),
     (
         {"environment": 'TS_CONFIG_FILE = "/etc/config.properties"'},

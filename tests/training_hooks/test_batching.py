@@ -14,7 +14,16 @@ from .artifacts import manifest_of
 
 @pytest.mark.parametrize(
     "said",
-    [True, False, "auto", {"max_batch_size": 8, "max_wait_ms": 5}, {"max_batch_size": 1}, {"max_wait_ms": 0.5}],
+    [
+        True,
+        False,
+        "auto",
+        {"max_batch_size": 8, "max_wait_ms": 5},
+        {"max_batch_size": 1},
+        {"max_wait_ms": 0.5},
+        {"max_batch_size": "auto"},
+        {"max_batch_size": "auto", "max_wait_ms": 2},
+    ],
 )
 def test_what_is_said_about_batching_stands_in_the_manifest(tmp_path: Path, said: Any) -> None:
     save_model(nn.Linear(2, 2), model_dir=tmp_path, batching=said)
@@ -43,6 +52,10 @@ def test_a_manifest_of_which_nothing_was_said_says_nothing(tmp_path: Path) -> No
         ({"size": 8}, "batching has the key 'size'; there are max_batch_size and max_wait_ms"),
         ({"max_batch_size": 0}, "batching's max_batch_size is 0; it must be a whole number from 1 to 4096"),
         ({"max_batch_size": True}, "batching's max_batch_size is True; it must be a whole number from 1 to 4096"),
+        (
+            {"max_batch_size": "many"},
+            "batching's max_batch_size is 'many'; it must be a whole number from 1 to 4096, or \"auto\"",
+        ),
         ({"max_batch_size": 8.5}, "batching's max_batch_size is 8.5; it must be a whole number from 1 to 4096"),
         ({"max_wait_ms": -1}, "batching's max_wait_ms is -1; it must be a number from 0 to 60000"),
         ({"max_wait_ms": float("nan")}, "batching's max_wait_ms is nan; it must be a number from 0 to 60000"),

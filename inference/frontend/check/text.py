@@ -142,15 +142,17 @@ def _time(load: LoadReport) -> str:
 
 
 def _batches(batches: Batches) -> str:
+    found = "; how many do, and how long they wait, is found on live traffic" if batches.size_found_on_traffic else ""
     if batches.sharing in (Sharing.PROVED, Sharing.DECLARED):
         together = f", {batches.tried_together} at a time" if batches.tried_together is not None else ""
-        return f"requests may share a call: {batches.why}{together}"
+        return f"requests may share a call: {batches.why}{together}{found}"
     said = {
         Sharing.REFUSED: "requests are answered one by one",
         Sharing.NEVER: "requests are answered one by one",
         Sharing.UNDECIDED: "whether requests may share a call is not known yet",
     }
-    return f"{said[batches.sharing]}: {batches.why}"
+    undecided = found if batches.sharing is Sharing.UNDECIDED else ""
+    return f"{said[batches.sharing]}: {batches.why}{undecided}"
 
 
 def size(count: int) -> str:

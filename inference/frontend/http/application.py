@@ -286,7 +286,7 @@ class Application:
     def _execution_parameters(self, request: Request) -> Response:  # noqa: ARG002 - a route like the others
         settings = self.settings
         pools = self.registry.pools.values()
-        slots = max((pool.limits.workers * pool.limits.max_batch_size for pool in pools), default=settings.workers or 1)
+        slots = max((pool.limits.slots for pool in pools), default=settings.workers or 1)
         concurrent = settings.max_concurrent_transforms or slots
         # CreateTransformJob allows 100 MB for the product of the two.
         payload_mb = max(1, min(settings.max_body_bytes // MIB, 6 if concurrent * 6 <= 100 else 100 // concurrent))

@@ -21,7 +21,7 @@ from tidegate.inference.frontend.queue.model_pool import ModelPool
 from tidegate.inference.frontend.repository.choice import Selector, chosen, meant
 from tidegate.inference.frontend.repository.report import VersionReport
 from tidegate.inference.frontend.repository.repository import Answering, Repository
-from tidegate.inference.protocol import Form, ServedAs
+from tidegate.inference.protocol import Form
 
 _CHAT = CHAT.split("/")[1:]
 
@@ -130,16 +130,16 @@ class RepositoryPaths:
             "modelName": report.name,
             "modelUrl": f"{self.repository.url}/{report.name}",
             "reason": report.reason,
-            "versions": [_version(version, self.repository.form_of(version.serving)) for version in report.versions],
+            "versions": [_version(version, self.repository.described(version.serving)) for version in report.versions],
         }
 
 
-def _version(report: VersionReport, form: ServedAs | None) -> dict[str, Any]:
+def _version(report: VersionReport, described: Mapping[str, object]) -> dict[str, Any]:
     last_used = None
     if report.last_used_s is not None:
         at = datetime.now(UTC) - timedelta(seconds=monotonic() - report.last_used_s)
         last_used = at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    entry = {
+    return {
         "version": report.version,
         "labels": list(report.labels),
         "state": report.state,
@@ -147,5 +147,5 @@ def _version(report: VersionReport, form: ServedAs | None) -> dict[str, Any]:
         "bytes": report.bytes,
         "last_used": last_used,
         "load_s": round(report.load_s, 3) if report.load_s is not None else None,
+        **described,
     }
-    return entry if form is None else {**entry, "form": form}

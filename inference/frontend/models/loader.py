@@ -149,6 +149,7 @@ class Loader:
             threads=placement.threads,
             verify=False,
             max_batch_size=max_batch_size,
+            finds_batch_size=placement.limits.batch_latency_s is not None,
             default_accept=settings.default_accept,
             max_decoded_bytes=settings.max_decoded_bytes,
             max_response_bytes=settings.max_response_bytes,

@@ -53,8 +53,7 @@ class ModelRoutes:
 
     def _entry(self, name: str) -> dict[str, object]:
         pool = self._registry.find(name)
-        entry: dict[str, object] = {"modelName": name, "modelUrl": pool.spec.model_dir}
-        return entry if pool.form is None else {**entry, "form": pool.form}
+        return {"modelName": name, "modelUrl": pool.spec.model_dir, **pool.described}
 
 
 async def load_model(registry: Registry, name: str, model_dir: Path) -> ModelPool:

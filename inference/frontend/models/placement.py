@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from tidegate.inference.batching import Batching
+from tidegate.inference.batching import DEFAULT_WAIT_MS, Batching
 from tidegate.inference.errors import DeploymentError
 from tidegate.inference.frontend.models.container_limits import copies_that_fit
 from tidegate.inference.frontend.queue.pool_limits import PoolLimits
@@ -42,6 +42,8 @@ def place(
 ) -> Placement:
     """Place a model of `model_bytes` (of files) beside those whose first GPUs are `gpus_taken`."""
     workers = settings.workers or _default_workers(settings, machine, model_bytes)
+    finds_size = batching.finds_size(settings.max_batch_size)
+    wait_ms = settings.batch_latency_ms if finds_size else DEFAULT_WAIT_MS
     return Placement(
         threads=settings.threads_per_worker or max(machine.cores // workers, 1),
         limits=PoolLimits(
@@ -51,7 +53,8 @@ def place(
             gpus_per_worker=settings.gpus_per_worker,
             queue_size=settings.queue_size,
             max_batch_size=batching.size(settings.max_batch_size),
-            max_wait_s=batching.wait_ms(settings.max_wait_ms) / 1000,
+            max_wait_s=batching.wait_ms(settings.max_wait_ms, wait_ms) / 1000,
+            batch_latency_s=settings.batch_latency_ms / 1000 if finds_size else None,
             timeout_s=settings.timeout_s,
             max_queue_wait_s=settings.max_queue_wait_s or max(MIN_QUEUE_WAIT_S, settings.timeout_s),
             load_timeout_s=settings.load_timeout_s,

@@ -86,6 +86,8 @@ class ModelPool:
         """What the model takes and gives, as far as its workers say so."""
         self.form: ServedAs | None = None
         """Which form of the model its workers serve, and why, where it has any."""
+        self._alone: str | None = None
+        """Why requests never share a call, where the size of batches is to be found."""
         self._scheduler = Scheduler(spec.name, limits, self.metrics, prove=spec.prove)
         self._supervisor = self._scheduler.supervisor
         self._conversations = Conversations(spec.name, spec.max_streams, self._scheduler)
@@ -138,12 +140,25 @@ class ModelPool:
     @property
     def gauges(self) -> ModelGauges:
         """What `/metrics` says about this model now."""
+        search = self._scheduler.search
         return ModelGauges(
             metrics=self.metrics,
             waiting=self._scheduler.waiting,
             computing=self._scheduler.computing,
             workers=self._scheduler.ready_workers,
+            batch_limit=search.choice.size if search is not None else None,
+            batch_wait_s=search.choice.wait_s if search is not None else None,
         )
+
+    @property
+    def described(self) -> dict[str, object]:
+        """What the list of models says of it: `form` and `batching`, each where there was something to find out."""
+        told: dict[str, object] = {} if self.form is None else {"form": self.form}
+        if (search := self._scheduler.search) is not None:
+            size, wait_s, why = search.choice
+            why = why if self._alone is None else f"requests are answered one by one: {self._alone}"
+            told["batching"] = {"max_batch_size": size, "max_wait_ms": round(1000 * wait_s, 3), "why": why}
+        return told
 
     def admit(self) -> None:
         """Raise, and count, the error for a request that must not wait, before its body is read.
@@ -277,6 +292,12 @@ class ModelPool:
     def worker_ready(self, worker: int, ready: Ready) -> None:
         """The model is loaded."""
         self.tensors, self.form = ready.tensors, ready.form
+        first = self.state is State.LOADING
+        if self._scheduler.search is not None and (first or ready.alone != self._alone):
+            found = "how many requests share a call is found on live traffic"
+            said = found if ready.alone is None else f"requests are answered one by one: {ready.alone}"
+            log.info("%s", said, extra={"model": self.spec.name})
+        self._alone = ready.alone
         self._conversations.ready(worker, self._links[worker], offered=ready.converses)
         self.adapters.ready(worker, self._links[worker])
         told = self._supervisor.ready(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+_USUAL = 8
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PoolLimits:
@@ -21,6 +23,8 @@ class PoolLimits:
     load_timeout_s: float
     crash_loop_s: float
     retry: bool
+    batch_latency_s: float | None = None
+    """What a batch may add to a request's time, where its size is found on live traffic; else None."""
     prefetch: int = 0
     """Batches that a worker may be given while it computes another one."""
 
@@ -30,3 +34,9 @@ class PoolLimits:
             return ()
         first = (self.first_gpu + slot * self.gpus_per_worker) % self.gpus
         return tuple(range(first, first + self.gpus_per_worker))
+
+    @property
+    def slots(self) -> int:
+        """How many requests at a time are of use: a batch for each worker, of usual size where it is to be found."""
+        most = self.max_batch_size if self.batch_latency_s is None else min(self.max_batch_size, _USUAL)
+        return self.workers * most

@@ -24,7 +24,8 @@ from math import inf
 from tidegate.inference.begun_page import MARKS
 from tidegate.inference.errors import HandlerTimedOut, NotReady, Overloaded, RequestError, WorkerDied
 from tidegate.inference.frontend.metrics import ModelMetrics
-from tidegate.inference.frontend.queue.actions import Action, Cancel, Fail, HangUp, Pause, Resume, Send
+from tidegate.inference.frontend.queue.actions import Action, Cancel, Fail, HangUp, Log, Pause, Resume, Send
+from tidegate.inference.frontend.queue.batch_search import BatchSearch
 from tidegate.inference.frontend.queue.ledger import Ledger, Phase, Worker
 from tidegate.inference.frontend.queue.pending_request import PendingRequest
 from tidegate.inference.frontend.queue.pool_limits import PoolLimits
@@ -47,6 +48,8 @@ from tidegate.inference.frontend.workers.model_health import State
 from tidegate.inference.frontend.workers.supervisor import Supervisor
 from tidegate.inference.protocol import Done
 
+LOGGED_EVERY_S = 10.0
+"""How often the log has a change of the batch size, at most."""
 _DIED = "The process that computed this request died."
 
 
@@ -64,6 +67,13 @@ class Scheduler:
         self._health = self.supervisor.health
         self._recent = RecentLoad(rounds=2 * limits.workers + 2)
         self._joins = JoinsLately()
+        self.search: BatchSearch | None = None
+        """What finds the size of batches and their wait, where that is asked for."""
+        if limits.batch_latency_s is not None:
+            self.search = BatchSearch(
+                max_size=limits.max_batch_size, max_wait_s=limits.max_wait_s, latency_s=limits.batch_latency_s
+            )
+        self._told_size, self._told_s, self._counted_paid = 1, -inf, 0
         self._retiring: list[Worker] = []
         self._item_s = 0.0
         """How long a request keeps a worker busy, lately."""
@@ -273,12 +283,33 @@ class Scheduler:
             item_s = (now_s - worker.begun_s) / size
             self._item_s = self._item_s + 0.1 * (item_s - self._item_s) if self._item_s else item_s
             self._in_hand_limit = hand_over_limit(self._item_s)
+        told = self._search_on(self.search, worker, done, size, now_s) if self.search is not None else ()
         worker.begun_s, worker.proving = now_s, False
         self._health.batch_done()
         self._joins.record(done)
         self._metrics.count_batch(done)
         self.supervisor.watch(worker, now_s)
-        return ()
+        return told
+
+    def _search_on(self, search: BatchSearch, worker: Worker, done: Done, size: int, now_s: float) -> Sequence[Action]:
+        """Tell the search of a batch that is done; the log has what it chose, at most once in `LOGGED_EVERY_S`."""
+        search.finished(
+            worker.number,
+            busy_s=now_s - worker.begun_s,
+            in_flight=len(self._queue) + self._ledger.computing - self._ledger.streaming + size,
+            joined=done.joined,
+            compared=done.proved + done.refused,
+            halved=done.halved,
+            largest=max(done.sizes, default=0),
+            now_s=now_s,
+        )
+        self._metrics.search_paid += search.paid - self._counted_paid
+        self._counted_paid = search.paid
+        if search.size == self._told_size or now_s < self._told_s + LOGGED_EVERY_S:
+            return ()
+        self._told_size, self._told_s = search.size, now_s
+        found = {"max_batch_size": search.size, "max_wait_ms": round(1000 * search.wait_s, 3), "why": search.why}
+        return [Log(logging.INFO, "batches have another size from now on", {"model": self._name, **found})]
 
     def lost(self, number: int, now_s: float) -> Sequence[Action]:
         """A worker's socket has closed: what it had is tried again or failed, and a successor is due."""
@@ -287,6 +318,8 @@ class Scheduler:
             return ()
         if worker in self._retiring:
             self._retiring.remove(worker)  # it has left by itself
+        if self.search is not None:
+            self.search.lost(number, now_s)
         actions = self.supervisor.lost(worker, now_s)
         not_begun = worker.not_begun if self.state is State.SERVING else []
         innocent = [request for request in not_begun if worker.begun.take_back(request.place)]
@@ -380,16 +413,20 @@ class Scheduler:
             return
         _fewest_streams_last(idle)
         computing, waiting = self._ledger.computing - self._ledger.streaming, len(queue.shared)
-        plan = plan_batches(
-            waiting=waiting,
-            idle=len(idle),
-            computing=computing,
-            busy=len(ready) - len(idle),
-            expected=self._recent.expected(computing),
-            oldest_wait_s=now_s - queue.shared[0].queued_s,
-            max_size=limits.max_batch_size,
-            max_wait_s=limits.max_wait_s,
-        )
+        busy = len(ready) - len(idle)
+        if self.search is not None:
+            plan = self.search.plan(waiting=waiting, idle=len(idle), computing=computing, busy=busy, now_s=now_s)
+        else:
+            plan = plan_batches(
+                waiting=waiting,
+                idle=len(idle),
+                computing=computing,
+                busy=busy,
+                expected=self._recent.expected(computing),
+                oldest_wait_s=now_s - queue.shared[0].queued_s,
+                max_size=limits.max_batch_size,
+                max_wait_s=limits.max_wait_s,
+            )
         if plan.hold_s:
             self._hold_due_s = now_s + plan.hold_s
             return
@@ -471,6 +508,8 @@ class Scheduler:
             worker.begun_s = now_s
             self.supervisor.watch(worker, now_s)
         self._joins.sent(len(batch))
+        if self.search is not None:
+            self.search.sent(worker.number, len(batch), now_s, planned=not (alone or batch[0].isolated))
         actions.append(Send(worker.number, batch, alone))
 
     # --- small steps

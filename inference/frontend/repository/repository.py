@@ -52,7 +52,6 @@ from tidegate.inference.frontend.repository.repository_process import COMMAND, S
 from tidegate.inference.frontend.repository.room import Limits
 from tidegate.inference.frontend.repository.script_models import ScriptModels
 from tidegate.inference.frontend.temporary import new_folder
-from tidegate.inference.protocol import ServedAs
 from tidegate.inference.repository import messages
 from tidegate.inference.repository.catalogue import Model, Revision
 from tidegate.inference.settings import Settings
@@ -198,10 +197,10 @@ class Repository:
         revision = self._librarian.look(selector, monotonic())
         return self._loaded.get(revision) if revision is not None else None
 
-    def form_of(self, revision: Revision | None) -> ServedAs | None:
-        """Which form of a loaded revision its workers serve; None where it is not loaded, or has none."""
+    def described(self, revision: Revision | None) -> dict[str, object]:
+        """What a loaded revision says of itself (`ModelPool.described`); nothing of one that is not loaded."""
         answering = self._loaded.get(revision) if revision is not None else None
-        return answering.pool.form if answering is not None else None
+        return answering.pool.described if answering is not None else {}
 
     def known(self, selector: Selector) -> Model:
         """The model of a selector. Raises `NotReady` before the first listing, and the four errors of `resolving`."""
