@@ -121,6 +121,31 @@ def test_a_new_client_without_its_build_plugin_is_no_client(monkeypatch: pytest.
         find()
 
 
+@pytest.mark.parametrize(
+    ("storage", "version", "words"),
+    [
+        ('[["Backing Filesystem","extfs"]]', "20.10.24", ["build"]),
+        ('[["Backing Filesystem","extfs"]]', "28.2.2", ["buildx", "build", "--load"]),
+        (
+            '[["driver-type","io.containerd.snapshotter.v1"]]',
+            "29.0.1",
+            ["build", "--provenance=false", "--sbom=false", "--output=type=image,oci-mediatypes=false"],
+        ),
+    ],
+)
+def test_what_is_built_is_pushed_as_one_docker_manifest(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, storage: str, version: str, words: list[str]
+) -> None:
+    """With containerd's store the build decides what a push sends; SageMaker takes no OCI manifest and no index."""
+    client = tmp_path / "docker"
+    client.write_text(
+        f'#!/bin/sh\ncase "$1" in info) echo \'{storage}\';; version) echo {version};; build*) echo "$@";; esac\n'
+    )
+    client.chmod(0o755)
+    monkeypatch.setenv("DOCKER", str(client))
+    assert find().build("--tag", "mine:1", ".").split() == [*words, "--tag", "mine:1", "."]
+
+
 def test_every_build_argument_is_documented() -> None:
     arguments = set(re.findall(r"^ARG (\w+)", (ROOT / "container/Dockerfile").read_text(), flags=re.MULTILINE))
     page = (ROOT / "docs/image.md").read_text()
