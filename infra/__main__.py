@@ -1,4 +1,4 @@
-"""`python -m infra`: what cdk.json runs; `python -m infra doctor …`, `image …` and `models …` are commands.
+"""`python -m infra`: what cdk.json runs; `… doctor`, `… image`, `… models` and `… served` are commands.
 
 A configuration mistake is one line on stderr and exit code 1.
 """
@@ -15,6 +15,7 @@ _COMMANDS = {
     "doctor": "tidegate.infra.doctor.command",
     "image": "tidegate.infra.image_push.command",
     "models": "tidegate.infra.models_command",
+    "served": "tidegate.infra.served_command",
 }
 
 

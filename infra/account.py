@@ -1,11 +1,12 @@
-"""What only the account knows, asked at synthesis: what a training job left, and what a model package holds.
+"""What only the account knows: what a training job left, what a model package holds, and how it refuses a question.
 
 The credentials, Region and address of the AWS command line are used (`AWS_PROFILE`, `AWS_REGION`, `AWS_ENDPOINT_URL`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -55,6 +56,19 @@ def package(name: str, region: str | None) -> Package:
     container = found["InferenceSpecification"]["Containers"][0]
     url = container.get("ModelDataUrl") or container["ModelDataSource"]["S3DataSource"]["S3Uri"]
     return Package(arn=found["ModelPackageArn"], image_uri=container["Image"], model_url=url)
+
+
+@contextmanager
+def asked(what: str) -> Iterator[None]:
+    """Turn an error of AWS into a `ConfigurationError` of one sentence that names `what`."""
+    try:
+        yield
+    except ClientError as error:
+        reason = error.response["Error"]["Message"].rstrip(".")
+        raise ConfigurationError(f"{what}: AWS says '{reason}'") from None
+    except BotoCoreError as error:
+        reason = str(error).rstrip(".")
+        raise ConfigurationError(f"{what}: {reason}; set AWS_PROFILE and AWS_REGION") from None
 
 
 def _ask(key: str, region: str | None, call: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:

@@ -57,6 +57,9 @@ def add_stacks(app: cdk.App, stage: Stage) -> None:
         models = ModelsStack(app, "models", stage=stage, registry=stage.model_registry)
         if stage.encryption.key == "new":
             models.add_stack_dependency(storage)
+        if stage.model_registry.promotion:
+            # An approval updates the endpoint's stack, which has to be there.
+            models.add_stack_dependency(endpoint)
     if stage.observability is not None or stage.budget is not None:
         ObservabilityStack(app, "observability", stage=stage).add_stack_dependency(endpoint)
     # Prices are absolute paths by now.

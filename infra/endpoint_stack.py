@@ -64,7 +64,7 @@ class EndpointStack(StageStack):
         self._allow(role, endpoint)
         # Transform jobs refuse unpacked models.
         if endpoint.model_name is not None and not isinstance(stage.model, UncompressedModel):
-            self._keep_model_name(endpoint.model_name)
+            self._keep_model_name(endpoint.model_name, after=endpoint.serves)
         if isinstance(stage.model, DefaultArchive) and stage.hosting.mode != "multi_model":
             self._warn_about_the_default_archive()
         self._warn_about_unknown_variables()
@@ -146,9 +146,12 @@ class EndpointStack(StageStack):
             return None
         return observability.topic_arn or self.format_arn(service="sns", resource=self.names.alarm_topic)
 
-    def _keep_model_name(self, name: str) -> None:
-        """Where transform jobs look when they start, those of the batch stack and those of people."""
-        ssm.CfnParameter(
+    def _keep_model_name(self, name: str, *, after: cdk.CfnResource) -> None:
+        """Where transform jobs look when they start, those of the batch stack and those of people.
+
+        It changes when the endpoint has: no job runs a model that the endpoint is still trying out.
+        """
+        parameter = ssm.CfnParameter(
             self,
             "ModelNameParameter",
             name=self.names.model_name_parameter,
@@ -156,6 +159,7 @@ class EndpointStack(StageStack):
             value=name,
             description="What transform jobs of the stage run",
         )
+        parameter.add_resource_dependency(after)
 
     def _show(self, endpoint: Endpoint, models: ServedModels, role: ExecutionRole) -> None:
         self.output("EndpointName", endpoint.name, "For invoke_endpoint")

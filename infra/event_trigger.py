@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import aws_cdk as cdk
 from aws_cdk import aws_events as events
 from aws_cdk import aws_iam as iam
@@ -60,7 +62,12 @@ class EventTrigger(Construct):
         pattern: dict[str, object],
         machine: StateMachine,
         undelivered: Undelivered,
+        hands_on: Mapping[str, str] | None = None,
     ) -> None:
+        """`hands_on`: paths of texts in the event, by the keys under which the machine gets them; None: all of it.
+
+        An event may be larger than the input of a state machine.
+        """
         super().__init__(scope, id_)
         arn = cdk.Stack.of(self).format_arn(service="events", resource="rule", resource_name=name)
         role = starter(self, "Role", service="events.amazonaws.com", source_arn=arn, machine_arn=machine.arn)
@@ -76,6 +83,7 @@ class EventTrigger(Construct):
                     id="machine",
                     arn=machine.arn,
                     role_arn=role.role_arn,
+                    input_transformer=None if hands_on is None else _of_event(hands_on),
                     dead_letter_config=events.CfnRule.DeadLetterConfigProperty(arn=undelivered.queue.queue_arn),
                     retry_policy=events.CfnRule.RetryPolicyProperty(
                         maximum_event_age_in_seconds=MAX_AGE_S, maximum_retry_attempts=ATTEMPTS
@@ -85,3 +93,8 @@ class EventTrigger(Construct):
         )
         rule.add_resource_dependency(machine.resource)
         undelivered.taken_from(arn)
+
+
+def _of_event(paths: Mapping[str, str]) -> events.CfnRule.InputTransformerProperty:
+    members = ", ".join(f'"{name}": <{name}>' for name in paths)
+    return events.CfnRule.InputTransformerProperty(input_paths_map=dict(paths), input_template=f"{{{members}}}")

@@ -15,8 +15,10 @@ from pathlib import Path
 from typing import IO, Any
 
 import boto3
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import ClientError
 
+from tidegate.infra import served
+from tidegate.infra.account import asked
 from tidegate.infra.archive_description import ArchiveDescription, describe
 from tidegate.infra.configuration import ConfigurationError, Stage
 from tidegate.infra.configuration.image import ImageUri, PinnedImage, TaggedImage
@@ -55,7 +57,7 @@ class ModelVersions:
         """`progress` is told the number of bytes of each piece that was uploaded."""
         self._stage = stage
         self._progress = progress
-        with _asked("the account"):
+        with asked("the account"):
             self._sagemaker, self._s3 = self._client("sagemaker"), self._client("s3")
             self._account = stage.account or self._client("sts").get_caller_identity()["Account"]
             self._region = str(self._sagemaker.meta.region_name)
@@ -93,13 +95,13 @@ class ModelVersions:
             request["MetadataProperties"] = {"CommitId": commit}
         if description is not None:
             request["ModelPackageDescription"] = description
-        with _asked(f"group {self.group}"):
+        with asked(f"group {self.group}"):
             arn = self._sagemaker.create_model_package(**request)["ModelPackageArn"]
         return self._describe(arn)
 
     def versions(self) -> Iterator[Version]:
         """All of the group, the newest first."""
-        with _asked(f"group {self.group}"):
+        with asked(f"group {self.group}"):
             pages = self._sagemaker.get_paginator("list_model_packages").paginate(
                 ModelPackageGroupName=self.group, SortBy="CreationTime", SortOrder="Descending"
             )
@@ -125,7 +127,7 @@ class ModelVersions:
             )
         steps = ["PendingManualApproval", approval] if version.approval == approval else [approval]
         for step in steps:
-            with _asked(f"version {number} of {self.group}"):
+            with asked(f"version {number} of {self.group}"):
                 self._sagemaker.update_model_package(
                     ModelPackageArn=version.arn,
                     ModelApprovalStatus=step,
@@ -134,21 +136,49 @@ class ModelVersions:
         return self.version(number)
 
     def served(self) -> Version:
-        """The version that the stage's endpoint serves, by the word of its stack."""
-        name = self._names.stack("endpoint")
-        with _asked(f"stack {name}"):
-            (stack,) = self._client("cloudformation").describe_stacks(StackName=name)["Stacks"]
-        values = {given["ParameterKey"]: given["ParameterValue"] for given in stack.get("Parameters", [])}
-        arn = values.get("ModelPackageArn")
-        if not arn:
+        """The version that the stage's endpoint serves.
+
+        Raises `ConfigurationError` where the endpoint went back to another than its stack names.
+        """
+        arn = self._named_by_stack()
+        if arn is None:
+            name = self._names.stack("endpoint")
             raise ConfigurationError(f"stack {name} serves no package yet; approve one, or name a version")
+        served.demand(self._stage)
         return self._describe(arn)
+
+    def delete(self, number: int) -> None:
+        """Delete a version; a group can be deleted when it has none. Its archive and its image stay.
+
+        Raises `ConfigurationError` for the one that the endpoint's stack names.
+        """
+        version = self.version(number)
+        if version.arn == self._named_by_stack():
+            raise ConfigurationError(
+                f"version {number} of {self.group} is what stack {self._names.stack('endpoint')} serves; destroy that "
+                "stack first, or approve another version"
+            )
+        with asked(f"version {number} of {self.group}"):
+            self._sagemaker.delete_model_package(ModelPackageName=version.arn)
+
+    def _named_by_stack(self) -> str | None:
+        """The package that the endpoint's stack names; None where there is no such stack, or no package in it."""
+        name = self._names.stack("endpoint")
+        with asked(f"stack {name}"):
+            try:
+                (stack,) = self._client("cloudformation").describe_stacks(StackName=name)["Stacks"]
+            except ClientError as error:
+                if error.response["Error"]["Code"] == "ValidationError":  # there is none of that name
+                    return None
+                raise
+        values = {given["ParameterKey"]: given["ParameterValue"] for given in stack.get("Parameters", [])}
+        return values.get("ModelPackageArn") or None
 
     def _client(self, service: str) -> Any:
         return boto3.client(service, region_name=self._stage.region)
 
     def _describe(self, arn: str) -> Version:
-        with _asked(arn):
+        with asked(arn):
             found = self._sagemaker.describe_model_package(ModelPackageName=arn)
         container = found["InferenceSpecification"]["Containers"][0]
         return Version(
@@ -184,7 +214,7 @@ class ModelVersions:
             raise ConfigurationError(
                 f"--image={uri} is not in Amazon ECR, so its digest is unknown; give @sha256:digest"
             )
-        with _asked(f"image {uri}"):
+        with asked(f"image {uri}"):
             ecr = boto3.client("ecr", region_name=image.region)
             (found,) = ecr.describe_images(
                 registryId=image.account,
@@ -197,7 +227,7 @@ class ModelVersions:
     def _opened(self, source: str) -> Iterator[IO[bytes]]:
         if source.startswith("s3://"):
             bucket, _, key = source.removeprefix("s3://").partition("/")
-            with _asked(source):
+            with asked(source):
                 body = self._s3.get_object(Bucket=bucket, Key=key)["Body"]
             with closing(body):
                 yield body
@@ -212,7 +242,7 @@ class ModelVersions:
     def _place(self, source: str, key: str, archive: ArchiveDescription) -> str:
         """Put the archive where the endpoint's role may read it; one that is there already stays."""
         url = f"s3://{self.bucket}/{key}"
-        with _asked(f"bucket {self.bucket}"):
+        with asked(f"bucket {self.bucket}"):
             there = self._s3.list_objects_v2(Bucket=self.bucket, Prefix=key, MaxKeys=1).get("Contents", [])
             if there and there[0]["Key"] == key and there[0]["Size"] == archive.size_bytes:
                 self._progress(archive.size_bytes)
@@ -224,7 +254,7 @@ class ModelVersions:
         return url
 
     def _place_metrics(self, key: str, metrics: Mapping[str, float]) -> dict[str, Any]:
-        with _asked(f"bucket {self.bucket}"):
+        with asked(f"bucket {self.bucket}"):
             self._s3.put_object(
                 Bucket=self.bucket, Key=key, Body=json.dumps(dict(metrics)).encode(), ContentType="application/json"
             )
@@ -241,15 +271,3 @@ def _properties(archive: ArchiveDescription) -> dict[str, str]:
 
 def _number(arn: str) -> int:
     return int(arn.rpartition("/")[2])
-
-
-@contextmanager
-def _asked(what: str) -> Iterator[None]:
-    try:
-        yield
-    except ClientError as error:
-        reason = error.response["Error"]["Message"].rstrip(".")
-        raise ConfigurationError(f"{what}: AWS says '{reason}'") from None
-    except BotoCoreError as error:
-        reason = str(error).rstrip(".")
-        raise ConfigurationError(f"{what}: {reason}; set AWS_PROFILE and AWS_REGION") from None

@@ -57,7 +57,13 @@ def _parser() -> argparse.ArgumentParser:
     promote.add_argument("--write", action="store_true", help="change the file; without it the change is only shown")
     promote.set_defaults(run=_promote)
 
-    for command in (register, listing, approve, reject, promote):
+    delete = commands.add_parser("delete", help="delete versions; a group that has some cannot be destroyed")
+    which = delete.add_mutually_exclusive_group(required=True)
+    which.add_argument("version", metavar="VERSION", type=int, nargs="?")
+    which.add_argument("--all", action="store_true", help="every version of the group")
+    delete.set_defaults(run=_delete)
+
+    for command in (register, listing, approve, reject, promote, delete):
         command.add_argument("--stage", metavar="STAGE", required=True, help="a name in infra/stages/, or a file")
     return parser
 
@@ -90,6 +96,13 @@ def _approve(options: argparse.Namespace) -> None:
 
 def _reject(options: argparse.Namespace) -> None:
     _say(_versions(options).decide(options.version, "Rejected", note=options.note))
+
+
+def _delete(options: argparse.Namespace) -> None:
+    versions = _versions(options)
+    for version in list(versions.versions()) if options.all else [versions.version(options.version)]:
+        versions.delete(version.number)
+        _say(version)
 
 
 def _promote(options: argparse.Namespace) -> None:

@@ -26,13 +26,18 @@ class ModelsStack(StageStack):
             model_package_group_description=f"Models of {stage.prefix} {stage.name}",
         )
         resource.apply_removal_policy(self.removal_policy)
-        self.output("ModelPackageGroupName", group, "For `python -m infra models register`")
+        self.output(
+            "ModelPackageGroupName",
+            group,
+            "For `python -m infra models register`; `… models delete --all` before the stack is destroyed",
+        )
         if registry.promotion:
             promotion = Promotion(
                 self,
                 "Promotion",
                 names=self.names,
                 group=group,
+                component=stage.hosting.mode == "component",
                 email=registry.email,
                 key_arn=self.key_arn,
             )

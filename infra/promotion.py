@@ -12,14 +12,12 @@ from tidegate.infra.notifications import Notifications
 from tidegate.infra.state_machine import StateMachine
 
 _LOG_RETENTION_DAYS = 90
-# The one that every bootstrapped stack has as a parameter.
-_BOOTSTRAP_VERSION = "cdk-bootstrap/hnb659fds/version"
 
 
 class Promotion(Construct):
     """Approve, and the package is rolled out; reject, and nothing happens.
 
-    The machine needs no right to SageMaker's endpoints and passes no role: CloudFormation goes on with the role that
+    The machine may look at the endpoint, changes nothing of SageMaker's and passes no role: CloudFormation goes on with the role that
     the stack was deployed with, "even if the users don't have permission to pass it".
     Source: API reference, CloudFormation UpdateStack, RoleARN.
     """
@@ -31,6 +29,8 @@ class Promotion(Construct):
         *,
         names: Names,
         group: str,
+        # Whether the model is on an inference component.
+        component: bool,
         email: str | None,
         key_arn: str | None,
     ) -> None:
@@ -44,8 +44,8 @@ class Promotion(Construct):
             self,
             "Rollout",
             name=names.promotion,
-            definition=promotion_rollout.definition(),
-            values={"Stack": endpoint_stack, "Topic": self.topic.arn},
+            definition=promotion_rollout.definition(component=component),
+            values={"Stack": endpoint_stack, "Endpoint": names.endpoint, "Topic": self.topic.arn},
             log_retention_days=_LOG_RETENTION_DAYS,
         )
         self.topic.published_by(self.machine)
@@ -57,16 +57,25 @@ class Promotion(Construct):
         )
         self.machine.may(
             "UpdateEndpointStack",
-            ["cloudformation:DescribeStackEvents", "cloudformation:DescribeStacks", "cloudformation:UpdateStack"],
+            ["cloudformation:DescribeStackResources", "cloudformation:DescribeStacks", "cloudformation:UpdateStack"],
             [stack.format_arn(service="cloudformation", resource="stack", resource_name=f"{endpoint_stack}/*")],
             any_because="a stack's ARN ends in an id that CloudFormation chooses",
+        )
+        kinds = {"Endpoint": "endpoint"} | ({"InferenceComponent": "inference-component"} if component else {})
+        self.machine.may(
+            "SeeWhatIsServed",
+            [f"sagemaker:Describe{kind}" for kind in kinds],
+            [
+                stack.format_arn(service="sagemaker", resource=kind, resource_name=names.endpoint)
+                for kind in kinds.values()
+            ],
         )
         self.machine.may(
             "ResolveStackParameters",
             ["ssm:GetParameters"],
             [
                 stack.format_arn(service="ssm", resource="parameter", resource_name=name)
-                for name in (_BOOTSTRAP_VERSION, f"{names.parameter('*')[1:]}")
+                for name in (_bootstrap_version(stack), f"{names.parameter('*')[1:]}")
             ],
             any_because="CloudFormation reads the stage's parameters in Parameter Store as who updates the stack",
         )
@@ -78,7 +87,17 @@ class Promotion(Construct):
             pattern=approval_pattern(group),
             machine=self.machine,
             undelivered=Undelivered(self, "Undelivered", name=f"{names.promotion}-undelivered"),
+            hands_on=promotion_rollout.FROM_EVENT,
         )
+
+
+def _bootstrap_version(stack: cdk.Stack) -> str:
+    """The parameter that every bootstrapped stack reads, by the qualifier that the account was bootstrapped with.
+
+    Source: CDK guide, customize CDK bootstrapping: `--qualifier` and the context key of the same meaning.
+    """
+    qualifier = stack.synthesizer.bootstrap_qualifier or cdk.DefaultStackSynthesizer.DEFAULT_QUALIFIER
+    return f"cdk-bootstrap/{qualifier}/version"
 
 
 def approval_pattern(group: str) -> dict[str, object]:

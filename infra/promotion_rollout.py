@@ -1,14 +1,25 @@
 """The state machine that rolls an approved model package out.
 
-    approved ─▶ look at package and stack ─▶ update the stack ─▶ watch ─▶ rolled out, or rolled back ─▶ notify
-                  ▲         └─ wait while another update runs ─┘
+    approved ─▶ look at package and stack ─▶ update the stack ─▶ watch ─▶ look at the endpoint ─▶ rolled out ─▶ notify
+                  ▲         └─ wait while another update runs ─┘  └──────────▶ rolled back ◀┘
 
 It changes one parameter of the endpoint's stack and nothing else, so CloudFormation stays the only owner: the next
 `cdk deploy` finds the value as the stack's own and keeps it. Canary and alarms are in the template; if they refuse the
 package, CloudFormation puts the stack back as it was.
+
+Only what the endpoint serves in the end counts as rolled out. AWS does not say whether CloudFormation takes an endpoint
+that went back by itself, and is InService with its old configuration, for a failed update; here it is one.
+
+No state can exceed the 256 KiB that a state may hold, which ends an execution without a word, because `States.ALL` does
+not catch `States.DataLimitExceeded`, and the answer of a call counts before anything is picked from it. So nothing reads
+the stack's events, each of which carries all properties of its resource; the rule hands on the package's ARN alone.
+Source: https://docs.aws.amazon.com/step-functions/latest/dg/concepts-error-handling.html
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
 
 from tidegate.infra.states import (
     ANY_ERROR,
@@ -29,14 +40,27 @@ from tidegate.infra.states import (
 
 # Of the endpoint's stack.
 PARAMETER = "ModelPackageArn"
-# An execution has at most 25,000 events and a round of waiting is about 17, so twelve hours at a minute are safe.
+# Outputs of it: what it made last. `EndpointStack` calls them so.
+CONFIG_OUTPUT = "EndpointConfigName"
+MODEL_OUTPUT = "ModelName"
+# What the rule hands on instead of SageMaker's event, which may be larger than a state's input.
+FROM_EVENT = {"package": "$.detail.ModelPackageArn"}
+# An execution has at most 25,000 events. A round of waiting is about 18 and one of watching about 9, so twelve hours of
+# either are safe.
 # Source: https://docs.aws.amazon.com/step-functions/latest/dg/service-quotas.html
 _TIMEOUT_S = 12 * 3600
 _POLL_S = 60
+# Shorter, because what failed is only to be seen while the stack goes back: the first wait, by how much each is longer,
+# the longest.
+_WATCH_FIRST_S, _WATCH_STEP_S, _WATCH_LONGEST_S = 5, 5, 30
 
 
-def definition() -> Definition:
-    """The machine. It expects `Stack`, the endpoint stack's name, and `Topic`; it is started with SageMaker's event."""
+def definition(*, component: bool) -> Definition:
+    """The machine. It expects `Stack`, the endpoint stack's name, `Endpoint` and `Topic`.
+
+    With `component` the model is on an inference component that is called like the endpoint. It is started with
+    `{"package": ARN}`, or with SageMaker's event.
+    """
     gave_up = [caught(ANY_ERROR, then="GiveUp", assign={"error": computed("$states.errorOutput")})]
     return machine(
         "Rolls an approved model package out by changing one parameter of the endpoint's stack",
@@ -44,12 +68,17 @@ def definition() -> Definition:
             "ReadEvent": compute(
                 {
                     "rollout": {
-                        "package": computed("$states.input.detail.ModelPackageArn"),
+                        "package": computed(
+                            "$exists($states.input.package) ? $states.input.package"
+                            " : $states.input.detail.ModelPackageArn"
+                        ),
                         "previous": "",
                         "outcome": "NotRolledOut",
                         "reason": "",
                     },
                     "tries": 0,
+                    "updated": False,
+                    "pause": _WATCH_FIRST_S,
                     "token": computed("$replace($states.context.Execution.Name, /[^a-zA-Z0-9]+/, '-')"),
                 },
                 then="LookAtPackage",
@@ -58,17 +87,19 @@ def definition() -> Definition:
             # Whoever takes an approval back before the roll-out began is heard.
             "IsItApproved": choose(("$package.approved", "LookAtStack"), otherwise="NoLongerApproved"),
             "NoLongerApproved": succeed(),
-            "LookAtStack": _look_at_stack(then="WhatToDo", catch=gave_up),
+            "LookAtStack": _look_at_stack(then="RememberPrevious", catch=gave_up),
+            "RememberPrevious": compute(
+                {"rollout": computed("$merge([$rollout, {'previous': $stack.package}])")}, then="WhatToDo"
+            ),
             "WhatToDo": choose(
                 ("$stack.has_parameter = false", "NotOfThisKind"),
                 ("$contains($stack.status, /_IN_PROGRESS$/)", "WaitForOthers"),
-                ("$rollout.previous = $rollout.package", "AlreadyThere"),
+                ("$stack.package = $rollout.package", "LookAtEndpoint"),
                 ("$not($stack.status in ['CREATE_COMPLETE', 'UPDATE_COMPLETE', 'UPDATE_ROLLBACK_COMPLETE'])", "Stuck"),
                 ("$rollout.previous = ''", "UpdateStack"),
                 otherwise="LookAtPrevious",
             ),
             "WaitForOthers": wait(str(_POLL_S), then="LookAtPackage"),
-            "AlreadyThere": succeed(),
             "NotOfThisKind": _say_why(
                 f"'the stack ${{Stack}} has no parameter {PARAMETER}; its stage has no [model] group'"
             ),
@@ -100,37 +131,56 @@ def definition() -> Definition:
                     "ClientRequestToken": computed("$token & '-' & $string($tries)"),
                 },
                 then="Pause",
+                assign={"updated": True},
                 # CloudFormation gives one name to all its refusals; their words tell them apart.
                 retry=[never_retried(_REFUSED), *_PATIENTLY],
                 catch=[caught(ANY_ERROR, then="WhyNot", assign={"error": computed("$states.errorOutput")})],
             ),
             "WhyNot": choose(
+                # Another delivery of the same event was faster, and tells how it ended.
                 ("$contains($error.Cause, 'No updates are to be performed')", "AlreadyThere"),
                 ("$contains($error.Cause, /_IN_PROGRESS state|Rate exceeded/) and $tries < 30", "TryAgain"),
                 otherwise="GiveUp",
             ),
+            "AlreadyThere": succeed(),
             "TryAgain": compute({"tries": computed("$tries + 1")}, then="WaitForOthers"),
-            "Pause": wait(str(_POLL_S), then="Watch"),
-            "Watch": call(
-                "aws-sdk:cloudformation:describeStacks",
-                {"StackName": "${Stack}"},
+            "Pause": wait("$pause", then="Watch"),
+            "Watch": _look_at_stack(
                 then="HasItEnded",
-                assign={"status": computed("$states.result.Stacks[0].StackStatus")},
-                retry=_PATIENTLY,
                 catch=gave_up,
+                assign={"pause": computed(f"$min([$pause + {_WATCH_STEP_S}, {_WATCH_LONGEST_S}])")},
             ),
-            "HasItEnded": choose(("$contains($status, /_IN_PROGRESS$/)", "Pause"), otherwise="ReadEvents"),
-            # By the events, not by the stack's state, which may already be that of somebody's next update.
-            "ReadEvents": call(
-                "aws-sdk:cloudformation:describeStackEvents",
+            "HasItEnded": choose(
+                ("$contains($stack.status, /ROLLBACK.*_IN_PROGRESS$/) and $rollout.reason = ''", "LookForTheCause"),
+                ("$contains($stack.status, /_IN_PROGRESS$/)", "Pause"),
+                # Both, because somebody's next update may have ended by now.
+                ("$stack.status = 'UPDATE_COMPLETE' and $stack.package = $rollout.package", "LookAtEndpoint"),
+                ("$not($stack.package in [$rollout.package, $rollout.previous])", "Overtaken"),
+                otherwise="WentBack",
+            ),
+            "LookForTheCause": call(
+                "aws-sdk:cloudformation:describeStackResources",
                 {"StackName": "${Stack}"},
-                then="HowDidItEnd",
-                assign={"ended": computed(_END), "rollout": computed(f"$merge([$rollout, {{'reason': {_REASON}}}])")},
+                then="Pause",
+                assign={"rollout": computed(f"$merge([$rollout, {{'reason': {_CAUSE}}}])")},
                 retry=_PATIENTLY,
-                # More events than fit into a state: the stack's own state has to do.
-                catch=[caught(ANY_ERROR, then="HowDidItEnd", assign={"ended": {"status": computed("$status")}})],
+                catch=[caught(ANY_ERROR, then="Pause")],
             ),
-            "HowDidItEnd": choose(("$ended.status = 'UPDATE_COMPLETE'", "RolledOut"), otherwise="RolledBack"),
+            "WentBack": _say_why(
+                "$rollout.reason != '' ? $rollout.reason : 'the stack was back before its cause was seen, which its"
+                " events tell: aws cloudformation describe-stack-events --stack-name ${Stack}'",
+                then="RolledBack",
+            ),
+            "Overtaken": _say_why(
+                "'another update of the stack followed before the end of this one was seen, and names '"
+                " & ($stack.package = '' ? 'no package' : $stack.package)"
+            ),
+            **_look_at_endpoint(component=component, catch=gave_up),
+            # It may be scaled, or somebody may be updating the stack again.
+            "WaitForEndpoint": wait(str(_POLL_S), then="LookAgain"),
+            "LookAgain": choose(("$updated", "Watch"), otherwise="LookAtStack"),
+            "WhatIsNew": choose(("$updated", "RolledOut"), otherwise="AlreadyThere"),
+            "ServesAnother": _say_why(_SERVES_ANOTHER, then="RolledBack"),
             "RolledOut": _outcome("RolledOut", then="Notify"),
             "RolledBack": _outcome("RolledBack", then="Notify"),
             "GiveUp": _say_why("$error.Error & ': ' & $error.Cause"),
@@ -158,17 +208,21 @@ def definition() -> Definition:
 _PATIENTLY = [retried(ANY_ERROR, attempts=6, first_s=2, longest_s=60)]
 _REFUSED = "CloudFormation.CloudFormationException"
 
-_OURS = "$states.result.StackEvents[ClientRequestToken = $token & '-' & $string($tries)]"
-# Events come newest first. The stack's own last one says how the update ended.
-_END = f"""(
-    $last := {_OURS}[ResourceType = 'AWS::CloudFormation::Stack' and PhysicalResourceId = StackId][0];
-    {{'status': $exists($last) ? $last.ResourceStatus : $status}}
+# The oldest failure is the cause; the others follow from it, or were cancelled for it.
+_CAUSE = """(
+    $failures := $states.result.StackResources[
+        $contains(ResourceStatus, /_FAILED$/) and $exists(ResourceStatusReason)
+        and $not($contains(ResourceStatusReason, /cancelled/))
+    ];
+    $first := ($failures^(Timestamp))[0];
+    $exists($first) ? $substring($first.LogicalResourceId & ': ' & $first.ResourceStatusReason, 0, 2000) : $stack.why
 )"""
-# The oldest failure is the cause, the others follow from it.
-_REASON = f"""(
-    $failures := {_OURS}[$contains(ResourceStatus, /_FAILED$/) and ResourceStatusReason];
-    $exists($failures) ? $failures[-1].LogicalResourceId & ': ' & $failures[-1].ResourceStatusReason : ''
-)"""
+# The way out: CloudFormation believes that all is done, and would find nothing to update.
+_SERVES_ANOTHER = """
+    'the stack ${Stack} names ' & $served.wanted & ', and ${Endpoint} serves ' & $served.found
+    & ($served.why = '' ? '' : ' (' & $served.why & ')')
+    & '; approve another version, and then this one again'
+"""
 _MESSAGE = """{
     'package': $rollout.package,
     'outcome': $rollout.outcome,
@@ -198,30 +252,91 @@ def _look_at_package(arn: str, *, into: str, then: str, catch: list[State]) -> S
     )
 
 
-def _look_at_stack(*, then: str, catch: list[State]) -> State:
-    values = f"$states.result.Stacks[0].Parameters[ParameterKey = '{PARAMETER}'].ParameterValue"
+def _look_at_stack(*, then: str, catch: list[State], assign: Mapping[str, Any] | None = None) -> State:
+    found = f"""(
+        $seen := $states.result.Stacks[0];
+        $value := $seen.Parameters[ParameterKey = '{PARAMETER}'].ParameterValue;
+        $config := $seen.Outputs[OutputKey = '{CONFIG_OUTPUT}'].OutputValue;
+        $model := $seen.Outputs[OutputKey = '{MODEL_OUTPUT}'].OutputValue;
+        {{
+            'status': $seen.StackStatus,
+            'why': $exists($seen.StackStatusReason) ? $substring($seen.StackStatusReason, 0, 2000) : '',
+            'package': $exists($value) ? $value : '',
+            'has_parameter': '{PARAMETER}' in $seen.Parameters.ParameterKey,
+            'other_parameters': [$seen.Parameters[ParameterKey != '{PARAMETER}']
+                .{{'ParameterKey': ParameterKey, 'UsePreviousValue': true}}],
+            'config': $exists($config) ? $config : '',
+            'model': $exists($model) ? $model : ''
+        }}
+    )"""
     return call(
         "aws-sdk:cloudformation:describeStacks",
         {"StackName": "${Stack}"},
         then=then,
-        assign={
-            "stack": computed(f"""{{
-                'status': $states.result.Stacks[0].StackStatus,
-                'other_parameters': [$states.result.Stacks[0].Parameters[ParameterKey != '{PARAMETER}']
-                    .{{'ParameterKey': ParameterKey, 'UsePreviousValue': true}}],
-                'has_parameter': '{PARAMETER}' in $states.result.Stacks[0].Parameters.ParameterKey
-            }}"""),
-            "rollout": computed(
-                f"$merge([$rollout, {{'previous': $exists({values}) ? {values} : ''}}])",
-            ),
-        },
+        assign={"stack": computed(found), **(assign or {})},
         retry=_PATIENTLY,
         catch=catch,
     )
 
 
-def _say_why(reason: str) -> State:
-    return compute({"rollout": computed(f"$merge([$rollout, {{'reason': {reason}}}])")}, then="Notify")
+def _look_at_endpoint(*, component: bool, catch: list[State]) -> dict[str, State]:
+    """Whether what is served is what the stack names; the names of a configuration and of a model mean one content."""
+
+    def look(action: str, name: str, *, status: str, found: str, wanted: str, then: str) -> State:
+        return call(
+            f"aws-sdk:sagemaker:{action}",
+            {name: "${Endpoint}"},
+            then=then,
+            assign={
+                "served": computed(
+                    f"""{{
+                        'status': $states.result.{status},
+                        'found': $states.result.{found},
+                        'wanted': {wanted},
+                        'why': $exists($states.result.FailureReason)
+                            ? $substring($states.result.FailureReason, 0, 1000) : ''
+                    }}"""
+                )
+            },
+            retry=_PATIENTLY,
+            catch=catch,
+        )
+
+    def judge(*, otherwise: str) -> State:
+        return choose(
+            ("$not($served.status in ['InService', 'Failed'])", "WaitForEndpoint"),
+            ("$served.status = 'Failed' or $served.found != $served.wanted", "ServesAnother"),
+            otherwise=otherwise,
+        )
+
+    states = {
+        "LookAtEndpoint": look(
+            "describeEndpoint",
+            "EndpointName",
+            status="EndpointStatus",
+            found="EndpointConfigName",
+            wanted="$stack.config",
+            then="WhatDoesItServe",
+        ),
+        "WhatDoesItServe": judge(otherwise="LookAtComponent" if component else "WhatIsNew"),
+    }
+    if component:
+        states |= {
+            "LookAtComponent": look(
+                "describeInferenceComponent",
+                "InferenceComponentName",
+                status="InferenceComponentStatus",
+                found="Specification.ModelName",
+                wanted="$stack.model",
+                then="WhatDoesTheComponentServe",
+            ),
+            "WhatDoesTheComponentServe": judge(otherwise="WhatIsNew"),
+        }
+    return states
+
+
+def _say_why(reason: str, *, then: str = "Notify") -> State:
+    return compute({"rollout": computed(f"$merge([$rollout, {{'reason': {reason}}}])")}, then=then)
 
 
 def _outcome(outcome: str, *, then: str) -> State:

@@ -33,8 +33,12 @@ def call(
     retry: Sequence[State] = (),
     catch: Sequence[State] = (),
 ) -> State:
-    """One call of AWS: `aws-sdk:s3:putObject`, or an integration that Step Functions has of its own (`sns:publish`)."""
-    state: State = {"Type": "Task", "Resource": f"arn:${{AWS::Partition}}:states:::{action}", "Arguments": arguments}
+    """One call of AWS: `aws-sdk:s3:putObject`, or an integration that Step Functions has of its own (`sns:publish`).
+
+    What is needed of its answer goes into variables by `assign`; the answer itself is not handed on.
+    """
+    resource = f"arn:${{AWS::Partition}}:states:::{action}"
+    state: State = {"Type": "Task", "Resource": resource, "Arguments": arguments, "Output": {}}
     if assign:
         state["Assign"] = assign
     if retry:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import aws_cdk as cdk
 from aws_cdk import aws_sagemaker as sagemaker
 from constructs import Construct
 
@@ -58,9 +59,14 @@ class ComponentEndpoint(Endpoint):
         self.variant_names = (ONLY_VARIANT,)
         self.component_name = self.name
         self.model_name = deployment.model.name
-        component = self._component(hosting, starts)
+        self._served_by = self._component(hosting, starts)
         if hosting.scaling is not None:
-            self._scale(hosting.scaling, starts, after=component)
+            self._scale(hosting.scaling, starts, after=self._served_by)
+
+    @property
+    def serves(self) -> cdk.CfnResource:
+        """The component, which has the model."""
+        return self._served_by
 
     def _component(self, hosting: ComponentHosting, starts: StartTimeouts) -> sagemaker.CfnInferenceComponent:
         model = self.deployment.model

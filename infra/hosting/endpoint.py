@@ -64,6 +64,11 @@ class Endpoint(Construct):
         """What must exist before anything that names the endpoint."""
         return self._endpoint
 
+    @property
+    def serves(self) -> cdk.CfnResource:
+        """What has changed when a new model is served."""
+        return self._endpoint
+
     def _configure(
         self,
         variants: Sequence[sagemaker.CfnEndpointConfig.ProductionVariantProperty],

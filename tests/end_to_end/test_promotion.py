@@ -7,6 +7,8 @@ The stage is bootstrapped, and has all stacks but the network's.
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -20,10 +22,11 @@ import pytest
 from tests.end_to_end.deploying import Deployer, archive, inventory, invoke
 from tests.infra.conftest import ROOT
 
-pytestmark = pytest.mark.timeout(500)  # the whole life is the fixture of the first test
+pytestmark = pytest.mark.timeout(700)  # the whole life is the fixture of the first test
 
 STAGE = Path(__file__).parent.relative_to(ROOT) / "stages" / "approved.toml"
 GROUP = "tidegate-approved"
+TYPE = "ml.g6.xlarge"
 
 
 def until(question: Callable[[], Any], what: str, *, timeout_s: float = 120) -> Any:
@@ -60,15 +63,53 @@ def in_service(answer: float) -> bool:
     return float(invoke(GROUP, 7)["product"]) == answer
 
 
-def promotions() -> list[str]:
-    """The states of the executions of the machine that rolls out."""
+def executions() -> dict[str, str]:
+    """The states of the executions of the machine that rolls out, by their ARN."""
     states = boto3.client("stepfunctions")
     (machine,) = [
         item["stateMachineArn"]
         for item in states.list_state_machines()["stateMachines"]
         if item["name"] == f"{GROUP}-promotion"
     ]
-    return [item["status"] for item in states.list_executions(stateMachineArn=machine)["executions"]]
+    listed = states.list_executions(stateMachineArn=machine)["executions"]
+    return {item["executionArn"]: item["status"] for item in listed}
+
+
+def promotions() -> list[str]:
+    """Those states alone."""
+    return list(executions().values())
+
+
+def outcome(approve: Callable[[], None]) -> str:
+    """Why the roll-out that `approve` begins rolled nothing out; empty where it did."""
+    before = executions()
+    approve()
+    begun = until(lambda: set(executions()) - set(before), "the approval begins a roll-out")
+    (execution,) = begun
+    until(lambda: executions()[execution] != "RUNNING", "the roll-out ends")
+    return str(boto3.client("stepfunctions").describe_execution(executionArn=execution).get("cause", ""))
+
+
+def serve_behind_the_stack_s_back(package: str) -> str:
+    """What an alarm of SageMaker's does: the endpoint is in service with another package; returns its configuration."""
+    sagemaker = boto3.client("sagemaker")
+    now = sagemaker.describe_endpoint(EndpointName=GROUP)["EndpointConfigName"]
+    model = sagemaker.describe_endpoint_config(EndpointConfigName=now)["ProductionVariants"][0]["ModelName"]
+    role = sagemaker.describe_model(ModelName=model)["ExecutionRoleArn"]
+    sagemaker.create_model(
+        ModelName="before", ExecutionRoleArn=role, PrimaryContainer={"ModelPackageName": package}
+    )
+    variant = {"VariantName": "primary", "ModelName": "before", "InitialInstanceCount": 1, "InstanceType": TYPE}
+    sagemaker.create_endpoint_config(EndpointConfigName="before", ProductionVariants=[variant])
+    sagemaker.update_endpoint(EndpointName=GROUP, EndpointConfigName="before")
+    return str(now)
+
+
+def infra(*arguments: str) -> tuple[int, str]:
+    """`python -m infra`: exit code, and all that it said."""
+    command = [sys.executable, "-m", "tidegate.infra", *arguments]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
+    return done.returncode, done.stdout + done.stderr
 
 
 @dataclass
@@ -79,6 +120,11 @@ class Life:
     first: float
     second: float
     rollouts: list[str]
+    broken: str
+    after_broken: float
+    gone_back: str
+    served_said: tuple[int, str]
+    served_again: int
     redeploy_said: str
     after_redeploy: float
     transformed: dict[str, Any]
@@ -108,6 +154,22 @@ def life(cloud: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Lif
 
     rollouts = promotions()
 
+    broken_package = register(
+        deployer.upload(archive(directory, weight=5, handlers="def model_fn(model_dir) return None"))
+    )
+    broken = outcome(lambda: decide(broken_package, "Approved"))
+    after_broken = float(invoke(GROUP, 7)["product"])
+
+    config = serve_behind_the_stack_s_back(first_package)
+    until(lambda: in_service(14), "the endpoint serves another package than its stack names")
+    gone_back = outcome(lambda: [decide(second_package, status) for status in ("PendingManualApproval", "Approved")])
+    served_said = infra("served", "--stage", str(STAGE))
+    boto3.client("sagemaker").update_endpoint(EndpointName=GROUP, EndpointConfigName=config)
+    until(lambda: in_service(21), "the endpoint serves what its stack names again")
+    served_again, _ = infra("served", "--stage", str(STAGE))
+    boto3.client("sagemaker").delete_endpoint_config(EndpointConfigName="before")
+    boto3.client("sagemaker").delete_model(ModelName="before")
+
     redeploy_said = deployer.deploy("--all")
     after_redeploy = float(invoke(GROUP, 7)["product"])
 
@@ -125,15 +187,20 @@ def life(cloud: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Lif
 
     for name in before["buckets"]:
         boto3.resource("s3").Bucket(name).object_versions.delete()
-    sagemaker = boto3.client("sagemaker")
-    for version in sagemaker.list_model_packages(ModelPackageGroupName=GROUP)["ModelPackageSummaryList"]:
-        sagemaker.delete_model_package(ModelPackageName=version["ModelPackageArn"])
+    # As docs/promotion.md says.
+    deployer.run("destroy", "endpoint", "--exclusively", "--force", *deployer.synthesised())
+    assert infra("models", "delete", "--all", "--stage", str(STAGE))[0] == 0
     deployer.run("destroy", "--all", "--force", *deployer.synthesised())
     return Life(
         before=before,
         first=first,
         second=second,
         rollouts=rollouts,
+        broken=broken,
+        after_broken=after_broken,
+        gone_back=gone_back,
+        served_said=served_said,
+        served_again=served_again,
         redeploy_said=redeploy_said,
         after_redeploy=after_redeploy,
         transformed=transformed,
@@ -152,6 +219,22 @@ def test_each_approval_rolls_its_model_out(life: Life) -> None:
 
 def test_a_rejection_rolls_nothing_out(life: Life) -> None:
     assert life.rollouts == ["SUCCEEDED", "SUCCEEDED"]
+
+
+def test_a_model_that_does_not_load_is_rolled_back(life: Life) -> None:
+    """The cause is in the message only where the stack takes its time to go back."""
+    assert life.broken.startswith("RolledBack: ")
+    assert life.after_broken == 21
+
+
+def test_an_endpoint_that_serves_another_model_than_its_stack_names_is_no_success(life: Life) -> None:
+    """Neither a roll-out nor the command says that all is well, although the stack does."""
+    assert life.gone_back.startswith(f"RolledBack: the stack {GROUP}-endpoint names ")
+    assert f"and {GROUP} serves before" in life.gone_back
+    status, said = life.served_said
+    assert status == 1
+    assert f"endpoint {GROUP} serves before, and its stack names " in said
+    assert life.served_again == 0
 
 
 def test_a_later_deploy_does_not_take_the_approved_model_back(life: Life) -> None:

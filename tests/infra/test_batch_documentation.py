@@ -62,5 +62,5 @@ def test_every_command_is_shown() -> None:
     usage = models_command._parser().format_help()
     commands = re.findall(r"^    (\w+) +\w", usage, re.MULTILINE)
 
-    assert commands == ["register", "list", "approve", "reject", "promote"]
+    assert commands == ["register", "list", "approve", "reject", "promote", "delete"]
     assert not [command for command in commands if f"python -m infra models {command}" not in PROMOTION]

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from tests.infra.conftest import Synthesised
+from tests.infra.conftest import SAMPLES, Synthesise, Synthesised
 from tests.infra.state_machines import text
+from tests.infra.templates import called_actions, lint_definition
 from tidegate.infra.promotion_rollout import PARAMETER
 
 
@@ -123,11 +124,53 @@ def test_a_new_key_encrypts_outputs_and_the_volumes_that_take_one(samples: dict[
 
 def test_disks_that_belong_to_the_instance_are_given_no_key(synthesise: Any) -> None:
     """SageMaker refuses one for them."""
-    from tests.infra.conftest import SAMPLES
-
     stage = synthesise(stage=str(SAMPLES / "private.toml"), changes={"batch": {"instance_type": "ml.g5.xlarge"}})
     definition = json.loads(machine(stage, "batch", "tidegate-private-batch")["DefinitionString"]["Fn::Sub"][0])
     arguments = definition["States"]["CreateJob"]["Arguments"]
 
     assert arguments["TransformOutput"]["KmsKeyId"] == "${Key}"
     assert arguments["TransformResources"] == {"InstanceType": "ml.g5.xlarge", "InstanceCount": 1}
+
+
+def test_another_bootstrap_is_known_everywhere(synthesise: Synthesise) -> None:
+    """`cdk bootstrap --qualifier`: no stack, role or machine keeps the name of the default one."""
+    stage = synthesise(stage=str(SAMPLES / "approved.toml"), **{"@aws-cdk/core:bootstrapQualifier": "team1"})
+    written = {path.name: path.read_text() for path in stage.directory.glob("*.json")}
+
+    assert [name for name, text in written.items() if "hnb659fds" in text] == []
+    assert "parameter/cdk-bootstrap/team1/version" in written["models.template.json"]
+
+
+def test_a_group_whose_approvals_are_rolled_out_comes_after_the_endpoint_s_stack(
+    samples: dict[str, Synthesised],
+) -> None:
+    assert "endpoint" in samples["approved"].artifact("models")["dependencies"]
+    # Where nothing is rolled out, a group can be there before the first archive is.
+    assert "endpoint" not in samples["realtime"].artifact("models")["dependencies"]
+
+
+@pytest.mark.parametrize(
+    ("sample", "served_by"),
+    [("approved", "AWS::SageMaker::Endpoint"), ("component", "AWS::SageMaker::InferenceComponent")],
+)
+def test_the_model_s_name_changes_only_after_what_serves_it_did(
+    sample: str, served_by: str, samples: dict[str, Synthesised]
+) -> None:
+    """Otherwise a job could run a model that the endpoint's alarms send back a minute later."""
+    template = samples[sample].templates["endpoint"]
+    (parameter,) = template.find_resources("AWS::SSM::Parameter").values()
+
+    assert set(template.find_resources(served_by)) <= set(parameter["DependsOn"])
+
+
+def test_a_component_is_looked_at_beside_its_endpoint(samples: dict[str, Synthesised]) -> None:
+    """A new model is an update of the component; the endpoint's configuration does not change with it."""
+    stage = samples["component"]
+    properties = machine(stage, "models", "tidegate-component-promotion")
+    definition = properties["DefinitionString"]["Fn::Sub"][0]
+    (component,) = stage.properties("endpoint", "AWS::SageMaker::InferenceComponent").values()
+
+    assert values(properties)["Endpoint"] == component["InferenceComponentName"]
+    assert {"sagemaker:describeendpoint", "sagemaker:describeinferencecomponent"} <= called_actions(definition)
+    topic = values(properties)["Topic"]["Ref"]
+    assert lint_definition(text(properties["DefinitionString"], {topic: "topic"})) == ""

@@ -89,7 +89,7 @@ def test_a_stage_has_the_stacks_of_its_tables_and_no_others(every_stage: dict[st
         "variants": set(),
         "async": {"observability"},
         "serverless": {"batch", "observability"},
-        "component": {"batch", "network", "observability"},
+        "component": {"batch", "models", "network", "observability"},
         "multimodel": {"observability"},
         "private": {"batch", "models", "network", "observability"},
         "approved": {"batch", "models", "observability"},

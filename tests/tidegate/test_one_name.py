@@ -24,6 +24,7 @@ COMMANDS = [
     (["local_cloud", "--help"], "usage: python -m {}local_cloud "),
     (["training_hooks", "pack", "--help"], "usage: python -m {}training_hooks pack "),
     (["infra", "models", "--help"], "usage: python -m infra models "),
+    (["infra", "served", "--help"], "usage: python -m infra served "),
     (["infra.cost.draft", "--help"], "usage: python -m infra.cost.draft "),
 ]
 

@@ -31,6 +31,7 @@ def promotion_stack(tmp_path_factory: pytest.TempPathFactory, node_on_path: None
         "Promotion",
         names=Names(prefix="tidegate", stage="dev"),
         group=GROUP,
+        component=False,
         email="ml-team@example.com",
         key_arn=None,
     )

@@ -7,6 +7,7 @@ import io
 import json
 import tarfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -287,14 +288,66 @@ def test_what_is_under_a_key_that_the_other_stage_may_not_use_is_not_promoted(
 def test_without_a_version_the_one_that_the_stage_serves_is_promoted(run: Run, stages: Path) -> None:
     run("register", str(archive(stages / "model.tar.gz")))
     run("approve", "1")
-    cloudformation = boto3.client("cloudformation", REGION)
-    template = {"Parameters": {"ModelPackageArn": {"Type": "String"}}, "Resources": {"T": {"Type": "AWS::SNS::Topic"}}}
-    given = [{"ParameterKey": "ModelPackageArn", "ParameterValue": package()["ModelPackageArn"]}]
-    assert "stack tidegate-dev-endpoint: AWS says" in run("promote", "--to", str(stages / "prod.toml"))[2]
+    promote = ("promote", "--to", str(stages / "prod.toml"))
+    assert "stack tidegate-dev-endpoint serves no package yet" in run(*promote)[2]
 
+    with served(package()["ModelPackageArn"], config="config-1"):
+        assert "model-package/tidegate-dev/1" in run(*promote)[1]
+
+
+def test_a_version_that_the_endpoint_went_back_from_is_not_promoted(run: Run, stages: Path) -> None:
+    run("register", str(archive(stages / "model.tar.gz")))
+    run("approve", "1")
+    with served(package()["ModelPackageArn"], config="config-2"):
+        err = run("promote", "--to", str(stages / "prod.toml"))[2]
+
+    assert "endpoint tidegate-dev serves config-1, and its stack names config-2" in err
+
+
+@contextmanager
+def served(arn: str, *, config: str) -> Iterator[None]:
+    """A stack that names the package and a configuration, and an endpoint that serves config-1."""
+    cloudformation, sagemaker = boto3.client("cloudformation", REGION), boto3.client("sagemaker", REGION)
+    role = f"arn:aws:iam::{ACCOUNT}:role/role"
+    sagemaker.create_model(ModelName="model", ExecutionRoleArn=role, PrimaryContainer={"Image": "host/name:1"})
+    variant = {"VariantName": "primary", "ModelName": "model", "InstanceType": "ml.m5.large", "InitialInstanceCount": 1}
+    sagemaker.create_endpoint_config(EndpointConfigName="config-1", ProductionVariants=[variant])
+    sagemaker.create_endpoint(EndpointName="tidegate-dev", EndpointConfigName="config-1")
+    template = {
+        "Parameters": {"ModelPackageArn": {"Type": "String"}},
+        "Resources": {"T": {"Type": "AWS::SNS::Topic"}},
+        "Outputs": {"EndpointConfigName": {"Value": config}},
+    }
+    given = [{"ParameterKey": "ModelPackageArn", "ParameterValue": arn}]
     cloudformation.create_stack(StackName="tidegate-dev-endpoint", TemplateBody=json.dumps(template), Parameters=given)
-    assert "model-package/tidegate-dev/1" in run("promote", "--to", str(stages / "prod.toml"))[1]
-    cloudformation.delete_stack(StackName="tidegate-dev-endpoint")
+    try:
+        yield
+    finally:
+        cloudformation.delete_stack(StackName="tidegate-dev-endpoint")
+
+
+def test_all_versions_are_deleted_so_that_the_group_can_be_destroyed(run: Run, stages: Path) -> None:
+    for number in "12":
+        run("register", str(archive(stages / "model.tar.gz", note=number)))
+    status, out, err = run("delete", "--all")
+
+    assert (status, err) == (0, "")
+    assert [line.split("\t")[0] for line in out.splitlines()] == ["2", "1"]
+    assert run("list")[1] == ""
+
+
+def test_the_version_that_the_endpoint_s_stack_names_is_not_deleted(run: Run, stages: Path) -> None:
+    for number in "12":
+        run("register", str(archive(stages / "model.tar.gz", note=number)))
+    with served(package(1)["ModelPackageArn"], config="config-1"):
+        assert run("delete", "2")[0] == 0
+        err = run("delete", "1")[2]
+
+    assert err == (
+        "infra: error: version 1 of tidegate-dev is what stack tidegate-dev-endpoint serves; destroy that stack first, "
+        "or approve another version.\n"
+    )
+    assert run("list")[1].startswith("1\t")
 
 
 def test_a_stage_with_a_group_of_its_own_is_told_what_to_do_instead(run: Run, stages: Path) -> None:

@@ -51,25 +51,16 @@ class StackOfCloudFormation:
     status: str = "CREATE_COMPLETE"
     # Of the versions whose update fails, what the first failed resource says.
     failing: dict[str, str] = field(default_factory=dict)
+    # Those that CloudFormation calls done, although the endpoint went back to what it served before.
+    going_back: set[str] = field(default_factory=set)
+    # What the endpoint serves.
+    config: str = "config-1"
+    endpoint_status: str = "InService"
     updates: list[dict[str, Any]] = field(default_factory=list)
-    events: list[dict[str, Any]] = field(default_factory=list)
     # Called at every look, with the number of looks so far.
     at_look: Callable[[int], None] = lambda _: None
     looks: int = 0
     looks_left: int = 0
-
-    def _event(self, logical_id: str, status: str, reason: str | None = None, kind: str = "AWS::X::Y") -> None:
-        stack = kind == "AWS::CloudFormation::Stack"
-        event = {
-            "StackId": STACK_ID,
-            "EventId": str(len(self.events)),
-            "LogicalResourceId": logical_id,
-            "PhysicalResourceId": STACK_ID if stack else logical_id,
-            "ResourceType": kind,
-            "ResourceStatus": status,
-            "ClientRequestToken": self.updates[-1]["ClientRequestToken"],
-        }
-        self.events.insert(0, event | ({"ResourceStatusReason": reason} if reason else {}))
 
     def describe(self, _: dict[str, Any]) -> dict[str, Any]:
         self.looks += 1
@@ -78,20 +69,35 @@ class StackOfCloudFormation:
             self.looks_left -= 1
             if self.looks_left <= 0:
                 self._end()
-        parameters = [{"ParameterKey": key, "ParameterValue": value} for key, value in self.parameters.items()]
-        return {"Stacks": [{"StackName": STACK, "StackStatus": self.status, "Parameters": parameters}]}
+            elif self._wanted in self.failing:
+                self.status = "UPDATE_ROLLBACK_IN_PROGRESS"
+        return {
+            "Stacks": [
+                {
+                    "StackName": STACK,
+                    "StackStatus": self.status,
+                    "Parameters": [
+                        {"ParameterKey": key, "ParameterValue": value} for key, value in self.parameters.items()
+                    ],
+                    "Outputs": [
+                        {"OutputKey": "EndpointConfigName", "OutputValue": self._named()},
+                        {"OutputKey": "ModelName", "OutputValue": self._named().replace("config", "model")},
+                    ],
+                }
+            ]
+        }
+
+    def _named(self) -> str:
+        return f"config-{self.parameters.get('ModelPackageArn', '').rpartition('/')[2]}"
 
     def _end(self) -> None:
-        wanted = self._wanted
-        reason = self.failing.get(wanted)
-        if reason is None:
-            self.parameters["ModelPackageArn"] = wanted
-            self.status = "UPDATE_COMPLETE"
-        else:
-            self._event("Endpoint", "UPDATE_FAILED", reason)
-            self._event("Alarm", "UPDATE_FAILED", "Resource update cancelled")
+        if self._wanted in self.failing:
             self.status = "UPDATE_ROLLBACK_COMPLETE"
-        self._event(STACK, self.status, kind="AWS::CloudFormation::Stack")
+            return
+        self.parameters["ModelPackageArn"] = self._wanted
+        self.status = "UPDATE_COMPLETE"
+        if self._wanted not in self.going_back:
+            self.config = self._named()
 
     @property
     def _wanted(self) -> str:
@@ -106,11 +112,32 @@ class StackOfCloudFormation:
             self.updates.pop()
             raise Refusal("ValidationError", "No updates are to be performed.")
         self.status, self.looks_left = "UPDATE_IN_PROGRESS", 3
-        self._event(STACK, self.status, kind="AWS::CloudFormation::Stack")
         return {"StackId": STACK_ID}
 
-    def describe_events(self, _: dict[str, Any]) -> dict[str, Any]:
-        return {"StackEvents": self.events[:100]}
+    def describe_resources(self, _: dict[str, Any]) -> dict[str, Any]:
+        """What failed is to be seen as long as the stack goes back."""
+
+        def resource(logical_id: str, minute: int, status: str, **further: str) -> dict[str, Any]:
+            names = {"LogicalResourceId": logical_id, "ResourceType": "AWS::X::Y", "ResourceStatus": status}
+            return names | {"Timestamp": f"2026-11-21T10:0{minute}:00Z"} | further
+
+        cancelled = {"ResourceStatusReason": "Resource update cancelled"}
+        return {
+            "StackResources": [
+                resource("Alarm", 1, "UPDATE_FAILED", **cancelled),
+                resource("Later", 3, "CREATE_FAILED", ResourceStatusReason="it needs the endpoint"),
+                resource("Endpoint", 2, "UPDATE_FAILED", ResourceStatusReason=self.failing[self._wanted]),
+                resource("Role", 0, "CREATE_COMPLETE"),
+            ]
+        }
+
+    def describe_endpoint(self, _: dict[str, Any]) -> dict[str, Any]:
+        return {
+            "EndpointName": "tidegate-dev",
+            "EndpointStatus": self.endpoint_status,
+            "EndpointConfigName": self.config,
+            **({"FailureReason": "alarm 5xx"} if self.going_back else {}),
+        }
 
 
 @dataclass
@@ -123,9 +150,10 @@ class Promotion:
     # Approval and the moment of the last change of each version.
     registry: dict[int, tuple[str, str]]
     cloudformation: Scripted
+    sagemaker: Scripted
 
     def approve(self, version: int) -> Execution:
-        return self.machines.run(self.arn, approval(version))
+        return self.machines.run(self.arn, {"package": package(version)})
 
     def messages(self) -> list[tuple[str, dict[str, Any]]]:
         """Subject and content of everything that was published."""
@@ -150,14 +178,25 @@ def promotion(promotion_stack: Synthesised) -> Iterator[Promotion]:
         {"BootstrapVersion": "/cdk-bootstrap/hnb659fds/version", "ModelPackageArn": package(1)}
     )
     cloudformation = Scripted(
-        {"DescribeStacks": stack.describe, "UpdateStack": stack.update, "DescribeStackEvents": stack.describe_events}
+        {
+            "DescribeStacks": stack.describe,
+            "UpdateStack": stack.update,
+            "DescribeStackResources": stack.describe_resources,
+        }
     )
-    sagemaker = Scripted({"DescribeModelPackage": describe_package})
+    sagemaker = Scripted({"DescribeModelPackage": describe_package, "DescribeEndpoint": stack.describe_endpoint})
     with interpreter(sagemaker=sagemaker, cloudformation=cloudformation) as machines:
         topic = machines.client("sns").create_topic(Name="tidegate-dev-promotion")["TopicArn"]
         name = "tidegate-dev-promotion"
         arn = machines.create(name, promotion_stack.definition(name, topic=topic))
-        yield Promotion(machines=machines, arn=arn, stack=stack, registry=registry, cloudformation=cloudformation)
+        yield Promotion(
+            machines=machines,
+            arn=arn,
+            stack=stack,
+            registry=registry,
+            cloudformation=cloudformation,
+            sagemaker=sagemaker,
+        )
 
 
 def test_an_approved_package_becomes_the_one_parameter_of_an_otherwise_unchanged_stack(promotion: Promotion) -> None:
@@ -228,6 +267,24 @@ def test_a_package_that_fails_its_canary_is_rolled_back_and_the_first_cause_is_t
     assert (message["outcome"], message["previous_package"]) == ("RolledBack", package(1))
 
 
+def test_a_cause_that_was_not_seen_in_time_is_found_in_the_stack_s_events(promotion: Promotion) -> None:
+    """CloudFormation forgets it when the stack is back, which may be sooner than the machine looks."""
+    promotion.stack.failing[package(2)] = "no such image"
+    update = promotion.stack.update
+
+    def update_and_go_back(request: dict[str, Any]) -> dict[str, Any]:
+        answer = update(request)
+        promotion.stack.status = "UPDATE_ROLLBACK_COMPLETE"
+        return answer
+
+    promotion.cloudformation.answers["UpdateStack"] = update_and_go_back
+    ended = promotion.approve(2)
+
+    assert ended.cause is not None
+    assert ended.cause.startswith("RolledBack: the stack was back before its cause was seen")
+    assert f"describe-stack-events --stack-name {STACK}" in ended.cause
+
+
 def test_an_approval_that_was_taken_back_rolls_nothing_out(promotion: Promotion) -> None:
     promotion.registry[2] = ("Rejected", "2026-11-21T11:00:01Z")
 
@@ -250,7 +307,7 @@ def test_an_approval_during_an_update_waits_for_its_end(promotion: Promotion) ->
 
 def test_two_approvals_at_once_are_rolled_out_one_after_the_other_and_the_later_one_stays(promotion: Promotion) -> None:
     promotion.registry[3] = ("Approved", "2026-11-21T12:00:00Z")
-    started = [promotion.machines.start(promotion.arn, approval(version)) for version in (3, 2)]
+    started = [promotion.machines.start(promotion.arn, {"package": package(version)}) for version in (3, 2)]
     ended = [promotion.machines.end_of(execution) for execution in started]
 
     assert [one.status for one in ended] == ["SUCCEEDED", "SUCCEEDED"]
@@ -333,11 +390,7 @@ def test_the_outcome_is_that_of_this_update_even_when_another_followed_at_once(p
 
     def end_and_go_on() -> None:
         end()
-        token = promotion.stack.updates[-1]["ClientRequestToken"]
         promotion.stack.status = "UPDATE_COMPLETE"
-        promotion.stack.updates.append({"ClientRequestToken": "another"})
-        promotion.stack._event(STACK, "UPDATE_COMPLETE", kind="AWS::CloudFormation::Stack")
-        assert token != "another"
 
     promotion.stack._end = end_and_go_on  # type: ignore[method-assign]
     promotion.approve(2)
@@ -376,13 +429,115 @@ def test_a_refusal_of_cloudformation_is_told_in_its_own_words(promotion: Promoti
     assert len(promotion.cloudformation.of("UpdateStack")) == 1
 
 
-def test_events_that_do_not_fit_into_a_state_leave_the_stack_s_own_word(promotion: Promotion) -> None:
-    def too_many(_: dict[str, Any]) -> dict[str, Any]:
-        return {"StackEvents": [{"LogicalResourceId": "x" * 300_000}]}
+def test_a_package_that_another_update_replaced_unseen_is_not_called_rolled_out(promotion: Promotion) -> None:
+    end = promotion.stack._end
 
-    promotion.cloudformation.answers["DescribeStackEvents"] = too_many
+    def end_and_be_replaced() -> None:
+        end()
+        promotion.stack.parameters["ModelPackageArn"] = package(3)
+
+    promotion.stack._end = end_and_be_replaced  # type: ignore[method-assign]
+    ended = promotion.approve(2)
+
+    assert ended.status == "FAILED"
+    assert ended.cause is not None
+    assert ended.cause.startswith("NotRolledOut: another update of the stack followed")
+    assert ended.cause.endswith(package(3))
+
+
+def test_an_endpoint_that_went_back_although_the_stack_says_done_is_no_success(promotion: Promotion) -> None:
+    """SageMaker returns to InService with the old configuration; CloudFormation may take that for the end."""
+    promotion.stack.going_back.add(package(2))
+    ended = promotion.approve(2)
+
+    assert promotion.stack.status == "UPDATE_COMPLETE"
+    assert (ended.status, ended.error) == ("FAILED", "NotRolledOut")
+    ((subject, message),) = promotion.messages()
+    assert subject == f"RolledBack: {GROUP}/2"
+    assert message["reason"] == (
+        f"the stack {STACK} names config-2, and tidegate-dev serves config-1 (alarm 5xx); approve another version, and "
+        "then this one again"
+    )
+
+
+def test_an_approval_of_what_the_stack_names_already_is_no_success_where_the_endpoint_serves_another(
+    promotion: Promotion,
+) -> None:
+    """Neither an event that is delivered again nor a second approval hides that the endpoint went back."""
+    promotion.stack.going_back.add(package(2))
+    promotion.approve(2)
+
+    assert promotion.approve(2).status == "FAILED"
+    assert [subject for subject, _ in promotion.messages()] == [f"RolledBack: {GROUP}/2"] * 2
+    assert len(promotion.stack.updates) == 1
+
+
+def test_the_way_out_that_the_message_names_is_one(promotion: Promotion) -> None:
+    promotion.stack.going_back.add(package(2))
+    promotion.approve(2)
+    promotion.stack.going_back.clear()
+    promotion.registry |= {1: ("Approved", "2026-11-21T12:00:00Z")}
+    promotion.approve(1)
+    promotion.registry |= {2: ("Approved", "2026-11-21T13:00:00Z")}
+
     assert promotion.approve(2).status == "SUCCEEDED"
-    assert [subject for subject, _ in promotion.messages()] == [f"RolledOut: {GROUP}/2"]
+    assert promotion.stack.config == "config-2"
+
+
+def test_an_endpoint_that_is_still_moving_is_waited_for(promotion: Promotion) -> None:
+    """It may be scaled at the moment when the stack is done."""
+    promotion.stack.endpoint_status = "Updating"
+    moving = iter(["Updating", "Updating", "InService"])
+
+    def describe(request: dict[str, Any]) -> dict[str, Any]:
+        promotion.stack.endpoint_status = next(moving)
+        return promotion.stack.describe_endpoint(request)
+
+    promotion.sagemaker.answers["DescribeEndpoint"] = describe
+    assert promotion.approve(2).status == "SUCCEEDED"
+    assert len(promotion.sagemaker.of("DescribeEndpoint")) == 3
+
+
+def test_sagemaker_s_own_event_starts_a_roll_out_too(promotion: Promotion) -> None:
+    """As it is kept where it could not be delivered."""
+    assert promotion.machines.run(promotion.arn, approval(2)).status == "SUCCEEDED"
+    assert promotion.stack.parameters["ModelPackageArn"] == package(2)
+
+
+LIMIT_BYTES = 256 * 1024
+# Step Functions' own limit of an error's cause, in characters.
+LONGEST_CAUSE = 32_768
+
+
+def test_no_state_comes_near_the_limit_of_its_data_whatever_the_stack_and_its_failure_say(promotion: Promotion) -> None:
+    """`States.DataLimitExceeded` ends an execution without a message, and nothing catches it."""
+    stack, describe = promotion.stack, promotion.stack.describe
+    stack.failing[package(2)] = "because " * 4_000
+    # As many parameters, outputs and tags as an endpoint's stack has, each as long as CloudFormation takes them.
+    stack.parameters |= {f"Parameter{number}": "p" * 4096 for number in range(6)}
+
+    def long(request: dict[str, Any]) -> dict[str, Any]:
+        answer = describe(request)
+        (found,) = answer["Stacks"]
+        found["Tags"] = [{"Key": f"{number:0128}", "Value": "t" * 256} for number in range(50)]
+        found["Description"] = "d" * 1024
+        found["Outputs"] += [
+            {"OutputKey": f"Output{number}", "OutputValue": "o" * 1024, "Description": "d" * 1024}
+            for number in range(10)
+        ]
+        if stack.status.endswith("ROLLBACK_IN_PROGRESS"):
+            found["StackStatusReason"] = "resource " * 4_000
+        return answer
+
+    promotion.cloudformation.answers["DescribeStacks"] = long
+    execution = promotion.machines.start(promotion.arn, {"package": package(2)})
+    ended = promotion.machines.end_of(execution)
+    history = promotion.machines.client("stepfunctions").get_execution_history(executionArn=execution, maxResults=1000)
+
+    assert ended.status == "FAILED"
+    assert len(ended.cause or "") < LONGEST_CAUSE
+    largest = max(len(json.dumps(event, default=str)) for event in history["events"])
+    assert 40_000 < largest < LIMIT_BYTES / 2
 
 
 def test_throttling_of_the_stack_s_own_update_is_waited_out(promotion: Promotion) -> None:

@@ -24,8 +24,12 @@ def test_the_machine_may_update_one_stack_and_pass_no_role(promotion_stack: Synt
             [f"arn:aws:sagemaker:{HERE}:model-package/{GROUP}/*"],
         ),
         "UpdateEndpointStack": (
-            {"cloudformation:DescribeStackEvents", "cloudformation:DescribeStacks", "cloudformation:UpdateStack"},
+            {"cloudformation:DescribeStackResources", "cloudformation:DescribeStacks", "cloudformation:UpdateStack"},
             [f"arn:aws:cloudformation:{HERE}:stack/tidegate-dev-endpoint/*"],
+        ),
+        "SeeWhatIsServed": (
+            {"sagemaker:DescribeEndpoint"},
+            [f"arn:aws:sagemaker:{HERE}:endpoint/tidegate-dev"],
         ),
         "ResolveStackParameters": (
             {"ssm:GetParameters"},
@@ -69,6 +73,22 @@ def test_only_approvals_of_the_group_match_the_rule(
     pattern = EventPattern.load(json.dumps(promotion_stack.only("AWS::Events::Rule")["EventPattern"]))
 
     assert pattern.matches_event(event) is matches
+
+
+def test_the_machine_is_given_the_package_and_not_the_event_which_may_be_larger_than_its_input(
+    promotion_stack: Synthesised,
+) -> None:
+    (target,) = promotion_stack.only("AWS::Events::Rule")["Targets"]
+
+    assert target["InputTransformer"] == {
+        "InputPathsMap": {"package": "$.detail.ModelPackageArn"},
+        "InputTemplate": '{"package": <package>}',
+    }
+
+
+def test_no_call_asks_for_the_stack_s_events_which_need_not_fit_into_a_state(promotion_stack: Synthesised) -> None:
+    """Each carries all properties of its resource, and the call takes no number."""
+    assert "cloudformation:describestackevents" not in called_actions(promotion_stack.definition(NAME))
 
 
 def test_an_approval_that_cannot_be_delivered_is_kept(promotion_stack: Synthesised) -> None:
