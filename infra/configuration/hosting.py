@@ -133,7 +133,8 @@ class ComponentHosting(Instances):
     mode: Literal["component"]
     copies: Copies
     min_instances: Annotated[int, whole(0, 1000)] = 1
-    max_instances: Annotated[int, whole(1, 1000)] = 1
+    # More than the copies fill, because a new version starts beside the old one.
+    max_instances: Annotated[int, whole(1, 1000)] = 2
     scaling: ComponentScaling | None = None
     rollout: ComponentRollout | None = None
 

@@ -49,7 +49,23 @@ class Linear(_BlueGreen):
     wait_s: Annotated[int, whole(0, 3600)] = 300
 
 
-Rollout = Annotated[AllAtOnce | Canary | Linear, Field(discriminator="strategy")]
+class Rolling(Value):
+    """Instances are replaced in batches, so that an update needs one batch more of them and not as many again.
+
+    For one variant. Ranges: CloudFormation, AWS::SageMaker::Endpoint, RollingUpdatePolicy.
+    """
+
+    strategy: Literal["rolling"]
+    percent: Annotated[int, whole(5, 50)] = 50
+    # After each batch; the alarms look on meanwhile.
+    wait_s: Annotated[int, whole(0, 3600)] = 300
+    # How many old instances a rollback starts at a time; 100 brings them all back at once, which is SageMaker's default
+    # and needs as many instances again.
+    rollback_percent: Annotated[int, whole(5, 100)] = 100
+    rollback: Annotated[Rollback | None, OFF] = Field(default_factory=Rollback)
+
+
+Rollout = Annotated[AllAtOnce | Canary | Linear | Rolling, Field(discriminator="strategy")]
 
 
 class ComponentRollout(Value):

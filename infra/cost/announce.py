@@ -15,6 +15,7 @@ from tidegate.infra.configuration import ConfigurationError, Stage
 from tidegate.infra.configuration.network import NewVpc
 from tidegate.infra.cost import estimate, report, usage
 from tidegate.infra.cost import prices as price_file
+from tidegate.infra.hosting import update_capacity
 from tidegate.infra.names import Names
 from tidegate.infra.network_stack import INTERFACE_ENDPOINTS, KEY_ENDPOINT
 from tidegate.infra.observability import endpoint_alarms, of_stage, workflow_alarms
@@ -41,7 +42,8 @@ def announce(
         nat_gateways=int(isinstance(stage.network, NewVpc) and stage.network.nat),
         today=today or datetime.datetime.now(tz=datetime.UTC).date(),
     )
-    print(text, file=sys.stderr)  # noqa: T201 - the command line's own output
+    lines = [text, *map(_quota, update_capacity.needed(stage.hosting))]
+    print("\n".join(lines), file=sys.stderr)  # noqa: T201 - the command line's own output
 
 
 def describe(
@@ -67,6 +69,15 @@ def describe(
         stage, alarm_metrics=alarm_metrics, interface_endpoints=interface_endpoints, nat_gateways=nat_gateways
     )
     return report.text(estimate.of(items, prices), prices, stage=stage.name, today=today)
+
+
+def _quota(found: update_capacity.Needed) -> str:
+    """What must be asked for in Service Quotas, where an account has less."""
+    beside = f", and {found.beside} more while an update rolls out" if found.beside else ""
+    return (
+        f"quota '{found.instance_type} for endpoint usage': {found.total}, because {found.serving} may serve{beside} "
+        f"({found.how})"
+    )
 
 
 def _interface_endpoints(stage: Stage) -> int:

@@ -12,7 +12,7 @@ from constructs import Construct
 from tidegate.infra.configuration.hosting import AsyncHosting
 from tidegate.infra.hosting.deployment import Deployment
 from tidegate.infra.hosting.endpoint import Endpoint
-from tidegate.infra.hosting.variant_plans import StartTimeouts, only_plan
+from tidegate.infra.hosting.variant_plans import StartTimeouts, only_plan, smallest_fleet
 from tidegate.infra.hosting.variants import production_variant
 from tidegate.infra.names import ASYNC_INPUT_PREFIX
 
@@ -51,7 +51,7 @@ class AsynchronousEndpoint(Endpoint):
             [variant],
             rollout=hosting.rollout,
             starts=starts,
-            smallest_fleet=scaling.min_instances if scaling is not None and keep else variant.instance_count,
+            smallest_fleet=smallest_fleet(hosting),
             keep_instance_counts=keep,
         )
         if scaling is not None:

@@ -10,7 +10,7 @@ from aws_cdk import aws_sagemaker as sagemaker
 from constructs import Construct
 
 from tidegate.infra import instance_types
-from tidegate.infra.configuration.rollout import AllAtOnce, Canary, ComponentRollout, Linear
+from tidegate.infra.configuration.rollout import ComponentRollout, Rollout
 from tidegate.infra.configuration.scaling import AsyncScaling, MultiModelScaling, Scaling
 from tidegate.infra.hosting.autoscaling import INSTANCES, Capacity, of_variant
 from tidegate.infra.hosting.deployment import Deployment, ServedModel, wait_for
@@ -129,7 +129,7 @@ class Endpoint(Construct):
             self._endpoint.add_resource_dependency(alarm)
 
     def _alarms(
-        self, watched: Watched, rollout: AllAtOnce | Canary | Linear | ComponentRollout | None
+        self, watched: Watched, rollout: Rollout | ComponentRollout | None
     ) -> RollbackAlarms | None:
         """The alarms of a roll-out that has some."""
         if rollout is None or rollout.rollback is None:
@@ -149,7 +149,7 @@ class Endpoint(Construct):
         self,
         plans: Sequence[VariantPlan],
         *,
-        rollout: AllAtOnce | Canary | Linear | None,
+        rollout: Rollout | None,
         starts: StartTimeouts,
         smallest_fleet: int,
         keep_instance_counts: bool,

@@ -8,7 +8,7 @@ from tidegate.infra.configuration.hosting import MultiModelHosting
 from tidegate.infra.hosting.autoscaling import INVOCATIONS_PER_INSTANCE
 from tidegate.infra.hosting.deployment import Deployment
 from tidegate.infra.hosting.endpoint import SCRAPED, Endpoint
-from tidegate.infra.hosting.variant_plans import StartTimeouts, only_plan
+from tidegate.infra.hosting.variant_plans import StartTimeouts, only_plan, smallest_fleet
 from tidegate.infra.hosting.variants import production_variant
 
 
@@ -33,7 +33,7 @@ class MultiModelEndpoint(Endpoint):
             [variant],
             rollout=hosting.rollout,
             starts=starts,
-            smallest_fleet=scaling.min_instances if scaling else variant.instance_count,
+            smallest_fleet=smallest_fleet(hosting),
             keep_instance_counts=scaling is not None,
         )
         if scaling is not None:

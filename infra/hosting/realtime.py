@@ -10,7 +10,7 @@ from tidegate.infra.hosting.capture import data_capture
 from tidegate.infra.hosting.deployment import Deployment
 from tidegate.infra.hosting.endpoint import SCRAPED, Endpoint
 from tidegate.infra.hosting.shadow import shadow_variant
-from tidegate.infra.hosting.variant_plans import StartTimeouts, plans
+from tidegate.infra.hosting.variant_plans import StartTimeouts, plans, smallest_fleet
 from tidegate.infra.hosting.variants import BY_LOAD, production_variant
 
 
@@ -59,8 +59,7 @@ class RealtimeEndpoint(Endpoint):
             variants,
             rollout=hosting.rollout,
             starts=starts,
-            # An update keeps the count of the moment, which may be as low as the minimum.
-            smallest_fleet=scaling.min_instances if scaling else min(variant.instance_count for variant in variants),
+            smallest_fleet=smallest_fleet(hosting),
             keep_instance_counts=scaling is not None,
         )
         if scaling is not None:

@@ -2,8 +2,8 @@
 
 Which mode gets what (source: SageMaker guide, deployment guardrails, exclusions):
 
-- real-time with one variant or several, asynchronous, multi-model: blue/green, as the stage file says. A rolling
-  update, which needs fewer spare instances, excludes several variants, so none of these modes has it.
+- real-time, asynchronous, multi-model: blue/green, as the stage file says, which starts as many instances again. With
+  one variant also a rolling update, which starts a batch of them at a time.
 - component: copies are replaced in a rolling update of the component itself.
 - serverless: nothing. SageMaker starts the new version beside the old one and moves all traffic when it answers.
 - P2, P3 and Inferentia types: our image does not run there.
@@ -20,24 +20,29 @@ import aws_cdk as cdk
 from aws_cdk import aws_sagemaker as sagemaker
 from constructs import Construct
 
-from tidegate.infra.configuration.rollout import AllAtOnce, Canary, ComponentRollout, Linear
+from tidegate.infra.configuration.rollout import AllAtOnce, Canary, ComponentRollout, Linear, Rolling
 from tidegate.infra.hosting import timeouts
 from tidegate.infra.hosting.variant_plans import StartTimeouts
 
 
 def deployment_config(
     scope: Construct,
-    rollout: AllAtOnce | Canary | Linear,
+    rollout: AllAtOnce | Canary | Linear | Rolling,
     *,
     alarm_names: Sequence[str],
     starts: StartTimeouts,
     smallest_fleet: int,
 ) -> sagemaker.CfnEndpoint.DeploymentConfigProperty:
-    """Blue/green with the stage file's shifts; `smallest_fleet` is the number of instances of the smallest variant.
+    """The stage file's shifts or batches; `smallest_fleet` is the number of instances of the smallest variant.
 
-    A part of a fleet of one is the whole of it, and SageMaker takes at most half. Such a fleet moves all at once; the
-    alarms look on through the baking time as they would through the shifts.
+    A part of a fleet of one is the whole of it, and SageMaker takes at most half. With blue/green such a fleet moves
+    all at once; the alarms look on through the baking time as they would through the shifts. A rolling update of it is
+    refused by `validation.hosting`.
     """
+    if isinstance(rollout, Rolling):
+        return sagemaker.CfnEndpoint.DeploymentConfigProperty(
+            rolling_update_policy=_batches(rollout, starts), auto_rollback_configuration=_watched_by(alarm_names)
+        )
     if smallest_fleet < 2 and not isinstance(rollout, AllAtOnce):
         cdk.Annotations.of(scope).add_warning_v2(
             "tidegate:rollout-of-one-instance",
@@ -53,11 +58,35 @@ def deployment_config(
                 waits_s=waits_s(rollout), download_s=starts.download_s, startup_s=starts.startup_s
             ),
         ),
-        auto_rollback_configuration=sagemaker.CfnEndpoint.AutoRollbackConfigProperty(
-            alarms=[sagemaker.CfnEndpoint.AlarmProperty(alarm_name=name) for name in alarm_names]
-        )
-        if alarm_names
-        else None,
+        auto_rollback_configuration=_watched_by(alarm_names),
+    )
+
+
+def _watched_by(alarm_names: Sequence[str]) -> sagemaker.CfnEndpoint.AutoRollbackConfigProperty | None:
+    if not alarm_names:
+        return None
+    return sagemaker.CfnEndpoint.AutoRollbackConfigProperty(
+        alarms=[sagemaker.CfnEndpoint.AlarmProperty(alarm_name=name) for name in alarm_names]
+    )
+
+
+def _batches(rollout: Rolling, starts: StartTimeouts) -> sagemaker.CfnEndpoint.RollingUpdatePolicyProperty:
+    """Batch by batch: new instances first, then as many old ones go."""
+    batches = math.ceil(100 / rollout.percent)
+
+    def part(percent: int) -> sagemaker.CfnEndpoint.CapacitySizeProperty:
+        return sagemaker.CfnEndpoint.CapacitySizeProperty(type="CAPACITY_PERCENT", value=percent)
+
+    return sagemaker.CfnEndpoint.RollingUpdatePolicyProperty(
+        maximum_batch_size=part(rollout.percent),
+        wait_interval_in_seconds=rollout.wait_s,
+        rollback_maximum_batch_size=None if rollout.rollback_percent == 100 else part(rollout.rollback_percent),
+        maximum_execution_timeout_in_seconds=timeouts.rollout_timeout_s(
+            # Each batch starts after the one before, so their starts add up like waits.
+            waits_s=batches * rollout.wait_s + (batches - 1) * starts.total_s,
+            download_s=starts.download_s,
+            startup_s=starts.startup_s,
+        ),
     )
 
 

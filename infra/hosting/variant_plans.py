@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tidegate.infra import instance_types
-from tidegate.infra.configuration.hosting import Instances, RealtimeHosting
+from tidegate.infra.configuration.hosting import AsyncHosting, Instances, MultiModelHosting, RealtimeHosting
 from tidegate.infra.hosting import timeouts
 
 # Roll-outs compare the old and the new configuration by the variant's name, so it never changes.
@@ -61,6 +61,19 @@ def plans(hosting: RealtimeHosting) -> tuple[VariantPlan, ...]:
 def only_plan(instance_type: str, instance_count: int) -> VariantPlan:
     """The one variant of a mode that has no more."""
     return VariantPlan(name=ONLY_VARIANT, instance_type=instance_type, instance_count=instance_count)
+
+
+def smallest_fleet(hosting: RealtimeHosting | AsyncHosting | MultiModelHosting) -> int:
+    """The number of instances of the smallest variant when an update begins, at the least.
+
+    An update keeps the count of the moment, which may be as low as the minimum. An asynchronous endpoint that may have
+    none starts the stage file's count, because one that kept it would put a new version in place unseen.
+    """
+    if hosting.scaling is not None and hosting.scaling.min_instances > 0:
+        return hosting.scaling.min_instances
+    if isinstance(hosting, RealtimeHosting):
+        return min(variant.instance_count for variant in plans(hosting))
+    return hosting.instance_count
 
 
 def host_image(hosting: Instances, instance_type: str) -> str | None:

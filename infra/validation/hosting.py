@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from tidegate.infra.configuration import ConfigurationError, Stage
 from tidegate.infra.configuration.hosting import (
     AsyncHosting,
@@ -10,7 +12,7 @@ from tidegate.infra.configuration.hosting import (
     RealtimeHosting,
     ServerlessHosting,
 )
-from tidegate.infra.configuration.rollout import AllAtOnce, Canary, ComponentRollout, Linear
+from tidegate.infra.configuration.rollout import AllAtOnce, Canary, ComponentRollout, Linear, Rolling, Rollout
 from tidegate.infra.hosting import timeouts
 from tidegate.infra.names import (
     ASYNC_INPUT_PREFIX,
@@ -30,6 +32,8 @@ def check(stage: Stage) -> None:
     """The rules of the stage's mode."""
     if not isinstance(stage.hosting, ServerlessHosting) and stage.hosting.rollout is not None:
         _check_rollout(stage.hosting.rollout)
+    if isinstance(stage.hosting, RealtimeHosting | AsyncHosting | MultiModelHosting):
+        _check_rolling(stage.hosting)
     match stage.hosting:
         case RealtimeHosting() as hosting:
             _check_scaling(hosting)
@@ -62,7 +66,7 @@ def _check_prefixes(prefixes: dict[str, str]) -> None:
         taken[prefix] = "nobody could tell the two apart"
 
 
-def _check_rollout(rollout: AllAtOnce | Canary | Linear | ComponentRollout) -> None:
+def _check_rollout(rollout: Rollout | ComponentRollout) -> None:
     """Alarms send a version back while SageMaker waits, and not afterwards."""
     match rollout:
         case AllAtOnce(bake_s=bake_s):
@@ -71,8 +75,8 @@ def _check_rollout(rollout: AllAtOnce | Canary | Linear | ComponentRollout) -> N
             key, given_s, watched_s = "bake_s", bake_s, wait_s + bake_s
         case Linear(wait_s=wait_s, bake_s=bake_s):
             key, given_s, watched_s = "bake_s", bake_s, 100 // rollout.percent * wait_s + bake_s
-        case ComponentRollout(wait_s=wait_s):
-            # There may be one copy, and so one batch.
+        case ComponentRollout(wait_s=wait_s) | Rolling(wait_s=wait_s):
+            # There may be one copy, and so one batch; of instances the first batch would stay when the next one goes.
             key, given_s, watched_s = "wait_s", wait_s, wait_s
     needed_s = timeouts.ALARM_PERIOD_S * timeouts.ALARM_PERIODS
     if rollout.rollback is not None and watched_s < needed_s:
@@ -82,6 +86,28 @@ def _check_rollout(rollout: AllAtOnce | Canary | Linear | ComponentRollout) -> N
             f"too short for the alarms of the roll-out, which take {needed_s} s to go off; write {needed_s} or more, "
             "or rollback = false",
         )
+
+
+def _check_rolling(hosting: RealtimeHosting | AsyncHosting | MultiModelHosting) -> None:
+    """Batches of at most half the instances of the only variant. Sources: SageMaker guide, deployment guardrails,
+    exclusions; API reference, RollingUpdatePolicy.
+    """
+    rollout = hosting.rollout
+    if not isinstance(rollout, Rolling):
+        return
+    if isinstance(hosting, RealtimeHosting) and (len(hosting.variants) > 1 or hosting.shadow is not None):
+        other = "[[hosting.variants]]" if len(hosting.variants) > 1 else "[hosting.shadow]"
+        why = f"for endpoints of one variant, and {other} makes more; write 'linear', or remove that"
+        raise wrong("hosting.rollout.strategy", "rolling", why)
+    scaling = hosting.scaling
+    fleet = hosting.instance_count if scaling is None else scaling.min_instances
+    if fleet < 2:
+        key = "hosting.instance_count" if scaling is None else "hosting.scaling.min_instances"
+        why = f"in batches of at most half the instances, and there may be only {fleet}"
+        raise wrong("hosting.rollout.strategy", "rolling", f"{why}; write {key} = 2 or more, or 'all_at_once'")
+    if rollout.percent * fleet < 100:
+        why = f"less than one of {fleet} instances; write {math.ceil(100 / fleet)} or more"
+        raise wrong("hosting.rollout.percent", rollout.percent, why)
 
 
 def _check_scaling(hosting: RealtimeHosting | AsyncHosting | MultiModelHosting) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterator
 
 from tidegate.infra import instance_types
@@ -77,12 +78,26 @@ def _check_gpus(hosting: ComponentHosting) -> None:
             wanted,
             f"more than the {there} of {hosting.instance_type}; lower it, or choose a larger instance_type",
         )
-    most = hosting.copies.count if hosting.scaling is None else hosting.scaling.max_copies
-    if wanted and most > (fit := there // wanted * hosting.max_instances):
-        key = "hosting.copies.count" if hosting.scaling is None else "hosting.scaling.max_copies"
+    if wanted:
+        _check_room(hosting, there // wanted)
+
+
+def _check_room(hosting: ComponentHosting, on_one: int) -> None:
+    """Room for the copies, and for those that an update starts beside them before it ends any.
+
+    `on_one` is how many copies an instance has GPUs for. Whether SageMaker rounds a batch up or down, it does not say.
+    Source: API reference, InferenceComponentRollingUpdatePolicy.
+    """
+    key, most = "hosting.copies.count", hosting.copies.count
+    if hosting.scaling is not None:
+        key, most = "hosting.scaling.max_copies", hosting.scaling.max_copies
+    # Without a roll-out at least one.
+    batch = 1 if hosting.rollout is None else math.ceil(most * hosting.rollout.percent / 100)
+    if most + batch > (fit := on_one * hosting.max_instances):
         raise wrong(
             key,
             most,
-            f"more than the {fit} that {hosting.max_instances} x {hosting.instance_type} have GPUs for; raise "
-            "max_instances, or lower it",
+            f"too many for an update, which starts {batch} beside them, and {hosting.max_instances} x "
+            f"{hosting.instance_type} have GPUs for {fit}; write max_instances = {math.ceil((most + batch) / on_one)}, "
+            "or choose a larger instance_type",
         )

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from tidegate.local_cloud.sagemaker.creation_rules import (
+    check_deployment_config,
     check_container,
     check_endpoint_config,
     resolved,
@@ -182,6 +183,7 @@ class ControlPlane:
     def _plan(self, request: Json) -> Plan:
         with self._lock:
             config = self._config(request["EndpointConfigName"])
+            check_deployment_config(request.get("DeploymentConfig", {}), config.variants)
             return Plan(
                 config_name=config.name,
                 variants=[

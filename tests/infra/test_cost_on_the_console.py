@@ -67,6 +67,16 @@ def test_what_the_other_stacks_make_is_counted_as_they_make_it(printed: dict[str
 
 
 def test_without_prices_there_is_one_line_without_a_number(printed: dict[str, str]) -> None:
-    line = printed["without"].strip()
+    estimate, *further = printed["without"].splitlines()
 
-    assert line == "no cost estimate: stage dev names no prices; docs/cost.md says how to write them down"
+    assert estimate == "no cost estimate: stage dev names no prices; docs/cost.md says how to write them down"
+    assert len(further) == 1
+
+
+def test_what_an_update_needs_of_a_quota_is_said_with_prices_and_without(printed: dict[str, str]) -> None:
+    line = (
+        "quota 'ml.g6.xlarge for endpoint usage': 2, because 1 may serve, and 1 more while an update rolls out "
+        "(blue/green)"
+    )
+
+    assert printed["with"].splitlines()[-1] == printed["without"].splitlines()[-1] == line

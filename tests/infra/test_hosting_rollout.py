@@ -58,6 +58,73 @@ def test_all_at_once_keeps_the_old_fleet_for_a_while() -> None:
     assert policy["TerminationWaitInSeconds"] == 120
 
 
+@pytest.mark.parametrize("mode", ["realtime", "async", "multi_model"])
+def test_a_rolling_update_replaces_the_instances_of_one_variant_batch_by_batch(mode: str) -> None:
+    instance_type = {"instance_type": "ml.m7i.large"} if mode == "multi_model" else {}
+    rollout = {"strategy": "rolling", "percent": 40, "wait_s": 200, "rollback_percent": 50}
+    hosted = host({"mode": mode, "instance_count": 4, "rollout": rollout} | instance_type)
+
+    config = hosted.only(ENDPOINT)["DeploymentConfig"]
+    assert config["RollingUpdatePolicy"] == {
+        "MaximumBatchSize": {"Type": "CAPACITY_PERCENT", "Value": 40},
+        "WaitIntervalInSeconds": 200,
+        "RollbackMaximumBatchSize": {"Type": "CAPACITY_PERCENT", "Value": 50},
+        # Three batches, each with its start and its wait, and the time to get instances.
+        "MaximumExecutionTimeoutInSeconds": 3 * (200 + 600 + 600) + 1800,
+    }
+    assert "BlueGreenUpdatePolicy" not in config
+    assert f"{NAME}-rollback-5xx" in alarm_names(config)
+    assert hosted.warnings == ""
+
+
+def test_a_rolling_update_goes_back_at_once_unless_that_is_to_take_batches_too() -> None:
+    policy = rolled_out(strategy="rolling").only(ENDPOINT)["DeploymentConfig"]["RollingUpdatePolicy"]
+
+    assert "RollbackMaximumBatchSize" not in policy
+    assert policy["MaximumBatchSize"]["Value"] == 50
+
+
+def capacity(hosting: dict[str, Any]) -> list[tuple[str, int, int]]:
+    """Type, what may serve, and what an update starts beside it."""
+    from pydantic import TypeAdapter
+
+    from tidegate.infra.configuration.hosting import Hosting
+    from tidegate.infra.hosting.update_capacity import needed
+
+    found = needed(TypeAdapter(Hosting).validate_python(hosting))
+    assert [one.total for one in found] == [one.serving + one.beside for one in found]
+    return [(one.instance_type, one.serving, one.beside) for one in found]
+
+
+@pytest.mark.parametrize(
+    ("hosting", "needed"),
+    [
+        ({"mode": "realtime", "instance_count": 3}, [("ml.g6.xlarge", 3, 3)]),
+        ({"mode": "realtime", "rollout": {"strategy": "canary"}}, [("ml.g6.xlarge", 1, 1)]),
+        ({"mode": "async", "scaling": {"max_instances": 5}}, [("ml.g6.xlarge", 5, 5)]),
+        (
+            {"mode": "realtime", "instance_count": 5, "rollout": {"strategy": "rolling", "percent": 30}},
+            [("ml.g6.xlarge", 5, 2)],
+        ),
+        (
+            {"mode": "realtime", "instance_count": 2, "shadow": {"instance_type": "ml.m7i.large", "instance_count": 3}},
+            [("ml.g6.xlarge", 2, 2), ("ml.m7i.large", 3, 3)],
+        ),
+        (
+            {"mode": "realtime", "variants": [{"name": "a", "weight": 1}, {"name": "b", "weight": 1}]},
+            [("ml.g6.xlarge", 2, 2)],
+        ),
+        ({"mode": "component", "copies": {"min_memory_mib": 1024}}, [("ml.g6.xlarge", 2, 0)]),
+        ({"mode": "multi_model", "instance_count": 2}, [("ml.m7i.xlarge", 2, 2)]),
+        ({"mode": "serverless"}, []),
+    ],
+)
+def test_an_update_needs_as_many_instances_again_and_a_rolling_one_a_batch(
+    hosting: dict[str, Any], needed: list[tuple[str, int, int]]
+) -> None:
+    assert capacity(hosting) == needed
+
+
 def test_a_roll_out_longer_than_sagemaker_gives_it_is_refused() -> None:
     with pytest.raises(ConfigurationError, match=r"hosting\.rollout waits 39600 s"):
         rolled_out(strategy="linear", percent=10, wait_s=3600, bake_s=3600)

@@ -94,4 +94,5 @@ def test_a_stage_has_the_stacks_of_its_tables_and_no_others(every_stage: dict[st
         "private": {"batch", "models", "network", "observability"},
         "approved": {"batch", "models", "observability"},
         "repository": {"batch", "network", "observability"},
+        "rolling": {"observability"},
     }

@@ -399,7 +399,8 @@ BAD_TABLES: list[tuple[dict[str, str | None], str]] = [
     # --- roll-out, variants, shadow, capture
     (
         {"hosting__rollout": 'strategy = "canari"'},
-        "hosting.rollout.strategy='canari' is not one of 'all_at_once', 'canary', 'linear'; did you mean 'canary'?",
+        "hosting.rollout.strategy='canari' is not one of 'all_at_once', 'canary', 'linear', 'rolling'; did you mean "
+        "'canary'?",
     ),
     (
         {"hosting__rollout": 'strategy = "canary"\npercent = 60'},
@@ -427,6 +428,50 @@ BAD_TABLES: list[tuple[dict[str, str | None], str]] = [
     (
         {"hosting__rollout": 'strategy = "all_at_once"\nwait_s = 10'},
         "hosting.rollout.wait_s=10 does not go with strategy = 'all_at_once'; remove one of the two",
+    ),
+    (
+        {"hosting": f"{REALTIME}\ninstance_count = 2", "hosting__rollout": 'strategy = "rolling"\npercent = 60'},
+        "hosting.rollout.percent=60 is not a whole number from 5 to 50",
+    ),
+    (
+        {"hosting": f"{REALTIME}\ninstance_count = 2", "hosting__rollout": 'strategy = "rolling"\nbake_s = 60'},
+        "hosting.rollout.bake_s=60 does not go with strategy = 'rolling'; remove one of the two",
+    ),
+    (
+        {"hosting": f"{REALTIME}\ninstance_count = 2", "hosting__rollout": 'strategy = "rolling"\nwait_s = 60'},
+        "hosting.rollout.wait_s=60 is too short for the alarms of the roll-out, which take 180 s to go off; write 180 "
+        "or more, or rollback = false",
+    ),
+    (
+        {"hosting__rollout": 'strategy = "rolling"'},
+        "hosting.rollout.strategy='rolling' is in batches of at most half the instances, and there may be only 1; "
+        "write hosting.instance_count = 2 or more, or 'all_at_once'",
+    ),
+    (
+        {"hosting": 'mode = "async"\nscaling = { max_instances = 4 }', "hosting__rollout": 'strategy = "rolling"'},
+        "hosting.rollout.strategy='rolling' is in batches of at most half the instances, and there may be only 0; "
+        "write hosting.scaling.min_instances = 2 or more, or 'all_at_once'",
+    ),
+    (
+        {"hosting": f"{REALTIME}\ninstance_count = 3", "hosting__rollout": 'strategy = "rolling"\npercent = 20'},
+        "hosting.rollout.percent=20 is less than one of 3 instances; write 34 or more",
+    ),
+    (
+        {
+            "hosting": f'{REALTIME}\nvariants = [{{ name = "a", weight = 1 }}, {{ name = "b", weight = 1 }}]',
+            "hosting__rollout": 'strategy = "rolling"',
+        },
+        "hosting.rollout.strategy='rolling' is for endpoints of one variant, and [[hosting.variants]] makes more; "
+        "write 'linear', or remove that",
+    ),
+    (
+        {
+            "hosting": f"{REALTIME}\ninstance_count = 2",
+            "hosting__rollout": 'strategy = "rolling"',
+            "hosting__shadow": "percent = 50",
+        },
+        "hosting.rollout.strategy='rolling' is for endpoints of one variant, and [hosting.shadow] makes more; write "
+        "'linear', or remove that",
     ),
     (
         {"hosting": f'{REALTIME}\nvariants = [{{ name = "a", weight = 1 }}, {{ name = "a", weight = 1 }}]'},
@@ -497,8 +542,21 @@ BAD_TABLES: list[tuple[dict[str, str | None], str]] = [
     ),
     (
         {"hosting": COMPONENT, "hosting__scaling": "max_copies = 4"},
-        "hosting.scaling.max_copies=4 is more than the 1 that 1 x ml.g6.xlarge have GPUs for; raise max_instances, "
-        "or lower it",
+        "hosting.scaling.max_copies=4 is too many for an update, which starts 1 beside them, and 2 x ml.g6.xlarge have "
+        "GPUs for 2; write max_instances = 5, or choose a larger instance_type",
+    ),
+    (
+        {"hosting": f"{COMPONENT}\nmax_instances = 1"},
+        "hosting.copies.count=1 is too many for an update, which starts 1 beside them, and 1 x ml.g6.xlarge have GPUs "
+        "for 1; write max_instances = 2, or choose a larger instance_type",
+    ),
+    (
+        {
+            "hosting": 'mode = "component"\ninstance_type = "ml.g6.12xlarge"\nrollout = { percent = 30 }',
+            "hosting__copies": "min_memory_mib = 1024\ngpus = 2\ncount = 4",
+        },
+        "hosting.copies.count=4 is too many for an update, which starts 2 beside them, and 2 x ml.g6.12xlarge have GPUs "
+        "for 4; write max_instances = 3, or choose a larger instance_type",
     ),
     # --- network and key
     (

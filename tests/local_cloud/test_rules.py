@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from tidegate.local_cloud.environment import client_environment, shell_lines
 from tidegate.local_cloud.sagemaker import event_stream
+from tidegate.local_cloud.sagemaker.creation_rules import check_deployment_config
 from tidegate.local_cloud.sagemaker.endpoint_state import refusal
 from tidegate.local_cloud.sagemaker.errors import ServiceError
 from tidegate.local_cloud.sagemaker.replica import next_pause_s
@@ -50,6 +51,34 @@ def test_a_container_that_dies_again_and_again_waits_longer_but_not_for_ever() -
 @pytest.mark.parametrize("change", ["update", "delete"])
 def test_an_endpoint_on_the_move_takes_no_change(status: str, change: str) -> None:
     assert refusal(status, change, "endpoint") == "Cannot update in-progress endpoint"
+
+
+ROLLING = {"MaximumBatchSize": {"Type": "CAPACITY_PERCENT", "Value": 50}, "WaitIntervalInSeconds": 300}
+
+
+def test_one_variant_on_instances_is_updated_batch_by_batch() -> None:
+    check_deployment_config({"RollingUpdatePolicy": ROLLING}, [{"VariantName": "a"}])
+    check_deployment_config({}, [{"VariantName": "a"}, {"VariantName": "b"}])
+
+
+@pytest.mark.parametrize(
+    ("config", "variants", "sentence"),
+    [
+        ({"BlueGreenUpdatePolicy": {}}, [{}], "either BlueGreenUpdatePolicy or RollingUpdatePolicy"),
+        ({}, [{}, {}], "excludes an endpoint with several variants"),
+        ({}, [{"ServerlessConfig": {}}], "excludes a serverless endpoint"),
+        (
+            {"RollingUpdatePolicy": ROLLING | {"MaximumBatchSize": {"Type": "CAPACITY_PERCENT", "Value": 60}}},
+            [{}],
+            "MaximumBatchSize is 60 percent; it must be 5 to 50",
+        ),
+    ],
+)
+def test_what_cannot_be_updated_batch_by_batch_is_refused(
+    config: dict[str, object], variants: list[dict[str, object]], sentence: str
+) -> None:
+    with pytest.raises(ServiceError, match=sentence):
+        check_deployment_config({"RollingUpdatePolicy": ROLLING} | config, variants)
 
 
 def test_a_failed_endpoint_can_only_be_deleted() -> None:

@@ -1,0 +1,83 @@
+"""How many instances of each type an account needs: those that serve, and those that an update starts beside them.
+
+A new fleet is started whole before the old one ends (blue/green), whatever the steps in which the traffic moves, so a
+quota that is enough to serve is not enough to update. A rolling update starts one batch at a time.
+Source: SageMaker guide, blue/green deployments and rolling deployments.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from tidegate.infra.configuration.hosting import (
+    AsyncHosting,
+    ComponentHosting,
+    Hosting,
+    MultiModelHosting,
+    RealtimeHosting,
+    ServerlessHosting,
+)
+from tidegate.infra.configuration.rollout import Rolling, Rollout
+from tidegate.infra.hosting.variant_plans import plans
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Needed:
+    """Instances of one type: at most `serving`, and `beside` more while an update rolls out."""
+
+    instance_type: str
+    serving: int
+    beside: int
+    how: str
+
+    @property
+    def total(self) -> int:
+        """What the account's quota "for endpoint usage" of that type must be."""
+        return self.serving + self.beside
+
+
+def needed(hosting: Hosting) -> tuple[Needed, ...]:
+    """Each type once, in the order of the stage file. None for serverless endpoints, which have another quota."""
+    found: dict[str, Needed] = {}
+    for one in _fleets(hosting):
+        before = found.get(one.instance_type)
+        found[one.instance_type] = Needed(
+            instance_type=one.instance_type,
+            serving=one.serving + (before.serving if before else 0),
+            beside=one.beside + (before.beside if before else 0),
+            how=one.how,
+        )
+    return tuple(found.values())
+
+
+def _fleets(hosting: Hosting) -> Iterator[Needed]:
+    match hosting:
+        case ServerlessHosting():
+            return
+        case ComponentHosting():
+            most = hosting.max_instances
+            yield Needed(instance_type=hosting.instance_type, serving=most, beside=0, how="new copies start on these")
+        case RealtimeHosting():
+            for plan in plans(hosting):
+                yield _fleet(plan.instance_type, _most(hosting, plan.instance_count), hosting.rollout)
+            if (shadow := hosting.shadow) is not None:
+                yield _fleet(shadow.instance_type or hosting.instance_type, shadow.instance_count, hosting.rollout)
+        case _:
+            yield _fleet(hosting.instance_type, _most(hosting, hosting.instance_count), hosting.rollout)
+
+
+def _most(hosting: RealtimeHosting | AsyncHosting | MultiModelHosting, count: int) -> int:
+    return count if hosting.scaling is None else hosting.scaling.max_instances
+
+
+def _fleet(instance_type: str, serving: int, rollout: Rollout | None) -> Needed:
+    if not isinstance(rollout, Rolling):
+        return Needed(instance_type=instance_type, serving=serving, beside=serving, how="blue/green")
+    return Needed(
+        instance_type=instance_type,
+        serving=serving,
+        beside=math.ceil(serving * rollout.percent / 100),
+        how=f"rolling, {rollout.percent} percent at a time",
+    )
