@@ -58,6 +58,11 @@ def container_environment(stage: Stage) -> dict[str, str]:
     return variables
 
 
+def codeartifact_arn(stage: Stage) -> str | None:
+    """The repository that the container installs an archive's requirements from; None for pip's usual index."""
+    return settings.read(container_environment(stage)).codeartifact_arn
+
+
 def said(stage: Stage, *names: str) -> list[str]:
     """Where the stage says one of these settings."""
     return [

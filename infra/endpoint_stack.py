@@ -10,9 +10,11 @@ from constructs import Construct
 
 from tidegate.inference import settings
 from tidegate.infra import replaced_archive
+from tidegate.infra.caller_rights import CallerRights
 from tidegate.infra.configuration import Stage
 from tidegate.infra.configuration.model import ApprovedModel, DefaultArchive, UncompressedModel
 from tidegate.infra.configuration.network import ExistingVpc, NewVpc
+from tidegate.infra.container_environment import codeartifact_arn
 from tidegate.infra.execution_role import ExecutionRole
 from tidegate.infra.hosting.deployment import Deployment
 from tidegate.infra.hosting.endpoint import Endpoint
@@ -52,7 +54,7 @@ class EndpointStack(StageStack):
                 model=models.main,
                 variant_models=models.of_variants,
                 size_gib=stage.model.size_gib,
-                role_arn=role.role.role_arn,
+                role_arn=role.arn,
                 bucket=self._bucket,
                 key_arn=self.key_arn,
                 subnets=tuple(subnets),
@@ -79,7 +81,9 @@ class EndpointStack(StageStack):
         groups = [f"/aws/sagemaker/Endpoints/{name}", "/aws/sagemaker/TransformJobs"]
         if self._stage.hosting.mode == "component":
             groups.append(f"/aws/sagemaker/InferenceComponents/{name}")
-        role = ExecutionRole(self, "ExecutionRole", endpoint_name=name, log_groups=groups)
+        role = ExecutionRole(
+            self, "ExecutionRole", endpoint_name=name, log_groups=groups, wanted=self._stage.role
+        )
         role.may_list("ListBucket", self._s3_arn(self._bucket))
         role.may_read("ReadModels", self._own(MODELS_PREFIX))
         role.may_read("ReadBatchInput", self._own(BATCH_INPUT_PREFIX))
@@ -89,7 +93,11 @@ class EndpointStack(StageStack):
         if self.key_arn is not None:
             role.may_use_key(self.key_arn)
         if in_network:
-            role.may_join_network()
+            network = self._stage.network
+            owner = network.subnets_owner if isinstance(network, ExistingVpc) else None
+            role.may_join_network(subnets_owner=owner)
+        if (packages := codeartifact_arn(self._stage)) is not None:
+            role.may_install_from(packages)
         return role
 
     def _allow(self, role: ExecutionRole, endpoint: Endpoint) -> None:
@@ -165,8 +173,17 @@ class EndpointStack(StageStack):
         self.output("EndpointName", endpoint.name, "For invoke_endpoint")
         self.output("EndpointConfigName", endpoint.config_name, "What the endpoint runs now")
         self.output("ModelName", models.main.name, "For create_transform_job")
-        self.output("ExecutionRoleArn", role.role.role_arn, "The role of the endpoint and of transform jobs")
+        self.output("ExecutionRoleArn", role.arn, "The role of the endpoint and of transform jobs")
         self.output("BucketName", self._bucket, "models/, batch/input/ and batch/output/ are what the role may touch")
+        caller = CallerRights(
+            self,
+            "CallerRights",
+            hosting=self._stage.hosting,
+            endpoint_name=endpoint.name,
+            bucket=self._bucket,
+            key_arn=self.key_arn,
+        )
+        self.output("InvokePolicyArn", caller.arn, "For the roles of those who ask the endpoint")
         if endpoint.component_name is not None:
             self.output("InferenceComponentName", endpoint.component_name, "For invoke_endpoint, beside EndpointName")
 

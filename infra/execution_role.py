@@ -9,6 +9,7 @@ from aws_cdk import aws_iam as iam
 from constructs import Construct
 
 from tidegate.infra.acknowledgements import acknowledge_wildcard
+from tidegate.infra.configuration.role import Role as RoleWanted
 
 
 class ExecutionRole(Construct):
@@ -16,21 +17,43 @@ class ExecutionRole(Construct):
 
     Statements are explicit instead of the CDK's grants, which allow `s3:GetObject*`, `s3:List*` and the like. They are
     in the role itself, so that it is complete when the model that needs it is made.
+
+    Where the stage file names a role that is there, none is made; what it must be allowed is in the template's metadata
+    under `ExecutionPolicy`, for whoever looks after it.
     """
 
-    def __init__(self, scope: Construct, id_: str, *, endpoint_name: str, log_groups: Sequence[str]) -> None:
+    def __init__(
+        self, scope: Construct, id_: str, *, endpoint_name: str, log_groups: Sequence[str], wanted: RoleWanted
+    ) -> None:
         super().__init__(scope, id_)
         self._policy = iam.PolicyDocument()
-        self.role = iam.Role(
+        self._role = None if wanted.arn is not None else self._make(endpoint_name, wanted)
+        self.arn = wanted.arn if self._role is None else self._role.role_arn
+        if self._role is None:
+            cdk.Stack.of(self).add_metadata("ExecutionPolicy", self._policy)
+        self._may_write_logs(*log_groups)
+        self._allow("PublishMetrics", ["cloudwatch:PutMetricData"], ["*"])
+        self._accept("*", "PutMetricData, GetAuthorizationToken and ec2:Describe… know no resources")
+        for number, statement in enumerate(wanted.statements, start=1):
+            self._allow(f"Own{number}", statement.actions, statement.resources, statement.conditions or None)
+            self._acknowledge(statement.resources, "the stage file says so")
+
+    def _make(self, endpoint_name: str, wanted: RoleWanted) -> iam.Role:
+        role = iam.Role(
             self,
             "Role",
             assumed_by=iam.ServicePrincipal("sagemaker.amazonaws.com"),
             description=f"Endpoint {endpoint_name} and its batch transform jobs",
             inline_policies={"inference": self._policy},
+            managed_policies=[
+                iam.ManagedPolicy.from_managed_policy_arn(self, f"Policy{number}", arn)
+                for number, arn in enumerate(wanted.managed_policies, start=1)
+            ],
         )
-        self._may_write_logs(*log_groups)
-        self._allow("PublishMetrics", ["cloudwatch:PutMetricData"], ["*"])
-        acknowledge_wildcard(self.role, "*", "PutMetricData, GetAuthorizationToken and ec2:Describe… know no resources")
+        for arn in wanted.managed_policies:
+            accepted = cdk.Acknowledgment(id=f"AwsSolutions-IAM4[Policy::{arn}]", reason="the stage file says so")
+            cdk.Validations.of(role).acknowledge(accepted)
+        return role
 
     def may_list(self, sid: str, bucket_arn: str, *, below: str | None = None) -> None:
         """Find the objects of a bucket, or with `below` only those whose keys begin so.
@@ -79,12 +102,30 @@ class ExecutionRole(Construct):
         conditions = {"Bool": {"kms:GrantIsForAWSResource": "true"}}
         self._allow("LendKeyToVolumes", ["kms:CreateGrant"], [key_arn], conditions)
 
-    def may_join_network(self) -> None:
-        """Put the containers' network interfaces into a VPC. Source: SageMaker guide, roles, CreateModel with a VPC."""
+    def may_install_from(self, repository_arn: str) -> None:
+        """Packages of a CodeArtifact repository: the login to its domain, its address, and what it holds.
+
+        Source: CodeArtifact guide, "Using IAM", and IAM guide, "Service bearer tokens".
+        """
+        service, name = repository_arn.rsplit(":", 1)
+        domain = f"{service}:domain/{name.split('/')[1]}"
+        self._allow("LogInToPackages", ["codeartifact:GetAuthorizationToken"], [domain])
+        self._allow(
+            "ReadPackages", ["codeartifact:GetRepositoryEndpoint", "codeartifact:ReadFromRepository"], [repository_arn]
+        )
+        conditions = {"StringEquals": {"sts:AWSServiceName": "codeartifact.amazonaws.com"}}
+        self._allow("TakeToken", ["sts:GetServiceBearerToken"], ["*"], conditions)
+
+    def may_join_network(self, *, subnets_owner: str | None = None) -> None:
+        """Put the containers' network interfaces into a VPC. Source: SageMaker guide, roles, CreateModel with a VPC.
+
+        `subnets_owner` is the account that shares the subnets, where that is another one.
+        """
         stack = cdk.Stack.of(self)
-        kinds = ("network-interface", "subnet", "security-group")
+        owners = {"network-interface": None, "subnet": subnets_owner, "security-group": None}
         interfaces, subnets, groups = (
-            stack.format_arn(service="ec2", resource=kind, resource_name="*") for kind in kinds
+            stack.format_arn(service="ec2", resource=kind, resource_name="*", account=owner)
+            for kind, owner in owners.items()
         )
         self._allow("JoinNetwork", ["ec2:CreateNetworkInterface"], [interfaces, subnets, groups])
         self._allow(
@@ -128,13 +169,13 @@ class ExecutionRole(Construct):
         self._acknowledge(streams, "SageMaker chooses the names of the log streams")
 
     def _allow(
-        self, sid: str, actions: list[str], resources: Sequence[str], conditions: Mapping[str, object] | None = None
+        self, sid: str, actions: Sequence[str], resources: Sequence[str], conditions: Mapping[str, object] | None = None
     ) -> None:
         self._policy.add_statements(
             iam.PolicyStatement(
                 sid=sid,
                 effect=iam.Effect.ALLOW,
-                actions=actions,
+                actions=list(actions),
                 resources=list(resources),
                 conditions=conditions,
             )
@@ -142,5 +183,9 @@ class ExecutionRole(Construct):
 
     def _acknowledge(self, resources: Sequence[str], reason: str) -> None:
         for resource in resources:
-            if resource.endswith("*"):
-                acknowledge_wildcard(self.role, resource, reason)
+            if "*" in resource:
+                self._accept(resource, reason)
+
+    def _accept(self, resource: str, reason: str) -> None:
+        if self._role is not None:
+            acknowledge_wildcard(self._role, resource, reason)

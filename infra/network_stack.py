@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import aws_cdk as cdk
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_iam as iam
@@ -11,6 +13,7 @@ from constructs import Construct
 
 from tidegate.infra.configuration import Stage
 from tidegate.infra.configuration.network import NewVpc
+from tidegate.infra.container_environment import codeartifact_arn
 from tidegate.infra.stage_stack import StageStack
 
 # Without a NAT gateway these are the only ways to AWS, and why a container or its host needs each.
@@ -24,6 +27,20 @@ INTERFACE_ENDPOINTS = {
 }
 # Where the stage has a key of its own.
 KEY_ENDPOINT = {"kms": "data under the stage's own key"}
+# Where the container installs from CodeArtifact. Source: CodeArtifact guide, "Create VPC endpoints for CodeArtifact".
+PACKAGE_ENDPOINTS = {
+    "codeartifact.api": "the login to CodeArtifact and the address of the repository",
+    "codeartifact.repositories": "the packages themselves",
+}
+
+
+def interface_endpoints(stage: Stage) -> dict[str, str]:
+    """Those of a stage without a NAT gateway, and why a container or its host needs each."""
+    return (
+        INTERFACE_ENDPOINTS
+        | (KEY_ENDPOINT if stage.encryption.key != "aws" else {})
+        | (PACKAGE_ENDPOINTS if codeartifact_arn(stage) is not None else {})
+    )
 
 
 class NetworkStack(StageStack):
@@ -59,7 +76,7 @@ class NetworkStack(StageStack):
         # Free of charge, so that models never pass a NAT gateway, which is paid by the GB.
         self.vpc.add_gateway_endpoint("S3", service=ec2.GatewayVpcEndpointAwsService.S3)
         if not network.nat:
-            self._add_interface_endpoints(containers, own_key=stage.encryption.key != "aws")
+            self._add_interface_endpoints(containers, interface_endpoints(stage))
 
         self._keep("subnets", [subnet.subnet_id for subnet in self._private(network)])
         self._keep("security-groups", [containers.security_group_id])
@@ -73,12 +90,12 @@ class NetworkStack(StageStack):
     def _private(self, network: NewVpc) -> list[ec2.ISubnet]:
         return list(self.vpc.private_subnets if network.nat else self.vpc.isolated_subnets)
 
-    def _add_interface_endpoints(self, containers: ec2.SecurityGroup, *, own_key: bool) -> None:
+    def _add_interface_endpoints(self, containers: ec2.SecurityGroup, services: Iterable[str]) -> None:
         group = ec2.SecurityGroup(
             self, "Endpoints", vpc=self.vpc, description="HTTPS from the containers", allow_all_outbound=False
         )
         group.add_ingress_rule(containers, ec2.Port.HTTPS, "containers")
-        for service in [*INTERFACE_ENDPOINTS, *(KEY_ENDPOINT if own_key else ())]:
+        for service in services:
             self.vpc.add_interface_endpoint(
                 service,
                 service=ec2.InterfaceVpcEndpointAwsService(service),

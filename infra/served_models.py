@@ -106,7 +106,7 @@ class ServedModels(Construct):
             source=source,
             image_uri=None if image is None else image.uri,
             environment=container_environment(stage),
-            role_arn=self._role.role.role_arn,
+            role_arn=self._role.arn,
             network_isolation=isinstance(hosting, Instances) and hosting.network_isolation,
             subnets=self._subnets,
             security_groups=self._security_groups,

@@ -29,7 +29,7 @@ MODES: dict[str, type[Value]] = {
 # pydantic puts the chosen member of a union into the place of an error, where the file has no key for it.
 _CHOSEN = {
     ("hosting",): set(MODES),
-    ("hosting", "rollout"): {"all_at_once", "canary", "linear"},
+    ("hosting", "rollout"): {"all_at_once", "canary", "linear", "rolling"},
     ("image",): {"tag", "digest", "uri", "build"},
     ("model",): {"", "archive", "prefix", "training_job", "package", "group", "directory", "repository"},
     ("network",): {"new", "existing"},

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cached_property
 
 import aws_cdk as cdk
+from aws_cdk import aws_iam as iam
 from aws_cdk import aws_ssm as ssm
 from constructs import Construct
 
@@ -34,6 +35,9 @@ class StageStack(cdk.Stack):
             synthesizer=None if stage.bootstrapped else cdk.BootstraplessSynthesizer(),
             tags={"project": stage.prefix, "stage": stage.name} | dict(stage.tags),
         )
+        if (boundary := stage.role.permissions_boundary) is not None:
+            policy = iam.ManagedPolicy.from_managed_policy_arn(self, "PermissionsBoundary", boundary)
+            iam.PermissionsBoundary.of(self).apply(policy)
         # Of what holds data. A creation that fails takes it away again, or its name would stop the next one.
         self.removal_policy = (
             cdk.RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE if stage.retention.keep_data else cdk.RemovalPolicy.DESTROY

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import aws_cdk as cdk
-from aws_cdk import aws_iam as iam
 from constructs import Construct
 
-from tidegate.infra.acknowledgements import acknowledge_wildcard
 from tidegate.infra.batch.table import TableNames
+from tidegate.infra.lent_policy import LentPolicy
 from tidegate.infra.names import QUERY_RESULTS_PREFIX, Names
 
 _NAMES_UNKNOWN = "files of results are named after jobs, and what queries answer, after queries"
@@ -34,8 +33,8 @@ class TableRights(Construct):
         self._key_arn = key_arn
         self._location_key_arn = location_key_arn if location_key_arn != key_arn else None
         what = f"{found.database}.{found.table}"
-        self.reader = _Policy(self, "Reader", f"Asks the table {what}")
-        self.writer = _Policy(self, "Writer", f"Puts results of transform jobs into the table {what}")
+        self.reader = LentPolicy(self, "Reader", f"Asks the table {what}")
+        self.writer = LentPolicy(self, "Writer", f"Puts results of transform jobs into the table {what}")
         self._may_read()
         self._may_write()
 
@@ -113,7 +112,7 @@ class TableRights(Construct):
         for key in (self._key_arn, self._location_key_arn):
             self._may_use_keys(self.writer, ["kms:Decrypt", "kms:GenerateDataKey"], key)
 
-    def _may_use_keys(self, policy: _Policy, actions: Sequence[str], key_arn: str | None) -> None:
+    def _may_use_keys(self, policy: LentPolicy, actions: Sequence[str], key_arn: str | None) -> None:
         if key_arn is not None:
             region = cdk.Stack.of(self).region
             sid = "UseKey" if key_arn == self._key_arn else "UseKeyOfLocation"
@@ -139,39 +138,3 @@ class TableRights(Construct):
     def _s3(self, bucket: str, key: str | None = None) -> str:
         resource = bucket if key is None else f"{bucket}/{key}"
         return cdk.Stack.of(self).format_arn(service="s3", region="", account="", resource=resource)
-
-
-class _Policy(Construct):
-    """A managed policy in the making."""
-
-    def __init__(self, scope: Construct, id_: str, description: str) -> None:
-        super().__init__(scope, id_)
-        self._document = iam.PolicyDocument()
-        self._policy = iam.ManagedPolicy(self, "Policy", description=description, document=self._document)
-        self.arn = self._policy.managed_policy_arn
-
-    def may(
-        self,
-        sid: str,
-        actions: Sequence[str],
-        resources: Sequence[str],
-        *,
-        below: str | None = None,
-        conditions: Mapping[str, object] | None = None,
-        any_because: str | None = None,
-    ) -> None:
-        """Allow `actions` on `resources`; `below` is a prefix of keys, for who may list a bucket."""
-        if below is not None:
-            conditions = {"StringLike": {"s3:prefix": [f"{below}*"]}}
-        self._document.add_statements(
-            iam.PolicyStatement(
-                sid=sid,
-                effect=iam.Effect.ALLOW,
-                actions=list(actions),
-                resources=list(resources),
-                conditions=conditions,
-            )
-        )
-        if any_because is not None:
-            for resource in resources:
-                acknowledge_wildcard(self._policy, resource, any_because)

@@ -38,6 +38,8 @@ class ExistingVpc(Value):
     vpc: Annotated[str, like(r"vpc-[0-9a-f]{8,17}", "not a VPC; write 'new', or an id like 'vpc-0a1b2c3d'")]
     subnets: Annotated[tuple[_Subnet, ...], LISTED, some(16, "subnets")]
     security_groups: Annotated[tuple[_SecurityGroup, ...], LISTED, some(5, "security groups")]
+    # Of another account, which shares the subnets (Resource Access Manager): they keep its number in their ARNs.
+    subnets_owner: Annotated[str, like(r"\d{12}", "not an account; write its 12 digits in quotes")] | None = None
 
 
 def _kind(value: Any) -> str | None:

@@ -12,6 +12,7 @@ from tidegate.infra.configuration.image import Image
 from tidegate.infra.configuration.model import DefaultArchive, Model
 from tidegate.infra.configuration.network import Encryption, Network
 from tidegate.infra.configuration.operations import Budget, Cost, ModelRegistry, Observability, Retention
+from tidegate.infra.configuration.role import Role
 from tidegate.infra.configuration.value import Setting, Value, like
 
 _PART = r"[a-z]([a-z0-9]|-(?=[a-z0-9]))"
@@ -39,6 +40,7 @@ class Stage(Value):
     image: Image | None = None
     model: Model = DefaultArchive()
     hosting: Hosting
+    role: Role = Role()
     network: Network | None = None
     encryption: Encryption = Encryption()
     batch: Batch | None = None

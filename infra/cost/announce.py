@@ -17,7 +17,7 @@ from tidegate.infra.cost import estimate, report, usage
 from tidegate.infra.cost import prices as price_file
 from tidegate.infra.hosting import update_capacity
 from tidegate.infra.names import Names
-from tidegate.infra.network_stack import INTERFACE_ENDPOINTS, KEY_ENDPOINT
+from tidegate.infra.network_stack import interface_endpoints
 from tidegate.infra.observability import endpoint_alarms, of_stage, workflow_alarms
 from tidegate.infra.observability.alarm import MetricAlarm
 
@@ -85,8 +85,7 @@ def _interface_endpoints(stage: Stage) -> int:
     network = stage.network
     if not isinstance(network, NewVpc) or network.nat:
         return 0
-    services = len(INTERFACE_ENDPOINTS) + (len(KEY_ENDPOINT) if stage.encryption.key != "aws" else 0)
-    return services * network.availability_zones
+    return len(interface_endpoints(stage)) * network.availability_zones
 
 
 def _alarm_metrics(stack: cdk.Stack, stage: Stage) -> int:

@@ -14,6 +14,8 @@ from tidegate.infra.validation.sentences import wrong
 
 # Source: AWS Budgets, quotas: notifications of one budget.
 MOST_NOTIFICATIONS = 5
+# Source: IAM guide, quotas: managed policies attached to a role, unless the quota was raised, which goes to 20.
+MOST_POLICIES = 20
 # Source: SageMaker API reference, Tag.
 _TAGGABLE = re.compile(r"[\w\s.:/=+\-@]*")
 
@@ -38,12 +40,36 @@ def check_tags(tags: Mapping[str, str]) -> None:
 
 def check(stage: Stage) -> None:
     """Everything beside the endpoint."""
+    _check_role(stage)
     _check_key(stage)
     _check_batch(stage)
     _check_promotion(stage)
     _check_alarm_topic(stage)
     if stage.budget is not None:
         _check_budget(stage.budget)
+
+
+def _check_role(stage: Stage) -> None:
+    role = stage.role
+    if role.arn is not None:
+        for key, given in (("statements", role.statements), ("managed_policies", role.managed_policies)):
+            if given:
+                raise ConfigurationError(
+                    f"role.{key} is for a role that the stage makes, and role.arn names one that is there; give it that "
+                    "right where it is looked after, or remove role.arn"
+                )
+        # Source: API reference, CreateModel.ExecutionRoleArn, and IAM guide, passing a role: of the same account.
+        if stage.account is not None and role.arn.split(":")[4] != stage.account:
+            raise wrong("role.arn", role.arn, f"in another account than the stage's {stage.account}; name one there")
+    if len(role.managed_policies) > MOST_POLICIES:
+        raise ConfigurationError(
+            f"role.managed_policies has {len(role.managed_policies)} policies, and a role takes {MOST_POLICIES}; say the "
+            "rest in [[role.statements]]"
+        )
+    policies = [("managed_policies", arn) for arn in role.managed_policies]
+    for key, arn in (("permissions_boundary", role.permissions_boundary), *policies):
+        if arn is not None and stage.account is not None and arn.split(":")[4] not in (stage.account, "aws"):
+            raise wrong(f"role.{key}", arn, f"in another account than the stage's {stage.account}; name one there")
 
 
 def _check_key(stage: Stage) -> None:

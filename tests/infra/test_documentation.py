@@ -11,7 +11,7 @@ from tests.infra.conftest import ROOT, STAGE_NAMES, Synthesised
 from tidegate.infra.configuration import Stage
 from tidegate.infra.configuration.value import Value
 from tidegate.infra.context import KEYS
-from tidegate.infra.network_stack import INTERFACE_ENDPOINTS, KEY_ENDPOINT
+from tidegate.infra.network_stack import INTERFACE_ENDPOINTS, KEY_ENDPOINT, PACKAGE_ENDPOINTS
 
 DOCUMENT = (ROOT / "docs" / "infrastructure.md").read_text()
 
@@ -73,9 +73,9 @@ def test_every_stage_is_explained() -> None:
 
 
 def test_every_way_out_of_a_network_is_explained() -> None:
-    assert all(
-        f"| `{service}` | {reason} |" in DOCUMENT for service, reason in (INTERFACE_ENDPOINTS | KEY_ENDPOINT).items()
-    )
+    ways = INTERFACE_ENDPOINTS | KEY_ENDPOINT | PACKAGE_ENDPOINTS
+
+    assert all(f"| `{service}` | {reason} |" in DOCUMENT for service, reason in ways.items())
 
 
 def test_every_output_of_every_stack_is_explained(

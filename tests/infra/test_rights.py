@@ -13,8 +13,17 @@ from tests.infra.test_documentation import DOCUMENT
 from tests.infra.test_execution_role import as_list
 
 # Actions for which AWS defines no resource, or none that is known when the policy is written: CloudWatch, the login to
-# ECR, the Describe… of EC2, log delivery and X-Ray. Source: service authorization reference.
-WITHOUT_RESOURCES = ("cloudwatch:PutMetricData", "ecr:GetAuthorizationToken", "ec2:Describe", "logs:", "xray:")
+# ECR and to CodeArtifact, the Describe… of EC2, log delivery and X-Ray. Source: service authorization reference.
+WITHOUT_RESOURCES = (
+    "cloudwatch:PutMetricData",
+    "ecr:GetAuthorizationToken",
+    "ec2:Describe",
+    "logs:",
+    "sts:GetServiceBearerToken",
+    "xray:",
+)
+# Whom a policy that nobody has is for, by how its description begins.
+LENT = {"Asks": "reader", "Puts": "writer", "Invokes": "caller"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +58,7 @@ def rights(stage: Synthesised) -> Iterator[Right]:
             if item["Type"] == "AWS::IAM::ManagedPolicy":
                 assert not {"Roles", "Users", "Groups"} & item["Properties"].keys(), "it is given to nobody by itself"
                 description, document = item["Properties"]["Description"], item["Properties"]["PolicyDocument"]
-                yield from _statements("reader" if description.startswith("Asks") else "writer", document)
+                yield from _statements(LENT[description.partition(" ")[0]], document)
             if item["Type"] == "AWS::IAM::Policy":
                 for role_name in item["Properties"]["Roles"]:
                     yield from _allowed(roles[role_name["Ref"]], item["Properties"]["PolicyDocument"])

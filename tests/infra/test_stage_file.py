@@ -25,6 +25,10 @@ COMPONENT = 'mode = "component"\ncopies = { min_memory_mib = 1024 }'
 GOOD = {"image": 'tag = "1.4.0"', "hosting": REALTIME, "retention": "keep_data = false"}
 TABLE = 'columns = { id = "string" }\n'
 KEY = "arn:aws:kms:eu-west-1:123456789012:key/1234abcd"
+ROLE = "arn:aws:iam::123456789012:role/inference"
+BOUNDARY_UNKNOWN = (
+    "role.boundary='x' is not a key of [role]; there are: arn, managed_policies, permissions_boundary, statements"
+)
 DIGEST = "sha256:" + "0a" * 32
 
 
@@ -52,6 +56,11 @@ def refusal(path: Path) -> str:
 
 # What is wrong with the file; above its tables, and in them.
 BAD_TOP = {
+    f'account = "210987654321"\nrole = {{ arn = "{ROLE}" }}': f"role.arn='{ROLE}' is in another account than the "
+    "stage's 210987654321; name one there",
+    'account = "210987654321"\nrole = { permissions_boundary = "arn:aws:iam::123456789012:policy/b" }': "role."
+    "permissions_boundary='arn:aws:iam::123456789012:policy/b' is in another account than the stage's 210987654321; "
+    "name one there",
     'prefix = "a-name-that-is-too-long"': "prefix='a-name-that-is-too-long' is no prefix; use at most 16 lower-case "
     "letters, "
     "digits and single hyphens, beginning with a letter",
@@ -580,6 +589,40 @@ BAD_TABLES: list[tuple[dict[str, str | None], str]] = [
         {"encryption": 'key = "alias/mine"'},
         "encryption.key='alias/mine' is not a key; write 'aws', 'new' or the ARN of a KMS key (not of an alias)",
     ),
+    (
+        {
+            "network": 'vpc = "vpc-0a1b2c3d"\nsubnets = ["subnet-0a1b2c3d"]\nsecurity_groups = ["sg-0a1b2c3d"]\n'
+            'subnets_owner = "1234"'
+        },
+        "network.subnets_owner='1234' is not an account; write its 12 digits in quotes",
+    ),
+    # --- the role
+    (
+        {"role": 'arn = "inference"'},
+        "role.arn='inference' is not a role; write arn:aws:iam::ACCOUNT:role/NAME",
+    ),
+    (
+        {"role": f'arn = "{ROLE}"\nmanaged_policies = ["arn:aws:iam::aws:policy/AmazonS3ReadOnlyAccess"]'},
+        "role.managed_policies is for a role that the stage makes, and role.arn names one that is there; give it that "
+        "right where it is looked after, or remove role.arn",
+    ),
+    (
+        {"role": 'statements = [{ actions = ["s3:*"], resources = ["*"] }]'},
+        "role.statements[1].actions[1]='s3:*' is not an action; write one like 'dynamodb:GetItem', without '*'",
+    ),
+    (
+        {"role": 'statements = [{ actions = ["s3:GetObject"], resources = ["bucket/key"] }]'},
+        "role.statements[1].resources[1]='bucket/key' is not an ARN; write one, or '*' where AWS knows none",
+    ),
+    (
+        {"role": 'statements = [{ actions = [], resources = ["*"] }]'},
+        "role.statements[1].actions=[] is not a list of 1 to 100 actions",
+    ),
+    (
+        {"role": 'permissions_boundary = "boundary"'},
+        "role.permissions_boundary='boundary' is not the ARN of a managed policy",
+    ),
+    ({"role": 'boundary = "x"'}, BOUNDARY_UNKNOWN),
     # --- batch, registry, seeing, paying
     (
         {"batch": 'schedule = "daily"'},
