@@ -9,7 +9,7 @@ from aws_cdk import aws_ssm as ssm
 from constructs import Construct
 
 from tidegate.inference import settings
-from tidegate.infra import replaced_archive
+from tidegate.infra import log_groups, replaced_archive
 from tidegate.infra.caller_rights import CallerRights
 from tidegate.infra.configuration import Stage
 from tidegate.infra.configuration.model import ApprovedModel, DefaultArchive, UncompressedModel
@@ -19,6 +19,7 @@ from tidegate.infra.execution_role import ExecutionRole
 from tidegate.infra.hosting.deployment import Deployment
 from tidegate.infra.hosting.endpoint import Endpoint
 from tidegate.infra.hosting.modes import ENDPOINTS
+from tidegate.infra.log_groups import LogGroups
 from tidegate.infra.names import BATCH_INPUT_PREFIX, BATCH_MANIFESTS_PREFIX, BATCH_OUTPUT_PREFIX, MODELS_PREFIX
 from tidegate.infra.served_models import ServedModels, network_content
 from tidegate.infra.stage_stack import StageStack
@@ -64,6 +65,10 @@ class EndpointStack(StageStack):
             ),
         )
         self._allow(role, endpoint)
+        logs = LogGroups(self, "Logs", retention_days=log_groups.of_stage(stage, self.names.endpoint))
+        for group in logs.groups:
+            for writer in (endpoint.resource, endpoint.serves):
+                writer.add_resource_dependency(group)
         # Transform jobs refuse unpacked models.
         if endpoint.model_name is not None and not isinstance(stage.model, UncompressedModel):
             self._keep_model_name(endpoint.model_name, after=endpoint.serves)
@@ -77,12 +82,12 @@ class EndpointStack(StageStack):
             self._wait_for_approval(approved)
 
     def _make_role(self, *, in_network: bool) -> ExecutionRole:
-        name = self.names.endpoint
-        groups = [f"/aws/sagemaker/Endpoints/{name}", "/aws/sagemaker/TransformJobs"]
-        if self._stage.hosting.mode == "component":
-            groups.append(f"/aws/sagemaker/InferenceComponents/{name}")
         role = ExecutionRole(
-            self, "ExecutionRole", endpoint_name=name, log_groups=groups, wanted=self._stage.role
+            self,
+            "ExecutionRole",
+            endpoint_name=self.names.endpoint,
+            log_groups=list(log_groups.of_stage(self._stage, self.names.endpoint)),
+            wanted=self._stage.role,
         )
         role.may_list("ListBucket", self._s3_arn(self._bucket))
         role.may_read("ReadModels", self._own(MODELS_PREFIX))

@@ -41,6 +41,8 @@ class Instances(Value):
     # None: derived from the model's size.
     model_download_timeout_s: Annotated[int, whole(60, 3600)] | None = None
     startup_timeout_s: Annotated[int, whole(60, 3600)] | None = None
+    # Of CPU types without disks of their own. None: derived from the model's size.
+    volume_gb: Annotated[int, whole(1, 512)] | None = None
     # On, a container has no network at all, so an archive's code/requirements.txt cannot be installed at start.
     network_isolation: bool = False
 
@@ -109,7 +111,7 @@ class ServerlessHosting(Value):
     """No instance to choose, paid by the request, CPU only. Limits: SageMaker guide, serverless endpoints."""
 
     mode: Literal["serverless"]
-    memory_mib: Literal[1024, 2048, 3072, 4096, 5120, 6144] = 4096
+    memory_mib: Literal[1024, 2048, 3072, 4096, 5120, 6144] = 3072
     max_concurrency: Annotated[int, whole(1, 200)] = 10
     # Kept warm; None: the first request after a pause waits for a cold start.
     provisioned_concurrency: Annotated[int, whole(1, 200)] | None = None

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from tidegate.infra.configuration.model import ENTITY
-from tidegate.infra.configuration.value import LISTED, OFF, Email, Value, like, number, whole
+from tidegate.infra.configuration.value import LISTED, OFF, Email, Rule, Value, like, number, whole
 
 Days = Annotated[int, whole(1, 36_500)]
 
@@ -96,6 +96,22 @@ class Cost(Value):
     seconds_per_request: Annotated[float, number(0.001, 3600)] | None = None
 
 
+# Source: API reference, CloudWatch Logs, PutRetentionPolicy.
+_LOG_DAYS = (
+    *(1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731),
+    *(1096, 1827, 2192, 2557, 2922, 3288, 3653),
+)
+_LogDays = Annotated[
+    int,
+    BeforeValidator(
+        Rule(
+            lambda days: isinstance(days, int) and not isinstance(days, bool) and days in _LOG_DAYS,
+            f"not a retention of CloudWatch; write one of {', '.join(map(str, _LOG_DAYS))}",
+        )
+    ),
+]
+
+
 class Retention(Value):
     """What outlives what."""
 
@@ -107,6 +123,11 @@ class Retention(Value):
     async_output_days: Days = 30
     captures_days: Days = 90
     access_logs_days: Days = 365
+    # What the endpoint's containers print. False: SageMaker makes the log groups, which it never deletes.
+    logs_days: Annotated[_LogDays | None, OFF] = 90
+    # The same of transform jobs, whose log group is one for all jobs of the account in a Region, so at most one stage
+    # can make it.
+    transform_logs_days: _LogDays | None = None
     # The newest images that the registry keeps. An image that an endpoint still uses must be among them, or the
     # endpoint cannot start another instance.
     images: Annotated[int, whole(2, 10_000)] = 100

@@ -27,7 +27,15 @@ class AsynchronousEndpoint(Endpoint):
         starts = StartTimeouts.of(hosting, deployment.size_gib)
         self._configure(
             # An instance fetches requests from the queue when it has room, so nothing is routed.
-            [production_variant(variant, model_name=deployment.model.name, hosting=hosting, starts=starts)],
+            [
+                production_variant(
+                    variant,
+                    model_name=deployment.model.name,
+                    hosting=hosting,
+                    starts=starts,
+                    size_gib=deployment.size_gib,
+                )
+            ],
             models=[deployment.model],
             async_inference_config=sagemaker.CfnEndpointConfig.AsyncInferenceConfigProperty(
                 output_config=sagemaker.CfnEndpointConfig.AsyncInferenceOutputConfigProperty(

@@ -15,6 +15,7 @@ from tidegate.infra.hosting.rollback_alarms import watch_component
 from tidegate.infra.hosting.rollout import component_deployment_config
 from tidegate.infra.hosting.variant_plans import ONLY_VARIANT, StartTimeouts, host_image
 from tidegate.infra.hosting.variants import BY_LOAD
+from tidegate.infra.hosting.volumes import volume_gb
 
 
 class ComponentEndpoint(Endpoint):
@@ -40,6 +41,7 @@ class ComponentEndpoint(Endpoint):
                         min_instance_count=hosting.min_instances,
                         max_instance_count=hosting.max_instances,
                     ),
+                    volume_size_in_gb=volume_gb(hosting, hosting.instance_type, deployment.size_gib),
                     inference_ami_version=host_image(hosting, hosting.instance_type),
                     routing_config=BY_LOAD,
                 )

@@ -24,7 +24,15 @@ class MultiModelEndpoint(Endpoint):
         variant = only_plan(hosting.instance_type, hosting.instance_count)
         starts = StartTimeouts.of(hosting, deployment.size_gib)
         self._configure(
-            [production_variant(variant, model_name=deployment.model.name, hosting=hosting, starts=starts)],
+            [
+                production_variant(
+                    variant,
+                    model_name=deployment.model.name,
+                    hosting=hosting,
+                    starts=starts,
+                    size_gib=deployment.size_gib,
+                )
+            ],
             models=[deployment.model],
             metrics_config=SCRAPED,
         )

@@ -33,6 +33,7 @@ class RealtimeEndpoint(Endpoint):
                     model_name=shadow_model.name,
                     hosting=hosting,
                     starts=starts,
+                    size_gib=deployment.size_gib,
                 )
             )
         capture = hosting.capture
@@ -43,6 +44,7 @@ class RealtimeEndpoint(Endpoint):
                     model_name=deployment.model_of(variant.name).name,
                     hosting=hosting,
                     starts=starts,
+                    size_gib=deployment.size_gib,
                     routing_config=BY_LOAD,
                 )
                 for variant in variants

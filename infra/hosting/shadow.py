@@ -10,7 +10,13 @@ from tidegate.infra.hosting.variants import BY_LOAD, production_variant
 
 
 def shadow_variant(
-    shadow: Shadow, *, production: VariantPlan, model_name: str, hosting: RealtimeHosting, starts: StartTimeouts
+    shadow: Shadow,
+    *,
+    production: VariantPlan,
+    model_name: str,
+    hosting: RealtimeHosting,
+    starts: StartTimeouts,
+    size_gib: float | None,
 ) -> sagemaker.CfnEndpointConfig.ProductionVariantProperty:
     """Beside exactly one production variant: SageMaker copies to one shadow of one variant.
 
@@ -23,4 +29,6 @@ def shadow_variant(
         instance_count=shadow.instance_count,
         weight=production.weight * shadow.percent / 100,
     )
-    return production_variant(plan, model_name=model_name, hosting=hosting, starts=starts, routing_config=BY_LOAD)
+    return production_variant(
+        plan, model_name=model_name, hosting=hosting, starts=starts, size_gib=size_gib, routing_config=BY_LOAD
+    )

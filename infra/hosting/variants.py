@@ -8,6 +8,7 @@ from aws_cdk import aws_sagemaker as sagemaker
 
 from tidegate.infra.configuration.hosting import Instances
 from tidegate.infra.hosting.variant_plans import StartTimeouts, VariantPlan, host_image
+from tidegate.infra.hosting.volumes import volume_gb
 
 # The times of requests to a model differ with their bodies; random routing, the default, would queue behind a slow one
 # while another instance is idle.
@@ -15,7 +16,13 @@ BY_LOAD = sagemaker.CfnEndpointConfig.RoutingConfigProperty(routing_strategy="LE
 
 
 def production_variant(
-    plan: VariantPlan, *, model_name: str, hosting: Instances, starts: StartTimeouts, **further: Any
+    plan: VariantPlan,
+    *,
+    model_name: str,
+    hosting: Instances,
+    starts: StartTimeouts,
+    size_gib: float | None,
+    **further: Any,
 ) -> sagemaker.CfnEndpointConfig.ProductionVariantProperty:
     """The property of an endpoint configuration; `further` are properties that only some modes have."""
     return sagemaker.CfnEndpointConfig.ProductionVariantProperty(
@@ -24,6 +31,7 @@ def production_variant(
         instance_type=plan.instance_type,
         initial_instance_count=plan.instance_count,
         initial_variant_weight=plan.weight,
+        volume_size_in_gb=volume_gb(hosting, plan.instance_type, size_gib),
         inference_ami_version=host_image(hosting, plan.instance_type),
         model_data_download_timeout_in_seconds=starts.download_s,
         container_startup_health_check_timeout_in_seconds=starts.startup_s,

@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterator
 from tidegate.infra import instance_types
 from tidegate.infra.configuration import Stage
 from tidegate.infra.configuration.hosting import ComponentHosting, Instances, MultiModelHosting, RealtimeHosting
+from tidegate.infra.hosting import volumes
 from tidegate.infra.validation.sentences import wrong
 
 
@@ -19,6 +20,7 @@ def check_types(stage: Stage) -> None:
         _check("batch.instance_type", stage.batch.instance_type, instance_types.transform_types(), "transform jobs")
     if isinstance(stage.hosting, Instances):
         _check_ami(stage.hosting)
+        _check_volume(stage, stage.hosting)
     if isinstance(stage.hosting, MultiModelHosting):
         _check_multi_model(stage.hosting.instance_type)
     if isinstance(stage.hosting, ComponentHosting):
@@ -68,6 +70,20 @@ def _check_ami(hosting: Instances) -> None:
         raise wrong("hosting.inference_ami", ami, f"not a host image of SageMaker; there are: {known}")
     if not instance_types.has_gpu(hosting.instance_type):
         raise wrong("hosting.inference_ami", ami, f"for GPU types, and this is {hosting.instance_type}; remove it")
+
+
+def _check_volume(stage: Stage, hosting: Instances) -> None:
+    types = [instance_type for _, instance_type in _hosting_types(stage)]
+    without_disks = [name for name in types if not instance_types.has_local_storage(name)]
+    if hosting.volume_gb is not None:
+        if not without_disks:
+            why = f"for CPU types without disks of their own, and {hosting.instance_type} has some; remove it"
+            raise wrong("hosting.volume_gb", hosting.volume_gb, why)
+        return
+    size_gib = stage.model.size_gib
+    if without_disks and size_gib is not None and volumes.derived_gb(size_gib) > volumes.LARGEST_GB:
+        why = f"too much for the volume of {without_disks[0]}, which holds it packed and unpacked in {volumes.LARGEST_GB}"
+        raise wrong("model.size_gib", size_gib, f"{why} GB; choose a type with disks, such as ml.m5d.24xlarge")
 
 
 def _check_gpus(hosting: ComponentHosting) -> None:

@@ -511,6 +511,22 @@ BAD_TABLES: list[tuple[dict[str, str | None], str]] = [
         "[hosting.shadow]",
     ),
     ({"hosting__capture": ""}, "hosting.capture.percent is missing; write a whole number from 1 to 100"),
+    # --- volumes and logs
+    (
+        {"hosting": f"{REALTIME}\nvolume_gb = 100"},
+        "hosting.volume_gb=100 is for CPU types without disks of their own, and ml.g6.xlarge has some; remove it",
+    ),
+    ({"hosting": f"{CPU}\nvolume_gb = 600"}, "hosting.volume_gb=600 is not a whole number from 1 to 512"),
+    (
+        {"hosting": CPU, "model": "size_gib = 250"},
+        "model.size_gib=250.0 is too much for the volume of ml.m7i.large, which holds it packed and unpacked in 512 GB; "
+        "choose a type with disks, such as ml.m5d.24xlarge",
+    ),
+    (
+        {"retention": "keep_data = false\nlogs_days = 100"},
+        "retention.logs_days=100 is not a retention of CloudWatch; write one of 1, 3, 5, 7, 14, 30, 60, 90, 120, 150, "
+        "180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653",
+    ),
     # --- async, serverless, component
     (
         {"hosting": 'mode = "async"\nemail = "ml@example.com"'},
