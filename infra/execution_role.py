@@ -27,10 +27,13 @@ class ExecutionRole(Construct):
     ) -> None:
         super().__init__(scope, id_)
         self._policy = iam.PolicyDocument()
-        self._role = None if wanted.arn is not None else self._make(endpoint_name, wanted)
-        self.arn = wanted.arn if self._role is None else self._role.role_arn
-        if self._role is None:
+        self._role: iam.Role | None = None
+        if wanted.arn is not None:
+            self.arn = wanted.arn
             cdk.Stack.of(self).add_metadata("ExecutionPolicy", self._policy)
+        else:
+            self._role = self._make(endpoint_name, wanted)
+            self.arn = self._role.role_arn
         self._may_write_logs(*log_groups)
         self._allow("PublishMetrics", ["cloudwatch:PutMetricData"], ["*"])
         self._accept("*", "PutMetricData, GetAuthorizationToken and ec2:Describe… know no resources")

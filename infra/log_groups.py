@@ -1,4 +1,4 @@
-"""The log groups of containers, made before what writes to them, so that they have a retention from the first line on."""
+"""The log groups of containers, made before what writes to them: their retention counts from the first line on."""
 
 from __future__ import annotations
 

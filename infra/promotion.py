@@ -17,8 +17,8 @@ _LOG_RETENTION_DAYS = 90
 class Promotion(Construct):
     """Approve, and the package is rolled out; reject, and nothing happens.
 
-    The machine may look at the endpoint, changes nothing of SageMaker's and passes no role: CloudFormation goes on with the role that
-    the stack was deployed with, "even if the users don't have permission to pass it".
+    The machine may look at the endpoint, changes nothing of SageMaker's and passes no role: CloudFormation goes on with
+    the role that the stack was deployed with, "even if the users don't have permission to pass it".
     Source: API reference, CloudFormation UpdateStack, RoleARN.
     """
 

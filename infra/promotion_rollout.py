@@ -11,8 +11,9 @@ Only what the endpoint serves in the end counts as rolled out. AWS does not say 
 that went back by itself, and is InService with its old configuration, for a failed update; here it is one.
 
 No state can exceed the 256 KiB that a state may hold, which ends an execution without a word, because `States.ALL` does
-not catch `States.DataLimitExceeded`, and the answer of a call counts before anything is picked from it. So nothing reads
-the stack's events, each of which carries all properties of its resource; the rule hands on the package's ARN alone.
+not catch `States.DataLimitExceeded`, and the answer of a call counts before anything is picked from it. So nothing
+reads the stack's events, each of which carries all properties of its resource, and the rule hands on the package's ARN
+alone.
 Source: https://docs.aws.amazon.com/step-functions/latest/dg/concepts-error-handling.html
 """
 

@@ -44,7 +44,7 @@ class Served:
 
 
 def look(stage: Stage) -> tuple[Served, ...]:
-    """The endpoint of `stage` and, in mode component, its component. Raises `ConfigurationError` where there is none."""
+    """The endpoint of `stage` and its component, if it has one. Raises `ConfigurationError` where there is none."""
     names = Names(prefix=stage.prefix, stage=stage.name)
     stack = names.stack("endpoint")
     with asked(f"stack {stack}"):
@@ -58,9 +58,7 @@ def look(stage: Stage) -> tuple[Served, ...]:
     seen = [of_endpoint(endpoint, outputs)]
     if (component := outputs.get("InferenceComponentName")) is not None:
         with asked(f"inference component {component}"):
-            seen.append(
-                of_component(sagemaker.describe_inference_component(InferenceComponentName=component), outputs)
-            )
+            seen.append(of_component(sagemaker.describe_inference_component(InferenceComponentName=component), outputs))
     return tuple(seen)
 
 

@@ -128,9 +128,7 @@ class Endpoint(Construct):
         for alarm in alarms.alarms if alarms else ():
             self._endpoint.add_resource_dependency(alarm)
 
-    def _alarms(
-        self, watched: Watched, rollout: Rollout | ComponentRollout | None
-    ) -> RollbackAlarms | None:
+    def _alarms(self, watched: Watched, rollout: Rollout | ComponentRollout | None) -> RollbackAlarms | None:
         """The alarms of a roll-out that has some."""
         if rollout is None or rollout.rollback is None:
             return None

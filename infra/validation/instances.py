@@ -82,7 +82,9 @@ def _check_volume(stage: Stage, hosting: Instances) -> None:
         return
     size_gib = stage.model.size_gib
     if without_disks and size_gib is not None and volumes.derived_gb(size_gib) > volumes.LARGEST_GB:
-        why = f"too much for the volume of {without_disks[0]}, which holds it packed and unpacked in {volumes.LARGEST_GB}"
+        why = (
+            f"too much for the volume of {without_disks[0]}, which holds it packed and unpacked in {volumes.LARGEST_GB}"
+        )
         raise wrong("model.size_gib", size_gib, f"{why} GB; choose a type with disks, such as ml.m5d.24xlarge")
 
 

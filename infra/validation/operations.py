@@ -55,16 +55,16 @@ def _check_role(stage: Stage) -> None:
         for key, given in (("statements", role.statements), ("managed_policies", role.managed_policies)):
             if given:
                 raise ConfigurationError(
-                    f"role.{key} is for a role that the stage makes, and role.arn names one that is there; give it that "
-                    "right where it is looked after, or remove role.arn"
+                    f"role.{key} is for a role that the stage makes, and role.arn names one that is there; give it "
+                    "that right where it is looked after, or remove role.arn"
                 )
         # Source: API reference, CreateModel.ExecutionRoleArn, and IAM guide, passing a role: of the same account.
         if stage.account is not None and role.arn.split(":")[4] != stage.account:
             raise wrong("role.arn", role.arn, f"in another account than the stage's {stage.account}; name one there")
     if len(role.managed_policies) > MOST_POLICIES:
         raise ConfigurationError(
-            f"role.managed_policies has {len(role.managed_policies)} policies, and a role takes {MOST_POLICIES}; say the "
-            "rest in [[role.statements]]"
+            f"role.managed_policies has {len(role.managed_policies)} policies, and a role takes {MOST_POLICIES}; say "
+            "the rest in [[role.statements]]"
         )
     policies = [("managed_policies", arn) for arn in role.managed_policies]
     for key, arn in (("permissions_boundary", role.permissions_boundary), *policies):

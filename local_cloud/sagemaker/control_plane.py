@@ -7,8 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from tidegate.local_cloud.sagemaker.creation_rules import (
-    check_deployment_config,
     check_container,
+    check_deployment_config,
     check_endpoint_config,
     resolved,
     the_container,

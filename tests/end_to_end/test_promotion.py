@@ -96,9 +96,7 @@ def serve_behind_the_stack_s_back(package: str) -> str:
     now = sagemaker.describe_endpoint(EndpointName=GROUP)["EndpointConfigName"]
     model = sagemaker.describe_endpoint_config(EndpointConfigName=now)["ProductionVariants"][0]["ModelName"]
     role = sagemaker.describe_model(ModelName=model)["ExecutionRoleArn"]
-    sagemaker.create_model(
-        ModelName="before", ExecutionRoleArn=role, PrimaryContainer={"ModelPackageName": package}
-    )
+    sagemaker.create_model(ModelName="before", ExecutionRoleArn=role, PrimaryContainer={"ModelPackageName": package})
     variant = {"VariantName": "primary", "ModelName": "before", "InitialInstanceCount": 1, "InstanceType": TYPE}
     sagemaker.create_endpoint_config(EndpointConfigName="before", ProductionVariants=[variant])
     sagemaker.update_endpoint(EndpointName=GROUP, EndpointConfigName="before")

@@ -71,7 +71,14 @@ def test_the_outputs_name_what_a_client_needs(stage: Synthesised) -> None:
     outputs = {name: output["Value"] for name, output in stage.templates["endpoint"].to_json()["Outputs"].items()}
     model, config, endpoint = names(stage)
 
-    assert set(outputs) == {"BucketName", "EndpointConfigName", "EndpointName", "ExecutionRoleArn", "ModelName"}
+    assert set(outputs) == {
+        "BucketName",
+        "EndpointConfigName",
+        "EndpointName",
+        "ExecutionRoleArn",
+        "InvokePolicyArn",
+        "ModelName",
+    }
     assert (outputs["ModelName"], outputs["EndpointConfigName"], outputs["EndpointName"]) == (model, config, endpoint)
     assert set(stage.templates["registry"].to_json()["Outputs"]) == {"RepositoryUri"}
     assert set(stage.templates["storage"].to_json()["Outputs"]) == {"BucketName"}

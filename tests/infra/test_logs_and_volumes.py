@@ -69,16 +69,12 @@ def test_the_group_that_all_jobs_of_the_account_share_is_made_only_where_a_stage
     samples: dict[str, Synthesised], all_stages: dict[str, Synthesised]
 ) -> None:
     """The second stage that made it would fail, as its name is there."""
-    makers = [
-        name for name, stage in (samples | all_stages).items() if "/aws/sagemaker/TransformJobs" in groups(stage)
-    ]
+    makers = [name for name, stage in (samples | all_stages).items() if "/aws/sagemaker/TransformJobs" in groups(stage)]
 
     assert makers == ["private"]
 
 
-@pytest.mark.parametrize(
-    ("size_gib", "volume"), [(0.1, 30), (3, 30), (5, 30), (5.1, 40), (40, 100), (246, 512)]
-)
+@pytest.mark.parametrize(("size_gib", "volume"), [(0.1, 30), (3, 30), (5, 30), (5.1, 40), (40, 100), (246, 512)])
 def test_a_volume_holds_the_model_packed_and_unpacked_and_some_packages(size_gib: float, volume: int) -> None:
     hosted = host({"mode": "realtime", "instance_type": "ml.m7i.large"}, size_gib=size_gib)
 

@@ -119,9 +119,7 @@ def test_an_endpoint_that_went_back_is_exit_code_1(run: Callable[[], tuple[int, 
 def test_a_stack_that_waits_for_its_first_approval_says_so(run: Callable[[], tuple[int, str, str]]) -> None:
     deploy("bucket", name="BucketName")
 
-    assert run()[2] == (
-        "infra: error: stack tidegate-dev-endpoint has no endpoint yet; approve a package first.\n"
-    )
+    assert run()[2] == ("infra: error: stack tidegate-dev-endpoint has no endpoint yet; approve a package first.\n")
 
 
 def test_a_stage_that_is_not_deployed_is_one_sentence(run: Callable[[], tuple[int, str, str]]) -> None:

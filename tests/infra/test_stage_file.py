@@ -519,8 +519,8 @@ BAD_TABLES: list[tuple[dict[str, str | None], str]] = [
     ({"hosting": f"{CPU}\nvolume_gb = 600"}, "hosting.volume_gb=600 is not a whole number from 1 to 512"),
     (
         {"hosting": CPU, "model": "size_gib = 250"},
-        "model.size_gib=250.0 is too much for the volume of ml.m7i.large, which holds it packed and unpacked in 512 GB; "
-        "choose a type with disks, such as ml.m5d.24xlarge",
+        "model.size_gib=250.0 is too much for the volume of ml.m7i.large, which holds it packed and unpacked in 512 GB;"
+        " choose a type with disks, such as ml.m5d.24xlarge",
     ),
     (
         {"retention": "keep_data = false\nlogs_days = 100"},
@@ -580,8 +580,8 @@ BAD_TABLES: list[tuple[dict[str, str | None], str]] = [
             "hosting": 'mode = "component"\ninstance_type = "ml.g6.12xlarge"\nrollout = { percent = 30 }',
             "hosting__copies": "min_memory_mib = 1024\ngpus = 2\ncount = 4",
         },
-        "hosting.copies.count=4 is too many for an update, which starts 2 beside them, and 2 x ml.g6.12xlarge have GPUs "
-        "for 4; write max_instances = 3, or choose a larger instance_type",
+        "hosting.copies.count=4 is too many for an update, which starts 2 beside them, and 2 x ml.g6.12xlarge have "
+        "GPUs for 4; write max_instances = 3, or choose a larger instance_type",
     ),
     # --- network and key
     (

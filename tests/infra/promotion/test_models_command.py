@@ -304,6 +304,19 @@ def test_a_version_that_the_endpoint_went_back_from_is_not_promoted(run: Run, st
     assert "endpoint tidegate-dev serves config-1, and its stack names config-2" in err
 
 
+@pytest.fixture
+def deletable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """moto has no DeleteModelPackage; the local cloud has, see tests/end_to_end/test_promotion.py."""
+    from moto.core.responses import EmptyResult
+    from moto.sagemaker.responses import SageMakerResponse
+
+    def delete(self: Any) -> Any:
+        del self.sagemaker_backend.model_packages[self._get_param("ModelPackageName")]
+        return EmptyResult()
+
+    monkeypatch.setattr(SageMakerResponse, "delete_model_package", delete, raising=False)
+
+
 @contextmanager
 def served(arn: str, *, config: str) -> Iterator[None]:
     """A stack that names the package and a configuration, and an endpoint that serves config-1."""
@@ -326,6 +339,7 @@ def served(arn: str, *, config: str) -> Iterator[None]:
         cloudformation.delete_stack(StackName="tidegate-dev-endpoint")
 
 
+@pytest.mark.usefixtures("deletable")
 def test_all_versions_are_deleted_so_that_the_group_can_be_destroyed(run: Run, stages: Path) -> None:
     for number in "12":
         run("register", str(archive(stages / "model.tar.gz", note=number)))
@@ -336,6 +350,7 @@ def test_all_versions_are_deleted_so_that_the_group_can_be_destroyed(run: Run, s
     assert run("list")[1] == ""
 
 
+@pytest.mark.usefixtures("deletable")
 def test_the_version_that_the_endpoint_s_stack_names_is_not_deleted(run: Run, stages: Path) -> None:
     for number in "12":
         run("register", str(archive(stages / "model.tar.gz", note=number)))
