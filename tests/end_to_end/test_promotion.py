@@ -63,20 +63,20 @@ def in_service(answer: float) -> bool:
     return float(invoke(GROUP, 7)["product"]) == answer
 
 
-def executions() -> dict[str, str]:
-    """The states of the executions of the machine that rolls out, by their ARN."""
+def executions(name: str = "promotion") -> dict[str, str]:
+    """The states of the executions of one of the stage's machines, by their ARN."""
     states = boto3.client("stepfunctions")
     (machine,) = [
         item["stateMachineArn"]
         for item in states.list_state_machines()["stateMachines"]
-        if item["name"] == f"{GROUP}-promotion"
+        if item["name"] == f"{GROUP}-{name}"
     ]
     listed = states.list_executions(stateMachineArn=machine)["executions"]
     return {item["executionArn"]: item["status"] for item in listed}
 
 
 def promotions() -> list[str]:
-    """Those states alone."""
+    """Those states alone, of the machine that rolls out."""
     return list(executions().values())
 
 
@@ -183,6 +183,7 @@ def life(cloud: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Lif
     )[0]
     transformed = json.loads(s3.get_object(Bucket=bucket, Key=key)["Body"].read())
 
+    until(lambda: "RUNNING" not in executions("batch").values(), "the job's manifest is written")
     for name in before["buckets"]:
         boto3.resource("s3").Bucket(name).object_versions.delete()
     # As docs/promotion.md says.
