@@ -11,12 +11,12 @@ code holds on to the memory of a parameter; where it draws numbers for one that 
 from __future__ import annotations
 
 import gc
+import mmap
 import weakref
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import torch
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.overrides import TorchFunctionMode
@@ -35,6 +35,10 @@ _FOLLOWING = frozenset({torch.Tensor.add_, torch.Tensor.div_, torch.Tensor.mul_,
 _GET_DATA = torch.Tensor.data.__get__  # type: ignore[attr-defined]
 _MOST_FILLS = 100
 """Of one parameter, after which its code is taken to wait for numbers that do not come."""
+
+
+_MAPPED_FROM_BYTES = 1 << 20
+"""A smaller parameter costs nothing to write, and a process may have some ten thousand mappings."""
 
 
 class Unsuitable(Exception):
@@ -162,5 +166,9 @@ def _apart(state: Mapping[str, Any]) -> list[torch.Tensor]:
 
 
 def _zeros_like(tensor: torch.Tensor) -> torch.Tensor:
-    # numpy's zeros are pages that the kernel has not made yet; torch would write them.
-    return torch.from_numpy(np.zeros(tensor.nbytes, np.uint8)).view(tensor.dtype).reshape(tensor.shape)
+    # Pages that the kernel has not made yet, from the kernel itself: what the allocator has to give may be the memory
+    # of the parameter before, and a worker's keeps what is freed, so it would have to be written.
+    if tensor.nbytes < _MAPPED_FROM_BYTES:
+        return torch.zeros(tensor.shape, dtype=tensor.dtype, device="cpu")
+    pages = mmap.mmap(-1, tensor.nbytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    return torch.frombuffer(pages, dtype=torch.uint8).view(tensor.dtype).reshape(tensor.shape)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -163,3 +165,31 @@ class DrawsAnother(nn.Module):
 def test_a_network_that_could_differ_is_left_to_the_ordinary_way(tmp_path: Path, make: Callable[[], nn.Module]) -> None:
     with pytest.raises(Unsuitable):
         filled(make, saved(make, tmp_path))
+
+
+BUILDS = """
+import os
+import torch
+from torch import nn
+from tidegate.inference.worker.allocator import keep_freed_memory
+from tidegate.inference.worker.formats.unfilled import Unfilled
+
+def resident_mib():
+    return int(open("/proc/self/statm").read().split()[1]) * os.sysconf("SC_PAGE_SIZE") >> 20
+
+keep_freed_memory()
+with Unfilled():
+    nn.Linear(8, 8)
+holes = [torch.empty(size << 20, dtype=torch.uint8) for size in (64, 1, 64, 1, 64, 1)]
+del holes[::2]
+before = resident_mib()
+with Unfilled():
+    layer = nn.Linear(4096, 4000, bias=False)
+print(resident_mib() - before)
+"""
+
+
+def test_a_parameter_that_is_to_be_filled_takes_no_memory_whatever_the_allocator_would_reuse() -> None:
+    """What was freed before it, and never written, must not be written for it: a worker's allocator keeps that."""
+    done = subprocess.run([sys.executable, "-c", BUILDS], capture_output=True, text=True, check=True, timeout=100)
+    assert int(done.stdout) < 30, "of 62 MiB"
