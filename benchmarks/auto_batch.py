@@ -35,6 +35,8 @@ COSTS = ("fixed", "linear", "cliff", "mlp")
 ONE, EIGHT, AGAIN, MANY, AUTO = "1", "8", "8, again", "32", "auto"
 SIZES = (ONE, EIGHT, AGAIN, MANY, AUTO)
 CONNECTIONS = 32
+UNUSED = frozenset({"Java", "load"})
+"""What the description of the machine has and nothing here uses: the load is our own driver's."""
 RESULTS = Path(__file__).parent / "results" / "auto_batch.md"
 SCRIPT = """
 import os
@@ -137,13 +139,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--output", type=Path, default=RESULTS)
     options = parser.parse_args(arguments)
     adopt_orphans()
-    told = "; ".join(f"{name}: {value}" for name, value in machine.describe().items() if name != "Java")
+    told = "; ".join(f"{name}: {value}" for name, value in machine.describe().items() if name not in UNUSED)
     costs = [cost for cost in COSTS if cost in options.costs.split(",")]
     lines = [
         "# A batch size that finds itself",
         "",
-        f"`python -m benchmarks.auto_batch`, {options.rounds} rounds; `auto` has {options.search:g} s of load before "
-        f"it is measured for {options.seconds:g} s. {told}.",
+        f"`python -m benchmarks.auto_batch --costs {','.join(costs)}`, rounds: {options.rounds}; "
+        f"`auto` has {options.search:g} s of load before it is measured for {options.seconds:g} s. {told}.",
         "",
         "| cost of a call | size | found | requests/s | to size 1 | p99 to size 1 |",
         "| --- | --- | --- | --- | --- | --- |",
