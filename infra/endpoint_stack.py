@@ -9,7 +9,7 @@ from aws_cdk import aws_ssm as ssm
 from constructs import Construct
 
 from tidegate.inference import settings
-from tidegate.infra import log_groups, replaced_archive
+from tidegate.infra import log_group_names, replaced_archive
 from tidegate.infra.caller_rights import CallerRights
 from tidegate.infra.configuration import Stage
 from tidegate.infra.configuration.model import ApprovedModel, DefaultArchive, UncompressedModel
@@ -65,7 +65,7 @@ class EndpointStack(StageStack):
             ),
         )
         self._allow(role, endpoint)
-        logs = LogGroups(self, "Logs", retention_days=log_groups.of_stage(stage, self.names.endpoint))
+        logs = LogGroups(self, "Logs", retention_days=log_group_names.of_stage(stage, self.names.endpoint))
         for group in logs.groups:
             for writer in (endpoint.resource, endpoint.serves):
                 writer.add_resource_dependency(group)
@@ -86,7 +86,7 @@ class EndpointStack(StageStack):
             self,
             "ExecutionRole",
             endpoint_name=self.names.endpoint,
-            log_groups=list(log_groups.of_stage(self._stage, self.names.endpoint)),
+            log_groups=list(log_group_names.of_stage(self._stage, self.names.endpoint)),
             wanted=self._stage.role,
         )
         role.may_list("ListBucket", self._s3_arn(self._bucket))

@@ -127,5 +127,7 @@ def _variables(stage: Stage) -> dict[str, str]:
 
 
 def _role(subject: Subject, answers: Answers) -> Role | Unanswered | None:
+    if (own := subject.stage.role.arn) is not None:
+        return answers.role(own)
     arn = answers.output(subject.names.stack("endpoint"), "ExecutionRoleArn")
     return arn if arn is None or isinstance(arn, Unanswered) else answers.role(arn)

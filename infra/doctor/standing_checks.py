@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
+from tidegate.infra import log_group_names
 from tidegate.infra.configuration.network import NewVpc
 from tidegate.infra.doctor.finding import Finding, Severity, Unanswered, ok, unknown
 from tidegate.infra.doctor.subject import Subject
@@ -31,22 +32,23 @@ def role(subject: Subject, found: Role | Unanswered | None) -> Finding:
     if found is None:
         return ok(check, "cloudformation:DescribeStacks", "The endpoint's stack makes the role when it is deployed.")
     asked = f"iam:GetRole {found.name}"
-    if found.trust is None:
-        return Finding(
-            check=check,
-            asked=asked,
-            severity=Severity.ERROR,
-            sentence=f"There is no role {found.name}, which the endpoint runs in.",
-            command=subject.cdk("deploy endpoint"),
-        )
-    if _trusts_sagemaker(found.trust):
-        return ok(check, asked, f"SageMaker may take on the role {found.name}.")
     policy = json.dumps(
         {
             "Version": "2012-10-17",
             "Statement": [{"Effect": "Allow", "Principal": {"Service": SAGEMAKER}, "Action": "sts:AssumeRole"}],
         }
     )
+    if found.trust is None:
+        make = f"aws iam create-role --role-name {found.name} --assume-role-policy-document '{policy}'"
+        return Finding(
+            check=check,
+            asked=asked,
+            severity=Severity.ERROR,
+            sentence=f"There is no role {found.name}, which the endpoint runs in.",
+            command=subject.cdk("deploy endpoint") if subject.stage.role.arn is None else make,
+        )
+    if _trusts_sagemaker(found.trust):
+        return ok(check, asked, f"SageMaker may take on the role {found.name}.")
     return Finding(
         check=check,
         asked=asked,
@@ -116,7 +118,7 @@ def names_of(subject: Subject) -> list[Name]:
             remove=f"sagemaker delete-endpoint --endpoint-name {names.endpoint}",
         ),
     ]
-    groups = {}
+    groups = {name: "endpoint" for name, days in log_group_names.of_stage(stage, names.endpoint).items() if days}
     if isinstance(stage.network, NewVpc):
         groups[names.parameter("network")] = "network"
     if stage.batch is not None:

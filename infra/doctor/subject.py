@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -10,7 +9,7 @@ from tidegate.infra.configuration import Stage
 from tidegate.infra.configuration.hosting import (
     AsyncHosting,
     ComponentHosting,
-    Instances,
+    Hosting,
     MultiModelHosting,
     RealtimeHosting,
 )
@@ -18,6 +17,8 @@ from tidegate.infra.configuration.image import ImageUri, PinnedImage, TaggedImag
 from tidegate.infra.configuration.model import ArchivedModel, DefaultArchive, PackagedModel
 from tidegate.infra.configuration.network import NewVpc
 from tidegate.infra.ecr import ecr_host
+from tidegate.infra.hosting import update_capacity
+from tidegate.infra.hosting.variant_plans import plans
 from tidegate.infra.names import MODELS_PREFIX, Names
 
 
@@ -108,56 +109,36 @@ ENDPOINT, TRANSFORM = "endpoint usage", "transform job usage"
 
 
 def needs(stage: Stage) -> list[Need]:
-    """By instance type. Serverless endpoints have none.
-
-    A blue/green update, which is what an update is unless `rollout` says otherwise, starts a whole second fleet beside
-    the first. Source: SageMaker guide, blue/green deployments.
-    """
-    counts: dict[tuple[str, str], tuple[int, int]] = {}
-    for instance_type, first, most in _fleets(stage):
-        before = counts.get((instance_type, ENDPOINT), (0, 0))
-        counts[instance_type, ENDPOINT] = (before[0] + first, before[1] + most)
-    if stage.batch is not None:
-        counts[stage.batch.instance_type, TRANSFORM] = (stage.batch.instance_count, stage.batch.instance_count)
-    return [
-        Need(instance_type=instance_type, use=use, first=first, most=most)
-        for (instance_type, use), (first, most) in counts.items()
-    ]
-
-
-def _fleets(stage: Stage) -> Iterator[tuple[str, int, int]]:
-    """Of each variant: its type, the instances that it begins with, and the most while an update runs."""
+    """By instance type. Serverless endpoints have none."""
     hosting = stage.hosting
+    found = [
+        Need(
+            instance_type=needed.instance_type,
+            use=ENDPOINT,
+            first=sum(count for instance_type, count in _started(hosting) if instance_type == needed.instance_type),
+            most=needed.total,
+        )
+        for needed in update_capacity.needed(hosting)
+    ]
+    if (batch := stage.batch) is not None:
+        count = batch.instance_count
+        found.append(Need(instance_type=batch.instance_type, use=TRANSFORM, first=count, most=count))
+    return found
+
+
+def _started(hosting: Hosting) -> Iterator[tuple[str, int]]:
+    """The instances of a first deploy, by type."""
     match hosting:
         case ComponentHosting():
-            # Copies roll within the fleet.
-            yield hosting.instance_type, max(1, hosting.min_instances), hosting.max_instances
-        case RealtimeHosting(variants=variants, shadow=shadow) if variants or shadow:
-            for variant in variants or (None,):
-                count = (variant and variant.instance_count) or hosting.instance_count
-                yield (
-                    (variant and variant.instance_type) or hosting.instance_type,
-                    count,
-                    _during_update(hosting, count),
-                )
-            if shadow is not None:
-                count = shadow.instance_count
-                yield shadow.instance_type or hosting.instance_type, count, _during_update(hosting, count)
-        case RealtimeHosting() | AsyncHosting() | MultiModelHosting():
-            count = hosting.instance_count
-            yield hosting.instance_type, count, _during_update(hosting, count)
-
-
-def _during_update(hosting: RealtimeHosting | AsyncHosting | MultiModelHosting, count: int) -> int:
-    largest = max(count, hosting.scaling.max_instances if hosting.scaling is not None else 0)
-    rollout: object = hosting.rollout
-    if getattr(rollout, "strategy", None) == "rolling":
-        return largest + max(1, math.ceil(largest * getattr(rollout, "percent", 50) / 100))
-    return 2 * largest
+            yield hosting.instance_type, max(1, hosting.min_instances)
+        case RealtimeHosting():
+            yield from ((plan.instance_type, plan.instance_count) for plan in plans(hosting))
+            if (shadow := hosting.shadow) is not None:
+                yield shadow.instance_type or hosting.instance_type, shadow.instance_count
+        case AsyncHosting() | MultiModelHosting():
+            yield hosting.instance_type, hosting.instance_count
 
 
 def instance_types_of(stage: Stage) -> list[str]:
     """The types of the endpoint's instances, each once."""
-    if not isinstance(stage.hosting, Instances):
-        return []
-    return list(dict.fromkeys(instance_type for instance_type, _, _ in _fleets(stage)))
+    return list(dict.fromkeys(instance_type for instance_type, _ in _started(stage.hosting)))

@@ -150,6 +150,7 @@ REALTIME = {"mode": "realtime", "instance_type": "ml.g6.xlarge", "instance_count
             [("ml.g6.xlarge", 2, 4), ("ml.g5.xlarge", 1, 2)],
         ),
         (REALTIME | {"shadow": {"instance_count": 1}}, [("ml.g6.xlarge", 3, 6)]),
+        (REALTIME | {"rollout": {"strategy": "rolling", "percent": 50}}, [("ml.g6.xlarge", 2, 3)]),
         ({"mode": "multi_model", "instance_type": "ml.m7i.xlarge"}, [("ml.m7i.xlarge", 1, 2)]),
     ],
 )
@@ -354,9 +355,16 @@ def test_a_role_is_made_by_its_stack_and_may_be_gone_later() -> None:
     assert (gone.severity, gone.command) == (ERROR, "cdk deploy endpoint -c stage=dev")
 
 
+def test_a_role_of_the_account_s_own_is_not_made_by_a_stack() -> None:
+    examined = subject(role={"arn": f"arn:aws:iam::{ACCOUNT}:role/own"})
+    gone = standing_checks.role(examined, Role(name="own", trust=None))
+    assert gone.command is not None
+    assert gone.command.startswith("aws iam create-role --role-name own --assume-role-policy-document '{")
+
+
 def test_a_name_is_free_or_the_stage_s_own() -> None:
     examined = subject()
-    data, _, repository, endpoint = names_of(examined)
+    data, _, repository, endpoint, *_ = names_of(examined)
     assert (data.name, repository.name, endpoint.name) == (examined.bucket, "tidegate-dev", "tidegate-dev")
     assert standing_checks.name(examined, data, Taken.FREE, standing=False).severity is OK
     assert standing_checks.name(examined, data, Taken.IN_THIS_ACCOUNT, standing=True).severity is OK
@@ -374,6 +382,7 @@ def test_named_log_groups_are_looked_for_where_a_stack_would_make_them() -> None
         batch={"on_upload": True}, model_registry={"promotion": True}, network={"vpc": "new"}, model={"group": "g"}
     )
     assert {found.name for found in names_of(examined) if found.kind == "log group"} == {
+        "/aws/sagemaker/Endpoints/tidegate-dev",
         "/tidegate/dev/network",
         "/aws/vendedlogs/states/tidegate-dev-batch",
         "/aws/vendedlogs/states/tidegate-dev-batch-intake",

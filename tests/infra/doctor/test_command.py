@@ -86,7 +86,7 @@ def test_an_empty_account_is_told_all_that_is_missing(
     }
     (quota,) = found["quotas"]
     assert quota["severity"] == "warning", "one instance starts, and an update takes two"
-    assert [each["severity"] for each in found["names"]] == ["ok"] * 4
+    assert [each["severity"] for each in found["names"]] == ["ok"] * 5
     (zones,) = found["zones"]
     assert zones["severity"] == "ok"
     assert f"{REGION}a" in zones["sentence"]
@@ -180,6 +180,22 @@ def test_a_role_is_looked_at_once_the_endpoint_s_stack_names_it(
     _, found = report(capsys, "--stage", written(tmp_path), "--no-load")
     assert found["role"][0]["severity"] == "error"
     assert found["role"][0]["asked"] == "iam:GetRole own"
+
+
+def test_a_role_of_the_account_s_own_is_looked_at_before_any_stack_is_there(
+    account: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    policy = {
+        "Statement": [
+            {"Effect": "Allow", "Principal": {"Service": "sagemaker.amazonaws.com"}, "Action": "sts:AssumeRole"}
+        ]
+    }
+    boto3.client("iam", REGION).create_role(RoleName="own", AssumeRolePolicyDocument=json.dumps(policy))
+    stage = written(tmp_path)
+    with Path(stage).open("a") as file:
+        file.write(f'[role]\narn = "arn:aws:iam::{ACCOUNT}:role/own"\n')
+    _, found = report(capsys, "--stage", stage, "--no-load")
+    assert [(each["severity"], each["asked"]) for each in found["role"]] == [("ok", "iam:GetRole own")]
 
 
 def test_credentials_of_another_account_are_told(
