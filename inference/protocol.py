@@ -125,6 +125,8 @@ class ModelSpec:
     """The worker's own GPUs, counted among those of the container; none where it has none."""
     input_threads: int = 0
     packages_dir: str | None = None
+    adapters_dir: str | None = None
+    """Where adapters may lie besides below the model's own directory; None: nowhere."""
     sessions_dir: str | None = None
     trust_pickle: bool = False
     trust_compiled: bool = False

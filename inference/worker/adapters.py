@@ -10,8 +10,9 @@ from __future__ import annotations
 import inspect
 import json
 import logging
+import math
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import count
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -45,6 +46,8 @@ class Adapters:
     """Those of one model. Requests know them by their own names, peft by names that no file can clash with."""
 
     def __init__(self) -> None:
+        self.roots: Sequence[Path] = ()
+        """Below which directories all that is read must lie."""
         self._names: dict[str, str | DeploymentError] = {}
         """What peft calls each; or why it is not there."""
         self._model: Adaptable | None = None
@@ -107,6 +110,7 @@ class Adapters:
         adapted = self._model or _adaptable(model)
         directory = Path(order.directory)
         try:
+            _demand_inside(directory, self.roots, called=order.name)
             _demand_plain(directory, adapted, called=order.name)
         except (TypeError, AttributeError, ValueError) as error:  # a member of the configuration is of another kind
             raise DeploymentError(
@@ -185,6 +189,30 @@ def _adaptable(model: Any) -> Adaptable:
     return found[0]
 
 
+class _Unfit(Exception):
+    """Weights that would make every answer senseless; what they have."""
+
+
+def _demand_inside(directory: Path, roots: Sequence[Path], *, called: str) -> None:
+    """Raise `DeploymentError` where a file of an adapter leads by a link to where no adapter may lie.
+
+    The directory was looked at when it was registered, and may be another by now.
+    """
+    places = [root.resolve() for root in roots]
+    for path in (directory, *directory.rglob("*")):
+        try:
+            real = path.resolve(strict=True)
+            inside = any(real.is_relative_to(place) and real != place for place in places)
+        except (OSError, RuntimeError):  # it leads nowhere, or in a circle
+            inside = False
+        if not inside:
+            what = "lies" if path == directory else f"has {str(path.relative_to(directory))[:100]}, which leads"
+            raise DeploymentError(
+                f"The adapter '{called}' {what} out of the model directory and TIDEGATE_ADAPTERS_DIR: put the files "
+                "themselves there, and no links to others."
+            )
+
+
 def _demand_plain(directory: Path, model: Adaptable, *, called: str) -> None:
     """Raise `DeploymentError` for what is no adapter, or would change more than the answers of its own requests."""
     for name in (CONFIG, WEIGHTS):
@@ -200,14 +228,14 @@ def _demand_plain(directory: Path, model: Adaptable, *, called: str) -> None:
     if config.get("megatron_config"):
         raise DeploymentError(f"The adapter '{called}' names a module of megatron to import, which is not done.")
     copied = tuple(config.get("modules_to_save") or ())
-    base, shapes = model.state_dict().keys(), _shapes(directory / WEIGHTS, called)
+    base, shapes = model.state_dict().keys(), _shapes(directory / WEIGHTS, called, copied)
     lengths = {length for shape in shapes.values() for length in shape}
     for rank in (config.get("r"), *(config.get("rank_pattern") or {}).values()):
         # The memory is taken before the weights are looked at.
         if rank is not None and rank not in lengths:
             raise DeploymentError(f"The adapter '{called}' has no weights of the rank {str(rank)[:20]} that it names.")
     for name in shapes:
-        if name in base and not any(f".{module}." in f".{name}" for module in copied):
+        if name in base and not _is_of(name, copied):
             raise DeploymentError(f"The adapter '{called}' would replace the base's own weight {name}.")
 
 
@@ -215,7 +243,7 @@ def _config(path: Path, called: str) -> dict[str, Any]:
     try:
         if path.stat().st_size > MAX_CONFIG_BYTES:
             raise ValueError("it is too large")
-        config = json.loads(path.read_bytes())
+        config = json.loads(path.read_bytes(), parse_constant=_finite, parse_float=_finite)
         if not isinstance(config, dict) or not isinstance(config.get("peft_type"), str):
             raise ValueError("it is no object with a peft_type")
     except (OSError, ValueError, RecursionError) as error:
@@ -225,13 +253,40 @@ def _config(path: Path, called: str) -> dict[str, Any]:
     return config
 
 
-def _shapes(path: Path, called: str) -> dict[str, tuple[int, ...]]:
+def _finite(text: str) -> float:
+    if not math.isfinite(number := float(text)):
+        raise ValueError(f"it has the number {text[:40]}")
+    return number
+
+
+def _is_of(name: str, modules: Iterable[str]) -> bool:
+    return any(f".{module}." in f".{name}" for module in modules)
+
+
+def _shapes(path: Path, called: str, copied: Sequence[str]) -> dict[str, tuple[int, ...]]:
+    """The shapes of the weights, which are finite numbers of a floating-point type.
+
+    Whole modules that the adapter has copied have buffers of other types, too.
+    """
     try:
         from safetensors import safe_open  # noqa: PLC0415 - peft's own, where there is peft
 
         with safe_open(path, framework="pt") as file:
             names = file.keys()  # it is no mapping
-            return {name: tuple(file.get_slice(name).get_shape()) for name in names}
+            found: dict[str, tuple[int, ...]] = {}
+            for name in names:
+                weight = file.get_tensor(name)
+                if not (weight.is_floating_point() or _is_of(name, copied)):
+                    raise _Unfit(f"the weight {name} of the type {str(weight.dtype).removeprefix('torch.')}")
+                # torch cannot tell it of numbers of one byte.
+                if not (weight.float() if weight.itemsize == 1 else weight).isfinite().all():
+                    raise _Unfit(f"NaN or infinity in the weight {name}")
+                found[name] = tuple(weight.shape)
+            return found
+    except _Unfit as unfit:
+        raise DeploymentError(
+            f"The adapter '{called}' has {unfit}: finite numbers of a floating-point type are what it adds to a model."
+        ) from None
     except ImportError:
         raise DeploymentError(f"The adapter '{called}' needs the package safetensors.") from None
     except Exception as error:

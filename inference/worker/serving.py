@@ -11,6 +11,7 @@ from collections.abc import Sized
 from contextlib import nullcontext
 from dataclasses import replace
 from io import TextIOWrapper
+from pathlib import Path
 from typing import cast
 
 import numpy as np
@@ -89,6 +90,7 @@ def _serve(channel: Channel) -> int:
     gc.collect()
     gc.freeze()
     freed.give_back()
+    computation.steps.adapters.roots = [Path(each) for each in (spec.model_dir, spec.adapters_dir) if each]
     conversations = _conversations(channel, computation, spec, freed)
     channel.send_frame(
         protocol.ready_frame(

@@ -206,6 +206,40 @@ def test_a_place_that_the_deployer_has_not_given_is_400(server: Server, src: Any
     assert states(server) == {}
 
 
+@pytest.mark.parametrize("linked", ["adapter_model.safetensors", "adapter_config.json", "more"])
+def test_a_file_of_an_adapter_that_leads_out_by_a_link_is_refused_whenever_it_was_put_there(
+    server: Server, tmp_path: Path, linked: str
+) -> None:
+    files = {Path(name).name: content for name, content in adapter("linked", 10.0).items()} | {"more": b"x"}
+    place = server.model_dir / f"adapters/linked-{linked}"
+    place.mkdir()
+    for name, content in files.items():
+        (place / name).write_bytes(content)
+    assert register(server, "linked", src=str(place), preload=False).status == 200
+    (tmp_path / linked).write_bytes(files[linked])
+    (place / linked).unlink()
+    (place / linked).symlink_to(tmp_path / linked)
+    assert ask(server, "linked")["error"]["code"] == "adapter_load_failed"
+    server.request("DELETE", "/adapters/linked")
+    reply = register(server, "linked", src=str(place))
+    assert (reply.status, reply.error["code"]) == (500, "adapter_load_failed")
+    assert f"has {linked}, which leads out of the model directory" in reply.error["message"]
+
+
+def test_a_file_of_an_adapter_may_be_a_link_to_another_place_that_is_allowed(server: Server) -> None:
+    place = server.model_dir / "adapters/inside"
+    place.mkdir()
+    for name in ("adapter_config.json", "adapter_model.safetensors"):
+        (place / name).symlink_to(f"../ten/{name}")
+    assert register(server, "inside").status == 200
+    assert ask(server, "inside")["y"] == [30.0]
+
+
+def test_white_space_behind_the_name_is_no_part_of_it(server: Server) -> None:
+    register(server, "ten")
+    assert ask(server, "ten \t ") == {"y": [30.0], "adapter": "ten"}
+
+
 @pytest.mark.parametrize(
     "body",
     [
@@ -239,6 +273,17 @@ def test_what_is_no_adapter_is_refused_and_the_model_answers_as_before(server: S
         "pissa": ({"peft_type": "LORA", "init_lora_weights": "pissa"}, save({"lora_A": torch.ones(1, 1)}), "converted"),
         "base": ({"peft_type": "LORA"}, save(big), "would replace the base's own weight base"),
         "odd": ({"peft_type": "LORA", "modules_to_save": 7}, save({"lora_A": torch.ones(1, 1)}), "is not peft's"),
+        "nan": ({"peft_type": "LORA"}, save({"lora_A": torch.tensor([[torch.nan]])}), "NaN or infinity in the weight"),
+        "infinite": ({"peft_type": "LORA"}, save({"lora_A": torch.tensor([[-torch.inf]]).bfloat16()}), "NaN or inf"),
+        "byte": (
+            {"peft_type": "LORA"},
+            save({"lora_A": torch.tensor([[torch.nan]]).to(torch.float8_e4m3fn)}),
+            "NaN or inf",
+        ),
+        "whole": ({"peft_type": "LORA"}, save({"lora_A": torch.ones(1, 1).char()}), "weight lora_A of the type int8"),
+        "complex": ({"peft_type": "LORA"}, save({"lora_A": torch.ones(1, 1) * 1j}), "lora_A of the type complex64"),
+        "alpha": ({"peft_type": "LORA", "lora_alpha": torch.nan}, save({"lora_A": torch.ones(1, 1)}), "number NaN"),
+        "beta": ({"peft_type": "LORA", "x": [-torch.inf]}, save({"lora_A": torch.ones(1, 1)}), "number -Infinity"),
         "other": ({"peft_type": "LORA"}, save({"lora_B": torch.ones(1, 1)}), "cannot be put onto the model: KeyError"),
     }
     for name, (config, weights, said) in wrong.items():

@@ -65,6 +65,19 @@ def test_bytes_become_events(data: bytes, expected: list[object]) -> None:
     assert told(RequestParser(LIMIT).feed(data)) == expected
 
 
+@pytest.mark.parametrize("size", [1, 3, 1000])
+def test_white_space_around_a_headers_value_is_no_part_of_it(size: int) -> None:
+    """RFC 9110 section 5.5: spaces and tabs. What stands within a value, and any other octet, is the value's own."""
+    headers = b"host: \tx\r\na: \t1\t 2 \t \r\nb:\t \r\nc: \xa0z\xa0 \r\ntransfer-encoding: chunked \r\n\r\n"
+    sent = b"POST / HTTP/1.1\r\n" + headers
+    parser = RequestParser(LIMIT)
+    events = [event for at in range(0, len(sent), size) for event in parser.feed(sent[at : at + size])]
+    (request,) = events
+    assert isinstance(request, Request)
+    values = [(b"host", b"x"), (b"a", b"1\t 2"), (b"b", b""), (b"c", b"\xa0z\xa0"), (b"transfer-encoding", b"chunked")]
+    assert request.headers == values
+
+
 @given(st.lists(st.sampled_from([GET, POST, CHUNKED + b"3\r\nabc\r\n0\r\nt: u\r\n\r\n"]), max_size=4), st.data())
 def test_where_the_bytes_are_cut_changes_nothing_but_the_pieces_of_bodies(
     messages: list[bytes], data: st.DataObject

@@ -145,7 +145,8 @@ class RequestParser:
     def on_header(self, name: bytes, value: bytes) -> None:
         # A trailer is no header: nobody on the way who looked at the headers has seen it.
         if not self._in_body:
-            self._headers.append((name.lower(), value))
+            # llhttp leaves the white space behind a value, which is no part of it (RFC 9110 section 5.5).
+            self._headers.append((name.lower(), value.rstrip(b" \t")))
 
     def on_headers_complete(self) -> None:
         self._open_part, self._in_body = 0, True

@@ -167,6 +167,7 @@ class Loader:
             submit_directory=settings.submit_directory,
             input_threads=settings.input_threads,
             packages_dir=str(model.packages_dir) if model.packages_dir else None,
+            adapters_dir=str(settings.adapters_dir) if settings.adapters_dir else None,
             sessions_dir=str(self._sessions_dir) if self._sessions_dir else None,
             rehearsal=model.rehearsal,
             hashed=[each.to_plain() for each in model.hashed],
