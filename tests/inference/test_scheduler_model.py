@@ -226,8 +226,9 @@ class SchedulerAndWorld(RuleBasedStateMachine):
     def tick(self) -> None:
         actions = self.scheduler.tick(self.now_s)
         for worker in self.workers.values():
+            together = {client for batch in worker.batches if not batch.alone for client in batch}
             if taken := self.taken_from(worker):
-                assert self.limits.max_batch_size == 1
+                assert together.isdisjoint(taken), "a batch is begun as one"
                 assert self.now_s >= worker.heard_s + STUCK_S, "it gets on"
                 self.shared[:0] = [client for client in taken if not client.outcome]
         self.carry_out(actions)
