@@ -279,7 +279,7 @@ def _stand_in(functions: ModuleType, refusal: str, name: str, *arguments: object
     try:
         return getattr(functions, name)(*arguments, **more)
     except getattr(functions, refusal) as error:
-        raise HandlerProblem(f"the example cannot be answered here: {error}; define it, or give the response") from None
+        raise HandlerProblem(f"the example cannot be answered here: {error}") from None
     except Exception as error:
         traceback.print_exc()
         raise HandlerProblem(

@@ -99,8 +99,8 @@ def save_model(
             revision of the script's checkout, the packages that are imported): `{"data": "s3://bucket/train"}`,
             `image`, and what else you like; False records nothing.
         mean, std, size: of `image["input"]`, for those who need no more of it: what is subtracted from a picture of 0
-            to 1, and what it is divided by, as a number or three; the side of the square, or height and width, to which
-            it is scaled and cropped.
+            to 1, and what it is divided by, as a number or three; the side of the square to which it is scaled and
+            cropped, as torchvision's `Resize(size)` and `CenterCrop(size)` do, or the height and width.
         activation, top_k, threshold: how scores are answered by their labels, the best first: "softmax" (the default),
             "sigmoid" or "none"; how many at most; the least score. One of them is enough to ask for that.
         classes: the same as a mapping, `{"activation": "softmax", "top_k": 3}`, with `from`, which of several

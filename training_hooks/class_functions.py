@@ -44,7 +44,7 @@ def output_fn(
     if media_type == JSON_LINES:
         return b"".join(json.dumps(each).encode() + b"\n" for each in found)
     if media_type != JSON:
-        raise NotDone(f"classes are not written here as {accept}")
+        raise NotDone(f"classes are not written here as {accept}; define output_fn, or give the response")
     return json.dumps(found[0] if alone and len(found) == 1 else found).encode()
 
 

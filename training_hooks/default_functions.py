@@ -28,7 +28,10 @@ def model_fn(model_dir: str) -> Any:
     found = [path for path in sorted(Path(model_dir).iterdir()) if path.suffix in (".pt", ".pth")]
     chosen = [path for path in found if path.name == "model.pt"] or found
     if len(chosen) != 1 or not is_torch_script(chosen[0]):
-        raise NoDefault("there is neither a model_fn nor one TorchScript file nor a named architecture")
+        raise NoDefault(
+            "there is neither a model_fn nor one TorchScript file nor a named architecture; define model_fn, or give "
+            "the response"
+        )
     return torch.jit.load(chosen[0], map_location="cpu")  # type: ignore[no-untyped-call]
 
 
@@ -43,7 +46,9 @@ def input_fn(body: str | bytes, content_type: str) -> Any:
         return _floats(value)
     if content_type == CSV and isinstance(body, str):
         return _floats([[float(cell) for cell in row] for row in csv.reader(io.StringIO(body, newline="")) if row])
-    raise NoDefault(f"there is no input_fn, and none is taken for granted here for {content_type}")
+    raise NoDefault(
+        f"there is no input_fn, and none is taken for granted here for {content_type}; define it, or give the response"
+    )
 
 
 def dictionary(body: str | bytes, content_type: str) -> dict[str, Any]:
@@ -111,14 +116,19 @@ def output_fn(prediction: Any, accept: str) -> bytes:
         value = value.float() if isinstance(value, torch.Tensor) and value.dtype is torch.bfloat16 else value
         np.save(buffer, np.asarray(value), allow_pickle=False)
         return buffer.getvalue()
-    raise NoDefault(f"there is no output_fn, and none is taken for granted here for {accept}")
+    raise NoDefault(
+        f"there is no output_fn, and none is taken for granted here for {accept}; define it, or give the response"
+    )
 
 
 def lines(items: list[Any], accept: str) -> bytes:
     """Encode each item that predict_fn has yielded as a line of JSON, as the server does."""
     media_type = accept.partition(";")[0].strip().lower()
     if media_type not in (JSON, "application/jsonlines"):
-        raise NoDefault(f"there is no output_fn, and a generator of predict_fn is not encoded here for {accept}")
+        raise NoDefault(
+            f"there is no output_fn, and a generator of predict_fn is not encoded here for {accept}; define it, or "
+            "give the response"
+        )
     return b"".join(json.dumps(_plain(item)).encode() + b"\n" for item in items)
 
 

@@ -53,7 +53,9 @@ def output_fn(prediction: Any, accept: str, declared: Mapping[str, Any], size: t
     asked = accept.partition(";")[0].strip().lower()
     media_type = declared.get("media_type", "image/png") if asked == JSON else asked
     if media_type not in _OPTIONS:
-        raise NotDone(f"there is no output_fn, and none is taken for granted here for {accept}")
+        raise NotDone(
+            f"there is no output_fn, and none is taken for granted here for {accept}; define it, or give the response"
+        )
     picture = _drawn(_member(prediction, declared.get("from")), declared)
     if size is not None and declared.get("size") == "input" and picture.shape[:2] != size:
         is_labels = declared.get("as") == "labels"
@@ -80,7 +82,7 @@ def _pixels(data: bytes, declared: Mapping[str, Any]) -> Any:
     """Return the picture as uint8 (height, width, 3)."""
     with Image.open(io.BytesIO(data), formats=("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")) as stored:
         if stored.mode.startswith(("I", "F")):
-            raise NotDone("a picture with more than 8 bits is not read here")
+            raise NotDone("a picture with more than 8 bits is not read here; give the response")
         max_pixels = declared.get("max_pixels", _DEFAULT_MAX_PIXELS)
         if "size" not in declared and stored.width * stored.height > max_pixels:
             raise NotDone(

@@ -77,7 +77,7 @@ def _way_out(value: object) -> str:
     if isinstance(value, bytes | bytearray | memoryview):
         return "give text, such as their base64"
     if isinstance(value, set | frozenset):
-        return "give a list"
+        return "give a list, which has an order"
     if hasattr(value, "getbands"):  # a Pillow image
         return "give its data URI, or the image alone"
     if callable(getattr(value, "to_dict", None)):  # of pandas, and of many configurations

@@ -36,7 +36,7 @@ def table(body: str | bytes, content_type: str, declared: Mapping[str, Any]) -> 
     elif content_type in (JSON, JSON_LINES):
         rows, alone = _json(_documents(body, content_type), names, declared)
     else:
-        raise NotDone(f"records are not read here as {content_type}")
+        raise NotDone(f"records are not read here as {content_type}; define input_fn, or give the response")
     if not rows or any(len(row) != len(names) for row in rows):
         raise NotDone(f"the records of the example have not the {len(names)} columns that are declared")
     tensors = [
@@ -63,7 +63,7 @@ def tensors(body: str | bytes, content_type: str, declared: Sequence[Mapping[str
         found = [_by_name(each, names) for each in _documents(body, content_type)]
         named = found[0] if content_type == JSON else {name: [each[name] for each in found] for name in found[0]}
     else:
-        raise NotDone(f"tensors are not read here as {content_type}")
+        raise NotDone(f"tensors are not read here as {content_type}; define input_fn, or give the response")
     if set(named) != set(names):
         raise NotDone(f"the tensors of the example are {', '.join(map(repr, named))}, and not those that are declared")
     lengths: dict[str, int] = {}

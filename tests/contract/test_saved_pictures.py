@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from tests.contract.test_check import check
@@ -22,6 +24,7 @@ from tidegate.inference.worker.declared.taken import PictureSize
 from tidegate.inference.worker.picture_difference import picture_difference
 from tidegate.training_hooks import Example, image_functions, save_model
 from tidegate.training_hooks.declarations.image import checked_image
+from tidegate.training_hooks.declarations.together import declare
 
 PALETTE = {"colours": COLOURS}
 CROP = {"height": 12, "width": 10, "policy": "crop"}
@@ -67,6 +70,37 @@ def test_both_sides_make_the_same_numbers_of_a_picture(picture: bytes, taken: An
     assert torch.allclose(ours, theirs.data, atol=1e-6)
     in_json, _ = image_functions.input_fn(json.dumps({"image": uri(picture)}), "application/json", image["input"])
     assert torch.equal(in_json, ours)
+
+
+@given(height=st.integers(1, 90), width=st.integers(1, 90), side=st.integers(1, 30))
+@settings(max_examples=60, deadline=None)
+def test_a_square_is_cut_as_torchvision_cuts_it(height: int, width: int, side: int) -> None:
+    """save_model(size=N) is Resize(N), which cuts the longer side off to a whole number, and CenterCrop(N)."""
+    picture = noise("RGB", height, width)
+    image = declare(label_count=None, size=side)["image"]
+    wanted = declared({"image": image}).input
+    assert wanted is not None
+    found = pictures_in.read(written(picture, "PNG"), "image/png", wanted, max_decoded_bytes=1 << 24)
+    resized = picture.resize(
+        (side, int(side * height / width)) if width <= height else (int(side * width / height), side),
+        Image.Resampling.BILINEAR,
+    )
+    left, top = round((resized.width - side) / 2), round((resized.height - side) / 2)
+    cut = np.asarray(resized.crop((left, top, left + side, top + side)))
+    assert (np.rint(found.data[0].numpy() * 255) == cut.transpose(2, 0, 1)).all()
+
+
+def test_a_crop_that_was_saved_without_a_shorter_side_means_what_it_meant() -> None:
+    """The longer side is rounded, so that an example that was recorded with it is answered as recorded."""
+    picture = noise("RGB", 23, 34)
+    image = {"input": {"size": {"height": 12, "width": 12, "policy": "crop"}}}
+    wanted = declared({"image": image}).input
+    assert wanted is not None
+    found = pictures_in.read(written(picture, "PNG"), "image/png", wanted, max_decoded_bytes=1 << 24)
+    rounded = np.asarray(picture.resize((round(12 * 34 / 23), 12), Image.Resampling.BILINEAR))[:, 3:15]
+    assert (np.rint(found.data[0].numpy() * 255) == rounded.transpose(2, 0, 1)).all()
+    ours, _ = image_functions.input_fn(written(picture, "PNG"), "image/png", image["input"])
+    assert torch.allclose(ours, found.data, atol=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,8 @@ from tidegate.training_hooks import ArtifactError, Example, save_directory, save
 
 from .artifacts import manifest_of
 
+SQUARE = {"height": 24, "width": 24, "policy": "crop", "shorter_side": 24}
+
 
 def saved(directory: Path, **said: Any) -> Any:
     save_model(nn.Linear(2, 2), model_dir=directory, **said)
@@ -22,9 +24,7 @@ def saved(directory: Path, **said: Any) -> Any:
 def test_arguments_fill_the_declaration_of_a_classifier(tmp_path: Path, size: Any) -> None:
     said = saved(tmp_path, mean=np.array([0.5, 0.25, 0.0]), std=0.5, size=size, top_k=np.int64(2), labels=["a", "b"])
     assert said == {
-        "image": {
-            "input": {"mean": [0.5, 0.25, 0.0], "std": 0.5, "size": {"height": 24, "width": 24, "policy": "crop"}}
-        },
+        "image": {"input": {"mean": [0.5, 0.25, 0.0], "std": 0.5, "size": SQUARE}},
         "classes": {"top_k": 2},
     }
 
@@ -84,6 +84,18 @@ def test_a_directory_takes_the_same_arguments(tmp_path: Path) -> None:
         ({"size": (1, 2, 3)}, r"^size is a tuple; it must be a whole number"),
         ({"std": 0}, r'^image\["input"\]\["std"\] holds 0'),
         ({"columns": "age"}, r'^table\["columns"\] must be a list of 1 to 65536 columns'),
+        (
+            {"columns": {"a", "b"}},
+            r"^table\['columns'\] is a set, which JSON cannot hold; give a list, which has an or",
+        ),
+        (
+            {"table": {"columns": frozenset(["a"])}},
+            r"^table\['columns'\] is a frozenset, which JSON cannot hold; give a list, which has an order",
+        ),
+        (
+            {"tensors": [{"name": "x", "shape": {2, 3}}]},
+            r"^tensors\[0\]\['shape'\] is a set, which JSON cannot hold; g",
+        ),
         ({"columns": []}, r'^table\["columns"\] must be a list of 1'),
         ({"columns": ["a", "a"]}, r'^table\["columns"\]\[1\] has the name \'a\' of table\["columns"\]\[0\]'),
         (
@@ -124,3 +136,48 @@ def test_an_example_is_answered_by_what_is_declared(tmp_path: Path) -> None:
     more = said | {"labels": ["a", "b", "c"]}
     with pytest.raises(ArtifactError, match=r"the model gives 2 scores, and there are 3 labels"):
         save_model(net, model_dir=tmp_path / "m", activation="softmax", example=[[1.0, 2.0]], **more)
+
+
+@pytest.mark.parametrize(
+    ("said", "request_", "sentence"),
+    [
+        (
+            {"columns": ["a", "b"]},
+            {"a": 1},
+            "the example cannot be answered here: the example lacks the column 'b'",
+        ),
+        (
+            {"columns": ["a", "b"]},
+            {"a": 1, "b": 2, "z": 3},
+            "the example cannot be answered here: the example has the column 'z', which is not declared",
+        ),
+        (
+            {"columns": ["a", "b"], "labels": ["x", "y"], "activation": "softmax"},
+            {"a": 1, "b": 2},
+            "the example cannot be answered here: the model gives 3 scores, and there are 2 labels",
+        ),
+        (
+            {"columns": ["a", "b"], "activation": "softmax"},
+            Example(request={"a": 1, "b": 2}, accept="application/x-odd"),
+            "the example cannot be answered here: classes are not written here as application/x-odd; define "
+            "output_fn, or give the response",
+        ),
+    ],
+)
+def test_the_refusal_of_an_example_ends_in_a_way_out_only_where_that_is_one(
+    tmp_path: Path, said: Any, request_: Any, sentence: str
+) -> None:
+    """What the server refuses too is said alone; what is merely not done here names the function to define."""
+    code = tmp_path / "code"
+    code.mkdir()
+    (code / "net.py").write_text("import torch\n\ndef net():\n    return torch.nn.Linear(2, 3)\n")
+    with pytest.raises(ArtifactError) as raised:
+        save_model(
+            nn.Linear(2, 3),
+            model_dir=tmp_path / "model",
+            code_dir=code,
+            architecture="net:net",
+            example=request_,
+            **said,
+        )
+    assert str(raised.value) == sentence

@@ -119,6 +119,9 @@ def _size(value: Any, place: str) -> dict[str, Any]:
         raise ArtifactError(f'{place}["shorter_side"] is about the policy "crop"')
     if plain.get("shorter_side", MAX_SIDE) < max(plain["height"], plain["width"]):
         raise ArtifactError(f'{place}["shorter_side"] is less than the size that is to be cropped')
+    if plain.get("policy") == "crop" and plain["height"] == plain["width"]:
+        # A square without it is cut with the longer side rounded, which torchvision's Resize cuts off.
+        plain.setdefault("shorter_side", plain["height"])
     return plain
 
 

@@ -57,7 +57,7 @@ def _listed(columns: Any) -> Any:
         return [
             {"name": name, **(said if isinstance(said, Mapping) else {"dtype": said})} for name, said in columns.items()
         ]
-    if isinstance(columns, str | bytes):
+    if isinstance(columns, str | bytes | set | frozenset):  # no list, and the order of a set is chance
         return columns
     try:
         return list(columns)
