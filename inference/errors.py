@@ -40,12 +40,17 @@ def plain(text: str) -> str:
     return text if text.isprintable() else _ESCAPE.sub("", text)
 
 
+def text_of(error: BaseException) -> str:
+    """`str(error)`, or a few words where that raises: user code's errors have a `__str__` of their own."""
+    try:
+        return str(error)
+    except Exception:
+        return "its text cannot be shown"
+
+
 def one_line(error: BaseException, limit: int = 500) -> str:
     """The text of `error` as one line without its final full stop."""
-    try:
-        text = " ".join(str(error).split())
-    except Exception:  # user code's own __str__
-        text = f"a {type(error).__name__} that cannot be shown"
+    text = " ".join(text_of(error).split())
     return (text if len(text) <= limit else text[: limit - 1] + "…").rstrip(".") or "no message"
 
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
+import pickle
+import struct
 from pathlib import Path
 
 from tidegate.inference.model_files import onnx_header, zip_members
@@ -15,6 +19,10 @@ _STARTS = (
     (b"\x7fELF", "a compiled library"),
     (b"<?xml", "an XML page"),
 )
+_LENGTH = struct.Struct("<Q")
+_MOST_HEADER_BYTES = 100_000_000
+"""What safetensors reads."""
+_MOST_READ_BYTES = 16 * 1024 * 1024
 _HTML = (b"<!doctype html", b"<html")
 
 
@@ -25,7 +33,50 @@ def of_a_compiled_model(path: Path) -> str | None:
     """
     if zip_members.names(path):
         return None
-    return seen(path) or ("cut off" if onnx_header.is_cut_off(path) else None)
+    return seen(path) or _pickled(path) or ("cut off" if onnx_header.is_cut_off(path) else None)
+
+
+def of_safetensors(path: Path) -> str | None:
+    """What a file is that cannot be read as safetensors; None where its header is sound. Raises `OSError`.
+
+    Source: the format's page, https://huggingface.co/docs/safetensors.
+    """
+    if what := seen(path):
+        return what
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        start = file.read(_LENGTH.size + 1)
+        if start[_LENGTH.size :] != b"{":
+            return _pickled(path) or ("cut off" if size <= _LENGTH.size else None)
+        (length,) = _LENGTH.unpack_from(start)
+        if length > _MOST_HEADER_BYTES:
+            return f"damaged: its header would have {length} bytes"
+        if _LENGTH.size + length > size:
+            return f"cut off: it has {size} bytes, and its header alone {length}"
+        if length > _MOST_READ_BYTES:
+            return None
+        file.seek(_LENGTH.size)
+        needed = _LENGTH.size + length + _end_of_tensors(file.read(length))
+    return f"cut off: it has {size} of {needed} bytes" if needed > size else None
+
+
+def _end_of_tensors(header: bytes) -> int:
+    """Where the last tensor ends, counted from the end of the header; 0 where the header does not say."""
+    try:
+        tensors = [facts for name, facts in json.loads(header).items() if name != "__metadata__"]
+        return max((int(facts["data_offsets"][1]) for facts in tensors), default=0)
+    except (ValueError, TypeError, AttributeError, LookupError, OverflowError, RecursionError):
+        return 0
+
+
+def _pickled(path: Path) -> str | None:
+    """A pickle of any protocol since 2, which begins with its number and ends with a full stop."""
+    with path.open("rb") as file:
+        start = file.read(2)
+        file.seek(-1, os.SEEK_END)
+        end = file.read(1)
+    whole = len(start) == 2 and start[0] == 0x80 and 2 <= start[1] <= pickle.HIGHEST_PROTOCOL and end == b"."
+    return "a pickle, which could run code while it is read" if whole else None
 
 
 def seen(path: Path) -> str | None:

@@ -48,14 +48,16 @@ def is_onnx(path: Path) -> bool:
 
 
 def is_cut_off(path: Path) -> bool:
-    """Whether the file begins as a model does, and ends within one of its fields."""
+    """Whether the file begins as a model does, and ends within one of its fields or before the graph."""
     size = path.stat().st_size
     seen: set[int] = set()
     with path.open("rb") as file:
         for _ in range(_MAX_FIELDS):
+            if file.tell() == size:
+                return 1 in seen and not seen >= _NEEDED
             field = _skipped(file, size)
             if not field:
-                return field == _TOO_LONG and 1 in seen
+                return (field == _TOO_LONG or file.tell() == size) and 1 in seen
             seen.add(field)
     return False
 

@@ -53,6 +53,9 @@ def read(path: Path) -> ShardIndex:
 def _check(name: str, file: Any) -> None:
     if not isinstance(file, str) or not file or "\0" in file:
         raise ValueError(f"names {file!r} as the file of '{name}', which is no file name")
+    # It would have to be read as one, for ever where it names itself.
+    if PurePosixPath(file).name.endswith(SUFFIX):
+        raise ValueError(f"names {file!r} as the file of '{name}', which is an index and holds no weights")
     parts = PurePosixPath(file.replace("\\", "/"))
     if parts.is_absolute() or ".." in parts.parts:
         raise ValueError(f"names {file!r} as the file of '{name}', which leads out of the model directory")

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from tidegate.inference.errors import DeploymentError, one_line, some_of
+from tidegate.inference.errors import DeploymentError, one_line, some_of, text_of
 from tidegate.inference.state_dicts import safetensors_file, tied_weights
 
 CPU = torch.device("cpu")
@@ -75,7 +75,7 @@ def _saved(path: Path, called: str) -> Any:
     except Exception as error:  # a damaged pickle raises whatever its reader trips over
         # Junk reads as a pickle with an unknown operand.
         refused = _UNSUPPORTED if _begins_as_pickle(path) else _UNSUPPORTED_GLOBAL
-        if isinstance(error, pickle.UnpicklingError) and refused in str(error):
+        if isinstance(error, pickle.UnpicklingError) and refused in text_of(error):
             raise DeploymentError(
                 f"{called} holds more than weights, and reading it would run code: save its state_dict."
             ) from error

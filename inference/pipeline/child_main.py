@@ -18,7 +18,7 @@ from types import FrameType, ModuleType
 from typing import Any
 
 from tidegate.inference.pipeline.calls import Function
-from tidegate.inference.pipeline.errors import BrokenStage, StageError
+from tidegate.inference.pipeline.errors import BrokenStage, StageError, text_of
 
 MAIN = "__main__"
 
@@ -48,7 +48,7 @@ def main(descriptor: int) -> None:
 
 
 def _sentence(error: BaseException) -> str:
-    return f"A stage's process cannot import its function: {type(error).__name__}: {str(error).rstrip('.')}."
+    return f"A stage's process cannot import its function: {type(error).__name__}: {text_of(error).rstrip('.')}."
 
 
 def _do_nothing(number: int, frame: FrameType | None) -> None:
@@ -113,5 +113,5 @@ def _sendable(error: Exception) -> Exception:
     try:
         pickle.loads(pickle.dumps(error))  # noqa: S301 - written in this line
     except Exception:
-        return StageError(f"{type(error).__name__}: {error}")
+        return StageError(f"{type(error).__name__}: {text_of(error)}")
     return error

@@ -23,3 +23,11 @@ class RemoteTraceback(Exception):
 
     def __str__(self) -> str:
         return f"\n\n{self.args[0]}"
+
+
+def text_of(error: BaseException) -> str:
+    """`str(error)`, or a few words where that raises."""
+    try:
+        return str(error)
+    except Exception:
+        return "its text cannot be shown"

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import torch
 
 from tidegate.inference.errors import DeploymentError, one_line
+from tidegate.inference.model_files import damage
 
 
 class Tensors(NamedTuple):
@@ -33,4 +34,7 @@ def read(path: Path, device: torch.device, *, called: object, way_out: str) -> T
             names = file.keys()  # it is no mapping
             return Tensors({name: file.get_tensor(name) for name in names}, dict(file.metadata() or {}))
     except Exception as error:
-        raise DeploymentError(f"{called} cannot be loaded as safetensors: {one_line(error)}.") from error
+        what = damage.of_safetensors(path) if path.is_file() else None
+        raise DeploymentError(
+            f"{called} cannot be loaded as safetensors: {f'it is {what}' if what else one_line(error)}."
+        ) from error

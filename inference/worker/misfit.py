@@ -21,6 +21,8 @@ from typing import Any
 
 import torch
 
+from tidegate.inference.errors import text_of
+
 KINDS = (RuntimeError, ValueError, LookupError, TypeError, AttributeError, AssertionError, torch.jit.Error)
 """What a model raises for an input that does not fit; `InputRefused` is one of these, too."""
 
@@ -102,7 +104,7 @@ class InputRefused(ValueError):
 def reason(error: Exception, data: Any) -> str | None:
     """What says that the input does not fit, in one line; None where `error` is no such thing."""
     if isinstance(error, InputRefused):
-        return _short(str(error))
+        return _short(text_of(error))
     if isinstance(data, dict) and (missing := _missing_key(error)) is not None and missing not in data:
         return f"it asks for '{missing}'"
     lines = _said(error)
@@ -119,7 +121,7 @@ def reason(error: Exception, data: Any) -> str | None:
 
 def _said(error: Exception) -> list[str]:
     """The lines of what was raised, without the tracebacks that TorchScript and the compiler put around it."""
-    text = str(error)
+    text = text_of(error)
     if _COMPILED_CODE in text and (quoted := _COMPILED_SAID.search(text)):
         return [quoted[2]]
     lines = [line.strip() for line in text.splitlines() if line.strip()]
@@ -149,7 +151,7 @@ def describe(data: Any) -> str:
 
 
 def _is_of_a_layer(error: Exception) -> bool:
-    text = str(error)
+    text = text_of(error)
     if _is_of_torch_script(error):
         # The first traceback is of the code as it was saved, whose files are named after the classes.
         saved, _, original = text.partition(_SCRIPTS_ORIGINAL)
@@ -170,13 +172,13 @@ def _ends_in_a_layer(frames: list[tuple[str, str]]) -> bool:
 
 
 def _is_of_torch_script(error: Exception) -> bool:
-    return isinstance(error, torch.jit.Error) or "Traceback of TorchScript" in str(error)
+    return isinstance(error, torch.jit.Error) or "Traceback of TorchScript" in text_of(error)
 
 
 def _missing_key(error: Exception) -> str | None:
     if isinstance(error, KeyError):
         return str(error.args[0]) if error.args else None
-    found = _SCRIPTS_KEY_ERROR.search(str(error))
+    found = _SCRIPTS_KEY_ERROR.search(text_of(error))
     return found[1] if found else None
 
 

@@ -12,6 +12,8 @@ import types
 from pathlib import Path
 from typing import Any
 
+from tidegate.inference.errors import text_of
+
 MAIN = "__main__"
 WAY_OUT = "; have code/inference.py define or import the class under that name, or save the state_dict instead"
 
@@ -30,7 +32,7 @@ def lend_classes_to_main(code: Path) -> None:
 
 def missing_class(error: BaseException) -> str:
     """What to do where a pickle names a class of `__main__` that nothing here has; empty for any other error."""
-    return WAY_OUT if re.match(rf"Can't get attribute '.*' on <module '{MAIN}'", str(error)) else ""
+    return WAY_OUT if re.match(rf"Can't get attribute '.*' on <module '{MAIN}'", text_of(error)) else ""
 
 
 def _home_of(name: str, code: Path) -> str | None:

@@ -80,6 +80,8 @@ def load(model_dir: Path, place: torch.device, *, trust_pickle: bool = False, tr
         return LOADERS[kind](path, place)
     architecture = described.get("architecture")
     pickled = kind in (Kind.STATE_DICT, Kind.PICKLED_MODULE, Kind.UNKNOWN)
+    if architecture is None and kind is Kind.SAFETENSORS and (what := damage.of_safetensors(path)):
+        raise DeploymentError(f"{path} cannot be loaded as safetensors: it is {what}.")
     if architecture is None and not (trust_pickle and pickled):
         raise DeploymentError(
             f"{path} is {_called(path, kind)}, which cannot be served without code: add code/inference.py with a "

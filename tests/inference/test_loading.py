@@ -343,6 +343,24 @@ BROKEN: list[tuple[str, dict[str, str | bytes], dict[str, str], str]] = [
         "{dir}/code/inference.py, line 2: model_fn raised FileNotFoundError: [Errno 2] No such file or directory: "
         "'absent.pth'.",
     ),
+    *(
+        (
+            f"{function} fails by an error that cannot be shown",
+            {
+                "code/inference.py": "class Odd(Exception):\n    def __str__(self): raise KeyError(1)\n"
+                f"def model_fn(model_dir): return 1\ndef {function}({arguments}): raise Odd\n"
+            },
+            {},
+            f"{{dir}}/code/inference.py, line 4: {function} raised Odd: its text cannot be shown.",
+        )
+        for function, arguments in (("model_fn", "d"), ("pre_model_fn", "d"), ("model_warmup_fn", "d, m"))
+    ),
+    (
+        "an import that fails by an error that cannot be shown",
+        {"code/inference.py": "class Odd(Exception):\n    def __str__(self): raise KeyError(1)\nraise Odd\n"},
+        {},
+        "{dir}/code/inference.py, line 3: Odd: its text cannot be shown.",
+    ),
     (
         "model_fn exits",
         {"code/inference.py": "def model_fn(model_dir):\n    raise SystemExit('no licence')\n"},

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
 import importlib.util
 import json
 import pickle
 import shutil
 import struct
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +130,34 @@ def test_a_damaged_file_is_named(archive: Path) -> None:
     (archive / "model.safetensors").write_bytes(b"\0" * 9)
     describe(archive, file="model.safetensors", architecture="tiny_net:Net")
     assert message(archive).startswith("{dir}/model.safetensors cannot be loaded as safetensors: ")
+
+
+@pytest.mark.parametrize("architecture", ["tiny_net:Net", None])
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (lambda _: b"<!DOCTYPE html><html>404", "an HTML page"),
+        (lambda _: b"version https://git-lfs.github.com/spec/v1\noid sha256:aa", "a pointer of Git LFS"),
+        (lambda _: b"", "empty"),
+        (lambda _: b"\0" * 300, "nothing but zeros"),
+        (gzip.compress, "a gzip archive"),
+        (lambda whole: whole[:6], "cut off."),
+        (lambda whole: whole[:50], "cut off: it has 50 bytes, and its header alone"),
+        (lambda whole: whole[:-1], "cut off: it has {short} of {size} bytes"),
+        (lambda _: struct.pack("<Q", 2**60) + b"{}", f"damaged: its header would have {2**60} bytes"),
+        (lambda _: pickle.dumps(Trap()), "a pickle, which could run code while it is read"),
+    ],
+)
+def test_a_damaged_file_of_safetensors_is_told_by_what_it_holds_with_an_architecture_or_without(
+    archive: Path, content: Callable[[bytes], bytes], what: str, architecture: str | None
+) -> None:
+    whole = safetensors.torch.save(STATE)
+    (archive / "model.pth").unlink(missing_ok=True)
+    (archive / "model.safetensors").write_bytes(content(whole))
+    describe(archive, file="model.safetensors", **({"architecture": architecture} if architecture else {}))
+    said = what.format(short=len(whole) - 1, size=len(whole))
+    assert message(archive).startswith(f"{{dir}}/model.safetensors cannot be loaded as safetensors: it is {said}")
+    assert Trap.sprung == 0
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tidegate.inference.errors import BadRequest, one_line
+from tidegate.inference.errors import BadRequest, one_line, text_of
 from tidegate.inference.protocol import ModelSpec
 from tidegate.inference.worker import defaults, misfit
 from tidegate.inference.worker.accept import demand_some
@@ -106,7 +106,9 @@ def _refusal(error: Exception, inputs: Any) -> str | None:
     """Why the input, or a parameter, is not what the pipeline takes; None where the error is the model's own."""
     frames = [frame.name for frame in traceback.extract_tb(error.__traceback__)]
     of_the_input = any(name in _READS_INPUT or name.lstrip("_").startswith("validate") for name in frames)
-    unknown_parameter = isinstance(error, TypeError) and "unexpected keyword argument" in str(error) and len(frames) < 4
+    unknown_parameter = (
+        isinstance(error, TypeError) and "unexpected keyword argument" in text_of(error) and len(frames) < 4
+    )
     if isinstance(error, _CLIENTS) and (of_the_input or unknown_parameter):
         return one_line(error, 300)
     return misfit.reason(error, inputs) if isinstance(error, misfit.KINDS) else None

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from tidegate.inference.errors import DeploymentError, one_line
+from tidegate.inference.errors import DeploymentError, one_line, text_of
 
 TASK = "HF_TASK"
 TRUST = "HF_TRUST_REMOTE_CODE"
@@ -55,7 +55,7 @@ def open_pipeline(root: Path, task: str, place: torch.device | None, *, trust_co
     except Exception as error:
         if (fault := _unknown(task, pipelines)) is not None:
             raise DeploymentError(f"{TASK}={task}: {fault}.") from None
-        if not trust_code and "trust_remote_code" in str(error):
+        if not trust_code and "trust_remote_code" in text_of(error):
             raise DeploymentError(
                 f"The model in {root} brings code of its own, which transformers runs only where {TRUST}=on says that "
                 "it may."

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from tidegate.inference.errors import text_of
+
 _TORCH = (
     (re.compile(r"Unknown builtin op: (?P<name>[\w:.]*\w)"), "operator"),
     (re.compile(r"Unknown type name '(?:__torch__\.)?(?P<name>[\w.]+)'"), "class"),
@@ -34,7 +36,7 @@ _PACKAGES: Mapping[str, str] = {
 
 def missing_operator(error: BaseException) -> str | None:
     """The operator, or class, and the way out, in words; None where the error is about something else."""
-    text = str(error)
+    text = text_of(error)
     for pattern, what in _TORCH:
         if found := pattern.search(text):
             groups = found.groupdict()

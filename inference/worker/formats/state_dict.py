@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from tidegate.inference.errors import DeploymentError, one_line
+from tidegate.inference.errors import DeploymentError, one_line, text_of
 from tidegate.inference.model_files import damage, torch_pickle, zip_members
 from tidegate.inference.worker import pickled_module
 
@@ -28,7 +28,7 @@ def read(path: Path, place: torch.device, *, trust_pickle: bool) -> Any:
             warnings.simplefilter("ignore", UserWarning)  # about the pickle's protocol, which is read nonetheless
             return _loaded(path, place, trust_pickle=trust_pickle)
     except pickle.UnpicklingError as error:
-        asks_for_code = zip_members.names(path) or (torch_pickle.is_old(path) and "Unsupported" in str(error))
+        asks_for_code = zip_members.names(path) or (torch_pickle.is_old(path) and "Unsupported" in text_of(error))
         if not (trust_pickle or asks_for_code):
             # torch's own text advises to read it as code.
             raise DeploymentError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import pickle
 import sys
 import types
 from pathlib import Path
@@ -186,7 +187,11 @@ def test_a_file_that_is_cut_off_or_something_else_is_said_to_be_that(tmp_path: P
     whole = path.read_bytes()
     for content, what in (
         (whole[: len(whole) * 2 // 3], "cut off"),
+        (whole[:-1], "cut off"),
+        (whole[:3], "cut off"),
         (gzip.compress(whole), "a gzip archive"),
+        (b"", "empty"),
+        (pickle.dumps({"weight": [1.0]}), "a pickle, which could run code while it is read"),
         (b"<!DOCTYPE html><html>404", "an HTML page"),
         (
             b"version https://git-lfs.github.com/spec/v1\noid sha256:aa",

@@ -54,6 +54,17 @@ def test_all_files_of_the_index_make_one_network(sharded: Path) -> None:
     assert weights.load(sharded.parent, CPU)(torch.ones(1, 2)).tolist() == [[6]]
 
 
+@pytest.mark.parametrize("other", ["{index}", "./{index}", "other.safetensors.index.json", "{index}/"])
+def test_an_index_in_the_place_of_a_file_is_refused_and_read_no_further(sharded: Path, other: str) -> None:
+    """One that named itself would be read for ever."""
+    named = other.format(index=sharded.name)
+    change(sharded, a__weight=named)
+    (sharded.parent / "other.safetensors.index.json").write_text(sharded.read_text())
+    assert message(sharded.parent) == (
+        f"{{dir}}/{sharded.name} names {named!r} as the file of 'a.weight', which is an index and holds no weights."
+    )
+
+
 def test_a_file_that_is_missing_or_leads_out_is_named(sharded: Path) -> None:
     suffix = sharded.name.split(".")[1]
     change(sharded, a__weight="gone.bin")

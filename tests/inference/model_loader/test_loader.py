@@ -473,7 +473,7 @@ def test_a_network_whose_error_cannot_be_shown_is_one_sentence(runs: Path, tmp_p
     code.write_text(
         "class Odd(Exception):\n    def __str__(self):\n        return 1\n\ndef Painter(classes):\n    raise Odd\n"
     )
-    with pytest.raises(DeploymentError, match=r"cannot be built with .*: Odd: a Odd that cannot be shown\.$"):
+    with pytest.raises(DeploymentError, match=r"cannot be built with .*: Odd: its text cannot be shown\.$"):
         ModelLoader("62", configurations=runs)
 
 
