@@ -14,6 +14,7 @@ from time import monotonic
 
 from tidegate.inference import early_signals
 from tidegate.inference.errors import DeploymentError
+from tidegate.inference.model_files import damage
 from tidegate.inference.own_folder import own_folder
 from tidegate.inference.repository.store import StoreFailed
 from tidegate.inference.repository.unpacking import ArchiveRefused, TooLarge, unpack
@@ -24,6 +25,7 @@ log = logging.getLogger("tidegate.model")
 PREFIX = "tidegate-model-"
 """What the folders begin with that archives are unpacked into."""
 _TOLD_EVERY_S = 10.0
+_ZIP = b"PK\x03\x04"
 _GZIP = b"\x1f\x8b"
 _OTHERS = {b"BZh": "bzip2", b"\xfd7zXZ\0": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
 _ARCHIVE_NAMES = (".tar.gz", ".tgz", ".tar", ".zip", ".mar")
@@ -36,6 +38,11 @@ def directory_of(argument: str, *, max_bytes: int | None = None) -> Iterator[Pat
     What has to be unpacked or downloaded takes `max_bytes` at most, and no more than the disk has room for; it is gone
     at the end. Raises `DeploymentError`, and `early_signals.Stopped` where a signal comes before a loop takes it over.
     """
+    if not argument.strip():
+        raise DeploymentError(
+            "The model is named by an empty text, as of a variable that is not set; name a directory, an archive or an "
+            "address in S3."
+        )
     if argument.startswith("s3://"):
         if not re.fullmatch(S3_ADDRESS, argument):
             if bucket := argument.removeprefix("s3://").partition("/")[0]:
@@ -108,7 +115,10 @@ def archive_fault(name: str, head: bytes) -> str | None:
     if head[257:262] == b"ustar":
         return "is a tar archive without gzip, which SageMaker does not take: gzip it."
     if name.endswith(_ARCHIVE_NAMES):
-        return "is no gzipped tar archive." if head else "is empty."
+        if head.startswith(_ZIP):
+            return "is a zip, and SageMaker takes a gzipped tar archive alone: pack it as model.tar.gz (tar -czf)."
+        what = damage.of_its_start(head) if head else None
+        return f"is {what}, no gzipped tar archive." if what else "is no gzipped tar archive." if head else "is empty."
     return "is a file; name the directory that holds it, or an archive of that (model.tar.gz)."
 
 

@@ -174,9 +174,9 @@ def functions_of(handler_class: type) -> tuple[Callable[..., Any], ...]:
             try:
                 results.append(handler().postprocess(record.value))
             except Exception as error:
-                if alone or isinstance(getattr(error, "status_code", None), int):
-                    raise
-                raise RuntimeError(f"item {index}: {type(error).__name__}: {error}") from error
+                if not alone:
+                    _note(error, index)
+                raise
         body = handler().encode(results, accept, alone)
         if isinstance(body, tuple) or not encodes or "," not in (accept or ""):
             return body
@@ -531,7 +531,15 @@ def _of_a_request(error: Exception, index: int | None) -> Exception:
         return error if index is None else _refused(status, f"{place}{getattr(error, 'message', None) or error}")
     if isinstance(error, _CLIENTS_MISTAKES):
         return _refused(400, place + str(error))
-    return error if index is None else RuntimeError(place + _said(error))
+    if index is not None:
+        _note(error, index)
+    return error
+
+
+def _note(error: Exception, index: int) -> None:
+    """Have the traceback say which item it was; the error keeps its class, which is what a client is told."""
+    if hasattr(error, "add_note"):  # since Python 3.11
+        error.add_note(f"item {index} of the request")
 
 
 def _refused(status: int, message: str) -> Exception:
@@ -567,29 +575,43 @@ def read_image(data: bytes | str) -> Any:
 
 
 def _decoded(body: Any, content_type: str | None) -> Any:
-    kind = (content_type or "").partition(";")[0].strip().lower()
+    kind, *parameters = (piece.strip() for piece in (content_type or "").split(";"))
+    kind = kind.lower()
+
+    def text() -> str:
+        return _text(body, parameters)
+
     if kind == JSON:
-        value = json.loads(_text(body), object_hook=_Object)
+        value = json.loads(text(), object_hook=_Object)
         return list(map(_item, value)) if isinstance(value, list) else _item(value)
     if kind in _LINES:
-        return [_item(json.loads(line, object_hook=_Object)) for line in _text(body).split("\n") if line.strip()]
+        return [_item(json.loads(line, object_hook=_Object)) for line in text().split("\n") if line.strip()]
     if kind == CSV:
-        rows = csv.reader(io.StringIO(_text(body), newline=""), strict=True)
+        rows = csv.reader(io.StringIO(text(), newline=""), strict=True)
         return [[_cell(cell) for cell in row] for row in rows if row]
     if kind == NPY:
         return _arrays(bytes(body))
     if kind.startswith("image/") or kind == "application/x-image":
         return read_image(bytes(body))
     if kind == "text/plain":
-        return _text(body)
+        return text()
     if kind == "application/octet-stream":
         return bytes(body)
     what = f"of the type {content_type}" if kind else "without a Content-Type"
     raise _refused(415, f"a body {what} cannot be read; define decode(body, content_type)")
 
 
-def _text(body: Any) -> str:
-    return body.lstrip("\ufeff") if isinstance(body, str) else bytes(body).decode("utf-8-sig")
+def _text(body: Any, parameters: Iterable[str]) -> str:
+    """A body as text, by the charset of its type's `parameters`, else UTF-8."""
+    if isinstance(body, str):
+        return body.lstrip("\ufeff")
+    pairs = (each.partition("=") for each in parameters)
+    named = [value.strip().strip('"') for name, _, value in pairs if name.strip().lower() == "charset"]
+    charset = next(filter(None, named), "utf-8")
+    try:
+        return str(bytes(body), charset).lstrip("\ufeff")
+    except LookupError:
+        raise ValueError(f"the charset {charset[:40]!r} of the Content-Type is not known") from None
 
 
 def _item(value: Any) -> Any:

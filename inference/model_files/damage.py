@@ -82,7 +82,11 @@ def _pickled(path: Path) -> str | None:
 def seen(path: Path) -> str | None:
     """What the file is, as in "an HTML page"; None where nothing says. Raises `OSError`."""
     with path.open("rb") as file:
-        start = file.read(64)
+        return of_its_start(file.read(64))
+
+
+def of_its_start(start: bytes) -> str | None:
+    """The same of a file's first 64 bytes or more."""
     if not start:
         return "empty"
     if start.lstrip().lower().startswith(_HTML):

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tidegate.inference.errors import BadRequest, DeploymentError
+from tidegate.inference.errors import BadRequest, DeploymentError, one_line
 from tidegate.inference.hashed_file import Identity, by_identity
 from tidegate.inference.images import data_uri
 from tidegate.inference.images.kinds import MEDIA_TYPES, usual_name
@@ -82,17 +82,20 @@ def verify_files(root: Path, manifest: dict[str, Any], hashed: Iterable[Sequence
     listed = _items(manifest.get("files"), "files")
     for name, facts in listed:
         path = below(root, name)
+        if not isinstance(facts.get("size_bytes"), int) or not isinstance(facts.get("sha256"), str):
+            raise DeploymentError(
+                f"{MANIFEST}: the entry of {_short(name)} in 'files' needs size_bytes, a number, and sha256, a text; "
+                f"it is {_short(facts)}."
+            )
         if not path.is_file():
             raise DeploymentError(f"{path} is missing, although the manifest lists it.")
         with path.open("rb") as file:
             found = os.fstat(file.fileno())  # not of the path, where another file may be in the meantime
-            if found.st_size != facts.get("size_bytes"):
-                raise DeploymentError(f"{path} has {found.st_size} bytes; the manifest says {facts.get('size_bytes')}.")
+            if found.st_size != facts["size_bytes"]:
+                raise DeploymentError(f"{path} has {found.st_size} bytes; the manifest says {facts['size_bytes']}.")
             digest = known.get(Identity.of(found)) or hashlib.file_digest(file, "sha256").hexdigest()
-        if digest != facts.get("sha256"):
-            raise DeploymentError(
-                f"{path} is damaged: its SHA-256 is {digest}, the manifest says {facts.get('sha256')}."
-            )
+        if digest != facts["sha256"]:
+            raise DeploymentError(f"{path} is damaged: its SHA-256 is {digest}, the manifest says {facts['sha256']}.")
     return len(listed)
 
 
@@ -112,8 +115,10 @@ def read_example(root: Path, manifest: dict[str, Any]) -> Example | None:
             rtol=float(example.get("rtol", 1e-3)),
             atol=float(example.get("atol", 1e-5)),
         )
-    except (KeyError, TypeError, ValueError) as error:
-        raise DeploymentError(f"{root / MANIFEST}: 'example' is incomplete: {error!r}.") from None
+    except KeyError as error:
+        raise DeploymentError(f"{root / MANIFEST}: 'example' is incomplete: it lacks {error}.") from None
+    except (TypeError, ValueError) as error:
+        raise DeploymentError(f"{root / MANIFEST}: 'example' cannot be read: {one_line(error)}.") from None
     except OSError as error:
         raise DeploymentError(f"{error.filename} of the manifest's example cannot be read: {error.strerror}.") from None
 

@@ -18,7 +18,7 @@ from tidegate.inference.worker.comparing import Tolerance
 from tidegate.inference.worker.context import Context
 from tidegate.inference.worker.foreign import filling
 from tidegate.inference.worker.forms.choosing import FormChoice
-from tidegate.inference.worker.handler import Functions
+from tidegate.inference.worker.handler import ARGUMENTS, Functions
 from tidegate.inference.worker.load_errors import naming
 
 log = logging.getLogger("tidegate.worker")
@@ -102,8 +102,23 @@ class ModelMaker:
         try:
             return self._eager_model()
         except DeploymentError as error:
-            said = f"{error}{filling.way_out(self._root, self._spec)}{self._whereabouts}{self._functions.passed_over}"
+            said = f"{error}{filling.way_out(self._root, self._spec)}{self._whereabouts}{self._beside_the_script()}"
             raise type(error)(said) from error.__cause__
+
+    def _beside_the_script(self) -> str:
+        """A sentence on the script that is there and made no model; empty where it has nothing to do with that."""
+        if self._functions.passed_over or self._script is None:
+            return self._functions.passed_over
+        if weights.builds_with(self._script.stem, self._context.manifest):
+            return ""
+        found = self._functions.found
+        if found:
+            what = f"defines {', '.join(found)}, but no model_fn"
+        elif not self._script.read_bytes().strip():
+            what = "is empty"
+        else:
+            what = f"defines no function that is called ({', '.join(ARGUMENTS)})"
+        return f" {self._script} is there and {what}."
 
     def _eager_model(self) -> Any:
         spec = self._spec

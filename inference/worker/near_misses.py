@@ -59,7 +59,7 @@ def mistake(module: ModuleType, found: Collection[str], *, builds: bool = False)
             break
         what = _handler_class(kind)
         if what is None and not builds:
-            what = _packaged_model(kind, module)
+            what = _of_cog(kind, module) or _packaged_model(kind, module)
         if what is not None:
             way_out += _OR_BY_A_CLASS.format(kind.__name__)
     return f"{module.__file__}: {what}, and nothing here calls it; {way_out}." if what is not None else None
@@ -142,6 +142,18 @@ def _handler_class(kind: type) -> str | None:
         return f"the class {name} is Triton's"
     methods = [each for each in EXPECTED if each in vars(kind)]
     return f"{', '.join(methods)} of the class {name} are no functions of the module" if methods else None
+
+
+def _of_cog(kind: type, module: ModuleType) -> str | None:
+    """Cog's predictor, told by its base, or by its name and a `setup` beside a `predict` that the script never calls.
+
+    Source: https://github.com/replicate/cog/blob/main/docs/python.md.
+    """
+    if not inspect.isfunction(getattr(kind, "predict", None)) or _mentions(module, "predict", ast.Attribute):
+        return None
+    of_cog = any(base.__name__ == "BasePredictor" for base in kind.__mro__)
+    alike = kind.__name__ == "Predictor" and inspect.isfunction(getattr(kind, "setup", None))
+    return f"the class {kind.__qualname__} is a predictor of Cog" if of_cog or alike else None
 
 
 def _packaged_model(kind: type, module: ModuleType) -> str | None:

@@ -33,8 +33,15 @@ def is_from_outside(program: str | None) -> bool:
 
 
 def misplaced_script(root: Path, program: str) -> str:
-    """A sentence about a script of this name that lies where it is not looked for; empty where there is none."""
+    """A sentence about a script of this name that lies where it is not looked for, or is none; else empty."""
     name = Path(program if program.endswith(".py") else f"{program}.py").name
+    if (root / CODE).exists() and not (root / CODE).is_dir():
+        return f" {root / CODE} is a file; it must be the directory that holds {name}."
+    for place in (root / CODE / name, root / name):
+        if place.is_dir():
+            return f" {place} is a directory, and no script."
+        if place.is_symlink():
+            return f" {place} is a link that leads to no file."
     found = sorted(str(path.relative_to(root)) for path in root.rglob(name) if path.is_file())
     return f" There is {', '.join(found[:3])}, which is not looked for: put it into {CODE}/." if found else ""
 

@@ -71,7 +71,8 @@ def load(model_dir: Path, place: torch.device, *, trust_pickle: bool = False, tr
         names = ", ".join([path.name for path in visible(model_dir)][:10])
         raise DeploymentError(
             f"{model_dir} holds neither code/inference.py with a model_fn nor a model that can be served without one "
-            f"(a TorchScript .pt or .pth file, or an .onnx file); it holds: {names}."
+            "(TorchScript, ONNX, an exported program, an AOTInductor package, a SavedModel of TensorFlow, or weights "
+            f"whose network's class manifest.json names); it holds: {names}."
         )
     path, kind = model_dir / chosen.file.name, chosen.file.kind
     if kind is Kind.AOT_INDUCTOR:

@@ -79,7 +79,12 @@ def test_files_that_are_what_the_manifest_says_are_counted(tmp_path: Path) -> No
     [
         ({"gone.pth": facts(b"")}, "/gone.pth is missing, although the manifest lists it."),
         ({"model.pth": facts(b"weight")}, "/model.pth has 7 bytes; the manifest says 6."),
-        ({"model.pth": {}}, "/model.pth has 7 bytes; the manifest says None."),
+        (
+            {"model.pth": {}},
+            "manifest.json: the entry of 'model.pth' in 'files' needs size_bytes, a number, and sha256, a",
+        ),
+        ({"model.pth": {"size_bytes": 7}}, "a number, and sha256, a text; it is {'size_bytes': 7}."),
+        ({"model.pth": {"size_bytes": "7", "sha256": "0"}}, "needs size_bytes, a number, and"),
         ({"model.pth": facts(b"Weights")}, "/model.pth is damaged: its SHA-256 is "),
         ({"../other": facts(b"")}, "manifest.json names '../other', which is outside the model directory."),
         ({"/etc/hostname": facts(b"")}, "manifest.json names '/etc/hostname', which is outside the model directory."),
@@ -161,9 +166,13 @@ def test_an_archive_need_not_carry_an_example(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("example", "message"),
     [
-        ({}, "manifest.json: 'example' is incomplete: KeyError('request')."),
-        (None, "manifest.json: 'example' is incomplete: TypeError"),
-        (EXAMPLE | {"rtol": "small"}, "manifest.json: 'example' is incomplete: ValueError"),
+        ({}, "manifest.json: 'example' is incomplete: it lacks 'request'."),
+        ({"request": EXAMPLE["request"]}, "manifest.json: 'example' is incomplete: it lacks 'response'."),
+        (None, "manifest.json: 'example' cannot be read: 'NoneType' object is not subscriptable."),
+        (
+            EXAMPLE | {"rtol": "small"},
+            "manifest.json: 'example' cannot be read: could not convert string to float: 'small'.",
+        ),
         (EXAMPLE, "request.json of the manifest's example cannot be read: No such file or directory."),
         (
             EXAMPLE | {"request": EXAMPLE["request"] | {"file": "../request.json"}},

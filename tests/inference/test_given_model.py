@@ -47,8 +47,15 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("model.tar.gz", TAR, "is a tar archive without gzip"),
         ("model.tar.gz", b"BZh91AY", "is compressed by bzip2"),
         ("model.tar.zst", b"\x28\xb5\x2f\xfd", "is compressed by zstd"),
-        ("model.tar.gz", b"version https://git-lfs.github.com/spec/v1", "is no gzipped tar archive."),
-        ("model.mar", b"PK\3\4", "is no gzipped tar archive."),
+        (
+            "model.tar.gz",
+            b"version https://git-lfs.github.com/spec/v1",
+            "is a pointer of Git LFS, whose file was not fetched, no gzipped tar archive.",
+        ),
+        ("model.tar.gz", b"<html>404", "is an HTML page, no gzipped tar archive."),
+        ("model.tar.gz", b"some text", "is no gzipped tar archive."),
+        ("model.zip", b"PK\3\4", "is a zip, and SageMaker takes a gzipped tar archive alone"),
+        ("model.mar", b"PK\3\4", "is a zip, and SageMaker takes a gzipped tar archive alone"),
         ("model.tgz", b"", "is empty."),
         ("model.pth", b"PK\3\4", "is a file; name the directory that holds it, or an archive"),
         ("inference.py", b"import", "is a file; name the directory"),
@@ -90,6 +97,15 @@ def test_a_prefix_is_a_model_an_archive_or_neither(files: list[str], archive: st
 
 
 # --- here
+
+
+@pytest.mark.parametrize("argument", ["", " "])
+def test_an_empty_text_is_not_the_directory_that_the_shell_is_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, argument: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DeploymentError, match="empty text"), directory_of(argument):
+        pass
 
 
 def test_a_directory_is_what_it_is_and_nothing_is_made_for_it(tmp_path: Path, temporary: Path) -> None:

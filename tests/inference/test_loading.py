@@ -281,6 +281,10 @@ def test_a_manifest_that_is_not_read_is_a_warning_and_named_where_it_would_have_
     assert load_forked(loads, tmp_path, model_dir).sentence.endswith(f"in manifest.json. {sentence}")
 
 
+WITHOUT_CODE = (
+    "{dir}/model.pth is a state dict, which cannot be served without code: add code/inference.py with a model_fn that "
+    "builds the network and loads it, or name the network's class as weights.architecture in manifest.json."
+)
 BROKEN: list[tuple[str, dict[str, str | bytes], dict[str, str], str]] = [
     ("empty", {}, {}, "The model directory {dir} is empty."),
     (
@@ -288,14 +292,16 @@ BROKEN: list[tuple[str, dict[str, str | bytes], dict[str, str], str]] = [
         {"readme.txt": "hello"},
         {},
         "{dir} holds neither code/inference.py with a model_fn nor a model that can be served without one "
-        "(a TorchScript .pt or .pth file, or an .onnx file); it holds: readme.txt.",
+        "(TorchScript, ONNX, an exported program, an AOTInductor package, a SavedModel of TensorFlow, or weights whose "
+        "network's class manifest.json names); it holds: readme.txt.",
     ),
     (
         "a create_model beside another function",
         {"code/inference.py": "def create_model(model_dir): return dict\ndef predict_fn(data, model): return data"},
         {},
         "{dir} holds neither code/inference.py with a model_fn nor a model that can be served without one "
-        "(a TorchScript .pt or .pth file, or an .onnx file); it holds: code. create_model of {dir}/code/inference.py "
+        "(TorchScript, ONNX, an exported program, an AOTInductor package, a SavedModel of TensorFlow, or weights whose "
+        "network's class manifest.json names); it holds: code. create_model of {dir}/code/inference.py "
         "is not called: beside predict_fn it is a helper of the script;",
     ),
     (
@@ -311,6 +317,36 @@ BROKEN: list[tuple[str, dict[str, str | bytes], dict[str, str], str]] = [
         "{dir}/model.pth is a state dict, which cannot be served without code: add "
         "code/inference.py with a model_fn that builds the network and loads it, or name the network's class as "
         "weights.architecture in manifest.json.",
+    ),
+    (
+        "state dict beside a script of which nothing is called",
+        {"model.pth": state_dict(), "code/inference.py": "app = 1\ndef main(): ...\n"},
+        {},
+        f"{WITHOUT_CODE} {{dir}}/code/inference.py is there and defines no function that is called (pre_model_fn,",
+    ),
+    (
+        "state dict beside a script without a model_fn",
+        {"model.pth": state_dict(), "code/inference.py": "def predict_fn(data, model): return data\n"},
+        {},
+        f"{WITHOUT_CODE} {{dir}}/code/inference.py is there and defines predict_fn, but no model_fn.",
+    ),
+    (
+        "state dict beside an empty script",
+        {"model.pth": state_dict(), "code/inference.py": " \n"},
+        {},
+        f"{WITHOUT_CODE} {{dir}}/code/inference.py is there and is empty.",
+    ),
+    (
+        "state dict beside a script that is a directory",
+        {"model.pth": state_dict(), "code/inference.py/readme": "x"},
+        {},
+        f"{WITHOUT_CODE} {{dir}}/code/inference.py is a directory, and no script.",
+    ),
+    (
+        "state dict beside a file in the place of the code",
+        {"model.pth": state_dict(), "code": "def model_fn(model_dir): return 1\n"},
+        {},
+        f"{WITHOUT_CODE} {{dir}}/code is a file; it must be the directory that holds inference.py.",
     ),
     (
         "corrupt weights",

@@ -134,6 +134,14 @@ def test_helpers_beside_the_functions_are_the_scripts_own(
         ),
         ("class TritonPythonModel: ...", "the class TritonPythonModel is Triton's"),
         (
+            "class Predictor:\n    def setup(self): ...\n    def predict(self, image): ...",
+            "the class Predictor is a predictor of Cog",
+        ),
+        (
+            "class BasePredictor: ...\nclass Mine(BasePredictor):\n    def predict(self, image): ...",
+            "the class Mine is a predictor of Cog",
+        ),
+        (
             "class Mine:\n    def model_fn(self, d): ...\n    def predict_fn(self, a, b): ...",
             "model_fn, predict_fn of the class Mine are no functions of the module",
         ),
@@ -189,6 +197,8 @@ def test_a_handler_class_is_pointed_to_the_function_that_makes_the_four_of_it(
         "class Net:\n    def preprocess(self, x): ...\n    def postprocess(self, x): ...\n"
         "    def forward(self, x): return self.postprocess(self.preprocess(x))",
         "class Net:\n    def preprocess(self, x): ...",
+        "class Module:\n    def setup(self, stage): ...\n    def predict(self, x): ...",
+        "class Predictor:\n    def setup(self): ...\n    def predict(self, x): ...\nanswer = Predictor().predict(1)",
     ],
 )
 def test_a_script_without_functions_or_with_imported_ones_is_no_mistake(

@@ -256,10 +256,51 @@ def test_what_preprocess_refuses_is_the_clients_mistake_and_names_the_item_where
     with pytest.raises(kind) as alone:
         asked(Refuses, json.dumps(item))
     assert (getattr(alone.value, "status_code", None), str(alone.value)) == (status, said)
-    with pytest.raises(Exception, match="item 1: ") as among:
+    with pytest.raises(Refused if status else kind) as among:
         asked(Refuses, json.dumps([{"key": "x"}, item]))
-    assert getattr(among.value, "status_code", None) == status
-    assert said in str(among.value)
+    assert (getattr(among.value, "status_code", None), type(among.value)) == (status, Refused if status else kind)
+    assert str(among.value) == (f"item 1: {said}" if status else said)
+    assert getattr(among.value, "__notes__", []) == ([] if status else ["item 1 of the request"])
+
+
+def test_what_postprocess_raises_is_of_the_same_class_alone_and_among_several() -> None:
+    class Fails(Sums):
+        def postprocess(self, output: Any) -> Any:
+            if output.item() == 2:
+                raise LookupError("no such class")
+            return 1
+
+    with pytest.raises(LookupError, match=r"^no such class$"):
+        asked(Fails, '{"x": [2]}')
+    with pytest.raises(LookupError) as among:
+        asked(Fails, "[[1], [2]]")
+    assert (type(among.value), among.value.__notes__) == (LookupError, ["item 1 of the request"])
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type"),
+    [
+        ("é1".encode("latin-1"), "text/plain; charset=latin-1"),
+        ("é1".encode("utf-16"), 'text/plain; format=flowed; Charset="UTF-16"'),
+        ("\ufeffé1".encode(), "text/plain"),
+        ("é1".encode(), "text/plain; charset="),
+        ('"é1"'.encode("cp1252"), "application/json; charset=windows-1252"),
+        (json.dumps("é1", ensure_ascii=False).encode("latin-1"), "application/jsonlines;charset=iso-8859-1"),
+        ("é1".encode("latin-1"), "text/csv; charset=latin-1"),
+    ],
+)
+def test_a_body_of_text_is_read_by_the_charset_of_its_type(body: bytes, content_type: str) -> None:
+    found = handler.Handler().decode(body, content_type)
+    while isinstance(found, list):
+        (found,) = found
+    assert found == "é1"
+
+
+@pytest.mark.parametrize("charset", ["klingon", "rot13", "a\0b"])
+def test_a_charset_that_is_none_is_the_clients_mistake(charset: str) -> None:
+    with pytest.raises(Refused) as refused:
+        asked(Sums, b"1", f"text/csv; charset={charset}")
+    assert refused.value.status_code == 400
 
 
 @pytest.mark.parametrize(
