@@ -15,7 +15,7 @@ from typing import Any
 
 from torch import nn
 
-from .arguments import shown
+from .arguments import kind_of, shown
 from .errors import ArtifactError
 from .portable_tensors import portable
 from .staging import Stage
@@ -105,7 +105,7 @@ def _base_state(network: nn.Module) -> OrderedDict[str, Any]:
             inner_of[path] = "original_module"
         if path in inner_of and inner_of[path] not in dict(module.named_children()):
             raise ArtifactError(
-                f"the base of {path!r} cannot be told from its adapter (a {type(module).__name__}); save what "
+                f"the base of {path!r} cannot be told from its adapter ({kind_of(module)}); save what "
                 "merge_and_unload() returns"
             )
     state = network.state_dict()

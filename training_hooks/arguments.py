@@ -1,14 +1,37 @@
 """Checking what the public functions are given: each argument is taken, or refused in one sentence that names it."""
 
+import functools
+import inspect
 import operator
 import os
 import re
+from collections.abc import Callable
+from difflib import get_close_matches
 from pathlib import Path
-from typing import SupportsIndex
+from typing import ParamSpec, SupportsIndex, TypeVar
 
 from .errors import ArtifactError
 
+P = ParamSpec("P")
+R = TypeVar("R")
+
 _URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+://")
+
+
+def refusing_unknown(function: Callable[P, R]) -> Callable[P, R]:
+    """Decorate a public function: an argument that it does not have is an `ArtifactError` with the nearest it has."""
+    known = list(inspect.signature(function).parameters)
+
+    @functools.wraps(function)
+    def checked(*arguments: P.args, **keywords: P.kwargs) -> R:
+        for name in keywords:
+            if name not in known:
+                near = get_close_matches(name, known, n=1)
+                hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
+                raise ArtifactError(f"{function.__name__} has no argument {shown(name)}; {hint}")
+        return function(*arguments, **keywords)
+
+    return checked
 
 
 def as_path(value: object, parameter: str) -> Path:
@@ -57,5 +80,8 @@ def shown(value: object) -> str:
 
 
 def kind_of(value: object) -> str:
-    """Return what a value is, for a sentence: `a Tensor`, `None`."""
-    return "None" if value is None else f"a {type(value).__name__}"
+    """Return what a value is, for a sentence: `a Tensor`, `an int`, `None`."""
+    if value is None:
+        return "None"
+    name = type(value).__name__
+    return f"{'an' if name[0] in 'aeioAEIO' else 'a'} {name}"

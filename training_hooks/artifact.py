@@ -9,7 +9,7 @@ from torch import nn
 
 from .adapter import adapter_of
 from .architecture import check_architecture, describe_architecture
-from .arguments import as_flag
+from .arguments import as_flag, refusing_unknown
 from .container_paths import needed_model_directory
 from .description import describe
 from .example import Example
@@ -20,6 +20,7 @@ from .weight_files import checked_format, refuse_unwritable, write_weights
 from .weights import checked_weights
 
 
+@refusing_unknown
 def save_model(
     model: nn.Module | Mapping[str, Any],
     *,

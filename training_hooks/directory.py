@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from .arguments import as_flag, as_path
+from .arguments import as_flag, as_path, refusing_unknown
 from .container_paths import chosen_model_directory
 from .description import Description, describe
 from .errors import ArtifactError
@@ -19,6 +19,7 @@ from .ranks import rank_above_0, wait_for_rank_0
 from .staging import staging
 
 
+@refusing_unknown
 def save_directory(
     directory: str | os.PathLike[str],
     *,

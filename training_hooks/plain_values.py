@@ -68,7 +68,7 @@ def _plain(value: object, where: str) -> Any:
         }
     if isinstance(value, list | tuple):
         return [_plain(item, f"{where}[{index}]") for index, item in enumerate(value)]
-    raise ArtifactError(f"{where} is a {type(value).__name__}, which JSON cannot hold; {_way_out(value)}")
+    raise ArtifactError(f"{where} is {kind_of(value)}, which JSON cannot hold; {_way_out(value)}")
 
 
 def _way_out(value: object) -> str:

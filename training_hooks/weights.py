@@ -156,15 +156,14 @@ def _plain_tensor(value: torch.Tensor, name: str) -> torch.Tensor:
             if type(value).__name__ in ("DTensor", "ShardedTensor")
             else "convert it to a plain tensor"
         )
-        raise ArtifactError(f"{name!r} is a {type(value).__name__}, which weights_only loading rejects; {hint}")
+        raise ArtifactError(f"{name!r} is {kind_of(value)}, which weights_only loading rejects; {hint}")
     return value.detach()
 
 
 def _check_extra_state(value: object, name: str) -> None:
     if isinstance(value, Mapping) and not name.endswith("_extra_state"):
         raise ArtifactError(
-            f"{name!r} is a {type(value).__name__}, not a tensor; this looks like a checkpoint: "
-            "give the model's own state dict"
+            f"{name!r} is {kind_of(value)}, not a tensor; this looks like a checkpoint: give the model's own state dict"
         )
     refuse_unloadable(value, f"the entry {name!r}")
 

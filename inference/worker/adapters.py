@@ -248,7 +248,7 @@ def _config(path: Path, called: str) -> dict[str, Any]:
             raise ValueError("it is no object with a peft_type")
     except (OSError, ValueError, RecursionError) as error:
         raise DeploymentError(
-            f"The adapter '{called}' has a {CONFIG} that cannot be read: {one_line(error)}."
+            f"The adapter '{called}' has an {CONFIG} that cannot be read: {one_line(error)}."
         ) from None
     return config
 

@@ -68,7 +68,7 @@ def test_the_class_and_its_arguments_are_in_the_manifest_and_need_no_script(
         ({"architecture": "nets.lines:Line", "arguments": [3]}, "arguments is a list; give a mapping of keywords"),
         (
             {"architecture": "nets.lines:Line", "arguments": {"width": object()}},
-            r"arguments\['width'\] is a object, which JSON cannot hold",
+            r"arguments\['width'\] is an object, which JSON cannot hold",
         ),
         (
             {"architecture": "nets.lines:Absent"},

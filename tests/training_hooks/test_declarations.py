@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from torch import nn
 
 from tidegate.training_hooks import ArtifactError, Example, save_directory, save_model
@@ -51,6 +52,14 @@ def test_columns_are_names_or_say_more(tmp_path: Path) -> None:
     assert saved(tmp_path, columns=np.array(["a", "b"])) == {"table": {"columns": [{"name": "a"}, {"name": "b"}]}}
 
 
+def test_a_dtype_of_torch_or_numpy_is_taken_by_its_name(tmp_path: Path) -> None:
+    tensors = [{"name": str(n), "dtype": each, "shape": [1]} for n, each in enumerate((torch.int64, np.int64, "int64"))]
+    said = saved(tmp_path, tensors=[*tensors, {"name": "3", "dtype": np.dtype("int64"), "shape": [1]}])
+    assert [each["dtype"] for each in said["tensors"]] == 4 * ["int64"]
+    for columns in ({"a": torch.int64}, {"a": {"dtype": np.int64}}, [{"name": "a", "dtype": torch.int64}]):
+        assert saved(tmp_path, columns=columns)["table"]["columns"] == [{"name": "a", "dtype": "int64"}]
+
+
 def test_a_directory_takes_the_same_arguments(tmp_path: Path) -> None:
     (tmp_path / "weights.bin").write_bytes(b"1")
     save_directory(tmp_path, tensors=[{"name": "x", "shape": ("batch", 3)}], activation="none")
@@ -66,7 +75,7 @@ def test_a_directory_takes_the_same_arguments(tmp_path: Path) -> None:
             {"mean": 0.5, "image": {"input": {"mean": 0.5}}},
             r'^mean is given, and image\["input"\] says it too; keep one',
         ),
-        ({"mean": 0.5, "image": 7}, r"^image is a int; give a mapping"),
+        ({"mean": 0.5, "image": 7}, r"^image is an int; give a mapping"),
         ({"mean": 0.5, "image": {"input": 7}}, r'^mean is given, and image\["input"\] says it too'),
         ({"top_k": 1, "classes": {"top_k": 1}}, r"^top_k is given, and classes says it too; keep one of them"),
         ({"columns": ["a"], "table": {"columns": ["a"]}}, r"^columns is given, and table says it too"),
@@ -105,6 +114,10 @@ def test_a_directory_takes_the_same_arguments(tmp_path: Path) -> None:
         ({"columns": ["a", "7"]}, r"^the column '7' could be a value; say table="),
         ({"columns": [{"name": "a", "missing": "mean"}]}, r'\["missing"\] is \'mean\'; it must be \'refuse\' or'),
         ({"table": {"header": "auto"}}, r'^table has no "columns"'),
+        ({"tensors": []}, r"^tensors is empty; give a list of 1 to 1000 mappings"),
+        ({"tensors": [{"name": "x", "dtype": torch.complex64, "shape": [1]}]}, r"is 'complex64'; it must be 'float32'"),
+        ({"topk": 3}, r"^save_model has no argument 'topk'; did you mean 'top_k'\?$"),
+        ({"zzz": 3}, r"^save_model has no argument 'zzz'; there are model, model_dir, name, "),
         ({"tensors": {"x": [1]}}, r"^tensors is a dict; give a list of 1 to 1000 mappings"),
         ({"tensors": [{"name": "x"}]}, r'^tensors\[0\] has no "shape"'),
         ({"tensors": [{"name": "x", "shape": ["n", 0]}]}, r'^tensors\[0\]\["shape"\]\[1\] is 0; it must be a whole'),

@@ -133,7 +133,7 @@ def test_code_that_lies_in_the_model_directory_already(tmp_path: Path, net: nn.M
         ({"preprocessing": [1]}, "preprocessing is a list"),
         ({"preprocessing": {"mean": float("nan")}}, r"preprocessing\['mean'\] is nan, which JSON cannot hold"),
         ({"preprocessing": {1: 2}}, "preprocessing has the key 1"),
-        ({"preprocessing": {"f": [object()]}}, r"preprocessing\['f'\]\[0\] is a object"),
+        ({"preprocessing": {"f": [object()]}}, r"preprocessing\['f'\]\[0\] is an object"),
         ({"metrics": {"loss": float("inf")}}, r"metrics\['loss'\] is inf"),
         ({"metrics": {"loss": torch.ones(2)}}, r"metrics\['loss'\] is not a single number"),
         ({"metrics": {"loss": "low"}}, r"metrics\['loss'\] is not a single number"),

@@ -181,7 +181,7 @@ def test_a_mask_of_infinities_can_be_allowed_alone() -> None:
         ({"best": np.float32(0.5)}, r"the entry 'best' is a numpy.float32, which torch.load\(weights_only=True\)"),
         (
             {"model": OrderedDict(a=torch.ones(1))},
-            "'model' is a OrderedDict, not a tensor; this looks like a checkpoint",
+            "'model' is an OrderedDict, not a tensor; this looks like a checkpoint",
         ),
         ({1: torch.ones(1)}, "has the key 1; names of weights must be text"),
         ({"w": torch.ones(1, device="meta")}, "'w' is on the meta device"),

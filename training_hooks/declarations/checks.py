@@ -3,6 +3,9 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
+import torch
+
 from ..arguments import as_whole_number, kind_of, shown
 from ..errors import ArtifactError
 
@@ -50,6 +53,22 @@ def member(value: Any, place: str) -> str | int:
     if isinstance(value, str) and value:
         return value
     return as_whole_number(value, f"{place}, unless it is a name,", least=0, most=2**31)
+
+
+def dtype_name(value: Any) -> Any:
+    """Return the name of torch's or numpy's dtype, as JSON holds it, and anything else as it is."""
+    if isinstance(value, torch.dtype):
+        return str(value).removeprefix("torch.")
+    if isinstance(value, np.dtype) or (isinstance(value, type) and issubclass(value, np.generic)):
+        return np.dtype(value).name
+    return value
+
+
+def with_dtype_name(value: Any) -> Any:
+    """Return a mapping whose `dtype` is a name, and anything else as it is."""
+    if isinstance(value, Mapping) and "dtype" in value:
+        return {**value, "dtype": dtype_name(value["dtype"])}
+    return value
 
 
 def is_number(value: Any) -> bool:

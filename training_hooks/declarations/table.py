@@ -6,7 +6,7 @@ from typing import Any
 from ..arguments import kind_of, shown
 from ..errors import ArtifactError
 from ..plain_values import to_plain
-from .checks import is_number, object_of, one_of
+from .checks import dtype_name, is_number, object_of, one_of, with_dtype_name
 
 DTYPES = ("float32", "float64", "int64", "int32", "bool")
 MAX_COLUMNS = 65_536
@@ -55,12 +55,13 @@ def _listed(columns: Any) -> Any:
     """Return a mapping by names, or what else holds names, such as the columns of a data frame, as a list."""
     if isinstance(columns, Mapping):
         return [
-            {"name": name, **(said if isinstance(said, Mapping) else {"dtype": said})} for name, said in columns.items()
+            {"name": name, **(with_dtype_name(said) if isinstance(said, Mapping) else {"dtype": dtype_name(said)})}
+            for name, said in columns.items()
         ]
     if isinstance(columns, str | bytes | set | frozenset):  # no list, and the order of a set is chance
         return columns
     try:
-        return list(columns)
+        return [with_dtype_name(each) for each in columns]
     except TypeError:  # of no kind that holds several, as a tensor of one number
         return columns
 

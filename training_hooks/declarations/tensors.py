@@ -5,7 +5,7 @@ from typing import Any
 from ..arguments import kind_of, shown
 from ..errors import ArtifactError
 from ..plain_values import to_plain
-from .checks import object_of, one_of, text
+from .checks import object_of, one_of, text, with_dtype_name
 
 DTYPES = ("float32", "float64", "float16", "int64", "int32", "int16", "int8", "uint8", "bool")
 MAX_TENSORS = 1000
@@ -22,9 +22,13 @@ def checked_tensors(value: object) -> list[dict[str, Any]]:
     Raises:
         ArtifactError: one sentence that names the place, and what is wrong there.
     """
-    listed = to_plain(value, "tensors")
-    if not isinstance(listed, list) or not 0 < len(listed) <= MAX_TENSORS:
+    named = [with_dtype_name(each) for each in value] if isinstance(value, list | tuple) else value
+    listed = to_plain(named, "tensors")
+    if not isinstance(listed, list):
         raise ArtifactError(f"tensors is {kind_of(value)}; give a list of 1 to {MAX_TENSORS} mappings")
+    if not 0 < len(listed) <= MAX_TENSORS:
+        how_many = f"has {len(listed)} entries" if listed else "is empty"
+        raise ArtifactError(f"tensors {how_many}; give a list of 1 to {MAX_TENSORS} mappings")
     check = object_of({"name": text, "dtype": one_of(*DTYPES), "shape": _shape})
     tensors = [check(each, f"tensors[{number}]") for number, each in enumerate(listed)]
     numbers: dict[str, int] = {}

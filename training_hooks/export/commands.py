@@ -28,7 +28,7 @@ def add_commands(commands: Commands) -> None:
     exporting.add_argument(
         "--to", metavar="FORM", required=True, help=f"{', '.join(CANDIDATES)}; several with commas; or auto, the best"
     )
-    exporting.add_argument("--batch-sizes", metavar="N,…", default="1,8", help="rows that are timed; default: 1,8")
+    exporting.add_argument("--batch-sizes", metavar="N,…", help="rows that are timed; default: 1,8")
     exporting.add_argument(
         "--rtol", type=float, metavar="R", help="|form - eager| ≤ A + R·|eager|; default: the example's"
     )
@@ -41,7 +41,9 @@ def add_commands(commands: Commands) -> None:
         default=[],
         help="an axis that may have another size than in the example; may be repeated; the batch is one by itself",
     )
-    exporting.add_argument("--max-batch", type=int, metavar="N", default=1024, help="the most rows of a form")
+    exporting.add_argument(
+        "--max-batch", type=int, metavar="N", default=1024, help="the most rows of a form; 1: of one row"
+    )
     exporting.add_argument("--threads", type=int, metavar="N", help="of eager and of the form; default: the cores here")
     exporting.add_argument(
         "--processor",
@@ -60,7 +62,7 @@ def _export(chosen: argparse.Namespace) -> None:
     done = export(
         chosen.model_dir,
         to=to[0] if len(to) == 1 else to,
-        batch_sizes=_numbers(chosen.batch_sizes),
+        batch_sizes=None if chosen.batch_sizes is None else _numbers(chosen.batch_sizes),
         rtol=chosen.rtol,
         atol=chosen.atol,
         latency_budget_ms=chosen.latency_budget_ms,

@@ -30,7 +30,10 @@ class DynamicAxis:
         found = _DYNAMIC.fullmatch(text)
         if found is None:
             raise ValueError(f"{text!r} names no axis; write NAME:AXIS or NAME:AXIS=MAX, such as input_ids:1=256")
-        return cls(name=found["name"], axis=int(found["axis"]), max=int(found["max"]) if found["max"] else None)
+        most = int(found["max"]) if found["max"] else None
+        if most is not None and most < 2:
+            raise ValueError(f"{text!r} leaves the axis no other size than {most}; give at least 2, or leave it out")
+        return cls(name=found["name"], axis=int(found["axis"]), max=most)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -46,7 +46,7 @@ def export(
     model_dir: str | os.PathLike[str],
     *,
     to: str | Sequence[str] = "auto",
-    batch_sizes: Sequence[int] = (1, 8),
+    batch_sizes: Sequence[int] | None = None,
     rtol: float | None = None,
     atol: float | None = None,
     latency_budget_ms: float | None = None,
@@ -70,14 +70,14 @@ def export(
         model_dir: what `save_model` or `save_directory` wrote, with an example.
         to: the form's name (onnx, aoti, channels_last, bfloat16, …), or several, or `auto`, which tries what the
             machine has and keeps the fastest.
-        batch_sizes: numbers of rows that are timed.
+        batch_sizes: numbers of rows that are timed; of 1 and 8 those that `max_batch` allows if omitted.
         rtol, atol: how far the form may be from eager: |form - eager| ≤ atol + rtol · |eager|; those of the example if
             omitted. An int8 form has a bound of its own, 0.01 of the largest number of the answer.
         latency_budget_ms: the longest time for the largest batch.
         dynamic: axes that may have other sizes than in the example, as `NAME:AXIS` or `NAME:AXIS=MAX`; the first axis,
             the batch, is one where the network allows. Axes that have the same size in the example stay equal.
-        max_batch: the largest number of rows that a form takes.
-        threads: for eager and for the form; as many as there are cores if omitted.
+        max_batch: the largest number of rows that a form takes; 1 gives forms of a fixed batch of one.
+        threads: for eager and for the form, at most as many as there are cores; as many if omitted.
         processor: what compiled code may use: `native`, all that this processor has, or `x86-64-v3`, which machines of
             several kinds have.
         force: keep what is not faster, too.

@@ -31,7 +31,7 @@ def look(job: Mapping[str, Any]) -> dict[str, Any]:
     torch.save(call.tensors, job["inputs"])
     with torch.inference_mode():
         answer = _settled_answer(call)
-        rows, notes = _rows(call, answer, max(job["batch_sizes"]))
+        rows, notes = _single(call) if job["max_batch"] == 1 else _rows(call, answer, max(job["batch_sizes"]))
         asked = [DynamicAxis.parsed(text) for text in job["dynamic"]]
         dimensions = dimensions_of(
             call.layout, call.tensors, asked, batched=rows is not None, max_batch=max(job["max_batch"], rows or 1)
@@ -88,6 +88,14 @@ def _settled_answer(call: CapturedCall) -> list[torch.Tensor]:
             f"the network {name} answers the same input differently each time, so no form can be checked{way_out}"
         )
     return answer
+
+
+def _single(call: CapturedCall) -> tuple[None, list[str]]:
+    """Return that the forms take one row, which needs an example of one."""
+    rows = batch_axis_size(call.tensors)
+    if rows is not None and rows > 1:
+        raise NotExported(f"max_batch is 1, and the example has {rows} rows; save the model with an example of one")
+    return None, ["the forms take a batch of one alone, as max_batch says"]
 
 
 def _rows(call: CapturedCall, answer: Sequence[torch.Tensor], most: int) -> tuple[int | None, list[str]]:

@@ -11,6 +11,7 @@ from .dimensions import DynamicAxis
 from .processor_levels import MIXED, NATIVE
 
 AUTO = "auto"
+BATCH_SIZES = (1, 8)
 LEAST_RATIO = 1.05
 
 _LARGEST = 1e300
@@ -55,7 +56,10 @@ def checked(
 ) -> Options:
     """Return the arguments of `export`, checked. Raises `ArtifactError` that names the one that is wrong."""
     automatic, names = _names(to)
-    sizes = [batch_sizes] if isinstance(batch_sizes, int) else batch_sizes
+    most = as_whole_number(max_batch, "max_batch", least=1, most=1 << 30)
+    usual = tuple(size for size in BATCH_SIZES if size <= most)
+    given = usual if batch_sizes is None else batch_sizes
+    sizes = [given] if isinstance(given, int) else given
     if not isinstance(sizes, Sequence) or isinstance(sizes, str) or not sizes:
         raise ArtifactError(f"batch_sizes is {shown(batch_sizes)}; give numbers of rows, such as [1, 8]")
     if processor not in (NATIVE, MIXED):
@@ -64,16 +68,22 @@ def checked(
         )
     if not isinstance(force, bool):
         raise ArtifactError(f"force is {shown(force)}; it is True or False")
+    rows = tuple(sorted({as_whole_number(each, "batch_sizes", least=1, most=65536) for each in sizes}))
+    if rows[-1] > most:
+        raise ArtifactError(
+            f"batch_sizes has {rows[-1]}, and max_batch, the most rows of a form, is {most}; raise it, or leave "
+            "the size out"
+        )
     return Options(
         names=names,
         automatic=automatic,
-        batch_sizes=tuple(sorted({as_whole_number(each, "batch_sizes", least=1, most=65536) for each in sizes})),
+        batch_sizes=rows,
         rtol=_number(rtol, "rtol"),
         atol=_number(atol, "atol"),
         latency_budget_ms=_number(latency_budget_ms, "latency_budget_ms"),
         dynamic=_dynamic(dynamic),
-        max_batch=as_whole_number(max_batch, "max_batch", least=1, most=1 << 30),
-        threads=as_whole_number(threads, "threads", least=1, most=4096) if threads is not None else _cores(),
+        max_batch=most,
+        threads=_threads(threads),
         processor=str(processor),
         force=force,
         timeout_s=_number(timeout_s, "timeout_s") or 1.0,
@@ -110,6 +120,16 @@ def _number(value: object, name: str) -> float | None:
     if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < _LARGEST:
         raise ArtifactError(f"{name} is {shown(value)}; it must be a finite number that is not negative")
     return float(value)
+
+
+def _threads(given: object) -> int:
+    cores = _cores()
+    if given is None:
+        return cores
+    threads = as_whole_number(given, "threads", least=1, most=1 << 30)
+    if threads > cores:  # they would wait for one another, and eager more than the form
+        raise ArtifactError(f"threads is {threads}, and this process has {cores} of the machine's cores; give no more")
+    return threads
 
 
 def _cores() -> int:

@@ -16,6 +16,8 @@ from typing import Any
 
 import torch
 
+from ..arguments import kind_of
+
 Structure = str | dict[str, list[str]]
 Argument = str | dict[str, Any]
 
@@ -84,7 +86,7 @@ def layout_of(
         elif isinstance(value, _CONSTANTS):
             constants[name] = value
         else:
-            raise NotFlat(f"it takes a {type(value).__name__} as its keyword argument {name!r}, and a form tensors")
+            raise NotFlat(f"it takes {kind_of(value)} as its keyword argument {name!r}, and a form tensors")
     if not found:
         raise NotFlat("it takes no tensor")
     structure, outputs, _ = taken_apart(answer)
@@ -111,14 +113,14 @@ def taken_apart(answer: Any) -> tuple[Structure, tuple[str, ...], list[torch.Ten
     if isinstance(answer, list | tuple):
         structure = "list" if isinstance(answer, list) else "tuple"
         return structure, tuple(f"output_{index}" for index in range(len(answer))), _tensors(answer)
-    raise NotFlat(f"it answers with a {type(answer).__name__}; a form answers with tensors")
+    raise NotFlat(f"it answers with {kind_of(answer)}; a form answers with tensors")
 
 
 def _tensors(values: Iterable[Any]) -> list[torch.Tensor]:
     tensors = list(values)
     for each in tensors:
         if not isinstance(each, torch.Tensor):
-            raise NotFlat(f"its answer holds a {type(each).__name__}; a form answers with one level of tensors")
+            raise NotFlat(f"its answer holds {kind_of(each)}; a form answers with one level of tensors")
     if not tensors:
         raise NotFlat("its answer holds no tensor")
     return tensors
@@ -138,7 +140,7 @@ def _described(value: Any, name: str, found: dict[str, torch.Tensor]) -> Argumen
         for index, each in enumerate(value):
             found[_free(f"{name}_{index}", found)] = each
         return {"list" if isinstance(value, list) else "tuple": list(found)[-len(value) :]}
-    raise NotFlat(f"it takes a {type(value).__name__} that is not made of tensors alone, and a form takes tensors")
+    raise NotFlat(f"it takes {kind_of(value)} that is not made of tensors alone, and a form takes tensors")
 
 
 def _free(name: str, taken: Mapping[str, Any]) -> str:

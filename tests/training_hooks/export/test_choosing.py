@@ -16,7 +16,7 @@ GIVEN: dict[str, Any] = {
     "latency_budget_ms": None,
     "dynamic": [],
     "max_batch": 64,
-    "threads": 2,
+    "threads": 1,
     "processor": "native",
     "force": False,
     "timeout_s": 60,
@@ -98,7 +98,11 @@ def test_the_latency_budget_holds_for_the_largest_batch_even_by_force() -> None:
         ({"rtol": float("nan")}, "rtol is nan; it must be a finite number"),
         ({"dynamic": ["input_ids"]}, "dynamic: 'input_ids' names no axis; write NAME:AXIS"),
         ({"dynamic": [3]}, "dynamic: '3' names no axis"),
-        ({"dynamic": 3}, "dynamic is a int; give axes such as"),
+        ({"dynamic": 3}, "dynamic is an int; give axes such as"),
+        ({"batch_sizes": [1, 65]}, "batch_sizes has 65, and max_batch, the most rows of a form, is 64; raise it, or"),
+        ({"dynamic": ["x:1=1"]}, "dynamic: 'x:1=1' leaves the axis no other size than 1; give at least 2, or"),
+        ({"dynamic": ["x:1=0"]}, "dynamic: 'x:1=0' leaves the axis no other size than 0"),
+        ({"threads": 1_000_000}, "threads is 1000000, and this process has "),
         ({"threads": 0}, "threads is 0; it must be a whole number from 1"),
         ({"processor": "arm"}, "processor is 'arm'; it is 'native', or 'x86-64-v3' for machines of several kinds"),
         ({"force": "yes"}, "force is 'yes'; it is True or False"),
@@ -110,3 +114,8 @@ def test_an_argument_of_a_wrong_kind_is_refused_by_its_name(changed: dict[str, A
     with pytest.raises(ArtifactError) as refused:
         options(**changed)
     assert str(refused.value).startswith(sentence)
+
+
+def test_the_usual_batch_sizes_are_those_that_the_largest_batch_allows() -> None:
+    """Who asks for forms of one row need not say what is timed."""
+    assert [options(batch_sizes=None, max_batch=most).batch_sizes for most in (1, 7, 8)] == [(1,), (1,), (1, 8)]

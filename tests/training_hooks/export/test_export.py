@@ -57,6 +57,20 @@ def test_an_onnx_form_is_written_recorded_and_answers_as_the_network_does(tmp_pa
     assert np.allclose(answer, network("Wide")(given).detach().numpy(), atol=1e-5)
 
 
+def test_a_largest_batch_of_one_gives_a_form_of_one_row(tmp_path: Path) -> None:
+    """An endpoint of single requests needs no other; an example of several rows cannot show it, and is named."""
+    for name in ("one", "several"):
+        (tmp_path / name).mkdir()
+    model_dir = archive(tmp_path / "one", "Wide", torch.rand(1, 8))
+    done = export(model_dir, to="onnx", max_batch=1, threads=1, force=True)
+    (form,) = done.kept
+    assert (form["signature"]["inputs"][0]["shape"], form["signature"]["dimensions"]) == ([1, 8], {})
+    assert set(form["measured"]["batches"]) == {"1"}
+    assert "the forms take a batch of one alone, as max_batch says" in done.notes
+    with pytest.raises(ArtifactError, match=r"^max_batch is 1, and the example has 3 rows; save the model with an"):
+        export(archive(tmp_path / "several", "Wide", torch.rand(3, 8)), to="onnx", max_batch=1, threads=1)
+
+
 def test_eager_forms_need_no_file_and_several_stand_in_the_order_of_their_speed(tmp_path: Path) -> None:
     """A later export adds to them; one to the same form replaces it."""
     model_dir = archive(tmp_path, "Wide", Example(request=torch.rand(2, 8), rtol=0.1, atol=0.1))
