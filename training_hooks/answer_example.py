@@ -20,7 +20,7 @@ import json
 import os
 import sys
 import traceback
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import suppress
 from email.message import Message
 from pathlib import Path
@@ -76,10 +76,12 @@ def answer(
         if isinstance(prediction, Iterator | AsyncIterator) and not hasattr(module, "output_fn"):
             return _default("lines", _read(prediction, "predict_fn"), accept), JSON_LINES
         if not hasattr(module, "output_fn") and "output" in image:
+            prediction = one_of_several(prediction, image["output"].get("from"), "image.output.from")
             result = _declared("image_functions", "output_fn", prediction, accept, _painted(image), taken.size)
         elif not hasattr(module, "output_fn") and "classes" in manifest:
             labels = json.loads((model_dir / manifest["labels"]).read_bytes()) if "labels" in manifest else ()
             said, how = manifest["classes"], {"records": taken.records, "alone": taken.alone}
+            prediction = one_of_several(prediction, said.get("from"), "classes.from")
             result = _declared("class_functions", "output_fn", prediction, accept, said, labels, **how)
         else:
             result = _call(module, "output_fn", prediction, accept)
@@ -273,6 +275,25 @@ def _default(name: str, *arguments: object) -> Any:
 
 def _declared(functions: str, name: str, *arguments: object, **more: object) -> Any:
     return _stand_in(_ours(functions), "NotDone", name, *arguments, **more)
+
+
+def one_of_several(prediction: Any, member: str | int | None, place: str) -> Any:
+    """Return the member of a prediction that is declared, as the server has it; `place` is where to declare it."""
+    if isinstance(prediction, Mapping):
+        found = list(prediction) if member is None else [member]
+        if len(found) == 1 and found[0] in prediction:
+            return prediction[found[0]]
+        names = ", ".join(map(repr, list(prediction)[:9]))
+        raise HandlerProblem(f"the example cannot be answered here: the prediction has {names}; {place} must name one")
+    if isinstance(prediction, tuple | list):
+        at = 0 if member is None and len(prediction) == 1 else member
+        if isinstance(at, int) and at < len(prediction):
+            return prediction[at]
+        count = len(prediction)
+        raise HandlerProblem(
+            f"the example cannot be answered here: the prediction has {count} members; {place} must number one"
+        )
+    return prediction
 
 
 def _stand_in(functions: ModuleType, refusal: str, name: str, *arguments: object, **more: object) -> Any:

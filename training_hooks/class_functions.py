@@ -25,7 +25,7 @@ def output_fn(
 ) -> bytes:
     """Write labels and scores of a prediction for `records`, 0 where nobody counted; a single one may be `alone`."""
     media_type = accept.partition(";")[0].strip().lower()
-    scores = _scores(_member(prediction, declared.get("from")), declared.get("activation", "softmax"), records)
+    scores = _scores(prediction, declared.get("activation", "softmax"), records)
     count = scores.shape[1]
     if labels and count != len(labels):
         raise NotDone(f"the model gives {count} scores, and there are {len(labels)} labels")
@@ -75,11 +75,3 @@ def _best(row: Any, declared: Mapping[str, Any], labels: Sequence[str]) -> list[
         for number in order
         if least is None or row[number] >= least
     ]
-
-
-def _member(prediction: Any, member: str | int | None) -> Any:
-    if isinstance(prediction, Mapping):
-        return prediction[next(iter(prediction)) if member is None else member]
-    if isinstance(prediction, tuple) or (isinstance(prediction, list) and isinstance(member, int)):
-        return prediction[0 if member is None else int(member)]
-    return prediction

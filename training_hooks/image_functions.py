@@ -56,7 +56,7 @@ def output_fn(prediction: Any, accept: str, declared: Mapping[str, Any], size: t
         raise NotDone(
             f"there is no output_fn, and none is taken for granted here for {accept}; define it, or give the response"
         )
-    picture = _drawn(_member(prediction, declared.get("from")), declared)
+    picture = _drawn(_array(prediction), declared)
     if size is not None and declared.get("size") == "input" and picture.shape[:2] != size:
         is_labels = declared.get("as") == "labels"
         picture = _labels_at(picture, *size) if is_labels else _pixels_at(picture, *size, Image.Resampling.BILINEAR)
@@ -162,11 +162,7 @@ def _labels_at(labels: Any, height: int, width: int) -> Any:
     return labels[rows[:, np.newaxis], columns]
 
 
-def _member(prediction: Any, member: str | int | None) -> Any:
-    if isinstance(prediction, Mapping):
-        prediction = prediction[next(iter(prediction)) if member is None else member]
-    elif isinstance(prediction, tuple | list):
-        prediction = prediction[0 if member is None else int(member)]
+def _array(prediction: Any) -> Any:
     if isinstance(prediction, torch.Tensor):
         prediction = prediction.detach().cpu()
         prediction = (prediction.float() if prediction.dtype is torch.bfloat16 else prediction).numpy()

@@ -17,7 +17,9 @@ from tidegate.inference.errors import BadRequest, DeploymentError, HandlerFailed
 from tidegate.inference.images import declaration
 from tidegate.inference.worker.declared import class_names, tables
 from tidegate.inference.worker.declared import tensors as declared_tensors
+from tidegate.inference.worker.declared.one_of_several import one_of_several as the_servers_choice
 from tidegate.training_hooks import ArtifactError, class_functions, table_functions
+from tidegate.training_hooks.answer_example import HandlerProblem, one_of_several
 from tidegate.training_hooks.declarations.classes import checked_classes
 from tidegate.training_hooks.declarations.image import checked_image
 from tidegate.training_hooks.declarations.table import checked_table
@@ -159,7 +161,8 @@ def test_both_sides_write_the_same_classes(said: Any, prediction: Any, records: 
     wanted = classes.declared({"classes": plain}, labels)
     assert wanted is not None
     for alone in (True, False):
-        ours = class_functions.output_fn(prediction, accept, plain, labels, records=records, alone=alone)
+        meant = one_of_several(prediction, plain.get("from"), "classes.from")
+        ours = class_functions.output_fn(meant, accept, plain, labels, records=records, alone=alone)
         theirs = class_names.write(prediction, accept, wanted, records=records, one_alone=alone)
         if accept == NPY:
             np.testing.assert_allclose(np.load(io.BytesIO(ours)), np.load(io.BytesIO(theirs)), rtol=1e-6)
@@ -184,6 +187,16 @@ def test_both_sides_refuse_what_are_no_such_scores(said: Any, prediction: Any, r
         class_functions.output_fn(prediction, JSON, said, ("a", "b", "c"), records=records, alone=True)
     with pytest.raises(HandlerFailed):
         class_names.write(prediction, JSON, wanted, records=records, one_alone=True)
+
+
+@pytest.mark.parametrize("member", [None, "other", 2])
+@pytest.mark.parametrize("prediction", [{"aux": 1, "logits": 2}, (1, 2), [1, 2], {}, ()], ids=repr)
+def test_both_sides_refuse_to_choose_among_several_predictions(prediction: Any, member: Any) -> None:
+    """Of one that has several, and of one that lacks what is named."""
+    with pytest.raises(HandlerProblem, match=r"classes\.from must (name|number) one"):
+        one_of_several(prediction, member, "classes.from")
+    with pytest.raises(HandlerFailed, match=r"classes\.from of the manifest must (name|number) one"):
+        the_servers_choice(prediction, member, "classes.from")
 
 
 # --- every mistake that one side refuses, the other refuses

@@ -23,6 +23,7 @@ from tidegate.inference.worker.declared import pictures_in, pictures_out
 from tidegate.inference.worker.declared.taken import PictureSize
 from tidegate.inference.worker.picture_difference import picture_difference
 from tidegate.training_hooks import Example, image_functions, save_model
+from tidegate.training_hooks.answer_example import one_of_several
 from tidegate.training_hooks.declarations.image import checked_image
 from tidegate.training_hooks.declarations.together import declare
 
@@ -125,7 +126,8 @@ def test_both_sides_draw_the_same_picture(given: Any, prediction: Any) -> None:
     assert wanted is not None
     size = PictureSize(6, 5)
     for accept in ("image/png", "application/json"):
-        ours = image_functions.output_fn(prediction, accept, image["output"], tuple(size))
+        meant = one_of_several(prediction, image["output"].get("from"), "image.output.from")
+        ours = image_functions.output_fn(meant, accept, image["output"], tuple(size))
         theirs = pictures_out.write(prediction, accept, wanted, [size], records=1)
         if accept == "image/png":
             assert picture_difference(ours, theirs, rtol=0, atol=0) is None
