@@ -282,7 +282,7 @@ def test_descriptors_come_beside_the_frames_and_find_their_requests() -> None:
         assert channel.receive(wait=True)
         frame = channel.next_frame(Kind.COMPUTE)
         assert frame is not None
-        first, second, third = channel.requests(frame[1])
+        first, second, third = channel.compute(frame[1]).requests
         assert isinstance(first.body, BodyFile)
         assert isinstance(third.body, BodyFile)
         assert (first.body.read(), bytes(third.body.view())) == (bytearray(b"777"), b"888")
@@ -305,7 +305,7 @@ def test_a_file_that_does_not_come_is_told_apart(sent: str) -> None:
             files.send(protocol.descriptor_message(7))
         wanted = protocol.compute_frame([Request(7, "", "", b"", BodyFile(3))])
         with pytest.raises(UnexpectedFrame):
-            channel.requests(wanted[protocol.FRAME.size :])
+            channel.compute(wanted[protocol.FRAME.size :])
 
 
 @pytest.mark.parametrize("asynchronous", [False, True])
