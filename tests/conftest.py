@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
+import boto3
 import botocore.session
 import hypothesis
 import pytest
@@ -40,6 +41,12 @@ def pytest_collection_finish() -> None:
     """What the imports have left is there to stay: no collection need look through it again and again."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(autouse=True)
+def _no_test_has_the_credentials_of_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    """boto3 keeps a session for a whole process, with the credentials that it found first."""
+    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
 
 
 @pytest.fixture(scope="module", autouse=True)
