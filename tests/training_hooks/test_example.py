@@ -169,7 +169,7 @@ def test_a_script_that_takes_its_body_as_a_file_is_given_one(
         ("def model_fn(:", "code/inference.py cannot be imported: SyntaxError"),
         ("import no_such_package", "cannot be imported: ModuleNotFoundError: No module named 'no_such_package'"),
         ("def model_fn(d): return d", "the default predict_fn, .*, failed on the example: TypeError: 'str' object is"),
-        ("input_fn = None", "there is neither a model_fn nor one TorchScript file nor a named architecture; define it"),
+        ("input_fn = None", "there is neither a model_fn nor one TorchScript file .*; define model_fn, or give the"),
         ("def model_fn(d, context): return d", r"model_fn\(d, context\) cannot take its 1 arguments alone"),
         ("def model_fn(d): raise KeyError('layer')", "model_fn failed on the example: KeyError: 'layer'"),
         ("def model_fn(d): raise SystemExit(3)", "model_fn failed on the example: SystemExit: 3"),
