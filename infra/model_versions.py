@@ -21,8 +21,7 @@ from tidegate.infra import served
 from tidegate.infra.account import asked
 from tidegate.infra.archive_description import ArchiveDescription, describe
 from tidegate.infra.configuration import ConfigurationError, Stage
-from tidegate.infra.configuration.image import ImageUri, PinnedImage, TaggedImage
-from tidegate.infra.ecr import ecr_host, ecr_image
+from tidegate.infra.ecr import address_of, ecr_image
 from tidegate.infra.names import MODELS_PREFIX, Names
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
@@ -192,18 +191,12 @@ class ModelVersions:
         )
 
     def _image_of_stage(self) -> str:
-        repository = f"{ecr_host(self._account, self._region)}/{self._names.repository}"
-        match self._stage.image:
-            case TaggedImage(tag=tag):
-                return f"{repository}:{tag}"
-            case PinnedImage(digest=digest):
-                return f"{repository}@{digest}"
-            case ImageUri(uri=uri):
-                return uri
-            case _:
-                raise ConfigurationError(
-                    f"{self._stage.name}.toml names no image in a registry; give --image host/name@sha256:digest"
-                )
+        address = address_of(self._stage.image, self._account, self._region, self._names.repository)
+        if address is None:
+            raise ConfigurationError(
+                f"{self._stage.name}.toml names no image in a registry; give --image host/name@sha256:digest"
+            )
+        return address
 
     def _pinned(self, uri: str) -> str:
         """The image by its digest: a version must run what it was approved with."""

@@ -13,10 +13,9 @@ from tidegate.infra.configuration.hosting import (
     MultiModelHosting,
     RealtimeHosting,
 )
-from tidegate.infra.configuration.image import ImageUri, PinnedImage, TaggedImage
 from tidegate.infra.configuration.model import ArchivedModel, DefaultArchive, PackagedModel
 from tidegate.infra.configuration.network import NewVpc
-from tidegate.infra.ecr import ecr_host
+from tidegate.infra.ecr import address_of
 from tidegate.infra.hosting import update_capacity
 from tidegate.infra.hosting.variant_plans import plans
 from tidegate.infra.names import MODELS_PREFIX, Names
@@ -57,15 +56,7 @@ class Subject:
     @property
     def image(self) -> str | None:
         """The address of the image; None where `cdk deploy` builds one, or a package names one."""
-        match self.stage.image:
-            case TaggedImage(tag=tag):
-                return f"{ecr_host(self.account, self.region)}/{self.names.repository}:{tag}"
-            case PinnedImage(digest=digest):
-                return f"{ecr_host(self.account, self.region)}/{self.names.repository}@{digest}"
-            case ImageUri(uri=uri):
-                return uri
-            case _:
-                return None
+        return address_of(self.stage.image, self.account, self.region, self.names.repository)
 
     @property
     def archive(self) -> str | None:
