@@ -9,7 +9,10 @@ from __future__ import annotations
 from _thread import LockType, allocate_lock
 from collections import deque
 from collections.abc import Callable
+from operator import methodcaller
 from typing import Protocol
+
+_RELEASE = methodcaller("release")
 
 
 class Sleeper(Protocol):
@@ -43,11 +46,11 @@ class Bell:
 
     def ring(self) -> bool:
         """Wake the one that has slept longest; returns whether there was one."""
+        # Both steps in C: between them, Ctrl-C would leave asleep one whom the list no longer has.
         try:
-            sleeper = self._sleepers.popleft()
+            next(map(_RELEASE, iter(self._sleepers.popleft, None)))
         except IndexError:
             return False
-        sleeper.release()
         return True
 
     def ring_all(self) -> None:
@@ -56,7 +59,7 @@ class Bell:
 
     def sleep(self, lock: LockType, over: Callable[[], bool], timeout_s: float = -1) -> bool:
         """Sleep until rung, for `timeout_s` at most (-1 is for ever), without `lock`, which the caller holds; returns
-        whether rung.
+        whether rung. Not for the main thread, where Ctrl-C may fall into taking `lock` again.
 
         `over` is asked once the sleeper is in the list: whoever ends the run without the lock first says so and then
         rings, and so one of the two sees the other.

@@ -175,14 +175,15 @@ class Run:
 
     def next(self) -> Item | Literal[Nothing.MORE]:
         """The next item in order, settled. Raises what ended a thread."""
-        self._demand_own_process()
-        with self._lock:
-            while (item := self._poll()) is Nothing.YET:
-                self._consumer.sleep(self._lock, self._is_stopped)
-            return item
+        sleeper = allocate_lock()
+        sleeper.acquire()
+        # Asleep outside of the lock's `with`: Ctrl-C reaches this thread alone, and may do so anywhere in here.
+        while (item := self.poll(sleeper)) is Nothing.YET:
+            sleeper.acquire()
+        return item
 
     def poll(self, sleeper: Sleeper) -> Item | Nothing:
-        """`next` for an event loop: `Nothing.YET` where there is nothing, and `sleeper` is woken when there is."""
+        """`next` without waiting: `Nothing.YET` where there is nothing, and `sleeper` is woken when there is."""
         self._demand_own_process()
         with self._lock:
             item = self._poll()

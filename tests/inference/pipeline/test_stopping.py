@@ -202,6 +202,48 @@ def test_ctrl_c_ends_everything() -> None:
     assert process.returncode == 0
 
 
+INTERRUPTED_WHILE_THE_LOCK_IS_ELSEWHERE = """
+import os, signal, threading, time
+from tidegate.pipeline import Pipeline, Stage
+
+answered = threading.Event()
+results = Pipeline(Stage(lambda value: value and answered.wait()))(iter([0, 1]))
+next(results)
+run = results._run
+
+def interrupt():
+    while not run._consumer:
+        time.sleep(0.001)
+    with run._lock:
+        run._consumer.ring()
+        time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.05)
+
+threading.Thread(target=interrupt).start()
+try:
+    next(results)
+except KeyboardInterrupt:
+    answered.set()
+    while any(thread.name.startswith("pipeline-") for thread in threading.enumerate()):
+        time.sleep(0.01)
+    print("interrupted, none left", flush=True)
+"""
+
+
+def test_ctrl_c_while_a_thread_holds_the_lock_ends_everything() -> None:
+    """The consumer has been woken and waits for its turn: there, too, the interrupt comes as KeyboardInterrupt."""
+    program = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    ended = subprocess.run(
+        [sys.executable, "-c", program + INTERRUPTED_WHILE_THE_LOCK_IS_ELSEWHERE],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert (ended.stdout, ended.stderr) == ("interrupted, none left\n", "")
+
+
 AT_THE_END = """
 import itertools, torch
 from tidegate.pipeline import Pipeline, Stage
