@@ -138,38 +138,50 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--costs", default=",".join(COSTS))
     parser.add_argument("--output", type=Path, default=RESULTS)
     options = parser.parse_args(arguments)
+    if options.rounds < 1:
+        parser.error("--rounds must be at least 1")
     adopt_orphans()
     told = "; ".join(f"{name}: {value}" for name, value in machine.describe().items() if name not in UNUSED)
     costs = [cost for cost in COSTS if cost in options.costs.split(",")]
-    lines = [
-        "# A batch size that finds itself",
-        "",
-        f"`python -m benchmarks.auto_batch --costs {','.join(costs)}`, rounds: {options.rounds}; "
-        f"`auto` has {options.search:g} s of load before it is measured for {options.seconds:g} s. {told}.",
-        "",
-        "| cost of a call | size | found | requests/s | to size 1 | p99 to size 1 |",
-        "| --- | --- | --- | --- | --- | --- |",
-    ]
+    rounds: dict[str, list[dict[str, Measured]]] = {cost: [] for cost in costs}
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         model = archive(root)
         values = np.random.default_rng(0).standard_normal(256, dtype=np.float32)
         body = written(root, values.tobytes(), "application/octet-stream")
-        for cost in costs:
-            rounds: list[dict[str, Measured]] = []
-            for _ in range(options.rounds):
-                rounds.append({})
+        for number in range(1, options.rounds + 1):
+            for cost in costs:
+                rounds[cost].append({})
                 for size in random.sample(SIZES, len(SIZES)):
-                    base_dir = root / f"{cost}-{len(rounds)}-{SIZES.index(size)}"
+                    base_dir = root / f"{cost}-{number}-{SIZES.index(size)}"
                     starting = start(base_dir, model, cost, size)
                     # What is set by hand needs no search, only to be warm.
                     search_s = options.search if size == AUTO else min(options.search, 1.0)
-                    rounds[-1][size] = measure(starting, body, search_s=search_s, seconds=options.seconds)
-            lines += rows(cost, rounds)
-    text = "\n".join([*lines, ""])
+                    rounds[cost][-1][size] = measure(starting, body, search_s=search_s, seconds=options.seconds)
+            print(f"round {number} of {options.rounds}", file=sys.stderr, flush=True)
+            # What is there is kept, if the next round is broken off.
+            text = report(rounds, told, search_s=options.search, seconds=options.seconds)
+            options.output.write_text(text, encoding="utf-8")
     print(text)
-    options.output.write_text(text, encoding="utf-8")
     return 0
+
+
+def report(
+    rounds: Mapping[str, Sequence[Mapping[str, Measured]]], told: str, *, search_s: float, seconds: float
+) -> str:
+    """The page: of each cost, all its rounds; `told` is what is said of the machine."""
+    lines = [
+        "# A batch size that finds itself",
+        "",
+        f"`python -m benchmarks.auto_batch --costs {','.join(rounds)}`, rounds: {len(next(iter(rounds.values())))}; "
+        f"`auto` has {search_s:g} s of load before it is measured for {seconds:g} s. {told}.",
+        "",
+        "| cost of a call | size | found | requests/s | to size 1 | p99 to size 1 |",
+        "| --- | --- | --- | --- | --- | --- |",
+        *(row for cost, measured in rounds.items() for row in rows(cost, measured)),
+        "",
+    ]
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":
