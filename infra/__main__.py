@@ -14,8 +14,8 @@ from tidegate.infra.configuration import ConfigurationError
 _COMMANDS = {
     "doctor": "tidegate.infra.doctor.command",
     "image": "tidegate.infra.image_push.command",
-    "models": "tidegate.infra.models_command",
-    "served": "tidegate.infra.served_command",
+    "models": "tidegate.infra.versions.models_command",
+    "served": "tidegate.infra.versions.served_command",
 }
 
 

@@ -9,17 +9,17 @@ from typing import Any
 import aws_cdk as cdk
 from cdk_nag import AwsSolutionsChecks
 
-from tidegate.infra import context as command_line
-from tidegate.infra.batch_stack import BatchStack
 from tidegate.infra.configuration import Stage
 from tidegate.infra.configuration.network import NewVpc
 from tidegate.infra.cost.announce import announce
-from tidegate.infra.endpoint_stack import EndpointStack
-from tidegate.infra.models_stack import ModelsStack
-from tidegate.infra.network_stack import NetworkStack
-from tidegate.infra.observability_stack import ObservabilityStack
-from tidegate.infra.registry_stack import RegistryStack
-from tidegate.infra.storage_stack import StorageStack
+from tidegate.infra.stacks.batch_stack import BatchStack
+from tidegate.infra.stacks.endpoint_stack import EndpointStack
+from tidegate.infra.stacks.models_stack import ModelsStack
+from tidegate.infra.stacks.network_stack import NetworkStack
+from tidegate.infra.stacks.observability_stack import ObservabilityStack
+from tidegate.infra.stacks.registry_stack import RegistryStack
+from tidegate.infra.stacks.storage_stack import StorageStack
+from tidegate.infra.stage import context as command_line
 
 
 def build(

@@ -11,8 +11,8 @@ from __future__ import annotations
 import json
 import re
 
-from tidegate.infra.names import BATCH_OUTPUT_PREFIX, BATCH_SUBMITTED_PREFIX
-from tidegate.infra.states import (
+from tidegate.infra.stage.names import BATCH_OUTPUT_PREFIX, BATCH_SUBMITTED_PREFIX
+from tidegate.infra.workflows.states import (
     ANY_ERROR,
     Definition,
     State,

@@ -12,10 +12,10 @@ from tidegate.infra.batch.content_types import BY_ENDING
 from tidegate.infra.batch.schedule import ScheduleTrigger
 from tidegate.infra.batch.transform_job import JobSettings
 from tidegate.infra.configuration.batch import Batch
-from tidegate.infra.event_trigger import EventTrigger, Undelivered
-from tidegate.infra.names import BATCH_INPUT_PREFIX, BATCH_MANIFESTS_PREFIX, BATCH_OUTPUT_PREFIX, Names
-from tidegate.infra.notifications import Notifications
-from tidegate.infra.state_machine import StateMachine
+from tidegate.infra.stage.names import BATCH_INPUT_PREFIX, BATCH_MANIFESTS_PREFIX, BATCH_OUTPUT_PREFIX, Names
+from tidegate.infra.workflows.event_trigger import EventTrigger, Undelivered
+from tidegate.infra.workflows.notifications import Notifications
+from tidegate.infra.workflows.state_machine import StateMachine
 
 # As long as Step Functions keeps an execution.
 _LOG_RETENTION_DAYS = 90

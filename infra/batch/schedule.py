@@ -9,8 +9,8 @@ from aws_cdk import aws_scheduler as scheduler
 from constructs import Construct
 
 from tidegate.infra.batch.intake import SCHEDULED_EVENT
-from tidegate.infra.event_trigger import ATTEMPTS, MAX_AGE_S, Undelivered
-from tidegate.infra.state_machine import StateMachine, starter
+from tidegate.infra.workflows.event_trigger import ATTEMPTS, MAX_AGE_S, Undelivered
+from tidegate.infra.workflows.state_machine import StateMachine, starter
 
 
 class ScheduleTrigger(Construct):

@@ -11,7 +11,7 @@ from aws_cdk import aws_ssm as ssm
 from constructs import Construct
 
 from tidegate.infra.configuration.table import DAY, ORIGIN, Table
-from tidegate.infra.names import QUERY_RESULTS_PREFIX, TABLES_PREFIX, Names
+from tidegate.infra.stage.names import QUERY_RESULTS_PREFIX, TABLES_PREFIX, Names
 
 _GIB = 1024**3
 

@@ -8,8 +8,8 @@ import aws_cdk as cdk
 from constructs import Construct
 
 from tidegate.infra.batch.table import TableNames
-from tidegate.infra.lent_policy import LentPolicy
-from tidegate.infra.names import QUERY_RESULTS_PREFIX, Names
+from tidegate.infra.rights.lent_policy import LentPolicy
+from tidegate.infra.stage.names import QUERY_RESULTS_PREFIX, Names
 
 _NAMES_UNKNOWN = "files of results are named after jobs, and what queries answer, after queries"
 

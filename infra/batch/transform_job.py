@@ -22,8 +22,8 @@ from dataclasses import dataclass
 
 from tidegate.inference import settings as server
 from tidegate.infra.batch.content_types import IN_LINES
-from tidegate.infra.names import BATCH_INPUT_PREFIX, BATCH_MANIFESTS_PREFIX, BATCH_OUTPUT_PREFIX
-from tidegate.infra.states import (
+from tidegate.infra.stage.names import BATCH_INPUT_PREFIX, BATCH_MANIFESTS_PREFIX, BATCH_OUTPUT_PREFIX
+from tidegate.infra.workflows.states import (
     ANY_ERROR,
     Definition,
     State,

@@ -16,10 +16,10 @@ from tidegate.infra.configuration.network import NewVpc
 from tidegate.infra.cost import estimate, report, usage
 from tidegate.infra.cost import prices as price_file
 from tidegate.infra.hosting import update_capacity
-from tidegate.infra.names import Names
-from tidegate.infra.network_stack import interface_endpoints
 from tidegate.infra.observability import endpoint_alarms, of_stage, workflow_alarms
 from tidegate.infra.observability.alarm import MetricAlarm
+from tidegate.infra.stacks.network_stack import interface_endpoints
+from tidegate.infra.stage.names import Names
 
 
 def announce(

@@ -10,8 +10,8 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, ValidationError
 
-from tidegate.infra import stage_errors
 from tidegate.infra.configuration.value import ConfigurationError, InstanceType, Rule, Value, like
+from tidegate.infra.stage import stage_errors
 
 
 def _is_price(value: Any) -> bool:

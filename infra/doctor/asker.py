@@ -20,9 +20,9 @@ from tidegate.infra.doctor.artifact_checks import Object, Verdict
 from tidegate.infra.doctor.capacity_checks import Quota
 from tidegate.infra.doctor.finding import Unanswered
 from tidegate.infra.doctor.standing_checks import Name, Role, Taken
-from tidegate.infra.ecr import ecr_image
 from tidegate.infra.image_push.destination import Destination
 from tidegate.infra.image_push.registries import HttpRegistry, Manifest, is_loopback
+from tidegate.infra.models.ecr import ecr_image
 
 _T = TypeVar("_T")
 _ABSENT = frozenset(

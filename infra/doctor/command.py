@@ -8,11 +8,12 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from tidegate.infra import stage_file, validation
+from tidegate.infra import validation
 from tidegate.infra.configuration import ConfigurationError, Stage
 from tidegate.infra.doctor.asker import Asker
 from tidegate.infra.doctor.examination import Examination, examine
 from tidegate.infra.doctor.finding import Finding, Severity, exit_status
+from tidegate.infra.stage import stage_file
 
 _DEFAULT_QUALIFIER = "hnb659fds"
 

@@ -8,7 +8,6 @@ from typing import Protocol
 
 from tidegate.infra.configuration import Stage
 from tidegate.infra.configuration.network import ExistingVpc, NewVpc
-from tidegate.infra.container_environment import container_environment
 from tidegate.infra.doctor import artifact_checks, capacity_checks, place_checks, standing_checks
 from tidegate.infra.doctor.artifact_checks import CHECKED_BYTES, Object, Verdict
 from tidegate.infra.doctor.capacity_checks import Quota
@@ -16,6 +15,7 @@ from tidegate.infra.doctor.finding import Finding, Unanswered, ok, unknown
 from tidegate.infra.doctor.standing_checks import Name, Role, Taken
 from tidegate.infra.doctor.subject import Subject, instance_types_of, needs
 from tidegate.infra.image_push.registries import Manifest
+from tidegate.infra.models.container_environment import container_environment
 
 
 class Answers(Protocol):

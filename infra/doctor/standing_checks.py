@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from tidegate.infra import log_group_names
 from tidegate.infra.configuration.network import NewVpc
 from tidegate.infra.doctor.finding import Finding, Severity, Unanswered, ok, unknown
 from tidegate.infra.doctor.subject import Subject
+from tidegate.infra.hosting import log_group_names
 
 SAGEMAKER = "sagemaker.amazonaws.com"
 

@@ -15,10 +15,10 @@ from tidegate.infra.configuration.hosting import (
 )
 from tidegate.infra.configuration.model import ArchivedModel, DefaultArchive, PackagedModel
 from tidegate.infra.configuration.network import NewVpc
-from tidegate.infra.ecr import address_of
 from tidegate.infra.hosting import update_capacity
 from tidegate.infra.hosting.variant_plans import plans
-from tidegate.infra.names import MODELS_PREFIX, Names
+from tidegate.infra.models.ecr import address_of
+from tidegate.infra.stage.names import MODELS_PREFIX, Names
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

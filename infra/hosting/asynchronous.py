@@ -14,7 +14,7 @@ from tidegate.infra.hosting.deployment import Deployment
 from tidegate.infra.hosting.endpoint import Endpoint
 from tidegate.infra.hosting.variant_plans import StartTimeouts, only_plan, smallest_fleet
 from tidegate.infra.hosting.variants import production_variant
-from tidegate.infra.names import ASYNC_INPUT_PREFIX
+from tidegate.infra.stage.names import ASYNC_INPUT_PREFIX
 
 
 class AsynchronousEndpoint(Endpoint):

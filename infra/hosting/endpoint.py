@@ -9,15 +9,15 @@ import aws_cdk as cdk
 from aws_cdk import aws_sagemaker as sagemaker
 from constructs import Construct
 
-from tidegate.infra import instance_types
 from tidegate.infra.configuration.rollout import ComponentRollout, Rollout
 from tidegate.infra.configuration.scaling import AsyncScaling, MultiModelScaling, Scaling
+from tidegate.infra.hosting import instance_types
 from tidegate.infra.hosting.autoscaling import INSTANCES, Capacity, of_variant
 from tidegate.infra.hosting.deployment import Deployment, ServedModel, wait_for
 from tidegate.infra.hosting.rollback_alarms import RollbackAlarms, Watched, watch_variants
 from tidegate.infra.hosting.rollout import deployment_config
 from tidegate.infra.hosting.variant_plans import StartTimeouts, VariantPlan
-from tidegate.infra.names import content_name
+from tidegate.infra.stage.names import content_name
 
 # Our server's own series, through the platform's scraping of /metrics; written out, because what SageMaker takes for
 # granted depends on how old the configuration is.

@@ -14,9 +14,8 @@ import aws_cdk as cdk
 from aws_cdk import aws_cloudwatch as cloudwatch
 from constructs import Construct
 
-from tidegate.infra import instance_types
 from tidegate.infra.configuration.rollout import Rollback
-from tidegate.infra.hosting import timeouts
+from tidegate.infra.hosting import instance_types, timeouts
 from tidegate.infra.hosting.variant_plans import VariantPlan
 
 _INVOCATIONS = "AWS/SageMaker"

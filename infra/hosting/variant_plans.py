@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tidegate.infra import instance_types
 from tidegate.infra.configuration.hosting import AsyncHosting, Instances, MultiModelHosting, RealtimeHosting
-from tidegate.infra.hosting import timeouts
+from tidegate.infra.hosting import instance_types, timeouts
 
 # Roll-outs compare the old and the new configuration by the variant's name, so it never changes.
 ONLY_VARIANT = "primary"

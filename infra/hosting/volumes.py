@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import math
 
-from tidegate.infra import instance_types
 from tidegate.infra.configuration.hosting import Instances
+from tidegate.infra.hosting import instance_types
 
 LARGEST_GB = 512
 # Packages of code/requirements.txt, temporary files, models that the server keeps.

@@ -13,11 +13,11 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from tidegate.infra import stage_file
 from tidegate.infra.configuration import ConfigurationError, Stage
 from tidegate.infra.image_push.destination import accelerator, destination, platform
 from tidegate.infra.image_push.push import Pushed, push
 from tidegate.infra.image_push.registries import registry_of
+from tidegate.infra.stage import stage_file
 
 if TYPE_CHECKING:
     from container.engine import Engine

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 
-from tidegate.infra import instance_types
 from tidegate.infra.configuration import ConfigurationError, Stage
 from tidegate.infra.configuration.hosting import Instances
 from tidegate.infra.configuration.image import BuiltImage, ImageUri, PinnedImage, TaggedImage
-from tidegate.infra.ecr import EcrImage, ecr_host, ecr_image
-from tidegate.infra.names import Names, Place
+from tidegate.infra.hosting import instance_types
+from tidegate.infra.models.ecr import EcrImage, ecr_host, ecr_image
+from tidegate.infra.stage.names import Names, Place
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import aws_cdk as cdk
 
 from tidegate.inference import settings
-from tidegate.infra import instance_types
 from tidegate.infra.configuration.hosting import (
     AsyncHosting,
     ComponentHosting,
@@ -14,10 +13,11 @@ from tidegate.infra.configuration.hosting import (
     ServerlessHosting,
 )
 from tidegate.infra.configuration.stage import Stage
-from tidegate.infra.container_environment import container_environment
+from tidegate.infra.hosting import instance_types
 from tidegate.infra.hosting.variant_plans import ONLY_VARIANT, plans
-from tidegate.infra.names import Names
+from tidegate.infra.models.container_environment import container_environment
 from tidegate.infra.observability.watched import WatchedEndpoint, WatchedStateMachine, WatchedVariant, WatchedWorkflows
+from tidegate.infra.stage.names import Names
 
 # How long SageMaker waits for the container. Source: API reference, InvokeEndpoint and InvokeEndpointAsync
 # (InvocationTimeoutSeconds, at most an hour).

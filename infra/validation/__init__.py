@@ -10,7 +10,7 @@ import datetime
 
 from tidegate.inference import settings
 from tidegate.infra.configuration import Stage
-from tidegate.infra.container_environment import container_environment
+from tidegate.infra.models.container_environment import container_environment
 from tidegate.infra.validation import gpus, hosting, instances, operations, sources, tables
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tidegate.inference.settings import Settings
-from tidegate.infra import instance_types
 from tidegate.infra.configuration import Stage
 from tidegate.infra.configuration.hosting import ComponentHosting, RealtimeHosting, ServerlessHosting
-from tidegate.infra.container_environment import said
+from tidegate.infra.hosting import instance_types
 from tidegate.infra.hosting.variant_plans import plans
+from tidegate.infra.models.container_environment import said
 from tidegate.infra.validation.sentences import wrong
 
 

@@ -14,7 +14,7 @@ from tidegate.infra.configuration.hosting import (
 )
 from tidegate.infra.configuration.rollout import AllAtOnce, Canary, ComponentRollout, Linear, Rolling, Rollout
 from tidegate.infra.hosting import timeouts
-from tidegate.infra.names import (
+from tidegate.infra.stage.names import (
     ASYNC_INPUT_PREFIX,
     BATCH_INPUT_PREFIX,
     BATCH_MANIFESTS_PREFIX,

@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterator
 
-from tidegate.infra import instance_types
 from tidegate.infra.configuration import Stage
 from tidegate.infra.configuration.hosting import ComponentHosting, Instances, MultiModelHosting, RealtimeHosting
-from tidegate.infra.hosting import volumes
+from tidegate.infra.hosting import instance_types, volumes
 from tidegate.infra.validation.sentences import wrong
 
 

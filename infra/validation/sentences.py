@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tidegate.infra.configuration import ConfigurationError
-from tidegate.infra.stage_errors import shown
+from tidegate.infra.stage.stage_errors import shown
 
 
 def wrong(key: str, value: object, why: str) -> ConfigurationError:

@@ -15,7 +15,7 @@ from tidegate.infra.configuration.model import (
     PackagedModel,
     UncompressedModel,
 )
-from tidegate.infra.ecr import ecr_image
+from tidegate.infra.models.ecr import ecr_image
 from tidegate.infra.validation.sentences import wrong
 
 # Source: SageMaker guide, serverless endpoints: 5 GB of disk for the model and all else.

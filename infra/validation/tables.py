@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from tidegate.infra.configuration import Stage
 from tidegate.infra.configuration.hosting import AsyncHosting, RealtimeHosting
 from tidegate.infra.configuration.table import Table
-from tidegate.infra.names import QUERY_RESULTS_PREFIX, TABLES_PREFIX
+from tidegate.infra.stage.names import QUERY_RESULTS_PREFIX, TABLES_PREFIX
 from tidegate.infra.validation.sentences import wrong
 
 

@@ -2,7 +2,7 @@
 
 `life` lives it once, by the real `cdk` and publish commands and plain boto3, on the local cloud with the real server;
 each test reads one thing in the notes. That the role may read the prefix and nothing else is not shown here: rights
-are not enforced (tests/infra/test_sources.py has the policy).
+are not enforced (tests/infra/models/test_sources.py has the policy).
 """
 
 from __future__ import annotations

@@ -238,7 +238,7 @@ def test_a_model_that_answers_wrongly_fails_and_is_destroyed() -> None:
 
 
 def test_the_stage_that_it_deploys_is_pinned_to_the_account_and_keeps_nothing(tmp_path: Path) -> None:
-    from tidegate.infra import stage_file
+    from tidegate.infra.stage import stage_file
 
     options = Options(image_uri=IMAGE, instance_type="ml.g6.xlarge", prefix="mine", yes=None, clean_up=False)
     path = tmp_path / "smoke.toml"

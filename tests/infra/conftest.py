@@ -37,7 +37,7 @@ def node_on_path() -> Iterator[None]:
 @pytest.fixture(scope="session", autouse=True)
 def shipped_stages() -> Iterator[None]:
     """`dev` means the stage that the project ships, whatever became of the file in infra/stages/."""
-    from tidegate.infra import stage_file
+    from tidegate.infra.stage import stage_file
 
     with pytest.MonkeyPatch.context() as here:
         here.setattr(stage_file, "STAGES", SHIPPED)
@@ -92,8 +92,9 @@ def synthesise(tmp_path_factory: pytest.TempPathFactory, node_on_path: None) -> 
     """
     from aws_cdk.assertions import Template
 
-    from tidegate.infra import app, context, stage_file
+    from tidegate.infra import app
     from tidegate.infra.configuration import Stage
+    from tidegate.infra.stage import context, stage_file
 
     flags = json.loads((ROOT / "cdk.json").read_text())["context"]
 

@@ -8,9 +8,10 @@ import pytest
 
 from tests.infra.conftest import ROOT, Synthesised
 from tests.infra.templates import as_list
-from tidegate.infra import models_command, promotion_rollout
 from tidegate.infra.batch import transform_job
 from tidegate.infra.batch.content_types import BY_ENDING
+from tidegate.infra.promotion import rollout_machine
+from tidegate.infra.versions import models_command
 
 BATCH = (ROOT / "docs" / "batch.md").read_text()
 PROMOTION = (ROOT / "docs" / "promotion.md").read_text()
@@ -30,7 +31,7 @@ def test_every_ending_is_in_the_table_with_its_content_type() -> None:
 
 
 def test_every_key_of_the_manifest_and_of_the_message_is_explained() -> None:
-    manifest, message = keys(transform_job._MANIFEST), keys(promotion_rollout._MESSAGE)
+    manifest, message = keys(transform_job._MANIFEST), keys(rollout_machine._MESSAGE)
 
     assert len(manifest) == 12
     assert not [key for key in manifest if f"`{key}`" not in BATCH]

@@ -140,7 +140,7 @@ def test_a_deployment_waits_for_the_one_before_it_and_is_never_broken_off() -> N
 
 
 def test_every_make_target_stage_and_context_key_of_the_workflows_exists() -> None:
-    from tidegate.infra.context import KEYS
+    from tidegate.infra.stage.context import KEYS
 
     targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     stages = {path.stem for path in (ROOT / "infra" / "stages").glob("*.toml")}

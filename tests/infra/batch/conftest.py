@@ -26,7 +26,7 @@ def synthesise_batch(tmp_path_factory: pytest.TempPathFactory, node_on_path: Non
 
     from tidegate.infra.batch.jobs import BatchJobs
     from tidegate.infra.configuration.batch import Batch
-    from tidegate.infra.names import Names
+    from tidegate.infra.stage.names import Names
 
     flags = json.loads((ROOT / "cdk.json").read_text())["context"]
 

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from tidegate.infra import stage_file
 from tidegate.infra.configuration import Stage
 from tidegate.infra.doctor import artifact_checks, capacity_checks, place_checks, standing_checks
 from tidegate.infra.doctor.artifact_checks import CHECKED_BYTES, Object, Verdict
@@ -16,6 +15,7 @@ from tidegate.infra.doctor.standing_checks import Role, Taken, names_of
 from tidegate.infra.doctor.subject import ENDPOINT, TRANSFORM, Need, Subject, needs
 from tidegate.infra.image_push.media_types import DOCKER_MANIFEST
 from tidegate.infra.image_push.registries import Manifest
+from tidegate.infra.stage import stage_file
 
 ACCOUNT, REGION = "123456789012", "eu-central-1"
 DIGEST = "sha256:" + "a" * 64

@@ -20,8 +20,8 @@ def promotion_stack(tmp_path_factory: pytest.TempPathFactory, node_on_path: None
     import aws_cdk as cdk
     from cdk_nag import AwsSolutionsChecks
 
-    from tidegate.infra.names import Names
-    from tidegate.infra.promotion import Promotion
+    from tidegate.infra.promotion.promotion import Promotion
+    from tidegate.infra.stage.names import Names
 
     directory = tmp_path_factory.mktemp("promotion")
     app = cdk.App(outdir=str(directory), context=json.loads((ROOT / "cdk.json").read_text())["context"])

@@ -1,0 +1,1 @@
+"""From an approval to the endpoint: the state machine that rolls a version out."""

@@ -1,0 +1,1 @@
+"""The stacks: one file for each unit that `cdk deploy` creates, and the base that they share."""

@@ -1,0 +1,1 @@
+"""A stage as people write it: its file, what is wrong with it, what `-c` changes, and the names that follow from it."""

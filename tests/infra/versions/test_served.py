@@ -1,0 +1,129 @@
+"""`python -m infra served`: an endpoint that went back is found out, whatever its stack says."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from moto import mock_aws
+
+from tests.infra.state_machines import ACCOUNT, REGION
+from tidegate.infra.versions import served, served_command
+
+OUTPUTS = {"EndpointConfigName": "config-2", "ModelName": "model-2"}
+STAGE = f"""
+region = "{REGION}"
+account = "{ACCOUNT}"
+image = {{ tag = "1" }}
+hosting = {{ mode = "realtime" }}
+retention = {{ keep_data = false }}
+"""
+
+
+def endpoint(**changes: str) -> dict[str, Any]:
+    """What DescribeEndpoint says of one that serves what its stack names."""
+    said = {"EndpointName": "tidegate-dev", "EndpointStatus": "InService", "EndpointConfigName": "config-2"}
+    return said | changes
+
+
+def component(model: str) -> dict[str, Any]:
+    """The same of DescribeInferenceComponent."""
+    return {
+        "InferenceComponentName": "tidegate-dev",
+        "InferenceComponentStatus": "InService",
+        "Specification": {"ModelName": model},
+    }
+
+
+@pytest.mark.parametrize(
+    ("description", "sentence"),
+    [
+        (endpoint(), None),
+        (
+            endpoint(EndpointConfigName="config-1", FailureReason="An alarm went off."),
+            "endpoint tidegate-dev serves config-1, and its stack names config-2: it went back (An alarm went off); "
+            "deploy or approve another version, and then this one again",
+        ),
+        (
+            endpoint(EndpointStatus="Updating", EndpointConfigName="config-1"),
+            "endpoint tidegate-dev is Updating; wait for it, or see its log",
+        ),
+        (
+            endpoint(EndpointStatus="Failed", FailureReason="no instances"),
+            "endpoint tidegate-dev is Failed (no instances); wait for it, or see its log",
+        ),
+        (
+            endpoint(EndpointStatus="UpdateRollbackFailed"),
+            "endpoint tidegate-dev is UpdateRollbackFailed; wait for it, or see its log",
+        ),
+    ],
+)
+def test_an_endpoint_is_compared_with_what_its_stack_names(description: dict[str, Any], sentence: str | None) -> None:
+    assert served.of_endpoint(description, OUTPUTS).divergence == sentence
+
+
+def test_a_component_is_compared_by_its_model() -> None:
+    assert served.of_component(component("model-2"), OUTPUTS).divergence is None
+    assert "serves model-1, and its stack names model-2" in str(
+        served.of_component(component("model-1"), OUTPUTS).divergence
+    )
+
+
+@pytest.fixture
+def run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[[], tuple[int, str, str]]]:
+    """Run the command for dev in an account of its own: status, standard output, standard error."""
+    (tmp_path / "dev.toml").write_text(STAGE)
+
+    def run() -> tuple[int, str, str]:
+        status = served_command.main(["--stage", str(tmp_path / "dev.toml")])
+        said = capsys.readouterr()
+        return status, said.out, said.err
+
+    with mock_aws():
+        yield run
+
+
+def deploy(config: str, *, name: str = "EndpointConfigName") -> None:
+    """A stack with that output, and an endpoint that serves config-2."""
+    sagemaker = boto3.client("sagemaker", REGION)
+    role = f"arn:aws:iam::{ACCOUNT}:role/role"
+    sagemaker.create_model(ModelName="model", ExecutionRoleArn=role, PrimaryContainer={"Image": "host/name:1"})
+    variant = {"VariantName": "primary", "ModelName": "model", "InstanceType": "ml.m5.large", "InitialInstanceCount": 1}
+    sagemaker.create_endpoint_config(EndpointConfigName="config-2", ProductionVariants=[variant])
+    sagemaker.create_endpoint(EndpointName="tidegate-dev", EndpointConfigName="config-2")
+    template = {"Resources": {"T": {"Type": "AWS::SNS::Topic"}}, "Outputs": {name: {"Value": config}}}
+    boto3.client("cloudformation", REGION).create_stack(
+        StackName="tidegate-dev-endpoint", TemplateBody=json.dumps(template)
+    )
+
+
+def test_what_is_served_is_told(run: Callable[[], tuple[int, str, str]]) -> None:
+    deploy("config-2")
+
+    assert run() == (0, "endpoint tidegate-dev is InService and serves config-2\n", "")
+
+
+def test_an_endpoint_that_went_back_is_exit_code_1(run: Callable[[], tuple[int, str, str]]) -> None:
+    deploy("config-3")
+    status, out, err = run()
+
+    assert (status, out) == (1, "")
+    assert err.startswith("infra: error: endpoint tidegate-dev serves config-2, and its stack names config-3: ")
+    assert err.count("\n") == 1
+
+
+def test_a_stack_that_waits_for_its_first_approval_says_so(run: Callable[[], tuple[int, str, str]]) -> None:
+    deploy("bucket", name="BucketName")
+
+    assert run()[2] == ("infra: error: stack tidegate-dev-endpoint has no endpoint yet; approve a package first.\n")
+
+
+def test_a_stage_that_is_not_deployed_is_one_sentence(run: Callable[[], tuple[int, str, str]]) -> None:
+    status, _, err = run()
+
+    assert status == 1
+    assert err.startswith("infra: error: stack tidegate-dev-endpoint: AWS says")
