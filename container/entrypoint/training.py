@@ -21,6 +21,7 @@ from types import FrameType
 from typing import IO
 
 from container.entrypoint import training_command, training_requirements, training_script, training_torchrun
+from container.entrypoint.held_signals import held
 from container.entrypoint.memory_limit import memory_ran_out
 from container.entrypoint.training_failure import TrainingFailed, failure_text, forget_failure, report
 from container.entrypoint.training_variables import command_line, gpus, read_job, variables
@@ -121,8 +122,10 @@ class _Child:
         """The script's exit status, -n where signal n ended it, and the end of what it wrote to standard error."""
         kept = bytearray()
         self._is_launcher = is_launcher
-        process = subprocess.Popen(list(words), cwd=code_dir, env=dict(environment), stderr=subprocess.PIPE)
-        self._process = process
+        with held():  # the script may run, and wait for its signal, before `Popen` returns
+            self._process = process = subprocess.Popen(
+                list(words), cwd=code_dir, env=dict(environment), stderr=subprocess.PIPE
+            )
         assert process.stderr is not None  # noqa: S101 - asked for above
         reader = threading.Thread(target=_pass_through, args=(process.stderr, kept), daemon=True)
         reader.start()

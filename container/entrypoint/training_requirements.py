@@ -14,9 +14,10 @@ import subprocess
 import sys
 import tempfile
 from collections import deque
-from collections.abc import MutableMapping
+from collections.abc import Iterator, MutableMapping
 from pathlib import Path
 
+from container.entrypoint.held_signals import held
 from container.entrypoint.training_failure import TrainingFailed
 from tidegate.inference.errors import DeploymentError
 from tidegate.inference.frontend.packages import pip_failure
@@ -58,30 +59,40 @@ def _fill(layer: PackageLayer, wanted: Path, environment: MutableMapping[str, st
         raise TrainingFailed(str(error)) from None
     words, directory = layer.pip_command(wanted)
     said: deque[str] = deque(maxlen=KEPT_LINES)
-    with subprocess.Popen(
-        words,
-        cwd=directory,
-        env=layer.pip_variables(environment),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        encoding="utf-8",
-        errors="replace",
-        start_new_session=True,  # so that what pip starts can be ended too, and finds no terminal to ask for a password
-    ) as pip:
+    with contextlib.ExitStack() as around:
+        with held():
+            pip = subprocess.Popen(
+                words,
+                cwd=directory,
+                env=layer.pip_variables(environment),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                encoding="utf-8",
+                errors="replace",
+                # So that what pip starts can be ended too, and finds no terminal to ask for a password.
+                start_new_session=True,
+            )
+            around.enter_context(pip)
+            around.enter_context(_killed_where_the_job_ends(pip))
         assert pip.stdout is not None  # noqa: S101 - asked for above
-        try:
-            for line in map(pip_failure.redacted, pip.stdout):
-                sys.stdout.write(line)
-                sys.stdout.flush()
-                said.append(line)
-        except BaseException:  # a signal that ends the job
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(pip.pid, signal.SIGKILL)
-            raise
+        for line in map(pip_failure.redacted, pip.stdout):
+            sys.stdout.write(line)
+            sys.stdout.flush()
+            said.append(line)
     try:
         if pip.returncode != 0:
             raise DeploymentError(pip_failure.sentence("".join(said), protected_version() or "none"))
         layer.finish()
     except DeploymentError as error:
         raise TrainingFailed(f"{wanted} cannot be installed: {error}.") from None
+
+
+@contextlib.contextmanager
+def _killed_where_the_job_ends(pip: subprocess.Popen[str]) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:  # a signal
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(pip.pid, signal.SIGKILL)
+        raise

@@ -3,9 +3,10 @@
 import os
 import signal
 import subprocess
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from types import FrameType
 
 GRACE_S = 10.0
 SHOWN_LINES = 15
@@ -37,24 +38,24 @@ def run(
     Raises:
         CommandFailed: it ended with a status other than 0 or took too long.
     """
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE if echo else output,
-            stderr=output if echo else subprocess.STDOUT,
-            env=dict(environment),
-            cwd=directory,
-            # A group of its own: programs such as cdk start others, and an interruption has to reach them all.
-            start_new_session=True,
-        )
+    with log.open("wb") as output, ExitStack() as around:
+        with _held_signals():
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE if echo else output,
+                stderr=output if echo else subprocess.STDOUT,
+                env=dict(environment),
+                cwd=directory,
+                # A group of its own: programs such as cdk start others, and an interruption has to reach them all.
+                start_new_session=True,
+            )
+            around.callback(end_group, process)
         try:
             printed = _follow(process, echo) if echo else []
             status = process.wait(timeout_s)
         except subprocess.TimeoutExpired:
             raise CommandFailed(f"{command[0]} took more than {timeout_s:g} s, see {log}") from None
-        finally:
-            end_group(process)
     text = "\n".join(printed) if echo else log.read_text(errors="replace")
     if status:
         last = (log.read_text(errors="replace") or text).strip().splitlines()[-SHOWN_LINES:]
@@ -74,6 +75,28 @@ def end_group(process: subprocess.Popen[bytes]) -> None:
     process.wait()
     if process.stdout is not None:
         process.stdout.close()
+
+
+@contextmanager
+def _held_signals() -> Iterator[None]:
+    """Let SIGINT and SIGTERM come at the end of the block.
+
+    One whose handler raises within `Popen` would leave a process behind of which nobody knows. They are not blocked:
+    the process would inherit that.
+    """
+    came: list[int] = []
+
+    def note(number: int, _: FrameType | None) -> None:
+        came.append(number)
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for each in came:
+            signal.raise_signal(each)
 
 
 def _follow(process: subprocess.Popen[bytes], echo: str) -> list[str]:

@@ -25,12 +25,17 @@ def job(base_dir: Path, script: str, program: str = "train.py", **hyperparameter
 
 
 def start(
-    base_dir: Path, *, before: Sequence[str] = (), new_session: bool = False, **environment: str
+    base_dir: Path,
+    *,
+    before: Sequence[str] = (),
+    program: str = TRAIN,
+    new_session: bool = False,
+    **environment: str,
 ) -> subprocess.Popen[str]:
     """Start the job of `base_dir`, without what a job of this machine's own may have told us; `before` its words."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("SAGEMAKER_", "SM_", "PET_"))}
     return subprocess.Popen(
-        [*before, sys.executable, "-c", TRAIN],
+        [*before, sys.executable, "-c", program],
         cwd=ROOT,
         env={**kept, **environment, "SAGEMAKER_BASE_DIR": str(base_dir)},
         start_new_session=new_session,
@@ -40,7 +45,7 @@ def start(
     )
 
 
-def train(base_dir: Path, *, timeout_s: float = 60, **environment: str) -> subprocess.CompletedProcess[str]:
+def train(base_dir: Path, *, timeout_s: float = 120, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run the job of `base_dir` to its end."""
     with start(base_dir, **environment) as process:
         output, errors = process.communicate(timeout=timeout_s)

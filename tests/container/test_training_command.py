@@ -116,8 +116,8 @@ def test_sigterm_reaches_what_a_bash_script_has_put_in_its_place(tmp_path: Path)
     """`exec` as its last command, as the page says."""
     ready = tmp_path / "ready"
     waiting = (
-        "import pathlib, signal, sys; signal.signal(signal.SIGTERM, lambda *_: sys.exit(6)); "
-        f"pathlib.Path('{ready}').touch(); signal.pause()"
+        "import pathlib, signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: sys.exit(6)); "
+        f"pathlib.Path('{ready}').touch(); [time.sleep(0.01) for _ in iter(int, 1)]"
     )
     script = f'#!/bin/bash\nwords=(-c "{waiting}")\nexec {sys.executable} "${{words[@]}}"\n'
     with start(job(tmp_path, script, program="run.sh")) as process:

@@ -9,7 +9,7 @@ import pytest
 
 from container.entrypoint import training
 from container.entrypoint.memory_limit import memory_ran_out
-from tests.container.entry_point import job, train
+from tests.container.entry_point import TRAIN, job, start, train
 
 
 def test_what_an_earlier_job_said_is_forgotten(tmp_path: Path) -> None:
@@ -36,6 +36,35 @@ def test_an_argument_that_is_too_long_for_the_system_is_a_failure_with_its_reaso
     (base_dir / "input/config/hyperparameters.json").write_text(json.dumps({"long": "x" * 200_000}))
     assert train(base_dir).returncode == 1
     assert "Argument list too long" in (base_dir / "output/failure").read_text()
+
+
+SIGNALLED_WHILE_THE_SCRIPT_STARTS = f"""
+import os, signal, subprocess, time
+from pathlib import Path
+begin = subprocess.Popen.__init__
+
+def begin_slowly(self, *words, **how):
+    begin(self, *words, **how)
+    while not Path(os.environ["SCRIPT_RUNS"]).exists():
+        time.sleep(0.005)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+subprocess.Popen.__init__ = begin_slowly
+{TRAIN}
+"""
+
+
+def test_a_signal_reaches_a_script_that_runs_before_its_starter_knows_of_it(tmp_path: Path) -> None:
+    """It has its time to save what it has."""
+    runs = tmp_path / "runs"
+    script = (
+        "import pathlib, signal, sys, time\nsignal.signal(signal.SIGTERM, lambda *_: sys.exit(6))\n"
+        f"pathlib.Path({str(runs)!r}).touch()\nwhile True:\n    time.sleep(0.01)\n"
+    )
+    base_dir = job(tmp_path / "job", script)
+    with start(base_dir, program=SIGNALLED_WHILE_THE_SCRIPT_STARTS, SCRIPT_RUNS=str(runs)) as process:
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == 6, errors
 
 
 @pytest.mark.parametrize(

@@ -128,14 +128,15 @@ def test_the_process_that_fails_first_gives_the_reason_and_the_status(
 
 def test_sigterm_reaches_every_process_which_saves_what_it_has(tmp_path: Path) -> None:
     script = """
-import os, pathlib, signal, sys
+import os, pathlib, signal, sys, time
 place = pathlib.Path(os.environ["SM_MODEL_DIR"])
 def save(*_):
     (place / ("saved" + os.environ["RANK"])).touch()
     sys.exit(0)
 signal.signal(signal.SIGTERM, save)
 (place / ("ready" + os.environ["RANK"])).touch()
-signal.pause()
+while True:  # and not signal.pause(), before which the signal may come
+    time.sleep(0.01)
 """
     base_dir = job(tmp_path, script, **ASKED)
     with start(base_dir, PET_NPROC_PER_NODE="2") as process:

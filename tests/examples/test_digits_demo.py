@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -48,6 +49,13 @@ def commands(processes: Sequence[psutil.Process]) -> str:
 def running(processes: Sequence[psutil.Process]) -> list[psutil.Process]:
     """Those that have neither ended nor been replaced by another process of the same id."""
     return [each for each in processes if each.is_running() and each.status() != psutil.STATUS_ZOMBIE]
+
+
+def ended(process_id: int) -> bool:
+    try:
+        return psutil.Process(process_id).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
 
 
 @pytest.mark.parametrize(
@@ -153,11 +161,49 @@ def test_a_failed_command_says_what_it_said(tmp_path: Path) -> None:
 
 def test_what_a_command_started_ends_with_it(tmp_path: Path) -> None:
     """A command that leaves something behind, or that is too slow, is ended with its whole group."""
-    script = "sleep 1000 & echo $! > child; wait"
-    with pytest.raises(CommandFailed, match="took more than"):
-        run(["sh", "-c", script], log=tmp_path / "log", environment=os.environ, directory=tmp_path, timeout_s=0.5)
-    child = int((tmp_path / "child").read_text())
-    until(lambda: not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE)
+    script = "sleep 1000 & echo $! > draft; mv draft child; wait"
+    child = tmp_path / "child"
+    for timeout_s in (0.5, 5.0, 50.0):  # until it has had the time to leave something behind
+        with pytest.raises(CommandFailed, match="took more than"):
+            run(
+                ["sh", "-c", script],
+                log=tmp_path / "log",
+                environment=os.environ,
+                directory=tmp_path,
+                timeout_s=timeout_s,
+            )
+        if child.exists():
+            break
+    until(lambda: ended(int(child.read_text())))
+
+
+def test_a_command_that_an_interruption_finds_at_its_start_ends_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may run for long before its starter is told of it, and so before that has anything to end."""
+    begin = subprocess.Popen.__init__
+
+    def begin_slowly(process: Any, *words: Any, **how: Any) -> None:
+        begin(process, *words, **how)
+        until((tmp_path / "child").exists)
+        signal.raise_signal(signal.SIGTERM)
+
+    def interrupt(*_: object) -> None:
+        raise InterruptedError
+
+    monkeypatch.setattr(subprocess.Popen, "__init__", begin_slowly)
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        with pytest.raises(InterruptedError):
+            run(
+                ["sh", "-c", "echo $$ > draft; mv draft child; exec sleep 1000"],
+                log=tmp_path / "log",
+                environment=os.environ,
+                directory=tmp_path,
+            )
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert ended(int((tmp_path / "child").read_text()))
 
 
 def test_echoed_lines_are_printed_as_they_come(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
