@@ -34,4 +34,5 @@ def _end() -> None:
         run.stop()
     deadline_s = monotonic() + LONGEST_WAIT_S
     for thread in list(threads):
-        thread.join(max(0.0, deadline_s - monotonic()))
+        if thread.is_alive():  # Ctrl-C may have come before it was started
+            thread.join(max(0.0, deadline_s - monotonic()))

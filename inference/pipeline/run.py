@@ -101,8 +101,7 @@ class Run:
         except BaseException as error:  # SystemExit of a stage's function, too: the consumer gets it
             self._abort(error)
         finally:
-            with self._lock:
-                self._threads.discard(current_thread())
+            # Of `_threads` none takes itself out: it is alive for a moment yet, and `join` waits for that too.
             at_exit.threads.discard(current_thread())
 
     def _abort(self, error: BaseException) -> None:

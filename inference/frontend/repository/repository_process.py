@@ -114,14 +114,15 @@ class RepositoryProcess:
         process.stdin.write(await asyncio.to_thread(line_of, self._opening()))
         self._told = True
         fault = await self._listen(process.stdout)
-        self._process, self._told = None, False
+        self._told = False
         process.stdin.close()
         if not fault:
             try:  # it has closed its output: its end is near
-                return f"it {describe_exit(await asyncio.wait_for(process.wait(), CLOSE_S))}"
+                fault = f"it {describe_exit(await asyncio.wait_for(process.wait(), CLOSE_S))}"
             except TimeoutError:
                 fault = "it hung up"
         await _kill(process)
+        self._process = None  # and not before: `close` may come at any of these waits, and ends what is there
         return fault
 
     async def _listen(self, output: asyncio.StreamReader) -> str:

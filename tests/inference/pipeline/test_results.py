@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from tests.inference.pipeline.threads import running
 from tests.inference.ticking import ticking
-from tidegate.inference.pipeline import run
+from tidegate.inference.pipeline import at_exit, run
 from tidegate.pipeline import BrokenStage, Pipeline, Stage
 
 
@@ -28,7 +28,7 @@ def test_results_keep_the_order_of_the_items_whichever_is_ready_first() -> None:
 
     def waits(value: int) -> int:
         if value == 0:
-            assert second.wait(20)
+            assert second.wait(60)
         else:
             second.set()
         return value
@@ -144,7 +144,7 @@ def test_a_result_comes_before_the_source_gives_the_next_item() -> None:
 
     def conversation() -> Iterator[int]:
         for value in range(5):
-            assert answered.acquire(timeout=20)
+            assert answered.acquire(timeout=60)
             yield value
 
     for result in Pipeline(Stage(double, workers=2), double)(conversation()):
@@ -269,4 +269,27 @@ def test_threads_are_started_as_items_come() -> None:
 def test_no_thread_is_left_when_the_results_have_been_read() -> None:
     """Not even for a moment: they are waited for."""
     list(Pipeline(Stage(double, workers=8), Stage(list, batch_size=4, timeout_s=5))(range(100)))
+    assert not running()
+
+
+def test_a_thread_that_is_done_but_not_gone_is_waited_for_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has a few steps left when its work is over, and the machine may let it wait there."""
+    stands_still, goes_on = threading.Event(), threading.Event()
+
+    class Slow(set[threading.Thread]):
+        def discard(self, thread: threading.Thread) -> None:
+            if not stands_still.is_set():
+                stands_still.set()
+                goes_on.wait(60)
+            super().discard(thread)
+
+    def join_late(joined: run.Run) -> None:
+        assert stands_still.wait(60)
+        threading.Timer(0.2, goes_on.set).start()
+        join(joined)
+
+    join = run.Run.join
+    monkeypatch.setattr(at_exit, "threads", Slow())
+    monkeypatch.setattr(run.Run, "join", join_late)
+    assert list(Pipeline(Stage(double, workers=2))(range(3))) == [0, 2, 4]
     assert not running()

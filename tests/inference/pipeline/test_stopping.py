@@ -100,7 +100,7 @@ def test_the_source_is_let_go() -> None:
     results = PIPELINE(source())
     next(results)
     results.close()
-    assert closed.wait(20)
+    assert closed.wait(60)
 
 
 def test_pipelines_on_end_stop_each_other() -> None:
@@ -118,12 +118,12 @@ def test_a_call_under_way_is_not_waited_for() -> None:
     def hangs(value: int) -> int:
         if value:
             entered.set()
-            assert released.wait(20)
+            assert released.wait(60)
         return value
 
     results = Pipeline(Stage(hangs, workers=2))([0, 1])
     assert next(results) == 0
-    assert entered.wait(20)
+    assert entered.wait(60)
     results.close()
     until(lambda: len(running()) == 1)
     released.set()
@@ -137,13 +137,13 @@ def test_on_error_is_not_asked_after_the_end() -> None:
     def fails_late(value: int) -> int:
         if value:
             entered.set()
-            assert released.wait(20)
+            assert released.wait(60)
             raise ValueError
         return value
 
     results = Pipeline(Stage(fails_late, workers=2, on_error=lambda *given: asked.append(given)))([0, 1])
     assert next(results) == 0
-    assert entered.wait(20)
+    assert entered.wait(60)
     results.close()
     released.set()
     until(lambda: not running())
@@ -264,6 +264,20 @@ next(unread)
 def test_a_program_may_end_with_calls_under_way() -> None:
     """A thread that Python ends within torch would take the process with it; one that sleeps would hold it up."""
     done = subprocess.run([sys.executable, "-c", AT_THE_END], capture_output=True, text=True, timeout=90, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_end_of_the_program_does_not_stumble_over_a_thread_that_ctrl_c_kept_from_its_start() -> None:
+    """Those behind it are waited for."""
+    program = (
+        "from threading import Thread\n"
+        + AT_THE_END
+        + """
+from tidegate.inference.pipeline import at_exit
+at_exit.threads.add(Thread())
+"""
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=90, check=False)
     assert (done.returncode, done.stderr) == (0, "")
 
 
