@@ -163,8 +163,14 @@ def main() -> None:
     if "STAND_IN_LAST_WORDS" in os.environ:
         sys.exit(os.environ["STAND_IN_LAST_WORDS"])
     server = ThreadingHTTPServer(("127.0.0.1", int(os.environ["SAGEMAKER_BIND_TO_PORT"])), Handler)
-    pause_s = float(os.environ.get("STAND_IN_END_AFTER_S", "0"))
-    signal.signal(signal.SIGTERM, lambda *_: threading.Timer(pause_s, os._exit, (0,)).start())
+    gate = os.environ.get("STAND_IN_ENDS_ONCE_THERE_IS")
+
+    def end() -> None:
+        while gate and not Path(gate).exists():
+            time.sleep(0.01)
+        os._exit(0)
+
+    signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=end).start())
     server.serve_forever()
 
 

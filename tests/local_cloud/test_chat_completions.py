@@ -35,7 +35,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
 @pytest.fixture
 def connection(stage: Stage) -> Iterator[http.client.HTTPConnection]:
     url = urlsplit(stage.url)
-    connection = http.client.HTTPConnection(url.hostname or "", url.port, timeout=30)
+    connection = http.client.HTTPConnection(url.hostname or "", url.port, timeout=60)
     yield connection
     connection.close()
 

@@ -44,7 +44,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
 
 
 def healthy(container: Container) -> ContainerClient:
-    await_healthy(container, timeout_s=30, cancelled=NEVER)
+    await_healthy(container, timeout_s=60, cancelled=NEVER)
     return ContainerClient(container.port)
 
 
@@ -69,18 +69,18 @@ def test_a_container_sees_the_models_environment_and_not_the_callers(
 def test_a_container_that_ends_before_it_is_healthy_gives_its_error_line_as_reason(start: Start) -> None:
     container = start(STAND_IN_ERROR="code/inference.py, line 3: invalid syntax.")
     with pytest.raises(ContainerFailed, match=r"^tidegate: error: code/inference\.py, line 3: invalid syntax\.$"):
-        await_healthy(container, timeout_s=30, cancelled=NEVER)
+        await_healthy(container, timeout_s=60, cancelled=NEVER)
 
 
 def test_without_an_error_line_the_last_lines_are_the_reason(start: Start) -> None:
     container = start(STAND_IN_LAST_WORDS="one\ntwo\nthree\nfour")
     with pytest.raises(ContainerFailed, match=r"^two \| three \| four$"):
-        await_healthy(container, timeout_s=30, cancelled=NEVER)
+        await_healthy(container, timeout_s=60, cancelled=NEVER)
 
 
 def test_a_container_that_says_nothing_gives_its_exit_code(start: Start) -> None:
     with pytest.raises(ContainerFailed, match="ended with exit code 3 and said nothing"):
-        await_healthy(start(sys.executable, "-c", "raise SystemExit(3)"), timeout_s=30, cancelled=NEVER)
+        await_healthy(start(sys.executable, "-c", "raise SystemExit(3)"), timeout_s=60, cancelled=NEVER)
 
 
 def test_a_container_that_never_gets_healthy_runs_into_its_time_out(start: Start) -> None:
@@ -199,6 +199,6 @@ def test_an_answer_beyond_the_limit_is_cut_off(start: Start) -> None:
 
 def test_a_body_in_pieces_goes_out_in_chunks(start: Start) -> None:
     client = healthy(start())
-    answer = client.call("POST", "/invocations", headers={}, body=iter([b"ab", b"cd"]), timeout_s=30)
+    answer = client.call("POST", "/invocations", headers={}, body=iter([b"ab", b"cd"]), timeout_s=60)
     assert answer.body == b"ABCD"
     client.close()

@@ -160,13 +160,17 @@ def test_an_update_that_fails_leaves_the_old_one_serving(account: Account) -> No
     account.delete(endpoint)
 
 
-def test_a_deletion_waits_for_the_server_that_an_update_is_still_stopping(account: Account) -> None:
-    endpoint = account.endpoint(account.model(STAND_IN_END_AFTER_S="1"))
+def test_a_deletion_waits_for_the_server_that_an_update_is_still_stopping(account: Account, tmp_path: Path) -> None:
+    may_end = tmp_path / "may-end"
+    endpoint = account.endpoint(account.model(STAND_IN_ENDS_ONCE_THERE_IS=str(may_end)))
     old = process_of(account, endpoint)
     account.sagemaker.update_endpoint(EndpointName=endpoint, EndpointConfigName=account.config(account.model()))
     account.settled(endpoint)
     assert process_birth(old) is not None
-    account.delete(endpoint)
+    account.sagemaker.delete_endpoint(EndpointName=endpoint)
+    assert endpoint in account.endpoints()
+    may_end.touch()
+    await_true(lambda: endpoint not in account.endpoints(), "the endpoint goes")
     assert process_birth(old) is None
 
 

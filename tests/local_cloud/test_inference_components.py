@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -132,9 +133,10 @@ def test_an_update_that_fails_leaves_the_old_one_serving(component: Component) -
 
 
 def test_a_component_that_is_changing_is_left_alone_and_a_deleted_one_is_there_until_its_server_is_not(
-    account: Account, component: Component
+    account: Account, component: Component, tmp_path: Path
 ) -> None:
-    component.create(specification(STAND_IN_END_AFTER_S="0.5"))
+    may_end = tmp_path / "may-end"
+    component.create(specification(STAND_IN_ENDS_ONCE_THERE_IS=str(may_end)))
     sagemaker, name = account.sagemaker, {"InferenceComponentName": component.name}
     sagemaker.delete_inference_component(**name)
     assert component.describe()["InferenceComponentStatus"] == "Deleting"
@@ -148,6 +150,7 @@ def test_a_component_that_is_changing_is_left_alone_and_a_deleted_one_is_there_u
             call()
     with pytest.raises(ClientError, match=f'Cannot create already existing inference component "{arn}"'):
         component.create(specification())
+    may_end.touch()
     await_true(lambda: component.name not in listed(account, component.endpoint), "it goes")
     component.create(specification(), copies=0)
 

@@ -139,15 +139,17 @@ def test_up_after_a_crash_cleans_up_and_starts_afresh(directory: Path) -> None:
     assert crashed.down() is True
 
 
-def test_up_waits_for_a_cloud_that_is_still_stopping(directory: Path) -> None:
+def test_up_waits_for_a_cloud_that_is_still_stopping(directory: Path, tmp_path: Path) -> None:
     stopping = LocalCloud(directory, container_command=STAND_IN)
     stopping.up()
-    server = started_endpoint(stopping, STAND_IN_END_AFTER_S="2")
+    may_end = tmp_path / "may-end"
+    server = started_endpoint(stopping, STAND_IN_ENDS_ONCE_THERE_IS=str(may_end))
     record = StateDirectory(directory).read()
     assert record is not None
     os.kill(record.process_id, signal.SIGTERM)
     await_true(lambda: stopping.record() is None, "it does not answer any more")
     assert process_birth(server) is not None
+    threading.Timer(0.2, may_end.touch).start()
     assert stopping.up() is True
     assert process_birth(server) is None
     assert not record.alive
@@ -167,9 +169,9 @@ def test_who_waits_for_a_directory_that_is_removed_gets_a_new_one(tmp_path: Path
     thread = threading.Thread(target=second)
     with directory.claimed():
         thread.start()
-        waiting.wait(30)
+        waiting.wait(60)
         directory.remove()
-    thread.join(30)
+    thread.join(60)
     assert seen == [["lock", "marker"]]
 
 

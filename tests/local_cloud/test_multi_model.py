@@ -29,7 +29,7 @@ def place(account: Account, key: str, **files: str) -> None:
 def loaded(account: Account, endpoint: str) -> int:
     """How many models the endpoint's one container has loaded, as the local cloud tells it."""
     url = f"{account.cloud.environment['AWS_ENDPOINT_URL_SAGEMAKER']}/local/endpoints/{endpoint}"
-    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(url, timeout=10) as answer:
+    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(url, timeout=60) as answer:
         return len(json.load(answer)["LoadedModels"]["variant-0"])
 
 

@@ -24,7 +24,7 @@ from tidegate.local_cloud.sagemaker.limits import Limits
 from tidegate.local_cloud.sagemaker.service import SageMaker
 from tidegate.local_cloud.sagemaker.state import Identity
 
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 
 
 @dataclass
