@@ -13,7 +13,6 @@ import os
 import platform
 import shutil
 import signal
-import socket
 import statistics
 import subprocess
 import sys
@@ -23,6 +22,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.processes import free_ports
 from container import build
 from container.engine import ROOT, DockerFailed, Engine, find, local_base
 
@@ -102,7 +102,7 @@ def _rebuild_s(engine: Engine, recipe: build.Recipe, context: Path) -> float:
 
 
 def _container_start_s(engine: Engine, tag: str, base_dir: Path) -> float:
-    port = _free_port()
+    port = free_ports(1)
     words = ["run", "--detach", "--rm", "--publish", f"127.0.0.1:{port}:8080", "--env", "TIDEGATE_WORKERS=1"]
     began = time.perf_counter()
     started = engine.run(*words, "--volume", f"{base_dir / 'model'}:/opt/ml/model:ro", tag, "serve").strip()
@@ -116,7 +116,7 @@ def _container_start_s(engine: Engine, tag: str, base_dir: Path) -> float:
 
 
 def _process_start_s(base_dir: Path) -> float:
-    port = _free_port()
+    port = free_ports(1)
     environment = {
         name: value for name, value in os.environ.items() if not name.startswith(("SAGEMAKER_", "TIDEGATE_"))
     }
@@ -145,12 +145,6 @@ def _wait_for_ping(port: int) -> None:
                     return
         time.sleep(0.005)
     raise TimeoutError(f"no 200 from /ping within {START_TIMEOUT_S:g} s")
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def table(measured: Measured, when: str) -> str:

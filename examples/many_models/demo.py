@@ -81,9 +81,12 @@ def train(repository: Path, *arguments: str) -> None:
 @contextlib.contextmanager
 def serving(repository: Path, work_dir: Path) -> Iterator[int]:
     """Start the server, wait until it takes traffic, and yield its port."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    kept = socket.socket()
+    kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    kept.bind(("127.0.0.1", 0))
+    port = kept.getsockname()[1]
+    if sys.platform != "linux":  # which lets the server bind it all the same, and gives it to nobody else meanwhile
+        kept.close()
     settings = {
         "TIDEGATE_MODEL_REPOSITORY": str(repository),
         "TIDEGATE_RELOAD_INTERVAL_S": "1",
@@ -110,6 +113,7 @@ def serving(repository: Path, work_dir: Path) -> Iterator[int]:
     finally:
         server.send_signal(signal.SIGTERM)
         server.wait()
+        kept.close()
 
 
 def is_ready(port: int) -> bool:

@@ -95,9 +95,12 @@ def drawn_map(loader: ModelLoader) -> bytes:
 @contextlib.contextmanager
 def serving(model_dir: Path, work_dir: Path) -> Iterator[int]:
     """Start the server, wait until it takes traffic, and yield its port."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    kept = socket.socket()
+    kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    kept.bind(("127.0.0.1", 0))
+    port = kept.getsockname()[1]
+    if sys.platform != "linux":  # which lets the server bind it all the same, and gives it to nobody else meanwhile
+        kept.close()
     log = work_dir / "server.log"
     with log.open("wb") as output:
         server = subprocess.Popen(
@@ -115,6 +118,7 @@ def serving(model_dir: Path, work_dir: Path) -> Iterator[int]:
     finally:
         server.send_signal(signal.SIGTERM)
         server.wait()
+        kept.close()
 
 
 def is_ready(port: int) -> bool:
