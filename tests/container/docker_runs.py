@@ -25,7 +25,7 @@ from tests.contract.running import Reply, wait_until
 START_S = 90.0
 ASK = """
 import http.client, sys
-connection = http.client.HTTPConnection("127.0.0.1", int(sys.argv[1]), timeout=30)
+connection = http.client.HTTPConnection("127.0.0.1", int(sys.argv[1]), timeout=60)
 connection.request(sys.argv[2], sys.argv[3], sys.argv[4] or None, {"content-type": "application/json"})
 answer = connection.getresponse()
 print(answer.status, answer.read().decode())

@@ -41,7 +41,7 @@ class Shelf:
 
     def ask(self, method: str, path: str, body: bytes | None = None, **headers: str) -> tuple[int, str, bytes]:
         """Status, Content-Type and body."""
-        connection = http.client.HTTPConnection(self.host, timeout=30)
+        connection = http.client.HTTPConnection(self.host, timeout=60)
         try:
             connection.request(method, f"/v2/{path}", body, {k.replace("_", "-"): v for k, v in headers.items()})
             answer = connection.getresponse()
@@ -105,7 +105,7 @@ def shelf(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shelf]:
         yield Shelf(host=listening[1])
     finally:
         running.terminate()
-        running.wait(30)
+        running.wait(60)
         log.close()
 
 

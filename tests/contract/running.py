@@ -92,7 +92,7 @@ class Server:
 
     def terminate(self) -> int:
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(timeout=40)
+        return self.process.wait(timeout=60)
 
 
 def wait_until(condition: Any, what: str, timeout_s: float = START_S, log: Any = lambda: "") -> Any:
@@ -180,11 +180,11 @@ def running(files: Mapping[str, str | bytes], *, wait: bool = True, **environmen
             tree = [server.process.pid, *(p.pid for p in _tree(server.process.pid))]
             server.process.terminate()
             try:
-                server.process.wait(timeout=40)
+                server.process.wait(timeout=60)
             except subprocess.TimeoutExpired:
                 server.process.kill()
                 server.process.wait()
-            wait_until(lambda: not any(_alive(pid) for pid in tree), "every process of the server is gone", 20)
+            wait_until(lambda: not any(_alive(pid) for pid in tree), "every process of the server is gone")
 
 
 def _tree(pid: int) -> list[psutil.Process]:

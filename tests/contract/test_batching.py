@@ -200,7 +200,7 @@ def test_a_batch_waits_for_as_many_as_there_were_lately_and_a_lone_client_never_
             server.wait_until(lambda: metric(server, "tidegate_waiting") == 1, "it waits beside an idle worker")
             assert metric(server, "tidegate_in_flight") == 0
             replies += [pool.submit(server.post, order(value)) for value in (2, 3, 4)]
-            assert [reply.result(timeout=50).json() for reply in replies] == [[[2.0 * n]] for n in (1, 2, 3, 4)]
+            assert [reply.result(timeout=60).json() for reply in replies] == [[[2.0 * n]] for n in (1, 2, 3, 4)]
         assert sizes(server) == [4, 4]
 
 

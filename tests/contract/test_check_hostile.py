@@ -111,7 +111,7 @@ def test_an_interrupted_check_prints_an_object_too(tmp_path: Path) -> None:
     pid = tmp_path / "pid"
     wait_until(lambda: pid.exists() and pid.read_text(), "the model loads")
     process.send_signal(signal.SIGINT)
-    printed, _ = process.communicate(timeout=40)
+    printed, _ = process.communicate(timeout=60)
     assert process.returncode == 130
     assert json.loads(printed)["error"] == "The check was stopped by SIGINT."
     wait_until(lambda: not Path("/proc", pid.read_text()).exists(), "the worker is gone")
@@ -130,7 +130,7 @@ def test_a_look_that_hangs_ends_by_a_signal_too(tmp_path: Path) -> None:
     try:
         wait_until((tmp_path / "looking").exists, "it looks")
         process.send_signal(signal.SIGTERM)
-        printed, _ = process.communicate(timeout=40)
+        printed, _ = process.communicate(timeout=60)
     finally:
         process.kill()
     assert process.returncode == 143

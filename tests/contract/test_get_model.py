@@ -292,7 +292,7 @@ def test_a_call_that_waits_too_long_is_a_503_that_says_when_to_come_back(tmp_pat
     )
     streaming = streaming.replace("import json, os", "import json, os, time").replace(ENCODES, "")
     over = tmp_path / "over"
-    limits = {"TIDEGATE_MAX_LOADED_MODELS": "2", "SAGEMAKER_MODEL_SERVER_TIMEOUT": "2", "TIDEGATE_WORKERS": "2"}
+    limits = {"TIDEGATE_MAX_LOADED_MODELS": "2", "SAGEMAKER_MODEL_SERVER_TIMEOUT": "3", "TIDEGATE_WORKERS": "2"}
     with serving(tmp_path, {"a": (1,), "b": (1,)}, **limits) as here, ThreadPoolExecutor(1) as clients:
         router(here, streaming)
         streamed = clients.submit(here.ask, "router", body={"name": "a", "until": str(over)})
@@ -306,8 +306,8 @@ def test_a_call_that_waits_too_long_is_a_503_that_says_when_to_come_back(tmp_pat
 
 
 def test_a_load_has_the_time_limit_of_a_call_for_itself(tmp_path: Path):
-    slow = CORTEX.replace("    text = Path", "    import time\n    time.sleep(1.8)\n    text = Path")
-    limits = {"SAGEMAKER_MODEL_SERVER_TIMEOUT": "3", "TIDEGATE_MAX_LOADED_MODELS": "3"}
+    slow = CORTEX.replace("    text = Path", "    import time\n    time.sleep(2.5)\n    text = Path")
+    limits = {"SAGEMAKER_MODEL_SERVER_TIMEOUT": "4.5", "TIDEGATE_MAX_LOADED_MODELS": "3"}
     both = slow.replace('"says": model.text', '"says": model.text + context.get_model("b").text')
     with serving(tmp_path, {"a": (1,), "b": (1,)}, **limits) as here:
         router(here, both)

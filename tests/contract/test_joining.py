@@ -180,7 +180,7 @@ def test_a_declaration_that_is_none_is_one_line_and_exit_1():
 
 def test_requests_that_cannot_be_joined_have_a_deadline_each_and_count_as_a_prediction_each():
     """Together they take longer than the limit."""
-    with running({"code/inference.py": SCRIPT}, TIDEGATE_MAX_BATCH_SIZE="8", TIDEGATE_TIMEOUT_S="2") as server:
+    with running({"code/inference.py": SCRIPT}, TIDEGATE_MAX_BATCH_SIZE="8", TIDEGATE_TIMEOUT_S="3.5") as server:
         (worker,) = server.workers()
         sleep = json.dumps({"kind": "sleep", "seconds": 1})
         with ThreadPoolExecutor(4) as pool:

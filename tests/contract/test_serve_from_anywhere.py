@@ -54,7 +54,7 @@ def test_an_archive_is_served_and_nothing_of_it_is_left(
         assert '"1 files are what the manifest says"' in server.log()
         assert len(unpacked(temporary)) == 1
         server.process.send_signal(number)
-        assert server.process.wait(timeout=40) == 0
+        assert server.process.wait(timeout=60) == 0
     assert list(temporary.iterdir()) == []
 
 

@@ -311,4 +311,4 @@ def test_a_stream_that_the_end_of_the_server_meets_is_broken_off() -> None:
             assert response.readline() == b"0\n"
             server.process.send_signal(signal.SIGTERM)
             assert broken(response) == b""
-        assert server.process.wait(timeout=40) == 0
+        assert server.process.wait(timeout=60) == 0

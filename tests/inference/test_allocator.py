@@ -17,6 +17,7 @@ from tidegate.inference.worker.allocator import FreedMemory
 
 FAULTS = """
 import ctypes, resource
+ctypes.CDLL(None).prctl(41, 1, 0, 0, 0)  # PR_SET_THP_DISABLE: a huge page would be one fault for 512
 from tidegate.inference.worker.allocator import keep_freed_memory
 
 done = keep_freed_memory()

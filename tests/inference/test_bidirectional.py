@@ -519,7 +519,7 @@ release = threading.Event()
 def hangs(incoming: Any, context: Any) -> Iterator[str]:
     for message in incoming:
         if message == "hang":
-            release.wait(30)
+            release.wait(60)
         yield message
 
 
@@ -556,7 +556,7 @@ def test_a_worker_whose_places_all_hang_leaves() -> None:
 
 async def blocks_the_loop(incoming: Any, context: Any) -> AsyncIterator[str]:
     async for message in incoming:
-        release.wait(30)
+        release.wait(60)
         yield message
 
 

@@ -146,7 +146,7 @@ def test_a_thousand_clients_that_vanish_leave_no_byte_and_no_descriptor(tmp_path
                 await asyncio.sleep(0)
             await talk.over()
             talk.server.spool.close()
-        assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208 - as above
+        assert len(os.listdir("/proc/self/fd")) <= before  # noqa: PTH208 - as above
         assert os.listdir(tmp_path) == []  # noqa: PTH208 - as above
 
     asyncio.run(test())

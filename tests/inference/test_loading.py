@@ -112,7 +112,7 @@ def loads() -> Iterator[subprocess.Popen[str]]:
         yield process
         assert process.stdin
         process.stdin.close()
-        assert process.wait(timeout=20) == 0
+        assert process.wait(timeout=60) == 0
 
 
 def load_forked(loads: subprocess.Popen[str], log: Path, model_dir: Path, **environment: str) -> Report:

@@ -143,7 +143,7 @@ def test_a_slow_source_loses_nothing():
 
     def source() -> Iterator[int]:
         for number in range(5):
-            gate.acquire(timeout=10)
+            gate.acquire(timeout=60)
             yield number
 
     results = ModelPipe().add(lambda x: x * 2, num_workers=2, timeout=0.001).apply_ordered(source())

@@ -96,7 +96,7 @@ class S3:
     def wait_until_idle(self) -> None:
         """Return when no request is being handled, also none of a process that was killed."""
         with self._idle:
-            assert self._idle.wait_for(lambda: self._in_flight == 0, timeout=30)
+            assert self._idle.wait_for(lambda: self._in_flight == 0, timeout=60)
 
 
 class _Quiet(WSGIRequestHandler):

@@ -44,7 +44,7 @@ class Bytes:
     def bring(self, path: Path, sha256: str | None) -> str:  # noqa: ARG002 - it never brings anything else
         self.brought.append(path.stat().st_size if path.exists() else 0)
         if self.gated:
-            self.gate.wait(30)
+            self.gate.wait(60)
         if self.fault is not None:
             path.write_bytes(self.content[: len(self.content) // 2])
             raise self.fault
@@ -161,7 +161,7 @@ def test_of_several_who_want_it_one_fetches_and_the_others_wait(tmp_path: Path) 
     until(lambda: bool(origin.brought))
     origin.gate.set()
     for thread in threads:
-        thread.join(30)
+        thread.join(60)
     assert got == 8 * [b"weights"]
     assert origin.brought == [0]
 
@@ -176,7 +176,7 @@ def test_room_that_somebody_is_filling_counts_as_taken(tmp_path: Path) -> None:
     with pytest.raises(DeploymentError, match=r"of which 600 are in use"):
         content_of(WeightCache(tmp_path, max_bytes=1000), second)
     slow.gate.set()
-    thread.join(30)
+    thread.join(60)
     assert content_of(cache, second) == second.content
 
 
@@ -231,7 +231,7 @@ def test_a_lock_outlives_no_file_that_was_removed(tmp_path: Path) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(60)
     assert max(most) == 1
     assert len(most) == 200
     assert not path.exists()

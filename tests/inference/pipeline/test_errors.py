@@ -47,7 +47,7 @@ def test_the_earlier_of_two_failures_is_raised() -> None:
 
     def fail(value: int) -> int:
         if value == 1:
-            assert later_failed.wait(20)
+            assert later_failed.wait(60)
         else:
             later_failed.set()
         raise LookupError(value)
