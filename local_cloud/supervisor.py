@@ -23,6 +23,7 @@ from tidegate.local_cloud.moto_server import MotoServer, refuse_what_moto_lacks
 from tidegate.local_cloud.processes import process_birth, stop_on_signals
 from tidegate.local_cloud.sagemaker.container import ContainerRunner
 from tidegate.local_cloud.sagemaker.docker_container import DockerRunner
+from tidegate.local_cloud.sagemaker.jobs.runners import DockerJobs, JobRunner, ProcessJobs
 from tidegate.local_cloud.sagemaker.limits import Limits
 from tidegate.local_cloud.sagemaker.process_container import ProcessRunner
 from tidegate.local_cloud.sagemaker.service import SageMaker
@@ -59,15 +60,17 @@ def supervise(
     def publish(topic_arn: str, message: str) -> None:
         sns.publish(TopicArn=topic_arn, Message=message)
 
-    s3, sns, events, logs = (
+    s3, sns, events, logs, cloudwatch = (
         boto3.client(service, endpoint_url=moto.url, config=config, **credentials)
-        for service in ("s3", "sns", "events", "logs")
+        for service in ("s3", "sns", "events", "logs", "cloudwatch")
     )
     container_environment: dict[str, str] = {}
     sagemaker = SageMaker(
         s3=s3,
         logs=logs,
+        cloudwatch=cloudwatch,
         runner=runner,
+        job_runner=_job_runner(runner),
         identity=identity,
         directory=directory.work,
         log_directory=directory.logs,
@@ -147,6 +150,16 @@ def _runner(directory: StateDirectory, options: argparse.Namespace) -> Container
     if options.container_command:
         return ProcessRunner(directory.containers, tuple(options.container_command))
     return ProcessRunner(directory.containers)
+
+
+def _job_runner(runner: ContainerRunner) -> JobRunner:
+    """Jobs run as servers do: in processes, or in images by the same client."""
+    match runner:
+        case DockerRunner():
+            return DockerJobs(runner.client, runner.registry, runner.image)
+        case ProcessRunner():
+            return ProcessJobs(runner.registry)
+    raise TypeError(f"no jobs can run beside {type(runner).__name__}")
 
 
 def _await_end_of_stdin(stop: threading.Event) -> None:

@@ -130,6 +130,27 @@ SUPPORT: Mapping[str, Support] = {
     "DescribeTransformJob": _support("TransformJobName"),
     "ListTransformJobs": _support(_LISTING_CHANGED),
     "StopTransformJob": _support("TransformJobName"),
+    "CreateTrainingJob": _support(
+        honoured="TrainingJobName HyperParameters AlgorithmSpecification.TrainingImage Environment Tags"
+        " AlgorithmSpecification.TrainingInputMode AlgorithmSpecification.MetricDefinitions"
+        " AlgorithmSpecification.ContainerEntrypoint AlgorithmSpecification.ContainerArguments"
+        " InputDataConfig.ChannelName InputDataConfig.ContentType InputDataConfig.CompressionType"
+        " InputDataConfig.InputMode InputDataConfig.ShuffleConfig InputDataConfig.RecordWrapperType"
+        " InputDataConfig.DataSource.S3DataSource.S3DataType InputDataConfig.DataSource.S3DataSource.S3Uri"
+        " InputDataConfig.DataSource.S3DataSource.S3DataDistributionType OutputDataConfig.S3OutputPath"
+        " OutputDataConfig.CompressionType ResourceConfig.InstanceCount ResourceConfig.KeepAlivePeriodInSeconds"
+        " StoppingCondition.MaxRuntimeInSeconds StoppingCondition.MaxWaitTimeInSeconds EnableNetworkIsolation"
+        " EnableManagedSpotTraining CheckpointConfig",
+        stored="RoleArn AlgorithmSpecification.EnableSageMakerMetricsTimeSeries"
+        " AlgorithmSpecification.TrainingImageConfig OutputDataConfig.KmsKeyId ResourceConfig.InstanceType"
+        " ResourceConfig.VolumeSizeInGB ResourceConfig.VolumeKmsKeyId StoppingCondition.MaxPendingTimeInSeconds"
+        " VpcConfig EnableInterContainerTrafficEncryption DebugHookConfig DebugRuleConfigurations"
+        " TensorBoardOutputConfig ExperimentConfig ProfilerConfig ProfilerRuleConfigurations RetryStrategy"
+        " RemoteDebugConfig InfraCheckConfig SessionChainingConfig",
+    ),
+    "DescribeTrainingJob": _support("TrainingJobName"),
+    "ListTrainingJobs": _support(f"{_LISTING_CHANGED} WarmPoolStatusEquals"),
+    "StopTrainingJob": _support("TrainingJobName"),
     "AddTags": _support("ResourceArn Tags"),
     "ListTags": _support("ResourceArn NextToken MaxResults"),
     "DeleteTags": _support("ResourceArn TagKeys"),
@@ -142,6 +163,11 @@ REFUSED_VALUES: Mapping[tuple[str, str], str] = {
     ("CreateTransformJob.TransformInput.DataSource.S3DataSource.S3DataType", "AugmentedManifestFile"): (
         "augmented manifests"
     ),
+    ("CreateTrainingJob.InputDataConfig.RecordWrapperType", "RecordIO"): "the RecordIO record format",
+    ("CreateTrainingJob.InputDataConfig.DataSource.S3DataSource.S3DataType", "AugmentedManifestFile"): (
+        "augmented manifests"
+    ),
+    ("CreateTrainingJob.InputDataConfig.DataSource.S3DataSource.S3DataType", "Converse"): "the Converse format",
 }
 
 

@@ -17,6 +17,7 @@ from tidegate.local_cloud.sagemaker.endpoints import Endpoints
 from tidegate.local_cloud.sagemaker.errors import validation_exception
 from tidegate.local_cloud.sagemaker.fleet import Plan, VariantPlan
 from tidegate.local_cloud.sagemaker.inference_components import InferenceComponents
+from tidegate.local_cloud.sagemaker.jobs.training_jobs import TrainingJobs
 from tidegate.local_cloud.sagemaker.log_groups import LogGroups
 from tidegate.local_cloud.sagemaker.model_packages import ModelPackages
 from tidegate.local_cloud.sagemaker.state import EndpointConfig, Identity, Json, Model, Tags, now, page, part
@@ -30,6 +31,7 @@ class ControlPlane:
     identity: Identity
     endpoints: Endpoints
     transform_jobs: TransformJobs
+    training_jobs: TrainingJobs
     packages: ModelPackages
     servers: Endpoints  # what runs inference components
     tags: Tags
@@ -84,6 +86,10 @@ class ControlPlane:
             "DescribeTransformJob": lambda request: self.transform_jobs.describe(request["TransformJobName"]),
             "ListTransformJobs": self._list_transform_jobs,
             "StopTransformJob": self._stop_transform_job,
+            "CreateTrainingJob": self.training_jobs.create,
+            "DescribeTrainingJob": self.training_jobs.describe,
+            "ListTrainingJobs": self.training_jobs.listing,
+            "StopTrainingJob": self.training_jobs.stop,
             "AddTags": self._add_tags,
             "ListTags": self._list_tags,
             "DeleteTags": self._delete_tags,
@@ -271,7 +277,7 @@ class ControlPlane:
         with self._lock:
             known = {model.arn for model in self._models.values()} | {config.arn for config in self._configs.values()}
         known |= {summary["EndpointArn"] for summary in self.endpoints.summaries()}
-        known |= self.packages.arns() | self.components.arns()
+        known |= self.packages.arns() | self.components.arns() | self.training_jobs.arns()
         known |= {summary["TransformJobArn"] for summary in self.transform_jobs.summaries()}
         if arn not in known:
             raise validation_exception(f'Could not find resource "{arn}".')

@@ -49,7 +49,7 @@ class DockerRunner:
         entry.parent.mkdir(parents=True, exist_ok=True)
         entry.write_text(self.client, encoding="utf-8")
         process = ProcessContainer(
-            [*command, image, "serve"], {**_own_environment(), **environment}, spec, port, self.registry
+            [*command, image, "serve"], {**docker_environment(), **environment}, spec, port, self.registry
         )
         return DockerContainer(process, client=self.client, name=name, entry=entry)
 
@@ -92,7 +92,7 @@ def _mounts(base_dir: Path) -> list[str]:
     return [word for name in found for word in ("--volume", f"{base_dir / name}:{_BASE}/{name}:ro")]
 
 
-def _own_environment() -> dict[str, str]:
+def docker_environment() -> dict[str, str]:
     """What the docker command line itself needs."""
     return {
         name: value

@@ -26,6 +26,8 @@ class Limits:
 
     bidirectional_timeout_s: float = 1800.0
     """A bidirectional stream: aws-samples/sample-sagemaker-marketplace-onboarding-skill, not the developer guide."""
+    job_stop_grace_s: float = 120.0
+    """"How Amazon SageMaker AI Runs Your Training Image", StopTrainingJob: from SIGTERM to SIGKILL."""
 
     @classmethod
     def of(cls, given: dict[str, float]) -> Limits:

@@ -1,9 +1,11 @@
 """Gives a command an /opt/ml of its own, as it has in a container: `python private_opt_ml.py BASE_DIR COMMAND …`
 
+With `--hosts FILE` before it, FILE is its /etc/hosts too.
+
 Where the kernel lets it, BASE_DIR is mounted at /opt/ml in a mount namespace that only the command and what it starts
 can see; nothing of the machine changes, and nothing has to be undone. Where not, one line on standard error says so,
-and the command runs all the same. In both cases this process becomes the command, so that signals, the process group
-and the exit code are the command's own.
+and the command runs all the same, with BASE_DIR in its words where they begin with /opt/ml. In both cases this process
+becomes the command, so that signals, the process group and the exit code are the command's own.
 
 An ordinary user gets the namespace inside a user namespace in which he keeps his id; files of other users then seem to
 be nobody's, and programs such as sudo do not work (user_namespaces(7)). This is run as a file and needs the standard
@@ -27,14 +29,26 @@ _MS_NOSUID, _MS_NODEV, _MS_BIND, _MS_REC, _MS_SLAVE = 2, 4, 4096, 16384, 1 << 19
 
 
 def main(arguments: list[str]) -> None:
+    hosts = None
+    if arguments[0] == "--hosts":
+        _, hosts, *arguments = arguments
     base, *command = arguments
-    why = _in_the_way(base, command[0]) or _rehearsed(base)
+    why = _in_the_way(base, command[0]) or _rehearsed(base, hosts)
     if why is None:
-        _enter(base)
+        _enter(base, hosts)
     else:
         sys.stderr.write(f"{NOTE}{why}; {_WAY_OUT}\n")
         sys.stderr.flush()
-    os.execvp(command[0], command)  # noqa: S606 - becoming the command is the purpose
+        command = [_outside(word, base) for word in command]
+    try:
+        os.execvp(command[0], command)  # noqa: S606 - becoming the command is the purpose
+    except OSError as error:
+        sys.exit(f"local cloud: {command[0]} cannot be run: {error.strerror}")
+
+
+def _outside(word: str, base: str) -> str:
+    """A word of the command that is a path below /opt/ml, as the path that it has without a namespace."""
+    return f"{base}{word.removeprefix(str(_PLACE))}" if Path(word).is_relative_to(_PLACE) else word
 
 
 def _in_the_way(*needed: str) -> str | None:
@@ -48,14 +62,14 @@ def _in_the_way(*needed: str) -> str | None:
     return None
 
 
-def _rehearsed(base: str) -> str | None:
+def _rehearsed(base: str, hosts: str | None) -> str | None:
     """Why it would not work: tried in a child, because a process cannot leave a namespace that it entered half."""
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
         status = 1
         try:
-            _enter(base)
+            _enter(base, hosts)
             status = 0
         except OSError as error:
             os.write(writing, f"the kernel refuses a mount namespace ({error.strerror})".encode())
@@ -68,8 +82,8 @@ def _rehearsed(base: str) -> str | None:
     return None if status == 0 else why or f"the trial ended with status {status}"
 
 
-def _enter(base: str) -> None:
-    """Enters a namespace in which ``base`` is /opt/ml. Raises OSError."""
+def _enter(base: str, hosts: str | None) -> None:
+    """Enters a namespace in which ``base`` is /opt/ml, and ``hosts`` is /etc/hosts. Raises OSError."""
     libc = ctypes.CDLL(None, use_errno=True)
 
     def check(result: int, what: str) -> None:
@@ -89,6 +103,8 @@ def _enter(base: str) -> None:
         Path("/proc/self/gid_map").write_text(f"{group} {group} 1", encoding="utf-8")
     # What is mounted here stays here; what the machine unmounts goes here too, and is not kept busy.
     mount("none", "/", None, _MS_REC | _MS_SLAVE)
+    if hosts is not None:
+        mount(hosts, "/etc/hosts", None, _MS_BIND)
     itself = os.open(base, os.O_PATH | os.O_DIRECTORY)  # /opt may be above it, and is covered now
     if not _PLACE.is_dir():
         above = str(_PLACE.parent)

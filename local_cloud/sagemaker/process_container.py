@@ -48,6 +48,11 @@ _INHERITED = (
 )
 
 
+def machine_environment() -> dict[str, str]:
+    """What a process gets of this one's environment."""
+    return {name: os.environ[name] for name in _INHERITED if name in os.environ}
+
+
 @dataclass(frozen=True, slots=True)
 class ProcessRunner:
     """Runs the server in a session of its own on a free loopback port.
@@ -64,8 +69,7 @@ class ProcessRunner:
         # A container's /tmp goes with the container, also where the server was killed and could not tidy up.
         temporary = spec.base_dir / "tmp"
         temporary.mkdir(parents=True, exist_ok=True)
-        environment = {name: os.environ[name] for name in _INHERITED if name in os.environ}
-        environment |= spec.environment
+        environment = {**machine_environment(), **spec.environment}
         environment |= {
             "SAGEMAKER_BASE_DIR": str(spec.base_dir),
             "SAGEMAKER_BIND_TO_PORT": str(port),

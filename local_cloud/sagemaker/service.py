@@ -16,6 +16,8 @@ from tidegate.local_cloud.sagemaker.endpoints import Endpoints
 from tidegate.local_cloud.sagemaker.errors import ServiceError
 from tidegate.local_cloud.sagemaker.fleet import FleetStarter
 from tidegate.local_cloud.sagemaker.http_server import BodyLimit, HttpServer, Request, Response
+from tidegate.local_cloud.sagemaker.jobs.runners import JobRunner
+from tidegate.local_cloud.sagemaker.jobs.training_jobs import TrainingJobs
 from tidegate.local_cloud.sagemaker.limits import Limits
 from tidegate.local_cloud.sagemaker.log_groups import LogGroups
 from tidegate.local_cloud.sagemaker.model_packages import Announce, ModelPackages
@@ -37,7 +39,9 @@ class SageMaker:
         *,
         s3: Any,
         logs: Any,
+        cloudwatch: Any,
         runner: ContainerRunner,
+        job_runner: JobRunner,
         identity: Identity,
         directory: Path,
         log_directory: Path,
@@ -74,10 +78,23 @@ class SageMaker:
             container_environment=container_environment,
         )
         tags = Tags()
+        self._training_jobs = TrainingJobs(
+            runner=job_runner,
+            s3=s3,
+            logs=logs,
+            cloudwatch=cloudwatch,
+            identity=identity,
+            tags=tags,
+            directory=directory / "training-jobs",
+            log_directory=log_directory / "training-jobs",
+            environment=container_environment,
+            grace_s=limits.job_stop_grace_s,
+        )
         self._control_plane = ControlPlane(
             identity=identity,
             endpoints=self._endpoints,
             transform_jobs=self._jobs,
+            training_jobs=self._training_jobs,
             servers=self._component_servers,
             packages=ModelPackages(identity=identity, tags=tags, announce=announce),
             tags=tags,
@@ -110,7 +127,7 @@ class SageMaker:
         """Takes no more calls and stops all that runs; returns when nothing is left of it."""
         self._async.close()
         # At once: each may have to give its servers all of their 30 seconds.
-        rooms = (self._jobs, self._component_servers, self._endpoints)
+        rooms = (self._jobs, self._training_jobs, self._component_servers, self._endpoints)
         with ThreadPoolExecutor(max_workers=len(rooms)) as pool:
             list(pool.map(lambda room: room.close(), rooms))
         self._async.join()
@@ -119,7 +136,7 @@ class SageMaker:
     def _answer(self, request: Request) -> Response:
         try:
             if request.path.startswith("/local/"):
-                return wire.json_answer(self._own_answer(request.path))
+                return wire.json_answer(self._own_answer(request.method, request.path))
             wire.check_region(request, self._identity.region)
             if request.path.startswith("/endpoints/"):
                 return self._runtime.answer(request)
@@ -137,8 +154,10 @@ class SageMaker:
         refuse_unsupported(operation, members)
         return act(_without_nulls(members))
 
-    def _own_answer(self, path: str) -> Json:
+    def _own_answer(self, method: str, path: str) -> Json:
         match path.strip("/").split("/"):
+            case ["local", "training-jobs", name, "interruption"] if method == "POST":
+                return self._training_jobs.interrupt(name)
             case ["local", "health"]:
                 return {"operations": sorted(SUPPORT)}
             case ["local", "transform-jobs", name]:

@@ -24,6 +24,7 @@ _SPELLINGS = {
     r"\p{P}": r"!-/:-@\[-`{-~\u00a1-\u00bf",
     r"\p{S}": r"\u2010-\u2bff\U0001f000-\U0001faff",
     r"\p{Print}": r"\x20-\x7e",  # stands inside brackets
+    r"\p{Alnum}": "a-zA-Z0-9",  # stands inside brackets
     r"\p{ASCII}": r"[\x00-\x7f]",  # stands alone
     r"\z": r"\Z",
 }

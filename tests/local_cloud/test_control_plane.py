@@ -162,10 +162,10 @@ def test_kinds_of_endpoints_that_are_not_here_are_refused_and_not_ignored(
 
 
 def test_an_operation_that_is_not_here_is_refused_by_name(account: Account) -> None:
-    code, message = refusal(account.sagemaker.list_training_jobs)
+    code, message = refusal(account.sagemaker.list_auto_ml_jobs)
     assert (code, message) == (
         "UnknownOperationException",
-        "The local cloud does not have the operation ListTrainingJobs.",
+        "The local cloud does not have the operation ListAutoMLJobs.",
     )
 
 

@@ -30,6 +30,17 @@ def predict_fn(data, factor):
     return torch.as_tensor(data, dtype=torch.float32) * factor
 """
 
+TRAINING = """
+import argparse, os, pathlib
+
+parser = argparse.ArgumentParser()
+parser.add_argument("--factor", type=float)
+factor = parser.parse_args().factor
+rows = pathlib.Path(os.environ["SM_CHANNEL_TRAIN"], "rows.csv").read_text().split()
+print(f"rows={len(rows)}", flush=True)
+pathlib.Path(os.environ["SM_MODEL_DIR"], "factor").write_text(str(factor * len(rows)))
+"""
+
 AS_A_USER = """
 set -e
 eval "$("$TIDEGATE_PYTHON" -m tidegate.local_cloud up)"
@@ -43,6 +54,7 @@ def found(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     work = tmp_path_factory.mktemp(f"sdk-{request.param}")
     (work / "code").mkdir()
     (work / "code" / "inference.py").write_text(SCRIPT)
+    (work / "code" / "train.py").write_text(TRAINING)
     torch.save(torch.tensor(2.0), work / "model.pth")
     with tarfile.open(work / "model.tar.gz", "w:gz") as archive:
         archive.add(work / "model.pth", "model.pth")

@@ -5,8 +5,10 @@ python sdk_v2.py MODEL.tar.gz CODE_DIR FOUND.json      (run in the SDK's environ
 
 from __future__ import annotations
 
+import io
 import json
 import sys
+import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +17,20 @@ import outgoing_calls
 INSTANCE = "ml.m5.large"
 
 
+def files_of(uri: str) -> dict[str, str]:
+    """The files of an archive in S3."""
+    import boto3
+
+    bucket, _, key = uri.removeprefix("s3://").partition("/")
+    content = io.BytesIO(boto3.client("s3").get_object(Bucket=bucket, Key=key)["Body"].read())
+    with tarfile.open(fileobj=content) as tar:
+        return {item.name: tar.extractfile(item).read().decode() for item in tar if item.isfile()}  # type: ignore[union-attr]
+
+
 def main(archive: str, code: str, found_file: str) -> None:
     outgoing_calls.watch()
 
     import numpy as np
-    from botocore.exceptions import ClientError
     from sagemaker import ModelPackage, Predictor, Session, get_execution_role
     from sagemaker.async_inference import AsyncInferenceConfig
     from sagemaker.async_inference.waiter_config import WaiterConfig
@@ -82,12 +93,17 @@ def main(archive: str, code: str, found_file: str) -> None:
     packaged.delete_endpoint()
 
     trainer = PyTorch(
-        entry_point="inference.py", source_dir=code, role=role, instance_count=1, instance_type=INSTANCE, **framework
+        entry_point="train.py",
+        source_dir=code,
+        role=role,
+        instance_count=1,
+        instance_type=INSTANCE,
+        hyperparameters={"factor": 1.5},
+        metric_definitions=[{"Name": "rows", "Regex": "rows=([0-9]+)"}],
+        **framework,
     )
-    try:
-        trainer.fit({"train": session.upload_data(str(lines), key_prefix="train")})
-    except ClientError as error:
-        found["training"] = str(error)
+    trainer.fit({"train": session.upload_data(str(lines), key_prefix="train")})
+    found["trained"] = files_of(trainer.model_data)
     found["calls"] = outgoing_calls.calls
     Path(found_file).write_text(json.dumps(found))
 

@@ -5,8 +5,10 @@ python sdk_v3.py MODEL.tar.gz CODE_DIR FOUND.json      (run in the SDK's environ
 
 from __future__ import annotations
 
+import io
 import json
 import sys
+import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +19,27 @@ IMAGE = "123456789012.dkr.ecr.us-east-1.amazonaws.com/tidegate:cpu"
 JSON = "application/json"
 
 
+def files_of(uri: str) -> dict[str, str]:
+    """The files of an archive in S3."""
+    import boto3
+
+    bucket, _, key = uri.removeprefix("s3://").partition("/")
+    content = io.BytesIO(boto3.client("s3").get_object(Bucket=bucket, Key=key)["Body"].read())
+    with tarfile.open(fileobj=content) as tar:
+        return {item.name: tar.extractfile(item).read().decode() for item in tar if item.isfile()}  # type: ignore[union-attr]
+
+
 def main(archive: str, code: str, found_file: str) -> None:
     outgoing_calls.watch()
 
     import boto3
-    from botocore.exceptions import ClientError
     from sagemaker.core.helper.session_helper import Session, get_execution_role
     from sagemaker.core.inference_config import AsyncInferenceConfig, ServerlessInferenceConfig
     from sagemaker.core.resources import Endpoint, ModelPackage
     from sagemaker.core.training.configs import SourceCode
     from sagemaker.serve import ModelBuilder
     from sagemaker.train import ModelTrainer
-    from sagemaker.train.configs import InputData
+    from sagemaker.train.configs import Compute, InputData
 
     found: dict[str, Any] = {}
     session = Session()
@@ -94,11 +105,14 @@ def main(archive: str, code: str, found_file: str) -> None:
     except Exception as error:
         found["poor role"] = f"{type(error).__name__}: {error}"
 
-    trainer = ModelTrainer(training_image=IMAGE, source_code=source)
-    try:
-        trainer.train(input_data_config=[InputData(channel_name="train", data_source=uploaded)])
-    except ClientError as error:
-        found["training"] = str(error)
+    trainer = ModelTrainer(
+        training_image=IMAGE,
+        source_code=SourceCode(source_dir=code, entry_script="train.py"),
+        hyperparameters={"factor": 1.5},
+        compute=Compute(instance_type=INSTANCE, instance_count=1),
+    )
+    trainer.train(input_data_config=[InputData(channel_name="train", data_source=uploaded)])
+    found["trained"] = files_of(trainer._latest_training_job.model_artifacts.s3_model_artifacts)
     found["calls"] = outgoing_calls.calls
     Path(found_file).write_text(json.dumps(found))
 

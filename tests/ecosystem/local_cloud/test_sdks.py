@@ -33,8 +33,8 @@ def test_a_version_and_a_package_by_itself_are_registered(found: dict[str, Any])
     assert [arn.partition(":model-package/")[2] for arn in found["registered"]] == ["mine/1", "alone"]
 
 
-def test_training_is_refused_by_the_operations_name(found: dict[str, Any]) -> None:
-    assert "does not have the operation CreateTrainingJob" in found["training"]
+def test_a_script_is_trained_with_its_data_and_hyperparameters_and_its_model_is_found(found: dict[str, Any]) -> None:
+    assert found["trained"] == {"factor": "3.0"}
 
 
 def test_no_call_leaves_the_machine(found: dict[str, Any]) -> None:

@@ -1,0 +1,139 @@
+"""Starts the command of a job: as a process of this machine, or in the job's image by docker.
+
+Both give the command an `/opt/ml` of its own. What an image would run when it is asked to train is in the process mode
+this project's own `train` command, which finds a script as the SageMaker training toolkit does.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import tidegate
+from tidegate.local_cloud.engine import EngineError, run_docker
+from tidegate.local_cloud.sagemaker import private_opt_ml
+from tidegate.local_cloud.sagemaker.container import Container, ContainerFailed, ContainerSpec
+from tidegate.local_cloud.sagemaker.docker_container import DockerContainer, docker_environment
+from tidegate.local_cloud.sagemaker.process_container import ProcessContainer, machine_environment
+
+_OPT_ML = "/opt/ml"
+_CHECKOUT = Path(tidegate.__file__).resolve().parents[1]
+_TRAIN = """
+import os, sys
+sys.path.insert(0, {checkout!r})
+from container.entrypoint import training
+del sys.path[0]
+sys.exit(training.run(os.environ))
+"""
+
+
+def _own_train_command() -> tuple[str, ...]:
+    """The `train` of this project's image. It lies beside the package in a checkout, and not in a wheel."""
+    if not (_CHECKOUT / "container" / "entrypoint" / "training.py").is_file():
+        raise ContainerFailed(
+            "the train command of the image is not installed here: give AlgorithmSpecification a ContainerEntrypoint,"
+            " run the local cloud from a checkout, or run images (python -m local_cloud up --container)"
+        )
+    return (sys.executable, "-P", "-c", _TRAIN.format(checkout=str(_CHECKOUT)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobSpec:
+    """One command to start. ``base_dir`` plays ``/opt/ml``; stdout and stderr are appended to ``log``.
+
+    ``entrypoint`` replaces the image's own where it is not empty; ``hosts_file`` plays ``/etc/hosts``.
+    """
+
+    image: str
+    entrypoint: Sequence[str] = ()
+    arguments: Sequence[str] = ()
+    base_dir: Path
+    environment: Mapping[str, str]
+    log: Path
+    hosts_file: Path | None = None
+
+    @property
+    def container(self) -> ContainerSpec:
+        return ContainerSpec(image=self.image, base_dir=self.base_dir, environment=self.environment, log=self.log)
+
+
+class JobRunner(Protocol):
+    """Starts the commands of jobs."""
+
+    def start(self, spec: JobSpec) -> Container:
+        """Returns at once. Raises :class:`.ContainerFailed` when nothing started."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessJobs:
+    """Runs a command in a session of its own. ``registry`` has one file for each that runs."""
+
+    registry: Path
+    train: Sequence[str] = field(default=())
+
+    def start(self, spec: JobSpec) -> Container:
+        # A container's /tmp goes with the container, also where the command was killed and could not tidy up.
+        temporary = spec.base_dir.parent / "tmp"
+        temporary.mkdir(parents=True, exist_ok=True)
+        environment = {**machine_environment(), "PYTHONUNBUFFERED": "1", **spec.environment}
+        # `python` and `python3` are this interpreter, with the packages that the server has.
+        environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment.get('PATH', os.defpath)}"
+        environment |= {"SAGEMAKER_BASE_DIR": str(spec.base_dir), "TMPDIR": str(temporary)}
+        launcher = [sys.executable, "-I", "-S", private_opt_ml.__file__]
+        if spec.hosts_file is not None:
+            launcher += ["--hosts", str(spec.hosts_file)]
+        try:
+            return ProcessContainer(
+                [*launcher, str(spec.base_dir), *self._command(spec)], environment, spec.container, 0, self.registry
+            )
+        except OSError as error:
+            raise ContainerFailed(f"the command cannot be started: {error}") from error
+
+    def _command(self, spec: JobSpec) -> Sequence[str]:
+        if spec.entrypoint:
+            return [*spec.entrypoint, *spec.arguments]
+        if list(spec.arguments) == ["train"]:
+            return self.train or _own_train_command()
+        raise ContainerFailed(
+            "the request names no ContainerEntrypoint, and where jobs are processes there is no image whose own would"
+            " be run: name one, or run images (python -m local_cloud up --container)"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class DockerJobs:
+    """Runs images. ``image`` is run in the place of whatever a job names; None runs what it names."""
+
+    client: str
+    registry: Path
+    image: str | None = None
+
+    def start(self, spec: JobSpec) -> Container:
+        image = self.image or spec.image
+        try:
+            run_docker(self.client, "image", "inspect", image)
+        except EngineError as error:
+            raise ContainerFailed(
+                f"the image {image} is not on this machine, and the local cloud pulls none: build it, or tag one by"
+                " this name"
+            ) from error
+        name = f"local-cloud-{secrets.token_hex(8)}"
+        command = [self.client, "run", "--rm", "--name", name, "--network", "host"]
+        command += ["--volume", f"{spec.base_dir}:{_OPT_ML}"]
+        if spec.hosts_file is not None:
+            command += ["--volume", f"{spec.hosts_file}:/etc/hosts:ro"]
+        # Only names stand on the command line, which every user of the machine can read; the values are inherited.
+        command += [word for variable in spec.environment for word in ("--env", variable)]
+        first, *rest = (*spec.entrypoint, *spec.arguments) if spec.entrypoint else ("", *spec.arguments)
+        command += ["--entrypoint", first] if first else []
+        entry = self.registry / f"docker.{name}"
+        entry.parent.mkdir(parents=True, exist_ok=True)
+        entry.write_text(self.client, encoding="utf-8")
+        environment = {**docker_environment(), **spec.environment}
+        process = ProcessContainer([*command, image, *rest], environment, spec.container, 0, self.registry)
+        return DockerContainer(process, client=self.client, name=name, entry=entry)

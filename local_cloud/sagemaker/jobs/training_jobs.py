@@ -1,0 +1,169 @@
+"""Training jobs: a thread for each does the work of :mod:`.training_run`."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tidegate.local_cloud.sagemaker.errors import ServiceError, resource_in_use, validation_exception
+from tidegate.local_cloud.sagemaker.jobs.channel_data import ChannelObject
+from tidegate.local_cloud.sagemaker.jobs.runners import JobRunner
+from tidegate.local_cloud.sagemaker.jobs.training_rules import check_training_request, listed_inputs
+from tidegate.local_cloud.sagemaker.jobs.training_run import TrainingFailed, TrainingRun
+from tidegate.local_cloud.sagemaker.jobs.training_state import TrainingJob
+from tidegate.local_cloud.sagemaker.state import Identity, Json, Tags, now, page
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(slots=True, kw_only=True)
+class TrainingJobs:
+    """All training jobs of this SageMaker. ``grace_s`` is what a command has between SIGTERM and SIGKILL."""
+
+    runner: JobRunner
+    s3: Any
+    logs: Any
+    cloudwatch: Any
+    identity: Identity
+    tags: Tags
+    directory: Path
+    log_directory: Path
+    environment: Mapping[str, str]
+    grace_s: float
+    _jobs: dict[str, TrainingJob] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _closing: threading.Event = field(default_factory=threading.Event)
+
+    def create(self, request: Json) -> Json:
+        """CreateTrainingJob."""
+        return {"TrainingJobArn": self.begin(request).arn}
+
+    def begin(self, request: Json, *, tuning_arn: str | None = None) -> TrainingJob:
+        """Starts a job. Raises what CreateTrainingJob answers to a request it does not accept."""
+        check_training_request(request)
+        inputs = listed_inputs(self.s3, request)
+        name = request["TrainingJobName"]
+        arn, moment = self.identity.arn("training-job", name), now()
+        job = TrainingJob(name=name, arn=arn, request=request, created=moment, modified=moment, tuning_arn=tuning_arn)
+        job.goes_to("Starting")
+        with self._lock:
+            if self._closing.is_set():
+                raise ServiceError("ServiceUnavailable", "The local cloud is shutting down.", status=503)
+            if name in self._jobs:
+                raise resource_in_use(
+                    "Training job names must be unique within an AWS account and region, and a training job with this"
+                    f" name already exists ({self._jobs[name].arn})"
+                )
+            pool = next((other for other in self._jobs.values() if job.could_use_the_pool_of(other)), None)
+            if pool is not None:
+                pool.reused_by = name
+            self._jobs[name] = job
+            self.tags.add(arn, request.get("Tags", []))
+            job.worker = threading.Thread(target=self._work, args=(job, inputs), name=f"training job {name}")
+            job.worker.start()
+        return job
+
+    def describe(self, request: Json) -> Json:
+        """DescribeTrainingJob."""
+        with self._lock:
+            return self._find(request["TrainingJobName"]).described()
+
+    def listing(self, request: Json) -> Json:
+        """ListTrainingJobs."""
+        wanted = request.get("WarmPoolStatusEquals")
+        with self._lock:
+            summaries = [job.summary() for job in self._jobs.values()]
+        if wanted is not None:
+            summaries = [item for item in summaries if item.get("WarmPoolStatus", {}).get("Status") == wanted]
+        items, token = page(summaries, request, name_key="TrainingJobName", status_key="TrainingJobStatus")
+        return {"TrainingJobSummaries": items} | ({"NextToken": token} if token else {})
+
+    def stop(self, request: Json) -> Json:
+        """StopTrainingJob."""
+        with self._lock:
+            job = self._find(request["TrainingJobName"])
+            if job.is_over:
+                raise validation_exception(
+                    f"The request was rejected because the training job is in status {job.status}."
+                )
+            _end(job)
+        return {}
+
+    def end(self, job: TrainingJob) -> None:
+        """Stops a job; without effect on one that is over."""
+        with self._lock:
+            if not job.is_over:
+                _end(job)
+
+    def check_inputs(self, request: Json) -> None:
+        """Raises the service's ValidationException for a channel that has no objects."""
+        listed_inputs(self.s3, request)
+
+    def interrupt(self, name: str) -> Json:
+        """Takes its Spot capacity from a job, as AWS does without being asked: SIGTERM, and the job starts again.
+
+        Raises a ValidationException for a job that cannot be interrupted.
+        """
+        with self._lock:
+            job = self._find(name)
+            if not job.request.get("EnableManagedSpotTraining"):
+                raise validation_exception(f"The training job {name} has no EnableManagedSpotTraining.")
+            if job.secondary != "Training":
+                raise validation_exception(f"The training job {name} does not train now; it is {job.secondary}.")
+            job.interrupted.set()
+        return {}
+
+    def arns(self) -> set[str]:
+        with self._lock:
+            return {job.arn for job in self._jobs.values()}
+
+    def close(self) -> None:
+        """Stops every job; returns when nothing is left running."""
+        with self._lock:
+            self._closing.set()
+            workers = [job.worker for job in self._jobs.values() if job.worker is not None]
+        for worker in workers:
+            worker.join()
+
+    def _find(self, name: str) -> TrainingJob:
+        if name not in self._jobs:
+            raise validation_exception("Requested resource not found.")
+        return self._jobs[name]
+
+    def _work(self, job: TrainingJob, inputs: Mapping[str, list[ChannelObject]]) -> None:
+        reason = None
+        try:
+            TrainingRun(
+                job=job,
+                inputs=inputs,
+                s3=self.s3,
+                logs=self.logs,
+                cloudwatch=self.cloudwatch,
+                runner=self.runner,
+                directory=self.directory / job.name,
+                log_directory=self.log_directory / job.name,
+                environment=self.environment,
+                grace_s=self.grace_s,
+                closing=self._closing,
+                lock=self._lock,
+            ).run()
+        except TrainingFailed as failure:
+            reason = str(failure)
+        except Exception as error:
+            logger.exception("training job %s broke", job.name)
+            reason = f"InternalServerError: {type(error).__name__}: {error}"
+        if reason is not None:
+            with self._lock:
+                job.ends("Failed", "Failed", reason)
+        logger.info("training job %s: %s %s", job.name, job.secondary, reason or "")
+
+
+def _end(job: TrainingJob) -> None:
+    if not job.stopping.is_set():
+        job.status = "Stopping"
+        job.goes_to("Stopping")
+        job.stopping.set()

@@ -1,0 +1,432 @@
+"""Training jobs through plain boto3: a real process, fed from S3 and emptied into it."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from tests.local_cloud import training
+from tests.local_cloud.conftest import BUCKET, ROLE, Account
+from tests.local_cloud.training import (
+    archive_of,
+    await_line,
+    channel,
+    completed,
+    described,
+    ended,
+    failure,
+    lines,
+    secondary_statuses,
+)
+from tidegate.local_cloud import LocalCloud
+from tidegate.local_cloud.cloud import CloudError
+
+SAVES = """
+import json, os, pathlib, sys
+facts = {
+    "argv": sys.argv[1:],
+    "variables": {k: v for k, v in os.environ.items() if k.startswith(("SM_", "TRAINING_", "AWS_")) or k == "COLOUR"},
+    "config": {f.name: json.loads(f.read_text()) for f in pathlib.Path(os.environ["SM_INPUT_CONFIG_DIR"]).iterdir()},
+}
+pathlib.Path(os.environ["SM_MODEL_DIR"], "facts.json").write_text(json.dumps(facts))
+pathlib.Path(os.environ["SM_OUTPUT_DATA_DIR"], "curve.txt").write_text("down")
+"""
+READS = """
+import json, os, pathlib
+base = pathlib.Path(os.environ["SM_INPUT_DIR"], "data")
+found = {str(f.relative_to(base)): f.read_text() for f in sorted(base.rglob("*")) if f.is_file()}
+pathlib.Path(os.environ["SM_MODEL_DIR"], f"{os.environ['SM_CURRENT_HOST']}.json").write_text(json.dumps(found))
+"""
+PIPES = """
+import json, os, pathlib
+base = pathlib.Path(os.environ["SM_INPUT_DIR"], "data")
+read = {name: [base.joinpath(f"{name}_{epoch}").read_text() for epoch in range(3)] for name in ("plain", "packed")}
+pathlib.Path(os.environ["SM_MODEL_DIR"], "read.json").write_text(json.dumps(read))
+"""
+WAITS = """
+import os, pathlib, signal, sys, time
+model = pathlib.Path(os.environ["SM_MODEL_DIR"], "saved")
+signal.signal(signal.SIGTERM, lambda *_: (model.write_text("in time"), sys.exit(0)))
+print("waiting", flush=True)
+while True:
+    time.sleep(0.05)
+"""
+RESUMES = """
+import os, pathlib, signal, sys, time
+place = pathlib.Path(os.environ["CHECKPOINTS"].replace("/opt/ml", str(pathlib.Path(os.environ["SM_MODEL_DIR"]).parent)))
+place.mkdir(exist_ok=True)
+last = place / "last"
+epoch = int(last.read_text()) if last.exists() else 0
+print(f"epoch={epoch}", flush=True)
+if epoch == 0:
+    signal.signal(signal.SIGTERM, lambda *_: (last.write_text("7"), sys.exit(0)))
+    print("waiting", flush=True)
+    while True:
+        time.sleep(0.05)
+pathlib.Path(os.environ["SM_MODEL_DIR"], "epoch").write_text(str(epoch))
+"""
+
+
+@pytest.fixture(scope="module")
+def trained(account: Account) -> dict[str, Any]:
+    data = account.put("trained/data/a.csv", b"1,2")
+    return completed(
+        account,
+        SAVES,
+        HyperParameters={"epochs": 3, "rate": 0.5},
+        Environment={"COLOUR": "blue"},
+        InputDataConfig=[channel("train", data, ContentType="text/csv")],
+        Tags=[{"Key": "team", "Value": "blue"}],
+    )
+
+
+@pytest.fixture(scope="module")
+def facts(account: Account, trained: dict[str, Any]) -> dict[str, Any]:
+    """What the script of the trained job saw."""
+    found: dict[str, Any] = json.loads(archive_of(account, trained["ModelArtifacts"]["S3ModelArtifacts"])["facts.json"])
+    return found
+
+
+def test_model_and_output_go_to_s3_as_archives(account: Account, trained: dict[str, Any]) -> None:
+    name = trained["TrainingJobName"]
+    assert trained["ModelArtifacts"]["S3ModelArtifacts"] == f"s3://{BUCKET}/{name}/out/{name}/output/model.tar.gz"
+    output = archive_of(account, f"s3://{BUCKET}/{name}/out/{name}/output/output.tar.gz")
+    assert output == {"curve.txt": b"down"}
+
+
+def test_the_script_gets_hyperparameters_channels_and_variables(trained: dict[str, Any], facts: dict[str, Any]) -> None:
+    variables = facts["variables"]
+    assert facts["argv"] == ["--epochs", "3", "--rate", "0.5"]
+    assert variables["SM_CHANNEL_TRAIN"].endswith("/opt/ml/input/data/train")
+    assert variables["TRAINING_JOB_NAME"] == trained["TrainingJobName"]
+    assert variables["TRAINING_JOB_ARN"] == trained["TrainingJobArn"]
+    assert variables["COLOUR"] == "blue"
+    assert variables["AWS_ENDPOINT_URL_S3"].startswith("http://127.0.0.1:")
+
+
+def test_the_configuration_is_on_disk_as_the_platform_writes_it(facts: dict[str, Any]) -> None:
+    config = facts["config"]
+    assert config["hyperparameters.json"]["epochs"] == "3"
+    assert config["inputdataconfig.json"] == {
+        "train": {
+            "ContentType": "text/csv",
+            "TrainingInputMode": "File",
+            "S3DistributionType": "FullyReplicated",
+            "RecordWrapperType": "None",
+        }
+    }
+    assert config["resourceconfig.json"]["hosts"] == ["algo-1"]
+    assert config["resourceconfig.json"]["current_instance_type"] == "ml.m5.large"
+
+
+def test_a_job_is_described_with_the_statuses_that_it_went_through(trained: dict[str, Any]) -> None:
+    assert secondary_statuses(trained) == ["Starting", "Downloading", "Training", "Uploading", "Completed"]
+    assert all(transition["EndTime"] >= transition["StartTime"] for transition in trained["SecondaryStatusTransitions"])
+    assert trained["SecondaryStatus"] == "Completed"
+    assert trained["TrainingEndTime"] >= trained["TrainingStartTime"] >= trained["CreationTime"]
+    assert trained["TrainingTimeInSeconds"] >= 1
+    assert trained["StoppingCondition"] == {"MaxRuntimeInSeconds": 3600}
+    assert trained["EnableNetworkIsolation"] is False
+
+
+def test_a_job_is_listed_and_has_its_tags(account: Account, trained: dict[str, Any]) -> None:
+    name = trained["TrainingJobName"]
+    found = account.sagemaker.list_training_jobs(NameContains=name, StatusEquals="Completed")["TrainingJobSummaries"]
+    assert [item["TrainingJobName"] for item in found if item["TrainingJobName"] == name] == [name]
+    tags = account.sagemaker.list_tags(ResourceArn=trained["TrainingJobArn"])["Tags"]
+    assert tags == [{"Key": "team", "Value": "blue"}]
+
+
+def test_channels_hold_what_their_prefix_or_manifest_names(account: Account) -> None:
+    place = account.name("data")
+    for key in ("in/a.txt", "in/deep/b.txt", "in/folder/", "inner.txt"):
+        account.put(f"{place}/{key}", key.encode())
+    listed = [{"prefix": f"s3://{BUCKET}/{place}/"}, "in/deep/b.txt"]
+    manifest = account.put(f"{place}/manifest", json.dumps(listed).encode())
+    job = completed(
+        account,
+        READS,
+        InputDataConfig=[
+            channel("slash", f"s3://{BUCKET}/{place}/in/"),
+            channel("bare", f"s3://{BUCKET}/{place}/in", InputMode="FastFile"),
+            channel("single", f"s3://{BUCKET}/{place}/in/deep/b.txt"),
+            channel("listed", manifest, "ManifestFile"),
+        ],
+    )
+    found = json.loads(archive_of(account, job["ModelArtifacts"]["S3ModelArtifacts"])["algo-1.json"])
+    assert found == {
+        "slash/a.txt": "in/a.txt",
+        "slash/deep/b.txt": "in/deep/b.txt",
+        # A prefix is the beginning of keys, and no folder.
+        "bare/a.txt": "in/a.txt",
+        "bare/deep/b.txt": "in/deep/b.txt",
+        "bare/inner.txt": "inner.txt",
+        "single/b.txt": "in/deep/b.txt",
+        "listed/in/deep/b.txt": "in/deep/b.txt",
+    }
+
+
+def test_pipes_give_all_objects_once_for_each_epoch(account: Account) -> None:
+    place = account.name("data")
+    long = "x" * 300_000  # more than a pipe holds
+    account.put(f"{place}/plain/a", b"first,")
+    account.put(f"{place}/plain/b", long.encode())
+    account.put(f"{place}/packed/a.gz", gzip.compress(b"packed"))
+    job = completed(
+        account,
+        PIPES,
+        AlgorithmSpecification={"TrainingInputMode": "Pipe"},
+        InputDataConfig=[
+            channel("plain", f"s3://{BUCKET}/{place}/plain/"),
+            channel("packed", f"s3://{BUCKET}/{place}/packed/", CompressionType="Gzip"),
+        ],
+    )
+    read = json.loads(archive_of(account, job["ModelArtifacts"]["S3ModelArtifacts"])["read.json"])
+    assert read == {"plain": [f"first,{long}"] * 3, "packed": ["packed"] * 3}
+
+
+def test_metrics_are_found_in_the_output_and_go_to_cloudwatch(account: Account) -> None:
+    job = completed(
+        account,
+        "print('loss=3'); print('loss=1.5; accuracy=nan'); print('accuracy=0.75', end='')",
+        AlgorithmSpecification={
+            "MetricDefinitions": [
+                {"Name": "train:loss", "Regex": r"loss=([0-9.]+)"},
+                {"Name": "accuracy", "Regex": r"accuracy=(\S+)"},
+                {"Name": "absent", "Regex": r"absent=(\S+)"},
+            ]
+        },
+    )
+    assert {item["MetricName"]: item["Value"] for item in job["FinalMetricDataList"]} == {
+        "train:loss": 1.5,
+        "accuracy": 0.75,
+    }
+    cloudwatch = account.cloud.client("cloudwatch")
+    found = cloudwatch.get_metric_statistics(
+        Namespace="/aws/sagemaker/TrainingJobs",
+        MetricName="train:loss",
+        Dimensions=[{"Name": "TrainingJobName", "Value": job["TrainingJobName"]}],
+        StartTime=job["CreationTime"].replace(second=0, microsecond=0),
+        EndTime=job["TrainingEndTime"].replace(year=job["TrainingEndTime"].year + 1),
+        Period=86400,
+        Statistics=["SampleCount", "Maximum"],
+    )["Datapoints"]
+    cloudwatch.close()
+    assert sum(point["SampleCount"] for point in found) == 2
+    assert max(point["Maximum"] for point in found) == 3
+    assert lines(account, job["TrainingJobName"])[-3:] == ["loss=3", "loss=1.5; accuracy=nan", "accuracy=0.75"]
+
+
+@pytest.mark.parametrize(
+    ("ends", "said"),
+    [
+        ("raise ValueError('no such column')", "no such column"),
+        (
+            "open(os.environ['SM_OUTPUT_DIR'] + '/failure', 'w').write('the data ' + 'x' * 5000); sys.exit(3)",
+            "the data",
+        ),
+    ],
+)
+def test_a_script_that_fails_gives_its_reason_and_its_exit_code(account: Account, ends: str, said: str) -> None:
+    reason = failure(account, f"import os, sys\n{ends}\n")
+    assert reason.startswith("AlgorithmError: ")
+    assert said in reason
+    assert reason.endswith(f", exit code: {3 if 'sys.exit' in ends else 1}")
+    assert len(reason) <= 1024
+
+
+def test_a_command_of_the_requests_own_is_run_in_the_place_of_the_images(account: Account) -> None:
+    data = account.put(
+        f"{account.name('data')}/run.sh", b'printf "%s %s" "$1" "$TRAINING_JOB_NAME" > ../../../model/out'
+    )
+    job = completed(
+        account,
+        "",
+        AlgorithmSpecification={
+            "ContainerEntrypoint": ["/bin/sh", "-c"],
+            "ContainerArguments": ['cd "$SAGEMAKER_BASE_DIR/input/data/code" && sh ./run.sh "$0"', "word"],
+        },
+        InputDataConfig=[channel("code", data)],
+        OutputDataConfig={"CompressionType": "NONE"},
+    )
+    assert job["ModelArtifacts"]["S3ModelArtifacts"].endswith("/output/model/")
+    name = job["TrainingJobName"]
+    assert account.get(f"{name}/out/{name}/output/model/out").decode() == f"word {name}"
+
+
+def test_a_command_that_is_not_there_fails_the_job(account: Account) -> None:
+    reason = failure(account, "", AlgorithmSpecification={"ContainerEntrypoint": ["/no/such/program"]})
+    assert "/no/such/program" in reason
+
+
+def test_a_job_that_is_stopped_keeps_what_it_saves(account: Account) -> None:
+    name = training.start(account, WAITS)
+    await_line(account, name, "waiting")
+    account.sagemaker.stop_training_job(TrainingJobName=name)
+    job = ended(account, name)
+    assert job["TrainingJobStatus"] == "Stopped"
+    assert secondary_statuses(job)[-4:] == ["Training", "Stopping", "Uploading", "Stopped"]
+    assert archive_of(account, job["ModelArtifacts"]["S3ModelArtifacts"]) == {"saved": b"in time"}
+    with pytest.raises(ClientError, match=r"The request was rejected because the training job is in status Stopped\."):
+        account.sagemaker.stop_training_job(TrainingJobName=name)
+
+
+def test_a_job_is_stopped_when_its_time_is_over(account: Account) -> None:
+    job = ended(account, training.start(account, WAITS, StoppingCondition={"MaxRuntimeInSeconds": 1}))
+    assert (job["TrainingJobStatus"], job["SecondaryStatus"]) == ("Stopped", "MaxRuntimeExceeded")
+
+
+def test_a_job_is_stopped_when_its_time_of_waiting_is_over(account: Account) -> None:
+    limits = {"MaxRuntimeInSeconds": 1, "MaxWaitTimeInSeconds": 1}
+    asked = {"EnableManagedSpotTraining": True, "StoppingCondition": limits}
+    job = ended(account, training.start(account, WAITS, **asked))
+    assert job["TrainingJobStatus"] == "Stopped"
+    assert job["SecondaryStatus"] in ("MaxWaitTimeExceeded", "MaxRuntimeExceeded")  # both are over at once
+
+
+@pytest.mark.parametrize("local_path", [None, "/opt/ml/other"])
+def test_an_interrupted_job_starts_again_with_its_checkpoints(account: Account, local_path: str | None) -> None:
+    place = account.name("checkpoints")
+    config = {"S3Uri": f"s3://{BUCKET}/{place}"} | ({"LocalPath": local_path} if local_path else {})
+    name = training.start(
+        account,
+        RESUMES,
+        EnableManagedSpotTraining=True,
+        StoppingCondition={"MaxRuntimeInSeconds": 3600, "MaxWaitTimeInSeconds": 7200},
+        CheckpointConfig=config,
+        Environment={"CHECKPOINTS": local_path or "/opt/ml/checkpoints"},
+    )
+    await_line(account, name, "waiting")
+    account.cloud.interrupt_training(name)
+    job = ended(account, name)
+    assert job["TrainingJobStatus"] == "Completed", job
+    assert secondary_statuses(job) == [
+        *("Starting", "Downloading", "Training", "Interrupted"),
+        *("Starting", "Downloading", "Training", "Uploading", "Completed"),
+    ]
+    assert archive_of(account, job["ModelArtifacts"]["S3ModelArtifacts"]) == {"epoch": b"7"}
+    assert account.get(f"{place}/last") == b"7"
+
+
+def test_a_warm_pool_is_kept_and_taken_over_by_a_job_that_fits(account: Account) -> None:
+    kept = {"ResourceConfig": {"KeepAlivePeriodInSeconds": 3600, "VolumeSizeInGB": 77}}
+    first = completed(account, "", **kept)
+    assert first["WarmPoolStatus"]["Status"] == "Available"
+    other = completed(account, "", ResourceConfig={"KeepAlivePeriodInSeconds": 3600, "VolumeSizeInGB": 78})
+    assert described(account, first["TrainingJobName"])["WarmPoolStatus"]["Status"] == "Available", other
+    second = completed(account, "", **kept)
+    pool = described(account, first["TrainingJobName"])["WarmPoolStatus"]
+    assert pool == {"Status": "Reused", "ReusedByJob": second["TrainingJobName"]}
+    found = account.sagemaker.list_training_jobs(WarmPoolStatusEquals="Reused")["TrainingJobSummaries"]
+    assert first["TrainingJobName"] in [item["TrainingJobName"] for item in found]
+
+
+def test_hosts_share_objects_by_key_and_their_models_are_put_together(account: Account) -> None:
+    place = account.name("data")
+    for number in range(5):
+        account.put(f"{place}/{number}", str(number).encode())
+    source = {"S3DataDistributionType": "ShardedByS3Key"}
+    job = completed(
+        account,
+        READS,
+        ResourceConfig={"InstanceCount": 2},
+        InputDataConfig=[channel("train", f"s3://{BUCKET}/{place}/", S3DataSource=source)],
+    )
+    found = archive_of(account, job["ModelArtifacts"]["S3ModelArtifacts"])
+    assert {name: sorted(json.loads(content)) for name, content in found.items()} == {
+        "algo-1.json": ["train/0", "train/2", "train/4"],
+        "algo-2.json": ["train/1", "train/3"],
+    }
+
+
+def test_a_host_that_fails_fails_the_job_and_ends_the_others(account: Account) -> None:
+    script = (
+        "import os, signal, sys\n"
+        "if os.environ['SM_CURRENT_HOST'] == 'algo-2': sys.exit('the second host fails')\n"
+        "signal.pause()\n"
+    )
+    assert "the second host fails" in failure(account, script, ResourceConfig={"InstanceCount": 2})
+
+
+def refusal(account: Account, **members: Any) -> tuple[str, str]:
+    with pytest.raises(ClientError) as caught:
+        training.start(account, "", **members)
+    error = caught.value.response["Error"]
+    return error["Code"], error["Message"]
+
+
+def test_input_without_objects_is_refused_as_the_service_refuses_it(account: Account) -> None:
+    code, message = refusal(account, InputDataConfig=[channel("train", f"s3://{BUCKET}/nothing-here/")])
+    assert code == "ValidationException"
+    assert message.startswith(f'No S3 objects found under S3 URL "s3://{BUCKET}/nothing-here/" given in input data')
+    assert f'the role "{ROLE}" has "s3:ListBucket" permissions on bucket "{BUCKET}"' in message
+    code, message = refusal(account, InputDataConfig=[channel("train", "s3://no-such-bucket-anywhere/x")])
+    assert (code, message.startswith("No S3 objects found")) == ("ValidationException", True)
+
+
+@pytest.mark.parametrize(
+    ("members", "sentence"),
+    [
+        (
+            {"EnableManagedSpotTraining": True},
+            "Invalid MaxWaitTimeInSeconds. It must be present and be greater than or equal to MaxRuntimeInSeconds",
+        ),
+        (
+            {"StoppingCondition": {"MaxRuntimeInSeconds": 5, "MaxWaitTimeInSeconds": 9}},
+            "MaxWaitTimeInSeconds needs EnableManagedSpotTraining.",
+        ),
+        (
+            {"AlgorithmSpecification": {"MetricDefinitions": [{"Name": "loss", "Regex": "loss=[0-9]+"}]}},
+            "The Regex of the metric definition loss has no group in parentheses for the value.",
+        ),
+        (
+            {"CheckpointConfig": {"S3Uri": f"s3://{BUCKET}/c", "LocalPath": "/var/checkpoints"}},
+            "LocalPath of CheckpointConfig is /var/checkpoints; it must be a path below /opt/ml.",
+        ),
+        (
+            {"OutputDataConfig": {"S3OutputPath": "https://example.com/x"}},
+            "S3OutputPath: https://example.com/x is not an s3:// address.",
+        ),
+        ({"ResourceConfig": {"InstanceCount": 0}}, "InstanceCount of ResourceConfig must be at least 1."),
+    ],
+)
+def test_a_request_that_contradicts_itself_is_refused(account: Account, members: dict[str, Any], sentence: str) -> None:
+    assert refusal(account, **members) == ("ValidationException", sentence)
+
+
+def test_names_are_taken_once_and_missing_ones_are_not_found(account: Account, trained: dict[str, Any]) -> None:
+    asked = training.request(account, "") | {"TrainingJobName": trained["TrainingJobName"]}
+    with pytest.raises(ClientError) as caught:
+        account.sagemaker.create_training_job(**asked)
+    assert caught.value.response["Error"] == {
+        "Code": "ResourceInUse",
+        "Message": "Training job names must be unique within an AWS account and region, and a training job with this"
+        f" name already exists ({trained['TrainingJobArn']})",
+    }
+    for call in (account.sagemaker.describe_training_job, account.sagemaker.stop_training_job):
+        with pytest.raises(ClientError, match=r"\(ValidationException\).*Requested resource not found\."):
+            call(TrainingJobName="nobody")
+
+
+def test_only_a_spot_job_that_trains_can_be_interrupted(account: Account, trained: dict[str, Any]) -> None:
+    with pytest.raises(CloudError, match="has no EnableManagedSpotTraining"):
+        account.cloud.interrupt_training(trained["TrainingJobName"])
+    with pytest.raises(CloudError, match="Requested resource not found"):
+        account.cloud.interrupt_training("nobody")
+
+
+def test_a_script_that_does_not_end_is_killed_after_its_grace(tmp_path: Path) -> None:
+    with LocalCloud(tmp_path / "cloud", limits={"job_stop_grace_s": 1}) as cloud:
+        account = Account(cloud)
+        deaf = "import signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\nprint('deaf', flush=True)"
+        name = training.start(account, f"{deaf}\nwhile True: time.sleep(60)\n")
+        await_line(account, name, "deaf")
+        account.sagemaker.stop_training_job(TrainingJobName=name)
+        assert ended(account, name)["TrainingJobStatus"] == "Stopped"
+        for client in (account.s3, account.sagemaker, account.runtime, account.cloudformation):
+            client.close()
