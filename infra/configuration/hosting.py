@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
+from tidegate.infra.configuration.capacity import IS_POOLS, InstancePool, Reservation
 from tidegate.infra.configuration.image import ImageReference
 from tidegate.infra.configuration.rollout import ComponentRollout, Rollout
 from tidegate.infra.configuration.scaling import AsyncScaling, ComponentScaling, MultiModelScaling, Scaling
@@ -45,6 +46,27 @@ class Instances(Value):
     volume_gb: Annotated[int, whole(1, 512)] | None = None
     # On, a container has no network at all, so an archive's code/requirements.txt cannot be installed at start.
     network_isolation: bool = False
+    # How long SageMaker looks for instances before it gives up. None: its own limit.
+    provision_timeout_s: Annotated[int, whole(300, 3600)] | None = None
+    # On, instances come from there and from nowhere else, so that none serves when it has ended.
+    capacity_reservation: Reservation | None = None
+
+    @property
+    def types(self) -> tuple[str, ...]:
+        """The instance types that are tried, in this order."""
+        return (self.instance_type,)
+
+
+class PooledInstances(Instances):
+    """Of modes whose instances may be of several types. Source: SageMaker guide, instance pools."""
+
+    # Instead of `instance_type`: the first is tried first, the next where that is short.
+    instance_pools: Annotated[tuple[InstancePool, ...], LISTED, AfterValidator(IS_POOLS)] = ()
+
+    @property
+    def types(self) -> tuple[str, ...]:
+        """The instance types that are tried, in this order."""
+        return tuple(pool.instance_type for pool in self.instance_pools) or (self.instance_type,)
 
 
 class Variant(Value):
@@ -78,7 +100,7 @@ class Capture(Value):
     prefix: OwnPrefix = "capture/"
 
 
-class RealtimeHosting(Instances):
+class RealtimeHosting(PooledInstances):
     """Instances that are always on and answer `invoke_endpoint`."""
 
     mode: Literal["realtime"]
@@ -89,9 +111,11 @@ class RealtimeHosting(Instances):
     variants: Annotated[tuple[Variant, ...], LISTED] = ()
     shadow: Shadow | None = None
     capture: Capture | None = None
+    # Whether clients open streams in both directions, which need a host image that carries them.
+    bidirectional: bool = False
 
 
-class AsyncHosting(Instances):
+class AsyncHosting(PooledInstances):
     """Requests wait in a queue, bodies come from S3 and answers go there; may scale to no instance at all."""
 
     mode: Literal["async"]
@@ -129,7 +153,7 @@ class Copies(Value):
     count: Annotated[int, whole(1, 1000)] = 1
 
 
-class ComponentHosting(Instances):
+class ComponentHosting(PooledInstances):
     """An inference component: copies of the model share instances, and both may go down to none."""
 
     mode: Literal["component"]
@@ -137,6 +161,9 @@ class ComponentHosting(Instances):
     min_instances: Annotated[int, whole(0, 1000)] = 1
     # More than the copies fill, because a new version starts beside the old one.
     max_instances: Annotated[int, whole(1, 1000)] = 2
+    # Whether instances keep the model's files and the image, for copies that start there later. None: as SageMaker has
+    # it.
+    data_cache: bool | None = None
     scaling: ComponentScaling | None = None
     rollout: ComponentRollout | None = None
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Discriminator, Tag
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Tag
 
-from tidegate.infra.configuration.value import KEY_ARN, LISTED, Rule, Value, like, some, whole
+from tidegate.infra.configuration.value import KEY_ARN, LISTED, Rule, Value, like, some
 
 _Subnet = Annotated[str, like(r"subnet-[0-9a-f]{8,17}", "not a subnet; write an id like 'subnet-0a1b2c3d'")]
 _SecurityGroup = Annotated[str, like(r"sg-[0-9a-f]{8,17}", "not a security group; write an id like 'sg-0a1b2c3d'")]
@@ -20,16 +21,54 @@ def _is_range(value: str) -> bool:
         return False
 
 
+def _are_zones(value: object) -> bool:
+    """Names of different zones of one Region; a name is its Region's and a letter."""
+    if not isinstance(value, list | tuple) or not 1 <= len(value) <= 6:
+        return False
+    if not all(isinstance(zone, str) and re.fullmatch(r"[a-z]{2}(-[a-z]+)+-\d[a-z]", zone) for zone in value):
+        return False
+    return len(set(value)) == len(value) and len({zone[:-1] for zone in value}) == 1
+
+
+def _are_zones_or_their_number(value: object) -> bool:
+    return _are_zones(value) or (isinstance(value, int) and not isinstance(value, bool) and 2 <= value <= 6)
+
+
+_LIKE_ZONES = "['eu-central-1a', 'eu-central-1b']"
+
+
 class NewVpc(Value):
     """A VPC of the stage's own, with the endpoints that containers without a way to the internet need."""
 
     vpc: Literal["new"]
     # On, containers reach the internet through a NAT gateway, which is paid by the hour and by the GB.
     nat: bool = False
-    availability_zones: Annotated[int, whole(2, 6)] = 2
+    # How many, and then the first ones of the Region; or which, where not every zone has the instance type.
+    availability_zones: Annotated[
+        int | tuple[str, ...],
+        LISTED,
+        BeforeValidator(
+            Rule(
+                _are_zones_or_their_number,
+                "neither a number from 2 to 6 nor different zones of one Region, six at most; write 2, or "
+                f"{_LIKE_ZONES}",
+            )
+        ),
+    ] = 2
     cidr: Annotated[str, AfterValidator(Rule(_is_range, "not a range of /16 to /24; write one like '10.0.0.0/16'"))] = (
         "10.0.0.0/16"
     )
+
+    @property
+    def named_zones(self) -> tuple[str, ...]:
+        """The zones that the file names; none where it says how many."""
+        return () if isinstance(self.availability_zones, int) else self.availability_zones
+
+    @property
+    def zone_count(self) -> int:
+        """In how many zones there are subnets."""
+        zones = self.availability_zones
+        return zones if isinstance(zones, int) else len(zones)
 
 
 class ExistingVpc(Value):
@@ -40,6 +79,13 @@ class ExistingVpc(Value):
     security_groups: Annotated[tuple[_SecurityGroup, ...], LISTED, some(5, "security groups")]
     # Of another account, which shares the subnets (Resource Access Manager): they keep its number in their ARNs.
     subnets_owner: Annotated[str, like(r"\d{12}", "not an account; write its 12 digits in quotes")] | None = None
+    # The zones that the subnets lie in, by the names that this account has for them. `infra doctor` holds the subnets
+    # against them.
+    availability_zones: Annotated[
+        tuple[str, ...],
+        LISTED,
+        BeforeValidator(Rule(_are_zones, f"not a list of different zones of one Region; write it like {_LIKE_ZONES}")),
+    ] = ()
 
 
 def _kind(value: Any) -> str | None:

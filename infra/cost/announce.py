@@ -18,7 +18,7 @@ from tidegate.infra.cost import prices as price_file
 from tidegate.infra.hosting import update_capacity
 from tidegate.infra.observability import endpoint_alarms, of_stage, workflow_alarms
 from tidegate.infra.observability.alarm import MetricAlarm
-from tidegate.infra.stacks.network_stack import interface_endpoints
+from tidegate.infra.stacks.interface_endpoints import interface_endpoints
 from tidegate.infra.stage.names import Names
 
 
@@ -82,10 +82,7 @@ def _quota(found: update_capacity.Needed) -> str:
 
 def _interface_endpoints(stage: Stage) -> int:
     # One for each service and availability zone; with a NAT gateway there are none.
-    network = stage.network
-    if not isinstance(network, NewVpc) or network.nat:
-        return 0
-    return len(interface_endpoints(stage)) * network.availability_zones
+    return len(interface_endpoints(stage)) * stage.network.zone_count if isinstance(stage.network, NewVpc) else 0
 
 
 def _alarm_metrics(stack: cdk.Stack, stage: Stage) -> int:

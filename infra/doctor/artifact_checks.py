@@ -5,11 +5,13 @@ from __future__ import annotations
 import shlex
 from dataclasses import dataclass
 
+from tidegate.infra.configuration.hosting import RealtimeHosting
 from tidegate.infra.configuration.image import BuiltImage
 from tidegate.infra.doctor.finding import Finding, Severity, Unanswered, ok, unknown
 from tidegate.infra.doctor.subject import Subject
+from tidegate.infra.hosting import machines
 from tidegate.infra.image_push.media_types import unfit
-from tidegate.infra.image_push.registries import Manifest
+from tidegate.infra.image_push.registries import ImageConfiguration, Manifest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +30,9 @@ class Verdict:
     warnings: tuple[str, ...] = ()
 
 
+# What an image says that takes streams in both directions. Source: SageMaker guide, custom inference code with hosting
+# services.
+_BIDIRECTIONAL = "com.amazonaws.sagemaker.capabilities.bidirectional-streaming"
 # One that is larger is left to its owner: it is downloaded and loaded.
 CHECKED_BYTES = 2 << 30
 
@@ -55,6 +60,25 @@ def image(subject: Subject, manifest: Manifest | Unanswered | None, *, local: bo
     else:
         return ok(check, asked, f"{address} is there, {manifest.digest}, as one Docker manifest.")
     return Finding(check=check, asked=asked, severity=Severity.ERROR, sentence=sentence, command=command)
+
+
+def image_configuration(subject: Subject, found: ImageConfiguration | Unanswered | None) -> Finding:
+    """Whether an image that is there runs on the stage's instances; `found` is what it says of itself."""
+    check, address = "image", subject.image
+    asked = f"ecr:BatchGetImage {address}" if ".dkr.ecr." in str(address) else f"the registry, {address}"
+    push = f"python -m infra image push --stage {subject.argument} --tag NEXT"
+    if found is None or isinstance(found, Unanswered):
+        answer = found or Unanswered(reason=f"{address} says nothing of itself")
+        return unknown(check, asked, answer, f"docker image inspect {address}")
+    wanted = machines.platform(subject.stage)
+    if found.platform != wanted:
+        sentence = f"{address} is for {found.platform}, and the stage's instances are {wanted}."
+        return Finding(check=check, asked=asked, severity=Severity.ERROR, sentence=sentence, command=push)
+    hosting = subject.stage.hosting
+    if isinstance(hosting, RealtimeHosting) and hosting.bidirectional and found.labels.get(_BIDIRECTIONAL) != "true":
+        sentence = f"{address} lacks the label {_BIDIRECTIONAL}=true, without which no stream reaches a container."
+        return Finding(check=check, asked=asked, severity=Severity.ERROR, sentence=sentence, command=push)
+    return ok(check, asked, f"{address} is for {wanted}, as the stage's instances are.")
 
 
 def archive(subject: Subject, found: Object | Unanswered | None) -> Finding:

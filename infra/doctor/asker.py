@@ -6,7 +6,8 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+import urllib.request
+from collections.abc import Callable, Collection, Mapping
 from importlib.util import find_spec
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -19,9 +20,17 @@ from tidegate.infra.configuration import ConfigurationError
 from tidegate.infra.doctor.artifact_checks import Object, Verdict
 from tidegate.infra.doctor.capacity_checks import Quota
 from tidegate.infra.doctor.finding import Unanswered
+from tidegate.infra.doctor.reservation_checks import TrainingPlan
 from tidegate.infra.doctor.standing_checks import Name, Role, Taken
 from tidegate.infra.image_push.destination import Destination
-from tidegate.infra.image_push.registries import HttpRegistry, Manifest, is_loopback
+from tidegate.infra.image_push.media_types import DOCKER_MANIFEST
+from tidegate.infra.image_push.registries import (
+    HttpRegistry,
+    ImageConfiguration,
+    Manifest,
+    configuration,
+    is_loopback,
+)
 from tidegate.infra.models.ecr import ecr_image
 
 _T = TypeVar("_T")
@@ -34,10 +43,12 @@ _ABSENT = frozenset(
         "NoSuchKey",
         "ParameterNotFound",
         "RepositoryNotFoundException",
+        "ResourceNotFound",
         "ResourceNotFoundException",
     }
 )
 _CHECK_TIMEOUT_S = 900.0
+_BLOB_TIMEOUT_S = 10.0
 
 
 class Asker:
@@ -113,6 +124,23 @@ class Asker:
 
         return self._ask(ask)
 
+    def training_plan(self, name: str) -> TrainingPlan | Unanswered | None:
+        """A plan that holds instances ready."""
+
+        def ask() -> TrainingPlan:
+            found = self._client("sagemaker").describe_training_plan(TrainingPlanName=name)
+            held = found.get("ReservedCapacitySummaries", [])
+            return TrainingPlan(
+                status=found["Status"],
+                targets=tuple(found.get("TargetResources", [])),
+                instance_types=tuple(dict.fromkeys(one["InstanceType"] for one in held)),
+                total=found.get("TotalInstanceCount", 0),
+                available=found.get("AvailableInstanceCount", 0),
+                end=found.get("EndTime"),
+            )
+
+        return self._find(ask)
+
     def zones_offering(self, ec2_type: str) -> set[str] | Unanswered:
         """The zones of the Region that have the type, by name."""
 
@@ -134,6 +162,18 @@ class Asker:
             }
         )
 
+    def zones_of_endpoint_services(self, services: Collection[str]) -> dict[str, set[str]] | Unanswered:
+        """The zones in which a VPC can have an endpoint of each service; none where the Region lacks the service."""
+
+        def ask() -> dict[str, set[str]]:
+            wanted = [{"Name": "service-name", "Values": list(services)}]
+            found = self._client("ec2").describe_vpc_endpoint_services(Filters=wanted)["ServiceDetails"]
+            return {service: set() for service in services} | {
+                service["ServiceName"]: set(service["AvailabilityZones"]) for service in found
+            }
+
+        return self._ask(ask)
+
     def zones_of_subnets(self, subnets: list[str]) -> dict[str, str] | Unanswered:
         """The zone of each."""
         return self._ask(
@@ -147,7 +187,7 @@ class Asker:
         """What the address names in its registry."""
         image = ecr_image(address)
         if image is None:
-            return self._image_elsewhere(address)
+            return _elsewhere(address, HttpRegistry.manifest)
         by = "imageDigest" if image.reference.startswith("sha256:") else "imageTag"
 
         def ask() -> Manifest:
@@ -158,16 +198,30 @@ class Asker:
 
         return self._find(ask)
 
-    def _image_elsewhere(self, address: str) -> Manifest | Unanswered | None:
-        name, _, digest = address.partition("@")
-        host, _, path = name.partition("/")
-        repository, _, tag = path.partition(":")
-        try:
-            return HttpRegistry(
-                Destination(host=host, repository=repository, tag=digest or tag, of_stage=False)
-            ).manifest()
-        except ConfigurationError as error:
-            return Unanswered(reason=str(error))
+    def image_configuration(self, address: str) -> ImageConfiguration | Unanswered | None:
+        """What the image of the address says of itself, where its manifest is one that SageMaker takes."""
+        image = ecr_image(address)
+        if image is None:
+            return _elsewhere(address, HttpRegistry.configuration)
+        by = "imageDigest" if image.reference.startswith("sha256:") else "imageTag"
+
+        def ask() -> ImageConfiguration | Unanswered | None:
+            ecr = self._client("ecr", image.region)
+            there = {"registryId": image.account, "repositoryName": image.name}
+            found = ecr.batch_get_image(
+                imageIds=[{by: image.reference}], acceptedMediaTypes=[DOCKER_MANIFEST], **there
+            )["images"]
+            if not found:
+                return None
+            digest = json.loads(found[0]["imageManifest"])["config"]["digest"]
+            url = ecr.get_download_url_for_layer(layerDigest=digest, **there)["downloadUrl"]
+            try:
+                with urllib.request.urlopen(url, timeout=_BLOB_TIMEOUT_S) as answer:  # noqa: S310 - of Amazon S3, signed by Amazon ECR
+                    return configuration(answer.read())
+            except OSError as error:
+                return Unanswered(reason=f"Amazon ECR keeps it in Amazon S3, which says '{error}'")
+
+        return self._find(ask)
 
     def object(self, url: str) -> Object | Unanswered | None:
         """An object of S3 by its `s3://` address."""
@@ -279,3 +333,15 @@ def _reason(error: ClientError | BotoCoreError) -> str:
         found = error.response["Error"]
         return f"AWS says '{found['Message'].rstrip('.')}' ({found['Code']})"
     return str(error).rstrip(".")
+
+
+def _elsewhere(address: str, ask: Callable[[HttpRegistry], _T | None]) -> _T | Unanswered | None:
+    """What a registry that is not Amazon ECR says."""
+    name, _, digest = address.partition("@")
+    host, _, path = name.partition("/")
+    repository, _, tag = path.partition(":")
+    registry = HttpRegistry(Destination(host=host, repository=repository, tag=digest or tag, of_stage=False))
+    try:
+        return ask(registry)
+    except ConfigurationError as error:
+        return Unanswered(reason=str(error))

@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import datetime
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
 from tidegate.infra.configuration import Stage
 from tidegate.infra.configuration.network import ExistingVpc, NewVpc
-from tidegate.infra.doctor import artifact_checks, capacity_checks, place_checks, standing_checks
+from tidegate.infra.doctor import (
+    artifact_checks,
+    capacity_checks,
+    place_checks,
+    reservation_checks,
+    standing_checks,
+    zone_checks,
+)
 from tidegate.infra.doctor.artifact_checks import CHECKED_BYTES, Object, Verdict
 from tidegate.infra.doctor.capacity_checks import Quota
-from tidegate.infra.doctor.finding import Finding, Unanswered, ok, unknown
+from tidegate.infra.doctor.finding import Finding, Severity, Unanswered, ok, unknown
+from tidegate.infra.doctor.reservation_checks import TrainingPlan
 from tidegate.infra.doctor.standing_checks import Name, Role, Taken
-from tidegate.infra.doctor.subject import Subject, instance_types_of, needs
-from tidegate.infra.image_push.registries import Manifest
+from tidegate.infra.doctor.subject import Need, Subject, instance_types_of, needs
+from tidegate.infra.image_push.registries import ImageConfiguration, Manifest
 from tidegate.infra.models.container_environment import container_environment
+from tidegate.infra.stacks.interface_endpoints import interface_endpoints
 
 
 class Answers(Protocol):
@@ -30,10 +40,13 @@ class Answers(Protocol):
     def stacks(self, names: Mapping[str, str]) -> dict[str, str] | Unanswered: ...
     def output(self, stack: str, key: str) -> str | Unanswered | None: ...
     def quotas(self) -> dict[str, Quota] | Unanswered: ...
+    def training_plan(self, name: str) -> TrainingPlan | Unanswered | None: ...
     def zones_offering(self, ec2_type: str) -> set[str] | Unanswered: ...
     def zones(self) -> set[str] | Unanswered: ...
+    def zones_of_endpoint_services(self, services: Collection[str]) -> dict[str, set[str]] | Unanswered: ...
     def zones_of_subnets(self, subnets: list[str]) -> dict[str, str] | Unanswered: ...
     def image(self, address: str) -> Manifest | Unanswered | None: ...
+    def image_configuration(self, address: str) -> ImageConfiguration | Unanswered | None: ...
     def object(self, url: str) -> Object | Unanswered | None: ...
     def verdict(self, url: str, environment: Mapping[str, str]) -> Verdict | Unanswered: ...
     def role(self, arn: str) -> Role | Unanswered: ...
@@ -50,7 +63,7 @@ class Examination:
 
 
 # What is left unasked where nobody knows whose account it is.
-_THE_REST = ("bootstrap", "stacks", "quotas", "zones", "image", "archive", "layout", "role", "names")
+_THE_REST = ("bootstrap", "stacks", "quotas", "reservation", "zones", "image", "archive", "layout", "role", "names")
 
 
 def examine(stage: Stage, argument: str, answers: Answers, *, qualifier: str, load: bool = True) -> Examination:
@@ -79,8 +92,7 @@ def _examine(subject: Subject, answers: Answers, *, local: bool, load: bool) -> 
     statuses = answers.stacks({unit: names.stack(unit) for unit in subject.units()})
     yield from place_checks.stacks(subject, statuses)
     yield from _capacity(subject, answers, local=local)
-    address = subject.image
-    yield artifact_checks.image(subject, None if local or address is None else answers.image(address), local=local)
+    yield from _image(subject, answers, local=local)
     yield from _archive(subject, answers, load=load)
     yield standing_checks.role(subject, _role(subject, answers))
     standing = {} if isinstance(statuses, Unanswered) else statuses
@@ -94,21 +106,59 @@ def _capacity(subject: Subject, answers: Answers, *, local: bool) -> Iterator[Fi
     if local or not wanted:
         why = "The local cloud starts processes, and counts none." if local else "The stage takes no instances."
         yield ok("quotas", "the stage file", why)
+        yield ok("reservation", "the stage file", why)
         yield ok("zones", "the stage file", why)
         return
     quotas = answers.quotas()
     for need in wanted:
         yield capacity_checks.quota(subject, need, quotas)
+    yield _reservation(subject, answers, wanted)
+    yield from _zones(subject, answers)
+
+
+def _reservation(subject: Subject, answers: Answers, needs: Collection[Need]) -> Finding:
+    arn = reservation_checks.arn_of(subject)
+    if arn is None:
+        return ok(
+            "reservation", "the stage file", "The stage takes instances as they are to be had, and reserves none."
+        )
+    name = reservation_checks.plan_name(arn)
+    found = None if name is None else answers.training_plan(name)
+    return reservation_checks.reservation(subject, arn, found, needs, now=datetime.datetime.now(tz=datetime.UTC))
+
+
+def _zones(subject: Subject, answers: Answers) -> Iterator[Finding]:
+    network = subject.stage.network
     used: Mapping[str, str] | Unanswered = {}
-    match subject.stage.network:
-        case ExistingVpc(subnets=subnets):
-            used = answers.zones_of_subnets(list(subnets))
-        case NewVpc() as network:
-            zones = answers.zones()
-            used = zones if isinstance(zones, Unanswered) else capacity_checks.zones_of_new_network(network, zones)
-    for instance_type in instance_types_of(subject.stage):
-        offered = answers.zones_offering(capacity_checks.ec2_type(instance_type))
-        yield capacity_checks.zones(subject, instance_type, offered, used)
+    match network:
+        case ExistingVpc():
+            used = answers.zones_of_subnets(list(network.subnets))
+            if network.availability_zones:
+                yield zone_checks.subnets(subject, network.availability_zones, used)
+        case NewVpc():
+            zones = network.named_zones or answers.zones()
+            used = zones if isinstance(zones, Unanswered) else zone_checks.zones_of_new_network(network, zones)
+    offered = {
+        instance_type: answers.zones_offering(zone_checks.ec2_type(instance_type))
+        for instance_type in instance_types_of(subject.stage)
+    }
+    services = [f"com.amazonaws.{subject.region}.{service}" for service in interface_endpoints(subject.stage)]
+    supported = answers.zones_of_endpoint_services(services) if services else {}
+    of_services = [supported] if isinstance(supported, Unanswered) else list(supported.values())
+    usable = zone_checks.zones_that_have_all(*offered.values(), *of_services)
+    for instance_type, there in offered.items():
+        yield zone_checks.instances(subject, instance_type, there, used, usable=usable)
+    if services:
+        yield zone_checks.interface_endpoints(subject, supported, used, usable=usable)
+
+
+def _image(subject: Subject, answers: Answers, *, local: bool) -> Iterator[Finding]:
+    address = subject.image
+    manifest = None if local or address is None else answers.image(address)
+    found = artifact_checks.image(subject, manifest, local=local)
+    yield found
+    if address is not None and isinstance(manifest, Manifest) and found.severity is Severity.OK:
+        yield artifact_checks.image_configuration(subject, answers.image_configuration(address))
 
 
 def _archive(subject: Subject, answers: Answers, *, load: bool) -> Iterator[Finding]:

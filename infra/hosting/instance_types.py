@@ -21,6 +21,11 @@ GPU_AMI_CUDA = {
     "al2023-ami-sagemaker-inference-gpu-4-1": (13, 0),
 }
 
+# Those of which AWS says that they carry streams in both directions to the container; with an older one "the WebSocket
+# never reaches the container". For CPU types there is none to choose, and AWS does not say what theirs does.
+# Source: github.com/aws/deep-learning-containers, docs/vllm-omni/deployment/sagemaker.md, bidirectional streaming.
+BIDIRECTIONAL_AMIS = ("al2023-ami-sagemaker-inference-gpu-4-1",)
+
 # GPUs by family and size; every size that is not written has one. Source: Amazon EC2 guide, accelerated computing.
 _SEVERAL_GPUS: dict[str, dict[str, int]] = {
     "g4dn": {"12xlarge": 4},
@@ -91,7 +96,7 @@ def has_local_storage(instance_type: str) -> bool:
 
 
 def is_arm(instance_type: str) -> bool:
-    """True for Graviton and Grace processors; our image is built for amd64."""
+    """True for Graviton and Grace processors, which need an image that is built for arm64."""
     _, attributes = _family(instance_type)
     return "g" in attributes
 

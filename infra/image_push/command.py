@@ -14,7 +14,8 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from tidegate.infra.configuration import ConfigurationError, Stage
-from tidegate.infra.image_push.destination import accelerator, destination, platform
+from tidegate.infra.hosting.machines import accelerator, platform
+from tidegate.infra.image_push.destination import destination
 from tidegate.infra.image_push.push import Pushed, push
 from tidegate.infra.image_push.registries import registry_of
 from tidegate.infra.stage import stage_file

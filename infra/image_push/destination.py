@@ -8,9 +8,7 @@ from dataclasses import dataclass
 from pydantic import ValidationError
 
 from tidegate.infra.configuration import ConfigurationError, Stage
-from tidegate.infra.configuration.hosting import Instances
 from tidegate.infra.configuration.image import BuiltImage, ImageUri, PinnedImage, TaggedImage
-from tidegate.infra.hosting import instance_types
 from tidegate.infra.models.ecr import EcrImage, ecr_host, ecr_image
 from tidegate.infra.stage.names import Names, Place
 
@@ -93,19 +91,3 @@ def _there_already(stage: Stage, key: str) -> ConfigurationError:
     return ConfigurationError(
         f"{stage.name}.toml: {key} names an image that is there already; give --tag for the next one"
     )
-
-
-def platform(stage: Stage) -> str:
-    """For which machine the image must be built, as docker writes it. Transform jobs run the endpoint's image."""
-    arm = isinstance(stage.hosting, Instances) and instance_types.is_arm(stage.hosting.instance_type)
-    return "linux/arm64" if arm else "linux/amd64"
-
-
-def accelerator(stage: Stage) -> str:
-    """Which of our two images the stage's instances run: `gpu` or `cpu`."""
-    return "gpu" if any(map(instance_types.has_gpu, _types(stage))) else "cpu"
-
-
-def _types(stage: Stage) -> list[str]:
-    types = [stage.hosting.instance_type] if isinstance(stage.hosting, Instances) else []
-    return types if stage.batch is None else [*types, stage.batch.instance_type]

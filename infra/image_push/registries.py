@@ -8,7 +8,7 @@ import ipaddress
 import json
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -30,6 +30,22 @@ class Manifest:
 
     media_type: str
     digest: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageConfiguration:
+    """What an image says of itself. `platform` is as docker writes it: `linux/amd64`."""
+
+    platform: str
+    labels: Mapping[str, str]
+
+
+def configuration(document: bytes) -> ImageConfiguration:
+    """Of the object that a manifest names as its `config`. Source: OCI image specification, image configuration."""
+    found = json.loads(document)
+    return ImageConfiguration(
+        platform=f"{found['os']}/{found['architecture']}", labels=found.get("config", {}).get("Labels") or {}
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,13 +141,27 @@ class HttpRegistry:
         return None
 
     def manifest(self) -> Manifest | None:
+        found = self._get("manifests", self._destination.tag)
+        if found is None:
+            return None
+        content, named = found
+        media_type = named if named in ACCEPTED else str(json.loads(content).get("mediaType", named))
+        return Manifest(media_type=media_type, digest=f"sha256:{hashlib.sha256(content).hexdigest()}")
+
+    def configuration(self) -> ImageConfiguration | None:
+        """Of the image that the tag names. Raises `ConfigurationError`."""
+        manifest = self._get("manifests", self._destination.tag)
+        blob = manifest and self._get("blobs", json.loads(manifest[0])["config"]["digest"])
+        return None if blob is None else configuration(blob[0])
+
+    def _get(self, kind: str, reference: str) -> tuple[bytes, str] | None:
+        """A manifest or a blob, and its media type."""
         place = self._destination
-        address = f"{self._scheme}://{place.host}/v2/{place.repository}/manifests/{place.tag}"
+        address = f"{self._scheme}://{place.host}/v2/{place.repository}/{kind}/{reference}"
         request = urllib.request.Request(address, headers={"Accept": ", ".join(ACCEPTED)})  # noqa: S310 - HTTP(S) by construction
         try:
             with self._open(request, timeout=_TIMEOUT_S) as answer:
-                content = answer.read()
-                named = answer.headers.get_content_type()
+                return answer.read(), answer.headers.get_content_type()
         except urllib.error.HTTPError as error:
             error.close()
             if error.code == 404:
@@ -143,8 +173,6 @@ class HttpRegistry:
         except OSError as error:  # urllib's own are among them
             reason = getattr(error, "reason", error)
             raise ConfigurationError(f"the registry {place.host} does not answer: {reason}; is it up?") from None
-        media_type = named if named in ACCEPTED else str(json.loads(content).get("mediaType", named))
-        return Manifest(media_type=media_type, digest=f"sha256:{hashlib.sha256(content).hexdigest()}")
 
 
 def is_loopback(host: str) -> bool:

@@ -10,11 +10,17 @@ from aws_cdk import aws_ecr_assets as ecr_assets
 from constructs import Construct
 
 from tidegate.infra.configuration.image import BuiltImage, Image, ImageUri, PinnedImage, TaggedImage
+from tidegate.infra.hosting import machines
 from tidegate.infra.models.ecr import ecr_image
 
 # A Docker manifest and no OCI one, which SageMaker refuses (infra/image_push/media_types.py has the sources). The CDK's
 # command line asks for no attestations by itself. Source: docs.docker.com, image and registry exporters.
 DOCKER_OUTPUT = "type=image,oci-mediatypes=false"
+
+_PLATFORMS = {
+    machines.AMD64: ecr_assets.Platform.LINUX_AMD64,
+    machines.ARM64: ecr_assets.Platform.LINUX_ARM64,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,13 +31,13 @@ class ResolvedImage:
     repository_arn: str | None
 
 
-def resolve_image(scope: Construct, id_: str, source: Image, *, repository_name: str) -> ResolvedImage:
-    """The image that `source` names, as seen from the stack of `scope`."""
+def resolve_image(scope: Construct, id_: str, source: Image, *, repository_name: str, platform: str) -> ResolvedImage:
+    """The image that `source` names, as seen from the stack of `scope`; one that is built here is for `platform`."""
     match source:
         case ImageUri():
             return ResolvedImage(uri=source.uri, repository_arn=repository_arn(cdk.Stack.of(scope), source.uri))
         case BuiltImage():
-            # SageMaker's hosts are amd64, whatever the machine that builds. The tag is the hash of the files.
+            # Of SageMaker's hosts, whatever the machine that builds. The tag is the hash of the files.
             asset = ecr_assets.DockerImageAsset(
                 scope,
                 id_,
@@ -39,7 +45,7 @@ def resolve_image(scope: Construct, id_: str, source: Image, *, repository_name:
                 file=source.dockerfile,
                 build_args=source.build_args,
                 target=source.target,
-                platform=ecr_assets.Platform.LINUX_AMD64,
+                platform=_PLATFORMS[platform],
                 outputs=[DOCKER_OUTPUT],
             )
             return ResolvedImage(uri=asset.image_uri, repository_arn=asset.repository.repository_arn)

@@ -12,6 +12,7 @@ from tidegate.infra.configuration.hosting import Instances, MultiModelHosting, R
 from tidegate.infra.configuration.image import Image, ImageUri
 from tidegate.infra.configuration.model import ApprovedModel, ModelRepository
 from tidegate.infra.configuration.network import Network, NewVpc
+from tidegate.infra.hosting import machines
 from tidegate.infra.models import model_source
 from tidegate.infra.models.container_environment import container_environment
 from tidegate.infra.models.image import ResolvedImage, repository_arn, resolve_image
@@ -136,7 +137,9 @@ class ServedModels(Construct):
             self._repositories[arn] = None
 
     def _resolve(self, image: Image, id_: str) -> ResolvedImage:
-        return resolve_image(self, id_, image, repository_name=self._names.repository)
+        return resolve_image(
+            self, id_, image, repository_name=self._names.repository, platform=machines.platform(self._stage)
+        )
 
 
 def network_content(network: Network | None) -> object:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import aws_cdk as cdk
 from constructs import Construct
 
-from tidegate.infra.configuration.hosting import AsyncHosting, ComponentHosting, Hosting
+from tidegate.infra.configuration.hosting import AsyncHosting, ComponentHosting, Hosting, RealtimeHosting
 from tidegate.infra.rights.lent_policy import LentPolicy
 from tidegate.infra.stage.names import ASYNC_INPUT_PREFIX
 
@@ -30,11 +30,10 @@ class CallerRights(Construct):
             self._exchange(hosting)
         else:
             kinds = ["endpoint", "inference-component"] if isinstance(hosting, ComponentHosting) else ["endpoint"]
-            self._policy.may(
-                "Ask",
-                ["sagemaker:InvokeEndpoint", "sagemaker:InvokeEndpointWithResponseStream"],
-                [self._sagemaker(kind) for kind in kinds],
-            )
+            actions = ["sagemaker:InvokeEndpoint", "sagemaker:InvokeEndpointWithResponseStream"]
+            if isinstance(hosting, RealtimeHosting) and hosting.bidirectional:
+                actions.append("sagemaker:InvokeEndpointWithBidirectionalStream")
+            self._policy.may("Ask", actions, [self._sagemaker(kind) for kind in kinds])
 
     def _exchange(self, hosting: AsyncHosting) -> None:
         """Requests and answers are objects in the stage's bucket."""

@@ -13,34 +13,8 @@ from constructs import Construct
 
 from tidegate.infra.configuration import Stage
 from tidegate.infra.configuration.network import NewVpc
-from tidegate.infra.models.container_environment import codeartifact_arn
+from tidegate.infra.stacks.interface_endpoints import interface_endpoints
 from tidegate.infra.stacks.stage_stack import StageStack
-
-# Without a NAT gateway these are the only ways to AWS, and why a container or its host needs each.
-INTERFACE_ENDPOINTS = {
-    "ecr.api": "the login and the manifest of an image that is pulled through the VPC",
-    "ecr.dkr": "the image itself; its layers come from S3",
-    "logs": "what the container prints",
-    "monitoring": "metrics that a handler publishes itself",
-    "sagemaker.runtime": "a handler that asks another endpoint, and clients inside the VPC",
-    "sts": "the credentials of the role, for handlers that use boto3",
-}
-# Where the stage has a key of its own.
-KEY_ENDPOINT = {"kms": "data under the stage's own key"}
-# Where the container installs from CodeArtifact. Source: CodeArtifact guide, "Create VPC endpoints for CodeArtifact".
-PACKAGE_ENDPOINTS = {
-    "codeartifact.api": "the login to CodeArtifact and the address of the repository",
-    "codeartifact.repositories": "the packages themselves",
-}
-
-
-def interface_endpoints(stage: Stage) -> dict[str, str]:
-    """Those of a stage without a NAT gateway, and why a container or its host needs each."""
-    return (
-        INTERFACE_ENDPOINTS
-        | (KEY_ENDPOINT if stage.encryption.key != "aws" else {})
-        | (PACKAGE_ENDPOINTS if codeartifact_arn(stage) is not None else {})
-    )
 
 
 class NetworkStack(StageStack):
@@ -48,7 +22,7 @@ class NetworkStack(StageStack):
 
     def __init__(self, scope: Construct, unit: str, *, stage: Stage, network: NewVpc) -> None:
         # Read by `availability_zones` below while the base class is being made.
-        self._zones = network.availability_zones
+        self._network = network
         super().__init__(scope, unit, stage=stage, description=f"Network of {stage.prefix} {stage.name}")
         private = ec2.SubnetType.PRIVATE_WITH_EGRESS if network.nat else ec2.SubnetType.PRIVATE_ISOLATED
         subnets = [ec2.SubnetConfiguration(name="containers", subnet_type=private)]
@@ -58,7 +32,7 @@ class NetworkStack(StageStack):
             self,
             "Vpc",
             ip_addresses=ec2.IpAddresses.cidr(network.cidr),
-            max_azs=network.availability_zones,
+            max_azs=network.zone_count,
             nat_gateways=1 if network.nat else 0,
             subnet_configuration=subnets,
             # That would be a custom resource; nothing of ours is in the default security group.
@@ -75,8 +49,8 @@ class NetworkStack(StageStack):
         containers.add_egress_rule(ec2.Peer.any_ipv4(), ec2.Port.HTTPS, "S3, AWS and, with a NAT gateway, the internet")
         # Free of charge, so that models never pass a NAT gateway, which is paid by the GB.
         self.vpc.add_gateway_endpoint("S3", service=ec2.GatewayVpcEndpointAwsService.S3)
-        if not network.nat:
-            self._add_interface_endpoints(containers, interface_endpoints(stage))
+        if services := interface_endpoints(stage):
+            self._add_interface_endpoints(containers, services)
 
         self._keep("subnets", [subnet.subnet_id for subnet in self._private(network)])
         self._keep("security-groups", [containers.security_group_id])
@@ -84,8 +58,10 @@ class NetworkStack(StageStack):
 
     @property
     def availability_zones(self) -> list[str]:
-        """The first zones of whatever Region the stack is deployed to, so that synthesis need not ask an account."""
-        return [cdk.Fn.select(index, cdk.Fn.get_azs()) for index in range(self._zones)]
+        """Those of the stage file, or the first of the Region, so that synthesis need not ask an account."""
+        if self._network.named_zones:
+            return list(self._network.named_zones)
+        return [cdk.Fn.select(index, cdk.Fn.get_azs()) for index in range(self._network.zone_count)]
 
     def _private(self, network: NewVpc) -> list[ec2.ISubnet]:
         return list(self.vpc.private_subnets if network.nat else self.vpc.isolated_subnets)

@@ -11,7 +11,7 @@ import datetime
 from tidegate.inference import settings
 from tidegate.infra.configuration import Stage
 from tidegate.infra.models.container_environment import container_environment
-from tidegate.infra.validation import gpus, hosting, instances, operations, sources, tables
+from tidegate.infra.validation import capacity, gpus, hosting, instances, operations, sources, tables, zones
 
 
 def check(stage: Stage) -> None:
@@ -20,7 +20,9 @@ def check(stage: Stage) -> None:
     sources.check_image(stage)
     sources.check_model(stage)
     instances.check_types(stage)
+    capacity.check(stage)
     hosting.check(stage)
+    zones.check(stage)
     operations.check(stage)
     tables.check(stage, today=datetime.datetime.now(tz=datetime.UTC).date())
     gpus.check(stage, settings.read(container_environment(stage)))

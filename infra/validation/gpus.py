@@ -6,9 +6,8 @@ from collections.abc import Iterator
 
 from tidegate.inference.settings import Settings
 from tidegate.infra.configuration import Stage
-from tidegate.infra.configuration.hosting import ComponentHosting, RealtimeHosting, ServerlessHosting
-from tidegate.infra.hosting import instance_types
-from tidegate.infra.hosting.variant_plans import plans
+from tidegate.infra.configuration.hosting import ComponentHosting, ServerlessHosting
+from tidegate.infra.hosting import instance_types, machines
 from tidegate.infra.models.container_environment import said
 from tidegate.infra.validation.sentences import wrong
 
@@ -38,19 +37,12 @@ def check(stage: Stage, server: Settings) -> None:
 def _containers(stage: Stage) -> Iterator[tuple[int, str]]:
     """How many GPUs a container sees, and what says so."""
     hosting = stage.hosting
-    types: list[str] = []
+    types = machines.of_stage(stage)
     match hosting:
         case ServerlessHosting():
             yield 0, "a serverless endpoint"
         case ComponentHosting():
             yield hosting.copies.gpus, "hosting.copies.gpus"
-        case RealtimeHosting():
-            types += [plan.instance_type for plan in plans(hosting)]
-            if hosting.shadow is not None and hosting.shadow.instance_type is not None:
-                types.append(hosting.shadow.instance_type)
-        case _:
-            types.append(hosting.instance_type)
-    if stage.batch is not None:
-        types.append(stage.batch.instance_type)
-    for instance_type in types:
+            types = {key: name for key, name in types.items() if key == "batch.instance_type"}
+    for instance_type in types.values():
         yield instance_types.gpu_count(instance_type), instance_type

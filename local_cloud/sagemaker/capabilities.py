@@ -65,7 +65,9 @@ SUPPORT: Mapping[str, Support] = {
         " ProductionVariants.VolumeSizeInGB ProductionVariants.ModelDataDownloadTimeoutInSeconds"
         " ProductionVariants.EnableSSMAccess ProductionVariants.ManagedInstanceScaling"
         " ProductionVariants.RoutingConfig ProductionVariants.InferenceAmiVersion"
-        " ProductionVariants.CapacityReservationConfig",
+        " ProductionVariants.CapacityReservationConfig"
+        # Not ModelNameOverride, which would have another model answer.
+        " ProductionVariants.InstancePools.InstanceType ProductionVariants.InstancePools.Priority",
     ),
     "DescribeEndpointConfig": _support("EndpointConfigName"),
     "ListEndpointConfigs": _support(_LISTING),

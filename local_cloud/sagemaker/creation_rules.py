@@ -113,9 +113,7 @@ def _check_component_variant(variant: Json, request: Json) -> None:
     name = variant["VariantName"]
     if len(request["ProductionVariants"]) > 1:
         raise validation_exception(f"Variant {name} is for inference components, which excludes a second variant.")
-    for member in ("InstanceType", "InitialInstanceCount"):
-        if member not in variant:
-            raise validation_exception(f"Variant {name} needs {member}.")
+    _check_instances(variant)
     if "ExecutionRoleArn" not in request:
         raise validation_exception(f"Variant {name} names no model, so the configuration needs ExecutionRoleArn.")
     for member, given in (
@@ -126,16 +124,34 @@ def _check_component_variant(variant: Json, request: Json) -> None:
             raise validation_exception(f"Variant {name} is for inference components, which excludes {member}.")
 
 
+def _check_instances(variant: Json) -> None:
+    """One type or several; source: "Deploy to multiple instance types with instance pools" in the developer guide."""
+    name, pools = variant["VariantName"], variant.get("InstancePools", [])
+    if "InitialInstanceCount" not in variant:
+        raise validation_exception(f"Variant {name} needs InitialInstanceCount.")
+    if ("InstanceType" in variant) == bool(pools):
+        raise validation_exception(f"Variant {name} needs either InstanceType or InstancePools.")
+    for member, of_each in (("InstanceType", "an InstanceType"), ("Priority", "a Priority")):
+        if len({pool[member] for pool in pools}) != len(pools):
+            raise validation_exception(f"The InstancePools of variant {name} must each have {of_each} of its own.")
+
+
 def _check_variant(variant: Json, request: Json, model: Model) -> None:
     name = variant["VariantName"]
     if "ServerlessConfig" not in variant:
-        for member in ("InstanceType", "InitialInstanceCount"):
-            if member not in variant:
-                raise validation_exception(f"Variant {name} needs {member}.")
+        _check_instances(variant)
         return
     excluded: dict[str, Any] = {
         member: variant.get(member)
-        for member in ("InstanceType", "InitialInstanceCount", "VolumeSizeInGB", "InferenceAmiVersion", "RoutingConfig")
+        for member in (
+            "InstanceType",
+            "InstancePools",
+            "InitialInstanceCount",
+            "VolumeSizeInGB",
+            "InferenceAmiVersion",
+            "RoutingConfig",
+            "CapacityReservationConfig",
+        )
     }
     excluded |= {member: request.get(member) for member in ("AsyncInferenceConfig", "DataCaptureConfig")}
     excluded["a second variant"] = request["ProductionVariants"][1:]

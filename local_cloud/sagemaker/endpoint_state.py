@@ -92,7 +92,20 @@ def _component_variant_summary(request: Json) -> Json:
     for member in ("ManagedInstanceScaling", "RoutingConfig"):
         if member in request:
             summary[member] = request[member]
-    return summary
+    return summary | _pools(request, count)
+
+
+def _pools(request: Json, count: int) -> Json:
+    """The instances of each type of a variant that has several; here the first choice is always to be had."""
+    if "InstancePools" not in request:
+        return {}
+    by_priority = sorted(request["InstancePools"], key=lambda pool: int(pool["Priority"]))
+    return {
+        "InstancePools": [
+            {"InstanceType": pool["InstanceType"], "CurrentInstanceCount": 0 if place else count}
+            for place, pool in enumerate(by_priority)
+        ]
+    }
 
 
 def _variant_summary(endpoint: Endpoint, variant: VariantPlan) -> Json:
@@ -105,7 +118,7 @@ def _variant_summary(endpoint: Endpoint, variant: VariantPlan) -> Json:
         summary |= {"CurrentServerlessConfig": variant.serverless, "DesiredServerlessConfig": variant.serverless}
     else:
         count = endpoint.instance_counts[variant.name]
-        summary |= {"CurrentInstanceCount": count, "DesiredInstanceCount": count}
+        summary |= {"CurrentInstanceCount": count, "DesiredInstanceCount": count} | _pools(variant.request, count)
     image = variant.model.container.get("Image")
     if image is not None:
         summary["DeployedImages"] = [

@@ -10,7 +10,7 @@ import pytest
 from tests.infra.conftest import ROOT, STAGE_NAMES, Synthesised
 from tidegate.infra.configuration import Stage
 from tidegate.infra.configuration.value import Value
-from tidegate.infra.stacks.network_stack import INTERFACE_ENDPOINTS, KEY_ENDPOINT, PACKAGE_ENDPOINTS
+from tidegate.infra.stacks.interface_endpoints import INTERFACE_ENDPOINTS, KEY_ENDPOINT, PACKAGE_ENDPOINTS
 from tidegate.infra.stage.context import KEYS
 
 DOCUMENT = (ROOT / "docs" / "infrastructure.md").read_text()

@@ -21,6 +21,7 @@ from tidegate.local_cloud.sagemaker.shapes import compiled_pattern, operation_mo
 IMAGE = "123456789012.dkr.ecr.us-east-1.amazonaws.com/serve:1"
 PARTS = ("member", "key", "value")  # of list and map shapes
 VARIANT = {"VariantName": "a", "InstanceType": "ml.g6.xlarge", "InitialInstanceCount": 1}
+POOLED = {"VariantName": "a", "ModelName": "m", "InitialInstanceCount": 1}
 
 
 @pytest.fixture(scope="module")
@@ -146,7 +147,8 @@ def test_a_model_that_could_not_run_is_refused_by_name(
         {"ExplainerConfig": {"ClarifyExplainerConfig": {"ShapConfig": {"ShapBaselineConfig": {"ShapBaseline": "1"}}}}},
         {
             "ProductionVariants": [
-                {**VARIANT, "ModelName": "m", "InstancePools": [{"InstanceType": "ml.m5.large", "Priority": 1}]}
+                POOLED
+                | {"InstancePools": [{"InstanceType": "ml.m5.large", "Priority": 1, "ModelNameOverride": "another"}]}
             ]
         },
     ],
@@ -159,6 +161,32 @@ def test_kinds_of_endpoints_that_are_not_here_are_refused_and_not_ignored(
     assert code == "ValidationException"
     assert message.startswith("The local cloud does not have ")
     assert message.endswith(" of CreateEndpointConfig; it is refused, not ignored.")
+
+
+@pytest.mark.parametrize(
+    ("variant", "words"),
+    [
+        ({"VariantName": "a", "InitialInstanceCount": 1}, "needs either InstanceType or InstancePools"),
+        (VARIANT | {"InstancePools": [{"InstanceType": "ml.m5.large", "Priority": 1}]}, "needs either InstanceType or"),
+        (
+            POOLED
+            | {"InstancePools": [{"InstanceType": f"ml.m5.{size}", "Priority": 1} for size in ("large", "xlarge")]},
+            "must each have a Priority of its own",
+        ),
+        (
+            POOLED | {"InstancePools": [{"InstanceType": "ml.m5.large", "Priority": place} for place in (1, 2)]},
+            "must each have an InstanceType of its own",
+        ),
+        (POOLED | {"InstancePools": [{"InstanceType": "ml.g99.huge", "Priority": 1}]}, "instancePools.1.member"),
+    ],
+)
+def test_a_variant_has_one_type_or_several_that_differ(account: Account, variant: dict[str, Any], words: str) -> None:
+    request = variant | {"ModelName": account.model()}
+    code, message = refusal(
+        account.sagemaker.create_endpoint_config, EndpointConfigName="c", ProductionVariants=[request]
+    )
+    assert code == "ValidationException"
+    assert words in message
 
 
 def test_an_operation_that_is_not_here_is_refused_by_name(account: Account) -> None:

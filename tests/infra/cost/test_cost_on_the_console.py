@@ -57,7 +57,7 @@ def test_synthesis_shows_the_estimate_to_its_user(tmp_path: Path) -> None:
 
 
 def test_what_the_other_stacks_make_is_counted_as_they_make_it(printed: dict[str, str]) -> None:
-    from tidegate.infra.stacks.network_stack import INTERFACE_ENDPOINTS, KEY_ENDPOINT
+    from tidegate.infra.stacks.interface_endpoints import INTERFACE_ENDPOINTS, KEY_ENDPOINT
 
     services = len(INTERFACE_ENDPOINTS) + len(KEY_ENDPOINT)
     assert f"interface endpoints: {services * 3}" in printed["with"]

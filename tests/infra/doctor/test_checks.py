@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import datetime
 from typing import Any
 
 import pytest
 
 from tidegate.infra.configuration import Stage
-from tidegate.infra.doctor import artifact_checks, capacity_checks, place_checks, standing_checks
+from tidegate.infra.configuration.network import NewVpc
+from tidegate.infra.doctor import (
+    artifact_checks,
+    capacity_checks,
+    place_checks,
+    reservation_checks,
+    standing_checks,
+    zone_checks,
+)
 from tidegate.infra.doctor.artifact_checks import CHECKED_BYTES, Object, Verdict
 from tidegate.infra.doctor.capacity_checks import Quota
 from tidegate.infra.doctor.finding import Finding, Severity, Unanswered, exit_status, ok, unknown
+from tidegate.infra.doctor.reservation_checks import TrainingPlan
 from tidegate.infra.doctor.standing_checks import Role, Taken, names_of
 from tidegate.infra.doctor.subject import ENDPOINT, TRANSFORM, Need, Subject, needs
 from tidegate.infra.image_push.media_types import DOCKER_MANIFEST
-from tidegate.infra.image_push.registries import Manifest
+from tidegate.infra.image_push.registries import ImageConfiguration, Manifest
 from tidegate.infra.stage import stage_file
 
 ACCOUNT, REGION = "123456789012", "eu-central-1"
@@ -196,6 +206,64 @@ def test_a_quota_that_nobody_tells_is_unknown(quotas: dict[str, Quota] | Unanswe
     assert found.command == f"aws service-quotas list-service-quotas --service-code sagemaker --region {REGION}"
 
 
+PLAN = f"arn:aws:sagemaker:{REGION}:{ACCOUNT}:training-plan/ours"
+NOW = datetime.datetime(2026, 11, 30, tzinfo=datetime.UTC)
+
+
+def plan(**changes: Any) -> TrainingPlan:
+    """One that holds what the stage below takes, for a month."""
+    held: dict[str, Any] = {
+        "status": "Active",
+        "targets": ["endpoint"],
+        "instance_types": ["ml.p5.48xlarge"],
+        "total": 4,
+        "available": 3,
+        "end": NOW + datetime.timedelta(days=30),
+    }
+    return TrainingPlan(**held | changes)
+
+
+@pytest.mark.parametrize(
+    ("found", "severity", "words"),
+    [
+        (plan(), OK, "holds 4 x ml.p5.48xlarge until 2026-12-30 00:00 UTC, 3 of them free; the endpoint stops"),
+        (plan(end=None), OK, "holds 4 x ml.p5.48xlarge, 3 of them free"),
+        (plan(total=3), WARNING, "enough to start 2, and too few for the 4 of an update"),
+        (
+            plan(end=NOW + datetime.timedelta(days=2)),
+            WARNING,
+            "until 2026-12-02 00:00 UTC, and the endpoint stops serving",
+        ),
+        (plan(total=1), ERROR, "holds 1 instances, and the stage starts 2."),
+        (plan(status="Scheduled"), ERROR, "ours is Scheduled, and must be Active"),
+        (plan(targets=["training-job"]), ERROR, "ours is for training-job, and not for endpoints."),
+        (plan(instance_types=["ml.p4d.24xlarge"]), ERROR, "holds ml.p4d.24xlarge, and the stage takes ml.p5.48xlarge."),
+        (None, ERROR, "There is no training plan ours in eu-central-1."),
+        (NO_ANSWER, UNKNOWN, "could not be asked"),
+    ],
+)
+def test_a_training_plan_holds_what_the_endpoint_takes(found: Any, severity: Severity, words: str) -> None:
+    hosting = {
+        "mode": "realtime",
+        "instance_type": "ml.p5.48xlarge",
+        "instance_count": 2,
+        "capacity_reservation": PLAN,
+    }
+    examined = subject(hosting=hosting)
+    assert reservation_checks.arn_of(examined) == PLAN
+    said = reservation_checks.reservation(examined, PLAN, found, needs(examined.stage), now=NOW)
+    assert said.severity is severity
+    assert words in said.sentence
+    assert "training-plan" in (said.command or "training-plan")
+
+
+def test_a_reservation_of_another_kind_is_told_of_by_nobody() -> None:
+    arn = f"arn:aws:sagemaker:{REGION}:{ACCOUNT}:ml-reservation/ours"
+    assert reservation_checks.plan_name(arn) is None
+    found = reservation_checks.reservation(subject(), arn, None, needs(stage()), now=NOW)
+    assert (found.severity, found.asked) == (UNKNOWN, "nothing")
+
+
 EXISTING = {
     "vpc": "vpc-0a1b2c3d",
     "subnets": ["subnet-0a1b2c3d", "subnet-1a1b2c3d"],
@@ -209,9 +277,15 @@ EXISTING = {
         (None, {"a"}, {}, OK, "is offered in a"),
         (None, set(), {}, ERROR, "No zone of eu-central-1 offers ml.g6.xlarge"),
         (EXISTING, {"a", "b"}, {"s1": "a", "s2": "b"}, OK, "Every zone of the network"),
-        (EXISTING, {"a"}, {"s1": "a", "s2": "b"}, WARNING, "not in subnets s2 of the network; choose others"),
+        (EXISTING, {"a"}, {"s1": "a", "s2": "b"}, WARNING, "not in subnets s2 of the network; choose subnets in a."),
         (EXISTING, {"c"}, {"s1": "a", "s2": "b"}, ERROR, "not in subnets s1, s2 of"),
-        ({"vpc": "new"}, {"b", "c"}, {"a": "a", "b": "b"}, WARNING, "not in zones a of the network; choose another"),
+        (
+            {"vpc": "new"},
+            {"b", "c"},
+            {"a": "a", "b": "b"},
+            WARNING,
+            "not in zones a of the network; write availability_zones = ['b', 'c'] into [network].",
+        ),
         (EXISTING, {"a"}, NO_ANSWER, UNKNOWN, "could not be asked"),
         (None, NO_ANSWER, {}, UNKNOWN, "could not be asked"),
     ],
@@ -220,17 +294,63 @@ def test_the_zones_of_the_network_offer_the_type(
     network: dict[str, Any] | None, offered: Any, used: Any, severity: Severity, words: str
 ) -> None:
     examined = subject() if network is None else subject(network=network)
-    found = capacity_checks.zones(examined, "ml.g6.xlarge", offered, used)
+    found = zone_checks.instances(
+        examined, "ml.g6.xlarge", offered, used, usable=zone_checks.zones_that_have_all(offered)
+    )
     assert found.severity is severity
     assert words in found.sentence
     assert severity is OK or "Values=g6.xlarge" in (found.command or "")
 
 
-def test_a_new_network_takes_the_first_zones() -> None:
-    network = stage(network={"vpc": "new", "availability_zones": 2}).network
-    assert network is not None
-    assert network.vpc == "new"
-    assert capacity_checks.zones_of_new_network(network, {"c", "a", "b"}) == {"a": "a", "b": "b"}  # type: ignore[arg-type]
+@pytest.mark.parametrize(
+    ("zones", "taken"),
+    [(2, {"a": "a", "b": "b"}), (["eu-central-1c"], {"eu-central-1c": "eu-central-1c"})],
+)
+def test_a_new_network_takes_the_first_zones_or_those_that_the_file_names(zones: Any, taken: dict[str, str]) -> None:
+    network = stage(network={"vpc": "new", "availability_zones": zones}).network
+    assert isinstance(network, NewVpc)
+    assert zone_checks.zones_of_new_network(network, {"c", "a", "b"}) == taken
+
+
+def test_the_zones_to_name_are_those_that_have_everything() -> None:
+    assert zone_checks.zones_that_have_all({"a", "b"}, {"b", "c"}) == {"b"}
+    assert zone_checks.zones_that_have_all({"a"}, NO_ANSWER) is None
+    assert zone_checks.zones_that_have_all() is None
+
+
+@pytest.mark.parametrize(
+    ("supported", "used", "severity", "words"),
+    [
+        ({"sts": {"a", "b"}, "logs": {"a", "b", "c"}}, {"a": "a", "b": "b"}, OK, "Every zone of the network has"),
+        ({"sts": {"a"}, "logs": {"a", "b"}}, {"a": "a", "b": "b"}, ERROR, "no endpoint of sts in b; write avail"),
+        ({"sts": set(), "logs": {"a"}}, {"a": "a"}, ERROR, "no endpoint of sts in a; no zone of eu-central-1 has all"),
+        (NO_ANSWER, {"a": "a"}, UNKNOWN, "could not be asked"),
+        ({"sts": {"a"}}, NO_ANSWER, UNKNOWN, "could not be asked"),
+    ],
+)
+def test_the_zones_of_the_network_have_the_endpoints_of_its_vpc(
+    supported: Any, used: Any, severity: Severity, words: str
+) -> None:
+    answers = [supported] if isinstance(supported, Unanswered) else supported.values()
+    usable = zone_checks.zones_that_have_all(*answers)
+    found = zone_checks.interface_endpoints(subject(network={"vpc": "new"}), supported, used, usable=usable)
+    assert found.severity is severity
+    assert words in found.sentence
+
+
+@pytest.mark.parametrize(
+    ("used", "severity", "words"),
+    [
+        ({"s1": "b", "s2": "a"}, OK, "The subnets are in the zones that the file names: a, b."),
+        ({"s1": "a", "s2": "c"}, ERROR, "The file names the zones a, b, and there is s2 in c."),
+        ({"s1": "a", "s2": "a"}, ERROR, "None of the subnets is in b, which the file names."),
+        (NO_ANSWER, UNKNOWN, "could not be asked"),
+    ],
+)
+def test_subnets_that_are_there_lie_in_the_zones_that_the_file_names(used: Any, severity: Severity, words: str) -> None:
+    found = zone_checks.subnets(subject(network=EXISTING), ("a", "b"), used)
+    assert found.severity is severity
+    assert words in found.sentence
 
 
 ADDRESS = f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/tidegate-dev:1.4.0"
@@ -270,6 +390,41 @@ def test_an_image_is_not_looked_for_where_nobody_pulls_or_pushes_it() -> None:
 
 ARCHIVE = "s3://models/1/model.tar.gz"
 THERE = Object(size_bytes=1000, region=REGION)
+
+
+@pytest.mark.parametrize(
+    ("found", "instance_type", "severity", "words"),
+    [
+        ("linux/amd64", "ml.g6.xlarge", OK, "is for linux/amd64, as the stage's instances are."),
+        ("linux/arm64", "ml.g6.xlarge", ERROR, "is for linux/arm64, and the stage's instances are linux/amd64."),
+        ("linux/amd64", "ml.c8g.large", ERROR, "is for linux/amd64, and the stage's instances are linux/arm64."),
+        ("linux/arm64", "ml.c8g.large", OK, "is for linux/arm64"),
+        (None, "ml.g6.xlarge", UNKNOWN, "says nothing of itself."),
+        (NO_ANSWER, "ml.g6.xlarge", UNKNOWN, "could not be asked"),
+    ],
+)
+def test_an_image_runs_on_the_processors_of_the_stage(
+    found: Any, instance_type: str, severity: Severity, words: str
+) -> None:
+    examined = subject(hosting={"mode": "realtime", "instance_type": instance_type})
+    said = ImageConfiguration(platform=found, labels={}) if isinstance(found, str) else found
+    finding = artifact_checks.image_configuration(examined, said)
+    assert finding.severity is severity
+    assert words in finding.sentence
+    assert severity is not ERROR or finding.command == "python -m infra image push --stage dev --tag NEXT"
+
+
+def test_a_stage_of_streams_in_both_directions_wants_an_image_that_says_so() -> None:
+    examined = subject(hosting={"mode": "realtime", "bidirectional": True})
+    label = "com.amazonaws.sagemaker.capabilities.bidirectional-streaming"
+
+    def finding(labels: dict[str, str]) -> Finding:
+        said = ImageConfiguration(platform="linux/amd64", labels=labels)
+        return artifact_checks.image_configuration(examined, said)
+
+    assert finding({label: "true"}).severity is OK
+    assert finding({label: "false"}).severity is ERROR
+    assert f"lacks the label {label}=true" in finding({}).sentence
 
 
 def test_an_archive_is_there_and_in_the_same_region() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime
+import http.server
 import json
 import os
 import re
@@ -9,7 +11,8 @@ import socket
 import subprocess
 import sys
 import tarfile
-from collections.abc import Iterator, Mapping
+import threading
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +27,17 @@ from tidegate.infra.doctor import artifact_checks, asker, command
 from tidegate.infra.doctor.asker import Asker
 from tidegate.infra.doctor.capacity_checks import Quota
 from tidegate.infra.doctor.finding import Unanswered
+from tidegate.infra.doctor.reservation_checks import TrainingPlan
 from tidegate.infra.doctor.standing_checks import Name, Taken
 from tidegate.infra.image_push.media_types import DOCKER_MANIFEST
+from tidegate.infra.image_push.registries import ImageConfiguration
 from tidegate.local_cloud import LocalCloud
 
 BUCKET = f"tidegate-dev-data-{ACCOUNT}-{REGION}"
 ARCHIVE = f"s3://{BUCKET}/models/model.tar.gz"
 CHECKS = {
-    "region", "credentials", "bootstrap", "stacks", "quotas", "zones", "image", "archive", "layout", "role", "names",
+    "region", "credentials", "bootstrap", "stacks", "quotas", "reservation", "zones", "image", "archive", "layout",
+    "role", "names",
 }  # fmt: skip
 
 
@@ -60,13 +66,17 @@ def report(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, dict[s
 
 @pytest.fixture
 def account(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """An account of moto with nothing in it, and quotas, which moto does not have."""
+    """An account of moto with nothing in it, and what moto does not have: quotas, and layers of images."""
 
     def quotas(_: Asker) -> dict[str, Quota]:
         return {"ml.m5.xlarge for endpoint usage": Quota(code="L-1", value=1)}
 
+    def configured(_: Asker, address: str) -> ImageConfiguration:
+        return ImageConfiguration(platform="linux/amd64", labels={})
+
     with mock_aws():
         monkeypatch.setattr(Asker, "quotas", quotas)
+        monkeypatch.setattr(Asker, "image_configuration", configured)
         yield
 
 
@@ -224,6 +234,69 @@ def test_quotas_are_read_to_the_last_page(stubbed: Asker) -> None:
         assert stubbed.quotas() == {name: Quota(code=code, value=value) for name, code, value in pages}
 
 
+def test_a_service_that_the_region_lacks_has_no_zone(stubbed: Asker) -> None:
+    wanted = ["com.amazonaws.eu-central-1.sts", "com.amazonaws.eu-central-1.kms"]
+    there = [{"ServiceName": wanted[0], "AvailabilityZones": ["eu-central-1a", "eu-central-1b"]}]
+    with Stubber(stubbed._client("ec2")) as answers:
+        asked = {"Filters": [{"Name": "service-name", "Values": wanted}]}
+        answers.add_response("describe_vpc_endpoint_services", {"ServiceDetails": there}, asked)
+        assert stubbed.zones_of_endpoint_services(wanted) == {
+            wanted[0]: {"eu-central-1a", "eu-central-1b"},
+            wanted[1]: set(),
+        }
+
+
+def test_a_private_network_is_held_against_what_the_account_offers(
+    account: None, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A zone without the type, and another without one of the endpoints: the third is the one to name."""
+    zones = {f"{REGION}{letter}" for letter in "abc"}
+    lacking = {"com.amazonaws.eu-central-1.sts": zones - {f"{REGION}b"}}
+
+    def supported(_: Asker, services: Collection[str]) -> dict[str, set[str]]:
+        return {service: lacking.get(service, zones) for service in services}
+
+    monkeypatch.setattr(Asker, "zones_of_endpoint_services", supported)
+    monkeypatch.setattr(Asker, "zones_offering", lambda *_: zones - {f"{REGION}a"})
+    stage = written(tmp_path)
+    with Path(stage).open("a", encoding="utf-8") as file:
+        file.write('[network]\nvpc = "new"\n')
+    status, found = report(capsys, "--stage", stage, "--no-load")
+    assert status == 1
+    instances, endpoints = found["zones"]
+    assert (instances["severity"], endpoints["severity"]) == ("warning", "error")
+    assert "not in zones eu-central-1a" in instances["sentence"]
+    assert "no endpoint of com.amazonaws.eu-central-1.sts in eu-central-1b" in endpoints["sentence"]
+    assert all("write availability_zones = ['eu-central-1c'] into" in each["sentence"] for each in found["zones"])
+
+
+def test_a_training_plan_is_read_as_the_api_tells_it(stubbed: Asker) -> None:
+    held = {"InstanceType": "ml.p5.48xlarge", "Status": "Active", "TotalInstanceCount": 2}
+    held["ReservedCapacityArn"] = f"arn:aws:sagemaker:{REGION}:{ACCOUNT}:reserved-capacity/a"
+    told = {
+        "TrainingPlanArn": f"arn:aws:sagemaker:{REGION}:{ACCOUNT}:training-plan/ours",
+        "TrainingPlanName": "ours",
+        "Status": "Active",
+        "TotalInstanceCount": 4,
+        "AvailableInstanceCount": 3,
+        "TargetResources": ["endpoint"],
+        "EndTime": datetime.datetime(2026, 12, 30, tzinfo=datetime.UTC),
+        "ReservedCapacitySummaries": [held, held],
+    }
+    with Stubber(stubbed._client("sagemaker")) as answers:
+        answers.add_response("describe_training_plan", told, {"TrainingPlanName": "ours"})
+        assert stubbed.training_plan("ours") == TrainingPlan(
+            status="Active",
+            targets=("endpoint",),
+            instance_types=("ml.p5.48xlarge",),
+            total=4,
+            available=3,
+            end=datetime.datetime(2026, 12, 30, tzinfo=datetime.UTC),
+        )
+        answers.add_client_error("describe_training_plan", "ResourceNotFound", "no such plan")
+        assert stubbed.training_plan("theirs") is None
+
+
 def test_a_refused_question_is_no_answer(stubbed: Asker) -> None:
     with Stubber(stubbed._client("service-quotas")) as answers:
         answers.add_client_error("list_service_quotas", "AccessDeniedException", "not yours.")
@@ -244,6 +317,75 @@ def test_a_registry_that_does_not_answer_is_no_answer(stubbed: Asker) -> None:
     found = stubbed.image(f"127.0.0.1:{port}/own/name:7")
     assert isinstance(found, Unanswered)
     assert found.reason.startswith(f"the registry 127.0.0.1:{port} does not answer: ")
+
+
+class _Registry(http.server.BaseHTTPRequestHandler):
+    """Of one image: its manifest by a tag, and what it says of itself."""
+
+    configuration = json.dumps(
+        {"os": "linux", "architecture": "arm64", "config": {"Labels": {"a": "b"}}, "rootfs": {}}
+    ).encode()
+    manifest = json.dumps({"mediaType": DOCKER_MANIFEST, "config": {"digest": "sha256:c0"}, "layers": []}).encode()
+
+    def do_GET(self) -> None:
+        answers = {
+            "/v2/own/name/manifests/7": self.manifest,
+            "/v2/own/name/blobs/sha256:c0": self.configuration,
+            "/signed": self.configuration,
+        }
+        body = answers.get(self.path)
+        self.send_response(404 if body is None else 200)
+        self.end_headers()
+        self.wfile.write(body or b"")
+
+    def log_message(self, *_: Any) -> None:
+        """Nothing on the console of the tests."""
+
+
+@pytest.fixture
+def registry() -> Iterator[str]:
+    """Its host and port."""
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Registry) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+ARM = ImageConfiguration(platform="linux/arm64", labels={"a": "b"})
+
+
+def test_a_registry_tells_what_an_image_says_of_itself(stubbed: Asker, registry: str) -> None:
+    assert stubbed.image_configuration(f"{registry}/own/name:7") == ARM
+    assert stubbed.image_configuration(f"{registry}/own/name:8") is None
+
+
+def test_ecr_tells_where_it_lies(stubbed: Asker, registry: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    there = {"registryId": ACCOUNT, "repositoryName": "own"}
+    of_tag = there | {"imageIds": [{"imageTag": "7"}], "acceptedMediaTypes": [DOCKER_MANIFEST]}
+    image = {"imageManifest": _Registry.manifest.decode()}
+    with Stubber(stubbed._client("ecr", REGION)) as answers:
+        answers.add_response("batch_get_image", {"images": [image]}, of_tag)
+        layer = {"downloadUrl": f"http://{registry}/signed", "layerDigest": "sha256:c0"}
+        answers.add_response("get_download_url_for_layer", layer, there | {"layerDigest": "sha256:c0"})
+        assert stubbed.image_configuration(f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/own:7") == ARM
+
+
+def test_an_image_that_lies_nowhere_is_no_answer(
+    stubbed: Asker, registry: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    address = f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/own:7"
+    with Stubber(stubbed._client("ecr", REGION)) as answers:
+        answers.add_response("batch_get_image", {"images": []})
+        assert stubbed.image_configuration(address) is None
+        answers.add_response("batch_get_image", {"images": [{"imageManifest": _Registry.manifest.decode()}]})
+        answers.add_response("get_download_url_for_layer", {"downloadUrl": f"http://{registry}/expired"})
+        found = stubbed.image_configuration(address)
+    assert isinstance(found, Unanswered)
+    assert "Amazon S3, which says 'HTTP Error 404" in found.reason
 
 
 def test_the_text_has_a_line_for_each_finding_and_the_command_below(
@@ -370,7 +512,11 @@ def test_every_check_and_every_key_is_documented() -> None:
 def test_every_question_to_aws_is_documented() -> None:
     """By the operations that the asker calls."""
     text = Path(asker.__file__).read_text()
-    called = set(re.findall(r"\)\.(get_\w+|describe_\w+|head_\w+)\(|\"(list_\w+|describe_instance\w+)\"", text))
+    called = set(
+        re.findall(
+            r"(?:\)|ecr)\.(get_\w+|batch_get_\w+|describe_\w+|head_\w+)\(|\"(list_\w+|describe_instance\w+)\"", text
+        )
+    )
     operations = {"".join(word.capitalize() for word in (a or b).split("_")) for a, b in called} - {"GetPaginator"}
     assert "HeadBucket" in operations
     assert not [name for name in operations if name not in DOCUMENT]

@@ -15,8 +15,9 @@ from moto import mock_aws
 
 from tests.infra.state_machines import ACCOUNT, REGION
 from tidegate.infra.configuration import ConfigurationError, Stage
+from tidegate.infra.hosting.machines import accelerator, platform
 from tidegate.infra.image_push import command
-from tidegate.infra.image_push.destination import Destination, accelerator, destination, platform
+from tidegate.infra.image_push.destination import Destination, destination
 from tidegate.infra.image_push.media_types import DOCKER_MANIFEST, unfit
 from tidegate.infra.image_push.push import LocalImage, check_local, inspected, push
 from tidegate.infra.image_push.registries import Login, Manifest, is_loopback, registry_of

@@ -149,6 +149,19 @@ def test_a_shadow_with_the_archive_of_its_production_variant_is_a_model_beside_i
     assert len({model["ModelName"] for model in stage.properties("endpoint", MODEL).values()}) == 2
 
 
+def test_cdk_builds_the_image_of_graviton_for_arm(synthesise: Synthesise) -> None:
+    image = {"tag": None, "build": ".", "dockerfile": "container/Dockerfile"}
+    changes = {"image": image, "hosting": {"instance_type": "ml.c8g.large"}}
+    stage = synthesise(stage="dev", changes=changes)
+    (path,) = stage.directory.glob("endpoint.assets.json")
+    (asset,) = json.loads(path.read_text())["dockerImages"].values()
+
+    assert asset["source"]["platform"] == "linux/arm64"
+    (variant,) = stage.only("endpoint", CONFIG)["ProductionVariants"]
+    assert variant["InstanceType"] == "ml.c8g.large"
+    assert "InferenceAmiVersion" not in variant
+
+
 def test_cdk_builds_the_image_for_the_processor_of_the_hosts(samples: dict[str, Synthesised]) -> None:
     stage = samples["variants"]
     (assets,) = (json.loads(path.read_text())["dockerImages"] for path in stage.directory.glob("endpoint.assets.json"))

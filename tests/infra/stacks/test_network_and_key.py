@@ -125,6 +125,23 @@ def test_a_network_in_a_named_account_needs_no_look_into_that_account(synthesise
     assert zones == {json.dumps({"Fn::Select": [index, {"Fn::GetAZs": ""}]}) for index in (0, 1)}
 
 
+def test_subnets_lie_in_the_zones_that_the_file_names(synthesise: Synthesise) -> None:
+    zones = ["eu-central-1b", "eu-central-1c", "eu-central-1a"]
+    place = {"region": "eu-central-1", "network": {"vpc": "new", "availability_zones": zones}}
+    stage = synthesise(stage="dev", changes=place)
+
+    subnets = stage.properties("network", "AWS::EC2::Subnet").values()
+    assert sorted(subnet["AvailabilityZone"] for subnet in subnets) == sorted(zones)
+    endpoints = [
+        endpoint
+        for endpoint in stage.properties("network", "AWS::EC2::VPCEndpoint").values()
+        if endpoint["VpcEndpointType"] == "Interface"
+    ]
+    assert endpoints
+    assert {len(endpoint["SubnetIds"]) for endpoint in endpoints} == {3}
+    assert "missing" not in json.loads((stage.directory / "manifest.json").read_text())
+
+
 @pytest.mark.parametrize("name", ["approved", "async", "component", "multimodel", "serverless", "variants"])
 def test_every_mode_can_have_a_key_of_its_own_and_all_but_serverless_a_network(
     name: str, synthesise: Synthesise

@@ -17,6 +17,8 @@ import pytest
 from tests.infra.conftest import SAMPLES
 from tidegate.infra import validation
 from tidegate.infra.configuration import ConfigurationError, Stage
+from tidegate.infra.configuration.hosting import RealtimeHosting
+from tidegate.infra.hosting import machines
 from tidegate.infra.stage import context, stage_file
 from tidegate.infra.validation import tables
 
@@ -31,6 +33,13 @@ BOUNDARY_UNKNOWN = (
     "role.boundary='x' is not a key of [role]; there are: arn, managed_policies, permissions_boundary, statements"
 )
 DIGEST = "sha256:" + "0a" * 32
+PLAN = "arn:aws:sagemaker:eu-central-1:123456789012:training-plan/p5-for-us"
+
+
+def pools(*types: str) -> str:
+    """Several instance types, as one line of a stage file."""
+    tables = ", ".join(f'{{ instance_type = "{name}" }}' for name in types)
+    return f"instance_pools = [{tables}]"
 
 
 def written(directory: Path, top: str = "", /, name: str = "trial", **tables: str | None) -> Path:
@@ -312,11 +321,32 @@ BAD_TABLES: list[tuple[dict[str, str | None], str]] = [
     ),
     (
         {"hosting": f'{REALTIME}\ninstance_type = "ml.inf2.xlarge"'},
-        "hosting.instance_type='ml.inf2.xlarge' is without a build of our image; choose a GPU or CPU type",
+        "hosting.instance_type='ml.inf2.xlarge' is without a build of our image, whose torch does not know its chips; "
+        "choose a GPU or CPU type",
     ),
     (
-        {"hosting": f'{REALTIME}\ninstance_type = "ml.c7g.large"'},
-        "hosting.instance_type='ml.c7g.large' is ARM, and the image is amd64; choose one like ml.m7i.large",
+        {"hosting": f'{REALTIME}\ninstance_type = "ml.p6e-gb200.36xlarge"'},
+        "hosting.instance_type='ml.p6e-gb200.36xlarge' is a GPU beside an ARM processor, and the GPU image is amd64; "
+        "choose ml.g6.xlarge",
+    ),
+    (
+        {
+            "hosting": f'{REALTIME}\ninstance_type = "ml.c7g.large"\n'
+            'variants = [{ name = "a", weight = 1 }, { name = "b", weight = 1, instance_type = "ml.c7i.large" }]'
+        },
+        "hosting.variants[2].instance_type='ml.c7i.large' is linux/amd64, and hosting.instance_type = ml.c7g.large is "
+        "linux/arm64, with one image for both; choose types of one kind",
+    ),
+    (
+        {"hosting": f'{REALTIME}\ninstance_type = "ml.c7g.large"', "hosting__shadow": 'instance_type = "ml.c7i.large"'},
+        "hosting.shadow.instance_type='ml.c7i.large' is linux/amd64, and hosting.instance_type = ml.c7g.large is "
+        "linux/arm64, with one image for both; choose types of one kind",
+    ),
+    (
+        {"hosting": f'{REALTIME}\ninstance_type = "ml.c7g.large"', "batch": ""},
+        "batch.instance_type='ml.m5.2xlarge' is linux/amd64, and hosting.instance_type = ml.c7g.large is linux/arm64, "
+        "with one image for both; transform jobs have no ARM types, so choose another hosting.instance_type, or remove "
+        "[batch]",
     ),
     (
         {"hosting": f'{REALTIME}\ninstance_type = "ml.p3.2xlarge"'},
@@ -326,6 +356,94 @@ BAD_TABLES: list[tuple[dict[str, str | None], str]] = [
         {"hosting": f'{CPU}\ninference_ami = "al2023-ami-sagemaker-inference-gpu-4-1"'},
         "hosting.inference_ami='al2023-ami-sagemaker-inference-gpu-4-1' is for GPU types, and this is ml.m7i.large; "
         "remove it",
+    ),
+    (
+        {
+            "hosting": f'{REALTIME}\nbidirectional = true\ninference_ami = "al2-ami-sagemaker-inference-gpu-3-1"',
+        },
+        "hosting.inference_ami='al2-ami-sagemaker-inference-gpu-3-1' is a host image that streams in both directions "
+        "may not get through; write 'al2023-ami-sagemaker-inference-gpu-4-1', or leave it out",
+    ),
+    (
+        {"hosting": f"{COMPONENT}\nbidirectional = true"},
+        "hosting.bidirectional=true is a key of mode realtime, and the mode here is component; remove it, or change "
+        "the mode",
+    ),
+    (
+        {"hosting": f"{REALTIME}\ndata_cache = true"},
+        "hosting.data_cache=true is a key of mode component, and the mode here is realtime; remove it, or change the "
+        "mode",
+    ),
+    # --- instances that are hard to get
+    (
+        {"hosting": f"{REALTIME}\n{pools('ml.g6.xlarge')}"},
+        "hosting.instance_pools=[{…}] is not 2 to 5 tables; for one type write instance_type",
+    ),
+    (
+        {"hosting": f"{REALTIME}\n{pools('g6', 'ml.g5.xlarge')}"},
+        "hosting.instance_pools[1].instance_type='g6' is not an instance type; write one like 'ml.g6.xlarge'",
+    ),
+    (
+        {"hosting": f"{REALTIME}\n{pools('ml.g6.xlarge', 'ml.g5.xlrage')}"},
+        "hosting.instance_pools[2].instance_type='ml.g5.xlrage' is not an instance type of SageMaker endpoints; did "
+        "you mean ml.g5.xlarge or ml.g5.8xlarge or ml.g5.4xlarge?",
+    ),
+    (
+        {"hosting": f'{REALTIME}\ninstance_type = "ml.g6.xlarge"\n{pools("ml.g6.xlarge", "ml.g5.xlarge")}'},
+        "hosting.instance_type='ml.g6.xlarge' is one type, and [[hosting.instance_pools]] name several; remove it, or "
+        "remove them",
+    ),
+    (
+        {"hosting": f"{REALTIME}\n{pools('ml.g6.xlarge', 'ml.g5.xlarge', 'ml.g6.xlarge')}"},
+        "hosting.instance_pools[3].instance_type='ml.g6.xlarge' is named twice; remove one of the two",
+    ),
+    (
+        {"hosting": f"{REALTIME}\n{pools('ml.g6.xlarge', 'ml.m7i.xlarge')}"},
+        "hosting.instance_pools[2].instance_type='ml.m7i.xlarge' is without a GPU beside ml.g6.xlarge; choose types of "
+        "one kind",
+    ),
+    (
+        {"hosting": f"{REALTIME}\n{pools('ml.m5.xlarge', 'ml.m5d.xlarge')}"},
+        "hosting.instance_pools[2].instance_type='ml.m5d.xlarge' is with disks of its own beside ml.m5.xlarge; choose "
+        "types of one kind",
+    ),
+    (
+        {"hosting": f"{REALTIME}\n{pools('ml.g6.24xlarge', 'ml.g5.48xlarge')}"},
+        "hosting.instance_pools[2].instance_type='ml.g5.48xlarge' is with 8 GPUs beside ml.g6.24xlarge with 4, and "
+        "alarms measure both alike; choose types with as many",
+    ),
+    (
+        {"hosting": f"{REALTIME}\n{pools('ml.m8g.xlarge', 'ml.m7i.xlarge')}"},
+        "hosting.instance_pools[2].instance_type='ml.m7i.xlarge' is linux/amd64, and hosting.instance_pools[1]."
+        "instance_type = ml.m8g.xlarge is linux/arm64, with one image for both; choose types of one kind",
+    ),
+    (
+        {"hosting": f'mode = "multi_model"\n{pools("ml.m7i.xlarge", "ml.m6i.xlarge")}'},
+        "hosting.instance_pools=[{…}, {…}] is a key of modes realtime, async, component, and the mode here is "
+        "multi_model; remove it, or change the mode",
+    ),
+    (
+        {"hosting": f"{COMPONENT[:-2]}, gpus = 4 }}\n{pools('ml.g6.12xlarge', 'ml.g6.4xlarge')}"},
+        "hosting.copies.gpus=4 is more than the 1 of ml.g6.4xlarge; lower it, or choose a larger instance_type",
+    ),
+    (
+        {"hosting": f"{REALTIME}\nprovision_timeout_s = 60"},
+        "hosting.provision_timeout_s=60 is not a whole number from 300 to 3600",
+    ),
+    (
+        {"hosting": f'{REALTIME}\ncapacity_reservation = "p5-for-us"'},
+        "hosting.capacity_reservation='p5-for-us' is not a reservation of SageMaker; write arn:aws:sagemaker:REGION:"
+        "ACCOUNT:training-plan/NAME",
+    ),
+    (
+        {"hosting": f'{REALTIME}\ncapacity_reservation = "{PLAN}"\n{pools("ml.g6.xlarge", "ml.g5.xlarge")}'},
+        "hosting.capacity_reservation holds instances of one type, and [[hosting.instance_pools]] name several; remove "
+        "one of the two",
+    ),
+    (
+        {"hosting": f'{REALTIME}\ncapacity_reservation = "{PLAN}"', "hosting__shadow": ""},
+        "hosting.capacity_reservation is for endpoints of one variant, and [hosting.shadow] makes more; remove one of "
+        "the two",
     ),
     ({"hosting": f"{REALTIME}\ninstance_count = 0"}, "hosting.instance_count=0 is not a whole number from 1 to 1000"),
     (
@@ -602,6 +720,39 @@ BAD_TABLES: list[tuple[dict[str, str | None], str]] = [
         "network.subnets[1]='public' is not a subnet; write an id like 'subnet-0a1b2c3d'",
     ),
     ({"network": "nat = true"}, "network does not say which; write vpc = 'new' or the id of a VPC"),
+    *(
+        (
+            {"network": f'vpc = "new"\navailability_zones = {written}'},
+            f"network.availability_zones={said} is neither a number from 2 to 6 nor different zones of one Region, six "
+            "at most; write 2, or ['eu-central-1a', 'eu-central-1b']",
+        )
+        for written, said in (
+            ("1", "1"),
+            ("true", "true"),
+            ('"eu-central-1a"', "'eu-central-1a'"),
+            ("[]", "[]"),
+            ('["a", "b"]', "['a', 'b']"),
+            ('["euc1-az1"]', "['euc1-az1']"),
+            ('["eu-central-1a", "eu-central-1a"]', "['eu-central-1a', 'eu-central-1a']"),
+            ('["eu-central-1a", "eu-west-1a"]', "['eu-central-1a', 'eu-west-1a']"),
+        )
+    ),
+    (
+        {
+            "network": 'vpc = "vpc-0a1b2c3d"\nsubnets = ["subnet-0a1b2c3d"]\nsecurity_groups = ["sg-0a1b2c3d"]\n'
+            "availability_zones = 2"
+        },
+        "network.availability_zones=2 is not a list of different zones of one Region; write it like ['eu-central-1a', "
+        "'eu-central-1b']",
+    ),
+    (
+        {
+            "network": 'vpc = "vpc-0a1b2c3d"\nsubnets = ["subnet-0a1b2c3d"]\nsecurity_groups = ["sg-0a1b2c3d"]\n'
+            'availability_zones = ["eu-central-1a", "eu-central-1b"]'
+        },
+        "network.availability_zones=['eu-central-1a', 'eu-central-1b'] is more zones than the 1 of network.subnets can "
+        "lie in; name those of the subnets",
+    ),
     (
         {"encryption": 'key = "alias/mine"'},
         "encryption.key='alias/mine' is not a key; write 'aws', 'new' or the ARN of a KMS key (not of an alias)",
@@ -1079,3 +1230,46 @@ def test_whatever_stands_in_the_place_of_a_value_is_taken_or_refused_in_one_sent
     assert len(refusals) > 50
     assert not [sentence for sentence in refusals if not re.fullmatch(r"[^\n]+[^.\n]", sentence)]
     assert not [sentence for sentence in refusals if " is wrong: " in sentence], "a sentence of pydantic, not of ours"
+
+
+def test_zones_are_of_the_stage_s_region(tmp_path: Path) -> None:
+    network = 'vpc = "new"\navailability_zones = ["eu-central-1b", "eu-central-1c"]'
+
+    assert read(written(tmp_path, 'region = "eu-central-1"', network=network)).network is not None
+    assert refusal(written(tmp_path, 'region = "eu-west-1"', network=network)) == (
+        "network.availability_zones=['eu-central-1b', 'eu-central-1c'] is zones of eu-central-1, and the stage's "
+        "region is eu-west-1; name zones of that one"
+    )
+
+
+def test_graviton_types_are_taken_where_one_image_runs_on_all(tmp_path: Path) -> None:
+    """Also where the default type, which nothing uses, is another; and for a shadow with an image of its own."""
+    arm = 'variants = [{ name = "a", weight = 1, instance_type = "ml.r8g.large" }]'
+    other = f'image_uri = "registry.example/own@{DIGEST}"\ninstance_type = "ml.c7i.large"'
+    network = 'vpc = "new"'
+
+    for hosting, shadow in ((f'{REALTIME}\ninstance_type = "ml.m8g.large"', other), (f"{REALTIME}\n{arm}", None)):
+        stage = read(written(tmp_path, hosting=hosting, hosting__shadow=shadow, network=network))
+        assert machines.platform(stage) == "linux/arm64"
+        assert machines.accelerator(stage) == "cpu"
+
+
+@pytest.mark.parametrize(
+    ("top", "why"),
+    [
+        ('region = "eu-west-1"', "of region eu-central-1, and the stage's is eu-west-1; name one there"),
+        ('account = "210987654321"', "of account 123456789012, and the stage's is 210987654321; name one there"),
+    ],
+)
+def test_a_reservation_is_of_the_stage_s_account_and_region(tmp_path: Path, top: str, why: str) -> None:
+    reserved = f'{REALTIME}\ncapacity_reservation = "{PLAN}"'
+
+    assert refusal(written(tmp_path, top, hosting=reserved)) == f"hosting.capacity_reservation='{PLAN}' is {why}"
+    assert read(written(tmp_path, 'region = "eu-central-1"', hosting=reserved)).hosting.mode == "realtime"
+
+
+def test_pools_are_tried_in_the_order_of_the_file(tmp_path: Path) -> None:
+    hosting = read(written(tmp_path, hosting=f"{REALTIME}\n{pools('ml.g6e.2xlarge', 'ml.g6.4xlarge')}")).hosting
+
+    assert isinstance(hosting, RealtimeHosting)
+    assert hosting.types == ("ml.g6e.2xlarge", "ml.g6.4xlarge")
