@@ -58,13 +58,14 @@ def build(engine: Engine, recipe: Recipe, context: Path = ROOT) -> str:
     """
     container = context / "container"
     wheels = container / "wheels" / recipe.accelerator
-    wheels_folder.fetch_locked(wheels, container / "requirements.lock")
+    machine = wheels_folder.machine(recipe.platform)
+    wheels_folder.fetch_locked(wheels, container / "requirements.lock", machine)
     fetch_torch = wheels_folder.fetch_torch_for_cpu
     if recipe.accelerator == "gpu":
         fetch_torch = wheels_folder.fetch_torch_with_cuda
-    fetch_torch(wheels, recipe.torch, recipe.torch_index)
+    fetch_torch(wheels, recipe.torch, recipe.torch_index, machine)
     if recipe.extras == "aws":
-        wheels_folder.fetch_locked(container / "wheels/aws", container / "requirements-aws.lock")
+        wheels_folder.fetch_locked(container / "wheels/aws", container / "requirements-aws.lock", machine)
     words = ["--network", "none", "--file", str(container / "Dockerfile"), "--tag", recipe.tag]
     for name, value in {**recipe.build_arguments(), "VERSION": _version(), "REVISION": _revision()}.items():
         words += ["--build-arg", f"{name}={value}"]

@@ -24,43 +24,55 @@ PLATFORM_TAGS = (
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 PYTHON = "3.11"
 ABIS = ("cp311", "abi3", "none")
+# Pip's names of the machines that docker calls so.
+MACHINES = {"linux/amd64": "x86_64", "linux/arm64": "aarch64"}
 
 
 class WheelsMissing(Exception):
     """pip cannot fetch a wheel; the text is pip's own reason."""
 
 
-def fetch_locked(folder: Path, lock: Path) -> None:
-    """Fill `folder` with the wheels of a lock, unless they are there already. Raises `WheelsMissing`."""
-    if not _covers(folder, lock):
-        _download(folder, ["--no-deps", "--require-hashes", "--requirement", str(lock)])
+def machine(platform: str | None) -> str:
+    """The machine that an image for docker's `platform` runs on; without one it is like this one."""
+    here = os.uname().machine
+    return MACHINES[platform] if platform else MACHINES.get(f"linux/{here}", here)
 
 
-def fetch_torch_for_cpu(folder: Path, torch: str, index: str | None) -> None:
+def fetch_locked(folder: Path, lock: Path, machine: str) -> None:
+    """Fill `folder` with the wheels of a lock, unless they are there already. Raises `WheelsMissing`.
+
+    `machine` is one as pip has it; a folder may hold wheels for several, and the build takes those of its own.
+    """
+    if not _covers(folder, lock, machine):
+        _download(folder, machine, ["--no-deps", "--require-hashes", "--requirement", str(lock)])
+
+
+def fetch_torch_for_cpu(folder: Path, torch: str, index: str | None, machine: str) -> None:
     """Fetch a CPU build of the requirement `torch`, unless one of its version is there. Raises `WheelsMissing`.
 
     It comes from `index` where one is given; else from where this machine's pip looks, else from PyTorch's own index.
     """
     name, _, version = torch.partition("==")
-    if version and any(folder.glob(f"torch-{version.partition('+')[0]}+*.whl")):
+    if version and any(folder.glob(f"torch-{version.partition('+')[0]}+*_{machine}.whl")):
         return
     if index is not None or "+" in version or not version:
-        _download(folder, ["--no-deps", *(["--index-url", index] if index else []), torch])
+        _download(folder, machine, ["--no-deps", *(["--index-url", index] if index else []), torch])
         return
     cpu_build = f"{name}=={version}+cpu"
     try:
-        _download(folder, ["--no-deps", cpu_build])
+        _download(folder, machine, ["--no-deps", cpu_build])
     except WheelsMissing:
-        _download(folder, ["--no-deps", "--index-url", CPU_INDEX, cpu_build])
+        _download(folder, machine, ["--no-deps", "--index-url", CPU_INDEX, cpu_build])
 
 
-def fetch_torch_with_cuda(folder: Path, torch: str, index: str | None) -> None:
+def fetch_torch_with_cuda(folder: Path, torch: str, index: str | None, machine: str) -> None:
     """Fetch the requirement `torch` and the CUDA packages that it pins. Raises `WheelsMissing`."""
-    _download(folder, [*(["--extra-index-url", index] if index else []), torch])
+    _download(folder, machine, [*(["--extra-index-url", index] if index else []), torch])
 
 
-def _covers(folder: Path, lock: Path) -> bool:
-    there = {_key(*path.name.split("-")[:2]) for path in folder.glob("*.whl")}
+def _covers(folder: Path, lock: Path, machine: str) -> bool:
+    fitting = [*folder.glob(f"*_{machine}.whl"), *folder.glob("*-any.whl")]
+    there = {_key(*path.name.split("-")[:2]) for path in fitting}
     pins = re.findall(r"^([A-Za-z0-9._-]+)==([^\s;\\]+)", lock.read_text(encoding="utf-8"), flags=re.MULTILINE)
     return bool(pins) and all(_key(name, version) in there for name, version in pins)
 
@@ -69,8 +81,7 @@ def _key(name: str, version: str) -> tuple[str, str]:
     return re.sub(r"[-_.]+", "-", name).lower(), version
 
 
-def _download(folder: Path, words: Sequence[str]) -> None:
-    machine = os.uname().machine
+def _download(folder: Path, machine: str, words: Sequence[str]) -> None:
     target = ["--only-binary", ":all:", "--python-version", PYTHON, "--implementation", "cp"]
     for abi in ABIS:
         target += ["--abi", abi]

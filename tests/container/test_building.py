@@ -57,9 +57,9 @@ def test_wheels_that_are_there_are_not_fetched_again(tmp_path: Path, monkeypatch
         fetched.append(words[-1])
         return subprocess.CompletedProcess(words, 0, "", "")
 
-    def fetch() -> None:
-        wheels_folder.fetch_locked(tmp_path, lock)
-        wheels_folder.fetch_torch_for_cpu(tmp_path, "torch==2.13.0", None)
+    def fetch(machine: str = "x86_64") -> None:
+        wheels_folder.fetch_locked(tmp_path, lock, machine)
+        wheels_folder.fetch_torch_for_cpu(tmp_path, "torch==2.13.0", None, machine)
 
     monkeypatch.setattr(subprocess, "run", pip)
     fetch()
@@ -68,6 +68,8 @@ def test_wheels_that_are_there_are_not_fetched_again(tmp_path: Path, monkeypatch
     (tmp_path / "torch-2.13.0+cpu-cp311-cp311-linux_x86_64.whl").touch()
     fetch()
     assert len(fetched) == 2
+    fetch("aarch64")
+    assert fetched[2:] == ["torch==2.13.0+cpu"], "a wheel for another machine is none"
 
 
 def test_a_cpu_build_comes_from_pytorch_s_own_index_where_pip_knows_none(
@@ -84,7 +86,8 @@ def test_a_cpu_build_comes_from_pytorch_s_own_index_where_pip_knows_none(
         )
 
     monkeypatch.setattr(subprocess, "run", pip)
-    wheels_folder.fetch_torch_for_cpu(tmp_path, "torch==2.13.0", None)
+    wheels_folder.fetch_torch_for_cpu(tmp_path, "torch==2.13.0", None, "aarch64")
+    assert all("manylinux_2_28_aarch64" in words for words in asked)
     assert [words[-1] for words in asked] == ["torch==2.13.0+cpu", "torch==2.13.0+cpu"]
     assert asked[1][-3:-1] == ["--index-url", wheels_folder.CPU_INDEX]
 
@@ -93,7 +96,7 @@ def test_a_wheel_that_cannot_be_fetched_is_told_in_pip_s_words(tmp_path: Path, m
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
     with pytest.raises(wheels_folder.WheelsMissing, match=r"No matching distribution found for torch==0\.0\.1"):
-        wheels_folder.fetch_torch_with_cuda(tmp_path, "torch==0.0.1", None)
+        wheels_folder.fetch_torch_with_cuda(tmp_path, "torch==0.0.1", None, "x86_64")
 
 
 def test_a_machine_without_docker_says_what_is_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
