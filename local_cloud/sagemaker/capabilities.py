@@ -39,6 +39,19 @@ _COMPONENT_STORED = (
     " Specification.StartupParameters.ModelDataDownloadTimeoutInSeconds"
 )
 
+_CHANNELS = (
+    "InputDataConfig.ChannelName InputDataConfig.ContentType InputDataConfig.CompressionType"
+    " InputDataConfig.InputMode InputDataConfig.ShuffleConfig InputDataConfig.RecordWrapperType"
+    " InputDataConfig.DataSource.S3DataSource.S3DataType InputDataConfig.DataSource.S3DataSource.S3Uri"
+    " InputDataConfig.DataSource.S3DataSource.S3DataDistributionType"
+)
+
+
+def _definition(members: str) -> str:
+    """Members of the training jobs that a tuning job starts."""
+    return " ".join(f"TrainingJobDefinition.{member}" for member in members.split())
+
+
 SUPPORT: Mapping[str, Support] = {
     "CreateModel": _support(
         honoured="ModelName EnableNetworkIsolation Tags "
@@ -136,10 +149,7 @@ SUPPORT: Mapping[str, Support] = {
         honoured="TrainingJobName HyperParameters AlgorithmSpecification.TrainingImage Environment Tags"
         " AlgorithmSpecification.TrainingInputMode AlgorithmSpecification.MetricDefinitions"
         " AlgorithmSpecification.ContainerEntrypoint AlgorithmSpecification.ContainerArguments"
-        " InputDataConfig.ChannelName InputDataConfig.ContentType InputDataConfig.CompressionType"
-        " InputDataConfig.InputMode InputDataConfig.ShuffleConfig InputDataConfig.RecordWrapperType"
-        " InputDataConfig.DataSource.S3DataSource.S3DataType InputDataConfig.DataSource.S3DataSource.S3Uri"
-        " InputDataConfig.DataSource.S3DataSource.S3DataDistributionType OutputDataConfig.S3OutputPath"
+        f" {_CHANNELS} OutputDataConfig.S3OutputPath"
         " OutputDataConfig.CompressionType ResourceConfig.InstanceCount ResourceConfig.KeepAlivePeriodInSeconds"
         " StoppingCondition.MaxRuntimeInSeconds StoppingCondition.MaxWaitTimeInSeconds EnableNetworkIsolation"
         " EnableManagedSpotTraining CheckpointConfig",
@@ -153,6 +163,50 @@ SUPPORT: Mapping[str, Support] = {
     "DescribeTrainingJob": _support("TrainingJobName"),
     "ListTrainingJobs": _support(f"{_LISTING_CHANGED} WarmPoolStatusEquals"),
     "StopTrainingJob": _support("TrainingJobName"),
+    "CreateHyperParameterTuningJob": _support(
+        honoured="HyperParameterTuningJobName Tags HyperParameterTuningJobConfig.Strategy"
+        " HyperParameterTuningJobConfig.HyperParameterTuningJobObjective HyperParameterTuningJobConfig.RandomSeed"
+        " HyperParameterTuningJobConfig.ResourceLimits.MaxNumberOfTrainingJobs"
+        " HyperParameterTuningJobConfig.ResourceLimits.MaxRuntimeInSeconds"
+        " HyperParameterTuningJobConfig.ParameterRanges.IntegerParameterRanges"
+        " HyperParameterTuningJobConfig.ParameterRanges.ContinuousParameterRanges"
+        " HyperParameterTuningJobConfig.ParameterRanges.CategoricalParameterRanges"
+        " HyperParameterTuningJobConfig.TuningJobCompletionCriteria.TargetObjectiveMetricValue"
+        " HyperParameterTuningJobConfig.TuningJobCompletionCriteria.BestObjectiveNotImproving "
+        + _definition(
+            "StaticHyperParameters AlgorithmSpecification.TrainingImage AlgorithmSpecification.TrainingInputMode"
+            " AlgorithmSpecification.MetricDefinitions Environment OutputDataConfig.S3OutputPath"
+            " OutputDataConfig.CompressionType ResourceConfig.InstanceCount ResourceConfig.KeepAlivePeriodInSeconds"
+            f" StoppingCondition.MaxRuntimeInSeconds StoppingCondition.MaxWaitTimeInSeconds {_CHANNELS}"
+            " EnableNetworkIsolation EnableManagedSpotTraining CheckpointConfig"
+        ),
+        stored="HyperParameterTuningJobConfig.ResourceLimits.MaxParallelTrainingJobs"
+        " HyperParameterTuningJobConfig.TrainingJobEarlyStoppingType "
+        + _definition(
+            "DefinitionName RoleArn OutputDataConfig.KmsKeyId ResourceConfig.InstanceType VpcConfig RetryStrategy"
+            " ResourceConfig.VolumeSizeInGB ResourceConfig.VolumeKmsKeyId EnableInterContainerTrafficEncryption"
+            " StoppingCondition.MaxPendingTimeInSeconds"
+        ),
+    ),
+    "DescribeHyperParameterTuningJob": _support("HyperParameterTuningJobName"),
+    "ListHyperParameterTuningJobs": _support(_LISTING_CHANGED),
+    "ListTrainingJobsForHyperParameterTuningJob": _support(
+        "HyperParameterTuningJobName NextToken MaxResults StatusEquals SortBy SortOrder"
+    ),
+    "StopHyperParameterTuningJob": _support("HyperParameterTuningJobName"),
+    "CreateProcessingJob": _support(
+        honoured="ProcessingJobName Environment Tags AppSpecification.ImageUri AppSpecification.ContainerEntrypoint"
+        " AppSpecification.ContainerArguments ProcessingInputs.InputName ProcessingInputs.AppManaged"
+        " ProcessingInputs.S3Input ProcessingOutputConfig.Outputs.OutputName ProcessingOutputConfig.Outputs.AppManaged"
+        " ProcessingOutputConfig.Outputs.S3Output ProcessingResources.ClusterConfig.InstanceCount StoppingCondition"
+        " NetworkConfig.EnableNetworkIsolation",
+        stored="RoleArn ProcessingOutputConfig.KmsKeyId ProcessingResources.ClusterConfig.InstanceType"
+        " ProcessingResources.ClusterConfig.VolumeSizeInGB ProcessingResources.ClusterConfig.VolumeKmsKeyId"
+        " NetworkConfig.EnableInterContainerTrafficEncryption NetworkConfig.VpcConfig ExperimentConfig",
+    ),
+    "DescribeProcessingJob": _support("ProcessingJobName"),
+    "ListProcessingJobs": _support(_LISTING_CHANGED),
+    "StopProcessingJob": _support("ProcessingJobName"),
     "AddTags": _support("ResourceArn Tags"),
     "ListTags": _support("ResourceArn NextToken MaxResults"),
     "DeleteTags": _support("ResourceArn TagKeys"),
@@ -165,11 +219,17 @@ REFUSED_VALUES: Mapping[tuple[str, str], str] = {
     ("CreateTransformJob.TransformInput.DataSource.S3DataSource.S3DataType", "AugmentedManifestFile"): (
         "augmented manifests"
     ),
-    ("CreateTrainingJob.InputDataConfig.RecordWrapperType", "RecordIO"): "the RecordIO record format",
-    ("CreateTrainingJob.InputDataConfig.DataSource.S3DataSource.S3DataType", "AugmentedManifestFile"): (
-        "augmented manifests"
-    ),
-    ("CreateTrainingJob.InputDataConfig.DataSource.S3DataSource.S3DataType", "Converse"): "the Converse format",
+    ("CreateHyperParameterTuningJob.HyperParameterTuningJobConfig.Strategy", "Hyperband"): "the strategy Hyperband",
+    ("CreateProcessingJob.ProcessingInputs.S3Input.S3InputMode", "Pipe"): "pipes of processing jobs",
+    **{
+        (f"{where}.InputDataConfig.{member}", value): what
+        for where in ("CreateTrainingJob", "CreateHyperParameterTuningJob.TrainingJobDefinition")
+        for member, value, what in (
+            ("RecordWrapperType", "RecordIO", "the RecordIO record format"),
+            ("DataSource.S3DataSource.S3DataType", "AugmentedManifestFile", "augmented manifests"),
+            ("DataSource.S3DataSource.S3DataType", "Converse", "the Converse format"),
+        )
+    },
 }
 
 

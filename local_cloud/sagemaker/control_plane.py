@@ -17,7 +17,9 @@ from tidegate.local_cloud.sagemaker.endpoints import Endpoints
 from tidegate.local_cloud.sagemaker.errors import validation_exception
 from tidegate.local_cloud.sagemaker.fleet import Plan, VariantPlan
 from tidegate.local_cloud.sagemaker.inference_components import InferenceComponents
+from tidegate.local_cloud.sagemaker.jobs.processing_jobs import ProcessingJobs
 from tidegate.local_cloud.sagemaker.jobs.training_jobs import TrainingJobs
+from tidegate.local_cloud.sagemaker.jobs.tuning_jobs import TuningJobs
 from tidegate.local_cloud.sagemaker.log_groups import LogGroups
 from tidegate.local_cloud.sagemaker.model_packages import ModelPackages
 from tidegate.local_cloud.sagemaker.state import EndpointConfig, Identity, Json, Model, Tags, now, page, part
@@ -32,6 +34,8 @@ class ControlPlane:
     endpoints: Endpoints
     transform_jobs: TransformJobs
     training_jobs: TrainingJobs
+    tuning_jobs: TuningJobs
+    processing_jobs: ProcessingJobs
     packages: ModelPackages
     servers: Endpoints  # what runs inference components
     tags: Tags
@@ -90,6 +94,15 @@ class ControlPlane:
             "DescribeTrainingJob": self.training_jobs.describe,
             "ListTrainingJobs": self.training_jobs.listing,
             "StopTrainingJob": self.training_jobs.stop,
+            "CreateHyperParameterTuningJob": self.tuning_jobs.create,
+            "DescribeHyperParameterTuningJob": self.tuning_jobs.describe,
+            "ListHyperParameterTuningJobs": self.tuning_jobs.listing,
+            "ListTrainingJobsForHyperParameterTuningJob": self.tuning_jobs.trials,
+            "StopHyperParameterTuningJob": self.tuning_jobs.stop,
+            "CreateProcessingJob": self.processing_jobs.create,
+            "DescribeProcessingJob": self.processing_jobs.describe,
+            "ListProcessingJobs": self.processing_jobs.listing,
+            "StopProcessingJob": self.processing_jobs.stop,
             "AddTags": self._add_tags,
             "ListTags": self._list_tags,
             "DeleteTags": self._delete_tags,
@@ -278,6 +291,7 @@ class ControlPlane:
             known = {model.arn for model in self._models.values()} | {config.arn for config in self._configs.values()}
         known |= {summary["EndpointArn"] for summary in self.endpoints.summaries()}
         known |= self.packages.arns() | self.components.arns() | self.training_jobs.arns()
+        known |= self.tuning_jobs.arns() | self.processing_jobs.arns()
         known |= {summary["TransformJobArn"] for summary in self.transform_jobs.summaries()}
         if arn not in known:
             raise validation_exception(f'Could not find resource "{arn}".')

@@ -16,8 +16,10 @@ from tidegate.local_cloud.sagemaker.endpoints import Endpoints
 from tidegate.local_cloud.sagemaker.errors import ServiceError
 from tidegate.local_cloud.sagemaker.fleet import FleetStarter
 from tidegate.local_cloud.sagemaker.http_server import BodyLimit, HttpServer, Request, Response
+from tidegate.local_cloud.sagemaker.jobs.processing_jobs import ProcessingJobs
 from tidegate.local_cloud.sagemaker.jobs.runners import JobRunner
 from tidegate.local_cloud.sagemaker.jobs.training_jobs import TrainingJobs
+from tidegate.local_cloud.sagemaker.jobs.tuning_jobs import TuningJobs
 from tidegate.local_cloud.sagemaker.limits import Limits
 from tidegate.local_cloud.sagemaker.log_groups import LogGroups
 from tidegate.local_cloud.sagemaker.model_packages import Announce, ModelPackages
@@ -90,11 +92,25 @@ class SageMaker:
             environment=container_environment,
             grace_s=limits.job_stop_grace_s,
         )
+        self._tuning_jobs = TuningJobs(training=self._training_jobs, identity=identity, tags=tags)
+        self._processing_jobs = ProcessingJobs(
+            runner=job_runner,
+            s3=s3,
+            logs=logs,
+            identity=identity,
+            tags=tags,
+            directory=directory / "processing-jobs",
+            log_directory=log_directory / "processing-jobs",
+            environment=container_environment,
+            grace_s=limits.job_stop_grace_s,
+        )
         self._control_plane = ControlPlane(
             identity=identity,
             endpoints=self._endpoints,
             transform_jobs=self._jobs,
             training_jobs=self._training_jobs,
+            tuning_jobs=self._tuning_jobs,
+            processing_jobs=self._processing_jobs,
             servers=self._component_servers,
             packages=ModelPackages(identity=identity, tags=tags, announce=announce),
             tags=tags,
@@ -127,7 +143,14 @@ class SageMaker:
         """Takes no more calls and stops all that runs; returns when nothing is left of it."""
         self._async.close()
         # At once: each may have to give its servers all of their 30 seconds.
-        rooms = (self._jobs, self._training_jobs, self._component_servers, self._endpoints)
+        rooms = (
+            self._jobs,
+            self._tuning_jobs,
+            self._training_jobs,
+            self._processing_jobs,
+            self._component_servers,
+            self._endpoints,
+        )
         with ThreadPoolExecutor(max_workers=len(rooms)) as pool:
             list(pool.map(lambda room: room.close(), rooms))
         self._async.join()
