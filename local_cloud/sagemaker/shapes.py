@@ -26,6 +26,7 @@ _SPELLINGS = {
     r"\p{Print}": r"\x20-\x7e",  # stands inside brackets
     r"\p{Alnum}": "a-zA-Z0-9",  # stands inside brackets
     r"\p{ASCII}": r"[\x00-\x7f]",  # stands alone
+    r"\uD800\uDC00-\uDBFF\uDFFF": r"\U00010000-\U0010ffff",  # the halves of UTF-16, inside brackets
     r"\z": r"\Z",
 }
 _PYTHON_TYPES: dict[str, tuple[type, ...]] = {

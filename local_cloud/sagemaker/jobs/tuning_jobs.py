@@ -338,7 +338,7 @@ def _is_satisfied(job: TuningJob) -> bool:
         return False
     target = criteria.get("TargetObjectiveMetricValue")
     if target is not None:
-        return value >= target if job.objective["Type"] == "Maximize" else value <= target
+        return bool(value >= target if job.objective["Type"] == "Maximize" else value <= target)
     patience = criteria.get("BestObjectiveNotImproving", {}).get("MaxNumberOfTrainingJobsNotImproving")
     return bool(patience is not None and len(job.trials) - 1 - job.trials.index(best) >= patience)
 
