@@ -42,12 +42,17 @@ class Striker:
     done: Counter[str] = field(default_factory=Counter)
 
     async def go_on(self) -> None:
-        """Until cancelled."""
+        """Until cancelled, and then to the end of what it does: a server is started again, a pause ends."""
         while True:
             await asyncio.sleep(self.source.uniform(0.2, 1.5))
             deed = self.source.choices(list(STRIKES), list(STRIKES.values()))[0]
+            strike = asyncio.ensure_future(self._strike(deed))
             with contextlib.suppress(psutil.NoSuchProcess):
-                await asyncio.shield(self._strike(deed))
+                try:
+                    await asyncio.shield(strike)
+                except asyncio.CancelledError:
+                    await asyncio.wait([strike])
+                    raise
 
     async def _strike(self, deed: str) -> None:
         server = self.here.server
@@ -115,7 +120,9 @@ def test_whatever_happens_to_models_and_servers_answers_are_right_and_limits_hol
         }
         publisher = Publisher(folder=here.folder, source=random.Random(f"{SEED}-publisher"))  # noqa: S311
         publisher.begin()
-        here.until(lambda: all(len(here.versions(name)) == 2 for name in MODELS), "all models are known")
+        for name in MODELS:
+            for version in (1, 2):
+                here.until_known(name, version)
         ledger = Ledger(reference=publisher.reference)
         striker = Striker(here=here, settings=again, source=random.Random(f"{SEED}-striker"))  # noqa: S311
         watcher = Watcher(here=here, cache=cache)
