@@ -129,10 +129,11 @@ def test_an_asynchronous_failure_is_told_with_its_reason(session: boto3.Session)
 
 def test_an_answer_that_never_comes_is_given_up(session: boto3.Session) -> None:
     waited: list[float] = []
+    slept: list[float] = []
     nowhere = Submitted(output_location=f"s3://{BUCKET}/later/never.out", session=session)
     with pytest.raises(GaveUpWaiting, match=r"never\.out was not there .* without an S3FailurePath"):
-        nowhere.wait(timeout_s=0.2, poll_s=0.05, on_poll=waited.append)
-    assert waited
+        nowhere.wait(timeout_s=1.0, poll_s=0.25, on_poll=waited.append, clock=lambda: sum(slept), sleep=slept.append)
+    assert waited == [0.0, 0.25, 0.5, 0.75]
 
 
 def test_a_job_is_submitted_waited_for_and_fetched_with_progress(session: boto3.Session, tmp_path: Path) -> None:
@@ -149,7 +150,7 @@ def test_a_job_is_submitted_waited_for_and_fetched_with_progress(session: boto3.
         accept="application/jsonlines",
         session=session,
     )
-    job.wait(timeout_s=60, poll_s=0.1, on_poll=seen.append)
+    job.wait(timeout_s=120, poll_s=0.1, on_poll=seen.append)
     assert seen[-1].status == "Completed"
     assert (seen[-1].objects_done, seen[-1].objects_total) == (2, 2)
     files: list[Path] = []
@@ -177,7 +178,7 @@ def test_a_job_over_one_object_takes_no_other_whose_name_begins_alike(
         content_type="text/csv",
         session=session,
     )
-    job.wait(timeout_s=60, poll_s=0.1, on_poll=seen.append)
+    job.wait(timeout_s=120, poll_s=0.1, on_poll=seen.append)
     assert (seen[-1].objects_done, seen[-1].objects_total) == (1, 1)
     assert [file.name for file in job.fetch(tmp_path)] == [f"{name}.out"]
     written = s3.list_objects_v2(Bucket=BUCKET, Prefix=f"batch/output/exactly/{name}/")["Contents"]
@@ -200,7 +201,7 @@ def test_a_file_whose_name_ends_with_gz_is_unpacked_on_the_way(
     )
     assert submitted.returncode == 0, submitted.stderr
     job = BatchJob(submitted.stdout.decode().strip(), session=session)
-    job.wait(timeout_s=60, poll_s=0.1)
+    job.wait(timeout_s=120, poll_s=0.1)
     (file,) = job.fetch(tmp_path / "results")
     assert (file.name, file.read_bytes()) == (f"{name}.out", b"[2.0, 4.0]\n[6.0, 8.0]\n")
 
@@ -234,7 +235,7 @@ def test_a_job_that_is_refused_leaves_nothing_behind_and_the_list_of_another_as_
     job = submit("taken")
     with pytest.raises(ClientError, match="Job name must be unique"):
         submit("taken", input_filter="$[0]")
-    job.wait(timeout_s=60, poll_s=0.1)
+    job.wait(timeout_s=120, poll_s=0.1)
     assert [file.name for file in job.fetch(tmp_path)] == ["x.csv.out"]
 
 
@@ -244,7 +245,7 @@ def test_an_object_at_the_top_of_its_bucket_is_taken_and_one_that_is_not_there_i
     session.client("s3").put_object(Bucket=BUCKET, Key="top.csv", Body=b"1,2\n")
     asked = {"model": MODEL, "content_type": "text/csv", "session": session}
     job = BatchJob.submit(input_location=f"s3://{BUCKET}/top.csv", output_location=f"s3://{BUCKET}/top/", **asked)
-    job.wait(timeout_s=60, poll_s=0.1)
+    job.wait(timeout_s=120, poll_s=0.1)
     assert [file.read_bytes() for file in job.fetch(tmp_path)] == [b"[2.0, 4.0]\n"]
     with pytest.raises(ValueError, match=r"there is no object s3://.*/to; an address that ends with a slash means all"):
         BatchJob.submit(input_location=f"s3://{BUCKET}/to", output_location=f"s3://{BUCKET}/top/", **asked)
@@ -261,7 +262,7 @@ def test_a_job_filters_and_joins_as_it_is_told(cloud: LocalCloud, session: boto3
         *("--join-source", "Input", "--input-filter", "$.x", "--output-filter", "$['id','SageMakerOutput']"),
     )
     assert submitted.returncode == 0, submitted.stderr
-    BatchJob(submitted.stdout.decode().strip(), session=session).wait(timeout_s=60, poll_s=0.1)
+    BatchJob(submitted.stdout.decode().strip(), session=session).wait(timeout_s=120, poll_s=0.1)
     written = s3.get_object(Bucket=BUCKET, Key="batch/output/joined/rows.jsonl.out")["Body"].read()
     assert written == b'{"id":7,"SageMakerOutput":[2.0]}\n{"id":8,"SageMakerOutput":[4.0]}\n'
 
@@ -276,7 +277,7 @@ def test_a_job_that_fails_is_an_error_with_its_reason(session: boto3.Session) ->
         session=session,
     )
     with pytest.raises(BatchFailed, match=rf"transform job {job.name} is Failed: "):
-        job.wait(timeout_s=60, poll_s=0.1)
+        job.wait(timeout_s=120, poll_s=0.1)
 
 
 def test_names_of_jobs_are_valid_and_differ(session: boto3.Session) -> None:
@@ -354,6 +355,6 @@ def test_objects_that_are_no_lines_are_requests_of_their_own(session: boto3.Sess
         content_type="application/json",
         session=session,
     )
-    job.wait(timeout_s=60, poll_s=0.1)
+    job.wait(timeout_s=120, poll_s=0.1)
     (file,) = job.fetch(tmp_path)
     assert (file.name, file.read_bytes()) == ("x.json.out", b"[2.0, 4.0]\n")

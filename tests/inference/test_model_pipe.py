@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from tests.inference.polling import until
-from tidegate.inference.pipeline import BrokenStage
+from tests.inference.ticking import ticking
+from tidegate.inference.pipeline import BrokenStage, run
 from tidegate.inference.worker import compat
 from tidegate.inference.worker.compat.studio.model_util import ModelPipe, resize_to_model_input
 from tidegate.inference.worker.content import Reading
@@ -161,7 +162,8 @@ def test_a_call_that_takes_too_long_is_none():
     blocked = threading.Event()
     try:
         pipe = ModelPipe().add(lambda x: blocked.wait(60) if x == 1 else x, num_workers=3, timeout=1.0)
-        assert pipe.apply_ordered([0, 1, 2]) == [0, None, 2]
+        with ticking(run):  # or a busy machine costs the others their results
+            assert pipe.apply_ordered([0, 1, 2]) == [0, None, 2]
     finally:
         blocked.set()
 

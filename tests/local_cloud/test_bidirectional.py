@@ -169,7 +169,7 @@ def test_a_slow_reader_slows_the_other_side_down(stage: Stage) -> None:
 
 
 def test_a_connection_lives_no_longer_than_its_limit(tmp_path: Path) -> None:
-    with running_sagemaker(tmp_path, bidirectional_timeout_s=1) as stage:
+    with running_sagemaker(tmp_path, bidirectional_timeout_s=3) as stage:
         caller, exchange = accepted(stage)
         with closing(caller):
             assert caller.recv(1) == b""

@@ -140,7 +140,7 @@ def test_a_container_that_hangs_up_before_the_first_byte_is_a_model_error_with_s
 
 
 def test_a_stream_that_takes_too_long_ends_with_the_platforms_time_out(tmp_path: Path) -> None:
-    with running_sagemaker(tmp_path, stream_timeout_s=1.5) as stage:
+    with running_sagemaker(tmp_path, stream_timeout_s=4) as stage:
         exchange, answer = begun(stage)
         exchange.chunk(b"one")
         with closing(answer["Body"]):
@@ -153,7 +153,7 @@ def test_a_stream_that_takes_too_long_ends_with_the_platforms_time_out(tmp_path:
 
 
 def test_the_limit_of_a_plain_call_is_its_own(tmp_path: Path) -> None:
-    with running_sagemaker(tmp_path, invocation_timeout_s=0.5) as stage, ThreadPoolExecutor(1) as pool:
+    with running_sagemaker(tmp_path, invocation_timeout_s=2) as stage, ThreadPoolExecutor(1) as pool:
         asked = pool.submit(stage.client().invoke_endpoint, EndpointName="toy", Body=b"question")
         exchange = stage.container.next()
         with pytest.raises(ClientError, match="timed out while waiting for a response from container primary"):
@@ -208,7 +208,7 @@ def test_a_reader_that_does_not_read_slows_the_container_down_and_loses_nothing(
 
 
 def test_a_reader_that_never_reads_is_hung_up_on_at_the_streams_limit(tmp_path: Path) -> None:
-    with running_sagemaker(tmp_path, stream_timeout_s=2) as stage, closing(raw(stage, b"question")):
+    with running_sagemaker(tmp_path, stream_timeout_s=4) as stage, closing(raw(stage, b"question")):
         exchange = stage.container.next()
         exchange.begin()
         while exchange.takes():
