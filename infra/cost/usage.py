@@ -5,17 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from decimal import Decimal
 
-from tidegate.infra.configuration.hosting import (
-    AsyncHosting,
-    ComponentHosting,
-    MultiModelHosting,
-    RealtimeHosting,
-    ServerlessHosting,
-)
+from tidegate.infra.configuration.hosting import ServerlessHosting
 from tidegate.infra.configuration.operations import Cost
 from tidegate.infra.configuration.stage import Stage
 from tidegate.infra.cost.estimate import HOURS_IN_A_MONTH, Item
-from tidegate.infra.hosting.variant_plans import ONLY_VARIANT, plans
+from tidegate.infra.hosting import modes
 
 _MILLION = Decimal(1_000_000)
 _SECONDS_IN_A_MONTH = HOURS_IN_A_MONTH * 3600
@@ -41,28 +35,17 @@ def _of_hosting(stage: Stage) -> Iterator[Item]:
     hosting = stage.hosting
     if isinstance(hosting, ServerlessHosting):
         yield from _of_serverless(hosting, stage.cost)
-    elif isinstance(hosting, RealtimeHosting):
-        scaling = hosting.scaling
-        for plan in plans(hosting):
-            low, high = (scaling.min_instances, scaling.max_instances) if scaling else (plan.instance_count,) * 2
-            yield _instances(f"variant {plan.name}", plan.instance_type, low, high)
-        if shadow := hosting.shadow:
-            instance_type = shadow.instance_type or hosting.instance_type
-            yield _instances(f"shadow {shadow.name}", instance_type, shadow.instance_count, shadow.instance_count)
-    elif isinstance(hosting, ComponentHosting):
-        yield _instances("instances", hosting.instance_type, hosting.min_instances, hosting.max_instances)
-    else:
-        yield _of_fleet(hosting)
+        return
+    plan = modes.plan(hosting)
+    table = "async_hour" if plan.results else "endpoint_hour"
+    for variant in plan.all_variants:
+        if (fleet := variant.instances) is not None:
+            kind = "shadow" if variant is plan.shadow else "variant"
+            what = "instances" if fleet.managed else f"{kind} {variant.name}"
+            yield _instances(what, fleet.instance_type, fleet.least, fleet.most, table=table)
 
 
-def _of_fleet(hosting: AsyncHosting | MultiModelHosting) -> Item:
-    scaling = hosting.scaling
-    low, high = (scaling.min_instances, scaling.max_instances) if scaling else (hosting.instance_count,) * 2
-    table = "async_hour" if isinstance(hosting, AsyncHosting) else "endpoint_hour"
-    return _instances(f"variant {ONLY_VARIANT}", hosting.instance_type, low, high, table=table)
-
-
-def _instances(what: str, instance_type: str, low: int, high: int, *, table: str = "endpoint_hour") -> Item:
+def _instances(what: str, instance_type: str, low: int, high: int, *, table: str) -> Item:
     many = f"{low}" if low == high else f"{low} to {high}"
     return Item(
         what=f"{what}: {many} x {instance_type}",

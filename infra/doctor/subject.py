@@ -6,17 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from tidegate.infra.configuration import Stage
-from tidegate.infra.configuration.hosting import (
-    AsyncHosting,
-    ComponentHosting,
-    Hosting,
-    MultiModelHosting,
-    RealtimeHosting,
-)
+from tidegate.infra.configuration.hosting import Hosting, MultiModelHosting
 from tidegate.infra.configuration.model import ArchivedModel, DefaultArchive, PackagedModel
 from tidegate.infra.configuration.network import NewVpc
-from tidegate.infra.hosting import update_capacity
-from tidegate.infra.hosting.variant_plans import plans
+from tidegate.infra.hosting import modes, update_capacity
 from tidegate.infra.models.ecr import address_of
 from tidegate.infra.stage.names import MODELS_PREFIX, Names
 
@@ -119,15 +112,8 @@ def needs(stage: Stage) -> list[Need]:
 
 def _started(hosting: Hosting) -> Iterator[tuple[str, int]]:
     """The instances of a first deploy, by type."""
-    match hosting:
-        case ComponentHosting():
-            yield hosting.instance_type, max(1, hosting.min_instances)
-        case RealtimeHosting():
-            yield from ((plan.instance_type, plan.instance_count) for plan in plans(hosting))
-            if (shadow := hosting.shadow) is not None:
-                yield shadow.instance_type or hosting.instance_type, shadow.instance_count
-        case AsyncHosting() | MultiModelHosting():
-            yield hosting.instance_type, hosting.instance_count
+    for fleet in modes.plan(hosting).fleets:
+        yield fleet.instance_type, fleet.first
 
 
 def instance_types_of(stage: Stage) -> list[str]:

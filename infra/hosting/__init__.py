@@ -1,1 +1,1 @@
-"""Endpoints: one construct for each word that `[hosting] mode` may be, and a file for each thing that they share."""
+"""Endpoints: a plan of plain values for each word that `[hosting] mode` may be, and one construct that renders it."""

@@ -14,132 +14,107 @@ from typing import Any
 
 import aws_cdk as cdk
 from aws_cdk import aws_applicationautoscaling as scaling
-from aws_cdk import aws_cloudwatch as cloudwatch
 from constructs import Construct
+
+from tidegate.infra.hosting.plan import ScalingPlan, Wake
+from tidegate.infra.observability.alarm import on_one
+from tidegate.infra.observability.alarms import render
+from tidegate.infra.observability.metrics import REQUESTS, MetricReference
+
+_Policy = scaling.CfnScalingPolicy
 
 INSTANCES = "sagemaker:variant:DesiredInstanceCount"
 COPIES = "sagemaker:inference-component:DesiredCopyCount"
 
-# Requests in work at once, every 10 s. It says how full an instance is whatever a request takes, on GPUs as on CPUs;
-# invocations per minute would need another target for every model.
-CONCURRENT_REQUESTS = "SageMakerVariantConcurrentRequestsPerModelHighResolution"
-CONCURRENT_REQUESTS_PER_COPY = "SageMakerInferenceComponentConcurrentRequestsPerCopyHighResolution"
-# What the guide knows for multi-model endpoints, whose metrics come once a minute.
-INVOCATIONS_PER_INSTANCE = "SageMakerVariantInvocationsPerInstance"
-
 
 class Capacity(Construct):
-    """How many instances or copies there are, between `minimum` and `maximum`.
-
-    Target tracking goes both ways, but not up from zero, where a metric per instance has no value; `wake` does that.
-    """
+    """How many instances or copies there are. See `plan.ScalingPlan`."""
 
     def __init__(
         self,
         scope: Construct,
         id_: str,
         *,
+        # The resource as Application Auto Scaling writes it, `endpoint/NAME/variant/NAME`.
         of: str,
         dimension: str,
-        minimum: int,
-        maximum: int,
+        plan: ScalingPlan,
+        # The dimension under which metrics of work that waits are found. Not `Endpoint`: a metric with another
+        # dimension is another metric, which has no data.
+        waiting: tuple[str, str],
         after: cdk.CfnResource,
-        out_cooldown_s: int,
-        in_cooldown_s: int,
     ) -> None:
-        """`of` is the resource as Application Auto Scaling writes it, `endpoint/NAME/variant/NAME`."""
         super().__init__(scope, id_)
-        self._of = of
-        self._cooldowns: dict[str, Any] = {"scale_out_cooldown": out_cooldown_s, "scale_in_cooldown": in_cooldown_s}
-        self._target = scaling.CfnScalableTarget(
+        # endpoint/NAME/variant/VARIANT → NAME-VARIANT; inference-component/NAME → NAME
+        slug = "-".join(of.split("/")[1::2])
+        target = scaling.CfnScalableTarget(
             self,
             "Target",
             service_namespace="sagemaker",
             resource_id=of,
             scalable_dimension=dimension,
-            min_capacity=minimum,
-            max_capacity=maximum,
+            min_capacity=plan.least,
+            max_capacity=plan.most,
         )
-        self._target.add_resource_dependency(after)
-
-    def track(self, metric: str, *, target: float) -> None:
-        """Keep one of Application Auto Scaling's own metrics at `target`."""
-        self._track(
-            predefined_metric_specification=scaling.CfnScalingPolicy.PredefinedMetricSpecificationProperty(
-                predefined_metric_type=metric
-            ),
-            target_value=target,
-        )
-
-    def track_endpoint(self, metric: str, *, endpoint_name: str, target: float) -> None:
-        """Keep a metric of the endpoint as a whole at `target`."""
-        self._track(
-            customized_metric_specification=scaling.CfnScalingPolicy.CustomizedMetricSpecificationProperty(
-                namespace="AWS/SageMaker",
-                metric_name=metric,
-                # Not `Endpoint`: a metric with another dimension is another metric, which has no data.
-                dimensions=[scaling.CfnScalingPolicy.MetricDimensionProperty(name="EndpointName", value=endpoint_name)],
-                statistic="Average",
-            ),
-            target_value=target,
-        )
-
-    def wake(self, metric: str, *, dimension: tuple[str, str], statistic: str, start_s: int) -> None:
-        """Have one more as soon as `metric` says that something waits and there is nothing to do it.
-
-        The alarm stays on until the first has started, so the policy rests for `start_s`, the longest that a start may
-        take; otherwise it would add one every minute.
-        """
-        policy = scaling.CfnScalingPolicy(
-            self,
-            "Wake",
-            policy_name=f"{self._slug}-wake",
-            policy_type="StepScaling",
-            scaling_target_id=self._target.ref,
-            step_scaling_policy_configuration=scaling.CfnScalingPolicy.StepScalingPolicyConfigurationProperty(
-                adjustment_type="ChangeInCapacity",
-                metric_aggregation_type="Maximum",
-                cooldown=start_s,
-                step_adjustments=[
-                    scaling.CfnScalingPolicy.StepAdjustmentProperty(metric_interval_lower_bound=0, scaling_adjustment=1)
-                ],
-            ),
-        )
-        name, value = dimension
-        cloudwatch.CfnAlarm(
-            self,
-            "WakeAlarm",
-            alarm_name=f"{self._slug}-wake",
-            alarm_description=f"Work for {self._of} while it has no capacity; starts the first",
-            namespace="AWS/SageMaker",
-            metric_name=metric,
-            dimensions=[cloudwatch.CfnAlarm.DimensionProperty(name=name, value=value)],
-            statistic=statistic,
-            period=60,
-            evaluation_periods=1,
-            datapoints_to_alarm=1,
-            threshold=1,
-            comparison_operator="GreaterThanOrEqualToThreshold",
-            treat_missing_data="notBreaching",
-            alarm_actions=[policy.ref],
-        )
-
-    def _track(self, **what: Any) -> None:
-        scaling.CfnScalingPolicy(
+        target.add_resource_dependency(after)
+        _Policy(
             self,
             "Track",
-            policy_name=f"{self._slug}-track",
+            policy_name=f"{slug}-track",
             policy_type="TargetTrackingScaling",
-            scaling_target_id=self._target.ref,
-            target_tracking_scaling_policy_configuration=(
-                scaling.CfnScalingPolicy.TargetTrackingScalingPolicyConfigurationProperty(**what, **self._cooldowns)
+            scaling_target_id=target.ref,
+            target_tracking_scaling_policy_configuration=_Policy.TargetTrackingScalingPolicyConfigurationProperty(
+                scale_out_cooldown=plan.out_cooldown_s,
+                scale_in_cooldown=plan.in_cooldown_s,
+                target_value=plan.target,
+                **_metric(plan, waiting),
             ),
         )
+        if plan.wake is not None:
+            self._wake(plan.wake, of=of, slug=slug, target=target, waiting=waiting)
 
-    @property
-    def _slug(self) -> str:
-        # endpoint/NAME/variant/VARIANT → NAME-VARIANT; inference-component/NAME → NAME
-        return "-".join(self._of.split("/")[1::2])
+    def _wake(
+        self, wake: Wake, *, of: str, slug: str, target: scaling.CfnScalableTarget, waiting: tuple[str, str]
+    ) -> None:
+        policy = _Policy(
+            self,
+            "Wake",
+            policy_name=f"{slug}-wake",
+            policy_type="StepScaling",
+            scaling_target_id=target.ref,
+            step_scaling_policy_configuration=_Policy.StepScalingPolicyConfigurationProperty(
+                adjustment_type="ChangeInCapacity",
+                metric_aggregation_type="Maximum",
+                cooldown=wake.start_s,
+                step_adjustments=[_Policy.StepAdjustmentProperty(metric_interval_lower_bound=0, scaling_adjustment=1)],
+            ),
+        )
+        name, value = waiting
+        alarm = on_one(
+            kind="wake",
+            meaning=f"Work for {of} while it has no capacity; starts the first",
+            metric=MetricReference(
+                namespace=REQUESTS, name=wake.metric, dimensions={name: value}, statistic=wake.statistic
+            ),
+            comparison="GreaterThanOrEqualToThreshold",
+            threshold=1,
+        )
+        render(self, "WakeAlarm", alarm, name=f"{slug}-wake", alarm_actions=[policy.ref])
+
+
+def _metric(plan: ScalingPlan, waiting: tuple[str, str]) -> dict[str, Any]:
+    if not plan.of_endpoint:
+        predefined = _Policy.PredefinedMetricSpecificationProperty(predefined_metric_type=plan.metric)
+        return {"predefined_metric_specification": predefined}
+    name, value = waiting
+    return {
+        "customized_metric_specification": _Policy.CustomizedMetricSpecificationProperty(
+            namespace=REQUESTS,
+            metric_name=plan.metric,
+            dimensions=[_Policy.MetricDimensionProperty(name=name, value=value)],
+            statistic="Average",
+        )
+    }
 
 
 def of_variant(endpoint_name: str, variant_name: str) -> str:

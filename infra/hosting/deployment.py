@@ -29,8 +29,6 @@ class Deployment:
     model: ServedModel
     # What variants and the shadow run that have an archive or an image of their own, by the name of the variant.
     variant_models: Mapping[str, ServedModel] = field(default_factory=dict)
-    # The model's size, unpacked; None where nobody knows.
-    size_gib: float | None = None
     role_arn: str
     # The stage's own bucket.
     bucket: str
@@ -46,6 +44,10 @@ class Deployment:
     def model_of(self, variant: str) -> ServedModel:
         """What the variant of that name runs."""
         return self.variant_models.get(variant, self.model)
+
+    def below(self, prefix: str) -> str:
+        """A place in the stage's own bucket."""
+        return f"s3://{self.bucket}/{prefix}"
 
 
 def wait_for(resource: cdk.CfnResource, earlier: cdk.CfnResource, *, name: str) -> None:

@@ -8,30 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import aws_cdk as cdk
-from aws_cdk import aws_cloudwatch as cloudwatch
 from constructs import Construct
 
 from tidegate.infra.configuration.rollout import Rollback
-from tidegate.infra.hosting import instance_types, timeouts
-from tidegate.infra.hosting.variant_plans import VariantPlan
-
-_INVOCATIONS = "AWS/SageMaker"
-_INSTANCES = "/aws/sagemaker/Endpoints"
-_COPIES = "/aws/sagemaker/InferenceComponents"
+from tidegate.infra.hosting import timeouts
+from tidegate.infra.hosting.plan import EndpointPlan
+from tidegate.infra.observability.alarm import MetricAlarm
+from tidegate.infra.observability.alarms import render
+from tidegate.infra.observability.metrics import COMPONENTS, INSTANCES, REQUESTS, MetricReference
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Series:
     """One metric of one variant or component. Divided by `unit` it is in the unit of the threshold."""
 
-    namespace: str
-    metric: str
-    # CloudWatch's name: Average, Maximum, p99.
-    statistic: str
-    dimensions: dict[str, str]
+    metric: MetricReference
     unit: float = 1.0
 
 
@@ -44,8 +37,8 @@ class Watched:
     gpu_memory: Sequence[Series]
 
 
-def watch_variants(endpoint_name: str, config_name: str, variants: Sequence[VariantPlan]) -> Watched:
-    """Variants of an endpoint.
+def watch_variants(endpoint_name: str, config_name: str, plan: EndpointPlan) -> Watched:
+    """The variants of an endpoint.
 
     With the configuration's name as a dimension only the new fleet counts: a version that answers with errors can be
     replaced, although it fills the alarm of the endpoint as a whole. Source: SageMaker guide, auto-rollback
@@ -53,22 +46,22 @@ def watch_variants(endpoint_name: str, config_name: str, variants: Sequence[Vari
     """
     fleets = [
         {"EndpointName": endpoint_name, "VariantName": variant.name, "EndpointConfigName": config_name}
-        for variant in variants
+        for variant in plan.variants
     ]
     return Watched(
         errors=[_errors(fleet) for fleet in fleets],
         latency=[_latency(fleet) for fleet in fleets],
         gpu_memory=[
             # Percent of one GPU, summed over all of the instance.
-            Series(
-                namespace=_INSTANCES,
-                metric="GPUMemoryUtilization",
-                statistic="Maximum",
-                dimensions={"EndpointName": endpoint_name, "VariantName": variant.name},
-                unit=instance_types.gpu_count(variant.instance_type),
+            _series(
+                INSTANCES,
+                "GPUMemoryUtilization",
+                "Maximum",
+                {"EndpointName": endpoint_name, "VariantName": variant.name},
+                unit=variant.instances.gpus,
             )
-            for variant in variants
-            if instance_types.has_gpu(variant.instance_type)
+            for variant in plan.variants
+            if variant.instances is not None and variant.instances.gpus
         ],
     )
 
@@ -76,26 +69,29 @@ def watch_variants(endpoint_name: str, config_name: str, variants: Sequence[Vari
 def watch_component(component_name: str, *, gpu: bool) -> Watched:
     """An inference component: old and new copies together, since nothing in its metrics tells them apart."""
     component = {"InferenceComponentName": component_name}
-    memory = Series(
-        namespace=_COPIES, metric="GPUMemoryUtilizationNormalized", statistic="Maximum", dimensions=component
-    )
+    memory = _series(COMPONENTS, "GPUMemoryUtilizationNormalized", "Maximum", component)
     return Watched(errors=[_errors(component)], latency=[_latency(component)], gpu_memory=[memory] if gpu else [])
 
 
 def _errors(dimensions: dict[str, str]) -> Series:
     # Each request is a 0 or a 1, so the average is the share.
-    return Series(
-        namespace=_INVOCATIONS,
-        metric="Invocation5XXErrors",
-        statistic="Average",
-        dimensions=dimensions,
-        unit=0.01,
-    )
+    return _series(REQUESTS, "Invocation5XXErrors", "Average", dimensions, unit=0.01)
 
 
 def _latency(dimensions: dict[str, str]) -> Series:
     # Published in microseconds.
-    return Series(namespace=_INVOCATIONS, metric="ModelLatency", statistic="p99", dimensions=dimensions, unit=1000.0)
+    return _series(REQUESTS, "ModelLatency", "p99", dimensions, unit=1000.0)
+
+
+def _series(namespace: str, name: str, statistic: str, dimensions: dict[str, str], *, unit: float = 1.0) -> Series:
+    metric = MetricReference(
+        namespace=namespace,
+        name=name,
+        statistic=statistic,
+        dimensions=dimensions,
+        period_s=timeouts.ALARM_PERIOD_S,
+    )
+    return Series(metric=metric, unit=unit)
 
 
 class RollbackAlarms(Construct):
@@ -105,17 +101,27 @@ class RollbackAlarms(Construct):
         self, scope: Construct, id_: str, *, prefix: str, watched: Watched, rollback: Rollback, topic_arn: str | None
     ) -> None:
         super().__init__(scope, id_)
-        self._prefix = prefix
-        self._topic_arn = topic_arn
-        self.alarms: list[cloudwatch.CfnAlarm] = []
-        self._add("5xx", watched.errors, rollback.max_5xx_percent, "Percent of the requests answered with 5xx")
-        self._add("latency", watched.latency, rollback.max_p99_ms, "99th percentile of the model's latency, in ms")
-        self._add("gpu-memory", watched.gpu_memory, rollback.max_gpu_memory_percent, "Percent of the GPU memory in use")
-
-    @property
-    def names(self) -> list[str]:
-        """The names that a deployment configuration carries."""
-        return [str(alarm.alarm_name) for alarm in self.alarms]
+        plan = [
+            _alarm(kind, series, threshold, description)
+            for kind, series, threshold, description in (
+                ("5xx", watched.errors, rollback.max_5xx_percent, "Percent of the requests answered with 5xx"),
+                ("latency", watched.latency, rollback.max_p99_ms, "99th percentile of the model's latency, in ms"),
+                (
+                    "gpu-memory",
+                    watched.gpu_memory,
+                    rollback.max_gpu_memory_percent,
+                    "Percent of the GPU memory in use",
+                ),
+            )
+            if threshold is not None and series
+        ]
+        # The names that a deployment configuration carries.
+        self.names = [f"{prefix}-rollback-{alarm.kind}" for alarm in plan]
+        actions = None if topic_arn is None else [topic_arn]
+        self.alarms = [
+            render(self, alarm.kind, alarm, name=name, alarm_actions=actions)
+            for alarm, name in zip(plan, self.names, strict=True)
+        ]
 
     @property
     def arns(self) -> tuple[str, ...]:
@@ -131,63 +137,24 @@ class RollbackAlarms(Construct):
             for name in self.names
         )
 
-    def _add(self, kind: str, series: Sequence[Series], threshold: float | None, description: str) -> None:
-        if threshold is None or not series:
-            return
-        if len(series) == 1:
-            (only,) = series
-            # Through text, so that 1 percent is 0.01 and not 0.010000000000000002.
-            measured: dict[str, Any] = _one(only) | {"threshold": float(f"{threshold * only.unit:.9g}")}
-        else:
-            measured = {"metrics": _worst_of(series), "threshold": threshold}
-        self.alarms.append(
-            cloudwatch.CfnAlarm(
-                self,
-                kind,
-                alarm_name=f"{self._prefix}-rollback-{kind}",
-                alarm_description=f"{description}; too much during a roll-out sends the new version back",
-                comparison_operator="GreaterThanThreshold",
-                evaluation_periods=timeouts.ALARM_PERIODS,
-                datapoints_to_alarm=timeouts.BAD_ALARM_PERIODS,
-                # No request is no error, and before the first deploy there is no metric at all.
-                treat_missing_data="notBreaching",
-                alarm_actions=None if self._topic_arn is None else [self._topic_arn],
-                **measured,
-            )
-        )
 
-
-def _one(series: Series) -> dict[str, Any]:
-    kind = "extended_statistic" if series.statistic.startswith("p") else "statistic"
-    return {
-        "namespace": series.namespace,
-        "metric_name": series.metric,
-        "dimensions": _dimensions(series),
-        "period": timeouts.ALARM_PERIOD_S,
-        kind: series.statistic,
-    }
-
-
-def _worst_of(series: Sequence[Series]) -> list[cloudwatch.CfnAlarm.MetricDataQueryProperty]:
-    """The highest of all, in the unit of the threshold; a variant without requests counts as 0."""
-    queries = [
-        cloudwatch.CfnAlarm.MetricDataQueryProperty(
-            id=f"m{number}",
-            return_data=False,
-            metric_stat=cloudwatch.CfnAlarm.MetricStatProperty(
-                metric=cloudwatch.CfnAlarm.MetricProperty(
-                    namespace=one.namespace, metric_name=one.metric, dimensions=_dimensions(one)
-                ),
-                period=timeouts.ALARM_PERIOD_S,
-                stat=one.statistic,
-            ),
-        )
-        for number, one in enumerate(series)
-    ]
-    values = ", ".join(f"FILL(m{number}, 0) / {one.unit:g}" for number, one in enumerate(series))
-    worst = cloudwatch.CfnAlarm.MetricDataQueryProperty(id="worst", expression=f"MAX([{values}])", return_data=True)
-    return [*queries, worst]
-
-
-def _dimensions(series: Series) -> list[cloudwatch.CfnAlarm.DimensionProperty]:
-    return [cloudwatch.CfnAlarm.DimensionProperty(name=name, value=value) for name, value in series.dimensions.items()]
+def _alarm(kind: str, series: Sequence[Series], threshold: float, description: str) -> MetricAlarm:
+    """On one series as it is, and else on the worst of all; a variant without requests counts as 0."""
+    expression = None
+    if len(series) == 1:
+        # Through text, so that 1 percent is 0.01 and not 0.010000000000000002.
+        threshold = float(f"{threshold * series[0].unit:.9g}")
+    else:
+        values = ", ".join(f"FILL(m{number}, 0) / {one.unit:g}" for number, one in enumerate(series))
+        expression = f"MAX([{values}])"
+    return MetricAlarm(
+        kind=kind,
+        meaning=f"{description}; too much during a roll-out sends the new version back",
+        inputs={f"m{number}": one.metric for number, one in enumerate(series)},
+        expression=expression,
+        comparison="GreaterThanThreshold",
+        threshold=threshold,
+        breaching=timeouts.BAD_ALARM_PERIODS,
+        periods=timeouts.ALARM_PERIODS,
+        # No request is no error, and before the first deploy there is no metric at all: missing is not breaching.
+    )

@@ -22,28 +22,31 @@ from constructs import Construct
 
 from tidegate.infra.configuration.rollout import AllAtOnce, Canary, ComponentRollout, Linear, Rolling
 from tidegate.infra.hosting import timeouts
-from tidegate.infra.hosting.variant_plans import StartTimeouts
+from tidegate.infra.hosting.plan import EndpointPlan, StartTimeouts
 
 
 def deployment_config(
-    scope: Construct,
-    rollout: AllAtOnce | Canary | Linear | Rolling,
-    *,
-    alarm_names: Sequence[str],
-    starts: StartTimeouts,
-    smallest_fleet: int,
-) -> sagemaker.CfnEndpoint.DeploymentConfigProperty:
-    """The stage file's shifts or batches; `smallest_fleet` is the number of instances of the smallest variant.
+    scope: Construct, plan: EndpointPlan, *, alarm_names: Sequence[str]
+) -> sagemaker.CfnEndpoint.DeploymentConfigProperty | None:
+    """The stage file's shifts or batches; None where it has none for the endpoint itself.
 
     A part of a fleet of one is the whole of it, and SageMaker takes at most half. With blue/green such a fleet moves
     all at once; the alarms look on through the baking time as they would through the shifts. A rolling update of it is
     refused by `validation.hosting`.
     """
+    rollout = plan.rollout
+    if rollout is None:
+        return None
+    fleets = [variant.instances for variant in plan.variants if variant.instances is not None]
+    starts = fleets[0].starts
     if isinstance(rollout, Rolling):
         return sagemaker.CfnEndpoint.DeploymentConfigProperty(
             rolling_update_policy=_batches(rollout, starts), auto_rollback_configuration=_watched_by(alarm_names)
         )
-    if smallest_fleet < 2 and not isinstance(rollout, AllAtOnce):
+    # An update keeps the count of the moment, which may be as low as the minimum. Where that is none it starts the
+    # first count.
+    smallest = min(fleet.least or fleet.first for fleet in fleets)
+    if smallest < 2 and not isinstance(rollout, AllAtOnce):
         cdk.Annotations.of(scope).add_warning_v2(
             "tidegate:rollout-of-one-instance",
             f"hosting.rollout.strategy={rollout.strategy!r} moves a part of the instances first, and there may be only "

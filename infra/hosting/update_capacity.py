@@ -11,16 +11,9 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tidegate.infra.configuration.hosting import (
-    AsyncHosting,
-    ComponentHosting,
-    Hosting,
-    MultiModelHosting,
-    RealtimeHosting,
-    ServerlessHosting,
-)
+from tidegate.infra.configuration.hosting import Hosting
 from tidegate.infra.configuration.rollout import Rolling, Rollout
-from tidegate.infra.hosting.variant_plans import plans
+from tidegate.infra.hosting import modes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,23 +46,14 @@ def needed(hosting: Hosting) -> tuple[Needed, ...]:
 
 
 def _fleets(hosting: Hosting) -> Iterator[Needed]:
-    match hosting:
-        case ServerlessHosting():
-            return
-        case ComponentHosting():
-            most = hosting.max_instances
-            yield Needed(instance_type=hosting.instance_type, serving=most, beside=0, how="new copies start on these")
-        case RealtimeHosting():
-            for plan in plans(hosting):
-                yield _fleet(plan.instance_type, _most(hosting, plan.instance_count), hosting.rollout)
-            if (shadow := hosting.shadow) is not None:
-                yield _fleet(shadow.instance_type or hosting.instance_type, shadow.instance_count, hosting.rollout)
-        case _:
-            yield _fleet(hosting.instance_type, _most(hosting, hosting.instance_count), hosting.rollout)
-
-
-def _most(hosting: RealtimeHosting | AsyncHosting | MultiModelHosting, count: int) -> int:
-    return count if hosting.scaling is None else hosting.scaling.max_instances
+    plan = modes.plan(hosting)
+    for fleet in plan.fleets:
+        if fleet.managed:
+            yield Needed(
+                instance_type=fleet.instance_type, serving=fleet.most, beside=0, how="new copies start on these"
+            )
+        else:
+            yield _fleet(fleet.instance_type, fleet.most, plan.rollout)
 
 
 def _fleet(instance_type: str, serving: int, rollout: Rollout | None) -> Needed:

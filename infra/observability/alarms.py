@@ -30,29 +30,9 @@ class Alarms(Construct):
                 )
             )
             if isinstance(alarm, MetricAlarm):
-                self._add(alarm, name, topic_arn)
+                render(self, _id(alarm.kind), alarm, name=name, alarm_actions=[topic_arn], ok_actions=[topic_arn])
             else:
                 self._add_of_series(alarm, name, topic_arn)
-
-    def _add(self, alarm: MetricAlarm, name: str, topic_arn: str) -> None:
-        single = next(iter(alarm.inputs.values())) if alarm.expression is None else None
-        cloudwatch.CfnAlarm(
-            self,
-            _id(alarm.kind),
-            alarm_name=name,
-            alarm_description=alarm.meaning,
-            comparison_operator=alarm.comparison,
-            threshold=alarm.threshold,
-            datapoints_to_alarm=alarm.breaching,
-            evaluation_periods=alarm.periods,
-            treat_missing_data=alarm.missing,
-            # Percentiles are compared however few requests there are (the default): to ignore small samples would mean
-            # fewer than a thousand in a minute for a p99, and most endpoints would never be looked at.
-            alarm_actions=[topic_arn],
-            ok_actions=[topic_arn],
-            metrics=None if single else [*_inputs(alarm), _result(alarm)],
-            **(_single(single) if single else {}),  # type: ignore[arg-type]  # keywords of CfnAlarm
-        )
 
     def _add_of_series(self, alarm: SeriesAlarm, name: str, topic_arn: str) -> None:
         cloudwatch.CfnAlarm(
@@ -71,14 +51,46 @@ class Alarms(Construct):
         )
 
 
+def render(
+    scope: Construct,
+    id_: str,
+    alarm: MetricAlarm,
+    *,
+    name: str,
+    alarm_actions: list[str] | None,
+    ok_actions: list[str] | None = None,
+) -> cloudwatch.CfnAlarm:
+    """An alarm on metrics.
+
+    L1, because the L2 puts its resource one level deeper. Under another logical id CloudFormation would make an alarm
+    of the same name before it removes the old one, and refuses that.
+    """
+    single = next(iter(alarm.inputs.values())) if alarm.expression is None else None
+    return cloudwatch.CfnAlarm(
+        scope,
+        id_,
+        alarm_name=name,
+        alarm_description=alarm.meaning,
+        comparison_operator=alarm.comparison,
+        threshold=alarm.threshold,
+        datapoints_to_alarm=alarm.breaching,
+        evaluation_periods=alarm.periods,
+        treat_missing_data=alarm.missing,
+        # Percentiles are compared however few requests there are (the default): to ignore small samples would mean
+        # fewer than a thousand in a minute for a p99, and most endpoints would never be looked at.
+        alarm_actions=alarm_actions,
+        ok_actions=ok_actions,
+        metrics=None if single else [*_inputs(alarm), _result(alarm)],
+        **(_single(single) if single else {}),  # type: ignore[arg-type]  # keywords of CfnAlarm
+    )
+
+
 def _single(metric: MetricReference) -> dict[str, object]:
     percentile = metric.statistic.startswith("p")
     return {
         "namespace": metric.namespace,
         "metric_name": metric.name,
-        "dimensions": [
-            cloudwatch.CfnAlarm.DimensionProperty(name=key, value=value) for key, value in metric.dimensions.items()
-        ],
+        "dimensions": _dimensions(metric),
         "period": metric.period_s,
         "extended_statistic" if percentile else "statistic": metric.statistic,
     }
@@ -93,10 +105,7 @@ def _inputs(alarm: MetricAlarm) -> list[cloudwatch.CfnAlarm.MetricDataQueryPrope
                 metric=cloudwatch.CfnAlarm.MetricProperty(
                     namespace=metric.namespace,
                     metric_name=metric.name,
-                    dimensions=[
-                        cloudwatch.CfnAlarm.DimensionProperty(name=name, value=value)
-                        for name, value in metric.dimensions.items()
-                    ],
+                    dimensions=_dimensions(metric),
                 ),
                 period=metric.period_s,
                 stat=metric.statistic,
@@ -110,6 +119,10 @@ def _result(alarm: MetricAlarm) -> cloudwatch.CfnAlarm.MetricDataQueryProperty:
     return cloudwatch.CfnAlarm.MetricDataQueryProperty(
         id="result", label=alarm.kind, expression=alarm.expression, return_data=True
     )
+
+
+def _dimensions(metric: MetricReference) -> list[cloudwatch.CfnAlarm.DimensionProperty]:
+    return [cloudwatch.CfnAlarm.DimensionProperty(name=name, value=value) for name, value in metric.dimensions.items()]
 
 
 def _id(kind: str) -> str:

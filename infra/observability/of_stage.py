@@ -5,16 +5,10 @@ from __future__ import annotations
 import aws_cdk as cdk
 
 from tidegate.inference import settings
-from tidegate.infra.configuration.hosting import (
-    AsyncHosting,
-    ComponentHosting,
-    Hosting,
-    RealtimeHosting,
-    ServerlessHosting,
-)
+from tidegate.infra.configuration.hosting import AsyncHosting, ServerlessHosting
 from tidegate.infra.configuration.stage import Stage
-from tidegate.infra.hosting import instance_types
-from tidegate.infra.hosting.variant_plans import ONLY_VARIANT, plans
+from tidegate.infra.hosting import modes
+from tidegate.infra.hosting.plan import EndpointPlan
 from tidegate.infra.models.container_environment import container_environment
 from tidegate.infra.observability.watched import WatchedEndpoint, WatchedStateMachine, WatchedVariant, WatchedWorkflows
 from tidegate.infra.stage.names import Names
@@ -28,12 +22,13 @@ _ASYNC_DEADLINE_S = 3600.0
 def endpoint(stage: Stage, names: Names) -> WatchedEndpoint:
     """The endpoint of `stage`."""
     hosting = stage.hosting
+    plan = modes.plan(hosting)
     return WatchedEndpoint(
         name=names.endpoint,
         mode=hosting.mode,
-        variants=_variants(hosting),
+        variants=_variants(plan),
         deadline_s=_deadline_s(stage),
-        component=names.endpoint if isinstance(hosting, ComponentHosting) else None,
+        component=None if plan.component is None else names.endpoint,
         repository=settings.read(container_environment(stage)).model_repository is not None,
         provisioned_concurrency=isinstance(hosting, ServerlessHosting) and hosting.provisioned_concurrency is not None,
     )
@@ -69,17 +64,15 @@ def workflows(stage: Stage, names: Names, stack: cdk.Stack) -> WatchedWorkflows:
     )
 
 
-def _variants(hosting: Hosting) -> tuple[WatchedVariant, ...]:
-    if isinstance(hosting, ServerlessHosting):
-        return (WatchedVariant(name=ONLY_VARIANT, gpus=0),)
-    if isinstance(hosting, RealtimeHosting):
-        return tuple(
-            WatchedVariant(name=plan.name, gpus=instance_types.gpu_count(plan.instance_type)) for plan in plans(hosting)
+def _variants(plan: EndpointPlan) -> tuple[WatchedVariant, ...]:
+    without_gpus = plan.component is not None and not plan.component.copies.gpus
+    return tuple(
+        WatchedVariant(
+            name=variant.name,
+            gpus=0 if variant.instances is None or without_gpus else variant.instances.gpus,
         )
-    gpus = instance_types.gpu_count(hosting.instance_type)
-    if isinstance(hosting, ComponentHosting) and not hosting.copies.gpus:
-        gpus = 0
-    return (WatchedVariant(name=ONLY_VARIANT, gpus=gpus),)
+        for variant in plan.variants
+    )
 
 
 def _deadline_s(stage: Stage) -> float:

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import aws_cdk as cdk
 from aws_cdk import aws_ssm as ssm
-from constructs import Construct
+from constructs import Construct, IConstruct
 
 from tidegate.inference import settings
 from tidegate.infra.configuration import Stage
 from tidegate.infra.configuration.model import ApprovedModel, DefaultArchive, UncompressedModel
 from tidegate.infra.configuration.network import ExistingVpc, NewVpc
-from tidegate.infra.hosting import log_group_names
+from tidegate.infra.hosting import log_group_names, modes
 from tidegate.infra.hosting.deployment import Deployment
 from tidegate.infra.hosting.endpoint import Endpoint
 from tidegate.infra.hosting.log_groups import LogGroups
-from tidegate.infra.hosting.modes import ENDPOINTS
 from tidegate.infra.models import replaced_archive
 from tidegate.infra.models.container_environment import codeartifact_arn
 from tidegate.infra.models.served_models import ServedModels, network_content
@@ -47,15 +46,14 @@ class EndpointStack(StageStack):
             security_groups=security_groups,
             approved_arn=None if approved is None else approved.value_as_string,
         )
-        endpoint = ENDPOINTS[stage.hosting.mode](
+        endpoint = Endpoint(
             self,
             "Endpoint",
-            hosting=stage.hosting,
+            plan=modes.plan(stage.hosting, size_gib=stage.model.size_gib),
             deployment=Deployment(
                 endpoint_name=self.names.endpoint,
                 model=models.main,
                 variant_models=models.of_variants,
-                size_gib=stage.model.size_gib,
                 role_arn=role.arn,
                 bucket=self._bucket,
                 key_arn=self.key_arn,
@@ -70,17 +68,19 @@ class EndpointStack(StageStack):
         for group in logs.groups:
             for writer in (endpoint.resource, endpoint.serves):
                 writer.add_resource_dependency(group)
+        serving = [models, endpoint, logs, *self._show(endpoint, models)]
         # Transform jobs refuse unpacked models.
         if endpoint.model_name is not None and not isinstance(stage.model, UncompressedModel):
-            self._keep_model_name(endpoint.model_name, after=endpoint.serves)
+            serving.append(self._keep_model_name(endpoint.model_name, after=endpoint.serves))
         if isinstance(stage.model, DefaultArchive) and stage.hosting.mode != "multi_model":
             self._warn_about_the_default_archive()
         self._warn_about_unknown_variables()
         for model in (models.main, *models.of_variants.values()):
             replaced_archive.warn(model, region=stage.region)
-        self._show(endpoint, models, role)
+        self.output("ExecutionRoleArn", role.arn, "The role of the endpoint and of transform jobs")
+        self.output("BucketName", self._bucket, "models/, batch/input/ and batch/output/ are what the role may touch")
         if approved is not None:
-            self._wait_for_approval(approved)
+            self._wait_for_approval(approved, serving)
 
     def _make_role(self, *, in_network: bool) -> ExecutionRole:
         role = ExecutionRole(
@@ -108,10 +108,10 @@ class EndpointStack(StageStack):
 
     def _allow(self, role: ExecutionRole, endpoint: Endpoint) -> None:
         """What only the mode knows."""
-        if endpoint.reads_below:
-            role.may_read("ReadForEndpoint", *(self._own(prefix) for prefix in endpoint.reads_below))
-        if endpoint.writes_below:
-            role.may_write("WriteForEndpoint", *(self._own(prefix) for prefix in endpoint.writes_below))
+        if reads := endpoint.plan.reads_below:
+            role.may_read("ReadForEndpoint", *(self._own(prefix) for prefix in reads))
+        if writes := endpoint.plan.writes_below:
+            role.may_write("WriteForEndpoint", *(self._own(prefix) for prefix in writes))
         if endpoint.publishes_to:
             role.may_publish_to(endpoint.publishes_to)
         if endpoint.rollback_alarm_arns:
@@ -141,15 +141,15 @@ class EndpointStack(StageStack):
             description="The approved model package; empty until there is one, and so long there is no endpoint",
         )
 
-    def _wait_for_approval(self, approved: cdk.CfnParameter) -> None:
-        """Before the first approval there is nothing to serve, so only the role is made."""
+    def _wait_for_approval(self, approved: cdk.CfnParameter, serving: Iterable[IConstruct]) -> None:
+        """Before the first approval there is nothing to serve, so what serves is not made, and the role alone is."""
         there = cdk.CfnCondition(
             self, "IsApproved", expression=cdk.Fn.condition_not(cdk.Fn.condition_equals(approved.value_as_string, ""))
         )
-        for construct in self.node.find_all():
-            if isinstance(construct, cdk.CfnResource) and "ExecutionRole" not in construct.node.path.split("/"):
+        for construct in (one for root in serving for one in root.node.find_all()):
+            if isinstance(construct, cdk.CfnResource):
                 construct.cfn_options.condition = there
-            if isinstance(construct, cdk.CfnOutput) and construct.node.id not in {"ExecutionRoleArn", "BucketName"}:
+            elif isinstance(construct, cdk.CfnOutput):
                 construct.condition = there
         self.output("ServedModelPackageArn", approved.value_as_string, "What the endpoint serves")
 
@@ -160,7 +160,7 @@ class EndpointStack(StageStack):
             return None
         return observability.topic_arn or self.format_arn(service="sns", resource=self.names.alarm_topic)
 
-    def _keep_model_name(self, name: str, *, after: cdk.CfnResource) -> None:
+    def _keep_model_name(self, name: str, *, after: cdk.CfnResource) -> IConstruct:
         """Where transform jobs look when they start, those of the batch stack and those of people.
 
         It changes when the endpoint has: no job runs a model that the endpoint is still trying out.
@@ -174,13 +174,12 @@ class EndpointStack(StageStack):
             description="What transform jobs of the stage run",
         )
         parameter.add_resource_dependency(after)
+        return parameter
 
-    def _show(self, endpoint: Endpoint, models: ServedModels, role: ExecutionRole) -> None:
-        self.output("EndpointName", endpoint.name, "For invoke_endpoint")
-        self.output("EndpointConfigName", endpoint.config_name, "What the endpoint runs now")
-        self.output("ModelName", models.main.name, "For create_transform_job")
-        self.output("ExecutionRoleArn", role.arn, "The role of the endpoint and of transform jobs")
-        self.output("BucketName", self._bucket, "models/, batch/input/ and batch/output/ are what the role may touch")
+    def _show(self, endpoint: Endpoint, models: ServedModels) -> Iterator[IConstruct]:
+        yield self.output("EndpointName", endpoint.name, "For invoke_endpoint")
+        yield self.output("EndpointConfigName", endpoint.config_name, "What the endpoint runs now")
+        yield self.output("ModelName", models.main.name, "For create_transform_job")
         caller = CallerRights(
             self,
             "CallerRights",
@@ -189,9 +188,12 @@ class EndpointStack(StageStack):
             bucket=self._bucket,
             key_arn=self.key_arn,
         )
-        self.output("InvokePolicyArn", caller.arn, "For the roles of those who ask the endpoint")
+        yield caller
+        yield self.output("InvokePolicyArn", caller.arn, "For the roles of those who ask the endpoint")
         if endpoint.component_name is not None:
-            self.output("InferenceComponentName", endpoint.component_name, "For invoke_endpoint, beside EndpointName")
+            yield self.output(
+                "InferenceComponentName", endpoint.component_name, "For invoke_endpoint, beside EndpointName"
+            )
 
     def _own(self, prefix: str) -> str:
         return self._s3_arn(self._bucket, f"{prefix}*")

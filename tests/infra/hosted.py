@@ -123,7 +123,8 @@ def add_endpoint(
 
     from tidegate.infra.configuration.hosting import Hosting
     from tidegate.infra.hosting.deployment import Deployment
-    from tidegate.infra.hosting.modes import ENDPOINTS
+    from tidegate.infra.hosting.endpoint import Endpoint
+    from tidegate.infra.hosting.modes import plan
 
     class Model:
         def __init__(self, id_: str, name: str | None) -> None:
@@ -132,10 +133,10 @@ def add_endpoint(
 
     table: Any = TypeAdapter(Hosting).validate_python(hosting)
     own = {name: Model(f"Model-{name}", model) for name, model in deployment.pop("variant_models", {}).items()}
-    return ENDPOINTS[table.mode](
+    return Endpoint(
         stack,
         "Endpoint",
-        hosting=table,
+        plan=plan(table, size_gib=deployment.pop("size_gib", None)),
         deployment=Deployment(
             endpoint_name=NAME,
             model=Model("Model", model_name),

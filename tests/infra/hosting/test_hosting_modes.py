@@ -11,14 +11,13 @@ from tests.infra.hosted import BUCKET, COMPONENT, CONFIG, ENDPOINT, FULL, KEY, N
 pytestmark = pytest.mark.usefixtures("node_on_path")
 
 
-def test_there_is_a_construct_for_every_mode_that_a_stage_file_may_name() -> None:
+def test_every_mode_that_a_stage_file_may_name_is_made_here() -> None:
     from tidegate.infra.configuration.hosting import Hosting
-    from tidegate.infra.hosting.modes import ENDPOINTS
 
     union, _ = get_args(Hosting)
     named = {get_args(table.model_fields["mode"].annotation)[0] for table in get_args(union)}
 
-    assert named == ENDPOINTS.keys() == FULL.keys()
+    assert named == FULL.keys()
 
 
 def rejected(operation: str, properties: dict[str, Any]) -> str:
@@ -82,8 +81,8 @@ def test_an_asynchronous_endpoint_writes_answers_and_failures_below_the_stage_s_
     assert output["S3FailurePath"] == f"s3://{BUCKET}/async/failure/"
     assert output["KmsKeyId"] == KEY
     assert asynchronous["ClientConfig"] == {"MaxConcurrentInvocationsPerInstance": 4}
-    assert hosted.endpoint.reads_below == ("async/input/",)
-    assert hosted.endpoint.writes_below == ("async/output/", "async/failure/")
+    assert hosted.endpoint.plan.reads_below == ("async/input/",)
+    assert hosted.endpoint.plan.writes_below == ("async/output/", "async/failure/")
     assert "RoutingConfig" not in hosted.variants[0]
 
 

@@ -29,7 +29,7 @@ def test_without_further_keys_it_is_one_gpu_variant_that_spreads_requests_by_loa
         "RoutingConfig": {"RoutingStrategy": "LEAST_OUTSTANDING_REQUESTS"},
     }
     assert hosted.only(ENDPOINT).keys() == {"EndpointName", "EndpointConfigName"}
-    assert hosted.endpoint.variant_names == ("primary",)
+    assert [variant.name for variant in hosted.endpoint.plan.variants] == ["primary"]
     assert hosted.endpoint.model_name == "model-1"
     assert hosted.endpoint.component_name is None
 
@@ -88,7 +88,7 @@ def test_several_variants_share_the_requests_and_take_from_hosting_what_they_do_
     assert (challenger["ModelName"], challenger["InitialVariantWeight"]) == ("model-2", 1)
     assert (challenger["InstanceType"], challenger["InitialInstanceCount"]) == ("ml.m7i.large", 3)
     assert "InferenceAmiVersion" not in challenger
-    assert hosted.endpoint.variant_names == ("champion", "challenger")
+    assert [variant.name for variant in hosted.endpoint.plan.variants] == ["champion", "challenger"]
 
 
 def test_a_shadow_gets_its_part_of_the_requests_by_its_own_model() -> None:
@@ -114,7 +114,7 @@ def test_captured_requests_go_to_the_stage_s_bucket_and_the_role_must_write_ther
     assert capture["InitialSamplingPercentage"] == 5
     assert capture["DestinationS3Uri"] == f"s3://{BUCKET}/seen"
     assert [option["CaptureMode"] for option in capture["CaptureOptions"]] == modes
-    assert hosted.endpoint.writes_below == ("seen/",)
+    assert hosted.endpoint.plan.writes_below == ("seen/",)
 
 
 def test_models_are_there_before_the_configuration_and_that_before_the_endpoint() -> None:
