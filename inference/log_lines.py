@@ -5,15 +5,26 @@ from __future__ import annotations
 import json
 import logging
 import sys
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from typing import ClassVar
 
 from tidegate.inference.errors import plain
 
 _OWN = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
 
 
+AtHand = Callable[[str | None], Mapping[str, object]]
+"""What a line says of the requests at hand: of that with this id, where the line is about one already."""
+
+
 class JsonLines(logging.Formatter):
-    """A record as one line: time, level, logger, message, whatever `extra` adds, and the traceback as a string."""
+    """A record as one line: time, level, logger, message, which request it belongs to, whatever `extra` adds, and the
+    traceback as a string.
+    """
+
+    at_hand: ClassVar[list[AtHand]] = []
+    """What says so, where it can be said."""
 
     def format(self, record: logging.LogRecord) -> str:
         entry = {
@@ -24,10 +35,25 @@ class JsonLines(logging.Formatter):
             "message": plain(record.getMessage()),
         }
         extra = {key: value for key, value in record.__dict__.items() if key not in _OWN}
+        own_id = extra.get("request_id")
+        for at_hand in self.at_hand:
+            extra = {**at_hand(own_id if isinstance(own_id, str) and own_id else None), **extra}
         entry |= {key: plain(value) if isinstance(value, str) else value for key, value in extra.items()}
         if record.exc_info:
             entry["traceback"] = plain(self.formatException(record.exc_info))
         return json.dumps(entry, default=str)
+
+
+def name_requests(at_hand: AtHand) -> None:
+    """Let every line from now on say to which request it belongs, by what `at_hand` says where it is written."""
+    JsonLines.at_hand = [at_hand]
+
+
+def handler() -> logging.Handler:
+    """What writes such lines to standard error."""
+    made = logging.StreamHandler(sys.stderr)
+    made.setFormatter(JsonLines())
+    return made
 
 
 def configure_root(level: int) -> None:
@@ -35,17 +61,13 @@ def configure_root(level: int) -> None:
 
     TorchServe's workers had a handler at INFO, so scripts log by `logging.getLogger(__name__)` and set up nothing.
     """
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonLines())
-    logging.basicConfig(handlers=[handler], level=level)
+    logging.basicConfig(handlers=[handler()], level=level)
     logging.captureWarnings(capture=True)
 
 
 def configure(level: int) -> None:
     """Send the `tidegate` loggers to standard error. The root logger is user code's."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonLines())
     logger = logging.getLogger("tidegate")
-    logger.handlers = [handler]
+    logger.handlers = [handler()]
     logger.propagate = False
     logger.setLevel(level)

@@ -151,6 +151,8 @@ class ModelSpec:
     """Of a model repository's version; 1 where there are no versions."""
     finds_batch_size: bool = False
     """Whether the size of batches is found on live traffic; `max_batch_size` is the most that it may be."""
+    traced: bool = False
+    """Whether spans are made of what the functions do."""
     hashed: Sequence[Sequence[Any]] = field(default_factory=list)
     """Files that were hashed while torch was imported (`HashedFile.to_plain`)."""
 

@@ -77,6 +77,11 @@ def _switch(text: str) -> bool:
         raise ValueError("on or off (also true/false, yes/no, 1/0)") from None
 
 
+def _true(text: str) -> bool:
+    # OpenTelemetry's own rule: what is not "true" is false (its specification, "Boolean value").
+    return text.lower() == "true"
+
+
 def _payload_mb(text: str) -> int:
     # 0 means "unlimited, sent chunked" to CreateTransformJob; one GiB is the largest body that any mode of the
     # platform carries (asynchronous inference).
@@ -638,11 +643,30 @@ class Settings:
     # --- seeing
     log_level: int = setting("SAGEMAKER_CONTAINER_LOG_LEVEL", 20, _log_level, "10 debug … 50 critical, or the name")
     server_timing: bool = setting("TIDEGATE_SERVER_TIMING", False, _switch, "answer with a Server-Timing header")
+    otlp_endpoint: str | None = setting(
+        ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"),
+        None,
+        str,
+        "where [spans](observability.md#spans) are sent, by `tidegate[otel]`; unset: none are made",
+    )
+    otel_disabled: bool = setting("OTEL_SDK_DISABLED", False, _true, "`true` makes no spans, whatever else is set")
+    traces_exporter: str = setting("OTEL_TRACES_EXPORTER", "otlp", str, "`none` makes no spans")
+    otlp_protocol: str = setting(
+        ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"),
+        "http/protobuf",
+        str,
+        "the only one that is spoken; with another no spans are sent, and the log says so",
+    )
 
     @property
     def model_dir(self) -> Path:
         """Where SageMaker unpacks the archive (read-only to the container)."""
         return self.base_dir / "model"
+
+    @property
+    def traced(self) -> bool:
+        """Whether OpenTelemetry's variables ask for spans."""
+        return self.otlp_endpoint is not None and not self.otel_disabled and self.traces_exporter != "none"
 
     @property
     def many_models(self) -> bool:

@@ -11,6 +11,7 @@ import gc
 import logging
 import signal
 import socket
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from time import monotonic
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING
 
 import uvloop
 
-from tidegate.inference import early_signals, log_lines
+from tidegate.inference import early_signals, log_lines, tracing
 from tidegate.inference.errors import DeploymentError
 from tidegate.inference.frontend.http.application import Application
 from tidegate.inference.frontend.http.connection import Connection
@@ -30,6 +31,7 @@ from tidegate.inference.settings import Settings
 
 if TYPE_CHECKING:
     from tidegate.inference.frontend.repository.repository import Repository
+    from tidegate.inference.span_export import Tracing
 
 log = logging.getLogger("tidegate.server")
 
@@ -82,9 +84,10 @@ async def _serve(settings: Settings, model_dir: Path, listener: socket.socket, l
     _warn_of_unserved(settings, model_dir)
     # 1. The fork server imports torch; meanwhile take the port. /ping says 503.
     fork_server = ForkServer(settings.log_level)
+    settings, traced = _tracing(settings)
     registry = Registry(settings, fork_server, lambda cause: _settle(crashed, cause))
     repository = _repository(settings, registry)
-    application = Application(settings, registry, repository)
+    application = _application(settings, registry, repository, traced)
     fork_server.open(registry.worker_exited, launched)
     server = await loop.create_server(lambda: Connection(application), sock=listener, backlog=_BACKLOG)
     log.info("listening", extra={"host": settings.host, "port": settings.port})
@@ -127,9 +130,36 @@ async def _serve(settings: Settings, model_dir: Path, listener: socket.socket, l
         await registry.close()
         server.close()
         await _let_answers_out(application)
+        if traced is not None:
+            await _send_last_spans(traced, registry)
         application.spool.close()
         fork_server.close()
         log.info("stopped")
+
+
+def _tracing(settings: Settings) -> tuple[Settings, Tracing | None]:
+    """What makes spans; where that is not to be had, it is not asked of the workers either."""
+    begun = None
+    if settings.traced:
+        begun = tracing.begin("frontend", exporter=settings.traces_exporter, protocol=settings.otlp_protocol)
+    return (settings if begun is not None else replace(settings, otlp_endpoint=None)), begun
+
+
+async def _send_last_spans(traced: Tracing, registry: Registry) -> None:
+    due_s = monotonic() + tracing.FLUSH_S
+    traced.stop()
+    await registry.gone(tracing.FLUSH_S)  # the workers have spans of their own
+    traced.close(max(due_s - monotonic(), 0.0))
+
+
+def _application(
+    settings: Settings, registry: Registry, repository: Repository | None, traced: Tracing | None
+) -> Application:
+    if traced is None:
+        return Application(settings, registry, repository)
+    from tidegate.inference.frontend.http.traced import TracedApplication  # noqa: PLC0415 - needs packages
+
+    return TracedApplication(settings, registry, repository, tracing=traced)
 
 
 def _repository(settings: Settings, registry: Registry) -> Repository | None:

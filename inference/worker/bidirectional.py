@@ -13,6 +13,7 @@ import inspect
 import logging
 import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from time import monotonic, sleep
 from typing import Any
 
@@ -21,9 +22,11 @@ import torch
 from tidegate.inference import conversation_frames as frames
 from tidegate.inference.conversation_frames import Farewell, Opening
 from tidegate.inference.protocol import Kind, Payload, parse_id
+from tidegate.inference.request_trace import fields_of_all
 from tidegate.inference.worker.allocator import FreedMemory
 from tidegate.inference.worker.context import Context
 from tidegate.inference.worker.conversation import Conversation, LoopConversation, ThreadConversation
+from tidegate.inference.worker.request import Request
 from tidegate.inference.worker.stream_context import StreamContext
 
 log = logging.getLogger("tidegate.worker")
@@ -51,11 +54,13 @@ class Conversations:
         send: Callable[[bytes], None],
         leave: Callable[[str], None],
         freed: FreedMemory | None = None,
+        around: Callable[[Request], AbstractContextManager[object]] = nullcontext,
     ) -> None:
         """`send` may be called from any thread; `leave` ends the process and says why.
 
-        `freed` is told when a conversation has ended.
+        `freed` is told when a conversation has ended; `around` is entered while `stream_fn` runs for one.
         """
+        self.around = around
         self._freed = freed or FreedMemory(kept=False)
         self.send = send
         self._stream_fn = stream_fn
@@ -177,8 +182,8 @@ class Conversations:
             if conversation.id not in self._open:
                 return
             self._hung.add(conversation.id)
-        request_id = conversation.context.get_request_id(0)
-        log.error("stream_fn took longer than the time limit", extra={"request_id": request_id})
+        request_id, lines = conversation.context.get_request_id(0), conversation.context.request.received.headers
+        log.error("stream_fn took longer than the time limit", extra=fields_of_all([(request_id, lines)]))
         reason = f"stream_fn took longer than {self._timeout_s:g} s over one step."
         self.send(frames.farewell_frame(Farewell(conversation.id, 1011, reason, "handler_timed_out")))
         conversation.give_up()

@@ -7,11 +7,13 @@ predicted and encoded before the next is looked at, and its answer leaves at onc
 from __future__ import annotations
 
 import time
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from itertools import compress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tidegate.inference import protocol
 from tidegate.inference.batching import Batching
@@ -30,6 +32,9 @@ from tidegate.inference.worker.request import Request
 from tidegate.inference.worker.steps import Steps
 from tidegate.inference.worker.streams import Streams
 from tidegate.inference.worker.tally import Tally
+
+if TYPE_CHECKING:
+    from tidegate.inference.worker.traced import Traced
 
 LARGE_ANSWER_BYTES = 4 * 1024 * 1024
 """A larger answer is sent in parts: whole, it would be in memory several times on its way."""
@@ -73,7 +78,8 @@ class Batch:
 class Computation:
     """A loaded model that turns batches of requests into events.
 
-    `prove` is off where calling a function twice may do harm; `timeout_s` is what one call may take.
+    `prove` is off where calling a function twice may do harm; `timeout_s` is what one call may take; `traced` makes
+    spans of what is done, where they are asked for.
     """
 
     def __init__(
@@ -91,6 +97,7 @@ class Computation:
         timeout_s: float = 60.0,
         max_streams: int = 32,
         gpu_memory: GpuMemory | None = None,
+        traced: Traced | None = None,
     ) -> None:
         self.context = context
         self.gpu_memory = gpu_memory or GpuMemory()
@@ -98,7 +105,8 @@ class Computation:
         """Those that the model takes and gives, as far as they are known when it is loaded."""
         self.form: ServedAs | None = None
         """Which form of the model is served and why, where there was a choice."""
-        self.steps = Steps(
+        make_steps: Callable[..., Steps] = Steps if traced is None else traced.steps
+        self.steps = make_steps(
             model=model,
             functions=functions,
             context=context,
@@ -110,7 +118,11 @@ class Computation:
         self.joined_calls = JoinedCalls(
             steps=self.steps, batching=batching or Batching(), prove=prove, timeout_s=timeout_s
         )
-        self.streams = Streams(self.steps, max_open=max_streams, timeout_s=timeout_s)
+        make_streams: Callable[..., Streams] = Streams if traced is None else traced.streams
+        self.streams = make_streams(self.steps, max_open=max_streams, timeout_s=timeout_s)
+        self.around_conversation: Callable[[Request], AbstractContextManager[object]]
+        """What is entered while `stream_fn` runs."""
+        self.around_conversation = nullcontext if traced is None else partial(traced.span, "stream_fn")
         self._page: BegunPage | None = None
         self._next_place = 0
 
@@ -228,9 +240,13 @@ class Computation:
         return decision is Decision.PROVE or decision is Decision.WAIT
 
     def _proofs(self, to_prove: Mapping[tuple[Hashable, str | None], list[Request]]) -> Iterator[Progress]:
-        for (key, _), requests in to_prove.items():
-            answered = [request for request in requests if isinstance(request.outcome, Answer)]
-            yield from proof.prove(self.joined_calls, key, answered)
+        self.steps.proving = True
+        try:
+            for (key, _), requests in to_prove.items():
+                answered = [request for request in requests if isinstance(request.outcome, Answer)]
+                yield from proof.prove(self.joined_calls, key, answered)
+        finally:
+            self.steps.proving = False
         self.context.turn_to()  # a proof has requests of its own
 
     def _answer(self, request: Request) -> Event:

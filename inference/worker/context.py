@@ -16,6 +16,7 @@ import torch
 
 from tidegate.inference import protocol
 from tidegate.inference.protocol import ADAPTER_HEADER, REQUEST_ID_HEADER, SESSION_HEADER
+from tidegate.inference.request_trace import fields_of_all, request_id_in
 from tidegate.inference.worker.session import Session, session_of
 from tidegate.inference.worker.user_metrics import Metrics
 
@@ -42,6 +43,11 @@ class RequestProcessor:
         headers["content-type"] = self._received.content_type
         headers["accept"] = self._received.accept
         return {name: value for name, value in headers.items() if value}
+
+    @property
+    def header_lines(self) -> bytes:
+        """The headers as lines, each with its CRLF."""
+        return self._received.headers
 
     @property
     def adapter(self) -> str | None:
@@ -115,6 +121,9 @@ class Told(Protocol):
 class _Given(NamedTuple):
     processor: RequestProcessor
 
+
+IN_CONVERSATION: ContextVar[Sequence[Told]] = ContextVar("in_conversation", default=())
+"""The request that opened the conversation at hand, where a `stream_fn` runs."""
 
 _OWN = frozenset({"request_processor", "asked", "kept"})
 """The attributes that the server itself sets while there are requests."""
@@ -208,6 +217,12 @@ class Context:
     def turn_to(self, *requests: Told) -> None:
         """Let everything here be about these requests."""
         self._requests.set(requests)
+
+    def log_fields(self, request_id: str | None = None) -> dict[str, object]:
+        """What a line of the log says of the requests at hand, or of the one with this id: ids and traces."""
+        at_hand = (each.processor for each in self._requests.get() or IN_CONVERSATION.get())
+        named = [(request_id_in(each.header_lines), each.header_lines) for each in at_hand]
+        return fields_of_all(each for each in named if request_id in (None, each[0]))
 
     @property
     def asked(self) -> bool:

@@ -14,7 +14,7 @@ import logging
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from typing import Any, Protocol
 
 from tidegate.inference.conversation_frames import Farewell, Message, message_frame
@@ -22,6 +22,7 @@ from tidegate.inference.errors import HandlerFailed
 from tidegate.inference.protocol import pause_frame, resume_frame
 from tidegate.inference.worker.device_errors import DeviceLost, give_up_if_device_is_lost
 from tidegate.inference.worker.incoming import AsyncIncoming, Inbox, Incoming, Stopwatch
+from tidegate.inference.worker.request import Request
 from tidegate.inference.worker.stream_context import StreamContext
 from tidegate.inference.worker.user_errors import public_error
 
@@ -39,6 +40,9 @@ class Owner(Protocol):
 
     def send(self, data: bytes) -> None: ...
     def ended(self, conversation: Conversation, farewell: Farewell) -> None: ...
+    def around(self, request: Request) -> AbstractContextManager[object]:
+        """What is entered while `stream_fn` runs."""
+
     def leave(self, reason: str) -> None:
         """End the worker."""
 
@@ -145,9 +149,11 @@ class ThreadConversation(Conversation):
 
     def _run(self) -> None:
         farewell = Farewell(self.id, NORMAL, "")
+        self.context.put_at_hand()
         self.stopwatch.start()
         try:
-            self._talk()
+            with self._owner.around(self.context.request):
+                self._talk()
         except BaseException as error:
             farewell = self._farewell_of(error)
         finally:
@@ -220,9 +226,11 @@ class LoopConversation(Conversation):
 
     async def _run(self) -> None:
         farewell = Farewell(self.id, NORMAL, "")
+        self.context.put_at_hand()
         self.stopwatch.start()
         try:
-            await self._talk()
+            with self._owner.around(self.context.request):
+                await self._talk()
         except BaseException as error:
             if not (self._gone and isinstance(error, asyncio.CancelledError)):  # else it was cancelled from here
                 farewell = self._farewell_of(error)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from PIL import Image
@@ -45,6 +45,9 @@ from tidegate.inference.worker.making import ModelMaker, is_the_identity
 from tidegate.inference.worker.proving_ahead import prove_ahead
 from tidegate.inference.worker.request import Request as AnsweredRequest
 
+if TYPE_CHECKING:
+    from tidegate.inference.worker.traced import Traced
+
 log = logging.getLogger("tidegate.worker")
 
 Progress = Callable[[str], None]
@@ -56,11 +59,13 @@ def load(
     progress: Progress = log.info,
     proving: Callable[[], None] = lambda: None,
     others: HeldModels | None = None,
+    trace: Callable[[], Traced | None] = lambda: None,
 ) -> Computation:
     """Verify, import, load, warm up and ask the archive's own example.
 
     `proving` is called before it is tried whether requests like the example may share a call. `others` has the models
-    of the repository that the script asks for by `context.get_model`, where there is one.
+    of the repository that the script asks for by `context.get_model`, where there is one. `trace` is called when the
+    model's packages can be imported, and before its script is: what it returns makes spans.
 
     Raises `DeploymentError`: the deployer's mistake, in one sentence that names the place.
     """
@@ -70,6 +75,7 @@ def load(
     gpu_memory = GpuMemory(spec.gpu_ids)
     _take_resources(spec)
     user_code.enter(root, spec.packages_dir, script)
+    traced = trace()
     pickled_module.lend_classes_to_main(root)
     reading = Reading(
         max_decoded_bytes=spec.max_decoded_bytes,
@@ -114,7 +120,7 @@ def load(
             ),
         )
         others.prepare(beside.load, gpu_memory)
-    computation = _computation(spec, functions, context, reading, gpu_memory)
+    computation = _computation(spec, functions, context, reading, gpu_memory, traced=traced)
     example = artifact.read_example(root, manifest)
     maker = _maker(root, script, functions, spec, context)
     answered: AnsweredRequest | None = None
@@ -160,7 +166,13 @@ def _manifest(root: Path, spec: ModelSpec, progress: Progress) -> dict[str, Any]
 
 
 def _computation(
-    spec: ModelSpec, functions: Functions, context: Context, reading: Reading, gpu_memory: GpuMemory
+    spec: ModelSpec,
+    functions: Functions,
+    context: Context,
+    reading: Reading,
+    gpu_memory: GpuMemory,
+    *,
+    traced: Traced | None = None,
 ) -> Computation:
     """The computation of a model that is still to be made."""
     return Computation(
@@ -176,6 +188,7 @@ def _computation(
         timeout_s=spec.timeout_s,
         max_streams=spec.max_streams,
         gpu_memory=gpu_memory,
+        traced=traced,
     )
 
 

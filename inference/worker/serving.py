@@ -8,15 +8,16 @@ import socket
 import sys
 import time
 from collections.abc import Sized
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from dataclasses import replace
+from functools import partial
 from io import TextIOWrapper
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
-from tidegate.inference import log_lines, protocol
+from tidegate.inference import log_lines, protocol, tracing
 from tidegate.inference.errors import DeploymentError, ModelDoesNotFit
 from tidegate.inference.protocol import Kind, ModelSpec, Progress
 from tidegate.inference.worker import own_gpus, signals
@@ -31,6 +32,9 @@ from tidegate.inference.worker.leaving import leave
 from tidegate.inference.worker.loading import load
 from tidegate.inference.worker.rehearsal import Rehearsal
 
+if TYPE_CHECKING:
+    from tidegate.inference.worker.traced import Traced
+
 log = logging.getLogger("tidegate.worker")
 
 
@@ -38,7 +42,8 @@ def run(connection: socket.socket) -> int:
     """Serve `connection` until it closes; returns the exit status of the process."""
     channel = Channel(connection)
     try:
-        return _serve(channel)
+        with ExitStack() as at_end:
+            return _serve(channel, at_end)
     except HungUp:
         return 0
     except UnexpectedFrame as error:
@@ -48,7 +53,7 @@ def run(connection: socket.socket) -> int:
     return 1
 
 
-def _serve(channel: Channel) -> int:
+def _serve(channel: Channel, at_end: ExitStack) -> int:
     signals.outlive()
     # What user code prints is in the log at once, and not lost with a worker that is killed.
     for output in (sys.stdout, sys.stderr):
@@ -77,6 +82,7 @@ def _serve(channel: Channel) -> int:
                 rehearsal.step if rehearsal is not None else log.info,
                 proving=lambda: channel.send(Progress(proving=True)),
                 others=models,
+                trace=partial(_trace, spec, at_end),
             )
     except DeploymentError as error:
         if error.__cause__ is not None:
@@ -87,6 +93,7 @@ def _serve(channel: Channel) -> int:
         return 1
     load_s = time.perf_counter() - started_s
     computation.context.turn_to()  # the example was at hand
+    log_lines.name_requests(computation.context.log_fields)
     gc.collect()
     gc.freeze()
     freed.give_back()
@@ -128,6 +135,17 @@ def _serve(channel: Channel) -> int:
     return 0
 
 
+def _trace(spec: ModelSpec, at_end: ExitStack) -> Traced | None:
+    """What makes spans of the functions, where that is asked for; the last of them are sent `at_end`."""
+    if not spec.traced or (begun := tracing.begin(f"worker of {spec.name}")) is None:
+        return None
+    from tidegate.inference.worker.traced import Traced  # noqa: PLC0415 - needs packages
+
+    at_end.callback(begun.close, tracing.FLUSH_S)
+    begun.publish()
+    return Traced(begun)
+
+
 def _conversations(
     channel: Channel, computation: Computation, spec: ModelSpec, freed: FreedMemory
 ) -> Conversations | None:
@@ -156,6 +174,7 @@ def _conversations(
         send=send,
         leave=end,
         freed=freed,
+        around=computation.around_conversation,
     )
 
 
@@ -187,9 +206,11 @@ def work(
         intake.look(wait=quiet)
         if quiet and not (intake.batches or intake.controls or conversations):
             freed.give_back()  # nothing has come for a while
+            computation.context.turn_to()
         if models is not None:
             models.going.at_work = True
         while intake.controls:
+            computation.context.turn_to()  # what is logged now is about none of them
             kind, payload = intake.controls.popleft()
             if kind is Kind.ADAPTER:
                 steps = computation.steps

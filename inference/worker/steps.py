@@ -61,6 +61,8 @@ class Steps:
     """Whether a model that the default `predict_fn` calls has turned out to want a dict also of one named tensor."""
     tally: Tally = field(default_factory=Tally)
     """The account of the batch at hand."""
+    proving: bool = False
+    """Whether what is computed now is only tried: the clients have their answers."""
     writable: tuple[str, ...] | None = field(init=False)
     """The types that answers may have; None where only a function of the script knows, and does not say."""
     _predictor: str = field(init=False)

@@ -8,7 +8,7 @@ from typing import Any
 from tidegate.inference import protocol
 from tidegate.inference.conversation_frames import Opening
 from tidegate.inference.protocol import REQUEST_ID_HEADER
-from tidegate.inference.worker.context import Context, RequestProcessor
+from tidegate.inference.worker.context import IN_CONVERSATION, Context, RequestProcessor
 from tidegate.inference.worker.request import Request
 from tidegate.inference.worker.user_metrics import Metrics
 
@@ -32,6 +32,10 @@ class StreamContext(Context):
         self.model = model
         self.path = opening.path
         self.query = opening.query
+
+    def put_at_hand(self) -> None:
+        """Let lines of the log be about this conversation, in the thread or task that calls this."""
+        IN_CONVERSATION.set((self.request,))
 
     @property
     def request_processor(self) -> Sequence[RequestProcessor]:

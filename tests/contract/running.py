@@ -139,7 +139,7 @@ def start(
 ) -> Server:
     """Start the server on `base_dir`, run by `python`, without waiting for anything."""
     port = port or free_port()
-    ours = ("SAGEMAKER_", "TIDEGATE_", "TS_", "OMP_", "PIP_")
+    ours = ("SAGEMAKER_", "TIDEGATE_", "TS_", "OMP_", "PIP_", "OTEL_")
     kept = {k: v for k, v in os.environ.items() if not k.startswith(ours)}
     log_path = base_dir / "server.log"
     with log_path.open("wb") as log:

@@ -28,7 +28,7 @@ from tidegate.inference.frontend.http.request import Request
 from tidegate.inference.frontend.http.responders import CHAT, CONVERSE, AtOnce, InTask, Responder, Route
 from tidegate.inference.frontend.http.response import Response, json_response
 from tidegate.inference.frontend.http.websocket import WebSocket, WebSocketLimits, is_opening
-from tidegate.inference.frontend.http.websocket_connection import WebSocketConnection
+from tidegate.inference.frontend.http.websocket_connection import Model, WebSocketConnection
 from tidegate.inference.frontend.idle_exit import IdleExit, counts
 from tidegate.inference.frontend.metrics import ModelGauges
 from tidegate.inference.frontend.models.adapter_routes import AdapterRoutes
@@ -160,8 +160,8 @@ class Application:
             return paths.upgrade(self, request, self._converse)
         return self._converse(request, self._find(name or ""))
 
-    def _converse(self, request: Request, pool: ModelPool, said: Mapping[str, str] | None = None) -> Upgrade:
-        """Open a WebSocket to a model of `pool`, with the headers in `said`. Raises `RequestError`."""
+    def _converse(self, request: Request, pool: Model, said: Mapping[str, str] | None = None) -> Upgrade:
+        """Open a WebSocket to the model of `pool`, with the headers in `said`. Raises `RequestError`."""
         settings = self.settings
         limits = WebSocketLimits(message_bytes=settings.max_message_bytes, frame_bytes=settings.max_frame_bytes)
         try:

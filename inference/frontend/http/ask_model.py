@@ -26,7 +26,7 @@ def lines_for_worker(request: Request) -> bytes:
 class AskModel:
     """One request to the model of `pool`, in a session where the server has them; see `Responder`."""
 
-    __slots__ = ("_form", "_in_session", "_lease", "_pending", "_pool", "_sessions", "_timed", "metrics")
+    __slots__ = ("_form", "_in_session", "_lease", "_pool", "_sessions", "_timed", "metrics", "pending")
 
     def __init__(
         self, pool: ModelPool, sessions: StatefulSessions | None, *, timed: bool, form: Form = Form.PLAIN
@@ -38,7 +38,7 @@ class AskModel:
         self._timed = timed
         self._in_session: SessionReply | None = None
         self._lease: Lease | None = None
-        self._pending: PendingRequest | None = None
+        self.pending: PendingRequest | None = None
 
     def begin(self, request: Request, reply: Reply) -> None:
         if _ADAPTER in request.by_name and (name := request.header(_ADAPTER)):
@@ -67,15 +67,15 @@ class AskModel:
         )
         if self._timed:
             pending.reply = TimedReply(reply, pending)
-        self._pending = pending
+        self.pending = pending
         try:
             self._pool.submit(pending)
         except RequestError as error:
             reply.fail(error)
 
     def cancel(self) -> None:
-        if self._pending is not None:
-            self._pool.cancel(self._pending)
+        if self.pending is not None:
+            self._pool.cancel(self.pending)
         if self._in_session is not None:
             self._in_session.cancel()
         self._let_go()
@@ -85,12 +85,12 @@ class AskModel:
             self._lease.cancel()
 
     def pause(self) -> None:
-        if self._pending is not None:
-            self._pool.pause(self._pending)
+        if self.pending is not None:
+            self._pool.pause(self.pending)
 
     def resume(self) -> None:
-        if self._pending is not None:
-            self._pool.resume(self._pending)
+        if self.pending is not None:
+            self._pool.resume(self.pending)
 
 
 class TimedReply:

@@ -10,6 +10,7 @@ from tidegate.inference.frontend.http.request import Request
 from tidegate.inference.frontend.http.responders import Responder
 from tidegate.inference.frontend.metrics import ModelMetrics
 from tidegate.inference.frontend.queue.body import Body
+from tidegate.inference.frontend.queue.pending_request import PendingRequest
 from tidegate.inference.frontend.queue.reply import Reply
 
 MAX_READ_BYTES = 1024 * 1024
@@ -28,6 +29,10 @@ class AskNamedModel:
     @property
     def metrics(self) -> ModelMetrics | None:
         return self._asked.metrics if self._asked is not None else None
+
+    @property
+    def pending(self) -> PendingRequest | None:
+        return self._asked.pending if self._asked is not None else None
 
     def begin(self, request: Request, reply: Reply) -> None:
         self._asked = self._ask(model_named_in(request.body))

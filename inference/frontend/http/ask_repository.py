@@ -12,6 +12,7 @@ from tidegate.inference.frontend.http.responders import own_failure
 from tidegate.inference.frontend.http.response import error_response
 from tidegate.inference.frontend.metrics import ModelMetrics
 from tidegate.inference.frontend.models.stateful_sessions import StatefulSessions
+from tidegate.inference.frontend.queue.pending_request import PendingRequest
 from tidegate.inference.frontend.queue.reply import Failure, Reply
 from tidegate.inference.frontend.repository.choice import Selector
 from tidegate.inference.frontend.repository.repository import Answering, Repository
@@ -52,6 +53,10 @@ class AskRepository:
     @property
     def metrics(self) -> ModelMetrics:
         return self._found.pool.metrics if self._found is not None else self._repository.own_metrics
+
+    @property
+    def pending(self) -> PendingRequest | None:
+        return self._asked.pending if self._asked is not None else None
 
     def begin(self, request: Request, reply: Reply) -> None:
         self._request, self._reply = request, reply

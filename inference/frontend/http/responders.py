@@ -11,7 +11,9 @@ from tidegate.inference.errors import RequestError
 from tidegate.inference.frontend.http.request import Request
 from tidegate.inference.frontend.http.response import Response
 from tidegate.inference.frontend.metrics import ModelMetrics
+from tidegate.inference.frontend.queue.pending_request import PendingRequest
 from tidegate.inference.frontend.queue.reply import Reply
+from tidegate.inference.request_trace import fields_of_all
 
 log = logging.getLogger("tidegate.http")
 
@@ -36,6 +38,10 @@ class Responder(Protocol):
     def metrics(self) -> ModelMetrics | None:
         """Where its answer is counted; None where no model is asked."""
 
+    @property
+    def pending(self) -> PendingRequest | None:
+        """The request as the queue has it, once a model is asked."""
+
     def begin(self, request: Request, reply: Reply) -> None:
         """Answer by `reply`, now or later. Raises `RequestError`."""
 
@@ -53,7 +59,7 @@ class AtOnce:
     """Answers from what the server knows."""
 
     __slots__ = ("_respond",)
-    metrics = None
+    metrics = pending = None
 
     def __init__(self, respond: Callable[[Request], Response]) -> None:
         self._respond = respond
@@ -70,7 +76,7 @@ class InTask:
     """Answers after something that has to be waited for."""
 
     __slots__ = ("_respond", "_task")
-    metrics = None
+    metrics = pending = None
 
     def __init__(self, respond: Callable[[Request], Awaitable[Response]]) -> None:
         self._respond = respond
@@ -99,5 +105,5 @@ class InTask:
 
 def own_failure(request: Request) -> RequestError:
     """Log the exception at hand; what the client is told of it."""
-    log.exception("the server itself failed", extra={"request_id": request.id})
+    log.exception("the server itself failed", extra=fields_of_all([(request.id, request.header_block())]))
     return RequestError("The server failed; its log says why.")

@@ -170,6 +170,7 @@ class Loader:
             adapters_dir=str(settings.adapters_dir) if settings.adapters_dir else None,
             sessions_dir=str(self._sessions_dir) if self._sessions_dir else None,
             rehearsal=model.rehearsal,
+            traced=settings.traced and not model.rehearsal,
             hashed=[each.to_plain() for each in model.hashed],
             prove=settings.retry and max_batch_size > 1,
             repeatable=settings.retry,

@@ -14,6 +14,7 @@ from tidegate.inference.errors import DeploymentError
 from tidegate.inference.frontend.models.container_limits import copies_that_fit
 from tidegate.inference.frontend.queue.pool_limits import PoolLimits
 from tidegate.inference.settings import Settings
+from tidegate.inference.tracing import FLUSH_S
 
 MIN_QUEUE_WAIT_S = 60.0
 """How long a request may wait at least by default: a short deadline of user code is about the request that is computed,
@@ -61,6 +62,7 @@ def place(
             crash_loop_s=settings.crash_loop_s,
             retry=settings.retry,
             prefetch=1 if settings.input_threads else 0,
+            flush_s=FLUSH_S if settings.traced else 0.0,
         ),
     )
 

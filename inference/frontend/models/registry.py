@@ -20,6 +20,7 @@ from enum import Enum, auto
 from functools import partial
 from itertools import chain
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 from tidegate.inference.errors import AlreadyLoaded, DeploymentError, Draining, NotFound
@@ -41,6 +42,7 @@ SINGLE_MODEL = "model"
 """The name that TorchServe gave the one model of a single-model endpoint."""
 REMEMBERED = 1000
 """Directories whose models' memory is remembered."""
+_LOOK_S = 0.005
 CLOSE_S = 1.0
 """How long the end of the server waits for loads that it has stopped to clear up."""
 
@@ -353,6 +355,13 @@ class Registry:
         self._loader.close()
         if self.sessions is not None:
             self.sessions.close()
+
+    async def gone(self, limit_s: float) -> None:
+        """Return when no worker is left, or `limit_s` are over; after `close`."""
+        deadline_s = monotonic() + limit_s
+        # Each ends in a process of its own, and looking is simpler than being told by all.
+        while any(pool.has_processes for pool in self._all_pools()) and monotonic() < deadline_s:  # noqa: ASYNC110
+            await asyncio.sleep(_LOOK_S)
 
     def _all_models(self) -> Iterator[Model]:
         yield from chain.from_iterable(self._models.values())

@@ -204,6 +204,11 @@ class ModelPool:
         """Whether anything waits here, is computed, or converses."""
         return bool(self._scheduler.waiting or self._scheduler.computing or self._conversations)
 
+    @property
+    def has_processes(self) -> bool:
+        """Whether a worker has not exited."""
+        return bool(self._supervisor.processes)
+
     async def settle(self, timeout_s: float, *, hurry: bool) -> None:
         """Return when nothing waits here or is computed any more, or `timeout_s` are over; nothing new is to come.
 
@@ -222,7 +227,7 @@ class ModelPool:
         deadline_s = monotonic() + timeout_s
         await self.settle(timeout_s, hurry=True)
         self.close()
-        while self._supervisor.processes and monotonic() < deadline_s + _EXIT_S:  # noqa: ASYNC110
+        while self.has_processes and monotonic() < deadline_s + _EXIT_S:  # noqa: ASYNC110
             await asyncio.sleep(_UNLOAD_POLL_S)
 
     def close(self, last_word: RequestError | None = None) -> None:

@@ -27,6 +27,8 @@ class PoolLimits:
     """What a batch may add to a request's time, where its size is found on live traffic; else None."""
     prefetch: int = 0
     """Batches that a worker may be given while it computes another one."""
+    flush_s: float = 0.0
+    """How long a worker whose socket has closed may take to send its last spans."""
 
     def gpus_of(self, slot: int) -> tuple[int, ...]:
         """The GPUs of a worker: by its slot, so that one that is replaced keeps them. None where there are none."""

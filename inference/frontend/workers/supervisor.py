@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import inf
 
 from tidegate.inference.begun_page import Begun
@@ -27,6 +27,7 @@ from tidegate.inference.frontend.queue.actions import (
 from tidegate.inference.frontend.queue.ledger import Ledger, Phase, Worker
 from tidegate.inference.frontend.queue.pool_limits import PoolLimits
 from tidegate.inference.frontend.workers.model_health import ModelHealth, State
+from tidegate.inference.request_trace import fields_of_all, request_id_in
 
 LEAVE_S = 1.0
 """How long the end of a worker's process and the end of its socket may be apart before one is taken for the other."""
@@ -45,6 +46,8 @@ class _Process:
     """Whether the worker said itself why it ends, which is more than its exit status does."""
     kill_s: float = inf
     """When it is killed, because its socket has closed."""
+    had: dict[str, object] = field(default_factory=dict)
+    """What a line of the log says of the requests that it had when its socket closed."""
 
 
 class Supervisor:
@@ -121,7 +124,7 @@ class Supervisor:
             self.health.explain(f"worker {worker.pid} took longer than {self._limits.timeout_s:g} s")
             worker.phase = Phase.HUNG
             message = "user code took longer than the time limit; the worker is replaced"
-            said = [self.log(logging.ERROR, message, worker, timeout_s=self._limits.timeout_s)]
+            said = [self.log(logging.ERROR, message, worker, timeout_s=self._limits.timeout_s, **_in_hand(worker))]
         # A process that waits for a device cannot even be killed: do not wait for its end to replace it.
         return [*said, *self.kill(worker), CutOff(worker.number)]
 
@@ -195,7 +198,8 @@ class Supervisor:
         """A worker's socket has closed, and it has been taken out of the ledger: a successor is due."""
         said: list[Action] = []
         if worker.pid in self._processes:
-            self._processes[worker.pid].kill_s = now_s + LEAVE_S
+            self._processes[worker.pid].kill_s = now_s + LEAVE_S + self._limits.flush_s
+            self._processes[worker.pid].had = _in_hand(worker)
         state = self.health.state
         if state is State.SERVING:
             self._metrics.worker_restarts += 1
@@ -210,7 +214,7 @@ class Supervisor:
             ready=len(self._ledger.ready()),
             now_s=now_s,
         )
-        self._look_again(now_s + LEAVE_S)
+        self._look_again(now_s + LEAVE_S + self._limits.flush_s)
         return said
 
     def exited(self, pid: int, cause: str, now_s: float) -> Sequence[Action]:
@@ -218,8 +222,10 @@ class Supervisor:
         process = self._processes.pop(pid, None)
         if process is None:
             return ()
+        had = process.had
         for worker in self._ledger.workers.values():
             if worker.pid == pid:
+                had = _in_hand(worker)
                 # Its last answers may still be on their way. The socket may also stay open for ever, where user code
                 # forked a process of its own, so its end is not waited for.
                 worker.deadline_s, worker.cut_off_s = inf, now_s + LEAVE_S
@@ -229,7 +235,7 @@ class Supervisor:
         if process.killed or process.explained or not cause:  # why it had to go is known
             return ()
         self.health.explain(f"worker {pid} {cause}")
-        fields = {"worker_pid": pid, "model": self._name, "cause": cause}
+        fields = {"worker_pid": pid, "model": self._name, "cause": cause, **had}
         return [Log(logging.WARNING, "worker ended", fields)]
 
     # --- the end
@@ -266,3 +272,9 @@ class Supervisor:
 
     def _look_again(self, due_s: float = inf) -> None:
         self.due_s = min(self.due_s, due_s, self.health.next_due_s())
+
+
+def _in_hand(worker: Worker) -> dict[str, object]:
+    """What a line of the log says of the requests that a worker has."""
+    lines = (request.headers for request in (*worker.requests.values(), *worker.streams.values()))
+    return fields_of_all((request_id_in(each), each) for each in lines)
