@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import shlex
@@ -122,6 +123,50 @@ def test_an_endpoint_is_a_container_of_the_image_that_its_model_names(
     assert answer("line") == [3.0]
     sagemaker.delete_endpoint(EndpointName="line")
     wait_until(lambda: started not in running(docker.engine), "the container is gone")
+
+
+def test_a_training_job_is_a_container_of_its_image_which_trains_the_script(
+    cloud: Mapping[str, str], archive: str, directory: Path, docker: Docker
+) -> None:
+    script = (
+        b"import os, pathlib, sys\n"
+        b"word = pathlib.Path('/opt/ml/input/data/training/word').read_text()\n"
+        b"pathlib.Path('/opt/ml/model/out').write_text(word + ' ' + ' '.join(sys.argv[1:]))\n"
+        b"print('trained as', os.environ['TRAINING_JOB_NAME'], flush=True)\n"
+    )
+    source, s3, sagemaker = io.BytesIO(), boto3.client("s3"), boto3.client("sagemaker")
+    with tarfile.open(fileobj=source, mode="w:gz") as tar:
+        member = tarfile.TarInfo("train.py")
+        member.size = len(script)
+        tar.addfile(member, io.BytesIO(script))
+    s3.put_object(Bucket=BUCKET, Key="source.tar.gz", Body=source.getvalue())
+    s3.put_object(Bucket=BUCKET, Key="training/word", Body=b"read")
+    channel = {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": f"s3://{BUCKET}/training/"}}
+    sagemaker.create_training_job(
+        TrainingJobName="in-the-image",
+        RoleArn=ROLE,
+        AlgorithmSpecification={"TrainingImage": docker.image, "TrainingInputMode": "File"},
+        HyperParameters={"sagemaker_submit_directory": f"s3://{BUCKET}/source.tar.gz", "depth": "2"},
+        InputDataConfig=[{"ChannelName": "training", "DataSource": channel}],
+        OutputDataConfig={"S3OutputPath": f"s3://{BUCKET}/trained"},
+        ResourceConfig={"InstanceType": "ml.c5.xlarge", "InstanceCount": 1, "VolumeSizeInGB": 1},
+        StoppingCondition={"MaxRuntimeInSeconds": 3600},
+    )
+    job: dict[str, Any] = {}
+
+    def is_over() -> bool:
+        job.update(sagemaker.describe_training_job(TrainingJobName="in-the-image"))
+        return job["TrainingJobStatus"] != "InProgress"
+
+    wait_until(is_over, "the job is over")
+    assert job["TrainingJobStatus"] == "Completed", job
+    model = s3.get_object(Bucket=BUCKET, Key="trained/in-the-image/output/model.tar.gz")["Body"].read()
+    with tarfile.open(fileobj=io.BytesIO(model)) as tar:
+        out = tar.extractfile("out")
+        assert out is not None
+        assert out.read() == b"read --depth 2"
+    log = directory / "logs" / "training-jobs" / "in-the-image" / "algo-1.log"
+    assert "trained as in-the-image" in log.read_text()
 
 
 def test_the_image_follows_a_model_repository_in_a_bucket(

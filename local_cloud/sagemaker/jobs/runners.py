@@ -10,6 +10,7 @@ import os
 import secrets
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -17,7 +18,7 @@ from typing import Protocol
 import tidegate
 from tidegate.local_cloud.engine import EngineError, run_docker
 from tidegate.local_cloud.sagemaker import private_opt_ml
-from tidegate.local_cloud.sagemaker.container import Container, ContainerFailed, ContainerSpec
+from tidegate.local_cloud.sagemaker.container import STOP_GRACE_S, Container, ContainerFailed, ContainerSpec
 from tidegate.local_cloud.sagemaker.docker_container import DockerContainer, docker_environment
 from tidegate.local_cloud.sagemaker.process_container import ProcessContainer, machine_environment
 
@@ -136,4 +137,23 @@ class DockerJobs:
         entry.write_text(self.client, encoding="utf-8")
         environment = {**docker_environment(), **spec.environment}
         process = ProcessContainer([*command, image, *rest], environment, spec.container, 0, self.registry)
-        return DockerContainer(process, client=self.client, name=name, entry=entry)
+        return _JobContainer(process, client=self.client, name=name, entry=entry, image=image, base_dir=spec.base_dir)
+
+
+class _JobContainer(DockerContainer):
+    """A container that writes into a directory of this machine, mostly as root: at its end the files become ours."""
+
+    def __init__(
+        self, process: ProcessContainer, *, client: str, name: str, entry: Path, image: str, base_dir: Path
+    ) -> None:
+        super().__init__(process, client=client, name=name, entry=entry)
+        as_root = ("--user", "0", "--network", "none", "--volume", f"{base_dir}:{_OPT_ML}")
+        command = ("--entrypoint", "chown", image, "-R", f"{os.getuid()}:{os.getgid()}", _OPT_ML)
+        self._give_back = (*as_root, *command)
+        self._docker = client
+
+    def stop(self, grace_s: float = STOP_GRACE_S) -> None:
+        super().stop(grace_s)
+        if os.geteuid() != 0:
+            with suppress(EngineError):  # an image without chown; what cannot be read is said where it is read
+                run_docker(self._docker, "run", "--rm", *self._give_back)
