@@ -1,4 +1,4 @@
-"""`python -m infra`: what cdk.json runs; `… doctor`, `… image`, `… models` and `… served` are commands.
+"""`python -m infra`: what cdk.json runs; `… doctor`, `… image`, `… models`, `… served` and `… smoke` are commands.
 
 A configuration mistake is one line on stderr and exit code 1.
 """
@@ -16,6 +16,7 @@ _COMMANDS = {
     "image": "tidegate.infra.image_push.command",
     "models": "tidegate.infra.versions.models_command",
     "served": "tidegate.infra.versions.served_command",
+    "smoke": "tidegate.infra.smoke.command",
 }
 
 

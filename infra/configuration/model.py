@@ -23,10 +23,15 @@ class DefaultArchive(_Sized):
     """`models/model.tar.gz` in the stage's own bucket, with a warning at synthesis."""
 
 
+_ArchiveKey = Annotated[str, like(KEY_ARN, "not a key; write the ARN of a KMS key (not of an alias)")]
+
+
 class ArchivedModel(_Sized):
     """A gzip'ed tar archive."""
 
     archive: Archive
+    # What it is encrypted with, where that is neither S3's own key nor the stage's.
+    archive_key: _ArchiveKey | None = None
 
 
 class UncompressedModel(_Sized):
@@ -59,6 +64,8 @@ class PackagedModel(_Sized):
         ]
         | None
     ) = None
+    # What that archive is encrypted with, where that is neither S3's own key nor the stage's.
+    archive_key: _ArchiveKey | None = None
 
 
 class ApprovedModel(_Sized):

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Tag
 
-from tidegate.infra.configuration.value import KEY_ARN, LISTED, Rule, Value, like, some
+from tidegate.infra.configuration.value import KEY_ARN, LISTED, Account, Rule, Value, like, some
 
 _Subnet = Annotated[str, like(r"subnet-[0-9a-f]{8,17}", "not a subnet; write an id like 'subnet-0a1b2c3d'")]
 _SecurityGroup = Annotated[str, like(r"sg-[0-9a-f]{8,17}", "not a security group; write an id like 'sg-0a1b2c3d'")]
@@ -78,7 +78,7 @@ class ExistingVpc(Value):
     subnets: Annotated[tuple[_Subnet, ...], LISTED, some(16, "subnets")]
     security_groups: Annotated[tuple[_SecurityGroup, ...], LISTED, some(5, "security groups")]
     # Of another account, which shares the subnets (Resource Access Manager): they keep its number in their ARNs.
-    subnets_owner: Annotated[str, like(r"\d{12}", "not an account; write its 12 digits in quotes")] | None = None
+    subnets_owner: Account | None = None
     # The zones that the subnets lie in, by the names that this account has for them. `infra doctor` holds the subnets
     # against them.
     availability_zones: Annotated[

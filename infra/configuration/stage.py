@@ -13,7 +13,7 @@ from tidegate.infra.configuration.model import DefaultArchive, Model
 from tidegate.infra.configuration.network import Encryption, Network
 from tidegate.infra.configuration.operations import Budget, Cost, ModelRegistry, Observability, Retention
 from tidegate.infra.configuration.role import Role
-from tidegate.infra.configuration.value import Setting, Value, like
+from tidegate.infra.configuration.value import LISTED, Account, Setting, Value, like, some
 
 _PART = r"[a-z]([a-z0-9]|-(?=[a-z0-9]))"
 _RULE = "lower-case letters, digits and single hyphens, beginning with a letter"
@@ -30,10 +30,12 @@ class Stage(Value):
     name: Annotated[str, like(rf"{_PART}{{0,9}}", f"no stage's name; use at most 10 {_RULE}")]
     prefix: Annotated[str, like(rf"{_PART}{{0,15}}", f"no prefix; use at most 16 {_RULE}")] = "tidegate"
     # None: the account and Region of whoever runs cdk.
-    account: Annotated[str, like(r"\d{12}", "not an account; write its 12 digits in quotes")] | None = None
+    account: Account | None = None
     region: Annotated[str, like(r"[a-z]{2}(-[a-z]+)+-\d", "not a Region; write one like 'eu-central-1'")] | None = None
     # Off, stacks carry no assets and deploy with the caller's own rights, so `cdk bootstrap` is not needed.
     bootstrapped: bool = True
+    # Accounts that may deploy what this stage holds: its images, the archives below models/, its model packages.
+    shared_with: Annotated[tuple[Account, ...], LISTED, some(10, "accounts")] = ()
     # Of every resource, beside `project` and `stage`.
     tags: dict[str, str] = Field(default_factory=dict)
     # None only where the model is of a model registry, whose packages name their images.

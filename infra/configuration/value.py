@@ -94,6 +94,7 @@ LISTED = BeforeValidator(_as_tuple)
 OFF = BeforeValidator(lambda value: None if value is False else value)
 
 Email = Annotated[str, like(r"[^@\s]+@[^@\s]+\.[^@\s]+", "not an e-mail address; write one like 'ml-team@example.com'")]
+Account = Annotated[str, like(r"\d{12}", "not an account; write its 12 digits in quotes")]
 # A bucket's name has 3 to 63 characters. Source: Amazon S3 user guide, bucket naming rules.
 BUCKET = r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]"
 KEY_ARN = r"arn:aws[a-z-]*:kms:[a-z0-9-]+:\d{12}:key/[a-zA-Z0-9-]+"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from tidegate.infra.configuration import Stage
@@ -25,6 +25,7 @@ from tidegate.infra.doctor.standing_checks import Name, Role, Taken
 from tidegate.infra.doctor.subject import Need, Subject, instance_types_of, needs
 from tidegate.infra.image_push.registries import ImageConfiguration, Manifest
 from tidegate.infra.models.container_environment import container_environment
+from tidegate.infra.models.remembered_archive import is_forgetful, with_archive
 from tidegate.infra.stacks.interface_endpoints import interface_endpoints
 
 
@@ -81,6 +82,8 @@ def examine(stage: Stage, argument: str, answers: Answers, *, qualifier: str, lo
     subject = Subject(
         stage=stage, argument=argument, account=stage.account or account, region=region, qualifier=qualifier
     )
+    if is_forgetful(stage) and isinstance(url := answers.parameter(subject.names.archive_parameter), str):
+        subject = replace(subject, stage=with_archive(stage, url))
     rest = list(_examine(subject, answers, local=answers.is_local(), load=load))
     return Examination(account=account, region=region, findings=(*first, *rest))
 

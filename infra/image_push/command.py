@@ -1,12 +1,13 @@
-"""`python -m infra image`: the image of a stage, from a checkout into the registry."""
+"""`python -m infra image`: the image of a stage, from a checkout into the registry, and what its scan found."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import os
+import re
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import boto3
@@ -14,11 +15,16 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from tidegate.infra.configuration import ConfigurationError, Stage
+from tidegate.infra.configuration.image import DIGEST, ImageUri
 from tidegate.infra.hosting.machines import accelerator, platform
+from tidegate.infra.image_push import scan
 from tidegate.infra.image_push.destination import destination
 from tidegate.infra.image_push.push import Pushed, push
 from tidegate.infra.image_push.registries import registry_of
+from tidegate.infra.models.account import asked
+from tidegate.infra.models.ecr import EcrImage, address_of, ecr_image
 from tidegate.infra.stage import stage_file
+from tidegate.infra.stage.names import Names
 
 if TYPE_CHECKING:
     from container.engine import Engine
@@ -34,11 +40,10 @@ def main(arguments: list[str]) -> int:
     """Run the command. A mistake is one line on stderr and exit code 1."""
     options = _parser().parse_args(arguments)
     try:
-        pushed = _push(options)
+        options.run(options)
     except ConfigurationError as error:
         print(f"infra: error: {error}{'' if str(error).endswith('?') else '.'}", file=sys.stderr)  # noqa: T201 - the command line's own output
         return 1
-    _say(pushed, options)
     return 0
 
 
@@ -53,7 +58,55 @@ def _parser() -> argparse.ArgumentParser:
         "--accelerator", choices=("cpu", "gpu"), help="which image is built; by the instance types without it"
     )
     pushing.add_argument("--json", action="store_true", help="one object on standard output, for programs")
+    pushing.set_defaults(run=lambda options: _say(_push(options), options))
+    scanning = commands.add_parser("scan", help="wait for Amazon ECR's scan of the image, and judge what it found")
+    scanning.add_argument("--stage", metavar="STAGE", required=True, help="a name in infra/stages/, or a file")
+    scanning.add_argument("--digest", metavar="DIGEST", help="sha256:…, instead of the image of the stage file")
+    scanning.add_argument(
+        "--fail-on", choices=scan.SEVERITIES, default="critical", help="what is that bad, or worse, fails (%(default)s)"
+    )
+    scanning.add_argument(
+        "--accept", metavar="CVE", action="append", default=[], help="a finding that does not fail; may be given again"
+    )
+    scanning.add_argument("--timeout-s", metavar="SECONDS", type=float, default=1800.0, help="default: %(default)s")
+    scanning.set_defaults(run=_scan)
     return parser
+
+
+def _scan(options: argparse.Namespace) -> None:
+    stage = stage_file.read(stage_file.find(options.stage))
+    image = _scanned(stage, options.digest)
+    with asked("Amazon ECR"):
+        ecr = boto3.client("ecr", region_name=image.region)
+    holes = scan.await_findings(ecr, image, timeout_s=options.timeout_s)
+    bad = scan.judged(holes, fail_on=options.fail_on, accepted=options.accept)
+    for hole in holes:
+        mark = "error" if hole in bad else "accepted" if hole.name in options.accept else "ok"
+        print(f"{mark:<8} {hole.severity:<13} {hole.name:<20} {hole.package}".rstrip())  # noqa: T201 - the command line's own output
+    if bad:
+        raise ConfigurationError(
+            f"{image.name}@{image.reference} has {len(bad)} finding{'' if len(bad) == 1 else 's'} that "
+            f"{'is' if len(bad) == 1 else 'are'} {options.fail_on} or worse; build it anew on a newer base image, or "
+            "give --accept with the name of one that does not concern you"
+        )
+    print(f"{image.name} {image.reference}: {len(holes)} findings, none of them fails")  # noqa: T201
+
+
+def _scanned(stage: Stage, digest: str | None) -> EcrImage:
+    if digest is not None and re.fullmatch(DIGEST, digest) is None:
+        raise ConfigurationError(f"--digest={digest!r} is not a digest; write 'sha256:' and its 64 hexadecimal digits")
+    place = _place(stage)
+    repository = Names(prefix=stage.prefix, stage=stage.name).repository
+    written = address_of(stage.image, place.account, place.region, repository)
+    image = ecr_image(written) if written is not None else None
+    if image is None and digest is not None and not isinstance(stage.image, ImageUri):
+        image = EcrImage(account=place.account, region=place.region, name=repository, reference=digest)
+    if image is None:
+        raise ConfigurationError(
+            f"{stage.name}.toml names no image in Amazon ECR, whose scan this is; name one in [image], or scan the "
+            "image by another tool"
+        )
+    return image if digest is None else replace(image, reference=digest)
 
 
 def _push(options: argparse.Namespace) -> Pushed:

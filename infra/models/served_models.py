@@ -10,7 +10,7 @@ from constructs import Construct
 from tidegate.infra.configuration import Stage
 from tidegate.infra.configuration.hosting import Instances, MultiModelHosting, RealtimeHosting
 from tidegate.infra.configuration.image import Image, ImageUri
-from tidegate.infra.configuration.model import ApprovedModel, ModelRepository
+from tidegate.infra.configuration.model import ApprovedModel, ArchivedModel, ModelRepository, PackagedModel
 from tidegate.infra.configuration.network import Network, NewVpc
 from tidegate.infra.hosting import machines
 from tidegate.infra.models import model_source
@@ -128,9 +128,13 @@ class ServedModels(Construct):
                 stack.format_arn(service="s3", region="", account="", resource=bucket),
                 below=source.lists,
             )
-        model = self._stage.model
-        if isinstance(model, ModelRepository) and model.repository_key is not None:
-            self._role.may_decrypt(sid.replace("Read", "Decrypt", 1), model.repository_key)
+        match self._stage.model:
+            case (
+                ModelRepository(repository_key=str(key))
+                | ArchivedModel(archive_key=str(key))
+                | PackagedModel(archive_key=str(key))
+            ):
+                self._role.may_decrypt(sid.replace("Read", "Decrypt", 1), key)
 
     def _may_pull(self, arn: str | None) -> None:
         if arn is not None:

@@ -10,7 +10,7 @@ from constructs import Construct, IConstruct
 
 from tidegate.inference import settings
 from tidegate.infra.configuration import Stage
-from tidegate.infra.configuration.model import ApprovedModel, DefaultArchive, UncompressedModel
+from tidegate.infra.configuration.model import ApprovedModel, ArchivedModel, TrainedModel, UncompressedModel
 from tidegate.infra.configuration.network import ExistingVpc, NewVpc
 from tidegate.infra.hosting import log_group_names, modes
 from tidegate.infra.hosting.deployment import Deployment
@@ -18,6 +18,7 @@ from tidegate.infra.hosting.endpoint import Endpoint
 from tidegate.infra.hosting.log_groups import LogGroups
 from tidegate.infra.models import replaced_archive
 from tidegate.infra.models.container_environment import codeartifact_arn
+from tidegate.infra.models.remembered_archive import is_forgetful
 from tidegate.infra.models.served_models import ServedModels, network_content
 from tidegate.infra.rights.caller_rights import CallerRights
 from tidegate.infra.rights.execution_role import ExecutionRole
@@ -72,8 +73,10 @@ class EndpointStack(StageStack):
         # Transform jobs refuse unpacked models.
         if endpoint.model_name is not None and not isinstance(stage.model, UncompressedModel):
             serving.append(self._keep_model_name(endpoint.model_name, after=endpoint.serves))
-        if isinstance(stage.model, DefaultArchive) and stage.hosting.mode != "multi_model":
+        if is_forgetful(stage):
             self._warn_about_the_default_archive()
+        elif isinstance(stage.model, ArchivedModel | TrainedModel) and models.main.archive is not None:
+            self._remember_archive(models.main.archive, after=endpoint.serves)
         self._warn_about_unknown_variables()
         for model in (models.main, *models.of_variants.values()):
             replaced_archive.warn(model, region=stage.region)
@@ -176,6 +179,18 @@ class EndpointStack(StageStack):
         parameter.add_resource_dependency(after)
         return parameter
 
+    def _remember_archive(self, url: str, *, after: cdk.CfnResource) -> None:
+        """For the next synthesis, if the stage file names none; `remembered_archive.recall` reads it."""
+        parameter = ssm.CfnParameter(
+            self,
+            "ArchiveParameter",
+            name=self.names.archive_parameter,
+            type="String",
+            value=url,
+            description="What the endpoint serves, and what the next deploy goes on with",
+        )
+        parameter.add_resource_dependency(after)
+
     def _show(self, endpoint: Endpoint, models: ServedModels) -> Iterator[IConstruct]:
         yield self.output("EndpointName", endpoint.name, "For invoke_endpoint")
         yield self.output("EndpointConfigName", endpoint.config_name, "What the endpoint runs now")
@@ -209,7 +224,7 @@ class EndpointStack(StageStack):
     def _warn_about_the_default_archive(self) -> None:
         cdk.Annotations.of(self).add_warning_v2(
             "tidegate:default-model",
-            f"no model archive is named, so {self.names.endpoint} takes {MODELS_PREFIX}model.tar.gz of its bucket, and "
-            "a new archive at that key would not reach it; give -c model_data_url=s3://… or write [model] into the "
-            f"file of stage {self._stage.name}",
+            f"no model archive is named, and none of an earlier deploy is known here, so {self.names.endpoint} takes "
+            f"{MODELS_PREFIX}model.tar.gz of its bucket, and a new archive at that key would not reach it; give "
+            f"-c model_data_url=s3://… or write [model] into the file of stage {self._stage.name}",
         )

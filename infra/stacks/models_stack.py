@@ -8,6 +8,7 @@ from constructs import Construct
 from tidegate.infra.configuration import Stage
 from tidegate.infra.configuration.operations import ModelRegistry
 from tidegate.infra.promotion.promotion import Promotion
+from tidegate.infra.sharing import statements
 from tidegate.infra.stacks.stage_stack import StageStack
 
 
@@ -24,6 +25,9 @@ class ModelsStack(StageStack):
             "Group",
             model_package_group_name=group,
             model_package_group_description=f"Models of {stage.prefix} {stage.name}",
+            model_package_group_policy=statements.deploy_versions(stage.shared_with, self, group)
+            if stage.shared_with
+            else None,
         )
         resource.apply_removal_policy(self.removal_policy)
         self.output(

@@ -8,6 +8,7 @@ from aws_cdk import aws_kms as kms
 from constructs import Construct
 
 from tidegate.infra.configuration import Stage
+from tidegate.infra.sharing import statements
 from tidegate.infra.stacks.stage_stack import StageStack
 
 
@@ -44,4 +45,6 @@ class RegistryStack(StageStack):
             empty_on_delete=not stage.retention.keep_data,
             removal_policy=self.removal_policy,
         )
+        if stage.shared_with:
+            repository.add_to_resource_policy(statements.pull_images(stage.shared_with))
         self.output("RepositoryUri", repository.repository_uri, "Push the serving image here")

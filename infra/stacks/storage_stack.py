@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import cast
 
 import aws_cdk as cdk
@@ -12,6 +13,7 @@ from constructs import Construct
 from tidegate.infra.configuration import Stage
 from tidegate.infra.configuration.hosting import AsyncHosting, RealtimeHosting
 from tidegate.infra.configuration.operations import Retention
+from tidegate.infra.sharing import statements
 from tidegate.infra.stacks.encryption_key import EncryptionKey
 from tidegate.infra.stacks.stage_stack import StageStack
 from tidegate.infra.stage.names import (
@@ -53,18 +55,34 @@ class StorageStack(StageStack):
         )
         if stage.batch is not None and stage.batch.on_upload:
             data.tell_event_bridge()
+        if stage.shared_with:
+            self._share(stage, data)
         self.output("BucketName", data.bucket.bucket_name, "Models below models/, batch data below batch/")
 
     def _encryption_key(self, stage: Stage) -> kms.IKey | None:
         if stage.encryption.key == "new":
-            return EncryptionKey(
+            key = EncryptionKey(
                 self,
                 "Encryption",
                 alias=self.names.key_alias,
                 parameter=self.names.key_parameter,
                 removal_policy=self.removal_policy,
             ).key
+            if stage.shared_with:
+                key.add_to_resource_policy(statements.decrypt_models(stage.shared_with, self.region))
+            return key
         return None if self.key_arn is None else kms.Key.from_key_arn(self, "Key", self.key_arn)
+
+    def _share(self, stage: Stage, data: DataBucket) -> None:
+        for statement in statements.read_models(stage.shared_with, data.bucket.bucket_arn):
+            data.bucket.add_to_resource_policy(statement)
+        if stage.encryption.key.startswith("arn:"):
+            wanted = statements.decrypt_models(stage.shared_with, self.region).to_statement_json()
+            cdk.Annotations.of(self).add_warning_v2(
+                "tidegate:shared-key",
+                f"shared_with cannot change the policy of {stage.encryption.key}, which is not the stage's; without "
+                f"this statement in it the other accounts cannot read the archives: {json.dumps(self.resolve(wanted))}",
+            )
 
 
 def _expiring(stage: Stage) -> dict[str, tuple[str, int]]:

@@ -13,6 +13,7 @@ from tidegate.infra.configuration import ConfigurationError, Stage
 from tidegate.infra.configuration.image import ImageUri, PinnedImage, TaggedImage
 from tidegate.infra.configuration.model import ApprovedModel, ArchivedModel
 from tidegate.infra.configuration.value import Value
+from tidegate.infra.models.remembered_archive import recall
 from tidegate.infra.stage import stage_file
 from tidegate.infra.stage.stage_errors import shown
 
@@ -29,7 +30,7 @@ _CDK_KEYS = frozenset({"cli-telemetry"})
 
 
 def choose(context: Mapping[str, object]) -> Stage:
-    """The stage that `context` asks for, with its values for this command, checked.
+    """The stage that `context` asks for, with its values for this command, checked, and the archive that it serves.
 
     A key that neither we nor the CDK know is an error: `-c model_url=…` would otherwise deploy another model than
     meant, without a word.
@@ -42,7 +43,7 @@ def choose(context: Mapping[str, object]) -> Stage:
             raise ConfigurationError(f"-c {key}={value} has no value; write one like -c {key}={KEYS[key]}")
     given = {key: str(value) for key, value in ours.items()}
     path = stage_file.find(given.get("stage", stage_file.DEFAULT_STAGE))
-    return override(path, stage_file.read(path), given)
+    return recall(override(path, stage_file.read(path), given))
 
 
 def override(path: Path, stage: Stage, given: Mapping[str, str]) -> Stage:
@@ -58,7 +59,10 @@ def override(path: Path, stage: Stage, given: Mapping[str, str]) -> Stage:
                 f"-c model_data_url={url} would take the endpoint from the approved packages of model.group "
                 f"{stage.model.group}; register and approve a package instead"
             )
-        changes["model"] = _value("model_data_url", ArchivedModel, archive=url, size_gib=stage.model.size_gib)
+        key = stage.model.archive_key if isinstance(stage.model, ArchivedModel) else None
+        changes["model"] = _value(
+            "model_data_url", ArchivedModel, archive=url, size_gib=stage.model.size_gib, archive_key=key
+        )
     if uri := given.get("image_uri"):
         changes["image"] = _value("image_uri", ImageUri, uri=uri)
     if tag := given.get("image_tag"):

@@ -120,6 +120,11 @@ class Names:
         return self.parameter("model-name")
 
     @property
+    def archive_parameter(self) -> str:
+        """Where the address of the archive that the endpoint serves is kept."""
+        return self.parameter("model-archive")
+
+    @property
     def table_parameter(self) -> str:
         """Where it is kept which table the results of transform jobs belong to, as JSON."""
         return self.parameter("table")

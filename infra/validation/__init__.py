@@ -11,7 +11,7 @@ import datetime
 from tidegate.inference import settings
 from tidegate.infra.configuration import Stage
 from tidegate.infra.models.container_environment import container_environment
-from tidegate.infra.validation import capacity, gpus, hosting, instances, operations, sources, tables, zones
+from tidegate.infra.validation import capacity, gpus, hosting, instances, operations, sharing, sources, tables, zones
 
 
 def check(stage: Stage) -> None:
@@ -24,5 +24,6 @@ def check(stage: Stage) -> None:
     hosting.check(stage)
     zones.check(stage)
     operations.check(stage)
+    sharing.check(stage)
     tables.check(stage, today=datetime.datetime.now(tz=datetime.UTC).date())
     gpus.check(stage, settings.read(container_environment(stage)))

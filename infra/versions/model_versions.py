@@ -58,12 +58,12 @@ class ModelVersions:
         self._progress = progress
         with asked("the account"):
             self._sagemaker, self._s3 = self._client("sagemaker"), self._client("s3")
-            self._account = stage.account or self._client("sts").get_caller_identity()["Account"]
-            self._region = str(self._sagemaker.meta.region_name)
+            self.account = stage.account or self._client("sts").get_caller_identity()["Account"]
+            self.region = str(self._sagemaker.meta.region_name)
         registry = stage.model_registry
         self._names = Names(prefix=stage.prefix, stage=stage.name)
         self.group = (registry and registry.group) or self._names.model_group
-        self.bucket = self._names.bucket(_Place(account=self._account, region=self._region))
+        self.bucket = self._names.bucket(_Place(account=self.account, region=self.region))
 
     def register(self, source: str, *, image: str | None, commit: str | None, description: str | None) -> Version:
         """Make a version of the archive at `source`, a path or an `s3://` address, that waits for approval.
@@ -110,7 +110,7 @@ class ModelVersions:
     def version(self, number: int) -> Version:
         """One of them."""
         partition = self._sagemaker.meta.partition
-        for_group = f"arn:{partition}:sagemaker:{self._region}:{self._account}:model-package/{self.group}"
+        for_group = f"arn:{partition}:sagemaker:{self.region}:{self.account}:model-package/{self.group}"
         return self._describe(f"{for_group}/{number}")
 
     def decide(self, number: int, approval: str, *, note: str | None, again: bool = False) -> Version:
@@ -145,6 +145,14 @@ class ModelVersions:
             raise ConfigurationError(f"stack {name} serves no package yet; approve one, or name a version")
         served.demand(self._stage)
         return self._describe(arn)
+
+    def key_arn(self) -> str:
+        """The key that the stage's archives are under: that of its file, or the one that its storage stack made."""
+        if self._stage.encryption.key != "new":
+            return self._stage.encryption.key
+        name = self._names.key_parameter
+        with asked(f"the key of stage {self._stage.name}, kept in {name}"):
+            return str(self._client("ssm").get_parameter(Name=name)["Parameter"]["Value"])
 
     def delete(self, number: int) -> None:
         """Delete a version; a group can be deleted when it has none. Its archive and its image stay.
@@ -191,7 +199,7 @@ class ModelVersions:
         )
 
     def _image_of_stage(self) -> str:
-        address = address_of(self._stage.image, self._account, self._region, self._names.repository)
+        address = address_of(self._stage.image, self.account, self.region, self._names.repository)
         if address is None:
             raise ConfigurationError(
                 f"{self._stage.name}.toml names no image in a registry; give --image host/name@sha256:digest"

@@ -14,7 +14,7 @@ from tqdm import tqdm
 from tidegate.infra.configuration import ConfigurationError
 from tidegate.infra.stage import stage_file
 from tidegate.infra.versions.model_versions import ModelVersions, Version
-from tidegate.infra.versions.stage_promotion import check_keys, difference, promoted
+from tidegate.infra.versions.stage_promotion import check_shared, difference, lent_key, promoted
 
 
 def main(arguments: list[str]) -> int:
@@ -115,10 +115,13 @@ def _promote(options: argparse.Namespace) -> None:
         )
     path = stage_file.find(options.to)
     before = path.read_text(encoding="utf-8")
+    key = None
     if version.archive_url.startswith(f"s3://{versions.bucket}/"):
-        check_keys(stage, stage_file.read(path))
+        target = stage_file.read(path)
+        check_shared(stage, versions.account, versions.region, target)
+        key = lent_key(stage, target, versions.key_arn)
     with stage_file.blaming(path):
-        after = promoted(before, version)
+        after = promoted(before, version, archive_key=key)
     changed = difference(path, before, after)
     print(changed or f"{path} has {version.arn} already", end="" if changed else "\n")  # noqa: T201
     if options.write:

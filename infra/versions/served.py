@@ -16,6 +16,8 @@ from tidegate.infra.configuration import ConfigurationError, Stage
 from tidegate.infra.models.account import asked
 from tidegate.infra.stage.names import Names
 
+_MOVING = frozenset({"Creating", "Updating", "SystemUpdating", "RollingBack", "Deleting"})
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Served:
@@ -28,6 +30,11 @@ class Served:
     wanted: str
     # What SageMaker says of the last failure; empty where there was none.
     why: str = ""
+
+    @property
+    def is_moving(self) -> bool:
+        """Whether it will be something else by itself. Source: API reference, DescribeEndpoint, EndpointStatus."""
+        return self.status in _MOVING
 
     @property
     def divergence(self) -> str | None:
@@ -46,12 +53,9 @@ class Served:
 def look(stage: Stage) -> tuple[Served, ...]:
     """The endpoint of `stage` and its component, if it has one. Raises `ConfigurationError` where there is none."""
     names = Names(prefix=stage.prefix, stage=stage.name)
-    stack = names.stack("endpoint")
-    with asked(f"stack {stack}"):
-        (found,) = _client(stage, "cloudformation").describe_stacks(StackName=stack)["Stacks"]
-    outputs = {output["OutputKey"]: output["OutputValue"] for output in found.get("Outputs", [])}
+    outputs = _outputs(stage)
     if "EndpointConfigName" not in outputs:
-        raise ConfigurationError(f"stack {stack} has no endpoint yet; approve a package first")
+        raise ConfigurationError(f"stack {names.stack('endpoint')} has no endpoint yet; approve a package first")
     sagemaker = _client(stage, "sagemaker")
     with asked(f"endpoint {names.endpoint}"):
         endpoint = sagemaker.describe_endpoint(EndpointName=names.endpoint)
@@ -60,6 +64,11 @@ def look(stage: Stage) -> tuple[Served, ...]:
         with asked(f"inference component {component}"):
             seen.append(of_component(sagemaker.describe_inference_component(InferenceComponentName=component), outputs))
     return tuple(seen)
+
+
+def has_endpoint(stage: Stage) -> bool:
+    """Whether the stack names one: one that serves what is approved has none before the first approval."""
+    return "EndpointConfigName" in _outputs(stage)
 
 
 def of_endpoint(description: Mapping[str, Any], outputs: Mapping[str, str]) -> Served:
@@ -91,6 +100,13 @@ def demand(stage: Stage) -> tuple[Served, ...]:
         if (reason := one.divergence) is not None:
             raise ConfigurationError(reason)
     return seen
+
+
+def _outputs(stage: Stage) -> dict[str, str]:
+    stack = Names(prefix=stage.prefix, stage=stage.name).stack("endpoint")
+    with asked(f"stack {stack}"):
+        (found,) = _client(stage, "cloudformation").describe_stacks(StackName=stack)["Stacks"]
+    return {output["OutputKey"]: output["OutputValue"] for output in found.get("Outputs", [])}
 
 
 def _client(stage: Stage, service: str) -> Any:

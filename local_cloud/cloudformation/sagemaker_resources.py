@@ -8,6 +8,7 @@ wins, and these come after moto's own.
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from tidegate.local_cloud.cloudformation.clients import client
 from tidegate.local_cloud.cloudformation.resource_class import Json, Resource, ResourceFailed, as_request
 
 _POLL_S = 0.1
+_GROUP_POLICY = "ModelPackageGroupPolicy"
 _UPDATE_ONLY = ("RetainAllVariantProperties", "ExcludeRetainedVariantProperties")  # these say how an update goes
 
 
@@ -159,14 +161,30 @@ class SageMakerModelPackageGroup(Resource, CloudFormationModel):
     TAKES_STACK_TAGS = True
 
     def create(self) -> None:
-        if "ModelPackageGroupPolicy" in self.properties:
-            raise ResourceFailed("The local cloud does not have ModelPackageGroupPolicy; it is refused, not ignored.")
         properties = {**self.properties, "ModelPackageGroupName": self.name}
-        request = as_request("sagemaker", "CreateModelPackageGroup", properties)
+        request = as_request("sagemaker", "CreateModelPackageGroup", properties, without=(_GROUP_POLICY,))
         self.arn = client("sagemaker").create_model_package_group(**request)["ModelPackageGroupArn"]
+        self._let_in(self.properties.get(_GROUP_POLICY))
 
     def update(self, properties: Json) -> bool:
-        return _only_tags_changed(self, properties)
+        before, after = (
+            {name: value for name, value in each.items() if name not in ("Tags", _GROUP_POLICY)}
+            for each in (self.properties, properties)
+        )
+        if before != after:
+            return False
+        self._let_in(properties.get(_GROUP_POLICY))
+        _retag(self.arn, self.properties, properties)
+        return True
+
+    def _let_in(self, policy: Json | None) -> None:
+        """The policy, which has calls of its own."""
+        if policy is None:
+            client("sagemaker").delete_model_package_group_policy(ModelPackageGroupName=self.name)
+        else:
+            client("sagemaker").put_model_package_group_policy(
+                ModelPackageGroupName=self.name, ResourcePolicy=json.dumps(policy)
+            )
 
     def delete(self, account_id: str, region_name: str) -> None:
         with _gone_is_fine():

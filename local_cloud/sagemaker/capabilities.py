@@ -115,6 +115,9 @@ SUPPORT: Mapping[str, Support] = {
     "DescribeModelPackageGroup": _support("ModelPackageGroupName"),
     "ListModelPackageGroups": _support(_LISTING),
     "DeleteModelPackageGroup": _support("ModelPackageGroupName"),
+    "PutModelPackageGroupPolicy": _support("ModelPackageGroupName", stored="ResourcePolicy"),
+    "GetModelPackageGroupPolicy": _support("ModelPackageGroupName"),
+    "DeleteModelPackageGroupPolicy": _support("ModelPackageGroupName"),
     "CreateModelPackage": _support(
         honoured="ModelPackageGroupName ModelPackageName ModelApprovalStatus Tags"
         " InferenceSpecification.Containers.Image InferenceSpecification.Containers.ModelDataUrl"

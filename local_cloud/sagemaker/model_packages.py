@@ -54,6 +54,7 @@ class Group:
     arn: str
     created: datetime
     request: Json
+    policy: str | None = None
     packages: list[Package] = field(default_factory=list)
     versions: int = 0
 
@@ -116,6 +117,25 @@ class ModelPackages:
                 )
             del self._groups[group.name]
             self.tags.forget(group.arn)
+        return {}
+
+    def put_policy(self, request: Json) -> Json:
+        """Kept and described; rights are not enforced here."""
+        with self._lock:
+            group = self._group(request["ModelPackageGroupName"])
+            group.policy = request["ResourcePolicy"]
+            return {"ModelPackageGroupArn": group.arn}
+
+    def get_policy(self, request: Json) -> Json:
+        with self._lock:
+            group = self._group(request["ModelPackageGroupName"])
+            if group.policy is None:
+                raise validation_exception(f'Could not find a resource policy of model package group "{group.arn}".')
+            return {"ResourcePolicy": group.policy}
+
+    def delete_policy(self, request: Json) -> Json:
+        with self._lock:
+            self._group(request["ModelPackageGroupName"]).policy = None
         return {}
 
     # packages

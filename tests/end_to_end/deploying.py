@@ -136,6 +136,9 @@ def inventory(stage: str) -> dict[str, list[str]]:
         "databases": [item["Name"] for item in boto3.client("glue").get_databases()["DatabaseList"]],
         "workgroups": [item["Name"] for item in boto3.client("athena").list_work_groups()["WorkGroups"]],
         "rights": [item["PolicyName"] for item in boto3.client("iam").list_policies(Scope="Local")["Policies"]],
+        "parameters": [
+            item["Name"].replace("/", "-")[1:] for item in boto3.client("ssm").describe_parameters()["Parameters"]
+        ],
         "logs": [item["logGroupName"] for item in boto3.client("logs").describe_log_groups()["logGroups"]],
         "stacks": [item["StackName"] for item in stacks if item["StackStatus"] != "DELETE_COMPLETE"],
     }

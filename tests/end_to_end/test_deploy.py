@@ -93,6 +93,7 @@ class Life:
     failure_said: str
     after_failure: dict[str, list[str]]
     third: dict[str, Any]
+    kept: str
     destroyed: dict[str, list[str]]
     left_running: list[int]
 
@@ -113,7 +114,7 @@ def life(cloud: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Lif
     created, endpoint, first = inventory("local"), describe(), invoke(name, 21)
     job, transformed = transform(deployer, [1, 2, 3])
 
-    redeploy_said = deployer.deploy("--all", "-c", model)
+    redeploy_said = deployer.deploy("--all")
     redeployed, after_redeploy = inventory("local"), invoke(name, 21)
     untouched = describe()["LastModifiedTime"] == endpoint["LastModifiedTime"]
 
@@ -124,6 +125,7 @@ def life(cloud: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Lif
     broken = archive(directory, weight=4, handlers="def model_fn(model_dir) return None")
     failure_said = deployer.deploy("--all", "-c", f"model_data_url={deployer.upload(broken)}", exit_code=1)
     after_failure, third = inventory("local"), invoke(name, 21)
+    kept = boto3.client("ssm").get_parameter(Name="/tidegate/local/model-archive")["Parameter"]["Value"]
 
     boto3.resource("s3").Bucket(deployer.output("storage", "BucketName")).object_versions.delete()
     deployer.run("destroy", "--all", "--force", *deployer.synthesised())
@@ -143,6 +145,7 @@ def life(cloud: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Lif
         failure_said=failure_said,
         after_failure=after_failure,
         third=third,
+        kept=kept,
         destroyed=inventory("local"),
         left_running=[pid for pid in (first["process"], second["process"]) if psutil.pid_exists(pid)],
     )
@@ -164,7 +167,8 @@ def test_a_transform_job_runs_the_deployed_model_by_its_name(life: Life) -> None
     assert [result["product"] for result in life.transformed] == [2, 4, 6]
 
 
-def test_a_second_deploy_of_the_same_changes_nothing(life: Life) -> None:
+def test_a_second_deploy_that_names_no_archive_changes_nothing(life: Life) -> None:
+    """It goes on with the one that was deployed, and not with models/model.tar.gz, which is not even there."""
     assert life.redeploy_said.count("(no changes)") == 3
     assert life.redeployed == life.created
     assert life.untouched
@@ -197,6 +201,7 @@ def test_a_model_that_cannot_be_loaded_leaves_the_old_one_serving(life: Life) ->
     assert life.third["product"] == life.second["product"]
     assert life.third["server"] == life.second["server"], "another server answers"
     assert life.after_failure == life.updated
+    assert life.kept.endswith("/models/times-3.tar.gz"), "a later deploy goes on with what is served"
 
 
 def test_a_destroy_leaves_nothing(life: Life) -> None:

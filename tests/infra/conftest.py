@@ -46,9 +46,13 @@ def shipped_stages() -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def no_cloud_of_the_shell() -> Iterator[None]:
-    """A shell may have the variables of a local cloud or a profile, which would win over moto."""
+    """A shell may have the variables of a local cloud or a profile, which would win over moto; or an account for the
+    CDK, which would be asked at a synthesis.
+    """
     with pytest.MonkeyPatch.context() as environment:
-        for name in [name for name in os.environ if name.startswith(("AWS_ENDPOINT_URL", "AWS_PROFILE"))]:
+        for name in [
+            name for name in os.environ if name.startswith(("AWS_ENDPOINT_URL", "AWS_PROFILE", "CDK_DEFAULT"))
+        ]:
             environment.delenv(name)
         yield
 

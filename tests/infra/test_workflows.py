@@ -50,7 +50,7 @@ def commands() -> str:
 def test_the_workflows_pass_the_audit_and_the_schema() -> None:
     audit, form = zizmor(FOLDER), schema(*WORKFLOWS)
 
-    assert len(WORKFLOWS) == 3
+    assert len(WORKFLOWS) == 4
     assert audit.returncode == 0, audit.stdout + audit.stderr
     assert form.returncode == 0, form.stdout + form.stderr
 
@@ -139,6 +139,36 @@ def test_a_deployment_waits_for_the_one_before_it_and_is_never_broken_off() -> N
     assert deploy["jobs"]["deploy"]["environment"], "approval is asked for by the environment"
 
 
+def test_what_was_deployed_is_compared_with_what_is_served() -> None:
+    steps = [step.get("run", "") for step in parsed(FOLDER / "deploy.yml")["jobs"]["deploy"]["steps"]]
+    (deploying,) = (number for number, script in enumerate(steps) if "cdk deploy" in script)
+
+    assert any('python -m infra served --stage "$STAGE"' in script for script in steps[deploying + 1 :])
+
+
+def test_an_image_is_judged_by_its_scan_before_its_digest_is_told() -> None:
+    steps = [step.get("run", "") for step in parsed(FOLDER / "image.yml")["jobs"]["image"]["steps"]]
+    at = {
+        what: next(number for number, script in enumerate(steps) if what in script)
+        for what in ("image push", "image scan", "GITHUB_STEP_SUMMARY")
+    }
+
+    assert list(at.values()) == sorted(at.values())
+    assert "set -e" not in "".join(steps), "each step ends the job by itself"
+
+
+def test_every_command_of_infra_in_the_workflows_is_taken_with_its_options(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each is parsed by its own parser: what it would do then is a stage that is not there."""
+    from tidegate.infra import __main__ as infra
+
+    lines = re.findall(r"python -m infra ([^|\n]+)", commands())
+    assert len(lines) == 3
+    for line in lines:
+        words = line.replace('"', "").replace("$FAIL_ON", "high").replace("$DIGEST", f"sha256:{'0' * 64}").split()
+        monkeypatch.setattr(sys, "argv", ["infra", *["nosuch" if word == "$STAGE" else word for word in words]])
+        assert infra.main() == 1, line
+
+
 def test_every_make_target_stage_and_context_key_of_the_workflows_exists() -> None:
     from tidegate.infra.stage.context import KEYS
 
@@ -149,6 +179,8 @@ def test_every_make_target_stage_and_context_key_of_the_workflows_exists() -> No
 
     assert set(re.findall(r"make (\w+)", commands())) <= targets
     assert set(inputs["stage"]["options"]) <= stages
+    pushed = parsed(FOLDER / "image.yml")[True]["workflow_dispatch"]["inputs"]
+    assert pushed["stage"]["options"] == inputs["stage"]["options"]
     assert set(re.findall(r"-c (\w+)=", commands())) <= set(KEYS)
     assert set(inputs) - {"stage"} <= set(KEYS)
 
@@ -194,19 +226,64 @@ def test_the_roles_pass_cfn_lint() -> None:
     assert lint.returncode == 0, lint.stdout + lint.stderr
 
 
-def test_the_roles_may_only_become_the_roles_of_the_bootstrap() -> None:
-    found = roles()
+def rights(role: str) -> dict[str, set[str]]:
+    """The resources of each action of a role."""
+    found: dict[str, set[str]] = {}
+    for policy in roles()[role]["Policies"]:
+        for statement in policy["PolicyDocument"]["Statement"]:
+            assert statement["Effect"] == "Allow"
+            actions, resources = statement["Action"], statement["Resource"]
+            for action in [actions] if isinstance(actions, str) else actions:
+                found.setdefault(action, set()).update([resources] if isinstance(resources, str) else resources)
+    return found
 
-    assert set(found) == {"DeployRole", "DiffRole"}
-    for role in found.values():
-        assert "ManagedPolicyArns" not in role
-        for policy in role["Policies"]:
-            for statement in policy["PolicyDocument"]["Statement"]:
-                assert (statement["Effect"], statement["Action"]) == ("Allow", "sts:AssumeRole")
-                resources = statement["Resource"]
-                for resource in [resources] if isinstance(resources, str) else resources:
-                    assert ":role/cdk-${Qualifier}-" in resource
-                    assert "*" not in resource
+
+def test_who_deploys_changes_nothing_itself_and_sees_what_its_stage_serves() -> None:
+    here = "${AWS::Region}:${AWS::AccountId}"
+    name = "${Prefix}-${Environment}"
+    found = rights("DeployRole")
+    bootstrap = found.pop("sts:AssumeRole")
+
+    assert len(bootstrap) == 4
+    assert all(":role/cdk-${Qualifier}-" in arn and "*" not in arn for arn in bootstrap)
+    assert found == {
+        "ssm:GetParameter": {
+            f"arn:${{AWS::Partition}}:ssm:{here}:parameter/${{Prefix}}/${{Environment}}/model-archive"
+        },
+        "cloudformation:DescribeStacks": {f"arn:${{AWS::Partition}}:cloudformation:{here}:stack/{name}-endpoint/*"},
+        "sagemaker:DescribeEndpoint": {
+            f"arn:${{AWS::Partition}}:sagemaker:{here}:endpoint/{name}",
+            f"arn:${{AWS::Partition}}:sagemaker:{here}:inference-component/{name}",
+        },
+        "sagemaker:DescribeInferenceComponent": {
+            f"arn:${{AWS::Partition}}:sagemaker:{here}:endpoint/{name}",
+            f"arn:${{AWS::Partition}}:sagemaker:{here}:inference-component/{name}",
+        },
+    }
+
+
+def test_who_pushes_an_image_reaches_the_repository_of_its_stage_and_nothing_else() -> None:
+    found = rights("ImageRole")
+
+    assert found.pop("ecr:GetAuthorizationToken") == {"*"}
+    assert {"ecr:PutImage", "ecr:DescribeImages", "ecr:DescribeImageScanFindings"} <= found.keys()
+    assert {arn for resources in found.values() for arn in resources} == {
+        "arn:${AWS::Partition}:ecr:${AWS::Region}:${AWS::AccountId}:repository/${Prefix}-${Environment}"
+    }
+    assert not {action for action in found if "Delete" in action or "Policy" in action}
+
+
+def test_the_rights_are_on_what_the_stages_call_their_things() -> None:
+    from tidegate.infra.stage.names import Names
+
+    names = Names(prefix="${Prefix}", stage="${Environment}")
+
+    assert any(arn.endswith(f":parameter{names.archive_parameter}") for arn in rights("DeployRole")["ssm:GetParameter"])
+    assert any(arn.endswith(f":repository/{names.repository}") for arn in rights("ImageRole")["ecr:PutImage"])
+    assert any(f":stack/{names.stack('endpoint')}/" in a for a in rights("DeployRole")["cloudformation:DescribeStacks"])
+    assert any(
+        arn.endswith(f":endpoint/{names.endpoint}") for arn in rights("DeployRole")["sagemaker:DescribeEndpoint"]
+    )
 
 
 def test_only_the_repositorys_own_jobs_become_the_roles_and_only_those_of_an_environment_deploy() -> None:
@@ -221,12 +298,15 @@ def test_only_the_repositorys_own_jobs_become_the_roles_and_only_those_of_an_env
     }
     assert subjects == {
         "DeployRole": "repo:${Repository}:environment:${Environment}",
+        "ImageRole": "repo:${Repository}:environment:${Environment}",
         "DiffRole": "repo:${Repository}:pull_request",
     }
 
 
 def test_who_compares_on_a_pull_request_can_only_read() -> None:
-    (policy,) = roles()["DiffRole"]["Policies"]
-    (statement,) = policy["PolicyDocument"]["Statement"]
+    found = rights("DiffRole")
 
-    assert "-lookup-role-" in statement["Resource"]
+    assert found.keys() == {"sts:AssumeRole", "ssm:GetParameter"}
+    (assumed,) = found["sts:AssumeRole"]
+    assert "-lookup-role-" in assumed
+    assert found["ssm:GetParameter"] == rights("DeployRole")["ssm:GetParameter"]

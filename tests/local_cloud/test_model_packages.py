@@ -64,6 +64,16 @@ def test_versions_count_up_wait_for_approval_and_are_listed_by_it(account: Accou
     assert register(account, group).endswith("/3"), "numbers are never used again"
 
 
+def test_the_policy_of_a_group_is_kept_and_described(account: Account, group: str) -> None:
+    policy = '{"Version": "2012-10-17", "Statement": []}'
+    account.sagemaker.put_model_package_group_policy(ModelPackageGroupName=group, ResourcePolicy=policy)
+    assert account.sagemaker.get_model_package_group_policy(ModelPackageGroupName=group)["ResourcePolicy"] == policy
+
+    account.sagemaker.delete_model_package_group_policy(ModelPackageGroupName=group)
+    with pytest.raises(ClientError, match="Could not find a resource policy"):
+        account.sagemaker.get_model_package_group_policy(ModelPackageGroupName=group)
+
+
 def test_a_model_of_a_version_runs_its_container_with_the_models_own_variables(account: Account, group: str) -> None:
     name, arn = account.name("model"), register(account, group, ModelApprovalStatus="Approved")
     container = {"ModelPackageName": arn, "Environment": {"STAND_IN_PREFIX": "own "}}

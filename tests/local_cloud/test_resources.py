@@ -110,7 +110,12 @@ def group(clients: Clients, arn: str) -> Any:
     groups = sagemaker.list_model_package_groups()["ModelPackageGroupSummaryList"]
     if arn not in [item["ModelPackageGroupArn"] for item in groups]:
         return None
-    return sagemaker.list_tags(ResourceArn=arn)["Tags"]
+    name = arn.rpartition("/")[2]
+    try:
+        policy = sagemaker.get_model_package_group_policy(ModelPackageGroupName=name)["ResourcePolicy"]
+    except sagemaker.exceptions.ClientError:
+        policy = "null"
+    return sagemaker.list_tags(ResourceArn=arn)["Tags"], json.loads(policy)
 
 
 def metric_filter(clients: Clients, name: str) -> Any:
@@ -282,10 +287,10 @@ CASES = [
     Case(
         kind="AWS::SageMaker::ModelPackageGroup",
         properties={"ModelPackageGroupName": "registered", "Tags": [{"Key": "team", "Value": "a"}]},
-        change={"Tags": [{"Key": "team", "Value": "b"}]},
+        change={"Tags": [{"Key": "team", "Value": "b"}], "ModelPackageGroupPolicy": POLICY},
         seen=group,
-        before=[{"Key": "team", "Value": "a"}],
-        after=[{"Key": "team", "Value": "b"}],
+        before=([{"Key": "team", "Value": "a"}], None),
+        after=([{"Key": "team", "Value": "b"}], POLICY),
     ),
     Case(
         kind="AWS::Logs::MetricFilter",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -40,7 +41,7 @@ def documented() -> set[tuple[str, str]]:
     rows = (
         [cell.strip(" `") for cell in line.strip("|").split("|")] for line in DOCUMENT.splitlines() if "| `" in line
     )
-    found = {(row[0], row[1]) for row in rows if len(row) == 3 and ":" in row[1] and row[2]}
+    found = {(row[0], row[1]) for row in rows if len(row) == 3 and re.fullmatch(r"[a-z0-9-]+:\w+", row[1]) and row[2]}
     assert len(found) > 50, "the table of rights was not found"
     return found
 

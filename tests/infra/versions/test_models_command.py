@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import tarfile
+import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -265,24 +266,81 @@ def test_a_promotion_is_shown_and_only_written_when_asked(run: Run, stages: Path
 KEY = "arn:aws:kms:eu-central-1:123456789012:key/0a1b2c3d-0000-4000-8000-000000000000"
 
 
+MADE_KEY = KEY.replace("0a1b2c3d", "9f8e7d6c")
+
+
 @pytest.mark.parametrize(
-    ("dev", "prod", "may_read"),
-    [("new", "new", False), ("new", "aws", False), (KEY, "aws", False), (KEY, KEY, True), ("aws", "new", True)],
+    ("dev", "prod", "archive_key"),
+    [
+        ("new", "new", MADE_KEY),
+        ("new", "aws", MADE_KEY),
+        (KEY, "aws", KEY),
+        (KEY, KEY, None),
+        ("aws", "new", None),
+    ],
 )
-def test_what_is_under_a_key_that_the_other_stage_may_not_use_is_not_promoted(
-    dev: str, prod: str, may_read: bool, run: Run, stages: Path
+def test_the_other_stage_is_let_use_the_key_that_the_archive_is_under(
+    dev: str, prod: str, archive_key: str | None, run: Run, stages: Path
 ) -> None:
     (stages / "dev.toml").write_text(DEV + f'[encryption]\nkey = "{dev}"\n')
     (stages / "prod.toml").write_text(PROD + f'[encryption]\nkey = "{prod}"\n')
+    boto3.client("ssm", REGION).put_parameter(Name="/tidegate/dev/key-arn", Value=MADE_KEY, Type="String")
+    run("register", str(archive(stages / "model.tar.gz")))
+    run("approve", "1")
+    status, _, err = run("promote", "--to", str(stages / "prod.toml"), "--version", "1", "--write")
+
+    assert (status, err) == (0, "")
+    written = tomllib.loads((stages / "prod.toml").read_text())["model"]
+    assert written.get("archive_key") == archive_key
+
+
+def test_a_key_that_the_account_does_not_tell_is_not_passed_over(run: Run, stages: Path) -> None:
+    (stages / "dev.toml").write_text(DEV + '[encryption]\nkey = "new"\n')
     run("register", str(archive(stages / "model.tar.gz")))
     run("approve", "1")
     status, _, err = run("promote", "--to", str(stages / "prod.toml"), "--version", "1")
 
-    assert (status == 0) is may_read
-    assert may_read or err == (
-        "infra: error: the archive of stage dev is under that stage's key, which stage prod may not use; give prod a "
-        "model.group of its own and register the archive there.\n"
-    )
+    assert status == 1
+    assert err.startswith("infra: error: the key of stage dev, kept in /tidegate/dev/key-arn: AWS says")
+
+
+@pytest.mark.parametrize(
+    ("shared", "place", "sentence"),
+    [
+        ("", 'account = "210987654321"', 'shares with none; write shared_with = ["210987654321"] into the file of dev'),
+        (
+            'shared_with = ["111111111111"]',
+            'account = "210987654321"',
+            'shares with 111111111111; write shared_with = ["210987654321"]',
+        ),
+        ('shared_with = ["210987654321"]', 'account = "210987654321"', None),
+        ("", f'account = "{ACCOUNT}"', None),
+    ],
+)
+def test_a_stage_of_another_account_gets_what_is_shared_with_it(
+    shared: str, place: str, sentence: str | None, run: Run, stages: Path
+) -> None:
+    (stages / "dev.toml").write_text(f"{shared}\n{DEV}")
+    (stages / "prod.toml").write_text(f"{place}\n{PROD}")
+    run("register", str(archive(stages / "model.tar.gz")))
+    run("approve", "1")
+    status, out, err = run("promote", "--to", str(stages / "prod.toml"), "--version", "1")
+
+    if sentence is None:
+        assert (status, err) == (0, "")
+        assert f":{ACCOUNT}:model-package/tidegate-dev/1" in out
+    else:
+        assert status == 1
+        assert sentence in err
+
+
+def test_a_stage_of_another_region_is_told_to_have_its_own_copies(run: Run, stages: Path) -> None:
+    (stages / "prod.toml").write_text(PROD.replace(REGION, "us-east-1"))
+    run("register", str(archive(stages / "model.tar.gz")))
+    run("approve", "1")
+    err = run("promote", "--to", str(stages / "prod.toml"), "--version", "1")[2]
+
+    assert f"stage prod is in us-east-1, and archive and image are in {REGION}" in err
 
 
 def test_without_a_version_the_one_that_the_stage_serves_is_promoted(run: Run, stages: Path) -> None:

@@ -74,12 +74,13 @@ def test_a_component_is_compared_by_its_model() -> None:
 
 
 @pytest.fixture
-def run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[[], tuple[int, str, str]]]:
+def run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[..., tuple[int, str, str]]]:
     """Run the command for dev in an account of its own: status, standard output, standard error."""
-    (tmp_path / "dev.toml").write_text(STAGE)
+    path = tmp_path / "dev.toml"
 
-    def run() -> tuple[int, str, str]:
-        status = served_command.main(["--stage", str(tmp_path / "dev.toml")])
+    def run(*words: str, more: str = "") -> tuple[int, str, str]:
+        path.write_text(STAGE + more)
+        status = served_command.main(["--stage", str(path), *words])
         said = capsys.readouterr()
         return status, said.out, said.err
 
@@ -101,13 +102,13 @@ def deploy(config: str, *, name: str = "EndpointConfigName") -> None:
     )
 
 
-def test_what_is_served_is_told(run: Callable[[], tuple[int, str, str]]) -> None:
+def test_what_is_served_is_told(run: Callable[..., tuple[int, str, str]]) -> None:
     deploy("config-2")
 
     assert run() == (0, "endpoint tidegate-dev is InService and serves config-2\n", "")
 
 
-def test_an_endpoint_that_went_back_is_exit_code_1(run: Callable[[], tuple[int, str, str]]) -> None:
+def test_an_endpoint_that_went_back_is_exit_code_1(run: Callable[..., tuple[int, str, str]]) -> None:
     deploy("config-3")
     status, out, err = run()
 
@@ -116,14 +117,47 @@ def test_an_endpoint_that_went_back_is_exit_code_1(run: Callable[[], tuple[int, 
     assert err.count("\n") == 1
 
 
-def test_a_stack_that_waits_for_its_first_approval_says_so(run: Callable[[], tuple[int, str, str]]) -> None:
+def test_a_stack_that_waits_for_its_first_approval_says_so(run: Callable[..., tuple[int, str, str]]) -> None:
     deploy("bucket", name="BucketName")
 
     assert run()[2] == ("infra: error: stack tidegate-dev-endpoint has no endpoint yet; approve a package first.\n")
 
 
-def test_a_stage_that_is_not_deployed_is_one_sentence(run: Callable[[], tuple[int, str, str]]) -> None:
+def test_a_stage_that_is_not_deployed_is_one_sentence(run: Callable[..., tuple[int, str, str]]) -> None:
     status, _, err = run()
 
     assert status == 1
     assert err.startswith("infra: error: stack tidegate-dev-endpoint: AWS says")
+
+
+def test_before_the_first_approval_there_is_nothing_that_could_have_gone_back(
+    run: Callable[..., tuple[int, str, str]],
+) -> None:
+    deploy("bucket", name="BucketName")
+
+    said = "nothing of tidegate-dev was approved yet, so there is no endpoint\n"
+    assert run(more='model = { group = "tidegate-dev" }\n') == (0, said, "")
+
+
+def test_an_endpoint_that_is_being_changed_is_waited_for(
+    run: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As scaling changes one, right after a deploy."""
+    statuses = iter(["Updating", "Updating", "InService", "InService"])
+    waits: list[float] = []
+    monkeypatch.setattr(
+        served, "look", lambda _: (served.of_endpoint(endpoint(EndpointStatus=next(statuses)), OUTPUTS),)
+    )
+    monkeypatch.setattr(served_command.time, "sleep", waits.append)
+
+    assert run("--wait-s", "600")[0] == 0
+    assert len(waits) == 2
+
+
+def test_without_patience_an_endpoint_that_is_being_changed_is_told(
+    run: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moving = (served.of_endpoint(endpoint(EndpointStatus="Updating"), OUTPUTS),)
+    monkeypatch.setattr(served, "look", lambda _: moving)
+
+    assert run()[2] == "infra: error: endpoint tidegate-dev is Updating; wait for it, or see its log.\n"

@@ -1,0 +1,135 @@
+"""`python -m infra smoke` through the local cloud, with the real templates and the real server.
+
+Whether AWS does the same is what the run is for, and nothing here claims it. No alarm goes off in the local cloud, so
+one question stays open, by its name.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.end_to_end.deploying import inventory
+from tests.infra.conftest import ROOT
+
+pytestmark = pytest.mark.timeout(1500)  # a whole run is the fixture of the first test
+
+STAGE = Path(__file__).parent.relative_to(ROOT) / "stages" / "component.toml"
+
+
+def smoke(*words: str) -> list[str]:
+    account = os.environ["CDK_DEFAULT_ACCOUNT"]
+    return [sys.executable, "-m", "tidegate.infra", "smoke", "--stage", str(STAGE), "--yes", account, *words]
+
+
+@dataclass(frozen=True)
+class Ran:
+    """A run that came to its end."""
+
+    status: int
+    said: str
+    markdown: str
+    found: dict[str, Any]
+    left: dict[str, list[str]]
+
+    def question(self, name: str) -> dict[str, Any]:
+        (question,) = (each for each in self.found["questions"] if each["name"] == name)
+        return dict(question)
+
+
+@pytest.fixture(scope="module")
+def ran(cloud: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Ran:
+    report = tmp_path_factory.mktemp("smoke") / "report.md"
+    command = smoke("--report", str(report))
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=1400)
+    assert report.exists(), done.stderr
+    found = json.loads(report.with_suffix(".json").read_text(encoding="utf-8"))
+    return Ran(
+        status=done.returncode,
+        said=done.stdout + done.stderr,
+        markdown=report.read_text(encoding="utf-8"),
+        found=found,
+        left=inventory(f"s{found['run']}"),
+    )
+
+
+def test_a_run_ends_well_and_leaves_nothing(ran: Ran) -> None:
+    assert ran.status == 0, ran.said
+    assert ran.left == {kind: [] for kind in ran.left}
+    assert ran.found["left"] == []
+    assert f"tidegate-s{ran.found['run']}r-storage" in ran.said.partition("AWS charges")[0], "it is named before"
+
+
+def test_what_the_local_cloud_can_do_is_answered_and_the_rest_is_named(ran: Ran) -> None:
+    verdicts = {each["name"]: each["verdict"] for each in ran.found["questions"]}
+
+    assert verdicts == {
+        "broken-model": "holds",
+        "rollout-only": "holds",
+        "scaling-removed": "answered",
+        "alarm-rollback": "not settled",
+        "component-update": "holds",
+    }
+    assert "raises no alarms" in ran.question("alarm-rollback")["answer"]
+    assert "this shows that the run works, and settles nothing about AWS" in ran.markdown
+    assert os.environ["CDK_DEFAULT_ACCOUNT"] not in ran.markdown + json.dumps(ran.found)
+
+
+def test_a_model_that_does_not_load_is_seen_to_go_back_with_its_reason(ran: Ran) -> None:
+    (update,) = ran.question("broken-model")["seen"]
+
+    assert update["stack"] == "UPDATE_ROLLBACK_COMPLETE"
+    assert update["after"]["config"] == update["before"]["config"] != update["wanted_config"]
+    assert set(update["answers"]) == {"one"}
+    assert any("this model does not load on purpose" in failure for failure in update["failures"])
+
+
+def test_instances_that_scaling_made_are_counted_before_and_after_it_is_taken_away(ran: Ran) -> None:
+    added, removed = ran.question("scaling-removed")["seen"]
+
+    assert added["after"]["scalable"] == 1
+    assert removed["before"]["instances"] == 2
+    assert removed["after"]["scalable"] == 0
+
+
+def test_another_model_of_a_component_is_seen_under_traffic(ran: Ran) -> None:
+    update, broken = ran.question("component-update")["seen"]
+
+    assert update["after"]["component_model"] == update["wanted_model"]
+    assert set(update["answers"]) <= {"one", "two"}
+    assert broken["after"]["component_model"] == update["wanted_model"]
+    assert set(broken["answers"]) == {"two"}
+
+
+def test_ctrl_c_deletes_what_was_made_and_keeps_the_report(cloud: dict[str, str], tmp_path: Path) -> None:
+    """In the middle of an update of the endpoint; a second Ctrl-C changes nothing."""
+    report = tmp_path / "report.md"
+    command = smoke("--report", str(report), "--question", "broken-model")
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        assert process.stdout is not None
+        said = ""
+        for line in process.stdout:
+            said += line
+            if "update with a model that does not load" in line:
+                process.send_signal(signal.SIGINT)
+            if "deleting what was made" in line:
+                process.send_signal(signal.SIGINT)
+        status = process.wait(timeout=600)
+    (run,) = set(re.findall(r"tidegate-s([0-9a-f]{6})r-storage", said))
+    left = inventory(f"s{run}")
+
+    assert status == 130, said
+    assert "stopping; what was made is deleted first" in said
+    assert left == {kind: [] for kind in left}
+    found = json.loads(report.with_suffix(".json").read_text(encoding="utf-8"))
+    assert [each["verdict"] for each in found["questions"]] == ["not settled"]
+    assert found["left"] == []
