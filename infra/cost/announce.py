@@ -74,9 +74,10 @@ def describe(
 def _quota(found: update_capacity.Needed) -> str:
     """What must be asked for in Service Quotas, where an account has less."""
     beside = f", and {found.beside} more while an update rolls out" if found.beside else ""
+    short = f" where {found.instead_of} is short" if found.instead_of else ""
     return (
-        f"quota '{found.instance_type} for endpoint usage': {found.total}, because {found.serving} may serve{beside} "
-        f"({found.how})"
+        f"quota '{found.instance_type} for endpoint usage': {found.total}, because {found.serving} may serve{short}"
+        f"{beside} ({found.how})"
     )
 
 

@@ -12,7 +12,7 @@ from tidegate.infra.cost.prices import Prices
 # What AWS itself multiplies hourly prices with: 365 x 24 / 12.
 HOURS_IN_A_MONTH = Decimal(730)
 
-Per = Literal["month", "million requests", "hour of a job", "TB read by queries"]
+Per = Literal["month", "month of another type", "million requests", "hour of a job", "TB read by queries"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +72,9 @@ def of(items: Iterable[Item], prices: Prices) -> Estimate:
 
 
 def _line(item: Item, price: Decimal | None) -> Line:
+    if not item.high:
+        # Nothing is paid, whatever the price.
+        return Line(item=item, low=item.low, high=item.high)
     if price is None:
         return Line(item=item, low=None, high=None)
     return Line(item=item, low=item.low * price, high=item.high * price)

@@ -38,6 +38,7 @@ def text(estimate: Estimate, prices: Prices, *, stage: str, today: datetime.date
 
 _HEADINGS: tuple[tuple[Per, str], ...] = (
     ("month", f"a month of {HOURS_IN_A_MONTH} hours"),
+    ("month of another type", "instead, where all instances are of a type that stands in for the first"),
     ("million requests", "a million requests"),
     ("hour of a job", "an hour of a batch job"),
     ("TB read by queries", "a TB that queries read"),

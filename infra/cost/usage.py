@@ -8,7 +8,7 @@ from decimal import Decimal
 from tidegate.infra.configuration.hosting import ServerlessHosting
 from tidegate.infra.configuration.operations import Cost
 from tidegate.infra.configuration.stage import Stage
-from tidegate.infra.cost.estimate import HOURS_IN_A_MONTH, Item
+from tidegate.infra.cost.estimate import HOURS_IN_A_MONTH, Item, Per
 from tidegate.infra.hosting import modes
 
 _MILLION = Decimal(1_000_000)
@@ -42,10 +42,17 @@ def _of_hosting(stage: Stage) -> Iterator[Item]:
         if (fleet := variant.instances) is not None:
             kind = "shadow" if variant is plan.shadow else "variant"
             what = "instances" if fleet.managed else f"{kind} {variant.name}"
+            if fleet.reservation is not None:
+                many = f"{what}: {fleet.most} x {fleet.instance_type}, paid with their reservation"
+                nothing = Decimal(0)
+                yield Item(what=many, table=table, price=fleet.instance_type, low=nothing, high=nothing)
+                continue
             yield _instances(what, fleet.instance_type, fleet.least, fleet.most, table=table)
+            for other in fleet.fallbacks:
+                yield _instances(what, other, fleet.least, fleet.most, table=table, per="month of another type")
 
 
-def _instances(what: str, instance_type: str, low: int, high: int, *, table: str) -> Item:
+def _instances(what: str, instance_type: str, low: int, high: int, *, table: str, per: Per = "month") -> Item:
     many = f"{low}" if low == high else f"{low} to {high}"
     return Item(
         what=f"{what}: {many} x {instance_type}",
@@ -53,6 +60,7 @@ def _instances(what: str, instance_type: str, low: int, high: int, *, table: str
         price=instance_type,
         low=low * HOURS_IN_A_MONTH,
         high=high * HOURS_IN_A_MONTH,
+        per=per,
     )
 
 

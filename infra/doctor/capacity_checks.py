@@ -41,7 +41,10 @@ def quota(subject: Subject, need: Need, quotas: Mapping[str, Quota] | Unanswered
         f" --desired-value {need.most}"
     )
     has = f"The quota '{name}' is {found.value:g}"
-    if found.value < need.first:
+    if found.value < need.first and need.instead_of is not None:
+        sentence = f"{has}, so not all {need.first} could be of this type where {need.instead_of} is short."
+        severity = Severity.WARNING
+    elif found.value < need.first:
         sentence, severity = f"{has}, and the stage starts {_instances(need.first)}.", Severity.ERROR
     elif found.value < need.most:
         sentence = f"{has}: enough to start {need.first}, and too few for the {need.most} of an update or of the peak."

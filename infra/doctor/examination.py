@@ -116,7 +116,7 @@ def _capacity(subject: Subject, answers: Answers, *, local: bool) -> Iterator[Fi
     for need in wanted:
         yield capacity_checks.quota(subject, need, quotas)
     yield _reservation(subject, answers, wanted)
-    yield from _zones(subject, answers)
+    yield from _zones(subject, answers, {need.instance_type: need.instead_of for need in wanted})
 
 
 def _reservation(subject: Subject, answers: Answers, needs: Collection[Need]) -> Finding:
@@ -130,7 +130,8 @@ def _reservation(subject: Subject, answers: Answers, needs: Collection[Need]) ->
     return reservation_checks.reservation(subject, arn, found, needs, now=datetime.datetime.now(tz=datetime.UTC))
 
 
-def _zones(subject: Subject, answers: Answers) -> Iterator[Finding]:
+def _zones(subject: Subject, answers: Answers, instead_of: Mapping[str, str | None]) -> Iterator[Finding]:
+    """`instead_of` names, by type, the one that it stands in for; what stands in need not be in every zone."""
     network = subject.stage.network
     used: Mapping[str, str] | Unanswered = {}
     match network:
@@ -148,9 +149,12 @@ def _zones(subject: Subject, answers: Answers) -> Iterator[Finding]:
     services = [f"com.amazonaws.{subject.region}.{service}" for service in interface_endpoints(subject.stage)]
     supported = answers.zones_of_endpoint_services(services) if services else {}
     of_services = [supported] if isinstance(supported, Unanswered) else list(supported.values())
-    usable = zone_checks.zones_that_have_all(*offered.values(), *of_services)
+    of_first = [there for instance_type, there in offered.items() if instead_of.get(instance_type) is None]
+    usable = zone_checks.zones_that_have_all(*of_first, *of_services)
     for instance_type, there in offered.items():
-        yield zone_checks.instances(subject, instance_type, there, used, usable=usable)
+        yield zone_checks.instances(
+            subject, instance_type, there, used, usable=usable, instead_of=instead_of.get(instance_type)
+        )
     if services:
         yield zone_checks.interface_endpoints(subject, supported, used, usable=usable)
 

@@ -87,6 +87,8 @@ class Need:
     use: str  # as the names of the quotas end
     first: int
     most: int
+    # The type that this one takes the place of, where that is short.
+    instead_of: str | None = None
 
 
 ENDPOINT, TRANSFORM = "endpoint usage", "transform job usage"
@@ -101,6 +103,7 @@ def needs(stage: Stage) -> list[Need]:
             use=ENDPOINT,
             first=sum(count for instance_type, count in _started(hosting) if instance_type == needed.instance_type),
             most=needed.total,
+            instead_of=needed.instead_of,
         )
         for needed in update_capacity.needed(hosting)
     ]
@@ -113,7 +116,7 @@ def needs(stage: Stage) -> list[Need]:
 def _started(hosting: Hosting) -> Iterator[tuple[str, int]]:
     """The instances of a first deploy, by type."""
     for fleet in modes.plan(hosting).fleets:
-        yield fleet.instance_type, fleet.first
+        yield from ((instance_type, fleet.first) for instance_type in fleet.types)
 
 
 def instance_types_of(stage: Stage) -> list[str]:

@@ -38,10 +38,12 @@ def instances(
     used: Mapping[str, str] | Unanswered,
     *,
     usable: Collection[str] | None,
+    instead_of: str | None = None,
 ) -> Finding:
     """`offered`: the zones where EC2 has the type. `used`: where the network is, as zone by subnet or by name.
 
-    `usable` are the zones that have all that the stage needs. That SageMaker has a type in the zones where EC2 has it
+    `usable` are the zones that have all that the stage needs, and `instead_of` is the type that this one stands in for.
+    That SageMaker has a type in the zones where EC2 has it
     is how it is in general, and not verified by us.
     """
     asked = f"ec2:DescribeInstanceTypeOfferings {ec2_type(instance_type)}"
@@ -53,7 +55,8 @@ def instances(
         return unknown(_CHECK, asked, offered, command)
     if not offered:
         sentence = f"No zone of {subject.region} offers {instance_type}; choose another type or Region."
-        return Finding(check=_CHECK, asked=asked, severity=Severity.ERROR, sentence=sentence, command=command)
+        severity = Severity.ERROR if instead_of is None else Severity.WARNING
+        return Finding(check=_CHECK, asked=asked, severity=severity, sentence=sentence, command=command)
     there = ", ".join(sorted(offered))
     if subject.stage.network is None:
         return ok(_CHECK, asked, f"{instance_type} is offered in {there}.")
@@ -68,7 +71,7 @@ def instances(
         f"{instance_type} is offered in {there}, and not in {kind} {', '.join(lacking)} of the network; "
         f"{_way_out(subject, usable)}."
     )
-    severity = Severity.ERROR if len(lacking) == len(used) else Severity.WARNING
+    severity = Severity.ERROR if len(lacking) == len(used) and instead_of is None else Severity.WARNING
     return Finding(check=_CHECK, asked=asked, severity=severity, sentence=sentence, command=command)
 
 

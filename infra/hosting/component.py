@@ -42,6 +42,9 @@ def render(
                 min_memory_required_in_mb=copies.min_memory_mib,
                 max_memory_required_in_mb=copies.max_memory_mib,
             ),
+            data_cache_config=None
+            if plan.data_cache is None
+            else _Component.InferenceComponentDataCacheConfigProperty(enable_caching=plan.data_cache),
         ),
         runtime_config=_Component.InferenceComponentRuntimeConfigProperty(copy_count=plan.count),
         deployment_config=None

@@ -9,7 +9,7 @@ from aws_cdk import aws_sagemaker as sagemaker
 from tidegate.infra.configuration.hosting import AsyncHosting, Capture
 from tidegate.infra.hosting import instance_types
 from tidegate.infra.hosting.deployment import Deployment
-from tidegate.infra.hosting.plan import EndpointPlan, VariantPlan
+from tidegate.infra.hosting.plan import EndpointPlan, InstancesPlan, VariantPlan
 from tidegate.infra.hosting.result_topics import ResultTopics
 
 _Config = sagemaker.CfnEndpointConfig
@@ -63,8 +63,7 @@ def _variant(
     if variant.by_load:
         found["routing_config"] = _BY_LOAD
     if (fleet := variant.instances) is not None:
-        found |= {
-            "instance_type": fleet.instance_type,
+        found |= _capacity(fleet) | {
             "initial_instance_count": fleet.first,
             "volume_size_in_gb": fleet.volume_gb,
             "inference_ami_version": fleet.host_image,
@@ -85,6 +84,26 @@ def _variant(
             provisioned_concurrency=serverless.provisioned_concurrency,
         )
     return _Config.ProductionVariantProperty(variant_name=variant.name, **found)
+
+
+def _capacity(fleet: InstancesPlan) -> dict[str, Any]:
+    """Of which type the instances are, and where they come from. With several types `InstanceType` has no place.
+
+    Source: SageMaker guide, instance pools; training plans for inference endpoints.
+    """
+    found: dict[str, Any] = {"variant_instance_provision_timeout_in_seconds": fleet.provision_timeout_s}
+    if fleet.reservation is not None:
+        found["capacity_reservation_config"] = _Config.CapacityReservationConfigProperty(
+            capacity_reservation_preference="capacity-reservations-only", ml_reservation_arn=fleet.reservation
+        )
+    if not fleet.fallbacks:
+        return found | {"instance_type": fleet.instance_type}
+    return found | {
+        "instance_pools": [
+            _Config.InstancePoolProperty(instance_type=instance_type, priority=priority)
+            for priority, instance_type in enumerate(fleet.types, start=1)
+        ]
+    }
 
 
 def _capture(capture: Capture, deployment: Deployment) -> sagemaker.CfnEndpointConfig.DataCaptureConfigProperty:

@@ -124,16 +124,20 @@ def _component(hosting: ComponentHosting, size_gib: float | None) -> EndpointPla
     """
     starts = _starts(hosting, size_gib)
     scaling = _scaling(hosting.scaling, starts)
+    instance_type, *fallbacks = hosting.types
     fleet = InstancesPlan(
-        instance_type=hosting.instance_type,
+        instance_type=instance_type,
+        fallbacks=tuple(fallbacks),
         # The API takes no 0; without a copy the instance goes again.
         first=max(1, hosting.min_instances),
         least=hosting.min_instances,
         most=hosting.max_instances,
-        volume_gb=volume_gb(hosting, hosting.instance_type, size_gib),
-        host_image=_host_image(hosting, hosting.instance_type),
+        volume_gb=volume_gb(hosting, instance_type, size_gib),
+        host_image=_host_image(hosting, instance_type),
         starts=starts,
         managed=True,
+        provision_timeout_s=hosting.provision_timeout_s,
+        reservation=hosting.capacity_reservation,
     )
     return EndpointPlan(
         variants=(VariantPlan(name=ONLY_VARIANT, instances=fleet, by_load=True),),
@@ -141,6 +145,7 @@ def _component(hosting: ComponentHosting, size_gib: float | None) -> EndpointPla
             copies=hosting.copies,
             count=max(hosting.copies.count, scaling.least if scaling else 1),
             scaling=scaling,
+            data_cache=hosting.data_cache,
             starts=starts,
             rollout=hosting.rollout,
             network_isolation=hosting.network_isolation,
@@ -175,15 +180,19 @@ def _fleet(
     scaling: ScalingPlan | None,
 ) -> InstancesPlan:
     """At least one at first, whatever the scaling: a new version must start and answer before it replaces another."""
-    instance_type, count = instance_type or hosting.instance_type, count or hosting.instance_count
+    first_choice, *fallbacks = (instance_type,) if instance_type else hosting.types
+    count = count or hosting.instance_count
     return InstancesPlan(
-        instance_type=instance_type,
+        instance_type=first_choice,
+        fallbacks=tuple(fallbacks),
         first=count,
         least=scaling.least if scaling else count,
         most=scaling.most if scaling else count,
-        volume_gb=volume_gb(hosting, instance_type, size_gib),
-        host_image=_host_image(hosting, instance_type),
+        volume_gb=volume_gb(hosting, first_choice, size_gib),
+        host_image=_host_image(hosting, first_choice),
         starts=_starts(hosting, size_gib),
+        provision_timeout_s=hosting.provision_timeout_s,
+        reservation=hosting.capacity_reservation,
     )
 
 

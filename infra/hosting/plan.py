@@ -64,6 +64,8 @@ class InstancesPlan:
     """The instances of a variant, where it has some."""
 
     instance_type: str
+    # Taken in this order where there is no more of it. All types have the same number of GPUs, but for a component.
+    fallbacks: tuple[str, ...] = ()
     # When the endpoint is made.
     first: int
     # At any time.
@@ -75,6 +77,15 @@ class InstancesPlan:
     starts: StartTimeouts
     # Whether SageMaker itself adds and removes them, as the copies of a component need.
     managed: bool = False
+    # How long SageMaker looks for them. None leaves it to SageMaker.
+    provision_timeout_s: int | None = None
+    # What holds them ready, and from where alone they come; an ARN.
+    reservation: str | None = None
+
+    @property
+    def types(self) -> tuple[str, ...]:
+        """Every type that may be there, the first choice first."""
+        return (self.instance_type, *self.fallbacks)
 
     @property
     def gpus(self) -> int:
@@ -102,6 +113,8 @@ class ComponentPlan:
 
     copies: Copies
     count: int
+    # Whether instances keep model and image. None leaves it to SageMaker.
+    data_cache: bool | None
     starts: StartTimeouts
     scaling: ScalingPlan | None
     rollout: ComponentRollout | None

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tidegate.infra.configuration.hosting import Hosting
 from tidegate.infra.configuration.rollout import Rolling, Rollout
@@ -24,6 +24,8 @@ class Needed:
     serving: int
     beside: int
     how: str
+    # The type that it takes the place of, where that is short.
+    instead_of: str | None = None
 
     @property
     def total(self) -> int:
@@ -41,6 +43,7 @@ def needed(hosting: Hosting) -> tuple[Needed, ...]:
             serving=one.serving + (before.serving if before else 0),
             beside=one.beside + (before.beside if before else 0),
             how=one.how,
+            instead_of=one.instead_of if before is None or before.instead_of else None,
         )
     return tuple(found.values())
 
@@ -49,11 +52,15 @@ def _fleets(hosting: Hosting) -> Iterator[Needed]:
     plan = modes.plan(hosting)
     for fleet in plan.fleets:
         if fleet.managed:
-            yield Needed(
+            first = Needed(
                 instance_type=fleet.instance_type, serving=fleet.most, beside=0, how="new copies start on these"
             )
         else:
-            yield _fleet(fleet.instance_type, fleet.most, plan.rollout)
+            first = _fleet(fleet.instance_type, fleet.most, plan.rollout)
+        yield first
+        # Any of the types may be all that there is.
+        for other in fleet.fallbacks:
+            yield replace(first, instance_type=other, instead_of=fleet.instance_type)
 
 
 def _fleet(instance_type: str, serving: int, rollout: Rollout | None) -> Needed:

@@ -32,7 +32,9 @@ class CallerRights(Construct):
             kinds = ["endpoint", "inference-component"] if isinstance(hosting, ComponentHosting) else ["endpoint"]
             actions = ["sagemaker:InvokeEndpoint", "sagemaker:InvokeEndpointWithResponseStream"]
             if isinstance(hosting, RealtimeHosting) and hosting.bidirectional:
+                # AWS's own samples allow it, and the service authorization reference lacks it.
                 actions.append("sagemaker:InvokeEndpointWithBidirectionalStream")
+                self._policy.has_actions_that_no_list_has()
             self._policy.may("Ask", actions, [self._sagemaker(kind) for kind in kinds])
 
     def _exchange(self, hosting: AsyncHosting) -> None:

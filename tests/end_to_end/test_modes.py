@@ -103,6 +103,7 @@ class Life:
     mode: Mode
     created: dict[str, list[str]]
     endpoint: dict[str, Any]
+    variant: dict[str, Any]
     first: float
     refused: str
     redeploy_said: str
@@ -135,6 +136,8 @@ def life(
     deployer.deploy("--all", *mode.first)
     endpoint = deployer.output("endpoint", "EndpointName")
     created, described = inventory(name), sagemaker.describe_endpoint(EndpointName=endpoint)
+    config = sagemaker.describe_endpoint_config(EndpointConfigName=described["EndpointConfigName"])
+    (variant,) = config["ProductionVariants"]
     first = mode.ask(endpoint, 7)
     try:
         invoke(endpoint, 7)
@@ -157,6 +160,7 @@ def life(
         mode=mode,
         created=created,
         endpoint=dict(described),
+        variant=variant,
         first=first,
         refused=refused,
         redeploy_said=redeploy_said,
@@ -204,6 +208,16 @@ def test_the_update_reaches_the_endpoint_in_place(life: Life) -> None:
 def test_what_scales_the_endpoint_is_there(life: Life) -> None:
     expected = {"async": True, "serverless": False, "component": True, "many": True}
     assert bool(life.created["targets"]) == bool(life.created["policies"]) == expected[life.name]
+
+
+def test_where_instances_would_come_from_is_recorded(life: Life) -> None:
+    """The local cloud has no instances; what it was told of them is described back."""
+    pools = {"async": ["ml.g6e.2xlarge", "ml.g6.4xlarge"], "component": ["ml.g6.xlarge", "ml.g5.xlarge"]}
+    wanted = pools.get(life.name, [])
+    assert [pool["InstanceType"] for pool in life.variant.get("InstancePools", [])] == wanted
+    (described,) = life.endpoint["ProductionVariants"]
+    assert [pool["InstanceType"] for pool in described.get("InstancePools", [])] == wanted
+    assert ("CapacityReservationConfig" in life.variant) == (life.name == "many")
 
 
 def test_a_destroy_leaves_nothing(life: Life) -> None:

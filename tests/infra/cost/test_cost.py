@@ -97,6 +97,29 @@ def test_an_endpoint_that_scales_costs_between_its_fewest_and_its_most_instances
     assert amounts(text)["variant primary: 1 to 4 x ml.g6.xlarge"] == "1,460.00 to 5,840.00"
 
 
+def test_types_that_stand_in_for_the_first_are_told_beside_the_sum(directory: Path) -> None:
+    pools = [{"instance_type": "ml.m7i.large"}, {"instance_type": "ml.g6.xlarge"}]
+
+    text = said(stage_with({"mode": "realtime", "instance_pools": pools}), directory)
+
+    assert amounts(text)["variant primary: 1 x ml.m7i.large"] == "73.00"
+    assert amounts(text)["variant primary: 1 x ml.g6.xlarge"] == "1,460.00"
+    assert amounts(text)["sum of the month"] == "73.00"
+    assert "instead, where all instances are of a type that stands in for the first" in text
+
+
+def test_reserved_instances_are_paid_with_their_reservation(directory: Path) -> None:
+    """They need no price, and the sum is that of the rest."""
+    plan = "arn:aws:sagemaker:eu-central-1:123456789012:training-plan/ours"
+    hosting = {"mode": "realtime", "instance_type": "ml.p5.48xlarge", "capacity_reservation": plan}
+
+    text = said(stage_with(hosting), directory)
+
+    assert amounts(text)["variant primary: 1 x ml.p5.48xlarge, paid with their reservation"] == "0.00"
+    assert amounts(text)["sum of the month"] == "0.00"
+    assert "no price" not in text
+
+
 def test_an_endpoint_that_sleeps_may_cost_nothing(directory: Path) -> None:
     asleep = stage_with({"mode": "async", "scaling": {"max_instances": 2}})
     component = {"mode": "component", "copies": {"min_memory_mib": 1024}, "min_instances": 0, "max_instances": 3}

@@ -132,6 +132,11 @@ def test_stacks_that_are_fine_are_one_finding() -> None:
 
 
 REALTIME = {"mode": "realtime", "instance_type": "ml.g6.xlarge", "instance_count": 2}
+POOLED = {
+    "mode": "realtime",
+    "instance_count": 2,
+    "instance_pools": [{"instance_type": "ml.g6.xlarge"}, {"instance_type": "ml.g5.xlarge"}],
+}
 
 
 @pytest.mark.parametrize(
@@ -162,6 +167,7 @@ REALTIME = {"mode": "realtime", "instance_type": "ml.g6.xlarge", "instance_count
         (REALTIME | {"shadow": {"instance_count": 1}}, [("ml.g6.xlarge", 3, 6)]),
         (REALTIME | {"rollout": {"strategy": "rolling", "percent": 50}}, [("ml.g6.xlarge", 2, 3)]),
         ({"mode": "multi_model", "instance_type": "ml.m7i.xlarge"}, [("ml.m7i.xlarge", 1, 2)]),
+        (POOLED, [("ml.g6.xlarge", 2, 4), ("ml.g5.xlarge", 2, 4)]),
     ],
 )
 def test_a_blue_green_update_takes_twice_the_instances(
@@ -170,6 +176,28 @@ def test_a_blue_green_update_takes_twice_the_instances(
     found = needs(stage(hosting=hosting))
     assert [(need.instance_type, need.first, need.most) for need in found] == wanted
     assert {need.use for need in found} <= {ENDPOINT}
+
+
+def test_a_type_that_stands_in_for_another_is_no_reason_not_to_deploy() -> None:
+    """Neither its quota nor its zones, although SageMaker could then not fall back to it."""
+    first, other = needs(stage(hosting=POOLED))
+    assert (first.instead_of, other.instead_of) == (None, "ml.g6.xlarge")
+    name = "ml.g5.xlarge for endpoint usage"
+    found = capacity_checks.quota(subject(), other, {name: Quota(code="L-1", value=1)})
+    assert said(found)[:2] == (
+        WARNING,
+        f"The quota '{name}' is 1, so not all 2 could be of this type where ml.g6.xlarge is short.",
+    )
+    for offered in (set[str](), {"c"}):
+        zones = zone_checks.instances(
+            subject(network={"vpc": "new"}),
+            "ml.g5.xlarge",
+            offered,
+            {"a": "a"},
+            usable={"a"},
+            instead_of="ml.g6.xlarge",
+        )
+        assert zones.severity is WARNING
 
 
 def test_transform_jobs_have_a_quota_of_their_own() -> None:

@@ -161,6 +161,16 @@ def test_a_caller_may_ask_this_endpoint_and_no_other(
     ]
 
 
+def test_a_caller_may_hold_conversations_where_the_stage_has_them(samples: dict[str, Synthesised]) -> None:
+    allowed = caller(samples["reserved"])
+
+    assert set(allowed["Ask"]["Action"]) == {
+        "sagemaker:InvokeEndpoint",
+        "sagemaker:InvokeEndpointWithResponseStream",
+        "sagemaker:InvokeEndpointWithBidirectionalStream",
+    }
+
+
 def test_a_caller_of_an_asynchronous_endpoint_puts_requests_and_gets_answers(samples: dict[str, Synthesised]) -> None:
     allowed = caller(samples["repository"])
 

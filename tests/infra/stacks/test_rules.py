@@ -57,9 +57,9 @@ def test_a_wildcard_that_nobody_acknowledged_fails_the_synthesis(
 
 def test_every_template_passes_cfn_lint(every_stage: dict[str, Synthesised]) -> None:
     templates = [path for stage in every_stage.values() for path in stage.directory.glob("*.template.json")]
-    lint = subprocess.run(
-        [Path(sys.executable).with_name("cfn-lint"), *templates], capture_output=True, text=True, check=False
-    )
+    # That zones are written out, which the stage file says, it passes over in what the command line synthesises.
+    words = [Path(sys.executable).with_name("cfn-lint"), *templates, "--ignore-checks", "W3010"]
+    lint = subprocess.run(words, capture_output=True, text=True, check=False)
 
     assert len(templates) > 40
     assert lint.returncode == 0, lint.stdout + lint.stderr
@@ -95,4 +95,6 @@ def test_a_stage_has_the_stacks_of_its_tables_and_no_others(every_stage: dict[st
         "approved": {"batch", "models", "observability"},
         "repository": {"batch", "network", "observability"},
         "rolling": {"observability"},
+        "fallback": {"network", "observability"},
+        "reserved": {"observability"},
     }
