@@ -171,14 +171,18 @@ class Account:
         if component:
             own = self._found(lambda: sagemaker.describe_inference_component(InferenceComponentName=endpoint))
         variants = found.get("ProductionVariants", [{}])
-        targets = self._client("application-autoscaling").describe_scalable_targets(ServiceNamespace="sagemaker")
+        pages = self._client("application-autoscaling").get_paginator("describe_scalable_targets")
         return Standing(
             status=str(found["EndpointStatus"]),
             config=str(found.get("EndpointConfigName", "")),
             why=str(found.get("FailureReason", "")),
             changed=found["LastModifiedTime"].isoformat(),
             instances=variants[0].get("DesiredInstanceCount"),
-            scalable=sum(f"/{endpoint}" in target["ResourceId"] for target in targets["ScalableTargets"]),
+            scalable=sum(
+                endpoint in target["ResourceId"].split("/")
+                for page in pages.paginate(ServiceNamespace="sagemaker")
+                for target in page["ScalableTargets"]
+            ),
             component_status=None if own is None else str(own["InferenceComponentStatus"]),
             component_model=None if own is None else str(own["Specification"].get("ModelName", "")),
             component_why=None if own is None else str(own.get("FailureReason", "")),

@@ -44,7 +44,8 @@ def main(arguments: list[str]) -> int:
         with _stoppable():
             return _clean_up(options) if options.clean_up else _smoke(options)
     except (ConfigurationError, ClientError, BotoCoreError) as error:
-        print(f"infra: error: {str(error).rstrip('.')}.", file=sys.stderr)  # noqa: T201 - the command line's own output
+        sentence = str(error).rstrip(".")
+        print(f"infra: error: {sentence}{'' if sentence.endswith('?') else '.'}", file=sys.stderr)  # noqa: T201 - the command line's own output
         return 1
     except Stopped as stopped:
         return stopped.status
@@ -69,6 +70,10 @@ def _parser() -> argparse.ArgumentParser:
 def _smoke(options: argparse.Namespace) -> int:
     if options.report is None:
         raise ConfigurationError("--report is missing; name a file for the answers, such as docs/smoke-report.md")
+    if options.report.suffix != ".md":
+        raise ConfigurationError(
+            f"--report={options.report} does not end in .md; the same as JSON is written beside it"
+        )
     stage = stage_file.read(stage_file.find(options.stage))
     questions = tuple(each for each in QUESTIONS if options.question is None or each.name in options.question)
     account = Account(stage.region)
@@ -107,8 +112,8 @@ def _smoke(options: argparse.Namespace) -> int:
         finally:
             _hold_signals()
             run.tidy()
-    for left in run.left or ():
-        print(f"left behind: {left}", file=sys.stderr)  # noqa: T201
+            for left in run.left or ():
+                print(f"left behind: {left}", file=sys.stderr)  # noqa: T201
     if run.left:
         raise ConfigurationError("not all could be deleted, and it may cost money; run this again with --clean-up")
     print(f"nothing is left; {options.report} has the answers")  # noqa: T201

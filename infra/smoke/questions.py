@@ -49,6 +49,8 @@ class Question:
     answer: Callable[[Sequence[Seen]], tuple[bool, str]]
     # An alarm has to go off, so something must raise it.
     needs_alarms: bool = False
+    # At one time: an update starts new ones beside those that serve.
+    most_instances: int = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -215,6 +217,7 @@ QUESTIONS = (
             Move(what="scaling taken away from two instances", archive="one", hosting={}, instances_before=2),
         ),
         answer=_of_scaling,
+        most_instances=4,
     ),
     # The last of its mode: what it leaves may be what no later deploy can change.
     Question(

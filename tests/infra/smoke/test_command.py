@@ -78,6 +78,10 @@ def test_nothing_is_made_without_the_account_s_number(
             ["--report", "nosuch/folder/report.md", "--yes", ACCOUNT],
             "--report=nosuch/folder/report.md cannot be written",
         ),
+        (
+            ["--report", "report.json"],
+            "--report=report.json does not end in .md; the same as JSON is written beside it",
+        ),
         (["--report", "report.md", "--instance-type", "ml.x9.large"], "hosting.instance_type='ml.x9.large' is not"),
     ],
 )

@@ -155,7 +155,7 @@ def test_what_is_made_and_that_it_costs_money_is_said_beforehand(stage: Path) ->
         f"tidegate-sabcdefr-data-{ACCOUNT}-{REGION} and tidegate-sabcdefr-logs-{ACCOUNT}-{REGION}",
         "the stack tidegate-sabcdefr-endpoint: a realtime endpoint tidegate-sabcdefr",
         "the stack tidegate-sabcdefc-endpoint: a component endpoint tidegate-sabcdefc",
-        "At most two instances ml.m5.large",
+        "At most 4 instances ml.m5.large run at one time",
         "AWS charges for them",
     ):
         assert made in said
