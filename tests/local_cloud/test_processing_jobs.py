@@ -9,7 +9,9 @@ import pytest
 from botocore.exceptions import ClientError
 
 from tests.local_cloud.conftest import BUCKET, ROLE, Account, await_true
-from tests.local_cloud.training import await_line
+from tests.local_cloud.training import LIMIT_S, await_line
+
+pytestmark = pytest.mark.timeout(1200)  # each wait has its own limit
 
 IMAGE = "123456789012.dkr.ecr.us-east-1.amazonaws.com/process:1"
 GROUP = "/aws/sagemaker/ProcessingJobs"
@@ -56,7 +58,7 @@ def ended(account: Account, name: str) -> dict[str, Any]:
         description.update(account.sagemaker.describe_processing_job(ProcessingJobName=name))
         return description["ProcessingJobStatus"] not in ("InProgress", "Stopping")
 
-    await_true(is_over, f"processing job {name} ends", timeout_s=180)
+    await_true(is_over, f"processing job {name} ends", timeout_s=LIMIT_S)
     return description
 
 
@@ -113,7 +115,7 @@ def test_a_continuous_output_goes_out_while_the_job_runs_and_a_stopped_job_ends(
     script = "(base / 'processing/out/early').write_text('early')\nwhile True: time.sleep(0.05)\n"
     outputs = [made("out", f"s3://{BUCKET}/{place}/out", "/opt/ml/processing/out", "Continuous")]
     name = start(account, script, ProcessingOutputConfig={"Outputs": outputs})
-    await_true(lambda: account.keys(f"{place}/out") == [f"{place}/out/early"], "the output is there", timeout_s=180)
+    await_true(lambda: account.keys(f"{place}/out") == [f"{place}/out/early"], "the output is there", timeout_s=LIMIT_S)
     account.sagemaker.stop_processing_job(ProcessingJobName=name)
     assert ended(account, name)["ProcessingJobStatus"] == "Stopped"
     with pytest.raises(ClientError, match="the processing job is Stopped"):

@@ -12,6 +12,7 @@ from botocore.exceptions import ClientError
 
 from tests.local_cloud import training
 from tests.local_cloud.conftest import BUCKET, ROLE, Account
+from tests.local_cloud.test_private_opt_ml import UNSHARE, works
 from tests.local_cloud.training import (
     archive_of,
     await_line,
@@ -25,6 +26,8 @@ from tests.local_cloud.training import (
 )
 from tidegate.local_cloud import LocalCloud
 from tidegate.local_cloud.cloud import CloudError
+
+pytestmark = pytest.mark.timeout(1200)  # each wait has its own limit
 
 SAVES = """
 import json, os, pathlib, sys
@@ -69,6 +72,16 @@ if epoch == 0:
     while True:
         time.sleep(0.05)
 pathlib.Path(os.environ["SM_MODEL_DIR"], "epoch").write_text(str(epoch))
+"""
+GATHERS = """
+import json, os, pathlib, socket
+import torch.distributed as dist
+dist.init_process_group("gloo")
+told = [None] * dist.get_world_size()
+host = os.environ["SM_CURRENT_HOST"]
+dist.all_gather_object(told, f"{host} {socket.gethostbyname(host)}")
+pathlib.Path(os.environ["SM_MODEL_DIR"], os.environ["RANK"]).write_text(json.dumps(told))
+dist.destroy_process_group()
 """
 
 
@@ -344,6 +357,23 @@ def test_hosts_share_objects_by_key_and_their_models_are_put_together(account: A
     }
 
 
+def test_hosts_find_each_other_by_name_and_train_together(account: Account) -> None:
+    if not any(works(*command) for command in UNSHARE.values()):
+        pytest.skip("this machine gives a process no /etc/hosts of its own")
+    job = completed(
+        account,
+        GATHERS,
+        HyperParameters={"sagemaker_torch_distributed_enabled": True},
+        ResourceConfig={"InstanceCount": 2},
+        StoppingCondition={"MaxRuntimeInSeconds": 900},
+    )
+    found = archive_of(account, job["ModelArtifacts"]["S3ModelArtifacts"])
+    assert {rank: json.loads(said) for rank, said in found.items()} == {
+        "0": ["algo-1 127.0.0.1", "algo-2 127.0.0.2"],
+        "1": ["algo-1 127.0.0.1", "algo-2 127.0.0.2"],
+    }
+
+
 def test_a_host_that_fails_fails_the_job_and_ends_the_others(account: Account) -> None:
     script = (
         "import os, signal, sys\n"
@@ -393,6 +423,10 @@ def test_input_without_objects_is_refused_as_the_service_refuses_it(account: Acc
             "S3OutputPath: https://example.com/x is not an s3:// address.",
         ),
         ({"ResourceConfig": {"InstanceCount": 0}}, "InstanceCount of ResourceConfig must be at least 1."),
+        (
+            {"ResourceConfig": {"InstanceCount": 1000}},
+            "InstanceCount is 1000, and the local cloud runs each instance as a process of this machine: at most 32.",
+        ),
     ],
 )
 def test_a_request_that_contradicts_itself_is_refused(account: Account, members: dict[str, Any], sentence: str) -> None:
@@ -400,14 +434,14 @@ def test_a_request_that_contradicts_itself_is_refused(account: Account, members:
 
 
 def test_names_are_taken_once_and_missing_ones_are_not_found(account: Account, trained: dict[str, Any]) -> None:
-    asked = training.request(account, "") | {"TrainingJobName": trained["TrainingJobName"]}
-    with pytest.raises(ClientError) as caught:
-        account.sagemaker.create_training_job(**asked)
-    assert caught.value.response["Error"] == {
-        "Code": "ResourceInUse",
-        "Message": "Training job names must be unique within an AWS account and region, and a training job with this"
-        f" name already exists ({trained['TrainingJobArn']})",
-    }
+    for name in (trained["TrainingJobName"], trained["TrainingJobName"].upper()):
+        with pytest.raises(ClientError) as caught:
+            account.sagemaker.create_training_job(**training.request(account, "") | {"TrainingJobName": name})
+        assert caught.value.response["Error"] == {
+            "Code": "ResourceInUse",
+            "Message": "Training job names must be unique within an AWS account and region, and a training job with"
+            f" this name already exists ({trained['TrainingJobArn']})",
+        }
     for call in (account.sagemaker.describe_training_job, account.sagemaker.stop_training_job):
         with pytest.raises(ClientError, match=r"\(ValidationException\).*Requested resource not found\."):
             call(TrainingJobName="nobody")

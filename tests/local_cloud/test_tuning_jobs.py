@@ -21,6 +21,8 @@ if given.kind == "broken":
     raise SystemExit("broken")
 print(f"score={float(given.base) + float(given.depth)};", flush=True)
 """
+pytestmark = pytest.mark.timeout(1200)  # each wait has its own limit
+
 METRICS = [{"Name": "score", "Regex": "score=([0-9.]+);"}]
 
 
@@ -66,7 +68,7 @@ def ended(account: Account, name: str) -> dict[str, Any]:
         description.update(described(account, name))
         return description["HyperParameterTuningJobStatus"] not in ("InProgress", "Stopping")
 
-    await_true(is_over, f"tuning job {name} ends", timeout_s=240)
+    await_true(is_over, f"tuning job {name} ends", timeout_s=training.LIMIT_S)
     return description
 
 

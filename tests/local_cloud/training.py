@@ -9,6 +9,8 @@ from typing import Any
 
 from tests.local_cloud.conftest import BUCKET, ROLE, Account, await_true, model_archive
 
+LIMIT_S = 600
+"""For a job on a machine that is very busy."""
 IMAGE = "123456789012.dkr.ecr.us-east-1.amazonaws.com/train:1"
 
 
@@ -59,7 +61,7 @@ def ended(account: Account, name: str) -> dict[str, Any]:
         description.update(described(account, name))
         return description["TrainingJobStatus"] not in ("InProgress", "Stopping")
 
-    await_true(is_over, f"training job {name} ends", timeout_s=180)
+    await_true(is_over, f"training job {name} ends", timeout_s=LIMIT_S)
     return description
 
 
@@ -104,4 +106,4 @@ def lines(account: Account, name: str, *, group: str = "/aws/sagemaker/TrainingJ
 
 
 def await_line(account: Account, name: str, line: str, *, group: str = "/aws/sagemaker/TrainingJobs") -> None:
-    await_true(lambda: line in lines(account, name, group=group), f"{name} says {line}", timeout_s=180)
+    await_true(lambda: line in lines(account, name, group=group), f"{name} says {line}", timeout_s=LIMIT_S)

@@ -16,8 +16,20 @@ from pathlib import Path
 from typing import Any
 
 from tidegate.local_cloud.sagemaker.container import Container, free_port
+from tidegate.local_cloud.sagemaker.errors import validation_exception
 from tidegate.local_cloud.sagemaker.jobs.job_output import LogStream, OutputReader, Sink
 from tidegate.local_cloud.sagemaker.jobs.runners import JobRunner, JobSpec
+
+MAX_HOSTS = 32  # each is a process of this machine; the service has quotas of its own
+
+
+def check_count(count: int) -> None:
+    """Raises a ValidationException for more hosts than this machine should be asked for."""
+    if count > MAX_HOSTS:
+        raise validation_exception(
+            f"InstanceCount is {count}, and the local cloud runs each instance as a process of this machine: at most"
+            f" {MAX_HOSTS}."
+        )
 
 
 @dataclass(slots=True, kw_only=True)

@@ -20,6 +20,7 @@ from tidegate.local_cloud.sagemaker.errors import (
     resource_not_found,
     validation_exception,
 )
+from tidegate.local_cloud.sagemaker.jobs.hosts import check_count
 from tidegate.local_cloud.sagemaker.jobs.processing_run import ProcessingFailed, ProcessingRun, Stopped
 from tidegate.local_cloud.sagemaker.jobs.runners import JobRunner
 from tidegate.local_cloud.sagemaker.jobs.training_rules import check_s3_uri, inside_opt_ml
@@ -38,6 +39,7 @@ def check_processing_request(request: Json) -> None:
     for member in ("InstanceType", "InstanceCount"):
         if member not in cluster:
             raise validation_exception(f"ClusterConfig needs {member}.")
+    check_count(cluster["InstanceCount"])
     inputs = request.get("ProcessingInputs", [])
     outputs = request.get("ProcessingOutputConfig", {}).get("Outputs", [])
     for kind, name_key, place_key, entries in (
@@ -138,10 +140,11 @@ class ProcessingJobs:
         with self._lock:
             if self._closing.is_set():
                 raise ServiceError("ServiceUnavailable", "The local cloud is shutting down.", status=503)
-            if name in self._jobs:
+            # The names of two jobs differ in more than capitals: their ARNs have none.
+            if any(other.arn == arn for other in self._jobs.values()):
                 raise resource_in_use(
                     "Job name must be unique within an AWS account and region,"
-                    f" and a job with this name already exists ({self._jobs[name].arn})"
+                    f" and a job with this name already exists ({arn})"
                 )
             self._jobs[name] = job
             self.tags.add(arn, request.get("Tags", []))

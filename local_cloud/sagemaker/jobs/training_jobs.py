@@ -53,10 +53,11 @@ class TrainingJobs:
         with self._lock:
             if self._closing.is_set():
                 raise ServiceError("ServiceUnavailable", "The local cloud is shutting down.", status=503)
-            if name in self._jobs:
+            # The names of two jobs differ in more than capitals: their ARNs have none.
+            if any(other.arn == arn for other in self._jobs.values()):
                 raise resource_in_use(
                     "Training job names must be unique within an AWS account and region, and a training job with this"
-                    f" name already exists ({self._jobs[name].arn})"
+                    f" name already exists ({arn})"
                 )
             pool = next((other for other in self._jobs.values() if job.could_use_the_pool_of(other)), None)
             if pool is not None:

@@ -15,6 +15,7 @@ from typing import Any
 from tidegate.local_cloud.sagemaker.archive import ModelDataError, split_s3_uri
 from tidegate.local_cloud.sagemaker.errors import validation_exception
 from tidegate.local_cloud.sagemaker.jobs.channel_data import ChannelObject, NoInput, objects_of
+from tidegate.local_cloud.sagemaker.jobs.hosts import check_count
 from tidegate.local_cloud.sagemaker.state import Json
 
 DEFAULT_MAX_RUNTIME_S = 24 * 3600  # StoppingCondition: the default of MaxRuntimeInSeconds is 1 day
@@ -32,6 +33,7 @@ def check_training_request(request: Json) -> None:
             raise validation_exception(f"ResourceConfig needs {member}.")
     if resources["InstanceCount"] < 1:
         raise validation_exception("InstanceCount of ResourceConfig must be at least 1.")
+    check_count(resources["InstanceCount"])
     _check_metrics(algorithm.get("MetricDefinitions", []))
     _check_channels(request)
     _check_stopping(request)

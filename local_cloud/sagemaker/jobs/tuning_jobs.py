@@ -210,10 +210,11 @@ class TuningJobs:
         with self._lock:
             if self._closing:
                 raise ServiceError("ServiceUnavailable", "The local cloud is shutting down.", status=503)
-            if name in self._jobs:
+            # The names of two jobs differ in more than capitals: their ARNs have none.
+            if any(other.arn == arn for other in self._jobs.values()):
                 raise resource_in_use(
                     "Hyper parameter tuning job names must be unique within an AWS account and region, and a tuning job"
-                    f" with this name already exists ({self._jobs[name].arn})"
+                    f" with this name already exists ({arn})"
                 )
             self._jobs[name] = job
             self.tags.add(arn, request.get("Tags", []))
