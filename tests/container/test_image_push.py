@@ -9,7 +9,6 @@ import os
 import re
 import shlex
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -21,6 +20,7 @@ import pytest
 
 from container.engine import ROOT, DockerFailed, Engine
 from tests.container.conftest import leave_untested
+from tests.contract.running import free_port
 from tidegate.infra.image_push import command
 from tidegate.infra.image_push.media_types import ACCEPTED, DOCKER_MANIFEST
 
@@ -272,8 +272,7 @@ def test_a_docker_that_pushes_an_index_is_found_out(
 def test_a_registry_that_is_not_up_is_named(
     stage: Path, images: Callable[[str], str], engine: Engine, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     stage.write_text(re.sub(r"127\.0\.0\.1:\d+", f"127.0.0.1:{port}", stage.read_text()))
     assert push(stage, images("linux/amd64")) == 1
     assert f"the registry 127.0.0.1:{port} does not answer: " in capsys.readouterr().err

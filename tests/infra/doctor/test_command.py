@@ -7,7 +7,6 @@ import http.server
 import json
 import os
 import re
-import socket
 import subprocess
 import sys
 import tarfile
@@ -21,6 +20,7 @@ import pytest
 from botocore.stub import Stubber
 from moto import mock_aws
 
+from tests.contract.running import free_port
 from tests.infra.conftest import ROOT
 from tests.infra.state_machines import ACCOUNT, REGION
 from tidegate.infra.doctor import artifact_checks, asker, command
@@ -312,8 +312,7 @@ def test_a_bucket_of_somebody_else_is_not_free(stubbed: Asker, code: str, taken:
 
 
 def test_a_registry_that_does_not_answer_is_no_answer(stubbed: Asker) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     found = stubbed.image(f"127.0.0.1:{port}/own/name:7")
     assert isinstance(found, Unanswered)
     assert found.reason.startswith(f"the registry 127.0.0.1:{port} does not answer: ")
@@ -452,8 +451,7 @@ def test_without_a_region_it_says_what_to_set(tmp_path: Path) -> None:
 
 def test_an_address_where_nobody_answers_is_not_waited_for(tmp_path: Path) -> None:
     """The clients give up after two tries; the account alone is asked, and nothing else after it."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     keys = {"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "y", "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}"}
     status, said = run(written(tmp_path), alone(**keys))
     assert status == 2
