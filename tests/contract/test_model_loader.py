@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.contract.asking import metric
 from tests.contract.running import Server, running, write_files
 from tests.contract.test_check import check, last_line
 from tests.inference.model_loader.runs import (
@@ -128,15 +129,24 @@ def test_a_run_that_cannot_be_loaded_is_the_last_line_of_check(tmp_path: Path) -
     assert done.returncode == 0, done.stderr
 
 
-def test_maps_of_one_size_share_a_call_where_that_is_declared() -> None:
+def test_maps_of_one_size_share_a_call_where_that_is_declared(tmp_path: Path) -> None:
     """The first call waits for the others; each client gets its own picture, or is told that its map is too large."""
-    said = "        import time\n        time.sleep(0.2)\n        print('maps:', len(labels), flush=True)\n"
+    waits = tmp_path / "waits"
+    said = (
+        f"        import os, time\n        while os.path.exists({str(waits)!r}):\n"
+        "            time.sleep(0.01)\n        print('maps:', len(labels), flush=True)\n"
+    )
     slow = CODE.replace("        return self.scale", f"{said}        return self.scale", 1)
     declared = json.dumps({"format_version": 1, "files": {}, "batching": True})
     files = {**FILES, "code/painter_of_tests.py": slow, "manifest.json": declared}
     with running(files, TIDEGATE_MAX_BATCH_SIZE="8") as batching, ThreadPoolExecutor(17) as clients:
         maps = [MAP if number % 2 else MAP[::-1] for number in range(16)]
-        *replies, refused = clients.map(lambda row: batching.post(body(uri_of(row))), [*maps, TOO_LARGE])
+        waits.touch()
+        asked = clients.map(lambda row: batching.post(body(uri_of(row))), [*maps, TOO_LARGE])
+        under_way = "tidegate_waiting", "tidegate_in_flight"
+        batching.wait_until(lambda: sum(metric(batching, name) for name in under_way) >= 16, "they are there")
+        waits.unlink()
+        *replies, refused = asked
         assert (refused.status, refused.error["message"]) == (400, TOO_MANY_PIXELS)
         pictures = [pixels_of(reply.json()["image"]) for reply in replies]
         assert pictures == [PICTURE if number % 2 else [PICTURE[0][::-1]] for number in range(16)]
