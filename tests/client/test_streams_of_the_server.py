@@ -77,7 +77,7 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCloud]:
         await_true(
             lambda: sagemaker.describe_endpoint(EndpointName="teller")["EndpointStatus"] == "InService",
             "the endpoint is in service",
-            timeout_s=90,
+            timeout_s=200,
         )
         yield cloud
         for client in (s3, sagemaker):
@@ -207,4 +207,4 @@ def test_a_container_that_dies_is_a_failure_of_the_platform(endpoint: Endpoint, 
         except ModelError:
             return False
 
-    await_true(answers, "the container is replaced", timeout_s=90)
+    await_true(answers, "the container is replaced", timeout_s=200)

@@ -68,7 +68,7 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCloud]:
             assert "Failed" not in found
             return found == ["InService", "InService"]
 
-        await_true(in_service, "both endpoints are in service", timeout_s=60)
+        await_true(in_service, "both endpoints are in service", timeout_s=200)
         yield cloud
         sagemaker.close()
 

@@ -22,7 +22,7 @@ from typing import Any
 from container.engine import DockerFailed, Engine
 from tests.contract.running import Reply, wait_until
 
-START_S = 90.0
+START_S = 200.0
 ASK = """
 import http.client, sys
 connection = http.client.HTTPConnection("127.0.0.1", int(sys.argv[1]), timeout=60)

@@ -39,7 +39,7 @@ def transform(deployer: Deployer, numbers: list[float]) -> tuple[dict[str, Any],
         TransformOutput={"S3OutputPath": f"s3://{bucket}/batch/output/", "AssembleWith": "Line"},
         TransformResources={"InstanceType": "ml.g6.xlarge", "InstanceCount": 1},
     )
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 200
     while (job := sagemaker.describe_transform_job(TransformJobName="numbers"))["TransformJobStatus"] == "InProgress":
         assert time.monotonic() < deadline, job
         threading.Event().wait(0.2)

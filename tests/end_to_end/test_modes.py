@@ -39,7 +39,7 @@ def ask_later(endpoint: str, number: float) -> float:
         EndpointName=endpoint, ContentType="application/json", InputLocation=f"s3://{ARCHIVES}/inputs/number.json"
     )
     bucket, _, key = answer["OutputLocation"].removeprefix("s3://").partition("/")
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 200
     while not s3.list_objects_v2(Bucket=bucket, Prefix=key).get("Contents"):
         assert time.monotonic() < deadline, f"{answer['OutputLocation']} does not come"
         threading.Event().wait(0.05)

@@ -71,7 +71,7 @@ def publish_by_command(model_dir: Path, *arguments: str) -> None:
 
 def until(what: str, found: Callable[[], Any]) -> Any:
     """The first answer that is one."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 200
     while (answer := found()) is None:
         assert time.monotonic() < deadline, f"{what} does not come"
         threading.Event().wait(0.05)

@@ -23,7 +23,7 @@ BUCKET = "test-bucket"
 _numbers = itertools.count()
 
 
-def await_true(question: Callable[[], bool], what: str, *, timeout_s: float = 60.0) -> None:
+def await_true(question: Callable[[], bool], what: str, *, timeout_s: float = 120.0) -> None:
     """Asks until the answer is yes; fails with ``what`` when it does not come."""
     deadline = time.monotonic() + timeout_s
     while not question():

@@ -116,7 +116,7 @@ def test_a_worker_that_dies_closes_with_a_reason_and_the_endpoint_goes_on(real: 
         except (InvalidStatus, ConnectionClosed):
             return False
 
-    await_true(talks, "the worker is replaced", timeout_s=60)
+    await_true(talks, "the worker is replaced", timeout_s=200)
 
 
 def test_a_script_without_stream_fn_refuses_before_the_upgrade(real: Account) -> None:
@@ -138,4 +138,4 @@ def test_a_deleted_endpoint_ends_its_conversations(real: Account) -> None:
         first(conversation)
         real.sagemaker.delete_endpoint(EndpointName=name)
         assert closing_code(conversation) == 1001, "the server says goodbye before it ends"
-    await_true(lambda: name not in real.endpoints(), "the endpoint goes", timeout_s=60)
+    await_true(lambda: name not in real.endpoints(), "the endpoint goes", timeout_s=200)

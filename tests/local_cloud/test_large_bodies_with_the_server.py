@@ -66,7 +66,7 @@ def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoint]:
         await_true(
             lambda: sagemaker.describe_endpoint(EndpointName="e")["EndpointStatus"] == "InService",
             "it is in service",
-            timeout_s=90,
+            timeout_s=200,
         )
         for name, value in cloud.environment.items():
             patch.setenv(name, value)

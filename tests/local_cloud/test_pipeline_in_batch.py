@@ -51,7 +51,7 @@ def test_a_pipeline_answers_one_line_for_each_line_of_a_transform_job(account: A
         job.update(account.sagemaker.describe_transform_job(TransformJobName="stages"))
         return bool(job["TransformJobStatus"] != "InProgress")
 
-    await_true(ended, "the job ends", timeout_s=60)
+    await_true(ended, "the job ends", timeout_s=200)
     assert job["TransformJobStatus"] == "Completed", job
     assert account.get("out/a.jsonl.out") == got.encode()
     assert account.get("out/b.jsonl.out") == got.encode() * 500

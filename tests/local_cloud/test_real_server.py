@@ -85,7 +85,7 @@ def test_the_real_server_answers_and_works_in_a_batch(real: Account) -> None:
         job.update(real.sagemaker.describe_transform_job(TransformJobName="rows"))
         return bool(job["TransformJobStatus"] != "InProgress")
 
-    await_true(ended, "the job ends", timeout_s=60)
+    await_true(ended, "the job ends", timeout_s=200)
     assert job["TransformJobStatus"] == "Completed", job
     assert real.get("out/rows.csv.out") == b"[2.0, 4.0]\n[6.0, 8.0]\n"
     real.delete(endpoint)

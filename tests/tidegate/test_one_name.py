@@ -198,7 +198,7 @@ def ask(port: int, server: subprocess.Popen[bytes]) -> object:
     request = urllib.request.Request(
         f"http://127.0.0.1:{port}/invocations", b"[1]", {"content-type": "application/json"}
     )
-    deadline = time.monotonic() + 90
+    deadline = time.monotonic() + 200
     while True:
         assert server.poll() is None, server.communicate()
         try:

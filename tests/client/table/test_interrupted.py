@@ -72,7 +72,7 @@ def test_a_process_that_ends_in_the_middle_leaves_no_object(s3: Any, how: signal
     """Ctrl-C takes the parts away as well; after a kill the bucket's lifecycle rule does."""
     process = subprocess.Popen([sys.executable, "-c", WRITER], env=dict(os.environ), stderr=subprocess.DEVNULL)
     try:
-        await_true(lambda: parts(s3) > 0, "a part is up", timeout_s=90)
+        await_true(lambda: parts(s3) > 0, "a part is up", timeout_s=200)
         process.send_signal(how)
         assert process.wait(60) != 0
     finally:
