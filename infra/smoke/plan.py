@@ -109,10 +109,10 @@ class Plan:
                 "alarms and log groups"
                 for mode in modes
             ),
-            f"At most {max(question.most_instances for question in questions)} instances {self.instance_type} run at one "
-            f"time (the quota '{self.instance_type} for endpoint usage'), for about half an hour for each question "
-            f"({len(questions)} here: {', '.join(question.name for question in questions)}). AWS charges for them; this "
-            "command knows no prices.",
+            f"At most {max(question.most_instances for question in questions)} instances {self.instance_type} run at "
+            f"one time (the quota '{self.instance_type} for endpoint usage'), for about half an hour for each question "
+            f"({len(questions)} here: {', '.join(question.name for question in questions)}). AWS charges for them; "
+            "this command knows no prices.",
             "No endpoint, stack or bucket that is there already is touched.",
         ]
         return "\n".join(lines)
