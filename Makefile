@@ -8,6 +8,7 @@
 # make test-container  only the tests of the image
 # make test-ecosystem  what needs packages of its own: the SageMaker SDKs, transformers, mlflow, OpenAI's and Triton's clients, a model of speech, TensorFlow; a quarter of an hour
 # make image-lock  write the image's locked requirements anew
+# make image-lock-arm  whether each of them has a wheel for ARM (Graviton) too
 # make audit    known holes of everything that is pinned
 # make env      only the environment: .venv with pinned packages, Node if needed, the CDK command line
 #
@@ -35,8 +36,12 @@ LOCK = python -m uv pip compile --quiet --upgrade --generate-hashes --python-ver
 # As many files of tests at a time as there are cores, up to four: what a file shares is made once.
 IN_PROCESSES := --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
+# Whether everything in a lock has a wheel for ARM too: asked of the index, and nothing is fetched.
+FOR_ARM = python -m uv pip compile --quiet --no-deps --python-version 3.11 --python-platform aarch64-manylinux_2_28 \
+  --only-binary :all: --output-file /dev/null
+
 .DEFAULT_GOAL := test
-.PHONY: env lint test test-hostile test-container test-ecosystem image image-lock audit demo chaos benchmark lock clean
+.PHONY: env lint test test-hostile test-container test-ecosystem image image-lock image-lock-arm audit demo chaos benchmark lock clean
 
 env: $(VENV)/python.stamp $(VENV)/node.stamp
 
@@ -92,6 +97,11 @@ audit: env
 image-lock: env
 	@$(LOCK) --constraint constraints.txt --output-file container/requirements.lock pyproject.toml --extra training --extra repository --extra otel container/requirements.in
 	@$(LOCK) --constraint constraints.txt --constraint container/requirements.lock --output-file container/requirements-aws.lock container/requirements-aws.in
+	@$(MAKE) --no-print-directory image-lock-arm
+
+image-lock-arm: env
+	@$(FOR_ARM) container/requirements.lock
+	@$(FOR_ARM) container/requirements-aws.lock
 
 chaos: env
 	@echo "==> the long forms: three minutes of chaos, 10,000 malformed requests"
