@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Mapping
+import traceback
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from threading import Thread
 from time import monotonic
+from typing import cast
 
 from opentelemetry import propagate, trace
 from opentelemetry.baggage.propagation import W3CBaggagePropagator
@@ -20,11 +22,12 @@ from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExport
 from opentelemetry.propagators.aws import AwsXRayPropagator
 from opentelemetry.propagators.composite import CompositePropagator
 from opentelemetry.sdk.resources import SERVICE_NAME, Resource
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from tidegate.inference import log_lines
+from tidegate.inference.errors import RequestError, one_line, text_of
 from tidegate.inference.request_trace import BAGGAGE, TRACEPARENT, TRACESTATE, XRAY, header
 from tidegate.inference.version import own_version
 
@@ -32,6 +35,8 @@ REPEATED_S = 60.0
 """How long the log says nothing of an export that goes on failing in the same way."""
 LONGEST_ATTRIBUTE = 256
 """Characters of what a client sent that a span has."""
+LONGEST_TRACEBACK = 8192
+"""Characters of a traceback that a span has, its last ones."""
 _W3C = CompositePropagator([TraceContextTextMapPropagator(), W3CBaggagePropagator()])
 """From the frontend to its workers, whatever OTEL_PROPAGATORS says about others."""
 
@@ -53,7 +58,7 @@ class Tracing:
         self._exporter = OTLPSpanExporter()
         # Not at exit: that would wait for half a minute.
         self._provider = TracerProvider(resource=resource, shutdown_on_exit=False)
-        self._provider.add_span_processor(BatchSpanProcessor(self._exporter))
+        self._provider.add_span_processor(BatchSpanProcessor(cast(SpanExporter, _Writable(self._exporter))))
         self.tracer = self._provider.get_tracer("tidegate", own_version())
         self._closing: Thread | None = None
 
@@ -104,6 +109,58 @@ def handed_over(header_lines: bytes) -> Context | None:
 @lru_cache(maxsize=256)
 def _handed_over(parent: str, state: str, baggage: str) -> Context:
     return _W3C.extract({TRACEPARENT: parent, TRACESTATE: state, BAGGAGE: baggage}, Context())
+
+
+def note(span: trace.Span, error: BaseException) -> None:
+    """Let a span say how what it is about has failed. What user code says is the client's mistake is no error."""
+    if isinstance(error, RequestError) and error.status < 500:
+        span.set_attribute("error.type", error.code)
+        return
+    told = {
+        "exception.type": f"{type(error).__module__}.{type(error).__qualname__}",
+        "exception.message": writable(text_of(error)),
+        "exception.stacktrace": writable("".join(traceback.format_tb(error.__traceback__)))[-LONGEST_TRACEBACK:],
+    }
+    span.add_event("exception", told)
+    span.set_status(trace.Status(trace.StatusCode.ERROR, writable(one_line(error))))
+
+
+def writable(text: str) -> str:
+    """`text` as UTF-8 can write it: what quotes a client's JSON may hold half of a pair of surrogates."""
+    return text.encode(errors="replace").decode()
+
+
+class _Writable:
+    """An exporter that leaves out the spans that cannot be written, and would take all that go with them along."""
+
+    def __init__(self, exporter: SpanExporter) -> None:
+        self._exporter = exporter
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        """See `SpanExporter`."""
+        fit = [span for span in spans if _is_writable(span)]
+        if len(fit) < len(spans):
+            logging.getLogger("tidegate.tracing").warning(
+                "spans are dropped, because their name or status is no text that UTF-8 can write"
+            )
+        return self._exporter.export(fit)
+
+    def shutdown(self) -> None:
+        """See `SpanExporter`."""
+        give_up: Callable[[], object] = self._exporter.shutdown
+        give_up()
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        """See `SpanExporter`."""
+        return bool(self._exporter.force_flush(timeout_millis))
+
+
+def _is_writable(span: ReadableSpan) -> bool:
+    try:
+        "".join([span.name, span.status.description or "", *(event.name for event in span.events)]).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _take_over_log() -> None:

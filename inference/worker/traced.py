@@ -21,12 +21,11 @@ from typing import Any
 
 from opentelemetry import trace
 from opentelemetry.context import Context, attach, detach
-from opentelemetry.trace import Link, Span, Status, StatusCode
+from opentelemetry.trace import Link, Span
 
-from tidegate.inference.errors import one_line
 from tidegate.inference.protocol import Error, Event, Form
 from tidegate.inference.protocol import Stream as Announced
-from tidegate.inference.span_export import Tracing, handed_over
+from tidegate.inference.span_export import Tracing, handed_over, note
 from tidegate.inference.worker import chat
 from tidegate.inference.worker.open_stream import OpenStream
 from tidegate.inference.worker.request import Request
@@ -51,7 +50,21 @@ class Traced:
     def span(self, name: str, request: Request) -> AbstractContextManager[object]:
         """A span of one request, current inside."""
         context = handed_over(request.received.headers)
-        return nullcontext() if context is None else self.tracer.start_as_current_span(name, context=context)
+        return nullcontext() if context is None else self._span(name, context)
+
+    @contextmanager
+    def _span(
+        self, name: str, context: Context, attributes: dict[str, int] | None = None, links: Sequence[Link] = ()
+    ) -> Iterator[Span]:
+        with self.tracer.start_as_current_span(
+            name, context=context, attributes=attributes, links=links, record_exception=False,
+            set_status_on_exception=False,
+        ) as span:  # fmt: skip
+            try:
+                yield span
+            except BaseException as error:
+                note(span, error)
+                raise
 
     @contextmanager
     def shared(self, name: str, requests: Sequence[Request]) -> Iterator[None]:
@@ -66,7 +79,7 @@ class Traced:
         failed: BaseException | None = None
         span: Span = trace.INVALID_SPAN
         try:
-            with self.tracer.start_as_current_span(name, context=first, attributes=size, links=links) as span:
+            with self._span(name, first, size, links) as span:
                 yield
         except BaseException as error:
             failed = error
@@ -79,7 +92,7 @@ class Traced:
                         name, context=context, attributes=size, links=[link], start_time=started_ns
                     )
                     if failed is not None:
-                        other.set_status(Status(StatusCode.ERROR, one_line(failed)))
+                        note(other, failed)
                     other.end()
 
 
@@ -146,8 +159,7 @@ class TracedStreams(Streams):
     def failure(self, stream: OpenStream, error: BaseException) -> Error:
         """See `Streams`."""
         if (known := self._spans.get(stream.id)) is not None:
-            known[0].record_exception(error)
-            known[0].set_status(Status(StatusCode.ERROR, one_line(error)))
+            note(known[0], error)
         return super().failure(stream, error)
 
     def put_at_hand(self, stream: OpenStream) -> None:

@@ -34,8 +34,11 @@ def input_fn(body, content_type):
 def predict_fn(asked, model):
     with tracer.start_as_current_span("own") as span:
         span.set_attribute("say", str(asked))
-    if asked == "fail":
-        raise RuntimeError("failed")
+    if str(asked).startswith("fail"):
+        raise RuntimeError(asked)
+    if str(asked).startswith("own"):
+        with tracer.start_as_current_span(asked):
+            pass
     if asked == "stream":
         return stream()
     return asked
@@ -180,6 +183,22 @@ def test_a_failure_is_an_error_of_its_spans_and_its_log_line_has_their_trace(
     assert (spans["predict_fn"].failed, spans["predict_fn"].events) == (True, ["exception"])
     (line,) = [line for line in server.log().splitlines() if trace_id in line]
     assert json.loads(line)["message"] == "predict_fn failed"
+
+
+def test_what_no_utf_8_can_write_costs_no_other_span(server: Server, collector: Collector) -> None:
+    """Half a character, in an error that quotes its client and in the name of a script's own span."""
+    trace_id = new_trace()
+    assert server.post(b'"fails at \\ud800"', **parent(trace_id)).status == 500
+    assert server.post(b'"own \\ud800"', **parent(trace_id)).status == 200
+    assert server.post(b'"hello"', **parent(trace_id)).status == 200
+    collector.wait_for(trace_id, "POST /invocations", "predict_fn", "output_fn")
+    server.wait_until(
+        lambda: sum(span.name == "POST /invocations" for span in collector.of(trace_id)) == 3, "all three have come"
+    )
+    server.wait_until(
+        lambda: sum(span.name == "predict_fn" for span in collector.of(trace_id)) == 3, "their functions have come"
+    )
+    assert sum(span.name == "predict_fn" and span.failed for span in collector.of(trace_id)) == 1
 
 
 def test_what_the_client_does_wrong_has_a_span_and_is_no_error(server: Server, collector: Collector) -> None:

@@ -33,7 +33,7 @@ from tidegate.inference.frontend.repository.repository import Repository
 from tidegate.inference.frontend.workers.conversations import Client
 from tidegate.inference.request_trace import carried, short
 from tidegate.inference.settings import Settings
-from tidegate.inference.span_export import LONGEST_ATTRIBUTE, Tracing, header_of, sent_along
+from tidegate.inference.span_export import LONGEST_ATTRIBUTE, Tracing, header_of, sent_along, writable
 
 _NAMED = {"models": "name", "adapters": "name", "versions": "version"}
 """What follows these in a path is a name of the deployer's or the client's, and in a route its place."""
@@ -100,7 +100,7 @@ class _RequestSpan:
         route = route_of(request.path)
         attributes: dict[str, Any] = {
             "http.request.method": request.method,
-            "url.path": request.path[:LONGEST_ATTRIBUTE],
+            "url.path": writable(request.path[:LONGEST_ATTRIBUTE]),
             "url.scheme": "http",
             "network.protocol.version": "1.1" if request.takes_chunks else "1.0",
             "tidegate.request_id": short(request.id),
@@ -153,7 +153,7 @@ class _RequestSpan:
             self._span.set_attribute("error.type", error)
         # Mistakes and whims of the client are no errors of the server; a response that is not whole is one.
         if status >= 500 or (error and error != _LEFT and self.status):
-            self._span.set_status(Status(StatusCode.ERROR, sentence))
+            self._span.set_status(Status(StatusCode.ERROR, writable(sentence)))
         self._span.end()
 
 
