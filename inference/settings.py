@@ -644,10 +644,13 @@ class Settings:
     log_level: int = setting("SAGEMAKER_CONTAINER_LOG_LEVEL", 20, _log_level, "10 debug … 50 critical, or the name")
     server_timing: bool = setting("TIDEGATE_SERVER_TIMING", False, _switch, "answer with a Server-Timing header")
     otlp_endpoint: str | None = setting(
-        ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"),
+        "OTEL_EXPORTER_OTLP_ENDPOINT",
         None,
         str,
-        "where [spans](observability.md#spans) are sent, by `tidegate[otel]`; unset: none are made",
+        "where [spans](observability.md#spans) are sent, below `/v1/traces`, by `tidegate[otel]`; unset: none are made",
+    )
+    otlp_traces_endpoint: str | None = setting(
+        "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", None, str, "the whole address that spans are sent to, in its place"
     )
     otel_disabled: bool = setting("OTEL_SDK_DISABLED", False, _true, "`true` makes no spans, whatever else is set")
     traces_exporter: str = setting("OTEL_TRACES_EXPORTER", "otlp", str, "`none` makes no spans")
@@ -666,7 +669,8 @@ class Settings:
     @property
     def traced(self) -> bool:
         """Whether OpenTelemetry's variables ask for spans."""
-        return self.otlp_endpoint is not None and not self.otel_disabled and self.traces_exporter != "none"
+        asked = self.otlp_endpoint is not None or self.otlp_traces_endpoint is not None
+        return asked and not self.otel_disabled and self.traces_exporter != "none"
 
     @property
     def many_models(self) -> bool:

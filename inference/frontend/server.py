@@ -142,7 +142,7 @@ def _tracing(settings: Settings) -> tuple[Settings, Tracing | None]:
     begun = None
     if settings.traced:
         begun = tracing.begin("frontend", exporter=settings.traces_exporter, protocol=settings.otlp_protocol)
-    return (settings if begun is not None else replace(settings, otlp_endpoint=None)), begun
+    return (settings if begun is not None else replace(settings, otel_disabled=True)), begun
 
 
 async def _send_last_spans(traced: Tracing, registry: Registry) -> None:
