@@ -21,6 +21,12 @@ class BuildWithStart(build_py):
             # Of an editable wheel, only what lies in its .data is taken along; its scripts are there already.
             place = Path(self.get_finalized_command("build").build_scripts).with_name("purelib")
             names.append("tidegate_short_names.pth")
+        if not self.editable_mode:
+            # The image's `train`, which the local cloud runs as a process; in a checkout it lies where it is written.
+            entry = place / "tidegate" / "local_cloud" / "image"
+            for source in (Path("container/__init__.py"), *sorted(Path("container/entrypoint").glob("*.py"))):
+                self.mkpath(str((entry / source).parent))
+                self.copy_file(str(source), str(entry / source))
         self.mkpath(str(place))
         for name in names:
             self.copy_file(f"tidegate/{name}", str(place))

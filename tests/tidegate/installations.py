@@ -13,7 +13,12 @@ from tests.contract.running import free_port
 
 REPOSITORY = Path(__file__).parents[2]
 FOLDERS = ("client", "inference", "infra", "local_cloud", "training_hooks")
-FILES = ("pyproject.toml", "setup.py", "README.md", "LICENSE")
+FILES = ("pyproject.toml", "setup.py", "MANIFEST.in", "README.md", "LICENSE")
+ENTRY = (
+    "container/__init__.py",
+    *(str(p.relative_to(REPOSITORY)) for p in REPOSITORY.glob("container/entrypoint/*.py")),
+)
+"""What of the image a wheel has too: its `train`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +57,8 @@ def copy_of_the_checkout(place: Path, *, links: bool = True) -> Path:
         shutil.copytree(
             REPOSITORY / name, place / name, symlinks=True, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info")
         )
-    for name in FILES:
+    (place / "container" / "entrypoint").mkdir(parents=True)
+    for name in (*FILES, *ENTRY):
         shutil.copy(REPOSITORY / name, place / name)
     for link in () if links else (place / "tidegate" / name for name in FOLDERS):
         text = str(link.readlink())

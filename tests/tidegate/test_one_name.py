@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.contract.running import free_port
-from tests.tidegate.installations import FOLDERS, REPOSITORY, Installation, copy_of_the_checkout
+from tests.tidegate.installations import ENTRY, FOLDERS, REPOSITORY, Installation, copy_of_the_checkout
 
 COMMANDS = [
     (["inference", "--version"], "tidegate "),
@@ -67,7 +67,7 @@ def source_files() -> set[str]:
             path for path in (REPOSITORY / folder).rglob("*") if path.is_file() and "__pycache__" not in path.parts
         )
         found |= {f"tidegate/{path.relative_to(REPOSITORY)}" for path in paths}
-    return found
+    return found | {f"tidegate/local_cloud/image/{name}" for name in ENTRY}
 
 
 @pytest.mark.parametrize("made_of", [0, 1], ids=["the checkout", "the source archive"])
@@ -152,6 +152,20 @@ def test_a_users_own_module_of_a_short_name_is_what_a_script_imports(
     (tmp_path / "script.py").write_text(f"import tidegate.{short}\nimport {imported} as it\nprint(it.MINE)\n")
     done = editable.run("python", str(tmp_path / "script.py"), cwd=tmp_path)
     assert (done.stdout, done.stderr) == ("True\n", "")
+
+
+def test_the_local_cloud_of_a_wheel_trains_as_the_image_does(from_a_wheel: Installation, tmp_path: Path) -> None:
+    code, model = tmp_path / "ml" / "code", tmp_path / "ml" / "model"
+    code.mkdir(parents=True)
+    (code / "train.py").write_text("import os, pathlib; pathlib.Path(os.environ['SM_MODEL_DIR'], 'out').touch()")
+    program = (
+        "import subprocess\n"
+        "from tidegate.local_cloud.sagemaker.jobs.runners import own_train_command\n"
+        "raise SystemExit(subprocess.run(own_train_command()).returncode)\n"
+    )
+    done = from_a_wheel.run("python", "-c", program, cwd=tmp_path, SAGEMAKER_BASE_DIR=str(tmp_path / "ml"))
+    assert done.returncode == 0, done.stderr
+    assert (model / "out").is_file()
 
 
 def test_an_old_training_script_runs_by_its_path(editable: Installation, tmp_path: Path) -> None:

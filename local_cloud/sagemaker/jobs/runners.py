@@ -23,24 +23,21 @@ from tidegate.local_cloud.sagemaker.docker_container import DockerContainer, doc
 from tidegate.local_cloud.sagemaker.process_container import ProcessContainer, machine_environment
 
 _OPT_ML = "/opt/ml"
-_CHECKOUT = Path(tidegate.__file__).resolve().parents[1]
+# Where `container` lies: beside the package in a checkout, below it in an installation (setup.py).
+_HOMES = (Path(tidegate.__file__).resolve().parents[1], Path(tidegate.__file__).parent / "local_cloud" / "image")
 _TRAIN = """
 import os, sys
-sys.path.insert(0, {checkout!r})
+sys.path.insert(0, {home!r})
 from container.entrypoint import training
 del sys.path[0]
 sys.exit(training.run(os.environ))
 """
 
 
-def _own_train_command() -> tuple[str, ...]:
-    """The `train` of this project's image. It lies beside the package in a checkout, and not in a wheel."""
-    if not (_CHECKOUT / "container" / "entrypoint" / "training.py").is_file():
-        raise ContainerFailed(
-            "the train command of the image is not installed here: give AlgorithmSpecification a ContainerEntrypoint,"
-            " run the local cloud from a checkout, or run images (python -m local_cloud up --container)"
-        )
-    return (sys.executable, "-P", "-c", _TRAIN.format(checkout=str(_CHECKOUT)))
+def own_train_command() -> tuple[str, ...]:
+    """The `train` of this project's image."""
+    home = next(home for home in _HOMES if (home / "container" / "entrypoint" / "training.py").is_file())
+    return (sys.executable, "-P", "-c", _TRAIN.format(home=str(home)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,7 +96,7 @@ class ProcessJobs:
         if spec.entrypoint:
             return [*spec.entrypoint, *spec.arguments]
         if list(spec.arguments) == ["train"]:
-            return self.train or _own_train_command()
+            return self.train or own_train_command()
         raise ContainerFailed(
             "the request names no ContainerEntrypoint, and where jobs are processes there is no image whose own would"
             " be run: name one, or run images (python -m local_cloud up --container)"
