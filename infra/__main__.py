@@ -1,4 +1,4 @@
-"""`python -m infra`: what cdk.json runs; `… doctor`, `… image`, `… models`, `… served` and `… smoke` are commands.
+"""`python -m infra`: what cdk.json runs; with a word it is one of the commands below.
 
 A configuration mistake is one line on stderr and exit code 1.
 """
@@ -14,7 +14,9 @@ from tidegate.infra.configuration import ConfigurationError
 _COMMANDS = {
     "doctor": "tidegate.infra.doctor.command",
     "image": "tidegate.infra.image_push.command",
+    "keys": "tidegate.infra.stage.key_tables",
     "models": "tidegate.infra.versions.models_command",
+    "schema": "tidegate.infra.stage.stage_schema",
     "served": "tidegate.infra.versions.served_command",
     "smoke": "tidegate.infra.smoke.command",
 }

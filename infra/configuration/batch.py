@@ -44,9 +44,8 @@ _Filter = Annotated[
 class Batch(Value):
     """How a transform job is made, whatever starts it. Ranges: API reference, CreateTransformJob."""
 
-    # An object that is put below batch/input/ is transformed at once.
     on_upload: bool = False
-    # In the words of EventBridge Scheduler.
+    """An object put below `batch/input/` is transformed at once."""
     schedule: (
         Annotated[
             str,
@@ -57,10 +56,11 @@ class Batch(Value):
         ]
         | None
     ) = None
+    """`rate(1 day)`, `cron(0 3 * * ? *)` or `at(…)`, in the words of EventBridge Scheduler."""
     schedule_timezone: Annotated[
         str, like(r"UTC|[A-Za-z_]+(/[A-Za-z0-9_+-]+)+", "not a time zone; write 'UTC' or one like 'Europe/Berlin'")
     ] = "UTC"
-    # What a scheduled job transforms, below batch/input/. `{date}` in it is the day of the schedule.
+    """Of the schedule."""
     schedule_input: (
         Annotated[
             str,
@@ -71,24 +71,28 @@ class Batch(Value):
         ]
         | None
     ) = None
-    # Transform jobs run on hosts with an older NVIDIA driver than endpoints, so the default is a CPU type.
+    """What a scheduled job transforms, such as `batch/input/{date}/`."""
     instance_type: InstanceType = "ml.m5.2xlarge"
+    """Of SageMaker's own list for transform jobs, whose hosts have an older NVIDIA driver than endpoints."""
     instance_count: Annotated[int, whole(1, 100)] = 1
-    # How often a job that failed is started again.
+    """Of each job."""
     retries: Annotated[int, whole(0, 9)] = 2
-    # None: what the container reports. 0: no limit, bodies are sent in chunks.
+    """Of a job that failed."""
     max_payload_mib: Annotated[int, whole(0, 100)] | None = None
+    """Else what the container reports; 0: no limit, sent in chunks."""
     max_concurrent: Annotated[int, whole(1, 10_000)] | None = None
-    # Input: each answer is put beside its record. The filters take a part of each record, before the model and after
-    # the join.
+    """Else what the container reports."""
     join_source: Annotated[str, like(r"Input|None", "neither 'Input' nor 'None'")] = "None"
+    """`Input`: each answer beside its record, [batch.md](batch.md#answers-beside-their-records)."""
     input_filter: _Filter = "$"
+    """What of each record the model gets, such as `$[1:]`."""
     output_filter: _Filter = "$"
-    # Of objects whose ending says nothing, and of everything below `schedule_input`.
+    """What of each record and its answer is written, such as `$[0,-1]`."""
     default_content_type: _MediaType = "application/jsonlines"
-    # The type of an object by the ending of its name, beside those that are known anyway.
+    """Of objects whose ending says nothing, and of everything below `schedule_input`."""
     content_types: dict[_Ending, _MediaType] = Field(default_factory=dict)
-    # Who hears of jobs that ended.
+    """Type by ending, beside those that are known."""
     email: Email | None = None
-    # Where the results of jobs are kept as a table; `python -m client batch table` fills it.
+    """Who hears of jobs that ended."""
     table: Table | None = None
+    """Results of jobs as a table; `python -m client batch table` fills it. Table below."""

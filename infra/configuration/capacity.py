@@ -21,7 +21,12 @@ class InstancePool(Value):
     """An instance type that is taken where those of the tables above it are not to be had."""
 
     instance_type: InstanceType
+    """The order of the tables is that in which they are tried."""
 
 
 # Source: API reference, ProductionVariant.InstancePools, which takes one too; that is what `instance_type` says.
-IS_POOLS = Rule(lambda pools: 2 <= len(pools) <= 5, "not 2 to 5 tables; for one type write instance_type")
+IS_POOLS = Rule(
+    lambda pools: 2 <= len(pools) <= 5,
+    "not 2 to 5 tables; for one type write instance_type",
+    {"minItems": 2, "maxItems": 5},
+)

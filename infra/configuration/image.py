@@ -23,12 +23,14 @@ class TaggedImage(Value):
     """An image in the repository that the registry stack makes for the stage, by its tag."""
 
     tag: Annotated[str, like(_TAG, "not a tag that stays; push and name a version, such as '1.4.0'")]
+    """An image of the stage's own repository; tags there never move, and `latest` is refused."""
 
 
 class PinnedImage(Value):
     """An image in that repository, by its digest."""
 
     digest: Annotated[str, like(DIGEST, "not a digest; write 'sha256:' and its 64 hexadecimal digits")]
+    """The same by `sha256:…`."""
 
 
 class ImageUri(Value):
@@ -38,18 +40,23 @@ class ImageUri(Value):
     """
 
     uri: ImageReference
+    """`host/name:version` or `host/name@sha256:…`; outside of Amazon ECR only with `[network]`."""
 
 
 class BuiltImage(Value):
     """An image that `cdk deploy` builds for linux/amd64 and pushes, under the hash of its files."""
 
-    # The directory that the Dockerfile copies from, seen from where `cdk` is run; for our own image `.`.
     build: str
-    # Seen from that directory; our own is container/Dockerfile.
+    """The directory to build from, seen from where `cdk` is run; `cdk deploy` builds for linux/amd64, or for
+    linux/arm64 where the instances are Graviton (docker 23 or later with buildx), pushes to the repository of `cdk
+    bootstrap` and names the image by the hash of its files. Ours: `build = "."`.
+    """
     dockerfile: str = "Dockerfile"
+    """Seen from there. Ours: `container/Dockerfile`."""
     build_args: dict[str, str] = Field(default_factory=dict)
-    # The stage of a multi-stage Dockerfile.
+    """Such as `{ ACCELERATOR = "gpu" }`."""
     target: str | None = None
+    """A stage of the Dockerfile."""
 
 
 Image = Annotated[

@@ -15,8 +15,10 @@ PACKAGE_ARN = rf"arn:aws[a-z-]*:sagemaker:[a-z0-9-]+:\d{{12}}:model-package/{ENT
 
 
 class _Sized(Value):
-    # Unpacked; time-outs derive from it. None: the time-outs are those for a model of a few GiB.
     size_gib: Annotated[float, number(0.001, 500)] | None = None
+    """The model's size, unpacked, of a `directory` that of the largest, of a `repository` the sum of what is loaded at
+    the start; time-outs and volumes derive from it.
+    """
 
 
 class DefaultArchive(_Sized):
@@ -30,20 +32,23 @@ class ArchivedModel(_Sized):
     """A gzip'ed tar archive."""
 
     archive: Archive
-    # What it is encrypted with, where that is neither S3's own key nor the stage's.
+    """`s3://bucket/path/model.tar.gz`."""
     archive_key: _ArchiveKey | None = None
+    """The ARN of the KMS key that the archive is under, where that is neither S3's own nor the stage's."""
 
 
 class UncompressedModel(_Sized):
     """Objects below a prefix, which become the files of the model's directory."""
 
     prefix: S3Prefix
+    """`s3://bucket/path/`, files that are not packed; not for `serverless`, `multi_model` and batch."""
 
 
 class TrainedModel(_Sized):
     """What a training job left; its archive's address is read from the account at synthesis."""
 
     training_job: Annotated[str, like(ENTITY, "not the name of a training job; `aws sagemaker list-training-jobs`")]
+    """The archive that a completed job left; looked up in the account at synthesis."""
 
 
 class PackagedModel(_Sized):
@@ -56,7 +61,13 @@ class PackagedModel(_Sized):
     package: Annotated[
         str, like(rf"{PACKAGE_ARN}|{ENTITY}/[1-9]\d*", "not a model package; write its ARN or 'group/version'")
     ]
+    """An approved version of a model registry, `group/version` or its ARN; looked up at synthesis. It names its image,
+    so `[image]` is left out.
+    """
     package_image: ImageReference | None = None
+    """The image of that package, by its ARN; with image and archive nothing is looked up, so that a pipeline
+    synthesises without an account. `models promote` writes both.
+    """
     package_archive: (
         Annotated[
             str,
@@ -64,20 +75,25 @@ class PackagedModel(_Sized):
         ]
         | None
     ) = None
-    # What that archive is encrypted with, where that is neither S3's own key nor the stage's.
+    """The archive of that package, by its ARN."""
     archive_key: _ArchiveKey | None = None
+    """The ARN of the KMS key that the archive is under, where that is neither S3's own nor the stage's."""
 
 
 class ApprovedModel(_Sized):
     """Whatever version of the group was approved last: the parameter `ModelPackageArn` of the endpoint's stack."""
 
     group: Annotated[str, like(ENTITY, "not a model package group; use letters, digits and single hyphens")]
+    """What was approved last in that group: the stack's parameter `ModelPackageArn`, see
+    [promotion.md](promotion.md).
+    """
 
 
 class ModelDirectory(_Sized):
     """Archives below a prefix, each a target model of a multi-model endpoint. `size_gib` is that of the largest."""
 
     directory: S3Prefix
+    """`s3://bucket/path/` with archives, for `multi_model`."""
 
 
 class ModelRepository(_Sized):
@@ -88,10 +104,13 @@ class ModelRepository(_Sized):
     """
 
     repository: S3Place
-    # What its objects are encrypted with, where that is neither S3's own key nor the stage's.
+    """`s3://bucket/prefix` of many models in versions, which the server follows while it runs:
+    [hosting.md](hosting.md#many-models-in-a-repository).
+    """
     repository_key: Annotated[str, like(KEY_ARN, "not a key; write the ARN of a KMS key (not of an alias)")] | None = (
         None
     )
+    """The ARN of the KMS key of that bucket, where it is neither S3's own nor the stage's."""
 
     @property
     def bucket(self) -> str:

@@ -41,9 +41,9 @@ class NewVpc(Value):
     """A VPC of the stage's own, with the endpoints that containers without a way to the internet need."""
 
     vpc: Literal["new"]
-    # On, containers reach the internet through a NAT gateway, which is paid by the hour and by the GB.
+    """A VPC of the stage's own, or the id of an existing one."""
     nat: bool = False
-    # How many, and then the first ones of the Region; or which, where not every zone has the instance type.
+    """On: containers reach the internet through one NAT gateway (paid by the hour and by the GB)."""
     availability_zones: Annotated[
         int | tuple[str, ...],
         LISTED,
@@ -55,9 +55,11 @@ class NewVpc(Value):
             )
         ),
     ] = 2
+    """2 to 6, and then the first zones of the Region; or their names, see [below](#zones)."""
     cidr: Annotated[str, AfterValidator(Rule(_is_range, "not a range of /16 to /24; write one like '10.0.0.0/16'"))] = (
         "10.0.0.0/16"
     )
+    """/16 to /24."""
 
     @property
     def named_zones(self) -> tuple[str, ...]:
@@ -75,17 +77,21 @@ class ExistingVpc(Value):
     """A VPC that somebody else looks after, by its ids. Numbers: API reference, VpcConfig."""
 
     vpc: Annotated[str, like(r"vpc-[0-9a-f]{8,17}", "not a VPC; write 'new', or an id like 'vpc-0a1b2c3d'")]
+    """A VPC of the stage's own, or the id of an existing one."""
     subnets: Annotated[tuple[_Subnet, ...], LISTED, some(16, "subnets")]
+    """A list of ids."""
     security_groups: Annotated[tuple[_SecurityGroup, ...], LISTED, some(5, "security groups")]
-    # Of another account, which shares the subnets (Resource Access Manager): they keep its number in their ARNs.
+    """A list of ids."""
     subnets_owner: Account | None = None
-    # The zones that the subnets lie in, by the names that this account has for them. `infra doctor` holds the subnets
-    # against them.
+    """The account that shares the subnets (Resource Access Manager), whose number is in their ARNs; not verified in an
+    account.
+    """
     availability_zones: Annotated[
         tuple[str, ...],
         LISTED,
         BeforeValidator(Rule(_are_zones, f"not a list of different zones of one Region; write it like {_LIKE_ZONES}")),
     ] = ()
+    """The names of the zones that the subnets lie in; the [doctor](doctor.md) holds them against the subnets."""
 
 
 def _kind(value: Any) -> str | None:
@@ -108,3 +114,4 @@ class Encryption(Value):
     key: Annotated[
         str, like(rf"aws|new|{KEY_ARN}", "not a key; write 'aws', 'new' or the ARN of a KMS key (not of an alias)")
     ] = "aws"
+    """`aws`: keys that AWS owns, free. `new`: a KMS key of the stage, rotated every year. Or the ARN of one."""

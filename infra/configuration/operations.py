@@ -15,12 +15,12 @@ Days = Annotated[int, whole(1, 36_500)]
 class ModelRegistry(Value):
     """The stage's own model package group."""
 
-    # None: prefix-stage.
     group: Annotated[str, like(ENTITY, "not a group's name; use letters, digits and single hyphens")] | None = None
-    # On, approving a package of the group rolls it out to the stage's endpoint.
+    """Else `PREFIX-STAGE`."""
     promotion: bool = False
-    # Who hears how a roll-out ended.
+    """On: approving a package of the group rolls it out; needs `model.group` and `bootstrapped`."""
     email: Email | None = None
+    """Who hears how a roll-out ended."""
 
 
 # A threshold of percent, of milliseconds and of a number of things; `false` in the file is None, no alarm of that kind.
@@ -32,36 +32,43 @@ _Some = Annotated[Annotated[int, whole(1, 1_000_000)] | None, OFF]
 class Alarms(Value):
     """Thresholds. A mode has those alarms whose metrics it has."""
 
-    # Of the requests of five minutes; fewer requests than the last of the three raise no alarm by percent.
     errors_5xx_percent: _Percent = 1.0
+    """Of the requests of five minutes."""
     errors_4xx_percent: _Percent = None
+    """Of the requests of five minutes."""
     errors_min_requests: Annotated[int, whole(1, 1_000_000)] = 20
-    # 99th percentile of the model's latency. None: by percent of the time that the platform and the server leave it.
+    """Fewer requests raise no alarm by percent."""
     model_p99_ms: _Ms = None
+    """Latency of the model."""
     model_p99_percent_of_deadline: _Percent = 80.0
-    # Of the platform itself, for which AWS publishes no percentiles.
+    """Where there is none: by percent of the time that platform and server leave it."""
     overhead_average_ms: _Ms = 1000
+    """Of the platform, for which AWS publishes no percentiles."""
     memory_percent: _Percent = 90.0
+    """Of an instance or a copy."""
     gpu_memory_percent: _Percent = 95.0
+    """Of the GPUs."""
     disk_percent: _Percent = 85.0
-    # Requests or instances are wanted, and none serves.
+    """Of the model's volume."""
     no_capacity_minutes: Annotated[Annotated[int, whole(1, 1440)] | None, OFF] = 15
-    # Asynchronous endpoints: requests that wait, how long the oldest has waited, failures in five minutes.
+    """Wanted, and no instance serves."""
     backlog: _Some = None
+    """async: requests that wait."""
     backlog_age_s: Annotated[Annotated[int, whole(1, 86_400)] | None, OFF] = 3600
+    """async: how long the oldest has waited."""
     failed_invocations: _Some = 1
-    # Serverless endpoints: of max_concurrency.
+    """async, in five minutes."""
     concurrency_percent: _Percent = 90.0
-    # The server's own series, in ten minutes.
+    """serverless, of `max_concurrency`."""
     worker_restarts: Annotated[Annotated[int, whole(1, 1000)] | None, OFF] = None
-    # The same, where the server has a model repository.
+    """The server's own series, in ten minutes."""
     failed_loads: Annotated[Annotated[int, whole(1, 1000)] | None, OFF] = None
+    """The same, of versions in `model.repository`."""
 
 
 class Observability(Value):
     """Alarms to one SNS topic, and a dashboard."""
 
-    # None: a topic of the stage's own.
     topic_arn: (
         Annotated[
             str,
@@ -69,31 +76,39 @@ class Observability(Value):
         ]
         | None
     ) = None
+    """Who hears of alarms; else a topic of the stage."""
     email: Email | None = None
+    """Subscribed to the topic of the stage."""
     dashboard: bool = True
-    # The server's own Prometheus series on the dashboard, where the mode is scraped.
+    """One of CloudWatch."""
     series: bool = True
+    """The server's own Prometheus series on it, where the mode is scraped."""
     alarms: Alarms = Field(default_factory=Alarms)
+    """Thresholds; table below. `false` takes an alarm away."""
 
 
 class Budget(Value):
     """What a stage may cost; counted by its tags `project` and `stage`."""
 
     monthly_usd: Annotated[float, number(1, 10_000_000)]
+    """Counted by the tags `project` and `stage`."""
     email: Email
-    # Of the month's sum: spent, and forecast.
+    """Who hears of it."""
     actual_percent: Annotated[tuple[Annotated[int, whole(1, 1000)], ...], LISTED] = (80,)
+    """A list; spent."""
     forecast_percent: Annotated[tuple[Annotated[int, whole(1, 1000)], ...], LISTED] = (100,)
+    """A list; forecast."""
 
 
 class Cost(Value):
     """The monthly estimate at synthesis."""
 
-    # The file with prices, by its path from the stage file's directory; docs/cost.md has its form.
     prices: str
-    # For what is paid by use: requests and the seconds that one takes. None: said per million requests.
+    """A file of prices, by its path from the stage file's directory; [cost.md](cost.md) has its form."""
     requests_per_month: Annotated[int, whole(0, 10**12)] | None = None
+    """For what is paid by use; else said per million requests."""
     seconds_per_request: Annotated[float, number(0.001, 3600)] | None = None
+    """For what is paid by use."""
 
 
 # Source: API reference, CloudWatch Logs, PutRetentionPolicy.
@@ -107,6 +122,7 @@ _LogDays = Annotated[
         Rule(
             lambda days: isinstance(days, int) and not isinstance(days, bool) and days in _LOG_DAYS,
             f"not a retention of CloudWatch; write one of {', '.join(map(str, _LOG_DAYS))}",
+            {"enum": list(_LOG_DAYS)},
         )
     ),
 ]
@@ -115,19 +131,29 @@ _LogDays = Annotated[
 class Retention(Value):
     """What outlives what."""
 
-    # On, buckets and images stay after `cdk destroy`, and their stacks refuse to be deleted by accident.
     keep_data: bool
+    """Buckets, key, repository and model package group outlive `cdk destroy` and their replacement, and their stacks
+    refuse to be deleted. A creation that fails takes them away again, so that the next one finds no name taken.
+    """
     old_versions_days: Days = 90
+    """How long an overwritten or deleted object can be had back."""
     batch_output_days: Days = 90
-    # Answers of an asynchronous endpoint, and captured requests.
+    """Results of transform jobs, and what `python -m client batch submit` uploaded for them."""
     async_output_days: Days = 30
+    """Results of an asynchronous endpoint, and the bodies below `async/input/`."""
     captures_days: Days = 90
+    """Captured requests."""
     access_logs_days: Days = 365
-    # What the endpoint's containers print. False: SageMaker makes the log groups, which it never deletes.
+    """Who asked the buckets for what."""
     logs_days: Annotated[_LogDays | None, OFF] = 90
-    # The same of transform jobs, whose log group is one for all jobs of the account in a Region, so at most one stage
-    # can make it.
+    """What containers print, in the log groups that the stage makes; one of CloudWatch's numbers, `false`: SageMaker
+    makes the groups and keeps all.
+    """
     transform_logs_days: _LogDays | None = None
-    # The newest images that the registry keeps. An image that an endpoint still uses must be among them, or the
-    # endpoint cannot start another instance.
+    """The same of transform jobs; their group `/aws/sagemaker/TransformJobs` is one for the account and Region, so at
+    most one stage may say it.
+    """
     images: Annotated[int, whole(2, 10_000)] = 100
+    """The newest that the registry keeps; one that an endpoint uses must be among them, or the endpoint cannot start
+    another instance.
+    """

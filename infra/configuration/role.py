@@ -21,21 +21,24 @@ class Statement(Value):
     """Something more that a handler may do, such as reading a table. It allows; nothing is denied here."""
 
     actions: Annotated[tuple[_Action, ...], LISTED, some(100, "actions")]
+    """Such as `["dynamodb:GetItem"]`; no wildcards."""
     resources: Annotated[tuple[_Resource, ...], LISTED, some(100, "resources")]
-    # By operator and key, as IAM writes them.
+    """ARNs, or `"*"` for actions that know none."""
     conditions: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    """As IAM writes them: `{ StringEquals = { "aws:RequestedRegion" = "eu-central-1" } }`."""
 
 
 class Role(Value):
     """The role that endpoint and transform jobs run under."""
 
-    # One that is there already, instead of one that the stage makes.
     arn: (
         Annotated[str, like(r"arn:aws[a-z-]*:iam::\d{12}:role/\S+", "not a role; write arn:aws:iam::ACCOUNT:role/NAME")]
         | None
     ) = None
+    """A role of the same account that is there, instead of one that the stage makes; then without the next two keys."""
     statements: Annotated[tuple[Statement, ...], LISTED] = ()
-    # IAM attaches ten to a role, unless the account's quota was raised.
+    """Tables `[[role.statements]]`: what a handler may do beside serving."""
     managed_policies: Annotated[tuple[_Policy, ...], LISTED] = ()
-    # Of every role that the stage makes, also those of its state machines.
+    """ARNs of policies that the role gets too; IAM attaches ten to a role, unless the account's quota was raised."""
     permissions_boundary: _Policy | None = None
+    """The ARN of a policy that bounds every role of the stage, those of its state machines too."""

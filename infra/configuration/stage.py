@@ -25,33 +25,54 @@ class Stage(Value):
     A table that is absent is a stack, or a part of one, that is absent.
     """
 
-    # The name of the file without its `.toml`. The longest name is the bucket's: prefix-stage-data-<12 digits>-<Region>
-    # must fit into 63 characters.
     name: Annotated[str, like(rf"{_PART}{{0,9}}", f"no stage's name; use at most 10 {_RULE}")]
+    """Not a key: the name of the file, at most 10 lower-case letters, digits and single hyphens, beginning with a
+    letter. The longest name made of it is the bucket's, `PREFIX-STAGE-data-ACCOUNT-REGION`, and S3 takes 63
+    characters.
+    """
     prefix: Annotated[str, like(rf"{_PART}{{0,15}}", f"no prefix; use at most 16 {_RULE}")] = "tidegate"
-    # None: the account and Region of whoever runs cdk.
+    """The beginning of every physical name, at most 16 characters."""
     account: Account | None = None
+    """Where the stage is deployed; else where the caller is."""
     region: Annotated[str, like(r"[a-z]{2}(-[a-z]+)+-\d", "not a Region; write one like 'eu-central-1'")] | None = None
-    # Off, stacks carry no assets and deploy with the caller's own rights, so `cdk bootstrap` is not needed.
+    """Where the stage is deployed; else where the caller is."""
     bootstrapped: bool = True
+    """`false`: deployed with the caller's own rights and without `cdk bootstrap`; then no image can be built and
+    nothing promoted.
+    """
     # Accounts that may deploy what this stage holds: its images, the archives below models/, its model packages.
     shared_with: Annotated[tuple[Account, ...], LISTED, some(10, "accounts")] = ()
-    # Of every resource, beside `project` and `stage`.
+    """Accounts that may deploy what this stage holds, at most 10: [another account](#another-account-deploys)."""
     tags: dict[str, str] = Field(default_factory=dict)
-    # None only where the model is of a model registry, whose packages name their images.
+    """Of every resource, beside `project` and `stage`."""
     image: Image | None = None
+    """The container image; required, unless a model package names one."""
     model: Model = DefaultArchive()
+    """What the endpoint serves."""
     hosting: Hosting
+    """The endpoint."""
     role: Role = Role()
+    """What a handler may do beside serving."""
     network: Network | None = None
+    """Where containers run; else in SageMaker's own network, with a way to the internet."""
     encryption: Encryption = Encryption()
+    """By whose key data is encrypted."""
     batch: Batch | None = None
+    """Transform jobs."""
     model_registry: ModelRegistry | None = None
+    """Versions of the model, and their approval."""
     observability: Observability | None = None
+    """Alarms and a dashboard."""
     budget: Budget | None = None
+    """What the stage may cost."""
     cost: Cost | None = None
+    """The estimate at synthesis."""
     retention: Retention
-    # Settings of the server by the names of `inference.settings.Settings`, such as max_batch_size = 8.
+    """What outlives what."""
     server: dict[str, Setting] = Field(default_factory=dict)
-    # Further variables of the container, such as SAGEMAKER_PROGRAM = "serve.py".
+    """Settings of the server by the fields of `inference/settings.py`, such as `max_batch_size = 8` for
+    `TIDEGATE_MAX_BATCH_SIZE`. `gpus_per_worker`, for [a model that needs several GPUs](guides/gpus.md), is held
+    against every instance type.
+    """
     environment: dict[str, str] = Field(default_factory=dict)
+    """Further variables of the container, such as `SAGEMAKER_PROGRAM = "serve.py"`."""

@@ -72,7 +72,6 @@ _Type = Annotated[
 class Table(Value):
     """One table of Parquet files in S3, a folder for each day, known to Glue."""
 
-    # In the order of the files; a result has these and no others.
     columns: Annotated[
         dict[_Column, _Type],
         AfterValidator(
@@ -81,10 +80,13 @@ class Table(Value):
             )
         ),
     ]
+    """Names and types in the order of the files, such as `{ id = "string", score = "double" }`; types and the columns
+    that every table has are in [batch.md](batch.md#tables).
+    """
     name: _Name = "predictions"
-    # None: prefix_stage. The stack makes it, so no other stack may have made it before.
+    """Of the table."""
     database: _Name | None = None
-    # None: tables/NAME/ in the stage's bucket.
+    """Of Glue, which the stack makes; else `PREFIX_STAGE`."""
     location: (
         Annotated[
             str,
@@ -95,15 +97,17 @@ class Table(Value):
         ]
         | None
     ) = None
-    # Of that location, where it is neither S3's own nor the stage's.
+    """`s3://bucket/path/`; else `tables/NAME/` in the stage's bucket."""
     location_key: Annotated[str, like(KEY_ARN, "not the ARN of a KMS key")] | None = None
-    # Queries look at no day before.
+    """The ARN of the KMS key of that bucket, where it is not S3's own."""
     first_day: Annotated[
         datetime.date,
         BeforeValidator(Rule(_is_day, "not a day; write one like 2026-01-01, with no quotes and no time")),
     ] = datetime.date(2026, 1, 1)
-    # A workgroup of the stage's own.
+    """Queries look at no day before."""
     athena: bool = True
+    """A workgroup of the stage's own."""
     query_results_days: Days = 30
-    # A query that reads more is cancelled.
+    """How long answers of Athena are kept."""
     query_limit_gib: Annotated[Annotated[int, whole(1, 7_000_000)] | None, OFF] = 100
+    """A query that reads more is cancelled; `false`: no limit."""

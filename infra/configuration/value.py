@@ -6,8 +6,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
@@ -21,15 +21,19 @@ class ConfigurationError(ValueError):
 class Value(BaseModel):
     """One table of a stage file. A key that it does not have is an error, and so is `"2"` for 2."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """What a single value must be; `why` follows `key=value is`, with the way out after a semicolon."""
+    """What a single value must be; `why` follows `key=value is`, with the way out after a semicolon.
+
+    `keywords` say as much of it as JSON Schema can, for editors.
+    """
 
     holds: Callable[[Any], bool]
     why: str
+    keywords: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
     def __call__(self, value: object) -> object:
         """Refuse `value`, or hand it on as it is."""
@@ -44,7 +48,8 @@ def whole(low: int, high: int, why: str | None = None) -> BeforeValidator:
     def holds(value: object) -> bool:
         return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
 
-    return BeforeValidator(Rule(holds, why or f"not a whole number from {low} to {high}"))
+    range_ = {"minimum": low, "maximum": high}
+    return BeforeValidator(Rule(holds, why or f"not a whole number from {low} to {high}", range_))
 
 
 def number(low: float, high: float) -> BeforeValidator:
@@ -53,18 +58,21 @@ def number(low: float, high: float) -> BeforeValidator:
     def holds(value: object) -> bool:
         return isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high
 
-    return BeforeValidator(Rule(holds, f"not a number from {low:.9g} to {high:.9g}"))
+    return BeforeValidator(Rule(holds, f"not a number from {low:.9g} to {high:.9g}", {"minimum": low, "maximum": high}))
 
 
 def like(pattern: str, why: str) -> AfterValidator:
     """A text that is `pattern` from end to end."""
     compiled = re.compile(pattern)
-    return AfterValidator(Rule(lambda value: compiled.fullmatch(value) is not None, why))
+    return AfterValidator(
+        Rule(lambda value: compiled.fullmatch(value) is not None, why, {"pattern": f"^(?:{pattern})$"})
+    )
 
 
 def some(most: int, what: str) -> AfterValidator:
     """A list of one to `most`."""
-    return AfterValidator(Rule(lambda items: 1 <= len(items) <= most, f"not a list of 1 to {most} {what}"))
+    why = f"not a list of 1 to {most} {what}"
+    return AfterValidator(Rule(lambda items: 1 <= len(items) <= most, why, {"minItems": 1, "maxItems": most}))
 
 
 def one_key(*keys: str, required: bool) -> Callable[[Any], str | None]:
@@ -90,8 +98,13 @@ def _as_tuple(value: object) -> object:
 # Put in front of `tuple[…]` in an annotation, as Listed(…) cannot be generic over the strict mode of pydantic.
 LISTED = BeforeValidator(_as_tuple)
 
-# TOML has no null: `false` takes back a default.
-OFF = BeforeValidator(lambda value: None if value is False else value)
+
+def off(value: object) -> object:
+    """TOML has no null: `false` takes back a default."""
+    return None if value is False else value
+
+
+OFF = BeforeValidator(off)
 
 Email = Annotated[str, like(r"[^@\s]+@[^@\s]+\.[^@\s]+", "not an e-mail address; write one like 'ml-team@example.com'")]
 Account = Annotated[str, like(r"\d{12}", "not an account; write its 12 digits in quotes")]
@@ -116,7 +129,13 @@ S3Place = Annotated[
 # What a variable of the container may be written as.
 Setting = Annotated[
     Any,
-    BeforeValidator(Rule(lambda value: isinstance(value, int | float | str), "not a number, a text, true or false")),
+    BeforeValidator(
+        Rule(
+            lambda value: isinstance(value, int | float | str),
+            "not a number, a text, true or false",
+            {"type": ["boolean", "number", "string"]},
+        )
+    ),
 ]
 # A path in the stage's own bucket.
 OwnPrefix = Annotated[
