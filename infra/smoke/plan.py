@@ -73,7 +73,7 @@ class Plan:
             "retention": {"keep_data": False, "logs_days": 1},
         }
         if isinstance(self.stage.network, ExistingVpc):
-            table["network"] = self.stage.network.model_dump(mode="json", exclude_none=True)
+            table["network"] = self.stage.network.model_dump(mode="json", exclude_defaults=True)
         if self.stage.role.permissions_boundary is not None:
             table["role"] = {"permissions_boundary": self.stage.role.permissions_boundary}
         stage = stage_file.parse(table)
@@ -132,7 +132,7 @@ def plan(stage: Stage, *, run: str, account: str, region: str, instance_type: st
             "infra image push', and name it"
         )
     if instance_type is None:
-        own = stage.hosting.instance_type if isinstance(stage.hosting, Instances) else DEFAULT_INSTANCE_TYPE
+        own = stage.hosting.types[0] if isinstance(stage.hosting, Instances) else DEFAULT_INSTANCE_TYPE
         # An image for arm64 runs on nothing else.
         instance_type = own if instance_types.is_arm(own) else DEFAULT_INSTANCE_TYPE
     return Plan(run=run, stage=stage, account=account, region=region, image=image, instance_type=instance_type)

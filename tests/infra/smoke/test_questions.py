@@ -12,6 +12,7 @@ import pytest
 from tests.infra.conftest import ROOT
 from tests.infra.state_machines import ACCOUNT, REGION
 from tidegate.infra.configuration import ConfigurationError
+from tidegate.infra.configuration.hosting import RealtimeHosting
 from tidegate.infra.smoke import archives, report
 from tidegate.infra.smoke.plan import Plan, plan
 from tidegate.infra.smoke.questions import QUESTIONS, START, Question, Verdict, judged, unsettled
@@ -145,6 +146,18 @@ def test_every_deploy_of_a_question_is_a_stage_that_keeps_nothing_and_bears_the_
             assert made.tags == {"team": "a", "tidegate-smoke": "abcdef"}
             assert made.image is not None
             assert made.image.model_dump() == {"uri": f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/tidegate-dev:1.4.0"}
+
+
+def test_a_run_is_in_the_subnets_of_the_stage_and_on_a_processor_that_its_image_is_for(stage: Path) -> None:
+    pools = "".join(f'[[hosting.instance_pools]]\ninstance_type = "ml.{size}"\n' for size in ("m8g.large", "c8g.large"))
+    network = 'vpc = "vpc-0a1b2c3d"\nsubnets = ["subnet-0a1b2c3d"]\nsecurity_groups = ["sg-0a1b2c3d"]\n'
+    stage.write_text(f"{stage.read_text(encoding='utf-8')}{pools}[network]\n{network}", encoding="utf-8")
+
+    made = planned(stage).of("realtime", START)
+
+    assert isinstance(made.hosting, RealtimeHosting)
+    assert made.hosting.instance_type == "ml.m8g.large"
+    assert made.network == stage_file.read(stage).network
 
 
 def test_what_is_made_and_that_it_costs_money_is_said_beforehand(stage: Path) -> None:
