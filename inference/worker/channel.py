@@ -80,6 +80,8 @@ class Channel:
         while not self._frames:
             if self._receiving.acquire(timeout=_TURN_S if wait else 0.0):
                 try:
+                    if self._frames:
+                        break  # another thread has read it, while this one waited for its turn
                     return self._take_in(wait=wait)
                 finally:
                     self._receiving.release()

@@ -6,11 +6,13 @@ import select
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from tests.contract.running import wait_until, write_files
+from tests.contract.running import START_S, wait_until, write_files
 from tidegate.inference import protocol
 from tidegate.inference.protocol import Kind, ModelSpec, Request
 
@@ -21,12 +23,17 @@ WORKER = (
 )
 
 
-def started(program: str, kind: int) -> tuple[subprocess.Popen[bytes], socket.socket]:
+@contextmanager
+def started(program: str, kind: int) -> Iterator[tuple[subprocess.Popen[bytes], socket.socket]]:
     ours, theirs = socket.socketpair(socket.AF_UNIX, kind)
     with theirs:
         command = [sys.executable, "-P", "-c", program.format(fd=theirs.fileno())]
         process = subprocess.Popen(command, pass_fds=[theirs.fileno()], stderr=subprocess.PIPE)
-    return process, ours
+    with process, ours:
+        try:
+            yield process, ours
+        finally:
+            process.kill()  # where something else failed: it would wait for more
 
 
 def spec_of(model_dir: Path) -> ModelSpec:
@@ -46,12 +53,11 @@ def spec_of(model_dir: Path) -> ModelSpec:
 
 
 def wait_for_data(channel: socket.socket) -> None:
-    assert select.select([channel], [], [], 60)[0], "nothing came"
+    assert select.select([channel], [], [], START_S)[0], "nothing came"
 
 
 def test_the_parent_of_the_workers_ends_quietly_where_its_messages_are_not_read_any_more() -> None:
-    process, control = started(PARENT, socket.SOCK_SEQPACKET)
-    with process:
+    with started(PARENT, socket.SOCK_SEQPACKET) as (process, control):
         wait_for_data(control)
         control.close()  # with a message in it, so that the other end reads a reset
         _, errors = process.communicate(timeout=60)
@@ -61,8 +67,7 @@ def test_the_parent_of_the_workers_ends_quietly_where_its_messages_are_not_read_
 @pytest.mark.parametrize("kind", [Kind.READY, 99])
 def test_a_worker_that_is_sent_what_it_does_not_know_says_so_and_ends(tmp_path: Path, kind: int) -> None:
     write_files(tmp_path, {"code/inference.py": "def model_fn(model_dir):\n    return len\n"})
-    process, channel = started(WORKER, socket.SOCK_STREAM)
-    with process, channel:
+    with started(WORKER, socket.SOCK_STREAM) as (process, channel):
         channel.sendall(protocol.frame(Kind.LOAD, spec_of(tmp_path).to_json()))
         wait_for_data(channel)
         channel.sendall(protocol.FRAME.pack(0, kind))
@@ -91,8 +96,7 @@ def predict_fn(data, model):
 @pytest.mark.parametrize("unread", [True, False])
 def test_a_worker_ends_quietly_where_nobody_waits_for_its_answer_any_more(tmp_path: Path, unread: bool) -> None:
     write_files(tmp_path, {"code/inference.py": SLOW})
-    process, channel = started(WORKER, socket.SOCK_STREAM)
-    with process:
+    with started(WORKER, socket.SOCK_STREAM) as (process, channel):
         channel.sendall(protocol.frame(Kind.LOAD, spec_of(tmp_path).to_json()))
         wait_for_data(channel)
         if not unread:
