@@ -180,6 +180,8 @@ SUPPORT: Mapping[str, Support] = {
             "StaticHyperParameters AlgorithmSpecification.TrainingImage AlgorithmSpecification.TrainingInputMode"
             " AlgorithmSpecification.MetricDefinitions Environment OutputDataConfig.S3OutputPath"
             " OutputDataConfig.CompressionType ResourceConfig.InstanceCount ResourceConfig.KeepAlivePeriodInSeconds"
+            " HyperParameterTuningResourceConfig.InstanceCount"
+            " HyperParameterTuningResourceConfig.InstanceConfigs.InstanceCount"
             f" StoppingCondition.MaxRuntimeInSeconds StoppingCondition.MaxWaitTimeInSeconds {_CHANNELS}"
             " EnableNetworkIsolation EnableManagedSpotTraining CheckpointConfig"
         ),
@@ -188,7 +190,11 @@ SUPPORT: Mapping[str, Support] = {
         + _definition(
             "DefinitionName RoleArn OutputDataConfig.KmsKeyId ResourceConfig.InstanceType VpcConfig RetryStrategy"
             " ResourceConfig.VolumeSizeInGB ResourceConfig.VolumeKmsKeyId EnableInterContainerTrafficEncryption"
-            " StoppingCondition.MaxPendingTimeInSeconds"
+            " StoppingCondition.MaxPendingTimeInSeconds HyperParameterTuningResourceConfig.InstanceType"
+            " HyperParameterTuningResourceConfig.VolumeSizeInGB HyperParameterTuningResourceConfig.VolumeKmsKeyId"
+            " HyperParameterTuningResourceConfig.AllocationStrategy"
+            " HyperParameterTuningResourceConfig.InstanceConfigs.InstanceType"
+            " HyperParameterTuningResourceConfig.InstanceConfigs.VolumeSizeInGB"
         ),
     ),
     "DescribeHyperParameterTuningJob": _support("HyperParameterTuningJobName"),

@@ -87,18 +87,20 @@ class SageMaker:
             cloudwatch=cloudwatch,
             identity=identity,
             tags=tags,
+            announce=announce,
             directory=directory / "training-jobs",
             log_directory=log_directory / "training-jobs",
             environment=container_environment,
             grace_s=limits.job_stop_grace_s,
         )
-        self._tuning_jobs = TuningJobs(training=self._training_jobs, identity=identity, tags=tags)
+        self._tuning_jobs = TuningJobs(training=self._training_jobs, identity=identity, tags=tags, announce=announce)
         self._processing_jobs = ProcessingJobs(
             runner=job_runner,
             s3=s3,
             logs=logs,
             identity=identity,
             tags=tags,
+            announce=announce,
             directory=directory / "processing-jobs",
             log_directory=log_directory / "processing-jobs",
             environment=container_environment,

@@ -11,7 +11,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from tests.local_cloud import training
-from tests.local_cloud.conftest import BUCKET, ROLE, Account
+from tests.local_cloud.conftest import BUCKET, ROLE, Account, await_true
 from tests.local_cloud.test_private_opt_ml import UNSHARE, works
 from tests.local_cloud.training import (
     archive_of,
@@ -381,6 +381,34 @@ def test_a_host_that_fails_fails_the_job_and_ends_the_others(account: Account) -
         "signal.pause()\n"
     )
     assert "the second host fails" in failure(account, script, ResourceConfig={"InstanceCount": 2})
+
+
+def test_eventbridge_hears_when_a_job_begins_and_how_it_ends(account: Account) -> None:
+    name, events, sqs = account.name("heard"), account.cloud.client("events"), account.cloud.client("sqs")
+    queue = sqs.create_queue(QueueName=name)["QueueUrl"]
+    arn = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    asked = training.request(account, "raise SystemExit('no such column')") | {"TrainingJobName": name}
+    pattern = {"detail-type": ["SageMaker Training Job State Change"], "detail": {"TrainingJobName": [name]}}
+    events.put_rule(Name=name, EventPattern=json.dumps(pattern))
+    events.put_targets(Rule=name, Targets=[{"Id": "queue", "Arn": arn}])
+    account.sagemaker.create_training_job(**asked)
+    heard: list[dict[str, Any]] = []
+
+    def has_heard_the_end() -> bool:
+        for message in sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10).get("Messages", []):
+            heard.append(json.loads(message["Body"]))
+            sqs.delete_message(QueueUrl=queue, ReceiptHandle=message["ReceiptHandle"])
+        return any(event["detail"]["TrainingJobStatus"] == "Failed" for event in heard)
+
+    await_true(has_heard_the_end, "the end of the job is heard", timeout_s=training.LIMIT_S)
+    by_status = {event["detail"]["TrainingJobStatus"]: event for event in heard}
+    assert set(by_status) == {"InProgress", "Failed"}
+    end = by_status["Failed"]
+    assert end["resources"] == [described(account, name)["TrainingJobArn"]]
+    assert "no such column" in end["detail"]["FailureReason"]
+    assert end["detail"]["CreationTime"] == round(described(account, name)["CreationTime"].timestamp() * 1000)
+    for client in (events, sqs):
+        client.close()
 
 
 def refusal(account: Account, **members: Any) -> tuple[str, str]:

@@ -30,12 +30,11 @@ def start(account: Account, config: dict[str, Any], script: str = SCORES, **memb
     """Starts a job and returns its name; `config` is put over that of a random search."""
     asked = training.request(account, script, AlgorithmSpecification={"MetricDefinitions": METRICS})
     name = account.name("tuning")
+    resources = members.pop("resources", {"ResourceConfig": asked["ResourceConfig"]})
     definition = {
         "StaticHyperParameters": asked["HyperParameters"] | members.pop("StaticHyperParameters", {}),
-        **{
-            member: asked[member]
-            for member in ("AlgorithmSpecification", "RoleArn", "OutputDataConfig", "ResourceConfig")
-        },
+        **{member: asked[member] for member in ("AlgorithmSpecification", "RoleArn", "OutputDataConfig")},
+        **resources,
         "StoppingCondition": asked["StoppingCondition"],
     }
     account.sagemaker.create_hyper_parameter_tuning_job(
@@ -112,10 +111,21 @@ def test_a_grid_tries_every_combination_and_a_job_that_fails_is_no_candidate(acc
             "ResourceLimits": {"MaxParallelTrainingJobs": 1},
             "ParameterRanges": {"CategoricalParameterRanges": ranges},
         },
+        resources={
+            "HyperParameterTuningResourceConfig": {
+                "AllocationStrategy": "Prioritized",
+                "InstanceConfigs": [
+                    {"InstanceType": "ml.m5.large", "InstanceCount": 1, "VolumeSizeInGB": 5},
+                    {"InstanceType": "ml.m5.xlarge", "InstanceCount": 2, "VolumeSizeInGB": 5},
+                ],
+            }
+        },
     )
     job = ended(account, name)
     assert job["HyperParameterTuningJobStatus"] == "Completed", job
     assert job["BestTrainingJob"]["TunedHyperParameters"] == {"depth": "2", "kind": "good"}
+    child = training.described(account, job["BestTrainingJob"]["TrainingJobName"])
+    assert child["ResourceConfig"] == {"InstanceType": "ml.m5.large", "InstanceCount": 1, "VolumeSizeInGB": 5}
     assert job["TrainingJobStatusCounters"]["NonRetryableError"] == 2
     tried = [tuple(item["TunedHyperParameters"].values()) for item in trials(account, name, SortBy="Name")]
     assert tried == [("3", "good"), ("3", "broken"), ("2", "good"), ("2", "broken")]

@@ -23,7 +23,9 @@ from tidegate.local_cloud.sagemaker.errors import (
 from tidegate.local_cloud.sagemaker.jobs.hosts import check_count
 from tidegate.local_cloud.sagemaker.jobs.processing_run import ProcessingFailed, ProcessingRun, Stopped
 from tidegate.local_cloud.sagemaker.jobs.runners import JobRunner
+from tidegate.local_cloud.sagemaker.jobs.state_events import tell_state
 from tidegate.local_cloud.sagemaker.jobs.training_rules import check_s3_uri, inside_opt_ml
+from tidegate.local_cloud.sagemaker.model_packages import Announce
 from tidegate.local_cloud.sagemaker.state import Identity, Json, Tags, now, page
 
 logger = logging.getLogger(__name__)
@@ -123,6 +125,7 @@ class ProcessingJobs:
     logs: Any
     identity: Identity
     tags: Tags
+    announce: Announce
     directory: Path
     log_directory: Path
     environment: Mapping[str, str]
@@ -186,12 +189,19 @@ class ProcessingJobs:
         for worker in workers:
             worker.join()
 
+    def _tell(self, job: ProcessingJob) -> None:
+        with self._lock:
+            description = job.described()
+        tell_state(self.announce, "Processing Job", job.arn, description)
+
     def _find(self, name: str) -> ProcessingJob:
         if name not in self._jobs:
             raise resource_not_found(f"Could not find requested job with name: {name}")
         return self._jobs[name]
 
     def _work(self, job: ProcessingJob) -> None:
+        self._tell(job)
+
         def begun() -> None:
             with self._lock:
                 job.started = job.modified = now()
@@ -226,4 +236,5 @@ class ProcessingJobs:
             job.status, job.ended, job.exit_message = status, now(), run.exit_message
             job.modified = job.ended
             job.failure_reason = reason[:_FAILURE_REASON_CHARS] if reason else None
+        self._tell(job)
         logger.info("processing job %s: %s %s", job.name, status, reason or "")

@@ -12,9 +12,11 @@ from typing import Any
 from tidegate.local_cloud.sagemaker.errors import ServiceError, resource_in_use, validation_exception
 from tidegate.local_cloud.sagemaker.jobs.channel_data import ChannelObject
 from tidegate.local_cloud.sagemaker.jobs.runners import JobRunner
+from tidegate.local_cloud.sagemaker.jobs.state_events import tell_state
 from tidegate.local_cloud.sagemaker.jobs.training_rules import check_training_request, listed_inputs
 from tidegate.local_cloud.sagemaker.jobs.training_run import TrainingFailed, TrainingRun
 from tidegate.local_cloud.sagemaker.jobs.training_state import TrainingJob
+from tidegate.local_cloud.sagemaker.model_packages import Announce
 from tidegate.local_cloud.sagemaker.state import Identity, Json, Tags, now, page
 
 logger = logging.getLogger(__name__)
@@ -30,6 +32,7 @@ class TrainingJobs:
     cloudwatch: Any
     identity: Identity
     tags: Tags
+    announce: Announce
     directory: Path
     log_directory: Path
     environment: Mapping[str, str]
@@ -130,12 +133,18 @@ class TrainingJobs:
         for worker in workers:
             worker.join()
 
+    def _tell(self, job: TrainingJob) -> None:
+        with self._lock:
+            description = job.described()
+        tell_state(self.announce, "Training Job", job.arn, description)
+
     def _find(self, name: str) -> TrainingJob:
         if name not in self._jobs:
             raise validation_exception("Requested resource not found.")
         return self._jobs[name]
 
     def _work(self, job: TrainingJob, inputs: Mapping[str, list[ChannelObject]]) -> None:
+        self._tell(job)
         reason = None
         try:
             TrainingRun(
@@ -160,6 +169,7 @@ class TrainingJobs:
         if reason is not None:
             with self._lock:
                 job.ends("Failed", "Failed", reason)
+        self._tell(job)
         logger.info("training job %s: %s %s", job.name, job.secondary, reason or "")
 
 

@@ -21,10 +21,12 @@ from tidegate.local_cloud.sagemaker.errors import (
     resource_not_found,
     validation_exception,
 )
+from tidegate.local_cloud.sagemaker.jobs.state_events import tell_state
 from tidegate.local_cloud.sagemaker.jobs.training_jobs import TrainingJobs
 from tidegate.local_cloud.sagemaker.jobs.training_rules import check_training_request
 from tidegate.local_cloud.sagemaker.jobs.training_state import TrainingJob
 from tidegate.local_cloud.sagemaker.jobs.tuning_ranges import check_ranges, drawn, grid
+from tidegate.local_cloud.sagemaker.model_packages import Announce
 from tidegate.local_cloud.sagemaker.state import Identity, Json, Tags, now, page, part
 
 logger = logging.getLogger(__name__)
@@ -175,6 +177,11 @@ class TuningJob:
         """The CreateTrainingJob request of a trial."""
         definition = self.definition
         kept = {member: definition[member] for member in _OF_THE_DEFINITION if member in definition}
+        if "HyperParameterTuningResourceConfig" in definition:
+            # Of several kinds of instances the first is what the service would prefer.
+            given = dict(definition["HyperParameterTuningResourceConfig"])
+            preferred, _ = (given.pop("InstanceConfigs", None) or [{}])[0], given.pop("AllocationStrategy", None)
+            kept["ResourceConfig"] = {**given, **preferred}
         return {
             "TrainingJobName": name,
             "AlgorithmSpecification": definition["AlgorithmSpecification"],
@@ -194,6 +201,7 @@ class TuningJobs:
     training: TrainingJobs
     identity: Identity
     tags: Tags
+    announce: Announce
     _jobs: dict[str, TuningJob] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _closing: bool = False
@@ -280,12 +288,18 @@ class TuningJobs:
             if job.worker is not None:
                 job.worker.join()
 
+    def _tell(self, job: TuningJob) -> None:
+        with self._lock:
+            description = job.described()
+        tell_state(self.announce, "HyperParameter Tuning Job", job.arn, description)
+
     def _find(self, name: str) -> TuningJob:
         if name not in self._jobs:
             raise resource_not_found(f"Amazon SageMaker can't find a tuning job with the name {name} in this region.")
         return self._jobs[name]
 
     def _work(self, job: TuningJob) -> None:
+        self._tell(job)
         status, reason = "Completed", None
         try:
             self._try_all(job)
@@ -304,6 +318,7 @@ class TuningJobs:
         with self._lock:
             job.status, job.ended, job.failure_reason = status, now(), reason
             job.modified = job.ended
+        self._tell(job)
         logger.info("tuning job %s: %s %s", job.name, status, reason or "")
 
     def _try_all(self, job: TuningJob) -> None:
@@ -349,6 +364,10 @@ def _check(request: Json) -> None:
     config, definition = request["HyperParameterTuningJobConfig"], request.get("TrainingJobDefinition")
     if definition is None:
         raise validation_exception("The local cloud needs TrainingJobDefinition.")
+    if ("ResourceConfig" in definition) == ("HyperParameterTuningResourceConfig" in definition):
+        raise validation_exception(
+            "TrainingJobDefinition takes either ResourceConfig or HyperParameterTuningResourceConfig."
+        )
     objective = config.get("HyperParameterTuningJobObjective")
     metrics = [item["Name"] for item in definition["AlgorithmSpecification"].get("MetricDefinitions", [])]
     if objective is None or objective["MetricName"] not in metrics:
