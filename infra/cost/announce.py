@@ -13,7 +13,7 @@ import aws_cdk as cdk
 
 from tidegate.infra.configuration import ConfigurationError, Stage
 from tidegate.infra.configuration.network import NewVpc
-from tidegate.infra.cost import estimate, report, usage
+from tidegate.infra.cost import estimate, usage
 from tidegate.infra.cost import prices as price_file
 from tidegate.infra.hosting import update_capacity
 from tidegate.infra.observability import endpoint_alarms, of_stage, workflow_alarms
@@ -68,7 +68,7 @@ def describe(
     items = usage.of_stage(
         stage, alarm_metrics=alarm_metrics, interface_endpoints=interface_endpoints, nat_gateways=nat_gateways
     )
-    return report.text(estimate.of(items, prices), prices, stage=stage.name, today=today)
+    return estimate.text(items, prices, stage=stage.name, today=today)
 
 
 def _quota(found: update_capacity.Needed) -> str:

@@ -1,10 +1,11 @@
-"""Quantities times prices: plain arithmetic that never invents a number."""
+"""Quantities times prices, as text: every number beside what it is for, and none for what has no price."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import datetime
+from collections.abc import Sequence
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import ROUND_HALF_UP, Decimal
 from typing import Literal
 
 from tidegate.infra.cost.prices import Prices
@@ -13,6 +14,18 @@ from tidegate.infra.cost.prices import Prices
 HOURS_IN_A_MONTH = Decimal(730)
 
 Per = Literal["month", "month of another type", "million requests", "hour of a job", "TB read by queries"]
+_HEADINGS: dict[Per, str] = {
+    "month": f"a month of {HOURS_IN_A_MONTH} hours",
+    "month of another type": "instead, where all instances are of a type that stands in for the first",
+    "million requests": "a million requests",
+    "hour of a job": "an hour of a batch job",
+    "TB read by queries": "a TB that queries read",
+}
+# Prices of clouds rarely move, and when they do, within a season.
+_OLD_AFTER_DAYS = 90
+_NOT_COUNTED = (
+    "data transfer, storage, logs, metrics, messages, alarms of roll-outs and scaling, free tiers, discounts, taxes"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,47 +47,52 @@ class Item:
         """The key as one writes it in the file of prices."""
         return f'{self.table}."{self.price}"' if "." in self.price else f"{self.table}.{self.price}"
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Line:
-    """An item with its cost in the currency of the prices; None where they have no price for it."""
-
-    item: Item
-    low: Decimal | None
-    high: Decimal | None
+    def cost(self, prices: Prices) -> tuple[Decimal, Decimal] | None:
+        """The least and the most; None where they have no price for it."""
+        # Of nothing, nothing is paid, whatever the price.
+        price = prices.of(self.table, self.price) if self.high else Decimal(0)
+        return None if price is None else (self.low * price, self.high * price)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Estimate:
-    """Every item of a stage with its cost."""
-
-    lines: tuple[Line, ...]
-
-    @property
-    def missing(self) -> tuple[str, ...]:
-        """Keys of the prices that are not there, each once, in the order of the lines."""
-        return tuple(dict.fromkeys(line.item.key for line in self.lines if line.low is None))
-
-    @property
-    def month(self) -> tuple[Decimal, Decimal] | None:
-        """The least and the most that a month costs; None when a price is missing or nothing is paid by the month."""
-        monthly = [line for line in self.lines if line.item.per == "month"]
-        lows = [line.low for line in monthly if line.low is not None]
-        highs = [line.high for line in monthly if line.high is not None]
-        if not monthly or len(lows) < len(monthly):
-            return None
-        return sum(lows, Decimal(0)), sum(highs, Decimal(0))
+def month(items: Sequence[Item], prices: Prices) -> tuple[Decimal, Decimal] | None:
+    """The least and the most that a month costs; None when a price is missing or nothing is paid by the month."""
+    costs = [item.cost(prices) for item in items if item.per == "month"]
+    known = [cost for cost in costs if cost is not None]
+    if not costs or len(known) < len(costs):
+        return None
+    return sum((low for low, _ in known), Decimal(0)), sum((high for _, high in known), Decimal(0))
 
 
-def of(items: Iterable[Item], prices: Prices) -> Estimate:
-    """The cost of `items`, line by line."""
-    return Estimate(lines=tuple(_line(item, prices.of(item.table, item.price)) for item in items))
+def text(items: Sequence[Item], prices: Prices, *, stage: str, today: datetime.date) -> str:
+    """The whole report, ready for a terminal."""
+    rows: list[tuple[str, str]] = []
+    for per, heading in _HEADINGS.items():
+        found = [(f"  {item.what}", _said(item.cost(prices), item.key)) for item in items if item.per == per]
+        rows += [(heading, ""), *found] if found else []
+    none = "none, because prices are missing"
+    if not any(item.per == "month" for item in items):
+        none = "nothing is paid by the month"
+    rows.append(("sum of the month", _money(total) if (total := month(items, prices)) else none))
+    width = max(len(left) for left, _ in rows)
+    notes = [f"not counted: {_NOT_COUNTED}"]
+    if missing := dict.fromkeys(item.key for item in items if item.cost(prices) is None):
+        notes.append(f"no price in the file for: {', '.join(missing)}")
+    if (age := (today - prices.date).days) > _OLD_AFTER_DAYS:
+        notes.append(f"these prices are {age} days old; compare them with their source again")
+    return "\n".join(
+        [
+            f"cost of stage {stage} in {prices.region}, {prices.currency}",
+            f"prices of {prices.date.isoformat()} from {prices.source}, confirmed by {prices.confirmed_by}",
+            *(f"{left:<{width}}  {right}".rstrip() for left, right in rows),
+            *notes,
+        ]
+    )
 
 
-def _line(item: Item, price: Decimal | None) -> Line:
-    if not item.high:
-        # Nothing is paid, whatever the price.
-        return Line(item=item, low=item.low, high=item.high)
-    if price is None:
-        return Line(item=item, low=None, high=None)
-    return Line(item=item, low=item.low * price, high=item.high * price)
+def _said(cost: tuple[Decimal, Decimal] | None, key: str) -> str:
+    return f"no price: {key}" if cost is None else _money(cost)
+
+
+def _money(cost: tuple[Decimal, Decimal]) -> str:
+    low, high = (f"{amount.quantize(Decimal('0.01'), rounding=ROUND_HALF_UP):,}" for amount in cost)
+    return low if cost[0] == cost[1] else f"{low} to {high}"

@@ -44,8 +44,7 @@ def _of_hosting(stage: Stage) -> Iterator[Item]:
             what = "instances" if fleet.managed else f"{kind} {variant.name}"
             if fleet.reservation is not None:
                 many = f"{what}: {fleet.most} x {fleet.instance_type}, paid with their reservation"
-                nothing = Decimal(0)
-                yield Item(what=many, table=table, price=fleet.instance_type, low=nothing, high=nothing)
+                yield _item(many, table, fleet.instance_type, 0)
                 continue
             yield _instances(what, fleet.instance_type, fleet.least, fleet.most, table=table)
             for other in fleet.fallbacks:
@@ -54,14 +53,8 @@ def _of_hosting(stage: Stage) -> Iterator[Item]:
 
 def _instances(what: str, instance_type: str, low: int, high: int, *, table: str, per: Per = "month") -> Item:
     many = f"{low}" if low == high else f"{low} to {high}"
-    return Item(
-        what=f"{what}: {many} x {instance_type}",
-        table=table,
-        price=instance_type,
-        low=low * HOURS_IN_A_MONTH,
-        high=high * HOURS_IN_A_MONTH,
-        per=per,
-    )
+    low_hours, high_hours = low * HOURS_IN_A_MONTH, high * HOURS_IN_A_MONTH
+    return _item(f"{what}: {many} x {instance_type}", table, instance_type, low_hours, high_hours, per=per)
 
 
 def _of_serverless(hosting: ServerlessHosting, cost: Cost | None) -> Iterator[Item]:
@@ -69,47 +62,23 @@ def _of_serverless(hosting: ServerlessHosting, cost: Cost | None) -> Iterator[It
     seconds = cost.seconds_per_request if cost else None
     requests = cost.requests_per_month if cost else None
     # Without an assumption of how long a request takes, that of one second is easy to multiply.
-    a_million = _MILLION * Decimal(str(seconds or 1)) * gib
-    each = f"requests of {seconds:g} s" if seconds else "requests, for each second that one takes,"
+    each = Decimal(str(seconds or 1)) * gib
+    what = f"requests of {seconds:g} s" if seconds else "requests, for each second that one takes,"
     if requests is not None and seconds is not None:
-        total = a_million * requests / _MILLION
-        yield Item(
-            what=f"{requests:,} {each} in {gib:g} GB", table="serverless", price="gb_second", low=total, high=total
-        )
+        yield _item(f"{requests:,} {what} in {gib:g} GB", "serverless", "gb_second", requests * each)
     else:
-        yield Item(
-            what=f"{each} in {gib:g} GB",
-            table="serverless",
-            price="gb_second",
-            low=a_million,
-            high=a_million,
-            per="million requests",
-        )
-    if hosting.provisioned_concurrency is not None:
-        warm = hosting.provisioned_concurrency * gib * _SECONDS_IN_A_MONTH
-        yield Item(
-            what=f"kept warm: {hosting.provisioned_concurrency} x {gib:g} GB",
-            table="serverless",
-            price="provisioned_gb_second",
-            low=warm,
-            high=warm,
-        )
+        yield _item(f"{what} in {gib:g} GB", "serverless", "gb_second", _MILLION * each, per="million requests")
+    if (warm := hosting.provisioned_concurrency) is not None:
+        gb_seconds = warm * gib * _SECONDS_IN_A_MONTH
+        yield _item(f"kept warm: {warm} x {gib:g} GB", "serverless", "provisioned_gb_second", gb_seconds)
 
 
 def _of_batch(stage: Stage) -> Iterator[Item]:
-    if stage.batch is not None:
-        count = Decimal(stage.batch.instance_count)
-        yield Item(
-            what=f"{count} x {stage.batch.instance_type}",
-            table="transform_hour",
-            price=stage.batch.instance_type,
-            low=count,
-            high=count,
-            per="hour of a job",
-        )
-        if stage.batch.table is not None and stage.batch.table.athena:
-            one = Decimal(1)
-            yield Item(what="Athena", table="athena", price="scanned_tb", low=one, high=one, per="TB read by queries")
+    if (batch := stage.batch) is not None:
+        what = f"{batch.instance_count} x {batch.instance_type}"
+        yield _item(what, "transform_hour", batch.instance_type, batch.instance_count, per="hour of a job")
+        if batch.table is not None and batch.table.athena:
+            yield _item("Athena", "athena", "scanned_tb", 1, per="TB read by queries")
 
 
 def _of_the_rest(stage: Stage, alarm_metrics: int, interface_endpoints: int, nat_gateways: int) -> Iterator[Item]:
@@ -120,9 +89,17 @@ def _of_the_rest(stage: Stage, alarm_metrics: int, interface_endpoints: int, nat
     for what, table, price, count, times in (
         ("interface endpoints", "network", "interface_endpoint_hour", interface_endpoints, HOURS_IN_A_MONTH),
         ("NAT gateways", "network", "nat_gateway_hour", nat_gateways, HOURS_IN_A_MONTH),
-        ("KMS keys", "month", "kms_key", keys, Decimal(1)),
-        ("metrics of alarms", "month", "alarm_metric", alarm_metrics, Decimal(1)),
-        ("dashboards", "month", "dashboard", int(dashboards), Decimal(1)),
+        ("KMS keys", "month", "kms_key", keys, 1),
+        ("metrics of alarms", "month", "alarm_metric", alarm_metrics, 1),
+        ("dashboards", "month", "dashboard", int(dashboards), 1),
     ):
         if count:
-            yield Item(what=f"{what}: {count}", table=table, price=price, low=count * times, high=count * times)
+            yield _item(f"{what}: {count}", table, price, count * times)
+
+
+def _item(
+    what: str, table: str, price: str, low: Decimal | int, high: Decimal | int | None = None, *, per: Per = "month"
+) -> Item:
+    """As many at the most as at the least, where no `high` is said."""
+    most = low if high is None else high
+    return Item(what=what, table=table, price=price, low=Decimal(low), high=Decimal(most), per=per)
