@@ -106,7 +106,7 @@ class Plan:
             f"  the stack {self.storage_stack}: the buckets {' and '.join(self.buckets)}",
             *(
                 f"  the stack {self.endpoint_stack(mode)}: a {mode} endpoint {self.names(mode).endpoint}, its role, "
-                "alarms and log groups"
+                "a policy, alarms, parameters and log groups"
                 for mode in modes
             ),
             f"At most {max(question.most_instances for question in questions)} instances {self.instance_type} run at "

@@ -19,7 +19,7 @@ import pytest
 
 from tests.end_to_end.deploying import Deployer, archive, inventory, invoke
 
-pytestmark = pytest.mark.timeout(400)  # the whole life is the fixture of the first test
+pytestmark = pytest.mark.timeout(1200)  # the whole life is the fixture of the first test
 
 
 def transform(deployer: Deployer, numbers: list[float]) -> tuple[dict[str, Any], list[dict[str, Any]]]:

@@ -110,11 +110,21 @@ def infra(*arguments: str) -> tuple[int, str]:
     return done.returncode, done.stdout + done.stderr
 
 
+def policies(bucket: str) -> list[str]:
+    """Those of the stage's bucket, repository and group."""
+    return [
+        boto3.client("s3").get_bucket_policy(Bucket=bucket)["Policy"],
+        boto3.client("ecr").get_repository_policy(repositoryName=GROUP)["policyText"],
+        boto3.client("sagemaker").get_model_package_group_policy(ModelPackageGroupName=GROUP)["ResourcePolicy"],
+    ]
+
+
 @dataclass
 class Life:
     """What was seen, in the order of the story."""
 
     before: dict[str, list[str]]
+    shared: list[str]
     first: float
     second: float
     rollouts: list[str]
@@ -135,7 +145,7 @@ def life(cloud: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Lif
     deployer = Deployer(cloud, directory, stage=str(STAGE))
     deployer.run("bootstrap", f"aws://{cloud['CDK_DEFAULT_ACCOUNT']}/{cloud['CDK_DEFAULT_REGION']}")
     deployer.deploy("--all")
-    before = inventory("approved")
+    before, shared = inventory("approved"), policies(deployer.output("storage", "BucketName"))
 
     first_package = register(deployer.upload(archive(directory, weight=2)))
     decide(first_package, "Approved")
@@ -192,6 +202,7 @@ def life(cloud: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Lif
     deployer.run("destroy", "--all", "--force", *deployer.synthesised())
     return Life(
         before=before,
+        shared=shared,
         first=first,
         second=second,
         rollouts=rollouts,
@@ -205,6 +216,12 @@ def life(cloud: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Lif
         transformed=transformed,
         destroyed=inventory("approved"),
     )
+
+
+def test_what_another_account_may_do_is_in_the_policies_of_what_was_deployed(life: Life) -> None:
+    """Recorded as deployed; the local cloud is one account, and enforces no policy."""
+    assert len(life.shared) == 3
+    assert all("arn:aws:iam::210987654321:root" in policy for policy in life.shared)
 
 
 def test_before_an_approval_there_is_no_endpoint(life: Life) -> None:
