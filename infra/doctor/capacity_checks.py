@@ -44,6 +44,10 @@ def quota(subject: Subject, need: Need, quotas: Mapping[str, Quota] | Unanswered
     if found.value < need.first and need.instead_of is not None:
         sentence = f"{has}, so not all {need.first} could be of this type where {need.instead_of} is short."
         severity = Severity.WARNING
+    elif found.value < need.most and need.reserved:
+        # AWS does not say whether instances of a training plan count, and we have not seen it.
+        sentence = f"{has}, and the stage takes {need.most} at most, if those of its reservation count."
+        severity = Severity.WARNING
     elif found.value < need.first:
         sentence, severity = f"{has}, and the stage starts {_instances(need.first)}.", Severity.ERROR
     elif found.value < need.most:

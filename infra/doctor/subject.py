@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from tidegate.infra.configuration import Stage
-from tidegate.infra.configuration.hosting import Hosting, MultiModelHosting
+from tidegate.infra.configuration.hosting import Hosting, Instances, MultiModelHosting
 from tidegate.infra.configuration.model import ArchivedModel, DefaultArchive, PackagedModel
 from tidegate.infra.configuration.network import NewVpc
 from tidegate.infra.hosting import modes, update_capacity
@@ -89,6 +89,8 @@ class Need:
     most: int
     # The type that this one takes the place of, where that is short.
     instead_of: str | None = None
+    # Whether a reservation holds them.
+    reserved: bool = False
 
 
 ENDPOINT, TRANSFORM = "endpoint usage", "transform job usage"
@@ -104,6 +106,7 @@ def needs(stage: Stage) -> list[Need]:
             first=sum(count for instance_type, count in _started(hosting) if instance_type == needed.instance_type),
             most=needed.total,
             instead_of=needed.instead_of,
+            reserved=isinstance(hosting, Instances) and hosting.capacity_reservation is not None,
         )
         for needed in update_capacity.needed(hosting)
     ]

@@ -200,6 +200,14 @@ def test_a_type_that_stands_in_for_another_is_no_reason_not_to_deploy() -> None:
         assert zones.severity is WARNING
 
 
+def test_a_quota_is_no_reason_not_to_deploy_what_a_reservation_holds() -> None:
+    (need,) = needs(stage(hosting=REALTIME | {"capacity_reservation": PLAN}))
+    assert need.reserved
+    found = capacity_checks.quota(subject(), need, {"ml.g6.xlarge for endpoint usage": Quota(code="L-1", value=0)})
+    assert found.severity is WARNING
+    assert "takes 4 at most, if those of its reservation count." in found.sentence
+
+
 def test_transform_jobs_have_a_quota_of_their_own() -> None:
     (_, found) = needs(stage(batch={"instance_type": "ml.m5.2xlarge", "instance_count": 3}))
     assert capacity_checks.quota_name(found) == "ml.m5.2xlarge for transform job usage"
