@@ -180,7 +180,7 @@ def serving(base_dir: Path, model_dir: Path, **settings: str) -> Start:
 
 def foreign_environment() -> dict[str, str]:
     """The environment without settings of a server."""
-    ours = ("SAGEMAKER_", "TIDEGATE_", "TS_")
+    ours = ("SAGEMAKER_", "TIDEGATE_", "TS_", "OTEL_")
     return {name: value for name, value in os.environ.items() if not name.startswith(ours)}
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("tidegate.tracing")
 
-FLUSH_S = 2.0
+FLUSH_S = 3.0
 """How long a process that ends may still take to send its last spans."""
 
 

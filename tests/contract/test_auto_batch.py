@@ -166,7 +166,7 @@ def test_check_says_that_the_size_is_found_on_live_traffic(tmp_path: Path, batch
     (tmp_path / "code/inference.py").write_text(FIXED_COST)
     (tmp_path / "manifest.json").write_text(manifest(batching)["manifest.json"])
     command = [sys.executable, "-m", "inference", "check", str(tmp_path)]
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("SAGEMAKER_", "TIDEGATE_", "TS_"))}
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("SAGEMAKER_", "TIDEGATE_", "TS_", "OTEL_"))}
     asked = {**kept, "PYTHONSAFEPATH": "1", **({} if batching else AUTO)}
     done = subprocess.run(command, env=asked, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stderr

@@ -140,7 +140,9 @@ def test_a_check_that_is_interrupted_leaves_no_process_and_says_so_by_its_status
 
 
 def check(model_dir: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("SAGEMAKER_", "TIDEGATE_", "TS_", "OMP_"))}
+    kept = {
+        k: v for k, v in os.environ.items() if not k.startswith(("SAGEMAKER_", "TIDEGATE_", "TS_", "OMP_", "OTEL_"))
+    }
     return subprocess.run(
         [sys.executable, "-m", "inference", "check", str(model_dir)],
         env={**kept, "TIDEGATE_WORKERS": "1", "PYTHONSAFEPATH": "1", **environment},

@@ -43,7 +43,7 @@ def predict_fn(data, model):
 
 
 def check(model: Path, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("SAGEMAKER_", "TIDEGATE_", "TS_"))}
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("SAGEMAKER_", "TIDEGATE_", "TS_", "OTEL_"))}
     return subprocess.run(
         [sys.executable, "-m", "inference", "check", str(model), *words],
         env={**kept, "TIDEGATE_WORKERS": "1", "PYTHONSAFEPATH": "1", **environment},

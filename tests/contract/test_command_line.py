@@ -14,7 +14,7 @@ import pytest
 from tests.contract.models import DOUBLE
 from tests.contract.running import Server, free_port, wait_until, write_files
 
-ENVIRONMENT = {k: v for k, v in os.environ.items() if not k.startswith(("SAGEMAKER_", "TIDEGATE_", "TS_"))}
+ENVIRONMENT = {k: v for k, v in os.environ.items() if not k.startswith(("SAGEMAKER_", "TIDEGATE_", "TS_", "OTEL_"))}
 TIDEGATE = [sys.executable, "-P", "-m", "tidegate"]
 
 

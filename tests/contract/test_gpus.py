@@ -132,7 +132,7 @@ def test_gpus_that_cannot_be_shared_out_end_the_start_with_one_sentence(
 
 def test_check_says_what_a_worker_has_and_which_gpus_it_leaves_idle(tmp_path: Path) -> None:
     write_files(tmp_path / "model", {"code/inference.py": SCRIPT.replace("7 << 20", "0")})
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("SAGEMAKER_", "TIDEGATE_", "TS_"))}
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("SAGEMAKER_", "TIDEGATE_", "TS_", "OTEL_"))}
     done = subprocess.run(
         [sys.executable, "-m", "inference", "check", str(tmp_path / "model"), "--json"],
         env=kept | on_gpus(tmp_path) | {"TIDEGATE_GPUS_PER_WORKER": "2", "PYTHONSAFEPATH": "1"},

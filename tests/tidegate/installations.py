@@ -45,7 +45,7 @@ class Installation:
     @staticmethod
     def environment(**more: str) -> dict[str, str]:
         """This machine's variables without those that Python and Tidegate read, a port that nobody has, and `more`."""
-        ours = ("PYTHON", "TIDEGATE_", "SAGEMAKER_", "SM_", "TS_")
+        ours = ("PYTHON", "TIDEGATE_", "SAGEMAKER_", "SM_", "TS_", "OTEL_")
         kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
         return kept | {"SAGEMAKER_BIND_TO_PORT": str(free_port())} | more
 
