@@ -15,6 +15,7 @@ from tidegate.inference.frontend.queue.actions import Action, CutOff, Fail, Hang
 from tidegate.inference.frontend.queue.batch_search import BatchSearch
 from tidegate.inference.frontend.queue.body import MemoryBody
 from tidegate.inference.frontend.queue.pending_request import PendingRequest
+from tidegate.inference.frontend.queue.planner import FoundSize
 from tidegate.inference.frontend.queue.scheduler import Scheduler
 from tidegate.inference.frontend.queue.scheduling import STUCK_S
 from tidegate.inference.frontend.workers.supervisor import LEAVE_S
@@ -456,13 +457,13 @@ def test_a_batch_size_that_is_found_is_logged_now_and_then_and_the_search_is_cou
         done = Done(0, 0, 0, joined=int(size > 1), sizes=(size,))
         told += [(story.now_s, each) for each in story.scheduler.done(send.worker, done, story.now_s)]  # type: ignore[misc]
         story.ask(size)
-    assert story.scheduler.search is not None
-    assert story.scheduler.search.size == 8
+    assert isinstance(planner := story.scheduler.planner, FoundSize)
+    assert planner.search.size == 8
     lines = [line for _, line in told]
     assert 1 <= len(lines) <= 3, "not one for each step"
     assert lines[-1].fields["max_batch_size"] == 8
     assert all(later_s >= earlier_s + 10 for (earlier_s, _), (later_s, _) in pairwise(told))
-    assert story.metrics.search_paid == story.scheduler.search.paid > 0
+    assert story.metrics.search_paid == planner.search.paid > 0
 
 
 def test_where_requests_never_share_a_call_there_is_no_search():
@@ -472,5 +473,4 @@ def test_where_requests_never_share_a_call_there_is_no_search():
         while sends := sent(story.tick()):
             for send in sends:
                 story.answer(send, 0.01)
-    assert story.scheduler.search is not None
-    assert story.scheduler.search.choice == BatchSearch(max_size=64, max_wait_s=1, latency_s=1).choice
+    assert story.scheduler.choice == BatchSearch(max_size=64, max_wait_s=1, latency_s=1).choice

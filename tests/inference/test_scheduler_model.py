@@ -37,6 +37,7 @@ from tidegate.inference.frontend.queue.actions import (
 )
 from tidegate.inference.frontend.queue.body import MemoryBody
 from tidegate.inference.frontend.queue.pending_request import PendingRequest
+from tidegate.inference.frontend.queue.planner import FoundSize
 from tidegate.inference.frontend.queue.scheduler import Scheduler
 from tidegate.inference.frontend.queue.scheduling import MAX_HANDED_OVER, STUCK_S
 from tidegate.inference.frontend.workers.model_health import State
@@ -200,8 +201,8 @@ class SchedulerAndWorld(RuleBasedStateMachine):
         )
         self.now_s = 1000.0
         self.scheduler = Scheduler("toy", self.limits, ModelMetrics(), prove=True)
-        if self.scheduler.search is not None:
-            self.scheduler.search._credit = 100.0  # else there were too few requests for a trial
+        if isinstance(planner := self.scheduler.planner, FoundSize):
+            planner.search._credit = 100.0  # else there were too few requests for a trial
         self.clients: list[Client] = []
         self.shared: list[Client] = []
         self.isolated: list[Client] = []
@@ -767,7 +768,7 @@ class SchedulerAndWorld(RuleBasedStateMachine):
                 assert all(worker.batches for worker in ready if not (needless and worker.streams))
             if self.shared and not all(worker.batches for worker in ready):
                 # Where the size is to be found, a wait begins when a worker is idle.
-                oldest_s = self.shared[0].queued_s if self.scheduler.search is None else self.now_s
+                oldest_s = self.shared[0].queued_s if self.scheduler.choice is None else self.now_s
                 assert self.now_s < self.scheduler.next_due_s <= oldest_s + self.limits.max_wait_s + 1e-9
         for client in (*self.shared, *self.isolated):
             assert self.now_s < client.queued_s + MAX_QUEUE_WAIT_S, "it waited longer than it may"

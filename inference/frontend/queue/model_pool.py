@@ -140,22 +140,22 @@ class ModelPool:
     @property
     def gauges(self) -> ModelGauges:
         """What `/metrics` says about this model now."""
-        search = self._scheduler.search
+        choice = self._scheduler.choice
         return ModelGauges(
             metrics=self.metrics,
             waiting=self._scheduler.waiting,
             computing=self._scheduler.computing,
             workers=self._scheduler.ready_workers,
-            batch_limit=search.choice.size if search is not None else None,
-            batch_wait_s=search.choice.wait_s if search is not None else None,
+            batch_limit=choice.size if choice is not None else None,
+            batch_wait_s=choice.wait_s if choice is not None else None,
         )
 
     @property
     def described(self) -> dict[str, object]:
         """What the list of models says of it: `form` and `batching`, each where there was something to find out."""
         told: dict[str, object] = {} if self.form is None else {"form": self.form}
-        if (search := self._scheduler.search) is not None:
-            size, wait_s, why = search.choice
+        if (choice := self._scheduler.choice) is not None:
+            size, wait_s, why = choice
             why = why if self._alone is None else f"requests are answered one by one: {self._alone}"
             told["batching"] = {"max_batch_size": size, "max_wait_ms": round(1000 * wait_s, 3), "why": why}
         return told
@@ -298,7 +298,7 @@ class ModelPool:
         """The model is loaded."""
         self.tensors, self.form = ready.tensors, ready.form
         first = self.state is State.LOADING
-        if self._scheduler.search is not None and (first or ready.alone != self._alone):
+        if self._scheduler.choice is not None and (first or ready.alone != self._alone):
             found = "how many requests share a call is found on live traffic"
             said = found if ready.alone is None else f"requests are answered one by one: {ready.alone}"
             log.info("%s", said, extra={"model": self.spec.name})

@@ -24,10 +24,11 @@ from math import inf
 from tidegate.inference.begun_page import MARKS
 from tidegate.inference.errors import HandlerTimedOut, NotReady, Overloaded, RequestError, WorkerDied
 from tidegate.inference.frontend.metrics import ModelMetrics
-from tidegate.inference.frontend.queue.actions import Action, Cancel, Fail, HangUp, Log, Pause, Resume, Send
-from tidegate.inference.frontend.queue.batch_search import BatchSearch
+from tidegate.inference.frontend.queue.actions import Action, Cancel, Fail, HangUp, Pause, Resume, Send
+from tidegate.inference.frontend.queue.batch_search import Choice
 from tidegate.inference.frontend.queue.ledger import Ledger, Phase, Worker
 from tidegate.inference.frontend.queue.pending_request import PendingRequest
+from tidegate.inference.frontend.queue.planner import planner_of
 from tidegate.inference.frontend.queue.pool_limits import PoolLimits
 from tidegate.inference.frontend.queue.request_queue import RequestQueue
 from tidegate.inference.frontend.queue.scheduling import (
@@ -36,20 +37,16 @@ from tidegate.inference.frontend.queue.scheduling import (
     NOT_BEGUN_ISOLATED,
     STUCK_S,
     JoinsLately,
-    RecentLoad,
     RejectReason,
     Retry,
     after_loss,
     hand_over_limit,
-    plan_batches,
     reject_reason,
 )
 from tidegate.inference.frontend.workers.model_health import State
 from tidegate.inference.frontend.workers.supervisor import Supervisor
 from tidegate.inference.protocol import Done
 
-LOGGED_EVERY_S = 10.0
-"""How often the log has a change of the batch size, at most."""
 _DIED = "The process that computed this request died."
 
 
@@ -65,15 +62,9 @@ class Scheduler:
         self._ledger = Ledger()
         self.supervisor = Supervisor(name, limits, self._ledger, metrics, prove=prove)
         self._health = self.supervisor.health
-        self._recent = RecentLoad(rounds=2 * limits.workers + 2)
         self._joins = JoinsLately()
-        self.search: BatchSearch | None = None
-        """What finds the size of batches and their wait, where that is asked for."""
-        if limits.batch_latency_s is not None:
-            self.search = BatchSearch(
-                max_size=limits.max_batch_size, max_wait_s=limits.max_wait_s, latency_s=limits.batch_latency_s
-            )
-        self._told_size, self._told_s, self._counted_paid = 1, -inf, 0
+        self.planner = planner_of(name, limits, metrics)
+        """What says how many requests make a batch."""
         self._retiring: list[Worker] = []
         self._item_s = 0.0
         """How long a request keeps a worker busy, lately."""
@@ -91,6 +82,11 @@ class Scheduler:
     def state(self) -> State:
         """Where the model is in its life."""
         return self._health.state
+
+    @property
+    def choice(self) -> Choice | None:
+        """The size of batches and their wait as they were found, where that is asked for."""
+        return self.planner.choice
 
     @property
     def waiting(self) -> int:
@@ -283,7 +279,8 @@ class Scheduler:
             item_s = (now_s - worker.begun_s) / size
             self._item_s = self._item_s + 0.1 * (item_s - self._item_s) if self._item_s else item_s
             self._in_hand_limit = hand_over_limit(self._item_s)
-        told = self._search_on(self.search, worker, done, size, now_s) if self.search is not None else ()
+        busy_s = now_s - worker.begun_s
+        told = self.planner.done(number, done, size=size, busy_s=busy_s, others=self._in_flight, now_s=now_s)
         worker.begun_s, worker.proving = now_s, False
         self._health.batch_done()
         self._joins.record(done)
@@ -291,25 +288,9 @@ class Scheduler:
         self.supervisor.watch(worker, now_s)
         return told
 
-    def _search_on(self, search: BatchSearch, worker: Worker, done: Done, size: int, now_s: float) -> Sequence[Action]:
-        """Tell the search of a batch that is done; the log has what it chose, at most once in `LOGGED_EVERY_S`."""
-        search.finished(
-            worker.number,
-            busy_s=now_s - worker.begun_s,
-            in_flight=len(self._queue) + self._ledger.computing - self._ledger.streaming + size,
-            joined=done.joined,
-            compared=done.proved + done.refused,
-            halved=done.halved,
-            largest=max(done.sizes, default=0),
-            now_s=now_s,
-        )
-        self._metrics.search_paid += search.paid - self._counted_paid
-        self._counted_paid = search.paid
-        if search.size == self._told_size or now_s < self._told_s + LOGGED_EVERY_S:
-            return ()
-        self._told_size, self._told_s = search.size, now_s
-        found = {"max_batch_size": search.size, "max_wait_ms": round(1000 * search.wait_s, 3), "why": search.why}
-        return [Log(logging.INFO, "batches have another size from now on", {"model": self._name, **found})]
+    def _in_flight(self) -> int:
+        """What waits or is computed, but for streams."""
+        return len(self._queue) + self._ledger.computing - self._ledger.streaming
 
     def lost(self, number: int, now_s: float) -> Sequence[Action]:
         """A worker's socket has closed: what it had is tried again or failed, and a successor is due."""
@@ -318,8 +299,7 @@ class Scheduler:
             return ()
         if worker in self._retiring:
             self._retiring.remove(worker)  # it has left by itself
-        if self.search is not None:
-            self.search.lost(number, now_s)
+        self.planner.lost(number, now_s)
         actions = self.supervisor.lost(worker, now_s)
         not_begun = worker.not_begun if self.state is State.SERVING else []
         innocent = [request for request in not_begun if worker.begun.take_back(request.place)]
@@ -412,25 +392,17 @@ class Scheduler:
         if not idle:
             return
         _fewest_streams_last(idle)
-        computing, waiting = self._ledger.computing - self._ledger.streaming, len(queue.shared)
-        busy = len(ready) - len(idle)
-        if self.search is not None:
-            plan = self.search.plan(waiting=waiting, idle=len(idle), computing=computing, busy=busy, now_s=now_s)
-        else:
-            plan = plan_batches(
-                waiting=waiting,
-                idle=len(idle),
-                computing=computing,
-                busy=busy,
-                expected=self._recent.expected(computing),
-                oldest_wait_s=now_s - queue.shared[0].queued_s,
-                max_size=limits.max_batch_size,
-                max_wait_s=limits.max_wait_s,
-            )
+        plan = self.planner.plan(
+            waiting=len(queue.shared),
+            idle=len(idle),
+            computing=self._ledger.computing - self._ledger.streaming,
+            busy=len(ready) - len(idle),
+            oldest_wait_s=now_s - queue.shared[0].queued_s,
+            now_s=now_s,
+        )
         if plan.hold_s:
             self._hold_due_s = now_s + plan.hold_s
             return
-        self._recent.record(waiting + computing)
         for size in plan.sizes:
             if batch := queue.take(size):
                 self._send(idle.pop(), batch, now_s, actions, alone=False)
@@ -508,8 +480,7 @@ class Scheduler:
             worker.begun_s = now_s
             self.supervisor.watch(worker, now_s)
         self._joins.sent(len(batch))
-        if self.search is not None:
-            self.search.sent(worker.number, len(batch), now_s, planned=not (alone or batch[0].isolated))
+        self.planner.sent(worker.number, len(batch), now_s, planned=not (alone or batch[0].isolated))
         actions.append(Send(worker.number, batch, alone))
 
     # --- small steps
