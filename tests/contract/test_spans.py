@@ -6,16 +6,19 @@ import json
 import threading
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.contract.collecting import Collector, collecting
+from tests.contract.repositories import serving
 from tests.contract.running import Reply, Server, free_port, running
 from tests.contract.talking import Talker
 
 SCRIPT = """
 import json
+import time
 from pathlib import Path
 
 from opentelemetry import trace
@@ -36,6 +39,10 @@ def predict_fn(asked, model):
         span.set_attribute("say", str(asked))
     if str(asked).startswith("fail"):
         raise RuntimeError(asked)
+    if asked == "wait":
+        (model / "begun").touch()
+        while not (model / "go").exists():
+            time.sleep(0.005)
     if str(asked).startswith("own"):
         with tracer.start_as_current_span(asked):
             pass
@@ -292,6 +299,35 @@ def test_a_shared_call_links_its_requests_and_is_in_the_trace_of_each(collector:
     assert {call.parent_id for call in calls} == requests
     (own,) = [span for name in "abc" for span in collector.of(traces[name]) if span.name == "own"]
     assert own.parent_id == shared.span_id
+
+
+def test_a_model_of_a_repository_has_the_same_spans_under_a_route_without_its_name(
+    tmp_path: Path, collector: Collector
+) -> None:
+    first, second = new_trace(), new_trace()
+    with serving(tmp_path, {"digits": (1,)}, **settings(collector)) as here:
+        path = "/models/digits/versions/1/invoke"
+        for trace_id in (first, second):  # the first has to wait until the model is loaded
+            assert here.server.request("POST", path, b"{}", parent(trace_id)).status == 200
+        name = "POST /models/{name}/versions/{version}/invoke"
+        for trace_id in (first, second):
+            spans = collector.wait_for(trace_id, name, "queue", "input_fn", "predict_fn", "output_fn")
+            assert spans["queue"].parent_id == spans[name].span_id
+            assert spans["predict_fn"].resource["tidegate.process"] == "worker of digits"
+
+
+def test_a_client_that_leaves_is_no_error_of_the_server(server: Server, collector: Collector) -> None:
+    trace_id = new_trace()
+    (server.model_dir / "go").unlink(missing_ok=True)
+    head = f"POST /invocations HTTP/1.1\r\nhost: x\r\ntraceparent: {parent(trace_id)['traceparent']}\r\n"
+    with server.socket() as client:
+        client.sendall(f'{head}content-type: application/json\r\ncontent-length: 6\r\n\r\n"wait"'.encode())
+        server.wait_until((server.model_dir / "begun").exists, "the function has begun")
+    request = collector.wait_for(trace_id, "POST /invocations")["POST /invocations"]
+    (server.model_dir / "go").touch()
+    assert (request.failed, request.attributes["error.type"]) == (False, "client_left")
+    assert "http.response.status_code" not in request.attributes
+    collector.wait_for(trace_id, "output_fn")
 
 
 def waiting(server: Server) -> float:
