@@ -52,9 +52,27 @@ def test_every_key_says_what_it_means_in_a_sentence(table: type[Value]) -> None:
     assert not silent, f"write a docstring below {', '.join(silent)} of {table.__module__}.{table.__name__}"
 
 
-def test_a_table_that_no_stage_file_has_is_named() -> None:
-    with pytest.raises(LookupError, match=r"no table hosting\.scalin; there are: .*hosting\.scaling"):
-        key_tables.filled("<!-- keys: hosting.scalin -->\n<!-- end of keys -->")
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (b"<!-- keys: hosting.scalin -->\n<!-- end of keys -->", "has no table hosting.scalin; there are: image, "),
+        (b"\xff", "can't decode"),
+        (None, "No such file"),
+    ],
+)
+def test_a_page_that_cannot_be_filled_is_left_as_it_is_and_the_reason_is_one_line(
+    content: bytes | None, sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = tmp_path / "page.md"
+    if content is not None:
+        page.write_bytes(content)
+
+    assert key_tables.main([str(page)]) == 1
+
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"keys: error: {page} is left as it is: ")
+    assert sentence in line
+    assert content is None or page.read_bytes() == content
 
 
 def test_a_page_is_filled_by_the_command_and_nothing_else_of_it_changes(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,7 +42,11 @@ def main(arguments: list[str]) -> int:
     )
     parser.add_argument("page", type=Path, help="such as docs/infrastructure.md")
     page = parser.parse_args(arguments).page
-    page.write_text(filled(page.read_text(encoding="utf-8")), encoding="utf-8")
+    try:
+        page.write_text(filled(page.read_text(encoding="utf-8")), encoding="utf-8")
+    except (OSError, UnicodeDecodeError, LookupError) as error:
+        print(f"keys: error: {page} is left as it is: {error}", file=sys.stderr)  # noqa: T201 - the command line's own output
+        return 1
     return 0
 
 
