@@ -7,6 +7,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
+from tidegate.infra.configuration.schedule import Expression, TimeZone
 from tidegate.infra.configuration.table import Table
 from tidegate.infra.configuration.value import Email, InstanceType, Rule, Value, like, whole
 
@@ -46,20 +47,9 @@ class Batch(Value):
 
     on_upload: bool = False
     """An object put below `batch/input/` is transformed at once."""
-    schedule: (
-        Annotated[
-            str,
-            like(
-                r"rate\([1-9]\d* (minutes?|hours?|days?)\)|cron\(\S+( \S+){5}\)|at\(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\)",
-                "not a schedule; write one like 'rate(1 day)' or 'cron(0 3 * * ? *)'",
-            ),
-        ]
-        | None
-    ) = None
+    schedule: Expression | None = None
     """`rate(1 day)`, `cron(0 3 * * ? *)` or `at(…)`, in the words of EventBridge Scheduler."""
-    schedule_timezone: Annotated[
-        str, like(r"UTC|[A-Za-z_]+(/[A-Za-z0-9_+-]+)+", "not a time zone; write 'UTC' or one like 'Europe/Berlin'")
-    ] = "UTC"
+    schedule_timezone: TimeZone = "UTC"
     """Of the schedule."""
     schedule_input: (
         Annotated[

@@ -8,6 +8,7 @@ from pydantic import AfterValidator, Field
 
 from tidegate.infra.configuration.capacity import IS_POOLS, InstancePool, Reservation
 from tidegate.infra.configuration.image import ImageReference
+from tidegate.infra.configuration.monitor import Monitor
 from tidegate.infra.configuration.rollout import ComponentRollout, Rollout
 from tidegate.infra.configuration.scaling import AsyncScaling, ComponentScaling, MultiModelScaling, Scaling
 from tidegate.infra.configuration.value import (
@@ -116,6 +117,17 @@ class Capture(Value):
     """In the stage's bucket."""
 
 
+class Adapter(Value):
+    """An adapter of the model that `[model]` names: a component without resources of its own, which clients name."""
+
+    name: Annotated[
+        str, like(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,34}", "not a name; use at most 35 letters, digits and single hyphens")
+    ]
+    """At most 35 letters, digits and hyphens; clients send `PREFIX-STAGE-NAME`."""
+    archive: Archive
+    """`s3://bucket/path/adapter.tar.gz` with what `save_pretrained` wrote."""
+
+
 class RealtimeHosting(PooledInstances):
     """Instances that are always on and answer `invoke_endpoint`."""
 
@@ -133,6 +145,8 @@ class RealtimeHosting(PooledInstances):
     """A variant that gets a copy of the requests and whose answers nobody sees; table below."""
     capture: Capture | None = None
     """Requests and answers, kept as JSON lines; table below."""
+    monitor: Monitor | None = None
+    """[Captures against a baseline](hosting.md#captures-against-a-baseline), by the clock; table below."""
     bidirectional: bool = False
     """Clients open [streams in both directions](hosting.md#streams-in-both-directions)."""
 
@@ -209,6 +223,10 @@ class ComponentHosting(PooledInstances):
     """When instances or copies come and go; table below."""
     rollout: ComponentRollout | None = None
     """How traffic moves to a new version; table below."""
+    adapters: Annotated[tuple[Adapter, ...], LISTED] = ()
+    """Tables `[[hosting.adapters]]`: [fine-tuned variants](hosting.md#adapters) of the model, each a component that
+    clients name.
+    """
 
 
 class MultiModelHosting(Instances):

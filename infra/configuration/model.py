@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Tag
+from pydantic import Discriminator, Field, Tag
 
 from tidegate.infra.configuration.image import ImageReference
-from tidegate.infra.configuration.value import BUCKET, KEY_ARN, Archive, S3Place, S3Prefix, Value, like, number, one_key
+from tidegate.infra.configuration.value import (
+    BUCKET,
+    KEY_ARN,
+    LISTED,
+    Archive,
+    S3Place,
+    S3Prefix,
+    Value,
+    like,
+    number,
+    one_key,
+)
 
 # Source: API reference, ModelPackageGroupName, TrainingJobName.
 ENTITY = r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}"
@@ -21,14 +32,51 @@ class _Sized(Value):
     """
 
 
-class DefaultArchive(_Sized):
+class Container(Value):
+    """One container of a pipeline. What it does not name is as in `[image]`.
+
+    One that names neither image nor archive is the stage's own: `[image]` and `[model]`.
+    """
+
+    name: Annotated[
+        str, like(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}", "not a container's name; use letters, digits and single hyphens")
+    ]
+    """In logs and metrics, and what a request names where `invocation` is `direct`. One table has only this: the
+    stage's own container, with `[image]`, `[model]`, `[server]` and `[environment]`.
+    """
+    image_uri: ImageReference | None = None
+    """Else `[image]`."""
+    archive: Archive | None = None
+    """`s3://bucket/path/model.tar.gz`; an image of its own may need none."""
+    environment: dict[str, str] = Field(default_factory=dict)
+    """Its variables."""
+
+    @property
+    def is_own(self) -> bool:
+        """Whether it is the one that `[image]` and `[model]` describe."""
+        return self.image_uri is None and self.archive is None
+
+
+class Piped(_Sized):
+    containers: Annotated[tuple[Container, ...], LISTED] = ()
+    """Tables `[[model.containers]]`, 2 to 15, for mode `realtime`: [a pipeline](hosting.md#several-containers)."""
+    invocation: Literal["serial", "direct"] = "serial"
+    """`serial`: a request passes all containers in their order. `direct`: it names the one that answers it."""
+
+    @property
+    def pipeline(self) -> dict[str, Any]:
+        """These keys, for another archive in the same place."""
+        return {"containers": self.containers, "invocation": self.invocation}
+
+
+class DefaultArchive(Piped):
     """`models/model.tar.gz` in the stage's own bucket, with a warning at synthesis."""
 
 
 _ArchiveKey = Annotated[str, like(KEY_ARN, "not a key; write the ARN of a KMS key (not of an alias)")]
 
 
-class ArchivedModel(_Sized):
+class ArchivedModel(Piped):
     """A gzip'ed tar archive."""
 
     archive: Archive
@@ -37,14 +85,14 @@ class ArchivedModel(_Sized):
     """The ARN of the KMS key that the archive is under, where that is neither S3's own nor the stage's."""
 
 
-class UncompressedModel(_Sized):
+class UncompressedModel(Piped):
     """Objects below a prefix, which become the files of the model's directory."""
 
     prefix: S3Prefix
     """`s3://bucket/path/`, files that are not packed; not for `serverless`, `multi_model` and batch."""
 
 
-class TrainedModel(_Sized):
+class TrainedModel(Piped):
     """What a training job left; its archive's address is read from the account at synthesis."""
 
     training_job: Annotated[str, like(ENTITY, "not the name of a training job; `aws sagemaker list-training-jobs`")]
@@ -96,7 +144,7 @@ class ModelDirectory(_Sized):
     """`s3://bucket/path/` with archives, for `multi_model`."""
 
 
-class ModelRepository(_Sized):
+class ModelRepository(Piped):
     """Many models in versions, which the server itself lists, fetches, loads, replaces and evicts while it runs.
 
     How often and how many at one time is said in `[server]`, by the settings of the server. `size_gib` is that of all

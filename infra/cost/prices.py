@@ -69,10 +69,12 @@ class Prices(Value):
     date: datetime.date
     # Who has compared them with the source.
     confirmed_by: _Text
-    # By instance type: an instance of an endpoint, of an asynchronous one, of a transform job. AWS lists them apart.
+    # By instance type: an instance of an endpoint, of an asynchronous one, of a transform job, of a processing job. AWS
+    # lists them apart.
     endpoint_hour: dict[InstanceType, Price] = Field(default_factory=dict)
     async_hour: dict[InstanceType, Price] = Field(default_factory=dict)
     transform_hour: dict[InstanceType, Price] = Field(default_factory=dict)
+    processing_hour: dict[InstanceType, Price] = Field(default_factory=dict)
     serverless: Serverless = Field(default_factory=Serverless)
     athena: Queries = Field(default_factory=Queries)
     network: Network = Field(default_factory=Network)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from decimal import Decimal
 
-from tidegate.infra.configuration.hosting import ServerlessHosting
+from tidegate.infra.configuration.hosting import RealtimeHosting, ServerlessHosting
 from tidegate.infra.configuration.operations import Cost
 from tidegate.infra.configuration.stage import Stage
 from tidegate.infra.cost.estimate import HOURS_IN_A_MONTH, Item, Per
@@ -49,6 +49,16 @@ def _of_hosting(stage: Stage) -> Iterator[Item]:
             yield _instances(what, fleet.instance_type, fleet.least, fleet.most, table=table)
             for other in fleet.fallbacks:
                 yield _instances(what, other, fleet.least, fleet.most, table=table, per="month of another type")
+    if isinstance(hosting, RealtimeHosting) and (monitor := hosting.monitor) is not None:
+        count = Decimal(monitor.instance_count)
+        yield Item(
+            what=f"monitor: {count} x {monitor.instance_type}",
+            table="processing_hour",
+            price=monitor.instance_type,
+            low=count,
+            high=count,
+            per="hour of a job",
+        )
 
 
 def _instances(what: str, instance_type: str, low: int, high: int, *, table: str, per: Per = "month") -> Item:

@@ -16,6 +16,7 @@ import aws_cdk as cdk
 from aws_cdk import aws_applicationautoscaling as scaling
 from constructs import Construct
 
+from tidegate.infra.configuration.scaling import Action, bounds
 from tidegate.infra.hosting.plan import ScalingPlan, Wake
 from tidegate.infra.observability.alarm import on_one
 from tidegate.infra.observability.alarms import render
@@ -55,6 +56,7 @@ class Capacity(Construct):
             scalable_dimension=dimension,
             min_capacity=plan.least,
             max_capacity=plan.most,
+            scheduled_actions=[_at(action) for action in plan.schedule] or None,
         )
         target.add_resource_dependency(after)
         _Policy(
@@ -100,6 +102,19 @@ class Capacity(Construct):
             threshold=1,
         )
         render(self, "WakeAlarm", alarm, name=f"{slug}-wake", alarm_actions=[policy.ref])
+
+
+def _at(action: Action) -> scaling.CfnScalableTarget.ScheduledActionProperty:
+    """Other bounds from a moment on; what is outside of them then comes or goes at once."""
+    low, high = bounds(action)
+    return scaling.CfnScalableTarget.ScheduledActionProperty(
+        scheduled_action_name=action.name,
+        schedule=action.when,
+        timezone=action.timezone,
+        scalable_target_action=scaling.CfnScalableTarget.ScalableTargetActionProperty(
+            min_capacity=low, max_capacity=high
+        ),
+    )
 
 
 def _metric(plan: ScalingPlan, waiting: tuple[str, str]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from aws_cdk import aws_sagemaker as sagemaker
 from constructs import Construct
 
 from tidegate.infra.hosting import component, endpoint_config
+from tidegate.infra.hosting.adapters import Adapters
 from tidegate.infra.hosting.autoscaling import COPIES, INSTANCES, Capacity, of_component, of_variant
 from tidegate.infra.hosting.deployment import Deployment, wait_for
 from tidegate.infra.hosting.plan import EndpointPlan
@@ -50,7 +51,7 @@ class Endpoint(Construct):
         # What has changed when a new model is served.
         self.serves: cdk.CfnResource = self.resource
         if plan.component is not None:
-            self.serves = component.render(
+            self.serves = base = component.render(
                 self,
                 plan.component,
                 deployment,
@@ -58,6 +59,7 @@ class Endpoint(Construct):
                 alarm_names=[] if alarms is None else alarms.names,
             )
             self.serves.add_resource_dependency(self.resource)
+            Adapters(self, "Adapters", adapters=plan.component.adapters, endpoint_name=self.name, base=base)
         for alarm in () if alarms is None else alarms.alarms:
             self.serves.add_resource_dependency(alarm)
         self._scale()

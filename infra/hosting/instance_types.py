@@ -63,6 +63,11 @@ def transform_types() -> tuple[str, ...]:
     return _enum("TransformInstanceType")
 
 
+def processing_types() -> tuple[str, ...]:
+    """Every instance type that processing jobs, and so monitoring jobs, take."""
+    return _enum("ProcessingInstanceType")
+
+
 def amis() -> tuple[str, ...]:
     """Every host image that CreateEndpointConfig accepts."""
     return _enum("ProductionVariantInferenceAmiVersion")

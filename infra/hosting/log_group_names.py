@@ -9,6 +9,8 @@ from tidegate.infra.configuration import Stage
 # One for all jobs of an account in a Region. Source: SageMaker guide, "Log groups and streams that Amazon SageMaker
 # sends to Amazon CloudWatch Logs".
 TRANSFORM_JOBS = "/aws/sagemaker/TransformJobs"
+# The same of processing jobs, among them those of Model Monitor.
+PROCESSING_JOBS = "/aws/sagemaker/ProcessingJobs"
 
 
 def of_stage(stage: Stage, endpoint_name: str) -> Mapping[str, int | None]:

@@ -11,7 +11,15 @@ from tidegate.infra.configuration.hosting import (
     RealtimeHosting,
     ServerlessHosting,
 )
-from tidegate.infra.configuration.scaling import AsyncScaling, ComponentScaling, MultiModelScaling, Scaling
+from tidegate.infra.configuration.scaling import (
+    AsyncScaling,
+    ComponentScaling,
+    MultiModelScaling,
+    Scaling,
+    bounds,
+    fewest,
+    may_wake,
+)
 from tidegate.infra.hosting import instance_types, timeouts
 from tidegate.infra.hosting.plan import (
     ONLY_VARIANT,
@@ -97,9 +105,10 @@ def _asynchronous(hosting: AsyncHosting, size_gib: float | None) -> EndpointPlan
         variants=(VariantPlan(name=ONLY_VARIANT, instances=fleet, scaling=scaling),),
         results=hosting,
         rollout=hosting.rollout,
-        # Where the minimum is 0 there may be no instance now, and an update that kept the count would start none: the
-        # new version would replace the old one unseen. It starts with the stage file's count instead, and scales in.
-        keeps_counts=scaling is not None and scaling.least > 0,
+        # Where the minimum is 0, if only at night, there may be no instance now, and an update that kept the count
+        # would start none: the new version would replace the old one unseen. It starts with the stage file's count
+        # instead, and scales in.
+        keeps_counts=scaling is not None and scaling.fewest > 0,
         reads_below=(ASYNC_INPUT_PREFIX,),
         writes_below=(hosting.output_prefix, hosting.failure_prefix),
     )
@@ -149,6 +158,7 @@ def _component(hosting: ComponentHosting, size_gib: float | None) -> EndpointPla
             starts=starts,
             rollout=hosting.rollout,
             network_isolation=hosting.network_isolation,
+            adapters=hosting.adapters,
         ),
         scraped=True,
     )
@@ -186,7 +196,7 @@ def _fleet(
         instance_type=first_choice,
         fallbacks=tuple(fallbacks),
         first=count,
-        least=scaling.least if scaling else count,
+        least=scaling.fewest if scaling else count,
         most=scaling.most if scaling else count,
         volume_gb=volume_gb(hosting, first_choice, size_gib),
         host_image=_host_image(hosting, first_choice),
@@ -232,11 +242,7 @@ def _scaling(
         case ComponentScaling():
             metric, target = _CONCURRENT_REQUESTS_PER_COPY, scaling.concurrent_requests
             wake = Wake(metric="NoCapacityInvocationFailures", statistic="Sum", start_s=starts.total_s)
-    least, most = (
-        (scaling.min_copies, scaling.max_copies)
-        if isinstance(scaling, ComponentScaling)
-        else (scaling.min_instances, scaling.max_instances)
-    )
+    least, most = bounds(scaling)
     return ScalingPlan(
         least=least,
         most=most,
@@ -245,5 +251,7 @@ def _scaling(
         metric=metric,
         target=target,
         of_endpoint=isinstance(scaling, AsyncScaling),
-        wake=wake if least == 0 else None,
+        wake=wake if may_wake(scaling) else None,
+        schedule=tuple(scaling.schedule),
+        fewest=fewest(scaling),
     )

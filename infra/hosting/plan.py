@@ -8,8 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from tidegate.infra.configuration.hosting import AsyncHosting, Capture, Copies, ServerlessHosting
+from tidegate.infra.configuration.hosting import Adapter, AsyncHosting, Capture, Copies, ServerlessHosting
 from tidegate.infra.configuration.rollout import ComponentRollout, Rollout
+from tidegate.infra.configuration.scaling import Action
 from tidegate.infra.hosting import instance_types
 
 # Roll-outs compare the old and the new configuration by the variant's name, so it never changes.
@@ -57,6 +58,9 @@ class ScalingPlan:
     # Whether the metric is one of the endpoint as a whole, and none of Application Auto Scaling's own.
     of_endpoint: bool = False
     wake: Wake | None = None
+    # Other bounds from a moment on, and the lowest minimum of all.
+    schedule: tuple[Action, ...] = ()
+    fewest: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,6 +123,8 @@ class ComponentPlan:
     scaling: ScalingPlan | None
     rollout: ComponentRollout | None
     network_isolation: bool
+    # Components that change what this one answers.
+    adapters: tuple[Adapter, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

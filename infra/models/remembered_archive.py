@@ -15,7 +15,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from tidegate.infra.configuration import ConfigurationError, Stage
-from tidegate.infra.configuration.model import ArchivedModel, DefaultArchive
+from tidegate.infra.configuration.model import ArchivedModel, DefaultArchive, Piped
 from tidegate.infra.stage.names import Names
 
 # Synthesis waits for it.
@@ -29,7 +29,8 @@ def is_forgetful(stage: Stage) -> bool:
 
 def with_archive(stage: Stage, url: str) -> Stage:
     """`stage` with that archive as its model."""
-    return stage.model_copy(update={"model": ArchivedModel(archive=url, size_gib=stage.model.size_gib)})
+    kept = stage.model.pipeline if isinstance(stage.model, Piped) else {}
+    return stage.model_copy(update={"model": ArchivedModel(archive=url, size_gib=stage.model.size_gib, **kept)})
 
 
 def recall(stage: Stage) -> Stage:

@@ -7,16 +7,23 @@ from collections.abc import Sequence
 import aws_cdk as cdk
 from constructs import Construct
 
-from tidegate.infra.configuration import Stage
+from tidegate.infra.configuration import ConfigurationError, Stage
 from tidegate.infra.configuration.hosting import Instances, MultiModelHosting, RealtimeHosting
 from tidegate.infra.configuration.image import Image, ImageUri
-from tidegate.infra.configuration.model import ApprovedModel, ArchivedModel, ModelRepository, PackagedModel
+from tidegate.infra.configuration.model import (
+    ApprovedModel,
+    ArchivedModel,
+    Container,
+    ModelRepository,
+    PackagedModel,
+    Piped,
+)
 from tidegate.infra.configuration.network import Network, NewVpc
 from tidegate.infra.hosting import machines
 from tidegate.infra.models import model_source
 from tidegate.infra.models.container_environment import container_environment
 from tidegate.infra.models.image import ResolvedImage, repository_arn, resolve_image
-from tidegate.infra.models.model import Model
+from tidegate.infra.models.model import Beside, Model, Pipeline
 from tidegate.infra.models.model_source import ModelSource
 from tidegate.infra.rights.execution_role import ExecutionRole
 from tidegate.infra.stage.names import Names
@@ -51,6 +58,7 @@ class ServedModels(Construct):
             approved_arn=approved_arn,
         )
         self._image = self._main_image()
+        self._pipeline = self._containers_beside()
         self.main = self._model("Model", self._source, self._image, reads="ReadThisModel")
         self.of_variants = self._variants()
         if self._repositories:
@@ -114,6 +122,38 @@ class ServedModels(Construct):
             network_content=network_content(stage.network),
             foreign_registry=image is not None and image.repository_arn is None,
             cache_models=hosting.cache_models if isinstance(hosting, MultiModelHosting) else None,
+            pipeline=self._pipeline,
+        )
+
+    def _containers_beside(self) -> Pipeline | None:
+        """The containers of the stage file around its own, which all models of the stage have."""
+        model = self._stage.model
+        if not isinstance(model, Piped) or not model.containers:
+            return None
+        place = next(number for number, container in enumerate(model.containers) if container.is_own)
+        return Pipeline(
+            hostname=model.containers[place].name,
+            before=[self._beside(container) for container in model.containers[:place]],
+            after=[self._beside(container) for container in model.containers[place + 1 :]],
+            direct=model.invocation == "direct",
+        )
+
+    def _beside(self, container: Container) -> Beside:
+        image = self._image
+        if container.image_uri is not None:
+            image = self._resolve(ImageUri(uri=container.image_uri), f"Image-{container.name}")
+        if image is None:
+            raise ConfigurationError("image is missing; write the table [image] with a tag, a digest, a uri or build")
+        self._may_pull(image.repository_arn)
+        source = ModelSource() if container.archive is None else model_source.of_archive(container.archive)
+        if source.reads:
+            self._may_read(f"ReadFor{_as_sid(container.name)}", source)
+        return Beside(
+            hostname=container.name,
+            source=source,
+            image_uri=image.uri,
+            environment=container.environment,
+            foreign_registry=image.repository_arn is None,
         )
 
     def _may_read(self, sid: str, source: ModelSource) -> None:
@@ -144,6 +184,11 @@ class ServedModels(Construct):
         return resolve_image(
             self, id_, image, repository_name=self._names.repository, platform=machines.platform(self._stage)
         )
+
+
+def _as_sid(name: str) -> str:
+    """The name as a statement of a policy may have it: letters and digits."""
+    return "".join(part.capitalize() for part in name.split("-"))
 
 
 def network_content(network: Network | None) -> object:

@@ -6,6 +6,7 @@ import aws_cdk as cdk
 from constructs import Construct
 
 from tidegate.infra.configuration.hosting import AsyncHosting, ComponentHosting, Hosting, RealtimeHosting
+from tidegate.infra.hosting.adapters import component_of
 from tidegate.infra.rights.lent_policy import LentPolicy
 from tidegate.infra.stage.names import ASYNC_INPUT_PREFIX
 
@@ -29,13 +30,16 @@ class CallerRights(Construct):
             self._policy.may("AskLater", ["sagemaker:InvokeEndpointAsync"], [self._sagemaker("endpoint")])
             self._exchange(hosting)
         else:
-            kinds = ["endpoint", "inference-component"] if isinstance(hosting, ComponentHosting) else ["endpoint"]
+            asked = [self._sagemaker("endpoint")]
+            if isinstance(hosting, ComponentHosting):
+                components = [endpoint_name, *(component_of(endpoint_name, adapter) for adapter in hosting.adapters)]
+                asked += [self._sagemaker("inference-component", name) for name in components]
             actions = ["sagemaker:InvokeEndpoint", "sagemaker:InvokeEndpointWithResponseStream"]
             if isinstance(hosting, RealtimeHosting) and hosting.bidirectional:
                 # AWS's own samples allow it, and the service authorization reference lacks it.
                 actions.append("sagemaker:InvokeEndpointWithBidirectionalStream")
                 self._policy.has_actions_that_no_list_has()
-            self._policy.may("Ask", actions, [self._sagemaker(kind) for kind in kinds])
+            self._policy.may("Ask", actions, asked)
 
     def _exchange(self, hosting: AsyncHosting) -> None:
         """Requests and answers are objects in the stage's bucket."""
@@ -54,8 +58,8 @@ class CallerRights(Construct):
             through_s3 = {"StringLike": {"kms:ViaService": f"s3.{cdk.Stack.of(self).region}.amazonaws.com*"}}
             may("UseKey", ["kms:Decrypt", "kms:GenerateDataKey"], [self._key_arn], conditions=through_s3)
 
-    def _sagemaker(self, kind: str) -> str:
-        return cdk.Stack.of(self).format_arn(service="sagemaker", resource=kind, resource_name=self._endpoint)
+    def _sagemaker(self, kind: str, name: str | None = None) -> str:
+        return cdk.Stack.of(self).format_arn(service="sagemaker", resource=kind, resource_name=name or self._endpoint)
 
     def _s3(self, key: str | None = None) -> str:
         resource = self._bucket if key is None else f"{self._bucket}/{key}"

@@ -19,20 +19,27 @@ class ExecutionRole(Construct):
     in the role itself, so that it is complete when the model that needs it is made.
 
     Where the stage file names a role that is there, none is made; what it must be allowed is in the template's metadata
-    under `ExecutionPolicy`, for whoever looks after it.
+    under `metadata`, for whoever looks after it.
     """
 
     def __init__(
-        self, scope: Construct, id_: str, *, endpoint_name: str, log_groups: Sequence[str], wanted: RoleWanted
+        self,
+        scope: Construct,
+        id_: str,
+        *,
+        purpose: str,
+        log_groups: Sequence[str],
+        wanted: RoleWanted,
+        metadata: str = "ExecutionPolicy",
     ) -> None:
         super().__init__(scope, id_)
         self._policy = iam.PolicyDocument()
         self._role: iam.Role | None = None
         if wanted.arn is not None:
             self.arn = wanted.arn
-            cdk.Stack.of(self).add_metadata("ExecutionPolicy", self._policy)
+            cdk.Stack.of(self).add_metadata(metadata, self._policy)
         else:
-            self._role = self._make(endpoint_name, wanted)
+            self._role = self._make(purpose, wanted)
             self.arn = self._role.role_arn
         self._may_write_logs(*log_groups)
         self._allow("PublishMetrics", ["cloudwatch:PutMetricData"], ["*"])
@@ -41,12 +48,12 @@ class ExecutionRole(Construct):
             self._allow(f"Own{number}", statement.actions, statement.resources, statement.conditions or None)
             self._acknowledge(statement.resources, "the stage file says so")
 
-    def _make(self, endpoint_name: str, wanted: RoleWanted) -> iam.Role:
+    def _make(self, purpose: str, wanted: RoleWanted) -> iam.Role:
         role = iam.Role(
             self,
             "Role",
             assumed_by=iam.ServicePrincipal("sagemaker.amazonaws.com"),
-            description=f"Endpoint {endpoint_name} and its batch transform jobs",
+            description=purpose,
             inline_policies={"inference": self._policy},
             managed_policies=[
                 iam.ManagedPolicy.from_managed_policy_arn(self, f"Policy{number}", arn)

@@ -10,12 +10,15 @@ from constructs import Construct, IConstruct
 
 from tidegate.inference import settings
 from tidegate.infra.configuration import Stage
-from tidegate.infra.configuration.model import ApprovedModel, ArchivedModel, TrainedModel, UncompressedModel
+from tidegate.infra.configuration.hosting import ComponentHosting, RealtimeHosting
+from tidegate.infra.configuration.model import ApprovedModel, ArchivedModel, Piped, TrainedModel, UncompressedModel
 from tidegate.infra.configuration.network import ExistingVpc, NewVpc
 from tidegate.infra.hosting import log_group_names, modes
+from tidegate.infra.hosting.adapters import component_of
 from tidegate.infra.hosting.deployment import Deployment
 from tidegate.infra.hosting.endpoint import Endpoint
 from tidegate.infra.hosting.log_groups import LogGroups
+from tidegate.infra.hosting.monitor import DataQualityMonitor
 from tidegate.infra.models import replaced_archive
 from tidegate.infra.models.container_environment import codeartifact_arn
 from tidegate.infra.models.remembered_archive import is_forgetful
@@ -70,9 +73,26 @@ class EndpointStack(StageStack):
             for writer in (endpoint.resource, endpoint.serves):
                 writer.add_resource_dependency(group)
         serving = [models, endpoint, logs, *self._show(endpoint, models)]
-        # Transform jobs refuse unpacked models.
-        if endpoint.model_name is not None and not isinstance(stage.model, UncompressedModel):
+        # Transform jobs refuse unpacked models, and name no container of a model.
+        by_jobs = not (isinstance(stage.model, Piped) and stage.model.invocation == "direct")
+        if endpoint.model_name is not None and by_jobs and not isinstance(stage.model, UncompressedModel):
             serving.append(self._keep_model_name(endpoint.model_name, after=endpoint.serves))
+        if isinstance(stage.hosting, RealtimeHosting) and stage.hosting.monitor is not None:
+            monitor = DataQualityMonitor(
+                self,
+                "Monitor",
+                stage=stage,
+                hosting=stage.hosting,
+                monitor=stage.hosting.monitor,
+                endpoint_name=self.names.endpoint,
+                bucket=self._bucket,
+                key_arn=self.key_arn,
+                subnets=subnets,
+                security_groups=security_groups,
+                after=endpoint.resource,
+            )
+            name = self.output("MonitoringScheduleName", monitor.schedule_name, "For list_monitoring_executions")
+            serving += [monitor, name]
         if is_forgetful(stage):
             self._warn_about_the_default_archive()
         elif isinstance(stage.model, ArchivedModel | TrainedModel) and models.main.archive is not None:
@@ -89,7 +109,7 @@ class EndpointStack(StageStack):
         role = ExecutionRole(
             self,
             "ExecutionRole",
-            endpoint_name=self.names.endpoint,
+            purpose=f"Endpoint {self.names.endpoint} and its batch transform jobs",
             log_groups=list(log_group_names.of_stage(self._stage, self.names.endpoint)),
             wanted=self._stage.role,
         )
@@ -119,6 +139,10 @@ class EndpointStack(StageStack):
             role.may_publish_to(endpoint.publishes_to)
         if endpoint.rollback_alarm_arns:
             role.may_describe_alarms(endpoint.rollback_alarm_arns)
+        hosting = self._stage.hosting
+        if isinstance(hosting, ComponentHosting) and hosting.adapters:
+            archives = [self._s3_arn(adapter.archive.removeprefix("s3://")) for adapter in hosting.adapters]
+            role.may_read("ReadAdapters", *archives)
 
     def _network(self) -> tuple[Sequence[str], Sequence[str]]:
         """Subnets and security groups: of the stage file, or of the network stack by the names of its parameters."""
@@ -208,6 +232,11 @@ class EndpointStack(StageStack):
         if endpoint.component_name is not None:
             yield self.output(
                 "InferenceComponentName", endpoint.component_name, "For invoke_endpoint, beside EndpointName"
+            )
+        if isinstance(self._stage.hosting, ComponentHosting) and (adapters := self._stage.hosting.adapters):
+            names = ",".join(component_of(endpoint.name, adapter) for adapter in adapters)
+            yield self.output(
+                "AdapterComponentNames", names, "In the place of InferenceComponentName, one for each adapter"
             )
 
     def _own(self, prefix: str) -> str:

@@ -102,6 +102,8 @@ def _expiring(stage: Stage) -> dict[str, tuple[str, int]]:
         rules["async-failure"] = (hosting.failure_prefix, retention.async_output_days)
     if isinstance(hosting, RealtimeHosting) and hosting.capture is not None:
         rules["captures"] = (hosting.capture.prefix, retention.captures_days)
+    if isinstance(hosting, RealtimeHosting) and hosting.monitor is not None:
+        rules["monitor-reports"] = (hosting.monitor.prefix, retention.captures_days)
     return rules
 
 

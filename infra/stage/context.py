@@ -11,7 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 from tidegate.infra import validation
 from tidegate.infra.configuration import ConfigurationError, Stage
 from tidegate.infra.configuration.image import ImageUri, PinnedImage, TaggedImage
-from tidegate.infra.configuration.model import ApprovedModel, ArchivedModel
+from tidegate.infra.configuration.model import ApprovedModel, ArchivedModel, Piped
 from tidegate.infra.configuration.value import Value
 from tidegate.infra.models.remembered_archive import recall
 from tidegate.infra.stage import stage_file
@@ -60,8 +60,9 @@ def override(path: Path, stage: Stage, given: Mapping[str, str]) -> Stage:
                 f"{stage.model.group}; register and approve a package instead"
             )
         key = stage.model.archive_key if isinstance(stage.model, ArchivedModel) else None
+        kept = stage.model.pipeline if isinstance(stage.model, Piped) else {}
         changes["model"] = _value(
-            "model_data_url", ArchivedModel, archive=url, size_gib=stage.model.size_gib, archive_key=key
+            "model_data_url", ArchivedModel, archive=url, size_gib=stage.model.size_gib, archive_key=key, **kept
         )
     if uri := given.get("image_uri"):
         changes["image"] = _value("image_uri", ImageUri, uri=uri)

@@ -11,7 +11,19 @@ import datetime
 from tidegate.inference import settings
 from tidegate.infra.configuration import Stage
 from tidegate.infra.models.container_environment import container_environment
-from tidegate.infra.validation import capacity, gpus, hosting, instances, operations, sharing, sources, tables, zones
+from tidegate.infra.validation import (
+    capacity,
+    containers,
+    gpus,
+    hosting,
+    instances,
+    monitor,
+    operations,
+    sharing,
+    sources,
+    tables,
+    zones,
+)
 
 
 def check(stage: Stage) -> None:
@@ -23,6 +35,8 @@ def check(stage: Stage) -> None:
     capacity.check(stage)
     hosting.check(stage)
     zones.check(stage)
+    containers.check(stage)
+    monitor.check(stage)
     operations.check(stage)
     sharing.check(stage)
     tables.check(stage, today=datetime.datetime.now(tz=datetime.UTC).date())

@@ -13,6 +13,7 @@ from tidegate.infra.configuration.hosting import (
     ServerlessHosting,
 )
 from tidegate.infra.configuration.rollout import AllAtOnce, Canary, ComponentRollout, Linear, Rolling, Rollout
+from tidegate.infra.configuration.scaling import fewest
 from tidegate.infra.hosting import timeouts
 from tidegate.infra.stage.names import (
     ASYNC_INPUT_PREFIX,
@@ -21,6 +22,7 @@ from tidegate.infra.stage.names import (
     BATCH_OUTPUT_PREFIX,
     MODELS_PREFIX,
 )
+from tidegate.infra.validation import scaling as scaling_rules
 from tidegate.infra.validation.sentences import wrong
 
 # Source: API reference, CreateEndpointConfig.ProductionVariants.
@@ -37,8 +39,16 @@ def check(stage: Stage) -> None:
     match stage.hosting:
         case RealtimeHosting() as hosting:
             _check_scaling(hosting)
-            if hosting.capture is not None:
-                _check_prefixes({"hosting.capture.prefix": hosting.capture.prefix})
+            _check_prefixes(
+                {
+                    key: table.prefix
+                    for key, table in (
+                        ("hosting.capture.prefix", hosting.capture),
+                        ("hosting.monitor.prefix", hosting.monitor),
+                    )
+                    if table is not None
+                }
+            )
             _check_variants(hosting)
             _check_shadow(hosting)
         case AsyncHosting() as hosting:
@@ -100,9 +110,11 @@ def _check_rolling(hosting: RealtimeHosting | AsyncHosting | MultiModelHosting) 
         why = f"for endpoints of one variant, and {other} makes more; write 'linear', or remove that"
         raise wrong("hosting.rollout.strategy", "rolling", why)
     scaling = hosting.scaling
-    fleet = hosting.instance_count if scaling is None else scaling.min_instances
+    fleet = hosting.instance_count if scaling is None else fewest(scaling)
     if fleet < 2:
         key = "hosting.instance_count" if scaling is None else "hosting.scaling.min_instances"
+        if scaling is not None and scaling.min_instances > fleet:
+            key = "hosting.scaling.schedule.min_instances"
         why = f"in batches of at most half the instances, and there may be only {fleet}"
         raise wrong("hosting.rollout.strategy", "rolling", f"{why}; write {key} = 2 or more, or 'all_at_once'")
     if rollout.percent * fleet < 100:
@@ -114,12 +126,7 @@ def _check_scaling(hosting: RealtimeHosting | AsyncHosting | MultiModelHosting) 
     scaling = hosting.scaling
     if scaling is None:
         return
-    if scaling.min_instances > scaling.max_instances:
-        raise wrong(
-            "hosting.scaling.min_instances",
-            scaling.min_instances,
-            f"more than max_instances = {scaling.max_instances}; exchange the two",
-        )
+    scaling_rules.check(scaling)
     counts = {"hosting.instance_count": hosting.instance_count}
     if isinstance(hosting, RealtimeHosting):
         for number, variant in enumerate(hosting.variants, start=1):
@@ -195,12 +202,8 @@ def _check_component(hosting: ComponentHosting) -> None:
             hosting.min_instances,
             f"more than max_instances = {hosting.max_instances}; exchange the two",
         )
-    if scaling is not None and scaling.min_copies > scaling.max_copies:
-        raise wrong(
-            "hosting.scaling.min_copies",
-            scaling.min_copies,
-            f"more than max_copies = {scaling.max_copies}; exchange the two",
-        )
+    if scaling is not None:
+        scaling_rules.check(scaling)
     if scaling is not None and copies.count > scaling.max_copies:
         raise wrong(
             "hosting.copies.count",
@@ -208,9 +211,12 @@ def _check_component(hosting: ComponentHosting) -> None:
             f"what it starts with, and scaling keeps at most {scaling.max_copies}; lower it, or leave it out",
         )
     # SageMaker releases an instance only when no copy is on it.
-    if hosting.min_instances == 0 and (scaling is None or scaling.min_copies > 0):
+    if hosting.min_instances == 0 and (scaling is None or fewest(scaling) > 0):
         raise wrong(
             "hosting.min_instances",
             0,
             "never reached while a copy is kept; write [hosting.scaling] with min_copies = 0, or min_instances = 1",
         )
+    names = [adapter.name for adapter in hosting.adapters]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise wrong("hosting.adapters.name", twice, "given twice; give each adapter a name of its own")

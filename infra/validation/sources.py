@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tidegate.infra.configuration import ConfigurationError, Stage
-from tidegate.infra.configuration.hosting import Instances, MultiModelHosting, RealtimeHosting
+from tidegate.infra.configuration.hosting import ComponentHosting, Instances, MultiModelHosting, RealtimeHosting
 from tidegate.infra.configuration.image import BuiltImage, ImageUri
 from tidegate.infra.configuration.model import (
     ApprovedModel,
@@ -15,7 +15,7 @@ from tidegate.infra.configuration.model import (
     PackagedModel,
     UncompressedModel,
 )
-from tidegate.infra.models.ecr import ecr_image
+from tidegate.infra.validation.registries import check_registry
 from tidegate.infra.validation.sentences import wrong
 
 # Source: SageMaker guide, serverless endpoints: 5 GB of disk for the model and all else.
@@ -42,19 +42,9 @@ def check_image(stage: Stage) -> None:
             why = f"not a file in {image.build}; give its path from there, such as 'container/Dockerfile'"
             raise wrong("image.dockerfile", image.dockerfile, why)
     if isinstance(image, ImageUri):
-        _check_registry(stage, "image.uri", image.uri)
+        check_registry(stage, "image.uri", image.uri)
     if isinstance(stage.hosting, RealtimeHosting) and stage.hosting.shadow and stage.hosting.shadow.image_uri:
-        _check_registry(stage, "hosting.shadow.image_uri", stage.hosting.shadow.image_uri)
-
-
-def _check_registry(stage: Stage, key: str, uri: str) -> None:
-    image = ecr_image(uri)
-    if image is None and stage.network is None:
-        why = "not in Amazon ECR, and SageMaker reaches other registries through a VPC only"
-        raise wrong(key, uri, f"{why}; push it to ECR, or write [network]")
-    if image is not None and stage.region is not None and image.region != stage.region:
-        why = f"in Region {image.region}, and the stage in {stage.region}"
-        raise wrong(key, uri, f"{why}; SageMaker pulls from its own Region only, so push it there")
+        check_registry(stage, "hosting.shadow.image_uri", stage.hosting.shadow.image_uri)
 
 
 def check_model(stage: Stage) -> None:
@@ -107,6 +97,11 @@ def _check_repository(stage: Stage, model: ModelRepository) -> None:
             True,
             "a container without a network, which cannot read model.repository; remove one of the two",
         )
+    if isinstance(hosting, ComponentHosting) and hosting.adapters:
+        raise ConfigurationError(
+            "[[hosting.adapters]] are of one model, and model.repository has many; name one model.archive, or remove "
+            "them"
+        )
     for name, archive in _archives_of_variants(stage).items():
         if archive is not None:
             why = "one model beside the many of model.repository, which all variants serve"
@@ -141,7 +136,7 @@ def _check_package(stage: Stage, model: PackagedModel) -> None:
             model.package,
             "short for an ARN, and with model.package_image nothing is looked up; write the whole ARN",
         )
-    _check_registry(stage, "model.package_image", model.package_image)
+    check_registry(stage, "model.package_image", model.package_image)
 
 
 def _check_variants_of_a_package(stage: Stage) -> None:

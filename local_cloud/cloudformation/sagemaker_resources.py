@@ -1,4 +1,4 @@
-"""AWS::SageMaker::Model, EndpointConfig, Endpoint, InferenceComponent and ModelPackageGroup: our SageMaker by boto3.
+"""AWS::SageMaker::Model, EndpointConfig, Endpoint, InferenceComponent and others: our SageMaker by boto3.
 
 moto finds a class by its being a direct subclass of ``CloudFormationModel``; of two classes for one type the later
 wins, and these come after moto's own.
@@ -189,6 +189,49 @@ class SageMakerModelPackageGroup(Resource, CloudFormationModel):
     def delete(self, account_id: str, region_name: str) -> None:
         with _gone_is_fine():
             client("sagemaker").delete_model_package_group(ModelPackageGroupName=self.name)
+
+
+class SageMakerDataQualityJobDefinition(Resource, CloudFormationModel):
+    TYPE = "AWS::SageMaker::DataQualityJobDefinition"
+    NAME = "JobDefinitionName"
+    ATTRIBUTES: ClassVar[dict[str, str]] = {"JobDefinitionArn": "arn"}
+    TAKES_STACK_TAGS = True
+
+    def create(self) -> None:
+        properties = {**self.properties, "JobDefinitionName": self.name}
+        request = as_request("sagemaker", "CreateDataQualityJobDefinition", properties)
+        self.arn = client("sagemaker").create_data_quality_job_definition(**request)["JobDefinitionArn"]
+
+    def update(self, properties: Json) -> bool:
+        return _only_tags_changed(self, properties)
+
+    def delete(self, account_id: str, region_name: str) -> None:
+        with _gone_is_fine():
+            client("sagemaker").delete_data_quality_job_definition(JobDefinitionName=self.name)
+
+
+class SageMakerMonitoringSchedule(Resource, CloudFormationModel):
+    TYPE = "AWS::SageMaker::MonitoringSchedule"
+    NAME = "MonitoringScheduleName"
+    ATTRIBUTES: ClassVar[dict[str, str]] = {"MonitoringScheduleArn": "arn"}
+    TAKES_STACK_TAGS = True
+
+    def create(self) -> None:
+        properties = {**self.properties, "MonitoringScheduleName": self.name}
+        request = as_request("sagemaker", "CreateMonitoringSchedule", properties)
+        self.arn = client("sagemaker").create_monitoring_schedule(**request)["MonitoringScheduleArn"]
+
+    def update(self, properties: Json) -> bool:
+        wanted = {**properties, "MonitoringScheduleName": self.name}
+        client("sagemaker").update_monitoring_schedule(
+            **as_request("sagemaker", "UpdateMonitoringSchedule", wanted, without=("Tags",))
+        )
+        _retag(self.arn, self.properties, properties)
+        return True
+
+    def delete(self, account_id: str, region_name: str) -> None:
+        with _gone_is_fine():
+            client("sagemaker").delete_monitoring_schedule(MonitoringScheduleName=self.name)
 
 
 def _without_tags(properties: Json) -> Json:

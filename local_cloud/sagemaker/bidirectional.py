@@ -46,11 +46,13 @@ class BidirectionalStreams:
         with ExitStack() as stack:
             lease = stack.enter_context(self.targets.lease(name, members))
             try:
-                answer = lease.client.upgrade(target, headers=_passed_on(request), timeout_s=ACCEPT_TIMEOUT_S)
+                answer = lease.client.upgrade(
+                    target, headers=_passed_on(request) | dict(lease.headers), timeout_s=ACCEPT_TIMEOUT_S
+                )
             except NoAnswer as error:
                 raise self.targets.no_answer(name, error, lease) from error
             if not isinstance(answer, Upgraded):
-                raise self.targets.container_error(name, answer.status, answer.body, lease.log)
+                raise self.targets.container_error(name, answer, answer.body, lease)
             stack.callback(answer.connection.close)
             held = stack.pop_all()
         return Response(

@@ -31,6 +31,10 @@ def _containers(members: str) -> str:
     return " ".join(f"{where}.{member}" for where in ("PrimaryContainer", "Containers") for member in members.split())
 
 
+def _below(where: str, members: str) -> str:
+    return "".join(f" {where}.{member}" for member in members.split())
+
+
 _LISTING = "SortBy SortOrder NextToken MaxResults NameContains CreationTimeBefore CreationTimeAfter"
 _LISTING_CHANGED = f"{_LISTING} LastModifiedTimeBefore LastModifiedTimeAfter StatusEquals"
 
@@ -54,13 +58,13 @@ def _definition(members: str) -> str:
 
 SUPPORT: Mapping[str, Support] = {
     "CreateModel": _support(
-        honoured="ModelName EnableNetworkIsolation Tags "
+        honoured="ModelName EnableNetworkIsolation Tags InferenceExecutionConfig "
         + _containers(
-            "ModelDataUrl Mode Environment ModelPackageName MultiModelConfig ModelDataSource.S3DataSource.S3Uri"
-            " ModelDataSource.S3DataSource.S3DataType ModelDataSource.S3DataSource.CompressionType"
+            "ContainerHostname ModelDataUrl Mode Environment ModelPackageName MultiModelConfig"
+            " ModelDataSource.S3DataSource.S3Uri ModelDataSource.S3DataSource.S3DataType"
+            " ModelDataSource.S3DataSource.CompressionType"
         ),
-        stored="ExecutionRoleArn VpcConfig "
-        + _containers("Image ImageConfig ContainerHostname ContainerMetricsConfig"),
+        stored="ExecutionRoleArn VpcConfig " + _containers("Image ImageConfig ContainerMetricsConfig"),
     ),
     "DescribeModel": _support("ModelName"),
     "ListModels": _support(_LISTING),
@@ -99,13 +103,15 @@ SUPPORT: Mapping[str, Support] = {
     "DeleteEndpoint": _support("EndpointName"),
     "CreateInferenceComponent": _support(
         honoured="InferenceComponentName EndpointName VariantName RuntimeConfig Tags Specification.ModelName"
-        " Specification.Container Specification.StartupParameters.ContainerStartupHealthCheckTimeoutInSeconds",
+        " Specification.Container Specification.BaseInferenceComponentName"
+        " Specification.StartupParameters.ContainerStartupHealthCheckTimeoutInSeconds",
         stored=_COMPONENT_STORED,
     ),
     "DescribeInferenceComponent": _support("InferenceComponentName"),
     "ListInferenceComponents": _support(f"{_LISTING_CHANGED} EndpointNameEquals VariantNameEquals"),
     "UpdateInferenceComponent": _support(
         honoured="InferenceComponentName RuntimeConfig Specification.ModelName Specification.Container"
+        " Specification.BaseInferenceComponentName"
         " Specification.StartupParameters.ContainerStartupHealthCheckTimeoutInSeconds",
         stored=f"{_COMPONENT_STORED} DeploymentConfig",
     ),
@@ -216,6 +222,33 @@ SUPPORT: Mapping[str, Support] = {
     "DescribeProcessingJob": _support("ProcessingJobName"),
     "ListProcessingJobs": _support(_LISTING_CHANGED),
     "StopProcessingJob": _support("ProcessingJobName"),
+    "CreateDataQualityJobDefinition": _support(
+        "JobDefinitionName DataQualityJobInput.EndpointInput.EndpointName Tags",
+        stored="DataQualityAppSpecification DataQualityBaselineConfig DataQualityJobOutputConfig JobResources"
+        " NetworkConfig RoleArn StoppingCondition DataQualityJobInput.BatchTransformInput"
+        + _below(
+            "DataQualityJobInput.EndpointInput",
+            "LocalPath S3InputMode S3DataDistributionType FeaturesAttribute InferenceAttribute ProbabilityAttribute"
+            " ProbabilityThresholdAttribute StartTimeOffset EndTimeOffset ExcludeFeaturesAttribute",
+        ),
+    ),
+    "DescribeDataQualityJobDefinition": _support("JobDefinitionName"),
+    "ListDataQualityJobDefinitions": _support(f"{_LISTING} EndpointName"),
+    "DeleteDataQualityJobDefinition": _support("JobDefinitionName"),
+    "CreateMonitoringSchedule": _support(
+        "MonitoringScheduleName Tags MonitoringScheduleConfig.MonitoringJobDefinitionName",
+        stored="MonitoringScheduleConfig.MonitoringJobDefinition MonitoringScheduleConfig.MonitoringType"
+        " MonitoringScheduleConfig.ScheduleConfig",
+    ),
+    "UpdateMonitoringSchedule": _support(
+        "MonitoringScheduleName MonitoringScheduleConfig.MonitoringJobDefinitionName",
+        stored="MonitoringScheduleConfig.MonitoringJobDefinition MonitoringScheduleConfig.MonitoringType"
+        " MonitoringScheduleConfig.ScheduleConfig",
+    ),
+    "DescribeMonitoringSchedule": _support("MonitoringScheduleName"),
+    "ListMonitoringSchedules": _support(f"{_LISTING_CHANGED} EndpointName"),
+    "DeleteMonitoringSchedule": _support("MonitoringScheduleName"),
+    "ListMonitoringExecutions": _support("MonitoringScheduleName EndpointName SortBy SortOrder MaxResults"),
     "AddTags": _support("ResourceArn Tags"),
     "ListTags": _support("ResourceArn NextToken MaxResults"),
     "DeleteTags": _support("ResourceArn TagKeys"),

@@ -55,7 +55,7 @@ class ChatCompletions:
                     lease.client.stream(
                         "POST",
                         "/v1/chat/completions",
-                        headers=_passed_on(request),
+                        headers=_passed_on(request) | dict(lease.headers),
                         body=request.body,
                         timeout_s=timeout_s,
                         caller=request.caller,

@@ -6,9 +6,14 @@ import socket
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+# What the service calls the one container of a model; those of a pipeline have names of their own.
+PRIMARY = "primary"
+
 
 class NoAnswer(Exception):
-    """The container gave no (complete) answer."""
+    """The container gave no (complete) answer. ``container`` is its name."""
+
+    container = PRIMARY
 
 
 class TimedOut(NoAnswer):
@@ -26,6 +31,7 @@ class Answer:
     status: int
     headers: Mapping[str, str]
     body: bytes
+    container: str = PRIMARY
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +41,7 @@ class StreamedAnswer:
     status: int
     headers: Mapping[str, str]
     pieces: Iterator[bytes]
+    container: str = PRIMARY
 
     def beginning(self, size_bytes: int) -> bytes:
         """At least the first ``size_bytes`` of the body, where it has as many: enough to show what an error says."""

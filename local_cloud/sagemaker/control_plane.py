@@ -6,12 +6,13 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from tidegate.local_cloud.sagemaker.adapter_components import AdapterComponents
 from tidegate.local_cloud.sagemaker.creation_rules import (
     check_container,
     check_deployment_config,
     check_endpoint_config,
     resolved,
-    the_container,
+    the_containers,
 )
 from tidegate.local_cloud.sagemaker.endpoints import Endpoints
 from tidegate.local_cloud.sagemaker.errors import validation_exception
@@ -22,6 +23,7 @@ from tidegate.local_cloud.sagemaker.jobs.training_jobs import TrainingJobs
 from tidegate.local_cloud.sagemaker.jobs.tuning_jobs import TuningJobs
 from tidegate.local_cloud.sagemaker.log_groups import LogGroups
 from tidegate.local_cloud.sagemaker.model_packages import ModelPackages
+from tidegate.local_cloud.sagemaker.monitoring import Monitoring
 from tidegate.local_cloud.sagemaker.state import EndpointConfig, Identity, Json, Model, Tags, now, page, part
 from tidegate.local_cloud.sagemaker.transform_jobs import TransformJobs
 
@@ -40,7 +42,9 @@ class ControlPlane:
     servers: Endpoints  # what runs inference components
     tags: Tags
     log_groups: LogGroups
+    adapters: AdapterComponents
     components: InferenceComponents = field(init=False)
+    monitoring: Monitoring = field(init=False)
     _models: dict[str, Model] = field(default_factory=dict)
     _configs: dict[str, EndpointConfig] = field(default_factory=dict)
     _lock: threading.RLock = field(default_factory=threading.RLock)
@@ -52,7 +56,9 @@ class ControlPlane:
             servers=self.servers,
             endpoints=self.endpoints,
             find_model=self.model,
+            adapters=self.adapters,
         )
+        self.monitoring = Monitoring(identity=self.identity, tags=self.tags, captures=self._captures)
 
     def operation(self, name: str) -> Callable[[Json], Json] | None:
         """The function that answers an operation, or None when the local cloud does not have it."""
@@ -106,6 +112,16 @@ class ControlPlane:
             "DescribeProcessingJob": self.processing_jobs.describe,
             "ListProcessingJobs": self.processing_jobs.listing,
             "StopProcessingJob": self.processing_jobs.stop,
+            "CreateDataQualityJobDefinition": self.monitoring.create_definition,
+            "DescribeDataQualityJobDefinition": self.monitoring.describe_definition,
+            "ListDataQualityJobDefinitions": self.monitoring.list_definitions,
+            "DeleteDataQualityJobDefinition": self.monitoring.delete_definition,
+            "CreateMonitoringSchedule": self.monitoring.create_schedule,
+            "UpdateMonitoringSchedule": self.monitoring.update_schedule,
+            "DescribeMonitoringSchedule": self.monitoring.describe_schedule,
+            "ListMonitoringSchedules": self.monitoring.list_schedules,
+            "DeleteMonitoringSchedule": self.monitoring.delete_schedule,
+            "ListMonitoringExecutions": self.monitoring.list_executions,
             "AddTags": self._add_tags,
             "ListTags": self._list_tags,
             "DeleteTags": self._delete_tags,
@@ -116,12 +132,16 @@ class ControlPlane:
     def _create_model(self, request: Json) -> Json:
         name = request["ModelName"]
         arn = self.identity.arn("model", name)
-        container = resolved(the_container(request), self.packages.container)
-        check_container(container)
+        containers = {
+            hostname: resolved(container, self.packages.container)
+            for hostname, container in the_containers(request).items()
+        }
+        for container in containers.values():
+            check_container(container)
         with self._lock:
             if name in self._models:
                 raise validation_exception(f'Cannot create already existing model "{arn}".')
-            self._models[name] = Model(name=name, arn=arn, created=now(), request=request, container=container)
+            self._models[name] = Model(name=name, arn=arn, created=now(), request=request, containers=containers)
             self.tags.add(arn, request.get("Tags", []))
         return {"ModelArn": arn}
 
@@ -274,6 +294,13 @@ class ControlPlane:
         self.transform_jobs.stop(request["TransformJobName"])
         return {}
 
+    def _captures(self, endpoint: str) -> bool:
+        """Whether the configuration that an endpoint runs has data capture."""
+        name = self.endpoints.describe(endpoint)["EndpointConfigName"]
+        with self._lock:
+            config = self._configs.get(name)
+        return config is not None and bool(config.request.get("DataCaptureConfig", {}).get("EnableCapture"))
+
     # tags
 
     def _add_tags(self, request: Json) -> Json:
@@ -294,7 +321,7 @@ class ControlPlane:
             known = {model.arn for model in self._models.values()} | {config.arn for config in self._configs.values()}
         known |= {summary["EndpointArn"] for summary in self.endpoints.summaries()}
         known |= self.packages.arns() | self.components.arns() | self.training_jobs.arns()
-        known |= self.tuning_jobs.arns() | self.processing_jobs.arns()
+        known |= self.tuning_jobs.arns() | self.processing_jobs.arns() | self.monitoring.arns()
         known |= {summary["TransformJobArn"] for summary in self.transform_jobs.summaries()}
         if arn not in known:
             raise validation_exception(f'Could not find resource "{arn}".')

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from tidegate.local_cloud.sagemaker.container_answers import PRIMARY
 from tidegate.local_cloud.sagemaker.errors import validation_exception
 from tidegate.local_cloud.sagemaker.state import Json, Model
 
@@ -17,15 +18,31 @@ _ENVIRONMENT_BYTES = 32 * 1024  # CreateModel, ContainerDefinition: all keys and
 _DATA = ("Image", "ModelDataUrl", "ModelDataSource")  # what a model package says in the place of the container
 
 
-def the_container(request: Json) -> Json:
-    """The one container definition of a CreateModel request. Raises a ValidationException when there is not one."""
-    containers = request.get("Containers") or []
+def the_containers(request: Json) -> dict[str, Json]:
+    """The container definitions of a CreateModel request by name. Raises a ValidationException where they do not fit.
+
+    One without a name among several is called after its place (ContainerDefinition, ContainerHostname).
+    """
+    containers: list[Json] = request.get("Containers") or []
     if ("PrimaryContainer" in request) == bool(containers):
         raise validation_exception("CreateModel takes either PrimaryContainer or Containers.")
-    if len(containers) > 1:
-        raise validation_exception("The local cloud does not have inference pipelines (Containers of CreateModel).")
-    container: Json = request["PrimaryContainer"] if "PrimaryContainer" in request else containers[0]
-    return container
+    direct = request.get("InferenceExecutionConfig", {}).get("Mode") == "Direct"
+    if len(containers) < 2:
+        if direct:
+            raise validation_exception("InferenceExecutionConfig with Mode Direct needs more than one container.")
+        return {PRIMARY: request["PrimaryContainer"] if "PrimaryContainer" in request else containers[0]}
+    given = [container["ContainerHostname"] for container in containers if "ContainerHostname" in container]
+    if len(set(given)) != len(given):
+        raise validation_exception(f"The names of the containers must differ: {', '.join(given)}.")
+    if 0 < len(given) < len(containers) or (direct and not given):
+        raise validation_exception("ContainerHostname is needed for each container, or, with Mode Serial, for none.")
+    names = given or [f"container-{number}" for number in range(1, len(containers) + 1)]
+    if any(container.get("Mode") == "MultiModel" for container in containers):
+        raise validation_exception("The local cloud does not have Mode MultiModel in a container among several.")
+    size = sum(_environment_bytes(container) for container in containers)
+    if size > _ENVIRONMENT_BYTES:
+        raise validation_exception("The keys and values of all Environments are together larger than 32 KB.")
+    return dict(zip(names, containers, strict=True))
 
 
 def resolved(container: Json, packaged: Callable[[str], Json]) -> Json:
@@ -50,8 +67,7 @@ def check_container(container: Json) -> None:
         raise validation_exception("Must supply one of image or model package for the container of the model.")
     if "ModelDataUrl" in container and "ModelDataSource" in container:
         raise validation_exception("A container takes either ModelDataUrl or ModelDataSource.")
-    environment = container.get("Environment", {})
-    if sum(len(key.encode()) + len(value.encode()) for key, value in environment.items()) > _ENVIRONMENT_BYTES:
+    if _environment_bytes(container) > _ENVIRONMENT_BYTES:
         raise validation_exception("The keys and values of Environment are together larger than 32 KB.")
     if container.get("Mode") == "MultiModel":
         if not container.get("ModelDataUrl", "").endswith("/"):
@@ -60,6 +76,10 @@ def check_container(container: Json) -> None:
             )
     elif "MultiModelConfig" in container:
         raise validation_exception("MultiModelConfig needs Mode MultiModel.")
+
+
+def _environment_bytes(container: Json) -> int:
+    return sum(len(key.encode()) + len(value.encode()) for key, value in container.get("Environment", {}).items())
 
 
 def check_endpoint_config(request: Json, models: Mapping[str, Model]) -> None:
@@ -86,6 +106,10 @@ def check_endpoint_config(request: Json, models: Mapping[str, Model]) -> None:
     for variant in variants:
         if "ModelName" in variant:
             _check_variant(variant, request, models[variant["ModelName"]])
+            # InvokeEndpointAsync has no TargetContainerHostname.
+            if "AsyncInferenceConfig" in request and models[variant["ModelName"]].direct:
+                name = variant["VariantName"]
+                raise validation_exception(f"Variant {name} has Mode Direct, which excludes AsyncInferenceConfig.")
 
 
 def check_deployment_config(config: Json, variants: Sequence[Json]) -> None:
@@ -156,6 +180,7 @@ def _check_variant(variant: Json, request: Json, model: Model) -> None:
     excluded |= {member: request.get(member) for member in ("AsyncInferenceConfig", "DataCaptureConfig")}
     excluded["a second variant"] = request["ProductionVariants"][1:]
     excluded["Mode MultiModel"] = model.multi_model
+    excluded["a second container"] = model.several
     excluded["VpcConfig"] = model.request.get("VpcConfig")
     excluded["EnableNetworkIsolation"] = model.isolated
     excluded["ModelDataSource"] = model.container.get("ModelDataSource")

@@ -88,7 +88,7 @@ class DockerContainer:
 
 def _mounts(base_dir: Path) -> list[str]:
     """Model data is read-only to the container, as on the platform ("your-algorithms-inference-code")."""
-    found = [name for name in ("model", "models") if (base_dir / name).is_dir()]
+    found = [name for name in ("model", "models", "adapters") if (base_dir / name).is_dir()]
     return [word for name in found for word in ("--volume", f"{base_dir / name}:{_BASE}/{name}:ro")]
 
 

@@ -119,9 +119,10 @@ def _variant_summary(endpoint: Endpoint, variant: VariantPlan) -> Json:
     else:
         count = endpoint.instance_counts[variant.name]
         summary |= {"CurrentInstanceCount": count, "DesiredInstanceCount": count} | _pools(variant.request, count)
-    image = variant.model.container.get("Image")
-    if image is not None:
+    images = [container["Image"] for container in variant.model.containers.values() if "Image" in container]
+    if images:
         summary["DeployedImages"] = [
             {"SpecifiedImage": image, "ResolvedImage": image, "ResolutionTime": variant.model.created}
+            for image in images
         ]
     return summary

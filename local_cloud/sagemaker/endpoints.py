@@ -10,22 +10,21 @@ from __future__ import annotations
 import logging
 import shutil
 import threading
-from collections.abc import Callable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from tidegate.local_cloud.sagemaker.archive import ModelDataError
 from tidegate.local_cloud.sagemaker.container import ContainerFailed
 from tidegate.local_cloud.sagemaker.container_answers import NoAnswer
-from tidegate.local_cloud.sagemaker.container_client import ContainerClient
 from tidegate.local_cloud.sagemaker.endpoint_state import Endpoint, adopt, described, refusal, summary
 from tidegate.local_cloud.sagemaker.errors import ServiceError, validation_error, validation_exception
 from tidegate.local_cloud.sagemaker.fleet import Fleet, FleetStarter, Plan, VariantPlan, check_change
 from tidegate.local_cloud.sagemaker.multi_model import ModelCache
+from tidegate.local_cloud.sagemaker.pipeline import Chain, Client
 from tidegate.local_cloud.sagemaker.routing import choose_variant
 from tidegate.local_cloud.sagemaker.state import Identity, Json, now
 
@@ -37,14 +36,24 @@ _INVOKABLE = frozenset({"InService", "Updating"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lease:
-    """A chosen variant with the connections to its container, held while a request is in flight."""
+    """A chosen variant with the connections to its containers, held while a request is in flight."""
 
     variant: VariantPlan
-    client: ContainerClient
-    log: Path
+    client: Client
+    logs: Mapping[str, Path]
+    """By the container's name."""
     models: ModelCache | None
+    base_dir: Path
+    """What plays ``/opt/ml`` of the container that answers."""
     ended: Callable[[float], bool]
     """Whether the container has ended since; waits for that as many seconds as it is told."""
+
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """What SageMaker itself says to the container, beside the caller's headers."""
+
+    def log_of(self, container: str) -> Path:
+        """The file of that container's output, where there are several, and else the only one."""
+        return self.logs.get(container) or next(iter(self.logs.values()))
 
 
 class BeingReplaced(NoAnswer):
@@ -148,30 +157,34 @@ class Endpoints:
             return [summary(endpoint) for endpoint in self._endpoints.values()]
 
     @contextmanager
-    def lease(self, name: str, *, target_variant: str | None) -> Iterator[Lease]:
-        """Picks a variant by weight (or the one asked for) and holds its container for one request.
+    def lease(self, name: str, *, target_variant: str | None, hostname: str | None = None) -> Iterator[Lease]:
+        """Picks a variant by weight (or the one asked for) and holds its containers for one request.
+
+        ``hostname`` names the one that is to answer, which a model with Mode Direct needs and no other takes.
 
         Raises the runtime's ValidationError when there is none to pick, and BeingReplaced while a dead one is.
         """
         with self._lock:
             endpoint, fleet = self._invokable(name)
             variant = target_variant or choose_variant(endpoint.weights)
-            if variant not in fleet.replicas:
+            if variant not in fleet.chains:
                 raise validation_error(f"Variant {variant} of endpoint {name} not found.")
-            replica = fleet.replicas[variant]
-            held = replica.lease()
+            chain = fleet.chains[variant]
+            _check_hostname(name, chain, hostname)
+            held = chain.lease(hostname)
             try:
-                client = held.__enter__()
+                held_chain = held.__enter__()
             except NoAnswer as error:
-                raise BeingReplaced(str(error), log=replica.log) from error
+                raise BeingReplaced(str(error), log=chain.logs[error.container]) from error
         try:
             plan = next(each for each in fleet.plan.variants if each.name == variant)
             yield Lease(
                 variant=plan,
-                client=client,
-                log=replica.log,
+                client=held_chain.client,
+                logs=chain.logs,
                 models=fleet.model_caches.get(variant),
-                ended=partial(replica.has_lost, client),
+                base_dir=held_chain.replica.base_dir,
+                ended=held_chain.ended,
             )
         finally:
             held.__exit__(None, None, None)
@@ -219,7 +232,7 @@ class Endpoints:
         """How often each variant's container died in service and was replaced."""
         with self._lock:
             fleet = self._find(name).fleet
-        return {variant: replica.restarts for variant, replica in fleet.replicas.items()} if fleet else {}
+        return {variant: chain.restarts for variant, chain in fleet.chains.items()} if fleet else {}
 
     def close(self) -> None:
         """Stops everything that runs or is starting; returns when nothing is left."""
@@ -311,3 +324,21 @@ class Endpoints:
         with self._lock:
             del self._endpoints[endpoint.name.lower()]
         logger.info("endpoint %s is deleted", endpoint.name)
+
+
+def _check_hostname(name: str, chain: Chain, hostname: str | None) -> None:
+    """What a request must say of the container ("Invoke a multi-container endpoint with direct invocation")."""
+    if not chain.direct:
+        if hostname is not None:
+            raise validation_error(
+                f"Endpoint {name} is not configured for direct invocation, so a request must not have"
+                " TargetContainerHostname."
+            )
+        return
+    if hostname is None:
+        raise validation_error(
+            f"Endpoint {name} is configured for direct invocation: a request needs TargetContainerHostname."
+        )
+    if hostname not in chain.replicas:
+        known = ", ".join(chain.replicas)
+        raise validation_error(f"Endpoint {name} has no container {hostname}; there are {known}.")

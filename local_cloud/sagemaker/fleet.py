@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import shutil
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,14 @@ from tidegate.local_cloud.sagemaker.container import (
     ContainerRunner,
     ContainerSpec,
 )
+from tidegate.local_cloud.sagemaker.container_client import ContainerClient
 from tidegate.local_cloud.sagemaker.errors import validation_exception
 from tidegate.local_cloud.sagemaker.multi_model import ModelCache
+from tidegate.local_cloud.sagemaker.pipeline import Chain
 from tidegate.local_cloud.sagemaker.replica import Replica
 from tidegate.local_cloud.sagemaker.state import Json, Model
 
+ADAPTERS = "adapters"  # in what plays /opt/ml
 SERVERLESS_STARTUP_TIMEOUT_S = 180.0  # "Serverless Inference": download and a good /ping within 3 minutes
 
 
@@ -87,25 +91,30 @@ class Fleet:
 
     plan: Plan
     directory: Path
-    replicas: Mapping[str, Replica]
+    chains: Mapping[str, Chain]
     model_caches: Mapping[str, ModelCache]
 
     def stop(self) -> None:
         for cache in self.model_caches.values():
             cache.close()
-        with ThreadPoolExecutor(max_workers=max(1, len(self.replicas))) as pool:
-            list(pool.map(Replica.stop, self.replicas.values()))
+        with ThreadPoolExecutor(max_workers=max(1, len(self.chains))) as pool:
+            list(pool.map(Chain.stop, self.chains.values()))
         shutil.rmtree(self.directory, ignore_errors=True)
 
 
 @dataclass(slots=True, kw_only=True)
 class FleetStarter:
-    """Starts fleets. ``environment`` is what every container gets beside its model's own (unless it is isolated)."""
+    """Starts fleets. ``environment`` is what every container gets beside its model's own (unless it is isolated).
+
+    ``ready`` is called with the name of the endpoint, or component, for each container that has become healthy; such
+    containers have a directory for adapters.
+    """
 
     runner: ContainerRunner
     s3: Any
     log_directory: Path
     environment: Mapping[str, str]
+    ready: Callable[[str, ContainerClient, Path], None] | None = None
     _starting: set[Replica] = field(default_factory=set)
     _closing: bool = False
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -127,7 +136,7 @@ class FleetStarter:
         return Fleet(
             plan=plan,
             directory=directory,
-            replicas={name: start.result() for name, start in starts.items()},
+            chains={name: start.result() for name, start in starts.items()},
             model_caches={
                 variant.name: self._model_cache(variant, directory / variant.name)
                 for variant in plan.variants
@@ -135,30 +144,58 @@ class FleetStarter:
             },
         )
 
-    def _start_variant(self, endpoint_name: str, variant: VariantPlan, directory: Path) -> Replica:
+    def _start_variant(self, endpoint_name: str, variant: VariantPlan, directory: Path) -> Chain:
+        """All containers of the variant, started together or not at all."""
+        model = variant.model
+        with ThreadPoolExecutor(max_workers=len(model.containers)) as pool:
+            starts = {
+                hostname: pool.submit(
+                    self._start_container,
+                    endpoint_name,
+                    variant,
+                    container,
+                    # One container has the variant's directory to itself.
+                    directory=directory / hostname if model.several else directory,
+                    called=f"{variant.name}.{hostname}" if model.several else variant.name,
+                )
+                for hostname, container in model.containers.items()
+            }
+        failure = next((start.exception() for start in starts.values() if start.exception() is not None), None)
+        if failure is not None:
+            for start in starts.values():
+                if start.exception() is None:
+                    start.result().stop(0.0)
+            raise failure
+        return Chain(replicas={name: start.result() for name, start in starts.items()}, direct=model.direct)
+
+    def _start_container(
+        self, endpoint_name: str, variant: VariantPlan, container: Json, *, directory: Path, called: str
+    ) -> Replica:
         base_dir = _base_dir(directory)
-        log = self.log_directory / endpoint_name / f"{variant.name}.log"
+        log = self.log_directory / endpoint_name / f"{called}.log"
         if variant.model.multi_model:
             (base_dir / "models").mkdir(parents=True, exist_ok=True)
         else:
             try:
-                fetch_model_data(self.s3, variant.model.container, base_dir / "model")
+                fetch_model_data(self.s3, container, base_dir / "model")
             except ModelDataError as error:
-                raise ModelDataError(f"{error} (production variant {variant.name})") from error
+                raise ModelDataError(f"{error} (production variant {called})") from error
         replica = Replica(
-            name=f"endpoint {endpoint_name}, variant {variant.name}",
+            name=f"endpoint {endpoint_name}, variant {called}",
             runner=self.runner,
             spec=ContainerSpec(
-                image=variant.model.container["Image"],
+                image=container["Image"],
                 base_dir=base_dir,
                 environment={
                     **({} if variant.model.isolated else self.environment),
-                    **variant.model.environment,
+                    **self._for_adapters(base_dir),
+                    **container.get("Environment", {}),
                     **({"SAGEMAKER_MULTI_MODEL": "true"} if variant.model.multi_model else {}),
                 },
                 log=log,
             ),
             startup_timeout_s=variant.startup_timeout_s,
+            ready=None if self.ready is None else partial(self.ready, endpoint_name),
         )
         with self._lock:
             if self._closing:
@@ -167,11 +204,17 @@ class FleetStarter:
         try:
             replica.start()
         except ContainerFailed as failure:
-            raise ContainerFailed(f"{failure} (production variant {variant.name}; log: {log})") from failure
+            raise ContainerFailed(f"{failure} (production variant {called}; log: {log})") from failure
         finally:
             with self._lock:
                 self._starting.discard(replica)
         return replica
+
+    def _for_adapters(self, base_dir: Path) -> dict[str, str]:
+        if self.ready is None:
+            return {}
+        (base_dir / ADAPTERS).mkdir(parents=True, exist_ok=True)
+        return {"TIDEGATE_ADAPTERS_DIR": self.runner.path_inside(base_dir, base_dir / ADAPTERS)}
 
     def _model_cache(self, variant: VariantPlan, directory: Path) -> ModelCache:
         container = variant.model.container

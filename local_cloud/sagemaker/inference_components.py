@@ -9,9 +9,11 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
+from tidegate.local_cloud.sagemaker.adapter_components import IDENTIFIER, AdapterComponent, AdapterComponents
+from tidegate.local_cloud.sagemaker.container_answers import PRIMARY
 from tidegate.local_cloud.sagemaker.endpoints import Endpoints, Lease
 from tidegate.local_cloud.sagemaker.errors import validation_error, validation_exception
 from tidegate.local_cloud.sagemaker.fleet import Plan, VariantPlan
@@ -47,11 +49,14 @@ class InferenceComponents:
     servers: Endpoints
     endpoints: Endpoints
     find_model: FindModel
+    adapters: AdapterComponents
     _components: dict[str, Component] = field(default_factory=dict)
     _lock: threading.RLock = field(default_factory=threading.RLock)
 
     def create(self, request: Json) -> Json:
         name, endpoint = request["InferenceComponentName"], request["EndpointName"]
+        if "BaseInferenceComponentName" in request.get("Specification", {}):
+            return self._create_adapter(request)
         variants = self.endpoints.component_variants(endpoint)
         variant = request.get("VariantName") or (variants[0] if variants else "")
         if variant not in variants:
@@ -62,7 +67,7 @@ class InferenceComponents:
             raise validation_exception(f"Inference component {name} needs Specification and RuntimeConfig.")
         arn = self.identity.arn("inference-component", name)
         with self._lock:
-            if self._present(name) is not None:
+            if self._present(name) is not None or self.adapters.find(name) is not None:
                 raise validation_exception(f'Cannot create already existing inference component "{arn}".')
             moment = now()
             component = Component(
@@ -85,6 +90,8 @@ class InferenceComponents:
     def update(self, request: Json) -> Json:
         """UpdateInferenceComponent; a new specification starts beside the old one, which serves until then."""
         with self._lock:
+            if (adapter := self.adapters.find(request["InferenceComponentName"])) is not None:
+                return self._update_adapter(adapter, request)
             component = self._find(request["InferenceComponentName"])
             self._demand_rest(component)
             before = self._specification(component)
@@ -107,6 +114,9 @@ class InferenceComponents:
 
     def describe(self, request: Json) -> Json:
         with self._lock:
+            if (adapter := self.adapters.find(request["InferenceComponentName"])) is not None:
+                reason = {"FailureReason": adapter.failure_reason} if adapter.failure_reason else {}
+                return {**self._adapter_summary(adapter), "Specification": adapter.specification, **reason}
             component = self._find(request["InferenceComponentName"])
             server = self.servers.find(component.name) or {}
             given = self._specification(component)
@@ -134,6 +144,12 @@ class InferenceComponents:
                 if request.get("EndpointNameEquals", component.endpoint) == component.endpoint
                 and request.get("VariantNameEquals", component.variant) == component.variant
             ]
+            summaries += [
+                found
+                for found in map(self._adapter_summary, self.adapters.all())
+                if request.get("EndpointNameEquals", found["EndpointName"]) == found["EndpointName"]
+                and request.get("VariantNameEquals", found["VariantName"]) == found["VariantName"]
+            ]
         items, token = page(
             summaries, request, name_key="InferenceComponentName", status_key="InferenceComponentStatus"
         )
@@ -142,8 +158,16 @@ class InferenceComponents:
     def delete(self, request: Json) -> Json:
         """Its server ends in the background; it is gone when that is."""
         with self._lock:
+            if (adapter := self.adapters.find(request["InferenceComponentName"])) is not None:
+                _demand_settled(adapter)
+                self.adapters.delete(adapter, servers=self.servers, running=self._runs(adapter.base))
+                self.tags.forget(adapter.arn)
+                return {}
             component = self._find(request["InferenceComponentName"])
             self._demand_rest(component)
+            if theirs := self.adapters.of_base(component.name):
+                names = ", ".join(adapter.name for adapter in theirs)
+                raise validation_exception(f"Inference component {component.name} is the base of {names}.")
             server = self.servers.find(component.name)
             if server is not None and server["EndpointStatus"] != "Deleting":  # as it is after a change to no copies
                 self.servers.delete(component.name)
@@ -153,8 +177,17 @@ class InferenceComponents:
 
     @contextmanager
     def lease(self, endpoint: str, name: str) -> Iterator[Lease]:
-        """Holds the component's server for one request. Raises the runtime's ValidationError when there is none."""
+        """Holds the component's server for one request, of an adapter that of its base.
+
+        Raises the runtime's ValidationError when there is none.
+        """
+        headers: dict[str, str] = {}
         with self._lock:
+            if (adapter := self.adapters.find(name)) is not None and adapter.endpoint == endpoint:
+                if adapter.status not in {"InService", "Updating"}:
+                    said = f"Inference component {name} is not InService: its status is {adapter.status}."
+                    raise validation_error(said)
+                headers, name = {IDENTIFIER: name}, adapter.base
             component = self._present(name)
             if component is None or component.endpoint != endpoint:
                 raise validation_error(f"Inference component {name} of endpoint {endpoint} not found.")
@@ -166,15 +199,54 @@ class InferenceComponents:
                 " API."
             )
         with self.servers.lease(name, target_variant=None) as lease:
-            yield lease
+            yield replace(lease, headers=headers)
 
     def of_endpoint(self, endpoint: str) -> list[str]:
         with self._lock:
-            return [component.name for component in self._all() if component.endpoint == endpoint]
+            adapters = [adapter.name for adapter in self.adapters.all() if adapter.endpoint == endpoint]
+            return [*adapters, *(component.name for component in self._all() if component.endpoint == endpoint)]
 
     def arns(self) -> set[str]:
         with self._lock:
-            return {component.arn for component in self._all()}
+            return {component.arn for component in self._all()} | {adapter.arn for adapter in self.adapters.all()}
+
+    def _create_adapter(self, request: Json) -> Json:
+        """A component that changes what its base answers, and has no copies of its own."""
+        name, base_name = request["InferenceComponentName"], request["Specification"]["BaseInferenceComponentName"]
+        arn = self.identity.arn("inference-component", name)
+        with self._lock:
+            if self._present(name) is not None or self.adapters.find(name) is not None:
+                raise validation_exception(f'Cannot create already existing inference component "{arn}".')
+            base = self._find(base_name)
+            if base.endpoint != request["EndpointName"]:
+                raise validation_exception(f"Inference component {base_name} is of endpoint {base.endpoint}.")
+            self._demand_rest(base)
+            self.adapters.create(request, servers=self.servers, running=self._runs(base_name))
+        self.tags.add(arn, request.get("Tags", []))
+        return {"InferenceComponentArn": arn}
+
+    def _update_adapter(self, adapter: AdapterComponent, request: Json) -> Json:
+        _demand_settled(adapter)
+        wanted = request.get("Specification", adapter.specification)
+        self.adapters.update(adapter, wanted, servers=self.servers, running=self._runs(adapter.base))
+        return {"InferenceComponentArn": adapter.arn}
+
+    def _adapter_summary(self, adapter: AdapterComponent) -> Json:
+        base = self._components[adapter.base]
+        return {
+            "InferenceComponentName": adapter.name,
+            "InferenceComponentArn": adapter.arn,
+            "EndpointName": adapter.endpoint,
+            "EndpointArn": self.identity.arn("endpoint", adapter.endpoint),
+            "VariantName": base.variant,
+            "InferenceComponentStatus": adapter.status,
+            "CreationTime": adapter.created,
+            "LastModifiedTime": adapter.modified,
+        }
+
+    def _runs(self, name: str) -> bool:
+        """Whether a component has a copy that an adapter could be brought to."""
+        return self._components[name].copies > 0
 
     def _find(self, name: str) -> Component:
         component = self._present(name)
@@ -217,6 +289,10 @@ class InferenceComponents:
     def _plan(self, component: Component, specification: Json) -> Plan:
         if "ModelName" in specification:
             model = self.find_model(specification["ModelName"])
+            if model.several:
+                raise validation_exception(
+                    f"Inference component {component.name} names model {model.name}, which has several containers."
+                )
         else:
             given = specification.get("Container", {})
             if "Image" not in given:
@@ -225,7 +301,11 @@ class InferenceComponents:
             if "ArtifactUrl" in given:
                 container["ModelDataUrl"] = given["ArtifactUrl"]
             model = Model(
-                name=component.name, arn=component.arn, created=component.created, request={}, container=container
+                name=component.name,
+                arn=component.arn,
+                created=component.created,
+                request={},
+                containers={PRIMARY: container},
             )
         request = {"VariantName": component.variant, **specification.get("StartupParameters", {})}
         variants = [VariantPlan(request=request, model=model)]
@@ -242,3 +322,9 @@ class InferenceComponents:
             "CreationTime": component.created,
             "LastModifiedTime": max(component.modified, server.get("LastModifiedTime", component.modified)),
         }
+
+
+def _demand_settled(adapter: AdapterComponent) -> None:
+    """Raises a ValidationException while the adapter is being brought to its base."""
+    if adapter.status in {"Creating", "Updating"}:
+        raise validation_exception(f'Cannot update in-progress inference component "{adapter.arn}".')

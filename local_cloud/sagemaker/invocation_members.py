@@ -28,6 +28,7 @@ HONOURED = frozenset(
         "EndpointName",
         "Body",
         "InferenceComponentName",
+        "TargetContainerHostname",
         "InputLocation",
         "S3OutputPathExtension",
         "Filename",
@@ -38,7 +39,6 @@ HONOURED = frozenset(
 )
 # Members that only endpoints have which the local cloud does not have.
 REFUSED = {
-    "TargetContainerHostname": "endpoints of several containers",
     "EnableExplanations": "explainers",
     "PrefixAwareId": "prefix-aware routing",
 }

@@ -24,7 +24,7 @@ from botocore.exceptions import ClientError
 
 from tidegate.local_cloud.sagemaker.archive import ModelDataError, fetch_model_data, split_s3_uri
 from tidegate.local_cloud.sagemaker.container_answers import Answer
-from tidegate.local_cloud.sagemaker.container_client import ContainerClient
+from tidegate.local_cloud.sagemaker.pipeline import Client
 
 LOAD_TIMEOUT_S = 360.0  # "Invoke a multi-model endpoint": a load goes on for up to 360 seconds
 READY_TIMEOUT_S = 60.0  # the same page: after 60 seconds the client is told that the model is not ready
@@ -71,14 +71,12 @@ class ModelCache:
         self._keep = keep
         self._lock = threading.Lock()  # guards the four below
         self._entries: dict[str, _Entry] = {}
-        self._client: ContainerClient | None = None
+        self._client: Client | None = None
         self._clock = 0
         self._pool = ThreadPoolExecutor(thread_name_prefix="model load")
         self._downloads: dict[str, threading.Lock] = {}
 
-    def invoke(
-        self, client: ContainerClient, target: str, *, headers: Mapping[str, str], body: bytes, **limits: Any
-    ) -> Answer:
+    def invoke(self, client: Client, target: str, *, headers: Mapping[str, str], body: bytes, **limits: Any) -> Answer:
         """Asks the model ``target``, which is loaded first where need be. ``limits`` are those of the call, and its
         caller.
 
@@ -113,7 +111,7 @@ class ModelCache:
                 if entry.loading.done() and not entry.loading.cancelled() and entry.loading.exception() is None
             )
 
-    def _hold(self, client: ContainerClient, target: str, name: str) -> None:
+    def _hold(self, client: Client, target: str, name: str) -> None:
         """Returns when the model is loaded, and keeps it from being unloaded until :meth:`_release`."""
         with self._lock:
             if self._client is not client:  # another container: it has loaded nothing yet
@@ -134,7 +132,7 @@ class ModelCache:
                     del self._entries[name]
             raise
 
-    def _release(self, client: ContainerClient, name: str) -> None:
+    def _release(self, client: Client, name: str) -> None:
         with self._lock:
             entry = self._entries.get(name)
             if entry is None:
@@ -148,7 +146,7 @@ class ModelCache:
             self._unload(client, name)
             shutil.rmtree(self._directory / name, ignore_errors=True)
 
-    def _load(self, client: ContainerClient, target: str, name: str) -> None:
+    def _load(self, client: Client, target: str, name: str) -> None:
         self._fetch(target, name)
         wanted = json.dumps({"model_name": name, "url": f"{self._seen_as}/{name}/model"}).encode()
         headers = {"Content-Type": "application/json"}
@@ -184,7 +182,7 @@ class ModelCache:
             finally:
                 shutil.rmtree(draft, ignore_errors=True)
 
-    def _make_room(self, client: ContainerClient, *, spare: str) -> bool:
+    def _make_room(self, client: Client, *, spare: str) -> bool:
         """Unloads the model that nobody uses and that was used longest ago; False when there is none."""
         with self._lock:
             idle = {
@@ -199,11 +197,11 @@ class ModelCache:
         self._unload(client, victim)
         return True
 
-    def _unload(self, client: ContainerClient, name: str) -> None:
+    def _unload(self, client: Client, name: str) -> None:
         with suppress(Exception):  # a container that is gone has unloaded it
             client.call("DELETE", f"/models/{name}", headers={}, timeout_s=_UNLOAD_TIMEOUT_S)
 
-    def _is_listed(self, client: ContainerClient, name: str) -> bool:
+    def _is_listed(self, client: Client, name: str) -> bool:
         return client.call("GET", f"/models/{name}", headers={}, timeout_s=READY_TIMEOUT_S).status == 200
 
     def _forget(self, name: str) -> None:

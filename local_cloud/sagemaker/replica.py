@@ -9,8 +9,9 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from tidegate.local_cloud.sagemaker.container import (
     STOP_GRACE_S,
@@ -37,15 +38,28 @@ def next_pause_s(last_pause_s: float, *, lived_s: float) -> float:
     return min(max(_FIRST_PAUSE_S, last_pause_s * 2), _LONGEST_PAUSE_S)
 
 
+Ready = Callable[[ContainerClient, Path], None]
+
+
 class Replica:
     """Start with :meth:`start`, call through :meth:`lease`, end with :meth:`stop`."""
 
-    def __init__(self, *, name: str, runner: ContainerRunner, spec: ContainerSpec, startup_timeout_s: float) -> None:
+    def __init__(
+        self,
+        *,
+        name: str,
+        runner: ContainerRunner,
+        spec: ContainerSpec,
+        startup_timeout_s: float,
+        ready: Ready | None = None,
+    ) -> None:
+        """``ready`` is called with every container that has become healthy, before it takes requests."""
         self.name = name
         self.log = spec.log
         self._runner = runner
         self._spec = spec
         self._startup_timeout_s = startup_timeout_s
+        self._ready = ready
         self._stopping = threading.Event()
         self._changed = threading.Condition()  # guards the four below
         self._container: Container | None = None
@@ -58,6 +72,11 @@ class Replica:
         """Returns when the container is healthy; raises :class:`ContainerFailed` (then nothing is left running)."""
         self._bring_up()
         self._watcher.start()
+
+    @property
+    def base_dir(self) -> Path:
+        """What plays ``/opt/ml``."""
+        return self._spec.base_dir
 
     @property
     def restarts(self) -> int:
@@ -110,13 +129,17 @@ class Replica:
         container = self._runner.start(self._spec)
         with self._changed:
             self._container = container
+        client = ContainerClient(container.port)
         try:
             await_healthy(container, timeout_s=self._startup_timeout_s, cancelled=self._stopping)
-        except ContainerFailed:
+            if self._ready is not None:
+                self._ready(client, self._spec.base_dir)
+        except BaseException:
+            client.close()
             container.stop(0.0)
             raise
         with self._changed:
-            self._client = ContainerClient(container.port)
+            self._client = client
 
     def _watch(self) -> None:
         pause_s = 0.0

@@ -46,14 +46,14 @@ class ResponseStreams:
                     lease.client.stream(
                         "POST",
                         "/invocations",
-                        headers=container_headers(members),
+                        headers=container_headers(members) | dict(lease.headers),
                         body=request.body,
                         timeout_s=self.targets.limits.stream_timeout_s,
                         caller=request.caller,
                     )
                 )
                 if answer.status >= 300:
-                    raise self.targets.container_error(name, answer.status, answer.beginning(_ERROR_BYTES), lease.log)
+                    raise self.targets.container_error(name, answer, answer.beginning(_ERROR_BYTES), lease)
             except NoAnswer as error:
                 raise self.targets.no_answer(name, error, lease) from error
             headers = returned_headers(answer.headers) | {

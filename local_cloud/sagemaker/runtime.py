@@ -67,7 +67,7 @@ class Runtime:
                 "max_bytes": self.targets.max_bytes(lease),
                 "caller": request.caller,
             }
-            headers = container_headers(members)
+            headers = container_headers(members) | dict(lease.headers)
             try:
                 if lease.models is None:
                     answer = lease.client.call("POST", "/invocations", headers=headers, body=request.body, **limits)
@@ -79,11 +79,11 @@ class Runtime:
             except NotReady as error:
                 raise ServiceError("ModelNotReadyException", str(error), status=429) from error
             except LoadRefused as error:
-                raise self.targets.container_error(name, error.answer.status, error.answer.body, lease.log) from error
+                raise self.targets.container_error(name, error.answer, error.answer.body, lease) from error
             except NoAnswer as error:
                 raise self.targets.no_answer(name, error, lease) from error
         if answer.status >= 300:
-            raise self.targets.container_error(name, answer.status, answer.body, lease.log)
+            raise self.targets.container_error(name, answer, answer.body, lease)
         headers = returned_headers(answer.headers) | {"x-Amzn-Invoked-Production-Variant": lease.variant.name}
         if "content-type" in answer.headers:
             headers["Content-Type"] = answer.headers["content-type"]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tidegate.local_cloud.sagemaker import wire
+from tidegate.local_cloud.sagemaker.adapter_components import AdapterComponents
 from tidegate.local_cloud.sagemaker.async_invocations import AsyncInvocations, Publish
 from tidegate.local_cloud.sagemaker.capabilities import SUPPORT, refuse_unsupported
 from tidegate.local_cloud.sagemaker.container import ContainerRunner
@@ -60,12 +61,14 @@ class SageMaker:
             identity=identity,
             directory=directory / "endpoints",
         )
+        self._adapters = AdapterComponents(s3=s3, runner=runner, identity=identity)
         self._component_servers = Endpoints(
             starter=FleetStarter(
                 runner=runner,
                 s3=s3,
                 log_directory=log_directory / "inference-components",
                 environment=container_environment,
+                ready=self._adapters.ready,
             ),
             identity=identity,
             directory=directory / "inference-components",
@@ -117,6 +120,7 @@ class SageMaker:
             packages=ModelPackages(identity=identity, tags=tags, announce=announce),
             tags=tags,
             log_groups=LogGroups(logs=logs, directory=log_directory),
+            adapters=self._adapters,
         )
         self._async = AsyncInvocations(
             endpoints=self._endpoints, s3=s3, identity=identity, publish=publish, limits=limits
@@ -155,6 +159,7 @@ class SageMaker:
         )
         with ThreadPoolExecutor(max_workers=len(rooms)) as pool:
             list(pool.map(lambda room: room.close(), rooms))
+        self._adapters.close()
         self._async.join()
         self._server.close()
 

@@ -31,27 +31,36 @@ class Identity:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Model:
-    """A created model; ``request`` is the CreateModel request as given, ``container`` what is to run.
+    """A created model; ``request`` is the CreateModel request as given, ``containers`` what is to run, by name.
 
-    There is one container definition (pipelines of several are refused at creation); what its model package says is
-    in it.
+    What a container's model package says is in its definition. Several are a pipeline, whose order is theirs.
     """
 
     name: str
     arn: str
     created: datetime
     request: Json
-    container: Json
+    containers: Mapping[str, Json]
+
+    @property
+    def container(self) -> Json:
+        """The only one, or the first of a pipeline."""
+        return next(iter(self.containers.values()))
+
+    @property
+    def several(self) -> bool:
+        """Whether it is a pipeline."""
+        return len(self.containers) > 1
+
+    @property
+    def direct(self) -> bool:
+        """InferenceExecutionConfig: a request names the container that answers it."""
+        return bool(self.request.get("InferenceExecutionConfig", {}).get("Mode") == "Direct")
 
     @property
     def multi_model(self) -> bool:
         """Mode MultiModel: ModelDataUrl is a prefix, and requests say which archive under it they want."""
         return self.container.get("Mode") == "MultiModel"
-
-    @property
-    def environment(self) -> Mapping[str, str]:
-        environment: Mapping[str, str] = self.container.get("Environment", {})
-        return environment
 
     @property
     def isolated(self) -> bool:

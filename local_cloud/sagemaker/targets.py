@@ -7,7 +7,14 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tidegate.local_cloud.sagemaker.container_answers import AnswerTooLarge, NoAnswer, TimedOut
+from tidegate.local_cloud.sagemaker.container_answers import (
+    PRIMARY,
+    Answer,
+    AnswerTooLarge,
+    NoAnswer,
+    StreamedAnswer,
+    TimedOut,
+)
 from tidegate.local_cloud.sagemaker.endpoints import BeingReplaced, Endpoints, Lease
 from tidegate.local_cloud.sagemaker.errors import ServiceError, model_error, validation_error
 from tidegate.local_cloud.sagemaker.inference_components import InferenceComponents
@@ -59,23 +66,28 @@ class Targets:
         if len(body) > self.max_bytes(lease):
             raise validation_error(f"Request {request_id} has oversize body.")
 
-    def container_error(self, name: str, status: int, body: bytes, log: Path) -> ServiceError:
-        """The container's own error as the caller sees it."""
+    def container_error(self, name: str, answer: Answer | StreamedAnswer, body: bytes, lease: Lease) -> ServiceError:
+        """The container's own error as the caller sees it; ``body`` is as much of the answer as is shown."""
+        status = answer.status
         message = body.decode(errors="replace")
         if len(message) > _ORIGINAL_MESSAGE_CHARS:
             message = f"{message[:_ORIGINAL_MESSAGE_CHARS]}… (could not load the entire response body)"
         kind = "client" if status < 500 else "server"
-        return self._model_error(name, status, message, f"Received {kind} error ({status})", log)
+        log = lease.log_of(answer.container)
+        return self._model_error(
+            name, status, message, f"Received {kind} error ({status})", log, container=answer.container
+        )
 
     def no_answer(self, name: str, error: NoAnswer, lease: Lease) -> ServiceError:
         """What the caller sees of a container that did not answer."""
         if isinstance(error, TimedOut):
-            said = "Your invocation timed out while waiting for a response from container primary."
+            said = f"Your invocation timed out while waiting for a response from container {error.container}."
         elif isinstance(error, AnswerTooLarge):
-            said = f"The response of container primary is larger than {self.max_bytes(lease)} bytes."
+            said = f"The response of container {error.container} is larger than {self.max_bytes(lease)} bytes."
         else:
             said = _NO_RESPONSE.format(error)
-        return self._model_error(name, 0, said, "Received server error (0)", lease.log)
+        log = lease.log_of(error.container)
+        return self._model_error(name, 0, said, "Received server error (0)", log, container=error.container)
 
     def _chosen(self, name: str, members: Mapping[str, str]) -> AbstractContextManager[Lease]:
         """The variant by weight or by name, or the inference component that the request names."""
@@ -83,21 +95,29 @@ class Targets:
         if not self.endpoints.takes_components(name):
             if component is not None:
                 raise validation_error(f"Endpoint {name} has no inference components, so a request must not name one.")
-            return self.endpoints.lease(name, target_variant=members.get("TargetVariant"))
+            return self.endpoints.lease(
+                name,
+                target_variant=members.get("TargetVariant"),
+                hostname=members.get("TargetContainerHostname"),
+            )
         if component is None:
             raise validation_error(
                 "Inference Component Name header is required for endpoints to which you plan to deploy inference"
                 " components. Please include Inference Component Name header or consider using SageMaker models."
             )
+        if "TargetContainerHostname" in members:
+            raise validation_error(f"Endpoint {name} has inference components, which take no TargetContainerHostname.")
         self.endpoints.demand_invokable(name)
         return self.components.lease(name, component)
 
-    def _model_error(self, name: str, status: int, original: str, received: str, log: Path) -> ServiceError:
+    def _model_error(
+        self, name: str, status: int, original: str, received: str, log: Path, *, container: str = PRIMARY
+    ) -> ServiceError:
         return model_error(
             original_status=status,
             original_message=original,
             # The service's wording; in the place of the CloudWatch address stands the file that plays the log.
-            message=f'{received} from primary with message "{original}". See {log.as_uri()} in account'
+            message=f'{received} from {container} with message "{original}". See {log.as_uri()} in account'
             f" {self.identity.account} for more information.",
             log_stream_arn=self.identity.log_group_arn(f"/aws/sagemaker/Endpoints/{name}"),
         )

@@ -6,6 +6,7 @@ import logging
 import shutil
 import threading
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -53,7 +54,7 @@ class TransformJob:
     progress: Progress = field(default_factory=Progress)
     stopping: threading.Event = field(default_factory=threading.Event)
     worker: threading.Thread | None = None
-    container: Container | None = None
+    containers: dict[str, Container] = field(default_factory=dict)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -76,6 +77,10 @@ class TransformJobs:
         arn = self.identity.arn("transform-job", name)
         if model.multi_model:
             raise validation_exception(f"Model {model.name} has Mode MultiModel, which batch transform does not take.")
+        if model.direct:
+            raise validation_exception(
+                f"Model {model.name} has Mode Direct, and CreateTransformJob names no container that is to answer."
+            )
         check_transform_request(request)
         data_processing(request)
         for uri in (
@@ -108,7 +113,7 @@ class TransformJobs:
             if job.status == "InProgress":
                 job.status, job.modified = "Stopping", now()
                 job.stopping.set()
-                _end_container(job)
+                _end_containers(job)
 
     def describe(self, name: str) -> Json:
         """The members of DescribeTransformJob."""
@@ -154,7 +159,7 @@ class TransformJobs:
             jobs = list(self._jobs.values())
             for job in jobs:
                 job.stopping.set()
-                _end_container(job)
+                _end_containers(job)
         for job in jobs:
             if job.worker is not None:
                 job.worker.join()
@@ -184,16 +189,50 @@ class TransformJobs:
         logger.info("transform job %s: %s %s", job.name, status, reason or "")
 
     def _run(self, job: TransformJob, directory: Path) -> None:
-        base_dir = directory / "opt" / "ml"
+        """Starts the job's containers together, and sends the records through them."""
         log = self.log_directory / f"{job.name}.log"
-        fetch_model_data(self.s3, job.model.container, base_dir / "model")
+        try:
+            for hostname, definition in job.model.containers.items():
+                several = job.model.several
+                self._start(
+                    job,
+                    hostname,
+                    definition,
+                    directory=directory / hostname if several else directory,
+                    log=self.log_directory / f"{job.name}.{hostname}.log" if several else log,
+                )
+            for hostname, container in job.containers.items():
+                where = self.log_directory / f"{job.name}.{hostname}.log" if job.model.several else log
+                try:
+                    await_healthy(container, timeout_s=DEFAULT_STARTUP_TIMEOUT_S, cancelled=job.stopping)
+                except ContainerFailed as failure:
+                    raise ContainerFailed(f"{failure} (log: {where})") from failure
+            with self._lock:
+                job.started = now()
+            run = TransformRun(
+                s3=self.s3, request=job.request, containers=job.containers, progress=job.progress, stopping=job.stopping
+            )
+            try:
+                run.run()
+            except TransformFailed as failure:
+                raise TransformFailed(f"{failure} (log: {log})") from failure
+        finally:
+            containers = list(job.containers.values())
+            with ThreadPoolExecutor(max_workers=max(1, len(containers))) as pool:
+                list(pool.map(lambda container: container.stop(), containers))
+            with self._lock:
+                job.containers = {}
+
+    def _start(self, job: TransformJob, hostname: str, definition: Json, *, directory: Path, log: Path) -> None:
+        base_dir = directory / "opt" / "ml"
+        fetch_model_data(self.s3, definition, base_dir / "model")
         container = self.runner.start(
             ContainerSpec(
-                image=job.model.container["Image"],
+                image=definition["Image"],
                 base_dir=base_dir,
                 environment={
                     **({} if job.model.isolated else self.container_environment),
-                    **job.model.environment,
+                    **definition.get("Environment", {}),
                     **job.request.get("Environment", {}),
                     **batch_environment(job.request),
                 },
@@ -201,28 +240,11 @@ class TransformJobs:
             )
         )
         with self._lock:
-            job.container = container
-        try:
-            try:
-                await_healthy(container, timeout_s=DEFAULT_STARTUP_TIMEOUT_S, cancelled=job.stopping)
-            except ContainerFailed as failure:
-                raise ContainerFailed(f"{failure} (log: {log})") from failure
-            with self._lock:
-                job.started = now()
-            run = TransformRun(
-                s3=self.s3, request=job.request, container=container, progress=job.progress, stopping=job.stopping
-            )
-            try:
-                run.run()
-            except TransformFailed as failure:
-                raise TransformFailed(f"{failure} (log: {log})") from failure
-        finally:
-            container.stop()
-            with self._lock:
-                job.container = None
+            # A new mapping: whoever ends the job walks through the one that it found.
+            job.containers = {**job.containers, hostname: container}
 
 
-def _end_container(job: TransformJob) -> None:
-    """Begins to end the container under a job that is to stop, so that no call in flight holds the job up."""
-    if job.container is not None:
-        threading.Thread(target=job.container.stop, name=f"stop transform job {job.name}").start()
+def _end_containers(job: TransformJob) -> None:
+    """Begins to end the containers under a job that is to stop, so that no call in flight holds the job up."""
+    for container in job.containers.values():
+        threading.Thread(target=container.stop, name=f"stop transform job {job.name}").start()

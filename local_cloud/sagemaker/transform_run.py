@@ -11,7 +11,7 @@ import tempfile
 import threading
 import zlib
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import IO, Any
@@ -23,6 +23,7 @@ from tidegate.local_cloud.sagemaker.container import Container
 from tidegate.local_cloud.sagemaker.container_answers import Answer, NoAnswer
 from tidegate.local_cloud.sagemaker.container_client import ContainerClient
 from tidegate.local_cloud.sagemaker.data_processing import DataProcessing, charset_of, data_processing, media_type
+from tidegate.local_cloud.sagemaker.pipeline import Client, SerialClient
 from tidegate.local_cloud.sagemaker.record_filters import RecordError
 from tidegate.local_cloud.sagemaker.records import (
     Batch,
@@ -104,16 +105,19 @@ class TransformRun:
 
     s3: Any
     request: Json
-    container: Container
+    containers: Mapping[str, Container]  # by name, in the order in which a record passes them
     progress: Progress
     stopping: threading.Event
     _failures: list[str] = field(default_factory=list)
 
     def run(self) -> None:
         """Returns when all outputs are written. Raises :class:`TransformFailed` or :class:`Stopped`."""
-        client = ContainerClient(self.container.port)
+        clients = {name: ContainerClient(container.port) for name, container in self.containers.items()}
+        first = next(iter(clients.values()))
+        client: Client = first if len(clients) == 1 else SerialClient(clients)
         try:
-            settings = self._settings(client)
+            # A pipeline is asked as its first container, which gets the records as they are.
+            settings = self._settings(first)
             processing = data_processing(self.request)
             try:
                 inputs = list(input_objects(self.s3, self.request["TransformInput"]))
@@ -127,7 +131,8 @@ class TransformRun:
             self.progress.objects = len(inputs)
             self._transform(inputs, client, settings, processing)
         finally:
-            client.close()
+            for each in clients.values():
+                each.close()
         if self._failures:
             more = f" (and {len(self._failures) - 1} more objects failed)" if len(self._failures) > 1 else ""
             raise TransformFailed(f"ClientError: {self._failures[0]}{more}")
@@ -135,7 +140,7 @@ class TransformRun:
     def _transform(
         self,
         inputs: list[InputObject],
-        client: ContainerClient,
+        client: Client,
         settings: TransformSettings,
         processing: DataProcessing | None,
     ) -> None:
@@ -196,7 +201,7 @@ class TransformRun:
         except (ClientError, BotoCoreError, EOFError, OSError, zlib.error) as error:
             output.failure = f"{output.source.uri} cannot be read: {error}"
 
-    def _invoke(self, client: ContainerClient, batch: Batch, settings: TransformSettings) -> Answer:
+    def _invoke(self, client: Client, batch: Batch, settings: TransformSettings) -> Answer:
         headers = {}
         if content_type := self.request["TransformInput"].get("ContentType"):
             headers["Content-Type"] = content_type
@@ -211,19 +216,24 @@ class TransformRun:
             try:
                 answer = client.call("POST", "/invocations", headers=headers, body=body, timeout_s=settings.timeout_s)
             except NoAnswer as error:
-                code = self.container.exit_code()
+                what, container = self._called(error.container)
+                code = container.exit_code()
                 if code is not None:
-                    raise _ObjectFailed(
-                        f"the container ended with exit code {code}: {self.container.last_words()}"
-                    ) from error
-                said = f"the container gave no answer: {error}"
+                    raise _ObjectFailed(f"{what} ended with exit code {code}: {container.last_words()}") from error
+                said = f"{what} gave no answer: {error}"
                 continue
             if answer.status < 300:
                 return answer
-            said = f"the container answered {answer.status}: {_shown(answer)}"
+            said = f"{self._called(answer.container)[0]} answered {answer.status}: {_shown(answer)}"
             if answer.status < 500:
                 break
         raise _ObjectFailed(said)
+
+    def _called(self, name: str) -> tuple[str, Container]:
+        """What a failure calls a container, and the container."""
+        if name not in self.containers:  # the only one
+            return "the container", next(iter(self.containers.values()))
+        return f"the container {name}" if len(self.containers) > 1 else "the container", self.containers[name]
 
     def _land(self, flight: _InFlight, processing: DataProcessing | None) -> None:
         """Takes the next answer in the order of the input, or ends its object."""

@@ -18,13 +18,19 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.end_to_end.deploying import Deployer, archive, inventory, invoke
+from tests.end_to_end.deploying import HANDLERS, Deployer, archive, inventory, invoke
 from tests.infra.conftest import ROOT
 
 pytestmark = pytest.mark.timeout(400)  # the whole life of a mode is the fixture of its first test
 
 STAGES = Path(__file__).parent.relative_to(ROOT) / "stages"
 ARCHIVES = "tidegate-archives"
+
+
+# What comes behind a model in a pipeline.
+PLUS_ONE = HANDLERS.replace("json.loads(request_body)", 'json.loads(request_body)["product"]').replace(
+    "data * model", "1 + data * model"
+)
 
 
 def ask_at_once(endpoint: str, number: float) -> float:
@@ -90,6 +96,8 @@ MODES = {
     "async": Mode(ask=ask_later, first=at(2), second=at(3), answers=(14, 21)),
     "serverless": Mode(ask=ask_at_once, first=at(2), second=at(3), answers=(14, 21)),
     "component": Mode(ask=ask_component, first=at(2), second=at(3), answers=(14, 21)),
+    # The second container adds one to what the first one answers.
+    "pipeline": Mode(ask=ask_at_once, first=at(2), second=at(3), answers=(15, 22)),
     # A new model of a multi-model endpoint is a new archive and no deployment; what changes here is the image.
     "many": Mode(ask=ask_one_of_many, first=(), second=("-c", "image_tag=another"), answers=(14 * 21, 14 * 21)),
 }
@@ -119,6 +127,8 @@ def archives(cloud: dict[str, str], tmp_path_factory: pytest.TempPathFactory) ->
     """Both archives in a bucket that no stack owns, and below the prefix of the multi-model stage."""
     s3, directory = boto3.client("s3"), tmp_path_factory.mktemp("archives")
     s3.create_bucket(Bucket=ARCHIVES)
+    plus_one = archive(directory, weight=1, handlers=PLUS_ONE)
+    s3.upload_file(str(plus_one), ARCHIVES, "models/plus-one.tar.gz")
     for weight in (2, 3):
         path = archive(directory, weight=weight)
         for prefix in ("models", "many"):
@@ -182,6 +192,7 @@ def test_a_plain_request_is_refused_where_the_mode_has_its_own(life: Life) -> No
         "async": "takes only InvokeEndpointAsync",
         "serverless": "",
         "component": "Inference Component Name header is required",
+        "pipeline": "",
         "many": "a request needs TargetModel",
     }
     assert expected[life.name] in life.refused
@@ -206,7 +217,7 @@ def test_the_update_reaches_the_endpoint_in_place(life: Life) -> None:
 
 
 def test_what_scales_the_endpoint_is_there(life: Life) -> None:
-    expected = {"async": True, "serverless": False, "component": True, "many": True}
+    expected = {"async": True, "serverless": False, "component": True, "pipeline": True, "many": True}
     assert bool(life.created["targets"]) == bool(life.created["policies"]) == expected[life.name]
 
 

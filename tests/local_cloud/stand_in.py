@@ -17,6 +17,7 @@ BASE = Path(os.environ["SAGEMAKER_BASE_DIR"])
 MODEL = BASE / "model"
 STARTED = time.monotonic()
 LOADED: dict[str, str] = {}  # multi-model: the directory of each model by its name
+ADAPTERS: dict[str, str] = {}  # the directory of each adapter by its name
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -45,6 +46,10 @@ class Handler(BaseHTTPRequestHandler):
             body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
         if self.path == "/models":
             self.load(**json.loads(body))
+        elif self.path == "/adapters":
+            self.adapt(**json.loads(body))
+        elif adapter := self.headers.get("X-Amzn-SageMaker-Adapter-Identifier"):
+            self.act_adapted(adapter, body)
         elif self.path.startswith("/models/"):
             self.act_as(self.path.split("/")[2], body)
         elif body.startswith(b"until gone:"):
@@ -53,7 +58,26 @@ class Handler(BaseHTTPRequestHandler):
             self.act(body)
 
     def do_DELETE(self) -> None:
-        self.reply(200 if LOADED.pop(self.path.split("/")[2], None) else 404, b"")
+        there = ADAPTERS if self.path.startswith("/adapters/") else LOADED
+        self.reply(200 if there.pop(self.path.split("/")[2], None) else 404, b"")
+
+    def adapt(self, name: str, src: str, **_: object) -> None:
+        """POST /adapters: one with the file `refuse` is answered with its text, as is one that lies elsewhere."""
+        refuse = Path(src) / "refuse"
+        if not Path(src).is_relative_to(os.environ["TIDEGATE_ADAPTERS_DIR"]):
+            self.reply(400, b"not below TIDEGATE_ADAPTERS_DIR")
+        elif refuse.exists():
+            self.reply(400, refuse.read_bytes())
+        else:
+            ADAPTERS[name] = src
+            self.reply(200, f"Adapter {name} registered".encode())
+
+    def act_adapted(self, name: str, body: bytes) -> None:
+        """The adapter's file `word` before the body."""
+        if name in ADAPTERS:
+            self.reply(200, (Path(ADAPTERS[name]) / "word").read_bytes() + b" " + body)
+        else:
+            self.reply(404, f"no adapter {name}".encode())
 
     def load(self, model_name: str, url: str) -> None:
         """POST /models: the text of the file `refuse` is answered with its status, a full container says 507."""

@@ -122,11 +122,30 @@ def test_what_a_client_does_not_check_is_checked_here(account: Account, unchecke
             {"PrimaryContainer": {"ModelPackageName": "p", "Image": IMAGE}},
             "either ModelPackageName or Image",
         ),
-        ("create_model", {"Containers": [{"Image": IMAGE}, {"Image": IMAGE}]}, "inference pipelines"),
         (
             "create_model",
             {"Containers": [{"Image": IMAGE}], "InferenceExecutionConfig": {"Mode": "Direct"}},
-            "InferenceEx",
+            "Mode Direct needs more than one container",
+        ),
+        (
+            "create_model",
+            {"Containers": [{"Image": IMAGE}, {"Image": IMAGE}], "InferenceExecutionConfig": {"Mode": "Direct"}},
+            "ContainerHostname is needed for each container",
+        ),
+        (
+            "create_model",
+            {"Containers": [{"Image": IMAGE, "ContainerHostname": "a"}, {"Image": IMAGE}]},
+            "ContainerHostname is needed for each container",
+        ),
+        (
+            "create_model",
+            {"Containers": [{"Image": IMAGE, "ContainerHostname": "a"}, {"Image": IMAGE, "ContainerHostname": "a"}]},
+            "names of the containers must differ: a, a",
+        ),
+        (
+            "create_model",
+            {"Containers": [{"Image": IMAGE, "Environment": {"A": "x" * 1000}} for _ in range(15)] * 3},
+            "Member must have length less than or equal to 15",
         ),
         ("create_model", {}, "either PrimaryContainer or Containers"),
         ("create_model", {"PrimaryContainer": {}}, "Must supply one of image"),

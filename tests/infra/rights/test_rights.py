@@ -110,10 +110,10 @@ def test_the_network_s_actions_are_given_only_where_there_is_a_network(everythin
         name for name, found in everything.items() if any(right.action.startswith("ec2:") for right in found)
     }
 
-    assert with_network == {"async", "component", "private", "repository", "fallback", "reserved"}
+    assert with_network == {"async", "component", "pipeline", "private", "repository", "fallback", "reserved"}
 
 
 def test_the_key_s_actions_are_given_only_where_there_is_a_key(everything: dict[str, list[Right]]) -> None:
     with_key = {name for name, found in everything.items() if any(right.action.startswith("kms:") for right in found)}
 
-    assert with_key == {"private", "repository", "fallback"}
+    assert with_key == {"pipeline", "private", "repository", "fallback"}

@@ -97,4 +97,6 @@ def test_a_stage_has_the_stacks_of_its_tables_and_no_others(every_stage: dict[st
         "rolling": {"observability"},
         "fallback": {"network", "observability"},
         "reserved": {"observability"},
+        "pipeline": {"batch", "network", "observability"},
+        "adapters": set(),
     }

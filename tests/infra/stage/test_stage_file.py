@@ -794,7 +794,8 @@ BAD_TABLES: list[tuple[dict[str, str | None], str]] = [
     # --- batch, registry, seeing, paying
     (
         {"batch": 'schedule = "daily"'},
-        "batch.schedule='daily' is not a schedule; write one like 'rate(1 day)' or 'cron(0 3 * * ? *)'",
+        "batch.schedule='daily' is not a schedule; write one like 'rate(1 day)', 'at(2027-01-31T20:00:00)' or "
+        "'cron(0 3 * * ? *)', with '?' for the day of the month or of the week",
     ),
     (
         {"batch": 'content_types = { ".csv" = "text/csv" }'},
