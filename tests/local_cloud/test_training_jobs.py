@@ -145,6 +145,8 @@ def test_a_job_is_described_with_the_statuses_that_it_went_through(trained: dict
     assert trained["TrainingTimeInSeconds"] >= 1
     assert trained["StoppingCondition"] == {"MaxRuntimeInSeconds": 3600}
     assert trained["EnableNetworkIsolation"] is False
+    output = {"S3OutputPath": f"s3://{BUCKET}/{trained['TrainingJobName']}/out/"}
+    assert trained["OutputDataConfig"] == {**output, "KmsKeyId": "", "CompressionType": "GZIP"}
 
 
 def test_a_job_is_listed_and_has_its_tags(account: Account, trained: dict[str, Any]) -> None:

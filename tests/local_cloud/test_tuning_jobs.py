@@ -149,10 +149,17 @@ def test_a_search_that_is_stopped_stops_its_training_job(account: Account) -> No
     assert [item["TrainingJobStatus"] for item in trials(account, name)] == ["Stopped"]
 
 
-def test_a_search_whose_jobs_all_fail_fails(account: Account) -> None:
-    job = ended(account, start(account, {}, script="raise SystemExit(1)"))
+@pytest.mark.parametrize(
+    ("script", "reason"),
+    [
+        ("raise SystemExit(1)", "All training jobs failed."),
+        ("print('no score')", "ClientError: no training job has written the objective metric score"),
+    ],
+)
+def test_a_search_without_a_best_training_job_says_why(account: Account, script: str, reason: str) -> None:
+    job = ended(account, start(account, {}, script=script))
     assert job["HyperParameterTuningJobStatus"] == "Failed"
-    assert job["FailureReason"].startswith("All training jobs failed.")
+    assert job["FailureReason"].startswith(reason)
     assert "BestTrainingJob" not in job
 
 

@@ -120,6 +120,8 @@ class TrainingJob:
             "SecondaryStatus": self.secondary,
             "SecondaryStatusTransitions": [dict(transition) for transition in self.transitions],
             "ModelArtifacts": {"S3ModelArtifacts": self.artifacts_uri},
+            # The service describes these two also where they were not given, and the SDKs read them.
+            "OutputDataConfig": {"KmsKeyId": "", "CompressionType": "GZIP", **self.request["OutputDataConfig"]},
             "StoppingCondition": self.stopping_condition,
             "CreationTime": self.created,
             "LastModifiedTime": self.modified,

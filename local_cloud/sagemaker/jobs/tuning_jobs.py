@@ -307,9 +307,7 @@ class TuningJobs:
                 status = "Stopped"
             elif job.best() is None:
                 status = "Failed"
-                reason = (
-                    "All training jobs failed. Please take a look at the training jobs failures to get more details."
-                )
+                reason = _why_there_is_no_best(job)
         except ServiceError as error:  # its training jobs are not accepted any more
             status, reason = "Failed", f"ClientError: {error.message}"
         except Exception as error:
@@ -343,6 +341,13 @@ class TuningJobs:
                 return
             if number == _FAILED_AT_FIRST and all(trial.job.status == "Failed" for trial in job.trials):
                 return
+
+
+def _why_there_is_no_best(job: TuningJob) -> str:
+    if any(trial.job.status == "Completed" for trial in job.trials):
+        metric = job.objective["MetricName"]
+        return f"ClientError: no training job has written the objective metric {metric} as its Regex expects it."
+    return "All training jobs failed. Please take a look at the training jobs failures to get more details."
 
 
 def _is_satisfied(job: TuningJob) -> bool:
