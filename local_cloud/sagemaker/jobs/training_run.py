@@ -113,10 +113,11 @@ class TrainingRun:
             helper.start()
         began = time.monotonic()
         try:
-            self._start(hosts)
+            # Before the command runs, so that nobody sees its output from a job that does not train yet.
             with self.lock:
                 self.job.started = self.job.started or now()
             self._goes_to("Training")
+            self._start(hosts)
             ending = self._end(hosts, began)
         finally:
             hosts.stop(STOP_GRACE_S if self.closing.is_set() else self.grace_s)

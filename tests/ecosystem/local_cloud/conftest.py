@@ -37,8 +37,16 @@ parser = argparse.ArgumentParser()
 parser.add_argument("--factor", type=float)
 factor = parser.parse_args().factor
 rows = pathlib.Path(os.environ["SM_CHANNEL_TRAIN"], "rows.csv").read_text().split()
-print(f"rows={len(rows)}", flush=True)
+print(f"rows={len(rows)}; product={factor * len(rows)}", flush=True)
 pathlib.Path(os.environ["SM_MODEL_DIR"], "factor").write_text(str(factor * len(rows)))
+"""
+
+PROCESSING = """
+import os, pathlib, sys
+
+# The directory that plays /opt/ml, also where the kernel gives a process none of its own.
+pathlib.Path(os.environ["SAGEMAKER_BASE_DIR"], "processing/out/words").write_text(" ".join(sys.argv[1:]))
+print("processing", flush=True)
 """
 
 AS_A_USER = """
@@ -55,6 +63,7 @@ def found(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     (work / "code").mkdir()
     (work / "code" / "inference.py").write_text(SCRIPT)
     (work / "code" / "train.py").write_text(TRAINING)
+    (work / "process.py").write_text(PROCESSING)
     torch.save(torch.tensor(2.0), work / "model.pth")
     with tarfile.open(work / "model.tar.gz", "w:gz") as archive:
         archive.add(work / "model.pth", "model.pth")

@@ -35,8 +35,11 @@ def main(archive: str, code: str, found_file: str) -> None:
     from sagemaker.async_inference import AsyncInferenceConfig
     from sagemaker.async_inference.waiter_config import WaiterConfig
     from sagemaker.deserializers import JSONDeserializer
+    from sagemaker.processing import ProcessingOutput, ScriptProcessor
     from sagemaker.pytorch import PyTorch, PyTorchModel
+    from sagemaker.s3 import S3Downloader
     from sagemaker.serializers import JSONSerializer
+    from sagemaker.tuner import CategoricalParameter, HyperparameterTuner
 
     found: dict[str, Any] = {}
     session = Session()
@@ -104,6 +107,26 @@ def main(archive: str, code: str, found_file: str) -> None:
     )
     trainer.fit({"train": session.upload_data(str(lines), key_prefix="train")})
     found["trained"] = files_of(trainer.model_data)
+
+    tuner = HyperparameterTuner(
+        trainer,
+        "rows",
+        {"factor": CategoricalParameter([1, 2])},
+        metric_definitions=[{"Name": "rows", "Regex": "product=([0-9.]+)"}],
+        strategy="Grid",
+        max_jobs=2,
+    )
+    tuner.fit({"train": session.upload_data(str(lines), key_prefix="train")})
+    values = tuner.analytics().dataframe()["FinalObjectiveValue"]
+    best = files_of(tuner.best_estimator().model_data)
+    found["tuned"] = {"tried": sorted(values), "best": best["factor"]}
+
+    processor = ScriptProcessor(
+        image_uri="any", command=["python3"], role=role, instance_count=1, instance_type=INSTANCE
+    )
+    output = ProcessingOutput(source="/opt/ml/processing/out", output_name="out")
+    processor.run(code="process.py", arguments=["--share", "0.2"], outputs=[output])
+    found["processed"] = S3Downloader.read_file(f"{processor.latest_job.outputs[0].destination}/words")
     found["calls"] = outgoing_calls.calls
     Path(found_file).write_text(json.dumps(found))
 

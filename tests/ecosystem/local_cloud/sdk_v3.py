@@ -35,7 +35,9 @@ def main(archive: str, code: str, found_file: str) -> None:
     import boto3
     from sagemaker.core.helper.session_helper import Session, get_execution_role
     from sagemaker.core.inference_config import AsyncInferenceConfig, ServerlessInferenceConfig
+    from sagemaker.core.processing import ScriptProcessor
     from sagemaker.core.resources import Endpoint, ModelPackage
+    from sagemaker.core.shapes import ProcessingOutput, ProcessingS3Output
     from sagemaker.core.training.configs import SourceCode
     from sagemaker.serve import ModelBuilder
     from sagemaker.train import ModelTrainer
@@ -111,8 +113,19 @@ def main(archive: str, code: str, found_file: str) -> None:
         hyperparameters={"factor": 1.5},
         compute=Compute(instance_type=INSTANCE, instance_count=1),
     )
-    trainer.train(input_data_config=[InputData(channel_name="train", data_source=uploaded)])
-    found["trained"] = files_of(trainer._latest_training_job.model_artifacts.s3_model_artifacts)
+    try:
+        trainer.train(input_data_config=[InputData(channel_name="train", data_source=uploaded)])
+        found["trained"] = files_of(trainer._latest_training_job.model_artifacts.s3_model_artifacts)
+    except Exception as error:  # its start script names /opt/ml, which not every machine gives a process
+        found["trained"] = f"{type(error).__name__}: {error}"
+
+    processor = ScriptProcessor(
+        role=found["role"], image_uri=IMAGE, command=["python3"], instance_count=1, instance_type=INSTANCE
+    )
+    place = {"s3_uri": f"s3://{bucket}/processed", "local_path": "/opt/ml/processing/out"}
+    output = ProcessingOutput(output_name="out", s3_output=ProcessingS3Output(**place, s3_upload_mode="EndOfJob"))
+    processor.run(code="process.py", arguments=["--share", "0.2"], outputs=[output])
+    found["processed"] = session.read_s3_file(bucket, "processed/words")
     found["calls"] = outgoing_calls.calls
     Path(found_file).write_text(json.dumps(found))
 
