@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 import torch
 
-from tests.local_cloud.conftest import BUCKET, Account, await_true
+from tests.contract.adapters import MODEL, adapter
+from tests.local_cloud.conftest import BUCKET, ROLE, Account, await_true
 from tests.local_cloud.test_private_opt_ml import UNSHARE, works
 from tidegate.local_cloud import LocalCloud
 
@@ -147,3 +148,49 @@ def test_a_deployers_mistake_is_the_failure_reason_in_the_servers_own_line(
     reason = real.failed_endpoint(real.model(data=real.put("bad.tar.gz", archive(handlers, model))))
     assert reason.startswith("tidegate: error: ")
     assert words in reason
+
+
+def test_an_adapter_component_changes_what_the_real_server_answers(real: Account) -> None:
+    """The archive is unpacked where the server takes adapters from, in the form that `save_pretrained` writes."""
+    name, base_name = real.name("shared"), real.name("base")
+    script = MODEL + "\ndef predict_fn(data, model):\n    return model(data.float()).tolist()\n"
+    files = {path.rpartition("/")[2]: content for path, content in adapter("tenfold", 10.0).items()}
+    variant = {"VariantName": "v", "InstanceType": "ml.g6.xlarge", "InitialInstanceCount": 1}
+    create, describe = real.sagemaker.create_inference_component, real.sagemaker.describe_inference_component
+    real.sagemaker.create_endpoint_config(EndpointConfigName=name, ExecutionRoleArn=ROLE, ProductionVariants=[variant])
+    real.sagemaker.create_endpoint(EndpointName=name, EndpointConfigName=name)
+    real.settled(name)
+
+    def in_service(component: str) -> bool:
+        described = describe(InferenceComponentName=component)
+        assert described["InferenceComponentStatus"] != "Failed", described
+        return bool(described["InferenceComponentStatus"] == "InService")
+
+    def ask(component: str) -> Any:
+        answer = real.runtime.invoke_endpoint(
+            EndpointName=name, InferenceComponentName=component, ContentType="application/json", Body=b"[3]"
+        )
+        return json.loads(answer["Body"].read())
+
+    create(
+        InferenceComponentName=base_name,
+        EndpointName=name,
+        VariantName="v",
+        Specification={
+            "ModelName": real.model(data=real.put("base.tar.gz", packed({"code/inference.py": script.encode()}))),
+            "ComputeResourceRequirements": {"MinMemoryRequiredInMb": 512},
+        },
+        RuntimeConfig={"CopyCount": 1},
+    )
+    await_true(lambda: in_service(base_name), "the base is in service", timeout_s=200)
+    create(
+        InferenceComponentName=f"{base_name}-tenfold",
+        EndpointName=name,
+        Specification={
+            "BaseInferenceComponentName": base_name,
+            "Container": {"ArtifactUrl": real.put("tenfold.tar.gz", packed(files))},
+        },
+    )
+    await_true(lambda: in_service(f"{base_name}-tenfold"), "the adapter is in service", timeout_s=200)
+
+    assert (ask(base_name), ask(f"{base_name}-tenfold")) == ([3.0], [30.0])
