@@ -14,6 +14,7 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from tidegate.infra.arguments import seconds
 from tidegate.infra.configuration import ConfigurationError, Stage
 from tidegate.infra.configuration.image import DIGEST, ImageUri
 from tidegate.infra.hosting.machines import accelerator, platform
@@ -68,7 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     scanning.add_argument(
         "--accept", metavar="CVE", action="append", default=[], help="a finding that does not fail; may be given again"
     )
-    scanning.add_argument("--timeout-s", metavar="SECONDS", type=float, default=1800.0, help="default: %(default)s")
+    scanning.add_argument("--timeout-s", metavar="SECONDS", type=seconds, default=1800.0, help="default: %(default)g")
     scanning.set_defaults(run=_scan)
     return parser
 
@@ -83,13 +84,26 @@ def _scan(options: argparse.Namespace) -> None:
     for hole in holes:
         mark = "error" if hole in bad else "accepted" if hole.name in options.accept else "ok"
         print(f"{mark:<8} {hole.severity:<13} {hole.name:<20} {hole.package}".rstrip())  # noqa: T201 - the command line's own output
+    for name in dict.fromkeys(options.accept):
+        if name not in {hole.name for hole in holes}:
+            print(f"infra: --accept={name!r} is the name of no finding here; leave it out", file=sys.stderr)  # noqa: T201
     if bad:
         raise ConfigurationError(
             f"{image.name}@{image.reference} has {len(bad)} finding{'' if len(bad) == 1 else 's'} that "
             f"{'is' if len(bad) == 1 else 'are'} {options.fail_on} or worse; build it anew on a newer base image, or "
             "give --accept with the name of one that does not concern you"
         )
-    print(f"{image.name} {image.reference}: {len(holes)} findings, none of them fails")  # noqa: T201
+    print(f"{image.name} {image.reference}: {_count(len(holes))}")  # noqa: T201
+
+
+def _count(findings: int) -> str:
+    match findings:
+        case 0:
+            return "no findings"
+        case 1:
+            return "1 finding, which does not fail"
+        case _:
+            return f"{findings} findings, none of which fails"
 
 
 def _scanned(stage: Stage, digest: str | None) -> EcrImage:

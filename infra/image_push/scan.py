@@ -57,11 +57,12 @@ def await_findings(
             )
         if waited_s >= timeout_s:
             raise ConfigurationError(
-                f"{address}: there is no scan of {image.reference} after {waited_s:.0f} s ({status or 'none begun'}); "
+                f"{address}: there is no scan of {image.reference} after {waited_s:.9g} s ({status or 'none begun'}); "
                 "the stage's repository scans every push, others by 'aws ecr start-image-scan'"
             )
-        sleep(_POLL_S)
-        waited_s += _POLL_S
+        pause_s = min(_POLL_S, timeout_s - waited_s)
+        sleep(pause_s)
+        waited_s += pause_s
 
 
 def judged(holes: Iterable[Hole], *, fail_on: str, accepted: Collection[str]) -> tuple[Hole, ...]:

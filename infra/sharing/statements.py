@@ -47,11 +47,29 @@ def read_models(accounts: Sequence[str], bucket_arn: str) -> list[iam.PolicyStat
     ]
 
 
-def decrypt_models(accounts: Sequence[str], region: str) -> iam.PolicyStatement:
+def decrypt_models(accounts: Sequence[str], region: str, partition: str = cdk.Aws.PARTITION) -> iam.PolicyStatement:
     """Of the stage's key: reading the archives, through S3 alone. Source: KMS guide, kms:ViaService."""
     conditions = {"StringLike": {"kms:ViaService": [f"s3.{region}.amazonaws.com*"]}}
     # Of a key's own policy `*` is this key.
-    return _statement("DecryptModelsFromOtherAccounts", accounts, ["kms:Decrypt", "kms:DescribeKey"], ["*"], conditions)
+    return _statement(
+        "DecryptModelsFromOtherAccounts",
+        accounts,
+        ["kms:Decrypt", "kms:DescribeKey"],
+        ["*"],
+        conditions,
+        partition=partition,
+    )
+
+
+def decrypt_models_under(key_arn: str, accounts: Sequence[str]) -> dict[str, Any]:
+    """The same for a policy that is written by hand: that of a key which is not the stage's.
+
+    Nothing in it is left to CloudFormation. A bucket's key is of the bucket's own Region, so its ARN says the rest.
+    Source: S3 guide, "Specifying server-side encryption with AWS KMS".
+    """
+    _, partition, _, region, *_ = key_arn.split(":")
+    statement: dict[str, Any] = decrypt_models(accounts, region, partition).to_statement_json()
+    return statement
 
 
 def deploy_versions(accounts: Sequence[str], stack: cdk.Stack, group: str) -> dict[str, Any]:
@@ -85,16 +103,18 @@ def _statement(
     actions: list[str],
     resources: list[str] | None = None,
     conditions: dict[str, Any] | None = None,
+    *,
+    partition: str = cdk.Aws.PARTITION,
 ) -> iam.PolicyStatement:
     return iam.PolicyStatement(
         sid=sid,
-        principals=[iam.ArnPrincipal(_root(account)) for account in accounts],
+        principals=[iam.ArnPrincipal(_root(account, partition)) for account in accounts],
         actions=actions,
         resources=resources,
         conditions=conditions,
     )
 
 
-def _root(account: str) -> str:
+def _root(account: str, partition: str = cdk.Aws.PARTITION) -> str:
     """All of an account, so far as its own policies allow."""
-    return f"arn:{cdk.Aws.PARTITION}:iam::{account}:root"
+    return f"arn:{partition}:iam::{account}:root"

@@ -77,11 +77,11 @@ class StorageStack(StageStack):
         for statement in statements.read_models(stage.shared_with, data.bucket.bucket_arn):
             data.bucket.add_to_resource_policy(statement)
         if stage.encryption.key.startswith("arn:"):
-            wanted = statements.decrypt_models(stage.shared_with, self.region).to_statement_json()
+            wanted = self.resolve(statements.decrypt_models_under(stage.encryption.key, stage.shared_with))
             cdk.Annotations.of(self).add_warning_v2(
                 "tidegate:shared-key",
                 f"shared_with cannot change the policy of {stage.encryption.key}, which is not the stage's; without "
-                f"this statement in it the other accounts cannot read the archives: {json.dumps(self.resolve(wanted))}",
+                f"this statement in it the other accounts cannot read the archives:\n{json.dumps(wanted)}\n",
             )
 
 

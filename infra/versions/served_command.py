@@ -6,6 +6,7 @@ import argparse
 import sys
 import time
 
+from tidegate.infra.arguments import seconds
 from tidegate.infra.configuration import ConfigurationError
 from tidegate.infra.configuration.model import ApprovedModel
 from tidegate.infra.stage import stage_file
@@ -19,7 +20,11 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m infra served", description=__doc__.partition("\n")[0])
     parser.add_argument("--stage", metavar="STAGE", required=True, help="a name in infra/stages/, or a file")
     parser.add_argument(
-        "--wait-s", metavar="SECONDS", type=float, default=0, help="how long an endpoint that is being changed may take"
+        "--wait-s",
+        metavar="SECONDS",
+        type=seconds,
+        default=0.0,
+        help="how long an endpoint that is being changed may take; it is not waited for without it",
     )
     options = parser.parse_args(arguments)
     try:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import aws_cdk as cdk
 import pytest
 
 from tests.infra.conftest import SAMPLES, Synthesise, Synthesised
 from tests.infra.stage.test_stage_file import refusal, written
+from tidegate.infra.sharing.statements import decrypt_models_under
 
 DEV, PROD = "123456789012", "210987654321"
 REGION = "eu-central-1"
@@ -58,6 +61,15 @@ def flat(value: Any) -> str:
     if isinstance(value, dict):
         return "aws" if value.get("Ref") == "AWS::Partition" else json.dumps(value)
     return str(value)
+
+
+def texts(value: Any) -> Iterator[str]:
+    """Every text in a value of JSON."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for inner in value.values() if isinstance(value, dict) else value:
+            yield from texts(inner)
 
 
 def allowed(policy: Any) -> dict[str, dict[str, Any]]:
@@ -158,8 +170,27 @@ def test_the_policy_of_a_key_that_is_not_the_stage_s_is_told(synthesise: Synthes
     changes = {"account": DEV, "region": REGION, "shared_with": [PROD], "encryption": {"key": KEY}}
     stage = synthesise(stage=str(SAMPLES / "private.toml"), changes=changes)
 
-    assert f"shared_with cannot change the policy of {KEY}" in stage.report
-    assert "DecryptModelsFromOtherAccounts" in stage.report
+    told = next(text for text in texts(json.loads(stage.report)) if "shared_with cannot change" in text)
+    assert f"the policy of {KEY}" in told
+    # On a line of its own, and nothing is left in it that only CloudFormation knows.
+    assert json.loads(told.splitlines()[1]) == {
+        "Sid": "DecryptModelsFromOtherAccounts",
+        "Effect": "Allow",
+        "Principal": {"AWS": f"arn:aws:iam::{PROD}:root"},
+        "Action": ["kms:Decrypt", "kms:DescribeKey"],
+        "Resource": "*",
+        "Condition": {"StringLike": {"kms:ViaService": [f"s3.{REGION}.amazonaws.com*"]}},
+    }
+
+
+def test_that_policy_is_of_the_partition_and_region_of_the_key_for_each_account() -> None:
+    key = f"arn:aws-us-gov:kms:us-gov-west-1:{DEV}:key/0a1b2c3d-0000-4000-8000-000000000000"
+    accounts = ["345678901234", PROD]
+
+    statement = cdk.Stack().resolve(decrypt_models_under(key, accounts))
+
+    assert set(statement["Principal"]["AWS"]) == {f"arn:aws-us-gov:iam::{account}:root" for account in accounts}
+    assert statement["Condition"] == {"StringLike": {"kms:ViaService": ["s3.us-gov-west-1.amazonaws.com*"]}}
 
 
 @pytest.mark.parametrize(

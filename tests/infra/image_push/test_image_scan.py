@@ -170,6 +170,39 @@ def test_the_command_fails_by_the_worst_finding_and_passes_what_is_accepted(
     assert out.startswith("accepted high ")
 
 
+def test_a_name_that_accepts_nothing_is_told_and_one_finding_is_counted_as_one(
+    run: Callable[..., tuple[int, str, str]],
+) -> None:
+    status, out, err = run("--accept", "not-a-cve", "--accept", "not-a-cve")
+
+    assert (status, out.splitlines()[-1]) == (0, "tidegate-dev 1.4.0: 1 finding, which does not fail")
+    assert err == "infra: --accept='not-a-cve' is the name of no finding here; leave it out\n"
+
+
+def test_a_scan_is_not_waited_for_longer_than_was_said(ecr: tuple[Any, Stubber]) -> None:
+    client, answers = ecr
+    waits: list[float] = []
+    for _ in range(3):
+        answer(answers, "PENDING")
+    with pytest.raises(ConfigurationError, match=r"after 12\.5 s \(PENDING\)"):
+        scan.await_findings(client, IMAGE, timeout_s=12.5, sleep=waits.append)
+
+    assert sum(waits) == 12.5
+
+
+@pytest.mark.parametrize("given", ["-1", "0", "nan", "inf", "1e400", "soon", ""])
+def test_a_time_that_cannot_be_waited_is_no_argument(
+    given: str, run: Callable[..., tuple[int, str, str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        run(f"--timeout-s={given}")
+
+    assert ended.value.code == 2
+    assert f"argument --timeout-s: '{given}' is not a number of seconds above 0; write one like 600" in (
+        capsys.readouterr().err
+    )
+
+
 @pytest.mark.parametrize(
     ("words", "image", "sentence"),
     [
@@ -183,7 +216,7 @@ def test_the_command_fails_by_the_worst_finding_and_passes_what_is_accepted(
 def test_what_cannot_be_scanned_is_one_sentence(
     words: list[str], image: str, sentence: str, run: Callable[..., tuple[int, str, str]]
 ) -> None:
-    status, _, err = run(*words, "--timeout-s", "0", image=image)
+    status, _, err = run(*words, "--timeout-s", "1", image=image)
 
     assert status == 1
     assert sentence in err

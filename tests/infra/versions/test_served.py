@@ -154,6 +154,17 @@ def test_an_endpoint_that_is_being_changed_is_waited_for(
     assert len(waits) == 2
 
 
+@pytest.mark.parametrize("given", ["-5", "0", "nan", "1e400"])
+def test_a_time_that_cannot_be_waited_is_no_argument(
+    given: str, run: Callable[..., tuple[int, str, str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        run(f"--wait-s={given}")
+
+    assert ended.value.code == 2
+    assert f"argument --wait-s: '{given}' is not a number of seconds above 0" in capsys.readouterr().err
+
+
 def test_without_patience_an_endpoint_that_is_being_changed_is_told(
     run: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
