@@ -11,7 +11,9 @@ from tidegate.infra.configuration.schedule import Expression, TimeZone
 from tidegate.infra.configuration.table import Table
 from tidegate.infra.configuration.value import Email, InstanceType, Rule, Value, like, whole
 
-_MediaType = Annotated[str, like(r"[\w.+-]+/[\w.+-]+(;.*)?", "not a media type; write one like 'text/csv'")]
+_MediaType = Annotated[
+    str, like(r"[A-Za-z0-9_.+-]+/[A-Za-z0-9_.+-]+(;.*)?", "not a media type; write one like 'text/csv'")
+]
 _Ending = Annotated[str, like(r"[A-Za-z0-9]+", "not the ending of a file's name; write one like 'jsonl'")]
 # What the service takes as a filter: a part of JSONPath. Over CSV, whose rows have no names, only numbers count; which
 # files are CSV shows at run time. Sources: "Associate Prediction Results with Input Records", the table of operators;

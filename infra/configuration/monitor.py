@@ -58,7 +58,9 @@ class Monitor(Value):
     prefix: OwnPrefix = "monitor/"
     """Reports, in the stage's bucket."""
     role_arn: (
-        Annotated[str, like(r"arn:aws[a-z-]*:iam::\d{12}:role/\S+", "not a role; write arn:aws:iam::ACCOUNT:role/NAME")]
+        Annotated[
+            str, like(r"arn:aws[a-z-]*:iam::\d{12}:role/[!-~]+", "not a role; write arn:aws:iam::ACCOUNT:role/NAME")
+        ]
         | None
     ) = None
     """A role that is there; else one that the stage makes, which may do [less than the

@@ -25,7 +25,7 @@ def _are_zones(value: object) -> bool:
     """Names of different zones of one Region; a name is its Region's and a letter."""
     if not isinstance(value, list | tuple) or not 1 <= len(value) <= 6:
         return False
-    if not all(isinstance(zone, str) and re.fullmatch(r"[a-z]{2}(-[a-z]+)+-\d[a-z]", zone) for zone in value):
+    if not all(isinstance(zone, str) and re.fullmatch(r"[a-z]{2}(-[a-z]+)+-[0-9][a-z]", zone) for zone in value):
         return False
     return len(set(value)) == len(value) and len({zone[:-1] for zone in value}) == 1
 

@@ -14,7 +14,7 @@ _Action = Annotated[
 _Resource = Annotated[
     str, like(r"\*|arn:[^\s:]+:[^\s:]+:[^\s:]*:[^\s:]*:\S+", "not an ARN; write one, or '*' where AWS knows none")
 ]
-_Policy = Annotated[str, like(r"arn:aws[a-z-]*:iam::(\d{12}|aws):policy/\S+", "not the ARN of a managed policy")]
+_Policy = Annotated[str, like(r"arn:aws[a-z-]*:iam::(\d{12}|aws):policy/[!-~]+", "not the ARN of a managed policy")]
 
 
 class Statement(Value):
@@ -32,7 +32,13 @@ class Role(Value):
     """The role that endpoint and transform jobs run under."""
 
     arn: (
-        Annotated[str, like(r"arn:aws[a-z-]*:iam::\d{12}:role/\S+", "not a role; write arn:aws:iam::ACCOUNT:role/NAME")]
+        Annotated[
+            str,
+            like(
+                r"arn:aws[a-z-]*:iam::\d{12}:role/[A-Za-z0-9_+=,.@/-]+",
+                "not a role; write arn:aws:iam::ACCOUNT:role/NAME",
+            ),
+        ]
         | None
     ) = None
     """A role of the same account that is there, instead of one that the stage makes; then without the next two keys."""

@@ -49,7 +49,7 @@ class _Field:
         return text.upper() in self.names or (text.isdecimal() and self.low <= int(text) <= self.high)
 
 
-_DAY = _Field(low=1, high=31, special=r"L(-\d+)?|LW|([1-9]|[12][0-9]|3[01])W")
+_DAY = _Field(low=1, high=31, special=r"L(-[0-9]+)?|LW|([1-9]|[12][0-9]|3[01])W")
 _WEEKDAY = _Field(low=1, high=7, names=_WEEKDAYS, special=rf"L|([1-7]|{'|'.join(_WEEKDAYS)})(L|#[1-5])")
 _FIELDS = (
     _Field(low=0, high=59),
@@ -90,9 +90,9 @@ def is_rate(expression: str) -> bool:
 def _is_expression(text: str) -> bool:
     if found := re.fullmatch(r"cron\((.+)\)", text):
         return _is_cron(found[1])
-    if found := re.fullmatch(r"at\((\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)\)", text):
+    if found := re.fullmatch(r"at\(([0-9]{4}(-[0-9]{2}){2}T[0-9]{2}(:[0-9]{2}){2})\)", text):
         return _is_moment(found[1])
-    return re.fullmatch(r"rate\([1-9]\d* (minutes?|hours?|days?)\)", text) is not None
+    return re.fullmatch(r"rate\([1-9][0-9]* (minutes?|hours?|days?)\)", text) is not None
 
 
 @cache

@@ -21,7 +21,7 @@ ORIGIN = {"job": "string", "input_file": "string", "record": "bigint"}
 _NAME = r"[a-z][a-z0-9_]{0,126}"
 _RULE = "small letters, digits and _, beginning with a letter"
 _PLAIN = r"boolean|tinyint|smallint|int|bigint|float|double|string|date|timestamp|binary"
-_DECIMAL = re.compile(r"decimal\((\d+),(\d+)\)")
+_DECIMAL = re.compile(r"decimal\(([0-9]+),([0-9]+)\)")
 # Glue counts no columns; Redshift takes no table with more. Source: Redshift guide, quotas and limits.
 _MOST_COLUMNS = 1600 - len(ORIGIN) - 1
 

@@ -62,7 +62,11 @@ def number(low: float, high: float) -> BeforeValidator:
 
 
 def like(pattern: str, why: str) -> AfterValidator:
-    """A text that is `pattern` from end to end."""
+    """A text that is `pattern` from end to end; `\\d` is a digit from 0 to 9, and of no other script.
+
+    For Python, and for some that read the schema, it would be any digit of Unicode.
+    """
+    pattern = pattern.replace(r"\d", "[0-9]")
     compiled = re.compile(pattern)
     return AfterValidator(
         Rule(lambda value: compiled.fullmatch(value) is not None, why, {"pattern": f"^(?:{pattern})$"})

@@ -63,7 +63,7 @@ def bootstrap(subject: Subject, version: str | Unanswered | None) -> Finding:
         return unknown(check, asked, version, command)
     if version is None:
         sentence = f"{subject.environment} has no bootstrap stack with the qualifier {subject.qualifier}."
-    elif not version.isdecimal() or int(version) < BOOTSTRAP_VERSION:
+    elif not (version.isascii() and version.isdecimal()) or int(version) < BOOTSTRAP_VERSION:
         sentence = f"The bootstrap stack has version {version}, and the stacks need {BOOTSTRAP_VERSION}."
     else:
         return ok(check, asked, f"The bootstrap stack has version {version}.")

@@ -9,6 +9,7 @@ import datetime
 from collections.abc import Collection
 from dataclasses import dataclass
 
+from tidegate.infra.configuration.capacity import TRAINING_PLAN
 from tidegate.infra.configuration.hosting import Instances
 from tidegate.infra.doctor.finding import Finding, Severity, Unanswered, ok, unknown
 from tidegate.infra.doctor.subject import ENDPOINT, Need, Subject
@@ -39,7 +40,7 @@ def arn_of(subject: Subject) -> str | None:
 def plan_name(arn: str) -> str | None:
     """The name of a training plan by its ARN; None for a reservation of another kind, which no API tells of."""
     kind, _, name = arn.rpartition(":")[2].partition("/")
-    return name if kind == "training-plan" else None
+    return name if kind == TRAINING_PLAN else None
 
 
 def reservation(

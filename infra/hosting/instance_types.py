@@ -68,6 +68,15 @@ def processing_types() -> tuple[str, ...]:
     return _enum("ProcessingInstanceType")
 
 
+def planned_types() -> tuple[str, ...]:
+    """Those of endpoints that a training plan can hold, by the API's own list, and that our image runs on.
+
+    Source: API reference, ReservedCapacitySummary.InstanceType.
+    """
+    held = [name for name in _enum("ReservedCapacityInstanceType") if name in endpoint_types()]
+    return tuple(name for name in held if has_gpu(name) and not is_arm(name))
+
+
 def amis() -> tuple[str, ...]:
     """Every host image that CreateEndpointConfig accepts."""
     return _enum("ProductionVariantInferenceAmiVersion")

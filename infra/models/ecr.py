@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from tidegate.infra.configuration.image import Image, ImageUri, PinnedImage, TaggedImage
 
 _URI = re.compile(
-    r"(?P<account>\d{12})\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.amazonaws\.com[^/]*/(?P<name>[^:@]+)[:@](?P<reference>.+)"
+    r"(?P<account>[0-9]{12})\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.amazonaws\.com[^/]*/(?P<name>[^:@]+)[:@](?P<reference>.+)"
 )
 
 

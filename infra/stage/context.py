@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -74,7 +75,28 @@ def override(path: Path, stage: Stage, given: Mapping[str, str]) -> Stage:
     stage = stage.model_copy(update=changes)
     with stage_file.blaming(path):
         validation.check(stage)
+        _check_where_it_goes(stage)
     return stage
+
+
+def _check_where_it_goes(stage: Stage) -> None:
+    """A stage that does not say its account or its Region goes to those that `cdk` found.
+
+    Without credentials `cdk` names a Region all the same, and no account: then nothing is known.
+    """
+    if "CDK_DEFAULT_ACCOUNT" not in os.environ:
+        return
+    found = {
+        key: os.environ[f"CDK_DEFAULT_{key.upper()}"]
+        for key in ("account", "region")
+        if getattr(stage, key) is None and os.environ.get(f"CDK_DEFAULT_{key.upper()}")
+    }
+    try:
+        validation.check(stage.model_copy(update=found))
+    except ConfigurationError as error:
+        whence = " and ".join(f"{key} {value}" for key, value in found.items())
+        those = "are those" if len(found) > 1 else "is that"
+        raise ConfigurationError(f"{error} ({whence} {those} of the credentials, as the file names none)") from None
 
 
 def _value(key: str, kind: type[Value], **fields: Any) -> Value:

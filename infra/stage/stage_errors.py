@@ -37,9 +37,9 @@ _CHOSEN = {
 _WANTED = {
     "string_type": "a text in quotes",
     "bool_type": "true or false",
-    "dict_type": "a table; write [{key}], and its keys below that line",
-    "model_type": "a table; write [{key}], and its keys below that line",
-    "model_attributes_type": "a table; write [{key}], and its keys below that line",
+    "dict_type": "a table; write {header}, and its keys below that line",
+    "model_type": "a table; write {header}, and its keys below that line",
+    "model_attributes_type": "a table; write {header}, and its keys below that line",
     "tuple_type": "a list in square brackets",
 }
 
@@ -80,19 +80,21 @@ def _sentence(root: type[Value], table: Mapping[str, Any], error: ErrorDetails, 
         return f"{key} is missing; {_way_out(classes, str(path[-1]), path)}"
     if kind == "one_key":
         if not isinstance(value, Mapping):
-            return f"{key}={shown(value)} is not a table; write [{key}] and below it {error['msg']}"
+            return f"{key}={shown(value)} is not a table; write {_header(path)} and below it {error['msg']}"
         given = [name for name in value if name in error["msg"].replace(",", "").split()]
         if given:
             return f"{key} has {' and '.join(given)}, and takes {error['msg']}; remove what is not meant"
         return f"{key} does not say which; write {error['msg']}"
     if kind in {"union_tag_invalid", "union_tag_not_found"}:
-        return _wrong_word(key, value, error)
+        return _wrong_word(path, value, error)
     if kind == "literal_error":
         return _not_one_of(f"{key}={shown(value)}", value, error["ctx"]["expected"])
     if kind == "rule":
         return f"{key}={shown(value)} is {error['msg']}"
+    if kind == "tuple_type" and _tables(classes, str(path[-1])):
+        return f"{key}={shown(value)} is not a list of tables; write {_header((*path, 0))} above the keys of each"
     if kind in _WANTED:
-        return f"{key}={shown(value)} is not {_WANTED[kind].format(key=key)}"
+        return f"{key}={shown(value)} is not {_WANTED[kind].format(header=_header(path))}"
     return f"{key}={shown(value)} is wrong: {error['msg']}"
 
 
@@ -142,7 +144,7 @@ def _unknown_key(
     key, word = _dotted(path), str(path[-1])
     here = path[:-1]
     known = sorted({name for found in classes for name in found.model_fields if here or name != "name"})
-    where = f"[{_dotted(here)}]" if here else file
+    where = _header(here) if here else file
     if here == ("hosting",):
         mode = table["hosting"]["mode"]
         if others := [name for name, other in MODES.items() if word in other.model_fields]:
@@ -201,15 +203,16 @@ def _key_of_another_mode(key: str, value: object, mode: str, others: Sequence[st
     return f"{key}={shown(value)} is a key of {also}, and the mode here is {mode}; remove it, or change the mode"
 
 
-def _wrong_word(key: str, value: Any, error: ErrorDetails) -> str:
+def _wrong_word(path: Sequence[int | str], value: Any, error: ErrorDetails) -> str:
     """`mode` or `strategy`, which decide what the rest of their table means."""
+    key = _dotted(path)
     word = error["ctx"]["discriminator"].strip("'")
     if error["type"] == "union_tag_invalid":
         return _not_one_of(f"{key}.{word}={shown(value[word])}", value[word], error["ctx"]["expected_tags"])
     if not isinstance(value, Mapping):
-        return f"{key}={shown(value)} is not a table; write [{key}] and below it {word} = …"
+        return f"{key}={shown(value)} is not a table; write {_header(path)} and below it {word} = …"
     if near := nearest(word, value):
-        return f"{key}.{near}={shown(value[near])} is not a key of [{key}]; did you mean {word}?"
+        return f"{key}.{near}={shown(value[near])} is not a key of {_header(path)}; did you mean {word}?"
     words = " or ".join(repr(name) for name in sorted(_CHOSEN[tuple(key.split("."))]))
     return f"{key}.{word} is missing; write {words}"
 
@@ -226,12 +229,18 @@ def _way_out(classes: Sequence[type[Value]], key: str, path: tuple[int | str, ..
     if field.annotation is bool:
         return f"write {key} = true or {key} = false"
     if _within(field.annotation):
-        return f"write the table [{_dotted(path)}]"
+        return f"write the table {_header(path)}"
     for rule in field.metadata:
         if isinstance(rule, BeforeValidator | AfterValidator) and isinstance(rule.func, Rule):
             why, semicolon, way_out = rule.func.why.partition("; ")
             return way_out if semicolon else f"write {why.removeprefix('not ')}"
     return "write it"
+
+
+def _header(path: Sequence[int | str]) -> str:
+    """The line above the keys of a table, as TOML has it: the tables of a list all have the same, in two brackets."""
+    line = ".".join(step for step in path if isinstance(step, str))
+    return f"[[{line}]]" if isinstance(path[-1], int) else f"[{line}]"
 
 
 def _dotted(path: Sequence[int | str]) -> str:

@@ -5,8 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tidegate.infra.configuration import ConfigurationError, Stage
-from tidegate.infra.configuration.hosting import ComponentHosting, Instances, PooledInstances, RealtimeHosting
-from tidegate.infra.hosting import instance_types
+from tidegate.infra.configuration.capacity import TRAINING_PLAN
+from tidegate.infra.configuration.hosting import (
+    ComponentHosting,
+    Instances,
+    MultiModelHosting,
+    PooledInstances,
+    RealtimeHosting,
+)
+from tidegate.infra.hosting import instance_types, machines
 from tidegate.infra.validation.sentences import wrong
 
 
@@ -64,3 +71,13 @@ def _check_reservation(stage: Stage, hosting: Instances, arn: str) -> None:
         wanted = getattr(stage, own)
         if wanted is not None and wanted != there:
             raise wrong(key, arn, f"of {own} {there}, and the stage's is {wanted}; name one there")
+    # Of other kinds of reservation AWS does not say what they hold.
+    if arn.split(":")[5].startswith(f"{TRAINING_PLAN}/"):
+        held = instance_types.planned_types()
+        if isinstance(hosting, MultiModelHosting):
+            why = f"one that holds {', '.join(held)}, and multi-model endpoints take none of them; remove it"
+            raise wrong(key, arn, why)
+        for place, instance_type in machines.of_hosting(stage.hosting):
+            if instance_type not in held:
+                why = f"a type that no training plan holds, and {key} names one"
+                raise wrong(place, instance_type, f"{why}; choose one of {', '.join(held)}, or remove {key}")

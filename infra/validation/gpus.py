@@ -9,7 +9,7 @@ from tidegate.infra.configuration import Stage
 from tidegate.infra.configuration.hosting import ComponentHosting, ServerlessHosting
 from tidegate.infra.hosting import instance_types, machines
 from tidegate.infra.models.container_environment import said
-from tidegate.infra.validation.sentences import wrong
+from tidegate.infra.validation.sentences import larger, wrong
 
 
 def check(stage: Stage, server: Settings) -> None:
@@ -18,9 +18,9 @@ def check(stage: Stage, server: Settings) -> None:
     if each == 1:
         return
     key = said(stage, "gpus_per_worker")[0]
-    for there, where in _containers(stage):
+    for there, where, more in _containers(stage):
         if each > there:
-            raise wrong(key, each, f"more than the {there} of {where}; lower it, or choose a larger instance_type")
+            raise wrong(key, each, f"more than the {there} of {where}; {more}")
         if there % each:
             fitting = ", ".join(str(number) for number in range(1, there + 1) if there % number == 0)
             raise wrong(key, each, f"no divisor of the {there} of {where}, so some would be nobody's; write {fitting}")
@@ -34,15 +34,16 @@ def check(stage: Stage, server: Settings) -> None:
             )
 
 
-def _containers(stage: Stage) -> Iterator[tuple[int, str]]:
-    """How many GPUs a container sees, and what says so."""
+def _containers(stage: Stage) -> Iterator[tuple[int, str, str]]:
+    """How many GPUs a container sees, what says so, and the way out where they are too few."""
     hosting = stage.hosting
     types = machines.of_stage(stage)
     match hosting:
         case ServerlessHosting():
-            yield 0, "a serverless endpoint"
+            yield 0, "a serverless endpoint", "remove it, or choose another mode"
         case ComponentHosting():
-            yield hosting.copies.gpus, "hosting.copies.gpus"
+            yield hosting.copies.gpus, "hosting.copies.gpus", "lower it, or raise that"
             types = {key: name for key, name in types.items() if key == "batch.instance_type"}
-    for instance_type in types.values():
-        yield instance_types.gpu_count(instance_type), instance_type
+    for key, instance_type in types.items():
+        way_out = "choose a larger batch.instance_type" if key == "batch.instance_type" else larger(hosting)
+        yield instance_types.gpu_count(instance_type), instance_type, f"lower it, or {way_out}"

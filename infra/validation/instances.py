@@ -15,7 +15,7 @@ from tidegate.infra.configuration.hosting import (
     ServerlessHosting,
 )
 from tidegate.infra.hosting import instance_types, machines, volumes
-from tidegate.infra.validation.sentences import wrong
+from tidegate.infra.validation.sentences import larger, wrong
 
 
 def check_types(stage: Stage) -> None:
@@ -124,7 +124,7 @@ def _check_gpus(hosting: ComponentHosting) -> None:
         raise wrong(
             "hosting.copies.gpus",
             wanted,
-            f"more than the {there} of {smallest}; lower it, or choose a larger instance_type",
+            f"more than the {there} of {smallest}; lower it, or {larger(hosting)}",
         )
     if wanted:
         _check_room(hosting, smallest, there // wanted)
@@ -148,5 +148,5 @@ def _check_room(hosting: ComponentHosting, instance_type: str, on_one: int) -> N
             most,
             f"too many for an update, which starts {batch} beside them, and {hosting.max_instances} x "
             f"{instance_type} have GPUs for {fit}; write max_instances = {math.ceil((most + batch) / on_one)}, "
-            "or choose a larger instance_type",
+            f"or {larger(hosting)}",
         )

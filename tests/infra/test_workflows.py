@@ -169,6 +169,23 @@ def test_every_command_of_infra_in_the_workflows_is_taken_with_its_options(monke
         assert infra.main() == 1, line
 
 
+@pytest.mark.parametrize(("words", "status"), [([], 2), (["--help"], 0), (["-h"], 0)])
+def test_without_a_command_there_is_a_list_of_them_with_what_each_is_for(
+    words: list[str], status: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Only `cdk` wants templates, and says where to."""
+    from tidegate.infra import __main__ as infra
+
+    monkeypatch.delenv("CDK_OUTDIR", raising=False)
+    monkeypatch.setattr(sys, "argv", ["infra", *words])
+    assert infra.main() == status
+    out, err = capsys.readouterr()
+    listed = err if status else out
+    for command in ("doctor", "image", "keys", "models", "schema", "served", "smoke"):
+        assert re.search(rf"^  {command} +\S+ \S+", listed, re.MULTILINE)
+    assert "Traceback" not in err
+
+
 def test_every_make_target_stage_and_context_key_of_the_workflows_exists() -> None:
     from tidegate.infra.stage.context import KEYS
 

@@ -18,8 +18,8 @@ from tests.infra.conftest import SAMPLES
 from tidegate.infra import validation
 from tidegate.infra.configuration import ConfigurationError, Stage
 from tidegate.infra.configuration.hosting import RealtimeHosting
-from tidegate.infra.hosting import machines
-from tidegate.infra.stage import context, stage_file
+from tidegate.infra.hosting import instance_types, machines
+from tidegate.infra.stage import context, stage_file, stage_schema
 from tidegate.infra.validation import tables
 
 REALTIME = 'mode = "realtime"'
@@ -34,6 +34,8 @@ BOUNDARY_UNKNOWN = (
 )
 DIGEST = "sha256:" + "0a" * 32
 PLAN = "arn:aws:sagemaker:eu-central-1:123456789012:training-plan/p5-for-us"
+P5 = 'mode = "realtime"\ninstance_type = "ml.p5.48xlarge"'
+LONG = PLAN.replace("training-plan", "ml-reservation") + "s" * 258
 
 
 def pools(*types: str) -> str:
@@ -424,7 +426,8 @@ BAD_TABLES: list[tuple[dict[str, str | None], str]] = [
     ),
     (
         {"hosting": f"{COMPONENT[:-2]}, gpus = 4 }}\n{pools('ml.g6.12xlarge', 'ml.g6.4xlarge')}"},
-        "hosting.copies.gpus=4 is more than the 1 of ml.g6.4xlarge; lower it, or choose a larger instance_type",
+        "hosting.copies.gpus=4 is more than the 1 of ml.g6.4xlarge; lower it, or choose larger types in "
+        "[[hosting.instance_pools]]",
     ),
     (
         {"hosting": f"{REALTIME}\nprovision_timeout_s = 60"},
@@ -434,6 +437,40 @@ BAD_TABLES: list[tuple[dict[str, str | None], str]] = [
         {"hosting": f'{REALTIME}\ncapacity_reservation = "p5-for-us"'},
         "hosting.capacity_reservation='p5-for-us' is not a reservation of SageMaker; write arn:aws:sagemaker:REGION:"
         "ACCOUNT:training-plan/NAME",
+    ),
+    (
+        {"hosting": f'{P5}\ncapacity_reservation = "{PLAN.replace("for", "für")}"'},
+        f"hosting.capacity_reservation='{PLAN.replace('for', 'für')}' is not a reservation of SageMaker; write "
+        "arn:aws:sagemaker:REGION:ACCOUNT:training-plan/NAME",
+    ),
+    (
+        {"hosting": f'{P5}\ncapacity_reservation = "{LONG}"'},
+        f"hosting.capacity_reservation='{LONG}' is not a reservation of SageMaker; write arn:aws:sagemaker:REGION:"
+        "ACCOUNT:training-plan/NAME",
+    ),
+    (
+        {"hosting": f'{CPU}\ncapacity_reservation = "{PLAN}"'},
+        "hosting.instance_type='ml.m7i.large' is a type that no training plan holds, and hosting.capacity_reservation "
+        f"names one; choose one of {', '.join(instance_types.planned_types())}, or remove hosting.capacity_reservation",
+    ),
+    (
+        {"hosting": f'mode = "multi_model"\ncapacity_reservation = "{PLAN}"'},
+        f"hosting.capacity_reservation='{PLAN}' is one that holds {', '.join(instance_types.planned_types())}, and "
+        "multi-model endpoints take none of them; remove it",
+    ),
+    # --- lists of tables
+    (
+        {"hosting": f'{REALTIME}\ninstance_pools = ["ml.g6.xlarge", "ml.g5.xlarge"]'},
+        "hosting.instance_pools[1]='ml.g6.xlarge' is not a table; write [[hosting.instance_pools]], and its keys below "
+        "that line",
+    ),
+    (
+        {"hosting": REALTIME, "hosting__instance_pools": 'instance_type = "ml.g6.xlarge"'},
+        "hosting.instance_pools={…} is not a list of tables; write [[hosting.instance_pools]] above the keys of each",
+    ),
+    (
+        {"role": 'statements = ["s3:GetObject"]'},
+        "role.statements[1]='s3:GetObject' is not a table; write [[role.statements]], and its keys below that line",
     ),
     (
         {"hosting": f'{REALTIME}\ncapacity_reservation = "{PLAN}"\n{pools("ml.g6.xlarge", "ml.g5.xlarge")}'},
@@ -615,7 +652,7 @@ BAD_TABLES: list[tuple[dict[str, str | None], str]] = [
     ),
     (
         {"hosting": f'{REALTIME}\nvariants = [{{ nam = "a", weight = 1 }}]'},
-        "hosting.variants[1].nam='a' is not a key of [hosting.variants[1]]; did you mean name?",
+        "hosting.variants[1].nam='a' is not a key of [[hosting.variants]]; did you mean name?",
     ),
     (
         {"hosting": f'{REALTIME}\nvariants = [{{ name = "a", weight = 0 }}]'},
@@ -1028,8 +1065,7 @@ BAD_TABLES: list[tuple[dict[str, str | None], str]] = [
     ),
     (
         {"hosting": 'mode = "serverless"', "server": "gpus_per_worker = 2"},
-        "server.gpus_per_worker=2 is more than the 0 of a serverless endpoint; lower it, or choose a larger "
-        "instance_type",
+        "server.gpus_per_worker=2 is more than the 0 of a serverless endpoint; remove it, or choose another mode",
     ),
     (
         {
@@ -1037,8 +1073,7 @@ BAD_TABLES: list[tuple[dict[str, str | None], str]] = [
             "copies = { gpus = 2, min_memory_mib = 1024 }",
             "server": "gpus_per_worker = 4",
         },
-        "server.gpus_per_worker=4 is more than the 2 of hosting.copies.gpus; lower it, or choose a larger "
-        "instance_type",
+        "server.gpus_per_worker=4 is more than the 2 of hosting.copies.gpus; lower it, or raise that",
     ),
     (
         {
@@ -1046,7 +1081,13 @@ BAD_TABLES: list[tuple[dict[str, str | None], str]] = [
             "batch": 'instance_type = "ml.g4dn.xlarge"',
             "server": "gpus_per_worker = 4",
         },
-        "server.gpus_per_worker=4 is more than the 1 of ml.g4dn.xlarge; lower it, or choose a larger instance_type",
+        "server.gpus_per_worker=4 is more than the 1 of ml.g4dn.xlarge; lower it, or choose a larger batch."
+        "instance_type",
+    ),
+    (
+        {"hosting": f"{REALTIME}\n{pools('ml.g6.xlarge', 'ml.g5.xlarge')}", "server": "gpus_per_worker = 4"},
+        "server.gpus_per_worker=4 is more than the 1 of ml.g6.xlarge; lower it, or choose larger types in "
+        "[[hosting.instance_pools]]",
     ),
     (
         {
@@ -1263,10 +1304,69 @@ def test_graviton_types_are_taken_where_one_image_runs_on_all(tmp_path: Path) ->
     ],
 )
 def test_a_reservation_is_of_the_stage_s_account_and_region(tmp_path: Path, top: str, why: str) -> None:
-    reserved = f'{REALTIME}\ncapacity_reservation = "{PLAN}"'
+    reserved = f'{P5}\ncapacity_reservation = "{PLAN}"'
 
     assert refusal(written(tmp_path, top, hosting=reserved)) == f"hosting.capacity_reservation='{PLAN}' is {why}"
     assert read(written(tmp_path, 'region = "eu-central-1"', hosting=reserved)).hosting.mode == "realtime"
+
+
+def test_what_a_reservation_of_another_kind_holds_is_not_ours_to_say(tmp_path: Path) -> None:
+    other = PLAN.replace("training-plan", "ml-reservation")
+
+    assert read(written(tmp_path, hosting=f'{CPU}\ncapacity_reservation = "{other}"')).hosting.mode == "realtime"
+
+
+@pytest.mark.parametrize(
+    "digits", ["".join(chr(zero + int(digit)) for digit in "210987654321") for zero in (0xFF10, 0x660)]
+)
+@pytest.mark.parametrize(
+    ("key", "top", "tables"),
+    [
+        ("shared_with[1]", 'shared_with = ["{}"]', {}),
+        ("account", 'account = "{}"', {}),
+        ("role.arn", 'role = {{ arn = "arn:aws:iam::{}:role/inference" }}', {}),
+        ("hosting.capacity_reservation", "", {"hosting": f'{P5}\ncapacity_reservation = "{PLAN}"'}),
+        ("encryption.key", "", {"encryption": f'key = "{KEY}"'}),
+        ("model.package", "", {"model": 'package = "arn:aws:sagemaker:eu-west-1:{}:model-package/ours/1"'}),
+        ("image.uri", "", {"image": 'uri = "registry.example:{}/serving:1"'}),
+    ],
+)
+def test_digits_of_other_scripts_are_no_digits(
+    tmp_path: Path, key: str, top: str, tables: dict[str, str], digits: str
+) -> None:
+    said = {name: text.replace("123456789012", digits).replace("{}", digits) for name, text in tables.items()}
+
+    assert refusal(written(tmp_path, top.format(digits), **said)).startswith(f"{key}=")
+
+
+def test_the_schema_means_the_same_digits_and_letters_to_whoever_reads_it() -> None:
+    """`\\d` and `\\w` are more in the languages that go by Unicode."""
+    assert not re.findall(r"\\\\[dDwWbB]", stage_schema.text())
+
+
+def test_a_stage_goes_where_its_command_goes_where_the_file_does_not_say(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = 'vpc = "new"\navailability_zones = ["eu-central-1a", "eu-central-1c"]'
+    zones = written(tmp_path, network=network, name="zones")
+    monkeypatch.setenv("CDK_DEFAULT_REGION", "us-east-1")
+    assert read(zones).region is None, "what cdk says without credentials is a guess"
+
+    monkeypatch.setenv("CDK_DEFAULT_ACCOUNT", "210987654321")
+    assert refusal(zones).removeprefix("zones.toml: ") == (
+        "network.availability_zones=['eu-central-1a', 'eu-central-1c'] is zones of eu-central-1, and the stage's "
+        "region is us-east-1; name zones of that one (account 210987654321 and region us-east-1 are those of the "
+        "credentials, as the file names none)"
+    )
+    assert refusal(written(tmp_path, 'region = "us-east-1"', hosting=f'{P5}\ncapacity_reservation = "{PLAN}"')) == (
+        f"hosting.capacity_reservation='{PLAN}' is of region eu-central-1, and the stage's is us-east-1; name one there"
+    )
+    assert refusal(written(tmp_path, 'region = "eu-central-1"', role=f'arn = "{ROLE}"')) == (
+        f"role.arn='{ROLE}' is in another account than the stage's 210987654321; name one there (account 210987654321 "
+        "is that of the credentials, as the file names none)"
+    )
+    monkeypatch.setenv("CDK_DEFAULT_REGION", "eu-central-1")
+    assert context.override(zones, stage_file.read(zones), {}).region is None
 
 
 def test_pools_are_tried_in_the_order_of_the_file(tmp_path: Path) -> None:
