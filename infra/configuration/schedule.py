@@ -88,6 +88,9 @@ def is_rate(expression: str) -> bool:
 
 
 def _is_expression(text: str) -> bool:
+    # Python takes the digits of every script for digits.
+    if not text.isascii():
+        return False
     if found := re.fullmatch(r"cron\((.+)\)", text):
         return _is_cron(found[1])
     if found := re.fullmatch(r"at\(([0-9]{4}(-[0-9]{2}){2}T[0-9]{2}(:[0-9]{2}){2})\)", text):

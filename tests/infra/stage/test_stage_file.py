@@ -1328,6 +1328,7 @@ def test_what_a_reservation_of_another_kind_holds_is_not_ours_to_say(tmp_path: P
         ("hosting.capacity_reservation", "", {"hosting": f'{P5}\ncapacity_reservation = "{PLAN}"'}),
         ("encryption.key", "", {"encryption": f'key = "{KEY}"'}),
         ("model.package", "", {"model": 'package = "arn:aws:sagemaker:eu-west-1:{}:model-package/ours/1"'}),
+        ("batch.schedule", "", {"batch": 'schedule = "cron({} 0 * * ? *)"'}),
         ("image.uri", "", {"image": 'uri = "registry.example:{}/serving:1"'}),
     ],
 )
