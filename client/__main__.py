@@ -17,6 +17,7 @@ otherwise, 2 for wrong arguments, 130 after Ctrl-C.
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from pathlib import Path
 
@@ -169,6 +170,20 @@ def _progress_of_upload(size_bytes: int) -> stages.Bar:
     return bar
 
 
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0; write one like 600")
+    return value
+
+
+def _seconds_or_none(text: str) -> float:
+    return 0.0 if text == "0" else _seconds(text)  # of a time to wake, 0 asks once
+
+
 def _parser() -> argparse.ArgumentParser:
     program = f"python -m {__package__}"  # in a checkout also `client`, for short
     described = (__doc__ or "").replace("python -m client", program)
@@ -183,7 +198,7 @@ def _parser() -> argparse.ArgumentParser:
     invoke.add_argument("--component", help="the inference component, where the endpoint has several")
     invoke.add_argument("--target-model", help="the archive, of a multi-model endpoint")
     wake = "seconds to go on asking while it scales from zero, loads or is overloaded (default: %(default)g)"
-    invoke.add_argument("--wake-timeout", type=float, default=900.0, help=wake)
+    invoke.add_argument("--wake-timeout", type=_seconds_or_none, default=900.0, help=wake)
 
     later = commands.add_parser("async", help="send a file to an asynchronous endpoint, wait for the answer")
     _asking(later, _asynchronous)
@@ -191,7 +206,7 @@ def _parser() -> argparse.ArgumentParser:
         "--upload", required=True, metavar="S3_ADDRESS", help="where the file is to lie for the endpoint"
     )
     later.add_argument("--output", type=Path, help="the file for the answer (default: standard output)")
-    later.add_argument("--timeout", type=float, default=3600.0, help="seconds to wait (default: %(default)g)")
+    later.add_argument("--timeout", type=_seconds, default=3600.0, help="seconds to wait (default: %(default)g)")
 
     _batch(commands.add_parser("batch", help="transform jobs").add_subparsers(required=True, metavar="STEP"))
     return parser
@@ -224,8 +239,8 @@ def _batch(batch: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     wait = batch.add_parser("wait", help="wait until a job has ended")
     wait.set_defaults(run=_wait)
     wait.add_argument("job")
-    wait.add_argument("--timeout", type=float, default=24 * 3600.0, help="seconds (default: %(default)g)")
-    wait.add_argument("--poll", type=float, default=5.0, help="seconds between looks (default: %(default)g)")
+    wait.add_argument("--timeout", type=_seconds, default=24 * 3600.0, help="seconds (default: %(default)g)")
+    wait.add_argument("--poll", type=_seconds, default=5.0, help="seconds between looks (default: %(default)g)")
     fetch = batch.add_parser("fetch", help="download what a job has written, print the files")
     fetch.set_defaults(run=_fetch)
     fetch.add_argument("job")

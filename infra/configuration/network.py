@@ -14,6 +14,9 @@ _Subnet = Annotated[str, like(r"subnet-[0-9a-f]{8,17}", "not a subnet; write an 
 _SecurityGroup = Annotated[str, like(r"sg-[0-9a-f]{8,17}", "not a security group; write an id like 'sg-0a1b2c3d'")]
 
 
+_ZONE = r"[a-z]{2}(-[a-z]+)+-[0-9][a-z]"
+
+
 def _is_range(value: str) -> bool:
     try:
         return 16 <= ipaddress.IPv4Network(value).prefixlen <= 24
@@ -25,7 +28,7 @@ def _are_zones(value: object) -> bool:
     """Names of different zones of one Region; a name is its Region's and a letter."""
     if not isinstance(value, list | tuple) or not 1 <= len(value) <= 6:
         return False
-    if not all(isinstance(zone, str) and re.fullmatch(r"[a-z]{2}(-[a-z]+)+-[0-9][a-z]", zone) for zone in value):
+    if not all(isinstance(zone, str) and re.fullmatch(_ZONE, zone) for zone in value):
         return False
     return len(set(value)) == len(value) and len({zone[:-1] for zone in value}) == 1
 
@@ -34,6 +37,14 @@ def _are_zones_or_their_number(value: object) -> bool:
     return _are_zones(value) or (isinstance(value, int) and not isinstance(value, bool) and 2 <= value <= 6)
 
 
+_ZONES = {
+    "type": "array",
+    "items": {"type": "string", "pattern": f"^{_ZONE}$"},
+    "minItems": 1,
+    "maxItems": 6,
+    "uniqueItems": True,
+}
+_ZONES_OR_THEIR_NUMBER = {"anyOf": [{"type": "integer", "minimum": 2, "maximum": 6}, _ZONES]}
 _LIKE_ZONES = "['eu-central-1a', 'eu-central-1b']"
 
 
@@ -52,13 +63,21 @@ class NewVpc(Value):
                 _are_zones_or_their_number,
                 "neither a number from 2 to 6 nor different zones of one Region, six at most; write 2, or "
                 f"{_LIKE_ZONES}",
+                _ZONES_OR_THEIR_NUMBER,
             )
         ),
     ] = 2
     """2 to 6, and then the first zones of the Region; or their names, see [below](#zones)."""
-    cidr: Annotated[str, AfterValidator(Rule(_is_range, "not a range of /16 to /24; write one like '10.0.0.0/16'"))] = (
-        "10.0.0.0/16"
-    )
+    cidr: Annotated[
+        str,
+        AfterValidator(
+            Rule(
+                _is_range,
+                "not a range of /16 to /24; write one like '10.0.0.0/16'",
+                {"pattern": r"^([0-9]{1,3}\.){3}[0-9]{1,3}/(1[6-9]|2[0-4])$"},
+            )
+        ),
+    ] = "10.0.0.0/16"
     """/16 to /24."""
 
     @property
@@ -89,7 +108,9 @@ class ExistingVpc(Value):
     availability_zones: Annotated[
         tuple[str, ...],
         LISTED,
-        BeforeValidator(Rule(_are_zones, f"not a list of different zones of one Region; write it like {_LIKE_ZONES}")),
+        BeforeValidator(
+            Rule(_are_zones, f"not a list of different zones of one Region; write it like {_LIKE_ZONES}", _ZONES)
+        ),
     ] = ()
     """The names of the zones that the subnets lie in; the [doctor](doctor.md) holds them against the subnets."""
 

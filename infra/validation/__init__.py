@@ -21,6 +21,7 @@ from tidegate.infra.validation import (
     operations,
     sharing,
     sources,
+    spans,
     tables,
     zones,
 )
@@ -40,4 +41,6 @@ def check(stage: Stage) -> None:
     operations.check(stage)
     sharing.check(stage)
     tables.check(stage, today=datetime.datetime.now(tz=datetime.UTC).date())
-    gpus.check(stage, settings.read(container_environment(stage)))
+    server = settings.read(container_environment(stage))
+    gpus.check(stage, server)
+    spans.check(stage, server)

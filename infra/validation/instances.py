@@ -14,6 +14,7 @@ from tidegate.infra.configuration.hosting import (
     RealtimeHosting,
     ServerlessHosting,
 )
+from tidegate.infra.configuration.image import BuiltImage
 from tidegate.infra.hosting import instance_types, machines, volumes
 from tidegate.infra.validation.sentences import larger, wrong
 
@@ -25,6 +26,7 @@ def check_types(stage: Stage) -> None:
     if stage.batch is not None:
         _check("batch.instance_type", stage.batch.instance_type, instance_types.transform_types(), "transform jobs")
     _check_one_platform(stage)
+    _check_accelerator(stage)
     if not isinstance(stage.hosting, ServerlessHosting):
         _check_ami(stage.hosting)
         _check_volume(stage, stage.hosting)
@@ -73,6 +75,17 @@ def _check_one_platform(stage: Stage) -> None:
         raise wrong(
             key, instance_type, f"{there}, and {first} = {of_first} is {wanted}, with one image for both; {way_out}"
         )
+
+
+def _check_accelerator(stage: Stage) -> None:
+    """Our image for GPUs is built for amd64 alone."""
+    image, key = stage.image, "image.build_args.ACCELERATOR"
+    if not isinstance(image, BuiltImage) or image.build_args.get("ACCELERATOR") != "gpu":
+        return
+    if machines.platform(stage) == machines.ARM64:
+        first, instance_type = next(iter(machines.of_stage(stage).items()))
+        why = f"for {machines.AMD64}, and {first} = {instance_type} is {machines.ARM64}"
+        raise wrong(key, "gpu", f"{why}; write 'cpu', or choose a GPU type")
 
 
 def _check_multi_model(instance_type: str) -> None:

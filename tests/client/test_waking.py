@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tidegate.client.__main__ import main
 from tidegate.client.waking import Reason, pauses_s, reason_to_wait
 
 
@@ -45,3 +46,22 @@ def test_the_pauses_grow_to_a_steady_one(reason: Reason) -> None:
     assert found == sorted(found)
     assert found[0] == 0.25
     assert found[-1] == found[-2]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["invoke", "digits", "x.csv", "--wake-timeout=-1"],
+        ["invoke", "digits", "x.csv", "--wake-timeout=nan"],
+        ["async", "digits", "x.csv", "--upload", "s3://b/x", "--timeout=0"],
+        ["batch", "wait", "job", "--timeout=1e400"],
+        ["batch", "wait", "job", "--poll=0"],
+    ],
+)
+def test_a_time_that_cannot_be_waited_is_no_argument(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+
+    option, _, value = words[-1].partition("=")
+    assert ended.value.code == 2
+    assert f"argument {option}: '{value}' is not a number of seconds above 0" in capsys.readouterr().err

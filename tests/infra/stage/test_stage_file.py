@@ -415,6 +415,11 @@ BAD_TABLES: list[tuple[dict[str, str | None], str]] = [
         "alarms measure both alike; choose types with as many",
     ),
     (
+        {"hosting": f"{REALTIME}\n{pools('ml.g6.12xlarge', 'ml.g6.xlarge')}"},
+        "hosting.instance_pools[2].instance_type='ml.g6.xlarge' is with 1 GPU beside ml.g6.12xlarge with 4, and "
+        "alarms measure both alike; choose types with as many",
+    ),
+    (
         {"hosting": f"{REALTIME}\n{pools('ml.m8g.xlarge', 'ml.m7i.xlarge')}"},
         "hosting.instance_pools[2].instance_type='ml.m7i.xlarge' is linux/amd64, and hosting.instance_pools[1]."
         "instance_type = ml.m8g.xlarge is linux/arm64, with one image for both; choose types of one kind",
@@ -1062,6 +1067,31 @@ BAD_TABLES: list[tuple[dict[str, str | None], str]] = [
     (
         {"hosting": f'{REALTIME}\ninstance_type = "ml.g6.48xlarge"', "server": "gpus_per_worker = 4\nworkers = 3"},
         "server.workers=3 is too many for the 8 GPUs of ml.g6.48xlarge, of which each worker has 4; write 2 or less",
+    ),
+    *(
+        (
+            {"server": f"otlp_endpoint = {value!r}"},
+            f"server.otlp_endpoint={value!r} is not an address; write one like 'https://collector.example.internal'",
+        )
+        for value in ("c:4318", "https://", "https://c:port", "ftp://c")
+    ),
+    (
+        {"environment": 'OTEL_EXPORTER_OTLP_TRACES_ENDPOINT = "nourl"'},
+        "environment.OTEL_EXPORTER_OTLP_TRACES_ENDPOINT='nourl' is not an address; write one like "
+        "'https://collector.example.internal'",
+    ),
+    (
+        {"hosting": f"{REALTIME}\nnetwork_isolation = true", "server": 'otlp_endpoint = "https://c"'},
+        "server.otlp_endpoint='https://c' is out of reach of a container without a network; remove it, or write "
+        "network_isolation = false",
+    ),
+    (
+        {
+            "hosting": f'{REALTIME}\ninstance_type = "ml.c7g.large"',
+            "image": 'build = "."\ndockerfile = "container/Dockerfile"\nbuild_args = { ACCELERATOR = "gpu" }',
+        },
+        "image.build_args.ACCELERATOR='gpu' is for linux/amd64, and hosting.instance_type = ml.c7g.large is "
+        "linux/arm64; write 'cpu', or choose a GPU type",
     ),
     (
         {"hosting": 'mode = "serverless"', "server": "gpus_per_worker = 2"},
