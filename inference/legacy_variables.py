@@ -211,7 +211,7 @@ def unknown(environment: Mapping[str, str], settings: Collection[str]) -> dict[s
 
     `settings` are the names that set something here. Such a name is a typo, or was meant for the script. A name with
     SAGEMAKER_ in front, which many set for purposes of their own, or nearly TIDEGATE_, is told where it is close to one
-    that there is.
+    that there is; so is one that is a slip away from a variable of OpenTelemetry that is read here.
     """
     known = {*settings, *(name for old in LEGACY_VARIABLES for name in old.names)}
     found = {}
@@ -230,6 +230,9 @@ def unknown(environment: Mapping[str, str], settings: Collection[str]) -> dict[s
 def _nearest(name: str, prefix: str, known: Collection[str]) -> str | None:
     if prefix:
         return _alike(name, prefix, known, cutoff=0.6)
+    # Libraries of a script have variables of their own in this family: only a slip of a letter or two is told.
+    if slip := difflib.get_close_matches(name, [each for each in known if each.startswith("OTEL_")], n=1, cutoff=0.93):
+        return slip[0]
     first, _, rest = name.upper().partition("_")
     # What begins with TIDEGATE_ itself is refused at start.
     near = difflib.get_close_matches(first, ["SAGEMAKER", "TIDEGATE"], n=1, cutoff=0.8)

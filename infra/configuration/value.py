@@ -119,7 +119,8 @@ Archive = Annotated[
     str,
     like(
         rf"s3://{BUCKET}/\S+\.tar\.gz",
-        "not an archive in S3; pack it with 'training_hooks pack', upload it, write s3://bucket/path/model.tar.gz",
+        "not an archive in S3; pack it with 'tidegate pack', upload it, write s3://bucket/path/model.tar.gz, where a "
+        "bucket's name has 3 to 63 small letters, digits, dots and hyphens",
     ),
 ]
 S3Prefix = Annotated[

@@ -257,7 +257,7 @@ class Asker:
         except ValueError:
             last = done.stderr.strip().splitlines()[-1:] or ["it said nothing"]
             return Unanswered(reason=f"the check ended with status {done.returncode}: {last[0].rstrip('.')}")
-        warnings = tuple(f"{warning['message']} {warning['way_out']}".strip() for warning in said["warnings"])
+        warnings = tuple(_as_sentences(warning["message"], warning["way_out"]) for warning in said["warnings"])
         return Verdict(error=said["error"], warnings=warnings)
 
     def role(self, arn: str) -> Role | Unanswered:
@@ -326,6 +326,11 @@ class Asker:
             return call()
         except (BotoCoreError, ClientError) as error:
             return Unanswered(reason=_reason(error))
+
+
+def _as_sentences(*texts: str) -> str:
+    """What a check says, which ends no text by a full stop, in a row."""
+    return " ".join(f"{text.strip().rstrip('.')}." for text in texts if text.strip())
 
 
 def _reason(error: ClientError | BotoCoreError) -> str:

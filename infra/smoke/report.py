@@ -1,4 +1,6 @@
-"""The report of a run, as JSON and as Markdown, without the number of the account: it can be committed."""
+"""The report of a run, as JSON and as Markdown, without the number of the account and paths of this machine: it can be
+committed.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +17,7 @@ from tidegate.infra.smoke.plan import Plan
 from tidegate.infra.smoke.questions import Answer
 
 _ACCOUNT = "ACCOUNT"
+_PATH = re.compile(r"""(?<![\w./:-])(?:/[^\s/"'\\:;,()|]+){2,}/?""")
 
 
 def content(
@@ -44,8 +47,17 @@ def content(
         # None: it was not tried, because the process was killed.
         "left": left,
     }
-    redacted: dict[str, Any] = json.loads(re.sub(rf"(?<!\d){plan.account}(?!\d)", _ACCOUNT, json.dumps(found)))
+    text = re.sub(rf"(?<!\d){plan.account}(?!\d)", _ACCOUNT, json.dumps(found))
+    # AWS knows paths of the container only.
+    redacted: dict[str, Any] = json.loads(_PATH.sub(_without_folders, text) if is_local else text)
     return redacted
+
+
+def _without_folders(found: re.Match[str]) -> str:
+    """A path of this machine by its last name; one of the container, or what only looks like a path, as it is."""
+    path = found[0]
+    here = Path(f"/{path.split('/')[1]}").is_dir() and not path.startswith("/opt/ml/")
+    return f".../{path.rstrip('/').rpartition('/')[2]}" if here else path
 
 
 def markdown(found: Mapping[str, Any]) -> str:

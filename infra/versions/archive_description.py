@@ -38,11 +38,11 @@ def describe(file: IO[bytes], name: str) -> ArchiveDescription:
                 if member.isfile() and member.name.removeprefix("./") == _MANIFEST:
                     manifest = _content(archive, member)
     except (tarfile.TarError, OSError, EOFError) as error:
-        raise ConfigurationError(f"{name} is no model.tar.gz: {error}; pack it with 'training_hooks pack'") from None
+        raise ConfigurationError(f"{name} is no model.tar.gz: {error}; pack it with 'tidegate pack'") from None
     while source.read(_CHUNK_BYTES):
         pass
     if manifest is None:
-        raise ConfigurationError(f"{name} has no {_MANIFEST}; pack it with 'training_hooks pack'")
+        raise ConfigurationError(f"{name} has no {_MANIFEST}; pack it with 'tidegate pack'")
     try:
         content = json.loads(manifest)
         metrics = {str(key): float(value) for key, value in content.get("metrics", {}).items()}

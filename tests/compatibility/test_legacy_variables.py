@@ -136,12 +136,27 @@ def test_a_name_of_multi_model_server_means_what_its_twin_of_torchserve_means(na
         ("TS_DISABLE_SYSTEM_METRIC", "; did you mean TS_DISABLE_SYSTEM_METRICS?"),
         ("SAGEMAKER_TS_BATCHSIZE", "; did you mean SAGEMAKER_TS_BATCH_SIZE?"),
         ("TS_XYZ", ""),
+        ("OTEL_EXPORTER_OTLP_ENDPIONT", "; did you mean OTEL_EXPORTER_OTLP_ENDPOINT?"),
+        ("OTLE_TRACES_EXPORTER", "; did you mean OTEL_TRACES_EXPORTER?"),
     ],
 )
 def test_a_name_that_the_old_containers_never_had_is_told_with_the_nearest_that_there_is(name: str, hint: str) -> None:
     assert read({name: "7"}) == Settings()
     assert unknown({name: "7", "TS_JOB_QUEUE_SIZE": "7"}, SETTINGS) == {name: f"no such variable is known{hint}"}
     assert unknown({name: " "}, SETTINGS) == {}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "OTEL_SERVICE_NAME", "OTEL_PROPAGATORS", "OTEL_RESOURCE_ATTRIBUTES", "OTEL_LOGS_EXPORTER",
+        "OTEL_METRICS_EXPORTER", "OTEL_TRACES_SAMPLER", "OTEL_EXPORTER_OTLP_HEADERS", "OTEL_EXPORTER_OTLP_TIMEOUT",
+        "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", "OTEL_EXPORTER_OTLP_LOGS_PROTOCOL",
+        "OTEL_EXPORTER_OTLP_METRICS_PROTOCOL", "OTEL_EXPORTER_OTLP_TRACES_HEADERS",
+    ],
+)  # fmt: skip
+def test_other_variables_of_opentelemetry_are_no_slips(name: str) -> None:
+    assert unknown({name: "x"}, SETTINGS) == {}
 
 
 def test_what_is_known_or_is_close_to_nothing_of_the_old_containers_is_not_told_as_unknown() -> None:

@@ -144,6 +144,22 @@ def test_a_prepared_account_has_nothing_wrong(
     assert found["layout"][0]["severity"] == "warning"
 
 
+def test_what_a_check_says_of_a_model_is_told_in_sentences(account: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    cautions = [
+        {"message": "it has no example", "way_out": "save_model(example=…) gives one"},
+        {"message": "It is slow.", "way_out": ""},
+    ]
+    said = json.dumps({"error": None, "warnings": cautions})
+    monkeypatch.setattr(asker, "find_spec", lambda _: True)
+    monkeypatch.setattr(asker.subprocess, "run", lambda *_, **__: subprocess.CompletedProcess([], 0, said, ""))
+
+    found = Asker(REGION).verdict(ARCHIVE, {})
+
+    assert found == artifact_checks.Verdict(
+        error=None, warnings=("it has no example. save_model(example=…) gives one.", "It is slow.")
+    )
+
+
 def test_what_stands_without_its_stack_is_named(
     account: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

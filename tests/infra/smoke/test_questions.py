@@ -186,12 +186,15 @@ def test_a_stage_whose_image_no_other_could_run_is_refused(stage: Path) -> None:
         planned(stage)
 
 
-def test_the_report_tells_all_and_no_account(stage: Path, tmp_path: Path) -> None:
+LIKE_PATHS = "/aws/sagemaker/Endpoints/x and /opt/ml/model/code"
+
+
+def test_the_report_tells_all_and_no_account_nor_paths_of_this_machine(stage: Path, tmp_path: Path) -> None:
     run = planned(stage)
     telling = dataclasses.replace(BACK, failures=(f"Endpoint: arn:aws:sagemaker:{REGION}:{ACCOUNT}:endpoint/x | y",))
     answers = {
         "broken-model": judged(BY_NAME["broken-model"], [telling]),
-        "alarm-rollback": unsettled(BY_NAME["alarm-rollback"], "nobody asked"),
+        "alarm-rollback": unsettled(BY_NAME["alarm-rollback"], f"see '{tmp_path}/logs/server.log' of {LIKE_PATHS}"),
     }
     path = tmp_path / "smoke.md"
     began = "2026-11-30T12:00:00+00:00"
@@ -202,11 +205,14 @@ def test_the_report_tells_all_and_no_account(stage: Path, tmp_path: Path) -> Non
     assert "settles nothing about AWS" in text
     assert "| left behind | bucket of ACCOUNT |" in text
     assert "| [broken-model](#broken-model) | holds |" in text
-    assert "- **not settled**: nobody asked" in text
+    assert "- **not settled**: see '.../server.log' of /aws" in text
     assert [each["verdict"] for each in found["questions"]] == ["holds", "not settled"]
     (once,) = found["questions"][0]["seen"]
     assert (once["stack"], once["before"]["config"]) == ("UPDATE_ROLLBACK_COMPLETE", "config-1")
     assert once["failures"] == [f"Endpoint: arn:aws:sagemaker:{REGION}:ACCOUNT:endpoint/x | y"]
+
+    assert str(tmp_path) not in json.dumps(found)
+    assert found["questions"][1]["answer"] == f"see '.../server.log' of {LIKE_PATHS}"
 
     in_aws = report.markdown(report.content(run, answers, began=began, is_local=False, left=None))
     assert "settles nothing" not in in_aws

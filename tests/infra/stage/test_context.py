@@ -58,9 +58,9 @@ def test_keys_of_the_cdk_itself_are_left_alone() -> None:
         ({"stage": ""}, "-c stage= has no value; write one like -c stage=dev"),
         (
             {"model_data_url": "model.tar.gz"},
-            "-c model_data_url='model.tar.gz' is not an archive in S3; pack it with 'training_hooks pack', upload "
-            "it, write "
-            "s3://bucket/path/model.tar.gz",
+            "-c model_data_url='model.tar.gz' is not an archive in S3; pack it with 'tidegate pack', upload it, "
+            "write s3://bucket/path/model.tar.gz, where a bucket's name has 3 to 63 small letters, digits, dots and "
+            "hyphens",
         ),
         (
             {"image_uri": "serving"},

@@ -151,8 +151,8 @@ BAD_TABLES: list[tuple[dict[str, str | None], str]] = [
     # --- model
     (
         {"model": 'archive = "models/m.tar.gz"'},
-        "model.archive='models/m.tar.gz' is not an archive in S3; pack it with 'training_hooks pack', upload it, write "
-        "s3://bucket/path/model.tar.gz",
+        "model.archive='models/m.tar.gz' is not an archive in S3; pack it with 'tidegate pack', upload it, write "
+        "s3://bucket/path/model.tar.gz, where a bucket's name has 3 to 63 small letters, digits, dots and hyphens",
     ),
     (
         {"model": 'archive = "s3://bucket/m.tar.gz"\ntraining_job = "digits-1"'},

@@ -244,8 +244,9 @@ BAD: list[tuple[str, dict[str, Any], str]] = [
     (
         "",
         {"hosting": COMPONENT + '\nadapters = [{ name = "a", archive = "s3://bucket/a" }]'},
-        "hosting.adapters[1].archive='s3://bucket/a' is not an archive in S3; pack it with 'training_hooks pack', "
-        "upload it, write s3://bucket/path/model.tar.gz",
+        "hosting.adapters[1].archive='s3://bucket/a' is not an archive in S3; pack it with 'tidegate pack', "
+        "upload it, write s3://bucket/path/model.tar.gz, where a bucket's name has 3 to 63 small letters, digits, dots "
+        "and hyphens",
     ),
     (
         "",

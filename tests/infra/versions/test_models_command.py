@@ -467,7 +467,7 @@ def test_a_version_that_nobody_approved_is_not_promoted(run: Run, stages: Path) 
 @pytest.mark.parametrize(
     ("manifest", "sentence"),
     [
-        (None, "has no manifest.json; pack it with 'training_hooks pack'"),
+        (None, "has no manifest.json; pack it with 'tidegate pack'"),
         (b"{", "has a broken manifest.json"),
         (b"[]", "has a broken manifest.json"),
         (b'{"metrics": {"accuracy": "high"}}', "has a broken manifest.json"),
