@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import IO, Any
 
 import boto3
-from botocore.exceptions import ClientError
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
 
 from tidegate.infra.configuration import ConfigurationError, Stage
 from tidegate.infra.models.account import asked
@@ -25,6 +26,7 @@ from tidegate.infra.versions import served
 from tidegate.infra.versions.archive_description import ArchiveDescription, describe
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+_BRIEFLY = Config(connect_timeout=3, read_timeout=5, retries={"total_max_attempts": 2})
 # What the server reads and writes by itself (docs/handlers.md); a script may take more.
 _READS = ("application/json", "application/jsonlines", "text/csv", "application/x-npy", "application/x-npz")
 _WRITES = ("application/json", "application/jsonlines", "text/csv", "application/x-npy")
@@ -145,6 +147,25 @@ class ModelVersions:
             raise ConfigurationError(f"stack {name} serves no package yet; approve one, or name a version")
         served.demand(self._stage)
         return self._describe(arn)
+
+    def has_image(self, version: Version) -> bool:
+        """Whether the image is there that the version names; True also where nobody can say.
+
+        Only Amazon ECR is asked, which may keep what it has in another account to itself.
+        """
+        image = ecr_image(version.image_uri)
+        if image is None:
+            return True
+        by = "imageDigest" if _DIGEST.fullmatch(image.reference) else "imageTag"
+        try:
+            boto3.client("ecr", region_name=image.region, config=_BRIEFLY).describe_images(
+                registryId=image.account, repositoryName=image.name, imageIds=[{by: image.reference}]
+            )
+        except ClientError as error:
+            return error.response["Error"]["Code"] not in {"ImageNotFoundException", "RepositoryNotFoundException"}
+        except BotoCoreError:
+            return True
+        return True
 
     def key_arn(self) -> str:
         """The key that the stage's archives are under: that of its file, or the one that its storage stack made."""

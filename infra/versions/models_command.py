@@ -83,6 +83,12 @@ def _register(options: argparse.Namespace) -> None:
             options.archive, image=options.image, commit=options.commit, description=options.description
         )
     _say(version)
+    if not versions.has_image(version):
+        print(  # noqa: T201 - the command line's own output
+            f"infra: warning: Amazon ECR has no {version.image_uri}, so nothing in AWS can run version "
+            f"{version.number}; push that image, or register the archive with --image of one that is there.",
+            file=sys.stderr,
+        )
 
 
 def _list(options: argparse.Namespace) -> None:

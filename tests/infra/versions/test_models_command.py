@@ -171,6 +171,19 @@ def test_the_same_archive_and_image_are_one_version(run: Run, stages: Path) -> N
     assert run("register", path, "--image", other)[1].startswith("2\t")
 
 
+def test_an_image_that_is_nowhere_is_told_and_one_that_is_there_is_not(run: Run, stages: Path, account: str) -> None:
+    path = str(archive(stages / "model.tar.gz"))
+
+    assert run("register", path, "--image", f"{REPOSITORY}@{account}")[2] == ""
+    assert run("register", path, "--image", f"host/name@{account}")[2] == "", "which only its registry knows"
+    for other in (f"{REPOSITORY}@sha256:{'1' * 64}", f"{REPOSITORY}-other@{account}"):
+        status, out, err = run("register", path, "--image", other)
+
+        assert (status, other in out) == (0, True)
+        assert err.startswith(f"infra: warning: Amazon ECR has no {other}, so nothing in AWS can run version ")
+        assert err.count("\n") == 1
+
+
 def test_an_archive_in_another_bucket_is_copied_into_the_stage_s(run: Run, stages: Path) -> None:
     path = archive(stages / "model.tar.gz", metrics={"accuracy": 0.5})
     s3 = boto3.client("s3", REGION)
