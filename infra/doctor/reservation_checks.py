@@ -13,6 +13,7 @@ from tidegate.infra.configuration.capacity import TRAINING_PLAN
 from tidegate.infra.configuration.hosting import Instances
 from tidegate.infra.doctor.finding import Finding, Severity, Unanswered, ok, unknown
 from tidegate.infra.doctor.subject import ENDPOINT, Need, Subject
+from tidegate.infra.validation.sentences import counted
 
 _CHECK = "reservation"
 # A plan that ends within these days leaves little time to get another.
@@ -88,5 +89,5 @@ def _wrong(name: str, found: TrainingPlan, need: Need) -> str | None:
         there = ", ".join(found.instance_types)
         return f"The training plan {name} holds {there}, and the stage takes {need.instance_type}."
     if found.total < need.first:
-        return f"The training plan {name} holds {found.total} instances, and the stage starts {need.first}."
+        return f"The training plan {name} holds {counted(found.total, 'instance')}, and the stage starts {need.first}."
     return None

@@ -9,6 +9,7 @@ from tidegate.infra.observability import metrics, series
 from tidegate.infra.observability.alarm import FIVE_MINUTES_S, Alarm, MetricAlarm, SeriesAlarm, on_one
 from tidegate.infra.observability.metrics import MetricReference
 from tidegate.infra.observability.watched import WatchedEndpoint, WatchedVariant
+from tidegate.infra.validation.sentences import counted
 
 
 def of_endpoint(endpoint: WatchedEndpoint, thresholds: Thresholds) -> tuple[Alarm, ...]:
@@ -61,7 +62,7 @@ def _of_variant(endpoint: WatchedEndpoint, variant: WatchedVariant, thresholds: 
         yield on_one(
             kind=f"no-instance{suffix}",
             # Each instance sends this metric once a minute.
-            meaning=f"No instance{of_which} has reported for {minutes} minutes: none is up.",
+            meaning=f"No instance{of_which} has reported for {counted(minutes, 'minute')}: none is up.",
             metric=series_of("CPUUtilization", "SampleCount"),
             comparison="LessThanThreshold",
             threshold=1,
@@ -150,7 +151,8 @@ def _of_queue(endpoint: WatchedEndpoint, thresholds: Thresholds) -> Iterator[Ala
     if minutes is not None and "HasBacklogWithoutCapacity" in there:
         yield on_one(
             kind="no-instance",
-            meaning=f"Requests have waited for {minutes} minutes, and no instance came up; look at the endpoint's log.",
+            meaning=f"Requests have waited for {counted(minutes, 'minute')}, and no instance came up; look at the "
+            "endpoint's log.",
             metric=metrics.of(endpoint, "HasBacklogWithoutCapacity", "Minimum"),
             comparison="GreaterThanOrEqualToThreshold",
             threshold=1,
@@ -160,7 +162,7 @@ def _of_queue(endpoint: WatchedEndpoint, thresholds: Thresholds) -> Iterator[Ala
     if minutes is not None and "NoCapacityInvocationFailures" in there:
         yield on_one(
             kind="no-copy",
-            meaning=f"Requests have been refused for {minutes} minutes, because no copy of the model is up.",
+            meaning=f"Requests have been refused for {counted(minutes, 'minute')}, because no copy of the model is up.",
             # Clients come now and then, so a minute without a refusal says nothing.
             metric=metrics.of(endpoint, "NoCapacityInvocationFailures", "Sum", period_s=FIVE_MINUTES_S),
             comparison="GreaterThanOrEqualToThreshold",

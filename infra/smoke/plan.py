@@ -15,6 +15,7 @@ from tidegate.infra.models.ecr import address_of
 from tidegate.infra.smoke.questions import Move, Question
 from tidegate.infra.stage import stage_file
 from tidegate.infra.stage.names import MODELS_PREFIX, Names
+from tidegate.infra.validation.sentences import counted
 
 # On every stack and resource of a run, with the run's id; by it what a run left is found.
 TAG = "tidegate-smoke"
@@ -109,8 +110,9 @@ class Plan:
                 "a policy, alarms, parameters and log groups"
                 for mode in modes
             ),
-            f"At most {max(question.most_instances for question in questions)} instances {self.instance_type} run at "
-            f"one time (the quota '{self.instance_type} for endpoint usage'), for about half an hour for each question "
+            f"At most {counted(max(question.most_instances for question in questions), 'instance')} "
+            f"{self.instance_type} run at one time (the quota '{self.instance_type} for endpoint usage'), for about "
+            "half an hour for each question "
             f"({len(questions)} here: {', '.join(question.name for question in questions)}). AWS charges for them; "
             "this command knows no prices.",
             "No endpoint, stack or bucket that is there already is touched.",

@@ -14,7 +14,7 @@ from tidegate.infra.configuration.hosting import (
     RealtimeHosting,
 )
 from tidegate.infra.hosting import instance_types, machines
-from tidegate.infra.validation.sentences import wrong
+from tidegate.infra.validation.sentences import counted, wrong
 
 
 def check(stage: Stage) -> None:
@@ -42,8 +42,7 @@ def _check_pools(hosting: PooledInstances) -> None:
         gpus, of_first = instance_types.gpu_count(instance_type), instance_types.gpu_count(types[0])
         # SageMaker's metrics of variants count 100 for each GPU, and only those of components are normalized.
         if gpus != of_first and not isinstance(hosting, ComponentHosting):
-            with_gpus = f"with {gpus} GPU{'' if gpus == 1 else 's'}"
-            why = f"{with_gpus} beside {types[0]} with {of_first}, and alarms measure both alike"
+            why = f"with {counted(gpus, 'GPU')} beside {types[0]} with {of_first}, and alarms measure both alike"
             raise wrong(key, instance_type, f"{why}; choose types with as many")
 
 

@@ -6,7 +6,7 @@ from tidegate.infra.configuration import ConfigurationError, Stage
 from tidegate.infra.configuration.model import Container, Piped
 from tidegate.infra.models.container_environment import container_environment
 from tidegate.infra.validation.registries import check_registry
-from tidegate.infra.validation.sentences import wrong
+from tidegate.infra.validation.sentences import counted, wrong
 
 # Source: SageMaker guide, inference pipelines: 2 to 15 containers.
 FEWEST, MOST = 2, 15
@@ -40,8 +40,8 @@ def check(stage: Stage) -> None:
         )
     if not FEWEST <= len(containers) <= MOST:
         raise ConfigurationError(
-            f"model.containers has {len(containers)} tables, and a pipeline {FEWEST} to {MOST}; the stage's own "
-            "container is one of them"
+            f"model.containers has {counted(len(containers), 'table')}, and a pipeline {FEWEST} to {MOST}; the "
+            "stage's own container is one of them"
         )
     names = [container.name for container in containers]
     if twice := next((name for name in names if names.count(name) > 1), None):

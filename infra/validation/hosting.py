@@ -23,7 +23,7 @@ from tidegate.infra.stage.names import (
     MODELS_PREFIX,
 )
 from tidegate.infra.validation import scaling as scaling_rules
-from tidegate.infra.validation.sentences import wrong
+from tidegate.infra.validation.sentences import counted, wrong
 
 # Source: API reference, CreateEndpointConfig.ProductionVariants.
 MOST_VARIANTS = 10
@@ -118,7 +118,7 @@ def _check_rolling(hosting: RealtimeHosting | AsyncHosting | MultiModelHosting) 
         why = f"in batches of at most half the instances, and there may be only {fleet}"
         raise wrong("hosting.rollout.strategy", "rolling", f"{why}; write {key} = 2 or more, or 'all_at_once'")
     if rollout.percent * fleet < 100:
-        why = f"less than one of {fleet} instances; write {math.ceil(100 / fleet)} or more"
+        why = f"less than one of {counted(fleet, 'instance')}; write {math.ceil(100 / fleet)} or more"
         raise wrong("hosting.rollout.percent", rollout.percent, why)
 
 

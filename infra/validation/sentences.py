@@ -7,6 +7,11 @@ from tidegate.infra.configuration.hosting import Hosting, PooledInstances
 from tidegate.infra.stage.stage_errors import shown
 
 
+def counted(number: int, noun: str) -> str:
+    """`1 GPU`, `2 GPUs`."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def wrong(key: str, value: object, why: str) -> ConfigurationError:
     """`key=value is why`, where `why` ends in a way out."""
     return ConfigurationError(f"{key}={shown(value)} is {why}")

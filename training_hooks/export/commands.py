@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -52,9 +53,19 @@ def add_commands(commands: Commands) -> None:
         help="what compiled code may use: native, all that this processor has (default), or x86-64-v3 for mixed fleets",
     )
     exporting.add_argument("--force", action="store_true", help="keep what is not faster, too")
-    exporting.add_argument("--timeout-s", type=float, metavar="S", default=1800.0, help="for each candidate")
+    exporting.add_argument("--timeout-s", type=_seconds, metavar="S", default=1800.0, help="for each candidate")
     exporting.add_argument("--json", action="store_true", help="print one JSON object")
     exporting.set_defaults(run=_export)
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0; write one like 600")
+    return value
 
 
 def _export(chosen: argparse.Namespace) -> None:

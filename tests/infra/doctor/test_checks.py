@@ -270,7 +270,7 @@ def plan(**changes: Any) -> TrainingPlan:
             WARNING,
             "until 2026-12-02 00:00 UTC, and the endpoint stops serving",
         ),
-        (plan(total=1), ERROR, "holds 1 instances, and the stage starts 2."),
+        (plan(total=1), ERROR, "holds 1 instance, and the stage starts 2."),
         (plan(status="Scheduled"), ERROR, "ours is Scheduled, and must be Active"),
         (plan(targets=["training-job"]), ERROR, "ours is for training-job, and not for endpoints."),
         (plan(instance_types=["ml.p4d.24xlarge"]), ERROR, "holds ml.p4d.24xlarge, and the stage takes ml.p5.48xlarge."),

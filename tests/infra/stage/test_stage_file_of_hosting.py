@@ -107,7 +107,7 @@ BAD: list[tuple[str, dict[str, Any], str]] = [
     (
         "",
         {"model": containers(OWN)},
-        "model.containers has 1 tables, and a pipeline 2 to 15; the stage's own container is one of them",
+        "model.containers has 1 table, and a pipeline 2 to 15; the stage's own container is one of them",
     ),
     (
         "",

@@ -51,3 +51,12 @@ def test_every_form_and_every_option_stands_on_the_page(capsys: pytest.CaptureFi
     options = set(re.findall(r"--[a-z-]+", capsys.readouterr().out)) - {"--help"}
     missing += [option for option in sorted(options) if option not in PAGE]
     assert not missing, f"docs/guides/export.md does not speak of {missing}"
+
+
+@pytest.mark.parametrize("given", ["-1", "0", "nan", "1e400", "soon"])
+def test_a_time_that_cannot_be_waited_is_no_argument(given: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["export", "model", "--to", "onnx", f"--timeout-s={given}"])
+
+    assert ended.value.code == 2
+    assert f"argument --timeout-s: '{given}' is not a number of seconds above 0" in capsys.readouterr().err
