@@ -20,6 +20,7 @@ from tidegate.local_cloud.engine import remove_container
 logger = logging.getLogger(__name__)
 
 _DEATH_TIMEOUT_S = 10.0
+_PAUSE_S = 0.005
 
 
 def process_birth(process_id: int) -> str | None:
@@ -63,6 +64,19 @@ def belonging(leader: int) -> set[psutil.Process]:
     return {process for process in found if process.pid != leader}
 
 
+def end_family(leader: int) -> None:
+    """SIGKILL to all that came from a session leader that lives, and adopts what its children leave, until it has none.
+
+    Returns when that is so, or after ten seconds.
+    """
+    deadline = time.monotonic() + _DEATH_TIMEOUT_S
+    while (left := [each for each in belonging(leader) if process_birth(each.pid)]) and time.monotonic() < deadline:
+        for each in left:
+            with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+                each.kill()
+        time.sleep(_PAUSE_S)
+
+
 def end_rest(leader: int, also: Iterable[psutil.Process]) -> None:
     """SIGKILL to what a dead session leader left: what :func:`belonging` still finds, and ``also``, found before.
 
@@ -77,7 +91,7 @@ def end_rest(leader: int, also: Iterable[psutil.Process]) -> None:
         for each in left:
             with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
                 each.kill()
-        time.sleep(0.005)
+        time.sleep(_PAUSE_S)
 
 
 def end_orphans(registry: Path) -> list[int]:
@@ -93,6 +107,7 @@ def end_orphans(registry: Path) -> list[int]:
         leader, birth = int(entry.name), entry.read_text(encoding="utf-8")
         if birth and process_birth(leader) == birth:
             rest = belonging(leader)
+            end_family(leader)
             with suppress(ProcessLookupError):
                 os.kill(leader, signal.SIGKILL)
             end_rest(leader, rest)

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tidegate.local_cloud import own_module
-from tidegate.local_cloud.processes import belonging, end_rest, process_birth
-from tidegate.local_cloud.sagemaker import private_opt_ml
+from tidegate.local_cloud.processes import belonging, end_family, end_rest, process_birth
+from tidegate.local_cloud.sagemaker import keeper, private_opt_ml
 from tidegate.local_cloud.sagemaker.container import STOP_GRACE_S, Container, ContainerSpec, kept_port
 
 # The directory by its own name, and not as the end of the path of one that plays it.
@@ -53,6 +53,14 @@ def machine_environment() -> dict[str, str]:
     return {name: os.environ[name] for name in _INHERITED if name in os.environ}
 
 
+def launcher(base_dir: Path, *, hosts_file: Path | None = None) -> list[str]:
+    """What stands before a command: it ends all that the command started, and gives it an ``/opt/ml`` of its own."""
+    # -I and -S: nothing of the model's environment, and no site-packages, for what needs the standard library alone.
+    python = [sys.executable, "-I", "-S"]
+    hosts = [] if hosts_file is None else ["--hosts", str(hosts_file)]
+    return [*python, keeper.__file__, *python, private_opt_ml.__file__, *hosts, str(base_dir)]
+
+
 @dataclass(frozen=True, slots=True)
 class ProcessRunner:
     """Runs the server in a session of its own on a free loopback port.
@@ -79,9 +87,7 @@ class ProcessRunner:
             "PYTHONSAFEPATH": "1",
             "PYTHONUNBUFFERED": "1",
         }
-        # -I and -S: nothing of the model's environment, and no site-packages, for what only mounts a directory.
-        launcher = (sys.executable, "-I", "-S", private_opt_ml.__file__, str(spec.base_dir))
-        return ProcessContainer([*launcher, *self.command], environment, spec, port, self.registry)
+        return ProcessContainer([*launcher(spec.base_dir), *self.command], environment, spec, port, self.registry)
 
     def path_inside(self, base_dir: Path, path: Path) -> str:  # noqa: ARG002 - a process sees what everybody sees
         return str(path)
@@ -118,10 +124,11 @@ class ProcessContainer:
         return self._port
 
     def exit_code(self) -> int | None:
-        return self._process.poll()
+        code = self._process.poll()
+        return None if code is None else _as_shells_say(code)
 
     def wait(self) -> int:
-        return self._process.wait()
+        return _as_shells_say(self._process.wait())
 
     def last_words(self) -> str:
         with self._spec.log.open("rb") as log:
@@ -133,7 +140,7 @@ class ProcessContainer:
         said = errors[-1] if errors else " | ".join(lines[-3:])
         if notes and _OPT_ML.search(said):
             said = f"{said} ({notes[-1]})"
-        return said or f"the server ended with exit code {self._process.poll()} and said nothing"
+        return said or f"the server ended with exit code {self.exit_code()} and said nothing"
 
     def stop(self, grace_s: float = STOP_GRACE_S) -> None:
         with self._stop_lock:
@@ -144,11 +151,17 @@ class ProcessContainer:
                 self._process.terminate()
                 with suppress(subprocess.TimeoutExpired):
                     self._process.wait(grace_s)
-            # The server goes first, because it would start its workers again; then, as with a container, whatever it
-            # started, also after a clean end.
+            # As with a container: whatever it started, also after a clean end.
             rest |= belonging(self._process.pid)
+            if self._process.poll() is None:
+                end_family(self._process.pid)
             self._process.kill()
             self._process.wait()
             end_rest(self._process.pid, rest)
             self._stopped = True
             self._entry.unlink(missing_ok=True)
+
+
+def _as_shells_say(code: int) -> int:
+    """128 and the number of the signal for a process that one ended."""
+    return code if code >= 0 else 128 - code

@@ -88,8 +88,8 @@ def test_a_container_that_never_gets_healthy_runs_into_its_time_out(start: Start
         await_healthy(start(STAND_IN_PING="never"), timeout_s=0.3, cancelled=NEVER)
 
 
-# A server that ignores SIGTERM, with a child in a process group of its own, one in a session of its own, and one whose
-# parent is gone; where the argument is "end", the server ends once they are there.
+# A server that ignores SIGTERM, with a child in a process group of its own, one in a session of its own, one whose
+# parent is gone, and a daemon, which is both; where the argument is "end", the server ends once they are there.
 FAMILY = """
 import os, signal, sys, time
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -104,12 +104,11 @@ def child(prepare, orphan=False):
     if orphan:
         os.waitpid(middle, 0)
     return os.read(reader, 20).decode()
-family = [child(os.setpgrp), child(os.setsid), child(os.setpgrp, orphan=True)]
-if sys.argv[1] == "end":
-    os.kill(int(family.pop(1)), 9)  # nothing leads from a server that has ended to a child in another session
+family = [child(prepare, orphan) for prepare in (os.setpgrp, os.setsid) for orphan in (False, True)]
 open("draft", "w").write(" ".join(family))
 os.rename("draft", "family")
-sys.exit(3) if sys.argv[1] == "end" else time.sleep(600)
+end = {"end": lambda: sys.exit(3), "killed": lambda: os.kill(os.getpid(), 9), "stay": lambda: time.sleep(600)}
+end[sys.argv[1]]()
 """
 
 
@@ -127,18 +126,20 @@ def test_stopping_a_container_takes_its_children_along_whatever_their_process_gr
     family = family_of(tmp_path / "0")
     assert all(process_birth(child) for child in family)
     container.stop(0.1)
-    assert container.exit_code() == -signal.SIGKILL
-    assert [process_birth(child) for child in family] == [None] * 3
+    assert container.exit_code() == 128 + signal.SIGKILL
+    assert [process_birth(child) for child in family] == [None] * 4
     assert list((tmp_path / "containers").iterdir()) == []
 
 
-def test_a_container_that_ended_by_itself_leaves_no_children(start: Start, tmp_path: Path) -> None:
-    container = start(sys.executable, "-c", FAMILY, "end")
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has processes that adopt the children of others")
+@pytest.mark.parametrize(("way", "exit_code"), [("end", 3), ("killed", 128 + signal.SIGKILL)])
+def test_a_container_that_ended_by_itself_leaves_no_children(
+    start: Start, tmp_path: Path, way: str, exit_code: int
+) -> None:
+    container = start(sys.executable, "-c", FAMILY, way)
     family = family_of(tmp_path / "0")
-    assert container.wait() == 3
-    assert all(process_birth(child) for child in family)
-    container.stop()
-    assert [process_birth(child) for child in family] == [None] * 2
+    assert container.wait() == exit_code
+    assert [process_birth(child) for child in family] == [None] * 4
 
 
 def test_what_a_killed_supervisor_left_running_is_ended(start: Start, tmp_path: Path) -> None:
@@ -146,8 +147,8 @@ def test_what_a_killed_supervisor_left_running_is_ended(start: Start, tmp_path: 
     family = family_of(tmp_path / "0")
     (left,) = (tmp_path / "containers").iterdir()
     assert end_orphans(tmp_path / "containers") == [int(left.name)]
-    assert container.wait() == -signal.SIGKILL
-    assert [process_birth(child) for child in family] == [None] * 3
+    assert container.wait() == 128 + signal.SIGKILL
+    assert [process_birth(child) for child in family] == [None] * 4
 
 
 def test_a_process_that_merely_has_the_same_id_is_left_alone(tmp_path: Path) -> None:

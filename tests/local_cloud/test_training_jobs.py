@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from tests.local_cloud.training import (
 )
 from tidegate.local_cloud import LocalCloud
 from tidegate.local_cloud.cloud import CloudError
+from tidegate.local_cloud.processes import process_birth
 
 pytestmark = pytest.mark.timeout(1200)  # each wait has its own limit
 
@@ -72,6 +74,21 @@ if epoch == 0:
     while True:
         time.sleep(0.05)
 pathlib.Path(os.environ["SM_MODEL_DIR"], "epoch").write_text(str(epoch))
+"""
+LEAVES_DAEMONS = """
+import os, time
+for leaves in (os.setsid, os.fork):  # a session of its own; a child of one that is gone, which founds a session then
+    if os.fork() == 0:
+        if leaves():
+            os._exit(0)
+        if leaves is os.fork:
+            os.setsid()
+        with open(os.environ["SM_MODEL_DIR"] + f"/{os.getpid()}", "w"):
+            pass
+        time.sleep(600)
+        os._exit(0)
+while len(os.listdir(os.environ["SM_MODEL_DIR"])) < 2:
+    time.sleep(0.05)
 """
 GATHERS = """
 import json, os, pathlib, socket
@@ -277,6 +294,19 @@ def test_a_command_of_the_requests_own_is_run_in_the_place_of_the_images(account
 def test_a_command_that_is_not_there_fails_the_job(account: Account) -> None:
     reason = failure(account, "", AlgorithmSpecification={"ContainerEntrypoint": ["/no/such/program"]})
     assert "/no/such/program" in reason
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has processes that adopt the children of others")
+def test_nothing_that_a_job_has_started_outlives_it(account: Account) -> None:
+    job = completed(account, LEAVES_DAEMONS)
+    daemons = [int(name) for name in archive_of(account, job["ModelArtifacts"]["S3ModelArtifacts"])]
+    assert [process_birth(daemon) for daemon in daemons] == [None, None]
+
+
+def test_a_script_that_a_signal_ends_has_the_exit_code_of_a_shell(account: Account) -> None:
+    assert failure(account, "import os; os.kill(os.getpid(), 9)").endswith(", exit code: 137")
+    entry = {"ContainerEntrypoint": ["sh", "-c", "kill -9 $$"]}
+    assert failure(account, "", AlgorithmSpecification=entry).endswith(", exit code: 137")
 
 
 def test_a_job_that_is_stopped_keeps_what_it_saves(account: Account) -> None:

@@ -417,7 +417,7 @@ def test_a_container_that_cannot_work_fails_the_job(
 def test_a_container_that_dies_fails_the_job(account: Account, place: str) -> None:
     account.put(f"{place}/in", b"die:")
     reason = failure(account, account.model(), f"s3://{BUCKET}/{place}/in", output=f"{place}/out")
-    assert "the container ended with exit code -9" in reason
+    assert "the container ended with exit code 137" in reason
 
 
 def test_input_that_is_not_there_fails_the_job(account: Account, place: str) -> None:

@@ -17,10 +17,9 @@ from typing import Protocol
 
 import tidegate
 from tidegate.local_cloud.engine import EngineError, run_docker
-from tidegate.local_cloud.sagemaker import private_opt_ml
 from tidegate.local_cloud.sagemaker.container import STOP_GRACE_S, Container, ContainerFailed, ContainerSpec
 from tidegate.local_cloud.sagemaker.docker_container import DockerContainer, docker_environment
-from tidegate.local_cloud.sagemaker.process_container import ProcessContainer, machine_environment
+from tidegate.local_cloud.sagemaker.process_container import ProcessContainer, launcher, machine_environment
 
 _OPT_ML = "/opt/ml"
 # Where `container` lies: beside the package in a checkout, below it in an installation (setup.py).
@@ -82,13 +81,9 @@ class ProcessJobs:
         # `python` and `python3` are this interpreter, with the packages that the server has.
         environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment.get('PATH', os.defpath)}"
         environment |= {"SAGEMAKER_BASE_DIR": str(spec.base_dir), "TMPDIR": str(temporary)}
-        launcher = [sys.executable, "-I", "-S", private_opt_ml.__file__]
-        if spec.hosts_file is not None:
-            launcher += ["--hosts", str(spec.hosts_file)]
+        command = [*launcher(spec.base_dir, hosts_file=spec.hosts_file), *self._command(spec)]
         try:
-            return ProcessContainer(
-                [*launcher, str(spec.base_dir), *self._command(spec)], environment, spec.container, 0, self.registry
-            )
+            return ProcessContainer(command, environment, spec.container, 0, self.registry)
         except OSError as error:
             raise ContainerFailed(f"the command cannot be started: {error}") from error
 
