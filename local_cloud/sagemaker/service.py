@@ -26,7 +26,7 @@ from tidegate.local_cloud.sagemaker.log_groups import LogGroups
 from tidegate.local_cloud.sagemaker.model_packages import Announce, ModelPackages
 from tidegate.local_cloud.sagemaker.runtime import Runtime
 from tidegate.local_cloud.sagemaker.shapes import check, operation_model
-from tidegate.local_cloud.sagemaker.state import Identity, Json, Tags
+from tidegate.local_cloud.sagemaker.state import Identity, Json, Tags, check_tags
 from tidegate.local_cloud.sagemaker.targets import Targets
 from tidegate.local_cloud.sagemaker.transform_jobs import TransformJobs
 
@@ -181,6 +181,7 @@ class SageMaker:
             raise ServiceError("UnknownOperationException", f"The local cloud does not have the operation {operation}.")
         members = wire.read_json(request)
         check(model.input_shape, members)
+        check_tags(members.get("Tags") or [])
         refuse_unsupported(operation, members)
         return act(_without_nulls(members))
 

@@ -108,6 +108,19 @@ class Tags:
             return [{"Key": key, "Value": value} for key, value in self._by_arn.get(arn, {}).items()]
 
 
+def check_tags(tags: Iterable[Mapping[str, str]]) -> None:
+    """Raises a ValidationException for tags that no resource can have.
+
+    Source: "Tag naming and usage conventions" in the Tagging AWS Resources guide. The sentences are not verified.
+    """
+    keys = [tag["Key"] for tag in tags]
+    for key in keys:
+        if key.lower().startswith("aws:"):
+            raise validation_exception(f"The tag key {key} begins with aws:, which is reserved for AWS.")
+        if keys.count(key) > 1:
+            raise validation_exception(f"The tag key {key} is given more than once; the keys of a resource differ.")
+
+
 def now() -> datetime:
     """The time stamps of the control plane: UTC, with milliseconds as the service gives them."""
     moment = datetime.now(UTC)

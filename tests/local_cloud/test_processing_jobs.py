@@ -212,6 +212,18 @@ def test_an_input_that_contradicts_itself_is_refused(account: Account, entry: di
     assert error["Message"].endswith(sentence)
 
 
+def test_a_word_that_no_process_can_be_given_is_refused(account: Account) -> None:
+    with pytest.raises(ClientError, match="ContainerArguments has a NUL character"):
+        account.sagemaker.create_processing_job(
+            ProcessingJobName=account.name("processing"),
+            RoleArn=ROLE,
+            AppSpecification={"ImageUri": IMAGE, "ContainerEntrypoint": ["true"], "ContainerArguments": ["a\0b"]},
+            ProcessingResources={
+                "ClusterConfig": {"InstanceType": "ml.m5.large", "InstanceCount": 1, "VolumeSizeInGB": 1}
+            },
+        )
+
+
 def test_a_job_that_nobody_created_is_not_found(account: Account) -> None:
     for call in (account.sagemaker.describe_processing_job, account.sagemaker.stop_processing_job):
         with pytest.raises(ClientError, match=r"\(ResourceNotFound\).*Could not find requested job with name: nobody"):

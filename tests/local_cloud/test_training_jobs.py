@@ -5,10 +5,13 @@ from __future__ import annotations
 import gzip
 import json
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from tests.local_cloud import training
@@ -28,6 +31,7 @@ from tests.local_cloud.training import (
 from tidegate.local_cloud import LocalCloud
 from tidegate.local_cloud.cloud import CloudError
 from tidegate.local_cloud.processes import process_birth
+from tidegate.local_cloud.sagemaker.container import free_port
 
 pytestmark = pytest.mark.timeout(1200)  # each wait has its own limit
 
@@ -254,6 +258,20 @@ def test_metrics_are_found_in_the_output_and_go_to_cloudwatch(account: Account) 
     assert lines(account, job["TrainingJobName"])[-3:] == ["loss=3", "loss=1.5; accuracy=nan", "accuracy=0.75"]
 
 
+def test_an_expression_that_takes_too_long_is_given_up_and_holds_nobody_up(account: Account) -> None:
+    definitions = [{"Name": "endless", "Regex": r"x=((a+)+)$"}, {"Name": "loss", "Regex": r"loss=([0-9.]+)"}]
+    job = completed(
+        account,
+        f"print('loss=2'); print('x={'a' * 60}!'); print('loss=0.5')",
+        AlgorithmSpecification={"MetricDefinitions": definitions},
+    )
+    assert {item["MetricName"]: item["Value"] for item in job["FinalMetricDataList"]} == {"loss": 0.5}
+    said = [line for line in lines(account, job["TrainingJobName"]) if line.startswith("local cloud: ")]
+    assert said == [
+        "local cloud: the Regex of the metric definition endless takes too long on this output, and is not tried again"
+    ]
+
+
 @pytest.mark.parametrize(
     ("ends", "said"),
     [
@@ -400,10 +418,32 @@ def test_hosts_find_each_other_by_name_and_train_together(account: Account) -> N
         StoppingCondition={"MaxRuntimeInSeconds": 900},
     )
     found = archive_of(account, job["ModelArtifacts"]["S3ModelArtifacts"])
-    assert {rank: json.loads(said) for rank, said in found.items()} == {
-        "0": ["algo-1 127.0.0.1", "algo-2 127.0.0.2"],
-        "1": ["algo-1 127.0.0.1", "algo-2 127.0.0.2"],
-    }
+    told = json.loads(found["0"])
+    assert json.loads(found["1"]) == told
+    network = told[0].removeprefix("algo-1 ").removesuffix(".1")
+    assert told == [f"algo-1 {network}.1", f"algo-2 {network}.2"]
+    assert network.startswith("127.")
+
+
+def test_two_jobs_at_once_listen_at_the_same_port_of_their_hosts(account: Account) -> None:
+    if not any(works(*command) for command in UNSHARE.values()):
+        pytest.skip("this machine gives a process no /etc/hosts of its own")
+    script = (
+        "import os, signal, socket\n"
+        "port = int(os.environ['PORT'])\n"
+        "listening = socket.create_server((os.environ['SM_CURRENT_HOST'], port))\n"
+        "print('listening', flush=True)\n"
+        "signal.pause()\n"
+    )
+    port = {"PORT": str(free_port())}
+    jobs = [training.start(account, script, ResourceConfig={"InstanceCount": 2}, Environment=port) for _ in range(2)]
+    for job in jobs:
+        await_true(
+            lambda job=job: lines(account, job).count("listening") == 2, f"{job} listens", timeout_s=training.LIMIT_S
+        )
+    for job in jobs:
+        account.sagemaker.stop_training_job(TrainingJobName=job)
+    assert [ended(account, job)["TrainingJobStatus"] for job in jobs] == ["Stopped", "Stopped"]
 
 
 def test_a_host_that_fails_fails_the_job_and_ends_the_others(account: Account) -> None:
@@ -482,6 +522,19 @@ def test_input_without_objects_is_refused_as_the_service_refuses_it(account: Acc
             {"OutputDataConfig": {"S3OutputPath": "https://example.com/x"}},
             "S3OutputPath: https://example.com/x is not an s3:// address.",
         ),
+        (
+            {"AlgorithmSpecification": {"ContainerEntrypoint": ["sh"], "ContainerArguments": ["a\0b"]}},
+            "ContainerArguments has a NUL character, which no process can be given.",
+        ),
+        ({"Environment": {"A": "a\0b"}}, "Environment has a NUL character, which no process can be given."),
+        (
+            {"Tags": [{"Key": "aws:team", "Value": "x"}]},
+            "The tag key aws:team begins with aws:, which is reserved for AWS.",
+        ),
+        (
+            {"Tags": [{"Key": "team", "Value": "x"}, {"Key": "team", "Value": "y"}]},
+            "The tag key team is given more than once; the keys of a resource differ.",
+        ),
         ({"ResourceConfig": {"InstanceCount": 0}}, "InstanceCount of ResourceConfig must be at least 1."),
         (
             {"ResourceConfig": {"InstanceCount": 1000}},
@@ -491,6 +544,77 @@ def test_input_without_objects_is_refused_as_the_service_refuses_it(account: Acc
 )
 def test_a_request_that_contradicts_itself_is_refused(account: Account, members: dict[str, Any], sentence: str) -> None:
     assert refusal(account, **members) == ("ValidationException", sentence)
+
+
+def every_request_with_one_member_less(request: Any) -> Iterator[Any]:
+    items = request.items() if isinstance(request, dict) else enumerate(request) if isinstance(request, list) else ()
+    for key, value in items:
+        if isinstance(request, dict):
+            yield {name: item for name, item in request.items() if name != key}
+        for less in every_request_with_one_member_less(value):
+            yield {**request, key: less} if isinstance(request, dict) else [*request[:key], less, *request[key + 1 :]]
+
+
+def code_of(call: Callable[..., Any], request: dict[str, Any]) -> str | None:
+    """The code with which a request is refused; None for one that is accepted."""
+    try:
+        call(**request)
+    except ClientError as error:
+        code: str = error.response["Error"]["Code"]
+        return code
+    return None
+
+
+def test_a_request_without_a_member_is_accepted_or_refused(account: Account) -> None:
+    """Clients that check nothing send such; each of them has an answer that names what it lacks, or makes a job."""
+    nowhere = channel(
+        "train", f"s3://{BUCKET}/nothing-here/", S3DataSource={"S3DataDistributionType": "ShardedByS3Key"}
+    )
+    full = training.request(account, "", InputDataConfig=[nowhere], Environment={"A": "b"})
+    full["AlgorithmSpecification"]["MetricDefinitions"] = [{"Name": "loss", "Regex": "loss=(.*)"}]
+    full["CheckpointConfig"] = {"S3Uri": f"s3://{BUCKET}/c", "LocalPath": "/opt/ml/checkpoints"}
+    limits = {"MaxNumberOfTrainingJobs": 1, "MaxParallelTrainingJobs": 1}
+    ranges = {
+        "IntegerParameterRanges": [{"Name": "n", "MinValue": "1", "MaxValue": "2", "ScalingType": "Linear"}],
+        "CategoricalParameterRanges": [{"Name": "c", "Values": ["a"]}],
+    }
+    tuning = {
+        "HyperParameterTuningJobName": "lacking",
+        "HyperParameterTuningJobConfig": {
+            "Strategy": "Random",
+            "HyperParameterTuningJobObjective": {"Type": "Minimize", "MetricName": "loss"},
+            "ResourceLimits": limits,
+            "ParameterRanges": ranges,
+        },
+        "TrainingJobDefinition": {
+            key: value
+            for key, value in full.items()
+            if key not in ("TrainingJobName", "HyperParameters", "Environment", "CheckpointConfig")
+        },
+    }
+    place = {"S3Uri": f"s3://{BUCKET}/nothing-here/", "LocalPath": "/opt/ml/processing/x"}
+    cluster = {"InstanceType": "ml.m5.large", "InstanceCount": 1, "VolumeSizeInGB": 1}
+    processing = {
+        "ProcessingJobName": "lacking",
+        "RoleArn": ROLE,
+        "ProcessingResources": {"ClusterConfig": cluster},
+        "AppSpecification": {"ImageUri": training.IMAGE, "ContainerEntrypoint": ["true"]},
+        "ProcessingInputs": [{"InputName": "x", "S3Input": {**place, "S3DataType": "S3Prefix"}}],
+        "ProcessingOutputConfig": {"Outputs": [{"OutputName": "y", "S3Output": {**place, "S3UploadMode": "EndOfJob"}}]},
+        "StoppingCondition": {"MaxRuntimeInSeconds": 60},
+    }
+    with closing(account.cloud.client("sagemaker", config=Config(parameter_validation=False))) as raw:
+        for call, request in (
+            (raw.create_training_job, full),
+            (raw.create_hyper_parameter_tuning_job, tuning),
+            (raw.create_processing_job, processing),
+        ):
+            assert list(every_request_with_one_member_less(request))
+            for number, less in enumerate(every_request_with_one_member_less(request)):
+                unique = {key: f"{value}-{number}" for key, value in less.items() if key.endswith("JobName")}
+                assert code_of(call, less | unique) in (None, "ValidationException"), less
+        with pytest.raises(ClientError, match="AlgorithmSpecification needs TrainingImage"):
+            raw.create_training_job(**{key: item for key, item in full.items() if key != "AlgorithmSpecification"})
 
 
 def test_names_are_taken_once_and_missing_ones_are_not_found(account: Account, trained: dict[str, Any]) -> None:

@@ -9,7 +9,7 @@ from botocore.exceptions import ClientError
 
 from tests.local_cloud import training
 from tests.local_cloud.conftest import Account, await_true
-from tidegate.local_cloud.sagemaker.jobs.tuning_ranges import drawn, grid
+from tidegate.local_cloud.sagemaker.jobs.tuning_ranges import drawn, grid, size
 
 SCORES = """
 import argparse
@@ -227,3 +227,6 @@ def test_draws_stay_in_their_ranges_and_are_the_same_for_the_same_seed() -> None
 def test_a_grid_has_every_combination_once() -> None:
     ranges = {"CategoricalParameterRanges": [{"Name": "a", "Values": ["1", "2"]}, {"Name": "b", "Values": ["x"]}]}
     assert list(grid(ranges)) == [{"a": "1", "b": "x"}, {"a": "2", "b": "x"}]
+    assert size(ranges) == 2
+    many = [{"Name": str(number), "Values": [str(value) for value in range(30)]} for number in range(30)]
+    assert size({"CategoricalParameterRanges": many}) == 30**30, "nobody waits until they are counted"

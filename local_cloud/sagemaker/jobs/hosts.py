@@ -1,12 +1,14 @@
 """The hosts of a job: each a command with an `/opt/ml` of its own, and how they all end.
 
-They share this machine's network: host N is `algo-N` at the loopback address 127.0.0.N, by an `/etc/hosts` that only
-the job sees.
+They share this machine's network: host N is `algo-N` at the loopback address 127.X.Y.N, by an `/etc/hosts` that only
+the job sees. X and Y are the job's own, so that two jobs can listen at the same port of `algo-1`.
 """
 
 from __future__ import annotations
 
+import itertools
 import os
+import secrets
 import shutil
 import time
 from collections.abc import Mapping, Sequence
@@ -20,6 +22,8 @@ from tidegate.local_cloud.sagemaker.errors import validation_exception
 from tidegate.local_cloud.sagemaker.jobs.job_output import LogStream, OutputReader, Sink
 from tidegate.local_cloud.sagemaker.jobs.runners import JobRunner, JobSpec
 
+# Two clouds of this machine begin at different places.
+_numbers = itertools.count(secrets.randbelow(254 * 256))
 MAX_HOSTS = 32  # each is a process of this machine; the service has quotas of its own
 
 
@@ -49,7 +53,11 @@ class Hosts:
 
     directory: Path
     each: list[Host] = field(default_factory=list)
+    _network: str = field(init=False)
     _first_failed: Host | None = None
+
+    def __post_init__(self) -> None:
+        self._network = _own_network()
 
     @classmethod
     def of(cls, *, count: int, directory: Path, log_directory: Path) -> Hosts:
@@ -127,10 +135,16 @@ class Hosts:
     def _hosts_file(self) -> Path:
         machine = Path("/etc/hosts")
         text = machine.read_text(encoding="utf-8", errors="replace") if machine.is_file() else ""
-        lines = [f"127.0.0.{number} {host.name}" for number, host in enumerate(self.each, start=1)]
+        lines = [f"{self._network}.{number} {host.name}" for number, host in enumerate(self.each, start=1)]
         file = self.directory / "hosts"
         file.write_text("\n".join([text.rstrip("\n"), *lines]) + os.linesep, encoding="utf-8")
         return file
+
+
+def _own_network() -> str:
+    """The first three parts of the addresses of a job's hosts; each call gives others, 65,024 times."""
+    number = next(_numbers) % (254 * 256)
+    return f"127.{1 + number // 256}.{number % 256}"
 
 
 def write_json(file: Path, content: str) -> None:

@@ -7,9 +7,10 @@ developer guide: the group `/aws/sagemaker/TrainingJobs` has a stream `JOB/algo-
 
 from __future__ import annotations
 
+import json
 import logging
-import math
-import re
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,6 +21,7 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from tidegate.local_cloud.sagemaker.jobs import metric_search
 from tidegate.local_cloud.sagemaker.state import now
 
 logger = logging.getLogger(__name__)
@@ -31,7 +33,8 @@ _BATCH_EVENTS = 1000
 _BATCH_BYTES = 1_000_000  # PutLogEvents takes 1,048,576 with 26 for each event
 _KEPT_EVENTS = 100_000  # moto has them in memory; the file has them all
 
-Sink = Callable[[Sequence[str]], None]
+Sink = Callable[[Sequence[str]], Sequence[str]]
+"""Takes lines. What it returns is for the reader of the log, and is added to it."""
 
 
 class OutputReader:
@@ -57,8 +60,10 @@ class OutputReader:
         for lines in self._read():
             self._give(lines)
         if self._rest:
-            self._give([self._rest.decode(errors="replace")])
-            self._rest = b""
+            last, self._rest = self._rest.decode(errors="replace"), b""
+            self._give([last])
+            for lines in self._read():  # what a sink has added
+                self._give(lines)
 
     def _follow(self) -> None:
         while not self._ended.wait(_PAUSE_S):
@@ -77,8 +82,9 @@ class OutputReader:
 
     def _give(self, lines: Sequence[str]) -> None:
         for sink in self._sinks:
-            if lines:
-                sink(lines)
+            if lines and (notes := sink(lines)):
+                with self._log.open("a", encoding="utf-8") as log:
+                    log.writelines(f"{note}\n" for note in notes)
 
 
 class LogStream:
@@ -97,7 +103,7 @@ class LogStream:
         except (ClientError, BotoCoreError):
             logger.exception("the log stream %s could not be made", stream)
 
-    def __call__(self, lines: Sequence[str]) -> None:
+    def __call__(self, lines: Sequence[str]) -> list[str]:
         moment = int(time.time() * 1000)
         kept = [line.rstrip("\r") for line in lines[: max(self._left, 0)]]
         if 0 < self._left <= len(lines):
@@ -111,6 +117,7 @@ class LogStream:
         except (ClientError, BotoCoreError):
             # The job goes on, and its output is in the file.
             logger.exception("the log stream %s could not be written", self._names["logStreamName"])
+        return []
 
 
 def _cut(line: str) -> str:
@@ -132,35 +139,88 @@ def _batches(events: Sequence[Mapping[str, Any]]) -> Iterator[list[Mapping[str, 
 
 
 class Metrics:
-    """Finds metrics in lines by the job's MetricDefinitions: the last value of each, and all of them for CloudWatch."""
+    """Finds metrics in lines by the job's MetricDefinitions: the last value of each, and all of them for CloudWatch.
+
+    What a read brings of a metric goes to CloudWatch as one statistic: a script may write thousands in a second.
+    """
 
     def __init__(self, cloudwatch: Any, *, job_name: str, definitions: Sequence[Mapping[str, str]]) -> None:
         self._cloudwatch = cloudwatch
-        self._dimensions = [{"Name": "TrainingJobName", "Value": job_name}]
-        self._patterns = [(item["Name"], re.compile(item["Regex"])) for item in definitions]
+        self._job_name = job_name
+        self._definitions = [(item["Name"], item["Regex"]) for item in definitions]
+        self._search: subprocess.Popen[str] | None = None
+        self._lock = threading.Lock()
         self.final: dict[str, tuple[float, datetime]] = {}
         """Name to the last value and its moment."""
 
-    def __call__(self, lines: Sequence[str]) -> None:
-        moment = now()
-        found = [(name, value) for line in lines for name, value in self._in(line)]
-        self.final |= {name: (value, moment) for name, value in found}
-        data = [
-            {"MetricName": name, "Dimensions": self._dimensions, "Timestamp": moment, "Value": value}
-            for name, value in found
+    def __call__(self, lines: Sequence[str]) -> list[str]:
+        with self._lock:  # each host of the job has a thread that calls
+            if not self._definitions:
+                return []
+            try:
+                values, given_up = self._found(lines)
+            except (OSError, ValueError):  # somebody has ended the process
+                logger.exception("the metrics of %s are not looked for any more", self._job_name)
+                self._definitions = []
+                return ["local cloud: the process that looks for metrics has ended; no more are found"]
+            moment = now()
+            self.final |= {name: (found[-1], moment) for name, found in values.items()}
+        self._put(values, moment)
+        for name in given_up:
+            logger.warning("the metric definition %s of %s takes too long", name, self._job_name)
+        return [
+            f"local cloud: the Regex of the metric definition {name} takes too long on this output, and is not tried"
+            " again"
+            for name in given_up
         ]
-        try:
-            for start in range(0, len(data), 1000):  # PutMetricData takes no more at once
-                self._cloudwatch.put_metric_data(
-                    Namespace="/aws/sagemaker/TrainingJobs", MetricData=data[start : start + 1000]
-                )
-        except (ClientError, BotoCoreError):
-            logger.exception("the metrics of %s could not be written", self._dimensions[0]["Value"])
 
-    def _in(self, line: str) -> Iterator[tuple[str, float]]:
-        for name, pattern in self._patterns:
-            for match in pattern.finditer(line):
-                with suppress(ValueError, TypeError):
-                    value = float(match[1])
-                    if math.isfinite(value):  # CloudWatch takes no other
-                        yield name, value
+    def close(self) -> None:
+        with self._lock:
+            if self._search is not None:
+                self._search.kill()
+                self._search.communicate()
+                self._search = None
+
+    def _found(self, lines: Sequence[str]) -> tuple[dict[str, list[float]], list[str]]:
+        if self._search is None:
+            self._search = subprocess.Popen(
+                [sys.executable, "-I", "-S", metric_search.__file__],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                encoding="utf-8",
+                start_new_session=True,  # Ctrl-C is for the cloud, which ends this one
+            )
+            self._ask(self._definitions)
+        self._ask(lines)
+        assert self._search.stdout is not None  # noqa: S101 - it is a pipe
+        values, given_up = json.loads(self._search.stdout.readline())
+        return values, given_up
+
+    def _ask(self, message: Sequence[Any]) -> None:
+        assert self._search is not None  # noqa: S101 - it is started
+        assert self._search.stdin is not None  # noqa: S101 - it is a pipe
+        self._search.stdin.write(json.dumps(message) + "\n")
+        self._search.stdin.flush()
+
+    def _put(self, values: Mapping[str, Sequence[float]], moment: datetime) -> None:
+        dimensions = [{"Name": "TrainingJobName", "Value": self._job_name}]
+        data = [
+            {
+                "MetricName": name,
+                "Dimensions": dimensions,
+                "Timestamp": moment,
+                "StatisticValues": {
+                    "SampleCount": len(found),
+                    "Sum": sum(found),
+                    "Minimum": min(found),
+                    "Maximum": max(found),
+                },
+            }
+            for name, found in values.items()
+        ]
+        if not data:
+            return
+        try:
+            self._cloudwatch.put_metric_data(Namespace="/aws/sagemaker/TrainingJobs", MetricData=data)
+        except (ClientError, BotoCoreError):
+            logger.exception("the metrics of %s could not be written", self._job_name)

@@ -24,7 +24,7 @@ from tidegate.local_cloud.sagemaker.jobs.hosts import check_count
 from tidegate.local_cloud.sagemaker.jobs.processing_run import ProcessingFailed, ProcessingRun, Stopped
 from tidegate.local_cloud.sagemaker.jobs.runners import JobRunner
 from tidegate.local_cloud.sagemaker.jobs.state_events import tell_state
-from tidegate.local_cloud.sagemaker.jobs.training_rules import check_s3_uri, inside_opt_ml
+from tidegate.local_cloud.sagemaker.jobs.training_rules import check_command, check_s3_uri, inside_opt_ml
 from tidegate.local_cloud.sagemaker.model_packages import Announce
 from tidegate.local_cloud.sagemaker.state import Identity, Json, Tags, now, page
 
@@ -42,6 +42,7 @@ def check_processing_request(request: Json) -> None:
         if member not in cluster:
             raise validation_exception(f"ClusterConfig needs {member}.")
     check_count(cluster["InstanceCount"])
+    check_command(request["AppSpecification"], request)
     inputs = request.get("ProcessingInputs", [])
     outputs = request.get("ProcessingOutputConfig", {}).get("Outputs", [])
     for kind, name_key, place_key, entries in (

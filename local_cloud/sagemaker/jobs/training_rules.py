@@ -24,7 +24,7 @@ CHECKPOINTS = "/opt/ml/checkpoints"  # CheckpointConfig: the default of LocalPat
 
 def check_training_request(request: Json) -> None:
     """Raises a ValidationException for a request that contradicts itself."""
-    algorithm = request["AlgorithmSpecification"]
+    algorithm = request.get("AlgorithmSpecification", {})
     if "TrainingImage" not in algorithm:
         raise validation_exception("AlgorithmSpecification needs TrainingImage; the local cloud has no algorithms.")
     resources = request.get("ResourceConfig", {})
@@ -34,6 +34,7 @@ def check_training_request(request: Json) -> None:
     if resources["InstanceCount"] < 1:
         raise validation_exception("InstanceCount of ResourceConfig must be at least 1.")
     check_count(resources["InstanceCount"])
+    check_command(algorithm, request)
     _check_metrics(algorithm.get("MetricDefinitions", []))
     _check_channels(request)
     _check_stopping(request)
@@ -41,6 +42,18 @@ def check_training_request(request: Json) -> None:
     if "CheckpointConfig" in request:
         check_s3_uri("S3Uri of CheckpointConfig", request["CheckpointConfig"]["S3Uri"])
         inside_opt_ml("LocalPath of CheckpointConfig", request["CheckpointConfig"].get("LocalPath", CHECKPOINTS))
+
+
+def check_command(specification: Json, request: Json) -> None:
+    """Raises a ValidationException for a command that no process can have: its words and variables end at a NUL."""
+    environment: dict[str, str] = request.get("Environment", {})
+    for member, words in (
+        ("ContainerEntrypoint", specification.get("ContainerEntrypoint", [])),
+        ("ContainerArguments", specification.get("ContainerArguments", [])),
+        ("Environment", [*environment.keys(), *environment.values()]),
+    ):
+        if any("\0" in word for word in words):
+            raise validation_exception(f"{member} has a NUL character, which no process can be given.")
 
 
 def check_s3_uri(member: str, uri: str) -> None:

@@ -12,6 +12,7 @@ import json
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from pathlib import Path
@@ -77,6 +78,10 @@ class TrainingRun:
         """Returns when the job is over. Raises :class:`TrainingFailed`."""
         definitions = self.job.request["AlgorithmSpecification"].get("MetricDefinitions", [])
         self._metrics = Metrics(self.cloudwatch, job_name=self.job.name, definitions=definitions)
+        with closing(self._metrics):
+            self._attempts()
+
+    def _attempts(self) -> None:
         while True:
             hosts = Hosts.of(
                 count=self.job.request["ResourceConfig"]["InstanceCount"],

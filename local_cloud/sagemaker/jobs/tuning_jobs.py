@@ -25,7 +25,7 @@ from tidegate.local_cloud.sagemaker.jobs.state_events import tell_state
 from tidegate.local_cloud.sagemaker.jobs.training_jobs import TrainingJobs
 from tidegate.local_cloud.sagemaker.jobs.training_rules import check_training_request
 from tidegate.local_cloud.sagemaker.jobs.training_state import TrainingJob
-from tidegate.local_cloud.sagemaker.jobs.tuning_ranges import check_ranges, drawn, grid
+from tidegate.local_cloud.sagemaker.jobs.tuning_ranges import check_ranges, drawn, grid, size
 from tidegate.local_cloud.sagemaker.model_packages import Announce
 from tidegate.local_cloud.sagemaker.state import Identity, Json, Tags, now, page, part
 
@@ -386,7 +386,7 @@ def _check(request: Json) -> None:
     if strategy != "Grid" and asked is None:
         raise validation_exception(f"The strategy {strategy} needs MaxNumberOfTrainingJobs.")
     if strategy == "Grid":
-        count = sum(1 for _ in grid(config["ParameterRanges"]))
+        count = size(config["ParameterRanges"])
         if asked is not None and asked != count:
             raise validation_exception(
                 f"MaxNumberOfTrainingJobs is {asked}; the strategy Grid has {count} combinations of these ranges."

@@ -67,6 +67,11 @@ def drawn(ranges: Json, *, seed: int | None, count: int) -> Iterator[dict[str, s
         yield values
 
 
+def size(ranges: Json) -> int:
+    """How many combinations :func:`grid` has."""
+    return math.prod(len(item["Values"]) for item in ranges.get("CategoricalParameterRanges", []))
+
+
 def grid(ranges: Json) -> Iterator[dict[str, str]]:
     """Every combination of the categorical ranges."""
     items = ranges.get("CategoricalParameterRanges", [])
