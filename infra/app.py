@@ -12,6 +12,7 @@ from cdk_nag import AwsSolutionsChecks
 from tidegate.infra.configuration import Stage
 from tidegate.infra.configuration.network import NewVpc
 from tidegate.infra.cost.announce import announce
+from tidegate.infra.stacks.api_stack import ApiStack
 from tidegate.infra.stacks.batch_stack import BatchStack
 from tidegate.infra.stacks.endpoint_stack import EndpointStack
 from tidegate.infra.stacks.models_stack import ModelsStack
@@ -51,6 +52,8 @@ def add_stacks(app: cdk.App, stage: Stage) -> None:
     endpoint.add_stack_dependency(registry)
     if isinstance(stage.network, NewVpc):
         endpoint.add_stack_dependency(NetworkStack(app, "network", stage=stage, network=stage.network))
+    if stage.api is not None:
+        ApiStack(app, "api", stage=stage, api=stage.api).add_stack_dependency(endpoint)
     if stage.batch is not None:
         BatchStack(app, "batch", stage=stage, batch=stage.batch).add_stack_dependency(endpoint)
     if stage.model_registry is not None:

@@ -116,7 +116,7 @@ _LOG_DAYS = (
     *(1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731),
     *(1096, 1827, 2192, 2557, 2922, 3288, 3653),
 )
-_LogDays = Annotated[
+LogDays = Annotated[
     int,
     BeforeValidator(
         Rule(
@@ -145,11 +145,11 @@ class Retention(Value):
     """Captured requests."""
     access_logs_days: Days = 365
     """Who asked the buckets for what."""
-    logs_days: Annotated[_LogDays | None, OFF] = 90
+    logs_days: Annotated[LogDays | None, OFF] = 90
     """What containers print, in the log groups that the stage makes; one of CloudWatch's numbers, `false`: SageMaker
     makes the groups and keeps all.
     """
-    transform_logs_days: _LogDays | None = None
+    transform_logs_days: LogDays | None = None
     """The same of transform jobs; their group `/aws/sagemaker/TransformJobs` is one for the account and Region, so at
     most one stage may say it.
     """

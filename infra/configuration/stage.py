@@ -6,6 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from tidegate.infra.configuration.api import Api
 from tidegate.infra.configuration.batch import Batch
 from tidegate.infra.configuration.hosting import Hosting
 from tidegate.infra.configuration.image import Image
@@ -57,6 +58,8 @@ class Stage(Value):
     """Where containers run; else in SageMaker's own network, with a way to the internet."""
     encryption: Encryption = Encryption()
     """By whose key data is encrypted."""
+    api: Api | None = None
+    """A way in for callers from elsewhere."""
     batch: Batch | None = None
     """Transform jobs."""
     model_registry: ModelRegistry | None = None

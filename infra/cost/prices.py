@@ -38,6 +38,12 @@ class Serverless(Value):
     provisioned_gb_second: Price | None = None
 
 
+class Calls(Value):
+    """What API Gateway takes for the requests to a REST API."""
+
+    million_requests: Price | None = None
+
+
 class Network(Value):
     """What a VPC costs by the hour, each."""
 
@@ -76,6 +82,7 @@ class Prices(Value):
     transform_hour: dict[InstanceType, Price] = Field(default_factory=dict)
     processing_hour: dict[InstanceType, Price] = Field(default_factory=dict)
     serverless: Serverless = Field(default_factory=Serverless)
+    api: Calls = Field(default_factory=Calls)
     athena: Queries = Field(default_factory=Queries)
     network: Network = Field(default_factory=Network)
     month: Fixed = Field(default_factory=Fixed)

@@ -26,6 +26,7 @@ def of_stage(
     """
     return [
         *_of_hosting(stage),
+        *_of_api(stage),
         *_of_batch(stage),
         *_of_the_rest(stage, alarm_metrics, interface_endpoints, nat_gateways),
     ]
@@ -81,6 +82,15 @@ def _of_serverless(hosting: ServerlessHosting, cost: Cost | None) -> Iterator[It
     if (warm := hosting.provisioned_concurrency) is not None:
         gb_seconds = warm * gib * _SECONDS_IN_A_MONTH
         yield _item(f"kept warm: {warm} x {gib:g} GB", "serverless", "provisioned_gb_second", gb_seconds)
+
+
+def _of_api(stage: Stage) -> Iterator[Item]:
+    if stage.api is None:
+        return
+    if stage.cost is not None and (requests := stage.cost.requests_per_month) is not None:
+        yield _item(f"API: {requests:,} requests", "api", "million_requests", requests / _MILLION)
+    else:
+        yield _item("requests through the API", "api", "million_requests", 1, per="million requests")
 
 
 def _of_batch(stage: Stage) -> Iterator[Item]:

@@ -72,6 +72,7 @@ class Subject:
             "registry": True,
             "network": isinstance(stage.network, NewVpc),
             "endpoint": True,
+            "api": stage.api is not None,
             "batch": stage.batch is not None,
             "models": stage.model_registry is not None,
             "observability": stage.observability is not None or stage.budget is not None,

@@ -10,12 +10,19 @@ from collections.abc import Sequence
 from aws_cdk import aws_sagemaker as sagemaker
 from constructs import Construct
 
-from tidegate.infra.configuration.hosting import Adapter
+from tidegate.infra.configuration.hosting import Adapter, ComponentHosting, Hosting
 
 
 def component_of(endpoint_name: str, adapter: Adapter) -> str:
     """What clients send as InferenceComponentName: at most 63 characters, for an endpoint's name has at most 27."""
     return f"{endpoint_name}-{adapter.name}"
+
+
+def components_of(endpoint_name: str, hosting: Hosting) -> list[str]:
+    """The components that a client may ask, the base first; none in other modes."""
+    if not isinstance(hosting, ComponentHosting):
+        return []
+    return [endpoint_name, *(component_of(endpoint_name, adapter) for adapter in hosting.adapters)]
 
 
 class Adapters(Construct):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import aws_cdk as cdk
 from constructs import Construct
 
-from tidegate.infra.configuration.hosting import AsyncHosting, ComponentHosting, Hosting, RealtimeHosting
-from tidegate.infra.hosting.adapters import component_of
+from tidegate.infra.configuration.hosting import AsyncHosting, Hosting, RealtimeHosting
+from tidegate.infra.hosting.adapters import components_of
 from tidegate.infra.rights.lent_policy import LentPolicy
 from tidegate.infra.stage.names import ASYNC_INPUT_PREFIX
 
@@ -30,10 +30,11 @@ class CallerRights(Construct):
             self._policy.may("AskLater", ["sagemaker:InvokeEndpointAsync"], [self._sagemaker("endpoint")])
             self._exchange(hosting)
         else:
-            asked = [self._sagemaker("endpoint")]
-            if isinstance(hosting, ComponentHosting):
-                components = [endpoint_name, *(component_of(endpoint_name, adapter) for adapter in hosting.adapters)]
-                asked += [self._sagemaker("inference-component", name) for name in components]
+            components = components_of(endpoint_name, hosting)
+            asked = [
+                self._sagemaker("endpoint"),
+                *(self._sagemaker("inference-component", name) for name in components),
+            ]
             actions = ["sagemaker:InvokeEndpoint", "sagemaker:InvokeEndpointWithResponseStream"]
             if isinstance(hosting, RealtimeHosting) and hosting.bidirectional:
                 # AWS's own samples allow it, and the service authorization reference lacks it.

@@ -64,6 +64,11 @@ class Names:
         return f"{self.prefix}-{self.stage}"
 
     @property
+    def api(self) -> str:
+        """The API in front of the endpoint, and its log group below `/aws/apigateway/`."""
+        return f"{self.prefix}-{self.stage}"
+
+    @property
     def batch_jobs(self) -> str:
         """The state machine that runs transform jobs."""
         return f"{self.prefix}-{self.stage}-batch"

@@ -12,6 +12,7 @@ from tidegate.inference import settings
 from tidegate.infra.configuration import Stage
 from tidegate.infra.models.container_environment import container_environment
 from tidegate.infra.validation import (
+    api,
     capacity,
     containers,
     gpus,
@@ -38,6 +39,7 @@ def check(stage: Stage) -> None:
     zones.check(stage)
     containers.check(stage)
     monitor.check(stage)
+    api.check(stage)
     operations.check(stage)
     sharing.check(stage)
     tables.check(stage, today=datetime.datetime.now(tz=datetime.UTC).date())

@@ -16,6 +16,7 @@ from moto.cloudformation import parsing
 
 from tidegate.local_cloud.cloudformation import (
     alarm_resources,
+    api_resources,
     bucket_resources,
     budget_resource,
     event_resources,
@@ -35,6 +36,7 @@ from tidegate.local_cloud.cloudformation.stacks import run_stacks_ourselves
 
 __all__ = [
     "alarm_resources",
+    "api_resources",
     "bucket_resources",
     "budget_resource",
     "event_resources",
@@ -60,4 +62,5 @@ def install(make_client: Callable[[str], Any]) -> None:
         cached.cache_clear()
     bucket_resources.ignore_bucket_policies()
     scaling_resources.take_inference_components()
+    api_resources.take_jwt_authorizers()
     run_stacks_ourselves()

@@ -159,6 +159,15 @@ def test_with_an_assumption_of_the_traffic_serverless_requests_are_a_sum_of_the_
     assert amounts(said(stage, directory))["500,000 requests of 0.5 s in 2 GB"] == "10.00"
 
 
+def test_requests_through_the_api_are_priced_by_the_million_or_by_the_assumed_traffic(directory: Path) -> None:
+    (directory / "prices.toml").write_text(f"{FILE}\n[api]\nmillion_requests = 4\n")
+    api = {"authorization": "iam", "logs_days": False}
+    assumed = stage_with({"mode": "serverless"}, api=api, cost={"prices": "prices.toml", "requests_per_month": 500_000})
+
+    assert amounts(said(stage_with({"mode": "serverless"}, api=api), directory))["requests through the API"] == "4.00"
+    assert amounts(said(assumed, directory))["API: 500,000 requests"] == "2.00"
+
+
 def test_a_batch_job_is_priced_by_the_hour_with_the_price_of_transform_jobs(directory: Path) -> None:
     stage = stage_with({"mode": "realtime"}, batch={"instance_type": "ml.g6.xlarge", "instance_count": 2})
 
