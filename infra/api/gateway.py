@@ -135,7 +135,7 @@ class Gateway(Construct):
     def make_account_role(self) -> None:
         """Let API Gateway write into CloudWatch: one setting for the account and Region, which stays.
 
-        Source: https://docs.aws.amazon.com/apigateway/latest/developerguide/set-up-logging.html
+        Source: https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/aws-resource-apigateway-account.html
         """
         statement = iam.PolicyStatement(sid="WriteLogs", actions=list(_LOG_ACTIONS), resources=["*"])
         role = iam.Role(
@@ -147,6 +147,8 @@ class Gateway(Construct):
         )
         acknowledge_wildcard(role, "*", "one role for every log group that an API of the account may name")
         account = apigateway.CfnAccount(self, "Account", cloud_watch_role_arn=role.role_arn)
+        # After the API, as where the CDK makes it: the account may never have had one.
+        account.add_resource_dependency(cast("cdk.CfnResource", self.rest.node.default_child))
         # Other APIs write with it by the time this stack goes.
         role.apply_removal_policy(cdk.RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE)
         account.apply_removal_policy(cdk.RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE)

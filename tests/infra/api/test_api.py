@@ -195,6 +195,7 @@ def test_the_account_s_role_for_logs_outlives_the_stack_and_is_there_before_the_
 
     assert account["DeletionPolicy"] == "RetainExceptOnCreate"
     assert name in stage["DependsOn"]
+    assert [*signed.properties("api", "AWS::ApiGateway::RestApi")] == account["DependsOn"]
     assert not by_token.properties("api", "AWS::ApiGateway::Account")
 
 
