@@ -28,7 +28,9 @@ def _check_token(api: Api) -> None:
     if api.authorization == "jwt":
         for key, example in (("issuer", "'https://identity.example.com/'"), ("audience", "['tidegate']")):
             if not of_tokens[key]:
-                raise wrong("api.authorization", "jwt", f"without whose tokens are taken; write {key} = {example}")
+                raise wrong(
+                    "api.authorization", "jwt", f"without {key}, by which tokens are checked; write {key} = {example}"
+                )
         if twice := next((name for name in api.algorithms if api.algorithms.count(name) > 1), None):
             raise wrong("api.algorithms", twice, "given twice; write it once")
         return

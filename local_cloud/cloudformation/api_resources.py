@@ -1,7 +1,7 @@
 """AWS::ApiGateway::…, of which moto lacks half and drops most properties of the rest, through boto3.
 
-Stored and described as deployed; no API answers here. What changes is made anew, but for a stage and the account's
-settings.
+Stored and described as deployed; no API answers here. A path, an authorizer, a validator and a deployment that change
+are made anew.
 """
 
 # ruff: noqa: ARG002 - the signatures are those by which moto calls these classes
@@ -53,6 +53,13 @@ class RestApi(_Part, CloudFormationModel):
     def create(self) -> None:
         super().create()
         self.root_id = next(item["id"] for item in client("apigateway").get_resources(restApiId=self.arn)["items"])
+
+    def update(self, properties: Json) -> bool:
+        """In place, as on AWS: the address is made of its id."""
+        words = {"/name": properties["Name"], "/description": properties.get("Description", "")}
+        changes = [{"op": "replace", "path": path, "value": value} for path, value in words.items()]
+        client("apigateway").update_rest_api(restApiId=self.arn, patchOperations=changes)
+        return True
 
     def delete(self, account_id: str, region_name: str) -> None:
         with _gone_is_fine():

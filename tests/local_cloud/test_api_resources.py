@@ -11,7 +11,7 @@ from tests.local_cloud.test_stacks import stack_of
 Json = dict[str, Any]
 
 
-def template(*, timeout_ms: int = 29_000, rate: int = 50) -> Json:
+def template(*, name: str = "mine", timeout_ms: int = 29_000, rate: int = 50) -> Json:
     """A method that calls SageMaker, a token for it, and a stage with limits and a log."""
     api = {"RestApiId": {"Ref": "Api"}}
     jwt = {"DefaultAlgorithms": ["RS256"], "Issuers": [{"Issuer": "https://a.example/", "Audiences": ["b"]}]}
@@ -57,7 +57,7 @@ def template(*, timeout_ms: int = 29_000, rate: int = 50) -> Json:
         name: {"Type": f"AWS::ApiGateway::{kind}", "Properties": properties}
         for name, (kind, properties) in parts.items()
     }
-    resources["Api"] = {"Type": "AWS::ApiGateway::RestApi", "Properties": {"Name": "mine"}}
+    resources["Api"] = {"Type": "AWS::ApiGateway::RestApi", "Properties": {"Name": name}}
     resources["Deployed"]["DependsOn"] = ["Method"]
     return {
         "Resources": resources,
@@ -81,8 +81,11 @@ def test_an_api_is_described_as_it_was_deployed_and_changes_under_its_address(ac
             assert integration["credentials"] == "arn:aws:iam::123456789012:role/api"
             assert integration["integrationResponses"]["424"]["selectionPattern"] == "424"
 
-            assert stack.update(template(timeout_ms=40_000, rate=70)) == "UPDATE_COMPLETE", stack.events("Method")
+            assert stack.update(template(name="yours", timeout_ms=40_000, rate=70)) == "UPDATE_COMPLETE", stack.events(
+                "Method"
+            )
             assert stack.outputs() == found
+            assert gateway.get_rest_api(restApiId=found["Id"])["name"] == "yours"
             assert gateway.get_method(**place)["methodIntegration"]["timeoutInMillis"] == 40_000
             stage = gateway.get_stage(restApiId=found["Id"], stageName="live")
             assert stage["methodSettings"]["*/*"]["throttlingRateLimit"] == 70

@@ -223,7 +223,11 @@ def test_what_changes_in_the_api_makes_a_new_deployment(by_token: Synthesised, s
         ("serverless", SIGNED | {"algorithms": ["RS256"]}, "api.algorithms=['RS256'] is about tokens"),
         ("serverless", SIGNED | {"timeout_s": 61}, "api.timeout_s=61 is not a whole number from 1 to 60"),
         ("serverless", SIGNED | {"logs_days": 31}, "api.logs_days=31 is not a retention of CloudWatch"),
-        ("serverless", SIGNED | {"authorization": "jwt"}, "without whose tokens are taken; write issuer ="),
+        (
+            "serverless",
+            SIGNED | {"authorization": "jwt"},
+            "api.authorization='jwt' is without issuer, by which tokens are checked; write issuer =",
+        ),
         ("serverless", BY_TOKEN | {"audience": []}, "not a list of 1 to 50 audiences"),
         (
             "serverless",
