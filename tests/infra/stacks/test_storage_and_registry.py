@@ -89,7 +89,10 @@ def test_what_holds_data_outlives_its_stack_only_where_the_stage_says_so(
 def test_nothing_that_stays_would_stop_the_next_creation_of_its_stack(
     all_stages: dict[str, Synthesised], samples: dict[str, Synthesised]
 ) -> None:
-    """A log group has a fixed name and no data that is asked for; it goes with its stack also where data is kept."""
+    """A log group has a fixed name and no data that is asked for; it goes with its stack also where data is kept.
+
+    A role stays where other APIs of the account write with it, under a name that CloudFormation chose.
+    """
     kept = set()
     for stage in [*all_stages.values(), *samples.values()]:
         for unit, template in stage.templates.items():
@@ -97,8 +100,12 @@ def test_nothing_that_stays_would_stop_the_next_creation_of_its_stack(
                 policy = resource.get("DeletionPolicy", "Delete")
                 assert policy != "Retain", f"{unit}: {name}"
                 kept |= {resource["Type"]} if policy == "RetainExceptOnCreate" else set()
+                if resource["Type"] == "AWS::IAM::Role":
+                    assert "RoleName" not in resource["Properties"]
     assert kept == {
+        "AWS::ApiGateway::Account",
         "AWS::ECR::Repository",
+        "AWS::IAM::Role",
         "AWS::KMS::Key",
         "AWS::S3::Bucket",
         "AWS::SageMaker::ModelPackageGroup",
