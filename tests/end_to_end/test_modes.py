@@ -228,7 +228,7 @@ def test_where_instances_would_come_from_is_recorded(life: Life) -> None:
     assert [pool["InstanceType"] for pool in life.variant.get("InstancePools", [])] == wanted
     (described,) = life.endpoint["ProductionVariants"]
     assert [pool["InstanceType"] for pool in described.get("InstancePools", [])] == wanted
-    assert ("CapacityReservationConfig" in life.variant) == (life.name == "many")
+    assert ("CapacityReservationConfig" in life.variant) == (life.name == "pipeline")
 
 
 def test_a_destroy_leaves_nothing(life: Life) -> None:

@@ -20,6 +20,7 @@ from botocore.config import Config
 
 from tests.local_cloud.conftest import ROLE, await_true
 from tidegate.local_cloud.sagemaker.container import ContainerSpec
+from tidegate.local_cloud.sagemaker.jobs.runners import ProcessJobs
 from tidegate.local_cloud.sagemaker.limits import Limits
 from tidegate.local_cloud.sagemaker.service import SageMaker
 from tidegate.local_cloud.sagemaker.state import Identity
@@ -210,7 +211,9 @@ def running_sagemaker(directory: Path, **limits: float) -> Iterator[Stage]:
     sagemaker = SageMaker(
         s3=None,
         logs=None,  # the log groups cannot be written then, which the supervisor's log says
+        cloudwatch=None,
         runner=runner,
+        job_runner=ProcessJobs(directory / "jobs"),
         identity=Identity(region="us-east-1", account="123456789012"),
         directory=directory / "work",
         log_directory=directory / "logs",
