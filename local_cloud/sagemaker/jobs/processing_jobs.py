@@ -14,16 +14,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from tidegate.local_cloud.sagemaker.errors import (
-    ServiceError,
-    resource_in_use,
-    resource_not_found,
-    validation_exception,
-)
+from tidegate.local_cloud.sagemaker.errors import resource_not_found, validation_exception
 from tidegate.local_cloud.sagemaker.jobs.hosts import check_count
+from tidegate.local_cloud.sagemaker.jobs.job_table import JobTable
 from tidegate.local_cloud.sagemaker.jobs.processing_run import ProcessingFailed, ProcessingRun, Stopped
 from tidegate.local_cloud.sagemaker.jobs.runners import JobRunner
-from tidegate.local_cloud.sagemaker.jobs.state_events import tell_state
 from tidegate.local_cloud.sagemaker.jobs.training_rules import check_command, check_s3_uri, inside_opt_ml
 from tidegate.local_cloud.sagemaker.model_packages import Announce
 from tidegate.local_cloud.sagemaker.state import Identity, Json, Tags, now, page
@@ -131,9 +126,16 @@ class ProcessingJobs:
     log_directory: Path
     environment: Mapping[str, str]
     grace_s: float
-    _jobs: dict[str, ProcessingJob] = field(default_factory=dict)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
-    _closing: threading.Event = field(default_factory=threading.Event)
+    _table: JobTable[ProcessingJob] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._table = JobTable(
+            kind="Processing Job",
+            taken="Job name must be unique within an AWS account and region, and a job with this name already exists",
+            missing=lambda name: resource_not_found(f"Could not find requested job with name: {name}"),
+            tags=self.tags,
+            announce=self.announce,
+        )
 
     def create(self, request: Json) -> Json:
         """CreateProcessingJob."""
@@ -141,37 +143,24 @@ class ProcessingJobs:
         name = request["ProcessingJobName"]
         arn, moment = self.identity.arn("processing-job", name), now()
         job = ProcessingJob(name=name, arn=arn, request=request, created=moment, modified=moment)
-        with self._lock:
-            if self._closing.is_set():
-                raise ServiceError("ServiceUnavailable", "The local cloud is shutting down.", status=503)
-            # The names of two jobs differ in more than capitals: their ARNs have none.
-            if any(other.arn == arn for other in self._jobs.values()):
-                raise resource_in_use(
-                    "Job name must be unique within an AWS account and region,"
-                    f" and a job with this name already exists ({arn})"
-                )
-            self._jobs[name] = job
-            self.tags.add(arn, request.get("Tags", []))
-            job.worker = threading.Thread(target=self._work, args=(job,), name=f"processing job {name}")
-            job.worker.start()
+        self._table.start(job, lambda: self._work(job))
         return {"ProcessingJobArn": arn}
 
     def describe(self, request: Json) -> Json:
         """DescribeProcessingJob."""
-        with self._lock:
-            return self._find(request["ProcessingJobName"]).described()
+        return self._table.described(request["ProcessingJobName"])
 
     def listing(self, request: Json) -> Json:
         """ListProcessingJobs."""
-        with self._lock:
-            summaries = [job.summary() for job in self._jobs.values()]
-        items, token = page(summaries, request, name_key="ProcessingJobName", status_key="ProcessingJobStatus")
+        items, token = page(
+            self._table.summaries(), request, name_key="ProcessingJobName", status_key="ProcessingJobStatus"
+        )
         return {"ProcessingJobSummaries": items} | ({"NextToken": token} if token else {})
 
     def stop(self, request: Json) -> Json:
         """StopProcessingJob."""
-        with self._lock:
-            job = self._find(request["ProcessingJobName"])
+        with self._table.lock:
+            job = self._table.find(request["ProcessingJobName"])
             if job.is_over:
                 raise validation_exception(f"The request was rejected because the processing job is {job.status}.")
             job.status, job.modified = "Stopping", now()
@@ -179,32 +168,17 @@ class ProcessingJobs:
         return {}
 
     def arns(self) -> set[str]:
-        with self._lock:
-            return {job.arn for job in self._jobs.values()}
+        return self._table.arns()
 
     def close(self) -> None:
         """Stops every job; returns when nothing is left running."""
-        with self._lock:
-            self._closing.set()
-            workers = [job.worker for job in self._jobs.values() if job.worker is not None]
-        for worker in workers:
-            worker.join()
-
-    def _tell(self, job: ProcessingJob) -> None:
-        with self._lock:
-            description = job.described()
-        tell_state(self.announce, "Processing Job", job.arn, description)
-
-    def _find(self, name: str) -> ProcessingJob:
-        if name not in self._jobs:
-            raise resource_not_found(f"Could not find requested job with name: {name}")
-        return self._jobs[name]
+        self._table.close()
 
     def _work(self, job: ProcessingJob) -> None:
-        self._tell(job)
+        self._table.tell(job)
 
         def begun() -> None:
-            with self._lock:
+            with self._table.lock:
                 job.started = job.modified = now()
 
         run = ProcessingRun(
@@ -220,7 +194,7 @@ class ProcessingJobs:
             environment=self.environment,
             grace_s=self.grace_s,
             stopping=job.stopping,
-            closing=self._closing,
+            closing=self._table.closing,
             begun=begun,
         )
         status, reason = "Completed", None
@@ -233,9 +207,9 @@ class ProcessingJobs:
         except Exception as error:
             logger.exception("processing job %s broke", job.name)
             status, reason = "Failed", f"InternalServerError: {type(error).__name__}: {error}"
-        with self._lock:
+        with self._table.lock:
             job.status, job.ended, job.exit_message = status, now(), run.exit_message
             job.modified = job.ended
             job.failure_reason = reason[:_FAILURE_REASON_CHARS] if reason else None
-        self._tell(job)
+        self._table.tell(job)
         logger.info("processing job %s: %s %s", job.name, status, reason or "")

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import logging
-import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tidegate.local_cloud.sagemaker.errors import ServiceError, resource_in_use, validation_exception
+from tidegate.local_cloud.sagemaker.errors import validation_exception
 from tidegate.local_cloud.sagemaker.jobs.channel_data import ChannelObject
+from tidegate.local_cloud.sagemaker.jobs.job_table import JobTable
 from tidegate.local_cloud.sagemaker.jobs.runners import JobRunner
-from tidegate.local_cloud.sagemaker.jobs.state_events import tell_state
 from tidegate.local_cloud.sagemaker.jobs.training_rules import check_training_request, listed_inputs
 from tidegate.local_cloud.sagemaker.jobs.training_run import TrainingFailed, TrainingRun
 from tidegate.local_cloud.sagemaker.jobs.training_state import TrainingJob
@@ -37,9 +36,17 @@ class TrainingJobs:
     log_directory: Path
     environment: Mapping[str, str]
     grace_s: float
-    _jobs: dict[str, TrainingJob] = field(default_factory=dict)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
-    _closing: threading.Event = field(default_factory=threading.Event)
+    _table: JobTable[TrainingJob] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._table = JobTable(
+            kind="Training Job",
+            taken="Training job names must be unique within an AWS account and region, and a training job with this"
+            " name already exists",
+            missing=lambda _: validation_exception("Requested resource not found."),
+            tags=self.tags,
+            announce=self.announce,
+        )
 
     def create(self, request: Json) -> Json:
         """CreateTrainingJob."""
@@ -53,34 +60,23 @@ class TrainingJobs:
         arn, moment = self.identity.arn("training-job", name), now()
         job = TrainingJob(name=name, arn=arn, request=request, created=moment, modified=moment, tuning_arn=tuning_arn)
         job.goes_to("Starting")
-        with self._lock:
-            if self._closing.is_set():
-                raise ServiceError("ServiceUnavailable", "The local cloud is shutting down.", status=503)
-            # The names of two jobs differ in more than capitals: their ARNs have none.
-            if any(other.arn == arn for other in self._jobs.values()):
-                raise resource_in_use(
-                    "Training job names must be unique within an AWS account and region, and a training job with this"
-                    f" name already exists ({arn})"
-                )
-            pool = next((other for other in self._jobs.values() if job.could_use_the_pool_of(other)), None)
+
+        def takes_a_pool(others: Iterable[TrainingJob]) -> None:
+            pool = next((other for other in others if job.could_use_the_pool_of(other)), None)
             if pool is not None:
                 pool.reused_by = name
-            self._jobs[name] = job
-            self.tags.add(arn, request.get("Tags", []))
-            job.worker = threading.Thread(target=self._work, args=(job, inputs), name=f"training job {name}")
-            job.worker.start()
+
+        self._table.start(job, lambda: self._work(job, inputs), takes_a_pool)
         return job
 
     def describe(self, request: Json) -> Json:
         """DescribeTrainingJob."""
-        with self._lock:
-            return self._find(request["TrainingJobName"]).described()
+        return self._table.described(request["TrainingJobName"])
 
     def listing(self, request: Json) -> Json:
         """ListTrainingJobs."""
         wanted = request.get("WarmPoolStatusEquals")
-        with self._lock:
-            summaries = [job.summary() for job in self._jobs.values()]
+        summaries = self._table.summaries()
         if wanted is not None:
             summaries = [item for item in summaries if item.get("WarmPoolStatus", {}).get("Status") == wanted]
         items, token = page(summaries, request, name_key="TrainingJobName", status_key="TrainingJobStatus")
@@ -88,8 +84,8 @@ class TrainingJobs:
 
     def stop(self, request: Json) -> Json:
         """StopTrainingJob."""
-        with self._lock:
-            job = self._find(request["TrainingJobName"])
+        with self._table.lock:
+            job = self._table.find(request["TrainingJobName"])
             if job.is_over:
                 raise validation_exception(
                     f"The request was rejected because the training job is in status {job.status}."
@@ -99,7 +95,7 @@ class TrainingJobs:
 
     def end(self, job: TrainingJob) -> None:
         """Stops a job; without effect on one that is over."""
-        with self._lock:
+        with self._table.lock:
             if not job.is_over:
                 _end(job)
 
@@ -112,8 +108,8 @@ class TrainingJobs:
 
         Raises a ValidationException for a job that cannot be interrupted.
         """
-        with self._lock:
-            job = self._find(name)
+        with self._table.lock:
+            job = self._table.find(name)
             if not job.request.get("EnableManagedSpotTraining"):
                 raise validation_exception(f"The training job {name} has no EnableManagedSpotTraining.")
             if job.secondary != "Training":
@@ -122,29 +118,14 @@ class TrainingJobs:
         return {}
 
     def arns(self) -> set[str]:
-        with self._lock:
-            return {job.arn for job in self._jobs.values()}
+        return self._table.arns()
 
     def close(self) -> None:
         """Stops every job; returns when nothing is left running."""
-        with self._lock:
-            self._closing.set()
-            workers = [job.worker for job in self._jobs.values() if job.worker is not None]
-        for worker in workers:
-            worker.join()
-
-    def _tell(self, job: TrainingJob) -> None:
-        with self._lock:
-            description = job.described()
-        tell_state(self.announce, "Training Job", job.arn, description)
-
-    def _find(self, name: str) -> TrainingJob:
-        if name not in self._jobs:
-            raise validation_exception("Requested resource not found.")
-        return self._jobs[name]
+        self._table.close()
 
     def _work(self, job: TrainingJob, inputs: Mapping[str, list[ChannelObject]]) -> None:
-        self._tell(job)
+        self._table.tell(job)
         reason = None
         try:
             TrainingRun(
@@ -158,8 +139,8 @@ class TrainingJobs:
                 log_directory=self.log_directory / job.name,
                 environment=self.environment,
                 grace_s=self.grace_s,
-                closing=self._closing,
-                lock=self._lock,
+                closing=self._table.closing,
+                lock=self._table.lock,
             ).run()
         except TrainingFailed as failure:
             reason = str(failure)
@@ -167,9 +148,9 @@ class TrainingJobs:
             logger.exception("training job %s broke", job.name)
             reason = f"InternalServerError: {type(error).__name__}: {error}"
         if reason is not None:
-            with self._lock:
+            with self._table.lock:
                 job.ends("Failed", "Failed", reason)
-        self._tell(job)
+        self._table.tell(job)
         logger.info("training job %s: %s %s", job.name, job.secondary, reason or "")
 
 

@@ -15,13 +15,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from tidegate.local_cloud.sagemaker.errors import (
-    ServiceError,
-    resource_in_use,
-    resource_not_found,
-    validation_exception,
-)
-from tidegate.local_cloud.sagemaker.jobs.state_events import tell_state
+from tidegate.local_cloud.sagemaker.errors import ServiceError, resource_not_found, validation_exception
+from tidegate.local_cloud.sagemaker.jobs.job_table import JobTable
 from tidegate.local_cloud.sagemaker.jobs.training_jobs import TrainingJobs
 from tidegate.local_cloud.sagemaker.jobs.training_rules import check_training_request
 from tidegate.local_cloud.sagemaker.jobs.training_state import TrainingJob
@@ -202,9 +197,19 @@ class TuningJobs:
     identity: Identity
     tags: Tags
     announce: Announce
-    _jobs: dict[str, TuningJob] = field(default_factory=dict)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
-    _closing: bool = False
+    _table: JobTable[TuningJob] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._table = JobTable(
+            kind="HyperParameter Tuning Job",
+            taken="Hyper parameter tuning job names must be unique within an AWS account and region, and a tuning job"
+            " with this name already exists",
+            missing=lambda name: resource_not_found(
+                f"Amazon SageMaker can't find a tuning job with the name {name} in this region."
+            ),
+            tags=self.tags,
+            announce=self.announce,
+        )
 
     def create(self, request: Json) -> Json:
         """CreateHyperParameterTuningJob."""
@@ -215,30 +220,16 @@ class TuningJobs:
         trial = job.training_request(f"{name}-001", {})
         check_training_request(trial)
         self.training.check_inputs(trial)
-        with self._lock:
-            if self._closing:
-                raise ServiceError("ServiceUnavailable", "The local cloud is shutting down.", status=503)
-            # The names of two jobs differ in more than capitals: their ARNs have none.
-            if any(other.arn == arn for other in self._jobs.values()):
-                raise resource_in_use(
-                    "Hyper parameter tuning job names must be unique within an AWS account and region, and a tuning job"
-                    f" with this name already exists ({arn})"
-                )
-            self._jobs[name] = job
-            self.tags.add(arn, request.get("Tags", []))
-            job.worker = threading.Thread(target=self._work, args=(job,), name=f"tuning job {name}")
-            job.worker.start()
+        self._table.start(job, lambda: self._work(job))
         return {"HyperParameterTuningJobArn": arn}
 
     def describe(self, request: Json) -> Json:
         """DescribeHyperParameterTuningJob."""
-        with self._lock:
-            return self._find(request["HyperParameterTuningJobName"]).described()
+        return self._table.described(request["HyperParameterTuningJobName"])
 
     def listing(self, request: Json) -> Json:
         """ListHyperParameterTuningJobs."""
-        with self._lock:
-            summaries = [job.summary() for job in self._jobs.values()]
+        summaries = self._table.summaries()
         items, token = page(
             summaries, request, name_key="HyperParameterTuningJobName", status_key="HyperParameterTuningJobStatus"
         )
@@ -246,8 +237,8 @@ class TuningJobs:
 
     def trials(self, request: Json) -> Json:
         """ListTrainingJobsForHyperParameterTuningJob."""
-        with self._lock:
-            job = self._find(request["HyperParameterTuningJobName"])
+        with self._table.lock:
+            job = self._table.find(request["HyperParameterTuningJobName"])
             summaries = [job.summary_of(trial) for trial in job.trials]
         if request.get("SortBy") == "FinalObjectiveMetricValue":
             wanted = request.get("StatusEquals")
@@ -263,8 +254,8 @@ class TuningJobs:
 
     def stop(self, request: Json) -> Json:
         """StopHyperParameterTuningJob."""
-        with self._lock:
-            job = self._find(request["HyperParameterTuningJobName"])
+        with self._table.lock:
+            job = self._table.find(request["HyperParameterTuningJobName"])
             if job.status not in ("InProgress", "Stopping"):
                 raise validation_exception(
                     f"The request was rejected because the hyperparameter tuning job is in status {job.status}."
@@ -274,32 +265,16 @@ class TuningJobs:
         return {}
 
     def arns(self) -> set[str]:
-        with self._lock:
-            return {job.arn for job in self._jobs.values()}
+        return self._table.arns()
 
     def close(self) -> None:
         """Starts no more training jobs; returns when nothing is left running. ``training`` ends the running ones."""
-        with self._lock:
-            self._closing = True
-            jobs = list(self._jobs.values())
-        for job in jobs:
+        for job in self._table.shut():
             job.stopping.set()
-        for job in jobs:
-            if job.worker is not None:
-                job.worker.join()
-
-    def _tell(self, job: TuningJob) -> None:
-        with self._lock:
-            description = job.described()
-        tell_state(self.announce, "HyperParameter Tuning Job", job.arn, description)
-
-    def _find(self, name: str) -> TuningJob:
-        if name not in self._jobs:
-            raise resource_not_found(f"Amazon SageMaker can't find a tuning job with the name {name} in this region.")
-        return self._jobs[name]
+        self._table.close()
 
     def _work(self, job: TuningJob) -> None:
-        self._tell(job)
+        self._table.tell(job)
         status, reason = "Completed", None
         try:
             self._try_all(job)
@@ -313,10 +288,10 @@ class TuningJobs:
         except Exception as error:
             logger.exception("tuning job %s broke", job.name)
             status, reason = "Failed", f"InternalServerError: {type(error).__name__}: {error}"
-        with self._lock:
+        with self._table.lock:
             job.status, job.ended, job.failure_reason = status, now(), reason
             job.modified = job.ended
-        self._tell(job)
+        self._table.tell(job)
         logger.info("tuning job %s: %s %s", job.name, status, reason or "")
 
     def _try_all(self, job: TuningJob) -> None:
@@ -327,7 +302,7 @@ class TuningJobs:
                 return
             name = f"{job.name}-{number:03d}-{secrets.token_hex(4)}"
             training = self.training.begin(job.training_request(name, tuned), tuning_arn=job.arn)
-            with self._lock:
+            with self._table.lock:
                 job.trials.append(Trial(training, tuned))
                 job.modified = now()
             is_stopped = False
