@@ -23,6 +23,7 @@ from tidegate.local_cloud.sagemaker.container import Container
 from tidegate.local_cloud.sagemaker.container_answers import Answer, NoAnswer
 from tidegate.local_cloud.sagemaker.container_client import ContainerClient
 from tidegate.local_cloud.sagemaker.data_processing import DataProcessing, charset_of, data_processing, media_type
+from tidegate.local_cloud.sagemaker.manifest_file import NoManifest
 from tidegate.local_cloud.sagemaker.pipeline import Client, SerialClient
 from tidegate.local_cloud.sagemaker.record_filters import RecordError
 from tidegate.local_cloud.sagemaker.records import (
@@ -38,7 +39,7 @@ from tidegate.local_cloud.sagemaker.records import (
     without_mark,
 )
 from tidegate.local_cloud.sagemaker.state import Json
-from tidegate.local_cloud.sagemaker.transform_inputs import InputObject, NoManifest, content, input_objects
+from tidegate.local_cloud.sagemaker.transform_inputs import InputObject, content, input_objects
 from tidegate.local_cloud.sagemaker.transform_settings import TransformSettings, decide, read_execution_parameters
 
 _SPOOL_BYTES = 8 * 1024 * 1024  # an output object grows in memory up to this size, then in a file

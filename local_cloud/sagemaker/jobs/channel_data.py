@@ -8,7 +8,6 @@ developer guide.
 from __future__ import annotations
 
 import errno
-import json
 import os
 import random
 import select
@@ -23,6 +22,7 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from tidegate.local_cloud.sagemaker.archive import ModelDataError, split_s3_uri
+from tidegate.local_cloud.sagemaker.manifest_file import NoManifest, read_manifest
 
 _READ_BYTES = 1024 * 1024
 _PAUSE_S = 0.05
@@ -81,17 +81,11 @@ def _relative(key: str, prefix: str) -> str:
 
 
 def _listed(s3: Any, bucket: str, key: str) -> list[ChannelObject]:
-    """A manifest is a JSON list: ``{"prefix": "s3://bucket/folder/"}`` and then the objects relative to it."""
-    content = s3.get_object(Bucket=bucket, Key=key)["Body"].read()
     try:
-        match json.loads(content):
-            case [{"prefix": str(prefix)}, *names] if all(isinstance(name, str) for name in names):
-                base_bucket, base_key = split_s3_uri(prefix)
-            case _:
-                raise ValueError("it is no list of an object with the member prefix and of names")
-    except (ValueError, RecursionError, ModelDataError) as error:
-        raise NoInput(f"s3://{bucket}/{key} is not a manifest: {error}") from error
-    return [ChannelObject(bucket=base_bucket, key=f"{base_key}{name}", path=name.lstrip("/")) for name in names]
+        bucket, prefix, names = read_manifest(s3, bucket, key)
+    except NoManifest as error:
+        raise NoInput(str(error)) from error
+    return [ChannelObject(bucket=bucket, key=f"{prefix}{name}", path=name.lstrip("/")) for name in names]
 
 
 def share(objects: Sequence[ChannelObject], *, distribution: str, host: int, hosts: int) -> list[ChannelObject]:
