@@ -19,6 +19,8 @@ from __future__ import annotations
 import argparse
 import math
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import boto3
@@ -55,11 +57,12 @@ def _invoke(options: argparse.Namespace) -> None:
     content_type = options.content_type or content_type_of(options.file.name)
     further = {"TargetModel": options.target_model} if options.target_model else {}
     asked = {"content_type": content_type, "accept": options.accept, **_choice(options), **further}
-    if options.stream:
-        for part in endpoint.stream(body, **asked):
-            _write(part)
-    else:
-        _write(endpoint.invoke(body, **asked).body)
+    with _answer() as write:
+        if options.stream:
+            for part in endpoint.stream(body, **asked):
+                write(part)
+        else:
+            write(endpoint.invoke(body, **asked).body)
 
 
 def _asynchronous(options: argparse.Namespace) -> None:
@@ -76,10 +79,12 @@ def _asynchronous(options: argparse.Namespace) -> None:
         def show(waited_s: float) -> None:
             bar.update(waited_s - bar.n)
 
-        if options.output is None:
-            _write(submitted.wait(timeout_s=options.timeout, on_poll=show))
-        else:
+        if options.output is not None:
             submitted.save(options.output, timeout_s=options.timeout, on_poll=show)
+            return
+        answer = submitted.wait(timeout_s=options.timeout, on_poll=show)
+    with _answer() as write:
+        write(answer)
 
 
 def _submit(options: argparse.Namespace) -> None:
@@ -156,9 +161,22 @@ def _table(options: argparse.Namespace) -> None:
     print(written.location)
 
 
-def _write(content: bytes) -> None:
-    sys.stdout.buffer.write(content)
-    sys.stdout.buffer.flush()
+@contextmanager
+def _answer() -> Iterator[Callable[[bytes], None]]:
+    """What writes an answer to standard output as it is; a terminal gets the end of line that the answer lacks."""
+    last = b""
+
+    def write(content: bytes) -> None:
+        nonlocal last
+        sys.stdout.buffer.write(content)
+        sys.stdout.buffer.flush()
+        last = content or last
+
+    try:
+        yield write
+    finally:
+        if last and not last.endswith(b"\n") and sys.stdout.isatty():
+            write(b"\n")
 
 
 def _say_wait(reason: Reason, waited_s: float) -> None:

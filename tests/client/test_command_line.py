@@ -1,0 +1,48 @@
+"""Where the command line writes an answer."""
+
+from __future__ import annotations
+
+import os
+import pty
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.client.stand_in import answered, running
+
+ANSWER = b'{"label": 7}'
+
+
+def asking(url: str, directory: Path) -> tuple[list[str], dict[str, str]]:
+    question = directory / "question.json"
+    question.write_bytes(b"{}")
+    words = [sys.executable, "-m", "tidegate.client", "invoke", "digits", str(question)]
+    signed = {"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x", "AWS_DEFAULT_REGION": "us-east-1"}
+    return words, {**os.environ, **signed, "NO_PROXY": "127.0.0.1", "AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME": url}
+
+
+@pytest.mark.parametrize("answer", [ANSWER, ANSWER + b"\n", b""])
+def test_a_pipe_gets_the_bytes_of_the_answer_and_no_other(answer: bytes, tmp_path: Path) -> None:
+    with running() as runtime:
+        runtime.answers.append(answered(answer))
+        words, environment = asking(runtime.url, tmp_path)
+        assert subprocess.run(words, env=environment, capture_output=True, check=True).stdout == answer
+
+
+@pytest.mark.parametrize(
+    ("answer", "shown"), [(ANSWER, ANSWER + b"\r\n"), (ANSWER + b"\n", ANSWER + b"\r\n"), (b"", b"")]
+)
+def test_the_prompt_of_a_terminal_begins_a_line_of_its_own(answer: bytes, shown: bytes, tmp_path: Path) -> None:
+    with running() as runtime:
+        runtime.answers.append(answered(answer))
+        words, environment = asking(runtime.url, tmp_path)
+        ours, theirs = pty.openpty()
+        try:
+            subprocess.run(words, env=environment, stdout=theirs, stderr=subprocess.PIPE, check=True)
+            os.write(theirs, b"|")
+            assert os.read(ours, 1000) == shown + b"|"
+        finally:
+            os.close(ours)
+            os.close(theirs)
