@@ -164,11 +164,11 @@ class AdapterComponents:
     @staticmethod
     def _with_base(adapter: AdapterComponent, servers: Endpoints, act: Callable[[ContainerClient, Path], None]) -> None:
         try:
-            with servers.lease(adapter.base, target_variant=None) as lease:
-                if isinstance(lease.client, ContainerClient):  # a component has one container
-                    act(lease.client, lease.base_dir)
-        except NoAnswer as error:  # it is being replaced, and the next one is made ready with all adapters
-            logger.info("adapter %s waits for its base: %s", adapter.name, error)
+            # A copy that is being replaced is made ready with all adapters.
+            with servers.lease_all(adapter.base) as copies:
+                for client, base_dir in copies:
+                    if isinstance(client, ContainerClient):  # a component has one container
+                        act(client, base_dir)
         except ServiceError as error:
             raise _Refused(error.message) from error
 

@@ -11,6 +11,7 @@ import json
 import logging
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
@@ -25,8 +26,9 @@ from botocore.exceptions import BotoCoreError, ClientError
 from tidegate.local_cloud.sagemaker.archive import split_s3_uri
 from tidegate.local_cloud.sagemaker.container_answers import NoAnswer, PiecesReader, TimedOut
 from tidegate.local_cloud.sagemaker.container_client import SizedBody
-from tidegate.local_cloud.sagemaker.endpoints import BeingReplaced, Endpoints, Lease
+from tidegate.local_cloud.sagemaker.endpoints import Endpoints, Lease
 from tidegate.local_cloud.sagemaker.errors import ServiceError
+from tidegate.local_cloud.sagemaker.instances import NoInstance
 from tidegate.local_cloud.sagemaker.limits import Limits
 from tidegate.local_cloud.sagemaker.state import Identity, Json, now
 
@@ -67,6 +69,12 @@ class AsyncRequest:
     received: datetime
     received_at: float = field(default_factory=time.monotonic)
 
+    @property
+    def per_instance(self) -> int:
+        """How many calls one instance is given at once."""
+        client: Json = self.config.get("ClientConfig", {})
+        return int(client.get("MaxConcurrentInvocationsPerInstance", DEFAULT_CONCURRENCY))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Stored:
@@ -78,7 +86,7 @@ class _Stored:
 
 @dataclass(slots=True, kw_only=True)
 class AsyncInvocations:
-    """The queues of all asynchronous endpoints, each with as many workers as its container takes calls at once."""
+    """The queues of all asynchronous endpoints. Each instance is given as many calls at once as it is to take."""
 
     endpoints: Endpoints
     s3: Any
@@ -86,14 +94,14 @@ class AsyncInvocations:
     publish: Publish
     limits: Limits
     _queues: dict[str, tuple[int, ThreadPoolExecutor]] = field(default_factory=dict)
+    _answering: Counter[str] = field(default_factory=Counter)  # requests that instances have, by endpoint
     _lock: threading.Lock = field(default_factory=threading.Lock)
+    _fewer: threading.Condition = field(default_factory=threading.Condition)  # guards the counter
     _closing: threading.Event = field(default_factory=threading.Event)
 
     def submit(self, request: AsyncRequest) -> None:
         """Puts a request into its endpoint's queue."""
-        workers = int(
-            request.config.get("ClientConfig", {}).get("MaxConcurrentInvocationsPerInstance", DEFAULT_CONCURRENCY)
-        )
+        workers = request.per_instance * self.limits.instances
         with self._lock:
             if self._closing.is_set():
                 raise ServiceError("ServiceUnavailable", "The local cloud is shutting down.", status=503)
@@ -133,12 +141,15 @@ class AsyncInvocations:
         while True:
             if time.monotonic() - request.received_at > request.ttl_s:
                 raise InvocationFailed(f"ClientError: the request waited longer than {request.ttl_s:g} seconds.")
+            if self._closing.is_set():
+                raise InvocationFailed("ServerError: the local cloud was stopped.")
+            if not self._begins(request):
+                continue
             try:
                 with self.endpoints.lease(request.endpoint, target_variant=None) as lease, ExitStack() as stack:
                     return self._exchange(request, lease, stack)
-            except BeingReplaced:
-                if self._closing.wait(_PAUSE_S):
-                    raise InvocationFailed("ServerError: the local cloud was stopped.") from None
+            except NoInstance:
+                self._closing.wait(_PAUSE_S)
             except TimedOut as error:
                 raise InvocationFailed(
                     f"ServerError: the model did not answer within {request.timeout_s:g} seconds."
@@ -147,6 +158,22 @@ class AsyncInvocations:
                 raise InvocationFailed(f"ServerError: the container gave no answer: {error}.") from error
             except ServiceError as error:
                 raise InvocationFailed(f"ClientError: {error.message}") from error
+            finally:
+                with self._fewer:
+                    self._answering[request.endpoint] -= 1
+                    self._fewer.notify()
+
+    def _begins(self, request: AsyncRequest) -> bool:
+        """Whether the instances take one more call; waits a moment for it. An endpoint that is gone says so itself."""
+        name = request.endpoint
+        gone = self.endpoints.plan(name) is None
+        with self._fewer:
+            room = request.per_instance * self.endpoints.instance_count(name)
+            if self._answering[name] >= room and not gone:
+                self._fewer.wait(_PAUSE_S)
+                return False
+            self._answering[name] += 1
+            return True
 
     def _exchange(self, request: AsyncRequest, lease: Lease, stack: ExitStack) -> _Stored:
         """From S3 to the container and back, piece by piece: neither body is ever in memory as a whole."""

@@ -72,16 +72,17 @@ SUPPORT: Mapping[str, Support] = {
     "CreateEndpointConfig": _support(
         honoured="EndpointConfigName Tags ProductionVariants.VariantName ProductionVariants.ModelName"
         " ProductionVariants.InitialVariantWeight ProductionVariants.ContainerStartupHealthCheckTimeoutInSeconds"
+        " ProductionVariants.InitialInstanceCount ProductionVariants.RoutingConfig.RoutingStrategy"
         " ProductionVariants.ServerlessConfig AsyncInferenceConfig.ClientConfig"
         " AsyncInferenceConfig.OutputConfig.S3OutputPath AsyncInferenceConfig.OutputConfig.S3FailurePath"
         " AsyncInferenceConfig.OutputConfig.NotificationConfig",
         stored="KmsKeyId DataCaptureConfig ShadowProductionVariants AsyncInferenceConfig.OutputConfig.KmsKeyId"
         " ExecutionRoleArn VpcConfig EnableNetworkIsolation MetricsConfig"
-        " ProductionVariants.InitialInstanceCount ProductionVariants.InstanceType ProductionVariants.AcceleratorType"
+        " ProductionVariants.InstanceType ProductionVariants.AcceleratorType"
         " ProductionVariants.VariantInstanceProvisionTimeoutInSeconds ProductionVariants.CoreDumpConfig"
         " ProductionVariants.VolumeSizeInGB ProductionVariants.ModelDataDownloadTimeoutInSeconds"
         " ProductionVariants.EnableSSMAccess ProductionVariants.ManagedInstanceScaling"
-        " ProductionVariants.RoutingConfig ProductionVariants.InferenceAmiVersion"
+        " ProductionVariants.RoutingConfig.PrefixAwareRoutingConfig ProductionVariants.InferenceAmiVersion"
         " ProductionVariants.CapacityReservationConfig"
         # Not ModelNameOverride, which would have another model answer.
         " ProductionVariants.InstancePools.InstanceType ProductionVariants.InstancePools.Priority",
@@ -97,8 +98,8 @@ SUPPORT: Mapping[str, Support] = {
         stored="DeploymentConfig RetainDeploymentConfig",
     ),
     "UpdateEndpointWeightsAndCapacities": _support(
-        honoured="EndpointName DesiredWeightsAndCapacities.VariantName DesiredWeightsAndCapacities.DesiredWeight",
-        stored="DesiredWeightsAndCapacities.DesiredInstanceCount",
+        "EndpointName DesiredWeightsAndCapacities.VariantName DesiredWeightsAndCapacities.DesiredWeight"
+        " DesiredWeightsAndCapacities.DesiredInstanceCount",
     ),
     "DeleteEndpoint": _support("EndpointName"),
     "CreateInferenceComponent": _support(

@@ -63,6 +63,7 @@ class ChatCompletions:
                 )
             except NoAnswer as error:
                 raise self.targets.no_answer(name, error, lease) from error
+            lease.note(answer.headers)
             headers = returned_headers(answer.headers) | {"x-Amzn-Invoked-Production-Variant": lease.variant.name}
             if "content-type" in answer.headers:
                 headers["Content-Type"] = answer.headers["content-type"]

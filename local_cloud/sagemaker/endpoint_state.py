@@ -22,7 +22,8 @@ class Endpoint:
     status: str
     plan: Plan
     weights: dict[str, float]
-    instance_counts: dict[str, int]
+    instance_counts: dict[str, int]  # as they are asked for
+    current_counts: dict[str, int]  # of those that run
     failure_reason: str | None = None
     fleet: Fleet | None = None
     generation: int = 0
@@ -35,7 +36,7 @@ def refusal(status: str, change: str, kind: str) -> str | None:
     The service moves an endpoint only from a resting status; of a Failed one DeleteEndpoint is all it accepts
     (DescribeEndpoint, EndpointStatus).
     """
-    if status in ("Creating", "Updating", "Deleting"):
+    if status not in ("InService", "Failed"):
         return f"Cannot update in-progress {kind}"
     if change == "update" and status == "Failed":
         return f"Cannot update failed {kind}"
@@ -46,11 +47,16 @@ def adopt(endpoint: Endpoint, plan: Plan, kept: Set[str] = frozenset()) -> None:
     """Makes ``plan`` the endpoint's; ``kept`` as in :meth:`.endpoints.Endpoints.update`."""
     endpoint.plan = plan
     weights = endpoint.weights if "DesiredWeight" in kept else {}
-    counts = endpoint.instance_counts if "DesiredInstanceCount" in kept else {}
     endpoint.weights = {variant.name: weights.get(variant.name, variant.weight) for variant in plan.variants}
-    endpoint.instance_counts = {
-        variant.name: counts.get(variant.name, int(variant.request.get("InitialInstanceCount", 1)))
-        for variant in plan.variants
+    endpoint.instance_counts = counts_of(endpoint, plan, kept)
+
+
+def counts_of(endpoint: Endpoint, plan: Plan, kept: Set[str] = frozenset()) -> dict[str, int]:
+    """How many instances each variant of ``plan`` is to have."""
+    counts = endpoint.instance_counts if "DesiredInstanceCount" in kept else {}
+    return {variant.name: counts.get(variant.name, variant.instance_count) for variant in plan.variants} | {
+        variant["VariantName"]: counts.get(variant["VariantName"], int(variant["InitialInstanceCount"]))
+        for variant in plan.component_variants
     }
 
 
@@ -60,7 +66,7 @@ def described(endpoint: Endpoint) -> Json:
     if endpoint.status != "Failed":
         description["ProductionVariants"] = [
             *(_variant_summary(endpoint, variant) for variant in endpoint.plan.variants),
-            *(_component_variant_summary(variant) for variant in endpoint.plan.component_variants),
+            *(_component_variant_summary(endpoint, variant) for variant in endpoint.plan.component_variants),
         ]
     if endpoint.plan.async_config is not None:
         description["AsyncInferenceConfig"] = endpoint.plan.async_config
@@ -82,8 +88,8 @@ def summary(endpoint: Endpoint) -> Json:
     }
 
 
-def _component_variant_summary(request: Json) -> Json:
-    count = int(request.get("InitialInstanceCount", 1))
+def _component_variant_summary(endpoint: Endpoint, request: Json) -> Json:
+    count = endpoint.instance_counts[request["VariantName"]]
     summary: Json = {
         "VariantName": request["VariantName"],
         "CurrentInstanceCount": count,
@@ -117,8 +123,9 @@ def _variant_summary(endpoint: Endpoint, variant: VariantPlan) -> Json:
     if variant.serverless is not None:
         summary |= {"CurrentServerlessConfig": variant.serverless, "DesiredServerlessConfig": variant.serverless}
     else:
-        count = endpoint.instance_counts[variant.name]
-        summary |= {"CurrentInstanceCount": count, "DesiredInstanceCount": count} | _pools(variant.request, count)
+        current = endpoint.current_counts.get(variant.name, 0)
+        summary |= {"CurrentInstanceCount": current, "DesiredInstanceCount": endpoint.instance_counts[variant.name]}
+        summary |= _pools(variant.request, current)
     images = [container["Image"] for container in variant.model.containers.values() if "Image" in container]
     if images:
         summary["DeployedImages"] = [

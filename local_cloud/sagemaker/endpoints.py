@@ -12,26 +12,29 @@ import shutil
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from tidegate.local_cloud.sagemaker.archive import ModelDataError
 from tidegate.local_cloud.sagemaker.container import ContainerFailed
 from tidegate.local_cloud.sagemaker.container_answers import NoAnswer
-from tidegate.local_cloud.sagemaker.endpoint_state import Endpoint, adopt, described, refusal, summary
+from tidegate.local_cloud.sagemaker.endpoint_state import Endpoint, adopt, counts_of, described, refusal, summary
 from tidegate.local_cloud.sagemaker.errors import ServiceError, validation_error, validation_exception
 from tidegate.local_cloud.sagemaker.fleet import Fleet, FleetStarter, Plan, VariantPlan, check_change
+from tidegate.local_cloud.sagemaker.instances import Instances, session
 from tidegate.local_cloud.sagemaker.multi_model import ModelCache
-from tidegate.local_cloud.sagemaker.pipeline import Chain, Client
+from tidegate.local_cloud.sagemaker.pipeline import Client
 from tidegate.local_cloud.sagemaker.routing import choose_variant
 from tidegate.local_cloud.sagemaker.state import Identity, Json, now
 
 logger = logging.getLogger(__name__)
 
 _FAILURE_REASON_CHARS = 1024  # DescribeEndpoint: FailureReason
-_INVOKABLE = frozenset({"InService", "Updating"})
+_INVOKABLE = frozenset({"InService", "Updating", "RollingBack"})
+_NEW_SESSION = "x-amzn-sagemaker-new-session-id"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,20 +51,20 @@ class Lease:
     ended: Callable[[float], bool]
     """Whether the container has ended since; waits for that as many seconds as it is told."""
 
+    remember: Callable[[str], None]
+    """Keeps what it names (:mod:`.instances`) at this instance."""
+
     headers: Mapping[str, str] = field(default_factory=dict)
     """What SageMaker itself says to the container, beside the caller's headers."""
+
+    def note(self, answered: Mapping[str, str]) -> None:
+        """Reads in the headers of an answer whether the container has opened a session, which stays with it."""
+        if _NEW_SESSION in answered:
+            self.remember(session(answered[_NEW_SESSION].partition(";")[0].strip()))
 
     def log_of(self, container: str) -> Path:
         """The file of that container's output, where there are several, and else the only one."""
         return self.logs.get(container) or next(iter(self.logs.values()))
-
-
-class BeingReplaced(NoAnswer):
-    """The chosen variant's container died and its successor is not yet healthy."""
-
-    def __init__(self, message: str, *, log: Path) -> None:
-        super().__init__(message)
-        self.log = log
 
 
 @dataclass(slots=True, kw_only=True)
@@ -96,6 +99,7 @@ class Endpoints:
                 plan=plan,
                 weights={},
                 instance_counts={},
+                current_counts={},
             )
             adopt(endpoint, plan)
             self._endpoints[name.lower()] = endpoint
@@ -117,22 +121,40 @@ class Endpoints:
             return endpoint.arn
 
     def update_weights(self, name: str, desired: Sequence[Json]) -> str:
-        """Takes new weights (and stores new instance counts) for the named variants."""
+        """Takes new weights for the named variants, and starts or stops instances until they have the counts asked for.
+
+        A variant that takes inference components has only a count, which is described.
+        """
         with self._lock:
             endpoint = self._find(name)
             self._demand(endpoint, "update")
             for wish in desired:
-                variant = wish["VariantName"]
-                if variant not in endpoint.weights:
-                    raise validation_exception(f'Could not find variant "{variant}" for endpoint "{endpoint.arn}".')
+                self._check_wish(endpoint, wish)
+            before = dict(endpoint.weights), dict(endpoint.instance_counts)
             for wish in desired:
-                endpoint.weights[wish["VariantName"]] = float(
-                    wish.get("DesiredWeight", endpoint.weights[wish["VariantName"]])
-                )
-                if "DesiredInstanceCount" in wish:
-                    endpoint.instance_counts[wish["VariantName"]] = wish["DesiredInstanceCount"]
-            endpoint.modified = now()
+                variant = wish["VariantName"]
+                if variant in endpoint.weights:
+                    endpoint.weights[variant] = float(wish.get("DesiredWeight", endpoint.weights[variant]))
+                counts = endpoint.instance_counts
+                counts[variant] = int(wish.get("DesiredInstanceCount", counts[variant]))
+            endpoint.status, endpoint.failure_reason, endpoint.modified = "Updating", None, now()
+            self._begin(endpoint, self._resize, *before)
             return endpoint.arn
+
+    @staticmethod
+    def _check_wish(endpoint: Endpoint, wish: Json) -> None:
+        variant = wish["VariantName"]
+        if variant not in endpoint.instance_counts:
+            raise validation_exception(f'Could not find variant "{variant}" for endpoint "{endpoint.arn}".')
+        planned = next((each for each in endpoint.plan.variants if each.name == variant), None)
+        if planned is None or "DesiredInstanceCount" not in wish:
+            return
+        if planned.serverless is not None:
+            raise validation_exception(f"Variant {variant} is serverless, which excludes DesiredInstanceCount.")
+        if wish["DesiredInstanceCount"] == 0 and endpoint.plan.async_config is None:
+            raise validation_exception(
+                f"DesiredInstanceCount of variant {variant} is 0, which only an asynchronous endpoint takes."
+            )
 
     def delete(self, name: str) -> None:
         """Takes the endpoint out of traffic and stops it; it is gone when its containers are."""
@@ -157,37 +179,63 @@ class Endpoints:
             return [summary(endpoint) for endpoint in self._endpoints.values()]
 
     @contextmanager
-    def lease(self, name: str, *, target_variant: str | None, hostname: str | None = None) -> Iterator[Lease]:
-        """Picks a variant by weight (or the one asked for) and holds its containers for one request.
+    def lease(
+        self,
+        name: str,
+        *,
+        target_variant: str | None,
+        hostname: str | None = None,
+        belongs_to: str | None = None,
+    ) -> Iterator[Lease]:
+        """Picks a variant by weight (or the one asked for) and an instance of it, and holds that for one request.
 
-        ``hostname`` names the one that is to answer, which a model with Mode Direct needs and no other takes.
+        ``hostname`` names the container that is to answer, which a model with Mode Direct needs and no other takes;
+        ``belongs_to`` names what is to stay at one instance (:mod:`.instances`).
 
-        Raises the runtime's ValidationError when there is none to pick, and BeingReplaced while a dead one is.
+        Raises the runtime's ValidationError when there is none to pick, and NoInstance while a dead one is replaced.
         """
-        with self._lock:
-            endpoint, fleet = self._invokable(name)
-            variant = target_variant or choose_variant(endpoint.weights)
-            if variant not in fleet.chains:
-                raise validation_error(f"Variant {variant} of endpoint {name} not found.")
-            chain = fleet.chains[variant]
-            _check_hostname(name, chain, hostname)
-            held = chain.lease(hostname)
-            try:
-                held_chain = held.__enter__()
-            except NoAnswer as error:
-                raise BeingReplaced(str(error), log=chain.logs[error.container]) from error
-        try:
-            plan = next(each for each in fleet.plan.variants if each.name == variant)
+        with ExitStack() as stack:
+            with self._lock:
+                endpoint, fleet = self._invokable(name)
+                variant = target_variant or choose_variant(endpoint.weights)
+                if variant not in fleet.variants:
+                    raise validation_error(f"Variant {variant} of endpoint {name} not found.")
+                plan = next(each for each in fleet.plan.variants if each.name == variant)
+                _check_hostname(name, plan, hostname)
+                group = fleet.variants[variant]
+                instance, held = stack.enter_context(group.lease(hostname, belongs_to=belongs_to))
             yield Lease(
                 variant=plan,
-                client=held_chain.client,
-                logs=chain.logs,
-                models=fleet.model_caches.get(variant),
-                base_dir=held_chain.replica.base_dir,
-                ended=held_chain.ended,
+                client=held.client,
+                logs=instance.chain.logs,
+                models=instance.models,
+                base_dir=held.replica.base_dir,
+                ended=held.ended,
+                remember=partial(group.remember, instance=instance),
             )
-        finally:
-            held.__exit__(None, None, None)
+
+    @contextmanager
+    def lease_all(self, name: str) -> Iterator[list[tuple[Client, Path]]]:
+        """Every instance that takes requests, each with what plays ``/opt/ml`` there.
+
+        Raises the runtime's ValidationError where the endpoint takes none.
+        """
+        with ExitStack() as stack:
+            with self._lock:
+                _, fleet = self._invokable(name)
+                held = []
+                for group in fleet.variants.values():
+                    for instance in group.running:
+                        with suppress(NoAnswer):  # one that is being replaced takes none
+                            held.append(stack.enter_context(instance.chain.lease(None)))
+            yield [(each.client, each.replica.base_dir) for each in held]
+
+    def instance_count(self, name: str) -> int:
+        """How many processes take the requests of an endpoint."""
+        with self._lock:
+            endpoint = self._called(name)
+            fleet = endpoint.fleet if endpoint is not None else None
+        return sum(len(group.running) for group in fleet.variants.values()) if fleet else 0
 
     def async_config(self, name: str) -> Json | None:
         """The AsyncInferenceConfig of an endpoint that takes only InvokeEndpointAsync; None for any other name."""
@@ -226,13 +274,23 @@ class Endpoints:
         """The opaque names of the models that each variant of a multi-model endpoint has loaded."""
         with self._lock:
             fleet = self._find(name).fleet
-        return {variant: cache.loaded() for variant, cache in fleet.model_caches.items()} if fleet else {}
+        return {
+            variant: sorted({name for cache in caches for name in cache.loaded()})
+            for variant, group in (fleet.variants.items() if fleet else ())
+            if (caches := [instance.models for instance in group.running if instance.models is not None])
+        }
 
     def restarts(self, name: str) -> dict[str, int]:
-        """How often each variant's container died in service and was replaced."""
+        """How often a container of each variant died in service and was replaced."""
         with self._lock:
             fleet = self._find(name).fleet
-        return {variant: chain.restarts for variant, chain in fleet.chains.items()} if fleet else {}
+        return {variant: group.restarts for variant, group in fleet.variants.items()} if fleet else {}
+
+    def processes(self, name: str) -> dict[str, int]:
+        """How many instances of each variant run."""
+        with self._lock:
+            fleet = self._find(name).fleet
+        return {variant: len(group.running) for variant, group in fleet.variants.items()} if fleet else {}
 
     def close(self) -> None:
         """Stops everything that runs or is starting; returns when nothing is left."""
@@ -289,23 +347,51 @@ class Endpoints:
         with self._lock:
             endpoint.generation += 1
             directory = self.directory / endpoint.name / str(endpoint.generation)
+            counts = counts_of(endpoint, plan, kept)
         try:
-            fleet = self.starter.start(endpoint.name, plan, directory)
+            fleet = self.starter.start(endpoint.name, plan, directory, counts)
         except (ModelDataError, ContainerFailed) as failure:
             logger.warning("endpoint %s: %s", endpoint.name, failure)
             self._settle_failure(endpoint, str(failure))
             return
         except Exception as error:
             logger.exception("endpoint %s could not be started", endpoint.name)
-            self._settle_failure(endpoint, f"{type(error).__name__}: {error}")
+            self._settle_failure(endpoint, _reason(error))
             return
         with self._lock:
             old, endpoint.fleet = endpoint.fleet, fleet
             adopt(endpoint, plan, kept)
+            endpoint.current_counts = counts
             endpoint.status, endpoint.modified = "InService", now()
         logger.info("endpoint %s is in service with %s", endpoint.name, plan.config_name)
         if old is not None:
             old.stop()
+
+    def _resize(self, endpoint: Endpoint, weights: dict[str, float], counts: dict[str, int]) -> None:
+        """The worker of new counts. ``weights`` and ``counts`` are those before, which a failure brings back."""
+        fleet = endpoint.fleet
+        reason = self._resized(endpoint, fleet, endpoint.instance_counts) if fleet is not None else None
+        if reason is not None and fleet is not None:
+            logger.warning("endpoint %s: %s", endpoint.name, reason)
+            with self._lock:
+                endpoint.status, endpoint.weights, endpoint.instance_counts = "RollingBack", weights, counts
+            self._resized(endpoint, fleet, counts)
+        with self._lock:
+            endpoint.status, endpoint.modified = "InService", now()
+            endpoint.failure_reason = reason
+
+    def _resized(self, endpoint: Endpoint, fleet: Fleet, counts: Mapping[str, int]) -> str | None:
+        """Gives each variant its count; why that failed, where it did."""
+
+        def resize(variant: str, group: Instances) -> None:
+            group.resize(counts[variant])
+            with self._lock:
+                endpoint.current_counts[variant] = counts[variant]
+
+        with ThreadPoolExecutor(max_workers=max(1, len(fleet.variants))) as pool:
+            changes = [pool.submit(resize, variant, group) for variant, group in fleet.variants.items()]
+        failure = next((change.exception() for change in changes if change.exception() is not None), None)
+        return None if failure is None else _reason(failure)
 
     def _settle_failure(self, endpoint: Endpoint, reason: str) -> None:
         with self._lock:
@@ -326,9 +412,16 @@ class Endpoints:
         logger.info("endpoint %s is deleted", endpoint.name)
 
 
-def _check_hostname(name: str, chain: Chain, hostname: str | None) -> None:
+def _reason(failure: BaseException) -> str:
+    """What a FailureReason says of it."""
+    said = str(failure)
+    expected = isinstance(failure, ModelDataError | ContainerFailed)
+    return (said if expected else f"{type(failure).__name__}: {said}")[:_FAILURE_REASON_CHARS]
+
+
+def _check_hostname(name: str, variant: VariantPlan, hostname: str | None) -> None:
     """What a request must say of the container ("Invoke a multi-container endpoint with direct invocation")."""
-    if not chain.direct:
+    if not variant.model.direct:
         if hostname is not None:
             raise validation_error(
                 f"Endpoint {name} is not configured for direct invocation, so a request must not have"
@@ -339,6 +432,6 @@ def _check_hostname(name: str, chain: Chain, hostname: str | None) -> None:
         raise validation_error(
             f"Endpoint {name} is configured for direct invocation: a request needs TargetContainerHostname."
         )
-    if hostname not in chain.replicas:
-        known = ", ".join(chain.replicas)
+    if hostname not in variant.model.containers:
+        known = ", ".join(variant.model.containers)
         raise validation_error(f"Endpoint {name} has no container {hostname}; there are {known}.")

@@ -1,4 +1,4 @@
-"""The servers that run an endpoint: one process for each production variant, started together or not at all."""
+"""The servers that run an endpoint: the instances of each production variant, started together or not at all."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from tidegate.local_cloud.sagemaker.container import (
 )
 from tidegate.local_cloud.sagemaker.container_client import ContainerClient
 from tidegate.local_cloud.sagemaker.errors import validation_exception
+from tidegate.local_cloud.sagemaker.instances import Instance, Instances
 from tidegate.local_cloud.sagemaker.multi_model import ModelCache
 from tidegate.local_cloud.sagemaker.pipeline import Chain
 from tidegate.local_cloud.sagemaker.replica import Replica
@@ -49,6 +50,17 @@ class VariantPlan:
         """ServerlessConfig: here the same process, with the limits of serverless endpoints."""
         config: Json | None = self.request.get("ServerlessConfig")
         return config
+
+    @property
+    def instance_count(self) -> int:
+        """InitialInstanceCount; a serverless one has none, and runs as one process."""
+        return int(self.request.get("InitialInstanceCount", 1))
+
+    @property
+    def routing_strategy(self) -> str | None:
+        """How requests are spread over the instances."""
+        strategy: str | None = self.request.get("RoutingConfig", {}).get("RoutingStrategy")
+        return strategy
 
     @property
     def startup_timeout_s(self) -> float:
@@ -91,14 +103,11 @@ class Fleet:
 
     plan: Plan
     directory: Path
-    chains: Mapping[str, Chain]
-    model_caches: Mapping[str, ModelCache]
+    variants: Mapping[str, Instances]
 
     def stop(self) -> None:
-        for cache in self.model_caches.values():
-            cache.close()
-        with ThreadPoolExecutor(max_workers=max(1, len(self.chains))) as pool:
-            list(pool.map(Chain.stop, self.chains.values()))
+        with ThreadPoolExecutor(max_workers=max(1, len(self.variants))) as pool:
+            list(pool.map(Instances.stop, self.variants.values()))
         shutil.rmtree(self.directory, ignore_errors=True)
 
 
@@ -107,46 +116,48 @@ class FleetStarter:
     """Starts fleets. ``environment`` is what every container gets beside its model's own (unless it is isolated).
 
     ``ready`` is called with the name of the endpoint, or component, for each container that has become healthy; such
-    containers have a directory for adapters.
+    containers have a directory for adapters. Of each variant ``most_instances`` run at most.
     """
 
     runner: ContainerRunner
     s3: Any
     log_directory: Path
     environment: Mapping[str, str]
+    most_instances: int
     ready: Callable[[str, ContainerClient, Path], None] | None = None
     _starting: set[Replica] = field(default_factory=set)
     _closing: bool = False
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def start(self, endpoint_name: str, plan: Plan, directory: Path) -> Fleet:
-        """Returns when every variant is healthy. Raises ModelDataError or ContainerFailed; then nothing is left."""
-        with ThreadPoolExecutor(max_workers=max(1, len(plan.variants))) as pool:
-            starts = {
-                variant.name: pool.submit(self._start_variant, endpoint_name, variant, directory / variant.name)
-                for variant in plan.variants
-            }
-        failures = [start.exception() for start in starts.values() if start.exception() is not None]
-        if failures and failures[0] is not None:
-            for start in starts.values():
-                if start.exception() is None:
-                    start.result().stop()
-            shutil.rmtree(directory, ignore_errors=True)
-            raise failures[0]
-        return Fleet(
-            plan=plan,
-            directory=directory,
-            chains={name: start.result() for name, start in starts.items()},
-            model_caches={
-                variant.name: self._model_cache(variant, directory / variant.name)
-                for variant in plan.variants
-                if variant.model.multi_model
-            },
-        )
+    def start(self, endpoint_name: str, plan: Plan, directory: Path, counts: Mapping[str, int]) -> Fleet:
+        """Returns when every instance of every variant is healthy; ``counts`` says how many each has.
 
-    def _start_variant(self, endpoint_name: str, variant: VariantPlan, directory: Path) -> Chain:
-        """All containers of the variant, started together or not at all."""
-        model = variant.model
+        Raises ModelDataError or ContainerFailed; then nothing is left.
+        """
+        variants = {
+            variant.name: Instances(
+                partial(self._start_instance, endpoint_name, variant, directory / variant.name),
+                name=f"variant {variant.name} of {endpoint_name}",
+                strategy=variant.routing_strategy,
+                at_most=self.most_instances,
+                log=self.log_directory / endpoint_name / f"{variant.name}.log",
+            )
+            for variant in plan.variants
+        }
+        fleet = Fleet(plan=plan, directory=directory, variants=variants)
+        with ThreadPoolExecutor(max_workers=max(1, len(variants))) as pool:
+            starts = [pool.submit(group.resize, counts[name]) for name, group in variants.items()]
+        failure = next((start.exception() for start in starts if start.exception() is not None), None)
+        if failure is not None:
+            fleet.stop()
+            raise failure
+        return fleet
+
+    def _start_instance(self, endpoint_name: str, variant: VariantPlan, home: Path, number: int) -> Instance:
+        """All containers of one instance, started together or not at all."""
+        model, directory = variant.model, home / str(number)
+        # The first instance's log has the variant's name.
+        called = variant.name if number == 1 else f"{variant.name}.instance-{number}"
         with ThreadPoolExecutor(max_workers=len(model.containers)) as pool:
             starts = {
                 hostname: pool.submit(
@@ -154,9 +165,9 @@ class FleetStarter:
                     endpoint_name,
                     variant,
                     container,
-                    # One container has the variant's directory to itself.
+                    # One container has the instance's directory to itself.
                     directory=directory / hostname if model.several else directory,
-                    called=f"{variant.name}.{hostname}" if model.several else variant.name,
+                    called=f"{called}.{hostname}" if model.several else called,
                 )
                 for hostname, container in model.containers.items()
             }
@@ -165,8 +176,14 @@ class FleetStarter:
             for start in starts.values():
                 if start.exception() is None:
                     start.result().stop(0.0)
+            shutil.rmtree(directory, ignore_errors=True)
             raise failure
-        return Chain(replicas={name: start.result() for name, start in starts.items()}, direct=model.direct)
+        return Instance(
+            number=number,
+            chain=Chain(replicas={name: start.result() for name, start in starts.items()}, direct=model.direct),
+            models=self._model_cache(variant, directory) if model.multi_model else None,
+            directory=directory,
+        )
 
     def _start_container(
         self, endpoint_name: str, variant: VariantPlan, container: Json, *, directory: Path, called: str
@@ -237,5 +254,5 @@ class FleetStarter:
 
 
 def _base_dir(directory: Path) -> Path:
-    """What plays ``/opt/ml`` in a variant's private directory."""
+    """What plays ``/opt/ml`` in an instance's private directory."""
     return directory / "opt" / "ml"

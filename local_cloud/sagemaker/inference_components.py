@@ -1,7 +1,7 @@
 """Inference components: models with copies of their own behind one endpoint, which itself runs nothing.
 
-A component here is one server whatever its number of copies is, and none at zero copies. Starting, updating and
-stopping it are those of an endpoint with one variant, so another :class:`Endpoints` does them.
+A copy of a component is a server. Starting, updating, scaling and stopping them are those of an endpoint with one
+variant, whose instances are the copies, so another :class:`Endpoints` does them; without copies there is none.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class InferenceComponents:
                 created=moment,
                 modified=moment,
             )
-            plan = self._plan(component, component.specification)
+            plan = self._plan(component, component.specification, component.copies)
             if component.copies:
                 self.servers.create(name, plan)
             self._components[name] = component
@@ -97,9 +97,11 @@ class InferenceComponents:
             before = self._specification(component)
             wanted = request.get("Specification", before)
             copies = request.get("RuntimeConfig", {}).get("CopyCount", component.copies)
-            plan = self._plan(component, wanted)
+            plan = self._plan(component, wanted, copies)
             if copies and component.copies and wanted != before:
                 self.servers.update(component.name, plan)
+            elif copies and component.copies and copies != component.copies:
+                self._resize(component, copies)
             self._settle_copies(component, copies, wanted)
             return {"InferenceComponentArn": component.arn}
 
@@ -109,6 +111,8 @@ class InferenceComponents:
             component = self._find(request["InferenceComponentName"])
             self._demand_rest(component)
             copies = request["DesiredRuntimeConfig"]["CopyCount"]
+            if copies and component.copies and copies != component.copies:
+                self._resize(component, copies)
             self._settle_copies(component, copies, self._specification(component))
             return {"InferenceComponentArn": component.arn}
 
@@ -127,7 +131,7 @@ class InferenceComponents:
                 deployed = {"SpecifiedImage": image, "ResolvedImage": image, "ResolutionTime": component.created}
                 kept = {name: value for name, value in container.items() if name != "Image"}
                 specification["Container"] = {**kept, "DeployedImage": deployed}
-            running = component.copies if server.get("EndpointStatus", "InService") in ("InService", "Updating") else 0
+            running = sum(each["CurrentInstanceCount"] for each in server.get("ProductionVariants", ()))
             reason = {"FailureReason": server["FailureReason"]} if "FailureReason" in server else {}
             return {
                 **self._summary(component, server),
@@ -176,8 +180,8 @@ class InferenceComponents:
         return {}
 
     @contextmanager
-    def lease(self, endpoint: str, name: str) -> Iterator[Lease]:
-        """Holds the component's server for one request, of an adapter that of its base.
+    def lease(self, endpoint: str, name: str, *, belongs_to: str | None = None) -> Iterator[Lease]:
+        """Holds a copy of the component for one request, of an adapter one of its base.
 
         Raises the runtime's ValidationError when there is none.
         """
@@ -198,7 +202,7 @@ class InferenceComponents:
                 " (if configured) or try to increase the capacity by invoking UpdateInferenceComponentRuntimeConfig"
                 " API."
             )
-        with self.servers.lease(name, target_variant=None) as lease:
+        with self.servers.lease(name, target_variant=None, belongs_to=belongs_to) as lease:
             yield replace(lease, headers=headers)
 
     def of_endpoint(self, endpoint: str) -> list[str]:
@@ -281,12 +285,16 @@ class InferenceComponents:
         if copies and not component.copies:
             if self.servers.find(component.name) is not None:
                 raise validation_exception(f"The last copy of inference component {component.name} is still ending.")
-            self.servers.create(component.name, self._plan(component, specification))
+            self.servers.create(component.name, self._plan(component, specification, copies))
         elif component.copies and not copies:
             self.servers.delete(component.name)
         component.copies, component.specification, component.modified = copies, specification, now()
 
-    def _plan(self, component: Component, specification: Json) -> Plan:
+    def _resize(self, component: Component, copies: int) -> None:
+        wish = {"VariantName": component.variant, "DesiredInstanceCount": copies}
+        self.servers.update_weights(component.name, [wish])
+
+    def _plan(self, component: Component, specification: Json, copies: int) -> Plan:
         if "ModelName" in specification:
             model = self.find_model(specification["ModelName"])
             if model.several:
@@ -307,7 +315,15 @@ class InferenceComponents:
                 request={},
                 containers={PRIMARY: container},
             )
-        request = {"VariantName": component.variant, **specification.get("StartupParameters", {})}
+        startup = specification.get("StartupParameters", {})
+        # A copy that is idle is asked before one that works.
+        routing = {"RoutingStrategy": "LEAST_OUTSTANDING_REQUESTS"}
+        request = {
+            "VariantName": component.variant,
+            "InitialInstanceCount": copies,
+            "RoutingConfig": routing,
+            **startup,
+        }
         variants = [VariantPlan(request=request, model=model)]
         return Plan(config_name=component.name, variants=variants, specification=specification)
 

@@ -9,7 +9,7 @@ _MIB = 1024 * 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """The defaults are AWS's."""
+    """The defaults are AWS's where it has such a limit."""
 
     body_bytes: int = 25 * _MIB
     """"Model Hosting FAQs": 25 MB of payload for real-time endpoints, each way (of a stream: of the request)."""
@@ -28,6 +28,9 @@ class Limits:
     """A bidirectional stream: aws-samples/sample-sagemaker-marketplace-onboarding-skill, not the developer guide."""
     job_stop_grace_s: float = 120.0
     """"How Amazon SageMaker AI Runs Your Training Image", StopTrainingJob: from SIGTERM to SIGKILL."""
+
+    instances: int = 8
+    """Not AWS's: how many processes one variant, or one inference component, has at most on this machine."""
 
     @classmethod
     def of(cls, given: dict[str, float]) -> Limits:

@@ -1,6 +1,6 @@
 """One server that is kept running: started, found healthy, replaced when it dies, stopped.
 
-The instance of a production variant. It owns its container, its watcher thread and its connections; nobody else touches
+A container of an instance of a production variant, with its watcher thread and its connections; nobody else touches
 them. The platform replaces an unhealthy instance by a new one; here the container that ended is started again.
 """
 

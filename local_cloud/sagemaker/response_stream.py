@@ -56,6 +56,7 @@ class ResponseStreams:
                     raise self.targets.container_error(name, answer, answer.beginning(_ERROR_BYTES), lease)
             except NoAnswer as error:
                 raise self.targets.no_answer(name, error, lease) from error
+            lease.note(answer.headers)
             headers = returned_headers(answer.headers) | {
                 "x-Amzn-Invoked-Production-Variant": lease.variant.name,
                 "Content-Type": event_stream.CONTENT_TYPE,

@@ -84,6 +84,7 @@ class Runtime:
                 raise self.targets.no_answer(name, error, lease) from error
         if answer.status >= 300:
             raise self.targets.container_error(name, answer, answer.body, lease)
+        lease.note(answer.headers)
         headers = returned_headers(answer.headers) | {"x-Amzn-Invoked-Production-Variant": lease.variant.name}
         if "content-type" in answer.headers:
             headers["Content-Type"] = answer.headers["content-type"]

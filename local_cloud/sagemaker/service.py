@@ -56,7 +56,11 @@ class SageMaker:
         self._identity = identity
         self._endpoints = Endpoints(
             starter=FleetStarter(
-                runner=runner, s3=s3, log_directory=log_directory / "endpoints", environment=container_environment
+                runner=runner,
+                s3=s3,
+                log_directory=log_directory / "endpoints",
+                environment=container_environment,
+                most_instances=limits.instances,
             ),
             identity=identity,
             directory=directory / "endpoints",
@@ -68,6 +72,7 @@ class SageMaker:
                 s3=s3,
                 log_directory=log_directory / "inference-components",
                 environment=container_environment,
+                most_instances=limits.instances,
                 ready=self._adapters.ready,
             ),
             identity=identity,
@@ -195,6 +200,7 @@ class SageMaker:
                 return self._jobs.progress(name)
             case ["local", "endpoints", name]:
                 return {
+                    "Instances": self._endpoints.processes(name),
                     "Restarts": self._endpoints.restarts(name),
                     "LoadedModels": self._endpoints.loaded_models(name),
                 }

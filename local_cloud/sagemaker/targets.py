@@ -15,9 +15,10 @@ from tidegate.local_cloud.sagemaker.container_answers import (
     StreamedAnswer,
     TimedOut,
 )
-from tidegate.local_cloud.sagemaker.endpoints import BeingReplaced, Endpoints, Lease
+from tidegate.local_cloud.sagemaker.endpoints import Endpoints, Lease
 from tidegate.local_cloud.sagemaker.errors import ServiceError, model_error, validation_error
 from tidegate.local_cloud.sagemaker.inference_components import InferenceComponents
+from tidegate.local_cloud.sagemaker.instances import NoInstance, model, session
 from tidegate.local_cloud.sagemaker.limits import Limits
 from tidegate.local_cloud.sagemaker.state import Identity
 
@@ -42,7 +43,7 @@ class Targets:
         with ExitStack() as stack:
             try:
                 lease = stack.enter_context(self._chosen(name, members))
-            except BeingReplaced as error:
+            except NoInstance as error:
                 raise self._model_error(
                     name, 0, _NO_RESPONSE.format(error), "Received server error (0)", error.log
                 ) from error
@@ -99,6 +100,7 @@ class Targets:
                 name,
                 target_variant=members.get("TargetVariant"),
                 hostname=members.get("TargetContainerHostname"),
+                belongs_to=_belongs_to(members),
             )
         if component is None:
             raise validation_error(
@@ -108,7 +110,7 @@ class Targets:
         if "TargetContainerHostname" in members:
             raise validation_error(f"Endpoint {name} has inference components, which take no TargetContainerHostname.")
         self.endpoints.demand_invokable(name)
-        return self.components.lease(name, component)
+        return self.components.lease(name, component, belongs_to=_belongs_to(members))
 
     def _model_error(
         self, name: str, status: int, original: str, received: str, log: Path, *, container: str = PRIMARY
@@ -121,3 +123,10 @@ class Targets:
             f" {self.identity.account} for more information.",
             log_stream_arn=self.identity.log_group_arn(f"/aws/sagemaker/Endpoints/{name}"),
         )
+
+
+def _belongs_to(members: Mapping[str, str]) -> str | None:
+    """What a request has in common with others that must go to the same instance."""
+    if "TargetModel" in members:
+        return model(members["TargetModel"])
+    return session(members["SessionId"]) if "SessionId" in members else None

@@ -200,14 +200,27 @@ class Stage:
         self.clients.append(made)
         return made
 
+    def settled(self, endpoint: str = "toy") -> dict[str, Any]:
+        """The endpoint's description once it rests."""
+        description: dict[str, Any] = {}
+        control = self.client("sagemaker")
+
+        def rests() -> bool:
+            description.clear()
+            description.update(control.describe_endpoint(EndpointName=endpoint))
+            return description["EndpointStatus"] in ("InService", "Failed")
+
+        await_true(rests, f"endpoint {endpoint} settles")
+        return description
+
     def stream(self, body: bytes = b"question", **options: Any) -> Any:
         return self.client().invoke_endpoint_with_response_stream(EndpointName="toy", Body=body, **options)
 
 
 @contextmanager
-def running_sagemaker(directory: Path, **limits: float) -> Iterator[Stage]:
+def running_sagemaker(directory: Path, *, runner: ToyRunner | None = None, **limits: float) -> Iterator[Stage]:
     """A SageMaker in this process with an endpoint in service, for the length of the block."""
-    runner = ToyRunner()
+    runner = runner or ToyRunner()
     sagemaker = SageMaker(
         s3=None,
         logs=None,  # the log groups cannot be written then, which the supervisor's log says
