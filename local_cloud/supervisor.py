@@ -17,6 +17,7 @@ import boto3
 from botocore.config import Config
 
 from tidegate.local_cloud.client_files import write_client_files
+from tidegate.local_cloud.clock import CLOCK
 from tidegate.local_cloud.engine import EngineError, find_client
 from tidegate.local_cloud.environment import ACCESS_KEY_ID, ACCOUNT, DEFAULT_REGION, client_environment
 from tidegate.local_cloud.moto_server import MotoServer, refuse_what_moto_lacks
@@ -41,7 +42,7 @@ def supervise(
     # installed, for formats that nothing here checks; jsonschema does without.
     sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
     # Importing moto's CloudFormation takes a second, and its interpreter of state machines another half.
-    from tidegate.local_cloud import access, cloudformation, objects_in_files, workflows  # noqa: PLC0415
+    from tidegate.local_cloud import access, cloudformation, moto_time, objects_in_files, workflows  # noqa: PLC0415
 
     moto = MotoServer()
     identity = Identity(region=region, account=ACCOUNT)
@@ -85,8 +86,10 @@ def supervise(
     objects_in_files.install()
     cloudformation.install(client)
     workflows.install(client)
+    moto_time.follow(CLOCK)
     moto.start()
     sagemaker.start()
+    CLOCK.start()
     access.install(client, account=ACCOUNT, region=region, access_key_id=ACCESS_KEY_ID)
     write_client_files(directory.client_files, sts_url=moto.url)
     birth = process_birth(os.getpid())
@@ -105,6 +108,7 @@ def supervise(
     finally:
         logger.info("stopping")
         directory.write(replace(record, stopping=True))
+        CLOCK.close()
         sagemaker.close()
         moto.close()
         directory.record_file.unlink(missing_ok=True)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import logging
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -67,7 +66,6 @@ class AsyncRequest:
     timeout_s: float
     ttl_s: float
     received: datetime
-    received_at: float = field(default_factory=time.monotonic)
 
     @property
     def per_instance(self) -> int:
@@ -139,7 +137,7 @@ class AsyncInvocations:
 
     def _answer(self, request: AsyncRequest) -> _Stored:
         while True:
-            if time.monotonic() - request.received_at > request.ttl_s:
+            if (now() - request.received).total_seconds() > request.ttl_s:
                 raise InvocationFailed(f"ClientError: the request waited longer than {request.ttl_s:g} seconds.")
             if self._closing.is_set():
                 raise InvocationFailed("ServerError: the local cloud was stopped.")

@@ -11,13 +11,13 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from tidegate.local_cloud.sagemaker.bearer_token import check_bearer_token
 from tidegate.local_cloud.sagemaker.container_answers import NoAnswer, StreamedAnswer
 from tidegate.local_cloud.sagemaker.errors import ServiceError
 from tidegate.local_cloud.sagemaker.http_server import BrokenOff, Request, Response
 from tidegate.local_cloud.sagemaker.invocation_members import FORWARDED, returned_headers
-from tidegate.local_cloud.sagemaker.state import now
 from tidegate.local_cloud.sagemaker.targets import Targets
 
 _ROUTE = ["openai", "v1", "chat", "completions"]
@@ -44,7 +44,8 @@ class ChatCompletions:
                     status=404,
                 )
         identity = self.targets.identity
-        check_bearer_token(request.headers.get("authorization", ""), region=identity.region, at=now())
+        # By the machine's time, as the caller who signed it does.
+        check_bearer_token(request.headers.get("authorization", ""), region=identity.region, at=datetime.now(UTC))
         timeout_s = self.targets.limits.stream_timeout_s
         deadline = time.monotonic() + timeout_s
         with ExitStack() as stack:

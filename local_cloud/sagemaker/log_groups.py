@@ -7,11 +7,12 @@ not stop waiting when the endpoint is in service.
 from __future__ import annotations
 
 import logging
-import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from tidegate.local_cloud.clock import CLOCK
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +32,7 @@ class LogGroups:
         self._say("/aws/sagemaker/TransformJobs", f"{name}/local", self.directory / "transform-jobs" / f"{name}.log")
 
     def _say(self, group: str, stream: str, file: Path) -> None:
-        event = {"timestamp": int(time.time() * 1000), "message": f"The local cloud keeps this output in {file}"}
+        event = {"timestamp": int(CLOCK.time() * 1000), "message": f"The local cloud keeps this output in {file}"}
         try:
             with suppress(self.logs.exceptions.ResourceAlreadyExistsException):
                 self.logs.create_log_group(logGroupName=group)

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from tidegate.local_cloud.clock import CLOCK, ClockRefused, written
 from tidegate.local_cloud.sagemaker import wire
 from tidegate.local_cloud.sagemaker.adapter_components import AdapterComponents
 from tidegate.local_cloud.sagemaker.async_invocations import AsyncInvocations, Publish
@@ -14,7 +15,7 @@ from tidegate.local_cloud.sagemaker.capabilities import SUPPORT, refuse_unsuppor
 from tidegate.local_cloud.sagemaker.container import ContainerRunner
 from tidegate.local_cloud.sagemaker.control_plane import ControlPlane
 from tidegate.local_cloud.sagemaker.endpoints import Endpoints
-from tidegate.local_cloud.sagemaker.errors import ServiceError
+from tidegate.local_cloud.sagemaker.errors import ServiceError, validation_exception
 from tidegate.local_cloud.sagemaker.fleet import FleetStarter
 from tidegate.local_cloud.sagemaker.http_server import BodyLimit, HttpServer, Request, Response
 from tidegate.local_cloud.sagemaker.jobs.processing_jobs import ProcessingJobs
@@ -171,7 +172,7 @@ class SageMaker:
     def _answer(self, request: Request) -> Response:
         try:
             if request.path.startswith("/local/"):
-                return wire.json_answer(self._own_answer(request.method, request.path))
+                return wire.json_answer(self._own_answer(request))
             wire.check_region(request, self._identity.region)
             if request.path.startswith("/endpoints/"):
                 return self._runtime.answer(request)
@@ -190,9 +191,11 @@ class SageMaker:
         refuse_unsupported(operation, members)
         return act(_without_nulls(members))
 
-    def _own_answer(self, method: str, path: str) -> Json:
-        match path.strip("/").split("/"):
-            case ["local", "training-jobs", name, "interruption"] if method == "POST":
+    def _own_answer(self, request: Request) -> Json:
+        match request.path.strip("/").split("/"):
+            case ["local", "clock"]:
+                return _clock_answer(request)
+            case ["local", "training-jobs", name, "interruption"] if request.method == "POST":
                 return self._training_jobs.interrupt(name)
             case ["local", "health"]:
                 return {"operations": sorted(SUPPORT)}
@@ -204,7 +207,21 @@ class SageMaker:
                     "Restarts": self._endpoints.restarts(name),
                     "LoadedModels": self._endpoints.loaded_models(name),
                 }
-        raise ServiceError("UnknownOperationException", f"The local cloud has nothing at {path}.", status=404)
+        raise ServiceError("UnknownOperationException", f"The local cloud has nothing at {request.path}.", status=404)
+
+
+def _clock_answer(request: Request) -> Json:
+    """GET tells the time and what is to fire; POST ``{"advance_s": 3600}`` sets the clock ahead and fires it."""
+    if request.method == "GET":
+        coming = [{"name": timer.name, "due": written(timer.due)} for timer in CLOCK.coming()]
+        return {"now": written(CLOCK.now()), "timers": coming}
+    members = wire.read_json(request)
+    if request.method != "POST" or set(members) != {"advance_s"}:
+        raise validation_exception('The clock takes GET, and POST with {"advance_s": SECONDS}.')
+    try:
+        return {"now": written(CLOCK.advance(members["advance_s"]))}
+    except ClockRefused as error:
+        raise validation_exception(str(error)) from error
 
 
 def _without_nulls(value: Any) -> Any:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
+from tidegate.local_cloud.clock import CLOCK
 from tidegate.local_cloud.sagemaker.errors import validation_exception
 
 Json = dict[str, Any]
@@ -122,8 +123,8 @@ def check_tags(tags: Iterable[Mapping[str, str]]) -> None:
 
 
 def now() -> datetime:
-    """The time stamps of the control plane: UTC, with milliseconds as the service gives them."""
-    moment = datetime.now(UTC)
+    """The time stamps of the control plane, from the cloud's clock: UTC, with milliseconds as the service has them."""
+    moment = CLOCK.now()
     return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
 
 

@@ -10,13 +10,13 @@ import itertools
 import os
 import secrets
 import shutil
-import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tidegate.local_cloud.clock import CLOCK
 from tidegate.local_cloud.sagemaker.container import Container, free_port
 from tidegate.local_cloud.sagemaker.errors import validation_exception
 from tidegate.local_cloud.sagemaker.jobs.job_output import LogStream, OutputReader, Sink
@@ -105,7 +105,7 @@ class Hosts:
     def read_output(self, logs: Any, *, group: str, job_name: str, sinks: Sequence[Sink] = ()) -> None:
         """From now on: what the hosts write goes to CloudWatch Logs, and to ``sinks``. Call it before :meth:`start`."""
         for host in self.each:
-            stream = LogStream(logs, group=group, stream=f"{job_name}/{host.name}-{int(time.time())}", log=host.log)
+            stream = LogStream(logs, group=group, stream=f"{job_name}/{host.name}-{int(CLOCK.time())}", log=host.log)
             host.output = OutputReader(host.log, [stream, *sinks])
             host.output.start()
 

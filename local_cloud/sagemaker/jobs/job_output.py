@@ -12,7 +12,6 @@ import logging
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
@@ -21,6 +20,7 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from tidegate.local_cloud.clock import CLOCK
 from tidegate.local_cloud.sagemaker.jobs import metric_search
 from tidegate.local_cloud.sagemaker.state import now
 
@@ -104,7 +104,7 @@ class LogStream:
             logger.exception("the log stream %s could not be made", stream)
 
     def __call__(self, lines: Sequence[str]) -> list[str]:
-        moment = int(time.time() * 1000)
+        moment = int(CLOCK.time() * 1000)
         kept = [line.rstrip("\r") for line in lines[: max(self._left, 0)]]
         if 0 < self._left <= len(lines):
             kept.append(f"The local cloud keeps the output from here on in {self._log}")
