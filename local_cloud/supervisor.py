@@ -55,7 +55,14 @@ def supervise(
         return boto3.client(service, endpoint_url=url, config=config, **credentials)
 
     def announce(happened: str, arn: str, detail: Json) -> None:
-        entry = {"Source": "aws.sagemaker", "DetailType": happened, "Resources": [arn], "Detail": json.dumps(detail)}
+        # The events of a pipeline's execution name the pipeline too.
+        resources = [arn.partition("/execution/")[0], arn] if "/execution/" in arn else [arn]
+        entry = {
+            "Source": "aws.sagemaker",
+            "DetailType": happened,
+            "Resources": resources,
+            "Detail": json.dumps(detail),
+        }
         events.put_events(Entries=[entry])
 
     def publish(topic_arn: str, message: str) -> None:

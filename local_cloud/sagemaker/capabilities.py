@@ -38,6 +38,8 @@ def _below(where: str, members: str) -> str:
 _LISTING = "SortBy SortOrder NextToken MaxResults NameContains CreationTimeBefore CreationTimeAfter"
 _LISTING_CHANGED = f"{_LISTING} LastModifiedTimeBefore LastModifiedTimeAfter StatusEquals"
 
+_LISTING_CREATED = "CreatedAfter CreatedBefore SortBy SortOrder NextToken MaxResults"
+
 _COMPONENT_STORED = (
     "Specification.ComputeResourceRequirements Specification.SchedulingConfig Specification.DataCacheConfig"
     " Specification.StartupParameters.ModelDataDownloadTimeoutInSeconds"
@@ -250,6 +252,37 @@ SUPPORT: Mapping[str, Support] = {
     "ListMonitoringSchedules": _support(f"{_LISTING_CHANGED} EndpointName"),
     "DeleteMonitoringSchedule": _support("MonitoringScheduleName"),
     "ListMonitoringExecutions": _support("MonitoringScheduleName EndpointName SortBy SortOrder MaxResults"),
+    "CreatePipeline": _support(
+        "PipelineName PipelineDefinition PipelineDefinitionS3Location ClientRequestToken Tags ParallelismConfiguration",
+        stored="PipelineDisplayName PipelineDescription RoleArn",
+    ),
+    "UpdatePipeline": _support(
+        "PipelineName PipelineDefinition PipelineDefinitionS3Location ParallelismConfiguration",
+        stored="PipelineDisplayName PipelineDescription RoleArn",
+    ),
+    "DescribePipeline": _support("PipelineName PipelineVersionId"),
+    "ListPipelines": _support(f"PipelineNamePrefix {_LISTING_CREATED}"),
+    "DeletePipeline": _support("PipelineName ClientRequestToken"),
+    "ListPipelineVersions": _support("PipelineName CreatedAfter CreatedBefore SortOrder NextToken MaxResults"),
+    "UpdatePipelineVersion": _support(
+        "PipelineArn PipelineVersionId", stored="PipelineVersionDisplayName PipelineVersionDescription"
+    ),
+    "StartPipelineExecution": _support(
+        "PipelineName PipelineParameters ClientRequestToken ParallelismConfiguration SelectiveExecutionConfig"
+        " PipelineVersionId",
+        stored="PipelineExecutionDisplayName PipelineExecutionDescription RoleArn",
+    ),
+    "StopPipelineExecution": _support("PipelineExecutionArn ClientRequestToken"),
+    "RetryPipelineExecution": _support("PipelineExecutionArn ClientRequestToken ParallelismConfiguration"),
+    "UpdatePipelineExecution": _support(
+        "PipelineExecutionArn ParallelismConfiguration",
+        stored="PipelineExecutionDisplayName PipelineExecutionDescription",
+    ),
+    "DescribePipelineExecution": _support("PipelineExecutionArn"),
+    "DescribePipelineDefinitionForExecution": _support("PipelineExecutionArn"),
+    "ListPipelineExecutions": _support(f"PipelineName {_LISTING_CREATED}"),
+    "ListPipelineExecutionSteps": _support("PipelineExecutionArn SortOrder NextToken MaxResults"),
+    "ListPipelineParametersForExecution": _support("PipelineExecutionArn NextToken MaxResults"),
     "AddTags": _support("ResourceArn Tags"),
     "ListTags": _support("ResourceArn NextToken MaxResults"),
     "DeleteTags": _support("ResourceArn TagKeys"),

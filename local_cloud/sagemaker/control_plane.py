@@ -24,6 +24,7 @@ from tidegate.local_cloud.sagemaker.jobs.tuning_jobs import TuningJobs
 from tidegate.local_cloud.sagemaker.log_groups import LogGroups
 from tidegate.local_cloud.sagemaker.model_packages import ModelPackages
 from tidegate.local_cloud.sagemaker.monitoring import Monitoring
+from tidegate.local_cloud.sagemaker.pipelines.operations import Pipelines
 from tidegate.local_cloud.sagemaker.state import EndpointConfig, Identity, Json, Model, Tags, now, page, part
 from tidegate.local_cloud.sagemaker.transform_jobs import TransformJobs
 
@@ -39,6 +40,7 @@ class ControlPlane:
     tuning_jobs: TuningJobs
     processing_jobs: ProcessingJobs
     packages: ModelPackages
+    pipelines: Pipelines
     servers: Endpoints  # what runs inference components
     tags: Tags
     log_groups: LogGroups
@@ -125,6 +127,7 @@ class ControlPlane:
             "AddTags": self._add_tags,
             "ListTags": self._list_tags,
             "DeleteTags": self._delete_tags,
+            **self.pipelines.operations,
         }.get(name)
 
     # models
@@ -321,7 +324,7 @@ class ControlPlane:
             known = {model.arn for model in self._models.values()} | {config.arn for config in self._configs.values()}
         known |= {summary["EndpointArn"] for summary in self.endpoints.summaries()}
         known |= self.packages.arns() | self.components.arns() | self.training_jobs.arns()
-        known |= self.tuning_jobs.arns() | self.processing_jobs.arns() | self.monitoring.arns()
+        known |= self.tuning_jobs.arns() | self.processing_jobs.arns() | self.monitoring.arns() | self.pipelines.arns()
         known |= {summary["TransformJobArn"] for summary in self.transform_jobs.summaries()}
         if arn not in known:
             raise validation_exception(f'Could not find resource "{arn}".')

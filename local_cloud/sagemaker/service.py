@@ -25,6 +25,7 @@ from tidegate.local_cloud.sagemaker.jobs.tuning_jobs import TuningJobs
 from tidegate.local_cloud.sagemaker.limits import Limits
 from tidegate.local_cloud.sagemaker.log_groups import LogGroups
 from tidegate.local_cloud.sagemaker.model_packages import Announce, ModelPackages
+from tidegate.local_cloud.sagemaker.pipelines.operations import Pipelines
 from tidegate.local_cloud.sagemaker.runtime import Runtime
 from tidegate.local_cloud.sagemaker.shapes import check, operation_model
 from tidegate.local_cloud.sagemaker.state import Identity, Json, Tags, check_tags
@@ -115,6 +116,7 @@ class SageMaker:
             environment=container_environment,
             grace_s=limits.job_stop_grace_s,
         )
+        self._pipelines = Pipelines(s3=s3, identity=identity, tags=tags, announce=announce, perform=self._perform)
         self._control_plane = ControlPlane(
             identity=identity,
             endpoints=self._endpoints,
@@ -124,6 +126,7 @@ class SageMaker:
             processing_jobs=self._processing_jobs,
             servers=self._component_servers,
             packages=ModelPackages(identity=identity, tags=tags, announce=announce),
+            pipelines=self._pipelines,
             tags=tags,
             log_groups=LogGroups(logs=logs, directory=log_directory),
             adapters=self._adapters,
@@ -154,6 +157,7 @@ class SageMaker:
     def close(self) -> None:
         """Takes no more calls and stops all that runs; returns when nothing is left of it."""
         self._async.close()
+        self._pipelines.close()  # before its jobs: their end is not that of a step
         # At once: each may have to give its servers all of their 30 seconds.
         rooms = (
             self._jobs,
@@ -176,16 +180,16 @@ class SageMaker:
             wire.check_region(request, self._identity.region)
             if request.path.startswith("/endpoints/"):
                 return self._runtime.answer(request)
-            return wire.json_answer(self._control_answer(wire.operation_name(request), request))
+            return wire.json_answer(self._perform(wire.operation_name(request), wire.read_json(request)))
         except ServiceError as error:
             return wire.error_answer(error)
 
-    def _control_answer(self, operation: str, request: Request) -> Json:
+    def _perform(self, operation: str, members: Json) -> Json:
+        """Answers an operation of the control plane, with every check that it has."""
         act = self._control_plane.operation(operation)
         model = operation_model("sagemaker", operation)
         if act is None or model is None or model.input_shape is None:
             raise ServiceError("UnknownOperationException", f"The local cloud does not have the operation {operation}.")
-        members = wire.read_json(request)
         check(model.input_shape, members)
         check_tags(members.get("Tags") or [])
         refuse_unsupported(operation, members)

@@ -1,4 +1,7 @@
-"""Rules start state machines. moto delivers events to queues, log groups and buses, and fails for anything else."""
+"""Rules start state machines and pipelines of SageMaker.
+
+moto delivers events to queues, log groups and buses, and fails for anything else.
+"""
 
 from __future__ import annotations
 
@@ -23,20 +26,27 @@ _send_of_moto = Rule.send_to_targets
 
 def start_machines_from_rules(make_client: Callable[[str], Any]) -> None:
     """Replaces moto's delivery to a rule's targets, for this process."""
-    states = make_client("stepfunctions")
+    states, sagemaker = make_client("stepfunctions"), make_client("sagemaker")
+
+    def start(target: dict[str, Any], original_event: Any) -> None:
+        if parse_arn(target["Arn"]).service == "states":
+            states.start_execution(stateMachineArn=target["Arn"], input=_input(target, original_event))
+            return
+        parameters = target.get("SageMakerPipelineParameters", {}).get("PipelineParameterList", [])
+        sagemaker.start_pipeline_execution(PipelineName=target["Arn"], PipelineParameters=parameters)
 
     def send(self: Rule, original_event: Any, transform_input: bool = True) -> None:
         if self.state == "DISABLED" or not self.event_pattern.matches_event(original_event):
             return
-        machines = [target for target in self.targets if parse_arn(target["Arn"]).service == "states"]
-        for target in machines:
+        started = [target for target in self.targets if parse_arn(target["Arn"]).service in ("states", "sagemaker")]
+        for target in started:
             try:
-                states.start_execution(stateMachineArn=target["Arn"], input=_input(target, original_event))
+                start(target, original_event)
             except Exception:
                 # As on AWS, whoever caused the event does not learn of it.
                 logger.exception("rule %s could not start %s", self.name, target["Arn"])
         others = copy.copy(self)
-        others.targets = [target for target in self.targets if target not in machines]
+        others.targets = [target for target in self.targets if target not in started]
         _send_of_moto(others, original_event, transform_input)
 
     Rule.send_to_targets = send  # type: ignore[method-assign]
