@@ -94,7 +94,7 @@ class TransformJobs:
         with self._lock:
             if self._closing:
                 raise ServiceError("ServiceUnavailable", "The local cloud is shutting down.", status=503)
-            if name in self._jobs:
+            if any(other.arn == arn for other in self._jobs.values()):
                 raise resource_in_use(
                     "Job name must be unique within an AWS account and region,"
                     f" and a job with this name already exists ({arn})"
@@ -165,9 +165,11 @@ class TransformJobs:
                 job.worker.join()
 
     def _find(self, name: str) -> TransformJob:
-        if name not in self._jobs:
-            raise resource_not_found(f"Could not find requested job with name: {name}")
-        return self._jobs[name]
+        """Capitals do not matter: the SDKs take names from ARNs, which have none."""
+        for job in self._jobs.values():
+            if job.name.lower() == name.lower():
+                return job
+        raise resource_not_found(f"Could not find requested job with name: {name}")
 
     def _work(self, job: TransformJob) -> None:
         directory = self.directory / job.name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import uuid
 from datetime import UTC, datetime, timedelta
@@ -311,7 +312,7 @@ def test_no_more_steps_run_at_once_than_the_pipeline_says(account: Account) -> N
     assert end["ParallelismConfiguration"] == limit
     steps = [steps_of(account, execution)[name] for name in names]
     assert [item["StepStatus"] for item in steps] == ["Succeeded"] * 3
-    for earlier, later in zip(steps, steps[1:], strict=False):
+    for earlier, later in itertools.pairwise(steps):
         assert later["StartTime"] >= earlier["EndTime"]
 
 
@@ -397,8 +398,9 @@ def test_executions_and_steps_are_told_to_eventbridge(account: Account) -> None:
     told: list[dict[str, Any]] = []
 
     def is_told() -> bool:
-        messages = sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages", [])
-        told.extend(json.loads(message["Body"]) for message in messages)
+        for message in sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages", []):
+            told.append(json.loads(message["Body"]))
+            sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
         return len(told) >= 4
 
     await_true(is_told, "four events came", timeout_s=pipelines.LIMIT_S)

@@ -62,10 +62,16 @@ class JobTable(Generic[J]):
             job.worker.start()
 
     def find(self, name: str) -> J:
-        """Raises the service's error for a name that no job has. Call it with the lock."""
-        if name not in self._jobs:
-            raise self._missing(name)
-        return self._jobs[name]
+        """Capitals do not matter: the SDKs take names from ARNs, which have none.
+
+        Raises the service's error for a name that no job has. Call it with the lock.
+        """
+        if name in self._jobs:
+            return self._jobs[name]
+        for job in self._jobs.values():
+            if job.name.lower() == name.lower():
+                return job
+        raise self._missing(name)
 
     def described(self, name: str) -> Json:
         with self.lock:
