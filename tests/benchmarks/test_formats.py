@@ -26,7 +26,6 @@ def test_a_ratio_is_that_within_a_round() -> None:
     assert (script[4], script[5]) == ("200.0", "2.00 (2.00 to 2.00)")
 
 
-@pytest.mark.timeout(600)  # seconds on a machine that does nothing else, with three checks and three servers
 def test_each_archive_is_loaded_served_and_asked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A state dict twice and TorchScript, by real servers; their answers are eager torch's."""
     output = tmp_path / "formats.md"

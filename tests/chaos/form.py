@@ -12,5 +12,5 @@ LONG = os.environ.get("CHAOS") == "long"
 SEED = int(os.environ.get("CHAOS_SEED") or (random.SystemRandom().randrange(1 << 32) if LONG else 20260707))
 CHAOS_S = float(os.environ.get("CHAOS_S") or (180.0 if LONG else 10.0))
 MALFORMED_REQUESTS = 10_000 if LONG else 600
-LIMIT_S = 1800 if LONG else 120
+LIMIT_S = 1800 if LONG else 1200
 """When a run that does not end is given up."""

@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import random
 import signal
-import time
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +23,7 @@ from tests.chaos.form import CHAOS_S, LIMIT_S, SEED
 from tests.chaos.publishers import LABELS, MODELS, Publisher
 from tests.contract.repositories import Serving, serving
 from tests.contract.running import start
+from tests.polling import until
 
 LOADED, ON_DISK = 3, 5
 CLIENTS = 6
@@ -140,14 +140,17 @@ def test_whatever_happens_to_models_and_servers_answers_are_right_and_limits_hol
         assert watcher.most["workers"] <= LOADED, told
         assert watcher.most["directories"] <= ON_DISK, told
 
-        wanted = _wanted(publisher)
-        wrong: dict[tuple[str, int | str], str] = {}
-        ends_s = time.monotonic() + 90
-        while time.monotonic() < ends_s:
-            wrong = {at: got for at, says in wanted.items() if (got := _got(here, *at)) != says}
-            if not wrong:
-                break
-        assert wrong == {}, f"wanted { ({at: wanted[at] for at in wrong}) }\n{told}"
+        wanted, found = _wanted(publisher), dict[tuple[str, int | str], str]()
+
+        def all_is_as_it_should_be() -> bool:
+            found.update({at: _got(here, *at) for at in wanted})
+            return found == wanted
+
+        def wrong() -> str:
+            odd = {at: (found.get(at), says) for at, says in wanted.items() if found.get(at) != says}
+            return f"found and wanted: {odd}\n{told}"
+
+        until(all_is_as_it_should_be, "every answer is as the repository says", log=wrong)
         assert "the server itself failed" not in here.server.log(), told
 
 

@@ -16,8 +16,6 @@ from container import inventory
 from container.engine import LOCAL_BASE, ROOT, Engine, local_base
 from tests.container.docker_runs import Docker
 
-pytestmark = pytest.mark.timeout(900)  # the first test builds the image
-
 LARGEST_BYTES = 895_000_000
 
 # Prints [every file, every file that a package declares], each by its real directory.

@@ -11,7 +11,6 @@ import shlex
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ import pytest
 from container.engine import ROOT, DockerFailed, Engine
 from tests.container.conftest import leave_untested
 from tests.contract.running import free_port
+from tests.polling import until
 from tidegate.infra.image_push import command
 from tidegate.infra.image_push.media_types import ACCEPTED, DOCKER_MANIFEST
 
@@ -96,13 +96,13 @@ def shelf(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shelf]:
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("REGISTRY_", "OTEL_"))}
     running = subprocess.Popen([program, "serve", folder / "config.yml"], stdout=log, stderr=log, env=environment)
     try:
-        deadline = time.monotonic() + 60
-        # The port is the kernel's choice; the log says which.
-        while (listening := re.search(r"listening on (127\.0\.0\.1:\d+)", (folder / "log").read_text())) is None:
+
+        def listening() -> re.Match[str] | None:
+            # The port is the kernel's choice; the log says which, and may be in the middle of saying it.
             assert running.poll() is None, (folder / "log").read_text()
-            assert time.monotonic() < deadline, "the registry does not come up"
-            time.sleep(0.05)
-        yield Shelf(host=listening[1])
+            return re.search(r"listening on (127\.0\.0\.1:\d+)\D", (folder / "log").read_text())
+
+        yield Shelf(host=until(listening, "the registry is up", log=(folder / "log").read_text)[1])
     finally:
         running.terminate()
         running.wait(60)

@@ -24,8 +24,6 @@ from tests.contract.running import wait_until
 from tests.infra.command_line import cdk
 from tidegate.training_hooks import publish
 
-pytestmark = pytest.mark.timeout(900)  # the first test builds the image
-
 BUCKET = "models-of-containers"
 ROLE = "arn:aws:iam::123456789012:role/service"
 OURS = "name=local-cloud-"

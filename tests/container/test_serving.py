@@ -17,8 +17,6 @@ from tests.container import pure_wheel
 from tests.container.docker_runs import Docker, Job
 from tests.contract.running import wait_until
 
-pytestmark = pytest.mark.timeout(900)  # the first test builds the image
-
 MIB = 1024 * 1024
 
 

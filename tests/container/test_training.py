@@ -6,14 +6,10 @@ import json
 import tarfile
 from pathlib import Path
 
-import pytest
-
 from tests.container import pure_wheel
 from tests.container.conftest import TOY
 from tests.container.docker_runs import Docker, Job, job_directory
 from tests.contract.running import wait_until
-
-pytestmark = pytest.mark.timeout(900)  # the first test builds the image
 
 
 def test_a_script_with_a_helper_beside_it_trains_and_leaves_its_model(trained: Job) -> None:

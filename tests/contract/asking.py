@@ -113,12 +113,15 @@ def post(body: bytes, **headers: str) -> bytes:
     return head.encode("latin-1") + body
 
 
-def metric(server: Server, name: str, **labels: str) -> float:
-    """The sum of the samples `name` that have `labels` at /metrics."""
+def metric(server: Server, *names: str, **labels: str) -> float:
+    """The sum of the samples of `names` that have `labels` at /metrics, at one moment.
+
+    What is counted in one place first and in another then is missed, or counted twice, by one question for each.
+    """
     text = server.request("GET", "/metrics").body.decode()
     return sum(
         sample.value
         for family in text_string_to_metric_families(text)
         for sample in family.samples
-        if sample.name == name and labels.items() <= sample.labels.items()
+        if sample.name in names and labels.items() <= sample.labels.items()
     )

@@ -12,7 +12,7 @@ from typing import Any
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from tests.contract.running import wait_until
+from tests.polling import until
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,8 +53,12 @@ class Collector:
 
     def wait_for(self, trace_id: str, *names: str) -> dict[str, Span]:
         """The spans of a trace by name, as soon as all of `names` are there."""
-        wait_until(lambda: {span.name for span in self.of(trace_id)} >= set(names), f"{names} of {trace_id} have come")
-        return {span.name: span for span in self.of(trace_id)}
+
+        def found() -> dict[str, Span] | None:
+            spans = {span.name: span for span in self.of(trace_id)}
+            return spans if spans.keys() >= set(names) else None
+
+        return until(found, f"{names} of {trace_id} have come")
 
 
 @contextlib.contextmanager

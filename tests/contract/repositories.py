@@ -56,23 +56,28 @@ class Folder:
 
         `helpers` are modules beside the script.
         """
-        target = self.path / name if version is None else self.path / name / str(version)
         files = {"says.txt": (says or f"{name} {version}").encode(), "code/inference.py": code.encode()}
         files |= {f"code/{module}.py": source.encode() for module, source in helpers.items()}
-        write_files(target, {UNFINISHED: b""})
-        (target / "manifest.json").unlink(missing_ok=True)
-        write_files(target, files)
         listed = {
             file: {"sha256": hashlib.sha256(content).hexdigest(), "size_bytes": len(content)}
             for file, content in files.items()
         }
-        self.put(target / "manifest.json", {"format_version": 1, "files": listed})
+        manifest = json.dumps({"format_version": 1, "files": listed}).encode()
+        return self.put_version(name, version, files | {"manifest.json": manifest})
+
+    def put_version(self, name: str, version: int | None, files: Mapping[str, bytes]) -> Path:
+        """Write a version that has its manifest among its files: marked as unfinished until that is there."""
+        target = self.path / name if version is None else self.path / name / str(version)
+        write_files(target, {UNFINISHED: b""})
+        (target / "manifest.json").unlink(missing_ok=True)
+        write_files(target, {file: content for file, content in files.items() if file != "manifest.json"})
+        self.put(target / "manifest.json", files["manifest.json"])
         (target / UNFINISHED).unlink()
         return target
 
     def label(self, name: str, **labels: int) -> None:
         """Write the labels of a model."""
-        self.put(self.path / name / "labels.json", labels)
+        self.put(self.path / name / "labels.json", json.dumps(labels).encode())
 
     def retire(self, name: str, version: int) -> None:
         """Remove a version, its manifest first."""
@@ -80,10 +85,10 @@ class Folder:
         (target / "manifest.json").unlink()
         shutil.rmtree(target)
 
-    def put(self, path: Path, content: object) -> None:
-        """Write JSON at once or not at all."""
+    def put(self, path: Path, content: bytes) -> None:
+        """Write a file at once or not at all."""
         unfinished = self.path / f".{path.name}.new"
-        unfinished.write_text(json.dumps(content))
+        unfinished.write_bytes(content)
         unfinished.rename(path)
 
 

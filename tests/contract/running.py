@@ -16,7 +16,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -25,8 +24,9 @@ from typing import Any
 
 import psutil
 
-START_S = 120.0
-"""Patience costs nothing where all is well, and a busy machine is no failure."""
+from tests.polling import PATIENCE_S, until
+
+START_S = PATIENCE_S
 _HELD_PORTS = 64
 _held: deque[socket.socket] = deque()
 
@@ -83,6 +83,18 @@ class Server:
     def log(self) -> str:
         return self.log_path.read_text(errors="replace")
 
+    def entries(self) -> list[dict[str, Any]]:
+        """The server's own lines of the log, without one that is just being written."""
+        whole = self.log().rpartition("\n")[0]
+        return [json.loads(line) for line in whole.splitlines() if line.startswith("{")]
+
+    def ended(self) -> int:
+        """Wait for the server to end by itself; its exit status."""
+        try:
+            return self.process.wait(timeout=START_S)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"the server does not end\n{self.log()}") from None
+
     def workers(self) -> list[psutil.Process]:
         """The processes that have the model, the forks of the fork server."""
         return [worker for parent in psutil.Process(self.process.pid).children() for worker in parent.children()]
@@ -92,18 +104,18 @@ class Server:
 
     def terminate(self) -> int:
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(timeout=60)
+        return self.ended()
 
 
-def wait_until(condition: Any, what: str, timeout_s: float = START_S, log: Any = lambda: "") -> Any:
-    """Poll until `condition()` is true and return its value."""
-    deadline = time.monotonic() + timeout_s
-    while time.monotonic() < deadline:
+def wait_until(condition: Any, what: str, timeout_s: float = START_S, log: Any = str) -> Any:
+    """Poll until `condition()` is true and return its value; a server or process that is not there counts as false."""
+
+    def forgiving() -> Any:
         with contextlib.suppress(OSError, http.client.HTTPException, psutil.NoSuchProcess):
-            if value := condition():
-                return value
-        time.sleep(0.01)
-    raise AssertionError(f"gave up waiting until {what}\n{log()}")
+            return condition()
+        return None
+
+    return until(forgiving, what, timeout_s=timeout_s, log=log, pause_s=0.01)
 
 
 def free_port() -> int:
@@ -180,7 +192,7 @@ def running(files: Mapping[str, str | bytes], *, wait: bool = True, **environmen
             tree = [server.process.pid, *(p.pid for p in _tree(server.process.pid))]
             server.process.terminate()
             try:
-                server.process.wait(timeout=60)
+                server.process.wait(timeout=START_S)
             except subprocess.TimeoutExpired:
                 server.process.kill()
                 server.process.wait()

@@ -258,7 +258,7 @@ def test_a_request_that_kills_its_worker_is_500_and_its_neighbours_are_answered(
 
 def test_a_request_that_hangs_is_504_and_its_neighbours_are_answered():
     with running(
-        {"code/inference.py": BATCHER, **DECLARED}, TIDEGATE_MAX_BATCH_SIZE="8", TIDEGATE_TIMEOUT_S="3"
+        {"code/inference.py": BATCHER, **DECLARED}, TIDEGATE_MAX_BATCH_SIZE="8", TIDEGATE_TIMEOUT_S="6"
     ) as server:
         replies = together(server, [order(1), order(2), order(HANGS), order(4)])
         assert [reply.status for reply in replies] == [200, 200, 504, 200]

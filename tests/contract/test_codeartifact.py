@@ -97,7 +97,7 @@ def final_line(requirements: str, **variables: str) -> tuple[str, str]:
     """The last line, and all, of what a server says that does not come up."""
     files = {"code/inference.py": USES.format(module="json"), "code/requirements.txt": requirements}
     with running(files, wait=False, **variables) as server:
-        assert server.process.wait(timeout=60) == 1, server.log()
+        assert server.ended() == 1, server.log()
         return server.log().strip().splitlines()[-1], server.log()
 
 

@@ -18,8 +18,6 @@ from tidegate.inference.worker.forms.choosing import FormChoice
 from tidegate.inference.worker.forms.served_form import ServedForm
 from tidegate.training_hooks import save_model
 
-pytestmark = pytest.mark.timeout(600)  # each form is built in a process of its own, which imports torch
-
 ROOT = Path(__file__).parents[2]
 CPU = torch.device("cpu")
 NET = """

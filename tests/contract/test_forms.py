@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from tests.contract.repositories import serving
-from tests.contract.running import Server, running, write_files
+from tests.contract.running import Server, running
 from tests.inference.forms import toy_forms
 
 SCRIPT = """
@@ -160,14 +160,14 @@ def test_a_form_whose_file_was_replaced_stops_the_start(tmp_path: Path, onnx: di
     files = files_of(tmp_path, {"onnx": onnx[0]}, [toy_forms.form()])
     files["forms/onnx/model.onnx"] = onnx[1]
     with running(files, wait=False) as server:
-        assert server.process.wait(timeout=60) == 1
+        assert server.ended() == 1
         assert "forms/onnx/model.onnx" in server.log().splitlines()[-1]
 
 
 def test_a_form_that_is_demanded_and_cannot_be_served_stops_the_start(tmp_path: Path, onnx: dict[int, bytes]) -> None:
     files = files_of(tmp_path, {"wrong": onnx[1]}, [toy_forms.form("wrong")])
     with running(files, wait=False, TIDEGATE_FORM="wrong") as server:
-        assert server.process.wait(timeout=60) == 1
+        assert server.ended() == 1
         last = server.log().splitlines()[-1]
         assert "TIDEGATE_FORM asks for 'wrong', which cannot be served: The archive's example was not answered" in last
 
@@ -178,8 +178,7 @@ def test_a_repository_serves_forms_to_requests_and_to_scripts_that_borrow_the_mo
     """Each checks the example by itself, so a form that is wrong is served to neither."""
     files = files_of(tmp_path / "toy", {"wrong": onnx[1], "onnx": onnx[0]}, [toy_forms.form("wrong"), toy_forms.form()])
     with serving(tmp_path) as here:
-        write_files(here.folder.path / "toy" / "1", {name: files[name] for name in files if name != "manifest.json"})
-        here.folder.put(here.folder.path / "toy" / "1" / "manifest.json", json.loads(files["manifest.json"]))
+        here.folder.put_version("toy", 1, files)
         here.folder.publish("borrows", 1, code=BORROWS)
         here.until_known("toy")
         here.until_known("borrows")

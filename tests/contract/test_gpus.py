@@ -19,6 +19,7 @@ import torch
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.contract.running import Server, running, write_files
+from tests.polling import AT_ONCE
 from tidegate.inference.worker.context import Context
 
 FOUR = "GPU-a,GPU-b,GPU-c,GPU-d"
@@ -45,18 +46,18 @@ sys.meta_path.insert(0, WithGpus())
 """
 """A `sitecustomize`: in every process of the server torch has as many GPUs as CUDA_VISIBLE_DEVICES names."""
 
-SCRIPT = """
-import json, os, pathlib
+SCRIPT = f"""
+import json, os
 import torch
-
-held = {0: 5 << 20, 1: 7 << 20}
+{AT_ONCE}
+held = {{0: 5 << 20, 1: 7 << 20}}
 
 def model_fn(model_dir, context):
     torch.cuda.is_initialized = lambda: True
     torch.cuda.memory_reserved = lambda gpu_id: held[gpu_id]
     seen = os.environ["CUDA_VISIBLE_DEVICES"]
     says = [[str(each) for each in context.devices], str(context.device), context.system_properties["gpu_id"]]
-    pathlib.Path(model_dir, "saw " + seen).write_text(json.dumps(says))
+    write_at_once(os.path.join(model_dir, "saw " + seen), json.dumps(says))
     return seen
 
 def input_fn(body, content_type):
@@ -108,8 +109,10 @@ def test_the_memory_of_each_gpu_is_a_series_of_its_own_and_grows_with_use(tmp_pa
 def test_a_worker_of_one_gpu_sees_all_and_has_its_own(tmp_path: Path) -> None:
     script = SCRIPT.replace('"saw " + seen', '"saw " + str(context.device)')
     with serving(tmp_path, script.replace("held = {0: 5 << 20,", "held = {0: 5 << 20, 2: 0, 3: 0,")) as server:
-        server.wait_until(lambda: len(seen(server)) == 4, "every worker has loaded the model")
-        assert seen(server) == {f"cuda:{gpu}": [[f"cuda:{gpu}"], f"cuda:{gpu}", gpu] for gpu in range(4)}
+        saw = server.wait_until(
+            lambda: len(saw := seen(server)) == 4 and saw, "every worker has begun to load the model"
+        )
+        assert saw == {f"cuda:{gpu}": [[f"cuda:{gpu}"], f"cuda:{gpu}", gpu] for gpu in range(4)}
 
 
 @pytest.mark.parametrize(

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.contract.asking import Asker, metric, post
 from tests.contract.running import Server, running
+from tests.polling import until_in_loop
 
 SCRIPT = """
 import json, os, signal, time
@@ -62,13 +62,6 @@ def body(number: int, deed: str = "") -> bytes:
     return json.dumps({"id": number, "deed": deed}).encode()
 
 
-async def until(condition: Any, what: str) -> None:
-    async with asyncio.timeout(60):
-        while not condition():  # noqa: ASYNC110 - of a file or a server's own numbers
-            await asyncio.sleep(0.005)
-    assert condition(), what
-
-
 async def learned(server: Server, asker: Asker) -> None:
     """The server knows that the script's requests are short."""
     for _ in range(150):
@@ -83,7 +76,7 @@ async def behind(server: Server, first: int, others: range, deed: str) -> tuple[
     askers[0].send(post(body(first, deed)))
     for asker, number in zip(askers[1:], others, strict=True):
         asker.send(post(body(number)))
-    await until(lambda: first in begun(server), "it is at work")
+    await until_in_loop(lambda: first in begun(server), "it is at work", log=server.log)
     return askers[0], askers[1:]
 
 
@@ -146,12 +139,14 @@ def test_who_leaves_before_its_request_is_begun_is_not_computed_for() -> None:
         async with Asker(server.port) as asker:
             await learned(server, asker)
             long, others = await behind(server, 1000, range(20), "wait")
-            await until(
-                lambda: metric(server, "tidegate_waiting") + metric(server, "tidegate_in_flight") == 21, "all are there"
+            await until_in_loop(
+                lambda: metric(server, "tidegate_waiting", "tidegate_in_flight") == 21, "all are there", log=server.log
             )
             for other in others[::2]:
                 await other.close()
-            await until(lambda: metric(server, "tidegate_requests_abandoned_total") == 10, "they have left")
+            await until_in_loop(
+                lambda: metric(server, "tidegate_requests_abandoned_total") == 10, "they have left", log=server.log
+            )
             go(server, 1000)
             assert (await long.reply()).status == 200
             for number, other in list(enumerate(others))[1::2]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import io
 import json
-import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from tests.contract.asking import metric
 from tests.contract.running import Server, running
 from tests.tidegate import handler_guide
 from tidegate import handler
@@ -92,18 +92,16 @@ def test_requests_of_several_clients_share_a_call_and_are_answered_as_alone(rows
     bodies = [json.dumps(row(number) if number % 3 else [row(number), row(number + 1)]) for number in range(24)]
     alone = [rows.post(body).json() for body in bodies]
     assert [isinstance(answer[0], list) for answer in alone] == [number % 3 == 0 for number in range(24)]
+
+    def some_have_shared_a_call() -> bool:
+        for answer, reply in zip(alone, clients.map(rows.post, bodies), strict=True):
+            assert reply.status == 200, reply.body
+            assert flat(reply.json()) == pytest.approx(flat(answer), rel=1e-4, abs=1e-5)
+        joined = metric(rows, "tidegate_batch_joins_total", result="joined")
+        return joined > 0 and max(rows.post('"sizes"').json()["sizes"]) > 2
+
     with ThreadPoolExecutor(24) as clients:
-        for _ in range(8):
-            for answer, reply in zip(alone, clients.map(rows.post, bodies), strict=True):
-                assert reply.status == 200, reply.body
-                assert flat(reply.json()) == pytest.approx(flat(answer), rel=1e-4, abs=1e-5)
-    metrics = rows.request("GET", "/metrics").body.decode()
-    joined = sum(
-        float(each)
-        for each in re.findall(r'^tidegate_batch_joins_total\{[^}]*result="joined".*\} (\S+)$', metrics, re.M)
-    )
-    assert joined > 0
-    assert max(rows.post('"sizes"').json()["sizes"]) > 2
+        rows.wait_until(some_have_shared_a_call, "some of those who ask have shared a call")
 
 
 def flat(value: Any) -> list[float]:

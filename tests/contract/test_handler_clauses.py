@@ -83,7 +83,7 @@ def test_what_a_script_counts_is_in_the_log_with_the_id_of_its_request(server: S
         assert server.request("POST", "/models/clause/invoke", b"x", sent).status == 200
     finally:
         server.request("DELETE", "/models/clause")
-    entries = [json.loads(line) for line in server.log().splitlines() if line.startswith("{")]
+    entries = server.entries()
     (entry,) = [entry for entry in entries if entry.get("request_id") == "counted-1" and "metric" in entry]
     assert (entry["metric"], entry["value"], entry["unit"], entry["type"]) == ("Tokens", 3, "count", "counter")
 
@@ -112,7 +112,7 @@ def test_what_a_script_logs_or_warns_of_is_a_line_of_the_log_without_any_set_up(
         assert server.request("POST", "/models/clause/invoke", b"this", {"content-type": CSV}).status == 200
     finally:
         server.request("DELETE", "/models/clause")
-    entries = [json.loads(line) for line in server.log().splitlines() if line.startswith("{")]
+    entries = server.entries()
     found = [entry for entry in entries if entry["logger"] == "inference"]
     assert [(entry["level"], entry["message"]) for entry in found] == [
         ("info", "importing"),

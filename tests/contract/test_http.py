@@ -23,8 +23,8 @@ LIMITS = {
 }
 # Apart from those: a machine that is busy for so long would turn any other answer into one of these.
 TIME_LIMITS = {
-    "TIDEGATE_HEADER_TIMEOUT_S": "0.6",
-    "TIDEGATE_IDLE_TIMEOUT_S": "1.5",
+    "TIDEGATE_HEADER_TIMEOUT_S": "1",
+    "TIDEGATE_IDLE_TIMEOUT_S": "3",
     "TIDEGATE_MIN_BODY_RATE_BYTES_PER_S": "1000",
 }
 

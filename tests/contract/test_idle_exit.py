@@ -59,7 +59,7 @@ def stream_fn(incoming, context):
 
 def ended(server: Server) -> str:
     """The log of a server that ends by itself, as it does after SIGTERM."""
-    assert server.process.wait(timeout=60) == 0, server.log()
+    assert server.ended() == 0, server.log()
     log = server.log()
     assert '"cause": "nobody has asked anything for as long as TIDEGATE_IDLE_EXIT_S says"' in log
     assert '"stopped"' in log
@@ -174,6 +174,6 @@ def test_a_server_of_a_repository_ends_however_often_it_lists_that(tmp_path: Pat
 @pytest.mark.parametrize("value", ["0", "soon", "-1", "inf"])
 def test_what_is_no_time_is_refused(value: str) -> None:
     with running({"code/inference.py": DOUBLE}, wait=False, TIDEGATE_IDLE_EXIT_S=value) as server:
-        assert server.process.wait(timeout=60) == 1
+        assert server.ended() == 1
         said = f"TIDEGATE_IDLE_EXIT_S='{value}' is not valid: it must be a number from 0.1 to 604800."
         assert said in server.log()

@@ -172,7 +172,7 @@ def test_an_archive_that_forbids_it_is_never_joined():
 def test_a_declaration_that_is_none_is_one_line_and_exit_1():
     files = {"code/inference.py": SCRIPT, "manifest.json": manifest("sometimes")}
     with running(files, wait=False) as server:
-        assert server.process.wait(timeout=60) == 1
+        assert server.ended() == 1
         told = [line for line in server.log().splitlines() if line.startswith("tidegate: error: ")]
         assert len(told) == 1
         assert re.search(r"'batching' is 'sometimes'; it must be true, false, \"auto\" or an object", told[0])

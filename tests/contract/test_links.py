@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.contract.models import DOUBLE
-from tests.contract.running import running, write_files
+from tests.contract.running import running, start, write_files
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -41,18 +41,21 @@ def test_check_refuses_symbolic_links_by_their_names(tmp_path: Path, kind: str) 
 
 
 def test_serve_warns_of_symbolic_links_once_and_a_multi_model_load_refuses_them(tmp_path: Path) -> None:
-    with running({"code/inference.py": DOUBLE, "notes.txt": "x"}, wait=False) as server:
-        (server.model_dir / "latest.txt").symlink_to("notes.txt")
+    write_files(tmp_path / "one" / "model", {"code/inference.py": DOUBLE, "notes.txt": "x"})
+    (tmp_path / "one" / "model" / "latest.txt").symlink_to("notes.txt")
+    server = start(tmp_path / "one", {})
+    try:
         server.wait_until(lambda: server.ping() == 200, "it serves")
         assert server.post(b"[[1]]").json() == [[2.0]]
-        entries = [json.loads(line) for line in server.log().splitlines()]
-        (said,) = [entry for entry in entries if "latest.txt (to notes.txt)" in entry["message"]]
+        (said,) = [entry for entry in server.entries() if "latest.txt (to notes.txt)" in entry["message"]]
         assert said["level"] == "warning"
-    named = linked(tmp_path, "file")
+    finally:
+        server.terminate()
+    named = linked(tmp_path / "many", "file")
     with running({}, SAGEMAKER_MULTI_MODEL="true") as server:
-        body = json.dumps({"model_name": "linked", "url": str(tmp_path)})
+        body = json.dumps({"model_name": "linked", "url": str(tmp_path / "many")})
         reply = server.request("POST", "/models", body, {"content-type": "application/json"})
         assert (reply.status, reply.error["code"]) == (500, "model_load_failed")
         assert named in reply.error["message"]
-        (tmp_path / "model.pth").unlink()
+        (tmp_path / "many" / "model.pth").unlink()
         assert server.request("POST", "/models", body, {"content-type": "application/json"}).status == 200

@@ -143,8 +143,7 @@ def test_maps_of_one_size_share_a_call_where_that_is_declared(tmp_path: Path) ->
         maps = [MAP if number % 2 else MAP[::-1] for number in range(16)]
         waits.touch()
         asked = clients.map(lambda row: batching.post(body(uri_of(row))), [*maps, TOO_LARGE])
-        under_way = "tidegate_waiting", "tidegate_in_flight"
-        batching.wait_until(lambda: sum(metric(batching, name) for name in under_way) >= 16, "they are there")
+        batching.wait_until(lambda: metric(batching, "tidegate_waiting", "tidegate_in_flight") >= 16, "they are there")
         waits.unlink()
         *replies, refused = asked
         assert (refused.status, refused.error["message"]) == (400, TOO_MANY_PIXELS)

@@ -191,7 +191,7 @@ def test_the_bodies_in_memory_are_bounded_by_what_their_clients_announce(busy: S
     assert Counter(reply.status for reply in replies) == {200: 2, 503: 8}
     assert metric(busy, "tidegate_shed_total", reason="too_many_bytes") - before == 8
     _assert_overloaded(reply for reply in replies if reply.status == 503)
-    assert _all_memory_is_free(busy)
+    busy.wait_until(lambda: _all_memory_is_free(busy), "all of it is free")
 
 
 def test_the_bodies_in_memory_are_bounded_also_for_those_that_announce_no_length(busy: Server):
@@ -222,7 +222,7 @@ def test_the_bodies_in_memory_are_bounded_also_for_those_that_announce_no_length
     assert set(counted) == {200, 503}
     assert 1 <= counted[200] <= 3
     _assert_overloaded(reply for reply in replies if reply.status == 503)
-    assert _all_memory_is_free(busy)
+    busy.wait_until(lambda: _all_memory_is_free(busy), "all of it is free")
 
 
 def _assert_overloaded(refused: Iterable[Reply]) -> None:
@@ -288,7 +288,7 @@ def test_whoever_has_a_connection_is_served_while_no_more_are_taken(busy: Server
 
 def test_a_request_whose_deadline_passes_in_the_queue_is_503_and_is_never_computed():
     """Six requests that never end, and time for one or two of them: the others are told so and are not begun."""
-    with running({"code/inference.py": OBEDIENT}, TIDEGATE_TIMEOUT_S="1.5", TIDEGATE_MAX_QUEUE_WAIT_S="1.5") as server:
+    with running({"code/inference.py": OBEDIENT}, TIDEGATE_TIMEOUT_S="3", TIDEGATE_MAX_QUEUE_WAIT_S="3") as server:
         with ThreadPoolExecutor(6) as pool:
             replies = list(pool.map(lambda n: server.post(json.dumps({"spin": n})), range(6)))
         computed = [json.loads(call.partition(" ")[2])["spin"] for call in calls(server)]
@@ -296,7 +296,7 @@ def test_a_request_whose_deadline_passes_in_the_queue_is_503_and_is_never_comput
         assert set(counted) == {503, 504}
         assert [replies[n].status for n in computed] == [504] * len(computed)
         assert counted[504] == len(computed)
-        assert "waited longer than 1.5 s" in next(r for r in replies if r.status == 503).error["message"]
+        assert "waited longer than 3 s" in next(r for r in replies if r.status == 503).error["message"]
         server.wait_until(lambda: server.post(b'{"fine": 1}').status == 200, "it goes on")
 
 

@@ -11,6 +11,7 @@ import psutil
 import pytest
 
 from tests.contract.repositories import ATTRIBUTES, Serving, serving
+from tests.contract.running import write_files
 from tests.contract.talking import PATH, Refused, Talker
 
 EVERYTHING = """
@@ -185,12 +186,12 @@ def test_code_that_the_repository_shares_is_that_of_models_that_bring_none(tmp_p
         shared = here.folder.path / "code"
         shared.mkdir()
         (shared / "inference.py").write_text(EVERYTHING)
-        model = here.folder.path / "a"
-        model.mkdir()
-        (model / "says.txt").write_text("from a")
+        model = tmp_path / "a"
+        write_files(model, {"says.txt": "from a"})
+        model.rename(here.folder.path / "a")
         here.until(lambda: here.ask("a").status == 200, "it has been the same for one interval")
         assert here.ask("a").body == b"from a "
-        (shared / "inference.py").write_text(EVERYTHING.replace('word + " "', 'word + "!"'))
+        here.folder.put(shared / "inference.py", EVERYTHING.replace('word + " "', 'word + "!"').encode())
         here.until(lambda: here.ask("a").body == b"from!a!", "the new code answers")
 
 

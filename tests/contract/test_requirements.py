@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import re
 import socket
 import zipfile
@@ -64,7 +63,7 @@ def archive(requirements: str | bytes, *wheels: tuple[str, bytes], module: str) 
 
 def final_line(files: dict[str, str | bytes], **environment: str) -> str:
     with running(files, wait=False, **environment) as server:
-        assert server.process.wait(timeout=60) == 1, server.log()
+        assert server.ended() == 1, server.log()
         return server.log().strip().splitlines()[-1]
 
 
@@ -102,7 +101,7 @@ def test_a_model_that_brings_another_version_of_what_is_preloaded_gets_a_fresh_i
     source = Path(typing_extensions.__file__).read_text()  # torch needs all of it
     other = wheel("typing_extensions", "99.0", f"{source}\n__version__ = '99.0'\n")
     with running(archive("typing_extensions==99.0\n", other, module="typing_extensions")) as server:
-        lines = [json.loads(line) for line in server.log().splitlines()]
+        lines = server.entries()
         said = [line for line in lines if "fresh interpreter" in line["message"]]
         answer = server.post(b"1").json()
         assert answer["version"] == "99.0"
@@ -124,7 +123,7 @@ def test_requirements_at_the_root_of_the_archive_are_not_installed_and_the_log_s
         "requirements.txt": "no_such_package",
     }
     with running(files) as server:
-        entries = [json.loads(line) for line in server.log().splitlines()]
+        entries = server.entries()
         (entry,) = [entry for entry in entries if "not_installed" in entry]
     assert (entry["level"], entry["message"]) == ("warning", "requirements are installed from code/ alone")
     assert entry["not_installed"].endswith("/model/requirements.txt")

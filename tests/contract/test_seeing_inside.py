@@ -35,7 +35,14 @@ def test_metrics_count_answers_batches_retries_and_restarts(server: Server):
     assert server.post(b'{"fine": 1}').status == 200
     assert server.post(b'{"raise": "x"}').status == 500
     assert server.post(json.dumps({"die": signal.SIGKILL, "unless": "died-before"})).status == 200
-    after = samples(server)
+    predicted = ("tidegate_predict_seconds_count",)
+
+    def all_is_counted() -> dict[tuple[str, ...], float] | None:
+        # A batch is counted when the worker is done with it, which is after its answers.
+        found = samples(server)
+        return found if found[predicted] - before.get(predicted, 0) >= 3 else None
+
+    after = server.wait_until(all_is_counted, "all three calls are counted")
 
     def grown(*name: str) -> float:
         return after.get(name, 0) - before.get(name, 0)

@@ -54,7 +54,7 @@ def test_an_archive_is_served_and_nothing_of_it_is_left(
         assert '"1 files are what the manifest says"' in server.log()
         assert len(unpacked(temporary)) == 1
         server.process.send_signal(number)
-        assert server.process.wait(timeout=60) == 0
+        assert server.ended() == 0
     assert list(temporary.iterdir()) == []
 
 
@@ -266,7 +266,7 @@ def test_a_wrapper_is_used_in_place_of_the_models_script_with_what_lies_beside_i
     arguments = (model, "--wrapper", "mine/wrapper.py", "--kill-after", "5")
     with served(*arguments, cwd=tmp_path, temporary=temporary) as server:
         assert server.post(json.dumps([1, 2])).json() == [3, 6]
-        assert server.process.wait(timeout=60) == 0
+        assert server.ended() == 0
     assert list(temporary.iterdir()) == []
 
 

@@ -53,7 +53,7 @@ def with_example(expected: bytes, response_type: str = "application/json") -> di
 
 def final_line(server: Server) -> str:
     """The last line that the server wrote, after it has ended by itself."""
-    assert server.process.wait(timeout=60) == 1, server.log()
+    assert server.ended() == 1, server.log()
     return server.log().strip().splitlines()[-1]
 
 
@@ -231,7 +231,7 @@ def test_a_signal_lets_work_in_flight_finish_answers_stragglers_and_exits_0(numb
         assert [reply.status for reply in replies] == [200]
         assert straggler.recv(65536).startswith(b"HTTP/1.1 200 OK\r\n")
         straggler.close()
-        assert server.process.wait(timeout=60) == 0
+        assert server.ended() == 0
 
 
 def test_what_is_not_done_when_the_drain_time_is_over_gets_503_and_the_exit_is_still_0():

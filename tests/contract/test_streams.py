@@ -222,7 +222,7 @@ def test_a_worker_that_is_killed_breaks_its_streams_and_nothing_is_computed_agai
 
 
 def test_a_generator_that_hangs_costs_the_worker_and_breaks_its_stream() -> None:
-    with running({"code/inference.py": STREAMING}, TIDEGATE_TIMEOUT_S="1") as server:
+    with running({"code/inference.py": STREAMING}, TIDEGATE_TIMEOUT_S="3") as server:
         (worker,) = server.workers()
         with asked(server, stream="a", gate_before=1) as response:
             assert response.readline() == b"0\n"
@@ -232,7 +232,7 @@ def test_a_generator_that_hangs_costs_the_worker_and_breaks_its_stream() -> None
 
 
 def test_an_asynchronous_generator_that_hangs_is_ended_alone() -> None:
-    with running({"code/inference.py": STREAMING}, TIDEGATE_TIMEOUT_S="1") as server:
+    with running({"code/inference.py": STREAMING}, TIDEGATE_TIMEOUT_S="3") as server:
         (worker,) = server.workers()
         with asked(server, stream="b", **{"async": True}) as other:
             with asked(server, stream="a", gate_before=1, **{"async": True}) as response:
@@ -311,4 +311,4 @@ def test_a_stream_that_the_end_of_the_server_meets_is_broken_off() -> None:
             assert response.readline() == b"0\n"
             server.process.send_signal(signal.SIGTERM)
             assert broken(response) == b""
-        assert server.process.wait(timeout=60) == 0
+        assert server.ended() == 0

@@ -81,7 +81,7 @@ def server() -> Iterator[Server]:
 
 
 def entries(server: Server) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in server.log().splitlines() if line.startswith("{")]
+    return server.entries()
 
 
 def of(server: Server, request_id: str) -> list[dict[str, Any]]:

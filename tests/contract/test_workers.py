@@ -78,7 +78,7 @@ def test_without_retry_a_request_is_executed_at_most_once():
 
 
 def test_a_request_that_hangs_gets_504_once_and_its_worker_is_replaced():
-    with running({"code/inference.py": OBEDIENT}, TIDEGATE_TIMEOUT_S="1") as server:
+    with running({"code/inference.py": OBEDIENT}, TIDEGATE_TIMEOUT_S="3") as server:
         (before,) = server.workers()
         reply = order(server, spin=1)
         assert (reply.status, reply.error["code"]) == (504, "handler_timed_out")
@@ -110,7 +110,7 @@ def test_a_fork_that_comes_back_from_user_code_does_not_answer_too(shared: Serve
 
 @pytest.mark.parametrize("end", ["death", "hang", "drain"])
 def test_what_user_code_started_ends_with_its_worker(end: str):
-    with running({"code/inference.py": OBEDIENT}, TIDEGATE_TIMEOUT_S="1") as server:
+    with running({"code/inference.py": OBEDIENT}, TIDEGATE_TIMEOUT_S="3") as server:
         assert order(server, start=1).status == 200
         child = psutil.Process(int((server.model_dir / "child").read_text()))
         if end == "death":
@@ -172,7 +172,7 @@ def test_a_crash_loop_turns_ping_to_503_and_ends_the_process_with_the_cause():
         (server.model_dir / "broken").touch()
         (worker,) = server.workers()
         worker.kill()
-        assert server.process.wait(timeout=60) == 1
+        assert server.ended() == 1
         assert server.log().strip().splitlines()[-1] == (
             "tidegate: error: The server gives up: the model 'model' had no worker for 1.5 s: "
             + server.log().rpartition("had no worker for 1.5 s: ")[2].strip()
@@ -215,11 +215,11 @@ def _peers(server: Server) -> set[int]:
 
 
 def test_a_model_that_only_ever_dies_of_its_requests_turns_ping_to_503_and_ends_the_process():
-    with running({"code/inference.py": CRASHES_LATER}, TIDEGATE_CRASH_LOOP_S="1") as server:
+    with running({"code/inference.py": CRASHES_LATER}, TIDEGATE_CRASH_LOOP_S="5") as server:
         for _ in range(5):
             assert server.post(b"[1]").status == 500
-        assert server.ping() == 503
-        assert server.process.wait(timeout=60) == 1
+        assert server.ping() == 503, "for half of that time before the end"
+        assert server.ended() == 1
         last = server.log().strip().splitlines()[-1]
-        assert "lost 10 workers in more than 1 s and finished nothing in between" in last
+        assert "lost 10 workers in more than 5 s and finished nothing in between" in last
         assert "exited with status 7" in last

@@ -17,8 +17,6 @@ import pytest
 from tests.end_to_end.deploying import Deployer, archive
 from tests.infra.conftest import ROOT
 
-pytestmark = pytest.mark.timeout(400)  # a deployment and its end
-
 STAGE = Path(__file__).parent.relative_to(ROOT) / "stages" / "batches.toml"
 CLIENTS = 8
 REQUESTS = 160

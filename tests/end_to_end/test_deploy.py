@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import threading
-import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +17,7 @@ import psutil
 import pytest
 
 from tests.end_to_end.deploying import Deployer, archive, inventory, invoke
+from tests.polling import until
 
 pytestmark = pytest.mark.timeout(1200)  # the whole life is the fixture of the first test
 
@@ -39,10 +39,12 @@ def transform(deployer: Deployer, numbers: list[float]) -> tuple[dict[str, Any],
         TransformOutput={"S3OutputPath": f"s3://{bucket}/batch/output/", "AssembleWith": "Line"},
         TransformResources={"InstanceType": "ml.g6.xlarge", "InstanceCount": 1},
     )
-    deadline = time.monotonic() + 200
-    while (job := sagemaker.describe_transform_job(TransformJobName="numbers"))["TransformJobStatus"] == "InProgress":
-        assert time.monotonic() < deadline, job
-        threading.Event().wait(0.2)
+
+    def ended() -> dict[str, Any] | None:
+        found: dict[str, Any] = sagemaker.describe_transform_job(TransformJobName="numbers")
+        return found if found["TransformJobStatus"] != "InProgress" else None
+
+    job = until(ended, "the job ends", timeout_s=200, pause_s=0.2)
     assert job["TransformJobStatus"] == "Completed", job
     out = s3.get_object(Bucket=bucket, Key="batch/output/numbers.jsonl.out")["Body"].read()
     return job, [json.loads(line) for line in out.splitlines()]

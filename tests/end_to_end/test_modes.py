@@ -7,8 +7,6 @@ again, destroy. What no local cloud shows: instances, their scaling, and the rol
 from __future__ import annotations
 
 import json
-import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +18,7 @@ from botocore.exceptions import ClientError
 
 from tests.end_to_end.deploying import HANDLERS, Deployer, archive, inventory, invoke
 from tests.infra.conftest import ROOT
-
-pytestmark = pytest.mark.timeout(400)  # the whole life of a mode is the fixture of its first test
+from tests.polling import until
 
 STAGES = Path(__file__).parent.relative_to(ROOT) / "stages"
 ARCHIVES = "tidegate-archives"
@@ -45,10 +42,7 @@ def ask_later(endpoint: str, number: float) -> float:
         EndpointName=endpoint, ContentType="application/json", InputLocation=f"s3://{ARCHIVES}/inputs/number.json"
     )
     bucket, _, key = answer["OutputLocation"].removeprefix("s3://").partition("/")
-    deadline = time.monotonic() + 200
-    while not s3.list_objects_v2(Bucket=bucket, Prefix=key).get("Contents"):
-        assert time.monotonic() < deadline, f"{answer['OutputLocation']} does not come"
-        threading.Event().wait(0.05)
+    until(lambda: s3.list_objects_v2(Bucket=bucket, Prefix=key).get("Contents"), "the answer is there", timeout_s=200)
     return float(json.loads(s3.get_object(Bucket=bucket, Key=key)["Body"].read())["product"])
 
 

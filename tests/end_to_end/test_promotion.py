@@ -9,8 +9,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,21 +19,11 @@ import pytest
 
 from tests.end_to_end.deploying import Deployer, archive, inventory, invoke
 from tests.infra.conftest import ROOT
-
-pytestmark = pytest.mark.timeout(700)  # the whole life is the fixture of the first test
+from tests.polling import until
 
 STAGE = Path(__file__).parent.relative_to(ROOT) / "stages" / "approved.toml"
 GROUP = "tidegate-approved"
 TYPE = "ml.g6.xlarge"
-
-
-def until(question: Callable[[], Any], what: str, *, timeout_s: float = 120) -> Any:
-    """The first true answer."""
-    deadline = time.monotonic() + timeout_s
-    while not (answer := question()):
-        assert time.monotonic() < deadline, f"in vain: {what}"
-        threading.Event().wait(0.2)
-    return answer
 
 
 def register(address: str) -> str:

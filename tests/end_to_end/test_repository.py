@@ -10,9 +10,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import threading
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,9 +21,8 @@ from botocore.exceptions import ClientError
 
 from tests.end_to_end.deploying import Deployer, inventory
 from tests.infra.conftest import ROOT
+from tests.polling import until
 from tidegate.training_hooks import publish
-
-pytestmark = pytest.mark.timeout(400)  # the whole life is the fixture of the first test
 
 STAGE = Path(__file__).parent.relative_to(ROOT) / "stages" / "repository.toml"
 BUCKET = "tidegate-live"
@@ -69,15 +65,6 @@ def publish_by_command(model_dir: Path, *arguments: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def until(what: str, found: Callable[[], Any]) -> Any:
-    """The first answer that is one."""
-    deadline = time.monotonic() + 200
-    while (answer := found()) is None:
-        assert time.monotonic() < deadline, f"{what} does not come"
-        threading.Event().wait(0.05)
-    return answer
-
-
 def asked(endpoint: str, attributes: str, operation: str = "invoke_endpoint") -> tuple[dict[str, Any], str]:
     """What the model that `attributes` name makes of 7, and the attributes of the answer."""
     answer = getattr(boto3.client("sagemaker-runtime"), operation)(
@@ -97,7 +84,7 @@ def asked_later(endpoint: str, attributes: str) -> dict[str, Any]:
     )
     bucket, _, key = answer["OutputLocation"].removeprefix("s3://").partition("/")
     s3 = boto3.client("s3")
-    until(answer["OutputLocation"], lambda: s3.list_objects_v2(Bucket=bucket, Prefix=key).get("Contents"))
+    until(lambda: s3.list_objects_v2(Bucket=bucket, Prefix=key).get("Contents"), "the answer is there", timeout_s=200)
     result: dict[str, Any] = json.loads(s3.get_object(Bucket=bucket, Key=key)["Body"].read())
     return result
 
@@ -149,7 +136,7 @@ def result_of(job: str, directory: str) -> dict[str, Any]:
         described = sagemaker.describe_transform_job(TransformJobName=job)
         return described if described["TransformJobStatus"] != "InProgress" else None
 
-    described = until(f"the end of {job}", ended)
+    described = until(ended, f"{job} ends", timeout_s=200, pause_s=0.05)
     assert described["TransformJobStatus"] == "Completed", described
     written = boto3.client("s3").get_object(Bucket=BUCKET, Key=f"output/{directory}/numbers.jsonl.out")["Body"].read()
     result: dict[str, Any] = json.loads(written)
@@ -199,7 +186,11 @@ def life(cloud: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Lif
     publish(trained(directory / "three", weight=3), REPOSITORY, "times")
     job = start_job("default", model)
     own_job = start_job_by_command("own", model, "--environment", "TIDEGATE_DEFAULT_MODEL=times/latest")
-    newest = until("version 2", lambda: found if (found := asked(endpoint, "model=times"))[0]["version"] == 2 else None)
+    newest = until(
+        lambda: found if (found := asked(endpoint, "model=times"))[0]["version"] == 2 else None,
+        "version 2 answers",
+        timeout_s=200,
+    )
     streamed = asked(endpoint, "model=other", "invoke_endpoint_with_response_stream")
     sagemaker.get_waiter("endpoint_in_service").wait(
         EndpointName=asynchronous, WaiterConfig={"Delay": 1, "MaxAttempts": 60}

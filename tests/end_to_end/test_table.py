@@ -21,8 +21,6 @@ from tests.end_to_end.deploying import Deployer, archive, inventory
 from tests.end_to_end.test_promotion import until
 from tests.infra.conftest import ROOT
 
-pytestmark = pytest.mark.timeout(500)  # the whole life is the fixture of the first test
-
 STAGE = """
 account = "123456789012"
 bootstrapped = false
@@ -121,8 +119,7 @@ def transformed(deployer: Deployer, directory: Path) -> str:
     def status() -> str:
         return str(sagemaker.describe_transform_job(TransformJobName="week")["TransformJobStatus"])
 
-    until(lambda: status() != "InProgress", "the job ends")
-    assert status() == "Completed"
+    assert until(lambda: (now := status()) != "InProgress" and now, "the job ends") == "Completed"
     sagemaker.delete_model(ModelName="scores")
     return "week"
 

@@ -15,6 +15,7 @@ import pytest
 
 from tests.contract.running import wait_until
 from tests.infra.conftest import ROOT
+from tests.polling import until
 from tidegate.client.batch import BatchJob
 
 pytestmark = pytest.mark.timeout(1200)  # each step has its own limit
@@ -87,8 +88,7 @@ def test_a_model_goes_from_its_training_script_to_a_table_of_its_answers(cloud: 
         described: str = sagemaker.describe_endpoint(EndpointName="digits")["EndpointStatus"]
         return described
 
-    wait_until(lambda: status() != "Creating", "the endpoint is there", LIMIT_S)
-    assert status() == "InService"
+    assert until(lambda: (now := status()) != "Creating" and now, "the endpoint is there") == "InService"
 
     # invoke
     answer = boto3.client("sagemaker-runtime").invoke_endpoint(

@@ -4,8 +4,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +16,9 @@ from examples.digits import demo, narration
 from examples.digits.child_processes import CommandFailed, run
 from examples.digits.clients import Answered, as_npy, as_png
 from examples.digits.demo import Demo, DemoFailed, client_environment
+from tests.polling import until
 
 REPOSITORY = Path(__file__).parents[2]
-
-
-def until(condition: Callable[[], bool], timeout_s: float = 60) -> None:
-    """Poll until the condition holds."""
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.05)
 
 
 def family(process_id: int) -> list[psutil.Process]:
@@ -87,13 +79,13 @@ def test_an_interruption_leaves_nothing(
         return moment in commands(processes)
 
     try:
-        until(reached, timeout_s=100)
+        until(reached, f"the demo has come to {moment}", log=log.read_text)
         if to_group:
             os.killpg(process.pid, signal_number)
         else:
             process.send_signal(signal_number)
-        assert process.wait(60) == 128 + signal_number, log.read_text()
-        until(lambda: not running(list(seen.values())))
+        assert process.wait(120) == 128 + signal_number, log.read_text()
+        until(lambda: not running(list(seen.values())), "nothing of it runs any more")
         assert len(seen) > 1
         assert list(temporary.iterdir()) == []
         assert "stopped; nothing is left running" in log.read_text()
@@ -174,7 +166,7 @@ def test_what_a_command_started_ends_with_it(tmp_path: Path) -> None:
             )
         if child.exists():
             break
-    until(lambda: ended(int(child.read_text())))
+    until(lambda: ended(int(child.read_text())), "what it started has ended")
 
 
 def test_a_command_that_an_interruption_finds_at_its_start_ends_with_it(

@@ -18,8 +18,6 @@ from tests.contract.running import wait_until
 EPOCHS = 12
 LONG_S = 110
 
-pytestmark = pytest.mark.timeout(400)
-
 
 def prepare(host: Host) -> None:
     """Write the job that the SDK would: the example's folder as source_dir, torch_distributed enabled."""

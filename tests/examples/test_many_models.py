@@ -9,8 +9,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from tests.examples.loading import other_imports
 from tidegate.training_hooks import list_models
 
@@ -32,7 +30,6 @@ def run(script: str, *arguments: str, directory: Path) -> str:
     return done.stdout
 
 
-@pytest.mark.timeout(300)  # four trainings with a proof each, and a server
 def test_the_demo_sees_a_new_version_take_over(tmp_path: Path) -> None:
     """By the header, by the path, by a label; the old version answers until the new one does, and nothing is left."""
     printed = run("demo.py", directory=tmp_path)

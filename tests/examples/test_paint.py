@@ -34,8 +34,6 @@ PNG, JSON = "image/png", "application/json"
 MAX_LEVELS = 2
 """Of 255, between two processes or two batches: sums are taken in another order."""
 
-pytestmark = pytest.mark.timeout(600)  # the training takes 25 s of a core, and the machine may be busy
-
 
 def environment(work_dir: Path) -> dict[str, str]:
     """That of a training job whose /opt/ml is the work directory."""

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.inference.polling import until
 from tests.inference.toy_models import computation, request
 from tests.inference.working import working
+from tests.polling import until
 from tidegate.inference.protocol import Answer, Done
 from tidegate.inference.worker import allocator, intake
 from tidegate.inference.worker.allocator import FreedMemory

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from tests.inference.polling import until
 from tests.inference.ticking import ticking
+from tests.polling import until
 from tidegate.inference.conversation_frames import (
     FIRST_ID,
     Farewell,

@@ -14,9 +14,9 @@ import pytest
 import torch
 from PIL import Image, UnidentifiedImageError
 
-from tests.inference.polling import until
 from tests.inference.toy_models import JSON, answered, computation, outcomes, refused, request, values
 from tests.inference.working import working
+from tests.polling import until
 from tidegate.inference.errors import BadRequest, OutOfMemory, UnsupportedMediaType
 from tidegate.inference.protocol import Answer, Done, End, Error, Request
 from tidegate.inference.worker.asking import ask

@@ -50,6 +50,6 @@ def test_the_server_warns_once_and_only_where_they_differ(saved: dict[str, str])
     """Not once for each worker."""
     manifest = {"format_version": 1, "files": {}, "frameworks": versions_here() | saved}
     with running({"code/inference.py": SCRIPT, "manifest.json": json.dumps(manifest)}, TIDEGATE_WORKERS="2") as server:
-        lines = [line for line in map(json.loads, server.log().splitlines()) if "saved by" in line["message"]]
+        lines = [line for line in server.entries() if "saved by" in line["message"]]
     assert [line["level"] for line in lines] == ["warning"] * len(saved)
     assert all("torch 1.13.1 (here " in line["message"] for line in lines)

@@ -7,7 +7,6 @@ import errno
 import gc
 import os
 import threading
-from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 import pytest
 
 from tests.inference.memory_http import EchoServer, MemoryTransport, answer, post, settle, status
+from tests.polling import until_in_loop
 from tidegate.inference.frontend.http.connection import Connection
 from tidegate.inference.frontend.queue import file_body
 from tidegate.inference.settings import Settings
@@ -37,20 +37,15 @@ class Talk:
         for at in range(0, len(data), piece):
             self.connection.data_received(data[at : at + piece])
 
-    async def until(self, condition: Callable[[], bool]) -> None:
-        async with asyncio.timeout(60):
-            while not condition():  # noqa: ASYNC110 - what is waited for happens in threads and in callbacks
-                await asyncio.sleep(0.001)
-
     async def answers(self, *statuses: int) -> None:
-        await self.until(lambda: len(status(self.transport.written)) >= len(statuses))
+        await until_in_loop(lambda: len(status(self.transport.written)) >= len(statuses))
         assert status(self.transport.written) == list(statuses)
 
     async def over(self) -> None:
         """The client leaves, and nothing is left of what it sent."""
         self.transport.close()
         await settle()
-        await self.until(lambda: self.server.budget.held_bytes == 0)
+        await until_in_loop(lambda: self.server.budget.held_bytes == 0)
         assert self.server.spool.held_bytes == 0
         assert not self.server.open
 

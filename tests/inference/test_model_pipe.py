@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from tests.inference.polling import until
 from tests.inference.ticking import ticking
+from tests.polling import until
 from tidegate.inference.pipeline import BrokenStage, run
 from tidegate.inference.worker import compat
 from tidegate.inference.worker.compat.studio.model_util import ModelPipe, resize_to_model_input

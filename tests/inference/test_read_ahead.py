@@ -15,7 +15,7 @@ from typing import Any, BinaryIO, cast
 
 import pytest
 
-from tests.inference.polling import until
+from tests.polling import until
 from tidegate.inference import hashed_file
 from tidegate.inference.frontend.models import loader as loader_module
 from tidegate.inference.frontend.models import read_ahead

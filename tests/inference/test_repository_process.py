@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.polling import until_in_loop
 from tidegate.inference.frontend.repository import repository_process
 from tidegate.inference.frontend.repository.repository_process import RepositoryProcess
 from tidegate.inference.repository.catalogue import Model
@@ -59,12 +60,6 @@ class House:
         return [event for event in self.heard if isinstance(event, Listed)]
 
 
-async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(60):
-        while not condition():  # noqa: ASYNC110 - a process says when it is so
-            await asyncio.sleep(0.01)
-
-
 def is_gone(pid: int) -> bool:
     try:
         os.kill(pid, 0)
@@ -83,14 +78,14 @@ def run(test: Callable[[House], object], script: str = PLAYS) -> None:
             await test(house)  # type: ignore[misc]
         finally:
             await house.process.close()
-            await until(lambda: all(map(is_gone, house.pids)))
+            await until_in_loop(lambda: all(map(is_gone, house.pids)))
 
     asyncio.run(whole())
 
 
 def test_it_is_opened_heard_and_ends_with_its_input():
     async def test(house: House) -> None:
-        await until(lambda: house.listed)
+        await until_in_loop(lambda: house.listed)
         assert house.losses == 0
 
     run(test)
@@ -99,13 +94,13 @@ def test_it_is_opened_heard_and_ends_with_its_input():
 @pytest.mark.parametrize("how", ["killed", "exits"])
 def test_one_that_dies_is_replaced_and_told_what_is_known_by_then(how: str):
     async def test(house: House) -> None:
-        await until(lambda: house.listed)
+        await until_in_loop(lambda: house.listed)
         house.known = (Model(name="a"), Model(name="b"))
         if how == "killed":
             os.kill(house.pids[0], signal.SIGKILL)
         else:
             house.process.tell(Look())
-        await until(lambda: len(house.listed) == 2)
+        await until_in_loop(lambda: len(house.listed) == 2)
         assert house.losses == 1
         assert house.listed[1].note == "a,b"
         assert len(set(house.pids)) == 2
@@ -115,9 +110,9 @@ def test_one_that_dies_is_replaced_and_told_what_is_known_by_then(how: str):
 
 def test_one_that_says_what_is_no_message_is_killed_and_replaced():
     async def test(house: House) -> None:
-        await until(lambda: house.listed)
+        await until_in_loop(lambda: house.listed)
         house.process.tell(Look())
-        await until(lambda: len(house.listed) == 2)
+        await until_in_loop(lambda: len(house.listed) == 2)
         assert house.losses == 1
         assert is_gone(house.pids[0])
 
@@ -128,9 +123,9 @@ def test_one_that_hangs_up_and_lives_on_is_killed_and_replaced(monkeypatch):
     monkeypatch.setattr(repository_process, "CLOSE_S", 0.05)
 
     async def test(house: House) -> None:
-        await until(lambda: house.listed)
+        await until_in_loop(lambda: house.listed)
         house.process.tell(Look())
-        await until(lambda: len(house.listed) == 2)
+        await until_in_loop(lambda: len(house.listed) == 2)
         assert is_gone(house.pids[0])
 
     hangs = "os.close(1); import time; time.sleep(3600)"
@@ -141,9 +136,9 @@ def test_one_that_has_hung_up_and_lives_on_is_gone_with_a_server_that_ends_just_
     monkeypatch.setattr(repository_process, "CLOSE_S", 60.0)
 
     async def test(house: House) -> None:
-        await until(lambda: house.listed)
+        await until_in_loop(lambda: house.listed)
         house.process.tell(Look())
-        await until(lambda: not house.process._told)
+        await until_in_loop(lambda: not house.process._told)
         monkeypatch.setattr(repository_process, "CLOSE_S", 0.05)
         assert not house.losses, "its end is still waited for"
 
@@ -153,12 +148,12 @@ def test_one_that_has_hung_up_and_lives_on_is_gone_with_a_server_that_ends_just_
 
 def test_one_that_says_nothing_any_more_is_killed_and_replaced():
     async def test(house: House) -> None:
-        await until(lambda: house.listed)
+        await until_in_loop(lambda: house.listed)
         house.process.patience_s = 0.05
         house.process.tell(Look())
-        await until(lambda: house.losses)
+        await until_in_loop(lambda: house.losses)
         house.process.patience_s = 60.0
-        await until(lambda: len(house.listed) >= 2)
+        await until_in_loop(lambda: len(house.listed) >= 2)
         assert is_gone(house.pids[0])
 
     # Its silence is measured from what it says last.
@@ -169,7 +164,7 @@ def test_one_that_does_not_end_is_killed_at_the_end_of_the_server(monkeypatch):
     monkeypatch.setattr(repository_process, "CLOSE_S", 0.05)
 
     async def test(house: House) -> None:
-        await until(lambda: house.listed)
+        await until_in_loop(lambda: house.listed)
 
     run(test, PLAYS + "\nimport time\ntime.sleep(3600)\n")
 
@@ -186,7 +181,7 @@ def test_one_that_cannot_be_started_is_tried_again_with_pauses_that_grow(monkeyp
         process = RepositoryProcess(opening, pytest.fail, lambda: lost.append(None), ("/no/such/program",))
         process.open()
         process.tell(Look())
-        await until(lambda: len(lost) >= 3)
+        await until_in_loop(lambda: len(lost) >= 3)
         await process.close()
 
     asyncio.run(test())
@@ -197,7 +192,7 @@ def test_one_that_cannot_be_started_is_tried_again_with_pauses_that_grow(monkeyp
 
 def test_a_listing_of_many_lines_leaves_room_for_others_between_them():
     async def test(house: House) -> None:
-        await until(lambda: house.listed)
+        await until_in_loop(lambda: house.listed)
         turns = 0
         house.process.tell(Look())
         while len([e for e in house.heard if isinstance(e, Changed)]) < 100:

@@ -16,6 +16,7 @@ import pytest
 from tests.contract.running import wait_until
 from tests.inference import package_sources
 from tests.inference.package_sources import BACKEND, git, index, project, repository, sdist, wheel
+from tests.polling import until_in_loop
 from tidegate.inference.errors import DeploymentError
 from tidegate.inference.frontend.packages import requirements
 from tidegate.inference.package_layer import PackageLayer
@@ -249,7 +250,7 @@ def test_a_build_that_does_not_end_is_ended_with_all_that_it_started(model: Mode
     hanging = (
         "import pathlib, subprocess, sys\n"
         "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])\n"
-        f"pathlib.Path({str(pid_file)!r}).write_text(str(child.pid))\n"
+        f"pathlib.Path({str(pid_file)!r}).write_text(f'{{child.pid}}\\n')\n"
         "child.wait()\n"
     )
     package_sources.write(model.code / "local", project("tg_local", "1.0", "", backend=hanging))
@@ -257,9 +258,8 @@ def test_a_build_that_does_not_end_is_ended_with_all_that_it_started(model: Mode
 
     async def stop_when_it_builds() -> None:
         installing = asyncio.ensure_future(requirements.install(model.code.parent, lambda: model.home, 600))
-        while not (pid_file.exists() and pid_file.read_text()):
-            assert not installing.done()
-            await asyncio.sleep(0.01)
+        await until_in_loop(lambda: installing.done() or (pid_file.exists() and pid_file.read_text()), "it builds")
+        assert not installing.done()
         installing.cancel()
         with pytest.raises(asyncio.CancelledError):
             await installing

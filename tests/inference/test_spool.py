@@ -8,13 +8,14 @@ import errno
 import gc
 import os
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from tests.polling import until_in_loop
 from tidegate.inference.body_file import BodyFile
 from tidegate.inference.errors import DeploymentError, Overloaded, SpoolFull
 from tidegate.inference.frontend.queue import file_body
@@ -39,19 +40,13 @@ async def spool_in(directory: Path, **settings: Any) -> AsyncIterator[Spool]:
     spool = Spool(Settings(spool_dir=directory, **settings), memory)
     before = descriptors()
     yield spool
-    await until(lambda: memory.held_bytes == 0 and descriptors() <= before)
+    await until_in_loop(lambda: memory.held_bytes == 0 and descriptors() <= before)
     assert spool.held_bytes == 0
     spool.close()
 
 
 def names(directory: Path) -> list[str]:
     return [path.name for path in directory.iterdir()]
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(60):
-        while not condition():  # noqa: ASYNC110 - what is waited for happens in threads and in callbacks
-            await asyncio.sleep(0.001)
 
 
 def content(body: FileBody) -> bytes:
@@ -71,7 +66,7 @@ def test_a_body_comes_out_as_it_went_in_and_its_file_has_no_name(tmp_path: Path)
             for piece in pieces:
                 body.append(piece)
             assert names(tmp_path) == []
-            await until(lambda: body.complete)
+            await until_in_loop(lambda: body.complete)
             assert content(body) == body.whole() == b"".join(pieces)
             assert body.size == spool.held_bytes
             body.close()
@@ -87,7 +82,7 @@ def test_two_readers_of_a_file_do_not_move_each_other(tmp_path: Path) -> None:
         async with spool_in(tmp_path) as spool:
             body = spool.begin(6)
             body.append(b"abcdef")
-            await until(lambda: body.complete)
+            await until_in_loop(lambda: body.complete)
             first, second = body.sent(), body.sent()
             assert isinstance(first, BodyFile)
             assert isinstance(second, BodyFile)
@@ -122,10 +117,10 @@ def test_a_disk_that_is_behind_stops_the_reading_and_not_the_loop(tmp_path: Path
             assert not body.complete
             assert not moved
             go_on.set()
-            await until(lambda: body.complete)
+            await until_in_loop(lambda: body.complete)
             assert moved[-1] is False
             body.append(b"c")
-            await until(lambda: body.complete)
+            await until_in_loop(lambda: body.complete)
             assert content(body) == b"a" + b"b" * BEHIND_BYTES + b"c"
             body.close()
 
@@ -164,7 +159,7 @@ def test_a_disk_that_is_full_is_507_for_that_body_and_nothing_is_kept(tmp_path: 
             monkeypatch.setattr(file_body, "os", SimpleNamespace(**{**vars(os), "write": full}))
             body = spool.begin(MIB)
             body.append(b"a" * 1000)
-            await until(lambda: body.error is not None)
+            await until_in_loop(lambda: body.error is not None)
             assert isinstance(body.error, SpoolFull)
             assert (body.error.status, body.error.code) == (507, "spool_full")
             body.append(b"more is on its way")
@@ -209,7 +204,7 @@ def test_a_body_in_memory_goes_on_in_a_file(tmp_path: Path) -> None:
             memory.append(b"cd" * 1000)
             body = spool.take_over(memory)
             body.append(b"ef")
-            await until(lambda: body.complete)
+            await until_in_loop(lambda: body.complete)
             assert content(body) == b"ab" + b"cd" * 1000 + b"ef"
             assert memory.size == 0
             body.close()

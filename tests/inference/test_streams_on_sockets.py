@@ -8,22 +8,17 @@ from __future__ import annotations
 import asyncio
 import http.client
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 
 import pytest
 import uvloop
 
 from tests.inference.memory_http import Stage, post
+from tests.polling import until_in_loop
 from tidegate.inference.errors import WorkerDied
 from tidegate.inference.frontend.http.connection import Connection
 from tidegate.inference.settings import Settings
-
-
-async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(60):
-        while not condition():  # noqa: ASYNC110 - the test's own patience
-            await asyncio.sleep(0.001)
 
 
 @asynccontextmanager
@@ -38,16 +33,16 @@ async def serving(stage: Stage, request: bytes) -> AsyncIterator[socket.socket]:
         with closing(client):
             await loop.sock_connect(client, server.sockets[0].getsockname())
             await loop.sock_sendall(client, request)
-            await until(lambda: stage.replies)
+            await until_in_loop(lambda: stage.replies)
             stage.reply.start(200, "text/plain", b"", None)
             yield client
-        await until(lambda: not stage.open)
+        await until_in_loop(lambda: not stage.open)
     finally:
         # Also of a test that failed: uvloop waits at its end for sockets that have something to send.
         for connection in list(stage.open):
             connection.abort()
         server.close()
-        await until(lambda: not stage.open)
+        await until_in_loop(lambda: not stage.open)
     assert stage.budget.held_bytes == 0
     assert stage.answering == 0
     assert stage.metrics.streams.open == 0
@@ -93,7 +88,7 @@ def test_a_stream_goes_no_faster_than_its_reader_and_loses_nothing() -> None:
                 "what the socket did not take is held, and nothing more is"
             )
             received = await read(client, written * len(part))
-            await until(lambda: stage.told == ["pause", "resume"])
+            await until_in_loop(lambda: stage.told == ["pause", "resume"])
             stage.reply.end()
             while not received.endswith(b"0\r\n\r\n"):
                 received += await read(client, 1)
@@ -119,7 +114,7 @@ def test_a_steady_reader_is_seen_to_read_though_the_kernel_takes_nothing_more_fo
             assert stage.open
             for second in range(10, 20):
                 connection.sweep(second)
-            await until(lambda: not stage.open)
+            await until_in_loop(lambda: not stage.open)
         assert stage.metrics.streams.broken == {"reader_too_slow": 1}
 
     uvloop.run(run())
@@ -174,7 +169,7 @@ def test_the_standard_librarys_client_raises_where_a_stream_was_broken_off() -> 
     async def run() -> type[Exception] | None:
         server = await asyncio.get_running_loop().create_server(lambda: Connection(stage), "127.0.0.1", 0)
         asking = asyncio.get_running_loop().run_in_executor(None, ask, server.sockets[0].getsockname()[1])
-        await until(lambda: stage.replies)
+        await until_in_loop(lambda: stage.replies)
         stage.reply.start(200, "text/plain", b"", None)
         stage.reply.write(b"some")
         stage.reply.fail(WorkerDied("It died."))

@@ -6,8 +6,6 @@ import io
 import itertools
 import sys
 import tarfile
-import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from tests.polling import until
 from tidegate.local_cloud import LocalCloud
 
 STAND_IN = (sys.executable, str(Path(__file__).parent / "stand_in.py"), "serve")
@@ -25,10 +24,7 @@ _numbers = itertools.count()
 
 def await_true(question: Callable[[], bool], what: str, *, timeout_s: float = 120.0) -> None:
     """Asks until the answer is yes; fails with ``what`` when it does not come."""
-    deadline = time.monotonic() + timeout_s
-    while not question():
-        assert time.monotonic() < deadline, f"in vain: {what}"
-        threading.Event().wait(0.02)
+    until(question, what, timeout_s=timeout_s, pause_s=0.02)
 
 
 def model_archive(files: Mapping[str, str]) -> bytes:

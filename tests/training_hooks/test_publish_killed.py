@@ -12,8 +12,6 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 
-pytestmark = pytest.mark.timeout(300)  # a hundred processes are killed
-
 BEFORE = {"1": "old", "2": "old"}
 
 

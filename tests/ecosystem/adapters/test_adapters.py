@@ -24,8 +24,6 @@ def predict_fn(data, model):
     return getattr(found, "logits", found).numpy()
 """
 
-pytestmark = pytest.mark.timeout(900)  # the environment is made first
-
 
 @pytest.fixture(scope="module")
 def python() -> str:

@@ -22,7 +22,6 @@ from tests.local_cloud.conftest import ROLE, await_true, model_archive
 from tidegate.local_cloud import LocalCloud
 from tidegate.local_cloud.sagemaker.bearer_token import check_bearer_token
 
-pytestmark = pytest.mark.timeout(900)  # the environment is made first
 HERE = Path(__file__).parent
 
 

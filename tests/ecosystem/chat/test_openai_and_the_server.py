@@ -11,8 +11,6 @@ import pytest
 from tests.contract.running import running
 from tests.ecosystem.environments import python_of
 
-pytestmark = pytest.mark.timeout(900)  # the environment is made first
-
 CHATTING = """
 def model_fn(model_dir):
     return ["Good", " d", "ïy", " ☃"]

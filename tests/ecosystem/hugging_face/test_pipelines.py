@@ -22,8 +22,6 @@ HERE = Path(__file__).parent
 TASKS = ("text-classification", "text-generation", "image-classification", "audio-classification")
 TEXTS = "text-classification"
 
-pytestmark = pytest.mark.timeout(900)  # the environment is made first
-
 
 @pytest.fixture(scope="module")
 def python() -> str:

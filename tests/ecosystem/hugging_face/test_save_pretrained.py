@@ -16,8 +16,6 @@ from tests.training_hooks.artifacts import unpacked
 HERE = Path(__file__).parent
 OFFLINE = {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
 
-pytestmark = pytest.mark.timeout(900)  # the environment is made first
-
 
 @pytest.fixture(scope="module")
 def python() -> str:

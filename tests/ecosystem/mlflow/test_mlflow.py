@@ -20,8 +20,6 @@ COMPILED = {"TIDEGATE_TRUST_COMPILED_MODEL": "on"}
 TRUSTED = {"pickled": PICKLED, "script": {}, "pt2": COMPILED, "python": PICKLED, "code": {}}
 """What each kind of model needs to be served; TorchScript and code of the archive need nothing."""
 
-pytestmark = pytest.mark.timeout(900)  # the environment is made first
-
 
 @pytest.fixture(scope="module")
 def python() -> str:

@@ -30,8 +30,6 @@ exec unshare --map-root-user --mount sh -c 'mount -t tmpfs none /opt && mkdir -p
 """
 """Runs Python where /opt/ml is the folder `base`."""
 
-pytestmark = pytest.mark.timeout(900)  # the environment is made first
-
 
 @pytest.fixture(scope="module")
 def sdk() -> Path:

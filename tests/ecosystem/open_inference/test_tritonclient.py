@@ -15,8 +15,6 @@ from tests.contract.running import running
 from tests.contract.test_multi_model import place
 from tests.ecosystem.environments import python_of
 
-pytestmark = pytest.mark.timeout(900)  # the environment is made first
-
 ECHO = """
 def model_fn(model_dir):
     return None

@@ -21,8 +21,6 @@ from tests.training_hooks.artifacts import mismatches
 
 PAGE = REPOSITORY / "docs" / "guides" / "pipeline.md"
 
-pytestmark = pytest.mark.timeout(900)  # the whole page is the fixture of the first test
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Walk:

@@ -19,7 +19,6 @@ from tests.ecosystem.environments import REPOSITORY
 from tests.ecosystem.page import Step, checkout, taken
 
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
-pytestmark = pytest.mark.timeout(900)  # the deployment is a fixture
 
 
 def blocks(heading: str, language: str) -> list[str]:

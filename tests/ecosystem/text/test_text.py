@@ -31,8 +31,6 @@ SENTENCES = [
     "Ünïcödé 🌊 " * 60,
 ]
 
-pytestmark = pytest.mark.timeout(900)  # the environment is made first, and the weights are fetched
-
 
 @pytest.fixture(scope="module")
 def python() -> str:

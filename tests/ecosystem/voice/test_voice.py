@@ -16,7 +16,6 @@ from tests.examples.loading import loaded
 from tests.examples.voice import CODE_DIR, pieces
 
 pytestmark = [
-    pytest.mark.timeout(300),  # the model is fetched first
     pytest.mark.filterwarnings("ignore:.*torch.jit.:DeprecationWarning"),
 ]
 

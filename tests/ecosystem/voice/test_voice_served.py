@@ -19,8 +19,6 @@ from tests.examples.voice import VOICE, pieces
 PIECE_BYTES = 640
 """20 ms."""
 
-pytestmark = pytest.mark.timeout(300)  # the model is fetched first
-
 
 @pytest.fixture(scope="module")
 def server(archive: Path) -> Iterator[Server]:

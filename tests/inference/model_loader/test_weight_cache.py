@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.inference.polling import until
+from tests.polling import until
 from tidegate.inference.errors import DeploymentError
 from tidegate.inference.model_loader.eviction import Held, to_evict
 from tidegate.inference.model_loader.file_locks import is_locked, lock_of_name, opened_and_locked

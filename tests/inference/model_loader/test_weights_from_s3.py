@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from tests.inference.model_loader.runs import PAINTED_SKY, SKY, pixels_of, sha256_of, uri_of, weights, write_runs
-from tests.inference.polling import until
 from tests.inference.repository.s3_proxy import BROKEN, FORBIDDEN, S3, Asked, Fault, Proxy, always, once
+from tests.polling import until
 from tidegate.model_loader import DeploymentError, ModelLoader, UnknownEpoch
 
 BUCKET = "models"

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from tests.inference.pipeline.threads import running
-from tests.inference.polling import until
+from tests.polling import until
 from tidegate.pipeline import Pipeline, Stage
 
 PIPELINE = Pipeline(Stage(lambda value: 2 * value, workers=3), Stage(list, batch_size=4), lambda value: value)

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from tests.inference.pipeline import functions
-from tests.inference.polling import until
+from tests.polling import until
 from tidegate.pipeline import BrokenStage, Pipeline, Stage
 
 

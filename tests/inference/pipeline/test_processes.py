@@ -19,7 +19,7 @@ import pytest
 
 from tests.inference.pipeline import functions
 from tests.inference.pipeline.functions import Multiplier, misbehave, misbehave_all, process_of, square, square_all
-from tests.inference.polling import until
+from tests.polling import until
 from tidegate.pipeline import BrokenStage, Pipeline, Stage, StageError, StageTimeout
 
 

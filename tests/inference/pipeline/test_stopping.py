@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from tests.inference.pipeline.threads import running
-from tests.inference.polling import until
+from tests.polling import until
 from tidegate.pipeline import Pipeline, Results, Stage
 
 

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import pytest
 
 from tests.inference.pipeline.threads import running
-from tests.inference.polling import until
 from tests.inference.ticking import ticking
+from tests.polling import until
 from tidegate.inference.pipeline import run
 from tidegate.pipeline import Pipeline, Stage, StageTimeout
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.inference.polling import until
+from tests.polling import until
 
 
 def running() -> set[threading.Thread]:

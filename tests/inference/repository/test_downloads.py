@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.inference.polling import until
 from tests.inference.repository.memory_store import MemoryStore
+from tests.polling import until
 from tidegate.inference.repository.cache_directory import CacheDirectory
 from tidegate.inference.repository.catalogue import Revision
 from tidegate.inference.repository.downloads import Downloads

@@ -17,7 +17,6 @@ from .archives import archive, network
 
 onnxruntime = pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
-pytestmark = pytest.mark.timeout(600)  # each export starts processes that import torch, and ONNX's exporter
 
 
 def test_an_onnx_form_is_written_recorded_and_answers_as_the_network_does(tmp_path: Path) -> None:

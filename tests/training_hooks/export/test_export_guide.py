@@ -24,7 +24,6 @@ class Net(torch.nn.Module):
 """
 
 
-@pytest.mark.timeout(600)
 def test_the_program_of_the_page(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
