@@ -12,6 +12,7 @@ import pytest
 
 from benchmarks.contestants import Start
 from benchmarks.processes import DidNotStart, Server, free_ports, watch_cpu
+from tests.processes import started
 
 SERVER = """
 import subprocess, sys
@@ -55,7 +56,7 @@ def test_nothing_of_a_server_is_left_not_even_a_child_that_ignores_sigterm(tmp_p
 
 
 def test_what_else_runs_below_this_process_is_neither_counted_nor_ended(tmp_path: Path) -> None:
-    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
+    with started([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
         with Server(start(tmp_path, SERVER)) as server:
             server.wait_for_answer(b"{}", "application/json")
             assert other.pid not in {each.pid for each in server.tree()}

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from tests.contract.running import wait_until, write_files
+from tests.processes import started
 
 GOOD = "def model_fn(model_dir):\n    return 1\n"
 _PR_CAPBSET_DROP = 24
@@ -140,7 +141,7 @@ def test_a_look_that_hangs_ends_by_a_signal_too(tmp_path: Path) -> None:
 def test_a_reader_that_has_seen_enough_changes_no_verdict(tmp_path: Path) -> None:
     write_files(tmp_path, {"code/inference.py": GOOD})
     command = [sys.executable, "-P", "-m", "tidegate", "check", str(tmp_path)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    with started(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stdout.readline().startswith(b"checking ")
         process.stdout.close()

@@ -20,6 +20,7 @@ import pytest
 
 from tests.end_to_end.deploying import inventory
 from tests.infra.conftest import ROOT
+from tests.processes import started
 
 pytestmark = pytest.mark.timeout(1500)  # a whole run is the fixture of the first test
 
@@ -114,7 +115,7 @@ def test_ctrl_c_deletes_what_was_made_and_keeps_the_report(cloud: dict[str, str]
     """In the middle of an update of the endpoint; a second Ctrl-C changes nothing."""
     report = tmp_path / "report.md"
     command = smoke("--report", str(report), "--question", "broken-model")
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+    with started(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
         assert process.stdout is not None
         said = ""
         for line in process.stdout:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.processes import started
 from tests.training_hooks.artifacts import manifest_of, mismatches
 
 TRAIN = Path(__file__).parents[2] / "examples" / "digits" / "train.py"
@@ -78,7 +79,7 @@ def test_a_resumed_job_ends_like_an_uninterrupted_one(tmp_path: Path) -> None:
 
 def test_a_stopped_job_saves_what_it_has(tmp_path: Path) -> None:
     """SIGTERM, as Spot interruptions and StopTrainingJob send it, ends the job after the epoch, with a model."""
-    with subprocess.Popen(
+    with started(
         [sys.executable, str(TRAIN), "--epochs", "100000"],
         env=environment(tmp_path),
         cwd=tmp_path,

@@ -22,6 +22,7 @@ from PIL import Image
 
 from examples.paint.scenes import CLASSES, scene
 from tests.contract.running import Server, running
+from tests.processes import started
 from tests.training_hooks.artifacts import manifest_of, mismatches
 
 ROOT = Path(__file__).parents[2]
@@ -287,7 +288,7 @@ def test_the_artifact_passes_the_check_and_is_packed(trained: tuple[Path, str], 
 
 def test_a_stopped_job_saves_what_it_has(tmp_path: Path) -> None:
     """SIGTERM, as Spot interruptions send it, ends the job in the middle of an epoch, with a model."""
-    with subprocess.Popen(
+    with started(
         [
             sys.executable,
             str(PAINT / "train.py"),

@@ -20,6 +20,7 @@ from packaging.requirements import Requirement
 from sklearn.linear_model import LinearRegression
 
 from tests.examples.loading import module_of, other_imports
+from tests.processes import started
 from tests.training_hooks.artifacts import manifest_of, mismatches
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "tabular"
@@ -131,7 +132,7 @@ def test_a_table_that_is_none_fails_the_job_with_its_place(files: dict[str, str]
 
 
 def test_a_job_that_is_stopped_saves_what_it_has(work: Path, tmp_path: Path) -> None:
-    with subprocess.Popen(
+    with started(
         [sys.executable, str(EXAMPLE / "train.py"), "--epochs", "1000000", "--model-dir", str(tmp_path / "model")],
         env=environment(work) | {"SM_OUTPUT_DIR": str(tmp_path / "output")},
         stdout=subprocess.PIPE,

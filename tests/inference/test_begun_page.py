@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.processes import started
 from tidegate.inference.begun_page import MARKS, AllBegun, BegunPage, new_page_file
 
 WORKER = """
@@ -64,9 +65,7 @@ def test_two_processes_that_meet_never_both_take_a_place(descriptor: int) -> Non
     ours = BegunPage(descriptor)
     source = random.Random(0)  # noqa: S311 - no secret
     command = [sys.executable, "-c", WORKER, str(descriptor)]
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, pass_fds=[descriptor]
-    ) as worker:
+    with started(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, pass_fds=[descriptor]) as worker:
         assert worker.stdin is not None
         assert worker.stdout is not None
         place, begun, given_back, met = 0, 0, 0, 0

@@ -18,6 +18,8 @@ from typing import Any
 import pytest
 import torch
 
+from tests.processes import started
+
 REPOSITORY = Path(__file__).parents[2]
 
 CODE = """
@@ -102,7 +104,7 @@ for line in sys.stdin:
 @pytest.fixture(scope="module")
 def loads() -> Iterator[subprocess.Popen[str]]:
     """A process that has imported torch and forks for each load, as the workers' parent does: torch takes a second."""
-    with subprocess.Popen(
+    with started(
         [sys.executable, "-P", "-c", LOADS],
         env={"PATH": os.environ["PATH"], "PYTHONPATH": str(REPOSITORY), "PYTHONDONTWRITEBYTECODE": "1"},
         stdin=subprocess.PIPE,

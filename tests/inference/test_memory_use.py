@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.processes import started
 from tidegate.inference.memory_use import private_bytes
 from tidegate.inference.settings import MIB
 
@@ -39,7 +40,7 @@ input()
 
 def test_the_kernel_says_it_of_a_process():
     """A process of its own: what this one takes may be memory that it kept from earlier tests."""
-    with subprocess.Popen(
+    with started(
         [sys.executable, "-c", TAKES_MEMORY], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
     ) as process:
         assert process.stdin is not None

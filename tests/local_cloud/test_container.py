@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.local_cloud.conftest import STAND_IN, await_true
+from tests.processes import started
 from tidegate.local_cloud.processes import end_orphans, process_birth
 from tidegate.local_cloud.sagemaker.container import Container, ContainerFailed, ContainerSpec, await_healthy
 from tidegate.local_cloud.sagemaker.container_answers import AnswerTooLarge, NoAnswer, TimedOut
@@ -152,7 +153,7 @@ def test_what_a_killed_supervisor_left_running_is_ended(start: Start, tmp_path: 
 
 
 def test_a_process_that_merely_has_the_same_id_is_left_alone(tmp_path: Path) -> None:
-    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, start_new_session=True) as stranger:
+    with started([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, start_new_session=True) as stranger:
         (tmp_path / str(stranger.pid)).write_text("born at another moment")
         assert end_orphans(tmp_path) == []
         assert process_birth(stranger.pid) is not None

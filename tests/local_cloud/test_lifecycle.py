@@ -19,6 +19,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from tests.local_cloud.conftest import ROLE, STAND_IN, await_true
+from tests.processes import started
 from tidegate.local_cloud import CloudError, LocalCloud
 from tidegate.local_cloud.processes import process_birth
 from tidegate.local_cloud.state_directory import StateDirectory
@@ -177,7 +178,7 @@ def test_who_waits_for_a_directory_that_is_removed_gets_a_new_one(tmp_path: Path
 
 def test_ctrl_c_in_the_foreground_stops_everything(directory: Path) -> None:
     environment = os.environ | {"LOCAL_CLOUD_DIR": str(directory)}
-    with subprocess.Popen(
+    with started(
         [*COMMAND, "up", "--foreground"], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as foreground:
         assert foreground.stdout is not None
@@ -198,7 +199,7 @@ def test_a_cloud_ends_with_the_process_that_uses_it(directory: Path) -> None:
         "import sys; from local_cloud import LocalCloud; cloud = LocalCloud(sys.argv[1]); cloud.__enter__();"
         "print(cloud.record().process_id, flush=True); input()"
     )
-    with subprocess.Popen(
+    with started(
         [sys.executable, "-c", script, str(directory)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as user:
         assert user.stdout is not None

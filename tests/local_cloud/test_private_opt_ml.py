@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.processes import started
 from tidegate.local_cloud.sagemaker import private_opt_ml
 
 LAUNCHER = (sys.executable, "-I", "-S", private_opt_ml.__file__)
@@ -84,7 +85,7 @@ def test_a_command_sees_its_directory_at_opt_ml_and_the_machine_stays_as_it_was(
     if not works(*needed):
         pytest.skip(f"this machine refuses: {' '.join(needed)}")
     before = sorted(path.name for path in Path("/opt").iterdir())
-    with subprocess.Popen(
+    with started(
         [*prefix, *LAUNCHER, str(base), sys.executable, "-c", LOOK],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -106,7 +107,7 @@ def test_a_command_sees_its_directory_at_opt_ml_and_the_machine_stays_as_it_was(
 
 def test_a_signal_reaches_the_command_itself(base: Path) -> None:
     command = "import signal; print('ready', flush=True); signal.pause()"
-    with subprocess.Popen([*LAUNCHER, str(base), sys.executable, "-c", command], stdout=subprocess.PIPE) as process:
+    with started([*LAUNCHER, str(base), sys.executable, "-c", command], stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == b"ready\n"
         process.terminate()

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.contract.running import free_port
+from tests.processes import started
 from tests.tidegate.installations import ENTRY, FOLDERS, REPOSITORY, Installation, copy_of_the_checkout
 
 COMMANDS = [
@@ -194,7 +195,7 @@ def test_the_server_of_a_wheel_serves_a_script_that_imports_us_and_its_own_clien
     (tmp_path / "code" / "inference.py").write_text(MODEL.format(module="client"))
     (tmp_path / "code" / "client.py").write_text("from tidegate.inference.errors import BadRequest\n")
     port = free_port()
-    with subprocess.Popen(
+    with started(
         from_a_wheel.command(*words, str(tmp_path), "--port", str(port)),
         cwd=tmp_path / "code",
         env=from_a_wheel.environment(TIDEGATE_WORKERS="1"),

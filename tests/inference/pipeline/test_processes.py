@@ -20,6 +20,7 @@ import pytest
 from tests.inference.pipeline import functions
 from tests.inference.pipeline.functions import Multiplier, misbehave, misbehave_all, process_of, square, square_all
 from tests.polling import until
+from tests.processes import started
 from tidegate.pipeline import BrokenStage, Pipeline, Stage, StageError, StageTimeout
 
 
@@ -154,7 +155,7 @@ list(Pipeline(Stage(misbehave, processes=True))([["hang", sys.argv[1]]]))
 def test_a_process_does_not_outlive_who_started_it(tmp_path: Path) -> None:
     """Killed, that could say nothing any more."""
     path = tmp_path / "pid"
-    with subprocess.Popen([sys.executable, "-c", KILLED, str(path)]) as process:
+    with started([sys.executable, "-c", KILLED, str(path)]) as process:
         pid = until(lambda: int(path.read_text(encoding="utf-8") or 0) if path.exists() else None)
         process.kill()
     until(lambda: is_gone(pid))

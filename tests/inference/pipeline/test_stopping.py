@@ -18,6 +18,7 @@ import pytest
 
 from tests.inference.pipeline.threads import running
 from tests.polling import until
+from tests.processes import started
 from tidegate.pipeline import Pipeline, Results, Stage
 
 
@@ -190,7 +191,7 @@ def test_ctrl_c_ends_everything() -> None:
     """The consumer gets KeyboardInterrupt while it waits for a result."""
     # A shell has what it starts in the background ignore SIGINT, and that is inherited.
     program = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)" + INTERRUPTED
-    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as process:
+    with started([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "slow\n"
         process.send_signal(signal.SIGINT)
