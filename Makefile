@@ -51,7 +51,7 @@ $(VENV)/python.stamp: pyproject.toml setup.py $(wildcard tidegate/*.pth) constra
 	@echo "==> installing torch $(if $(TORCH_INDEX),from $(TORCH_INDEX),(TORCH_INDEX chooses another index, see the head of the Makefile))"
 	@$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch
 	@echo "==> installing the pinned Python packages"
-	@$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[repository,otel,training,export,client,table,infra,local,image,examples,dev]'
+	@$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[serve,repository,otel,training,export,client,table,infra,local,image,examples,dev]'
 	@touch $@
 
 $(VENV)/node.stamp: package.json package-lock.json $(VENV)/python.stamp
@@ -95,7 +95,7 @@ audit: env
 
 # Wants a CPU build of torch where pip looks, by TORCH_INDEX or otherwise: the default build would add its CUDA packages.
 image-lock: env
-	@$(LOCK) --constraint constraints.txt --output-file container/requirements.lock pyproject.toml --extra training --extra repository --extra otel container/requirements.in
+	@$(LOCK) --constraint constraints.txt --output-file container/requirements.lock pyproject.toml --extra serve --extra training --extra repository --extra otel container/requirements.in
 	@$(LOCK) --constraint constraints.txt --constraint container/requirements.lock --output-file container/requirements-aws.lock container/requirements-aws.in
 	@$(MAKE) --no-print-directory image-lock-arm
 

@@ -57,11 +57,11 @@ def versions_in(name: str) -> dict[str, str]:
 
 
 def _requirements(name: str) -> str:
-    """The pins of `name`: a file beside its application; ours are the project's own dependencies as it pins them."""
+    """The pins of `name`: a file beside its application; ours: those of the extra `serve`, as the project pins them."""
     if name != "tidegate":
         return (REQUIREMENTS / name / "requirements.txt").read_text()
     with (ROOT / "pyproject.toml").open("rb") as file:
-        wanted = {_project(line) for line in tomllib.load(file)["project"]["dependencies"]}
+        wanted = {_project(line) for line in tomllib.load(file)["project"]["optional-dependencies"]["serve"]}
     pins = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if _project(line) in wanted]
     return "\n".join(pins) + "\n"
 

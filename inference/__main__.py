@@ -92,7 +92,7 @@ def _parser(program: str, others: Sequence[str]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=program,
         description="Serve a PyTorch archive as SageMaker does.",
-        epilog=f"Models: {program} {{{','.join(others)}}} --help" if others else None,
+        epilog=f"Also: {program} {{{','.join(others)}}} --help" if others else None,
     )
     parser.add_argument("--version", action=_SayVersion, nargs=0, help="say which Tidegate this is, and end")
     commands = parser.add_subparsers(dest="command", required=True)

@@ -1,27 +1,101 @@
-"""``python -m local_cloud up | down | status``: standard output is for ``eval``, remarks go to standard error."""
+"""``python -m local_cloud up | down | status | logs | doctor``.
+
+Standard output is for programs: the exports, what was logged, JSON. Remarks and tables go to standard error.
+"""
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
+import time
 from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
 
 from tidegate.local_cloud.cloud import CloudError, LocalCloud
 from tidegate.local_cloud.environment import DEFAULT_REGION, shell_lines
 from tidegate.local_cloud.processes import stop_on_signals
 from tidegate.local_cloud.sagemaker.limits import Limits
+from tidegate.local_cloud.sagemaker.server_commands import CommandRefused, ServerCommands
+from tidegate.local_cloud.state_directory import StateDirectory
+
+EXIT_CODES = """\
+exit codes:
+  0    done; status: a cloud is up; doctor: nothing is in the way of one
+  1    not done, and standard error says why; status: no cloud is up; doctor: something is in the way
+  2    the command line itself is wrong
+  130  logs --follow: ended by Ctrl-C"""
+_FOLLOW_PAUSE_S = 0.2
 
 
-def main(arguments: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(
-        prog=f"python -m {__package__}",
+def parser(program: str) -> argparse.ArgumentParser:
+    """Of the whole command line."""
+    whole = argparse.ArgumentParser(
+        prog=program,
         description="AWS on a laptop. State is in LOCAL_CLOUD_DIR (default: .local_cloud in the working directory).",
+        epilog=EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    commands = parser.add_subparsers(dest="command", required=True)
-    up = commands.add_parser("up", help=f'start it, and print the exports for: eval "$(python -m {__package__} up)"')
+    commands = whole.add_subparsers(dest="command", required=True)
+    _describe_up(commands.add_parser("up", help=f'start it, and print the exports for: eval "$({program} up)"'))
+    commands.add_parser("down", help="stop everything and remove the state directory")
+    status = commands.add_parser("status", help="print the exports, and what runs; exit 1 when no cloud is up")
+    status.add_argument("--json", action="store_true", help="all of it as one object on standard output")
+    logs = commands.add_parser(
+        "logs",
+        help="what an endpoint, a component, a job or a pipeline has written",
+        description="Print what an endpoint, an inference component, a job or the jobs of a pipeline have written.",
+        epilog=f"examples:\n  {program} logs my-endpoint --follow\n  {program} logs training-job/my-job",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    logs.add_argument(
+        "name",
+        nargs="?",
+        metavar="NAME",
+        help="its name, the beginning of it, or KIND/NAME where two have it; without one, the cloud's own log",
+    )
+    logs.add_argument("--follow", action="store_true", help="go on until it ends, or Ctrl-C")
+    doctor = commands.add_parser("doctor", help="what this machine and this shell can do for a cloud, and what not")
+    doctor.add_argument("--json", action="store_true", help="one object on standard output")
+    return whole
+
+
+def main(arguments: Sequence[str], program: str = f"python -m {__package__}") -> int:
+    options = parser(program).parse_args(arguments)
+    try:
+        match options.command:
+            case "up":
+                return _up(options, program)
+            case "down":
+                return _down(LocalCloud())
+            case "status":
+                return _status(LocalCloud(), as_json=options.json)
+            case "logs":
+                return _logs(LocalCloud(), options.name, follow=options.follow)
+            case _:
+                return _doctor(LocalCloud(), as_json=options.json)
+    except CloudError as error:
+        _remark(f"local_cloud: error: {error}")
+        return 1
+    except BrokenPipeError:  # `… | head` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _describe_up(up: argparse.ArgumentParser) -> None:
     up.add_argument("--foreground", action="store_true", help="stay until Ctrl-C, then stop everything")
     up.add_argument("--region", help=f"the only region that answers (default: {DEFAULT_REGION})")
+    up.add_argument(
+        "--server",
+        action="append",
+        default=[],
+        metavar="[IMAGE=]COMMAND",
+        help="what serves models: every one, or those that name IMAGE; run in the working directory, and asked at port"
+        " 8080. Without it models are served by Tidegate",
+    )
     up.add_argument(
         "--container",
         nargs="?",
@@ -36,26 +110,25 @@ def main(arguments: Sequence[str]) -> int:
         metavar="NAME=NUMBER",
         help="a limit of AWS's in another size, such as stream_timeout_s=20, to see it act",
     )
-    commands.add_parser("down", help="stop everything and remove the state directory")
-    commands.add_parser("status", help="print the exports when it is up; exit 1 when it is not")
-    options = parser.parse_args(arguments)
-    try:
-        match options.command:
-            case "up":
-                return _up(options)
-            case "down":
-                return _down(LocalCloud())
-            case _:
-                return _status(LocalCloud())
-    except CloudError as error:
-        _remark(f"local_cloud: error: {error}")
-        return 1
+    up.add_argument("--json", action="store_true", help="addresses and variables as one object, and no exports")
 
 
-def _up(options: argparse.Namespace) -> int:
+def _up(options: argparse.Namespace, program: str) -> int:
     foreground: bool = options.foreground
     limits = _limits(options.limit)
-    cloud = LocalCloud(region=options.region or DEFAULT_REGION, image=options.container, limits=limits)
+    if options.server and options.container is not None:
+        raise CloudError("--server runs processes and --container runs images: leave one out")
+    try:
+        servers = ServerCommands.of(options.server, Path.cwd())
+    except CommandRefused as error:
+        raise CloudError(f"--server: {error}") from error
+    cloud = LocalCloud(
+        region=options.region or DEFAULT_REGION,
+        container_command=servers.every,
+        container_commands=servers.by_image,
+        image=options.container,
+        limits=limits,
+    )
     started = cloud.up(outlive_caller=not foreground)
     record = cloud.record()
     if not started and record is not None:
@@ -65,11 +138,16 @@ def _up(options: argparse.Namespace) -> int:
             raise CloudError(f"one is up in {cloud.directory} already, with processes and not with containers")
         if limits:
             raise CloudError(f"one is up in {cloud.directory} already, and its limits stay as they are")
+        if options.server:
+            raise CloudError(f"one is up in {cloud.directory} already, and its servers stay: `{program} down` first")
     _remark(f"local cloud: {'up' if started else 'already up'}, state and logs in {cloud.directory}")
-    _print_exports(cloud)
+    if options.json:
+        _tell(cloud)
+    else:
+        _print_exports(cloud)
     if foreground:
         if not started:
-            raise CloudError(f"it is already up in the background; `python -m {__package__} down` stops it")
+            raise CloudError(f"it is already up in the background; `{program} down` stops it")
         return _stay(cloud)
     return 0
 
@@ -103,18 +181,79 @@ def _down(cloud: LocalCloud) -> int:
     return 0
 
 
-def _status(cloud: LocalCloud) -> int:
+def _status(cloud: LocalCloud, *, as_json: bool) -> int:
     record = cloud.record()
     if record is None:
+        if as_json:
+            _print_json({"up": False, "directory": str(cloud.directory)})
         _remark(f"local cloud: not up in {cloud.directory}")
         return 1
-    _remark(f"local cloud: up as process {record.process_id} in {record.region}, state and logs in {cloud.directory}")
+    if as_json:
+        _tell(cloud)
+        return 0
+    from tidegate.local_cloud import inventory, report  # noqa: PLC0415 - nothing else needs boto3
+
+    _remark(report.as_text(inventory.take(cloud.client("sagemaker")), record=record, directory=cloud.directory))
     _print_exports(cloud)
     return 0
 
 
+def _tell(cloud: LocalCloud) -> None:
+    from tidegate.local_cloud import inventory, report  # noqa: PLC0415 - nothing else needs boto3
+
+    record, found = cloud.record(), inventory.take(cloud.client("sagemaker"))
+    if record is None:
+        raise CloudError(f"the local cloud in {cloud.directory} has ended")
+    _print_json(report.as_json(found, record=record, directory=cloud.directory, environment=cloud.environment))
+
+
+def _logs(cloud: LocalCloud, name: str | None, *, follow: bool) -> int:
+    from tidegate.local_cloud import log_reading  # noqa: PLC0415 - nothing else needs boto3
+
+    try:
+        reading = log_reading.of(cloud, name)
+        while True:
+            ended = not follow or reading.is_over()
+            # What was written before its end was seen is there now.
+            for line in reading.lines():
+                sys.stdout.write(f"{line}\n")
+            sys.stdout.flush()
+            if ended:
+                break
+            time.sleep(_FOLLOW_PAUSE_S)
+        for line in reading.close():
+            sys.stdout.write(f"{line}\n")
+    except KeyboardInterrupt:
+        return 130
+    sys.stdout.flush()
+    if remark := reading.remark():
+        _remark(remark)
+    return 0
+
+
+def _doctor(cloud: LocalCloud, *, as_json: bool) -> int:
+    from tidegate.local_cloud import doctor  # noqa: PLC0415 - its trials are nobody else's
+
+    findings = doctor.examine(doctor.Surroundings(directory=StateDirectory(cloud.directory), shell=os.environ))
+    fine = all(finding.level is not doctor.Level.ERROR for finding in findings)
+    if as_json:
+        _print_json({"ready": fine, "findings": [asdict(finding) for finding in findings]})
+    else:
+        for finding in findings:
+            sys.stdout.write(f"{finding.level:<8} {finding.check}: {finding.sentence}\n")
+            if finding.advice:
+                sys.stdout.write(f"{'':<8} -> {finding.advice}\n")
+    sys.stdout.flush()
+    return 0 if fine else 1
+
+
 def _print_exports(cloud: LocalCloud) -> None:
     sys.stdout.write("\n".join(shell_lines(cloud.environment, os.environ)) + "\n")
+    sys.stdout.flush()
+
+
+def _print_json(value: Any) -> None:
+    sys.stdout.write(json.dumps(value, indent=2, default=str) + "\n")
     sys.stdout.flush()
 
 

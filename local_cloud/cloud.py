@@ -9,8 +9,8 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -18,7 +18,8 @@ from typing import Any, Self
 
 from tidegate.local_cloud import own_module
 from tidegate.local_cloud.client_files import file_variables
-from tidegate.local_cloud.environment import DEFAULT_REGION, client_environment, supervisor_environment
+from tidegate.local_cloud.environment import DEFAULT_REGION, apply, client_environment, supervisor_environment
+from tidegate.local_cloud.sagemaker.server_commands import CommandRefused, ServerCommands
 from tidegate.local_cloud.state_directory import DirectoryError, StateDirectory, SupervisorRecord
 
 _START_TIMEOUT_S = 120.0
@@ -39,9 +40,13 @@ class LocalCloud:
 
     A cloud that was started by a ``with`` statement ends with it, and also when the process that started it dies; one
     that was up already stays up.
-    A model's container is a process, ``tidegate serve``; ``container_command`` replaces it. ``image`` asks
-    for real containers: of this image, or where it is empty of the image that each model names. ``limits`` replaces
-    limits of AWS's (see :class:`.Limits`), such as ``{"stream_timeout_s": 20}``.
+    A model's container is a process, ``tidegate serve``; ``container_command`` is any other server's command, and
+    ``container_commands`` has commands by the image that a model names (:class:`.ServerCommands`). They run in the
+    working directory of the caller. ``image`` asks for real containers: of this image, or where it is empty of the
+    image that each model names. ``limits`` replaces limits of AWS's (see :class:`.Limits`), such as
+    ``{"stream_timeout_s": 20}``.
+
+    Raises :class:`CloudError` for a command whose program is not on this machine.
     """
 
     def __init__(
@@ -50,13 +55,20 @@ class LocalCloud:
         *,
         region: str = DEFAULT_REGION,
         container_command: Sequence[str] | None = None,
+        container_commands: Mapping[str, Sequence[str]] | None = None,
         image: str | None = None,
         limits: Mapping[str, float] | None = None,
     ) -> None:
         self._directory = StateDirectory(Path(directory).absolute() if directory is not None else default_directory())
         self._region = region
-        self._container_command = container_command
+        self._servers = ServerCommands(
+            every=container_command or (), by_image=container_commands or {}, directory=str(Path.cwd())
+        )
         self._image = image
+        try:
+            self._servers.check()
+        except CommandRefused as error:
+            raise CloudError(f"{error}") from error
         self._limits = dict(limits or {})
         self._process: subprocess.Popen[bytes] | None = None
         self._ends_with_block = False
@@ -83,6 +95,34 @@ class LocalCloud:
         if record.containers:
             variables["CDK_DOCKER"] = str(self._directory.asset_docker)
         return variables
+
+    @contextmanager
+    def activated(self) -> Iterator[None]:
+        """For the length of the block, plain boto3 in this process, and what it starts, talks to this cloud.
+
+        Variables are changed for the whole process: not for two clouds at a time.
+        """
+        import boto3  # noqa: PLC0415 - starting and stopping needs no boto3
+
+        before, session = dict(os.environ), boto3.DEFAULT_SESSION
+        boto3.DEFAULT_SESSION = None  # it remembers region and credentials
+        apply(self.environment, os.environ)
+        try:
+            yield
+        finally:
+            os.environ.clear()
+            os.environ.update(before)
+            boto3.DEFAULT_SESSION = session
+
+    def log_text(self, name: str) -> str:
+        """What an endpoint, a component, a job or the jobs of a pipeline have written, as `logs NAME` prints it.
+
+        Raises :class:`CloudError` for a name that nothing has.
+        """
+        from tidegate.local_cloud import log_reading  # noqa: PLC0415 - needs boto3
+
+        reading = log_reading.of(self, name)
+        return "".join(f"{line}\n" for line in [*reading.lines(), *reading.close()])
 
     def client(self, service: str, **options: Any) -> Any:
         """An ordinary boto3 client of this cloud, whatever this process's own environment says."""
@@ -188,8 +228,8 @@ class LocalCloud:
     def supervisor_arguments(self) -> list[str]:
         """The arguments of ``local_cloud.supervisor`` for this cloud."""
         arguments = [str(self.directory), "--region", self._region]
-        if self._container_command is not None:
-            arguments += ["--container-command", json.dumps(list(self._container_command))]
+        if self._servers.every or self._servers.by_image:
+            arguments += ["--servers", json.dumps(self._servers.record())]
         if self._image is not None:
             arguments += [f"--container={self._image}"]
         if self._limits:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 
 ACCOUNT = "123456789012"  # the account that moto answers for
 DEFAULT_REGION = "us-east-1"
@@ -54,12 +54,24 @@ def shell_lines(environment: Mapping[str, str], caller: Mapping[str, str]) -> Se
     if "AWS_DATA_PATH" in ours:
         ours["AWS_DATA_PATH"] = _before(ours["AWS_DATA_PATH"], caller.get("AWS_DATA_PATH", ""))
     lines = [f"export {name}={shlex.quote(value)}" for name, value in ours.items()]
-    contrary = [name for name in _CONTRARY if caller.get(name)]
-    contrary += sorted(name for name in caller if name.startswith(_ENDPOINT_OF) and name not in environment)
-    if contrary:
+    if contrary := _contrary(environment, caller):
         lines.append(f"unset {' '.join(contrary)}")
     lines += [f"export {name}={shlex.quote(value)}" for name, value in past_proxies(caller).items()]
     return lines
+
+
+def apply(environment: Mapping[str, str], variables: MutableMapping[str, str]) -> None:
+    """The same for variables such as `os.environ`: sets what clients need, removes what would lead them elsewhere."""
+    further = past_proxies(variables)
+    for name in _contrary(environment, variables):
+        del variables[name]
+    variables.update({**environment, **further})
+
+
+def _contrary(environment: Mapping[str, str], caller: Mapping[str, str]) -> list[str]:
+    """Variables that would send a client elsewhere in spite of ``environment``."""
+    endpoints = sorted(name for name in caller if name.startswith(_ENDPOINT_OF) and name not in environment)
+    return [name for name in _CONTRARY if caller.get(name)] + endpoints
 
 
 def _before(folder: str, folders: str) -> str:

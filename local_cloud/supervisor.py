@@ -27,6 +27,7 @@ from tidegate.local_cloud.sagemaker.docker_container import DockerRunner
 from tidegate.local_cloud.sagemaker.jobs.runners import DockerJobs, JobRunner, ProcessJobs
 from tidegate.local_cloud.sagemaker.limits import Limits
 from tidegate.local_cloud.sagemaker.process_container import ProcessRunner
+from tidegate.local_cloud.sagemaker.server_commands import ServerCommands
 from tidegate.local_cloud.sagemaker.service import SageMaker
 from tidegate.local_cloud.sagemaker.state import Identity, Json
 from tidegate.local_cloud.state_directory import StateDirectory, SupervisorRecord
@@ -126,7 +127,7 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m tidegate.local_cloud.supervisor")
     parser.add_argument("directory", type=Path)
     parser.add_argument("--region", default=DEFAULT_REGION)
-    parser.add_argument("--container-command", type=json.loads, help="a JSON list that replaces 'tidegate serve'")
+    parser.add_argument("--servers", type=json.loads, default={}, help="ServerCommands as a JSON object")
     parser.add_argument(
         "--until-stdin-closes", action="store_true", help="stop when the process that started this one ends"
     )
@@ -158,9 +159,7 @@ def main(arguments: Sequence[str]) -> int:
 def _runner(directory: StateDirectory, options: argparse.Namespace) -> ContainerRunner:
     if options.container is not None:
         return DockerRunner(find_client(), directory.containers, options.container or None)
-    if options.container_command:
-        return ProcessRunner(directory.containers, tuple(options.container_command))
-    return ProcessRunner(directory.containers)
+    return ProcessRunner(directory.containers, others=ServerCommands.read(options.servers))
 
 
 def _job_runner(runner: ContainerRunner) -> JobRunner:

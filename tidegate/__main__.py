@@ -1,35 +1,67 @@
-"""The command `tidegate`: `serve` and `check` of the server, `pack`, `export`, `publish` and more of training_hooks.
+"""The command `tidegate`: `serve` and `check` of the server, `pack`, `export`, `publish` and more of training_hooks,
+`cloud` (the local cloud) and `doctor` (of an AWS account).
 
 The working directory is not looked in for modules, and PYTHONPATH last: both may hold a user's modules.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import sys
 
+_SERVER = ("torch", "numpy", "PIL", "uvloop", "httptools")
 _OF_TRAINING_HOOKS = ("pack", "export", "lineage", "publish", "retire", "label", "unlabel", "list")
 
 
 def main() -> int:
     """Run the command; returns its exit status."""
     _look_in_pythonpath_last()
-    if sys.argv[1:2] and sys.argv[1] in _OF_TRAINING_HOOKS:
+    command = sys.argv[1] if sys.argv[1:] else ""
+    if command in _OF_TRAINING_HOOKS:
         return _training_hooks()
+    if command == "cloud":
+        return _cloud()
+    if command == "doctor":
+        return _doctor()
+    if command in ("serve", "check") and "--help" not in sys.argv and "-h" not in sys.argv:
+        missing = [name for name in _SERVER if importlib.util.find_spec(name) is None]
+        if missing:
+            return _lacks(missing[0], "serve")
     from tidegate.inference.__main__ import main as inference  # noqa: PLC0415 - what it imports is looked for from here
 
-    return inference(program="tidegate", others=_OF_TRAINING_HOOKS)
+    return inference(program="tidegate", others=(*_OF_TRAINING_HOOKS, "cloud", "doctor"))
 
 
 def _training_hooks() -> int:
     try:
         from tidegate.training_hooks.__main__ import main as training_hooks  # noqa: PLC0415 - only where it is meant
     except ModuleNotFoundError as error:
-        if error.name != "tqdm":
+        if error.name not in ("tqdm", *_SERVER):
             raise
-        print("tidegate: error: This command needs tqdm: pip install 'tidegate[training]'.", file=sys.stderr)  # noqa: T201
-        return 1
+        return _lacks(error.name, "training" if error.name == "tqdm" else "serve")
     return training_hooks(sys.argv[1:], program="tidegate")
+
+
+def _cloud() -> int:
+    try:
+        from tidegate.local_cloud.__main__ import main as cloud  # noqa: PLC0415 - only where it is meant
+    except ModuleNotFoundError as error:
+        return _lacks(error.name, "local")
+    return cloud(sys.argv[2:], program="tidegate cloud")
+
+
+def _doctor() -> int:
+    try:
+        from tidegate.infra.doctor.command import main as doctor  # noqa: PLC0415 - only where it is meant
+    except ModuleNotFoundError as error:
+        return _lacks(error.name, "infra")
+    return doctor(sys.argv[2:], program="tidegate doctor")
+
+
+def _lacks(module: str | None, extra: str) -> int:
+    print(f"tidegate: error: This command needs {module}: pip install 'tidegate[{extra}]'.", file=sys.stderr)  # noqa: T201
+    return 1
 
 
 def _look_in_pythonpath_last() -> None:

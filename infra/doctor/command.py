@@ -18,9 +18,9 @@ from tidegate.infra.stage import stage_file
 _DEFAULT_QUALIFIER = "hnb659fds"
 
 
-def main(arguments: list[str]) -> int:
+def main(arguments: list[str], program: str = "python -m infra doctor") -> int:
     """Run the command: 0 where nothing is wrong, 1 where something is, 2 where not everything could be asked."""
-    options = _parser().parse_args(arguments)
+    options = _parser(program).parse_args(arguments)
     try:
         stage = _stage(options.stage)
         qualifier = _qualifier(Path("cdk.json"))
@@ -36,8 +36,8 @@ def main(arguments: list[str]) -> int:
     return exit_status(found.findings)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m infra doctor", description=__doc__.partition("\n")[0])
+def _parser(program: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog=program, description=__doc__.partition("\n")[0])
     parser.add_argument("--stage", metavar="STAGE", required=True, help="a name in infra/stages/, or a file")
     parser.add_argument("--no-load", action="store_true", help="do not download and load the archive")
     parser.add_argument("--json", action="store_true", help="one object on standard output, for programs")

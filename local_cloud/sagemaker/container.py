@@ -113,12 +113,14 @@ def await_healthy(container: Container, *, timeout_s: float, cancelled: threadin
     while not cancelled.is_set():
         if container.exit_code() is not None:
             raise ContainerFailed(container.last_words())
-        if ping(container.port) == http.HTTPStatus.OK:
+        status = ping(container.port)
+        if status == http.HTTPStatus.OK:
             return
         if time.monotonic() >= deadline:
+            last = "nothing answers at its port" if status is None else f"it answers {status}"
             raise ContainerFailed(
                 f"the container did not answer GET /ping with 200 within {timeout_s:g} seconds"
-                " (ContainerStartupHealthCheckTimeoutInSeconds)"
+                f" (ContainerStartupHealthCheckTimeoutInSeconds); {last}"
             )
         cancelled.wait(0.05)
     raise ContainerFailed("the start was cancelled")

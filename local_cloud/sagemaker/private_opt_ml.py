@@ -33,7 +33,7 @@ def main(arguments: list[str]) -> None:
     if arguments[0] == "--hosts":
         _, hosts, *arguments = arguments
     base, *command = arguments
-    why = _in_the_way(base, command[0]) or _rehearsed(base, hosts)
+    why = _in_the_way(base, command[0], str(Path.cwd())) or _rehearsed(base, hosts)
     if why is None:
         _enter(base, hosts)
     else:
@@ -95,7 +95,7 @@ def _enter(base: str, hosts: str | None) -> None:
         words = [None if word is None else os.fsencode(word) for word in (source, target, kind)]
         check(libc.mount(*words, ctypes.c_ulong(flags), data and data.encode()), f"mount {target}")
 
-    user, group = os.geteuid(), os.getegid()
+    user, group, here = os.geteuid(), os.getegid(), Path.cwd()
     if libc.unshare(_CLONE_NEWNS) != 0:
         check(libc.unshare(_CLONE_NEWUSER | _CLONE_NEWNS), "unshare")
         Path("/proc/self/setgroups").write_text("deny", encoding="utf-8")
@@ -122,7 +122,7 @@ def _enter(base: str, hosts: str | None) -> None:
         os.close(covered)
     mount(f"/proc/self/fd/{itself}", str(_PLACE), None, _MS_BIND | _MS_REC)
     os.close(itself)
-    os.chdir(base)
+    os.chdir(here)  # it may lie where something is mounted now
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import subprocess
@@ -14,8 +15,15 @@ from pathlib import Path
 
 from tidegate.local_cloud import own_module
 from tidegate.local_cloud.processes import belonging, end_family, end_rest, process_birth
-from tidegate.local_cloud.sagemaker import keeper, private_opt_ml
-from tidegate.local_cloud.sagemaker.container import STOP_GRACE_S, Container, ContainerSpec, kept_port
+from tidegate.local_cloud.sagemaker import fixed_port, keeper, private_opt_ml
+from tidegate.local_cloud.sagemaker.container import (
+    STOP_GRACE_S,
+    Container,
+    ContainerFailed,
+    ContainerSpec,
+    kept_port,
+)
+from tidegate.local_cloud.sagemaker.server_commands import ServerCommands
 
 # The directory by its own name, and not as the end of the path of one that plays it.
 _OPT_ML = re.compile(r"(?<![\w.-])/opt/ml\b")
@@ -47,32 +55,54 @@ _INHERITED = (
     "no_proxy",
 )
 
+SERVER_PACKAGES = ("torch", "numpy", "PIL", "uvloop", "httptools")
+"""What Tidegate's own server does not start without; the extra `serve` has it all."""
+
 
 def machine_environment() -> dict[str, str]:
     """What a process gets of this one's environment."""
     return {name: os.environ[name] for name in _INHERITED if name in os.environ}
 
 
-def launcher(base_dir: Path, *, hosts_file: Path | None = None) -> list[str]:
-    """What stands before a command: it ends all that the command started, and gives it an ``/opt/ml`` of its own."""
+def launcher(base_dir: Path, *, hosts_file: Path | None = None, port: int | None = None) -> list[str]:
+    """What stands before a command: it ends all that the command started, and gives it an ``/opt/ml`` of its own.
+
+    With ``port``, a server that binds port 8080 gets that one, where the kernel can do so.
+    """
     # -I and -S: nothing of the model's environment, and no site-packages, for what needs the standard library alone.
     python = [sys.executable, "-I", "-S"]
     hosts = [] if hosts_file is None else ["--hosts", str(hosts_file)]
-    return [*python, keeper.__file__, *python, private_opt_ml.__file__, *hosts, str(base_dir)]
+    instead = [] if port is None or not fixed_port.is_possible() else ["--port", str(port)]
+    return [*python, keeper.__file__, *instead, *python, private_opt_ml.__file__, *hosts, str(base_dir)]
+
+
+def own_server() -> Sequence[str]:
+    """The command of the server that comes with this package. Raises :class:`.ContainerFailed` where it cannot run."""
+    missing = [name for name in SERVER_PACKAGES if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ContainerFailed(
+            f"no server is named for this image, and Tidegate's own cannot run here ({missing[0]} is not installed):"
+            " name yours (python -m local_cloud up --server COMMAND), or pip install 'tidegate[serve]'"
+        )
+    return own_module.command("tidegate.inference", "serve")
 
 
 @dataclass(frozen=True, slots=True)
 class ProcessRunner:
     """Runs the server in a session of its own on a free loopback port.
 
-    ``command`` is what the image's entry point would run; ``registry`` is a directory with one file per running server,
-    so that a later start can end what a killed supervisor left behind.
+    ``command`` is run in the place of Tidegate's server, in what plays ``/opt/ml``; ``others`` are somebody else's
+    servers, by image. ``registry`` is a directory with one file per running server, so that a later start can end what
+    a killed supervisor left behind.
     """
 
     registry: Path
-    command: Sequence[str] = field(default_factory=lambda: own_module.command("tidegate.inference", "serve"))
+    command: Sequence[str] = ()
+    others: ServerCommands = field(default_factory=ServerCommands)
 
     def start(self, spec: ContainerSpec) -> Container:
+        others = self.others.command(spec.image)
+        command = others or self.command or own_server()
         port = kept_port()
         # A container's /tmp goes with the container, also where the server was killed and could not tidy up.
         temporary = spec.base_dir / "tmp"
@@ -81,24 +111,40 @@ class ProcessRunner:
         environment |= {
             "SAGEMAKER_BASE_DIR": str(spec.base_dir),
             "SAGEMAKER_BIND_TO_PORT": str(port),
-            "TIDEGATE_HOST": "127.0.0.1",
             "TMPDIR": str(temporary),
-            # No module of the model's hides one of the server's.
-            "PYTHONSAFEPATH": "1",
             "PYTHONUNBUFFERED": "1",
         }
-        return ProcessContainer([*launcher(spec.base_dir), *self.command], environment, spec, port, self.registry)
+        if others:
+            words = [*launcher(spec.base_dir, port=port), *others]
+            return ProcessContainer(
+                words, environment, spec, port, self.registry, directory=Path(self.others.directory), foreign=True
+            )
+        # No module of the model's hides one of the server's.
+        environment |= {"TIDEGATE_HOST": "127.0.0.1", "PYTHONSAFEPATH": "1"}
+        return ProcessContainer([*launcher(spec.base_dir), *command], environment, spec, port, self.registry)
 
     def path_inside(self, base_dir: Path, path: Path) -> str:  # noqa: ARG002 - a process sees what everybody sees
         return str(path)
 
 
 class ProcessContainer:
-    """A server process with everything it started."""
+    """A server process with everything it started, in ``directory`` (without one, in what plays ``/opt/ml``).
+
+    The last words of a ``foreign`` server are told with its exit code.
+    """
 
     def __init__(
-        self, command: Sequence[str], environment: Mapping[str, str], spec: ContainerSpec, port: int, registry: Path
+        self,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        spec: ContainerSpec,
+        port: int,
+        registry: Path,
+        *,
+        directory: Path | None = None,
+        foreign: bool = False,
     ) -> None:
+        self._foreign = foreign
         self._port = port
         self._spec = spec
         self._stop_lock = threading.Lock()
@@ -109,7 +155,7 @@ class ProcessContainer:
             self._process = subprocess.Popen(
                 list(command),
                 env=dict(environment),
-                cwd=spec.base_dir,
+                cwd=directory or spec.base_dir,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -140,6 +186,8 @@ class ProcessContainer:
         said = errors[-1] if errors else " | ".join(lines[-3:])
         if notes and _OPT_ML.search(said):
             said = f"{said} ({notes[-1]})"
+        if said and self._foreign:
+            return f"the server ended with exit code {self.exit_code()}: {said}"
         return said or f"the server ended with exit code {self.exit_code()} and said nothing"
 
     def stop(self, grace_s: float = STOP_GRACE_S) -> None:

@@ -1,0 +1,241 @@
+"""What a cloud has of SageMaker's, asked of it as any client would: for `status`, `logs` and tests that clean up.
+
+What runs (endpoints, inference components, jobs, pipelines) is told one by one, what is only a record as a number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from botocore import xform_name
+from botocore.exceptions import ClientError
+
+_AT_REST = frozenset({"Completed", "Failed", "Stopped", "Succeeded", "Deleted"})
+_LAST_JOBS = 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kind:
+    """One kind of thing: how its operations and their members are called, and the folder of its logs."""
+
+    name: str
+    resource: str  # as the operations have it: List{resource}s, Describe{resource}
+    summaries: str
+    folder: str | None = None
+
+    @property
+    def name_member(self) -> str:
+        return f"{self.resource}Name"
+
+    @property
+    def status_member(self) -> str:
+        return f"{self.resource}Status"
+
+
+ENDPOINT = Kind(name="endpoint", resource="Endpoint", summaries="Endpoints", folder="endpoints")
+COMPONENT = Kind(
+    name="inference-component",
+    resource="InferenceComponent",
+    summaries="InferenceComponents",
+    folder="inference-components",
+)
+TRANSFORM_JOB = Kind(
+    name="transform-job", resource="TransformJob", summaries="TransformJobSummaries", folder="transform-jobs"
+)
+TRAINING_JOB = Kind(
+    name="training-job", resource="TrainingJob", summaries="TrainingJobSummaries", folder="training-jobs"
+)
+PROCESSING_JOB = Kind(
+    name="processing-job", resource="ProcessingJob", summaries="ProcessingJobSummaries", folder="processing-jobs"
+)
+TUNING_JOB = Kind(name="tuning-job", resource="HyperParameterTuningJob", summaries="HyperParameterTuningJobSummaries")
+PIPELINE = Kind(name="pipeline", resource="Pipeline", summaries="PipelineSummaries")
+JOBS = (TRAINING_JOB, PROCESSING_JOB, TUNING_JOB, TRANSFORM_JOB)
+WITH_LOGS = (ENDPOINT, COMPONENT, TRAINING_JOB, PROCESSING_JOB, TRANSFORM_JOB, PIPELINE)
+
+_RECORDS = {
+    # what `status` calls them: (operation, member)
+    "models": ("list_models", "Models"),
+    "endpoint configurations": ("list_endpoint_configs", "EndpointConfigs"),
+    "model package groups": ("list_model_package_groups", "ModelPackageGroupSummaryList"),
+    "monitoring schedules": ("list_monitoring_schedules", "MonitoringScheduleSummaries"),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Variant:
+    """A production variant and what it serves; ``data`` is where its archive lies, "" for none."""
+
+    name: str
+    instances: int | None
+    model: str
+    image: str
+    data: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndpointThere:
+    """An endpoint; one without variants serves inference components alone, or is not there any more."""
+
+    name: str
+    status: str
+    reason: str = ""
+    variants: list[Variant] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Thing:
+    """Anything else that runs."""
+
+    kind: str
+    name: str
+    status: str
+    of: str = ""  # the endpoint of a component
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inventory:
+    """All of it, the newest of ``jobs`` first, and at most 20 of each kind."""
+
+    endpoints: list[EndpointThere]
+    components: list[Thing]
+    jobs: list[Thing]
+    pipelines: list[Thing]
+    recorded: dict[str, int]
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def take(sagemaker: Any) -> Inventory:
+    """What there is; ``sagemaker`` is a boto3 client."""
+    return Inventory(
+        endpoints=[_endpoint(sagemaker, item) for item in listed(sagemaker, ENDPOINT)],
+        components=[
+            Thing(
+                kind=COMPONENT.name,
+                name=item[COMPONENT.name_member],
+                status=item[COMPONENT.status_member],
+                of=item["EndpointName"],
+            )
+            for item in listed(sagemaker, COMPONENT)
+        ],
+        jobs=[
+            Thing(kind=kind.name, name=item[kind.name_member], status=item[kind.status_member])
+            for kind in JOBS
+            for item in listed(sagemaker, kind)[:_LAST_JOBS]
+        ],
+        pipelines=[
+            Thing(
+                kind=PIPELINE.name,
+                name=item["PipelineName"],
+                status=_last_execution(sagemaker, item["PipelineName"]) or "",
+            )
+            for item in listed(sagemaker, PIPELINE)
+        ],
+        recorded={
+            words: len(list(_pages(sagemaker, operation, member))) for words, (operation, member) in _RECORDS.items()
+        },
+    )
+
+
+def listed(sagemaker: Any, kind: Kind) -> list[dict[str, Any]]:
+    """The summaries of all things of a kind, the newest first; none where this cloud does not have the kind."""
+    operation = xform_name(f"List{kind.resource}s")
+    try:
+        return list(_pages(sagemaker, operation, kind.summaries))
+    except ClientError as error:
+        if error.response["Error"]["Code"] == "UnknownOperationException":
+            return []
+        raise
+
+
+def status(sagemaker: Any, kind: Kind, name: str) -> str | None:
+    """The status of one thing; None where there is none of that name (an endpoint that was deleted, say)."""
+    if kind is PIPELINE:
+        return _last_execution(sagemaker, name)
+    for item in listed(sagemaker, kind):
+        if item[kind.name_member] == name:
+            found: str = item[kind.status_member]
+            return found
+    return None
+
+
+def is_at_rest(its_status: str | None) -> bool:
+    """Whether nothing more will be written: jobs that ended, endpoints that failed or are gone."""
+    return its_status is None or its_status in _AT_REST
+
+
+def steps(sagemaker: Any, pipeline: str) -> list[tuple[Kind, str]]:
+    """The jobs of a pipeline's last execution."""
+    executions = sagemaker.list_pipeline_executions(PipelineName=pipeline)["PipelineExecutionSummaries"]
+    if not executions:
+        return []
+    arn = executions[0]["PipelineExecutionArn"]
+    answer = sagemaker.list_pipeline_execution_steps(PipelineExecutionArn=arn, SortOrder="Ascending")
+    found = []
+    for step in answer["PipelineExecutionSteps"]:
+        for kind in (TRAINING_JOB, PROCESSING_JOB, TRANSFORM_JOB):
+            job = step.get("Metadata", {}).get(kind.resource, {}).get("Arn")
+            if job:
+                found.append((kind, job.rpartition("/")[2]))
+    return found
+
+
+def _endpoint(sagemaker: Any, item: dict[str, Any]) -> EndpointThere:
+    name, its_status = item["EndpointName"], item["EndpointStatus"]
+    try:
+        described = sagemaker.describe_endpoint(EndpointName=name)
+        config = sagemaker.describe_endpoint_config(EndpointConfigName=described["EndpointConfigName"])
+    except ClientError:  # deleted in the meantime, or its configuration was
+        return EndpointThere(name=name, status=its_status)
+    running = {variant["VariantName"]: variant for variant in described.get("ProductionVariants", [])}
+    return EndpointThere(
+        name=name,
+        status=described["EndpointStatus"],
+        reason=described.get("FailureReason", ""),
+        variants=[
+            _variant(sagemaker, variant["VariantName"], variant["ModelName"], running.get(variant["VariantName"], {}))
+            for variant in config["ProductionVariants"]
+            if "ModelName" in variant
+        ],
+    )
+
+
+def _variant(sagemaker: Any, name: str, model: str, running: dict[str, Any]) -> Variant:
+    try:
+        described = sagemaker.describe_model(ModelName=model)
+    except ClientError:  # a model may go while its endpoint stays
+        described = {}
+    containers = [described["PrimaryContainer"]] if "PrimaryContainer" in described else described.get("Containers", [])
+    sources = [
+        container.get("ModelDataUrl") or container.get("ModelDataSource", {}).get("S3DataSource", {}).get("S3Uri", "")
+        for container in containers
+    ]
+    return Variant(
+        name=name,
+        instances=running.get("CurrentInstanceCount"),
+        model=model,
+        image=", ".join(container["Image"] for container in containers if "Image" in container),
+        data=", ".join(source for source in sources if source),
+    )
+
+
+def _last_execution(sagemaker: Any, pipeline: str) -> str | None:
+    try:
+        executions = sagemaker.list_pipeline_executions(PipelineName=pipeline)["PipelineExecutionSummaries"]
+    except ClientError:
+        return None
+    return executions[0]["PipelineExecutionStatus"] if executions else "never started"
+
+
+def _pages(sagemaker: Any, operation: str, member: str) -> Iterator[dict[str, Any]]:
+    token: dict[str, str] = {}
+    while True:
+        answer = getattr(sagemaker, operation)(SortBy="CreationTime", SortOrder="Descending", **token)
+        yield from answer[member]
+        if "NextToken" not in answer:
+            return
+        token = {"NextToken": answer["NextToken"]}

@@ -1,0 +1,104 @@
+"""A cloud that is up, told: as a table for people, as one object for programs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tidegate.local_cloud.inventory import EndpointThere, Inventory
+from tidegate.local_cloud.state_directory import SupervisorRecord
+
+
+def as_text(inventory: Inventory, *, record: SupervisorRecord, directory: Path) -> str:
+    """What runs, what is only recorded, and where it all answers."""
+    parts = [
+        _addresses(record, directory),
+        _table("endpoints", ("name", "status", "variant", "instances", "model", "archive"), _endpoint_rows(inventory)),
+        _table(
+            "inference components",
+            ("name", "status", "endpoint"),
+            [(thing.name, thing.status, thing.of) for thing in inventory.components],
+        ),
+        _table(
+            "jobs",
+            ("kind", "name", "status"),
+            [(thing.kind.removesuffix("-job"), thing.name, thing.status) for thing in inventory.jobs],
+        ),
+        _table("pipelines", ("name", "last execution"), [(thing.name, thing.status) for thing in inventory.pipelines]),
+    ]
+    recorded = [
+        f"{count} {what if count > 1 else what.removesuffix('s')}"
+        for what, count in inventory.recorded.items()
+        if count
+    ]
+    if recorded:
+        parts.append(f"recorded, and no process for it: {', '.join(recorded)}")
+    if not (inventory.endpoints or inventory.components or inventory.jobs or inventory.pipelines):
+        parts.append("nothing runs")
+    return "\n\n".join(part for part in parts if part)
+
+
+def as_json(
+    inventory: Inventory, *, record: SupervisorRecord, directory: Path, environment: Mapping[str, str]
+) -> dict[str, Any]:
+    """The same, and the variables that clients need."""
+    return {
+        "up": True,
+        "directory": str(directory),
+        "process_id": record.process_id,
+        "region": record.region,
+        "containers": record.containers,
+        "addresses": {"aws": record.moto_url, "sagemaker": record.sagemaker_url},
+        "environment": dict(environment),
+        **inventory.as_json(),
+    }
+
+
+def _addresses(record: SupervisorRecord, directory: Path) -> str:
+    return "\n".join(
+        [
+            f"local cloud: up as process {record.process_id} in {record.region}",
+            f"  SageMaker and its runtime  {record.sagemaker_url}",
+            f"  S3 and the rest of AWS     {record.moto_url}",
+            f"  state and logs             {directory}",
+        ]
+    )
+
+
+def _endpoint_rows(inventory: Inventory) -> list[tuple[str, ...]]:
+    rows: list[tuple[str, ...]] = []
+    for endpoint in inventory.endpoints:
+        rows += _rows_of(endpoint)
+        if endpoint.reason:
+            rows.append(("", f"  {endpoint.reason}"))
+    return rows
+
+
+def _rows_of(endpoint: EndpointThere) -> list[tuple[str, ...]]:
+    if not endpoint.variants:
+        return [(endpoint.name, endpoint.status, "", "", "", "")]
+    return [
+        (
+            endpoint.name if not place else "",
+            endpoint.status if not place else "",
+            variant.name,
+            "" if variant.instances is None else str(variant.instances),
+            variant.model,
+            variant.data,
+        )
+        for place, variant in enumerate(endpoint.variants)
+    ]
+
+
+def _table(title: str, heads: Sequence[str], rows: Sequence[tuple[str, ...]]) -> str:
+    """Columns as wide as they must be; a row with fewer cells than heads is a remark, and as long as it is."""
+    if not rows:
+        return ""
+    whole = [row for row in rows if len(row) == len(heads)]
+    widths = [max(len(head), *(len(row[place]) for row in whole)) for place, head in enumerate(heads)]
+    lines = [title]
+    for row in (heads, *rows):
+        cells = row if len(row) < len(heads) else [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
+        lines.append(("  " + "  ".join(cells)).rstrip())
+    return "\n".join(lines)
