@@ -1,6 +1,7 @@
 """Gives a command an /opt/ml of its own, as it has in a container: `python private_opt_ml.py BASE_DIR COMMAND …`
 
-With `--hosts FILE` before it, FILE is its /etc/hosts too.
+With `--hosts FILE` before it, FILE is its /etc/hosts too; with `--stay` it runs in the working directory, and else in
+BASE_DIR.
 
 Where the kernel lets it, BASE_DIR is mounted at /opt/ml in a mount namespace that only the command and what it starts
 can see; nothing of the machine changes, and nothing has to be undone. Where not, one line on standard error says so,
@@ -32,10 +33,13 @@ def main(arguments: list[str]) -> None:
     hosts = None
     if arguments[0] == "--hosts":
         _, hosts, *arguments = arguments
-    base, *command = arguments
-    why = _in_the_way(base, command[0], str(Path.cwd())) or _rehearsed(base, hosts)
+    stays = arguments[0] == "--stay"
+    base, *command = arguments[1:] if stays else arguments
+    directory = str(Path.cwd()) if stays else base
+    why = _in_the_way(base, command[0], directory) or _rehearsed(base, hosts)
     if why is None:
         _enter(base, hosts)
+        os.chdir(directory)  # it may lie where something is mounted now
     else:
         sys.stderr.write(f"{NOTE}{why}; {_WAY_OUT}\n")
         sys.stderr.flush()
@@ -95,7 +99,7 @@ def _enter(base: str, hosts: str | None) -> None:
         words = [None if word is None else os.fsencode(word) for word in (source, target, kind)]
         check(libc.mount(*words, ctypes.c_ulong(flags), data and data.encode()), f"mount {target}")
 
-    user, group, here = os.geteuid(), os.getegid(), Path.cwd()
+    user, group = os.geteuid(), os.getegid()
     if libc.unshare(_CLONE_NEWNS) != 0:
         check(libc.unshare(_CLONE_NEWUSER | _CLONE_NEWNS), "unshare")
         Path("/proc/self/setgroups").write_text("deny", encoding="utf-8")
@@ -122,7 +126,6 @@ def _enter(base: str, hosts: str | None) -> None:
         os.close(covered)
     mount(f"/proc/self/fd/{itself}", str(_PLACE), None, _MS_BIND | _MS_REC)
     os.close(itself)
-    os.chdir(here)  # it may lie where something is mounted now
 
 
 if __name__ == "__main__":

@@ -64,16 +64,20 @@ def machine_environment() -> dict[str, str]:
     return {name: os.environ[name] for name in _INHERITED if name in os.environ}
 
 
-def launcher(base_dir: Path, *, hosts_file: Path | None = None, port: int | None = None) -> list[str]:
+def launcher(
+    base_dir: Path, *, hosts_file: Path | None = None, port: int | None = None, stay: bool = False
+) -> list[str]:
     """What stands before a command: it ends all that the command started, and gives it an ``/opt/ml`` of its own.
 
-    With ``port``, a server that binds port 8080 gets that one, where the kernel can do so.
+    With ``port``, a server that binds port 8080 gets that one, where the kernel can do so. With ``stay`` the command
+    runs in the working directory, and else in what plays ``/opt/ml``.
     """
     # -I and -S: nothing of the model's environment, and no site-packages, for what needs the standard library alone.
     python = [sys.executable, "-I", "-S"]
     hosts = [] if hosts_file is None else ["--hosts", str(hosts_file)]
     instead = [] if port is None or not fixed_port.is_possible() else ["--port", str(port)]
-    return [*python, keeper.__file__, *instead, *python, private_opt_ml.__file__, *hosts, str(base_dir)]
+    stays = ["--stay"] if stay else []
+    return [*python, keeper.__file__, *instead, *python, private_opt_ml.__file__, *hosts, *stays, str(base_dir)]
 
 
 def own_server() -> Sequence[str]:
@@ -115,7 +119,7 @@ class ProcessRunner:
             "PYTHONUNBUFFERED": "1",
         }
         if others:
-            words = [*launcher(spec.base_dir, port=port), *others]
+            words = [*launcher(spec.base_dir, port=port, stay=True), *others]
             return ProcessContainer(
                 words, environment, spec, port, self.registry, directory=Path(self.others.directory), foreign=True
             )
