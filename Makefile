@@ -10,6 +10,7 @@
 # make image-lock  write the image's locked requirements anew
 # make image-lock-arm  whether each of them has a wheel for ARM (Graviton) too
 # make audit    known holes of everything that is pinned
+# make docs     the documentation as a site that needs no server and no network: build/website/site/index.html
 # make env      only the environment: .venv with pinned packages, Node if needed, the CDK command line
 #
 # A CPU build of torch (200 MB instead of several GB of CUDA):
@@ -26,7 +27,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_USER := 0
 export JSII_SILENCE_WARNING_UNTESTED_NODE_VERSION := 1
 
-SOURCES := tidegate inference training_hooks infra local_cloud client container examples benchmarks tests
+SOURCES := tidegate inference training_hooks infra local_cloud client container website examples benchmarks tests
 
 # Where pip looks beside its index, uv looks too.
 LOCK = python -m uv pip compile --quiet --upgrade --generate-hashes --python-version 3.11 --python-platform x86_64-manylinux_2_28 \
@@ -41,7 +42,7 @@ FOR_ARM = python -m uv pip compile --quiet --no-deps --python-version 3.11 --pyt
   --only-binary :all: --output-file /dev/null
 
 .DEFAULT_GOAL := test
-.PHONY: env lint test test-hostile test-container test-ecosystem image image-lock image-lock-arm audit demo chaos benchmark lock clean
+.PHONY: env lint docs test test-hostile test-container test-ecosystem image image-lock image-lock-arm audit demo chaos benchmark lock clean
 
 env: $(VENV)/python.stamp $(VENV)/node.stamp
 
@@ -89,6 +90,9 @@ image: env
 
 test-container: env
 	@python -m pytest tests/container tests/ecosystem/local_mode
+
+docs: env
+	@python -m website
 
 audit: env
 	@python -m tests.advisories.audit

@@ -24,7 +24,7 @@ def test_the_table_of_settings_is_the_one_of_the_code() -> None:
 
 
 ROOT = SETTINGS.parents[1]
-FOLDERS = ("tidegate", "inference", "training_hooks", "infra", "local_cloud", "client", "container")
+FOLDERS = ("tidegate", "inference", "training_hooks", "infra", "local_cloud", "client", "container", "website")
 NAMED_AS_A_WHOLE = "inference/worker/compat/"
 """Its modules bear the names that AWS's have, and old scripts import."""
 
