@@ -111,6 +111,11 @@ def _describe_up(up: argparse.ArgumentParser) -> None:
         help="a limit of AWS's in another size, such as stream_timeout_s=20, to see it act",
     )
     up.add_argument("--json", action="store_true", help="addresses and variables as one object, and no exports")
+    up.add_argument(
+        "--enforce-iam",
+        action="store_true",
+        help="check what roles do here by their policies: execution roles, state machines and rules",
+    )
 
 
 def _up(options: argparse.Namespace, program: str) -> int:
@@ -128,6 +133,7 @@ def _up(options: argparse.Namespace, program: str) -> int:
         container_commands=servers.by_image,
         image=options.container,
         limits=limits,
+        enforce_iam=options.enforce_iam,
     )
     started = cloud.up(outlive_caller=not foreground)
     record = cloud.record()
@@ -136,6 +142,8 @@ def _up(options: argparse.Namespace, program: str) -> int:
             raise CloudError(f"one is up in {cloud.directory} already, in {record.region} and not in {options.region}")
         if options.container is not None and not record.containers:
             raise CloudError(f"one is up in {cloud.directory} already, with processes and not with containers")
+        if options.enforce_iam and not record.enforces_iam:
+            raise CloudError(f"one is up in {cloud.directory} already, and does not enforce IAM; take it down first")
         if limits:
             raise CloudError(f"one is up in {cloud.directory} already, and its limits stay as they are")
         if options.server:

@@ -44,7 +44,7 @@ class LocalCloud:
     ``container_commands`` has commands by the image that a model names (:class:`.ServerCommands`). They run in the
     working directory of the caller. ``image`` asks for real containers: of this image, or where it is empty of the
     image that each model names. ``limits`` replaces limits of AWS's (see :class:`.Limits`), such as
-    ``{"stream_timeout_s": 20}``.
+    ``{"stream_timeout_s": 20}``. ``enforce_iam`` checks what roles do here by their policies.
 
     Raises :class:`CloudError` for a command whose program is not on this machine.
     """
@@ -58,6 +58,7 @@ class LocalCloud:
         container_commands: Mapping[str, Sequence[str]] | None = None,
         image: str | None = None,
         limits: Mapping[str, float] | None = None,
+        enforce_iam: bool = False,
     ) -> None:
         self._directory = StateDirectory(Path(directory).absolute() if directory is not None else default_directory())
         self._region = region
@@ -70,6 +71,7 @@ class LocalCloud:
         except CommandRefused as error:
             raise CloudError(f"{error}") from error
         self._limits = dict(limits or {})
+        self._enforce_iam = enforce_iam
         self._process: subprocess.Popen[bytes] | None = None
         self._ends_with_block = False
 
@@ -234,6 +236,8 @@ class LocalCloud:
             arguments += [f"--container={self._image}"]
         if self._limits:
             arguments += ["--limits", json.dumps(self._limits)]
+        if self._enforce_iam:
+            arguments.append("--enforce-iam")
         return arguments
 
     def _living(self) -> SupervisorRecord | None:

@@ -44,6 +44,7 @@ class SupervisorRecord:
     sagemaker_url: str
     region: str
     containers: bool = False  # whether models run in containers
+    enforces_iam: bool = False  # whether what roles do is checked by their policies
     stopping: bool = False  # it no longer answers, and is still ending what it runs
 
     @property

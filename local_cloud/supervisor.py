@@ -27,6 +27,7 @@ from tidegate.local_cloud.sagemaker.docker_container import DockerRunner
 from tidegate.local_cloud.sagemaker.jobs.runners import DockerJobs, JobRunner, ProcessJobs
 from tidegate.local_cloud.sagemaker.limits import Limits
 from tidegate.local_cloud.sagemaker.process_container import ProcessRunner
+from tidegate.local_cloud.sagemaker.roles import UncheckedRoles
 from tidegate.local_cloud.sagemaker.server_commands import ServerCommands
 from tidegate.local_cloud.sagemaker.service import SageMaker
 from tidegate.local_cloud.sagemaker.state import Identity, Json
@@ -36,7 +37,13 @@ logger = logging.getLogger(__name__)
 
 
 def supervise(
-    directory: StateDirectory, *, region: str, runner: ContainerRunner, limits: Limits, stop: threading.Event
+    directory: StateDirectory,
+    *,
+    region: str,
+    runner: ContainerRunner,
+    limits: Limits,
+    stop: threading.Event,
+    enforce_iam: bool = False,
 ) -> None:
     """Runs both servers until ``stop`` is set, then stops everything and withdraws its record."""
     # moto imports jsonschema, which compiles the grammars of rfc3987_syntax for seconds where that happens to be
@@ -51,9 +58,9 @@ def supervise(
     credentials = {"aws_access_key_id": ACCESS_KEY_ID, "aws_secret_access_key": "local", "region_name": region}
     config = Config(retries={"total_max_attempts": 2}, max_pool_connections=64, s3={"addressing_style": "path"})
 
-    def client(service: str) -> Any:
-        url = sagemaker.url if service == "sagemaker" else moto.url
-        return boto3.client(service, endpoint_url=url, config=config, **credentials)
+    def client(service: str, **signed_as: str) -> Any:
+        url = sagemaker.url if service.startswith("sagemaker") else moto.url
+        return boto3.client(service, endpoint_url=url, config=config, **{**credentials, **signed_as})
 
     def announce(happened: str, arn: str, detail: Json) -> None:
         # The events of a pipeline's execution name the pipeline too.
@@ -66,18 +73,17 @@ def supervise(
         }
         events.put_events(Entries=[entry])
 
-    def publish(topic_arn: str, message: str) -> None:
-        sns.publish(TopicArn=topic_arn, Message=message)
-
-    s3, sns, events, logs, cloudwatch = (
-        boto3.client(service, endpoint_url=moto.url, config=config, **credentials)
+    own = {
+        service: boto3.client(service, endpoint_url=moto.url, config=config, **credentials)
         for service in ("s3", "sns", "events", "logs", "cloudwatch")
-    )
+    }
+    events = own["events"]
+    place = {"account": ACCOUNT, "region": region}
+    enforcement = access.Enforcement(**place, free_key=ACCESS_KEY_ID) if enforce_iam else None
+    sessions = None if enforcement is None else access.RoleSessions(client, enforcement=enforcement, **place)
     container_environment: dict[str, str] = {}
     sagemaker = SageMaker(
-        s3=s3,
-        logs=logs,
-        cloudwatch=cloudwatch,
+        roles=sessions or UncheckedRoles(own.__getitem__),
         runner=runner,
         job_runner=_job_runner(runner),
         identity=identity,
@@ -85,15 +91,17 @@ def supervise(
         log_directory=directory.logs,
         container_environment=container_environment,
         announce=announce,
-        publish=publish,
+        denial_of_caller=None if enforcement is None else enforcement.denial_of_caller,
         limits=limits,
     )
     # What a container's own boto3 reaches is this cloud and never a real account.
     container_environment.update(client_environment(moto_url=moto.url, sagemaker_url=sagemaker.url, region=region))
     refuse_what_moto_lacks()
+    if enforcement is not None:
+        enforcement.install()
     objects_in_files.install()
     cloudformation.install(client)
-    workflows.install(client)
+    workflows.install(client, sessions)
     moto_time.follow(CLOCK)
     moto.start()
     sagemaker.start()
@@ -108,6 +116,7 @@ def supervise(
         sagemaker_url=sagemaker.url,
         region=region,
         containers=isinstance(runner, DockerRunner),
+        enforces_iam=enforce_iam,
     )
     directory.write(record)
     logger.info("moto answers at %s, SageMaker at %s", moto.url, sagemaker.url)
@@ -138,6 +147,7 @@ def main(arguments: Sequence[str]) -> int:
         metavar="IMAGE",
         help="run images instead: IMAGE, else what each model names",
     )
+    parser.add_argument("--enforce-iam", action="store_true", help="check what roles do here by their policies")
     parser.add_argument("--limits", type=json.loads, default={}, help="a JSON object that replaces limits of AWS's")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
@@ -150,7 +160,14 @@ def main(arguments: Sequence[str]) -> int:
     except EngineError as error:
         sys.stderr.write(f"--container needs docker: {error}\n")
         return 1
-    supervise(directory, region=options.region, runner=runner, limits=Limits.of(options.limits), stop=stop)
+    supervise(
+        directory,
+        region=options.region,
+        runner=runner,
+        limits=Limits.of(options.limits),
+        stop=stop,
+        enforce_iam=options.enforce_iam,
+    )
     if options.until_stdin_closes:
         directory.leave()  # the starter may be dead: then nobody else does it
     return 0

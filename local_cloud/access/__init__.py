@@ -4,10 +4,12 @@ moto knows nobody behind the exported credentials and has no SimulatePrincipalPo
 before they do anything. It uses private names of moto 5.2.5, as :mod:`local_cloud.cloudformation` does.
 """
 
+from tidegate.local_cloud.access.enforcement import Enforcement
 from tidegate.local_cloud.access.execution_role import create_execution_role
 from tidegate.local_cloud.access.policy_simulation import MakeClient, simulate_policies
+from tidegate.local_cloud.access.role_sessions import RoleSessions
 
-__all__ = ["install"]
+__all__ = ["Enforcement", "RoleSessions", "install"]
 
 
 def install(make_client: MakeClient, *, account: str, region: str, access_key_id: str) -> None:

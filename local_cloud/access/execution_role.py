@@ -18,7 +18,7 @@ _EVERYTHING = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Actio
 
 def create_execution_role(iam: Any, *, account: str, region: str, access_key_id: str) -> None:
     """Creates the role; who signs with ``access_key_id`` is a session of it."""
-    described = "The role of those who use the exported credentials. Rights are not enforced here."
+    described = "The role of those who use the exported credentials. Their rights are not enforced here."
     role: str = iam.create_role(RoleName=NAME, AssumeRolePolicyDocument=json.dumps(_TRUST), Description=described)[
         "Role"
     ]["Arn"]

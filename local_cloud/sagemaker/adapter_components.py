@@ -17,7 +17,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 from tidegate.local_cloud.sagemaker.archive import ModelDataError, fetch_model_data
 from tidegate.local_cloud.sagemaker.container import ContainerRunner
@@ -26,6 +25,7 @@ from tidegate.local_cloud.sagemaker.container_client import ContainerClient
 from tidegate.local_cloud.sagemaker.endpoints import Endpoints
 from tidegate.local_cloud.sagemaker.errors import ServiceError, validation_exception
 from tidegate.local_cloud.sagemaker.fleet import ADAPTERS
+from tidegate.local_cloud.sagemaker.roles import RoleNotAssumed, Roles
 from tidegate.local_cloud.sagemaker.state import Identity, Json, now
 
 logger = logging.getLogger(__name__)
@@ -50,6 +50,7 @@ class AdapterComponent:
     specification: Json
     created: datetime
     modified: datetime
+    role_arn: str | None = None
     status: str = "Creating"
     failure_reason: str | None = None
 
@@ -67,15 +68,15 @@ class AdapterComponent:
 class AdapterComponents:
     """All adapters of this SageMaker, by name, each brought to whatever container runs its base."""
 
-    s3: Any
+    roles: Roles
     runner: ContainerRunner
     identity: Identity
     _adapters: dict[str, AdapterComponent] = field(default_factory=dict)
     _workers: list[threading.Thread] = field(default_factory=list)
     _lock: threading.RLock = field(default_factory=threading.RLock)
 
-    def create(self, request: Json, *, servers: Endpoints, running: bool) -> None:
-        """Begins to bring an adapter to its base; ``running``: whether that has a copy."""
+    def create(self, request: Json, *, servers: Endpoints, running: bool, role_arn: str | None) -> None:
+        """Begins to bring an adapter to its base; ``running``: whether that has a copy. ``role_arn`` reads it."""
         specification = request["Specification"]
         name, moment = request["InferenceComponentName"], now()
         _check(name, specification)
@@ -87,6 +88,7 @@ class AdapterComponents:
             specification=specification,
             created=moment,
             modified=moment,
+            role_arn=role_arn,
         )
         with self._lock:
             self._adapters[name] = adapter
@@ -177,8 +179,9 @@ class AdapterComponents:
         _unregister(client, adapter.name)
         shutil.rmtree(directory, ignore_errors=True)
         try:
-            fetch_model_data(self.s3, {"ModelDataUrl": adapter.specification["Container"]["ArtifactUrl"]}, directory)
-        except ModelDataError as error:
+            s3 = self.roles.client("s3", adapter.role_arn)
+            fetch_model_data(s3, {"ModelDataUrl": adapter.specification["Container"]["ArtifactUrl"]}, directory)
+        except (ModelDataError, RoleNotAssumed) as error:
             raise _Refused(str(error)) from error
         wanted = {
             "name": adapter.name,

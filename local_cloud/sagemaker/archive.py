@@ -19,12 +19,12 @@ class ModelDataError(Exception):
     """The model's data cannot be had or may not be unpacked; the text is a failure reason of one sentence."""
 
 
-def fetch_model_data(s3: Any, container: Json, directory: Path) -> None:
+def fetch_model_data(s3: Any, container: Json, directory: Path, *, name: str = "container_1") -> None:
     """Fills ``directory`` with the data that a container definition names; leaves it empty when it names none.
 
     ``ModelDataUrl`` is one ``.tar.gz``; ``ModelDataSource.S3DataSource`` is one too (``S3Object``, ``Gzip``), or a
     single plain object (``S3Object``, ``None``), or all objects under a prefix (``S3Prefix``, ``None``), whose keys
-    without the prefix become relative paths. Raises :class:`ModelDataError`.
+    without the prefix become relative paths. ``name`` is the container's. Raises :class:`ModelDataError`.
     """
     directory.mkdir(parents=True, exist_ok=True)
     source = container.get("ModelDataSource", {}).get("S3DataSource")
@@ -37,12 +37,28 @@ def fetch_model_data(s3: Any, container: Json, directory: Path) -> None:
             _fetch_archive(s3, source["S3Uri"], directory)
         elif source["S3DataType"] == "S3Object":
             bucket, key = split_s3_uri(source["S3Uri"])
-            s3.download_file(bucket, key, str(directory / PurePosixPath(key).name))
+            download(s3, bucket, key, directory / PurePosixPath(key).name)
         else:
             _fetch_prefix(s3, source["S3Uri"], directory)
     except (ClientError, BotoCoreError) as error:
         url = container.get("ModelDataUrl") or (source or {}).get("S3Uri")
-        raise ModelDataError(f"Could not access model data at {url}: {error}") from error
+        # The service's own sentence: https://github.com/aws-samples/cvat-on-aws-china/issues/3
+        raise ModelDataError(
+            f'Failed to download model data for container "{name}" from URL: "{url}". Please ensure that there is an'
+            " object located at the URL and that the role passed to CreateModel has permissions to download the object."
+            f" ({error})"
+        ) from error
+
+
+def download(s3: Any, bucket: str, key: str, target: Path) -> None:
+    """An object as a file. Raises what boto3 raises; where access is denied, with the right that is missing."""
+    try:
+        s3.download_file(bucket, key, str(target))
+    except ClientError as error:
+        # boto3 asks for the object's head first, and the answer to that has no body which could say it.
+        if error.response["Error"]["Code"] == "403":
+            s3.get_object(Bucket=bucket, Key=key)["Body"].close()
+        raise
 
 
 def split_s3_uri(uri: str) -> tuple[str, str]:
@@ -102,7 +118,7 @@ def _fetch_archive(s3: Any, url: str, directory: Path) -> None:
     # Beside the directory and not in it: only the archive's content is the container's to see.
     archive = directory.parent / f".{directory.name}.tar.gz"
     try:
-        s3.download_file(bucket, key, str(archive))
+        download(s3, bucket, key, archive)
         unpack(archive, directory, name=url)
     finally:
         archive.unlink(missing_ok=True)
@@ -122,6 +138,6 @@ def _fetch_prefix(s3: Any, url: str, directory: Path) -> None:
                 raise ModelDataError(f"The object s3://{bucket}/{item['Key']} cannot be a file under {url}.")
             target = directory / relative
             target.parent.mkdir(parents=True, exist_ok=True)
-            s3.download_file(bucket, item["Key"], str(target))
+            download(s3, bucket, item["Key"], target)
     if not found:
         raise ModelDataError(f"There is no object under {url}.")

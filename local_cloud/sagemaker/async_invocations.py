@@ -11,12 +11,11 @@ import json
 import logging
 import threading
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
 
 from boto3.exceptions import S3UploadFailedError
 from boto3.s3.transfer import TransferConfig
@@ -29,6 +28,7 @@ from tidegate.local_cloud.sagemaker.endpoints import Endpoints, Lease
 from tidegate.local_cloud.sagemaker.errors import ServiceError
 from tidegate.local_cloud.sagemaker.instances import NoInstance
 from tidegate.local_cloud.sagemaker.limits import Limits
+from tidegate.local_cloud.sagemaker.roles import RoleNotAssumed, Roles
 from tidegate.local_cloud.sagemaker.state import Identity, Json, now
 
 logger = logging.getLogger(__name__)
@@ -42,9 +42,6 @@ _PART_BYTES = 8 * 1024 * 1024  # what of an answer is in memory while it goes to
 _NO_TYPE = "binary/octet-stream"  # what S3 says of an object that was put without a type
 _PAUSE_S = 0.2
 _ERROR_CHARS = 4096
-
-Publish = Callable[[str, str], None]
-"""Takes a topic's ARN and a message."""
 
 
 class InvocationFailed(Exception):
@@ -63,6 +60,7 @@ class AsyncRequest:
     output_location: str
     failure_location: str | None
     headers: Mapping[str, str]
+    role_arn: str | None
     timeout_s: float
     ttl_s: float
     received: datetime
@@ -87,9 +85,8 @@ class AsyncInvocations:
     """The queues of all asynchronous endpoints. Each instance is given as many calls at once as it is to take."""
 
     endpoints: Endpoints
-    s3: Any
+    roles: Roles
     identity: Identity
-    publish: Publish
     limits: Limits
     _queues: dict[str, tuple[int, ThreadPoolExecutor]] = field(default_factory=dict)
     _answering: Counter[str] = field(default_factory=Counter)  # requests that instances have, by endpoint
@@ -129,7 +126,7 @@ class AsyncInvocations:
     def _work(self, request: AsyncRequest) -> None:
         try:
             self._settle(request, self._answer(request))
-        except InvocationFailed as failure:
+        except (InvocationFailed, RoleNotAssumed) as failure:
             self._settle_failure(request, str(failure))
         except Exception as error:
             logger.exception("asynchronous request %s broke", request.inference_id)
@@ -190,7 +187,8 @@ class AsyncInvocations:
         bucket, key = split_s3_uri(request.output_location)
         transfer = TransferConfig(multipart_threshold=_PART_BYTES, multipart_chunksize=_PART_BYTES, use_threads=False)
         try:
-            self.s3.upload_fileobj(reader, bucket, key, ExtraArgs={"ContentType": content_type}, Config=transfer)
+            s3 = self.roles.client("s3", request.role_arn)
+            s3.upload_fileobj(reader, bucket, key, ExtraArgs={"ContentType": content_type}, Config=transfer)
         except (ClientError, BotoCoreError, S3UploadFailedError) as error:
             raise InvocationFailed(f"ClientError: {request.output_location} cannot be written: {error}") from error
         return _Stored(content_type=content_type, payload=reader.kept)
@@ -201,7 +199,7 @@ class AsyncInvocations:
             return request.body, request.headers
         bucket, key = split_s3_uri(request.input_location)
         try:
-            found = self.s3.get_object(Bucket=bucket, Key=key)
+            found = self.roles.client("s3", request.role_arn).get_object(Bucket=bucket, Key=key)
         except (ClientError, BotoCoreError) as error:
             raise InvocationFailed(f"ClientError: {request.input_location} cannot be read: {error}") from error
         content = stack.enter_context(closing(found["Body"]))
@@ -227,9 +225,10 @@ class AsyncInvocations:
             try:
                 bucket, key = split_s3_uri(request.failure_location)
                 kind = "text/plain; charset=utf-8"
-                self.s3.put_object(Bucket=bucket, Key=key, Body=reason.encode(), ContentType=kind)
+                s3 = self.roles.client("s3", request.role_arn)
+                s3.put_object(Bucket=bucket, Key=key, Body=reason.encode(), ContentType=kind)
                 members["responseParameters"] = {"failureLocation": request.failure_location}
-            except (ClientError, BotoCoreError):
+            except (ClientError, BotoCoreError, RoleNotAssumed):
                 logger.warning("%s cannot be written", request.failure_location, exc_info=True)
         self._notify(request, "ErrorTopic", members)
 
@@ -253,8 +252,9 @@ class AsyncInvocations:
             **result,
         }
         try:
-            self.publish(topic, json.dumps(message))
-        except (ClientError, BotoCoreError):
+            sns = self.roles.client("sns", request.role_arn)
+            sns.publish(TopicArn=topic, Message=json.dumps(message))
+        except (ClientError, BotoCoreError, RoleNotAssumed):
             logger.warning("%s cannot be told about %s", topic, request.inference_id, exc_info=True)
 
 

@@ -25,6 +25,7 @@ from tidegate.local_cloud.sagemaker.log_groups import LogGroups
 from tidegate.local_cloud.sagemaker.model_packages import ModelPackages
 from tidegate.local_cloud.sagemaker.monitoring import Monitoring
 from tidegate.local_cloud.sagemaker.pipelines.operations import Pipelines
+from tidegate.local_cloud.sagemaker.roles import Roles, demand_execution_role, role_of
 from tidegate.local_cloud.sagemaker.state import EndpointConfig, Identity, Json, Model, Tags, now, page, part
 from tidegate.local_cloud.sagemaker.transform_jobs import TransformJobs
 
@@ -45,6 +46,7 @@ class ControlPlane:
     tags: Tags
     log_groups: LogGroups
     adapters: AdapterComponents
+    roles: Roles
     components: InferenceComponents = field(init=False)
     monitoring: Monitoring = field(init=False)
     _models: dict[str, Model] = field(default_factory=dict)
@@ -141,6 +143,7 @@ class ControlPlane:
         }
         for container in containers.values():
             check_container(container)
+        demand_execution_role(self.roles, request.get("ExecutionRoleArn"))
         with self._lock:
             if name in self._models:
                 raise validation_exception(f'Cannot create already existing model "{arn}".')
@@ -188,6 +191,7 @@ class ControlPlane:
                 if "ModelName" in variant:
                     named[variant["ModelName"]] = self.model(variant["ModelName"])
             check_endpoint_config(request, named)
+            demand_execution_role(self.roles, request.get("ExecutionRoleArn"))
             self._configs[name] = EndpointConfig(name=name, arn=arn, created=now(), request=request)
             self.tags.add(arn, request.get("Tags", []))
         return {"EndpointConfigArn": arn}
@@ -239,6 +243,7 @@ class ControlPlane:
                 component_variants=[variant for variant in config.variants if "ModelName" not in variant],
                 deployment_config=request.get("DeploymentConfig"),
                 async_config=config.request.get("AsyncInferenceConfig"),
+                role_arn=config.request.get("ExecutionRoleArn"),
             )
 
     def _create_endpoint(self, request: Json) -> Json:
@@ -246,7 +251,7 @@ class ControlPlane:
         arn = self.endpoints.create(request["EndpointName"], plan)
         self.tags.add(arn, request.get("Tags", []))
         for variant in plan.variants:
-            self.log_groups.of_variant(request["EndpointName"], variant.name)
+            self.log_groups.of_variant(request["EndpointName"], variant.name, role_of(variant.model))
         return {"EndpointArn": arn}
 
     def _list_endpoints(self, request: Json) -> Json:
@@ -279,9 +284,10 @@ class ControlPlane:
     # transform jobs
 
     def _create_transform_job(self, request: Json) -> Json:
-        arn = self.transform_jobs.create(request, self.model(request["ModelName"]))
+        model = self.model(request["ModelName"])
+        arn = self.transform_jobs.create(request, model)
         self.tags.add(arn, request.get("Tags", []))
-        self.log_groups.of_transform_job(request["TransformJobName"])
+        self.log_groups.of_transform_job(request["TransformJobName"], role_of(model))
         return {"TransformJobArn": arn}
 
     def _list_transform_jobs(self, request: Json) -> Json:

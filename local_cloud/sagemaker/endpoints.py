@@ -27,6 +27,7 @@ from tidegate.local_cloud.sagemaker.fleet import Fleet, FleetStarter, Plan, Vari
 from tidegate.local_cloud.sagemaker.instances import Instances, session
 from tidegate.local_cloud.sagemaker.multi_model import ModelCache
 from tidegate.local_cloud.sagemaker.pipeline import Client
+from tidegate.local_cloud.sagemaker.roles import RoleNotAssumed, role_of
 from tidegate.local_cloud.sagemaker.routing import choose_variant
 from tidegate.local_cloud.sagemaker.state import Identity, Json, now
 
@@ -243,6 +244,13 @@ class Endpoints:
             endpoint = self._called(name)
             return endpoint.plan.async_config if endpoint is not None else None
 
+    def role_of(self, name: str) -> str | None:
+        """The role of what an endpoint runs: of its first model, else that of its configuration."""
+        plan = self.plan(name)
+        if plan is None:
+            return None
+        return role_of(plan.variants[0].model) if plan.variants else plan.role_arn
+
     def demand_invokable(self, name: str) -> None:
         """Raises the runtime's ValidationError for an endpoint that is not there or not in service."""
         with self._lock:
@@ -350,7 +358,7 @@ class Endpoints:
             counts = counts_of(endpoint, plan, kept)
         try:
             fleet = self.starter.start(endpoint.name, plan, directory, counts)
-        except (ModelDataError, ContainerFailed) as failure:
+        except (ModelDataError, ContainerFailed, RoleNotAssumed) as failure:
             logger.warning("endpoint %s: %s", endpoint.name, failure)
             self._settle_failure(endpoint, str(failure))
             return

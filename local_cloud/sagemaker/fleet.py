@@ -9,7 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from tidegate.local_cloud.sagemaker.archive import ModelDataError, fetch_model_data
 from tidegate.local_cloud.sagemaker.container import (
@@ -24,6 +23,7 @@ from tidegate.local_cloud.sagemaker.instances import Instance, Instances
 from tidegate.local_cloud.sagemaker.multi_model import ModelCache
 from tidegate.local_cloud.sagemaker.pipeline import Chain
 from tidegate.local_cloud.sagemaker.replica import Replica
+from tidegate.local_cloud.sagemaker.roles import RoleNotAssumed, Roles, refused_image, role_of
 from tidegate.local_cloud.sagemaker.state import Json, Model
 
 ADAPTERS = "adapters"  # in what plays /opt/ml
@@ -74,7 +74,7 @@ class Plan:
     """What an endpoint is to run: an endpoint configuration with the models that it names, as they were at the call.
 
     ``component_variants`` are those that name no model: inference components come to them, and they run nothing.
-    ``specification`` is that of the inference component which is to run.
+    ``specification`` is that of the inference component which is to run, ``role_arn`` what the configuration passes.
     """
 
     config_name: str
@@ -83,6 +83,7 @@ class Plan:
     deployment_config: Json | None = None
     async_config: Json | None = None
     specification: Json | None = None
+    role_arn: str | None = None
 
 
 def check_change(before: Plan, after: Plan) -> None:
@@ -120,7 +121,7 @@ class FleetStarter:
     """
 
     runner: ContainerRunner
-    s3: Any
+    roles: Roles
     log_directory: Path
     environment: Mapping[str, str]
     most_instances: int
@@ -190,11 +191,13 @@ class FleetStarter:
     ) -> Replica:
         base_dir = _base_dir(directory)
         log = self.log_directory / endpoint_name / f"{called}.log"
+        role = role_of(variant.model)
+        environment = self._environment(variant, container)
         if variant.model.multi_model:
             (base_dir / "models").mkdir(parents=True, exist_ok=True)
         else:
             try:
-                fetch_model_data(self.s3, container, base_dir / "model")
+                fetch_model_data(self.roles.client("s3", role), container, base_dir / "model")
             except ModelDataError as error:
                 raise ModelDataError(f"{error} (production variant {called})") from error
         replica = Replica(
@@ -204,7 +207,7 @@ class FleetStarter:
                 image=container["Image"],
                 base_dir=base_dir,
                 environment={
-                    **({} if variant.model.isolated else self.environment),
+                    **environment,
                     **self._for_adapters(base_dir),
                     **container.get("Environment", {}),
                     **({"SAGEMAKER_MULTI_MODEL": "true"} if variant.model.multi_model else {}),
@@ -227,6 +230,25 @@ class FleetStarter:
                 self._starting.discard(replica)
         return replica
 
+    def _environment(self, variant: VariantPlan, container: Json) -> Mapping[str, str]:
+        """What the platform gives the container, with the credentials of its role.
+
+        Raises ContainerFailed for a role that cannot be taken on, or that may not have the image.
+        """
+        role = role_of(variant.model)
+        try:
+            own = self.roles.environment(role)
+            refused = refused_image(self.roles, role, container["Image"])
+        except RoleNotAssumed as error:
+            raise ContainerFailed(str(error)) from error
+        if refused is not None:
+            # The service's own sentence: https://github.com/aws/amazon-sagemaker-examples/issues/275
+            raise ContainerFailed(
+                f"Please make sure all images included in the model for the production variant {variant.name} exist,"
+                f" and that the execution role used to create the model has permissions to access them. ({refused})"
+            )
+        return {} if variant.model.isolated else {**self.environment, **own}
+
     def _for_adapters(self, base_dir: Path) -> dict[str, str]:
         if self.ready is None:
             return {}
@@ -237,7 +259,7 @@ class FleetStarter:
         container = variant.model.container
         models = _base_dir(directory) / "models"
         return ModelCache(
-            s3=self.s3,
+            s3=self.roles.client("s3", role_of(variant.model)),
             prefix=container["ModelDataUrl"],
             directory=models,
             seen_as=self.runner.path_inside(_base_dir(directory), models),

@@ -225,7 +225,12 @@ class InferenceComponents:
             if base.endpoint != request["EndpointName"]:
                 raise validation_exception(f"Inference component {base_name} is of endpoint {base.endpoint}.")
             self._demand_rest(base)
-            self.adapters.create(request, servers=self.servers, running=self._runs(base_name))
+            self.adapters.create(
+                request,
+                servers=self.servers,
+                running=self._runs(base_name),
+                role_arn=self.endpoints.role_of(base.endpoint),
+            )
         self.tags.add(arn, request.get("Tags", []))
         return {"InferenceComponentArn": arn}
 
@@ -303,6 +308,7 @@ class InferenceComponents:
                 )
         else:
             given = specification.get("Container", {})
+            role = self.endpoints.role_of(component.endpoint)
             if "Image" not in given:
                 raise validation_exception(f"Inference component {component.name} names neither a model nor an image.")
             container = {"Image": given["Image"], "Environment": given.get("Environment", {})}
@@ -312,7 +318,7 @@ class InferenceComponents:
                 name=component.name,
                 arn=component.arn,
                 created=component.created,
-                request={},
+                request={} if role is None else {"ExecutionRoleArn": role},
                 containers={PRIMARY: container},
             )
         startup = specification.get("StartupParameters", {})

@@ -10,35 +10,37 @@ import logging
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from tidegate.local_cloud.clock import CLOCK
+from tidegate.local_cloud.sagemaker.roles import Roles
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogGroups:
-    """``logs`` is a boto3 client of CloudWatch Logs, ``directory`` where the files are."""
+    """``directory`` is where the files are. A role without the rights has no logs, and its server runs without."""
 
-    logs: Any
+    roles: Roles
     directory: Path
 
-    def of_variant(self, endpoint: str, variant: str) -> None:
+    def of_variant(self, endpoint: str, variant: str, role_arn: str | None) -> None:
         file = self.directory / "endpoints" / endpoint / f"{variant}.log"
-        self._say(f"/aws/sagemaker/Endpoints/{endpoint}", f"{variant}/local", file)
+        self._say(f"/aws/sagemaker/Endpoints/{endpoint}", f"{variant}/local", file, role_arn)
 
-    def of_transform_job(self, name: str) -> None:
-        self._say("/aws/sagemaker/TransformJobs", f"{name}/local", self.directory / "transform-jobs" / f"{name}.log")
+    def of_transform_job(self, name: str, role_arn: str | None) -> None:
+        file = self.directory / "transform-jobs" / f"{name}.log"
+        self._say("/aws/sagemaker/TransformJobs", f"{name}/local", file, role_arn)
 
-    def _say(self, group: str, stream: str, file: Path) -> None:
+    def _say(self, group: str, stream: str, file: Path, role_arn: str | None) -> None:
         event = {"timestamp": int(CLOCK.time() * 1000), "message": f"The local cloud keeps this output in {file}"}
         try:
-            with suppress(self.logs.exceptions.ResourceAlreadyExistsException):
-                self.logs.create_log_group(logGroupName=group)
-            with suppress(self.logs.exceptions.ResourceAlreadyExistsException):
-                self.logs.create_log_stream(logGroupName=group, logStreamName=stream)
-            self.logs.put_log_events(logGroupName=group, logStreamName=stream, logEvents=[event])
+            logs = self.roles.client("logs", role_arn)
+            with suppress(logs.exceptions.ResourceAlreadyExistsException):
+                logs.create_log_group(logGroupName=group)
+            with suppress(logs.exceptions.ResourceAlreadyExistsException):
+                logs.create_log_stream(logGroupName=group, logStreamName=stream)
+            logs.put_log_events(logGroupName=group, logStreamName=stream, logEvents=[event])
         except Exception:
             # The endpoint or the job is there already, and works without.
             logger.exception("the log group %s could not be written", group)

@@ -119,6 +119,7 @@ class Runtime:
             output_location=output_location,
             failure_location=failure_location,
             headers=container_headers(members),
+            role_arn=self.targets.endpoints.role_of(name),
             timeout_s=float(members.get("InvocationTimeoutSeconds", DEFAULT_TIMEOUT_S)),
             ttl_s=float(members.get("RequestTTLSeconds", DEFAULT_TTL_S)),
             received=now(),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,8 @@ from typing import Any
 from tidegate.local_cloud.clock import CLOCK, ClockRefused, written
 from tidegate.local_cloud.sagemaker import wire
 from tidegate.local_cloud.sagemaker.adapter_components import AdapterComponents
-from tidegate.local_cloud.sagemaker.async_invocations import AsyncInvocations, Publish
+from tidegate.local_cloud.sagemaker.async_invocations import AsyncInvocations
+from tidegate.local_cloud.sagemaker.caller_rights import rights_of_call, rights_of_invocation
 from tidegate.local_cloud.sagemaker.capabilities import SUPPORT, refuse_unsupported
 from tidegate.local_cloud.sagemaker.container import ContainerRunner
 from tidegate.local_cloud.sagemaker.control_plane import ControlPlane
@@ -26,25 +27,27 @@ from tidegate.local_cloud.sagemaker.limits import Limits
 from tidegate.local_cloud.sagemaker.log_groups import LogGroups
 from tidegate.local_cloud.sagemaker.model_packages import Announce, ModelPackages
 from tidegate.local_cloud.sagemaker.pipelines.operations import Pipelines
+from tidegate.local_cloud.sagemaker.roles import Roles
 from tidegate.local_cloud.sagemaker.runtime import Runtime
 from tidegate.local_cloud.sagemaker.shapes import check, operation_model
 from tidegate.local_cloud.sagemaker.state import Identity, Json, Tags, check_tags
 from tidegate.local_cloud.sagemaker.targets import Targets
 from tidegate.local_cloud.sagemaker.transform_jobs import TransformJobs
 
+DenialOfCaller = Callable[[str, str, str], str | None]
+"""Takes the Authorization header, an action and a resource."""
+
 
 class SageMaker:
     """Answers from :meth:`start` to :meth:`close`. ``directory`` is private to it; logs go to ``log_directory``.
 
-    ``announce`` tells EventBridge, ``publish`` a topic of SNS.
+    ``announce`` tells EventBridge; ``denial_of_caller`` says why who signed a request may not do what it asks for.
     """
 
     def __init__(
         self,
         *,
-        s3: Any,
-        logs: Any,
-        cloudwatch: Any,
+        roles: Roles,
         runner: ContainerRunner,
         job_runner: JobRunner,
         identity: Identity,
@@ -52,14 +55,15 @@ class SageMaker:
         log_directory: Path,
         container_environment: Mapping[str, str],
         announce: Announce,
-        publish: Publish,
+        denial_of_caller: DenialOfCaller | None = None,
         limits: Limits,
     ) -> None:
         self._identity = identity
+        self._denial_of_caller = denial_of_caller
         self._endpoints = Endpoints(
             starter=FleetStarter(
                 runner=runner,
-                s3=s3,
+                roles=roles,
                 log_directory=log_directory / "endpoints",
                 environment=container_environment,
                 most_instances=limits.instances,
@@ -67,11 +71,11 @@ class SageMaker:
             identity=identity,
             directory=directory / "endpoints",
         )
-        self._adapters = AdapterComponents(s3=s3, runner=runner, identity=identity)
+        self._adapters = AdapterComponents(roles=roles, runner=runner, identity=identity)
         self._component_servers = Endpoints(
             starter=FleetStarter(
                 runner=runner,
-                s3=s3,
+                roles=roles,
                 log_directory=log_directory / "inference-components",
                 environment=container_environment,
                 most_instances=limits.instances,
@@ -83,7 +87,7 @@ class SageMaker:
         )
         self._jobs = TransformJobs(
             runner=runner,
-            s3=s3,
+            roles=roles,
             identity=identity,
             directory=directory / "transform-jobs",
             log_directory=log_directory / "transform-jobs",
@@ -92,9 +96,7 @@ class SageMaker:
         tags = Tags()
         self._training_jobs = TrainingJobs(
             runner=job_runner,
-            s3=s3,
-            logs=logs,
-            cloudwatch=cloudwatch,
+            roles=roles,
             identity=identity,
             tags=tags,
             announce=announce,
@@ -106,8 +108,7 @@ class SageMaker:
         self._tuning_jobs = TuningJobs(training=self._training_jobs, identity=identity, tags=tags, announce=announce)
         self._processing_jobs = ProcessingJobs(
             runner=job_runner,
-            s3=s3,
-            logs=logs,
+            roles=roles,
             identity=identity,
             tags=tags,
             announce=announce,
@@ -116,7 +117,9 @@ class SageMaker:
             environment=container_environment,
             grace_s=limits.job_stop_grace_s,
         )
-        self._pipelines = Pipelines(s3=s3, identity=identity, tags=tags, announce=announce, perform=self._perform)
+        self._pipelines = Pipelines(
+            s3=roles.client("s3", None), identity=identity, tags=tags, announce=announce, perform=self._perform
+        )
         self._control_plane = ControlPlane(
             identity=identity,
             endpoints=self._endpoints,
@@ -128,12 +131,11 @@ class SageMaker:
             packages=ModelPackages(identity=identity, tags=tags, announce=announce),
             pipelines=self._pipelines,
             tags=tags,
-            log_groups=LogGroups(logs=logs, directory=log_directory),
+            log_groups=LogGroups(roles=roles, directory=log_directory),
             adapters=self._adapters,
+            roles=roles,
         )
-        self._async = AsyncInvocations(
-            endpoints=self._endpoints, s3=s3, identity=identity, publish=publish, limits=limits
-        )
+        self._async = AsyncInvocations(endpoints=self._endpoints, roles=roles, identity=identity, limits=limits)
         targets = Targets(
             endpoints=self._endpoints, components=self._control_plane.components, identity=identity, limits=limits
         )
@@ -179,8 +181,11 @@ class SageMaker:
                 return wire.json_answer(self._own_answer(request))
             wire.check_region(request, self._identity.region)
             if request.path.startswith("/endpoints/"):
+                self._demand(request, rights_of_invocation(request.path, request.headers, self._identity), status=403)
                 return self._runtime.answer(request)
-            return wire.json_answer(self._perform(wire.operation_name(request), wire.read_json(request)))
+            operation, members = wire.operation_name(request), wire.read_json(request)
+            self._demand(request, rights_of_call(operation, members, self._identity))
+            return wire.json_answer(self._perform(operation, members))
         except ServiceError as error:
             return wire.error_answer(error)
 
@@ -194,6 +199,16 @@ class SageMaker:
         check_tags(members.get("Tags") or [])
         refuse_unsupported(operation, members)
         return act(_without_nulls(members))
+
+    def _demand(self, request: Request, rights: Iterable[tuple[str, str]], *, status: int = 400) -> None:
+        """Raises AWS's AccessDeniedException where who signed the request may not do this."""
+        if self._denial_of_caller is None:
+            return
+        authorization = request.headers.get("authorization", "")
+        for action, resource in rights:
+            denied = self._denial_of_caller(authorization, action, resource)
+            if denied is not None:
+                raise ServiceError("AccessDeniedException", denied, status=status)
 
     def _own_answer(self, request: Request) -> Json:
         match request.path.strip("/").split("/"):

@@ -10,7 +10,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 from tidegate.local_cloud.sagemaker.archive import ModelDataError, fetch_model_data, split_s3_uri
 from tidegate.local_cloud.sagemaker.container import (
@@ -28,6 +27,7 @@ from tidegate.local_cloud.sagemaker.errors import (
     resource_not_found,
     validation_exception,
 )
+from tidegate.local_cloud.sagemaker.roles import RoleNotAssumed, Roles, demand_role, refused_image, role_of
 from tidegate.local_cloud.sagemaker.state import Identity, Json, Model, now
 from tidegate.local_cloud.sagemaker.transform_run import Progress, Stopped, TransformFailed, TransformRun
 from tidegate.local_cloud.sagemaker.transform_settings import batch_environment, check_transform_request
@@ -62,7 +62,7 @@ class TransformJobs:
     """All jobs of this SageMaker."""
 
     runner: ContainerRunner
-    s3: Any
+    roles: Roles
     identity: Identity
     directory: Path
     log_directory: Path
@@ -82,6 +82,7 @@ class TransformJobs:
                 f"Model {model.name} has Mode Direct, and CreateTransformJob names no container that is to answer."
             )
         check_transform_request(request)
+        demand_role(self.roles, role_of(model))
         data_processing(request)
         for uri in (
             request["TransformInput"]["DataSource"]["S3DataSource"]["S3Uri"],
@@ -178,7 +179,7 @@ class TransformJobs:
             self._run(job, directory)
         except Stopped:
             status = "Stopped"
-        except (ModelDataError, ContainerFailed, TransformFailed) as failure:
+        except (ModelDataError, ContainerFailed, RoleNotAssumed, TransformFailed) as failure:
             status, reason = ("Stopped", None) if job.stopping.is_set() else ("Failed", str(failure))
         except Exception as error:
             logger.exception("transform job %s broke", job.name)
@@ -193,6 +194,7 @@ class TransformJobs:
     def _run(self, job: TransformJob, directory: Path) -> None:
         """Starts the job's containers together, and sends the records through them."""
         log = self.log_directory / f"{job.name}.log"
+        s3 = self.roles.client("s3", role_of(job.model))
         try:
             for hostname, definition in job.model.containers.items():
                 several = job.model.several
@@ -212,7 +214,7 @@ class TransformJobs:
             with self._lock:
                 job.started = now()
             run = TransformRun(
-                s3=self.s3, request=job.request, containers=job.containers, progress=job.progress, stopping=job.stopping
+                s3=s3, request=job.request, containers=job.containers, progress=job.progress, stopping=job.stopping
             )
             try:
                 run.run()
@@ -227,13 +229,17 @@ class TransformJobs:
 
     def _start(self, job: TransformJob, hostname: str, definition: Json, *, directory: Path, log: Path) -> None:
         base_dir = directory / "opt" / "ml"
-        fetch_model_data(self.s3, definition, base_dir / "model")
+        role = role_of(job.model)
+        refused = refused_image(self.roles, role, definition["Image"])
+        if refused is not None:
+            raise ContainerFailed(f"ClientError: Cannot pull the image {definition['Image']}: {refused}")
+        fetch_model_data(self.roles.client("s3", role), definition, base_dir / "model")
         container = self.runner.start(
             ContainerSpec(
                 image=definition["Image"],
                 base_dir=base_dir,
                 environment={
-                    **({} if job.model.isolated else self.container_environment),
+                    **({} if job.model.isolated else {**self.container_environment, **self.roles.environment(role)}),
                     **definition.get("Environment", {}),
                     **job.request.get("Environment", {}),
                     **batch_environment(job.request),

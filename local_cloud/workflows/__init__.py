@@ -5,13 +5,17 @@ machine, and the interpreter lacks JSONata and knows one address for all service
 moto 5.2.5, as :mod:`local_cloud.cloudformation` does.
 """
 
+from tidegate.local_cloud.access import RoleSessions
 from tidegate.local_cloud.workflows.event_targets import start_machines_from_rules
 from tidegate.local_cloud.workflows.state_machines import MakeClient, run_state_machines
 
 __all__ = ["install"]
 
 
-def install(make_client: MakeClient) -> None:
-    """Puts the seam into this process's moto; ``make_client`` makes a boto3 client of this cloud for a service."""
-    run_state_machines(make_client)
-    start_machines_from_rules(make_client)
+def install(make_client: MakeClient, sessions: RoleSessions | None = None) -> None:
+    """Puts the seam into this process's moto; ``make_client`` makes a boto3 client of this cloud for a service.
+
+    With ``sessions`` machines and rules act in their roles, whose rights are checked.
+    """
+    run_state_machines(make_client, sessions)
+    start_machines_from_rules(make_client, sessions)

@@ -17,6 +17,8 @@ from jsonpath_ng.parser import JsonPathParser
 from moto.events.models import Rule
 from moto.utilities.arns import parse_arn
 
+from tidegate.local_cloud.access import RoleSessions
+
 logger = logging.getLogger(__name__)
 
 _PLACEHOLDER = re.compile(r"<(?P<name>[^<>\s]+)>")
@@ -24,15 +26,23 @@ _STRING_OR_PLACEHOLDER = re.compile(rf'(?P<string>"(?:[^"\\]|\\.)*")|{_PLACEHOLD
 _send_of_moto = Rule.send_to_targets
 
 
-def start_machines_from_rules(make_client: Callable[[str], Any]) -> None:
-    """Replaces moto's delivery to a rule's targets, for this process."""
-    states, sagemaker = make_client("stepfunctions"), make_client("sagemaker")
+def start_machines_from_rules(make_client: Callable[[str], Any], sessions: RoleSessions | None = None) -> None:
+    """Replaces moto's delivery to a rule's targets, for this process; with ``sessions`` in the target's role."""
+    own = {service: make_client(service) for service in ("stepfunctions", "sagemaker")}
 
-    def start(target: dict[str, Any], original_event: Any) -> None:
+    def client(service: str, rule: Rule, target: dict[str, Any]) -> Any:
+        if sessions is None:
+            return own[service]
+        role = target.get("RoleArn", "")
+        return sessions.client_of(service, role, taken_by="events.amazonaws.com", source_arn=rule.arn)
+
+    def start(rule: Rule, target: dict[str, Any], original_event: Any) -> None:
         if parse_arn(target["Arn"]).service == "states":
+            states = client("stepfunctions", rule, target)
             states.start_execution(stateMachineArn=target["Arn"], input=_input(target, original_event))
             return
         parameters = target.get("SageMakerPipelineParameters", {}).get("PipelineParameterList", [])
+        sagemaker = client("sagemaker", rule, target)
         sagemaker.start_pipeline_execution(PipelineName=target["Arn"], PipelineParameters=parameters)
 
     def send(self: Rule, original_event: Any, transform_input: bool = True) -> None:
@@ -41,7 +51,7 @@ def start_machines_from_rules(make_client: Callable[[str], Any]) -> None:
         started = [target for target in self.targets if parse_arn(target["Arn"]).service in ("states", "sagemaker")]
         for target in started:
             try:
-                start(target, original_event)
+                start(self, target, original_event)
             except Exception:
                 # As on AWS, whoever caused the event does not learn of it.
                 logger.exception("rule %s could not start %s", self.name, target["Arn"])

@@ -9,23 +9,27 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 import threading
 import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime
-from types import SimpleNamespace
 from typing import Any
 
 from jsonata import jsonata
 from moto.core.config import default_user_config
+from moto.core.exceptions import ServiceException
 from moto.stepfunctions.parser.asl.component.intrinsic import jsonata as intrinsic_functions
 from moto.stepfunctions.parser.asl.component.state.exec.state_task.service import state_task_service_aws_sdk
 from moto.stepfunctions.parser.asl.jsonata import jsonata as engine
-from moto.stepfunctions.parser.asl.utils import boto_client
 from moto.stepfunctions.parser.models import StepFunctionsParserBackend
+
+from tidegate.local_cloud.access import RoleSessions
+from tidegate.local_cloud.sagemaker.roles import RoleNotAssumed
 
 _start_of_moto = StepFunctionsParserBackend.start_execution
 MakeClient = Callable[[str], Any]
+_SERVICE = "states.amazonaws.com"
 
 # "SageMaker.ResourceInUseException": how Step Functions begins the names of errors.
 _ERROR_PREFIXES = {
@@ -38,20 +42,45 @@ _ERROR_PREFIXES = {
 }
 
 
-def run_state_machines(make_client: MakeClient) -> None:
-    """Switches the interpreter on, for this process. Calling it again only changes the clients."""
+def run_state_machines(make_client: MakeClient, sessions: RoleSessions | None = None) -> None:
+    """Switches the interpreter on, for this process. Calling it again only changes the clients.
+
+    With ``sessions`` each machine calls in its role.
+    """
     default_user_config.setdefault("stepfunctions", {})["execute_state_machine"] = True
     engine._eval_jsonata = evaluate
     intrinsic_functions._DECLARATION_BY_VARIABLE_REFERENCE["$hash"] = ""
     state_task_service_aws_sdk._SERVICE_ERROR_NAMES |= _ERROR_PREFIXES
-    StepFunctionsParserBackend.start_execution = _start  # type: ignore[method-assign]
-    # Every task asks boto3 for a client in this one place, with the address of moto for all services.
-    setattr(boto_client, "boto3", SimpleNamespace(client=_clients(make_client)))  # noqa: B010 - not exported
+    StepFunctionsParserBackend.start_execution = _starting(sessions)  # type: ignore[method-assign]
+    client = _clients(make_client, sessions)
+    # Every task asks this function for a client, by a name that each module of the interpreter has for itself.
+    for name, module in list(sys.modules.items()):
+        if name.startswith("moto.stepfunctions.") and hasattr(module, "boto_client_for"):
+            setattr(module, "boto_client_for", client)  # noqa: B010 - not exported
 
 
-def _start(self: StepFunctionsParserBackend, state_machine_arn: str, name: Any = None, *rest: Any, **named: Any) -> Any:
-    """moto leaves an execution that was started without a name without one; the service gives it a UUID."""
-    return _start_of_moto(self, state_machine_arn, name or str(uuid.uuid4()), *rest, **named)
+def _starting(sessions: RoleSessions | None) -> Callable[..., Any]:
+    def start(
+        self: StepFunctionsParserBackend, state_machine_arn: str, name: Any = None, *rest: Any, **named: Any
+    ) -> Any:
+        """moto leaves an execution that was started without a name without one; the service gives it a UUID."""
+        if sessions is not None:
+            role = self.describe_state_machine(state_machine_arn).roleArn
+            try:
+                sessions.session(role, taken_by=_SERVICE, source_arn=state_machine_arn)
+            except RoleNotAssumed as error:
+                # The sentence of CreateStateMachine, which checks it there.
+                raise _RoleRefused(
+                    f"Neither the global service principal {_SERVICE}, nor the regional one is authorized to assume the"
+                    " provided role."
+                ) from error
+        return _start_of_moto(self, state_machine_arn, name or str(uuid.uuid4()), *rest, **named)
+
+    return start
+
+
+class _RoleRefused(ServiceException):
+    code = "AccessDeniedException"
 
 
 def evaluate(expression: str) -> Any:
@@ -69,21 +98,28 @@ def _hash(value: str, algorithm: str) -> str:
     return hashlib.new(algorithm.replace("-", ""), value.encode()).hexdigest()
 
 
-def _clients(make_client: MakeClient) -> Callable[..., Any]:
-    made: dict[str, Any] = {}
+def _clients(make_client: MakeClient, sessions: RoleSessions | None) -> Callable[..., Any]:
+    """What stands in the place of moto's ``boto_client_for``."""
+    made: dict[tuple[str, str], Any] = {}
     lock = threading.Lock()
 
-    def client(*, service_name: str, **_moto_s_own: Any) -> Any:
+    def client(region: str, service: str, state_credentials: Any = None) -> Any:  # noqa: ARG001 - there is one
+        role = str(getattr(state_credentials, "role_arn", None) or "") if sessions is not None else ""
         with lock:
-            if service_name not in made:
-                made[service_name] = make_client(service_name)
-                events = made[service_name].meta.events
+            if (service, role) not in made:
+                found = (
+                    make_client(service)
+                    if sessions is None or not role
+                    else sessions.new_client(service, role, taken_by=_SERVICE)
+                )
+                made[service, role] = found
+                events = found.meta.events
                 events.register("provide-client-params.s3.PutObject", _as_bytes)
                 events.register("provide-client-params.sns.Publish", _as_text)
                 events.register("provide-client-params.stepfunctions.*", _lower_first)
                 events.register("after-call.stepfunctions.*", _upper_first)
                 events.register("after-call", _without_moments)
-            return made[service_name]
+            return made[service, role]
 
     return client
 

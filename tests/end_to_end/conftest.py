@@ -15,11 +15,11 @@ from tests.infra.conftest import ROOT
 
 @pytest.fixture(scope="package")  # no longer: the rooms after this one must not find its variables
 def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """A local cloud of this room's own: the variables that `python -m local_cloud up` prints, also set for boto3."""
+    """A local cloud of this room's own, which enforces IAM: what `local_cloud up` prints, also set for boto3."""
     own = os.environ | {"LOCAL_CLOUD_DIR": str(tmp_path_factory.mktemp("cloud") / "state")}
 
-    def local_cloud(command: str) -> str:
-        run = [sys.executable, "-m", "local_cloud", command]
+    def local_cloud(*command: str) -> str:
+        run = [sys.executable, "-m", "local_cloud", *command]
         return subprocess.run(run, cwd=ROOT, env=own, check=True, stdout=subprocess.PIPE, text=True).stdout
 
     lines = [line for line in local_cloud("up").splitlines() if line.startswith("export ")]

@@ -1,8 +1,9 @@
 """The life of an endpoint, by the real `cdk` command line and plain boto3, on the local cloud with the real server.
 
 `life` lives it once and notes what a user would see; each test reads one thing in the notes.
-What the local cloud does not do, and these tests therefore do not show: rights are not enforced, no image is pulled,
-no instance of the named type exists.
+The cloud enforces the rights of roles, so that one which a stack forgets fails here. What the local cloud does not do,
+and these tests therefore do not show: a caller's own rights are not enforced, no image is pulled, no instance of the
+named type exists.
 """
 
 from __future__ import annotations

@@ -207,7 +207,7 @@ def life(cloud: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Lif
 
 
 def test_what_another_account_may_do_is_in_the_policies_of_what_was_deployed(life: Life) -> None:
-    """Recorded as deployed; the local cloud is one account, and enforces no policy."""
+    """Recorded as deployed; the local cloud is one account, and enforces no policy against another."""
     assert len(life.shared) == 3
     assert all("arn:aws:iam::210987654321:root" in policy for policy in life.shared)
 

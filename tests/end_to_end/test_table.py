@@ -1,7 +1,7 @@
 """The table of results, by the real `cdk` command line on the local cloud: made, found, filled, changed, destroyed.
 
 What the local cloud does not do, and these tests therefore do not show: it runs no query (here DuckDB reads the
-files that Athena would), and rights are not enforced.
+files that Athena would), and a caller's own rights, such as those of the table's reader, are not enforced.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ def transformed(deployer: Deployer, directory: Path) -> str:
         "Image": "123456789012.dkr.ecr.us-east-1.amazonaws.com/serve:1",
         "ModelDataUrl": deployer.upload(archive(directory, weight=2, handlers=SCORES)),
     }
-    role = "arn:aws:iam::123456789012:role/model"
+    role = "arn:aws:iam::123456789012:role/AmazonSageMaker-ExecutionRole-local"
     sagemaker.create_model(ModelName="scores", ExecutionRoleArn=role, PrimaryContainer=container)
     sagemaker.create_transform_job(
         TransformJobName="week",

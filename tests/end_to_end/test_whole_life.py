@@ -21,7 +21,7 @@ from tidegate.client.batch import BatchJob
 pytestmark = pytest.mark.timeout(1200)  # each step has its own limit
 
 BUCKET = "whole-life"
-ROLE = "arn:aws:iam::123456789012:role/service"
+ROLE = "arn:aws:iam::123456789012:role/AmazonSageMaker-ExecutionRole-local"
 IMAGE = "123456789012.dkr.ecr.us-east-1.amazonaws.com/tidegate:cpu"
 INSTANCE = "ml.m5.large"
 LIMIT_S = 240

@@ -95,7 +95,7 @@ def test_a_stream_of_an_adapter_is_its_own_too(base: Component) -> None:
     ("archive", "words"),
     [
         ({"refuse": "rank 8 is not 16"}, "registration of the adapter with 400: rank 8 is not 16"),
-        (None, "Could not access"),
+        (None, "Failed to download model data"),
     ],
 )
 def test_one_that_cannot_be_had_or_that_the_base_refuses_fails_and_says_why(

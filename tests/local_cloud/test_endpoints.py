@@ -99,8 +99,14 @@ def test_the_servers_error_line_is_the_failure_reason(account: Account) -> None:
 @pytest.mark.parametrize(
     ("data", "words"),
     [
-        ("s3://test-bucket/nothing.tar.gz", "Could not access model data at s3://test-bucket/nothing.tar.gz"),
-        ("s3://no-such-bucket/model.tar.gz", "Could not access model data at s3://no-such-bucket/model.tar.gz"),
+        (
+            "s3://test-bucket/nothing.tar.gz",
+            'Failed to download model data for container "container_1" from URL: "s3://test-bucket/nothing.tar.gz"',
+        ),
+        (
+            "s3://no-such-bucket/model.tar.gz",
+            'Failed to download model data for container "container_1" from URL: "s3://no-such-bucket/model.tar.gz". P',
+        ),
         ("https://host/model.tar.gz", "https://host/model.tar.gz is not an s3:// address"),
     ],
 )

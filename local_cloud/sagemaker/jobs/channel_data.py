@@ -21,7 +21,7 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from tidegate.local_cloud.sagemaker.archive import ModelDataError, split_s3_uri
+from tidegate.local_cloud.sagemaker.archive import ModelDataError, download, split_s3_uri
 from tidegate.local_cloud.sagemaker.manifest_file import NoManifest, read_manifest
 
 _READ_BYTES = 1024 * 1024
@@ -100,8 +100,12 @@ def bring(s3: Any, objects: Iterable[ChannelObject], directory: Path) -> None:
         target = directory / item.path
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            s3.download_file(item.bucket, item.key, str(target))
-        except (ClientError, BotoCoreError, OSError) as error:
+            download(s3, item.bucket, item.key, target)
+        except ClientError as error:
+            # The service's own sentence: https://github.com/aws/amazon-sagemaker-examples/issues/4384
+            said = error.response["Error"]
+            raise NoInput(f"Unable to download object {item.uri} ({said['Code']}: {said['Message']})") from error
+        except (BotoCoreError, OSError) as error:
             raise NoInput(f"{item.uri} cannot be brought to {item.path}: {error}") from error
 
 

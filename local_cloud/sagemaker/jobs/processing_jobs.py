@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 from tidegate.local_cloud.sagemaker.errors import resource_not_found, validation_exception
 from tidegate.local_cloud.sagemaker.jobs.hosts import check_count
@@ -21,6 +20,7 @@ from tidegate.local_cloud.sagemaker.jobs.processing_run import ProcessingFailed,
 from tidegate.local_cloud.sagemaker.jobs.runners import JobRunner
 from tidegate.local_cloud.sagemaker.jobs.training_rules import check_command, check_s3_uri, inside_opt_ml
 from tidegate.local_cloud.sagemaker.model_packages import Announce
+from tidegate.local_cloud.sagemaker.roles import RoleNotAssumed, Roles, demand_role, refused_image
 from tidegate.local_cloud.sagemaker.state import Identity, Json, Tags, now, page
 
 logger = logging.getLogger(__name__)
@@ -117,8 +117,7 @@ class ProcessingJobs:
     """All processing jobs of this SageMaker. ``grace_s`` is what a command has between SIGTERM and SIGKILL."""
 
     runner: JobRunner
-    s3: Any
-    logs: Any
+    roles: Roles
     identity: Identity
     tags: Tags
     announce: Announce
@@ -140,6 +139,7 @@ class ProcessingJobs:
     def create(self, request: Json) -> Json:
         """CreateProcessingJob."""
         check_processing_request(request)
+        demand_role(self.roles, request["RoleArn"])
         name = request["ProcessingJobName"]
         arn, moment = self.identity.arn("processing-job", name), now()
         job = ProcessingJob(name=name, arn=arn, request=request, created=moment, modified=moment)
@@ -181,35 +181,44 @@ class ProcessingJobs:
             with self._table.lock:
                 job.started = job.modified = now()
 
-        run = ProcessingRun(
-            name=job.name,
-            arn=job.arn,
-            request=job.request,
-            max_runtime_s=job.request.get("StoppingCondition", {}).get("MaxRuntimeInSeconds", _DEFAULT_MAX_RUNTIME_S),
-            s3=self.s3,
-            logs=self.logs,
-            runner=self.runner,
-            directory=self.directory / job.name,
-            log_directory=self.log_directory / job.name,
-            environment=self.environment,
-            grace_s=self.grace_s,
-            stopping=job.stopping,
-            closing=self._table.closing,
-            begun=begun,
-        )
-        status, reason = "Completed", None
+        run, status, reason = None, "Completed", None
         try:
+            run = self._run(job, begun)
             run.run()
         except Stopped as stopped:
             status, reason = "Stopped", str(stopped) or None
-        except ProcessingFailed as failure:
+        except (ProcessingFailed, RoleNotAssumed) as failure:
             status, reason = ("Stopped", None) if job.stopping.is_set() else ("Failed", str(failure))
         except Exception as error:
             logger.exception("processing job %s broke", job.name)
             status, reason = "Failed", f"InternalServerError: {type(error).__name__}: {error}"
         with self._table.lock:
-            job.status, job.ended, job.exit_message = status, now(), run.exit_message
+            job.status, job.ended = status, now()
+            job.exit_message = run.exit_message if run is not None else None
             job.modified = job.ended
             job.failure_reason = reason[:_FAILURE_REASON_CHARS] if reason else None
         self._table.tell(job)
         logger.info("processing job %s: %s %s", job.name, status, reason or "")
+
+    def _run(self, job: ProcessingJob, begun: Callable[[], None]) -> ProcessingRun:
+        """The work of a job, in its role. Raises :class:`.RoleNotAssumed` and :class:`.ProcessingFailed`."""
+        role = job.request["RoleArn"]
+        refused = refused_image(self.roles, role, job.request["AppSpecification"]["ImageUri"])
+        if refused is not None:
+            raise ProcessingFailed(f"ClientError: Cannot pull the image: {refused}")
+        return ProcessingRun(
+            name=job.name,
+            arn=job.arn,
+            request=job.request,
+            max_runtime_s=job.request.get("StoppingCondition", {}).get("MaxRuntimeInSeconds", _DEFAULT_MAX_RUNTIME_S),
+            s3=self.roles.client("s3", role),
+            logs=self.roles.client("logs", role),
+            runner=self.runner,
+            directory=self.directory / job.name,
+            log_directory=self.log_directory / job.name,
+            environment={**self.environment, **self.roles.environment(role)},
+            grace_s=self.grace_s,
+            stopping=job.stopping,
+            closing=self._table.closing,
+            begun=begun,
+        )

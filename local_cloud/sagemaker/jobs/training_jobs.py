@@ -6,7 +6,6 @@ import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from tidegate.local_cloud.sagemaker.errors import validation_exception
 from tidegate.local_cloud.sagemaker.jobs.channel_data import ChannelObject
@@ -16,6 +15,7 @@ from tidegate.local_cloud.sagemaker.jobs.training_rules import check_training_re
 from tidegate.local_cloud.sagemaker.jobs.training_run import TrainingFailed, TrainingRun
 from tidegate.local_cloud.sagemaker.jobs.training_state import TrainingJob
 from tidegate.local_cloud.sagemaker.model_packages import Announce
+from tidegate.local_cloud.sagemaker.roles import RoleNotAssumed, Roles, demand_role, refused_image
 from tidegate.local_cloud.sagemaker.state import Identity, Json, Tags, now, page
 
 logger = logging.getLogger(__name__)
@@ -26,9 +26,7 @@ class TrainingJobs:
     """All training jobs of this SageMaker. ``grace_s`` is what a command has between SIGTERM and SIGKILL."""
 
     runner: JobRunner
-    s3: Any
-    logs: Any
-    cloudwatch: Any
+    roles: Roles
     identity: Identity
     tags: Tags
     announce: Announce
@@ -55,7 +53,7 @@ class TrainingJobs:
     def begin(self, request: Json, *, tuning_arn: str | None = None) -> TrainingJob:
         """Starts a job. Raises what CreateTrainingJob answers to a request it does not accept."""
         check_training_request(request)
-        inputs = listed_inputs(self.s3, request)
+        inputs = self._inputs(request)
         name = request["TrainingJobName"]
         arn, moment = self.identity.arn("training-job", name), now()
         job = TrainingJob(name=name, arn=arn, request=request, created=moment, modified=moment, tuning_arn=tuning_arn)
@@ -100,8 +98,12 @@ class TrainingJobs:
                 _end(job)
 
     def check_inputs(self, request: Json) -> None:
-        """Raises the service's ValidationException for a channel that has no objects."""
-        listed_inputs(self.s3, request)
+        """Raises the service's ValidationException for a role that it cannot take on, or a channel without objects."""
+        self._inputs(request)
+
+    def _inputs(self, request: Json) -> dict[str, list[ChannelObject]]:
+        demand_role(self.roles, request["RoleArn"])
+        return listed_inputs(self.roles.client("s3", request["RoleArn"]), request, region=self.identity.region)
 
     def interrupt(self, name: str) -> Json:
         """Takes its Spot capacity from a job, as AWS does without being asked: SIGTERM, and the job starts again.
@@ -126,23 +128,26 @@ class TrainingJobs:
 
     def _work(self, job: TrainingJob, inputs: Mapping[str, list[ChannelObject]]) -> None:
         self._table.tell(job)
-        reason = None
+        reason, role = None, job.request["RoleArn"]
         try:
+            refused = refused_image(self.roles, role, job.request["AlgorithmSpecification"]["TrainingImage"])
+            if refused is not None:
+                raise TrainingFailed(f"ClientError: Cannot pull the training image: {refused}")
             TrainingRun(
                 job=job,
                 inputs=inputs,
-                s3=self.s3,
-                logs=self.logs,
-                cloudwatch=self.cloudwatch,
+                s3=self.roles.client("s3", role),
+                logs=self.roles.client("logs", role),
+                cloudwatch=self.roles.client("cloudwatch", role),
                 runner=self.runner,
                 directory=self.directory / job.name,
                 log_directory=self.log_directory / job.name,
-                environment=self.environment,
+                environment={**self.environment, **self.roles.environment(role)},
                 grace_s=self.grace_s,
                 closing=self._table.closing,
                 lock=self._table.lock,
             ).run()
-        except TrainingFailed as failure:
+        except (TrainingFailed, RoleNotAssumed) as failure:
             reason = str(failure)
         except Exception as error:
             logger.exception("training job %s broke", job.name)

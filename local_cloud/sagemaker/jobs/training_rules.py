@@ -77,7 +77,7 @@ def inside_opt_ml(member: str, path: str, *, below: str = "/opt/ml") -> str:
     return place.relative_to("/opt/ml").as_posix()
 
 
-def listed_inputs(s3: Any, request: Json) -> dict[str, list[ChannelObject]]:
+def listed_inputs(s3: Any, request: Json, *, region: str) -> dict[str, list[ChannelObject]]:
     """The objects of each channel. Raises the service's ValidationException for one that has none."""
     found = {}
     for channel in request.get("InputDataConfig", []):
@@ -85,18 +85,20 @@ def listed_inputs(s3: Any, request: Json) -> dict[str, list[ChannelObject]]:
         try:
             objects = objects_of(s3, uri=source["S3Uri"], data_type=source["S3DataType"])
         except NoInput as error:
-            raise validation_exception(f"{_no_objects(source['S3Uri'], request['RoleArn'])} ({error})") from error
+            why = no_objects(source["S3Uri"], request["RoleArn"], region)
+            raise validation_exception(f"{why} ({error})") from error
         if not objects:
-            raise validation_exception(_no_objects(source["S3Uri"], request["RoleArn"]))
+            raise validation_exception(no_objects(source["S3Uri"], request["RoleArn"], region))
         found[channel["ChannelName"]] = objects
     return found
 
 
-def _no_objects(uri: str, role: str) -> str:
+def no_objects(uri: str, role: str, region: str) -> str:
+    """The service's own sentence: https://github.com/aws/amazon-sagemaker-examples/issues/2414."""
     bucket = uri.removeprefix("s3://").partition("/")[0]
     return (
         f'No S3 objects found under S3 URL "{uri}" given in input data source. Please ensure that the bucket exists in'
-        f' the selected region, that objects exist under that S3 prefix, and that the role "{role}" has'
+        f' the selected region ({region}), that objects exist under that S3 prefix, and that the role "{role}" has'
         f' "s3:ListBucket" permissions on bucket "{bucket}".'
     )
 
