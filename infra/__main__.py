@@ -17,6 +17,10 @@ _COMMANDS = {
     "image": ("tidegate.infra.image_push.command", "build, push and scan the image of a stage"),
     "keys": ("tidegate.infra.stage.key_tables", "the tables of the documentation, made from the keys of a stage"),
     "models": ("tidegate.infra.versions.models_command", "register, list and approve versions of a model"),
+    "prometheus": (
+        "tidegate.infra.observability.prometheus_command",
+        "a Grafana dashboard and alert rules for servers that a Prometheus scrapes",
+    ),
     "schema": ("tidegate.infra.stage.stage_schema", "the JSON Schema of a stage file, for editors"),
     "served": ("tidegate.infra.versions.served_command", "which model and image an endpoint serves"),
     "smoke": ("tidegate.infra.smoke.command", "try in an account what no documentation says"),
@@ -59,7 +63,7 @@ def _command(name: str, arguments: list[str]) -> int:
 
 
 def _usage() -> str:
-    lines = [f"  {name:8}{what}" for name, (_, what) in _COMMANDS.items()]
+    lines = [f"  {name:12}{what}" for name, (_, what) in _COMMANDS.items()]
     last = "Each says more with --help. Stacks: cdk synth, cdk deploy."
     return "\n".join(["usage: python -m infra COMMAND …", "", *lines, "", last])
 

@@ -130,11 +130,12 @@ def sections(
         )
     ]
     if with_series and endpoint.mode in series.SCRAPED:
+        here = series.of_endpoint(endpoint.name)
         found.append(
             Section(
                 heading="Server",
                 text="What the server says at /metrics. Empty until OTel enrichment is on: docs/observability.md.",
-                graphs=series.charts(endpoint.name, repository=endpoint.repository),
+                graphs=(*series.of_requests(here), *(series.of_repository(here) if endpoint.repository else ())),
             )
         )
     if graphs := tuple(_jobs(workflows)):

@@ -207,7 +207,7 @@ def _of_workers(endpoint: WatchedEndpoint, thresholds: Thresholds) -> Iterator[A
         yield SeriesAlarm(
             kind="worker-restarts",
             meaning=f"At least {limit} workers were replaced within ten minutes; the endpoint's log says why.",
-            promql=f"{series.restarts(endpoint.name)} >= {limit}",
+            promql=f"{series.restarts(series.of_endpoint(endpoint.name))} >= {limit}",
         )
     limit = thresholds.failed_loads
     if limit is not None and endpoint.repository and endpoint.mode in series.SCRAPED:
@@ -215,7 +215,7 @@ def _of_workers(endpoint: WatchedEndpoint, thresholds: Thresholds) -> Iterator[A
             kind="failed-loads",
             meaning=f"Versions of the repository failed to load at least {limit} times within ten minutes; those "
             "before them go on serving, and the endpoint's log says why.",
-            promql=f"{series.failed_loads(endpoint.name)} >= {limit}",
+            promql=f"{series.failed_loads(series.of_endpoint(endpoint.name))} >= {limit}",
         )
 
 

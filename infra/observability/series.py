@@ -1,25 +1,40 @@
-"""The server's own series in CloudWatch: how SageMaker gets them there, and the queries that read them.
+"""The server's own series, and the queries that read them: in CloudWatch, and wherever else PromQL is answered.
 
-A collector on the endpoint's host scrapes `/metrics` of the container (EndpointConfig.MetricsConfig,
-`EnableDetailedObservability`) and puts the series into CloudWatch's store for OpenTelemetry. That store answers PromQL
-only: the series are in no classic namespace, and `aws cloudwatch list-metrics` does not show them.
-Source: SageMaker developer guide, "Detailed observability for inference endpoints", which is about real-time endpoints
-only; so are the three modes below.
+How SageMaker gets them into CloudWatch: a collector on the endpoint's host scrapes `/metrics` of the container
+(EndpointConfig.MetricsConfig, `EnableDetailedObservability`) and puts the series into CloudWatch's store for
+OpenTelemetry. That store answers PromQL only: the series are in no classic namespace, and `aws cloudwatch list-
+metrics` does not show them.
+Source: SageMaker developer guide, "Detailed observability for inference endpoints", which is about real-time
+endpoints only; so are the three modes below.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Self
 
 from tidegate.infra.observability.watched import Mode
 
 SCRAPED: tuple[Mode, ...] = ("realtime", "component", "multi_model")
 
 
+@dataclass(frozen=True, slots=True)
+class Selector:
+    """Which servers' series a query reads. Its text stands behind the name of a series."""
+
+    matchers: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{{{','.join(self.matchers)}}}"
+
+    def narrowed(self, *matchers: str) -> Self:
+        """The same, and these too."""
+        return type(self)((*self.matchers, *matchers))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Query:
-    """One line of a chart."""
+    """One line of a chart, or one for each value of the label that it is grouped by."""
 
     label: str
     promql: str
@@ -31,19 +46,13 @@ class Chart:
 
     title: str
     queries: tuple[Query, ...]
+    unit: Literal["s", "bytes", "short"] = "short"
+    """In Grafana's words; a chart of several units has `short`."""
     view: Literal["line"] = "line"
 
 
-def charts(endpoint_name: str, *, repository: bool = True) -> tuple[Chart, ...]:
-    """What the server of `endpoint_name` says of itself, in the order of the road of a request.
-
-    `repository` says whether it has one, of models that come and go.
-    """
-    here = selector(endpoint_name)
-    return (*_of_requests(endpoint_name, here), *(_of_repository(here) if repository else ()))
-
-
-def _of_requests(endpoint_name: str, here: str) -> tuple[Chart, ...]:
+def of_requests(here: Selector) -> tuple[Chart, ...]:
+    """What a server says of itself, in the order of the road of a request."""
     return (
         Chart(
             title="Answers per second, by status",
@@ -67,6 +76,7 @@ def _of_requests(endpoint_name: str, here: str) -> tuple[Chart, ...]:
         ),
         Chart(
             title="p99 in seconds: first chunk of a stream",
+            unit="s",
             queries=(_query("first chunk", quantile(0.99, "tidegate_stream_first_chunk_seconds", here)),),
         ),
         Chart(
@@ -79,6 +89,7 @@ def _of_requests(endpoint_name: str, here: str) -> tuple[Chart, ...]:
         ),
         Chart(
             title="p99 in seconds: queue, input_fn, predict_fn, output_fn",
+            unit="s",
             queries=tuple(
                 _query(label, quantile(0.99, f"tidegate_{name}_seconds", here))
                 for label, name in (
@@ -116,11 +127,12 @@ def _of_requests(endpoint_name: str, here: str) -> tuple[Chart, ...]:
             title="Workers, and how many were replaced in ten minutes",
             queries=(
                 _query("workers", f"sum(tidegate_workers{here})"),
-                _query("replaced", restarts(endpoint_name)),
+                _query("replaced", restarts(here)),
             ),
         ),
         Chart(
             title="Memory of the largest process in bytes",
+            unit="bytes",
             queries=(
                 _query("GPU", f"max(tidegate_worker_gpu_bytes{here})"),
                 _query("resident", f"max(tidegate_resident_bytes{here})"),
@@ -129,7 +141,8 @@ def _of_requests(endpoint_name: str, here: str) -> tuple[Chart, ...]:
     )
 
 
-def _of_repository(here: str) -> tuple[Chart, ...]:
+def of_repository(here: Selector) -> tuple[Chart, ...]:
+    """What one says of its repository, of models that come and go. These series have no model's name."""
     return (
         Chart(
             title="Repository: requests that found their model loaded, or had to wait, per second; that wait",
@@ -155,6 +168,7 @@ def _of_repository(here: str) -> tuple[Chart, ...]:
         ),
         Chart(
             title="Repository: p50 and p99 of a load in seconds",
+            unit="s",
             queries=tuple(
                 _query(f"p{int(q * 100)}", quantile(q, "tidegate_repository_load_seconds", here)) for q in (0.5, 0.99)
             ),
@@ -165,6 +179,7 @@ def _of_repository(here: str) -> tuple[Chart, ...]:
         ),
         Chart(
             title="Repository: bytes of models on the disk, in memory",
+            unit="bytes",
             queries=(_query("bytes", f"sum by (where) (tidegate_repository_bytes{here})"),),
         ),
         Chart(
@@ -177,30 +192,30 @@ def _of_repository(here: str) -> tuple[Chart, ...]:
     )
 
 
-def restarts(endpoint_name: str) -> str:
+def restarts(here: Selector) -> str:
     """How many workers were replaced in the last ten minutes, on all instances together."""
-    return f"sum(increase(tidegate_worker_restarts_total{selector(endpoint_name)}[10m]))"
+    return f"sum(increase(tidegate_worker_restarts_total{here}[10m]))"
 
 
-def failed_loads(endpoint_name: str) -> str:
+def failed_loads(here: Selector) -> str:
     """How often a version of a repository did not load in the last ten minutes, on all instances together."""
-    return f"sum(increase(tidegate_repository_loads_total{selector(endpoint_name, result='failed')}[10m]))"
+    failed = here.narrowed('result="failed"')
+    return f"sum(increase(tidegate_repository_loads_total{failed}[10m]))"
 
 
-def selector(endpoint_name: str, **labels: str) -> str:
-    """The label of SageMaker's collector. It has dots, so it stands in quotes; with underscores it matches nothing."""
-    further = "".join(f',{name}="{value}"' for name, value in labels.items())
-    return f'{{"aws.sagemaker.endpoint.name"="{endpoint_name}"{further}}}'
+def of_endpoint(name: str) -> Selector:
+    """By the label of SageMaker's collector. It has dots, so it is quoted; with underscores it would match nothing."""
+    return Selector((f'"aws.sagemaker.endpoint.name"="{name}"',))
 
 
-def quantile(q: float, histogram: str, matching: str) -> str:
+def quantile(q: float, histogram: str, here: Selector) -> str:
     """A quantile of the last five minutes.
 
-    The collector sends histograms whole, which PromQL reads under their bare name; AWS's examples also show the
-    classic form with `_bucket`. Whichever is there answers.
+    SageMaker's collector sends histograms whole, which PromQL reads under their bare name; AWS's examples also show the
+    classic form with `_bucket`, which is Prometheus's own. Whichever is there answers.
     """
-    whole = f"histogram_quantile({q:g}, sum(rate({histogram}{matching}[5m])))"
-    buckets = f"histogram_quantile({q:g}, sum by (le) (rate({histogram}_bucket{matching}[5m])))"
+    whole = f"histogram_quantile({q:g}, sum(rate({histogram}{here}[5m])))"
+    buckets = f"histogram_quantile({q:g}, sum by (le) (rate({histogram}_bucket{here}[5m])))"
     return f"{whole} or {buckets}"
 
 

@@ -21,6 +21,11 @@ COST = (DOCS / "cost.md").read_text()
 PIPELINE = (DOCS / "pipeline.md").read_text()
 
 
+def every_chart() -> tuple[series.Chart, ...]:
+    here = series.of_endpoint("e")
+    return (*series.of_requests(here), *series.of_repository(here))
+
+
 def rows(document: str) -> list[list[str]]:
     return [
         [cell.strip() for cell in line.strip("|").split("|")] for line in document.splitlines() if line.startswith("|")
@@ -59,7 +64,7 @@ def test_every_key_of_the_tables_is_named(table: type[Observability] | type[Budg
 def test_every_series_of_the_charts_is_named_and_no_other() -> None:
     used = {
         name.removesuffix("_bucket")
-        for chart in series.charts("e")
+        for chart in every_chart()
         for query in chart.queries
         for name in re.findall(r"\btidegate_\w+", query.promql)
     }

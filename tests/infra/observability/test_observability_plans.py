@@ -8,6 +8,7 @@ from typing import get_args
 
 import pytest
 
+from tests.infra.observability.written_series import Written
 from tidegate.infra.configuration.operations import Alarms
 from tidegate.infra.observability import dashboard_plan, endpoint_alarms, metrics, series, workflow_alarms
 from tidegate.infra.observability.alarm import Alarm, MetricAlarm, SeriesAlarm
@@ -264,45 +265,22 @@ def test_the_servers_own_series_are_shown_where_sagemaker_scrapes_them() -> None
     assert "Server" not in [section.heading for section in off]
 
 
+def every_chart(endpoint_name: str) -> tuple[series.Chart, ...]:
+    here = series.of_endpoint(endpoint_name)
+    return (*series.of_requests(here), *series.of_repository(here))
+
+
 def test_every_series_in_a_query_is_one_that_the_server_really_has() -> None:
     """Held against the text that the server itself writes."""
-    from tidegate.inference.frontend.metrics import ModelGauges, ModelMetrics
-    from tidegate.inference.frontend.prometheus_text import render
-    from tidegate.inference.frontend.repository.repository_metrics import Counts, RepositoryGauges, RepositoryMetrics
+    queries = [query.promql for chart in every_chart("e") for query in chart.queries]
+    written = Written.by_the_server()
 
-    counted = ModelMetrics(retries=1, worker_restarts=1)
-    counted.responses[200] += 1
-    counted.shed["queue_full"] += 1
-    counted.abandoned["waiting"] += 1
-    counted.streams.broken["handler_failed"] += 1
-    counted.conversations_closed[1000] += 1
-    repository = RepositoryGauges(
-        counts=Counts(),
-        metrics=RepositoryMetrics(),
-        waiting=0,
-        known=0,
-        on_disk=0,
-        disk_bytes=0,
-        in_memory=0,
-        memory_bytes=0,
-    )
-    gauges = ModelGauges(
-        metrics=counted, waiting=0, computing=0, workers={1: {0: 1}}, batch_limit=8, batch_wait_s=0.002
-    )
-    text = render({"m": gauges}, repository).decode()
-    samples = {match[1] for match in re.finditer(r"^(\w+)(\{[^}]*\})? ", text, re.MULTILINE)}
-    histograms = {name.removesuffix("_bucket") for name in samples if name.endswith("_bucket")}
-    queries = [query.promql for chart in series.charts("e") for query in chart.queries]
-    used = {name for query in queries for name in re.findall(r"\btidegate_\w+", query)}
-
-    assert len(used) >= 10
-    assert used <= samples | histograms
-    for grouped in {label for query in queries for label in re.findall(r"by \((\w+)\)", query)}:
-        assert re.search(rf'\b{grouped}="', text), f"no series has the label {grouped}"
+    assert len(written.named_in(queries)) >= 10
+    assert written.lacks(queries) == set()
 
 
 def test_the_label_with_dots_stands_in_quotes_because_underscores_would_match_nothing() -> None:
-    for chart in series.charts("tidegate-dev"):
+    for chart in every_chart("tidegate-dev"):
         for query in chart.queries:
             selectors = re.findall(r"\{[^}]*\}", query.promql)
             assert selectors
