@@ -11,6 +11,7 @@
 # make image-lock-arm  whether each of them has a wheel for ARM (Graviton) too
 # make audit    known holes of everything that is pinned
 # make docs     the documentation as a site that needs no server and no network: build/website/site/index.html
+# make dist     dist/: a wheel of Tidegate
 # make env      only the environment: .venv with pinned packages, Node if needed, the CDK command line
 #
 # A CPU build of torch (200 MB instead of several GB of CUDA):
@@ -42,7 +43,7 @@ FOR_ARM = python -m uv pip compile --quiet --no-deps --python-version 3.11 --pyt
   --only-binary :all: --output-file /dev/null
 
 .DEFAULT_GOAL := test
-.PHONY: env lint docs test test-hostile test-container test-ecosystem image image-lock image-lock-arm audit demo chaos benchmark lock clean
+.PHONY: env lint docs test test-hostile test-container test-ecosystem image image-lock image-lock-arm audit demo chaos benchmark lock dist clean
 
 env: $(VENV)/python.stamp $(VENV)/node.stamp
 
@@ -117,9 +118,12 @@ benchmark: env
 demo: env
 	@python -m examples.digits.demo
 
+dist: env
+	@python -m pip wheel --quiet --no-deps --wheel-dir dist .
+
 lock: env
 	@(echo "# Every package of the development environment, pinned. 'make lock' writes this file."; \
 	  $(VENV)/bin/python -m pip freeze --exclude-editable | sed 's/^torch==\([0-9.]*\).*/torch==\1/' | sort -f) > constraints.txt
 
 clean:
-	rm -rf $(VENV) node_modules cdk.out build
+	rm -rf $(VENV) node_modules cdk.out build dist

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -97,6 +98,19 @@ class LocalCloud:
         if record.containers:
             variables["CDK_DOCKER"] = str(self._directory.asset_docker)
         return variables
+
+    @classmethod
+    @contextmanager
+    def temporary(cls, **options: Any) -> Iterator[Self]:
+        """A cloud of its own for the length of a block, with its state in a new directory that goes with it.
+
+        ``options`` are those of the class.
+        """
+        with (
+            tempfile.TemporaryDirectory(prefix="local-cloud-") as directory,
+            cls(Path(directory) / "state", **options) as cloud,
+        ):
+            yield cloud
 
     @contextmanager
     def activated(self) -> Iterator[None]:
