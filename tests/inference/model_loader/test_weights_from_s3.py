@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ import pytest
 from tests.inference.model_loader.runs import PAINTED_SKY, SKY, pixels_of, sha256_of, uri_of, weights, write_runs
 from tests.inference.repository.s3_proxy import BROKEN, FORBIDDEN, S3, Asked, Fault, Proxy, always, once
 from tests.polling import until
+from tests.processes import started
 from tidegate.model_loader import DeploymentError, ModelLoader, UnknownEpoch
 
 BUCKET = "models"
@@ -243,8 +245,8 @@ def test_a_disk_that_is_full_is_one_sentence_and_leaves_nothing(put: Put, proxy:
     assert paints(ModelLoader("62", configurations=runs))
 
 
-def started(runs: Path) -> subprocess.Popen[str]:
-    return subprocess.Popen(
+def loading(runs: Path) -> AbstractContextManager[subprocess.Popen[str]]:
+    return started(
         [sys.executable, "-P", "-c", PROGRAM, str(runs)],
         env=dict(os.environ),
         stdout=subprocess.PIPE,
@@ -256,11 +258,9 @@ def started(runs: Path) -> subprocess.Popen[str]:
 def test_a_process_that_is_killed_in_the_middle_is_gone_on_from(put: Put, proxy: Proxy, tmp_path: Path) -> None:
     runs = runs_at(tmp_path, f"{put(net=WEIGHTS)}/net.pth")
     proxy.fault = once(Fault(stall_at=140_000), lambda asked: asked.method == "GET")
-    with started(runs) as process:
+    with loading(runs) as process:
         partial = tmp_path / "cache" / "partial"
-        until(
-            lambda: [path for path in partial.glob("*") if path.suffix != ".lock" and path.stat().st_size], timeout_s=60
-        )
+        until(lambda: [path for path in partial.glob("*") if path.suffix != ".lock" and path.stat().st_size], "a part")
         process.send_signal(signal.SIGKILL)
     assert paints(ModelLoader("62", configurations=runs))
     assert reads(proxy)[-1].range is not None
@@ -271,10 +271,10 @@ def test_two_processes_at_once_fetch_once(put: Put, proxy: Proxy, tmp_path: Path
     """The second one waits for the first one's download and uses it."""
     runs = runs_at(tmp_path, f"{put(net=WEIGHTS)}/net.pth")
     proxy.fault = once(Fault(stall_at=140_000), lambda asked: asked.method == "GET")
-    with started(runs) as one, started(runs) as other:
+    with loading(runs) as one, loading(runs) as other:
         # Both have looked at the object, so that the second one is at the lock, or a moment from it.
-        until(lambda: len([asked for asked in proxy.asked if asked.method == "HEAD"]) == 2, timeout_s=90)
-        until(lambda: reads(proxy), timeout_s=60)
+        until(lambda: len([asked for asked in proxy.asked if asked.method == "HEAD"]) == 2, "both look")
+        until(lambda: reads(proxy), "one reads")
         proxy.release()
         for process in (one, other):
             out, err = process.communicate(timeout=60)
