@@ -69,14 +69,15 @@ def test_two_processes_that_meet_never_both_take_a_place(descriptor: int) -> Non
         assert worker.stdin is not None
         assert worker.stdout is not None
         place, begun, given_back, met = 0, 0, 0, 0
-        for _ in range(300):
+        for number in range(300):
             first, last = place, place + 64
             for each in range(first, last):
                 ours.hand_over(each)
+            # However slowly the other side gets its turns, some are taken back before it, and some rounds are its own.
+            taken = {each: ours.take_back(each) for each in range(first, first + number % 3)}
             worker.stdin.write(f"{first} {last}\n")
             worker.stdin.flush()
-            taken = {}
-            while ours.count < last:  # while the other side goes through them
+            while number % 3 and ours.count < last:  # while the other side goes through them
                 each = source.randrange(max(first, ours.count), last + 1)
                 if each < last and each not in taken:
                     taken[each] = ours.take_back(each)

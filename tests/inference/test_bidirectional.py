@@ -586,9 +586,9 @@ def test_an_asynchronous_function_that_takes_too_long_is_cancelled() -> None:
 
 @BOTH
 def test_waiting_for_the_client_is_not_taking_long(stream_fn: Callable[..., Any]) -> None:
-    channel = Channel(stream_fn, timeout_s=0.05)
+    channel = Channel(stream_fn, timeout_s=0.3)
     channel.open()
-    time.sleep(0.3)
+    time.sleep(0.9)
     channel.message("at last")
     until(lambda: channel.messages() == ["at last"])
     channel.close()

@@ -105,21 +105,21 @@ def test_what_cannot_be_sent_is_an_error_of_its_item() -> None:
 def test_a_call_that_takes_too_long_is_ended_with_its_process(tmp_path: Path) -> None:
     """And not left to itself, as a thread's is."""
     path = tmp_path / "pid"
-    pipeline = Pipeline(Stage(misbehave, processes=True, timeout_s=2, on_error=text))
+    pipeline = Pipeline(Stage(misbehave, processes=True, timeout_s=4, on_error=text))
     assert list(pipeline([["hang", str(path)], ["good"]])) == [
-        "StageTimeout: Stage 'misbehave' has a timeout_s of 2, and the call took longer; its process was ended.",
+        "StageTimeout: Stage 'misbehave' has a timeout_s of 4, and the call took longer; its process was ended.",
         ["good"],
     ]
     assert is_gone(int(path.read_text(encoding="utf-8")))
     with pytest.raises(StageTimeout):
-        list(Pipeline(Stage(misbehave_all, processes=True, batch_size=2, timeout_s=2))([["good"], ["sleep", 60.0]]))
+        list(Pipeline(Stage(misbehave_all, processes=True, batch_size=2, timeout_s=4))([["good"], ["sleep", 60.0]]))
 
 
 SLOW_TO_IMPORT = """
 import os, time
 
 if os.getpid() != {here}:
-    time.sleep(3)
+    time.sleep(6)
 
 def plus_one(value):
     return value + 1
@@ -131,7 +131,7 @@ def test_the_start_of_a_process_is_no_part_of_a_calls_time(tmp_path: Path, monke
     (tmp_path / "slow_to_import_in_a_process.py").write_text(SLOW_TO_IMPORT.format(here=os.getpid()), encoding="utf-8")
     monkeypatch.syspath_prepend(str(tmp_path))
     function = importlib.import_module("slow_to_import_in_a_process").plus_one
-    assert list(Pipeline(Stage(function, processes=True, timeout_s=1.5))([3])) == [4]
+    assert list(Pipeline(Stage(function, processes=True, timeout_s=4))([3])) == [4]
 
 
 def test_a_consumer_that_stops_ends_the_processes_in_the_midst_of_a_call(tmp_path: Path) -> None:
