@@ -13,6 +13,8 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from pathlib import Path
 from types import ModuleType
@@ -51,6 +53,16 @@ class Children:
             child.kill()
 
 
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Have Ctrl-C, which reaches the whole group, wait; a process that is started meanwhile lets it in when it can."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 class Child:
     """One process, used by one thread; `kill` may come from any other."""
 
@@ -68,7 +80,7 @@ class Child:
             f"import sys; sys.path.append({str(_ROOT)!r}); "
             f"from tidegate.inference.pipeline.child_main import main; main({theirs.fileno()})"
         )
-        with ours, theirs:
+        with ours, theirs, _interrupts_held():
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-c", program], pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL
             )

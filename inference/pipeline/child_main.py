@@ -34,6 +34,7 @@ def main(descriptor: int) -> None:
     connection = Connection(descriptor)
     # Ctrl-C reaches the whole group; the thread that started this process ends it.
     signal.signal(signal.SIGINT, _do_nothing)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     arrived: SimpleQueue[bytes] = SimpleQueue()
     Thread(target=_read, args=(connection, arrived), daemon=True).start()
     try:

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import atexit
 import http.client
+import secrets
 import socket
 import sys
 import threading
 import time
 from collections import deque
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -21,6 +23,7 @@ from typing import Protocol
 PING_TIMEOUT_S = 2.0  # "your-algorithms-inference-code": time-out of one /ping attempt
 STOP_GRACE_S = 30.0  # the same page: SIGTERM, then SIGKILL 30 seconds later
 DEFAULT_STARTUP_TIMEOUT_S = 480.0  # the same page: 8 minutes to answer /ping with 200
+_SELDOM_TAKEN = range(20_000, 30_000)
 _KEPT_PORTS = 64
 _kept: deque[socket.socket] = deque()
 
@@ -73,11 +76,17 @@ class ContainerRunner(Protocol):
 
 
 def free_port() -> int:
-    """A loopback port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A loopback port that was free a moment ago, and is likely to be so for long.
+
+    It lies below those that the kernel gives to outgoing connections, and to those who leave the choice to it: it may
+    take seconds until the server that is to have it has started.
+    """
+    for _ in range(1000):
+        port = secrets.choice(_SELDOM_TAKEN)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise ContainerFailed("no loopback port is free")
 
 
 def kept_port() -> int:

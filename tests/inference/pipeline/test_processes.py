@@ -50,6 +50,17 @@ def test_workers_are_processes_and_end_with_the_run() -> None:
     assert all(map(is_gone, pids))
 
 
+def test_an_interruption_that_finds_a_process_at_its_start_is_left_to_who_started_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Ctrl-C reaches the whole group: also a process that has not yet come to say what it does of it."""
+    (tmp_path / "sitecustomize.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    assert list(Pipeline(Stage(square, processes=True))([1, 2, 3])) == [1, 4, 9]
+    assert capfd.readouterr().err == ""
+    assert not signal.pthread_sigmask(signal.SIG_BLOCK, ())
+
+
 def test_batches_are_collated_and_split_in_the_process() -> None:
     """Only items and results travel."""
     stage = Stage(functions.repeat, batch_size=2, processes=True, collate=functions.total, split=functions.square_all)
