@@ -101,7 +101,7 @@ class SageMakerEndpoint(Resource, CloudFormationModel):
         """The description once the endpoint rests; its own start-up time-out bounds the wait."""
         while True:
             description: Json = client("sagemaker").describe_endpoint(EndpointName=self.name)
-            if description["EndpointStatus"] not in ("Creating", "Updating"):
+            if description["EndpointStatus"] not in ("Creating", "Updating", "RollingBack"):
                 return description
             time.sleep(_POLL_S)
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from tidegate.local_cloud.sagemaker.adapter_components import AdapterComponents
 from tidegate.local_cloud.sagemaker.creation_rules import (
     check_container,
-    check_deployment_config,
     check_endpoint_config,
     resolved,
     the_containers,
@@ -232,7 +231,6 @@ class ControlPlane:
     def _plan(self, request: Json) -> Plan:
         with self._lock:
             config = self._config(request["EndpointConfigName"])
-            check_deployment_config(request.get("DeploymentConfig", {}), config.variants)
             return Plan(
                 config_name=config.name,
                 variants=[
@@ -266,7 +264,9 @@ class ControlPlane:
     def _update_endpoint(self, request: Json) -> Json:
         kept = {"DesiredWeight", "DesiredInstanceCount"} if request.get("RetainAllVariantProperties") else set()
         kept -= {item["VariantPropertyType"] for item in request.get("ExcludeRetainedVariantProperties", [])}
-        return {"EndpointArn": self.endpoints.update(request["EndpointName"], self._plan(request), kept=kept)}
+        again = bool(request.get("RetainDeploymentConfig"))
+        plan = self._plan(request)
+        return {"EndpointArn": self.endpoints.update(request["EndpointName"], plan, kept=kept, again=again)}
 
     def _update_weights(self, request: Json) -> Json:
         arn = self.endpoints.update_weights(request["EndpointName"], request["DesiredWeightsAndCapacities"])

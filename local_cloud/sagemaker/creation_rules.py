@@ -6,7 +6,7 @@ Sources: CreateModel and CreateEndpointConfig in the API reference; "Serverless 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from tidegate.local_cloud.sagemaker.container_answers import PRIMARY
@@ -110,26 +110,6 @@ def check_endpoint_config(request: Json, models: Mapping[str, Model]) -> None:
             if "AsyncInferenceConfig" in request and models[variant["ModelName"]].direct:
                 name = variant["VariantName"]
                 raise validation_exception(f"Variant {name} has Mode Direct, which excludes AsyncInferenceConfig.")
-
-
-def check_deployment_config(config: Json, variants: Sequence[Json]) -> None:
-    """Raises a ValidationException for a DeploymentConfig that such variants cannot be updated by.
-
-    Sources: DeploymentConfig and RollingUpdatePolicy in the API reference; "Exclusions" of deployment guardrails in the
-    developer guide.
-    """
-    rolling = config.get("RollingUpdatePolicy")
-    if rolling is None:
-        return
-    if "BlueGreenUpdatePolicy" in config:
-        raise validation_exception("A DeploymentConfig takes either BlueGreenUpdatePolicy or RollingUpdatePolicy.")
-    if len(variants) > 1:
-        raise validation_exception("RollingUpdatePolicy excludes an endpoint with several variants.")
-    if any("ServerlessConfig" in variant for variant in variants):
-        raise validation_exception("RollingUpdatePolicy excludes a serverless endpoint.")
-    size = rolling["MaximumBatchSize"]
-    if size["Type"] == "CAPACITY_PERCENT" and not 5 <= size["Value"] <= 50:
-        raise validation_exception(f"MaximumBatchSize is {size['Value']} percent; it must be 5 to 50.")
 
 
 def _check_component_variant(variant: Json, request: Json) -> None:

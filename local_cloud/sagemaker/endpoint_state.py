@@ -3,17 +3,34 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Set
-from dataclasses import dataclass
+from collections.abc import Mapping, Set
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from tidegate.local_cloud.sagemaker.fleet import Fleet, Plan, VariantPlan
 from tidegate.local_cloud.sagemaker.state import Json
 
+_DESCRIBED = ("ManagedInstanceScaling", "RoutingConfig")  # what a summary has of a variant as it was given
+
+
+@dataclass(slots=True, kw_only=True)
+class Pending:
+    """A deployment under way, as DescribeEndpoint tells of it. ``status`` is that of ProductionVariantStatus."""
+
+    plan: Plan
+    counts: dict[str, int]
+    started: datetime
+    since: datetime
+    status: str = "Creating"
+    current: dict[str, int] = field(default_factory=dict)
+
 
 @dataclass(slots=True, kw_only=True)
 class Endpoint:
-    """One endpoint's plain state."""
+    """One endpoint's plain state.
+
+    During a deployment ``new_fleet`` answers too: ``shares`` says which part of each variant's traffic is its own.
+    """
 
     name: str
     arn: str
@@ -25,7 +42,11 @@ class Endpoint:
     instance_counts: dict[str, int]  # as they are asked for
     current_counts: dict[str, int]  # of those that run
     failure_reason: str | None = None
+    pending: Pending | None = None
+    last_deployment_config: Json | None = None
+    shares: dict[str, float] = field(default_factory=dict)
     fleet: Fleet | None = None
+    new_fleet: Fleet | None = None
     generation: int = 0
     worker: threading.Thread | None = None  # of the last change; it may still be stopping what that replaced
 
@@ -36,7 +57,7 @@ def refusal(status: str, change: str, kind: str) -> str | None:
     The service moves an endpoint only from a resting status; of a Failed one DeleteEndpoint is all it accepts
     (DescribeEndpoint, EndpointStatus).
     """
-    if status not in ("InService", "Failed"):
+    if status not in ("InService", "Failed", "UpdateRollbackFailed"):
         return f"Cannot update in-progress {kind}"
     if change == "update" and status == "Failed":
         return f"Cannot update failed {kind}"
@@ -54,7 +75,8 @@ def adopt(endpoint: Endpoint, plan: Plan, kept: Set[str] = frozenset()) -> None:
 def counts_of(endpoint: Endpoint, plan: Plan, kept: Set[str] = frozenset()) -> dict[str, int]:
     """How many instances each variant of ``plan`` is to have."""
     counts = endpoint.instance_counts if "DesiredInstanceCount" in kept else {}
-    return {variant.name: counts.get(variant.name, variant.instance_count) for variant in plan.variants} | {
+    # One that was scaled to none starts as many as at first.
+    return {variant.name: counts.get(variant.name) or variant.instance_count for variant in plan.variants} | {
         variant["VariantName"]: counts.get(variant["VariantName"], int(variant["InitialInstanceCount"]))
         for variant in plan.component_variants
     }
@@ -70,8 +92,10 @@ def described(endpoint: Endpoint) -> Json:
         ]
     if endpoint.plan.async_config is not None:
         description["AsyncInferenceConfig"] = endpoint.plan.async_config
-    if endpoint.plan.deployment_config is not None:
-        description["LastDeploymentConfig"] = endpoint.plan.deployment_config
+    if endpoint.last_deployment_config is not None:
+        description["LastDeploymentConfig"] = endpoint.last_deployment_config
+    if endpoint.pending is not None:
+        description["PendingDeploymentSummary"] = _pending_summary(endpoint.pending, endpoint.shares)
     if endpoint.failure_reason is not None:
         description["FailureReason"] = endpoint.failure_reason
     return description
@@ -95,9 +119,7 @@ def _component_variant_summary(endpoint: Endpoint, request: Json) -> Json:
         "CurrentInstanceCount": count,
         "DesiredInstanceCount": count,
     }
-    for member in ("ManagedInstanceScaling", "RoutingConfig"):
-        if member in request:
-            summary[member] = request[member]
+    summary |= {member: request[member] for member in _DESCRIBED if member in request}
     return summary | _pools(request, count)
 
 
@@ -114,18 +136,53 @@ def _pools(request: Json, count: int) -> Json:
     }
 
 
-def _variant_summary(endpoint: Endpoint, variant: VariantPlan) -> Json:
-    summary: Json = {
-        "VariantName": variant.name,
-        "CurrentWeight": endpoint.weights[variant.name],
-        "DesiredWeight": endpoint.weights[variant.name],
+def _pending_summary(pending: Pending, shares: Mapping[str, float]) -> Json:
+    return {
+        "EndpointConfigName": pending.plan.config_name,
+        "StartTime": pending.started,
+        "ProductionVariants": [
+            _summary_of(
+                variant,
+                weight=variant.weight,
+                current=pending.current.get(variant.name, 0),
+                desired=pending.counts[variant.name],
+            )
+            | ({"InstanceType": variant.request["InstanceType"]} if "InstanceType" in variant.request else {})
+            | {
+                "VariantStatus": [
+                    {
+                        "Status": pending.status,
+                        "StatusMessage": f"{shares.get(variant.name, 0.0):.0%} of the traffic",
+                        "StartTime": pending.since,
+                    }
+                ]
+            }
+            for variant in pending.plan.variants
+        ]
+        + [
+            {"VariantName": variant["VariantName"], "DesiredInstanceCount": pending.counts[variant["VariantName"]]}
+            for variant in pending.plan.component_variants
+        ],
     }
+
+
+def _variant_summary(endpoint: Endpoint, variant: VariantPlan) -> Json:
+    return _summary_of(
+        variant,
+        weight=endpoint.weights[variant.name],
+        current=endpoint.current_counts.get(variant.name, 0),
+        desired=endpoint.instance_counts[variant.name],
+    )
+
+
+def _summary_of(variant: VariantPlan, *, weight: float, current: int, desired: int) -> Json:
+    summary: Json = {"VariantName": variant.name, "CurrentWeight": weight, "DesiredWeight": weight}
     if variant.serverless is not None:
         summary |= {"CurrentServerlessConfig": variant.serverless, "DesiredServerlessConfig": variant.serverless}
     else:
-        current = endpoint.current_counts.get(variant.name, 0)
-        summary |= {"CurrentInstanceCount": current, "DesiredInstanceCount": endpoint.instance_counts[variant.name]}
+        summary |= {"CurrentInstanceCount": current, "DesiredInstanceCount": desired}
         summary |= _pools(variant.request, current)
+        summary |= {name: variant.request[name] for name in _DESCRIBED if name in variant.request}
     images = [container["Image"] for container in variant.model.containers.values() if "Image" in container]
     if images:
         summary["DeployedImages"] = [

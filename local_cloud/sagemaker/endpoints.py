@@ -13,14 +13,16 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from tidegate.local_cloud.sagemaker import deployment_rules
 from tidegate.local_cloud.sagemaker.archive import ModelDataError
 from tidegate.local_cloud.sagemaker.container import ContainerFailed
 from tidegate.local_cloud.sagemaker.container_answers import NoAnswer
+from tidegate.local_cloud.sagemaker.deployments import Deployments, RollbackFailed, SentBack
 from tidegate.local_cloud.sagemaker.endpoint_state import Endpoint, adopt, counts_of, described, refusal, summary
 from tidegate.local_cloud.sagemaker.errors import ServiceError, validation_error, validation_exception
 from tidegate.local_cloud.sagemaker.fleet import Fleet, FleetStarter, Plan, VariantPlan, check_change
@@ -28,13 +30,13 @@ from tidegate.local_cloud.sagemaker.instances import Instances, session
 from tidegate.local_cloud.sagemaker.multi_model import ModelCache
 from tidegate.local_cloud.sagemaker.pipeline import Client
 from tidegate.local_cloud.sagemaker.roles import RoleNotAssumed, role_of
-from tidegate.local_cloud.sagemaker.routing import choose_variant
+from tidegate.local_cloud.sagemaker.routing import choose_variant, happens
 from tidegate.local_cloud.sagemaker.state import Identity, Json, now
 
 logger = logging.getLogger(__name__)
 
 _FAILURE_REASON_CHARS = 1024  # DescribeEndpoint: FailureReason
-_INVOKABLE = frozenset({"InService", "Updating", "RollingBack"})
+_INVOKABLE = frozenset({"InService", "Updating", "RollingBack", "UpdateRollbackFailed"})
 _NEW_SESSION = "x-amzn-sagemaker-new-session-id"
 
 
@@ -79,14 +81,20 @@ class Endpoints:
     identity: Identity
     directory: Path
     kind: str = "endpoint"  # the path segment of their ARNs
+    deployments: Deployments = field(init=False)
     _endpoints: dict[str, Endpoint] = field(default_factory=dict)  # by the name in small letters
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _workers: list[threading.Thread] = field(default_factory=list)
     _closing: bool = False
 
+    def __post_init__(self) -> None:
+        self.deployments = Deployments(starter=self.starter, lock=self._lock)
+
     def create(self, name: str, plan: Plan) -> str:
         """Starts an endpoint and returns its ARN; its status tells how that went."""
         arn = self.identity.arn(self.kind, name)
+        if plan.deployment_config is not None:
+            deployment_rules.check_deployment_config(plan.deployment_config, plan.requests)
         with self._lock:
             if name.lower() in self._endpoints:
                 raise validation_exception(f'Cannot create already existing {self._label} "{arn}".')
@@ -101,25 +109,43 @@ class Endpoints:
                 weights={},
                 instance_counts={},
                 current_counts={},
+                last_deployment_config=plan.deployment_config,
             )
             adopt(endpoint, plan)
             self._endpoints[name.lower()] = endpoint
             self._begin(endpoint, self._bring_up, plan)
         return arn
 
-    def update(self, name: str, plan: Plan, *, kept: Set[str] = frozenset()) -> str:
-        """Starts ``plan`` beside what runs, switches over when it is healthy, then stops the old one.
+    def update(self, name: str, plan: Plan, *, kept: Set[str] = frozenset(), again: bool = False) -> str:
+        """Starts ``plan`` beside what runs, moves the traffic as its deployment config says, then stops the old one.
 
         ``kept`` names what variants that stay keep of their own: DesiredWeight, DesiredInstanceCount.
+        ``again``: with the deployment config of the last time, where the plan has none.
         """
         with self._lock:
             endpoint = self._find(name)
             self._demand(endpoint, "update")
+            if plan.deployment_config is None and again:
+                plan = replace(plan, deployment_config=endpoint.last_deployment_config)
             if endpoint.fleet is not None:
                 check_change(endpoint.fleet.plan, plan)
+            if plan.deployment_config is not None:
+                self._check_deployment(endpoint, plan, plan.deployment_config, kept)
+                endpoint.last_deployment_config = plan.deployment_config
             endpoint.status, endpoint.failure_reason, endpoint.modified = "Updating", None, now()
             self._begin(endpoint, self._bring_up, plan, kept)
             return endpoint.arn
+
+    @staticmethod
+    def _check_deployment(endpoint: Endpoint, plan: Plan, config: Json, kept: Set[str]) -> None:
+        deployment_rules.check_deployment_config(config, plan.requests)
+        deployment_rules.check_names(list(endpoint.instance_counts), [each["VariantName"] for each in plan.requests])
+        counts = counts_of(endpoint, plan, kept)
+        deployment_rules.check_sizes(config, {each.name: counts[each.name] for each in plan.variants})
+        if endpoint.status == "UpdateRollbackFailed" and not deployment_rules.moves_at_once(config):
+            raise validation_exception(
+                f'Endpoint "{endpoint.arn}" serves two configurations: an update of it moves all traffic at once.'
+            )
 
     def update_weights(self, name: str, desired: Sequence[Json]) -> str:
         """Takes new weights for the named variants, and starts or stops instances until they have the counts asked for.
@@ -129,6 +155,10 @@ class Endpoints:
         with self._lock:
             endpoint = self._find(name)
             self._demand(endpoint, "update")
+            if endpoint.new_fleet is not None:
+                raise validation_exception(
+                    f'Endpoint "{endpoint.arn}" serves two configurations: update it to one of them first.'
+                )
             for wish in desired:
                 self._check_wish(endpoint, wish)
             before = dict(endpoint.weights), dict(endpoint.instance_counts)
@@ -199,6 +229,7 @@ class Endpoints:
             with self._lock:
                 endpoint, fleet = self._invokable(name)
                 variant = target_variant or choose_variant(endpoint.weights)
+                fleet = _chosen_fleet(endpoint, fleet, variant, belongs_to)
                 if variant not in fleet.variants:
                     raise validation_error(f"Variant {variant} of endpoint {name} not found.")
                 plan = next(each for each in fleet.plan.variants if each.name == variant)
@@ -223,9 +254,9 @@ class Endpoints:
         """
         with ExitStack() as stack:
             with self._lock:
-                _, fleet = self._invokable(name)
+                endpoint, _ = self._invokable(name)
                 held = []
-                for group in fleet.variants.values():
+                for group in _groups(endpoint):
                     for instance in group.running:
                         with suppress(NoAnswer):  # one that is being replaced takes none
                             held.append(stack.enter_context(instance.chain.lease(None)))
@@ -235,8 +266,8 @@ class Endpoints:
         """How many processes take the requests of an endpoint."""
         with self._lock:
             endpoint = self._called(name)
-            fleet = endpoint.fleet if endpoint is not None else None
-        return sum(len(group.running) for group in fleet.variants.values()) if fleet else 0
+            groups = _groups(endpoint) if endpoint is not None else []
+        return sum(len(group.running) for group in groups)
 
     def async_config(self, name: str) -> Json | None:
         """The AsyncInferenceConfig of an endpoint that takes only InvokeEndpointAsync; None for any other name."""
@@ -305,11 +336,13 @@ class Endpoints:
         with self._lock:
             self._closing = True
             workers = list(self._workers)
+        self.deployments.closing.set()
         self.starter.close()
         for worker in workers:
             worker.join()
         with self._lock:
-            fleets = [endpoint.fleet for endpoint in self._endpoints.values() if endpoint.fleet is not None]
+            both = [fleet for endpoint in self._endpoints.values() for fleet in (endpoint.fleet, endpoint.new_fleet)]
+            fleets = [fleet for fleet in both if fleet is not None]
         with ThreadPoolExecutor(max_workers=max(1, len(fleets))) as pool:
             list(pool.map(Fleet.stop, fleets))
 
@@ -356,9 +389,15 @@ class Endpoints:
             endpoint.generation += 1
             directory = self.directory / endpoint.name / str(endpoint.generation)
             counts = counts_of(endpoint, plan, kept)
+
+        def adopt_plan() -> None:
+            adopt(endpoint, plan, kept)
+            endpoint.current_counts = counts
+            endpoint.status, endpoint.modified = "InService", now()
+
         try:
-            fleet = self.starter.start(endpoint.name, plan, directory, counts)
-        except (ModelDataError, ContainerFailed, RoleNotAssumed) as failure:
+            old = self.deployments.run(endpoint, plan, counts, directory=directory, adopt=adopt_plan)
+        except (ModelDataError, ContainerFailed, RoleNotAssumed, SentBack, RollbackFailed) as failure:
             logger.warning("endpoint %s: %s", endpoint.name, failure)
             self._settle_failure(endpoint, str(failure))
             return
@@ -366,14 +405,9 @@ class Endpoints:
             logger.exception("endpoint %s could not be started", endpoint.name)
             self._settle_failure(endpoint, _reason(error))
             return
-        with self._lock:
-            old, endpoint.fleet = endpoint.fleet, fleet
-            adopt(endpoint, plan, kept)
-            endpoint.current_counts = counts
-            endpoint.status, endpoint.modified = "InService", now()
         logger.info("endpoint %s is in service with %s", endpoint.name, plan.config_name)
-        if old is not None:
-            old.stop()
+        for fleet in old:
+            fleet.stop()
 
     def _resize(self, endpoint: Endpoint, weights: dict[str, float], counts: dict[str, int]) -> None:
         """The worker of new counts. ``weights`` and ``counts`` are those before, which a failure brings back."""
@@ -403,8 +437,9 @@ class Endpoints:
 
     def _settle_failure(self, endpoint: Endpoint, reason: str) -> None:
         with self._lock:
-            # A failed update leaves the old fleet serving; a failed creation leaves nothing.
-            endpoint.status = "Failed" if endpoint.fleet is None else "InService"
+            # A failed update leaves the old fleet serving, or both; a failed creation leaves nothing.
+            mixed = "InService" if endpoint.new_fleet is None else "UpdateRollbackFailed"
+            endpoint.status = "Failed" if endpoint.fleet is None else mixed
             endpoint.failure_reason = reason[:_FAILURE_REASON_CHARS]
             endpoint.modified = now()
 
@@ -412,18 +447,40 @@ class Endpoints:
         """The worker of delete. ``predecessor``, the worker of the change before, may still stop an older fleet."""
         if predecessor is not None:
             predecessor.join()
-        if endpoint.fleet is not None:
-            endpoint.fleet.stop()
+        for fleet in (endpoint.fleet, endpoint.new_fleet):
+            if fleet is not None:
+                fleet.stop()
         shutil.rmtree(self.directory / endpoint.name, ignore_errors=True)
         with self._lock:
             del self._endpoints[endpoint.name.lower()]
         logger.info("endpoint %s is deleted", endpoint.name)
 
 
+def _groups(endpoint: Endpoint) -> list[Instances]:
+    """The instances of all variants, those of a fleet that is still getting its traffic too."""
+    fleets = [fleet for fleet in (endpoint.fleet, endpoint.new_fleet) if fleet is not None]
+    return [group for fleet in fleets for group in fleet.variants.values()]
+
+
+def _chosen_fleet(endpoint: Endpoint, fleet: Fleet, variant: str, belongs_to: str | None) -> Fleet:
+    """The fleet that takes a request: during a deployment the new one as often as its share says.
+
+    A session stays in the fleet that opened it.
+    """
+    new = endpoint.new_fleet
+    if new is None or variant not in new.variants or variant not in fleet.variants:
+        return fleet
+    if belongs_to is not None and fleet.variants[variant].has_session(belongs_to):
+        return fleet
+    if belongs_to is not None and new.variants[variant].has_session(belongs_to):
+        return new
+    return new if happens(endpoint.shares.get(variant, 0.0)) else fleet
+
+
 def _reason(failure: BaseException) -> str:
     """What a FailureReason says of it."""
     said = str(failure)
-    expected = isinstance(failure, ModelDataError | ContainerFailed)
+    expected = isinstance(failure, ModelDataError | ContainerFailed | RoleNotAssumed | RollbackFailed)
     return (said if expected else f"{type(failure).__name__}: {said}")[:_FAILURE_REASON_CHARS]
 
 

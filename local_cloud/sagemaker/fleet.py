@@ -85,6 +85,11 @@ class Plan:
     specification: Json | None = None
     role_arn: str | None = None
 
+    @property
+    def requests(self) -> list[Json]:
+        """Every variant as it was given."""
+        return [*(variant.request for variant in self.variants), *self.component_variants]
+
 
 def check_change(before: Plan, after: Plan) -> None:
     """Refuse what SageMaker makes of no endpoint by an update.

@@ -97,7 +97,7 @@ class InferenceComponents:
             before = self._specification(component)
             wanted = request.get("Specification", before)
             copies = request.get("RuntimeConfig", {}).get("CopyCount", component.copies)
-            plan = self._plan(component, wanted, copies)
+            plan = self._plan(component, wanted, copies, request.get("DeploymentConfig"))
             if copies and component.copies and wanted != before:
                 self.servers.update(component.name, plan)
             elif copies and component.copies and copies != component.copies:
@@ -132,12 +132,14 @@ class InferenceComponents:
                 kept = {name: value for name, value in container.items() if name != "Image"}
                 specification["Container"] = {**kept, "DeployedImage": deployed}
             running = sum(each["CurrentInstanceCount"] for each in server.get("ProductionVariants", ()))
-            reason = {"FailureReason": server["FailureReason"]} if "FailureReason" in server else {}
+            told: Json = {
+                member: server[member] for member in ("FailureReason", "LastDeploymentConfig") if member in server
+            }
             return {
                 **self._summary(component, server),
                 "Specification": specification,
                 "RuntimeConfig": {"DesiredCopyCount": component.copies, "CurrentCopyCount": running},
-                **reason,
+                **told,
             }
 
     def listing(self, request: Json) -> Json:
@@ -279,7 +281,7 @@ class InferenceComponents:
     def _demand_rest(self, component: Component) -> None:
         """Raises a ValidationException while the component is being changed."""
         server = self.servers.find(component.name)
-        if component.copies and server is not None and server["EndpointStatus"] in ("Creating", "Updating", "Deleting"):
+        if component.copies and server is not None and _status(server) in ("Creating", "Updating", "Deleting"):
             raise validation_exception(f'Cannot update in-progress inference component "{component.arn}".')
 
     def _specification(self, component: Component) -> Json:
@@ -299,7 +301,9 @@ class InferenceComponents:
         wish = {"VariantName": component.variant, "DesiredInstanceCount": copies}
         self.servers.update_weights(component.name, [wish])
 
-    def _plan(self, component: Component, specification: Json, copies: int) -> Plan:
+    def _plan(
+        self, component: Component, specification: Json, copies: int, deployment_config: Json | None = None
+    ) -> Plan:
         if "ModelName" in specification:
             model = self.find_model(specification["ModelName"])
             if model.several:
@@ -331,7 +335,12 @@ class InferenceComponents:
             **startup,
         }
         variants = [VariantPlan(request=request, model=model)]
-        return Plan(config_name=component.name, variants=variants, specification=specification)
+        return Plan(
+            config_name=component.name,
+            variants=variants,
+            deployment_config=deployment_config,
+            specification=specification,
+        )
 
     def _summary(self, component: Component, server: Json) -> Json:
         return {
@@ -340,10 +349,16 @@ class InferenceComponents:
             "EndpointName": component.endpoint,
             "EndpointArn": self.identity.arn("endpoint", component.endpoint),
             "VariantName": component.variant,
-            "InferenceComponentStatus": server.get("EndpointStatus", "InService"),
+            "InferenceComponentStatus": _status(server),
             "CreationTime": component.created,
             "LastModifiedTime": max(component.modified, server.get("LastModifiedTime", component.modified)),
         }
+
+
+def _status(server: Json) -> str:
+    """The status of a component; InferenceComponentStatus has no word for a roll-back, nor for one that failed."""
+    status: str = server.get("EndpointStatus", "InService")
+    return {"RollingBack": "Updating", "UpdateRollbackFailed": "Failed"}.get(status, status)
 
 
 def _demand_settled(adapter: AdapterComponent) -> None:

@@ -151,6 +151,11 @@ class Instances:
             with self._lock:
                 instance.outstanding -= 1
 
+    def has_session(self, belongs_to: str) -> bool:
+        """Whether that is a session which one of these instances has opened."""
+        with self._lock:
+            return belongs_to in self._known and not belongs_to.startswith(_MODEL)
+
     def remember(self, belongs_to: str, instance: Instance) -> None:
         """Further requests that belong to it go to this instance, while it is there."""
         with self._lock:

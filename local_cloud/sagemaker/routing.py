@@ -1,4 +1,4 @@
-"""Which variant of an endpoint takes a request."""
+"""Which variant of an endpoint takes a request, and what happens by chance."""
 
 from __future__ import annotations
 
@@ -6,6 +6,11 @@ import secrets
 from collections.abc import Mapping
 
 _random = secrets.SystemRandom()
+
+
+def happens(chance: float) -> bool:
+    """True as often as ``chance`` says (0 to 1)."""
+    return _random.random() < chance
 
 
 def choose_variant(weights: Mapping[str, float], point: float | None = None) -> str:

@@ -201,7 +201,7 @@ def test_a_stack_makes_a_component_scales_it_and_updates_it_in_place(account: Ac
                 "DeploymentConfig": {
                     "RollingUpdatePolicy": {
                         "MaximumBatchSize": {"Type": "COPY_COUNT", "Value": 1},
-                        "WaitIntervalInSeconds": 60,
+                        "WaitIntervalInSeconds": 0,
                     }
                 },
             },

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tidegate.local_cloud.environment import client_environment, shell_lines
 from tidegate.local_cloud.sagemaker import event_stream
-from tidegate.local_cloud.sagemaker.creation_rules import check_deployment_config
+from tidegate.local_cloud.sagemaker.deployment_rules import check_deployment_config
 from tidegate.local_cloud.sagemaker.endpoint_state import refusal
 from tidegate.local_cloud.sagemaker.errors import ServiceError
 from tidegate.local_cloud.sagemaker.replica import next_pause_s

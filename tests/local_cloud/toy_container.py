@@ -22,6 +22,7 @@ from tests.local_cloud.conftest import ROLE, await_true
 from tidegate.local_cloud.sagemaker.container import ContainerSpec
 from tidegate.local_cloud.sagemaker.jobs.runners import ProcessJobs
 from tidegate.local_cloud.sagemaker.limits import Limits
+from tidegate.local_cloud.sagemaker.roles import UncheckedRoles
 from tidegate.local_cloud.sagemaker.service import SageMaker
 from tidegate.local_cloud.sagemaker.state import Identity
 
@@ -208,7 +209,7 @@ class Stage:
         def rests() -> bool:
             description.clear()
             description.update(control.describe_endpoint(EndpointName=endpoint))
-            return description["EndpointStatus"] in ("InService", "Failed")
+            return description["EndpointStatus"] in ("InService", "Failed", "UpdateRollbackFailed")
 
         await_true(rests, f"endpoint {endpoint} settles")
         return description
@@ -222,9 +223,8 @@ def running_sagemaker(directory: Path, *, runner: ToyRunner | None = None, **lim
     """A SageMaker in this process with an endpoint in service, for the length of the block."""
     runner = runner or ToyRunner()
     sagemaker = SageMaker(
-        s3=None,
-        logs=None,  # the log groups cannot be written then, which the supervisor's log says
-        cloudwatch=None,
+        # Nothing else of AWS is there: the log groups cannot be written, which the supervisor's log says.
+        roles=UncheckedRoles(lambda _: None),
         runner=runner,
         job_runner=ProcessJobs(directory / "jobs"),
         identity=Identity(region="us-east-1", account="123456789012"),
@@ -232,7 +232,6 @@ def running_sagemaker(directory: Path, *, runner: ToyRunner | None = None, **lim
         log_directory=directory / "logs",
         container_environment={},
         announce=lambda *_: None,
-        publish=lambda *_: None,
         limits=Limits.of(limits),
     )
     sagemaker.start()
