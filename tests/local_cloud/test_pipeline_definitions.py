@@ -47,6 +47,11 @@ def always(**branches: Any) -> Json:
         (definition(fail("A b", "")), "The name of a step is 'A b'; it has 1 to 64 letters, digits, - and _."),
         (definition(step("A", "Cook", {})), "Step A has the type 'Cook', which there is not."),
         (definition(fail("A", "", Colour=1)), "The local cloud does not have Colour of a step (step A)."),
+        (definition(model("A", DependsOn="B")), "Step A: DependsOn is a list."),
+        (
+            definition(model("A", DependsOn=[{"Step": "B", "Trigger": "Late"}]), model("B")),
+            "Step A: Trigger is 'Late'; it must be one of Completed, Failed, Stopped, Any.",
+        ),
         (definition(model("A", DependsOn=["B"])), "Step A depends on B, which there is not."),
         (definition(model("A", DependsOn=["B"]), fail("B", "")), "A can not depends on B."),
         (
@@ -361,7 +366,7 @@ def test_a_policy_that_aws_does_not_take_is_refused(policy: Json, sentence: str)
         ("Training", None, "__", r"pipelines-abcdefghijkl-\w{10}"),
         ("Tuning", None, "Find-the-best", r"abcdefghijkl-Find-the-\w{10}"),
         ("Model", "mine", "S", r"mine-abcdefghijkl-\w{10}"),
-        ("Endpoint", "mine", "S", r"mine"),
+        ("EndpointConfig", "mine", "S", r"mine-abcdefghijkl-\w{10}"),
     ],
 )
 def test_names_have_the_execution_and_fit(kind: str, given: str | None, step_name: str, shape: str) -> None:

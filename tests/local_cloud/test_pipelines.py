@@ -359,29 +359,64 @@ def test_a_tuning_step_gives_its_best_training_job(account: Account) -> None:
     assert len(pipelines.job_name(steps["Tune"], "TuningJob")) <= 32
 
 
-def test_an_endpoint_is_made_by_a_step_and_changed_by_the_next_execution(account: Account) -> None:
-    name = account.name("endpoint")
+def test_an_endpoint_and_its_component_are_made_and_an_endpoint_that_is_there_is_changed(account: Account) -> None:
     container = {"Image": "any", "ModelDataUrl": f"s3://{BUCKET}/model.tar.gz"}
-    variant = {
-        "VariantName": "all",
-        "ModelName": get("Steps.Create.ModelName"),
-        "InstanceType": "ml.m5.large",
-        "InitialInstanceCount": 1,
+    variant = {"VariantName": "all", "InstanceType": "ml.m5.large", "InitialInstanceCount": 1}
+    config = {"EndpointConfigName": "mine", "ExecutionRoleArn": ROLE, "ProductionVariants": [variant]}
+    endpoint = {
+        "EndpointName": get("Parameters.Name"),
+        "EndpointConfigName": get("Steps.Config.EndpointConfigName"),
     }
-    config = {"EndpointConfigName": get("Execution.PipelineExecutionId"), "ProductionVariants": [variant]}
-    endpoint = {"EndpointName": name, "EndpointConfigName": get("Steps.Config.EndpointConfigName")}
+    component = {
+        "InferenceComponentName": "mine",
+        "EndpointName": get("Steps.Deploy.EndpointName"),
+        "VariantName": "all",
+        "Specification": {"ModelName": get("Steps.Create.ModelName")},
+        "RuntimeConfig": {"CopyCount": 1},
+    }
     text = definition(
         step("Create", "Model", {"ExecutionRoleArn": ROLE, "PrimaryContainer": container}),
         step("Config", "EndpointConfig", config),
         step("Deploy", "Endpoint", endpoint),
+        step("Component", "InferenceComponent", component),
+        parameters=[parameter("Name", "String", "mine")],
     )
     pipeline = create(account, text)
-    for _ in range(2):
-        execution = start_and_await(account, pipeline)
-        description = account.sagemaker.describe_endpoint(EndpointName=name)
-        assert description["EndpointStatus"] == "InService"
-        assert description["EndpointConfigName"] == execution.rpartition("/")[2]
-    account.delete(name)
+    first = steps_of(account, start_and_await(account, pipeline))
+    spelled = pipelines.job_name(first["Deploy"], "Endpoint")
+    name = account.sagemaker.describe_endpoint(EndpointName=spelled)["EndpointName"]
+    assert name.startswith("mine-"), "the service adds the execution to a name"
+    found = account.sagemaker.list_inference_components(EndpointNameEquals=name)["InferenceComponents"]
+    component_name = found[0]["InferenceComponentName"]
+    answer = account.invoke(name, b"hello", InferenceComponentName=component_name)
+    assert answer == b"HELLO"
+    second = steps_of(account, start_and_await(account, pipeline, parameters={"Name": name}))
+    assert second["Deploy"]["Metadata"] == first["Deploy"]["Metadata"]
+    used = account.sagemaker.describe_endpoint(EndpointName=name)["EndpointConfigName"]
+    assert used.lower() == pipelines.job_name(second["Config"], "EndpointConfig")
+
+
+def test_a_step_that_waits_for_a_failure_runs_after_it_and_one_that_waits_for_success_does_not(
+    account: Account,
+) -> None:
+    failed, ended_anyhow = ({"Step": "Work", "Trigger": trigger} for trigger in ("Failed", "Any"))
+    steps = run(
+        account,
+        definition(
+            process(account, "Work", "sys.exit('broken')\n"),
+            condition("OnFailure", compare("Equals", 1, 1), DependsOn=[failed]),
+            condition("Always", compare("Equals", 1, 2), DependsOn=[ended_anyhow]),
+            condition("AfterFailure", compare("Equals", 1, 1), DependsOn=["OnFailure"]),
+            condition("OnSuccess", compare("Equals", 1, 1), DependsOn=["Work"]),
+        ),
+        status="CompletedWithFailures",
+    )
+    assert statuses(steps) == {
+        "Work": "Failed",
+        "OnFailure": "Succeeded",
+        "Always": "Succeeded",
+        "AfterFailure": "Succeeded",
+    }
 
 
 def test_executions_and_steps_are_told_to_eventbridge(account: Account) -> None:

@@ -49,6 +49,13 @@ _STEP_MEMBERS = {
     "PropertyFiles",
 }
 _NAME = re.compile(r"[A-Za-z0-9\-_]{1,64}")  # PipelineExecutionStep, StepName
+TRIGGERS: Mapping[str, tuple[str, ...]] = {
+    "Completed": ("Succeeded",),
+    "Failed": ("Failed",),
+    "Stopped": ("Stopped",),
+    "Any": ("Succeeded", "Failed", "Stopped"),
+}
+"""What DependsOn may wait for, and the states of a step that are that (`StepDependency` of the SageMaker SDK)."""
 _EXPERIMENT = ("ExperimentName", "TrialName")
 
 
@@ -59,7 +66,8 @@ class Step:
     name: str
     kind: str
     arguments: Json
-    depends_on: tuple[str, ...] = ()
+    depends_on: Mapping[str, str] = field(default_factory=dict)
+    """A step's name to the end of it (of :data:`TRIGGERS`) that lets this one begin."""
     branch: tuple[str, bool] | None = None
     display_name: str | None = None
     description: str | None = None
@@ -75,7 +83,7 @@ class Step:
 
     @property
     def needs(self) -> set[str]:
-        """The steps that must have succeeded before it."""
+        """The steps that must have ended before it; as a rule, with success."""
         referenced = {str(path[1]) for path in self.references if path[0] == "Steps"}
         return referenced | set(self.depends_on) | ({self.branch[0]} if self.branch else set())
 
@@ -85,6 +93,10 @@ class Definition:
     parameters: Mapping[str, Parameter]
     steps: Mapping[str, Step]
     experiment: Json
+
+    def is_awaited(self, name: str, status: str) -> bool:
+        """Whether a step waits for just this end of another one, so that it is no end of the execution."""
+        return any(status in TRIGGERS[step.depends_on[name]] for step in self.steps.values() if name in step.depends_on)
 
     def needed_by(self, names: set[str]) -> set[str]:
         """All steps that come before one of these, and are none of them."""
@@ -169,16 +181,13 @@ def _step(document: Any, branch: tuple[str, bool] | None) -> Step:
         raise ValueError(f"The local cloud does not have {', '.join(sorted(unknown))} of a step (step {name}).")
     if not isinstance(arguments, dict):
         raise ValueError(f"Arguments of step {name} is an object.")
-    depends_on = document.get("DependsOn", [])
-    if not isinstance(depends_on, list) or any(not isinstance(other, str) for other in depends_on):
-        raise ValueError(f"DependsOn of step {name} is a list of names.")
     try:
         _check_arguments(kind, arguments, nested=branch is not None)
         return Step(
             name=name,
             kind=kind,
             arguments=arguments if kind != CONDITION else {"Conditions": arguments["Conditions"]},
-            depends_on=tuple(depends_on),
+            depends_on=_depends_on(document.get("DependsOn", [])),
             branch=branch,
             display_name=document.get("DisplayName"),
             description=document.get("Description"),
@@ -188,6 +197,20 @@ def _step(document: Any, branch: tuple[str, bool] | None) -> Step:
         )
     except ValueError as error:
         raise ValueError(f"Step {name}: {error}.") from error
+
+
+def _depends_on(given: Any) -> dict[str, str]:
+    if not isinstance(given, list):
+        raise ValueError("DependsOn is a list")
+    found: dict[str, str] = {}
+    for entry in given:
+        pair = {"Step": entry, "Trigger": "Completed"} if isinstance(entry, str) else entry
+        if not isinstance(pair, dict) or set(pair) != {"Step", "Trigger"} or not isinstance(pair["Step"], str):
+            raise ValueError("DependsOn has names of steps, or Step and Trigger")
+        if pair["Trigger"] not in TRIGGERS:
+            raise ValueError(f"Trigger is {pair['Trigger']!r}; it must be one of {', '.join(TRIGGERS)}")
+        found[pair["Step"]] = pair["Trigger"]
+    return found
 
 
 def _check_arguments(kind: str, arguments: Json, *, nested: bool) -> None:

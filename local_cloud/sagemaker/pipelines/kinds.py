@@ -32,8 +32,8 @@ class Kind:
     cached_by: tuple[str, ...] = ()
     """The arguments that make a run another one, as paths; none: such steps are not cached."""
     is_retried: bool = True
-    named_as_given: bool = False
-    """Whether a given name is the name, and not what its name begins with."""
+    update: str | None = None
+    """The operation that changes the one of the given name where there is one already."""
     name_chars: int = 63
 
 
@@ -113,7 +113,6 @@ KINDS: Mapping[str, Kind] = {
         describe="DescribeEndpointConfig",
         metadata="EndpointConfig",
         arn="EndpointConfigArn",
-        named_as_given=True,
     ),
     "Endpoint": Kind(
         create="CreateEndpoint",
@@ -123,7 +122,16 @@ KINDS: Mapping[str, Kind] = {
         metadata="Endpoint",
         arn="EndpointArn",
         is_retried=False,
-        named_as_given=True,
+        update="UpdateEndpoint",
+    ),
+    "InferenceComponent": Kind(
+        create="CreateInferenceComponent",
+        name="InferenceComponentName",
+        describe="DescribeInferenceComponent",
+        status="InferenceComponentStatus",
+        metadata="InferenceComponent",
+        arn="InferenceComponentArn",
+        is_retried=False,
     ),
 }
 
@@ -141,7 +149,6 @@ NOT_HERE = (
     "EMRServerless",
     "ForEach",
     "HubContent",
-    "InferenceComponent",
     "Job",
     "Lambda",
     "Lineage",

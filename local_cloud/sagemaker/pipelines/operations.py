@@ -335,7 +335,7 @@ class Pipelines:
         """Runs what has not succeeded; what has succeeded stays."""
         with self._lock:
             execution = self._execution(request)
-            if execution.status not in ("Failed", "Stopped"):
+            if execution.status not in ("Failed", "Stopped", "CompletedWithFailures"):
                 raise _conflict(
                     f"Pipeline execution '{execution.arn}' is {execution.status}; only one that has failed or was"
                     " stopped is retried."

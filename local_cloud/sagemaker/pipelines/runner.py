@@ -1,7 +1,8 @@
 """Runs an execution: starts the steps that can start, looks after those that run, and decides how it ends.
 
-After a step has failed no other one starts; those that run go on to their end, and then the execution has failed. All
-state is in the :class:`.Execution`, so a run can begin with steps that have ended or that run already.
+After a step has failed (or was stopped) that no other one waits for, no other one starts; those that run go on to their
+end, and then the execution has failed. All state is in the :class:`.Execution`, so a run can begin with steps that have
+ended or that run already.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from tidegate.local_cloud.sagemaker.errors import ServiceError
 from tidegate.local_cloud.sagemaker.pipelines import retries, steps
 from tidegate.local_cloud.sagemaker.pipelines.caching import cache_key, cached
 from tidegate.local_cloud.sagemaker.pipelines.conditions import holds
-from tidegate.local_cloud.sagemaker.pipelines.definition import Definition, Step
+from tidegate.local_cloud.sagemaker.pipelines.definition import TRIGGERS, Definition, Step
 from tidegate.local_cloud.sagemaker.pipelines.events import PipelineEvents
 from tidegate.local_cloud.sagemaker.pipelines.execution import STEP_FAILURE, Execution, PipelinesState, StepRun
 from tidegate.local_cloud.sagemaker.pipelines.kinds import CONDITION, FAIL, KINDS
@@ -109,8 +110,6 @@ class ExecutionRun:
             progress = steps.Progress("Failed", error.message)
         if progress.status == "Executing" or self.closing.is_set():
             return False
-        if progress.status == "Stopped" and not stopping:
-            progress = steps.Progress("Failed", progress.reason or "The job was stopped.")
         if progress.status == "Failed":
             failure = retries.of_reason(progress.reason, kind=run.kind)
             self._fail(run, _Failed(f"ClientError: {progress.reason}", failure=failure))
@@ -132,7 +131,7 @@ class ExecutionRun:
         """Starts the steps that can start; whether there was one."""
         with self.lock:
             runs = self.execution.steps
-            stopped = self.execution.status != "Executing" or any(run.status == "Failed" for run in runs.values())
+            stopped = self.execution.status != "Executing" or self._is_lost()
             limit = (self.execution.parallelism or {}).get("MaxParallelExecutionSteps", _MAX_PARALLEL_STEPS)
             room = limit - sum(not run.is_over for run in runs.values())
             ready = [] if stopped else [step for step in self.definition.steps.values() if self._is_ready(step)]
@@ -148,9 +147,19 @@ class ExecutionRun:
         runs, selected = self.execution.steps, self.execution.selected
         if step.name in runs or (selected is not None and step.name not in selected):
             return False
-        if any(name not in runs or runs[name].status != "Succeeded" for name in step.needs):
-            return False
+        for name in step.needs:
+            wanted = TRIGGERS[step.depends_on.get(name, "Completed")]
+            if name not in runs or runs[name].status not in wanted:
+                return False
         return step.branch is None or runs[step.branch[0]].outcome == step.branch[1]
+
+    def _is_lost(self) -> bool:
+        """Whether a step has ended in a way that no other one waits for."""
+        return any(
+            not self.definition.is_awaited(run.name, run.status)
+            for run in self.execution.steps.values()
+            if run.status in ("Failed", "Stopped")
+        )
 
     def _begin(self, step: Step) -> StepRun:
         run = StepRun(name=step.name, kind=step.kind, display_name=step.display_name, description=step.description)
@@ -204,7 +213,7 @@ class ExecutionRun:
         if kind.cached_by and self._take_from_cache(step, run, cache_key(step.kind, kind.cached_by, request)):
             return
         try:
-            made = steps.make(kind, request, self.perform)
+            made = steps.make(kind, request, given=given, perform=self.perform)
         except ServiceError as error:
             raise _Failed(self._why_refused(step, kind.create, error), failure=retries.of_error(error)) from error
 
@@ -268,12 +277,14 @@ class ExecutionRun:
                 return False
             if execution.status == "Stopping":
                 execution.goes_to("Stopped")
-            elif any(run.status == "Failed" for run in runs):
+            elif self._is_lost():
                 execution.goes_to("Failed", STEP_FAILURE)
             elif any(self._is_ready(step) for step in self.definition.steps.values()):
                 return False
-            else:
+            elif all(run.status == "Succeeded" for run in runs):
                 execution.goes_to("Succeeded")
+            else:
+                execution.goes_to("CompletedWithFailures")
         return True
 
     def _change(self, run: StepRun, change: Callable[[], None]) -> None:

@@ -35,10 +35,9 @@ class Made:
 def resource_name(kind: Kind, *, given: str | None, execution_id: str, step: str) -> str:
     """What a step calls what it makes: ``pipelines-EXECUTION-STEP-RANDOM``, or ``GIVEN-EXECUTION-RANDOM``.
 
-    The parts and their order are those of the service; how it cuts long ones is not verified.
+    That the service adds to a given name is what the tests of its SDK say (``test_deployment_steps.py``). The parts and
+    their order are those of the service; how it cuts long ones is not verified.
     """
-    if given is not None and kind.named_as_given:
-        return given
     words = [execution_id, step] if kind.name_chars < _ROOMY_CHARS else ["pipelines", execution_id, step]
     if given is not None:
         words = [execution_id, given]
@@ -63,13 +62,14 @@ def request_of(kind: Kind, arguments: Json, *, name: str, execution: Execution) 
     return {**request, "MetadataProperties": metadata}
 
 
-def make(kind: Kind, request: Json, perform: Perform) -> Made:
-    """Calls the operation. Raises what it raises."""
+def make(kind: Kind, request: Json, *, given: str | None, perform: Perform) -> Made:
+    """Calls the operation; ``given`` is the name in the step's arguments. Raises what it raises."""
     operation = kind.create
     if operation == "CreateModelPackage":
         _make_group(request, perform)
-    elif operation == "CreateEndpoint" and _is_there(kind, request[kind.name], perform):
-        operation, request = "UpdateEndpoint", {member: request[member] for member in request if member != "Tags"}
+    elif kind.update is not None and given is not None and _is_there(kind, given, perform):
+        operation = kind.update
+        request = {member: value for member, value in request.items() if member != "Tags"} | {kind.name: given}
     answer = perform(operation, request)
     arn: str = answer[kind.arn]
     return Made(
