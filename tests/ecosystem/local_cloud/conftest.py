@@ -70,25 +70,30 @@ def found(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     python, cloud = python_of(request.param), LocalCloud(work / "cloud")
     script = [str(python), "-P", str(HERE / f"sdk_{request.param}.py")]
     try:
-        done = subprocess.run(
-            ["bash", "-c", AS_A_USER, "bash", *script, "model.tar.gz", "code", "found.json"],  # noqa: S607
-            cwd=work,
-            env={
-                "PATH": os.environ["PATH"],
-                "HOME": str(work),
-                "TMPDIR": str(work),
-                "LOCAL_CLOUD_DIR": str(cloud.directory),
-                "TIDEGATE_PYTHON": sys.executable,
-                "PYTHONPATH": os.pathsep.join([str(HERE.parent), str(REPOSITORY)]),
-            },
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            timeout=LIMIT_S,
-            check=False,
-        )
-        assert done.returncode == 0, done.stdout[-8000:]
+        run_as_a_user(cloud, work, [*script, "model.tar.gz", "code", "found.json"])
         yield json.loads((work / "found.json").read_text())
     finally:
         cloud.down()
+
+
+def run_as_a_user(cloud: LocalCloud, work: Path, command: list[str]) -> None:
+    """Runs a command in `work`, in a shell that has evaluated the lines of `up` and has nothing else of AWS."""
+    done = subprocess.run(
+        ["bash", "-c", AS_A_USER, "bash", *command],  # noqa: S607
+        cwd=work,
+        env={
+            "PATH": os.environ["PATH"],
+            "HOME": str(work),
+            "TMPDIR": str(work),
+            "LOCAL_CLOUD_DIR": str(cloud.directory),
+            "TIDEGATE_PYTHON": sys.executable,
+            "PYTHONPATH": os.pathsep.join([str(HERE), str(HERE.parent), str(REPOSITORY)]),
+        },
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        timeout=LIMIT_S,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-8000:]
