@@ -63,7 +63,8 @@ class RoleSessions:
         if role_arn is None:
             return None
         session = self.session(role_arn, taken_by=SAGEMAKER)
-        denied = self._enforcement.denial_of(session, action, resource)
+        context = {"iam:passedtoservice": SAGEMAKER} if action == "iam:PassRole" else {}
+        denied = self._enforcement.denial_of(session, action, resource, context)
         return None if denied is None else denied.sentence(session.arn)
 
     def client_of(self, service: str, role_arn: str, *, taken_by: str, source_arn: str | None = None) -> Any:

@@ -27,7 +27,8 @@ from tidegate.local_cloud.sagemaker.limits import Limits
 from tidegate.local_cloud.sagemaker.log_groups import LogGroups
 from tidegate.local_cloud.sagemaker.model_packages import Announce, ModelPackages
 from tidegate.local_cloud.sagemaker.pipelines.operations import Pipelines
-from tidegate.local_cloud.sagemaker.roles import Roles
+from tidegate.local_cloud.sagemaker.pipelines.steps import Perform
+from tidegate.local_cloud.sagemaker.roles import Roles, demand_role
 from tidegate.local_cloud.sagemaker.runtime import Runtime
 from tidegate.local_cloud.sagemaker.shapes import check, operation_model
 from tidegate.local_cloud.sagemaker.state import Identity, Json, Tags, check_tags
@@ -117,8 +118,9 @@ class SageMaker:
             environment=container_environment,
             grace_s=limits.job_stop_grace_s,
         )
+        self._roles = roles
         self._pipelines = Pipelines(
-            s3=roles.client("s3", None), identity=identity, tags=tags, announce=announce, perform=self._perform
+            roles=roles, identity=identity, tags=tags, announce=announce, perform_as=self._performing_as
         )
         self._control_plane = ControlPlane(
             identity=identity,
@@ -199,6 +201,18 @@ class SageMaker:
         check_tags(members.get("Tags") or [])
         refuse_unsupported(operation, members)
         return act(_without_nulls(members))
+
+    def _performing_as(self, role_arn: str) -> Perform:
+        """The same for who calls in a role."""
+
+        def perform(operation: str, members: Json) -> Json:
+            demand_role(self._roles, role_arn)
+            for action, resource in rights_of_call(operation, members, self._identity):
+                if (denied := self._roles.denial(role_arn, action, resource)) is not None:
+                    raise ServiceError("AccessDeniedException", denied)
+            return self._perform(operation, members)
+
+        return perform
 
     def _demand(self, request: Request, rights: Iterable[tuple[str, str]], *, status: int = 400) -> None:
         """Raises AWS's AccessDeniedException where who signed the request may not do this."""

@@ -279,7 +279,7 @@ def execution(name: str, ended: datetime, **members: Any) -> Execution:
         pipeline_arn="p",
         version=1,
         definition="",
-        role=None,
+        role="r",
         parameters={},
         created=ended,
         modified=ended,

@@ -11,7 +11,7 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.local_cloud import test_processing_jobs, training
+from tests.local_cloud import pipelines, test_processing_jobs, training
 from tests.local_cloud.conftest import BUCKET, STAND_IN, Account, await_true
 from tidegate.local_cloud import LocalCloud
 from tidegate.local_cloud.__main__ import main
@@ -348,3 +348,42 @@ def test_the_command_line_says_that_a_cloud_which_is_up_does_not_enforce(
         monkeypatch.setenv("LOCAL_CLOUD_DIR", str(other.directory))
         assert main(["up", "--enforce-iam"]) == 1
     assert "does not enforce IAM; take it down first" in capsys.readouterr().err
+
+
+def test_a_step_of_a_pipeline_may_do_what_the_pipeline_s_role_may(account: Account) -> None:
+    passed = role(account)
+    container = {"Image": "any", "ModelDataUrl": f"s3://{BUCKET}/model.tar.gz"}
+    text = pipelines.definition(
+        pipelines.step("Create", "Model", {"ExecutionRoleArn": passed, "PrimaryContainer": container})
+    )
+    creates = may("sagemaker:CreateModel")
+    to_sagemaker = {"StringEquals": {"iam:PassedToService": "sagemaker.amazonaws.com"}}
+    for statements, missing in (
+        ([], "sagemaker:CreateModel"),
+        ([creates], "iam:PassRole"),
+        ([creates, may("iam:PassRole", passed, Condition=to_sagemaker)], None),
+    ):
+        name = account.name("pipeline")
+        account.sagemaker.create_pipeline(
+            PipelineName=name, PipelineDefinition=text, RoleArn=role(account, *statements)
+        )
+        execution = pipelines.start(account, name)
+        end = pipelines.ended(account, execution)
+        step = pipelines.steps_of(account, execution)["Create"]
+        if missing is None:
+            assert end["PipelineExecutionStatus"] == "Succeeded", step
+        else:
+            assert step["FailureReason"].startswith(
+                "ClientError: Failed to invoke sagemaker:CreateModel. Error Details:"
+            )
+            assert f"is not authorized to perform: {missing} on resource:" in step["FailureReason"]
+
+
+def test_a_role_that_sagemaker_cannot_take_on_gets_no_pipeline(account: Account) -> None:
+    text = pipelines.definition(pipelines.fail("Fail", ""))
+    with pytest.raises(ClientError, match="Could not assume role arn:aws:iam::123456789012:role/none"):
+        account.sagemaker.create_pipeline(
+            PipelineName=account.name("pipeline"),
+            PipelineDefinition=text,
+            RoleArn="arn:aws:iam::123456789012:role/none",
+        )

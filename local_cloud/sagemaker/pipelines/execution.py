@@ -87,7 +87,7 @@ class Execution:
     pipeline_arn: str
     version: int
     definition: str
-    role: str | None
+    role: str
     parameters: Mapping[str, Any]
     created: datetime
     modified: datetime
@@ -123,10 +123,10 @@ class Execution:
             "FailureReason": self.failure,
             "ParallelismConfiguration": self.parallelism,
             "SelectiveExecutionConfig": self.selective,
-            "RoleArn": self.role,
         }
         return {
             "PipelineArn": self.pipeline_arn,
+            "RoleArn": self.role,
             "PipelineExecutionArn": self.arn,
             "PipelineExecutionDisplayName": self.display_name,
             "PipelineExecutionStatus": self.status,

@@ -33,6 +33,7 @@ from tidegate.local_cloud.sagemaker.pipelines.references import as_text, resolve
 from tidegate.local_cloud.sagemaker.pipelines.runner import ExecutionRun, variables_of
 from tidegate.local_cloud.sagemaker.pipelines.selection import check_selection, reused_steps
 from tidegate.local_cloud.sagemaker.pipelines.steps import Perform
+from tidegate.local_cloud.sagemaker.roles import Roles, demand_role
 from tidegate.local_cloud.sagemaker.state import Identity, Json, Tags, now, part
 
 logger = logging.getLogger(__name__)
@@ -44,13 +45,13 @@ _ID_CHARS = 12
 
 @dataclass(slots=True, kw_only=True)
 class Pipelines:
-    """All pipelines of this SageMaker; ``perform`` answers the operations that steps call."""
+    """All pipelines of this SageMaker; ``perform_as`` takes a role, and gives what answers operations in it."""
 
-    s3: Any
+    roles: Roles
     identity: Identity
     tags: Tags
     announce: Announce
-    perform: Perform
+    perform_as: Callable[[str], Perform]
     state: PipelinesState = field(default_factory=PipelinesState)
     operations: dict[str, Callable[[Json], Json]] = field(init=False)
     """The function that answers each operation."""
@@ -124,6 +125,7 @@ class Pipelines:
                 "Pipeline names must be unique within an AWS account and region. Pipeline with name"
                 f" ({name}) already exists."
             )
+        demand_role(self.roles, request["RoleArn"])
         text = self._text_of(request)
         read_definition(text)
         with self._lock:
@@ -150,7 +152,9 @@ class Pipelines:
             return str(request["PipelineDefinition"])
         version = {"VersionId": place["VersionId"]} if "VersionId" in place else {}
         try:
-            body = self.s3.get_object(Bucket=place["Bucket"], Key=place["ObjectKey"], **version)["Body"]
+            body = self.roles.client("s3", None).get_object(Bucket=place["Bucket"], Key=place["ObjectKey"], **version)[
+                "Body"
+            ]
             content: bytes = body.read(_DEFINITION_BYTES + 1)
         except (ClientError, BotoCoreError) as error:
             raise validation_exception(f"PipelineDefinitionS3Location cannot be read: {error}") from error
@@ -161,6 +165,8 @@ class Pipelines:
     def _update(self, request: Json) -> Json:
         with self._lock:
             self._pipeline(request["PipelineName"])
+        if "RoleArn" in request:
+            demand_role(self.roles, request["RoleArn"])
         has_definition = bool({"PipelineDefinition", "PipelineDefinitionS3Location"} & set(request))
         text = self._text_of(request) if has_definition else None
         if text is not None:
@@ -249,6 +255,7 @@ class Pipelines:
             pipeline = self._pipeline(request["PipelineName"])
             number = _version_number(pipeline, request)
             text = pipeline.versions[number - 1].definition
+        demand_role(self.roles, request.get("RoleArn"))
         definition = read_definition(text)
         parameters = values_of(definition.parameters, request.get("PipelineParameters", []))
         arn, moment = f"{pipeline.arn}/execution/{_new_id()}", now()
@@ -258,7 +265,7 @@ class Pipelines:
             pipeline_arn=pipeline.arn,
             version=number,
             definition=text,
-            role=request.get("RoleArn"),
+            role=request.get("RoleArn", pipeline.role),
             parameters=parameters,
             created=moment,
             modified=moment,
@@ -303,8 +310,8 @@ class Pipelines:
                 definition=read_definition(execution.definition),
                 state=self.state,
                 lock=self._lock,
-                perform=self.perform,
-                s3=self.s3,
+                perform=self.perform_as(execution.role),
+                s3=lambda: self.roles.client("s3", execution.role),
                 events=self._events,
                 closing=self._closing,
             ).run()

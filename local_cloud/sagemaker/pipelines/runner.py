@@ -26,6 +26,7 @@ from tidegate.local_cloud.sagemaker.pipelines.events import PipelineEvents
 from tidegate.local_cloud.sagemaker.pipelines.execution import STEP_FAILURE, Execution, PipelinesState, StepRun
 from tidegate.local_cloud.sagemaker.pipelines.kinds import CONDITION, FAIL, KINDS
 from tidegate.local_cloud.sagemaker.pipelines.references import Scope, Unresolved, as_text, resolved
+from tidegate.local_cloud.sagemaker.roles import RoleNotAssumed
 from tidegate.local_cloud.sagemaker.state import Json, now
 
 logger = logging.getLogger(__name__)
@@ -53,7 +54,8 @@ class ExecutionRun:
     state: PipelinesState
     lock: threading.Lock
     perform: steps.Perform
-    s3: Any
+    s3: Callable[[], Any]
+    """Makes a client of S3 that calls in the execution's role."""
     events: PipelineEvents
     closing: threading.Event
     _asked_to_stop: set[str] = field(default_factory=set)
@@ -333,12 +335,12 @@ class ExecutionRun:
     def _document(self, address: str) -> Any:
         try:
             bucket, key = split_s3_uri(address)
-            body = self.s3.get_object(Bucket=bucket, Key=key)["Body"]
+            body = self.s3().get_object(Bucket=bucket, Key=key)["Body"]
             content = body.read(_DOCUMENT_BYTES + 1)
             if len(content) > _DOCUMENT_BYTES:
                 raise Unresolved(f"{address} is larger than {_DOCUMENT_BYTES} bytes")
             return json.loads(content)
-        except (ModelDataError, ClientError, BotoCoreError) as error:
+        except (ModelDataError, RoleNotAssumed, ClientError, BotoCoreError) as error:
             raise Unresolved(f"{address} cannot be read: {error}") from error
         except (ValueError, RecursionError) as error:
             raise Unresolved(f"{address} is not JSON: {error}") from error
