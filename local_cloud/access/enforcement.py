@@ -1,8 +1,8 @@
 """Every call that a session of a role makes of this cloud is checked by the role's policies (``--enforce-iam``).
 
-Whoever signs as no session is not checked: the exported credentials, users, and calls without a signature. So what is
-checked is what AWS's services, models, training scripts and state machines do here with the role that they were given.
-It replaces private names of moto 5.2.5.
+Whoever signs as no session is not checked: the exported credentials, users, and calls without a signature; neither are
+sessions of roles that this cloud does not have. So what is checked is what AWS's services, models, training scripts and
+state machines do here with the role that they were given. It replaces private names of moto 5.2.5.
 """
 
 from __future__ import annotations
@@ -60,6 +60,8 @@ class Enforcement:
         self._account = account
         self._region = region
         self._free_key = free_key
+        self.of_services: set[str] = set()
+        """The access keys of sessions that services began; these have a role, also where that is gone by now."""
 
     def install(self) -> None:
         """Puts the check before what moto does, for this process."""
@@ -82,7 +84,11 @@ class Enforcement:
         credential = _CREDENTIAL.search(authorization) or _PRESIGNED.search(authorization)
         if credential is None or credential["key"] == self._free_key:
             return None
-        return session_of(credential["key"], account=self._account, region=self._region)
+        session = session_of(credential["key"], account=self._account, region=self._region)
+        if session is None or credential["key"] in self.of_services:
+            return session
+        # moto lets callers take on roles that nobody made, as the CDK does in an account that is not bootstrapped.
+        return session if role_of(session.role_arn) is not None else None
 
     def denial_of_caller(self, authorization: str, action: str, resource: str) -> str | None:
         """AWS's sentence for who signed a request and may not do this; None where he may, or is not checked."""

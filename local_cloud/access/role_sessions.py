@@ -105,6 +105,7 @@ class RoleSessions:
                     duration=_DURATION_S,
                     external_id="",
                 )
+                self._enforcement.of_services.add(self._sessions[key].access_key_id)
             return self._sessions[key]
 
     def _signed(self, service: str, session: AssumedRole) -> Any:

@@ -334,6 +334,20 @@ def test_a_state_machine_acts_in_its_role_and_needs_to_be_trusted_with_it(accoun
     states.close()
 
 
+def test_a_role_that_nobody_made_is_not_checked_and_one_that_is_gone_may_nothing(account: Account) -> None:
+    s3 = in_role(account, "arn:aws:iam::123456789012:role/cdk-hnb659fds-deploy-role", "s3")
+    assert s3.list_buckets()["Buckets"]
+    s3.close()
+    arn, iam = role(account, READS, PULL), account.cloud.client("iam")
+    name = model(account, arn)
+    endpoint = account.endpoint(name)
+    iam.delete_role_policy(RoleName=arn.rpartition("/")[2], PolicyName="own")
+    iam.delete_role(RoleName=arn.rpartition("/")[2])
+    iam.close()
+    assert f"Could not assume role {arn}. Please ensure that the role exists" in account.failed_endpoint(name)
+    account.delete(endpoint)
+
+
 def test_the_exported_credentials_may_do_everything(account: Account) -> None:
     assert account.s3.list_buckets()["Buckets"]
     assert "Models" in account.sagemaker.list_models()
