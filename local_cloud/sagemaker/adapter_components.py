@@ -22,6 +22,7 @@ from tidegate.local_cloud.sagemaker.archive import ModelDataError, fetch_model_d
 from tidegate.local_cloud.sagemaker.container import ContainerRunner
 from tidegate.local_cloud.sagemaker.container_answers import NoAnswer
 from tidegate.local_cloud.sagemaker.container_client import ContainerClient
+from tidegate.local_cloud.sagemaker.creation_rules import check_archive
 from tidegate.local_cloud.sagemaker.endpoints import Endpoints
 from tidegate.local_cloud.sagemaker.errors import ServiceError, validation_exception
 from tidegate.local_cloud.sagemaker.fleet import ADAPTERS
@@ -204,6 +205,7 @@ def _check(name: str, specification: Json) -> None:
     """API reference, InferenceComponentSpecification: an adapter has an artifact, and nothing that would run it."""
     if "ArtifactUrl" not in specification.get("Container", {}):
         raise validation_exception(f"Inference component {name} is an adapter and needs Container.ArtifactUrl.")
+    check_archive("ArtifactUrl", specification["Container"]["ArtifactUrl"])
     for member in ("ModelName", "ComputeResourceRequirements", "StartupParameters"):
         if member in specification:
             raise validation_exception(f"Inference component {name} is an adapter, which excludes {member}.")

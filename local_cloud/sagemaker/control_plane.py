@@ -264,6 +264,9 @@ class ControlPlane:
     def _update_endpoint(self, request: Json) -> Json:
         kept = {"DesiredWeight", "DesiredInstanceCount"} if request.get("RetainAllVariantProperties") else set()
         kept -= {item["VariantPropertyType"] for item in request.get("ExcludeRetainedVariantProperties", [])}
+        # An endpoint whose configuration was deleted cannot be updated: the service asks for it by that name
+        # (https://github.com/hashicorp/terraform-provider-aws/issues/40048).
+        self._config(self.endpoints.describe(request["EndpointName"])["EndpointConfigName"])
         again = bool(request.get("RetainDeploymentConfig"))
         plan = self._plan(request)
         return {"EndpointArn": self.endpoints.update(request["EndpointName"], plan, kept=kept, again=again)}

@@ -69,13 +69,41 @@ def check_container(container: Json) -> None:
         raise validation_exception("A container takes either ModelDataUrl or ModelDataSource.")
     if _environment_bytes(container) > _ENVIRONMENT_BYTES:
         raise validation_exception("The keys and values of Environment are together larger than 32 KB.")
+    check_model_data(container)
     if container.get("Mode") == "MultiModel":
+        if "ModelDataSource" in container:
+            raise validation_exception("A container with Mode MultiModel excludes ModelDataSource.")
         if not container.get("ModelDataUrl", "").endswith("/"):
             raise validation_exception(
                 "A container with Mode MultiModel needs a ModelDataUrl that is a prefix and ends with a slash."
             )
     elif "MultiModelConfig" in container:
         raise validation_exception("MultiModelConfig needs Mode MultiModel.")
+
+
+def check_model_data(container: Json) -> None:
+    """Raises a ValidationException for data that is named as none can be (ContainerDefinition, S3ModelDataSource)."""
+    url = container.get("ModelDataUrl")
+    if url is not None and container.get("Mode") != "MultiModel":
+        check_archive("ModelDataUrl", url)
+    source = container.get("ModelDataSource", {}).get("S3DataSource")
+    if source is None:
+        return
+    uri, is_prefix = source["S3Uri"], source["S3DataType"] == "S3Prefix"
+    if is_prefix and not uri.endswith("/"):
+        raise validation_exception(f"S3Uri is {uri}; with S3DataType S3Prefix it must end with a forward slash (/).")
+    if is_prefix and source["CompressionType"] == "Gzip":
+        raise validation_exception("CompressionType Gzip needs S3DataType S3Object: it is one archive.")
+    if not is_prefix and uri.endswith("/"):
+        raise validation_exception(f"S3Uri is {uri}; with S3DataType S3Object it must name an object.")
+
+
+def check_archive(member: str, url: str) -> None:
+    """Raises a ValidationException for an address that is no archive's: "(.tar.gz suffix)" says the API reference."""
+    if not url.endswith(".tar.gz"):
+        raise validation_exception(
+            f"{member} is {url}; it must point to a single gzip compressed tar archive (.tar.gz suffix)."
+        )
 
 
 def _environment_bytes(container: Json) -> int:

@@ -39,6 +39,16 @@ def resource_in_use(message: str) -> ServiceError:
     return ServiceError("ResourceInUse", message)
 
 
+def resource_limit_exceeded(what: str, unit: str, *, limit: int, asked: int, used: int = 0) -> ServiceError:
+    """More than an account may have of something. Source: https://github.com/aws/amazon-sagemaker-feedback/issues/157."""
+    return ServiceError(
+        "ResourceLimitExceeded",
+        f"The account-level service limit '{what}' is {limit} {unit}, with current utilization of {used} {unit} and a"
+        f" request delta of {asked} {unit}. Please use AWS Service Quotas to request an increase for this quota. If AWS"
+        " Service Quotas is not available, contact AWS support to request an increase for this quota.",
+    )
+
+
 def model_error(
     *, original_status: int, original_message: str, message: str, log_stream_arn: str, status: int = 424
 ) -> ServiceError:

@@ -14,6 +14,7 @@ from datetime import datetime
 
 from tidegate.local_cloud.sagemaker.adapter_components import IDENTIFIER, AdapterComponent, AdapterComponents
 from tidegate.local_cloud.sagemaker.container_answers import PRIMARY
+from tidegate.local_cloud.sagemaker.creation_rules import check_archive
 from tidegate.local_cloud.sagemaker.endpoints import Endpoints, Lease
 from tidegate.local_cloud.sagemaker.errors import validation_error, validation_exception
 from tidegate.local_cloud.sagemaker.fleet import Plan, VariantPlan
@@ -317,6 +318,7 @@ class InferenceComponents:
                 raise validation_exception(f"Inference component {component.name} names neither a model nor an image.")
             container = {"Image": given["Image"], "Environment": given.get("Environment", {})}
             if "ArtifactUrl" in given:
+                check_archive("ArtifactUrl", given["ArtifactUrl"])
                 container["ModelDataUrl"] = given["ArtifactUrl"]
             model = Model(
                 name=component.name,

@@ -19,6 +19,7 @@ from tidegate.local_cloud.sagemaker.errors import validation_exception
 UNKNOWN: Any = object()
 """Stands in a request for a value that comes later; it satisfies every constraint."""
 
+_SHOWN_CHARS = 300
 _SPELLINGS = {
     r"\p{L}": r"\w",
     r"\p{N}": r"\d",
@@ -143,6 +144,11 @@ def _join(path: str, member: str) -> str:
     return f"{path}.{name}" if path else name
 
 
+def _cut(text: str) -> str:
+    """A value as sentences show it: whoever sent a megabyte knows which."""
+    return text if len(text) <= _SHOWN_CHARS else f"{text[:_SHOWN_CHARS]}…"
+
+
 def _sentence(path: str, value: Any, constraint: str) -> str:
-    shown = "null" if value is None else f"'{value}'"
+    shown = "null" if value is None else f"'{_cut(str(value))}'"
     return f"Value {shown} at '{path}' failed to satisfy constraint: {constraint}"

@@ -12,6 +12,7 @@ from tidegate.local_cloud.clock import CLOCK
 from tidegate.local_cloud.sagemaker.errors import validation_exception
 
 Json = dict[str, Any]
+_MAX_TAGS = 50
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,8 +93,14 @@ class Tags:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def add(self, arn: str, tags: Iterable[Mapping[str, str]]) -> None:
+        """Raises a ValidationException for more than a resource can have (AddTags, Tags; its sentence is not known)."""
         with self._lock:
-            self._by_arn.setdefault(arn, {}).update({tag["Key"]: tag["Value"] for tag in tags})
+            together = self._by_arn.get(arn, {}) | {tag["Key"]: tag["Value"] for tag in tags}
+            if len(together) > _MAX_TAGS:
+                raise validation_exception(
+                    f"{arn} would have {len(together)} tags; a resource has at most {_MAX_TAGS}."
+                )
+            self._by_arn[arn] = together
 
     def remove(self, arn: str, keys: Iterable[str]) -> None:
         with self._lock:

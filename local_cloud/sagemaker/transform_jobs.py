@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
+from botocore.exceptions import BotoCoreError, ClientError
+
 from tidegate.local_cloud.sagemaker.archive import ModelDataError, fetch_model_data, split_s3_uri
 from tidegate.local_cloud.sagemaker.container import (
     DEFAULT_STARTUP_TIMEOUT_S,
@@ -27,8 +29,11 @@ from tidegate.local_cloud.sagemaker.errors import (
     resource_not_found,
     validation_exception,
 )
+from tidegate.local_cloud.sagemaker.jobs.training_rules import no_objects
+from tidegate.local_cloud.sagemaker.manifest_file import NoManifest
 from tidegate.local_cloud.sagemaker.roles import RoleNotAssumed, Roles, demand_role, refused_image, role_of
 from tidegate.local_cloud.sagemaker.state import Identity, Json, Model, now
+from tidegate.local_cloud.sagemaker.transform_inputs import input_objects
 from tidegate.local_cloud.sagemaker.transform_run import Progress, Stopped, TransformFailed, TransformRun
 from tidegate.local_cloud.sagemaker.transform_settings import batch_environment, check_transform_request
 
@@ -81,6 +86,12 @@ class TransformJobs:
             raise validation_exception(
                 f"Model {model.name} has Mode Direct, and CreateTransformJob names no container that is to answer."
             )
+        if any("ModelDataSource" in container for container in model.containers.values()):
+            # The service's words: https://github.com/aws/sagemaker-python-sdk/issues/4777
+            raise validation_exception(
+                "SageMaker Batch currently doesn't support Model entity with container definitions which use"
+                " ModelDataSource attribute."
+            )
         check_transform_request(request)
         demand_role(self.roles, role_of(model))
         data_processing(request)
@@ -92,6 +103,7 @@ class TransformJobs:
                 split_s3_uri(uri)
             except ModelDataError as error:
                 raise validation_exception(str(error)) from error
+        self._demand_input(request, model)
         with self._lock:
             if self._closing:
                 raise ServiceError("ServiceUnavailable", "The local cloud is shutting down.", status=503)
@@ -106,6 +118,20 @@ class TransformJobs:
             self._jobs[name] = job
             job.worker.start()
         return arn
+
+    def _demand_input(self, request: Json, model: Model) -> None:
+        """Raises the service's ValidationException for input that has no object, or that the role may not list."""
+        role, given = role_of(model), request["TransformInput"]
+        uri = given["DataSource"]["S3DataSource"]["S3Uri"]
+        why = no_objects(uri, role or "", self.identity.region)
+        try:
+            first = next(input_objects(self.roles.client("s3", role), given), None)
+        except NoManifest:
+            return  # the job says what is wrong with it
+        except (ClientError, BotoCoreError) as error:
+            raise validation_exception(f"{why} ({error})") from error
+        if first is None:
+            raise validation_exception(why)
 
     def stop(self, name: str) -> None:
         """Asks a running job to stop; without effect on one that has ended."""

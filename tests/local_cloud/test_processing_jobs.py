@@ -176,7 +176,7 @@ def test_an_input_that_is_not_there_fails_the_job(account: Account) -> None:
     data = given("data", f"s3://{BUCKET}/nothing-here/", "/opt/ml/processing/data")
     job = ended(account, start(account, "", ProcessingInputs=[data]))
     assert job["FailureReason"] == (
-        f"ClientError: Input data cannot be had: there is no object at s3://{BUCKET}/nothing-here/"
+        f"ClientError: Failed to download data. Input data: there is no object at s3://{BUCKET}/nothing-here/"
     )
 
 

@@ -420,9 +420,7 @@ def test_a_container_that_dies_fails_the_job(account: Account, place: str) -> No
     assert "the container ended with exit code 137" in reason
 
 
-def test_input_that_is_not_there_fails_the_job(account: Account, place: str) -> None:
-    source = f"s3://{BUCKET}/{place}/in/"
-    assert f"there is no input object at {source}" in failure(account, account.model(), source, output=f"{place}/out")
+def test_input_that_is_damaged_fails_the_job(account: Account, place: str) -> None:
     damaged = account.put(f"{place}/damaged.gz", b"not gzip")
     reason = failure(account, account.model(), damaged, output=f"{place}/out", CompressionType="Gzip")
     assert f"{damaged} cannot be read: Not a gzipped file" in reason

@@ -107,7 +107,10 @@ class ProcessingRun:
                 place = host.base_dir / inside_opt_ml("LocalPath", source["LocalPath"])
                 bring(self.s3, share(objects, distribution=distribution, host=index, hosts=count), place)
             except NoInput as error:
-                raise ProcessingFailed(f"ClientError: Input {entry['InputName']} cannot be had: {error}") from error
+                # The service's own beginning: https://github.com/aws-samples/sagemaker-run-notebook/issues/32
+                raise ProcessingFailed(
+                    f"ClientError: Failed to download data. Input {entry['InputName']}: {error}"
+                ) from error
 
     def _start(self, hosts: Hosts) -> None:
         app, network = self.request["AppSpecification"], self.request.get("NetworkConfig", {})

@@ -13,11 +13,12 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from tidegate.local_cloud.sagemaker.archive import ModelDataError, split_s3_uri
-from tidegate.local_cloud.sagemaker.errors import validation_exception
+from tidegate.local_cloud.sagemaker.errors import resource_limit_exceeded, validation_exception
 from tidegate.local_cloud.sagemaker.jobs.channel_data import ChannelObject, NoInput, objects_of
 from tidegate.local_cloud.sagemaker.jobs.hosts import check_count
 from tidegate.local_cloud.sagemaker.state import Json
 
+MAX_RUNTIME_S = 28 * 24 * 3600  # StoppingCondition: "The maximum value is 28 days"
 DEFAULT_MAX_RUNTIME_S = 24 * 3600  # StoppingCondition: the default of MaxRuntimeInSeconds is 1 day
 CHECKPOINTS = "/opt/ml/checkpoints"  # CheckpointConfig: the default of LocalPath
 
@@ -146,6 +147,10 @@ def _check_channels(request: Json) -> None:
 def _check_stopping(request: Json) -> None:
     stopping = request.get("StoppingCondition", {})
     runtime, wait = stopping.get("MaxRuntimeInSeconds", DEFAULT_MAX_RUNTIME_S), stopping.get("MaxWaitTimeInSeconds")
+    if runtime > MAX_RUNTIME_S:
+        raise resource_limit_exceeded(
+            "Longest run time for a training job", "Seconds", limit=MAX_RUNTIME_S, asked=runtime
+        )
     if request.get("EnableManagedSpotTraining"):
         if wait is None or wait < runtime:
             raise validation_exception(

@@ -249,8 +249,9 @@ class TrainingRun:
     def _upload(self, hosts: Hosts, ending: _Ending) -> None:
         job = self.job
         if not self.closing.is_set():
-            with self.lock:
-                job.goes_to("Uploading")
+            if job.started is not None:  # one that was stopped before it trained has nothing to upload
+                with self.lock:
+                    job.goes_to("Uploading")
             models = [host.base_dir / "model" for host in hosts.each]
             try:
                 if job.is_compressed:
