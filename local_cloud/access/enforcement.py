@@ -1,8 +1,8 @@
 """Every call that a session of a role makes of this cloud is checked by the role's policies (``--enforce-iam``).
 
 Whoever signs as no session is not checked: the exported credentials, users, and calls without a signature; neither are
-sessions of roles that this cloud does not have. So what is checked is what AWS's services, models, training scripts and
-state machines do here with the role that they were given. It replaces private names of moto 5.2.5.
+sessions of roles that no service of this cloud may take on. So what is checked is what AWS's services, models, training
+scripts and state machines do here with the role that they were given. It replaces private names of moto 5.2.5.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from tidegate.local_cloud.access.policy_conditions import Context
 from tidegate.local_cloud.access.policy_decisions import Call, Denial, Policies, Principal, decide, denial
 from tidegate.local_cloud.access.role_policies import (
     bucket_of,
+    is_of_a_service,
     key_arn,
     policies_of,
     principal_of,
@@ -87,8 +88,9 @@ class Enforcement:
         session = session_of(credential["key"], account=self._account, region=self._region)
         if session is None or credential["key"] in self.of_services:
             return session
-        # moto lets callers take on roles that nobody made, as the CDK does in an account that is not bootstrapped.
-        return session if role_of(session.role_arn) is not None else None
+        # A caller's own rights are not checked, and so not those of roles that only callers take on, as the CDK does.
+        role = role_of(session.role_arn)
+        return session if role is not None and is_of_a_service(role) else None
 
     def denial_of_caller(self, authorization: str, action: str, resource: str) -> str | None:
         """AWS's sentence for who signed a request and may not do this; None where he may, or is not checked."""

@@ -21,7 +21,10 @@ from moto.sqs.models import sqs_backends
 from moto.sts.models import AssumedRole, sts_backends
 from moto.utilities.utils import get_partition
 
+from tidegate.local_cloud.access.policy_conditions import listed
 from tidegate.local_cloud.access.policy_decisions import Document, Policies, Principal
+
+_ACTING = frozenset(f"{service}.amazonaws.com" for service in ("sagemaker", "states", "events", "scheduler"))
 
 
 def session_of(access_key_id: str, *, account: str, region: str) -> AssumedRole | None:
@@ -68,6 +71,13 @@ def identity_documents(role: Role) -> Iterator[Document]:
 
 def trust_of(role: Role) -> Document:
     return _read(role.assume_role_policy_document)
+
+
+def is_of_a_service(role: Role) -> bool:
+    """Whether one of the services that act in this cloud may take the role on."""
+    principals = [item.get("Principal") for item in listed(trust_of(role)["Statement"]) if item["Effect"] == "Allow"]
+    named = [name for each in principals if isinstance(each, dict) for name in listed(each.get("Service", []))]
+    return not _ACTING.isdisjoint(named)
 
 
 def _boundary(role: Role) -> list[Document] | None:

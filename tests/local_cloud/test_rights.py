@@ -334,10 +334,12 @@ def test_a_state_machine_acts_in_its_role_and_needs_to_be_trusted_with_it(accoun
     states.close()
 
 
-def test_a_role_that_nobody_made_is_not_checked_and_one_that_is_gone_may_nothing(account: Account) -> None:
-    s3 = in_role(account, "arn:aws:iam::123456789012:role/cdk-hnb659fds-deploy-role", "s3")
-    assert s3.list_buckets()["Buckets"]
-    s3.close()
+def test_a_role_of_callers_is_not_checked_and_one_that_is_gone_is_not_taken_on(account: Account) -> None:
+    of_callers = role(account, trust={**TRUST, "Principal": {"AWS": "arn:aws:iam::123456789012:root"}})
+    for free in ("arn:aws:iam::123456789012:role/nobody", of_callers):
+        s3 = in_role(account, free, "s3")
+        assert s3.list_buckets()["Buckets"]
+        s3.close()
     arn, iam = role(account, READS, PULL), account.cloud.client("iam")
     name = model(account, arn)
     endpoint = account.endpoint(name)
