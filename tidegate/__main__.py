@@ -1,5 +1,5 @@
 """The command `tidegate`: `serve` and `check` of the server, `pack`, `export`, `publish` and more of training_hooks,
-`cloud` (the local cloud) and `doctor` (of an AWS account).
+`cloud` (the local cloud), `doctor` (of an AWS account) and `completion`.
 
 The working directory is not looked in for modules, and PYTHONPATH last: both may hold a user's modules.
 """
@@ -24,13 +24,17 @@ def main() -> int:
         return _cloud()
     if command == "doctor":
         return _doctor()
+    if command == "completion":
+        from tidegate.completion import main as completion  # noqa: PLC0415 - only where it is meant
+
+        return completion(sys.argv[2:], program="tidegate completion", run=main)
     if command in ("serve", "check") and "--help" not in sys.argv and "-h" not in sys.argv:
         missing = [name for name in _SERVER if importlib.util.find_spec(name) is None]
         if missing:
             return _lacks(missing[0], "serve")
     from tidegate.inference.__main__ import main as inference  # noqa: PLC0415 - what it imports is looked for from here
 
-    return inference(program="tidegate", others=(*_OF_TRAINING_HOOKS, "cloud", "doctor"))
+    return inference(program="tidegate", others=(*_OF_TRAINING_HOOKS, "cloud", "doctor", "completion"))
 
 
 def _training_hooks() -> int:

@@ -39,7 +39,7 @@ def run(account: Account) -> Run:
             capture_output=True,
             text=True,
             check=False,
-            timeout=200,
+            timeout=900,
         )
 
     return local_cloud
@@ -108,7 +108,7 @@ def test_logs_that_are_followed_end_with_the_endpoint(account: Account) -> None:
         while "POST /invocations" not in (line := following.stdout.readline()):
             assert line, "it ended before the request was seen"
         account.delete(name)
-        said, remarks = following.communicate(timeout=200)
+        said, remarks = following.communicate(timeout=900)
         assert (following.returncode, remarks) == (0, ""), said
 
 
@@ -122,7 +122,7 @@ def test_ctrl_c_ends_what_is_followed(account: Account, endpoint: str) -> None:
         assert following.stdout is not None
         assert following.stdout.readline()
         following.send_signal(signal.SIGINT)
-        assert following.wait(200) == 130
+        assert following.wait(900) == 130
 
 
 KNOWN = [
@@ -212,7 +212,7 @@ def test_doctor_says_what_is_in_the_way_of_this_machine_and_this_shell(tmp_path:
 
     def doctor(*options: str) -> subprocess.CompletedProcess[str]:
         command = [*COMMAND, "doctor", *options]
-        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=250)
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=900)
 
     done = doctor("--json")
     told = json.loads(done.stdout)

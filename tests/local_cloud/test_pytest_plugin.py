@@ -68,7 +68,7 @@ def said(tmp_path_factory: pytest.TempPathFactory) -> str:
         stderr=subprocess.STDOUT,
         text=True,
         check=False,
-        timeout=280,
+        timeout=900,
     )
     return done.stdout
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from importlib import metadata
 from pathlib import Path
 
@@ -109,3 +110,51 @@ def test_the_commands_of_training_hooks_are_there_too(installed: Installation, t
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == f"training_hooks: error: there is no repository {tmp_path}/nowhere\n"
     assert "publish" in installed.run("tidegate", "--help", cwd=tmp_path).stdout
+
+
+def test_one_command_leads_to_the_local_cloud_and_to_the_doctor(installed: Installation, tmp_path: Path) -> None:
+    for words, usage in (
+        (["cloud", "--help"], "usage: tidegate cloud [-h] {up,down,status,logs,doctor}"),
+        (["cloud", "up", "--help"], "usage: tidegate cloud up "),
+        (["doctor", "--help"], "usage: tidegate doctor "),
+    ):
+        done = installed.run("tidegate", *words, cwd=tmp_path)
+        assert done.stdout.startswith(usage), done.stderr
+    status = installed.run("tidegate", "cloud", "status", cwd=tmp_path, LOCAL_CLOUD_DIR=str(tmp_path / "none"))
+    assert (status.returncode, status.stdout) == (1, "")
+    assert status.stderr == f"local cloud: not up in {tmp_path / 'none'}\n"
+    wrong = installed.run("tidegate", "cloud", "sideways", cwd=tmp_path)
+    assert wrong.returncode == 2
+
+
+ASK_BASH = """
+eval "$1"
+shift
+COMP_WORDS=("$@") COMP_CWORD=$(($# - 1))
+_tidegate
+printf '%s\\n' "${COMPREPLY[@]}"
+"""
+
+
+def test_a_shell_completes_commands_and_options(from_a_wheel: Installation, tmp_path: Path) -> None:
+    said = from_a_wheel.run("tidegate", "completion", "bash", cwd=tmp_path)
+    assert said.returncode == 0, said.stderr
+
+    def completed(*words: str) -> list[str]:
+        done = subprocess.run(
+            ["bash", "-c", ASK_BASH, "bash", said.stdout, *words],  # noqa: S607
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return done.stdout.split()
+
+    assert {"serve", "check", "pack", "cloud", "doctor", "--version"} <= set(completed("tidegate", ""))
+    assert completed("tidegate", "cl") == ["cloud"]
+    assert completed("tidegate", "cloud", "") == ["up", "down", "status", "logs", "doctor", "--help"]
+    assert completed("tidegate", "cloud", "up", "--ser") == ["--server"]
+    assert completed("tidegate", "serve", "model/", "--po") == ["--port"]
+    assert completed("tidegate", "serve", "mod") == [], "files are the shell's own to complete"
+    zsh = from_a_wheel.run("tidegate", "completion", "zsh", cwd=tmp_path)
+    assert zsh.stdout.endswith(said.stdout)
+    assert zsh.stdout.startswith("autoload -U +X bashcompinit")

@@ -1,0 +1,82 @@
+"""`tidegate completion bash|zsh`: a script that completes the command's words, made from what each `--help` says.
+
+From the help and not from the parsers: each room has its own, and this reaches into none.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import os
+import re
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import redirect_stderr, redirect_stdout
+
+_COMMANDS = re.compile(r"\{([\w,-]+)\}\s+(?:\.\.\.|--help)")
+"""In a usage, or in the line about further commands."""
+_OPTION = re.compile(r"^ +(?:-\w, )?(--[a-z][a-z-]*)", re.MULTILINE)
+
+_BASH = """\
+_tidegate() {{
+  local current="${{COMP_WORDS[COMP_CWORD]}}" path="" word words=""
+  for word in "${{COMP_WORDS[@]:1:COMP_CWORD-1}}"; do
+    case "$path/$word" in
+      {steps}) path="$path/$word" ;;
+    esac
+  done
+  case "$path" in
+{cases}
+  esac
+  COMPREPLY=($(compgen -W "$words" -- "$current"))
+}}
+complete -o default -F _tidegate tidegate
+"""
+_ZSH = "autoload -U +X bashcompinit && bashcompinit\n"
+
+
+def main(arguments: Sequence[str], program: str, run: Callable[[], int]) -> int:
+    """``run`` is the whole command, which reads `sys.argv`."""
+    parser = argparse.ArgumentParser(
+        prog=program,
+        description="Print a script that completes commands and options of tidegate.",
+        epilog=f"for good: {program} bash > ~/.local/share/bash-completion/completions/tidegate; in zsh, a file that"
+        " ~/.zshrc reads",
+    )
+    parser.add_argument("shell", choices=["bash", "zsh"])
+    shell = parser.parse_args(arguments).shell
+    sys.stdout.write((_ZSH if shell == "zsh" else "") + script(words_of(lambda path: _help(run, path))))
+    return 0
+
+
+def words_of(ask: Callable[[str], str]) -> Mapping[str, Sequence[str]]:
+    """Commands and options by path, such as `/cloud/up`; `ask` gives the help of a path, "" where there is none."""
+    found: dict[str, Sequence[str]] = {}
+    paths = [""]
+    for path in paths:
+        text = ask(path)
+        commands = [name for group in _COMMANDS.findall(text) for name in group.split(",")]
+        found[path] = [*commands, *sorted(set(_OPTION.findall(text)))]
+        paths += [f"{path}/{name}" for name in commands]
+    return found
+
+
+def script(words: Mapping[str, Sequence[str]]) -> str:
+    """For bash; zsh reads it by bashcompinit."""
+    cases = "\n".join(f'    "{path}") words="{" ".join(those)}" ;;' for path, those in words.items())
+    return _BASH.format(steps="|".join(f'"{path}"' for path in words if path), cases=cases)
+
+
+def _help(run: Callable[[], int], path: str) -> str:
+    """What the command says of itself; "" where it cannot, for want of a package."""
+    before, said = sys.argv, io.StringIO()
+    sys.argv = [before[0], *path.split("/")[1:], "--help"]
+    os.environ["COLUMNS"] = "10000"  # no word is broken
+    try:
+        with redirect_stdout(said), redirect_stderr(io.StringIO()):
+            run()
+    except SystemExit:
+        return said.getvalue()
+    finally:
+        sys.argv = before
+    return ""
