@@ -79,6 +79,11 @@ class Clock:
         """The cloud's time, UTC."""
         return self._held or datetime.now(UTC) + self.state.ahead
 
+    @property
+    def is_advanced(self) -> bool:
+        """Whether it is being advanced just now, and stands still while an action runs."""
+        return self._held is not None
+
     def time(self) -> float:
         """The cloud's time in seconds since 1970."""
         return self.now().timestamp()

@@ -1,4 +1,4 @@
-"""AWS::CloudWatch::Alarm and CompositeAlarm, through boto3: stored and described; nothing here emits their metrics."""
+"""AWS::CloudWatch::Alarm and CompositeAlarm, through boto3: what looks at them is :mod:`local_cloud.alarms`."""
 
 # ruff: noqa: ARG002 - the signatures are those by which moto calls these classes
 

@@ -1,4 +1,4 @@
-"""AWS::ApplicationAutoScaling::ScalableTarget and ScalingPolicy, through boto3: stored and described, never acting.
+"""AWS::ApplicationAutoScaling::ScalableTarget and ScalingPolicy, through boto3; :mod:`local_cloud.scaling` acts.
 
 moto has the service but not the two types, and its service takes a target for an endpoint that is not there; AWS does
 not. A template that forgets to say that the target depends on the endpoint therefore fails here as it would there.

@@ -1,4 +1,4 @@
-"""AWS::Scheduler::Schedule and ScheduleGroup, through boto3: stored and described; no schedule ever fires here."""
+"""AWS::Scheduler::Schedule and ScheduleGroup, through boto3: what fires them is :mod:`local_cloud.schedules`."""
 
 # ruff: noqa: ARG002 - the signatures are those by which moto calls these classes
 

@@ -11,9 +11,9 @@ import json
 import logging
 import threading
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -27,6 +27,7 @@ from tidegate.local_cloud.sagemaker.container_client import SizedBody
 from tidegate.local_cloud.sagemaker.endpoints import Endpoints, Lease
 from tidegate.local_cloud.sagemaker.errors import ServiceError
 from tidegate.local_cloud.sagemaker.instances import NoInstance
+from tidegate.local_cloud.sagemaker.invocation_metrics import InvocationMetrics, Subject
 from tidegate.local_cloud.sagemaker.limits import Limits
 from tidegate.local_cloud.sagemaker.roles import RoleNotAssumed, Roles
 from tidegate.local_cloud.sagemaker.state import Identity, Json, now
@@ -88,6 +89,8 @@ class AsyncInvocations:
     roles: Roles
     identity: Identity
     limits: Limits
+    metrics: InvocationMetrics
+    _waiting: dict[str, dict[str, datetime]] = field(default_factory=dict)  # by endpoint and output, since when
     _queues: dict[str, tuple[int, ThreadPoolExecutor]] = field(default_factory=dict)
     _answering: Counter[str] = field(default_factory=Counter)  # requests that instances have, by endpoint
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -109,7 +112,13 @@ class AsyncInvocations:
                     queue.shutdown(wait=False)  # what is in the old queue is still answered
                 queue = ThreadPoolExecutor(max_workers=workers, thread_name_prefix=f"async {request.endpoint}")
                 self._queues[request.endpoint] = (workers, queue)
+            self._waiting.setdefault(request.endpoint, {})[request.output_location] = request.received
             queue.submit(self._work, request)
+
+    def backlogs(self) -> dict[str, list[datetime]]:
+        """When the requests were received that wait or are being answered, by endpoint."""
+        with self._lock:
+            return {name: list(waiting.values()) for name, waiting in self._waiting.items()}
 
     def close(self) -> None:
         """Takes nothing more and drops what waits."""
@@ -131,10 +140,17 @@ class AsyncInvocations:
         except Exception as error:
             logger.exception("asynchronous request %s broke", request.inference_id)
             self._settle_failure(request, f"InternalServerError: {type(error).__name__}: {error}")
+        finally:
+            with self._lock:
+                waiting = self._waiting.get(request.endpoint, {})
+                waiting.pop(request.output_location, None)
+                if not waiting:
+                    self._waiting.pop(request.endpoint, None)
 
     def _answer(self, request: AsyncRequest) -> _Stored:
         while True:
             if (now() - request.received).total_seconds() > request.ttl_s:
+                self.metrics.add(self._subject(request), "ExpiredRequests", 1.0)
                 raise InvocationFailed(f"ClientError: the request waited longer than {request.ttl_s:g} seconds.")
             if self._closing.is_set():
                 raise InvocationFailed("ServerError: the local cloud was stopped.")
@@ -142,6 +158,7 @@ class AsyncInvocations:
                 continue
             try:
                 with self.endpoints.lease(request.endpoint, target_variant=None) as lease, ExitStack() as stack:
+                    stack.enter_context(self._counted(request, lease))
                     return self._exchange(request, lease, stack)
             except NoInstance:
                 self._closing.wait(_PAUSE_S)
@@ -170,12 +187,48 @@ class AsyncInvocations:
             self._answering[name] += 1
             return True
 
+    @contextmanager
+    def _counted(self, request: AsyncRequest, lease: Lease) -> Iterator[None]:
+        """Tells the metrics of an asynchronous endpoint what becomes of the request.
+
+        Source: "Alarms and logs for tracking metrics from asynchronous endpoints" in the developer guide.
+        """
+        subject = self._subject(request, lease)
+        self.metrics.add(subject, "TimeInBacklog", (now() - request.received).total_seconds() * 1000)
+        failed = True
+        try:
+            yield
+            failed = False
+        finally:
+            status = lease.observed.status
+            for name, value in (
+                ("InvocationsProcessed", 1.0),
+                ("InvocationFailures", float(failed)),
+                ("Invocation4XXErrors", float(400 <= status < 500)),
+                ("Invocation5XXErrors", float(status >= 500)),
+                ("TotalProcessingTime", (now() - request.received).total_seconds() * 1000),
+            ):
+                self.metrics.add(subject, name, value)
+            if (model_s := lease.observed.model_s) is not None:
+                self.metrics.add(subject, "ModelLatency", model_s * 1e6)
+
+    def _subject(self, request: AsyncRequest, lease: Lease | None = None) -> Subject:
+        plan = self.endpoints.plan(request.endpoint)
+        variants = [variant.name for variant in plan.variants] if plan is not None else []
+        return Subject(
+            endpoint=request.endpoint,
+            variant=lease.variant.name if lease is not None else "".join(variants[:1]),
+            config=lease.config if lease is not None else (plan.config_name if plan is not None else ""),
+        )
+
     def _exchange(self, request: AsyncRequest, lease: Lease, stack: ExitStack) -> _Stored:
         """From S3 to the container and back, piece by piece: neither body is ever in memory as a whole."""
         body, headers = self._input(request, stack)
+        lease.observed.ask()
         answer = stack.enter_context(
             lease.client.stream("POST", "/invocations", headers=headers, body=body, timeout_s=request.timeout_s)
         )
+        lease.observed.status = answer.status
         if answer.status >= 300:
             kind = "Client" if answer.status < 500 else "Server"
             said = answer.beginning(4 * _ERROR_CHARS).decode(errors="replace")[:_ERROR_CHARS]

@@ -45,6 +45,7 @@ class BidirectionalStreams:
         deadline = time.monotonic() + self.targets.limits.bidirectional_timeout_s
         with ExitStack() as stack:
             lease = stack.enter_context(self.targets.lease(name, members))
+            lease.observed.ask()
             try:
                 answer = lease.client.upgrade(
                     target, headers=_passed_on(request) | dict(lease.headers), timeout_s=ACCEPT_TIMEOUT_S

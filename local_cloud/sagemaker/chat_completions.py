@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 
 from tidegate.local_cloud.sagemaker.bearer_token import check_bearer_token
 from tidegate.local_cloud.sagemaker.container_answers import NoAnswer, StreamedAnswer
+from tidegate.local_cloud.sagemaker.endpoints import Lease
 from tidegate.local_cloud.sagemaker.errors import ServiceError
 from tidegate.local_cloud.sagemaker.http_server import BrokenOff, Request, Response
 from tidegate.local_cloud.sagemaker.invocation_members import FORWARDED, returned_headers
@@ -51,6 +52,7 @@ class ChatCompletions:
         with ExitStack() as stack:
             lease = stack.enter_context(self.targets.lease(name, members))
             self.targets.demand_size(lease, request.body, request.id)
+            lease.observed.ask()
             try:
                 answer = stack.enter_context(
                     lease.client.stream(
@@ -65,12 +67,13 @@ class ChatCompletions:
             except NoAnswer as error:
                 raise self.targets.no_answer(name, error, lease) from error
             lease.note(answer.headers)
+            lease.observed.status = answer.status
             headers = returned_headers(answer.headers) | {"x-Amzn-Invoked-Production-Variant": lease.variant.name}
             if "content-type" in answer.headers:
                 headers["Content-Type"] = answer.headers["content-type"]
             held = stack.pop_all()
         return Response(
-            status=answer.status, headers=headers, pieces=_pieces(answer), deadline=deadline, release=held.close
+            status=answer.status, headers=headers, pieces=_pieces(answer, lease), deadline=deadline, release=held.close
         )
 
 
@@ -81,9 +84,12 @@ def _passed_on(request: Request) -> dict[str, str]:
     }
 
 
-def _pieces(answer: StreamedAnswer) -> Iterator[bytes]:
+def _pieces(answer: StreamedAnswer, lease: Lease) -> Iterator[bytes]:
     try:
-        yield from answer.pieces
+        for piece in answer.pieces:
+            lease.observed.first_chunk()
+            yield piece
     except NoAnswer as error:
+        lease.observed.broke_off = True
         # The status has been sent; a body without its end is the only way left to say that it is not whole.
         raise BrokenOff(str(error)) from error

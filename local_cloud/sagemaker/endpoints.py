@@ -26,7 +26,8 @@ from tidegate.local_cloud.sagemaker.deployments import Deployments, RollbackFail
 from tidegate.local_cloud.sagemaker.endpoint_state import Endpoint, adopt, counts_of, described, refusal, summary
 from tidegate.local_cloud.sagemaker.errors import ServiceError, validation_error, validation_exception
 from tidegate.local_cloud.sagemaker.fleet import Fleet, FleetStarter, Plan, VariantPlan, check_change
-from tidegate.local_cloud.sagemaker.instances import Instances, session
+from tidegate.local_cloud.sagemaker.instances import Instance, Instances, session
+from tidegate.local_cloud.sagemaker.invocation_metrics import Observation
 from tidegate.local_cloud.sagemaker.multi_model import ModelCache
 from tidegate.local_cloud.sagemaker.pipeline import Client
 from tidegate.local_cloud.sagemaker.roles import RoleNotAssumed, role_of
@@ -56,6 +57,13 @@ class Lease:
 
     remember: Callable[[str], None]
     """Keeps what it names (:mod:`.instances`) at this instance."""
+
+    instances: int = 1
+    """How many the variant has."""
+    config: str = ""
+    """The endpoint configuration that they run."""
+    observed: Observation = field(default_factory=Observation)
+    """What becomes metrics of this request."""
 
     headers: Mapping[str, str] = field(default_factory=dict)
     """What SageMaker itself says to the container, beside the caller's headers."""
@@ -244,6 +252,8 @@ class Endpoints:
                 base_dir=held.replica.base_dir,
                 ended=held.ended,
                 remember=partial(group.remember, instance=instance),
+                instances=len(group.running),
+                config=fleet.plan.config_name,
             )
 
     @contextmanager
@@ -330,6 +340,12 @@ class Endpoints:
         with self._lock:
             fleet = self._find(name).fleet
         return {variant: len(group.running) for variant, group in fleet.variants.items()} if fleet else {}
+
+    def running(self) -> list[tuple[str, str, list[Instance]]]:
+        """The instances that take requests, by endpoint and variant."""
+        with self._lock:
+            fleets = [(each.name, each.fleet) for each in self._endpoints.values() if each.fleet is not None]
+        return [(name, variant, group.running) for name, fleet in fleets for variant, group in fleet.variants.items()]
 
     def close(self) -> None:
         """Stops everything that runs or is starting; returns when nothing is left."""

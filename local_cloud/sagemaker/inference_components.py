@@ -16,11 +16,18 @@ from tidegate.local_cloud.sagemaker.adapter_components import IDENTIFIER, Adapte
 from tidegate.local_cloud.sagemaker.container_answers import PRIMARY
 from tidegate.local_cloud.sagemaker.creation_rules import check_archive
 from tidegate.local_cloud.sagemaker.endpoints import Endpoints, Lease
-from tidegate.local_cloud.sagemaker.errors import validation_error, validation_exception
+from tidegate.local_cloud.sagemaker.errors import ServiceError, validation_error, validation_exception
 from tidegate.local_cloud.sagemaker.fleet import Plan, VariantPlan
 from tidegate.local_cloud.sagemaker.state import Identity, Json, Model, Tags, now, page
 
 FindModel = Callable[[str], Model]
+
+
+class NoCapacity(ServiceError):
+    """The component has no copy; the runtime's ValidationError."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__("ValidationError", message)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -200,7 +207,7 @@ class InferenceComponents:
                 raise validation_error(f"Inference component {name} of endpoint {endpoint} not found.")
             copies = component.copies
         if not copies:
-            raise validation_error(
+            raise NoCapacity(
                 "Inference Component has no capacity to process this request. ApplicationAutoScaling may be in-progress"
                 " (if configured) or try to increase the capacity by invoking UpdateInferenceComponentRuntimeConfig"
                 " API."

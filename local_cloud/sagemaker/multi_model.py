@@ -12,7 +12,8 @@ import hashlib
 import json
 import shutil
 import threading
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import suppress
@@ -30,6 +31,9 @@ LOAD_TIMEOUT_S = 360.0  # "Invoke a multi-model endpoint": a load goes on for up
 READY_TIMEOUT_S = 60.0  # the same page: after 60 seconds the client is told that the model is not ready
 _UNLOAD_TIMEOUT_S = 60.0
 _NAME_CHARS = 32
+
+Note = Callable[[str, float], None]
+"""Takes the name of a metric and its value."""
 
 
 class NoSuchModel(Exception):
@@ -76,7 +80,16 @@ class ModelCache:
         self._pool = ThreadPoolExecutor(thread_name_prefix="model load")
         self._downloads: dict[str, threading.Lock] = {}
 
-    def invoke(self, client: Client, target: str, *, headers: Mapping[str, str], body: bytes, **limits: Any) -> Answer:
+    def invoke(
+        self,
+        client: Client,
+        target: str,
+        *,
+        headers: Mapping[str, str],
+        body: bytes,
+        note: Note = lambda _name, _value: None,
+        **limits: Any,
+    ) -> Answer:
         """Asks the model ``target``, which is loaded first where need be. ``limits`` are those of the call, and its
         caller.
 
@@ -84,7 +97,7 @@ class ModelCache:
         """
         name = _opaque_name(target)
         for _ in range(2):
-            self._hold(client, target, name)
+            self._hold(client, target, name, note)
             try:
                 path = f"/models/{name}/invoke"
                 answer = client.call("POST", path, headers=headers, body=body, **limits)
@@ -111,17 +124,20 @@ class ModelCache:
                 if entry.loading.done() and not entry.loading.cancelled() and entry.loading.exception() is None
             )
 
-    def _hold(self, client: Client, target: str, name: str) -> None:
+    def _hold(self, client: Client, target: str, name: str, note: Note) -> None:
         """Returns when the model is loaded, and keeps it from being unloaded until :meth:`_release`."""
         with self._lock:
             if self._client is not client:  # another container: it has loaded nothing yet
                 self._client, self._entries = client, {}
             entry = self._entries.get(name)
             if entry is None:
-                entry = self._entries[name] = _Entry(self._pool.submit(self._load, client, target, name))
+                entry = self._entries[name] = _Entry(self._pool.submit(self._load, client, target, name, note))
+            note("ModelCacheHit", float(entry.loading.done()))
             entry.in_use += 1
+        began = time.perf_counter()
         try:
             entry.loading.result(READY_TIMEOUT_S)
+            note("ModelLoadingWaitTime", _microseconds_since(began))
         except FutureTimeoutError as error:
             self._release(client, name)
             raise NotReady(f"Model {target} is still being loaded.") from error
@@ -146,13 +162,17 @@ class ModelCache:
             self._unload(client, name)
             shutil.rmtree(self._directory / name, ignore_errors=True)
 
-    def _load(self, client: Client, target: str, name: str) -> None:
+    def _load(self, client: Client, target: str, name: str, note: Note) -> None:
+        began = time.perf_counter()
         self._fetch(target, name)
+        note("ModelDownloadingTime", _microseconds_since(began))
+        began = time.perf_counter()
         wanted = json.dumps({"model_name": name, "url": f"{self._seen_as}/{name}/model"}).encode()
         headers = {"Content-Type": "application/json"}
         while True:
             answer = client.call("POST", "/models", headers=headers, body=wanted, timeout_s=LOAD_TIMEOUT_S)
             if answer.status < 300 or answer.status == 409:  # 409: it is loaded already
+                note("ModelLoadingTime", _microseconds_since(began))
                 return
             if answer.status != 507 or not self._make_room(client, spare=name):
                 shutil.rmtree(self._directory / name, ignore_errors=True)
@@ -207,6 +227,10 @@ class ModelCache:
     def _forget(self, name: str) -> None:
         with self._lock:
             self._entries.pop(name, None)
+
+
+def _microseconds_since(began: float) -> float:
+    return (time.perf_counter() - began) * 1e6
 
 
 def _opaque_name(target: str) -> str:

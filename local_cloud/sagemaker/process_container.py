@@ -173,6 +173,11 @@ class ProcessContainer:
     def port(self) -> int:
         return self._port
 
+    @property
+    def process_id(self) -> int:
+        """Of the process that leads the server's session."""
+        return self._process.pid
+
     def exit_code(self) -> int | None:
         code = self._process.poll()
         return None if code is None else _as_shells_say(code)

@@ -79,6 +79,12 @@ class Replica:
         return self._spec.base_dir
 
     @property
+    def process_id(self) -> int | None:
+        """Of what runs as a process; None where nothing runs, or a container of docker does."""
+        with self._changed:
+            return getattr(self._container, "process_id", None) if self._client is not None else None
+
+    @property
     def restarts(self) -> int:
         """How often the container died in service and was replaced."""
         with self._changed:

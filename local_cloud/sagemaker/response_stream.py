@@ -41,6 +41,7 @@ class ResponseStreams:
         with ExitStack() as stack:
             lease = stack.enter_context(self.targets.lease(name, members))
             self.targets.demand_size(lease, request.body, request.id)
+            lease.observed.ask()
             try:
                 answer = stack.enter_context(
                     lease.client.stream(
@@ -76,12 +77,15 @@ def _events(answer: StreamedAnswer, lease: Lease) -> Iterator[bytes]:
     """
     try:
         for piece in answer.pieces:
+            lease.observed.first_chunk()
             yield event_stream.payload_parts(piece)
     except TimedOut:
+        lease.observed.broke_off = True
         yield event_stream.model_stream_error(
             code="ModelInvocationTimeExceeded", message="The model did not finish its response in time."
         )
     except NoAnswer as error:
+        lease.observed.broke_off = True
         if lease.ended(_END_NOTICED_S):
             yield event_stream.internal_stream_failure(f"The container ended while it was answering ({error}).")
         else:

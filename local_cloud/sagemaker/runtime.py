@@ -69,11 +69,16 @@ class Runtime:
             }
             headers = container_headers(members) | dict(lease.headers)
             try:
-                if lease.models is None:
-                    answer = lease.client.call("POST", "/invocations", headers=headers, body=request.body, **limits)
-                else:
-                    target = members["TargetModel"]
-                    answer = lease.models.invoke(lease.client, target, headers=headers, body=request.body, **limits)
+                with lease.observed.asked():
+                    if lease.models is None:
+                        answer = lease.client.call("POST", "/invocations", headers=headers, body=request.body, **limits)
+                    else:
+                        target = members["TargetModel"]
+                        note = self.targets.note(name, members, lease)
+                        answer = lease.models.invoke(
+                            lease.client, target, headers=headers, body=request.body, note=note, **limits
+                        )
+                lease.observed.status = answer.status
             except NoSuchModel as error:
                 raise validation_error(str(error)) from error
             except NotReady as error:

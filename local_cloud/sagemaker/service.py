@@ -8,17 +8,20 @@ from pathlib import Path
 from typing import Any
 
 from tidegate.local_cloud.clock import CLOCK, ClockRefused, written
+from tidegate.local_cloud.metrics.store import MetricStore
 from tidegate.local_cloud.sagemaker import wire
 from tidegate.local_cloud.sagemaker.adapter_components import AdapterComponents
 from tidegate.local_cloud.sagemaker.async_invocations import AsyncInvocations
 from tidegate.local_cloud.sagemaker.caller_rights import rights_of_call, rights_of_invocation
 from tidegate.local_cloud.sagemaker.capabilities import SUPPORT, refuse_unsupported
+from tidegate.local_cloud.sagemaker.capacity_metrics import CapacityMetrics
 from tidegate.local_cloud.sagemaker.container import ContainerRunner
 from tidegate.local_cloud.sagemaker.control_plane import ControlPlane
 from tidegate.local_cloud.sagemaker.endpoints import Endpoints
 from tidegate.local_cloud.sagemaker.errors import ServiceError, validation_exception
 from tidegate.local_cloud.sagemaker.fleet import FleetStarter
 from tidegate.local_cloud.sagemaker.http_server import BodyLimit, HttpServer, Request, Response
+from tidegate.local_cloud.sagemaker.invocation_metrics import InvocationMetrics
 from tidegate.local_cloud.sagemaker.jobs.processing_jobs import ProcessingJobs
 from tidegate.local_cloud.sagemaker.jobs.runners import JobRunner
 from tidegate.local_cloud.sagemaker.jobs.training_jobs import TrainingJobs
@@ -61,6 +64,7 @@ class SageMaker:
     ) -> None:
         self._identity = identity
         self._denial_of_caller = denial_of_caller
+        self.metrics = InvocationMetrics(MetricStore(), CLOCK)
         self._endpoints = Endpoints(
             starter=FleetStarter(
                 runner=runner,
@@ -137,9 +141,18 @@ class SageMaker:
             adapters=self._adapters,
             roles=roles,
         )
-        self._async = AsyncInvocations(endpoints=self._endpoints, roles=roles, identity=identity, limits=limits)
+        self._async = AsyncInvocations(
+            endpoints=self._endpoints, roles=roles, identity=identity, limits=limits, metrics=self.metrics
+        )
+        self.capacity_metrics = CapacityMetrics(
+            self.metrics.store, self._endpoints, self._component_servers, self._async
+        )
         targets = Targets(
-            endpoints=self._endpoints, components=self._control_plane.components, identity=identity, limits=limits
+            endpoints=self._endpoints,
+            components=self._control_plane.components,
+            identity=identity,
+            limits=limits,
+            metrics=self.metrics,
         )
         self._runtime = Runtime(targets, self._async)
         too_large = Response(

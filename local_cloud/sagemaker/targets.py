@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from tidegate.local_cloud.sagemaker.container_answers import (
@@ -17,8 +18,9 @@ from tidegate.local_cloud.sagemaker.container_answers import (
 )
 from tidegate.local_cloud.sagemaker.endpoints import Endpoints, Lease
 from tidegate.local_cloud.sagemaker.errors import ServiceError, model_error, validation_error
-from tidegate.local_cloud.sagemaker.inference_components import InferenceComponents
+from tidegate.local_cloud.sagemaker.inference_components import InferenceComponents, NoCapacity
 from tidegate.local_cloud.sagemaker.instances import NoInstance, model, session
+from tidegate.local_cloud.sagemaker.invocation_metrics import InvocationMetrics, Subject
 from tidegate.local_cloud.sagemaker.limits import Limits
 from tidegate.local_cloud.sagemaker.state import Identity
 
@@ -34,6 +36,7 @@ class Targets:
     components: InferenceComponents
     identity: Identity
     limits: Limits
+    metrics: InvocationMetrics
 
     @contextmanager
     def lease(self, name: str, members: Mapping[str, str]) -> Iterator[Lease]:
@@ -43,17 +46,39 @@ class Targets:
         with ExitStack() as stack:
             try:
                 lease = stack.enter_context(self._chosen(name, members))
+            except NoCapacity:
+                self.metrics.add(self._subject(name, members), "NoCapacityInvocationFailures", 1.0)
+                raise
             except NoInstance as error:
-                raise self._model_error(
-                    name, 0, _NO_RESPONSE.format(error), "Received server error (0)", error.log
-                ) from error
+                with self.metrics.observe(self._subject(name, members), instances=0):
+                    raise self._model_error(
+                        name, 0, _NO_RESPONSE.format(error), "Received server error (0)", error.log
+                    ) from error
             if lease.models is None and "TargetModel" in members:
                 raise validation_error(
                     f"Endpoint {name} is not a multi-model endpoint and does not support target model header."
                 )
             if lease.models is not None and "TargetModel" not in members:
                 raise validation_error(f"Endpoint {name} is a multi-model endpoint: a request needs TargetModel.")
-            yield lease
+            subject = self._subject(name, members, lease)
+            seen = stack.enter_context(self.metrics.observe(subject, instances=lease.instances))
+            yield replace(lease, observed=seen)
+
+    def note(self, name: str, members: Mapping[str, str], lease: Lease) -> Callable[[str, float], None]:
+        """What takes further metrics of a request."""
+        return partial(self.metrics.add, self._subject(name, members, lease))
+
+    def _subject(self, name: str, members: Mapping[str, str], lease: Lease | None = None) -> Subject:
+        """Whose request it is; without a lease, because there is none, that of the variant which it would go to."""
+        component = members.get("InferenceComponentName")
+        if lease is not None:
+            return Subject(endpoint=name, variant=lease.variant.name, config=lease.config, component=component)
+        plan = self.endpoints.plan(name)
+        names = [variant.name for variant in plan.variants] if plan is not None else []
+        variant = members.get("TargetVariant") or (names[0] if names else "")
+        return Subject(
+            endpoint=name, variant=variant, config=plan.config_name if plan is not None else "", component=component
+        )
 
     def max_bytes(self, lease: Lease) -> int:
         """How large a request, and an answer that is not streamed, may be."""

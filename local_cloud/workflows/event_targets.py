@@ -1,7 +1,4 @@
-"""Rules start state machines and pipelines of SageMaker.
-
-moto delivers events to queues, log groups and buses, and fails for anything else.
-"""
+"""Rules call state machines, topics and pipelines; moto delivers to queues, log groups and buses, and fails else."""
 
 from __future__ import annotations
 
@@ -18,6 +15,7 @@ from moto.events.models import Rule
 from moto.utilities.arns import parse_arn
 
 from tidegate.local_cloud.access import RoleSessions
+from tidegate.local_cloud.schedules.targets import Targets
 
 logger = logging.getLogger(__name__)
 
@@ -28,38 +26,31 @@ _send_of_moto = Rule.send_to_targets
 
 def start_machines_from_rules(make_client: Callable[[str], Any], sessions: RoleSessions | None = None) -> None:
     """Replaces moto's delivery to a rule's targets, for this process; with ``sessions`` in the target's role."""
-    own = {service: make_client(service) for service in ("stepfunctions", "sagemaker")}
-
-    def client(service: str, rule: Rule, target: dict[str, Any]) -> Any:
-        if sessions is None:
-            return own[service]
-        role = target.get("RoleArn", "")
-        return sessions.client_of(service, role, taken_by="events.amazonaws.com", source_arn=rule.arn)
-
-    def start(rule: Rule, target: dict[str, Any], original_event: Any) -> None:
-        if parse_arn(target["Arn"]).service == "states":
-            states = client("stepfunctions", rule, target)
-            states.start_execution(stateMachineArn=target["Arn"], input=_input(target, original_event))
-            return
-        parameters = target.get("SageMakerPipelineParameters", {}).get("PipelineParameterList", [])
-        sagemaker = client("sagemaker", rule, target)
-        sagemaker.start_pipeline_execution(PipelineName=target["Arn"], PipelineParameters=parameters)
+    targets = Targets(make_client, sessions)
 
     def send(self: Rule, original_event: Any, transform_input: bool = True) -> None:
         if self.state == "DISABLED" or not self.event_pattern.matches_event(original_event):
             return
-        started = [target for target in self.targets if parse_arn(target["Arn"]).service in ("states", "sagemaker")]
-        for target in started:
+        for target in list(self.targets):
             try:
-                start(self, target, original_event)
+                if _is_ours(target):
+                    payload = _input(target, original_event)
+                    targets.call(target, payload, taken_by="events.amazonaws.com", source_arn=self.arn)
+                    continue
+                other = copy.copy(self)
+                other.targets = [target]
+                _send_of_moto(other, original_event, transform_input)
             except Exception:
                 # As on AWS, whoever caused the event does not learn of it.
                 logger.exception("rule %s could not start %s", self.name, target["Arn"])
-        others = copy.copy(self)
-        others.targets = [target for target in self.targets if target not in started]
-        _send_of_moto(others, original_event, transform_input)
 
     Rule.send_to_targets = send  # type: ignore[method-assign]
+
+
+def _is_ours(target: dict[str, Any]) -> bool:
+    """moto delivers to log groups and buses, and to queues what has no constant input."""
+    service = parse_arn(target["Arn"]).service
+    return service in ("states", "sns", "sagemaker") or (service == "sqs" and "Input" in target)
 
 
 def _input(target: dict[str, Any], original_event: Any) -> str:

@@ -1,0 +1,123 @@
+"""What happens at every full minute of the clock, in this order: metrics, alarms (which act), schedules.
+
+The rooms that do it know nothing of each other; this is where they meet.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from moto.applicationautoscaling.models import applicationautoscaling_backends
+from moto.cloudwatch.models import cloudwatch_backends
+from moto.events.models import events_backends
+from moto.scheduler.models import scheduler_backends
+
+from tidegate.local_cloud.access import RoleSessions
+from tidegate.local_cloud.alarms.alarms import Actions, Alarms
+from tidegate.local_cloud.clock import Clock
+from tidegate.local_cloud.metrics.moto_metrics import PutMetrics, show
+from tidegate.local_cloud.metrics.store import KEPT, MINUTE_S, MetricStore
+from tidegate.local_cloud.metrics.workflow_metrics import WorkflowMetrics
+from tidegate.local_cloud.scaling.scaler import Scaler
+from tidegate.local_cloud.schedules.schedules import Rules, SchedulerSchedules, Schedules
+from tidegate.local_cloud.schedules.targets import Targets
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Emitters:
+    """``store`` has this cloud's metrics; ``flush`` puts what was counted there, ``emit`` what is measured."""
+
+    store: MetricStore
+    flush: Callable[[], None]
+    emit: Callable[[datetime], None]
+
+
+class Minute:
+    """Ticks once :meth:`start` was called, as long as the clock runs."""
+
+    def __init__(
+        self,
+        clock: Clock,
+        emitters: Emitters,
+        make_client: Callable[[str], Any],
+        *,
+        account: str,
+        region: str,
+        sessions: RoleSessions | None,
+    ) -> None:
+        self._clock = clock
+        self._emitters = emitters
+        cloudwatch = cloudwatch_backends[account][region]
+        self.scaler = Scaler(applicationautoscaling_backends[account][region], make_client, clock)
+        self.alarms = Alarms(
+            cloudwatch,
+            emitters.store,
+            PutMetrics(cloudwatch),
+            clock,
+            Actions(
+                publish=lambda topic, subject, message: make_client("sns").publish(
+                    TopicArn=topic, Subject=subject, Message=message
+                ),
+                announce=lambda happened, arn, detail: make_client("events").put_events(
+                    Entries=[
+                        {
+                            "Source": "aws.cloudwatch",
+                            "DetailType": happened,
+                            "Resources": [arn],
+                            "Detail": json.dumps(detail),
+                        }
+                    ]
+                ),
+                scale=self.scaler.scale,
+            ),
+            account,
+        )
+        self._workflow_metrics = WorkflowMetrics(emitters.store, account=account, region=region)
+        self.schedules = Schedules(
+            clock,
+            [
+                Rules(events_backends[account][region], account, region),
+                SchedulerSchedules(
+                    scheduler_backends[account][region], Targets(make_client, sessions), emitters.store, clock
+                ),
+                self.scaler.scheduled,
+            ],
+        )
+
+    def start(self) -> None:
+        """Before the clock is started."""
+        self.alarms.install()
+        self.scaler.install()
+        show(self._emitters.store, self._emitters.flush)
+        now = self._clock.now()
+        first = datetime.fromtimestamp((now.timestamp() // MINUTE_S) * MINUTE_S, now.tzinfo)
+        self.schedules.begin(first)
+        self._clock.add_guard(self.schedules.guard)
+        self._clock.every(MINUTE_S, self._tick, name="the minute", first=first + timedelta(seconds=MINUTE_S))
+
+    def _forget(self) -> None:
+        oldest = self._clock.now() - KEPT
+        self._emitters.store.forget_before(oldest)
+        self.alarms.put.store.forget_before(oldest)
+
+    def _tick(self) -> None:
+        now = self._clock.now()
+        for work in (
+            self._emitters.flush,
+            lambda: self._emitters.emit(now - timedelta(seconds=MINUTE_S)),
+            lambda: self._workflow_metrics.emit(now - timedelta(seconds=MINUTE_S)),
+            self.alarms.evaluate_all,
+            self.schedules.fire,
+            *([self._forget] if now.minute == 0 else []),
+        ):
+            try:
+                work()
+            except Exception:
+                logger.exception("a part of the minute failed")

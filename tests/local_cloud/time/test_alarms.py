@@ -1,0 +1,188 @@
+"""Alarms change their state from metrics by the clock, and act."""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from tests.local_cloud.time.conftest import TimedAccount
+
+
+def test_an_alarm_begins_without_data_goes_on_and_off_and_tells_its_topic(account: TimedAccount) -> None:
+    name = account.name("alarm")
+    topic, queue = account.topic()
+    account.alarm(
+        name, AlarmDescription="Too many", AlarmActions=[topic], OKActions=[topic], TreatMissingData="notBreaching"
+    )
+    assert account.state(name) == "INSUFFICIENT_DATA"
+    account.advance(minutes=1)
+    assert account.state(name) == "OK"
+    account.measure(name, 3)
+    account.advance(minutes=1)
+    assert account.state(name) == "ALARM"
+    account.advance(minutes=5)
+    assert account.state(name) == "OK"
+    told = [json.loads(message["Message"]) for message in account.messages(queue)]
+    assert [(each["OldStateValue"], each["NewStateValue"]) for each in told] == [
+        ("INSUFFICIENT_DATA", "OK"),
+        ("OK", "ALARM"),
+        ("ALARM", "OK"),
+    ]
+    assert told[1]["AlarmName"] == name
+    assert told[1]["Trigger"]["Threshold"] == 1.0
+    (alarm,) = account.cloudwatch.describe_alarms(AlarmNames=[name])["MetricAlarms"]
+    account.alarm(name, AlarmDescription="Another text")
+    (again,) = account.cloudwatch.describe_alarms(AlarmNames=[name])["MetricAlarms"]
+    assert again["StateValue"] == alarm["StateValue"]
+
+
+def test_as_many_periods_must_breach_as_the_alarm_says(account: TimedAccount) -> None:
+    name = account.name("alarm")
+    account.alarm(name, EvaluationPeriods=3, DatapointsToAlarm=2, TreatMissingData="notBreaching")
+    states = []
+    for value in (5, 0, 5, 0, 0):
+        account.measure(name, value)
+        account.advance(minutes=1)
+        states.append(account.state(name))
+    assert states == ["OK", "OK", "ALARM", "OK", "OK"]
+
+
+@pytest.mark.parametrize(
+    ("treatment", "expected"),
+    [("missing", "INSUFFICIENT_DATA"), ("breaching", "ALARM"), ("notBreaching", "OK"), ("ignore", "OK")],
+)
+def test_missing_data_are_treated_as_the_alarm_says(account: TimedAccount, treatment: str, expected: str) -> None:
+    name = account.name("alarm")
+    account.alarm(name, TreatMissingData=treatment)
+    account.measure(name, 0)
+    account.advance(minutes=1)
+    assert account.state(name) == "OK"
+    account.advance(minutes=10)
+    assert account.state(name) == expected
+
+
+def test_an_alarm_on_errors_of_an_endpoint_is_raised_by_an_endpoint_that_fails(account: TimedAccount) -> None:
+    endpoint = account.endpoint(account.model())
+    name = account.name("errors")
+    dimensions = [{"Name": "EndpointName", "Value": endpoint}, {"Name": "VariantName", "Value": "variant-0"}]
+
+    def of(metric: str) -> dict[str, Any]:
+        named = {"Namespace": "AWS/SageMaker", "MetricName": metric, "Dimensions": dimensions}
+        return {"Metric": named, "Period": 300, "Stat": "Sum"}
+
+    account.cloudwatch.put_metric_alarm(
+        AlarmName=name,
+        Metrics=[
+            {"Id": "requests", "MetricStat": of("Invocations"), "ReturnData": False},
+            {"Id": "errors", "MetricStat": of("Invocation5XXErrors"), "ReturnData": False},
+            {"Id": "result", "Expression": "IF(requests >= 4, 100 * errors / requests, 0)", "ReturnData": True},
+        ],
+        EvaluationPeriods=1,
+        Threshold=40,
+        ComparisonOperator="GreaterThanThreshold",
+        TreatMissingData="notBreaching",
+    )
+    account.advance(minutes=1)
+    assert account.state(name) == "OK"
+    for body in (b"echo:1", b"echo:2", b"status:500", b"status:500"):
+        with suppress(ClientError):
+            account.invoke(endpoint, body)
+    account.advance(minutes=1)
+    assert account.state(name) == "ALARM"
+    account.advance(minutes=30)
+    assert account.state(name) == "OK"
+    account.delete(endpoint)
+
+
+def test_a_percentile_of_the_latency_is_watched(account: TimedAccount) -> None:
+    endpoint = account.endpoint(account.model())
+    name = account.name("latency")
+    account.cloudwatch.put_metric_alarm(
+        AlarmName=name,
+        Namespace="AWS/SageMaker",
+        MetricName="ModelLatency",
+        Dimensions=[{"Name": "EndpointName", "Value": endpoint}, {"Name": "VariantName", "Value": "variant-0"}],
+        ExtendedStatistic="p99",
+        Period=60,
+        EvaluationPeriods=1,
+        Threshold=1.0,
+        ComparisonOperator="GreaterThanThreshold",
+        TreatMissingData="notBreaching",
+    )
+    account.invoke(endpoint, b"echo:1")
+    account.advance(minutes=1)
+    assert account.state(name) == "ALARM"
+    account.delete(endpoint)
+
+
+def test_eventbridge_hears_of_every_change(account: TimedAccount) -> None:
+    name, rule = account.name("alarm"), account.name("rule")
+    queue, queue_arn = account.queue()
+    pattern = {"source": ["aws.cloudwatch"], "detail": {"alarmName": [name]}}
+    account.events.put_rule(Name=rule, EventPattern=json.dumps(pattern))
+    account.events.put_targets(Rule=rule, Targets=[{"Id": "queue", "Arn": queue_arn}])
+    account.alarm(name, TreatMissingData="breaching")
+    account.advance(minutes=1)
+    (event,) = account.messages(queue)
+    assert event["detail-type"] == "CloudWatch Alarm State Change"
+    assert event["detail"]["previousState"]["value"] == "INSUFFICIENT_DATA"
+    assert event["detail"]["state"]["value"] == "ALARM"
+    assert event["detail"]["configuration"]["metrics"][0]["metricStat"]["metric"]["name"] == name
+
+
+def test_a_state_that_a_caller_sets_acts_and_lasts_until_the_next_evaluation(account: TimedAccount) -> None:
+    name = account.name("alarm")
+    topic, queue = account.topic()
+    account.alarm(name, AlarmActions=[topic], TreatMissingData="notBreaching")
+    account.advance(minutes=1)
+    account.cloudwatch.set_alarm_state(AlarmName=name, StateValue="ALARM", StateReason="an exercise")
+    assert len(account.messages(queue)) == 1
+    account.advance(minutes=1)
+    assert account.state(name) == "OK"
+
+
+def test_a_composite_alarm_follows_its_alarms_and_switched_off_actions_rest(account: TimedAccount) -> None:
+    first, second, both = account.name("alarm"), account.name("alarm"), account.name("composite")
+    topic, queue = account.topic()
+    for name in (first, second):
+        account.alarm(name, TreatMissingData="notBreaching")
+    account.cloudwatch.put_composite_alarm(
+        AlarmName=both, AlarmRule=f'ALARM("{first}") AND NOT ALARM("{second}")', AlarmActions=[topic]
+    )
+    account.measure(first, 1)
+    account.advance(minutes=1)
+    assert account.state(both) == "ALARM"
+    assert len(account.messages(queue)) == 1
+    account.measure(second, 1)
+    account.advance(minutes=1)
+    assert account.state(both) == "OK"
+    account.cloudwatch.disable_alarm_actions(AlarmNames=[both])
+    account.advance(minutes=5)
+    account.measure(first, 1)
+    account.advance(minutes=1)
+    assert account.state(both) == "ALARM"
+    assert account.messages(queue) == []
+
+
+def test_an_alarm_that_cannot_be_computed_keeps_its_state_and_the_log_says_why(account: TimedAccount) -> None:
+    name = account.name("alarm")
+    metric = {"Metric": {"Namespace": "Own", "MetricName": name}, "Period": 60, "Stat": "Sum"}
+    account.cloudwatch.put_metric_alarm(
+        AlarmName=name,
+        Metrics=[
+            {"Id": "m", "MetricStat": metric, "ReturnData": False},
+            {"Id": "band", "Expression": "ANOMALY_DETECTION_BAND(m, 2)", "ReturnData": True},
+        ],
+        EvaluationPeriods=1,
+        Threshold=1,
+        ComparisonOperator="GreaterThanThreshold",
+    )
+    account.measure(name, 1)
+    account.advance(minutes=3)
+    assert account.state(name) == "INSUFFICIENT_DATA"
+    log = (account.cloud.directory / "supervisor.log").read_text(encoding="utf-8")
+    assert log.count(f"alarm {name}: the local cloud does not have ANOMALY_DETECTION_BAND") == 1
