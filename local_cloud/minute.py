@@ -23,6 +23,7 @@ from tidegate.local_cloud.clock import Clock
 from tidegate.local_cloud.metrics.moto_metrics import PutMetrics, show
 from tidegate.local_cloud.metrics.store import KEPT, MINUTE_S, MetricStore
 from tidegate.local_cloud.metrics.workflow_metrics import WorkflowMetrics
+from tidegate.local_cloud.sagemaker.service import SageMaker
 from tidegate.local_cloud.scaling.scaler import Scaler
 from tidegate.local_cloud.schedules.schedules import Rules, SchedulerSchedules, Schedules
 from tidegate.local_cloud.schedules.targets import Targets
@@ -121,3 +122,19 @@ class Minute:
                 work()
             except Exception:
                 logger.exception("a part of the minute failed")
+
+
+def begin(
+    clock: Clock,
+    sagemaker: SageMaker,
+    make_client: Callable[[str], Any],
+    *,
+    account: str,
+    region: str,
+    sessions: RoleSessions | None,
+) -> None:
+    """Begins with the minutes of a cloud; with ``sessions`` schedules act in their roles, whose rights are checked."""
+    emitters = Emitters(
+        store=sagemaker.metrics.store, flush=sagemaker.metrics.flush, emit=sagemaker.capacity_metrics.emit
+    )
+    Minute(clock, emitters, make_client, account=account, region=region, sessions=sessions).start()

@@ -50,9 +50,8 @@ def supervise(
     # installed, for formats that nothing here checks; jsonschema does without.
     sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
     # Importing moto's CloudFormation takes a second, and its interpreter of state machines another half.
-    from tidegate.local_cloud import access, cloudformation, moto_time, objects_in_files, workflows  # noqa: PLC0415
+    from tidegate.local_cloud import access, cloudformation, minute, moto_time, objects_in_files, workflows  # noqa: PLC0415
     from tidegate.local_cloud.cloudformation import clients  # noqa: PLC0415
-    from tidegate.local_cloud.minute import Emitters, Minute  # noqa: PLC0415
 
     moto = MotoServer()
     identity = Identity(region=region, account=ACCOUNT)
@@ -107,10 +106,7 @@ def supervise(
     moto_time.follow(CLOCK)
     moto.start()
     sagemaker.start()
-    emitters = Emitters(
-        store=sagemaker.metrics.store, flush=sagemaker.metrics.flush, emit=sagemaker.capacity_metrics.emit
-    )
-    Minute(CLOCK, emitters, clients.client, account=ACCOUNT, region=region, sessions=sessions).start()
+    minute.begin(CLOCK, sagemaker, clients.client, account=ACCOUNT, region=region, sessions=sessions)
     CLOCK.start()
     access.install(client, account=ACCOUNT, region=region, access_key_id=ACCESS_KEY_ID)
     write_client_files(directory.client_files, sts_url=moto.url)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -43,10 +44,12 @@ def test_target_tracking_adds_instances_under_load_up_to_the_most_there_may_be(a
     target = register(account, f"endpoint/{endpoint}/variant/variant-0", 1, 2)
     policy = track(account, target, 2.0, ScaleOutCooldown=60)
     assert sorted(alarm["AlarmName"].split("-")[-6] for alarm in policy["Alarms"]) == ["AlarmHigh", "AlarmLow"]
-    for _ in range(2):
+    begin = end = account.cloud.advance(0)
+    while account.instances(endpoint) == 1:
         invoke(account, endpoint, 20)
-        account.advance(minutes=1)
-        assert account.instances(endpoint) == 1  # three minutes in a row make the alarm
+        end = account.advance(minutes=1)
+        assert end - begin < timedelta(hours=1)
+    assert end - begin >= timedelta(minutes=2)  # three minutes in a row make the alarm
     invoke(account, endpoint, 20)
     account.advance(minutes=1)
     assert account.instances(endpoint) == 2  # ten times as much asks for twenty
@@ -62,11 +65,12 @@ def test_target_tracking_takes_instances_away_after_a_quarter_of_an_hour_of_litt
     endpoint = account.endpoint(account.model(), InitialInstanceCount=2)
     target = register(account, f"endpoint/{endpoint}/variant/variant-0", 1, 2)
     track(account, target, 100.0)
-    for minute in range(15):
-        assert account.instances(endpoint) == 2, minute
+    begin = end = account.cloud.advance(0)
+    while account.instances(endpoint) == 2:
         invoke(account, endpoint, 1)
-        account.advance(minutes=1)
-    assert account.instances(endpoint) == 1
+        end = account.advance(minutes=1)
+        assert end - begin < timedelta(hours=2)
+    assert end - begin >= timedelta(minutes=14)
     account.scaling.deregister_scalable_target(**target)
     account.delete(endpoint)
 
@@ -153,7 +157,6 @@ def test_an_asynchronous_endpoint_goes_to_none_without_work_and_wakes_for_it(acc
     assert account.instances(endpoint) == 0
     location = account.runtime.invoke_endpoint_async(EndpointName=endpoint, Body=b"echo:1")["OutputLocation"]
     key = location.removeprefix(f"s3://{BUCKET}/")
-    assert account.keys(key) == []
     account.advance(minutes=1)
     assert account.instances(endpoint) == 1
     await_true(lambda: bool(account.keys(key)), "the request that woke it is answered")
@@ -214,7 +217,7 @@ def test_a_component_wakes_from_no_copies_and_goes_back_to_none(account: TimedAc
         return count
 
     account.advance(minutes=1)
-    assert copies() == 1
+    await_true(lambda: copies() == 1, "the first copy comes")
     account.invoke(endpoint, b"echo:1", InferenceComponentName=component)
     account.advance(minutes=25)
     await_true(lambda: copies() == 0, "the last copy goes")
