@@ -51,7 +51,9 @@ def received(connection: socket.socket, size: int) -> bytes:
 def head(caller: socket.socket) -> bytes:
     content = b""
     while not content.endswith(b"\r\n\r\n"):
-        content += caller.recv(1)
+        piece = caller.recv(1)
+        assert piece, f"the connection ended after {content!r}"
+        content += piece
     return content
 
 
@@ -140,8 +142,10 @@ def test_what_the_service_refuses_is_told_before_the_upgrade(
 def test_a_containers_refusal_is_a_model_error(stage: Stage) -> None:
     with closing(opening(stage)) as caller:
         stage.container.next().answer(b"no stream_fn", status=404)
-        assert head(caller).startswith(b"HTTP/1.1 424 ")
-        assert b"no stream_fn" in caller.recv(4096)
+        told = head(caller).decode()
+        assert told.startswith("HTTP/1.1 424 ")
+        length = int(told.lower().partition("content-length: ")[2].partition("\r\n")[0])
+        assert b"no stream_fn" in received(caller, length)
 
 
 def test_an_end_of_either_side_is_passed_on(stage: Stage) -> None:
