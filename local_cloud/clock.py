@@ -143,8 +143,8 @@ class Clock:
                     self._woken[thread] = time.monotonic()
             due.set()
 
-        timer = self.call_later(delay_s, wake, name=name)
-        with self._changed:
+        with self._changed:  # in one: or an advance could wake this thread before it says that it waits
+            timer = self.call_later(delay_s, wake, name=name)
             self._woken.pop(thread, None)
             self._changed.notify_all()
         try:

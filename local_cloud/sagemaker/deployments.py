@@ -193,13 +193,14 @@ class Deployments:
 
     def _bake(self, move: Move, bake_s: float) -> None:
         """Watches the alarms for ``bake_s`` of the cloud's time, and at least once. Raises :class:`SentBack`."""
+        # Before anybody is told of it: who sets the clock ahead then has this wait behind him.
+        ends = CLOCK.now() + timedelta(seconds=bake_s)
         self._say(move, "Baking")
         names = deployment_rules.alarm_names(move.config)
         if bake_s:
             logger.info(
                 "endpoint %s bakes for %g s; POST /local/clock sets the clock ahead", move.endpoint.name, bake_s
             )
-        ends = CLOCK.now() + timedelta(seconds=bake_s)
         while True:
             tripped = self._tripped(move, names)
             if tripped:

@@ -9,10 +9,11 @@ import sys
 import threading
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import boto3
 import pytest
+from botocore.exceptions import BotoCoreError, ClientError
 
 from tests.infra.conftest import ROOT
 
@@ -32,13 +33,17 @@ def rollouts_do_not_wait(environment: dict[str, str]) -> Iterator[None]:
 
     def watch() -> None:
         while not over.wait(0.3):
-            updating = sagemaker.list_endpoints(StatusEquals="Updating")["Endpoints"]
-            updating += sagemaker.list_inference_components(StatusEquals="Updating")["InferenceComponents"]
-            if updating:
-                body = b'{"advance_s": 60}'
-                ahead = urllib.request.Request(f"{url}/local/clock", body, method="POST")  # noqa: S310 - this cloud's
-                with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(ahead):
-                    pass
+            with suppress(BotoCoreError, ClientError, OSError):  # it asks again
+                look()
+
+    def look() -> None:
+        updating = sagemaker.list_endpoints(StatusEquals="Updating")["Endpoints"]
+        updating += sagemaker.list_inference_components(StatusEquals="Updating")["InferenceComponents"]
+        if updating:
+            body = b'{"advance_s": 60}'
+            ahead = urllib.request.Request(f"{url}/local/clock", body, method="POST")  # noqa: S310 - this cloud's
+            with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(ahead, timeout=60):
+                pass
 
     watching = threading.Thread(target=watch, name="clock of roll-outs", daemon=True)
     watching.start()

@@ -14,6 +14,7 @@ import pytest
 
 from tests.local_cloud.conftest import Account
 from tests.local_cloud.test_lifecycle import COMMAND, exports
+from tests.processes import started
 from tidegate.local_cloud import log_files
 from tidegate.local_cloud.inventory import ENDPOINT, TRAINING_JOB
 from tidegate.local_cloud.log_files import Named, NoSuchLog, Reader
@@ -95,7 +96,7 @@ def test_logs_prints_what_a_server_wrote(account: Account, run: Run, endpoint: s
 
 def test_logs_that_are_followed_end_with_the_endpoint(account: Account) -> None:
     name = account.endpoint(account.model())
-    with subprocess.Popen(
+    with started(
         [*COMMAND, "logs", name, "--follow"],
         env=environment_for(account.cloud.directory),
         stdout=subprocess.PIPE,
@@ -113,7 +114,7 @@ def test_logs_that_are_followed_end_with_the_endpoint(account: Account) -> None:
 
 
 def test_ctrl_c_ends_what_is_followed(account: Account, endpoint: str) -> None:
-    with subprocess.Popen(
+    with started(
         [*COMMAND, "logs", endpoint, "--follow"],
         env=environment_for(account.cloud.directory),
         stdout=subprocess.PIPE,
@@ -189,7 +190,7 @@ def test_doctor_says_what_is_in_the_way_of_this_machine_and_this_shell(tmp_path:
     tools.mkdir()
     (tools / "cdk").write_text("#!/bin/sh\necho '2.100.0 (build 1234567)'\n")
     (tools / "cdk").chmod(0o755)
-    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as gone:
+    with started([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as gone:
         birth = process_birth(gone.pid)
         assert gone.stdin is not None
         gone.stdin.close()

@@ -120,7 +120,7 @@ def test_a_canary_gets_its_part_of_the_traffic_and_the_rest_follows_when_it_has_
     assert answers(cloud, endpoint, 100).count(b"new") < 60
 
     cloud.cloud.advance(600)
-    assert pending(cloud, endpoint) == ("Baking", "100% of the traffic")
+    await_baking(cloud, endpoint, "100%")
     assert set(answers(cloud, endpoint)) == {b"new"}
     assert cloud.sagemaker.describe_endpoint(EndpointName=endpoint)["EndpointConfigName"] == before
 
@@ -182,7 +182,7 @@ def test_linear_steps_follow_each_other_after_each_wait(cloud: Account) -> None:
     await_baking(cloud, endpoint, "40%")
     for share in ("80%", "100%"):
         cloud.cloud.advance(300)
-        assert pending(cloud, endpoint) == ("Baking", f"{share} of the traffic")
+        await_baking(cloud, endpoint, share)
     cloud.cloud.advance(60)
     assert cloud.settled(endpoint)["EndpointStatus"] == "InService"
     assert set(answers(cloud, endpoint)) == {b"new"}

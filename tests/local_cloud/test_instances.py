@@ -41,7 +41,7 @@ def wish(count: int, variant: str = "variant-0") -> list[dict[str, Any]]:
 
 def processes(url: str, endpoint: str) -> dict[str, int]:
     """What the local cloud itself says of an endpoint's processes."""
-    connection = http.client.HTTPConnection(url.rpartition("/")[2])
+    connection = http.client.HTTPConnection(url.rpartition("/")[2], timeout=60)
     with closing(connection):
         connection.request("GET", f"/local/endpoints/{endpoint}")
         found: dict[str, int] = json.load(connection.getresponse())["Instances"]

@@ -137,6 +137,31 @@ def test_a_thread_that_waits_again_and_again_sees_every_wait_pass_in_one_advance
     assert all(moment - begin < timedelta(minutes=11) for moment in seen)
 
 
+def test_an_advance_that_comes_while_a_thread_begins_to_wait_waits_for_it_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, seen, found = Clock(), threading.Event(), list[bool]()
+    advancing = threading.Thread(target=lambda: found.append(bool(clock.advance(3600)) and seen.is_set()))
+    call_later = clock.call_later
+
+    def and_advance(*words: Any, **how: Any) -> Any:
+        timer = call_later(*words, **how)
+        advancing.start()
+        advancing.join(0.3)  # it cannot get on: the thread has not yet said that it waits
+        return timer
+
+    def wait() -> None:
+        clock.wait(60)
+        advancing.join(0.3)  # nor here, before the thread has done what it waited for
+        seen.set()
+
+    monkeypatch.setattr(clock, "call_later", and_advance)
+    waiting = threading.Thread(target=wait)
+    waiting.start()
+    waiting.join(60)
+    advancing.join(60)
+    assert found == [True]
+    clock.close()
+
+
 def test_timers_fire_by_themselves_as_time_passes() -> None:
     clock, fired = Clock(), threading.Event()
     clock.start()
