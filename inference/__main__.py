@@ -107,7 +107,11 @@ def _parser(program: str, others: Sequence[str]) -> argparse.ArgumentParser:
         "--host",
         help=f"address to listen on; default: TIDEGATE_HOST, else {LOOPBACK} with MODEL and all without it",
     )
-    serve.add_argument("--port", type=_port, help="port to listen on; default: SAGEMAKER_BIND_TO_PORT, else 8080")
+    serve.add_argument(
+        "--port",
+        type=_port,
+        help="port to listen on, 0 for a free one that the log names; default: SAGEMAKER_BIND_TO_PORT, else 8080",
+    )
     serve.add_argument(
         "--kill-after",
         metavar="SECONDS",
@@ -143,8 +147,10 @@ class _SayVersion(argparse.Action):
 
 
 def _port(text: str) -> int:
-    if not (text.isascii() and text.isdecimal() and 1 <= int(text) <= 65535):
-        raise argparse.ArgumentTypeError(f"{text!r} is not valid: it must be a whole number from 1 to 65535")
+    if not (text.isascii() and text.isdecimal() and int(text) <= 65535):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not valid: it must be a whole number from 1 to 65535, or 0 for a free port"
+        )
     return int(text)
 
 
@@ -191,7 +197,7 @@ def _as_said(settings: Settings, arguments: argparse.Namespace) -> Settings:
     return replace(
         settings,
         host=arguments.host or settings.host,
-        port=arguments.port or settings.port,
+        port=settings.port if arguments.port is None else arguments.port,
         idle_exit_s=arguments.kill_after or settings.idle_exit_s,
     )
 

@@ -90,7 +90,7 @@ async def _serve(settings: Settings, model_dir: Path, listener: socket.socket, l
     application = _application(settings, registry, repository, traced)
     fork_server.open(registry.worker_exited, launched)
     server = await loop.create_server(lambda: Connection(application), sock=listener, backlog=_BACKLOG)
-    log.info("listening", extra={"host": settings.host, "port": settings.port})
+    log.info("listening", extra={"host": settings.host, "port": listener.getsockname()[1]})
     if settings.idle_exit_s is not None:
         log.info("the server ends by itself when nobody asks it anything", extra={"idle_exit_s": settings.idle_exit_s})
     sweeper = loop.create_task(_sweep(application, stop))
