@@ -47,6 +47,11 @@ def always(**branches: Any) -> Json:
         (definition(fail("A b", "")), "The name of a step is 'A b'; it has 1 to 64 letters, digits, - and _."),
         (definition(step("A", "Cook", {})), "Step A has the type 'Cook', which there is not."),
         (definition(fail("A", "", Colour=1)), "The local cloud does not have Colour of a step (step A)."),
+        (definition(fail("A", "", DisplayName=5)), "DisplayName of step A is a text of at most 256 characters."),
+        (
+            definition(condition("A", compare("Equals", None, 1))),
+            "Step A: a condition of the type Equals compares single values and references, not None.",
+        ),
         (definition(model("A", DependsOn="B")), "Step A: DependsOn is a list."),
         (
             definition(model("A", DependsOn=[{"Step": "B", "Trigger": "Late"}]), model("B")),

@@ -45,9 +45,9 @@ def check_condition(condition: Any) -> None:
             raise ValueError(f"{member} of a condition of the type {kind} is a list")
     for one in condition.get("Conditions", []):
         check_condition(one)
-    values = [condition.get(member) for member in ("LeftValue", "RightValue", "QueryValue")]
+    values = [condition[member] for member in ("LeftValue", "RightValue", "QueryValue") if member in condition]
     for value in [*values, *condition.get("Values", [])]:
-        if isinstance(value, dict | list) and not is_reference(value):
+        if not isinstance(value, str | int | float) and not is_reference(value):
             raise ValueError(f"a condition of the type {kind} compares single values and references, not {value!r}")
 
 

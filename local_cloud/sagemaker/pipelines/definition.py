@@ -48,6 +48,7 @@ _STEP_MEMBERS = {
     "RetryPolicies",
     "PropertyFiles",
 }
+_TEXTS = {"DisplayName": 256, "Description": 3072}  # PipelineExecutionStep
 _NAME = re.compile(r"[A-Za-z0-9\-_]{1,64}")  # PipelineExecutionStep, StepName
 TRIGGERS: Mapping[str, tuple[str, ...]] = {
     "Completed": ("Succeeded",),
@@ -181,6 +182,10 @@ def _step(document: Any, branch: tuple[str, bool] | None) -> Step:
         raise ValueError(f"The local cloud does not have {', '.join(sorted(unknown))} of a step (step {name}).")
     if not isinstance(arguments, dict):
         raise ValueError(f"Arguments of step {name} is an object.")
+    for member, most_chars in _TEXTS.items():
+        text = document.get(member, "")
+        if not isinstance(text, str) or len(text) > most_chars:
+            raise ValueError(f"{member} of step {name} is a text of at most {most_chars} characters.")
     try:
         _check_arguments(kind, arguments, nested=branch is not None)
         return Step(

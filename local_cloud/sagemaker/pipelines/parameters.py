@@ -93,6 +93,8 @@ def _parameter(document: Any) -> Parameter:
         )
     if choices and default is not None and default not in choices:
         raise ValueError(f"The default of the parameter {name} is {default!r}, which is none of its EnumValues.")
+    if kind == "Float" and default is not None:
+        default = float(default)
     return Parameter(name=name, type=kind, default=default, choices=tuple(choices))
 
 

@@ -76,7 +76,7 @@ def found(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         cloud.down()
 
 
-def run_as_a_user(cloud: LocalCloud, work: Path, command: list[str]) -> None:
+def run_as_a_user(cloud: LocalCloud, work: Path, command: list[str], *, limit_s: float = LIMIT_S) -> None:
     """Runs a command in `work`, in a shell that has evaluated the lines of `up` and has nothing else of AWS."""
     done = subprocess.run(
         ["bash", "-c", AS_A_USER, "bash", *command],  # noqa: S607
@@ -93,7 +93,7 @@ def run_as_a_user(cloud: LocalCloud, work: Path, command: list[str]) -> None:
         stderr=subprocess.STDOUT,
         text=True,
         errors="replace",
-        timeout=LIMIT_S,
+        timeout=limit_s,
         check=False,
     )
     assert done.returncode == 0, done.stdout[-8000:]

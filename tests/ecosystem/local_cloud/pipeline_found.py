@@ -6,7 +6,7 @@ import json
 import time
 from typing import Any
 
-LIMIT_S = 600
+LIMIT_S = 900
 
 
 def found_of(execution: Any) -> dict[str, Any]:

@@ -142,7 +142,7 @@ def main(folder: str, found_file: str) -> None:
     pipeline.upsert(role_arn=role, tags=[{"Key": "team", "Value": "blue"}])
     pipeline.upsert(role_arn=role, description="again")
     good = pipeline.start(parameters={"Approval": "Approved"}, execution_display_name="good")
-    good.wait(delay=1, max_attempts=600)
+    good.wait(delay=1, max_attempts=900)
     bad = pipeline.start(parameters={"Limit": 1})
     found: dict[str, Any] = {
         "version": pipeline.latest_pipeline_version_id,
