@@ -86,7 +86,7 @@ class SageMakerEndpoint(Resource, CloudFormationModel):
             description = self._settled()
             if description["EndpointConfigName"] != request["EndpointConfigName"]:
                 raise ResourceFailed(f"Endpoint {self.name} could not be updated: {description.get('FailureReason')}")
-        _retag(self.arn, self.properties, properties)
+        retag(self.arn, self.properties, properties)
         return True
 
     def delete(self, account_id: str, region_name: str) -> None:
@@ -135,7 +135,7 @@ class SageMakerInferenceComponent(Resource, CloudFormationModel):
                 raise ResourceFailed(
                     f"Inference component {self.name} could not be updated: {description['FailureReason']}"
                 )
-        _retag(self.arn, self.properties, properties)
+        retag(self.arn, self.properties, properties)
         return True
 
     def delete(self, account_id: str, region_name: str) -> None:
@@ -174,7 +174,7 @@ class SageMakerModelPackageGroup(Resource, CloudFormationModel):
         if before != after:
             return False
         self._let_in(properties.get(_GROUP_POLICY))
-        _retag(self.arn, self.properties, properties)
+        retag(self.arn, self.properties, properties)
         return True
 
     def _let_in(self, policy: Json | None) -> None:
@@ -226,7 +226,7 @@ class SageMakerMonitoringSchedule(Resource, CloudFormationModel):
         client("sagemaker").update_monitoring_schedule(
             **as_request("sagemaker", "UpdateMonitoringSchedule", wanted, without=("Tags",))
         )
-        _retag(self.arn, self.properties, properties)
+        retag(self.arn, self.properties, properties)
         return True
 
     def delete(self, account_id: str, region_name: str) -> None:
@@ -241,11 +241,12 @@ def _without_tags(properties: Json) -> Json:
 def _only_tags_changed(resource: Resource, properties: Json) -> bool:
     if _without_tags(properties) != _without_tags(resource.properties):
         return False
-    _retag(resource.arn, resource.properties, properties)
+    retag(resource.arn, resource.properties, properties)
     return True
 
 
-def _retag(arn: str, old: Json, new: Json) -> None:
+def retag(arn: str, old: Json, new: Json) -> None:
+    """Gives a resource of SageMaker the tags of its new properties in the place of those of the old ones."""
     wanted = {tag["Key"] for tag in new.get("Tags", [])}
     gone = [tag["Key"] for tag in old.get("Tags", []) if tag["Key"] not in wanted]
     if gone:

@@ -114,6 +114,13 @@ def always(**branches: Any) -> Json:
             definition(fail("A", ""), parameters=[parameter("P", "Integer", True)]),
             "The default of the parameter P is True, which is no Integer.",
         ),
+        *(
+            (
+                definition(fail("A", ""), parameters=[parameter("P", "Float", value)]),
+                "The default of the parameter P is no Float that there is.",
+            )
+            for value in (10**400, float("inf"))
+        ),
         (
             definition(fail("A", ""), parameters=[parameter("P", "Date")]),
             "The parameter P has the type 'Date'; it must be one of String, Integer, Float, Boolean.",

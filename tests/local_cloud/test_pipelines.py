@@ -33,6 +33,7 @@ from tests.local_cloud.pipelines import (
     steps_of,
     train,
 )
+from tests.local_cloud.test_stacks import stack_of
 
 pytestmark = pytest.mark.timeout(1200)  # each wait has its own limit
 
@@ -509,6 +510,43 @@ def test_a_pipeline_is_changed_in_versions_and_an_earlier_one_still_runs(account
     assert name in [item["PipelineName"] for item in listed]
     tomorrow = datetime.now(UTC) + timedelta(days=1)
     assert account.sagemaker.list_pipelines(PipelineNamePrefix=name, CreatedAfter=tomorrow)["PipelineSummaries"] == []
+
+
+def test_a_template_makes_changes_and_deletes_a_pipeline_with_what_runs(account: Account) -> None:
+    name = account.name("Pipeline")
+
+    def template(*steps: dict[str, Any]) -> dict[str, Any]:
+        body = {"PipelineDefinitionBody": definition(*steps)}
+        properties = {"PipelineName": name, "PipelineDefinition": body, "RoleArn": ROLE}
+        tags = [{"Key": "team", "Value": "blue"}]
+        pipeline = {"Type": "AWS::SageMaker::Pipeline", "Properties": {**properties, "Tags": tags}}
+        return {"Resources": {"Pipeline": pipeline}, "Outputs": {"Name": {"Value": {"Ref": "Pipeline"}}}}
+
+    with stack_of(account) as stack:
+        stack.create(template(fail("Fail", "")))
+        arn = account.sagemaker.describe_pipeline(PipelineName=name)["PipelineArn"]
+        assert {"Key": "team", "Value": "blue"} in account.sagemaker.list_tags(ResourceArn=arn)["Tags"]
+        stack.update(template(process(account, "Long", "while True: time.sleep(0.05)\n")))
+        assert (
+            account.sagemaker.list_pipeline_versions(PipelineName=name)["PipelineVersionSummaries"][0][
+                "PipelineVersionId"
+            ]
+            == 2
+        )
+        execution = start(account, name)
+        await_true(
+            lambda: statuses(steps_of(account, execution)).get("Long") == "Executing",
+            "it runs",
+            timeout_s=pipelines.LIMIT_S,
+        )
+        account.cloudformation.delete_stack(StackName=stack.name)
+        # The waiter of a stack's end is for stacks that are gone at once.
+        await_true(lambda: name not in names(account, name), "the pipeline is gone", timeout_s=pipelines.LIMIT_S)
+
+
+def names(account: Account, prefix: str) -> list[str]:
+    summaries = account.sagemaker.list_pipelines(PipelineNamePrefix=prefix)["PipelineSummaries"]
+    return [item["PipelineName"] for item in summaries]
 
 
 def test_a_request_with_the_same_token_is_done_once(account: Account) -> None:

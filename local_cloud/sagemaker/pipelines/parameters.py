@@ -49,13 +49,8 @@ class Parameter:
             return text.lower() == "true"
         if self.type == "Integer" and _WHOLE.fullmatch(text):
             return int(text)
-        if self.type == "Float":
-            try:
-                number = float(text)
-            except ValueError:
-                number = math.nan
-            if math.isfinite(number):
-                return number
+        if self.type == "Float" and (number := _finite(text)) is not None:
+            return number
         raise validation_exception(f"The parameter {self.name} is {text!r}, which is no {self.type}.")
 
 
@@ -93,9 +88,20 @@ def _parameter(document: Any) -> Parameter:
         )
     if choices and default is not None and default not in choices:
         raise ValueError(f"The default of the parameter {name} is {default!r}, which is none of its EnumValues.")
-    if kind == "Float" and default is not None:
-        default = float(default)
-    return Parameter(name=name, type=kind, default=default, choices=tuple(choices))
+    value: Any = default
+    if kind == "Float" and value is not None:
+        value = _finite(value)
+        if value is None:
+            raise ValueError(f"The default of the parameter {name} is no Float that there is.")
+    return Parameter(name=name, type=kind, default=value, choices=tuple(choices))
+
+
+def _finite(value: Any) -> float | None:
+    try:
+        number = float(value)
+    except (OverflowError, ValueError):
+        return None
+    return number if math.isfinite(number) else None
 
 
 def values_of(parameters: Mapping[str, Parameter], given: Sequence[Json]) -> dict[str, Any]:
