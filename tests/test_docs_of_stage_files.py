@@ -103,7 +103,7 @@ def test_the_command_prints_it_without_loading_the_cdk() -> None:
         "sys.exit(status or 'aws_cdk' in sys.modules)"
     )
     done = subprocess.run(
-        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, encoding="utf-8", timeout=100, check=False
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, encoding="utf-8", timeout=300, check=False
     )
 
     assert (done.returncode, done.stdout) == (0, stage_schema.text()), done.stderr

@@ -125,6 +125,6 @@ def test_the_oracle_is_the_toolkit_and_not_ours() -> None:
         capture_output=True,
         text=True,
         check=True,
-        timeout=60,
+        timeout=300,
     )
     assert Path(done.stdout.strip()).is_relative_to(toolkit.folder())

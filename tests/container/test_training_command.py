@@ -123,7 +123,7 @@ def test_sigterm_reaches_what_a_bash_script_has_put_in_its_place(tmp_path: Path)
     with start(job(tmp_path, script, program="run.sh")) as process:
         wait_until(ready.exists, "the script waits")
         process.terminate()
-        process.communicate(timeout=60)
+        process.communicate(timeout=300)
     assert process.returncode == 6
 
 

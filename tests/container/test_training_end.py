@@ -63,7 +63,7 @@ def test_a_signal_reaches_a_script_that_runs_before_its_starter_knows_of_it(tmp_
     )
     base_dir = job(tmp_path / "job", script)
     with start(base_dir, program=SIGNALLED_WHILE_THE_SCRIPT_STARTS, SCRIPT_RUNS=str(runs)) as process:
-        _, errors = process.communicate(timeout=60)
+        _, errors = process.communicate(timeout=300)
     assert process.returncode == 6, errors
 
 

@@ -169,7 +169,7 @@ def test_check_says_that_the_size_is_found_on_live_traffic(tmp_path: Path, batch
     command = [sys.executable, "-m", "inference", "check", str(tmp_path)]
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("SAGEMAKER_", "TIDEGATE_", "TS_", "OTEL_"))}
     asked = {**kept, "PYTHONSAFEPATH": "1", **({} if batching else AUTO)}
-    done = subprocess.run(command, env=asked, capture_output=True, text=True, check=False, timeout=120)
+    done = subprocess.run(command, env=asked, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stderr
     (line,) = [line for line in done.stdout.splitlines() if line.startswith("batches ")]
     assert row in line

@@ -36,7 +36,7 @@ def check(model: Path) -> tuple[int, dict[str, Any], str]:
         capture_output=True,
         text=True,
         check=False,
-        timeout=100,
+        timeout=300,
         preexec_fn=without_override,
     )
     return done.returncode, json.loads(done.stdout), done.stderr
@@ -112,7 +112,7 @@ def test_an_interrupted_check_prints_an_object_too(tmp_path: Path) -> None:
     pid = tmp_path / "pid"
     wait_until(lambda: pid.exists() and pid.read_text(), "the model loads")
     process.send_signal(signal.SIGINT)
-    printed, _ = process.communicate(timeout=60)
+    printed, _ = process.communicate(timeout=300)
     assert process.returncode == 130
     assert json.loads(printed)["error"] == "The check was stopped by SIGINT."
     wait_until(lambda: not Path("/proc", pid.read_text()).exists(), "the worker is gone")
@@ -131,7 +131,7 @@ def test_a_look_that_hangs_ends_by_a_signal_too(tmp_path: Path) -> None:
     try:
         wait_until((tmp_path / "looking").exists, "it looks")
         process.send_signal(signal.SIGTERM)
-        printed, _ = process.communicate(timeout=60)
+        printed, _ = process.communicate(timeout=300)
     finally:
         process.kill()
     assert process.returncode == 143

@@ -187,6 +187,6 @@ def test_the_worker_itself_goes_on_after_the_signals_that_its_children_end_by(se
 def test_check_loads_a_model_that_ends_its_children_by_signals(tmp_path):
     write_files(tmp_path, FILES)
     command = [sys.executable, "-P", "-m", "inference", "check", str(tmp_path)]
-    report = subprocess.run(command, check=False, capture_output=True, text=True, timeout=100)
+    report = subprocess.run(command, check=False, capture_output=True, text=True, timeout=300)
     assert report.returncode == 0, report.stderr
     assert "this model may take traffic" in report.stdout

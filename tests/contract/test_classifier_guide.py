@@ -29,14 +29,14 @@ def block(kind: str) -> str:
 @pytest.mark.skipif(shutil.which("curl") is None, reason="the page asks by curl, which this machine lacks")
 def test_the_script_and_the_commands_of_the_page_end_in_its_answer(tmp_path: Path) -> None:
     (tmp_path / "train.py").write_text(block("python"))
-    subprocess.run([sys.executable, "train.py"], cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}, check=True, timeout=120)
+    subprocess.run([sys.executable, "train.py"], cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}, check=True, timeout=300)
     checked, served, asked = block("bash").splitlines()
     assert (checked, served) == ("tidegate check model", "tidegate serve model &")
     done = check(tmp_path / "model")
     assert done.returncode == 0, done.stdout + done.stderr
     with running(files_of(tmp_path / "model")) as server:
         command = shlex.split(asked.replace("127.0.0.1:8080", f"127.0.0.1:{server.port}"))
-        answer = subprocess.run(command, cwd=tmp_path, capture_output=True, check=True, timeout=60)
+        answer = subprocess.run(command, cwd=tmp_path, capture_output=True, check=True, timeout=300)
     wanted, found = json.loads(block("json")), json.loads(answer.stdout)
     assert [each["label"] for each in found] == [each["label"] for each in wanted]
     assert [each["score"] for each in found] == pytest.approx([each["score"] for each in wanted], abs=1e-4)

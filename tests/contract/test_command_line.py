@@ -48,7 +48,7 @@ def refusal(*arguments: str, cwd: Path, **environment: str) -> tuple[int, str]:
         capture_output=True,
         text=True,
         check=False,
-        timeout=100,
+        timeout=300,
     )
     return done.returncode, done.stderr.strip().splitlines()[-1]
 

@@ -142,7 +142,7 @@ def test_check_says_what_a_worker_has_and_which_gpus_it_leaves_idle(tmp_path: Pa
         capture_output=True,
         text=True,
         check=False,
-        timeout=100,
+        timeout=300,
     )
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)

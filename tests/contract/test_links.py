@@ -32,7 +32,7 @@ def linked(root: Path, kind: str) -> str:
 def test_check_refuses_symbolic_links_by_their_names(tmp_path: Path, kind: str) -> None:
     named = linked(tmp_path, kind)
     command = [sys.executable, "-P", "-m", "inference", "check", str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=REPOSITORY, timeout=100)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=REPOSITORY, timeout=300)
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1] == (
         f"tidegate: error: {tmp_path} holds symbolic links, which SageMaker does not take in an archive: {named}; pack "

@@ -49,7 +49,7 @@ def with_requirements(root: Path) -> None:
 def test_requirements_that_can_be_put_nowhere_are_one_line_and_exit_1(tmp_path: Path) -> None:
     with_requirements(tmp_path / "model")
     server = start_unwritable(tmp_path, TMPDIR="/no/such/place")
-    said, _ = server.process.communicate(timeout=100)
+    said, _ = server.process.communicate(timeout=300)
     last = said.decode().splitlines()[-1]
     assert server.process.returncode == 1
     assert last.startswith("tidegate: error: ")
@@ -73,7 +73,7 @@ def test_a_load_of_a_multi_model_endpoint_that_has_no_place_is_model_load_failed
         assert replies["two"].status == 200, "it needs none"
     finally:
         server.process.terminate()
-        server.process.communicate(timeout=60)
+        server.process.communicate(timeout=300)
 
 
 @pytest.mark.parametrize("why", ["no candidate", "gone meanwhile"])

@@ -84,7 +84,7 @@ def test_an_archive_is_checked_and_nothing_of_it_is_left(tmp_path: Path, tempora
         capture_output=True,
         text=True,
         check=False,
-        timeout=100,
+        timeout=300,
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "this model may take traffic"
@@ -227,7 +227,7 @@ def test_where_nothing_can_be_written_the_sentence_names_tmpdir(tmp_path: Path) 
         capture_output=True,
         text=True,
         check=False,
-        timeout=100,
+        timeout=300,
     )
     assert done.returncode == 1
     last = done.stderr.splitlines()[-1]
@@ -309,6 +309,6 @@ def test_a_wrapper_that_cannot_be_one_is_named(tmp_path: Path) -> None:
 
 
 def test_the_help_says_what_may_be_served(capfd: pytest.CaptureFixture[str]) -> None:
-    done = subprocess.run([*TIDEGATE, "serve", "--help"], capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run([*TIDEGATE, "serve", "--help"], capture_output=True, text=True, check=True, timeout=300)
     for word in ("MODEL", "model.tar.gz", "s3://BUCKET/PREFIX/", "--wrapper FILE", "--kill-after SECONDS", "--port"):
         assert word in done.stdout

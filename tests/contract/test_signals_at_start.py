@@ -40,7 +40,7 @@ def test_a_signal_while_the_loop_is_made_ends_the_program(command: str, number: 
         capture_output=True,
         text=True,
         check=False,
-        timeout=100,
+        timeout=300,
     )
     assert ended.returncode == (0 if command == "serve" else 128 + number), ended.stderr
     assert "Traceback" not in ended.stderr

@@ -36,7 +36,7 @@ def unfit(root: Path, name: str, kind: str) -> None:
 def run(command: str, model: Path) -> subprocess.CompletedProcess[str]:
     words = [sys.executable, "-P", "-m", "tidegate", command, str(model)]
     words += ["--json"] if command == "check" else ["--port", str(free_port())]
-    return subprocess.run(words, capture_output=True, text=True, check=False, timeout=100)
+    return subprocess.run(words, capture_output=True, text=True, check=False, timeout=300)
 
 
 @pytest.mark.parametrize(

@@ -269,7 +269,7 @@ def test_a_wrong_command_line_is_one_sentence(arguments: list[str], sentence: st
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=300,
     )
 
     assert script.returncode == 2

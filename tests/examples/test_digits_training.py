@@ -34,7 +34,7 @@ def train(work_dir: Path, *arguments: str, **more: str) -> subprocess.CompletedP
         capture_output=True,
         text=True,
         check=False,
-        timeout=100,
+        timeout=300,
     )
 
 

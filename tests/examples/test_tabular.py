@@ -43,7 +43,7 @@ def run(script: str, *arguments: str, work_dir: Path) -> subprocess.CompletedPro
         capture_output=True,
         text=True,
         check=False,
-        timeout=100,
+        timeout=300,
     )
 
 

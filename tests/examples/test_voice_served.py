@@ -82,7 +82,7 @@ def test_text_is_answered_with_the_models_error(server: Server) -> None:
 def test_the_client_of_the_example_prints_what_it_hears(server: Server) -> None:
     """listen.py, with audio on its standard input."""
     command = [sys.executable, str(VOICE / "listen.py"), url(server)]
-    done = subprocess.run(command, input=TWO_SENTENCES, capture_output=True, check=True, timeout=100)
+    done = subprocess.run(command, input=TWO_SENTENCES, capture_output=True, check=True, timeout=300)
     assert [json.loads(line)["event"] for line in done.stdout.splitlines()] == EVENTS
 
 

@@ -45,7 +45,7 @@ def make_archive(folder: Path) -> Path:
         files.writestr("silero_vad/data/silero_vad.jit", buffer.getvalue())
         files.writestr("silero_vad-1.0.dist-info/licenses/LICENSE", "MIT License")
     command = [sys.executable, str(VOICE / "make_archive.py"), "--wheel", str(wheel)]
-    subprocess.run([*command, "--model-dir", str(folder / "model")], check=True, timeout=100)
+    subprocess.run([*command, "--model-dir", str(folder / "model")], check=True, timeout=300)
     return folder / "model"
 
 

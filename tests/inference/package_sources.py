@@ -128,7 +128,7 @@ def git(folder: Path, *words: str) -> str:
         check=True,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
     )
     return done.stdout.strip()
 

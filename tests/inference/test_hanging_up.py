@@ -60,7 +60,7 @@ def test_the_parent_of_the_workers_ends_quietly_where_its_messages_are_not_read_
     with started(PARENT, socket.SOCK_SEQPACKET) as (process, control):
         wait_for_data(control)
         control.close()  # with a message in it, so that the other end reads a reset
-        _, errors = process.communicate(timeout=60)
+        _, errors = process.communicate(timeout=300)
     assert (process.returncode, errors) == (0, b"")
 
 
@@ -71,7 +71,7 @@ def test_a_worker_that_is_sent_what_it_does_not_know_says_so_and_ends(tmp_path: 
         channel.sendall(protocol.frame(Kind.LOAD, spec_of(tmp_path).to_json()))
         wait_for_data(channel)
         channel.sendall(protocol.FRAME.pack(0, kind))
-        _, errors = process.communicate(timeout=60)
+        _, errors = process.communicate(timeout=300)
     assert process.returncode == 1
     assert f"a frame of the kind {int(kind)} came where COMPUTE" in errors.decode()
 
@@ -105,5 +105,5 @@ def test_a_worker_ends_quietly_where_nobody_waits_for_its_answer_any_more(tmp_pa
         wait_until((tmp_path / "computing").exists, "it computes")
         channel.close()
         (tmp_path / "release").touch()
-        _, errors = process.communicate(timeout=60)
+        _, errors = process.communicate(timeout=300)
     assert (process.returncode, errors) == (0, b"")

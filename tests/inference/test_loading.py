@@ -63,7 +63,7 @@ def check(model_dir: Path, **environment: str) -> Report:
         capture_output=True,
         text=True,
         check=False,
-        timeout=100,
+        timeout=300,
     )
     return Report(status=done.returncode, lines=done.stdout.splitlines(), error=done.stderr)
 
@@ -492,7 +492,7 @@ def in_worker(model_dir: Path) -> dict[str, Any]:
         capture_output=True,
         text=True,
         check=False,
-        timeout=100,
+        timeout=300,
     )
     assert done.returncode == 0, done.stderr
     found: dict[str, Any] = json.loads(done.stdout)

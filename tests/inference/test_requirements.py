@@ -51,7 +51,7 @@ class Model:
         """What an interpreter of the layer finds in `module`."""
         program = f"import {module}; print({module}.{attribute})"
         words = [PackageLayer(self.home).interpreter, "-c", program]
-        return subprocess.run(words, check=True, capture_output=True, text=True, timeout=60).stdout.strip()
+        return subprocess.run(words, check=True, capture_output=True, text=True, timeout=300).stdout.strip()
 
     def refusal(self, wanted: str, timeout_s: float = 100) -> str:
         """Why it cannot be installed."""
@@ -315,7 +315,7 @@ def test_packages_below_are_found_whatever_the_locale_and_the_name_of_their_fold
         "import pathlib, sys; from tidegate.inference.package_layer import PackageLayer; "
         "sys.path.append(sys.argv[1]); PackageLayer(pathlib.Path(sys.argv[2])).create()"
     )
-    subprocess.run([sys.executable, "-c", program, below, model.home], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", program, below, model.home], check=True, timeout=300)
     assert model.says("tg_below") == "below"
 
 

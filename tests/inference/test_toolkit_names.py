@@ -84,7 +84,7 @@ def test_a_toolkit_that_the_model_brings_is_preferred(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
         check=True,
-        timeout=60,
+        timeout=300,
     )
     assert done.stdout.split("\n")[:2] == [
         "['sagemaker_pytorch_serving_container', 'studio', 'tidegate_handler']",

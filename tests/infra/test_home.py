@@ -20,7 +20,7 @@ def cache(program: str = TOLD, **environment: str) -> str:
         env=kept | environment,
         capture_output=True,
         encoding="utf-8",
-        timeout=100,
+        timeout=300,
         check=True,
     )
     return done.stdout.strip()

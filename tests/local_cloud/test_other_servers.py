@@ -176,7 +176,7 @@ def test_only_port_8080_of_a_server_becomes_another(tmp_path: Path, prefix: tupl
         kept.bind(("127.0.0.1", 0))
         port = kept.getsockname()[1]
         command = [*prefix, *launcher(tmp_path, port=port), sys.executable, "-c", BINDS, "6" if socket.has_ipv6 else ""]
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120)
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert found["everywhere"] == found["thread"] == ["127.0.0.1", port]

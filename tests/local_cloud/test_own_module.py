@@ -28,7 +28,7 @@ def test_a_module_of_ours_is_run_from_here_whatever_lies_in_the_working_director
         env=os.environ | {"PYTHONPATH": str(tmp_path / "path")},
         stdout=subprocess.PIPE,
         check=True,
-        timeout=60,
+        timeout=300,
     )
     name, arguments, path, package = json.loads(done.stdout)
     assert (name, arguments) == ("__main__", ["one", "two"])

@@ -39,7 +39,7 @@ class Installation:
             capture_output=True,
             text=True,
             check=False,
-            timeout=100,
+            timeout=300,
         )
 
     @staticmethod
@@ -93,5 +93,5 @@ def install(root: Path, what: Path, *, editable: bool = False) -> Installation:
 def run(command: list[str], cwd: Path | None = None) -> None:
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "PIP_"))}
     environment = kept | {"PIP_CONFIG_FILE": os.devnull}  # not this machine's
-    done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False, timeout=100)
+    done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -220,5 +220,5 @@ def test_workers_answer_alike_name_what_fails_and_leave_no_process(method: str, 
 def test_the_example_of_the_guide_prints_what_stands_below_it(tmp_path: Path) -> None:
     program = tmp_path / "many.py"
     program.write_text(handler_guide.MANY)
-    done = subprocess.run([sys.executable, str(program)], capture_output=True, text=True, timeout=100, check=False)
+    done = subprocess.run([sys.executable, str(program)], capture_output=True, text=True, timeout=300, check=False)
     assert done.stdout == handler_guide.PRINTED, done.stderr

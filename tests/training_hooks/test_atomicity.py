@@ -34,7 +34,7 @@ FILES = {
 def reports_of_kills(*arguments: str) -> list[dict[str, Any]]:
     script = Path(__file__).with_name("killed_saves.py")
     done = subprocess.run(
-        [sys.executable, str(script), *arguments], check=False, capture_output=True, text=True, timeout=100
+        [sys.executable, str(script), *arguments], check=False, capture_output=True, text=True, timeout=300
     )
     assert done.returncode == 0, done.stderr
     return [json.loads(line) for line in done.stdout.splitlines()]

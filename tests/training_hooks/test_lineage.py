@@ -252,7 +252,7 @@ def test_a_reader_of_lineage_may_have_seen_enough(tmp_path: Path) -> None:
     reading, writing = os.pipe()
     os.close(reading)
     command = [sys.executable, "-P", "-m", "tidegate", "lineage", str(tmp_path / "m")]
-    done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, check=False, timeout=100)
+    done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, check=False, timeout=300)
     os.close(writing)
     assert (done.returncode, done.stderr) == (0, b"")
 

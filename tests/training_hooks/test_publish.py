@@ -290,7 +290,7 @@ def test_both_command_lines_start(tmp_path: Path, model_dir: Path) -> None:
             capture_output=True,
             text=True,
             check=False,
-            timeout=100,
+            timeout=300,
         )
         assert (done.returncode, done.stderr) == (0, "")
         assert done.stdout.startswith(f"{tmp_path}/repository/net/{number}  ")

@@ -215,7 +215,7 @@ def test_a_publisher_that_goes_on_is_not_taken_for_a_killed_one(tmp_path: Path) 
         assert publish(model_dir, tmp_path / "repository", "net").version == 1
         assert stage.is_dir()
         (tmp_path / "go").write_text("on")
-        assert slow.communicate(timeout=100)[0] == "2\n"
+        assert slow.communicate(timeout=300)[0] == "2\n"
     finally:
         slow.kill()
         slow.wait()

@@ -242,7 +242,7 @@ def test_a_bucket_without_credentials_is_said_in_one_sentence(model_dir: Path, s
         capture_output=True,
         text=True,
         check=False,
-        timeout=100,
+        timeout=300,
     )
     assert done.returncode == 1
     assert done.stderr == (
@@ -261,7 +261,7 @@ def test_without_boto3_a_bucket_is_refused_and_a_folder_works(model_dir: Path, t
         capture_output=True,
         text=True,
         check=False,
-        timeout=100,
+        timeout=300,
     )
     assert done.stderr == "training_hooks: error: s3://models/x needs boto3: pip install boto3\n"
     assert done.stdout.splitlines()[-1] == "1 0"

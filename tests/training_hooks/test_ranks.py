@@ -34,7 +34,7 @@ def start(model_dir: Path, rank: int) -> subprocess.Popen[str]:
 
 
 def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
-    output, _ = process.communicate(timeout=100)
+    output, _ = process.communicate(timeout=300)
     return process.returncode, output.splitlines()[-1]
 
 

@@ -30,7 +30,7 @@ def start(program: str, *arguments: object) -> subprocess.Popen[str]:
 
 def ended(process: subprocess.Popen[str]) -> int:
     """Return the exit status, and show why where it is not 0."""
-    output, errors = process.communicate(timeout=100)
+    output, errors = process.communicate(timeout=300)
     print(output, errors)
     return process.returncode
 
@@ -71,7 +71,7 @@ def test_what_a_living_process_writes_stays_and_what_a_killed_one_left_goes(tmp_
         assert len(half()) == 1
     finally:
         os.kill(writing.pid, signal.SIGKILL)
-        writing.communicate(timeout=60)
+        writing.communicate(timeout=300)
     save_checkpoint({"step": 3}, step=3, directory=tmp_path)
     assert half() == []
 

@@ -52,7 +52,7 @@ def built(sdk: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_archive_of_model_builder_is_served(built: Path, sdk: Path, tmp_path: Path) -> None:
-    if subprocess.run(_words("true", tmp_path), check=False, capture_output=True, timeout=60).returncode != 0:
+    if subprocess.run(_words("true", tmp_path), check=False, capture_output=True, timeout=300).returncode != 0:
         pytest.skip("this machine lets nobody make a mount namespace, and the SDK's script reads /opt/ml/model alone")
     said = json.loads((built / "built.json").read_text())
     with tarfile.open(built / "serve.tar.gz") as archive:

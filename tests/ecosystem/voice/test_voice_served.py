@@ -80,7 +80,7 @@ def test_the_client_of_the_example_hears_what_a_recording_is_answered(server: Se
     """listen.py with speech on its standard input, and /invocations with the same bytes."""
     said = QUIET + elephants + QUIET
     command = [sys.executable, str(VOICE / "listen.py"), url(server)]
-    done = subprocess.run(command, input=said, capture_output=True, check=True, timeout=100)
+    done = subprocess.run(command, input=said, capture_output=True, check=True, timeout=300)
     heard = [json.loads(line) for line in done.stdout.splitlines()]
     assert [each["event"] for each in heard] == ["speech_start", "speech_end", "audio_end"]
     assert heard == server.post(said, "application/octet-stream", accept="application/json").json()

@@ -277,7 +277,7 @@ def test_two_processes_at_once_fetch_once(put: Put, proxy: Proxy, tmp_path: Path
         until(lambda: reads(proxy), "one reads")
         proxy.release()
         for process in (one, other):
-            out, err = process.communicate(timeout=60)
+            out, err = process.communicate(timeout=300)
             assert process.returncode == 0, err
             assert json.loads(out) is None
     # The one that stalled, whose rest came by a second request of the same process.

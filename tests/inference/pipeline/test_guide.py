@@ -20,7 +20,7 @@ def test_an_example_prints_what_stands_below_it(number: int, tmp_path: Path) -> 
     program, output = examples()[number]
     script = tmp_path / "example.py"
     script.write_text(program, encoding="utf-8")
-    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=300, check=False)
     assert done.stdout == output, done.stderr
 
 

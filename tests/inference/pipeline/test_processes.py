@@ -211,7 +211,7 @@ def run_script(folder: Path, guard: str, *arguments: str) -> subprocess.Complete
         [sys.executable, *arguments, str(code)],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         env=environment,
         check=False,
     )
@@ -238,7 +238,7 @@ def test_a_function_that_is_typed_in_is_refused() -> None:
         "from tidegate.pipeline import Pipeline, Stage\ndef f(value): return value\n"
         "list(Pipeline(Stage(f, processes=True))([1]))"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=300, check=False)
     assert "its process cannot import what was typed in; define the function in a file." in done.stderr
 
 

@@ -20,7 +20,7 @@ def test_an_export_killed_at_any_point_leaves_the_artifact_or_the_artifact_with_
     """SIGKILL at every fsync: a verifying reader sees the old artifact, a mismatch or the new one, in this order."""
     script = Path(__file__).with_name("killed_exports.py")
     done = subprocess.run(
-        [sys.executable, str(script), str(tmp_path)], check=True, capture_output=True, text=True, timeout=100
+        [sys.executable, str(script), str(tmp_path)], check=True, capture_output=True, text=True, timeout=300
     )
     reports = [json.loads(line) for line in done.stdout.splitlines()]
     seen = [name for name, _ in itertools.groupby(report["seen"] for report in reports)]
