@@ -31,6 +31,14 @@ def _containers(members: str) -> str:
     return " ".join(f"{where}.{member}" for where in ("PrimaryContainer", "Containers") for member in members.split())
 
 
+def _variants(members: str) -> str:
+    return " ".join(
+        f"{where}.{member}"
+        for where in ("ProductionVariants", "ShadowProductionVariants")
+        for member in members.split()
+    )
+
+
 def _below(where: str, members: str) -> str:
     return "".join(f" {where}.{member}" for member in members.split())
 
@@ -72,22 +80,22 @@ SUPPORT: Mapping[str, Support] = {
     "ListModels": _support(_LISTING),
     "DeleteModel": _support("ModelName"),
     "CreateEndpointConfig": _support(
-        honoured="EndpointConfigName Tags ProductionVariants.VariantName ProductionVariants.ModelName"
-        " ProductionVariants.InitialVariantWeight ProductionVariants.ContainerStartupHealthCheckTimeoutInSeconds"
-        " ProductionVariants.InitialInstanceCount ProductionVariants.RoutingConfig.RoutingStrategy"
-        " ProductionVariants.ServerlessConfig AsyncInferenceConfig.ClientConfig"
+        honoured="EndpointConfigName Tags DataCaptureConfig AsyncInferenceConfig.ClientConfig"
         " AsyncInferenceConfig.OutputConfig.S3OutputPath AsyncInferenceConfig.OutputConfig.S3FailurePath"
-        " AsyncInferenceConfig.OutputConfig.NotificationConfig",
-        stored="KmsKeyId DataCaptureConfig ShadowProductionVariants AsyncInferenceConfig.OutputConfig.KmsKeyId"
-        " ExecutionRoleArn VpcConfig EnableNetworkIsolation MetricsConfig"
-        " ProductionVariants.InstanceType ProductionVariants.AcceleratorType"
-        " ProductionVariants.VariantInstanceProvisionTimeoutInSeconds ProductionVariants.CoreDumpConfig"
-        " ProductionVariants.VolumeSizeInGB ProductionVariants.ModelDataDownloadTimeoutInSeconds"
-        " ProductionVariants.EnableSSMAccess ProductionVariants.ManagedInstanceScaling"
-        " ProductionVariants.RoutingConfig.PrefixAwareRoutingConfig ProductionVariants.InferenceAmiVersion"
-        " ProductionVariants.CapacityReservationConfig"
-        # Not ModelNameOverride, which would have another model answer.
-        " ProductionVariants.InstancePools.InstanceType ProductionVariants.InstancePools.Priority",
+        " AsyncInferenceConfig.OutputConfig.NotificationConfig "
+        + _variants(
+            "VariantName ModelName InitialVariantWeight ContainerStartupHealthCheckTimeoutInSeconds"
+            " InitialInstanceCount RoutingConfig.RoutingStrategy ServerlessConfig"
+        ),
+        stored="KmsKeyId AsyncInferenceConfig.OutputConfig.KmsKeyId ExecutionRoleArn VpcConfig EnableNetworkIsolation"
+        " MetricsConfig "
+        + _variants(
+            "InstanceType AcceleratorType VariantInstanceProvisionTimeoutInSeconds CoreDumpConfig VolumeSizeInGB"
+            " ModelDataDownloadTimeoutInSeconds EnableSSMAccess ManagedInstanceScaling InferenceAmiVersion"
+            " RoutingConfig.PrefixAwareRoutingConfig CapacityReservationConfig"
+            # Not ModelNameOverride, which would have another model answer.
+            " InstancePools.InstanceType InstancePools.Priority"
+        ),
     ),
     "DescribeEndpointConfig": _support("EndpointConfigName"),
     "ListEndpointConfigs": _support(_LISTING),

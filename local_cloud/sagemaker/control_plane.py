@@ -186,7 +186,7 @@ class ControlPlane:
             if name in self._configs:
                 raise validation_exception(f'Cannot create already existing endpoint configuration "{arn}".')
             named = {}
-            for variant in request["ProductionVariants"]:
+            for variant in [*request["ProductionVariants"], *request.get("ShadowProductionVariants", [])]:
                 if "ModelName" in variant:
                     named[variant["ModelName"]] = self.model(variant["ModelName"])
             check_endpoint_config(request, named)
@@ -242,13 +242,21 @@ class ControlPlane:
                 deployment_config=request.get("DeploymentConfig"),
                 async_config=config.request.get("AsyncInferenceConfig"),
                 role_arn=config.request.get("ExecutionRoleArn"),
+                shadow=next(
+                    (
+                        VariantPlan(request=variant, model=self.model(variant["ModelName"]))
+                        for variant in config.request.get("ShadowProductionVariants", [])
+                    ),
+                    None,
+                ),
+                capture_config=config.request.get("DataCaptureConfig"),
             )
 
     def _create_endpoint(self, request: Json) -> Json:
         plan = self._plan(request)
         arn = self.endpoints.create(request["EndpointName"], plan)
         self.tags.add(arn, request.get("Tags", []))
-        for variant in plan.variants:
+        for variant in plan.all_variants:
             self.log_groups.of_variant(request["EndpointName"], variant.name, role_of(variant.model))
         return {"EndpointArn": arn}
 
@@ -262,7 +270,8 @@ class ControlPlane:
         )
 
     def _update_endpoint(self, request: Json) -> Json:
-        kept = {"DesiredWeight", "DesiredInstanceCount"} if request.get("RetainAllVariantProperties") else set()
+        all_properties = {"DesiredWeight", "DesiredInstanceCount", "DataCaptureConfig"}
+        kept = all_properties if request.get("RetainAllVariantProperties") else set()
         kept -= {item["VariantPropertyType"] for item in request.get("ExcludeRetainedVariantProperties", [])}
         # An endpoint whose configuration was deleted cannot be updated: the service asks for it by that name
         # (https://github.com/hashicorp/terraform-provider-aws/issues/40048).

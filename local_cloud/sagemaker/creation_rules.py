@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from tidegate.local_cloud.sagemaker.container_answers import PRIMARY
+from tidegate.local_cloud.sagemaker.data_capture import check_capture_config
 from tidegate.local_cloud.sagemaker.errors import validation_exception
 from tidegate.local_cloud.sagemaker.state import Json, Model
 
@@ -128,6 +129,10 @@ def check_endpoint_config(request: Json, models: Mapping[str, Model]) -> None:
         for member in ("S3OutputPath", "S3FailurePath"):
             if not output.get(member, "s3://").startswith("s3://"):
                 raise validation_exception(f"{member} is {output[member]}; it must be an s3:// address.")
+    if "DataCaptureConfig" in request and (reason := check_capture_config(request["DataCaptureConfig"])) is not None:
+        raise validation_exception(reason)
+    if request.get("ShadowProductionVariants"):
+        _check_shadow(request, models)
     nameless = [variant for variant in variants if "ModelName" not in variant]
     if nameless:
         _check_component_variant(nameless[0], request)
@@ -138,6 +143,30 @@ def check_endpoint_config(request: Json, models: Mapping[str, Model]) -> None:
             if "AsyncInferenceConfig" in request and models[variant["ModelName"]].direct:
                 name = variant["VariantName"]
                 raise validation_exception(f"Variant {name} has Mode Direct, which excludes AsyncInferenceConfig.")
+
+
+def _check_shadow(request: Json, models: Mapping[str, Model]) -> None:
+    """Sources: CreateEndpointConfig, ShadowProductionVariants; "Shadow tests", exclusions, in the developer guide."""
+    production, shadows = request["ProductionVariants"], request["ShadowProductionVariants"]
+    if len(production) > 1 or len(shadows) > 1:
+        raise validation_exception("ShadowProductionVariants takes one variant beside one production variant.")
+    shadow = shadows[0]
+    name = shadow["VariantName"]
+    if name == production[0]["VariantName"]:
+        raise validation_exception(f"The shadow variant must have another name than the production variant {name}.")
+    if "ModelName" not in shadow or "ModelName" not in production[0]:
+        raise validation_exception(
+            f"Shadow variant {name} is not for inference components: both variants need a model."
+        )
+    if "AsyncInferenceConfig" in request:
+        raise validation_exception(f"Shadow variant {name} excludes AsyncInferenceConfig.")
+    for variant in (production[0], shadow):
+        model = models[variant["ModelName"]]
+        if "ServerlessConfig" in variant or model.multi_model or model.direct:
+            raise validation_exception(
+                f"Shadow variant {name} excludes ServerlessConfig and Modes MultiModel and Direct."
+            )
+    _check_variant(shadow, request, models[shadow["ModelName"]])
 
 
 def _check_component_variant(variant: Json, request: Json) -> None:

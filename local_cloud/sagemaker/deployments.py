@@ -90,7 +90,7 @@ class Deployments:
         with self.lock:
             endpoint.pending = Pending(plan=plan, counts=dict(counts), started=now(), since=now())
         try:
-            if rolling is not None and endpoint.fleet is not None:
+            if rolling is not None and endpoint.fleet is not None and plan.variants:
                 return self._roll(move, endpoint.fleet, rolling)
             return self._shift(move)
         finally:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from tidegate.local_cloud.sagemaker import data_capture
 from tidegate.local_cloud.sagemaker.fleet import Fleet, Plan, VariantPlan
 from tidegate.local_cloud.sagemaker.state import Json
 
@@ -68,7 +69,7 @@ def adopt(endpoint: Endpoint, plan: Plan, kept: Set[str] = frozenset()) -> None:
     """Makes ``plan`` the endpoint's; ``kept`` as in :meth:`.endpoints.Endpoints.update`."""
     endpoint.plan = plan
     weights = endpoint.weights if "DesiredWeight" in kept else {}
-    endpoint.weights = {variant.name: weights.get(variant.name, variant.weight) for variant in plan.variants}
+    endpoint.weights = {variant.name: weights.get(variant.name, variant.weight) for variant in plan.all_variants}
     endpoint.instance_counts = counts_of(endpoint, plan, kept)
 
 
@@ -76,7 +77,7 @@ def counts_of(endpoint: Endpoint, plan: Plan, kept: Set[str] = frozenset()) -> d
     """How many instances each variant of ``plan`` is to have."""
     counts = endpoint.instance_counts if "DesiredInstanceCount" in kept else {}
     # One that was scaled to none starts as many as at first.
-    return {variant.name: counts.get(variant.name) or variant.instance_count for variant in plan.variants} | {
+    return {variant.name: counts.get(variant.name) or variant.instance_count for variant in plan.all_variants} | {
         variant["VariantName"]: counts.get(variant["VariantName"], int(variant["InitialInstanceCount"]))
         for variant in plan.component_variants
     }
@@ -90,6 +91,10 @@ def described(endpoint: Endpoint) -> Json:
             *(_variant_summary(endpoint, variant) for variant in endpoint.plan.variants),
             *(_component_variant_summary(endpoint, variant) for variant in endpoint.plan.component_variants),
         ]
+        if endpoint.plan.shadow is not None:
+            description["ShadowProductionVariants"] = [_variant_summary(endpoint, endpoint.plan.shadow)]
+    if endpoint.plan.capture_config is not None:
+        description["DataCaptureConfig"] = data_capture.summary(endpoint.plan.capture_config)
     if endpoint.plan.async_config is not None:
         description["AsyncInferenceConfig"] = endpoint.plan.async_config
     if endpoint.last_deployment_config is not None:
@@ -137,28 +142,27 @@ def _pools(request: Json, count: int) -> Json:
 
 
 def _pending_summary(pending: Pending, shares: Mapping[str, float]) -> Json:
+    def of_variant(variant: VariantPlan) -> Json:
+        status = {
+            "Status": pending.status,
+            "StatusMessage": f"{shares.get(variant.name, 0.0):.0%} of the traffic",
+            "StartTime": pending.since,
+        }
+        summary = _summary_of(
+            variant,
+            weight=variant.weight,
+            current=pending.current.get(variant.name, 0),
+            desired=pending.counts[variant.name],
+        )
+        instance_type = {"InstanceType": variant.request["InstanceType"]} if "InstanceType" in variant.request else {}
+        return summary | instance_type | {"VariantStatus": [status]}
+
+    shadow = pending.plan.shadow
     return {
         "EndpointConfigName": pending.plan.config_name,
         "StartTime": pending.started,
-        "ProductionVariants": [
-            _summary_of(
-                variant,
-                weight=variant.weight,
-                current=pending.current.get(variant.name, 0),
-                desired=pending.counts[variant.name],
-            )
-            | ({"InstanceType": variant.request["InstanceType"]} if "InstanceType" in variant.request else {})
-            | {
-                "VariantStatus": [
-                    {
-                        "Status": pending.status,
-                        "StatusMessage": f"{shares.get(variant.name, 0.0):.0%} of the traffic",
-                        "StartTime": pending.since,
-                    }
-                ]
-            }
-            for variant in pending.plan.variants
-        ]
+        **({} if shadow is None else {"ShadowProductionVariants": [of_variant(shadow)]}),
+        "ProductionVariants": [of_variant(variant) for variant in pending.plan.variants]
         + [
             {"VariantName": variant["VariantName"], "DesiredInstanceCount": pending.counts[variant["VariantName"]]}
             for variant in pending.plan.component_variants

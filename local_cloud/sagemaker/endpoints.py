@@ -64,6 +64,9 @@ class Lease:
     """The endpoint configuration that they run."""
     observed: Observation = field(default_factory=Observation)
     """What becomes metrics of this request."""
+    capture_config: Json | None = None
+    shadow: Instances | None = None
+    """What is to get a copy of this request."""
 
     headers: Mapping[str, str] = field(default_factory=dict)
     """What SageMaker itself says to the container, beside the caller's headers."""
@@ -127,12 +130,14 @@ class Endpoints:
     def update(self, name: str, plan: Plan, *, kept: Set[str] = frozenset(), again: bool = False) -> str:
         """Starts ``plan`` beside what runs, moves the traffic as its deployment config says, then stops the old one.
 
-        ``kept`` names what variants that stay keep of their own: DesiredWeight, DesiredInstanceCount.
+        ``kept`` names what stays as it is: DesiredWeight, DesiredInstanceCount, DataCaptureConfig.
         ``again``: with the deployment config of the last time, where the plan has none.
         """
         with self._lock:
             endpoint = self._find(name)
             self._demand(endpoint, "update")
+            if "DataCaptureConfig" in kept:
+                plan = replace(plan, capture_config=endpoint.plan.capture_config)
             if plan.deployment_config is None and again:
                 plan = replace(plan, deployment_config=endpoint.last_deployment_config)
             if endpoint.fleet is not None:
@@ -147,7 +152,10 @@ class Endpoints:
     @staticmethod
     def _check_deployment(endpoint: Endpoint, plan: Plan, config: Json, kept: Set[str]) -> None:
         deployment_rules.check_deployment_config(config, plan.requests)
-        deployment_rules.check_names(list(endpoint.instance_counts), [each["VariantName"] for each in plan.requests])
+        if "RollingUpdatePolicy" in config and plan.shadow is not None:
+            raise validation_exception("RollingUpdatePolicy excludes an endpoint with a shadow variant.")
+        after = [each["VariantName"] for each in plan.requests]
+        deployment_rules.check_names([each["VariantName"] for each in endpoint.plan.requests], after)
         counts = counts_of(endpoint, plan, kept)
         deployment_rules.check_sizes(config, {each.name: counts[each.name] for each in plan.variants})
         if endpoint.status == "UpdateRollbackFailed" and not deployment_rules.moves_at_once(config):
@@ -185,7 +193,7 @@ class Endpoints:
         variant = wish["VariantName"]
         if variant not in endpoint.instance_counts:
             raise validation_exception(f'Could not find variant "{variant}" for endpoint "{endpoint.arn}".')
-        planned = next((each for each in endpoint.plan.variants if each.name == variant), None)
+        planned = next((each for each in endpoint.plan.all_variants if each.name == variant), None)
         if planned is None or "DesiredInstanceCount" not in wish:
             return
         if planned.serverless is not None:
@@ -236,14 +244,16 @@ class Endpoints:
         with ExitStack() as stack:
             with self._lock:
                 endpoint, fleet = self._invokable(name)
-                variant = target_variant or choose_variant(endpoint.weights)
+                weights = {each.name: endpoint.weights[each.name] for each in endpoint.plan.variants}
+                variant = target_variant or choose_variant(weights)
                 fleet = _chosen_fleet(endpoint, fleet, variant, belongs_to)
-                if variant not in fleet.variants:
+                plan = next((each for each in fleet.plan.variants if each.name == variant), None)
+                if plan is None:
                     raise validation_error(f"Variant {variant} of endpoint {name} not found.")
-                plan = next(each for each in fleet.plan.variants if each.name == variant)
                 _check_hostname(name, plan, hostname)
                 group = fleet.variants[variant]
                 instance, held = stack.enter_context(group.lease(hostname, belongs_to=belongs_to))
+                shadow = _shadow(endpoint, fleet)
             yield Lease(
                 variant=plan,
                 client=held.client,
@@ -254,6 +264,8 @@ class Endpoints:
                 remember=partial(group.remember, instance=instance),
                 instances=len(group.running),
                 config=fleet.plan.config_name,
+                capture_config=fleet.plan.capture_config,
+                shadow=shadow,
             )
 
     @contextmanager
@@ -491,6 +503,16 @@ def _chosen_fleet(endpoint: Endpoint, fleet: Fleet, variant: str, belongs_to: st
     if belongs_to is not None and new.variants[variant].has_session(belongs_to):
         return new
     return new if happens(endpoint.shares.get(variant, 0.0)) else fleet
+
+
+def _shadow(endpoint: Endpoint, fleet: Fleet) -> Instances | None:
+    """The shadow variant, where it is to get a copy of a request: as often as the ratio of the weights says."""
+    shadow = fleet.plan.shadow
+    if shadow is None:
+        return None
+    weights = {each.name: endpoint.weights.get(each.name, each.weight) for each in fleet.plan.all_variants}
+    production = sum(weight for name, weight in weights.items() if name != shadow.name)
+    return fleet.variants[shadow.name] if production and happens(weights[shadow.name] / production) else None
 
 
 def _reason(failure: BaseException) -> str:

@@ -83,11 +83,18 @@ class Plan:
     deployment_config: Json | None = None
     async_config: Json | None = None
     specification: Json | None = None
+    shadow: VariantPlan | None = None
+    capture_config: Json | None = None
     role_arn: str | None = None
 
     @property
+    def all_variants(self) -> list[VariantPlan]:
+        """What runs servers: the variants, and the shadow, which gets copies of their requests."""
+        return [*self.variants, *([] if self.shadow is None else [self.shadow])]
+
+    @property
     def requests(self) -> list[Json]:
-        """Every variant as it was given."""
+        """Every variant as it was given, but the shadow."""
         return [*(variant.request for variant in self.variants), *self.component_variants]
 
 
@@ -105,7 +112,7 @@ def check_change(before: Plan, after: Plan) -> None:
 
 @dataclass(slots=True, kw_only=True)
 class Fleet:
-    """The running variants of one plan and the private directory in which they live."""
+    """The running variants of one plan, with its shadow, and the private directory in which they live."""
 
     plan: Plan
     directory: Path
@@ -143,12 +150,13 @@ class FleetStarter:
         variants = {
             variant.name: Instances(
                 partial(self._start_instance, endpoint_name, variant, directory / variant.name),
-                name=f"variant {variant.name} of {endpoint_name}",
+                variant=variant.name,
+                endpoint=endpoint_name,
                 strategy=variant.routing_strategy,
                 at_most=self.most_instances,
                 log=self.log_directory / endpoint_name / f"{variant.name}.log",
             )
-            for variant in plan.variants
+            for variant in plan.all_variants
         }
         fleet = Fleet(plan=plan, directory=directory, variants=variants)
         with ThreadPoolExecutor(max_workers=max(1, len(variants))) as pool:

@@ -66,9 +66,17 @@ class Instances:
     """
 
     def __init__(
-        self, start: Callable[[int], Instance], *, name: str, strategy: str | None, at_most: int, log: Path
+        self,
+        start: Callable[[int], Instance],
+        *,
+        variant: str,
+        endpoint: str,
+        strategy: str | None,
+        at_most: int,
+        log: Path,
     ) -> None:
-        self.name = name
+        self.variant = variant
+        self.name = f"variant {variant} of {endpoint}"
         self.log = log
         self._start = start
         self._strategy = strategy

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,9 +17,12 @@ from tidegate.local_cloud.sagemaker.async_invocations import (
 )
 from tidegate.local_cloud.sagemaker.bidirectional import BidirectionalStreams, is_opening
 from tidegate.local_cloud.sagemaker.chat_completions import ChatCompletions
-from tidegate.local_cloud.sagemaker.container_answers import NoAnswer
+from tidegate.local_cloud.sagemaker.container_answers import Answer, NoAnswer
+from tidegate.local_cloud.sagemaker.data_capture import DataCapture, Exchange
+from tidegate.local_cloud.sagemaker.endpoints import Lease
 from tidegate.local_cloud.sagemaker.errors import ServiceError, validation_error
 from tidegate.local_cloud.sagemaker.http_server import Request, Response
+from tidegate.local_cloud.sagemaker.instances import Instances
 from tidegate.local_cloud.sagemaker.invocation_members import (
     PREFIX,
     container_headers,
@@ -27,6 +31,8 @@ from tidegate.local_cloud.sagemaker.invocation_members import (
 )
 from tidegate.local_cloud.sagemaker.multi_model import LoadRefused, NoSuchModel, NotReady
 from tidegate.local_cloud.sagemaker.response_stream import ResponseStreams
+from tidegate.local_cloud.sagemaker.roles import role_of
+from tidegate.local_cloud.sagemaker.shadow_traffic import Copy, ShadowTraffic
 from tidegate.local_cloud.sagemaker.state import now
 from tidegate.local_cloud.sagemaker.targets import Targets
 
@@ -37,6 +43,8 @@ class Runtime:
 
     targets: Targets
     async_invocations: AsyncInvocations
+    captures: DataCapture
+    shadows: ShadowTraffic
 
     def answer(self, request: Request) -> Response:
         """Raises :class:`ServiceError` for every answer that is an error."""
@@ -68,6 +76,7 @@ class Runtime:
                 "caller": request.caller,
             }
             headers = container_headers(members) | dict(lease.headers)
+            self._copy(lease.shadow, lease, members, headers, request.body)
             try:
                 with lease.observed.asked():
                     if lease.models is None:
@@ -90,10 +99,48 @@ class Runtime:
         if answer.status >= 300:
             raise self.targets.container_error(name, answer, answer.body, lease)
         lease.note(answer.headers)
+        self._capture(lease.variant.name, lease, members, request.body, answer)
         headers = returned_headers(answer.headers) | {"x-Amzn-Invoked-Production-Variant": lease.variant.name}
         if "content-type" in answer.headers:
             headers["Content-Type"] = answer.headers["content-type"]
         return Response(status=200, headers=headers, body=answer.body)
+
+    def _copy(
+        self,
+        shadow: Instances | None,
+        lease: Lease,
+        members: Mapping[str, str],
+        headers: Mapping[str, str],
+        body: bytes,
+    ) -> None:
+        """Lets the shadow variant have the request too, where it is its turn."""
+        if shadow is None:
+            return
+        copy = Copy(
+            endpoint=members["EndpointName"],
+            variant=shadow.variant,
+            instances=shadow,
+            headers=headers,
+            body=body,
+            timeout_s=self.targets.limits.invocation_timeout_s,
+            answered=lambda answer: self._capture(shadow.variant, lease, members, body, answer),
+        )
+        self.shadows.offer(copy)
+
+    def _capture(self, variant: str, lease: Lease, members: Mapping[str, str], body: bytes, answer: Answer) -> None:
+        if lease.capture_config is None:
+            return
+        exchange = Exchange(
+            endpoint=members["EndpointName"],
+            variant=variant,
+            request=body,
+            answer=answer.body,
+            sent=members.get("ContentType"),
+            answered=answer.headers.get("content-type"),
+            inference_id=members.get("InferenceId"),
+            custom_attributes=members.get("CustomAttributes"),
+        )
+        self.captures.record(lease.capture_config, exchange, role_arn=role_of(lease.variant.model))
 
     def _invoke_async(self, name: str, request: Request) -> Response:
         members = read_members("InvokeEndpointAsync", name, request.headers)

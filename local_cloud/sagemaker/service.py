@@ -17,6 +17,7 @@ from tidegate.local_cloud.sagemaker.capabilities import SUPPORT, refuse_unsuppor
 from tidegate.local_cloud.sagemaker.capacity_metrics import CapacityMetrics
 from tidegate.local_cloud.sagemaker.container import ContainerRunner
 from tidegate.local_cloud.sagemaker.control_plane import ControlPlane
+from tidegate.local_cloud.sagemaker.data_capture import DataCapture
 from tidegate.local_cloud.sagemaker.endpoints import Endpoints
 from tidegate.local_cloud.sagemaker.errors import ServiceError, validation_exception
 from tidegate.local_cloud.sagemaker.fleet import FleetStarter
@@ -33,6 +34,7 @@ from tidegate.local_cloud.sagemaker.pipelines.operations import Pipelines
 from tidegate.local_cloud.sagemaker.pipelines.steps import Perform
 from tidegate.local_cloud.sagemaker.roles import Roles, demand_role
 from tidegate.local_cloud.sagemaker.runtime import Runtime
+from tidegate.local_cloud.sagemaker.shadow_traffic import ShadowTraffic
 from tidegate.local_cloud.sagemaker.shapes import check, operation_model
 from tidegate.local_cloud.sagemaker.state import Identity, Json, Tags, check_tags
 from tidegate.local_cloud.sagemaker.targets import Targets
@@ -154,7 +156,8 @@ class SageMaker:
             limits=limits,
             metrics=self.metrics,
         )
-        self._runtime = Runtime(targets, self._async)
+        self._captures, self._shadows = DataCapture(roles), ShadowTraffic()
+        self._runtime = Runtime(targets, self._async, self._captures, self._shadows)
         too_large = Response(
             status=413,
             headers={"Content-Type": "application/json"},
@@ -174,6 +177,7 @@ class SageMaker:
     def close(self) -> None:
         """Takes no more calls and stops all that runs; returns when nothing is left of it."""
         self._async.close()
+        self._shadows.close()
         self._pipelines.close()  # before its jobs: their end is not that of a step
         # At once: each may have to give its servers all of their 30 seconds.
         rooms = (
@@ -188,6 +192,8 @@ class SageMaker:
             list(pool.map(lambda room: room.close(), rooms))
         self._adapters.close()
         self._async.join()
+        self._shadows.join()
+        self._captures.close()
         self._server.close()
 
     def _answer(self, request: Request) -> Response:
@@ -250,6 +256,7 @@ class SageMaker:
             case ["local", "endpoints", name]:
                 return {
                     "Instances": self._endpoints.processes(name),
+                    "Shadows": self._shadows.counts(name),
                     "Restarts": self._endpoints.restarts(name),
                     "LoadedModels": self._endpoints.loaded_models(name),
                 }

@@ -18,10 +18,10 @@ PAGE = (ROOT / "docs" / "local-cloud.md").read_text()
 
 
 def row(operation: str, support: Support) -> str:
-    """The line of the page about an operation. Members of a container stand once, for both places that hold one."""
+    """The line of the page about an operation. Members of a container or a variant stand once for both that hold one."""
     cells = []
     for paths in (support.honoured, support.stored):
-        shown = {path.replace("Containers.", "PrimaryContainer.") for path in paths}
+        shown = {path.replace("Containers.", "PrimaryContainer.").removeprefix("Shadow") for path in paths}
         cells.append(", ".join(f"`{path}`" for path in sorted(shown)) or "none")
     return f"| {operation} | {cells[0]} | {cells[1]} |"
 
