@@ -18,7 +18,7 @@ PAGE = (ROOT / "docs" / "local-cloud.md").read_text()
 
 
 def row(operation: str, support: Support) -> str:
-    """The line of the page about an operation. Members of a container or a variant stand once for both that hold one."""
+    """The line of the page about an operation. Members of a container or a variant stand once for both places."""
     cells = []
     for paths in (support.honoured, support.stored):
         shown = {path.replace("Containers.", "PrimaryContainer.").removeprefix("Shadow") for path in paths}
