@@ -195,7 +195,7 @@ class ProcessContainer:
         said = errors[-1] if errors else " | ".join(lines[-3:])
         if notes and _OPT_ML.search(said):
             said = f"{said} ({notes[-1]})"
-        if said and self._foreign:
+        if said and self._foreign and not errors:
             return f"the server ended with exit code {self.exit_code()}: {said}"
         return said or f"the server ended with exit code {self.exit_code()} and said nothing"
 
