@@ -181,10 +181,13 @@ class Alarms:
 
     def _windows(self, series: Series, statistic: str, period_s: int, count: int, now: datetime) -> list[float | None]:
         period = timedelta(seconds=max(60, period_s))
+        stores = [store for store in (self.own, self.put.store) if series in store.series]
+        if not stores:  # nobody emits it: the usual case, and to be passed over quickly in a long advance
+            return [None] * count
         found: list[float | None] = []
         for back in range(count, 0, -1):
             tally = Tally()
-            for store in (self.own, self.put.store):
+            for store in stores:
                 tally.merge(store.between(series, now - back * period, now - (back - 1) * period))
             found.append(tally.statistic(statistic))
         return found
