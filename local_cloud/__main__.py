@@ -146,8 +146,11 @@ def _up(options: argparse.Namespace, program: str) -> int:
             raise CloudError(f"one is up in {cloud.directory} already, and does not enforce IAM; take it down first")
         if limits:
             raise CloudError(f"one is up in {cloud.directory} already, and its limits stay as they are")
-        if options.server:
-            raise CloudError(f"one is up in {cloud.directory} already, and its servers stay: `{program} down` first")
+        if options.server and ServerCommands.read(record.servers) != servers:
+            raise CloudError(
+                f"one is up in {cloud.directory} already, with other servers or from another directory:"
+                f" `{program} down` first"
+            )
     _remark(f"local cloud: {'up' if started else 'already up'}, state and logs in {cloud.directory}")
     if options.json:
         _tell(cloud)

@@ -175,13 +175,15 @@ def steps(sagemaker: Any, pipeline: str) -> list[tuple[Kind, str]]:
         return []
     arn = executions[0]["PipelineExecutionArn"]
     answer = sagemaker.list_pipeline_execution_steps(PipelineExecutionArn=arn, SortOrder="Ascending")
-    found = []
-    for step in answer["PipelineExecutionSteps"]:
-        for kind in (TRAINING_JOB, PROCESSING_JOB, TRANSFORM_JOB):
-            job = step.get("Metadata", {}).get(kind.resource, {}).get("Arn")
-            if job:
-                found.append((kind, job.rpartition("/")[2]))
-    return found
+    kinds = (TRAINING_JOB, PROCESSING_JOB, TRANSFORM_JOB)
+    # The name in an ARN is in small letters.
+    names = {item[f"{kind.resource}Arn"]: item[kind.name_member] for kind in kinds for item in listed(sagemaker, kind)}
+    arns = [
+        (kind, step.get("Metadata", {}).get(kind.resource, {}).get("Arn"))
+        for step in answer["PipelineExecutionSteps"]
+        for kind in kinds
+    ]
+    return [(kind, names[arn]) for kind, arn in arns if arn in names]
 
 
 def _endpoint(sagemaker: Any, item: dict[str, Any]) -> EndpointThere:

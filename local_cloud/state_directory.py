@@ -19,10 +19,11 @@ import json
 import os
 import shlex
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from tidegate.local_cloud import own_module
 from tidegate.local_cloud.processes import end_orphans, process_birth
@@ -44,6 +45,7 @@ class SupervisorRecord:
     sagemaker_url: str
     region: str
     containers: bool = False  # whether models run in containers
+    servers: Mapping[str, Any] = field(default_factory=dict)  # ServerCommands, as its record
     enforces_iam: bool = False  # whether what roles do is checked by their policies
     stopping: bool = False  # it no longer answers, and is still ending what it runs
 

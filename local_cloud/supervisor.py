@@ -118,6 +118,7 @@ def supervise(
         sagemaker_url=sagemaker.url,
         region=region,
         containers=isinstance(runner, DockerRunner),
+        servers=runner.others.record() if isinstance(runner, ProcessRunner) else {},
         enforces_iam=enforce_iam,
     )
     directory.write(record)

@@ -55,8 +55,12 @@ class ServerCommands:
 
     @classmethod
     def read(cls, record: Mapping[str, Any]) -> Self:
-        """What :meth:`record` wrote."""
-        return cls(**record)
+        """What :meth:`record` gave, also by way of JSON; of an empty one, no commands."""
+        return cls(
+            every=tuple(record.get("every", ())),
+            by_image={image: tuple(command) for image, command in record.get("by_image", {}).items()},
+            directory=record.get("directory", ""),
+        )
 
     def record(self) -> dict[str, Any]:
         return asdict(self)
@@ -85,7 +89,7 @@ def _words(command: str, given: str) -> Sequence[str]:
         raise CommandRefused(f"{given!r} names no command")
     if _VARIABLE.match(words[0]):
         raise CommandRefused(f"{given!r} begins with a variable: write env {given}")
-    return words
+    return tuple(words)
 
 
 def _check_program(program: str, directory: str) -> None:

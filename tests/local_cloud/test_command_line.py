@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.local_cloud import pipelines
 from tests.local_cloud.conftest import Account
 from tests.local_cloud.test_lifecycle import COMMAND, exports
 from tests.processes import started
@@ -92,6 +94,23 @@ def test_logs_prints_what_a_server_wrote(account: Account, run: Run, endpoint: s
     assert (unknown.returncode, unknown.stdout) == (1, "")
     assert f"nothing is called {endpoint}x; the nearest: " in unknown.stderr
     assert f"endpoint/{endpoint}" in unknown.stderr
+
+
+def test_logs_of_a_pipeline_are_those_of_its_jobs(account: Account, run: Run) -> None:
+    steps = [
+        pipelines.process(account, name, f"print('it is {name}'); (base / 'processing/out/x').write_text('x')\n")
+        for name in ("First", "Second")
+    ]
+    name = pipelines.create(account, pipelines.definition(*steps))
+    end = pipelines.ended(account, pipelines.start(account, name))
+    assert end["PipelineExecutionStatus"] == "Succeeded", end
+    logs = run("logs", name, "--follow")
+    assert logs.returncode == 0, logs.stderr
+    said = [line.partition(" | ") for line in logs.stdout.splitlines()]
+    assert {"it is First", "it is Second"} <= {line for _, _, line in said}
+    assert len({job for job, _, line in said if line.startswith("it is")}) == 2
+    assert logs.stderr == f"local cloud: pipeline/{name}: Succeeded\n"
+    assert re.search(rf"^  {name} +Succeeded$", run("status").stderr, re.MULTILINE)
 
 
 def test_logs_that_are_followed_end_with_the_endpoint(account: Account) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import socket
 import subprocess
@@ -200,7 +201,7 @@ def test_an_images_command_is_found_by_its_whole_name_or_less(tmp_path: Path) ->
     }
     assert {image: commands.command(image)[1] for image in wanted} == wanted
     assert ServerCommands.of([], tmp_path).command("anything") == ()
-    assert ServerCommands.read(json.loads(json.dumps(commands.record()))).command("byoc") == ["true", "byoc"]
+    assert ServerCommands.read(json.loads(json.dumps(commands.record()))) == commands
 
 
 @pytest.mark.parametrize(
@@ -221,6 +222,29 @@ def test_a_command_that_cannot_run_is_refused_by_name(tmp_path: Path, texts: lis
     with pytest.raises(CommandRefused) as refused:
         ServerCommands.of(texts, tmp_path)
     assert words in str(refused.value)
+
+
+def test_up_a_second_time_takes_the_same_servers_and_refuses_others(tmp_path: Path) -> None:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+    environment["LOCAL_CLOUD_DIR"] = str(tmp_path / "cloud")
+
+    def up(*options: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "local_cloud", "up", *options]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=900)
+
+    try:
+        first = up("--server", "byoc=true serve")
+        assert first.returncode == 0, first.stderr
+        again = up("--server", "byoc=true serve")
+        assert (again.returncode, again.stdout) == (0, first.stdout)
+        assert up().stdout == first.stdout
+        other = up("--server", "true")
+        assert (other.returncode, other.stdout) == (1, "")
+        assert "already, with other servers or from another directory: `python -m local_cloud down` first" in (
+            other.stderr
+        )
+    finally:
+        LocalCloud(tmp_path / "cloud").down()
 
 
 def test_a_cloud_is_not_made_with_a_command_that_is_not_there(tmp_path: Path) -> None:
