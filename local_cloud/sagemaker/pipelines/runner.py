@@ -2,7 +2,7 @@
 
 After a step has failed (or was stopped) that no other one waits for, no other one starts; those that run go on to their
 end, and then the execution has failed. All state is in the :class:`.Execution`, so a run can begin with steps that have
-ended or that run already.
+ended.
 """
 
 from __future__ import annotations
@@ -61,10 +61,6 @@ class ExecutionRun:
     _asked_to_stop: set[str] = field(default_factory=set)
 
     def run(self) -> None:
-        with self.lock:
-            for run in self.execution.steps.values():
-                if not run.is_over and run.resource is None and run.retry_at is None:
-                    run.retry_at = now()  # the cloud ended in the middle of its attempt
         while not self.closing.is_set():
             changed = self._look() or self._start()
             if self.closing.is_set() or self._end_if_nothing_is_left():
