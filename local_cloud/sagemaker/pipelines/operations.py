@@ -302,10 +302,8 @@ class Pipelines:
 
     def _work(self, execution: Execution, previous: str | None) -> None:
         self._events.tell_execution(execution, previous=previous)
-        with self._lock:
-            before = execution.status
         try:
-            ExecutionRun(
+            before = ExecutionRun(
                 execution=execution,
                 definition=read_definition(execution.definition),
                 state=self.state,
@@ -318,14 +316,14 @@ class Pipelines:
         except Exception:
             logger.exception("pipeline execution %s broke", execution.arn)
             with self._lock:
+                before = execution.status
                 execution.goes_to("Failed", STEP_FAILURE)
+        if before is not None:
+            self._events.tell_execution(execution, previous=before)
+            logger.info("pipeline execution %s: %s %s", execution.arn, execution.status, execution.failure or "")
         with self._lock:
-            if not execution.is_over:
-                return  # the cloud ends
-            status, self._workers = execution.status, {**self._workers}
-            self._workers.pop(execution.arn, None)
-        self._events.tell_execution(execution, previous=before)
-        logger.info("pipeline execution %s: %s %s", execution.arn, status, execution.failure or "")
+            if self._workers.get(execution.arn) is threading.current_thread():  # and not that of a retry
+                del self._workers[execution.arn]
 
     def _stop(self, request: Json) -> Json:
         with self._lock:

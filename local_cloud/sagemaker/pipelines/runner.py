@@ -60,13 +60,15 @@ class ExecutionRun:
     closing: threading.Event
     _asked_to_stop: set[str] = field(default_factory=set)
 
-    def run(self) -> None:
+    def run(self) -> str | None:
+        """Returns the execution's status before its end; None where the cloud ends first."""
         while not self.closing.is_set():
             changed = self._look() or self._start()
-            if self.closing.is_set() or self._end_if_nothing_is_left():
-                return
+            if not self.closing.is_set() and (before := self._end_if_nothing_is_left()) is not None:
+                return before
             if not changed:
                 self.closing.wait(_POLL_S)
+        return None
 
     # what runs
 
@@ -267,23 +269,25 @@ class ExecutionRun:
 
         self._change(run, ends)
 
-    def _end_if_nothing_is_left(self) -> bool:
+    def _end_if_nothing_is_left(self) -> str | None:
+        """The status before the end, where this is the end."""
         with self.lock:
             execution = self.execution
+            before = execution.status
             runs = execution.steps.values()
             if any(not run.is_over for run in runs):
-                return False
+                return None
             if execution.status == "Stopping":
                 execution.goes_to("Stopped")
             elif self._is_lost():
                 execution.goes_to("Failed", STEP_FAILURE)
             elif any(self._is_ready(step) for step in self.definition.steps.values()):
-                return False
+                return None
             elif all(run.status == "Succeeded" for run in runs):
                 execution.goes_to("Succeeded")
             else:
                 execution.goes_to("CompletedWithFailures")
-        return True
+        return before
 
     def _change(self, run: StepRun, change: Callable[[], None]) -> None:
         """Changes a step's run, and tells of it where its status is another one."""
