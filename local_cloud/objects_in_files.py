@@ -7,6 +7,7 @@ PutObject) is still held in memory while it is taken, as moto's web framework do
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import threading
@@ -18,7 +19,6 @@ from moto.s3.exceptions import EntityTooSmall, InvalidPart, MalformedXML
 from moto.s3.models import FakeKey, FakeMultipart, MultipartChecksumBuilder
 from moto.s3.responses import S3Response
 from moto.settings import S3_UPLOAD_PART_MIN_SIZE, get_s3_default_key_buffer_size
-from moto.utilities.utils import md5_hash
 
 _CHUNK_BYTES = 1024 * 1024
 _CHECKSUM_BYTES = 64 * 1024 * 1024  # moto makes the checksum of a whole object from all of it in memory
@@ -158,7 +158,7 @@ def _complete(self: FakeMultipart, body: Iterator[tuple[int, str]]) -> Any:
         with part.lock:
             part._value_buffer.seek(0)
             part._value_buffer.truncate()  # its size is still asked for, its content is not
-    return value, f"{md5_hash(bytes(digests)).hexdigest()}-{len(chosen)}", checksum
+    return value, f"{hashlib.md5(digests, usedforsecurity=False).hexdigest()}-{len(chosen)}", checksum
 
 
 def _checksum(upload: FakeMultipart, parts: list[FakeKey]) -> tuple[str, str, int] | None:

@@ -1,7 +1,7 @@
-"""Who calls, and what a role may do: the third seam into moto.
+"""Who calls, and what a role may do.
 
 moto knows nobody behind the exported credentials and has no SimulatePrincipalPolicy; the SageMaker SDKs ask for both
-before they do anything. It uses private names of moto 5.2.5, as :mod:`local_cloud.cloudformation` does.
+before they do anything.
 """
 
 from tidegate.local_cloud.access.enforcement import Enforcement

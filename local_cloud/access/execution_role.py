@@ -6,7 +6,6 @@ import json
 from typing import Any
 
 from moto.sts.models import sts_backends
-from moto.utilities.utils import get_partition
 
 NAME = "AmazonSageMaker-ExecutionRole-local"
 _TRUST = {
@@ -24,7 +23,7 @@ def create_execution_role(iam: Any, *, account: str, region: str, access_key_id:
     ]["Arn"]
     iam.put_role_policy(RoleName=NAME, PolicyName="Everything", PolicyDocument=json.dumps(_EVERYTHING))
     # In the backend and not by AssumeRole, which would make up another key.
-    session = sts_backends[account][get_partition(region)].assume_role(
+    session = sts_backends[account]["aws"].assume_role(
         region_name=region, role_session_name="local", role_arn=role, policy="", duration=3600, external_id=""
     )
     session.access_key_id = access_key_id

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any
@@ -10,12 +11,12 @@ from botocore.exceptions import ClientError
 from moto.core.exceptions import ServiceException
 from moto.core.responses import ActionResult
 from moto.iam.responses import IamResponse
-from moto.utilities.arns import parse_arn
 
 from tidegate.local_cloud.access.policy_decisions import Decision, Document, decide
 
 MakeClient = Callable[[str], Any]
 
+_PRINCIPAL = re.compile(r"arn:aws:iam::\d{12}:(?P<kind>role|user|group)/(?:.*/)?(?P<name>[^/]+)")
 _TAKEN = {"PolicySourceArn", "ActionNames", "ResourceArns", "MaxItems"}  # all results are on one page
 
 
@@ -72,15 +73,11 @@ class _Principal:
 
     def __init__(self, iam: Any, arn: str) -> None:
         self._iam = iam
-        try:
-            resource = parse_arn(arn)
-            kind, name = resource.resource_type, resource.resource_id.rpartition("/")[2]
-        except (ValueError, AttributeError):
-            kind, name = "", ""
-        if kind not in ("role", "user", "group"):
+        found = _PRINCIPAL.fullmatch(arn)
+        if found is None:
             raise _InvalidInput(f"PolicySourceArn is {arn}; it must be the ARN of a role, a user or a group.")
-        self._kind = kind
-        self._named = {f"{kind.capitalize()}Name": name}
+        self._kind = kind = found["kind"]
+        self._named = {f"{kind.capitalize()}Name": found["name"]}
         try:
             self._described = getattr(iam, f"get_{kind}")(**self._named)[kind.capitalize()]
         except ClientError as error:

@@ -1,12 +1,12 @@
-"""The only seam into moto: CloudFormation that deploys to our SageMaker.
+"""The largest reach into moto: CloudFormation that deploys to our SageMaker.
 
 * The modules called ``…_resources`` are resource classes for what moto lacks or drops; they act through boto3
   (:mod:`.resource_class` has what they share).
 * :mod:`.stacks` and :mod:`.change_sets` run stack operations: moto's own are synchronous, lose failures and do not
   carry replacements on.
 
-Templates, parameters, intrinsic functions and every other resource type stay moto's. All of it uses private names of
-moto 5.2.5, which is why pyproject.toml pins it.
+Templates, parameters, intrinsic functions and every other resource type stay moto's. What all of it needs of moto is
+written down in tests/local_cloud/test_moto_facts.py.
 """
 
 from collections.abc import Callable
@@ -14,6 +14,7 @@ from typing import Any
 
 from moto.cloudformation import parsing
 
+from tidegate.local_cloud import scaling_service
 from tidegate.local_cloud.cloudformation import (
     alarm_resources,
     api_resources,
@@ -64,5 +65,6 @@ def install(make_client: Callable[[str], Any]) -> None:
         cached.cache_clear()
     bucket_resources.ignore_bucket_policies()
     scaling_resources.take_inference_components()
+    scaling_service.complete()
     api_resources.take_jwt_authorizers()
     run_stacks_ourselves()

@@ -180,7 +180,8 @@ class SageMakerModelPackageGroup(Resource, CloudFormationModel):
     def _let_in(self, policy: Json | None) -> None:
         """The policy, which has calls of its own."""
         if policy is None:
-            client("sagemaker").delete_model_package_group_policy(ModelPackageGroupName=self.name)
+            with _gone_is_fine():
+                client("sagemaker").delete_model_package_group_policy(ModelPackageGroupName=self.name)
         else:
             client("sagemaker").put_model_package_group_policy(
                 ModelPackageGroupName=self.name, ResourcePolicy=json.dumps(policy)
@@ -257,9 +258,10 @@ def retag(arn: str, old: Json, new: Json) -> None:
 
 @contextmanager
 def _gone_is_fine() -> Iterator[None]:
-    """Suppresses the service's "Could not find": what is to be deleted is not there."""
+    """Suppresses what the service says of a resource that is not there, which often has no code of its own."""
     try:
         yield
     except ClientError as error:
-        if not error.response["Error"]["Message"].startswith("Could not find"):
+        said = error.response["Error"]["Message"]
+        if not (said.startswith(("Could not find", "Cannot find")) or said.endswith("does not exist.")):
             raise

@@ -23,7 +23,6 @@ from moto.cloudformation.exceptions import AlreadyExistsException, ValidationErr
 from moto.cloudformation.models import CloudFormationBackend, Stack
 from moto.cloudformation.responses import CloudFormationResponse
 from moto.cloudformation.utils import generate_stack_id
-from moto.cloudtrail.responses import CloudTrailResponse
 
 from tidegate.local_cloud.cloudformation.change_sets import run_change_sets_ourselves
 from tidegate.local_cloud.cloudformation.clients import client
@@ -46,7 +45,6 @@ def run_stacks_ourselves() -> None:
         accept=_accepted, changes_nothing=_changes_nothing, begin_creation=_create_from_change_set
     )
     CloudFormationResponse._get_stack_from_s3_url = _template_at  # type: ignore[method-assign, assignment]
-    CloudTrailResponse.lookup_events = _no_trail  # type: ignore[attr-defined]
     Stack.outputs = property(_outputs)  # type: ignore[assignment, method-assign]
     Stack.stack_resources = property(_stack_resources)  # type: ignore[assignment, method-assign]
 
@@ -225,11 +223,6 @@ def _template_at(_self: CloudFormationResponse, template_url: str) -> str:
         bucket, key = host.partition(".")[0], path
     content: bytes = client("s3").get_object(Bucket=bucket, Key=key)["Body"].read()
     return content.decode()
-
-
-def _no_trail(_self: CloudTrailResponse) -> None:
-    """After a failure the CDK command line looks for reasons in the trail; an error of the server it would repeat."""
-    raise ValidationError(message="The local cloud keeps no trail of events.")
 
 
 def _accepted(template: str) -> Json:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -46,18 +47,36 @@ REFUSED = {
 
 def read_members(operation: str, name: str, headers: Mapping[str, str]) -> dict[str, str]:
     """The members of the request, checked against the operation's shape."""
+    named = _headers_of(operation)
+    given = tuple((member, headers[header]) for member, header in named if header in headers)
+    return dict(_checked(operation, name, given))
+
+
+@functools.cache
+def _headers_of(operation: str) -> tuple[tuple[str, str], ...]:
+    """The members that come in headers, each with the name of its header in small letters."""
+    return tuple(
+        (member, shape.serialization.get("name", member).lower())
+        for member, shape in _shape_of(operation).members.items()
+        if shape.serialization.get("location") == "header"
+    )
+
+
+def _shape_of(operation: str) -> StructureShape:
     model = operation_model("sagemaker-runtime", operation)
     if model is None or model.input_shape is None:
         raise LookupError(f"botocore does not know {operation}")
-    members = {"EndpointName": name}
-    for member, shape in model.input_shape.members.items():
-        header = shape.serialization.get("name", member).lower()
-        if shape.serialization.get("location") == "header" and header in headers:
-            members[member] = headers[header]
+    return model.input_shape
+
+
+@functools.lru_cache(maxsize=256)
+def _checked(operation: str, name: str, given: tuple[tuple[str, str], ...]) -> Mapping[str, str]:
+    """Clients ask the same again and again; what was found right once need not be looked at again."""
+    shape, members = _shape_of(operation), {"EndpointName": name, **dict(given)}
     try:
         # The body's own bound is the limit's: the model still says 6 MB, the documentation 25 MB.
-        body = {"Body": b""} if "Body" in model.input_shape.members else {}
-        check(model.input_shape, _typed(model.input_shape, members) | body)
+        body = {"Body": b""} if "Body" in shape.members else {}
+        check(shape, _typed(shape, members) | body)
     except ServiceError as error:
         raise validation_error(error.message) from error
     for member in members.keys() - HONOURED:

@@ -122,20 +122,19 @@ class ModelPackages:
     def put_policy(self, request: Json) -> Json:
         """Kept and described; rights are not enforced here."""
         with self._lock:
-            group = self._group(request["ModelPackageGroupName"])
+            group = self._group_of_policy(request)
             group.policy = request["ResourcePolicy"]
             return {"ModelPackageGroupArn": group.arn}
 
     def get_policy(self, request: Json) -> Json:
         with self._lock:
-            group = self._group(request["ModelPackageGroupName"])
-            if group.policy is None:
-                raise validation_exception(f'Could not find a resource policy of model package group "{group.arn}".')
-            return {"ResourcePolicy": group.policy}
+            return {"ResourcePolicy": _policy_of(self._group_of_policy(request))}
 
     def delete_policy(self, request: Json) -> Json:
         with self._lock:
-            self._group(request["ModelPackageGroupName"]).policy = None
+            group = self._group_of_policy(request)
+            _policy_of(group)
+            group.policy = None
         return {}
 
     # packages
@@ -223,7 +222,9 @@ class ModelPackages:
             kept = {
                 key: value for key, value in changed.get("CustomerMetadataProperties", {}).items() if key not in gone
             }
-            changed["CustomerMetadataProperties"] = kept | request.get("CustomerMetadataProperties", {})
+            kept |= request.get("CustomerMetadataProperties", {})
+            changed.pop("CustomerMetadataProperties", None)
+            changed |= {"CustomerMetadataProperties": kept} if kept else {}
             package.request, package.modified = changed, now()
         if package.approval != before:
             self._announce(package)
@@ -253,12 +254,28 @@ class ModelPackages:
             yield from group.packages
 
     def _group(self, name: str) -> Group:
-        """By name, or by ARN, which the service takes too and which has small letters only."""
-        for group in self._groups.values():
-            if name in (group.name, group.arn):
-                return group
-        arn = name if name.startswith("arn:") else self.identity.arn("model-package-group", name)
-        raise validation_exception(f'Could not find model package group "{arn}".')
+        """By name, or by ARN, which the service takes too and which has small letters only.
+
+        The service's sentences, also those below, are those by which its own CloudFormation handlers know what is
+        missing: github.com/aws-cloudformation/aws-cloudformation-resource-providers-sagemaker.
+        """
+        group = self._found(name)
+        if group is None:
+            raise validation_exception(f"ModelPackageGroup {self._group_arn(name)} does not exist.")
+        return group
+
+    def _group_of_policy(self, request: Json) -> Group:
+        name = request["ModelPackageGroupName"]
+        group = self._found(name)
+        if group is None:
+            raise validation_exception(f"Cannot find Model Package Group: {self._group_arn(name)}")
+        return group
+
+    def _found(self, name: str) -> Group | None:
+        return next((group for group in self._groups.values() if name in (group.name, group.arn)), None)
+
+    def _group_arn(self, name: str) -> str:
+        return name if name.startswith("arn:") else self.identity.arn("model-package-group", name)
 
     def _package(self, name: str) -> Package:
         """By ARN, or by what follows ``model-package/`` in it."""
@@ -266,7 +283,8 @@ class ModelPackages:
         for package in self._all():
             if tail.lower() == package.name.lower():
                 return package
-        raise validation_exception(f"Could not find model package {name}.")
+        arn = name if name.startswith("arn:") else self.identity.arn("model-package", name)
+        raise validation_exception(f"ModelPackage {arn} does not exist.")
 
     def _announce(self, package: Package) -> None:
         # The event has the creation in milliseconds (EventBridge, "SageMaker Model Package State Change").
@@ -280,6 +298,12 @@ class ModelPackages:
         except Exception:
             # The registry's own work is done; who listens must not undo it.
             logger.exception("the state of %s could not be announced", package.arn)
+
+
+def _policy_of(group: Group) -> str:
+    if group.policy is None:
+        raise validation_exception(f"Cannot find resource policy for: {group.arn}")
+    return group.policy
 
 
 def _summary(package: Package) -> Json:

@@ -71,7 +71,8 @@ class Monitoring:
         with self._lock:
             record = self._find(self._definitions, request["JobDefinitionName"])
             if user := next((one for one in self._schedules.values() if _definition_of(one) == record.name), None):
-                raise resource_in_use(f"Job definition {record.name} is used by monitoring schedule {user.name}")
+                # DeleteDataQualityJobDefinition has no ResourceInUse; the sentence is not verified.
+                raise validation_exception(f"Job definition {record.name} is used by monitoring schedule {user.name}")
             return self._remove(self._definitions, record)
 
     def create_schedule(self, request: Json) -> Json:
@@ -91,10 +92,11 @@ class Monitoring:
     def describe_schedule(self, request: Json) -> Json:
         with self._lock:
             record = self._find(self._schedules, request["MonitoringScheduleName"])
-            return self._summary(record) | {
+            description = self._summary(record) | {
                 "MonitoringScheduleConfig": record.request["MonitoringScheduleConfig"],
-                "MonitoringScheduleArn": record.arn,
             }
+            description.pop("MonitoringJobDefinitionName", None)  # which only the list has
+            return description
 
     def list_schedules(self, request: Json) -> Json:
         with self._lock:
@@ -126,8 +128,9 @@ class Monitoring:
             raise validation_exception(
                 "MonitoringScheduleConfig takes either MonitoringJobDefinitionName or MonitoringJobDefinition."
             )
-        if named is not None:
-            self._find(self._definitions, named)
+        if named is not None and named not in self._definitions:
+            # CreateMonitoringSchedule has no ResourceNotFound.
+            raise validation_exception(f"Could not find requested resource with name: {named}")
 
     def _summary(self, record: _Record) -> Json:
         config = record.request["MonitoringScheduleConfig"]

@@ -24,7 +24,8 @@ from tidegate.local_cloud.sagemaker.invocation_metrics import InvocationMetrics,
 from tidegate.local_cloud.sagemaker.limits import Limits
 from tidegate.local_cloud.sagemaker.state import Identity
 
-_ORIGINAL_MESSAGE_CHARS = 4096
+_ORIGINAL_MESSAGE_CHARS = 2048  # ModelError, OriginalMessage
+_CUT = "… (could not load the entire response body)"
 _NO_RESPONSE = "Amazon SageMaker could not get a response from the primary endpoint ({})."
 
 
@@ -97,7 +98,7 @@ class Targets:
         status = answer.status
         message = body.decode(errors="replace")
         if len(message) > _ORIGINAL_MESSAGE_CHARS:
-            message = f"{message[:_ORIGINAL_MESSAGE_CHARS]}… (could not load the entire response body)"
+            message = f"{message[: _ORIGINAL_MESSAGE_CHARS - len(_CUT)]}{_CUT}"
         kind = "client" if status < 500 else "server"
         log = lease.log_of(answer.container)
         return self._model_error(

@@ -1,8 +1,7 @@
-"""Events that start state machines, and state machines that run: the second seam into moto.
+"""Events that start state machines, and state machines that run.
 
 moto keeps rules and state machines and has an interpreter of the Amazon States Language, but an event never starts a
-machine, and the interpreter lacks JSONata and knows one address for all services. All of it uses private names of
-moto 5.2.5, as :mod:`local_cloud.cloudformation` does.
+machine, and the interpreter lacks JSONata and knows one address for all services.
 """
 
 from tidegate.local_cloud.access import RoleSessions

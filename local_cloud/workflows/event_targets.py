@@ -12,7 +12,6 @@ from typing import Any
 
 from jsonpath_ng.parser import JsonPathParser
 from moto.events.models import Rule
-from moto.utilities.arns import parse_arn
 
 from tidegate.local_cloud.access import RoleSessions
 from tidegate.local_cloud.schedules.targets import Targets
@@ -49,7 +48,7 @@ def start_machines_from_rules(make_client: Callable[[str], Any], sessions: RoleS
 
 def _is_ours(target: dict[str, Any]) -> bool:
     """moto delivers to log groups and buses, and to queues what has no constant input."""
-    service = parse_arn(target["Arn"]).service
+    service = target["Arn"].split(":")[2]
     return service in ("states", "sns", "sagemaker") or (service == "sqs" and "Input" in target)
 
 

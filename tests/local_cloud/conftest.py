@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from tests.local_cloud.answers import watched
 from tests.polling import until
 from tidegate.local_cloud import LocalCloud
 
@@ -40,7 +41,10 @@ def model_archive(files: Mapping[str, str]) -> bytes:
 
 @dataclass
 class Account:
-    """Plain boto3 clients of one cloud, and the calls that nearly every test makes."""
+    """Plain boto3 clients of one cloud, and the calls that nearly every test makes.
+
+    Whatever SageMaker answers in a test must be as botocore's model has it.
+    """
 
     cloud: LocalCloud
     s3: Any = field(init=False)
@@ -50,8 +54,8 @@ class Account:
 
     def __post_init__(self) -> None:
         self.s3 = self.cloud.client("s3")
-        self.sagemaker = self.cloud.client("sagemaker")
-        self.runtime = self.cloud.client("sagemaker-runtime")
+        self.sagemaker = watched(self.cloud.client("sagemaker"))
+        self.runtime = watched(self.cloud.client("sagemaker-runtime"))
         self.cloudformation = self.cloud.client("cloudformation")
         self.s3.create_bucket(Bucket=BUCKET)
         self.put("model.tar.gz", model_archive({"code/inference.py": "# four functions"}))

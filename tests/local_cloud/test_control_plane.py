@@ -116,7 +116,7 @@ def test_what_a_client_does_not_check_is_checked_here(account: Account, unchecke
     [
         ("create_model", {"PrimaryContainer": {"Image": IMAGE, "Mode": "MultiModel"}}, "ends with a slash"),
         ("create_model", {"PrimaryContainer": {"Image": IMAGE, "MultiModelConfig": {}}}, "needs Mode MultiModel"),
-        ("create_model", {"PrimaryContainer": {"ModelPackageName": "p"}}, "Could not find model package p"),
+        ("create_model", {"PrimaryContainer": {"ModelPackageName": "p"}}, "model-package/p does not exist."),
         (
             "create_model",
             {"PrimaryContainer": {"ModelPackageName": "p", "Image": IMAGE}},
@@ -281,11 +281,11 @@ def test_tags_are_kept_and_taken_away(account: Account) -> None:
     account.sagemaker.add_tags(ResourceArn=arn, Tags=[{"Key": "cost", "Value": "b c"}])
     account.sagemaker.delete_tags(ResourceArn=arn, TagKeys=["team"])
     assert account.sagemaker.list_tags(ResourceArn=arn)["Tags"] == [{"Key": "cost", "Value": "b c"}]
-    for part in "ab":
-        account.sagemaker.add_tags(ResourceArn=arn, Tags=[{"Key": f"{part}{i}", "Value": ""} for i in range(30)])
-    first = account.sagemaker.list_tags(ResourceArn=arn, MaxResults=50)
-    rest = account.sagemaker.list_tags(ResourceArn=arn, MaxResults=50, NextToken=first["NextToken"])
-    assert (len(first["Tags"]), len(rest["Tags"])) == (50, 11)
+    account.sagemaker.add_tags(ResourceArn=arn, Tags=[{"Key": f"a{number}", "Value": ""} for number in range(49)])
+    listed = account.sagemaker.list_tags(ResourceArn=arn, MaxResults=50)
+    assert (len(listed["Tags"]), "NextToken" in listed) == (50, False)
+    code, message = refusal(account.sagemaker.add_tags, ResourceArn=arn, Tags=[{"Key": "one more", "Value": ""}])
+    assert (code, "a resource has at most 50" in message) == ("ValidationException", True)
     assert "Could not find resource" in refusal(account.sagemaker.list_tags, ResourceArn=f"{arn}-not")[1]
 
 

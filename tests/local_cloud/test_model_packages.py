@@ -70,7 +70,7 @@ def test_the_policy_of_a_group_is_kept_and_described(account: Account, group: st
     assert account.sagemaker.get_model_package_group_policy(ModelPackageGroupName=group)["ResourcePolicy"] == policy
 
     account.sagemaker.delete_model_package_group_policy(ModelPackageGroupName=group)
-    with pytest.raises(ClientError, match="Could not find a resource policy"):
+    with pytest.raises(ClientError, match="Cannot find resource policy for: arn:aws:sagemaker"):
         account.sagemaker.get_model_package_group_policy(ModelPackageGroupName=group)
 
 
@@ -193,8 +193,16 @@ def test_a_package_outside_a_group_has_a_name_and_no_version_and_makes_models(ac
 @pytest.mark.parametrize(
     ("call", "members", "words"),
     [
-        ("describe_model_package", {"ModelPackageName": "nothing"}, "Could not find model package nothing"),
-        ("describe_model_package_group", {"ModelPackageGroupName": "none"}, "Could not find model package group"),
+        (
+            "describe_model_package",
+            {"ModelPackageName": "nothing"},
+            "model-package/nothing does not exist",
+        ),
+        (
+            "describe_model_package_group",
+            {"ModelPackageGroupName": "none"},
+            "model-package-group/none does not exist",
+        ),
         ("create_model_package", {"ModelPackageName": "alone"}, "exactly one container"),
         ("create_model_package", {}, "either ModelPackageGroupName, for a new version, or ModelPackageName"),
     ],
@@ -206,7 +214,7 @@ def test_what_is_not_there_is_said(account: Account, call: str, members: dict[st
 
 def test_a_model_of_a_version_that_is_not_there_is_refused(account: Account) -> None:
     arn = "arn:aws:sagemaker:us-east-1:123456789012:model-package/nobody/1"
-    with pytest.raises(ClientError, match="Could not find model package"):
+    with pytest.raises(ClientError, match=f"ModelPackage {arn} does not exist"):
         account.sagemaker.create_model(
             ModelName="no", ExecutionRoleArn=ROLE, PrimaryContainer={"ModelPackageName": arn}
         )

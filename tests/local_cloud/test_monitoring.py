@@ -81,7 +81,7 @@ def test_a_definition_and_its_schedule_are_described_as_they_were_given(account:
     assert [one["MonitoringScheduleName"] for one in listed] == [name]
     assert sagemaker.list_monitoring_executions(MonitoringScheduleName=name)["MonitoringExecutionSummaries"] == []
 
-    assert code_of(sagemaker.delete_data_quality_job_definition, JobDefinitionName=name) == "ResourceInUse"
+    assert code_of(sagemaker.delete_data_quality_job_definition, JobDefinitionName=name) == "ValidationException"
     sagemaker.delete_monitoring_schedule(MonitoringScheduleName=name)
     sagemaker.delete_data_quality_job_definition(JobDefinitionName=name)
     assert code_of(sagemaker.describe_monitoring_schedule, MonitoringScheduleName=name) == "ResourceNotFound"
@@ -102,7 +102,7 @@ def test_a_schedule_needs_a_definition_that_there_is(account: Account) -> None:
     create = account.sagemaker.create_monitoring_schedule
 
     missing = code_of(create, MonitoringScheduleName="s", MonitoringScheduleConfig=schedule("nobody"))
-    assert missing == "ResourceNotFound"
+    assert missing == "ValidationException"
     alone = {"ScheduleConfig": {"ScheduleExpression": "cron(0 * ? * * *)"}}
     assert code_of(create, MonitoringScheduleName="s", MonitoringScheduleConfig=alone) == "ValidationException"
 

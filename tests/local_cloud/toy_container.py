@@ -18,6 +18,7 @@ from typing import Any
 import boto3
 from botocore.config import Config
 
+from tests.local_cloud.answers import watched
 from tests.local_cloud.conftest import ROLE, await_true
 from tidegate.local_cloud.sagemaker.container import ContainerSpec
 from tidegate.local_cloud.sagemaker.jobs.runners import ProcessJobs
@@ -199,7 +200,7 @@ class Stage:
             service, endpoint_url=self.url, config=Config(retries={"total_max_attempts": 1})
         )
         self.clients.append(made)
-        return made
+        return watched(made)
 
     def settled(self, endpoint: str = "toy") -> dict[str, Any]:
         """The endpoint's description once it rests."""

@@ -1,0 +1,463 @@
+"""What the local cloud knows of moto that moto does not promise, each as a sentence: "moto's … still …".
+
+A release of moto that changes one of them fails here, in one readable place, and not somewhere in a deployment. A name
+that the local cloud takes from moto and that no table here has fails too: whoever reaches further says so first.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOM = Path(__file__).parents[2] / "local_cloud"
+
+PROMISED = {
+    "moto.core.common_models:CloudFormationModel": "the base of resource classes, also of people's own",
+    "moto.core.exceptions:ServiceException": "an error with a code",
+    "moto.core.responses:ActionResult": "an answer as members",
+    "moto.core.responses:EmptyResult": "an answer without members",
+    "moto.cloudformation.exceptions:AlreadyExistsException": "an error of the service",
+    "moto.cloudformation.exceptions:CloudFormationError": "an error of the service",
+    "moto.cloudformation.exceptions:UnformattedGetAttTemplateException": "an error of the service",
+    "moto.cloudformation.exceptions:ValidationError": "an error of the service",
+    "moto.iam.exceptions:NotFoundException": "an error of the service",
+    "moto.s3.exceptions:S3ClientError": "an error of the service",
+    "moto.utilities.utils:get_partition": "the partition of a Region",
+    "moto.s3.exceptions:EntityTooSmall": "an error of the service",
+    "moto.s3.exceptions:InvalidPart": "an error of the service",
+    "moto.s3.exceptions:MalformedXML": "an error of the service",
+    "moto.settings:S3_UPLOAD_PART_MIN_SIZE": "a setting",
+    "moto.settings:get_s3_default_key_buffer_size": "a setting",
+    "moto.iam.access_control:PermissionResult": "what a policy says",
+}
+"""Names that other extensions of moto use as well; that they can be imported is all that is asked of them."""
+
+CALLED = {
+    "moto.apigateway:responses": None,
+    "moto.applicationautoscaling.exceptions:AWSValidationException": None,
+    "moto.applicationautoscaling.models:ApplicationAutoscalingBackend": None,
+    "moto.applicationautoscaling.models:applicationautoscaling_backends": None,
+    "moto.applicationautoscaling.responses:ApplicationAutoScalingResponse": None,
+    "moto.cloudwatch.models:Alarm": None,
+    "moto.cloudwatch.models:CloudWatchBackend": None,
+    "moto.cloudwatch.models:Dimension": None,
+    "moto.cloudwatch.models:MetricAggregatedDatum": None,
+    "moto.cloudwatch.models:MetricDatum": None,
+    "moto.cloudwatch.models:cloudwatch_backends": None,
+    "moto.cloudwatch.responses:CloudWatchResponse": None,
+    "moto.core.common_models:CloudWatchMetricProvider": None,
+    "moto.events.models:EventsBackend": None,
+    "moto.events.models:events_backends": None,
+    "moto.scheduler.models:EventBridgeSchedulerBackend": None,
+    "moto.scheduler.models:scheduler_backends": None,
+    "moto.stepfunctions.parser.models:stepfunctions_parser_backends": None,
+    "moto.applicationautoscaling:models": None,
+    "moto.applicationautoscaling:responses": None,
+    "moto.cloudformation:parsing": None,
+    "moto.cloudformation.parsing:parse_and_create_resource": "logical_id resource_json resources_map account_id"
+    " region_name",
+    "moto.cloudformation.parsing:parse_and_update_resource": "logical_id resource_json resources_map account_id"
+    " region_name",
+    "moto.cloudformation.parsing:ResourceMap.__init__": "stack_id stack_name parameters tags region_name account_id"
+    " template cross_stack_resources",
+    "moto.cloudformation.parsing:ResourceMap.load": "",
+    "moto.cloudformation.parsing:ResourceMap._delete_resource": "parsed_resource resource_json",
+    "moto.cloudformation.models:ChangeSet": None,
+    "moto.cloudformation.models:CloudFormationBackend": None,
+    "moto.cloudformation.models:CloudFormationBackend.get_stack": "name_or_stack_id",
+    "moto.cloudformation.models:CloudFormationBackend._resolve_update_parameters": "instance incoming_params",
+    "moto.cloudformation.models:Event": None,
+    "moto.cloudformation.models:Event.__init__": "stack_id stack_name logical_resource_id physical_resource_id"
+    " resource_type resource_status resource_status_reason resource_properties",
+    "moto.cloudformation.models:Event.sendToSns": "account_id region sns_topic_arns",
+    "moto.cloudformation.models:Stack": None,
+    "moto.cloudformation.models:Stack.__init__": "stack_id name template parameters account_id region_name"
+    " notification_arns tags role_arn cross_stack_resources enable_termination_protection timeout_in_mins"
+    " stack_policy_body",
+    "moto.cloudformation.models:Stack.parse_template": "template",
+    "moto.cloudformation.models:Stack._create_resource_map": "",
+    "moto.cloudformation.models:Stack._create_output_map": "",
+    "moto.cloudformation.responses:CloudFormationResponse": None,
+    "moto.cloudformation.utils:generate_stack_id": "stack_name region account",
+    "moto.core.config:default_user_config": None,
+    "moto.core.responses:BaseResponse": None,
+    "moto.core.responses:BaseResponse._get_action": "",
+    "moto.core.responses:BaseResponse.serialized": "action_result",
+    "moto.ecr.models:Repository": None,
+    "moto.events.models:Rule": None,
+    "moto.iam.models:Role": None,
+    "moto.iam.models:iam_backends": None,
+    "moto.iam.models:IAMBackend.get_role_by_arn": "arn",
+    "moto.iam.responses:IamResponse": None,
+    "moto.kms.models:kms_backends": None,
+    "moto.moto_server.werkzeug_app:DomainDispatcherApplication": None,
+    "moto.moto_server.werkzeug_app:DomainDispatcherApplication.__init__": "create_app",
+    "moto.moto_server.werkzeug_app:MotoRequestHandler": None,
+    "moto.moto_server.werkzeug_app:create_backend_app": "service",
+    "moto.s3.models:FakeBucket": None,
+    "moto.s3.models:FakeKey": None,
+    "moto.s3.models:FakeMultipart": None,
+    "moto.s3.models:MultipartChecksumBuilder": None,
+    "moto.s3.models:MultipartChecksumBuilder.__init__": "checksum_algorithm checksum_type",
+    "moto.s3.models:MultipartChecksumBuilder.addPart": "part",
+    "moto.s3.models:MultipartChecksumBuilder.build": "",
+    "moto.s3.models:s3_backends": None,
+    "moto.s3.responses:S3Response": None,
+    "moto.sns.models:sns_backends": None,
+    "moto.sqs.models:sqs_backends": None,
+    "moto.stepfunctions.parser.asl.component.intrinsic:jsonata": None,
+    "moto.stepfunctions.parser.asl.component.state.exec.state_task.service:state_task_service_aws_sdk": None,
+    "moto.stepfunctions.parser.asl.jsonata:jsonata": None,
+    "moto.stepfunctions.parser.models:StepFunctionsParserBackend": None,
+    "moto.sts.models:AssumedRole": None,
+    "moto.sts.models:STSBackend.get_assumed_role_from_access_key": "access_key_id",
+    "moto.sts.models:sts_backends": None,
+    "moto.sts.models:STSBackend.assume_role": "region_name role_session_name role_arn policy duration external_id",
+}
+"""What is called, with the names of its parameters; None for a module or a class, whose members stand beside it."""
+
+REPLACED = {
+    "moto.applicationautoscaling.models:ApplicationAutoscalingBackend.deregister_scalable_target": "namespace r_id"
+    " dimension",
+    "moto.applicationautoscaling.models:ApplicationAutoscalingBackend.put_scaling_policy": "policy_name"
+    " service_namespace resource_id scalable_dimension policy_body policy_type",
+    "moto.cloudwatch.models:CloudWatchBackend.put_metric_alarm": "name namespace metric_name comparison_operator"
+    " evaluation_periods period threshold statistic description dimensions alarm_actions metric_data_queries"
+    " datapoints_to_alarm extended_statistic ok_actions insufficient_data_actions unit actions_enabled"
+    " treat_missing_data evaluate_low_sample_count_percentile threshold_metric_id rule tags",
+    "moto.cloudwatch.models:CloudWatchBackend.set_alarm_state": "alarm_name reason reason_data state_value",
+    "moto.applicationautoscaling.responses:ApplicationAutoScalingResponse.register_scalable_target": "",
+    "moto.applicationautoscaling.responses:ApplicationAutoScalingResponse.deregister_scalable_target": "",
+    "moto.applicationautoscaling.responses:ApplicationAutoScalingResponse.delete_scaling_policy": "",
+    "moto.cloudformation.models:CloudFormationBackend.create_stack": "name template parameters notification_arns tags"
+    " role_arn enable_termination_protection timeout_in_mins stack_policy_body",
+    "moto.cloudformation.models:CloudFormationBackend.update_stack": "name template role_arn parameters tags",
+    "moto.cloudformation.models:CloudFormationBackend.delete_stack": "name_or_stack_id",
+    "moto.cloudformation.models:CloudFormationBackend.create_change_set": "stack_name change_set_name template"
+    " parameters description change_set_type notification_arns tags role_arn",
+    "moto.cloudformation.models:CloudFormationBackend.execute_change_set": "change_set_name stack_name",
+    "moto.cloudformation.models:CloudFormationBackend.describe_change_set": "change_set_name",
+    "moto.cloudformation.models:CloudFormationBackend.delete_change_set": "change_set_name",
+    "moto.cloudformation.models:Stack.outputs": None,
+    "moto.cloudformation.models:Stack.stack_resources": None,
+    "moto.cloudformation.responses:CloudFormationResponse._get_stack_from_s3_url": "template_url",
+    "moto.cloudformation.responses:CloudFormationResponse._validate_different_update": "incoming_params stack_body"
+    " old_stack",
+    "moto.cloudformation.responses:CloudFormationResponse.describe_change_set": "",
+    "moto.cloudformation.responses:CloudFormationResponse.delete_change_set": "",
+    "moto.core.responses:BaseResponse.call_action": "",
+    "moto.events.models:Rule.send_to_targets": "original_event transform_input",
+    "moto.s3.models:FakeBucket.get_permission": "action resource",
+    "moto.s3.models:FakeKey.value": None,
+    "moto.s3.models:FakeMultipart.complete": "body",
+    "moto.s3.responses:S3Response._authenticate_and_authorize_s3_action": "bucket_name key_name",
+    "moto.s3.responses:S3Response.get_object": "",
+    "moto.s3.responses:S3Response.put_object": "",
+    "moto.s3.responses:S3Response.upload_part": "",
+    "moto.stepfunctions.parser.models:StepFunctionsParserBackend.start_execution": "state_machine_arn name"
+    " execution_input trace_header",
+}
+"""What the local cloud puts its own in the place of, with the parameters that it is called with."""
+
+BY_NAME = {
+    # Modules that hold Python's own of this name, and a class with its method.
+    "moto.applicationautoscaling.models": "time",
+    "moto.core.utils": "datetime",
+    "moto.s3.models": "datetime",
+    "moto.stepfunctions.parser.asl.component.state.state": "datetime",
+    "moto.stepfunctions.parser.asl.component.state.wait.wait_function.timestamp": "datetime",
+    "moto.stepfunctions.parser.asl.component.state.wait.wait_function.wait_function": "WaitFunction",
+    "moto.stepfunctions.parser.asl.eval.event.event_manager": "datetime",
+    "moto.stepfunctions.parser.backend.execution": "datetime",
+    "moto.stepfunctions.parser.backend.state_machine": "datetime",
+    "moto.stepfunctions.parser.models": "datetime",
+}
+"""What `moto_time.py` lets go by the cloud's clock."""
+
+_SCALING = "local_cloud/scaling_service.py"
+SIMPLER_WITHOUT = {
+    "moto.cloudwatch.responses:CloudWatchResponse.put_composite_alarm": "local_cloud/alarms/alarms.py",
+    "moto.iam.responses:IamResponse.simulate_principal_policy": "local_cloud/access/policy_simulation.py",
+    "moto.applicationautoscaling.responses:ApplicationAutoScalingResponse.list_tags_for_resource": _SCALING,
+    "moto.applicationautoscaling.responses:ApplicationAutoScalingResponse.tag_resource": _SCALING,
+    "moto.applicationautoscaling.responses:ApplicationAutoScalingResponse.untag_resource": _SCALING,
+    "moto.budgets.responses:BudgetsResponse.update_budget": "local_cloud/cloudformation/budget_resource.py",
+    "moto.athena.responses:AthenaResponse.update_work_group": "local_cloud/cloudformation/table_resources.py",
+}
+"""Operations that moto lacks, and what of ours can go once it has them."""
+
+
+def found(dotted: str) -> Any:
+    """The object, as its class holds it. Raises ImportError or AttributeError where it is no more."""
+    module, _, name = dotted.partition(":")
+    thing: Any = importlib.import_module(module)
+    for part in name.split("."):
+        try:
+            thing = inspect.getattr_static(thing, part)
+        except AttributeError:
+            thing = importlib.import_module(f"{module}.{part}")  # a module that its package has not imported
+    return thing
+
+
+def parameters(dotted: str) -> str:
+    thing = found(dotted)
+    thing = getattr(thing, "__func__", thing)
+    return " ".join(name for name in inspect.signature(thing).parameters if name not in ("self", "cls"))
+
+
+@pytest.mark.parametrize("dotted", PROMISED)
+def test_moto_still_has_what_other_extensions_of_it_use(dotted: str) -> None:
+    assert found(dotted) is not None
+
+
+@pytest.mark.parametrize("dotted", CALLED)
+def test_moto_still_takes_these_parameters_when_it_is_called(dotted: str) -> None:
+    assert found(dotted) is not None
+    if CALLED[dotted] is not None:
+        assert parameters(dotted) == CALLED[dotted], f"moto's {dotted} is called in another way now"
+
+
+@pytest.mark.parametrize("dotted", REPLACED)
+def test_moto_still_calls_what_we_replace_with_these_parameters(dotted: str) -> None:
+    thing, wanted = found(dotted), REPLACED[dotted]
+    if wanted is None:
+        assert isinstance(thing, property), f"moto's {dotted} is no property any more"
+    else:
+        assert parameters(dotted) == wanted, f"moto calls {dotted} in another way now: ours would be called so too"
+
+
+@pytest.mark.parametrize("dotted", SIMPLER_WITHOUT)
+def test_moto_still_lacks_these_operations(dotted: str) -> None:
+    module, _, name = dotted.partition(":")
+    kind, operation = name.split(".")
+    assert not hasattr(getattr(importlib.import_module(module), kind), operation), SIMPLER_WITHOUT[dotted]
+
+
+def test_every_name_that_is_taken_from_moto_stands_in_a_table() -> None:
+    taken = set()
+    for path in ROOM.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "moto":
+                taken |= {f"{node.module}:{name.name}" for name in node.names}
+            elif isinstance(node, ast.Import):
+                assert not [name for name in node.names if name.name.split(".")[0] == "moto"], path
+    assert taken == {dotted for dotted in (*PROMISED, *CALLED) if "." not in dotted.partition(":")[2]} - {
+        dotted for dotted in CALLED if dotted.startswith("moto.cloudformation.parsing:")
+    }
+
+
+def test_every_module_of_moto_s_that_is_named_in_a_text_stands_in_the_table() -> None:
+    named = {
+        node.value
+        for path in ROOM.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Constant)
+        and isinstance(node.value, str)
+        and re.fullmatch(r"moto(\.\w+)+", node.value)
+        and node.value != "moto.requests"  # a logger
+    }
+    assert named == BY_NAME.keys()
+
+
+@pytest.mark.parametrize("module", BY_NAME)
+def test_moto_s_modules_still_ask_python_for_the_time_under_this_name(module: str) -> None:
+    """Whoever else asks for it would go by the machine's clock."""
+    name = BY_NAME[module]
+    thing = getattr(importlib.import_module(module), name)
+    if name == "WaitFunction":
+        assert parameters(f"{module}:{name}._wait_interval") == "env wait_seconds"
+    else:
+        assert thing is importlib.import_module(name)
+
+
+def test_every_method_of_moto_s_that_is_replaced_stands_in_the_table() -> None:
+    replaced = set()
+    for path in ROOM.rglob("*.py"):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        names = {
+            name.asname or name.name: f"{node.module}:{name.name}"
+            for node in ast.walk(tree)
+            if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "moto"
+            for name in node.names
+        }
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "setattr":
+                owner, name = node.args[:2]
+                if isinstance(owner, ast.Name) and owner.id in names and isinstance(name, ast.Constant):
+                    replaced.add(f"{names[owner.id]}.{name.value}")
+            for target in node.targets if isinstance(node, ast.Assign) else ():
+                if (
+                    isinstance(target, ast.Attribute)
+                    and isinstance(target.value, ast.Name)
+                    and target.value.id in names
+                ):
+                    replaced.add(f"{names[target.value.id]}.{target.attr}")
+    engine = "moto.stepfunctions.parser.asl.jsonata:jsonata._eval_jsonata"  # which has a test of its own
+    assert replaced - {engine} - SIMPLER_WITHOUT.keys() == REPLACED.keys()
+
+
+STACK = """
+Parameters: {Size: {Type: String, Default: small}}
+Conditions: {Is: !Equals [!Ref Size, small]}
+Resources:
+  Queue: {Type: "AWS::SQS::Queue", Condition: Is, Properties: {QueueName: a}}
+Outputs: {Queue: {Value: !Ref Queue, Export: {Name: the-queue}}}
+"""
+
+IN_A_FRESH_PROCESS = """
+import json, sys
+from moto import mock_aws
+from moto.cloudformation import parsing
+from moto.cloudformation.models import Stack, cloudformation_backends
+with mock_aws():
+    stack = Stack(
+        stack_id="arn:aws:cloudformation:us-east-1:123456789012:stack/s/1", name="s", template=sys.argv[1],
+        parameters={}, account_id="123456789012", region_name="us-east-1", cross_stack_resources={},
+    )
+    backend = cloudformation_backends["123456789012"]["us-east-1"]
+    made = stack.resource_map
+    before = list(made._parsed_resources)
+    resource = parsing.parse_and_create_resource(
+        "Queue", made._resource_json_map["Queue"], made, "123456789012", "us-east-1"
+    )
+    made._parsed_resources["Queue"] = resource
+    print(json.dumps({
+        "nothing is made by a stack that is constructed": "Queue" not in before,
+        "resources have a physical id": bool(resource.physical_resource_id),
+        "definitions": sorted(made._resource_json_map),
+        "parameters": made.resolved_parameters,
+        "conditions": bool(made.lazy_condition_map["Is"]),
+        "status": stack.status,
+        "events": isinstance(stack.events, list),
+        "dicts": all(isinstance(each, dict) for each in (backend.stacks, backend.change_sets, backend.exports,
+                                                          backend.deleted_stacks, stack.template_dict)),
+        "exports": [export.name for export in stack.exports],
+        "exporter": stack.exports[0].exporting_stack_id == stack.stack_id,
+    }))
+"""
+
+
+def test_moto_s_stack_still_keeps_its_state_under_these_names() -> None:
+    """`stacks.py`, `stack_steps.py` and `stack_update.py` read and set them."""
+    done = subprocess.run(
+        [sys.executable, "-c", IN_A_FRESH_PROCESS, STACK], capture_output=True, text=True, check=False, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == {
+        "nothing is made by a stack that is constructed": True,
+        "resources have a physical id": True,
+        "definitions": ["Queue"],
+        "parameters": {"Size": "small"},
+        "conditions": True,
+        "status": "CREATE_PENDING",
+        "events": True,
+        "dicts": True,
+        "exports": ["the-queue"],
+        "exporter": True,
+    }
+
+
+def test_moto_still_lists_resource_classes_by_inheritance_and_the_last_of_a_type_wins() -> None:
+    """`cloudformation/__init__.py` makes the list anew once ours are imported."""
+    from moto.cloudformation import parsing
+    from moto.core.common_models import CloudFormationModel
+
+    for cached in (parsing.get_model_list, parsing.get_model_map, parsing.get_name_type_map):
+        assert callable(cached.cache_clear)
+    assert inspect.getsource(parsing.get_model_list.__wrapped__).count("CloudFormationModel.__subclasses__()") == 1
+    assert isinstance(CloudFormationModel.__subclasses__(), list)
+    assert "AWS::CloudFormation::WaitCondition" in parsing.NULL_MODELS
+
+
+def test_moto_s_objects_still_lie_in_a_buffer_that_rolls_into_a_file() -> None:
+    """`objects_in_files.py` answers from that file."""
+    from moto.s3.models import FakeKey
+
+    key = FakeKey(name="k", value=b"abc", account_id="123456789012", region_name="us-east-1")
+    assert key._value_buffer._rolled is False  # type: ignore[attr-defined]
+    key._value_buffer.rollover()
+    assert key._value_buffer._rolled is True  # type: ignore[attr-defined]
+    assert (key.contentsize, key.value, key.lock.locked()) == (3, b"abc", False)
+    key.dispose()
+
+
+def test_moto_still_raises_for_an_operation_that_it_lacks() -> None:
+    """`moto_server.py` makes an error with a code of it, which clients do not try again."""
+    from moto.core.responses import BaseResponse
+
+    assert "raise NotImplementedError" in inspect.getsource(BaseResponse.call_action)
+    assert "boto3_service_name" in dir(BaseResponse)
+
+
+def test_moto_s_scaling_still_knows_a_target_by_dimension_and_resource_and_an_error_by_its_words() -> None:
+    """`scaling_service.py` keeps a target's tags in the target, and makes a code of AWS's of the words."""
+    from moto.applicationautoscaling.exceptions import AWSValidationException
+    from moto.applicationautoscaling.models import applicationautoscaling_backends
+
+    backend = applicationautoscaling_backends["123456789012"]["eu-west-3"]
+    which = ("sagemaker", "endpoint/e/variant/v", "sagemaker:variant:DesiredInstanceCount")
+    target = backend.register_scalable_target(*which, 1, 2, role_arn="", suspended_state="")
+    assert backend.targets[which[2]][which[1]] is target
+    assert (target.arn[:8], "tags" in vars(target)) == ("arn:aws:", False)
+    backend.deregister_scalable_target(*which)
+    with pytest.raises(AWSValidationException, match="No scalable target found") as caught:
+        backend.deregister_scalable_target(*which)
+    assert caught.value.message.startswith("No scal")
+
+
+def test_moto_s_services_still_know_too_little_of_sagemaker_s_world() -> None:
+    """`api_resources.py` adds a kind of authorizer, `scaling_resources.py` a dimension."""
+    from moto.apigateway import responses as gateway
+    from moto.applicationautoscaling import models, responses
+
+    assert isinstance(gateway.AUTHORIZER_TYPES, list)
+    assert "JWT" not in gateway.AUTHORIZER_TYPES
+    assert models.ScalableDimensionValueSet is responses.ScalableDimensionValueSet
+    assert "sagemaker:inference-component:DesiredCopyCount" not in {
+        dimension.value for dimension in models.ScalableDimensionValueSet
+    }
+
+
+def test_moto_s_interpreter_of_state_machines_still_has_the_places_that_we_fill() -> None:
+    """`workflows/state_machines.py`: JSONata, names of errors, clients."""
+    from moto.core.config import default_user_config
+    from moto.stepfunctions.parser.asl.component.intrinsic import jsonata as functions
+    from moto.stepfunctions.parser.asl.component.state.exec.state_task.service import (
+        state_task_service_aws_sdk,
+    )
+    from moto.stepfunctions.parser.asl.jsonata import jsonata as engine
+
+    assert engine._eval_jsonata is None, "moto looks for an engine only where there is none"
+    assert "_eval_jsonata(" in inspect.getsource(engine.eval_jsonata_expression)
+    assert "$hash" in functions._DECLARATION_BY_VARIABLE_REFERENCE
+    assert "sagemaker" not in state_task_service_aws_sdk._SERVICE_ERROR_NAMES
+    assert isinstance(default_user_config, dict)
+    assert parameters("moto.stepfunctions.parser.asl.utils.boto_client:boto_client_for") == (
+        "region service state_credentials"
+    )
+
+
+def test_moto_s_sessions_still_find_their_role_by_the_key() -> None:
+    """`access/execution_role.py` gives the session of the role the key that `up` exports."""
+    from moto.sts.models import sts_backends
+
+    backend = sts_backends["123456789012"]["aws"]
+    session = backend.assume_role(
+        region_name="us-east-1",
+        role_session_name="s",
+        role_arn="arn:aws:iam::123456789012:role/r",
+        policy="",
+        duration=3600,
+        external_id="",
+    )
+    session.access_key_id = "LOCALCLOUDLOCALFACTS"
+    assert backend.get_assumed_role_from_access_key("LOCALCLOUDLOCALFACTS") is session
