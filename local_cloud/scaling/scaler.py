@@ -7,6 +7,7 @@ would pass while a server starts.
 
 from __future__ import annotations
 
+import json
 import logging
 import uuid
 from collections.abc import Callable, Iterator
@@ -15,6 +16,7 @@ from datetime import datetime
 from typing import Any
 
 from moto.applicationautoscaling.models import ApplicationAutoscalingBackend
+from moto.applicationautoscaling.responses import ApplicationAutoScalingResponse
 
 from tidegate.local_cloud.clock import Clock
 from tidegate.local_cloud.scaling.capacity import Resource
@@ -25,6 +27,8 @@ from tidegate.local_cloud.schedules.schedules import Due
 logger = logging.getLogger(__name__)
 
 Json = dict[str, Any]
+INSTANCES = "sagemaker:variant:DesiredInstanceCount"
+COPIES = "sagemaker:inference-component:DesiredCopyCount"
 _SETTLE_S = 120.0
 _KEPT_ACTIVITIES = 1000
 
@@ -112,6 +116,7 @@ class Scaler:
             "ActivityId": str(uuid.uuid4()),
             "ServiceNamespace": "sagemaker",
             "ResourceId": resource.id,
+            "ScalableDimension": INSTANCES if resource.id.startswith("endpoint/") else COPIES,
             "Description": f"Setting desired {'instance' if resource.id.startswith('endpoint/') else 'copy'} count to"
             f" {wanted}.",
             "Cause": cause,
@@ -149,6 +154,19 @@ class Scaler:
 
     def _target(self, resource_id: str, dimension: str) -> Any:
         return self.backend.targets.get(dimension, {}).get(resource_id)
+
+    def describe_activities(self, request: Json) -> Json:
+        """DescribeScalingActivities: the newest first. What changed nothing is not kept, as by default on AWS."""
+        wanted = ("ServiceNamespace", "ResourceId", "ScalableDimension")
+        found = [
+            each
+            for each in reversed(self.activities)
+            if all(request.get(name) in (None, each[name]) for name in wanted)
+        ]
+        token = str(request.get("NextToken") or "0")
+        start = int(token) if token.isascii() and token.isdigit() else 0
+        end = start + int(request.get("MaxResults") or 50)
+        return {"ScalingActivities": found[start:end]} | ({"NextToken": str(end)} if end < len(found) else {})
 
     def make_alarms(self, policy: Any) -> None:
         """Of a target tracking policy of SageMaker's: the ones that it has, in moto's CloudWatch too."""
@@ -208,6 +226,14 @@ def _deregister(self: ApplicationAutoscalingBackend, namespace: str, r_id: str, 
     ]
 
 
+def _describe_activities(self: ApplicationAutoScalingResponse) -> str:
+    seam = next((each for each in _seams if each.backend is self.applicationautoscaling_backend), None)
+    request = json.loads(self.body or "{}")
+    return json.dumps({"ScalingActivities": []} if seam is None else seam.describe_activities(request))
+
+
+# moto does not have the operation.
+setattr(ApplicationAutoScalingResponse, "describe_scaling_activities", _describe_activities)  # noqa: B010
 ApplicationAutoscalingBackend.put_scaling_policy = _put  # type: ignore[method-assign]
 ApplicationAutoscalingBackend.deregister_scalable_target = _deregister  # type: ignore[method-assign]
 

@@ -53,6 +53,9 @@ def test_target_tracking_adds_instances_under_load_up_to_the_most_there_may_be(a
     invoke(account, endpoint, 20)
     account.advance(minutes=1)
     assert account.instances(endpoint) == 2  # ten times as much asks for twenty
+    (activity, *_) = account.scaling.describe_scaling_activities(**target)["ScalingActivities"]
+    assert (activity["StatusCode"], activity["Description"]) == ("Successful", "Setting desired instance count to 2.")
+    assert "AlarmHigh" in activity["Cause"]
     described = account.settled(endpoint)["ProductionVariants"][0]
     assert described["CurrentInstanceCount"] == 2
     account.scaling.deregister_scalable_target(**target)

@@ -163,3 +163,56 @@ def test_the_alarms_of_ours_tell_of_an_endpoint_that_fails_and_of_one_without_in
         assert changes[:2] == [("watch-errors-5xx", "ALARM"), ("watch-errors-5xx", "OK")]
         assert ("watch-no-instance", "ALARM") in changes
         assert told[-1]["AlarmDescription"].endswith("none is up.")
+
+
+def test_a_schedule_of_ours_starts_one_job_for_each_day_of_its_time_zone(account: TimedAccount) -> None:
+    import aws_cdk as cdk
+    from aws_cdk.assertions import Template
+
+    from tidegate.infra.batch.intake import definition
+    from tidegate.infra.batch.schedule import ScheduleTrigger
+    from tidegate.infra.workflows.event_trigger import Undelivered
+    from tidegate.infra.workflows.state_machine import StateMachine
+    from tidegate.infra.workflows.states import machine, succeed
+
+    stack = cdk.Stack(cdk.App(), "nightly")
+    jobs = StateMachine(
+        stack,
+        "Jobs",
+        name="nightly-jobs",
+        definition=machine("In the place of a job", {"End": succeed()}, timeout_s=60),
+        values={},
+        log_retention_days=7,
+    )
+    intake = StateMachine(
+        stack,
+        "Intake",
+        name="nightly-intake",
+        definition=definition(scheduled_input="inputs/{date}/"),
+        values={"Bucket": BUCKET, "JobMachine": jobs.arn},
+        log_retention_days=7,
+    )
+    ScheduleTrigger(
+        stack,
+        "Schedule",
+        name="nightly",
+        expression="cron(0 3 * * ? *)",
+        timezone="Asia/Tokyo",
+        machine=intake,
+        undelivered=Undelivered(stack, "Undelivered", name="nightly-undelivered"),
+    )
+    states = account.cloud.client("stepfunctions")
+    with deployed(account, Template.from_stack(stack).to_json()["Resources"]):
+        machines = {each["name"]: each["stateMachineArn"] for each in states.list_state_machines()["stateMachines"]}
+
+        def executions() -> list[dict[str, Any]]:
+            found: list[dict[str, Any]] = states.list_executions(stateMachineArn=machines["nightly-jobs"])["executions"]
+            return found
+
+        account.advance(minutes=3 * 24 * 60)
+        await_true(lambda: [each["status"] for each in executions()][:3] == ["SUCCEEDED"] * 3, "three jobs end")
+        days = sorted(each["name"] for each in executions())
+        assert len(days) == len(set(days)) >= 3  # a fourth where its time came between the deploy and the advance
+        assert all("T180000Z" in name for name in days), days  # three o'clock in Tokyo
+        given = json.loads(states.describe_execution(executionArn=executions()[0]["executionArn"])["input"])
+        assert f"s3://{BUCKET}/inputs/" in json.dumps(given)
