@@ -212,7 +212,7 @@ class Deployments:
             left_s = (ends - CLOCK.now()).total_seconds()
             if left_s <= 0:
                 return
-            CLOCK.wait(min(left_s, _LOOK_S), goes_on=self._quiet(move, names))
+            CLOCK.wait(min(left_s, _LOOK_S), goes_on=self._quiet(move, names), name=f"{move.endpoint.name} bakes")
 
     def _quiet(self, move: Move, names: Sequence[str]) -> Callable[[], bool]:
         """Whether there is no reason yet to look up from a wait."""
