@@ -27,7 +27,12 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
 def environment_for(directory: Path, **more: str) -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "LOCAL_CLOUD_"))}
+    own = ("AWS_", "LOCAL_CLOUD_")
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(own) and not name.lower().endswith("_proxy")
+    }
     return kept | {"LOCAL_CLOUD_DIR": str(directory)} | more
 
 

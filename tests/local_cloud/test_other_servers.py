@@ -48,10 +48,13 @@ ECR = "123456789012.dkr.ecr.us-east-1.amazonaws.com"
 def moves_the_port() -> bool:
     """Whether this machine's kernel lets another process answer a `bind`."""
     trial = f"import socket; s = socket.socket(); s.bind(('127.0.0.1', {fixed_port.PORT})); print(s.getsockname()[1])"
-    done = subprocess.run(
-        [*launcher(Path.cwd(), port=1), sys.executable, "-c", trial], capture_output=True, text=True, check=False
-    )
-    return fixed_port.is_possible() and done.stdout.strip() != str(fixed_port.PORT)
+    with socket.socket() as kept:
+        kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        kept.bind(("127.0.0.1", 0))
+        port = kept.getsockname()[1]
+        command = [*launcher(Path.cwd(), port=port), sys.executable, "-c", trial]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return done.stdout.strip() == str(port)
 
 
 needs_the_kernel = pytest.mark.skipif(not moves_the_port(), reason="this machine does not move a server's port")
@@ -225,7 +228,8 @@ def test_a_command_that_cannot_run_is_refused_by_name(tmp_path: Path, texts: lis
 
 
 def test_up_a_second_time_takes_the_same_servers_and_refuses_others(tmp_path: Path) -> None:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+    kept = (name for name in os.environ if not name.startswith("AWS_") and not name.lower().endswith("_proxy"))
+    environment = {name: os.environ[name] for name in kept}
     environment["LOCAL_CLOUD_DIR"] = str(tmp_path / "cloud")
 
     def up(*options: str) -> subprocess.CompletedProcess[str]:
