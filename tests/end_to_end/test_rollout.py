@@ -96,12 +96,14 @@ def story(cloud: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> St
     after, served = dict(sagemaker.describe_endpoint(EndpointName=NAME)), invoke(NAME, 10)["product"]
     bucket = deployer.output("storage", "BucketName")
 
-    def captures() -> list[dict[str, Any]]:
+    def captures() -> list[dict[str, Any]] | None:
+        """All of them: each request was answered, and none comes any more."""
         found = s3.list_objects_v2(Bucket=bucket, Prefix="capture").get("Contents", [])
         bodies = [s3.get_object(Bucket=bucket, Key=item["Key"])["Body"].read() for item in found]
-        return [json.loads(line) for body in bodies for line in body.splitlines()]
+        lines = [json.loads(line) for body in bodies for line in body.splitlines()]
+        return lines if len(lines) == len(watcher.products) + 1 else None
 
-    captured = until(captures, "what was asked is captured", timeout_s=120)
+    captured = until(captures, "what was asked is captured", timeout_s=120, pause_s=0.5)
     boto3.resource("s3").Bucket(bucket).object_versions.delete()
     deployer.run("destroy", "--all", "--force", *deployer.synthesised())
     return Story(
