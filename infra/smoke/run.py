@@ -20,7 +20,7 @@ from tidegate.infra.smoke.templates import name_in
 
 _FAILURES = (ClientError, BotoCoreError, ConfigurationError)
 _NOT_REACHED = "The run ended before this question."
-_WITHOUT_ALARMS = "The local cloud has no metrics and raises no alarms, so nothing sends a version back there."
+_WITHOUT_ALARMS = "What CloudFormation makes of it is a question to AWS: the local cloud has only an answer of its own."
 
 
 class Cloud(Protocol):
