@@ -20,7 +20,7 @@ from tidegate.local_cloud.environment import DEFAULT_REGION, shell_lines
 from tidegate.local_cloud.processes import stop_on_signals
 from tidegate.local_cloud.sagemaker.limits import Limits
 from tidegate.local_cloud.sagemaker.server_commands import CommandRefused, ServerCommands
-from tidegate.local_cloud.state_directory import StateDirectory
+from tidegate.local_cloud.state_directory import StateDirectory, SupervisorRecord
 
 EXIT_CODES = """\
 exit codes:
@@ -29,6 +29,8 @@ exit codes:
   2    the command line itself is wrong
   130  logs --follow: ended by Ctrl-C"""
 _FOLLOW_PAUSE_S = 0.2
+
+_REMARKS = 20  # that `up` prints; the log has them all
 
 
 def parser(program: str) -> argparse.ArgumentParser:
@@ -41,7 +43,8 @@ def parser(program: str) -> argparse.ArgumentParser:
     )
     commands = whole.add_subparsers(dest="command", required=True)
     _describe_up(commands.add_parser("up", help=f'start it, and print the exports for: eval "$({program} up)"'))
-    commands.add_parser("down", help="stop everything and remove the state directory")
+    down = commands.add_parser("down", help="stop everything and remove the state directory, unless it is kept")
+    down.add_argument("--delete", action="store_true", help="remove a state directory that is kept, too")
     status = commands.add_parser("status", help="print the exports, and what runs; exit 1 when no cloud is up")
     status.add_argument("--json", action="store_true", help="all of it as one object on standard output")
     logs = commands.add_parser(
@@ -70,7 +73,7 @@ def main(arguments: Sequence[str], program: str = f"python -m {__package__}") ->
             case "up":
                 return _up(options, program)
             case "down":
-                return _down(LocalCloud())
+                return _down(LocalCloud(), delete=options.delete)
             case "status":
                 return _status(LocalCloud(), as_json=options.json)
             case "logs":
@@ -116,6 +119,9 @@ def _describe_up(up: argparse.ArgumentParser) -> None:
         action="store_true",
         help="check what roles do here by their policies: execution roles, state machines and rules",
     )
+    up.add_argument(
+        "--keep", action="store_true", help="remember: the next `up` in this directory has all that is there now"
+    )
 
 
 def _up(options: argparse.Namespace, program: str) -> int:
@@ -128,30 +134,21 @@ def _up(options: argparse.Namespace, program: str) -> int:
     except CommandRefused as error:
         raise CloudError(f"--server: {error}") from error
     cloud = LocalCloud(
-        region=options.region or DEFAULT_REGION,
+        region=options.region,
         container_command=servers.every,
         container_commands=servers.by_image,
         image=options.container,
         limits=limits,
         enforce_iam=options.enforce_iam,
+        keep=options.keep,
     )
     started = cloud.up(outlive_caller=not foreground)
     record = cloud.record()
     if not started and record is not None:
-        if options.region not in (None, record.region):
-            raise CloudError(f"one is up in {cloud.directory} already, in {record.region} and not in {options.region}")
-        if options.container is not None and not record.containers:
-            raise CloudError(f"one is up in {cloud.directory} already, with processes and not with containers")
-        if options.enforce_iam and not record.enforces_iam:
-            raise CloudError(f"one is up in {cloud.directory} already, and does not enforce IAM; take it down first")
-        if limits:
-            raise CloudError(f"one is up in {cloud.directory} already, and its limits stay as they are")
-        if options.server and ServerCommands.read(record.servers) != servers:
-            raise CloudError(
-                f"one is up in {cloud.directory} already, with other servers or from another directory:"
-                f" `{program} down` first"
-            )
+        _check_the_one_that_is_up(options, cloud, record, servers, program)
     _remark(f"local cloud: {'up' if started else 'already up'}, state and logs in {cloud.directory}")
+    if started and record is not None and record.kept:
+        _tell_of_memory(record.remarks)
     if options.json:
         _tell(cloud)
     else:
@@ -161,6 +158,36 @@ def _up(options: argparse.Namespace, program: str) -> int:
             raise CloudError(f"it is already up in the background; `{program} down` stops it")
         return _stay(cloud)
     return 0
+
+
+def _check_the_one_that_is_up(
+    options: argparse.Namespace, cloud: LocalCloud, record: SupervisorRecord, servers: ServerCommands, program: str
+) -> None:
+    """Raises :class:`CloudError` where it is otherwise than what is asked for."""
+    if options.region not in (None, record.region):
+        raise CloudError(f"one is up in {cloud.directory} already, in {record.region} and not in {options.region}")
+    if options.container is not None and not record.containers:
+        raise CloudError(f"one is up in {cloud.directory} already, with processes and not with containers")
+    if options.enforce_iam and not record.enforces_iam:
+        raise CloudError(f"one is up in {cloud.directory} already, and does not enforce IAM; take it down first")
+    if options.limit:
+        raise CloudError(f"one is up in {cloud.directory} already, and its limits stay as they are")
+    if options.server and ServerCommands.read(record.servers) != servers:
+        raise CloudError(
+            f"one is up in {cloud.directory} already, with other servers or from another directory:"
+            f" `{program} down` first"
+        )
+
+
+def _tell_of_memory(remarks: Sequence[str]) -> None:
+    if remarks:
+        _remark("local cloud: it remembers, but for this:")
+        for remark in remarks[:_REMARKS]:
+            _remark(f"  {remark}")
+        if len(remarks) > _REMARKS:
+            _remark(f"  … and {len(remarks) - _REMARKS} more, in supervisor.log")
+    else:
+        _remark("local cloud: it remembers; `down` leaves its state, `down --delete` removes it")
 
 
 def _limits(given: Sequence[str]) -> dict[str, float]:
@@ -186,9 +213,10 @@ def _stay(cloud: LocalCloud) -> int:
     return 0
 
 
-def _down(cloud: LocalCloud) -> int:
-    was_up = cloud.down()
-    _remark(f"local cloud: {'down' if was_up else 'was not up'}")
+def _down(cloud: LocalCloud, *, delete: bool) -> int:
+    was_up = cloud.down(delete=delete)
+    kept = f"; its state stays in {cloud.directory} (`down --delete` removes it)" if cloud.is_kept else ""
+    _remark(f"local cloud: {'down' if was_up else 'was not up'}{kept}")
     return 0
 
 

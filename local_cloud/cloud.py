@@ -20,6 +20,8 @@ from typing import Any, Self
 from tidegate.local_cloud import own_module
 from tidegate.local_cloud.client_files import file_variables
 from tidegate.local_cloud.environment import DEFAULT_REGION, apply, client_environment, supervisor_environment
+from tidegate.local_cloud.keep import snapshot_file
+from tidegate.local_cloud.keep.errors import KeepError
 from tidegate.local_cloud.sagemaker.server_commands import CommandRefused, ServerCommands
 from tidegate.local_cloud.state_directory import DirectoryError, StateDirectory, SupervisorRecord
 
@@ -45,7 +47,9 @@ class LocalCloud:
     ``container_commands`` has commands by the image that a model names (:class:`.ServerCommands`). They run in the
     working directory of the caller. ``image`` asks for real containers: of this image, or where it is empty of the
     image that each model names. ``limits`` replaces limits of AWS's (see :class:`.Limits`), such as
-    ``{"stream_timeout_s": 20}``. ``enforce_iam`` checks what roles do here by their policies.
+    ``{"stream_timeout_s": 20}``. ``enforce_iam`` checks what roles do here by their policies. With
+    ``keep`` the directory outlives the cloud, and the next one in it remembers all that was there, with ``keep`` or
+    without.
 
     Raises :class:`CloudError` for a command whose program is not on this machine.
     """
@@ -54,12 +58,13 @@ class LocalCloud:
         self,
         directory: Path | str | None = None,
         *,
-        region: str = DEFAULT_REGION,
+        region: str | None = None,
         container_command: Sequence[str] | None = None,
         container_commands: Mapping[str, Sequence[str]] | None = None,
         image: str | None = None,
         limits: Mapping[str, float] | None = None,
         enforce_iam: bool = False,
+        keep: bool = False,
     ) -> None:
         self._directory = StateDirectory(Path(directory).absolute() if directory is not None else default_directory())
         self._region = region
@@ -73,6 +78,7 @@ class LocalCloud:
             raise CloudError(f"{error}") from error
         self._limits = dict(limits or {})
         self._enforce_iam = enforce_iam
+        self._keep = keep
         self._process: subprocess.Popen[bytes] | None = None
         self._ends_with_block = False
 
@@ -84,6 +90,11 @@ class LocalCloud:
     def logs(self) -> Path:
         """Where endpoints (``endpoints/NAME/VARIANT.log``) and jobs (``transform-jobs/NAME.log``) write."""
         return self._directory.logs
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether this directory is one that a cloud remembers by."""
+        return self._directory.kept.is_there
 
     @property
     def environment(self) -> dict[str, str]:
@@ -207,26 +218,33 @@ class LocalCloud:
         """Starts the cloud unless it is up; returns whether it started it. Cleans up after one that was killed."""
         try:
             with self._directory.claimed():
-                if self.record() is not None:
+                if (record := self.record()) is not None:
+                    if self._keep and not record.kept:
+                        raise CloudError(f"one is up in {self.directory} already, and does not keep its state")
                     return False
                 self._end(self._living())
                 self._directory.recover()
+                if self._keep:
+                    self._directory.kept.make()
                 if self._image is not None:
                     self._directory.write_asset_docker()
                 self._start(outlive_caller=outlive_caller)
                 return True
-        except DirectoryError as error:
+        except (DirectoryError, KeepError) as error:
             raise CloudError(str(error)) from error
 
-    def down(self) -> bool:
-        """Stops the cloud and removes its files; returns whether one was up."""
+    def down(self, *, delete: bool = False) -> bool:
+        """Stops the cloud and removes its files; returns whether one was up.
+
+        The files of a cloud that remembers stay, except with ``delete``.
+        """
         try:
             with self._directory.opened() as ours:
                 record = self._living() if ours else None
                 self._end(record)
                 if ours:
                     self._directory.recover()
-                    self._directory.remove()
+                    self._directory.remove(kept=delete)
                 return record is not None
         except DirectoryError as error:
             raise CloudError(str(error)) from error
@@ -243,7 +261,8 @@ class LocalCloud:
 
     def supervisor_arguments(self) -> list[str]:
         """The arguments of ``local_cloud.supervisor`` for this cloud."""
-        arguments = [str(self.directory), "--region", self._region]
+        kept: str | None = snapshot_file.notes(self._directory.kept.snapshot).get("region")
+        arguments = [str(self.directory), "--region", self._region or kept or DEFAULT_REGION]
         if self._servers.every or self._servers.by_image:
             arguments += ["--servers", json.dumps(self._servers.record())]
         if self._image is not None:
@@ -291,6 +310,7 @@ class LocalCloud:
             if process.poll() is not None:
                 said = self._directory.supervisor_log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
                 self._collect()
+                self._directory.recover()
                 self._directory.remove()
                 raise CloudError(f"the local cloud ended at its start: {said[-1] if said else 'it said nothing'}")
             if time.monotonic() > deadline:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import logging
 import socket
 import threading
+from collections.abc import Callable
 from typing import Any
 
 from moto.core.exceptions import ServiceException
 from moto.core.responses import ActionResult, BaseResponse
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
 from werkzeug.serving import BaseWSGIServer, make_server
+
+from tidegate.local_cloud.sagemaker.http_server import is_free
 
 
 class _NotHere(ServiceException):
@@ -51,10 +54,11 @@ class _QuietHandler(MotoRequestHandler):
 class MotoServer:
     """Binds at once, answers from :meth:`start` to :meth:`close`. State is in the process: there can be only one."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, port: int = 0) -> None:
+        """At ``port``, if it is free, and else at a free one."""
         self._server: BaseWSGIServer = make_server(
             "127.0.0.1",
-            0,
+            port if is_free(port) else 0,
             DomainDispatcherApplication(create_backend_app),
             threaded=True,
             request_handler=_QuietHandler,
@@ -63,8 +67,16 @@ class MotoServer:
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), name="moto", daemon=True)
 
     @property
+    def port(self) -> int:
+        return int(self._server.server_port)
+
+    @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self._server.server_port}"
+
+    def put_in_front(self, wrap: Callable[[Any], Any]) -> None:
+        """Puts an application in front of moto's own. Before :meth:`start`."""
+        self._server.app = wrap(self._server.app)
 
     def start(self) -> None:
         self._thread.start()

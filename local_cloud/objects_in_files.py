@@ -112,6 +112,9 @@ def _get_object(self: S3Response) -> Any:
 def _value(self: FakeKey) -> Any:
     if _answering.from_file and getattr(self._value_buffer, "_rolled", False):
         with self.lock:
+            if (opened := getattr(self._value_buffer, "opened", None)) is not None:  # a content that is kept
+                with opened() as file:
+                    return FileContent(file.fileno(), 0, self.contentsize)
             self._value_buffer.flush()
             return FileContent(self._value_buffer.fileno(), 0, self.contentsize)
     return _value_of_moto.fget(self)

@@ -105,15 +105,33 @@ def end_orphans(registry: Path) -> list[int]:
         entry.unlink(missing_ok=True)
     for entry in sorted(registry.glob("*")) if registry.is_dir() else []:
         leader, birth = int(entry.name), entry.read_text(encoding="utf-8")
-        if birth and process_birth(leader) == birth:
+        found = process_birth(leader)
+        if birth and found == birth:
             rest = belonging(leader)
             end_family(leader)
             with suppress(ProcessLookupError):
                 os.kill(leader, signal.SIGKILL)
             end_rest(leader, rest)
             ended.append(leader)
+        elif found is None:  # it was killed too; its number is not given again while one of its session lives
+            end_rest(leader, ())
         entry.unlink(missing_ok=True)
     return ended
+
+
+def end_strays(program: str, directory: Path) -> None:
+    """Ends who runs ``program`` for something below ``directory``, with all that came from it.
+
+    So a start that a kill cut off, before it was noted in the registry, is found by its command line.
+    """
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            words = process.cmdline()
+            if program in words and any(Path(word).is_relative_to(directory) for word in words if word[:1] == "/"):
+                logger.warning("process %d is of a start that was cut off, and is ended", process.pid)
+                rest = belonging(process.pid)
+                process.kill()
+                end_rest(process.pid, rest)
 
 
 def _session(process_id: int) -> int | None:

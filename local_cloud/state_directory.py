@@ -10,6 +10,7 @@
   client/           files that clients read (client_files.py)
   work/             model directories of endpoints and jobs
   logs/             stdout and stderr of endpoints and transform jobs
+  kept/             what a cloud that remembers has written (keep/kept_directory.py); then all this stays when it ends
 """
 
 from __future__ import annotations
@@ -19,16 +20,29 @@ import json
 import os
 import shlex
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tidegate.local_cloud import own_module
-from tidegate.local_cloud.processes import end_orphans, process_birth
+from tidegate.local_cloud.keep.kept_directory import KeptDirectory
+from tidegate.local_cloud.processes import end_orphans, end_strays, process_birth
+from tidegate.local_cloud.sagemaker import keeper
 
-_ENTRIES = ("supervisor.json", "supervisor.log", "containers", "work", "logs", "cdk-docker", "client", "marker", "lock")
+_ENTRIES = (
+    "kept",
+    "supervisor.json",
+    "supervisor.log",
+    "containers",
+    "work",
+    "logs",
+    "cdk-docker",
+    "client",
+    "marker",
+    "lock",
+)
 
 
 class DirectoryError(Exception):
@@ -48,6 +62,8 @@ class SupervisorRecord:
     servers: Mapping[str, Any] = field(default_factory=dict)  # ServerCommands, as its record
     enforces_iam: bool = False  # whether what roles do is checked by their policies
     stopping: bool = False  # it no longer answers, and is still ending what it runs
+    kept: bool = False  # whether it remembers
+    remarks: Sequence[str] = ()  # what it could not remember, and what is otherwise than before
 
     @property
     def alive(self) -> bool:
@@ -87,6 +103,10 @@ class StateDirectory:
     @property
     def logs(self) -> Path:
         return self.path / "logs"
+
+    @property
+    def kept(self) -> KeptDirectory:
+        return KeptDirectory(self.path / "kept")
 
     @property
     def marker(self) -> Path:
@@ -130,7 +150,7 @@ class StateDirectory:
                         " choose another directory"
                     )
                 self.marker.write_text(
-                    "The state of a local cloud; `python -m local_cloud down` removes it.\n", encoding="utf-8"
+                    "The state of a local cloud; `python -m local_cloud down --delete` removes it.\n", encoding="utf-8"
                 )
         except FileNotFoundError:
             pass  # a `down` took the directory away; who waits for the lock will see that
@@ -154,7 +174,7 @@ class StateDirectory:
             os.close(descriptor)
 
     def leave(self) -> None:
-        """Removes all that is ours, unless somebody waits for our end to use the directory himself."""
+        """As :meth:`remove`, unless somebody waits for our end to use the directory himself."""
         with self._locked(wait=False) as held:
             if held:
                 self.remove()
@@ -180,13 +200,17 @@ class StateDirectory:
     def recover(self) -> list[int]:
         """Cleans up after a supervisor that is gone; returns the process groups that it had left running."""
         ended = end_orphans(self.containers)
+        end_strays(keeper.__file__, self.work)
         self.record_file.unlink(missing_ok=True)
         shutil.rmtree(self.work, ignore_errors=True)
         return ended
 
-    def remove(self) -> None:
-        """Removes all that is ours, and the directory when nothing else is in it."""
-        if not self.marker.exists():
+    def remove(self, *, kept: bool = False) -> None:
+        """Removes all that is ours, and the directory when nothing else is in it.
+
+        A directory whose cloud remembers is left as it is, except with ``kept``.
+        """
+        if not self.marker.exists() or (self.kept.is_there and not kept):
             return
         for name in _ENTRIES:
             entry = self.path / name

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import boto3
 from botocore.config import Config
@@ -20,6 +20,8 @@ from tidegate.local_cloud.client_files import write_client_files
 from tidegate.local_cloud.clock import CLOCK
 from tidegate.local_cloud.engine import EngineError, find_client
 from tidegate.local_cloud.environment import ACCESS_KEY_ID, ACCOUNT, DEFAULT_REGION, client_environment
+from tidegate.local_cloud.keep import snapshot_file
+from tidegate.local_cloud.keep.errors import KeepError
 from tidegate.local_cloud.moto_server import MotoServer, refuse_what_moto_lacks
 from tidegate.local_cloud.processes import process_birth, stop_on_signals
 from tidegate.local_cloud.sagemaker.container import ContainerRunner
@@ -29,9 +31,12 @@ from tidegate.local_cloud.sagemaker.limits import Limits
 from tidegate.local_cloud.sagemaker.process_container import ProcessRunner
 from tidegate.local_cloud.sagemaker.roles import UncheckedRoles
 from tidegate.local_cloud.sagemaker.server_commands import ServerCommands
-from tidegate.local_cloud.sagemaker.service import SageMaker
+from tidegate.local_cloud.sagemaker.service import ALIVE, SageMaker
 from tidegate.local_cloud.sagemaker.state import Identity, Json
 from tidegate.local_cloud.state_directory import StateDirectory, SupervisorRecord
+
+if TYPE_CHECKING:
+    from tidegate.local_cloud.keep.memory import Memory
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +50,10 @@ def supervise(
     stop: threading.Event,
     enforce_iam: bool = False,
 ) -> None:
-    """Runs both servers until ``stop`` is set, then stops everything and withdraws its record."""
+    """Runs both servers until ``stop`` is set, then stops everything and withdraws its record.
+
+    Raises :class:`.KeepError` where a directory that is kept cannot be read or written.
+    """
     # moto imports jsonschema, which compiles the grammars of rfc3987_syntax for seconds where that happens to be
     # installed, for formats that nothing here checks; jsonschema does without.
     sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
@@ -53,7 +61,8 @@ def supervise(
     from tidegate.local_cloud import access, cloudformation, minute, moto_time, objects_in_files, workflows  # noqa: PLC0415
     from tidegate.local_cloud.cloudformation import clients  # noqa: PLC0415
 
-    moto = MotoServer()
+    before = snapshot_file.notes(directory.kept.snapshot)
+    moto = MotoServer(port=before.get("moto_port", 0))
     identity = Identity(region=region, account=ACCOUNT)
     # Plain keyword arguments and not the environment: this process must not depend on what its starter has set.
     credentials = {"aws_access_key_id": ACCESS_KEY_ID, "aws_secret_access_key": "local", "region_name": region}
@@ -94,6 +103,7 @@ def supervise(
         announce=announce,
         denial_of_caller=None if enforcement is None else enforcement.denial_of_caller,
         limits=limits,
+        port=before.get("sagemaker_port", 0),
     )
     # What a container's own boto3 reaches is this cloud and never a real account.
     container_environment.update(client_environment(moto_url=moto.url, sagemaker_url=sagemaker.url, region=region))
@@ -104,22 +114,22 @@ def supervise(
     cloudformation.install(client)
     workflows.install(client, sessions)
     moto_time.follow(CLOCK)
-    moto.start()
-    sagemaker.start()
+    memory, remarks = _begin(directory, moto, sagemaker, region)
     minute.begin(CLOCK, sagemaker, clients.client, account=ACCOUNT, region=region, sessions=sessions)
     CLOCK.start()
     access.install(client, account=ACCOUNT, region=region, access_key_id=ACCESS_KEY_ID)
     write_client_files(directory.client_files, sts_url=moto.url)
-    birth = process_birth(os.getpid())
     record = SupervisorRecord(
         process_id=os.getpid(),
-        birth=birth or "",
+        birth=process_birth(os.getpid()) or "",
         moto_url=moto.url,
         sagemaker_url=sagemaker.url,
         region=region,
         containers=isinstance(runner, DockerRunner),
         servers=runner.others.record() if isinstance(runner, ProcessRunner) else {},
         enforces_iam=enforce_iam,
+        kept=memory is not None,
+        remarks=remarks,
     )
     directory.write(record)
     logger.info("moto answers at %s, SageMaker at %s", moto.url, sagemaker.url)
@@ -128,11 +138,64 @@ def supervise(
     finally:
         logger.info("stopping")
         directory.write(replace(record, stopping=True))
-        CLOCK.close()
-        sagemaker.close()
-        moto.close()
+        _end(sagemaker, moto, memory)
         directory.record_file.unlink(missing_ok=True)
         logger.info("stopped")
+
+
+def _end(sagemaker: SageMaker, moto: MotoServer, memory: Memory | None) -> None:
+    """What is running comes to its end while moto still answers, and what it left is kept."""
+    CLOCK.close()
+    sagemaker.close()
+    if memory is not None:
+        memory.close()
+    moto.close()
+
+
+def _begin(
+    directory: StateDirectory, moto: MotoServer, sagemaker: SageMaker, region: str
+) -> tuple[Memory | None, list[str]]:
+    """Starts both servers, with what was kept where a cloud remembers. Returns what is lost, in sentences."""
+    if directory.kept.is_there:
+        memory, remarks = _remember(directory, moto, sagemaker, region)
+    else:
+        memory, remarks = None, []
+        moto.start()
+    sagemaker.start()
+    return memory, remarks
+
+
+def _remember(
+    directory: StateDirectory, moto: MotoServer, sagemaker: SageMaker, region: str
+) -> tuple[Memory, list[str]]:
+    """Starts moto with what was kept, gives SageMaker its part, and returns what is lost, in sentences."""
+    from tidegate.local_cloud import cloudformation, workflows  # noqa: PLC0415 - as above
+    from tidegate.local_cloud.keep.remembrance import remember  # noqa: PLC0415
+
+    before = snapshot_file.notes(directory.kept.snapshot)
+    ports = {"moto_port": moto.port, "sagemaker_port": sagemaker.port}
+    remembered = remember(
+        directory.kept,
+        sagemaker=sagemaker.kept,
+        reducers=ALIVE,
+        settle=lambda: [*cloudformation.resume(), *workflows.resume()],
+        notes={"region": region, **ports},
+    )
+    remarks = [
+        f"port {before[name]} was taken: it is {port} now"
+        for name, port in ports.items()
+        if before.get(name, port) != port
+    ]
+    remarks += remembered.lost
+    moto.put_in_front(remembered.in_front_of)
+    moto.start()
+    sagemaker.remember(remembered.sagemaker, remembered.memory)
+    remembered.memory.start()
+    remarks += sagemaker.resume()
+    remembered.memory.settle()
+    for remark in remarks:
+        logger.warning("%s", remark)
+    return remembered.memory, remarks
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -163,14 +226,19 @@ def main(arguments: Sequence[str]) -> int:
     except EngineError as error:
         sys.stderr.write(f"--container needs docker: {error}\n")
         return 1
-    supervise(
-        directory,
-        region=options.region,
-        runner=runner,
-        limits=Limits.of(options.limits),
-        stop=stop,
-        enforce_iam=options.enforce_iam,
-    )
+    try:
+        supervise(
+            directory,
+            region=options.region,
+            runner=runner,
+            limits=Limits.of(options.limits),
+            stop=stop,
+            enforce_iam=options.enforce_iam,
+        )
+    except KeepError as error:
+        sys.stderr.write(f"{error}\n")
+        sys.stderr.flush()
+        os._exit(1)  # what has been started already is not waited for
     if options.until_stdin_closes:
         directory.leave()  # the starter may be dead: then nobody else does it
     return 0

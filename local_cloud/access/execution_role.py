@@ -18,9 +18,12 @@ _EVERYTHING = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Actio
 def create_execution_role(iam: Any, *, account: str, region: str, access_key_id: str) -> None:
     """Creates the role; who signs with ``access_key_id`` is a session of it."""
     described = "The role of those who use the exported credentials. Their rights are not enforced here."
-    role: str = iam.create_role(RoleName=NAME, AssumeRolePolicyDocument=json.dumps(_TRUST), Description=described)[
-        "Role"
-    ]["Arn"]
+    try:
+        role: str = iam.create_role(RoleName=NAME, AssumeRolePolicyDocument=json.dumps(_TRUST), Description=described)[
+            "Role"
+        ]["Arn"]
+    except iam.exceptions.EntityAlreadyExistsException:  # a cloud that remembers
+        return
     iam.put_role_policy(RoleName=NAME, PolicyName="Everything", PolicyDocument=json.dumps(_EVERYTHING))
     # In the backend and not by AssumeRole, which would make up another key.
     session = sts_backends[account]["aws"].assume_role(

@@ -34,7 +34,7 @@ from tidegate.local_cloud.cloudformation import (
     table_resources,
 )
 from tidegate.local_cloud.cloudformation.clients import use
-from tidegate.local_cloud.cloudformation.stacks import run_stacks_ourselves
+from tidegate.local_cloud.cloudformation.stacks import resume, run_stacks_ourselves
 
 __all__ = [
     "alarm_resources",
@@ -50,6 +50,7 @@ __all__ = [
     "pipeline_resource",
     "policy_resource",
     "repository_resource",
+    "resume",
     "sagemaker_resources",
     "scaling_resources",
     "schedule_resources",

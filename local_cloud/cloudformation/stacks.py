@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 
 from moto.cloudformation import parsing
 from moto.cloudformation.exceptions import AlreadyExistsException, ValidationError
-from moto.cloudformation.models import CloudFormationBackend, Stack
+from moto.cloudformation.models import CloudFormationBackend, Stack, cloudformation_backends
 from moto.cloudformation.responses import CloudFormationResponse
 from moto.cloudformation.utils import generate_stack_id
 
@@ -33,6 +33,7 @@ from tidegate.local_cloud.cloudformation.templates import Json, imports, in_orde
 logger = logging.getLogger(__name__)
 
 _PATIENCE_S = 5.0
+_CUT_OFF = {"UPDATE_COMPLETE_CLEANUP_IN_PROGRESS": "UPDATE_COMPLETE"}  # what is left over is left over
 _outputs_of_moto = Stack.outputs
 
 
@@ -47,6 +48,19 @@ def run_stacks_ourselves() -> None:
     CloudFormationResponse._get_stack_from_s3_url = _template_at  # type: ignore[method-assign, assignment]
     Stack.outputs = property(_outputs)  # type: ignore[assignment, method-assign]
     Stack.stack_resources = property(_stack_resources)  # type: ignore[assignment, method-assign]
+
+
+def resume() -> list[str]:
+    """After a restart: an operation that was under way has failed. Returns what is lost, in sentences."""
+    lost = []
+    for _, _, backend in list(cloudformation_backends.iter_backends()):
+        stacks: dict[str, Stack] = vars(backend)["stacks"]
+        for stack in list(stacks.values()):
+            if stack.status.endswith("_IN_PROGRESS") and stack.status != "REVIEW_IN_PROGRESS":
+                status = _CUT_OFF.get(stack.status, stack.status.replace("_IN_PROGRESS", "_FAILED"))
+                enter(stack, status, "The local cloud ended while this was under way; delete the stack.")
+                lost.append(f"stack {stack.name} was being changed, and is {status} now: delete it and deploy again")
+    return lost
 
 
 def _create_stack(

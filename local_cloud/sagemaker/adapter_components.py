@@ -17,6 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
+from typing import ClassVar
 
 from tidegate.local_cloud.sagemaker.archive import ModelDataError, fetch_model_data
 from tidegate.local_cloud.sagemaker.container import ContainerRunner
@@ -26,6 +27,7 @@ from tidegate.local_cloud.sagemaker.creation_rules import check_archive
 from tidegate.local_cloud.sagemaker.endpoints import Endpoints
 from tidegate.local_cloud.sagemaker.errors import ServiceError, validation_exception
 from tidegate.local_cloud.sagemaker.fleet import ADAPTERS
+from tidegate.local_cloud.sagemaker.kept_rooms import CUT_OFF
 from tidegate.local_cloud.sagemaker.roles import RoleNotAssumed, Roles
 from tidegate.local_cloud.sagemaker.state import Identity, Json, now
 
@@ -68,6 +70,8 @@ class AdapterComponent:
 @dataclass(slots=True, kw_only=True)
 class AdapterComponents:
     """All adapters of this SageMaker, by name, each brought to whatever container runs its base."""
+
+    KEPT: ClassVar[tuple[str, ...]] = ("_adapters",)
 
     roles: Roles
     runner: ContainerRunner
@@ -136,6 +140,17 @@ class AdapterComponents:
                 self._bring(adapter, client, base_dir)
             except _Refused as error:
                 logger.warning("adapter %s of %s: %s", adapter.name, base, error)
+
+    def resume(self) -> list[str]:
+        """After a restart a base is made ready with its adapters; one that was just being brought has failed."""
+        lost = []
+        for adapter in self.all():
+            if adapter.status in ("Creating", "Updating"):
+                adapter.status, adapter.failure_reason, adapter.modified = "Failed", CUT_OFF, now()
+                lost.append(
+                    f"inference component {adapter.name} was being brought to {adapter.base}, and is Failed now"
+                )
+        return lost
 
     def close(self) -> None:
         """Waits for what is being brought; the bases end by themselves."""

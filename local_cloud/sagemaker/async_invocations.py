@@ -1,8 +1,9 @@
 """InvokeEndpointAsync: requests whose input and answer lie in S3, in a queue for each endpoint.
 
 The endpoint's container sees an ordinary POST /invocations. The answer, or what went wrong, becomes an object under the
-configuration's S3OutputPath or S3FailurePath, and a topic is told where that is asked for. The queue is in memory, so
-it ends with the local cloud; what waits for an endpoint that is deleted fails.
+configuration's S3OutputPath or S3FailurePath, and a topic is told where that is asked for. What waits for an endpoint
+that is deleted fails. What has no end when the local cloud ends goes with it, or is taken up again by one that
+remembers: there a request may be executed twice.
 """
 
 from __future__ import annotations
@@ -10,12 +11,14 @@ from __future__ import annotations
 import json
 import logging
 import threading
+import uuid
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import ClassVar
 
 from boto3.exceptions import S3UploadFailedError
 from boto3.s3.transfer import TransferConfig
@@ -43,6 +46,10 @@ _PART_BYTES = 8 * 1024 * 1024  # what of an answer is in memory while it goes to
 _NO_TYPE = "binary/octet-stream"  # what S3 says of an object that was put without a type
 _PAUSE_S = 0.2
 _ERROR_CHARS = 4096
+
+
+class _CutOff(Exception):
+    """The local cloud is ending, and the request has neither an answer nor a failure."""
 
 
 class InvocationFailed(Exception):
@@ -85,12 +92,15 @@ class _Stored:
 class AsyncInvocations:
     """The queues of all asynchronous endpoints. Each instance is given as many calls at once as it is to take."""
 
+    KEPT: ClassVar[tuple[str, ...]] = ("_pending",)
+
     endpoints: Endpoints
     roles: Roles
     identity: Identity
     limits: Limits
     metrics: InvocationMetrics
     _waiting: dict[str, dict[str, datetime]] = field(default_factory=dict)  # by endpoint and output, since when
+    _pending: dict[str, AsyncRequest] = field(default_factory=dict)  # without an answer or a failure, in their order
     _queues: dict[str, tuple[int, ThreadPoolExecutor]] = field(default_factory=dict)
     _answering: Counter[str] = field(default_factory=Counter)  # requests that instances have, by endpoint
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -113,7 +123,17 @@ class AsyncInvocations:
                 queue = ThreadPoolExecutor(max_workers=workers, thread_name_prefix=f"async {request.endpoint}")
                 self._queues[request.endpoint] = (workers, queue)
             self._waiting.setdefault(request.endpoint, {})[request.output_location] = request.received
-            queue.submit(self._work, request)
+            token = uuid.uuid4().hex
+            self._pending[token] = request
+            queue.submit(self._work, token, request)
+
+    def resume(self) -> list[str]:
+        """After a restart: puts what had no end into the queues again."""
+        pending = list(self._pending.values())
+        self._pending.clear()
+        for request in pending:
+            self.submit(request)
+        return []
 
     def backlogs(self) -> dict[str, list[datetime]]:
         """When the requests were received that wait or are being answered, by endpoint."""
@@ -132,9 +152,11 @@ class AsyncInvocations:
         for _, queue in self._queues.values():
             queue.shutdown(wait=True)
 
-    def _work(self, request: AsyncRequest) -> None:
+    def _work(self, token: str, request: AsyncRequest) -> None:
         try:
             self._settle(request, self._answer(request))
+        except _CutOff:
+            return
         except (InvocationFailed, RoleNotAssumed) as failure:
             self._settle_failure(request, str(failure))
         except Exception as error:
@@ -146,6 +168,8 @@ class AsyncInvocations:
                 waiting.pop(request.output_location, None)
                 if not waiting:
                     self._waiting.pop(request.endpoint, None)
+        with self._lock:
+            self._pending.pop(token, None)
 
     def _answer(self, request: AsyncRequest) -> _Stored:
         while True:
@@ -153,7 +177,7 @@ class AsyncInvocations:
                 self.metrics.add(self._subject(request), "ExpiredRequests", 1.0)
                 raise InvocationFailed(f"ClientError: the request waited longer than {request.ttl_s:g} seconds.")
             if self._closing.is_set():
-                raise InvocationFailed("ServerError: the local cloud was stopped.")
+                raise _CutOff
             if not self._begins(request):
                 continue
             try:
@@ -167,9 +191,11 @@ class AsyncInvocations:
                     f"ServerError: the model did not answer within {request.timeout_s:g} seconds."
                 ) from error
             except NoAnswer as error:
-                raise InvocationFailed(f"ServerError: the container gave no answer: {error}.") from error
+                raise self._without_answer(error) from error
             except ServiceError as error:
-                raise InvocationFailed(f"ClientError: {error.message}") from error
+                if not self._is_coming(request.endpoint):
+                    raise InvocationFailed(f"ClientError: {error.message}") from error
+                self._closing.wait(_PAUSE_S)
             finally:
                 with self._fewer:
                     self._answering[request.endpoint] -= 1
@@ -186,6 +212,15 @@ class AsyncInvocations:
                 return False
             self._answering[name] += 1
             return True
+
+    def _without_answer(self, error: NoAnswer) -> Exception:
+        if self._closing.is_set():  # the container ends with the local cloud
+            return _CutOff()
+        return InvocationFailed(f"ServerError: the container gave no answer: {error}.")
+
+    def _is_coming(self, endpoint: str) -> bool:
+        """Whether an endpoint is being started again: requests are taken for one in service only."""
+        return (self.endpoints.find(endpoint) or {}).get("EndpointStatus") == "Creating"
 
     @contextmanager
     def _counted(self, request: AsyncRequest, lease: Lease) -> Iterator[None]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from tidegate.local_cloud.sagemaker.adapter_components import AdapterComponents
 from tidegate.local_cloud.sagemaker.creation_rules import (
@@ -32,6 +33,8 @@ from tidegate.local_cloud.sagemaker.transform_jobs import TransformJobs
 @dataclass(slots=True, kw_only=True)
 class ControlPlane:
     """Models and endpoint configurations are plain records here; endpoints and jobs are in the rooms that run them."""
+
+    KEPT: ClassVar[tuple[str, ...]] = ("_models", "_configs")
 
     identity: Identity
     endpoints: Endpoints

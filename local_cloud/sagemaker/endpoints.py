@@ -16,7 +16,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from tidegate.local_cloud.sagemaker import deployment_rules
 from tidegate.local_cloud.sagemaker.archive import ModelDataError
@@ -28,6 +28,7 @@ from tidegate.local_cloud.sagemaker.errors import ServiceError, validation_error
 from tidegate.local_cloud.sagemaker.fleet import Fleet, FleetStarter, Plan, VariantPlan, check_change
 from tidegate.local_cloud.sagemaker.instances import Instance, Instances, session
 from tidegate.local_cloud.sagemaker.invocation_metrics import Observation
+from tidegate.local_cloud.sagemaker.kept_rooms import CUT_OFF
 from tidegate.local_cloud.sagemaker.multi_model import ModelCache
 from tidegate.local_cloud.sagemaker.pipeline import Client
 from tidegate.local_cloud.sagemaker.roles import RoleNotAssumed, role_of
@@ -87,6 +88,8 @@ class Endpoints:
 
     Names are the same in capitals and small letters, except in requests to endpoints (CreateEndpoint, EndpointName).
     """
+
+    KEPT: ClassVar[tuple[str, ...]] = ("_endpoints",)
 
     starter: FleetStarter
     identity: Identity
@@ -358,6 +361,25 @@ class Endpoints:
         with self._lock:
             fleets = [(each.name, each.fleet) for each in self._endpoints.values() if each.fleet is not None]
         return [(name, variant, group.running) for name, fleet in fleets for variant, group in fleet.variants.items()]
+
+    def resume(self) -> list[str]:
+        """Starts again, after a restart, what was in service or coming into it, and goes on with deleting.
+
+        An update that was cut off is given up: what served before it serves again.
+        """
+        lost = []
+        with self._lock:
+            for endpoint in list(self._endpoints.values()):
+                if endpoint.status == "Deleting":
+                    self._begin(endpoint, self._take_down, None)
+                elif endpoint.status != "Failed":
+                    if endpoint.pending is not None and endpoint.status != "Creating":
+                        endpoint.failure_reason = f"{CUT_OFF} The update was given up."
+                        lost.append(f"{self._label} {endpoint.name} was being updated: what served before serves again")
+                    endpoint.status, endpoint.pending, endpoint.new_fleet = "Creating", None, None
+                    endpoint.shares, endpoint.current_counts = {}, {}
+                    self._begin(endpoint, self._bring_up, endpoint.plan, {"DesiredWeight", "DesiredInstanceCount"})
+        return lost
 
     def close(self) -> None:
         """Stops everything that runs or is starting; returns when nothing is left."""

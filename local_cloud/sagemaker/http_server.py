@@ -73,14 +73,16 @@ class BrokenOff(Exception):
 
 
 class HttpServer:
-    """Binds a free loopback port at once; answers from :meth:`start` to :meth:`close`."""
+    """Binds ``port`` of loopback at once, or a free one; answers from :meth:`start` to :meth:`close`."""
 
-    def __init__(self, application: Callable[[Request], Response], *, body_limit: BodyLimit, name: str) -> None:
+    def __init__(
+        self, application: Callable[[Request], Response], *, body_limit: BodyLimit, name: str, port: int = 0
+    ) -> None:
         class Handler(_Handler):
             answer = staticmethod(application)
             limit = body_limit
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server = ThreadingHTTPServer(("127.0.0.1", port if is_free(port) else 0), Handler)
         # Threads of idle kept-alive connections must not hold up the end of the process.
         self._server.daemon_threads = True
         self._server.block_on_close = False
@@ -98,6 +100,19 @@ class HttpServer:
             self._server.shutdown()
             self._thread.join()
         self._server.server_close()
+
+
+def is_free(port: int) -> bool:
+    """Whether a server can listen at this port of loopback."""
+    with socket.socket() as probe:
+        # As servers do: connections of the one before that are still closing do not hold the port.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+            probe.listen()
+        except (OSError, OverflowError):
+            return False
+    return True
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import ClassVar
 
 from tidegate.local_cloud.sagemaker.adapter_components import IDENTIFIER, AdapterComponent, AdapterComponents
 from tidegate.local_cloud.sagemaker.container_answers import PRIMARY
@@ -51,6 +52,8 @@ class Component:
 @dataclass(slots=True, kw_only=True)
 class InferenceComponents:
     """All components of this SageMaker. ``servers`` runs them and belongs to this class alone."""
+
+    KEPT: ClassVar[tuple[str, ...]] = ("_components",)
 
     identity: Identity
     tags: Tags

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import ClassVar
 
 from tidegate.local_cloud.sagemaker.errors import ServiceError, validation_exception
 from tidegate.local_cloud.sagemaker.state import Identity, Json, Tags, now, page
@@ -62,6 +63,8 @@ class Group:
 @dataclass(slots=True, kw_only=True)
 class ModelPackages:
     """All groups of this SageMaker."""
+
+    KEPT: ClassVar[tuple[str, ...]] = ("_groups", "_unversioned")
 
     identity: Identity
     tags: Tags

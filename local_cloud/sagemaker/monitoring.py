@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import ClassVar
 
 from tidegate.local_cloud.sagemaker.errors import resource_in_use, resource_not_found, validation_exception
 from tidegate.local_cloud.sagemaker.state import Identity, Json, Tags, now, page
@@ -32,6 +33,8 @@ class _Record:
 @dataclass(slots=True, kw_only=True)
 class Monitoring:
     """All definitions and schedules of this SageMaker."""
+
+    KEPT: ClassVar[tuple[str, ...]] = ("_definitions", "_schedules")
 
     identity: Identity
     tags: Tags

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from tidegate.local_cloud.clock import CLOCK, ClockRefused, written
+from tidegate.local_cloud.keep.errors import KeepError
+from tidegate.local_cloud.keep.plain import nothing
 from tidegate.local_cloud.metrics.store import MetricStore
 from tidegate.local_cloud.sagemaker import wire
 from tidegate.local_cloud.sagemaker.adapter_components import AdapterComponents
@@ -18,20 +21,23 @@ from tidegate.local_cloud.sagemaker.capacity_metrics import CapacityMetrics
 from tidegate.local_cloud.sagemaker.container import ContainerRunner
 from tidegate.local_cloud.sagemaker.control_plane import ControlPlane
 from tidegate.local_cloud.sagemaker.data_capture import DataCapture
+from tidegate.local_cloud.sagemaker.docker_container import DockerContainer
 from tidegate.local_cloud.sagemaker.endpoints import Endpoints
 from tidegate.local_cloud.sagemaker.errors import ServiceError, validation_exception
-from tidegate.local_cloud.sagemaker.fleet import FleetStarter
+from tidegate.local_cloud.sagemaker.fleet import Fleet, FleetStarter
 from tidegate.local_cloud.sagemaker.http_server import BodyLimit, HttpServer, Request, Response
 from tidegate.local_cloud.sagemaker.invocation_metrics import InvocationMetrics
 from tidegate.local_cloud.sagemaker.jobs.processing_jobs import ProcessingJobs
 from tidegate.local_cloud.sagemaker.jobs.runners import JobRunner
 from tidegate.local_cloud.sagemaker.jobs.training_jobs import TrainingJobs
 from tidegate.local_cloud.sagemaker.jobs.tuning_jobs import TuningJobs
+from tidegate.local_cloud.sagemaker.kept_rooms import Room, kept, put_back, resume
 from tidegate.local_cloud.sagemaker.limits import Limits
 from tidegate.local_cloud.sagemaker.log_groups import LogGroups
 from tidegate.local_cloud.sagemaker.model_packages import Announce, ModelPackages
 from tidegate.local_cloud.sagemaker.pipelines.operations import Pipelines
 from tidegate.local_cloud.sagemaker.pipelines.steps import Perform
+from tidegate.local_cloud.sagemaker.process_container import ProcessContainer
 from tidegate.local_cloud.sagemaker.roles import Roles, demand_role
 from tidegate.local_cloud.sagemaker.runtime import Runtime
 from tidegate.local_cloud.sagemaker.shadow_traffic import ShadowTraffic
@@ -42,6 +48,23 @@ from tidegate.local_cloud.sagemaker.transform_jobs import TransformJobs
 
 DenialOfCaller = Callable[[str, str, str], str | None]
 """Takes the Authorization header, an action and a resource."""
+
+ALIVE: Mapping[type, Callable[[Any], Any]] = dict.fromkeys(
+    (Fleet, ProcessContainer, DockerContainer), lambda _: (nothing, ())
+)
+"""What a picture of the state leaves out, as reducers of :mod:`pickle` have it."""
+
+_READING = ("Describe", "List", "Get", "Search")
+
+
+class Recorder(Protocol):
+    """What keeps the state on disk; see :class:`tidegate.local_cloud.keep.memory.Memory`."""
+
+    def settle(self) -> None:
+        """Returns when the state is on disk. Raises :class:`.KeepError`."""
+
+    def changing(self, operation: str, resource: str) -> AbstractContextManager[None]:
+        """Around a change, which is on disk when this ends. Raises :class:`.KeepError`."""
 
 
 class SageMaker:
@@ -63,6 +86,7 @@ class SageMaker:
         announce: Announce,
         denial_of_caller: DenialOfCaller | None = None,
         limits: Limits,
+        port: int = 0,
     ) -> None:
         self._identity = identity
         self._denial_of_caller = denial_of_caller
@@ -128,6 +152,7 @@ class SageMaker:
         self._pipelines = Pipelines(
             roles=roles, identity=identity, tags=tags, announce=announce, perform_as=self._performing_as
         )
+        packages = ModelPackages(identity=identity, tags=tags, announce=announce)
         self._control_plane = ControlPlane(
             identity=identity,
             endpoints=self._endpoints,
@@ -136,7 +161,7 @@ class SageMaker:
             tuning_jobs=self._tuning_jobs,
             processing_jobs=self._processing_jobs,
             servers=self._component_servers,
-            packages=ModelPackages(identity=identity, tags=tags, announce=announce),
+            packages=packages,
             pipelines=self._pipelines,
             tags=tags,
             log_groups=LogGroups(roles=roles, directory=log_directory),
@@ -158,14 +183,39 @@ class SageMaker:
         )
         self._captures, self._shadows = DataCapture(roles), ShadowTraffic()
         self._runtime = Runtime(targets, self._async, self._captures, self._shadows)
+        # In the order in which they go on after a restart: what others refer to is there before them.
+        self._rooms: dict[str, Room] = {
+            "tags": tags,
+            "models and configurations": self._control_plane,
+            "model packages": packages,
+            "endpoints": self._endpoints,
+            "servers of components": self._component_servers,
+            "adapter components": self._adapters,
+            "inference components": self._control_plane.components,
+            "monitoring": self._control_plane.monitoring,
+            "transform jobs": self._jobs,
+            "training jobs": self._training_jobs,
+            "tuning jobs": self._tuning_jobs,
+            "processing jobs": self._processing_jobs,
+            "pipelines": self._pipelines,
+            "asynchronous requests": self._async,
+        }
+        self._memory: Recorder | None = None
         too_large = Response(
             status=413,
             headers={"Content-Type": "application/json"},
             body=b'{"Message": "HTTP content length exceeded %d bytes."}' % limits.body_bytes,
         )
         self._server = HttpServer(
-            self._answer, body_limit=BodyLimit(max_bytes=limits.body_bytes, response=too_large), name="sagemaker"
+            self._answer,
+            body_limit=BodyLimit(max_bytes=limits.body_bytes, response=too_large),
+            name="sagemaker",
+            port=port,
         )
+
+    @property
+    def port(self) -> int:
+        return self._server.port
 
     @property
     def url(self) -> str:
@@ -173,6 +223,24 @@ class SageMaker:
 
     def start(self) -> None:
         self._server.start()
+
+    def kept(self) -> dict[str, Any]:
+        """The state of all rooms, by their names; live objects, to be pickled at once."""
+        return {name: kept(room) for name, room in self._rooms.items()}
+
+    def remember(self, state: Mapping[str, Any], memory: Recorder) -> None:
+        """Takes up the state that another process kept, before :meth:`start`.
+
+        From now on what a request changes goes to ``memory`` before its answer.
+        """
+        self._memory = memory
+        for name, room in self._rooms.items():
+            if name in state:
+                put_back(room, state[name])
+
+    def resume(self) -> list[str]:
+        """Starts again what another process ran; S3 answers already. Returns what is lost, in sentences."""
+        return resume(self._rooms)
 
     def close(self) -> None:
         """Takes no more calls and stops all that runs; returns when nothing is left of it."""
@@ -199,16 +267,39 @@ class SageMaker:
     def _answer(self, request: Request) -> Response:
         try:
             if request.path.startswith("/local/"):
-                return wire.json_answer(self._own_answer(request))
+                if request.method == "GET":
+                    return wire.json_answer(self._own_answer(request))
+                with self._kept(request.path.split("/")[2], ""):
+                    return wire.json_answer(self._own_answer(request))
             wire.check_region(request, self._identity.region)
             if request.path.startswith("/endpoints/"):
                 self._demand(request, rights_of_invocation(request.path, request.headers, self._identity), status=403)
+                if request.path.endswith("/async-invocations"):
+                    with self._kept("InvokeEndpointAsync", request.path.split("/")[2]):
+                        return self._runtime.answer(request)
                 return self._runtime.answer(request)
             operation, members = wire.operation_name(request), wire.read_json(request)
             self._demand(request, rights_of_call(operation, members, self._identity))
-            return wire.json_answer(self._perform(operation, members))
+            with self._kept(operation, _named(members)):
+                return wire.json_answer(self._perform(operation, members))
         except ServiceError as error:
             return wire.error_answer(error)
+
+    @contextmanager
+    def _kept(self, operation: str, resource: str) -> Iterator[None]:
+        """Around a request: what it changed, or what its answer tells, is on disk when this ends."""
+        if self._memory is None:
+            yield
+            return
+        try:
+            if operation.startswith(_READING):
+                yield
+                self._memory.settle()
+            else:
+                with self._memory.changing(operation, resource):
+                    yield
+        except KeepError as error:
+            raise ServiceError("ServiceUnavailable", str(error), status=503) from error
 
     def _perform(self, operation: str, members: Json) -> Json:
         """Answers an operation of the control plane, with every check that it has."""
@@ -275,6 +366,12 @@ def _clock_answer(request: Request) -> Json:
         return {"now": written(CLOCK.advance(members["advance_s"]))}
     except ClockRefused as error:
         raise validation_exception(str(error)) from error
+
+
+def _named(members: Json) -> str:
+    """What a request is about, for people: its first member that names something."""
+    names = (value for name, value in members.items() if name.endswith(("Name", "Arn")) and isinstance(value, str))
+    return next(names, "")
 
 
 def _without_nulls(value: Any) -> Any:

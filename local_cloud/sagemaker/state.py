@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, ClassVar
 
 from tidegate.local_cloud.clock import CLOCK
 from tidegate.local_cloud.sagemaker.errors import validation_exception
@@ -88,6 +88,8 @@ class EndpointConfig:
 @dataclass(slots=True)
 class Tags:
     """Tags of every resource by its ARN."""
+
+    KEPT: ClassVar[tuple[str, ...]] = ("_by_arn",)
 
     _by_arn: dict[str, dict[str, str]] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
+from typing import ClassVar
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -30,6 +31,7 @@ from tidegate.local_cloud.sagemaker.errors import (
     validation_exception,
 )
 from tidegate.local_cloud.sagemaker.jobs.training_rules import no_objects
+from tidegate.local_cloud.sagemaker.kept_rooms import CUT_OFF
 from tidegate.local_cloud.sagemaker.manifest_file import NoManifest
 from tidegate.local_cloud.sagemaker.roles import RoleNotAssumed, Roles, demand_role, refused_image, role_of
 from tidegate.local_cloud.sagemaker.state import Identity, Json, Model, now
@@ -65,6 +67,8 @@ class TransformJob:
 @dataclass(slots=True, kw_only=True)
 class TransformJobs:
     """All jobs of this SageMaker."""
+
+    KEPT: ClassVar[tuple[str, ...]] = ("_jobs",)
 
     runner: ContainerRunner
     roles: Roles
@@ -178,6 +182,18 @@ class TransformJobs:
                 | ({"FailureReason": job.failure_reason} if job.failure_reason else {})
                 for job in self._jobs.values()
             ]
+
+    def resume(self) -> list[str]:
+        """After a restart: a job that was running has failed."""
+        lost = []
+        for job in self._jobs.values():
+            if job.status in ("InProgress", "Stopping"):
+                failed = job.status == "InProgress"
+                job.status, job.failure_reason = ("Failed", CUT_OFF) if failed else ("Stopped", None)
+                job.ended = job.modified = now()
+                lost.append(f"transform job {job.name} was running, and is {job.status} now")
+            job.containers, job.worker = {}, None
+        return lost
 
     def close(self) -> None:
         """Stops every job; returns when nothing is left running."""

@@ -6,9 +6,9 @@ machine, and the interpreter lacks JSONata and knows one address for all service
 
 from tidegate.local_cloud.access import RoleSessions
 from tidegate.local_cloud.workflows.event_targets import start_machines_from_rules
-from tidegate.local_cloud.workflows.state_machines import MakeClient, run_state_machines
+from tidegate.local_cloud.workflows.state_machines import MakeClient, resume, run_state_machines
 
-__all__ = ["install"]
+__all__ = ["install", "resume"]
 
 
 def install(make_client: MakeClient, sessions: RoleSessions | None = None) -> None:

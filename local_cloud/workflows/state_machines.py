@@ -19,10 +19,11 @@ from typing import Any
 from jsonata import jsonata
 from moto.core.config import default_user_config
 from moto.core.exceptions import ServiceException
+from moto.stepfunctions.parser.api import ExecutionStatus
 from moto.stepfunctions.parser.asl.component.intrinsic import jsonata as intrinsic_functions
 from moto.stepfunctions.parser.asl.component.state.exec.state_task.service import state_task_service_aws_sdk
 from moto.stepfunctions.parser.asl.jsonata import jsonata as engine
-from moto.stepfunctions.parser.models import StepFunctionsParserBackend
+from moto.stepfunctions.parser.models import StepFunctionsParserBackend, stepfunctions_parser_backends
 
 from tidegate.local_cloud.access import RoleSessions
 from tidegate.local_cloud.sagemaker.roles import RoleNotAssumed
@@ -57,6 +58,20 @@ def run_state_machines(make_client: MakeClient, sessions: RoleSessions | None = 
     for name, module in list(sys.modules.items()):
         if name.startswith("moto.stepfunctions.") and hasattr(module, "boto_client_for"):
             setattr(module, "boto_client_for", client)  # noqa: B010 - not exported
+
+
+def resume() -> list[str]:
+    """After a restart: an execution that was running has failed. Returns what is lost, in sentences."""
+    lost = []
+    for _, _, backend in list(stepfunctions_parser_backends.iter_backends()):
+        for machine in vars(backend)["state_machines"]:
+            for execution in machine.executions:
+                if execution.exec_status == ExecutionStatus.RUNNING:
+                    execution.exec_status, execution.stop_date = ExecutionStatus.FAILED, datetime.now(UTC)
+                    execution.error = "LocalCloud.Ended"
+                    execution.cause = "The local cloud ended while this was under way."
+                    lost.append(f"execution {execution.name} of {machine.name} was running, and is FAILED now")
+    return lost
 
 
 def _starting(sessions: RoleSessions | None) -> Callable[..., Any]:

@@ -42,6 +42,18 @@ PROMISED = {
 """Names that other extensions of moto use as well; that they can be imported is all that is asked of them."""
 
 CALLED = {
+    "moto.cloudformation.models:cloudformation_backends": None,
+    "moto.core.base_backend:AccountSpecificBackend": None,
+    "moto.core.base_backend:BackendDict": None,
+    "moto.core.base_backend:BaseBackend": None,
+    "moto.iam.models:AWSManagedPolicy": None,
+    "moto.s3.utils:_VersionedKeyStore": None,
+    "moto.s3:models": None,
+    "moto.stepfunctions.parser.api:ExecutionStatus": None,
+    "moto.stepfunctions.parser.backend.execution_worker:ExecutionWorker": None,
+    "moto.s3.utils:_VersionedKeyStore.__setitem__": "key value",
+    "moto.s3.utils:_VersionedKeyStore.setlist": "key list_",
+    "moto.s3.utils:_VersionedKeyStore.pop": "key",
     "moto.apigateway:responses": None,
     "moto.applicationautoscaling.exceptions:AWSValidationException": None,
     "moto.applicationautoscaling.models:ApplicationAutoscalingBackend": None,

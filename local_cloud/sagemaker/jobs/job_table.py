@@ -8,6 +8,7 @@ from typing import Generic, Protocol, TypeVar
 
 from tidegate.local_cloud.sagemaker.errors import ServiceError, resource_in_use
 from tidegate.local_cloud.sagemaker.jobs.state_events import tell_state
+from tidegate.local_cloud.sagemaker.kept_rooms import CUT_OFF
 from tidegate.local_cloud.sagemaker.model_packages import Announce
 from tidegate.local_cloud.sagemaker.state import Json, Tags
 
@@ -18,7 +19,11 @@ class Job(Protocol):
     name: str
     arn: str
     request: Json
+    status: str
     worker: threading.Thread | None
+
+    def cut_off(self, status: str, reason: str | None) -> None:
+        """Ends a job whose process is gone, in that status."""
 
     def described(self) -> Json:
         """What its Describe operation answers."""
@@ -84,6 +89,17 @@ class JobTable(Generic[J]):
     def arns(self) -> set[str]:
         with self.lock:
             return {job.arn for job in self._jobs.values()}
+
+    def resume(self) -> list[str]:
+        """After a restart: a job that was running has failed. Returns what is lost, in sentences."""
+        lost = []
+        with self.lock:
+            for job in self._jobs.values():
+                if job.status in ("InProgress", "Stopping"):
+                    failed = job.status == "InProgress"
+                    job.cut_off("Failed" if failed else "Stopped", CUT_OFF if failed else None)
+                    lost.append(f"{self._kind.lower()} {job.name} was running, and is {job.status} now")
+        return lost
 
     def tell(self, job: J) -> None:
         """Announces the job's state. Call it without the lock."""

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
+from typing import ClassVar
 
 from tidegate.local_cloud.sagemaker.errors import resource_not_found, validation_exception
 from tidegate.local_cloud.sagemaker.jobs.hosts import check_count
@@ -86,6 +87,11 @@ class ProcessingJob:
     def is_over(self) -> bool:
         return self.status in ("Completed", "Failed", "Stopped")
 
+    def cut_off(self, status: str, reason: str | None) -> None:
+        """As a job ends whose process is gone."""
+        self.status, self.failure_reason, self.ended = status, reason, now()
+        self.modified = self.ended
+
     def described(self) -> Json:
         """The members of DescribeProcessingJob."""
         description = {key: value for key, value in self.request.items() if key != "Tags"}
@@ -115,6 +121,8 @@ class ProcessingJob:
 @dataclass(slots=True, kw_only=True)
 class ProcessingJobs:
     """All processing jobs of this SageMaker. ``grace_s`` is what a command has between SIGTERM and SIGKILL."""
+
+    KEPT: ClassVar[tuple[str, ...]] = ("_table._jobs",)
 
     runner: JobRunner
     roles: Roles
@@ -169,6 +177,10 @@ class ProcessingJobs:
 
     def arns(self) -> set[str]:
         return self._table.arns()
+
+    def resume(self) -> list[str]:
+        """After a restart: a job that was running has failed."""
+        return self._table.resume()
 
     def close(self) -> None:
         """Stops every job; returns when nothing is left running."""

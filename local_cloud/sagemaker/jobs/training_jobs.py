@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 from tidegate.local_cloud.sagemaker.errors import validation_exception
 from tidegate.local_cloud.sagemaker.jobs.channel_data import ChannelObject
@@ -24,6 +25,8 @@ logger = logging.getLogger(__name__)
 @dataclass(slots=True, kw_only=True)
 class TrainingJobs:
     """All training jobs of this SageMaker. ``grace_s`` is what a command has between SIGTERM and SIGKILL."""
+
+    KEPT: ClassVar[tuple[str, ...]] = ("_table._jobs",)
 
     runner: JobRunner
     roles: Roles
@@ -121,6 +124,10 @@ class TrainingJobs:
 
     def arns(self) -> set[str]:
         return self._table.arns()
+
+    def resume(self) -> list[str]:
+        """After a restart: a job that was running has failed."""
+        return self._table.resume()
 
     def close(self) -> None:
         """Stops every job; returns when nothing is left running."""

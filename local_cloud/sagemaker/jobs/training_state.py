@@ -95,6 +95,10 @@ class TrainingJob:
         self.status, self.ended = status, self.modified
         self.failure_reason = reason[:_FAILURE_REASON_CHARS] if reason else None
 
+    def cut_off(self, status: str, reason: str | None) -> None:
+        """As a job ends whose process is gone."""
+        self.ends(status, status, reason)
+
     def warm_pool(self) -> Json | None:
         """WarmPoolStatus: kept after its end for KeepAlivePeriodInSeconds, unless another job takes it over."""
         if not self.keep_alive_s:

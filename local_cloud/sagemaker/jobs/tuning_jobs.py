@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import ClassVar
 
 from tidegate.local_cloud.sagemaker.errors import ServiceError, resource_not_found, validation_exception
 from tidegate.local_cloud.sagemaker.jobs.job_table import JobTable
@@ -82,6 +83,11 @@ class TuningJob:
     def objective(self) -> Json:
         objective: Json = self.config["HyperParameterTuningJobObjective"]
         return objective
+
+    def cut_off(self, status: str, reason: str | None) -> None:
+        """As a job ends whose process is gone."""
+        self.status, self.failure_reason, self.ended = status, reason, now()
+        self.modified = self.ended
 
     def value_of(self, trial: Trial) -> float | None:
         """The final value of the objective; None for a job that has not completed, or that printed none."""
@@ -193,6 +199,8 @@ class TuningJob:
 class TuningJobs:
     """All tuning jobs of this SageMaker; ``training`` runs their training jobs."""
 
+    KEPT: ClassVar[tuple[str, ...]] = ("_table._jobs",)
+
     training: TrainingJobs
     identity: Identity
     tags: Tags
@@ -266,6 +274,10 @@ class TuningJobs:
 
     def arns(self) -> set[str]:
         return self._table.arns()
+
+    def resume(self) -> list[str]:
+        """After a restart: a job that was running has failed."""
+        return self._table.resume()
 
     def close(self) -> None:
         """Starts no more training jobs; returns when nothing is left running. ``training`` ends the running ones."""

@@ -13,11 +13,12 @@ import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, ClassVar
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from tidegate.local_cloud.sagemaker.errors import ServiceError, resource_not_found, validation_exception
+from tidegate.local_cloud.sagemaker.kept_rooms import CUT_OFF
 from tidegate.local_cloud.sagemaker.model_packages import Announce
 from tidegate.local_cloud.sagemaker.pipelines.definition import read_definition
 from tidegate.local_cloud.sagemaker.pipelines.events import PipelineEvents
@@ -46,6 +47,8 @@ _ID_CHARS = 12
 @dataclass(slots=True, kw_only=True)
 class Pipelines:
     """All pipelines of this SageMaker; ``perform_as`` takes a role, and gives what answers operations in it."""
+
+    KEPT: ClassVar[tuple[str, ...]] = ("state.pipelines", "state.executions", "state.answers")
 
     roles: Roles
     identity: Identity
@@ -87,6 +90,18 @@ class Pipelines:
         """What tags may be given to."""
         with self._lock:
             return set(self.state.pipelines)
+
+    def resume(self) -> list[str]:
+        """After a restart: an execution that was under way has failed, and can be retried."""
+        lost = []
+        for execution in self.state.executions.values():
+            if not execution.is_over:
+                for step in execution.steps.values():
+                    if not step.is_over:
+                        step.ends("Failed", CUT_OFF)
+                execution.goes_to("Failed", CUT_OFF)
+                lost.append(f"pipeline execution {execution.arn} was under way, and is Failed now; it can be retried")
+        return lost
 
     def close(self) -> None:
         """Starts no more steps; returns when no thread is left. Executions stay as they are."""
