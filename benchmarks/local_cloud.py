@@ -84,7 +84,8 @@ def model_fn(model_dir):
 
 
 def input_fn(body, content_type):
-    return np.array([line.split(",") for line in body.decode().splitlines()], dtype=np.float32)
+    text = body.decode() if isinstance(body, bytes) else body
+    return np.array([line.split(",") for line in text.splitlines()], dtype=np.float32)
 
 
 def predict_fn(rows, layers):

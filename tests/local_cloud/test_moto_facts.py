@@ -200,6 +200,8 @@ SIMPLER_WITHOUT = {
     "moto.cloudwatch.responses:CloudWatchResponse.put_composite_alarm": "local_cloud/alarms/alarms.py",
     "moto.iam.responses:IamResponse.simulate_principal_policy": "local_cloud/access/policy_simulation.py",
     "moto.applicationautoscaling.responses:ApplicationAutoScalingResponse.list_tags_for_resource": _SCALING,
+    "moto.applicationautoscaling.responses:ApplicationAutoScalingResponse.describe_scaling_activities": "local_cloud"
+    "/scaling/scaler.py",
     "moto.applicationautoscaling.responses:ApplicationAutoScalingResponse.tag_resource": _SCALING,
     "moto.applicationautoscaling.responses:ApplicationAutoScalingResponse.untag_resource": _SCALING,
     "moto.budgets.responses:BudgetsResponse.update_budget": "local_cloud/cloudformation/budget_resource.py",
