@@ -1,8 +1,7 @@
 """What policies say about an action on a resource. Pure rules, after "Policy evaluation logic" in IAM's user guide.
 
-An explicit Deny wins, then an Allow, and without either the action is denied. Of the policies on PyPI that evaluate
-none takes conditions into account, and moto's own (``moto.iam.access_control``) takes neither conditions nor the
-policies of resources; the rules are short enough to stand here.
+An explicit Deny wins, then an Allow, and without either the action is denied. moto's own rules
+(``moto.iam.access_control``) look at neither the conditions of identity policies nor the policies of resources.
 """
 
 from __future__ import annotations

@@ -94,14 +94,22 @@ def _default_version(policy: Any) -> Document:
 
 
 def _read(document: Any) -> Document:
-    if not isinstance(document, str):
-        read: Document = document
-        return read
-    try:
-        parsed: Document = json.loads(document)
-    except ValueError:  # as a query has it
-        parsed = json.loads(unquote(document))
-    return parsed
+    if isinstance(document, str):
+        try:
+            document = json.loads(document)
+        except ValueError:  # as a query has it
+            document = json.loads(unquote(document))
+    read: Document = _without_nulls(document)
+    return read
+
+
+def _without_nulls(value: Any) -> Any:
+    """moto leaves a null in a list of a template where CloudFormation has AWS::NoValue for nothing."""
+    if isinstance(value, dict):
+        return {name: _without_nulls(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_without_nulls(item) for item in value if item is not None]
+    return value
 
 
 def resource_documents(resource: str, *, region: str) -> list[Document]:

@@ -350,6 +350,28 @@ def test_a_role_of_callers_is_not_checked_and_one_that_is_gone_is_not_taken_on(a
     account.delete(endpoint)
 
 
+def test_what_a_template_leaves_out_of_a_policy_is_not_in_it(account: Account) -> None:
+    """A bootstrapped account has such roles: statements in Fn::If, which give nothing."""
+    name, nothing = account.name("stack"), {"Fn::If": ["Never", TRUST, {"Ref": "AWS::NoValue"}]}
+    policy = {"Version": "2012-10-17", "Statement": [READS, {"Fn::If": ["Never", PULL, {"Ref": "AWS::NoValue"}]}]}
+    trust = {"Version": "2012-10-17", "Statement": [nothing, TRUST]}
+    policies = [{"PolicyName": "own", "PolicyDocument": policy}]
+    properties = {"RoleName": name, "AssumeRolePolicyDocument": trust, "Policies": policies}
+    template = {
+        "Conditions": {"Never": {"Fn::Equals": ["a", "b"]}},
+        "Resources": {"Role": {"Type": "AWS::IAM::Role", "Properties": properties}},
+    }
+    account.cloudformation.create_stack(
+        StackName=name, TemplateBody=json.dumps(template), Capabilities=["CAPABILITY_NAMED_IAM"]
+    )
+    account.cloudformation.get_waiter("stack_create_complete").wait(StackName=name, WaiterConfig={"Delay": 1})
+    s3 = in_role(account, f"arn:aws:iam::123456789012:role/{name}", "s3")
+    assert s3.get_object(Bucket=BUCKET, Key="model.tar.gz")["ContentLength"] > 0
+    with pytest.raises(ClientError, match="s3:PutObject"):
+        s3.put_object(Bucket=BUCKET, Key="another", Body=b"")
+    s3.close()
+
+
 def test_the_exported_credentials_may_do_everything(account: Account) -> None:
     assert account.s3.list_buckets()["Buckets"]
     assert "Models" in account.sagemaker.list_models()
