@@ -27,9 +27,10 @@ TYPE = "ml.g6.xlarge"
 
 
 def register(address: str) -> str:
-    """A new version of the group, not approved yet."""
+    """A new version of the group, not approved yet; its image is in the stage's repository, which the role may pull."""
+    image = f"123456789012.dkr.ecr.us-east-1.amazonaws.com/{GROUP}:1"
     specification = {
-        "Containers": [{"Image": "123456789012.dkr.ecr.us-east-1.amazonaws.com/serve:1", "ModelDataUrl": address}],
+        "Containers": [{"Image": image, "ModelDataUrl": address}],
         "SupportedContentTypes": ["application/json"],
         "SupportedResponseMIMETypes": ["application/json"],
     }
