@@ -51,14 +51,27 @@ def rollouts_do_not_wait(environment: dict[str, str]) -> Iterator[None]:
 
 @pytest.fixture(scope="package")  # no longer: the rooms after this one must not find its variables
 def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """A local cloud of this room's own, which enforces IAM: what `local_cloud up` prints, also set for boto3."""
+    """A local cloud of this room's own: the variables that `python -m local_cloud up` prints, also set for boto3."""
+    with running_cloud(tmp_path_factory) as environment:
+        yield environment
+
+
+@pytest.fixture(scope="module")
+def enforcing_cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """The same for one module, in which the rights of roles count: one that a stack forgets fails there."""
+    with running_cloud(tmp_path_factory, "--enforce-iam") as environment:
+        yield environment
+
+
+@contextmanager
+def running_cloud(tmp_path_factory: pytest.TempPathFactory, *options: str) -> Iterator[dict[str, str]]:
     own = os.environ | {"LOCAL_CLOUD_DIR": str(tmp_path_factory.mktemp("cloud") / "state")}
 
     def local_cloud(*command: str) -> str:
         run = [sys.executable, "-m", "local_cloud", *command]
         return subprocess.run(run, cwd=ROOT, env=own, check=True, stdout=subprocess.PIPE, text=True).stdout
 
-    lines = [line for line in local_cloud("up").splitlines() if line.startswith("export ")]
+    lines = [line for line in local_cloud("up", *options).splitlines() if line.startswith("export ")]
     environment = dict(shlex.split(line)[1].split("=", 1) for line in lines)
     try:
         with pytest.MonkeyPatch.context() as monkeypatch:

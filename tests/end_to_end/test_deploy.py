@@ -77,6 +77,12 @@ class Traffic:
         self._thread.join()
 
 
+@pytest.fixture(scope="module")
+def cloud(enforcing_cloud: dict[str, str]) -> dict[str, str]:
+    """A cloud in which the rights of roles count."""
+    return enforcing_cloud
+
+
 @dataclass
 class Life:
     """What was seen, in the order of the story."""

@@ -108,6 +108,12 @@ def policies(bucket: str) -> list[str]:
     ]
 
 
+@pytest.fixture(scope="module")
+def cloud(enforcing_cloud: dict[str, str]) -> dict[str, str]:
+    """A cloud in which the rights of roles count."""
+    return enforcing_cloud
+
+
 @dataclass
 class Life:
     """What was seen, in the order of the story."""

@@ -1,8 +1,8 @@
 """A stage with a model repository: published, asked for, published again and run in batch, with one deploy.
 
 `life` lives it once, by the real `cdk` and publish commands and plain boto3, on the local cloud with the real server;
-each test reads one thing in the notes. The server lists and fetches in the stage's role, whose rights the cloud
-enforces; that it may read the prefix and nothing else is in tests/infra/models/test_sources.py.
+each test reads one thing in the notes. That the role may read the prefix and nothing else is not shown here: rights are
+not enforced (tests/infra/models/test_sources.py has the policy).
 """
 
 from __future__ import annotations
