@@ -26,7 +26,13 @@ from tidegate.infra.models.served_models import ServedModels, network_content
 from tidegate.infra.rights.caller_rights import CallerRights
 from tidegate.infra.rights.execution_role import ExecutionRole
 from tidegate.infra.stacks.stage_stack import StageStack
-from tidegate.infra.stage.names import BATCH_INPUT_PREFIX, BATCH_MANIFESTS_PREFIX, BATCH_OUTPUT_PREFIX, MODELS_PREFIX
+from tidegate.infra.stage.names import (
+    BATCH_INPUT_PREFIX,
+    BATCH_LISTS,
+    BATCH_MANIFESTS_PREFIX,
+    BATCH_OUTPUT_PREFIX,
+    MODELS_PREFIX,
+)
 
 
 class EndpointStack(StageStack):
@@ -116,6 +122,7 @@ class EndpointStack(StageStack):
         role.may_list("ListBucket", self._s3_arn(self._bucket))
         role.may_read("ReadModels", self._own(MODELS_PREFIX))
         role.may_read("ReadBatchInput", self._own(BATCH_INPUT_PREFIX))
+        role.may_read("ReadBatchLists", self._s3_arn(self._bucket, BATCH_LISTS))
         role.may_write("WriteBatchOutput", self._own(BATCH_OUTPUT_PREFIX))
         if self._stage.batch is not None:
             role.may_read("ReadBatchManifests", self._own(BATCH_MANIFESTS_PREFIX))

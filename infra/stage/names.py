@@ -19,6 +19,8 @@ BATCH_INPUT_PREFIX = "batch/input/"
 # Of these, what people submit by `python -m client batch submit`.
 BATCH_SUBMITTED_PREFIX = "batch/input/submitted/"
 BATCH_OUTPUT_PREFIX = "batch/output/"
+# Where a job by hand takes one object, `python -m client batch submit` names it in a list beside the answers.
+BATCH_LISTS = "batch/output/*.manifest.json"
 # What each job of the batch stack is about to transform, and how it ended.
 BATCH_MANIFESTS_PREFIX = "batch/manifests/"
 # Results of transform jobs as tables, each below its name.

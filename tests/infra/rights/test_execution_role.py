@@ -84,6 +84,7 @@ def test_models_and_batch_input_may_be_read_and_batch_output_written(all_stages:
 
     assert resources(allowed["ReadModels"]) == [f"{bucket}/models/*"]
     assert resources(allowed["ReadBatchInput"]) == [f"{bucket}/batch/input/*"]
+    assert resources(allowed["ReadBatchLists"]) == [f"{bucket}/batch/output/*.manifest.json"]
     assert resources(allowed["WriteBatchOutput"]) == [f"{bucket}/batch/output/*"]
     assert resources(allowed["ListBucket"]) == [bucket]
 
