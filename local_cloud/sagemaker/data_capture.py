@@ -28,6 +28,7 @@ from tidegate.local_cloud.sagemaker.state import Json, now
 logger = logging.getLogger(__name__)
 
 FLUSH_AFTER_S = 2.0  # of the machine's time, after the first line
+_FLUSH_TIMEOUT_S = 60.0  # of S3, while somebody waits for it
 _OBJECT_BYTES = 8 * 1024 * 1024  # an object is written when it has become as large
 _WAITING_BYTES = 128 * 1024 * 1024  # of all lines that wait; more is not captured
 _BASE64 = "BASE64"
@@ -64,9 +65,10 @@ class DataCapture:
 
     def __init__(self, roles: Roles) -> None:
         self._roles = roles
-        self._changed = threading.Condition()  # guards the four below
+        self._changed = threading.Condition()  # guards the five below
         self._waiting: dict[tuple[str, str], _Lines] = {}
         self._full: list[tuple[tuple[str, str], _Lines]] = []
+        self._writing: tuple[str, str] | None = None
         self._waiting_bytes = 0
         self._closing = False
         self._writer: threading.Thread | None = None
@@ -102,6 +104,18 @@ class DataCapture:
                 self._writer.start()
             self._changed.notify_all()
 
+    def flush(self, endpoint: str) -> None:
+        """Returns when what has been captured of an endpoint is written, or could not be."""
+        with self._changed:
+            for key in [key for key in self._waiting if key[0] == endpoint]:
+                self._full.append((key, self._waiting.pop(key)))
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: not self._is_to_be_written(endpoint), _FLUSH_TIMEOUT_S)
+
+    def _is_to_be_written(self, endpoint: str) -> bool:
+        keys = [key for key, _ in self._full] + ([] if self._writing is None else [self._writing])
+        return any(key[0] == endpoint for key in keys)
+
     def close(self) -> None:
         """Writes what waits, and captures nothing more."""
         with self._changed:
@@ -117,12 +131,15 @@ class DataCapture:
             self._write(endpoint, variant, lines)
             with self._changed:
                 self._waiting_bytes -= lines.size_bytes
+                self._writing = None
+                self._changed.notify_all()
 
     def _next(self) -> tuple[tuple[str, str], _Lines] | None:
         """What is to be written next, once its time has come; None at the end."""
         with self._changed:
             while True:
                 if self._full:
+                    self._writing = self._full[0][0]
                     return self._full.pop(0)
                 first = min(self._waiting.items(), key=lambda item: item[1].due, default=None)
                 if first is None and self._closing:
@@ -130,6 +147,7 @@ class DataCapture:
                 left_s = None if first is None else first[1].due - time.monotonic()
                 if first is not None and (self._closing or (left_s is not None and left_s <= 0)):
                     del self._waiting[first[0]]
+                    self._writing = first[0]
                     return first
                 self._changed.wait(left_s)
 

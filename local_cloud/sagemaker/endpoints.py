@@ -95,6 +95,8 @@ class Endpoints:
     identity: Identity
     directory: Path
     kind: str = "endpoint"  # the path segment of their ARNs
+    before_gone: Callable[[str], None] = lambda _name: None
+    """Is called with the name of an endpoint whose containers have ended, before it is no longer there."""
     deployments: Deployments = field(init=False)
     _endpoints: dict[str, Endpoint] = field(default_factory=dict)  # by the name in small letters
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -500,6 +502,7 @@ class Endpoints:
         for fleet in (endpoint.fleet, endpoint.new_fleet):
             if fleet is not None:
                 fleet.stop()
+        self.before_gone(endpoint.name)
         shutil.rmtree(self.directory / endpoint.name, ignore_errors=True)
         with self._lock:
             del self._endpoints[endpoint.name.lower()]

@@ -91,6 +91,7 @@ class SageMaker:
         self._identity = identity
         self._denial_of_caller = denial_of_caller
         self.metrics = InvocationMetrics(MetricStore(), CLOCK)
+        self._captures, self._shadows = DataCapture(roles), ShadowTraffic()
         self._endpoints = Endpoints(
             starter=FleetStarter(
                 runner=runner,
@@ -101,6 +102,8 @@ class SageMaker:
             ),
             identity=identity,
             directory=directory / "endpoints",
+            # While its role is there, and so that what somebody empties the bucket of is all.
+            before_gone=self._captures.flush,
         )
         self._adapters = AdapterComponents(roles=roles, runner=runner, identity=identity)
         self._component_servers = Endpoints(
@@ -181,7 +184,6 @@ class SageMaker:
             limits=limits,
             metrics=self.metrics,
         )
-        self._captures, self._shadows = DataCapture(roles), ShadowTraffic()
         self._runtime = Runtime(targets, self._async, self._captures, self._shadows)
         # In the order in which they go on after a restart: what others refer to is there before them.
         self._rooms: dict[str, Room] = {

@@ -156,6 +156,8 @@ def life(
     deployer.deploy("--all", *deployer.synthesised())
     updated, second = inventory(name), mode.ask(endpoint, 7)
 
+    # First what fills the buckets: an endpoint captures what it is asked until it is gone.
+    deployer.run("destroy", "endpoint", "--exclusively", "--force", *deployer.synthesised())
     for bucket in created["buckets"]:
         boto3.resource("s3").Bucket(bucket).object_versions.delete()
     deployer.run("destroy", "--all", "--force", *deployer.synthesised())

@@ -114,6 +114,15 @@ def test_a_bucket_that_is_not_there_costs_the_captures_and_no_answer(account: Ac
     account.delete(endpoint)
 
 
+def test_what_was_captured_of_an_endpoint_is_there_when_the_endpoint_is_not(account: Account) -> None:
+    name = captures(account, capture("captured-before-the-end/"))
+    for word in (b"a", b"b", b"c"):
+        account.invoke(name, word)
+    account.delete(name)
+    found = [line for key in account.keys("captured-before-the-end/") for line in account.get(key).splitlines()]
+    assert len(found) == 3
+
+
 def test_an_update_keeps_the_capture_config_unless_it_is_excluded(account: Account) -> None:
     endpoint = captures(account, capture("kept"))
     config = account.config(account.model())
