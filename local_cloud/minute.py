@@ -8,9 +8,9 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, ClassVar
 
 from moto.applicationautoscaling.models import applicationautoscaling_backends
 from moto.cloudwatch.models import cloudwatch_backends
@@ -24,8 +24,9 @@ from tidegate.local_cloud.metrics.moto_metrics import PutMetrics, show
 from tidegate.local_cloud.metrics.store import KEPT, MINUTE_S, MetricStore
 from tidegate.local_cloud.metrics.workflow_metrics import WorkflowMetrics
 from tidegate.local_cloud.sagemaker.service import SageMaker
+from tidegate.local_cloud.scaling.policies import Activity
 from tidegate.local_cloud.scaling.scaler import Scaler
-from tidegate.local_cloud.schedules.schedules import Rules, SchedulerSchedules, Schedules
+from tidegate.local_cloud.schedules.schedules import Known, Rules, SchedulerSchedules, Schedules
 from tidegate.local_cloud.schedules.targets import Targets
 
 logger = logging.getLogger(__name__)
@@ -40,6 +41,19 @@ class Emitters:
     emit: Callable[[datetime], None]
 
 
+@dataclass(frozen=True, slots=True)
+class Past:
+    """What the rooms of a minute have done, which the next minutes depend on; a cloud that remembers keeps it."""
+
+    KEPT: ClassVar[tuple[str, ...]] = ("schedules", "looked_at", "changes", "activities", "told")
+
+    schedules: dict[str, Known] = field(default_factory=dict)
+    looked_at: list[datetime] = field(default_factory=list)
+    changes: dict[str, Activity] = field(default_factory=dict)
+    activities: list[dict[str, Any]] = field(default_factory=list)
+    told: set[tuple[str, str]] = field(default_factory=set)
+
+
 class Minute:
     """Ticks once :meth:`start` was called, as long as the clock runs."""
 
@@ -48,6 +62,7 @@ class Minute:
         clock: Clock,
         emitters: Emitters,
         make_client: Callable[[str], Any],
+        past: Past,
         *,
         account: str,
         region: str,
@@ -56,7 +71,13 @@ class Minute:
         self._clock = clock
         self._emitters = emitters
         cloudwatch = cloudwatch_backends[account][region]
-        self.scaler = Scaler(applicationautoscaling_backends[account][region], make_client, clock)
+        self.scaler = Scaler(
+            applicationautoscaling_backends[account][region],
+            make_client,
+            clock,
+            last=past.changes,
+            activities=past.activities,
+        )
         self.alarms = Alarms(
             cloudwatch,
             emitters.store,
@@ -80,7 +101,7 @@ class Minute:
             ),
             account,
         )
-        self._workflow_metrics = WorkflowMetrics(emitters.store, account=account, region=region)
+        self._workflow_metrics = WorkflowMetrics(emitters.store, account=account, region=region, told=past.told)
         self.schedules = Schedules(
             clock,
             [
@@ -90,6 +111,8 @@ class Minute:
                 ),
                 self.scaler.scheduled,
             ],
+            known=past.schedules,
+            looked_at=past.looked_at,
         )
 
     def start(self) -> None:
@@ -128,6 +151,7 @@ def begin(
     clock: Clock,
     sagemaker: SageMaker,
     make_client: Callable[[str], Any],
+    past: Past,
     *,
     account: str,
     region: str,
@@ -137,4 +161,4 @@ def begin(
     emitters = Emitters(
         store=sagemaker.metrics.store, flush=sagemaker.metrics.flush, emit=sagemaker.capacity_metrics.emit
     )
-    Minute(clock, emitters, make_client, account=account, region=region, sessions=sessions).start()
+    Minute(clock, emitters, make_client, past, account=account, region=region, sessions=sessions).start()

@@ -92,6 +92,7 @@ def supervise(
     enforcement = access.Enforcement(**place, free_key=ACCESS_KEY_ID) if enforce_iam else None
     sessions = None if enforcement is None else access.RoleSessions(client, enforcement=enforcement, **place)
     container_environment: dict[str, str] = {}
+    past = minute.Past()
     sagemaker = SageMaker(
         roles=sessions or UncheckedRoles(own.__getitem__),
         runner=runner,
@@ -103,6 +104,7 @@ def supervise(
         announce=announce,
         denial_of_caller=None if enforcement is None else enforcement.denial_of_caller,
         limits=limits,
+        beside={"schedules and scaling": past},
         port=before.get("sagemaker_port", 0),
     )
     # What a container's own boto3 reaches is this cloud and never a real account.
@@ -115,7 +117,7 @@ def supervise(
     workflows.install(client, sessions)
     moto_time.follow(CLOCK)
     memory, remarks = _begin(directory, moto, sagemaker, region)
-    minute.begin(CLOCK, sagemaker, clients.client, account=ACCOUNT, region=region, sessions=sessions)
+    minute.begin(CLOCK, sagemaker, clients.client, past, account=ACCOUNT, region=region, sessions=sessions)
     CLOCK.start()
     access.install(client, account=ACCOUNT, region=region, access_key_id=ACCESS_KEY_ID)
     write_client_files(directory.client_files, sts_url=moto.url)

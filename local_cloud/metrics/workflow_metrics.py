@@ -23,12 +23,12 @@ _ENDINGS = {
 
 @dataclass(slots=True)
 class WorkflowMetrics:
-    """Emits into ``store`` when it is called, at a full minute."""
+    """Emits into ``store`` when it is called, at a full minute. ``told`` is its state: executions, and what it told."""
 
     store: MetricStore
     account: str
     region: str
-    _told: set[tuple[str, str]] = field(default_factory=set)  # executions, and what was told of them
+    told: set[tuple[str, str]] = field(default_factory=set)
 
     def emit(self, moment: datetime) -> None:
         """Of the minute that begins at ``moment``."""
@@ -41,10 +41,11 @@ class WorkflowMetrics:
                     arn = execution.exec_arn  # type: ignore[attr-defined]  # of the interpreter's own class
                     key = (arn, name)
                     there.add(key)
-                    if key not in self._told:
+                    if key not in self.told:
                         series = Series.of("AWS/States", name, {"StateMachineArn": machine.arn})
                         self.store.add(series, moment, 1.0)
-        self._told = there
+        self.told.intersection_update(there)
+        self.told.update(there)
         for queue in list(sqs_backends[self.account][self.region].queues.values()):
             series = Series.of("AWS/SQS", "ApproximateNumberOfMessagesVisible", {"QueueName": queue.name})
             self.store.add(series, moment, float(queue.approximate_number_of_messages))

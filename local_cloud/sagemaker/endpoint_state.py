@@ -76,8 +76,11 @@ def adopt(endpoint: Endpoint, plan: Plan, kept: Set[str] = frozenset()) -> None:
 def counts_of(endpoint: Endpoint, plan: Plan, kept: Set[str] = frozenset()) -> dict[str, int]:
     """How many instances each variant of ``plan`` is to have."""
     counts = endpoint.instance_counts if "DesiredInstanceCount" in kept else {}
-    # One that was scaled to none starts as many as at first.
-    return {variant.name: counts.get(variant.name) or variant.instance_count for variant in plan.all_variants} | {
+    names_of_components = {variant["VariantName"] for variant in plan.component_variants}
+    if endpoint.fleet is not None:
+        # An update tries its models: one that was scaled to none starts as many as at first.
+        counts = {name: count for name, count in counts.items() if count or name in names_of_components}
+    return {variant.name: counts.get(variant.name, variant.instance_count) for variant in plan.all_variants} | {
         variant["VariantName"]: counts.get(variant["VariantName"], int(variant["InitialInstanceCount"]))
         for variant in plan.component_variants
     }

@@ -444,7 +444,7 @@ class Endpoints:
 
         def adopt_plan() -> None:
             adopt(endpoint, plan, kept)
-            endpoint.current_counts = counts
+            endpoint.instance_counts, endpoint.current_counts = dict(counts), dict(counts)
             endpoint.status, endpoint.modified = "InService", now()
 
         try:

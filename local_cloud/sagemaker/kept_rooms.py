@@ -14,7 +14,7 @@ CUT_OFF = "The local cloud ended while this was under way."
 
 
 class Room(Protocol):
-    """Holds state in dictionaries and lists of plain values."""
+    """Holds state in dictionaries, lists and sets of plain values."""
 
     @property
     def KEPT(self) -> tuple[str, ...]:  # noqa: N802 - a constant of the class
@@ -38,13 +38,13 @@ def put_back(room: Room, state: Mapping[str, Any]) -> None:
     """Fills the room with what :func:`kept` gave in another process."""
     for name, value in state.items():
         held = attrgetter(name)(room)
-        if isinstance(held, dict):
+        if isinstance(held, dict | set):
             held.clear()
             held.update(value)
         elif isinstance(held, list):
             held[:] = value
         else:
-            raise TypeError(f"{type(room).__name__}.{name} is neither a dictionary nor a list")
+            raise TypeError(f"{type(room).__name__}.{name} is neither a dictionary nor a list nor a set")
 
 
 def resume(rooms: Mapping[str, Room]) -> list[str]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Protocol
 
 from tidegate.local_cloud.clock import CLOCK, ClockRefused, written
@@ -70,7 +71,8 @@ class Recorder(Protocol):
 class SageMaker:
     """Answers from :meth:`start` to :meth:`close`. ``directory`` is private to it; logs go to ``log_directory``.
 
-    ``announce`` tells EventBridge; ``denial_of_caller`` says why who signed a request may not do what it asks for.
+    ``beside`` has rooms of others whose state is kept with this one's. ``announce`` tells EventBridge;
+    ``denial_of_caller`` says why who signed a request may not do what it asks for.
     """
 
     def __init__(
@@ -86,6 +88,7 @@ class SageMaker:
         announce: Announce,
         denial_of_caller: DenialOfCaller | None = None,
         limits: Limits,
+        beside: Mapping[str, Room] = MappingProxyType({}),
         port: int = 0,
     ) -> None:
         self._identity = identity
@@ -201,6 +204,7 @@ class SageMaker:
             "processing jobs": self._processing_jobs,
             "pipelines": self._pipelines,
             "asynchronous requests": self._async,
+            **beside,
         }
         self._memory: Recorder | None = None
         too_large = Response(

@@ -1,7 +1,8 @@
 """All schedules of the cloud, looked at every minute: what has become due is delivered.
 
 A schedule is due at the first full minute at or after its time. One that was made within a minute counts from the
-minute's beginning. What its target refuses goes to the dead-letter queue, where there is one, and is not tried again.
+minute's beginning. One that was due while a cloud that remembers was down is delivered once, when it is up again.
+What its target refuses goes to the dead-letter queue, where there is one, and is not tried again.
 """
 
 from __future__ import annotations
@@ -58,19 +59,19 @@ Source = Callable[[], Iterator[Due]]
 
 @dataclass(slots=True)
 class Schedules:
-    """Fires what its sources have. ``known`` is its state."""
+    """Fires what its sources have. ``known`` and ``looked_at``, the last minute that it looked at, are its state."""
 
     clock: Clock
     sources: list[Source] = field(default_factory=list)
     known: dict[str, Known] = field(default_factory=dict)
-    _looked_at: datetime | None = None
+    looked_at: list[datetime] = field(default_factory=list)
     _refused: set[tuple[str, str]] = field(default_factory=set)
 
     def fire(self) -> None:
         """Called at a full minute: delivers what has become due since the last one."""
         now = self.clock.now()
-        before = self._looked_at or now
-        self._looked_at = now
+        before = self.looked_at[0] if self.looked_at else now
+        self.looked_at[:] = [now]
         present: set[str] = set()
         for due in self._all():
             present.add(due.key)
@@ -89,8 +90,11 @@ class Schedules:
             del self.known[key]
 
     def begin(self, now: datetime) -> None:
-        """Says from when on schedules count."""
-        self._looked_at = now
+        """Says from when on schedules count; those that are there already, from the last look before a restart."""
+        before = self.looked_at[0] if self.looked_at else now
+        for due in self._all():
+            self.known.setdefault(due.key, Known(due.identity, before, before))
+        self.looked_at[:] = [now]
 
     def guard(self, begin: datetime, end: datetime) -> None:
         """Refuses an advance in which more would be due than one call is to deliver."""
