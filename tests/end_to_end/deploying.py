@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import tarfile
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import boto3
 import torch
 
 from tests.infra.command_line import cdk
+from tests.polling import until
 
 HANDLERS = """
 import json
@@ -38,6 +40,9 @@ def predict_fn(data, model):
 def output_fn(prediction, accept):
     return json.dumps(prediction)
 """
+
+# Of a role that SageMaker may take on.
+TRUST = {"Effect": "Allow", "Principal": {"Service": "sagemaker.amazonaws.com"}, "Action": "sts:AssumeRole"}
 
 
 def archive(directory: Path, *, weight: float, handlers: str = HANDLERS) -> Path:
@@ -101,6 +106,51 @@ def invoke(endpoint: str, number: float) -> dict[str, Any]:
     answer = runtime.invoke_endpoint(EndpointName=endpoint, ContentType="application/json", Body=json.dumps(number))
     result: dict[str, Any] = json.loads(answer["Body"].read())
     return result
+
+
+def answered(accepted: Mapping[str, Any]) -> dict[str, Any]:
+    """What an asynchronous request is answered at last, after `invoke_endpoint_async` said this.
+
+    Raises:
+        AssertionError: with the failure, where that is what came of it.
+    """
+    s3 = boto3.client("s3")
+    places = [accepted[name] for name in ("OutputLocation", "FailureLocation") if name in accepted]
+    objects = [place.removeprefix("s3://").split("/", 1) for place in places]
+
+    def ended() -> list[str] | None:
+        return next((each for each in objects if s3.list_objects_v2(Bucket=each[0], Prefix=each[1])["KeyCount"]), None)
+
+    bucket, key = until(ended, "the request has an answer or a failure", timeout_s=200)
+    body = s3.get_object(Bucket=bucket, Key=key)["Body"].read()
+    assert [bucket, key] == objects[0], body
+    result: dict[str, Any] = json.loads(body)
+    return result
+
+
+def role_for(iam: Any, name: str, *, bucket: str, repository: str) -> str:
+    """The ARN of a new role as SageMaker needs it beside any stack: one bucket, one repository, logs and metrics."""
+
+    def may(actions: list[str], resource: str = "*") -> dict[str, Any]:
+        return {"Effect": "Allow", "Action": actions, "Resource": resource}
+
+    images = f"arn:aws:ecr:us-east-1:123456789012:repository/{repository}"
+    rights = document(
+        may(["s3:ListBucket"], f"arn:aws:s3:::{bucket}"),
+        may(["s3:GetObject", "s3:PutObject", "s3:AbortMultipartUpload"], f"arn:aws:s3:::{bucket}/*"),
+        may(["ecr:GetAuthorizationToken"]),
+        may(["ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"], images),
+        may(["logs:CreateLogGroup", "logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"]),
+        may(["cloudwatch:PutMetricData"]),
+    )
+    arn: str = iam.create_role(RoleName=name, AssumeRolePolicyDocument=document(TRUST))["Role"]["Arn"]
+    iam.put_role_policy(RoleName=name, PolicyName="sagemaker", PolicyDocument=rights)
+    return arn
+
+
+def document(*statements: dict[str, Any]) -> str:
+    """A policy."""
+    return json.dumps({"Version": "2012-10-17", "Statement": statements})
 
 
 def inventory(stage: str) -> dict[str, list[str]]:

@@ -1,4 +1,7 @@
-"""Transform jobs with the real server and nothing but a model_fn: N records in, N lines out, however they are sent."""
+"""Transform jobs with the real server and nothing but a model_fn: N records in, N lines out, however they are sent.
+
+The jobs run in a role with the rights that a job takes and no more, and the cloud enforces them.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from tests.local_cloud.conftest import BUCKET, Account, await_true, model_archive
+from tests.end_to_end.deploying import role_for
+from tests.local_cloud.conftest import BUCKET, ROLE, Account, await_true, model_archive
 from tidegate.local_cloud import LocalCloud
 
 # Three classes of four features: the sum of the features, and twice and three times as much.
@@ -34,10 +38,11 @@ STRATEGIES = pytest.mark.parametrize("strategy", ["SingleRecord", "MultiRecord"]
 
 @pytest.fixture(scope="module")
 def account(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Account]:
-    with LocalCloud(tmp_path_factory.mktemp("records") / "state") as cloud:
-        account = Account(cloud)
+    with LocalCloud(tmp_path_factory.mktemp("records") / "state", enforce_iam=True) as cloud:
+        account, iam = Account(cloud), cloud.client("iam")
+        assert role_for(iam, ROLE.rpartition("/")[2], bucket=BUCKET, repository="serve") == ROLE
         yield account
-        for client in (account.s3, account.sagemaker, account.runtime, account.cloudformation):
+        for client in (iam, account.s3, account.sagemaker, account.runtime, account.cloudformation):
             client.close()
 
 

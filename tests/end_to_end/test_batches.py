@@ -49,6 +49,12 @@ def centred(series: list[list[float]]) -> list[list[float]]:
     return [[value - mean for value, mean in zip(step, means, strict=True)] for step in series]
 
 
+@pytest.fixture(scope="module")
+def cloud(enforcing_cloud: dict[str, str]) -> dict[str, str]:
+    """A cloud in which the rights of roles count."""
+    return enforcing_cloud
+
+
 def test_every_client_of_a_deployed_endpoint_reads_the_answer_to_its_own_series(
     cloud: dict[str, str], tmp_path: Path
 ) -> None:

@@ -1,8 +1,8 @@
 """A stage with a model repository: published, asked for, published again and run in batch, with one deploy.
 
 `life` lives it once, by the real `cdk` and publish commands and plain boto3, on the local cloud with the real server;
-each test reads one thing in the notes. That the role may read the prefix and nothing else is not shown here: rights are
-not enforced (tests/infra/models/test_sources.py has the policy).
+each test reads one thing in the notes. The cloud enforces the rights of the role: it may read the repository, and what
+jobs read and write lies in the stage's own bucket.
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ import pytest
 import torch
 from botocore.exceptions import ClientError
 
-from tests.end_to_end.deploying import Deployer, inventory
+from tests.end_to_end.deploying import Deployer, answered, inventory
 from tests.infra.conftest import ROOT
 from tests.polling import until
+from tidegate.infra.stage.names import BATCH_INPUT_PREFIX, BATCH_OUTPUT_PREFIX
 from tidegate.training_hooks import publish
 
 STAGE = Path(__file__).parent.relative_to(ROOT) / "stages" / "repository.toml"
@@ -82,53 +83,50 @@ def asked_later(endpoint: str, attributes: str) -> dict[str, Any]:
     answer = boto3.client("sagemaker-runtime").invoke_endpoint_async(
         EndpointName=endpoint, ContentType="application/json", Body=b"7", CustomAttributes=attributes
     )
-    bucket, _, key = answer["OutputLocation"].removeprefix("s3://").partition("/")
-    s3 = boto3.client("s3")
-    until(lambda: s3.list_objects_v2(Bucket=bucket, Prefix=key).get("Contents"), "the answer is there", timeout_s=200)
-    result: dict[str, Any] = json.loads(s3.get_object(Bucket=bucket, Key=key)["Body"].read())
-    return result
+    return answered(answer)
 
 
-def start_asynchronous(model: str) -> str:
-    """An asynchronous endpoint of a model that is there: the same container, and so the same repository."""
+def start_asynchronous(model: str, bucket: str) -> str:
+    """An asynchronous endpoint of a model that is there: the same container and role, and so the same repository."""
     sagemaker, name = boto3.client("sagemaker"), "live-async"
     sagemaker.create_endpoint_config(
         EndpointConfigName=name,
         ProductionVariants=[
             {"VariantName": "all", "ModelName": model, "InstanceType": "ml.m5.large", "InitialInstanceCount": 1}
         ],
-        AsyncInferenceConfig={"OutputConfig": {"S3OutputPath": f"s3://{BUCKET}/later/"}},
+        AsyncInferenceConfig={"OutputConfig": {"S3OutputPath": f"s3://{bucket}/{BATCH_OUTPUT_PREFIX}later/"}},
     )
     sagemaker.create_endpoint(EndpointName=name, EndpointConfigName=name)
     return name
 
 
-def start_job(name: str, model: str) -> str:
+def start_job(name: str, model: str, bucket: str) -> str:
     """A transform job over one line, which is 7, as boto3 starts it."""
     boto3.client("sagemaker").create_transform_job(
         TransformJobName=name,
         ModelName=model,
         TransformInput={
-            "DataSource": {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": f"s3://{BUCKET}/input/"}},
+            "DataSource": {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": f"s3://{bucket}/{BATCH_INPUT_PREFIX}"}},
             "ContentType": "application/json",
             "SplitType": "Line",
         },
-        TransformOutput={"S3OutputPath": f"s3://{BUCKET}/output/{name}/", "AssembleWith": "Line"},
+        TransformOutput={"S3OutputPath": f"s3://{bucket}/{BATCH_OUTPUT_PREFIX}{name}/", "AssembleWith": "Line"},
         TransformResources={"InstanceType": "ml.m5.large", "InstanceCount": 1},
     )
     return name
 
 
-def start_job_by_command(directory: str, model: str, *further: str) -> str:
+def start_job_by_command(directory: str, model: str, bucket: str, *further: str) -> str:
     """The same by the client's command line; the job's name."""
-    places = ("--input", f"s3://{BUCKET}/input/numbers.jsonl", "--output", f"s3://{BUCKET}/output/{directory}/")
+    source, target = f"{BATCH_INPUT_PREFIX}numbers.jsonl", f"{BATCH_OUTPUT_PREFIX}{directory}/"
+    places = ("--input", f"s3://{bucket}/{source}", "--output", f"s3://{bucket}/{target}")
     command = [sys.executable, "-m", "client", "batch", "submit", "--model", model, *places, *further]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 
 
-def result_of(job: str, directory: str) -> dict[str, Any]:
+def result_of(job: str, directory: str, bucket: str) -> dict[str, Any]:
     """What a transform job wrote below `directory`, when it has ended."""
     sagemaker = boto3.client("sagemaker")
 
@@ -138,8 +136,8 @@ def result_of(job: str, directory: str) -> dict[str, Any]:
 
     described = until(ended, f"{job} ends", timeout_s=200, pause_s=0.05)
     assert described["TransformJobStatus"] == "Completed", described
-    written = boto3.client("s3").get_object(Bucket=BUCKET, Key=f"output/{directory}/numbers.jsonl.out")["Body"].read()
-    result: dict[str, Any] = json.loads(written)
+    key = f"{BATCH_OUTPUT_PREFIX}{directory}/numbers.jsonl.out"
+    result: dict[str, Any] = json.loads(boto3.client("s3").get_object(Bucket=bucket, Key=key)["Body"].read())
     return result
 
 
@@ -161,18 +159,24 @@ class Life:
 
 
 @pytest.fixture(scope="module")
+def cloud(enforcing_cloud: dict[str, str]) -> dict[str, str]:
+    """A cloud in which the rights of roles count."""
+    return enforcing_cloud
+
+
+@pytest.fixture(scope="module")
 def life(cloud: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Life:
     directory = tmp_path_factory.mktemp("repository")
     s3, sagemaker = boto3.client("s3"), boto3.client("sagemaker")
     s3.create_bucket(Bucket=BUCKET)
-    s3.put_object(Bucket=BUCKET, Key="input/numbers.jsonl", Body=b"7\n")
     publish_by_command(trained(directory / "two", weight=2), "times", "--label", "stable")
     publish(trained(directory / "five", weight=5), REPOSITORY, "other")
 
     deployer = Deployer(cloud, directory, stage=str(STAGE))
     deployer.deploy("--all")
     endpoint = deployer.output("endpoint", "EndpointName")
-    model = deployer.output("endpoint", "ModelName")
+    model, bucket = deployer.output("endpoint", "ModelName"), deployer.output("storage", "BucketName")
+    s3.put_object(Bucket=bucket, Key=f"{BATCH_INPUT_PREFIX}numbers.jsonl", Body=b"7\n")
     before = sagemaker.describe_endpoint(EndpointName=endpoint)
     stable = asked(endpoint, "trace=1;model=times;version=stable")
     by_default = asked(endpoint, "trace=1")
@@ -182,10 +186,10 @@ def life(cloud: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Lif
     except ClientError as error:
         refused = str(error)
 
-    asynchronous = start_asynchronous(model)
+    asynchronous = start_asynchronous(model, bucket)
     publish(trained(directory / "three", weight=3), REPOSITORY, "times")
-    job = start_job("default", model)
-    own_job = start_job_by_command("own", model, "--environment", "TIDEGATE_DEFAULT_MODEL=times/latest")
+    job = start_job("default", model, bucket)
+    own_job = start_job_by_command("own", model, bucket, "--environment", "TIDEGATE_DEFAULT_MODEL=times/latest")
     newest = until(
         lambda: found if (found := asked(endpoint, "model=times"))[0]["version"] == 2 else None,
         "version 2 answers",
@@ -196,11 +200,12 @@ def life(cloud: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Lif
         EndpointName=asynchronous, WaiterConfig={"Delay": 1, "MaxAttempts": 60}
     )
     later = asked_later(asynchronous, "model=times;version=2")
-    of_default, of_its_own = result_of(job, "default"), result_of(own_job, "own")
+    of_default, of_its_own = result_of(job, "default", bucket), result_of(own_job, "own", bucket)
     untouched = sagemaker.describe_endpoint(EndpointName=endpoint)["LastModifiedTime"] == before["LastModifiedTime"]
 
     sagemaker.delete_endpoint(EndpointName=asynchronous)
     described = sagemaker.describe_model(ModelName=model)
+    boto3.resource("s3").Bucket(bucket).object_versions.delete()
     deployer.run("destroy", "--all", "--force", *deployer.synthesised())
     return Life(
         model=dict(described),

@@ -1,4 +1,7 @@
-"""The whole life of a model on a laptop: trained, approved, deployed, asked, run in batch, read as a table."""
+"""The whole life of a model on a laptop: trained, approved, deployed, asked, run in batch, read as a table.
+
+SageMaker does its part in a role with the rights that this takes and no more, and the cloud enforces them.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ import numpy as np
 import pytest
 
 from tests.contract.running import wait_until
+from tests.end_to_end.deploying import role_for
 from tests.infra.conftest import ROOT
 from tests.polling import until
 from tidegate.client.batch import BatchJob
@@ -21,14 +25,25 @@ from tidegate.client.batch import BatchJob
 pytestmark = pytest.mark.timeout(1200)  # each step has its own limit
 
 BUCKET = "whole-life"
-ROLE = "arn:aws:iam::123456789012:role/AmazonSageMaker-ExecutionRole-local"
 IMAGE = "123456789012.dkr.ecr.us-east-1.amazonaws.com/tidegate:cpu"
 INSTANCE = "ml.m5.large"
 LIMIT_S = 240
 JSON_LINES = "application/jsonlines"
 
 
-def test_a_model_goes_from_its_training_script_to_a_table_of_its_answers(cloud: dict[str, str], tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def cloud(enforcing_cloud: dict[str, str]) -> dict[str, str]:
+    """A cloud in which the rights of roles count."""
+    return enforcing_cloud
+
+
+@pytest.fixture(scope="module")
+def role(cloud: dict[str, str]) -> str:
+    """The ARN of a role that may do what the story takes."""
+    return role_for(boto3.client("iam"), "whole-life", bucket=BUCKET, repository="tidegate")
+
+
+def test_a_model_goes_from_its_training_script_to_a_table_of_its_answers(role: str, tmp_path: Path) -> None:
     s3, sagemaker = boto3.client("s3"), boto3.client("sagemaker")
     s3.create_bucket(Bucket=BUCKET)
 
@@ -36,7 +51,7 @@ def test_a_model_goes_from_its_training_script_to_a_table_of_its_answers(cloud: 
     s3.put_object(Bucket=BUCKET, Key="source.tar.gz", Body=digits_source())
     sagemaker.create_training_job(
         TrainingJobName="digits",
-        RoleArn=ROLE,
+        RoleArn=role,
         AlgorithmSpecification={
             "TrainingImage": IMAGE,
             "TrainingInputMode": "File",
@@ -79,7 +94,7 @@ def test_a_model_goes_from_its_training_script_to_a_table_of_its_answers(cloud: 
     assert [item["ModelPackageArn"] for item in approved["ModelPackageSummaryList"]] == [package]
 
     # deploy
-    sagemaker.create_model(ModelName="digits", ExecutionRoleArn=ROLE, Containers=[{"ModelPackageName": package}])
+    sagemaker.create_model(ModelName="digits", ExecutionRoleArn=role, Containers=[{"ModelPackageName": package}])
     variant = {"VariantName": "all", "ModelName": "digits", "InstanceType": INSTANCE, "InitialInstanceCount": 1}
     sagemaker.create_endpoint_config(EndpointConfigName="digits", ProductionVariants=[variant])
     sagemaker.create_endpoint(EndpointName="digits", EndpointConfigName="digits")
