@@ -169,7 +169,7 @@ def _state(surroundings: Surroundings) -> Iterator[Finding]:
 def _shell(surroundings: Surroundings) -> Iterator[Finding]:
     shell, record = surroundings.shell, surroundings.record
     up = record is not None and record.alive and not record.stopping
-    way = 'eval "$(python -m local_cloud up)"'
+    way = 'eval "$(tidegate cloud up)"'
     elsewhere = []
     addresses = {name: value for name, value in shell.items() if name.startswith("AWS_ENDPOINT_URL")}
     ours = {record.moto_url, record.sagemaker_url} if record is not None and up else set()

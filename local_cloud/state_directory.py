@@ -150,7 +150,7 @@ class StateDirectory:
                         " choose another directory"
                     )
                 self.marker.write_text(
-                    "The state of a local cloud; `python -m local_cloud down --delete` removes it.\n", encoding="utf-8"
+                    "The state of a local cloud; `tidegate cloud down --delete` removes it.\n", encoding="utf-8"
                 )
         except FileNotFoundError:
             pass  # a `down` took the directory away; who waits for the lock will see that

@@ -214,7 +214,7 @@ def strangers(cloud: LocalCloud) -> list[str]:
     return [f"{process}" for process in found if process not in family and process_birth(process.pid) is not None]
 
 
-@pytest.mark.timeout(7200 if LONG else 600)
+@pytest.mark.timeout(7200 if LONG else 1200)
 def test_nothing_that_had_an_answer_is_missing_after_all_processes_were_killed(cloud: LocalCloud) -> None:
     print(f"CHAOS_SEED={SEED}, {ROUNDS} rounds", file=sys.stderr)
     dice = random.Random(SEED)  # noqa: S311 - a run that can be repeated

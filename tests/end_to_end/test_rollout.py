@@ -91,6 +91,11 @@ class Story:
 
 
 @pytest.fixture(scope="module")
+def cloud(enforcing_cloud: dict[str, str]) -> dict[str, str]:
+    return enforcing_cloud
+
+
+@pytest.fixture(scope="module")
 def story(cloud: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Story:
     directory = tmp_path_factory.mktemp("rollout")
     deployer = Deployer(cloud, directory, stage=str(STAGE))

@@ -17,7 +17,7 @@ from tests.ecosystem.environments import HERE, REPOSITORY
 from tests.tidegate.installations import build, copy_of_the_checkout
 
 PAGE = (REPOSITORY / "local_cloud" / "README.md").read_text(encoding="utf-8")
-pytestmark = pytest.mark.timeout(900)  # the environment is a fixture
+pytestmark = pytest.mark.timeout(1200)  # the environment is a fixture
 _FOREIGN = ("AWS_", "CDK_", "SM_", "SAGEMAKER_", "TIDEGATE_", "LOCAL_CLOUD_", "PYTHON", "PYTEST_", "VIRTUAL_ENV")
 
 
