@@ -54,7 +54,7 @@ def aws(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Seen]:
         capture_output=True,
         text=True,
         check=False,
-        timeout=110,
+        timeout=300,
     )
     assert done.returncode == 0, done.stderr
     found = {}

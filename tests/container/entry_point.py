@@ -45,7 +45,7 @@ def start(
     )
 
 
-def train(base_dir: Path, *, timeout_s: float = 120, **environment: str) -> subprocess.CompletedProcess[str]:
+def train(base_dir: Path, *, timeout_s: float = 300, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run the job of `base_dir` to its end."""
     with start(base_dir, **environment) as process:
         output, errors = process.communicate(timeout=timeout_s)

@@ -19,7 +19,7 @@ from tests.contract.running import wait_until
 ASKED = {"sagemaker_torch_distributed_enabled": True}
 PYTHON, SCRIPT = Path("/venv/bin/python"), Path("/opt/ml/code/train.py")
 START = [str(PYTHON), "-m", "torch.distributed.run", "--shutdown-timeout", "110"]
-LONG_S = 100
+LONG_S = 300
 """For torchrun, which imports torch before it starts anything."""
 
 GROUPS = [

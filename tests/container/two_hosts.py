@@ -54,7 +54,7 @@ class Host:
         """Start the job that lies in its directory."""
         self.process = start(self.base_dir, before=self.before, new_session=True, **environment)
 
-    def end(self, timeout_s: float = 100) -> tuple[int, str]:
+    def end(self, timeout_s: float = 300) -> tuple[int, str]:
         """Wait for its exit status and what it wrote to standard error."""
         assert self.process is not None
         _, errors = self.process.communicate(timeout=timeout_s)

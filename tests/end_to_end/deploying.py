@@ -76,7 +76,7 @@ class Deployer:
 
     def run(self, *arguments: str, exit_code: int = 0) -> str:
         chosen = () if "--app" in arguments else ("-c", f"stage={self.stage}")
-        done = cdk(*arguments, *chosen, output=self.directory / "cdk.out", cloud=self.cloud, timeout_s=250)
+        done = cdk(*arguments, *chosen, output=self.directory / "cdk.out", cloud=self.cloud, timeout_s=500)
         assert done.returncode == exit_code, done.stdout + done.stderr
         return done.stdout + done.stderr
 
@@ -121,7 +121,7 @@ def answered(accepted: Mapping[str, Any]) -> dict[str, Any]:
     def ended() -> list[str] | None:
         return next((each for each in objects if s3.list_objects_v2(Bucket=each[0], Prefix=each[1])["KeyCount"]), None)
 
-    bucket, key = until(ended, "the request has an answer or a failure", timeout_s=200)
+    bucket, key = until(ended, "the request has an answer or a failure", timeout_s=400)
     body = s3.get_object(Bucket=bucket, Key=key)["Body"].read()
     assert [bucket, key] == objects[0], body
     result: dict[str, Any] = json.loads(body)

@@ -74,7 +74,7 @@ def transformed(
         described.update(account.sagemaker.describe_transform_job(TransformJobName=job))
         return bool(described["TransformJobStatus"] != "InProgress")
 
-    await_true(ended, f"{job} ends", timeout_s=200)
+    await_true(ended, f"{job} ends", timeout_s=400)
     assert described["TransformJobStatus"] == "Completed", described
     return {name: account.get(f"{job}/out/{name}.out").decode().splitlines() for name in files}
 

@@ -45,7 +45,7 @@ def transform(deployer: Deployer, numbers: list[float]) -> tuple[dict[str, Any],
         found: dict[str, Any] = sagemaker.describe_transform_job(TransformJobName="numbers")
         return found if found["TransformJobStatus"] != "InProgress" else None
 
-    job = until(ended, "the job ends", timeout_s=200, pause_s=0.2)
+    job = until(ended, "the job ends", timeout_s=400, pause_s=0.2)
     assert job["TransformJobStatus"] == "Completed", job
     out = s3.get_object(Bucket=bucket, Key="batch/output/numbers.jsonl.out")["Body"].read()
     return job, [json.loads(line) for line in out.splitlines()]

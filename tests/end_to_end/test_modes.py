@@ -42,7 +42,7 @@ def ask_later(endpoint: str, number: float) -> float:
         EndpointName=endpoint, ContentType="application/json", InputLocation=f"s3://{ARCHIVES}/inputs/number.json"
     )
     bucket, _, key = answer["OutputLocation"].removeprefix("s3://").partition("/")
-    until(lambda: s3.list_objects_v2(Bucket=bucket, Prefix=key).get("Contents"), "the answer is there", timeout_s=200)
+    until(lambda: s3.list_objects_v2(Bucket=bucket, Prefix=key).get("Contents"), "the answer is there", timeout_s=400)
     return float(json.loads(s3.get_object(Bucket=bucket, Key=key)["Body"].read())["product"])
 
 

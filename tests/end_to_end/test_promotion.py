@@ -95,7 +95,7 @@ def serve_behind_the_stack_s_back(package: str) -> str:
 def infra(*arguments: str) -> tuple[int, str]:
     """`python -m infra`: exit code, and all that it said."""
     command = [sys.executable, "-m", "tidegate.infra", *arguments]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=300)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=500)
     return done.returncode, done.stdout + done.stderr
 
 

@@ -19,7 +19,7 @@ def train(work_dir: Path, *arguments: str) -> Path:
         capture_output=True,
         text=True,
         check=False,
-        timeout=110,
+        timeout=300,
     )
     assert done.returncode == 0, done.stderr
     assert [line for line in done.stdout.splitlines() if line.startswith("epoch=")], done.stdout

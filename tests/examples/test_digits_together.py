@@ -16,7 +16,7 @@ from tests.container.two_hosts import NAMESPACES, Host, means, two_hosts
 from tests.contract.running import wait_until
 
 EPOCHS = 12
-LONG_S = 110
+LONG_S = 400
 
 
 def prepare(host: Host) -> None:

@@ -43,7 +43,7 @@ class Model:
         self.home = folder / "packages/0"
         self.home.parent.mkdir()
 
-    def install(self, wanted: str, timeout_s: float = 100) -> Path | None:
+    def install(self, wanted: str, timeout_s: float = 300) -> Path | None:
         (self.code / "requirements.txt").write_text(wanted)
         return asyncio.run(requirements.install(self.code.parent, lambda: self.home, timeout_s))
 
@@ -53,7 +53,7 @@ class Model:
         words = [PackageLayer(self.home).interpreter, "-c", program]
         return subprocess.run(words, check=True, capture_output=True, text=True, timeout=300).stdout.strip()
 
-    def refusal(self, wanted: str, timeout_s: float = 100) -> str:
+    def refusal(self, wanted: str, timeout_s: float = 300) -> str:
         """Why it cannot be installed."""
         with pytest.raises(DeploymentError) as failure:
             self.install(wanted, timeout_s)

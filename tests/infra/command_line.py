@@ -19,7 +19,7 @@ WITHOUT_ACCOUNT = {
 
 
 def cdk(
-    *arguments: str, output: Path, cloud: Mapping[str, str] = WITHOUT_ACCOUNT, timeout_s: float = 100
+    *arguments: str, output: Path, cloud: Mapping[str, str] = WITHOUT_ACCOUNT, timeout_s: float = 300
 ) -> subprocess.CompletedProcess[str]:
     """Run `cdk` with the tools beside this Python first on PATH and no AWS setting but those of `cloud`."""
     beside = Path(sys.executable).parent

@@ -203,7 +203,7 @@ def test_workers_answer_alike_name_what_fails_and_leave_no_process(method: str, 
         env={"PYTHONPATH": str(Path(__file__).parents[2]), "PATH": "/usr/bin:/bin"},
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=300,
         check=False,
     )
     assert done.returncode == 0, done.stderr

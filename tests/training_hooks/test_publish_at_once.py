@@ -67,7 +67,7 @@ def test_two_processes_are_never_given_one_number(place: Place, tmp_path: Path) 
     ]
     numbers = []
     for process, own in zip(processes, owns, strict=True):
-        output, errors = process.communicate(timeout=110)
+        output, errors = process.communicate(timeout=300)
         assert process.returncode == 0, errors
         given = output.split()
         files = place.files()
