@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import json
 import logging
 import os
@@ -228,6 +229,9 @@ def main(arguments: Sequence[str]) -> int:
     except EngineError as error:
         sys.stderr.write(f"--container needs docker: {error}\n")
         return 1
+    if (refusal := _no_such_region(options.region)) is not None:
+        sys.stderr.write(f"{refusal}\n")
+        return 1
     try:
         supervise(
             directory,
@@ -244,6 +248,17 @@ def main(arguments: Sequence[str]) -> int:
     if options.until_stdin_closes:
         directory.leave()  # the starter may be dead: then nobody else does it
     return 0
+
+
+def _no_such_region(region: str) -> str | None:
+    """Why there is no cloud of ``region``; None where there is one."""
+    session = boto3.Session()
+    partitions = ("aws", "aws-cn", "aws-us-gov")
+    known = [each for partition in partitions for each in session.get_available_regions("s3", partition)]
+    if region in known:
+        return None
+    near = difflib.get_close_matches(region, known, n=1)
+    return f"AWS has no region {region!r}" + (f"; is {near[0]} meant?" if near else ", such as us-east-1.")
 
 
 def _runner(directory: StateDirectory, options: argparse.Namespace) -> ContainerRunner:

@@ -30,13 +30,33 @@ class _OwnMetrics(CloudWatchMetricProvider):
         return [] if store is None else [_datum(store, *each) for each in store.everything()]
 
 
+class _Datum(MetricAggregatedDatum):
+    """One that is of the dimensions that are asked for, and of no others.
+
+    CloudWatch takes each combination of dimensions for a metric of its own; moto adds up those that have more. To list
+    metrics, for which fewer dimensions do, moto says what it has found already.
+    """
+
+    def filter(
+        self,
+        namespace: str | None,
+        name: str | None,
+        dimensions: list[dict[str, str]],
+        already_present_metrics: list[Any] | None = None,
+    ) -> bool:
+        if already_present_metrics is None and len(dimensions) != len(self.dimensions):
+            return False
+        is_meant: bool = super().filter(namespace, name, dimensions, already_present_metrics)
+        return is_meant
+
+
 def show(store: MetricStore, refresh: Callable[[], None]) -> None:
     """Lets this process's moto answer with what is in ``store`` once ``refresh`` has been called."""
     _OwnMetrics.store, _OwnMetrics.refresh = store, staticmethod(refresh)
 
 
 def _datum(store: MetricStore, series: Series, moment: datetime, tally: Tally) -> MetricAggregatedDatum:
-    return MetricAggregatedDatum(
+    return _Datum(
         namespace=series.namespace,
         name=series.name,
         min_stat=tally.least,

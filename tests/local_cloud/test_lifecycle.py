@@ -261,3 +261,16 @@ def test_a_limit_of_awss_may_be_set_lower_to_see_it_act(directory: Path, run: Ru
             runtime.invoke_endpoint(EndpointName="nobody", Body=b"x" * 1000)
         runtime.close()
         assert "already, and its limits stay as they are" in run("up", "--limit", "body_bytes=2000").stderr
+
+
+@pytest.mark.parametrize(
+    ("region", "sentence"),
+    [
+        ("eu-centrl-1", "AWS has no region 'eu-centrl-1'; is eu-central-1 meant?"),
+        ("nowhere!", "AWS has no region 'nowhere!', such as us-east-1."),
+    ],
+)
+def test_a_region_that_there_is_not_is_named(run: Run, directory: Path, region: str, sentence: str) -> None:
+    refused = run("up", "--region", region)
+    assert refused.returncode == 1
+    assert refused.stderr.rstrip().endswith(sentence)

@@ -63,6 +63,7 @@ CALLED = {
     "moto.cloudwatch.models:CloudWatchBackend": None,
     "moto.cloudwatch.models:Dimension": None,
     "moto.cloudwatch.models:MetricAggregatedDatum": None,
+    "moto.cloudwatch.models:MetricAggregatedDatum.filter": "namespace name dimensions already_present_metrics",
     "moto.cloudwatch.models:MetricDatum": None,
     "moto.cloudwatch.models:cloudwatch_backends": None,
     "moto.cloudwatch.responses:CloudWatchResponse": None,
