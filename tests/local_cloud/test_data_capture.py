@@ -200,3 +200,14 @@ def test_what_waits_is_written_at_the_end_in_one_object() -> None:
     capturing.close()
     found = [json.loads(line)["captureData"]["endpointInput"]["data"] for line in b"".join(bucket.objects).splitlines()]
     assert found == ["0", "1", "2", "3", "4"]
+
+
+def test_who_waits_for_an_endpoints_captures_finds_them_written() -> None:
+    bucket = Bucket()
+    capturing = DataCapture(UncheckedRoles(lambda _: bucket))
+    config = capture("x", KmsKeyId="key")
+    for number in range(3):
+        capturing.record(config, exchange(request=str(number).encode()), role_arn=None)
+    capturing.flush("e")
+    assert len(b"".join(bucket.objects).splitlines()) == 3
+    capturing.close()
