@@ -7,6 +7,7 @@ that no key has any more is deleted once the log says so.
 
 from __future__ import annotations
 
+import functools
 import io
 import logging
 import os
@@ -415,6 +416,7 @@ def _buckets() -> Iterator[tuple[str, str, FakeBucket]]:
 
 
 def _noting(change: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(change)
     def changing(self: _VersionedKeyStore, key_name: str, *rest: Any) -> Any:
         try:
             return change(self, key_name, *rest)
