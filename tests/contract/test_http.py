@@ -348,7 +348,7 @@ def test_a_full_queue_is_503_at_once_with_retry_after():
         (server.model_dir / "release").touch()
         assert [reply.status for reply in refused] == [503, 503]
         assert refused[0].error["code"] == "overloaded"
-        assert "2 requests are waiting already" in refused[0].error["message"]
+        assert "its queue of 2 is full" in refused[0].error["message"]
         assert refused[0].headers["retry-after"] == "1"
         assert sorted(future.result(timeout=60).status for future in (computing, *others)) == [200, 200, 200, 503, 503]
 

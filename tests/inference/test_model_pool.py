@@ -590,7 +590,7 @@ def test_what_has_no_place_is_rejected_and_counted(monkeypatch):
             asked += home.ask("waiting", "waiting")
             await settled()
             for ask in (home.pool.admit, lambda: home.ask("one too many")):
-                with pytest.raises(Overloaded, match="2 requests are waiting already"):
+                with pytest.raises(Overloaded, match="its queue of 2 is full"):
                     ask()
             assert home.pool.metrics.shed == {"queue_full": 2}
         assert await outcomes(asked) == [(503, "not_ready")] * 3

@@ -125,7 +125,7 @@ class Scheduler:
         if reason is not None:
             self._metrics.shed[reason.name.lower()] += 1
             sentence = {
-                RejectReason.QUEUE_FULL: f"{limits.queue_size} requests are waiting already",
+                RejectReason.QUEUE_FULL: f"its queue of {limits.queue_size} is full",
                 RejectReason.TOO_LONG_A_WAIT: f"the wait would be longer than {limits.max_queue_wait_s:g} s",
             }[reason]
             raise Overloaded(f"The model '{self._name}' is overloaded: {sentence}.")
