@@ -27,6 +27,7 @@ import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 from tqdm import tqdm
 
+from tidegate import command_line
 from tidegate.client import stages
 from tidegate.client.asynchronous import Submitted
 from tidegate.client.batch import BatchJob, Progress
@@ -296,4 +297,4 @@ def _asking(command: argparse.ArgumentParser, run: object) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(command_line.run(main, program="client"))

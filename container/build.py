@@ -22,6 +22,7 @@ from pathlib import Path
 
 from container import inventory, wheels_folder
 from container.engine import ROOT, DockerFailed, DockerUnavailable, Engine, find, local_base
+from tidegate import command_line
 
 TORCH = "torch==2.13.0"
 
@@ -135,4 +136,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(command_line.run(main, program="tidegate"))

@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tidegate import command_line
 from tidegate.inference import legacy_variables, log_lines
 from tidegate.inference.early_signals import Stopped
 from tidegate.inference.errors import DeploymentError
@@ -224,4 +225,4 @@ def _model_dir_of_the_container(settings: Settings) -> Path:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main() if sys.argv[1:2] == ["serve"] else command_line.run(main, program="tidegate"))

@@ -142,7 +142,8 @@ def serve_model(request: pytest.FixtureRequest) -> Iterator[ServeModel]:
 
     MODEL and the wrapper are what `tidegate serve` takes. The server is started when it is first asked for, is the same
     for all tests that ask for the same, and ends with the tests. Variables of this process that are settings of the
-    server do not reach it: `environment` has them. Raises :class:`ModelDidNotStart`.
+    server do not reach it: `environment` has them. Raises :class:`ModelDidNotStart`; TypeError for a variable that is
+    no string.
     """
     running: dict[object, ServedModel] = {}
     request.config.stash[_RUNNING] = running
@@ -155,13 +156,23 @@ def serve_model(request: pytest.FixtureRequest) -> Iterator[ServeModel]:
             wrapper: str | os.PathLike[str] | None = None,
         ) -> ServedModel:
             words = ("serve", _absolute(model), *(() if wrapper is None else ("--wrapper", _absolute(wrapper))))
-            variables = dict(environment or {})
+            variables = _variables(environment or {})
             key = (words, frozenset(variables.items()))
             if key not in running:
                 running[key] = stack.enter_context(_served(words, variables))
             return running[key]
 
         yield serve
+
+
+def _variables(environment: Mapping[str, str]) -> dict[str, str]:
+    for name, value in environment.items():
+        if not isinstance(name, str) or not isinstance(value, str):
+            written = f"{str(name)!r}: {str(value)!r}"
+            raise TypeError(f"environment={{{name!r}: {value!r}}}: names and values are strings; write {written}")
+        if not name or "=" in name or "\0" in name + value:
+            raise ValueError(f"environment={{{name!r}: {value!r}}} cannot be a variable: no '=' in a name, no NUL byte")
+    return dict(environment)
 
 
 def _absolute(place: str | os.PathLike[str]) -> str:

@@ -9,6 +9,7 @@ import importlib
 import os
 import sys
 
+from tidegate import command_line
 from tidegate.infra.configuration import ConfigurationError
 
 # Each has a main(arguments) that returns the exit status.
@@ -74,4 +75,4 @@ def _fail(sentence: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(command_line.run(main, program="infra"))

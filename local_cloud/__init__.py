@@ -1,6 +1,6 @@
 """AWS on a laptop: moto, and beside it a small SageMaker of our own that really serves models and runs jobs.
 
-``python -m local_cloud up`` starts it and prints the environment for unmodified boto3, ``aws`` and ``cdk``;
+``tidegate cloud up`` starts it and prints the environment for unmodified boto3, ``aws`` and ``cdk``;
 :class:`LocalCloud` is the same for Python. What is real, stored or refused: ``docs/local-cloud.md``.
 """
 

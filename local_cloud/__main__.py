@@ -1,6 +1,7 @@
-"""``python -m local_cloud up | down | status | logs | doctor``.
+"""``tidegate cloud up | down | status | logs | doctor``.
 
-Standard output is for programs: the exports, what was logged, JSON. Remarks and tables go to standard error.
+Standard output has what a command was asked for: the exports, what was logged, what the doctor found, JSON. Remarks,
+and the table of `status`, whose exports a shell evaluates, go to standard error.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from tidegate import command_line
 from tidegate.local_cloud.cloud import CloudError, LocalCloud
 from tidegate.local_cloud.environment import DEFAULT_REGION, shell_lines
 from tidegate.local_cloud.processes import stop_on_signals
@@ -81,11 +83,8 @@ def main(arguments: Sequence[str], program: str = f"python -m {__package__}") ->
             case _:
                 return _doctor(LocalCloud(), as_json=options.json)
     except CloudError as error:
-        _remark(f"local_cloud: error: {error}")
+        _remark(f"{program}: error: {error}")
         return 1
-    except BrokenPipeError:  # `… | head` has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
 
 
 def _describe_up(up: argparse.ArgumentParser) -> None:
@@ -301,4 +300,4 @@ def _remark(text: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(command_line.run(lambda: main(sys.argv[1:]), program=f"python -m {__package__}"))

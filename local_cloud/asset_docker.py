@@ -3,7 +3,7 @@
 ``cdk deploy`` with a Docker asset logs in to the account's registry, builds, tags and pushes. Here nobody answers for
 that registry: the image stays in this machine's docker under the registry's name, where the local cloud finds it when a
 model names it, and the repository of the local ECR is told that it has the tag, so that the next deployment builds
-nothing. ``python -m local_cloud up --container`` exports ``CDK_DOCKER`` with a script that calls this module.
+nothing. ``tidegate cloud up --container`` exports ``CDK_DOCKER`` with a script that calls this module.
 """
 
 from __future__ import annotations

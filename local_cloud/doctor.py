@@ -156,6 +156,8 @@ def _state(surroundings: Surroundings) -> Iterator[Finding]:
             f"a cloud in {directory.path} ended without being stopped{servers}",
             "up ends what is left and starts afresh; down ends and removes it",
         )
+    elif directory.obstacle:
+        yield _error("state", directory.obstacle, "choose another directory: export LOCAL_CLOUD_DIR=…")
     elif directory.path.is_dir() and not directory.marker.exists() and any(directory.path.iterdir()):
         yield _error(
             "state",

@@ -47,8 +47,14 @@ def find(wanted: str, known: Sequence[Named]) -> Named:
         return found[0]
     if found:
         raise NoSuchLog(f"{wanted} may be {_or(map(str, _nearest(text, found)))}: write one of these")
-    near = _nearest(text, among or known)
-    hint = f"; the nearest: {', '.join(map(str, near))}" if near else ", and nothing has written anything yet"
+    near = _nearest(text, among) or _nearest(text, known)
+    if near:
+        hint = f"; the nearest: {', '.join(map(str, near))}"
+    elif known:
+        further = f" and {len(known) - _NEAREST} more" if len(known) > _NEAREST else ""
+        hint = f"; there are {', '.join(map(str, (among or known)[:_NEAREST]))}{further}"
+    else:
+        hint = ", and nothing has written anything yet"
     raise NoSuchLog(f"nothing is called {wanted}{hint}")
 
 

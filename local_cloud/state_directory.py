@@ -31,6 +31,7 @@ from tidegate.local_cloud.keep.kept_directory import KeptDirectory
 from tidegate.local_cloud.processes import end_orphans, end_strays, process_birth
 from tidegate.local_cloud.sagemaker import keeper
 
+_ELSEWHERE = "choose another directory: export LOCAL_CLOUD_DIR=…"
 _ENTRIES = (
     "kept",
     "supervisor.json",
@@ -112,6 +113,16 @@ class StateDirectory:
     def marker(self) -> Path:
         return self.path / "marker"
 
+    @property
+    def obstacle(self) -> str:
+        """What is in the place of the directory, or of one above it: "" for nothing."""
+        for place in (self.path, *self.path.parents):
+            if place.is_symlink() and not place.exists():
+                return f"{place} is a link that leads nowhere"
+            if place.exists():
+                return "" if place.is_dir() else f"{place} is a file"
+        return ""
+
     @contextmanager
     def claimed(self) -> Iterator[None]:
         """Makes the directory ours. One change at a time: a second `up` waits for the first and then finds it done.
@@ -140,14 +151,14 @@ class StateDirectory:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise DirectoryError(f"{self.path} cannot be used: {error.strerror}") from error
+            reason = self.obstacle or f"no directory can be made there ({error.strerror})"
+            raise DirectoryError(f"{self.path} cannot be used: {reason}; {_ELSEWHERE}") from error
         try:
             if not self.marker.exists():
                 strangers = [entry.name for entry in self.path.iterdir() if entry.name != "lock"]
                 if strangers:
                     raise DirectoryError(
-                        f"{self.path} holds files that are not the local cloud's ({strangers[0]});"
-                        " choose another directory"
+                        f"{self.path} holds files that are not the local cloud's ({strangers[0]}); {_ELSEWHERE}"
                     )
                 self.marker.write_text(
                     "The state of a local cloud; `tidegate cloud down --delete` removes it.\n", encoding="utf-8"

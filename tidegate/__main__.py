@@ -10,6 +10,8 @@ import importlib.util
 import os
 import sys
 
+from tidegate import command_line
+
 _SERVER = ("torch", "numpy", "PIL", "uvloop", "httptools")
 _OF_TRAINING_HOOKS = ("pack", "export", "lineage", "publish", "retire", "label", "unlabel", "list")
 
@@ -17,6 +19,12 @@ _OF_TRAINING_HOOKS = ("pack", "export", "lineage", "publish", "retire", "label",
 def main() -> int:
     """Run the command; returns its exit status."""
     _look_in_pythonpath_last()
+    if sys.argv[1:2] == ["serve"]:
+        return _run()  # its output is a log, for as long as it serves
+    return command_line.run(_run, program="tidegate cloud" if sys.argv[1:2] == ["cloud"] else "tidegate")
+
+
+def _run() -> int:
     command = sys.argv[1] if sys.argv[1:] else ""
     if command in _OF_TRAINING_HOOKS:
         return _training_hooks()
@@ -27,7 +35,7 @@ def main() -> int:
     if command == "completion":
         from tidegate.completion import main as completion  # noqa: PLC0415 - only where it is meant
 
-        return completion(sys.argv[2:], program="tidegate completion", run=main)
+        return completion(sys.argv[2:], program="tidegate completion", run=_run)
     if command in ("serve", "check") and "--help" not in sys.argv and "-h" not in sys.argv:
         missing = [name for name in _SERVER if importlib.util.find_spec(name) is None]
         if missing:

@@ -7,8 +7,9 @@ python -m training_hooks publish MODEL_DIR REPOSITORY NAME [--version N] [--labe
 """
 
 import argparse
-import os
 import sys
+
+from tidegate import command_line
 
 from .archive import pack
 from .errors import ArtifactError
@@ -57,13 +58,8 @@ def _pack(chosen: argparse.Namespace) -> None:
 
 
 def _print_lineage(chosen: argparse.Namespace) -> None:
-    lineage = lineage_of(chosen.model)
-    try:
-        print(lineage, flush=True)  # noqa: T201 - the command's answer
-    except BrokenPipeError:
-        # The reader has seen enough; what is left would be written when Python ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    print(lineage_of(chosen.model))  # noqa: T201 - the command's answer
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(command_line.run(main, program="training_hooks"))

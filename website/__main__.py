@@ -12,6 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tidegate import command_line
 from website.pages import write_pages
 
 ROOT = Path(__file__).parents[1]
@@ -57,4 +58,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(command_line.run(main, program="website"))

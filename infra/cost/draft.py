@@ -17,6 +17,8 @@ from typing import Any, Protocol
 import botocore.session
 from botocore.exceptions import BotoCoreError, ClientError
 
+from tidegate import command_line
+
 # The Price List answers in a few Regions only, for all of them.
 _API_REGION = "us-east-1"
 # Our tables by what the list calls the use of an instance, in the attribute `platoinstancetype`.
@@ -102,4 +104,4 @@ def _hourly(product: dict[str, Any]) -> Iterator[Decimal]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(command_line.run(main, program="draft"))

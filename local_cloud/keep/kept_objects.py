@@ -302,8 +302,7 @@ class KeptObjects:
                 if end == len(content):
                     break
                 raise KeepError(
-                    f"{path} is damaged at byte {at}; nothing was deleted;"
-                    " `python -m local_cloud down --delete` removes it"
+                    f"{path} is damaged at byte {at}; nothing was deleted; `tidegate cloud down --delete` removes it"
                 )
             yield at, record
             at = end

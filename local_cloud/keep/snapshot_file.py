@@ -22,7 +22,7 @@ from tidegate.local_cloud.keep.errors import KeepError, reason
 
 _KIND = "state of a local cloud"
 _LONGEST_HEADER = 64 * 1024
-_WAY_OUT = "nothing was deleted; `python -m local_cloud down --delete` removes it"
+_WAY_OUT = "nothing was deleted; `tidegate cloud down --delete` removes it"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,7 +21,7 @@ import sys
 from pathlib import Path
 
 NOTE = "local cloud: /opt/ml is not the model's own here: "
-_WAY_OUT = "name files by the model_dir that model_fn gets, or run containers (python -m local_cloud up --container)"
+_WAY_OUT = "name files by the model_dir that model_fn gets, or run containers (tidegate cloud up --container)"
 _PLACE = Path("/opt/ml")
 
 # Of <sched.h> and <sys/mount.h>.

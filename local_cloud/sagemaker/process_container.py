@@ -86,7 +86,7 @@ def own_server() -> Sequence[str]:
     if missing:
         raise ContainerFailed(
             f"no server is named for this image, and Tidegate's own cannot run here ({missing[0]} is not installed):"
-            " name yours (python -m local_cloud up --server COMMAND), or pip install 'tidegate[serve]'"
+            " name yours (tidegate cloud up --server COMMAND), or pip install 'tidegate[serve]'"
         )
     return own_module.command("tidegate.inference", "serve")
 

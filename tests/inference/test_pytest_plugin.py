@@ -71,6 +71,10 @@ def test_a_refused_stream_raises(serve_model):
     with pytest.raises(AssertionError, match="400: .*a number is wanted"):
         list(serve_model("model").stream("no number"))
 
+def test_a_variable_that_is_no_string_is_named(serve_model):
+    with pytest.raises(TypeError, match="'FACTOR': 1}: names and values are strings; write 'FACTOR': '1'"):
+        serve_model("model", environment={"FACTOR": 1})
+
 def test_that_fails(serve_model):
     assert serve_model("model").invoke("no number").status == 200
 
@@ -112,7 +116,7 @@ def said(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def test_a_handler_is_tested_through_the_real_server(said: str) -> None:
     assert re.findall(r"^FAILED test_mine\.py::(\w+)", said, re.MULTILINE) == FAILED, said
-    assert "3 failed, 5 passed" in said, said
+    assert "3 failed, 6 passed" in said, said
 
 
 def test_a_failure_comes_with_the_log_of_the_server_that_was_asked(said: str) -> None:

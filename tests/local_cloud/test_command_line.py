@@ -172,6 +172,7 @@ def test_a_thing_is_found_by_its_name_or_the_beginning_of_it(wanted: str, found:
         ("digits", "digits may be endpoint/digits or training-job/digits: write one of these"),
         ("dig", "dig may be endpoint/digits, training-job/digits or training-job/digits-2026: write one of these"),
         ("pain-t", "nothing is called pain-t; the nearest: endpoint/paint"),
+        ("pipeline/nope", "nothing is called pipeline/nope; the nearest: "),
         ("job/x", "job/x: 'job' is no kind of thing that writes; there are endpoint, inference-component"),
     ],
 )
@@ -179,6 +180,16 @@ def test_a_name_that_is_not_one_things_gets_a_sentence_with_the_nearest(wanted: 
     with pytest.raises(NoSuchLog) as refused:
         log_files.find(wanted, KNOWN)
     assert str(refused.value).startswith(sentence)
+
+
+def test_where_nothing_is_near_some_of_what_there_is_is_named() -> None:
+    many = [Named(kind=ENDPOINT, name=f"{letter}-{letter * 9}") for letter in "abcdefgh"]
+    with pytest.raises(NoSuchLog) as refused:
+        log_files.find("pipeline/qqq", many)
+    first = ", ".join(map(str, many[:5]))
+    assert str(refused.value) == f"nothing is called pipeline/qqq; there are {first} and 3 more"
+    with pytest.raises(NoSuchLog, match=r"^nothing is called qqq, and nothing has written anything yet$"):
+        log_files.find("qqq", [])
 
 
 def test_files_that_come_late_grow_are_cut_off_or_change_their_name_are_read_once_and_whole(tmp_path: Path) -> None:

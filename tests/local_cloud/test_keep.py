@@ -397,5 +397,13 @@ def test_two_at_once_start_one_cloud(directory: Path) -> None:
 
 def test_a_directory_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no directory")
-    with pytest.raises(CloudError, match="cannot be used"):
-        kept_cloud(tmp_path / "file" / "state").up()
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    for place, reason in {
+        "file": "file is a file",
+        "file/state": "file is a file",
+        "link": "link is a link that leads nowhere",
+    }.items():
+        with pytest.raises(CloudError, match=f"{place} cannot be used: .*{reason}; choose another directory"):
+            kept_cloud(tmp_path / place).up()
+    with pytest.raises(CloudError, match="no directory can be made there"):
+        kept_cloud(Path("/proc/state")).up()

@@ -120,7 +120,7 @@ def test_where_the_kernel_refuses_one_line_says_so_and_the_command_runs(base: Pa
     assert (done.returncode, done.stdout) == (0, "runs\n")
     (line,) = done.stderr.splitlines()
     assert line.startswith(f"{private_opt_ml.NOTE}the kernel refuses a mount namespace (")
-    assert line.endswith("or run containers (python -m local_cloud up --container)")
+    assert line.endswith("or run containers (tidegate cloud up --container)")
 
 
 @pytest.mark.parametrize(

@@ -94,7 +94,7 @@ class ProcessJobs:
             return self.train or own_train_command()
         raise ContainerFailed(
             "the request names no ContainerEntrypoint, and where jobs are processes there is no image whose own would"
-            " be run: name one, or run images (python -m local_cloud up --container)"
+            " be run: name one, or run images (tidegate cloud up --container)"
         )
 
 
