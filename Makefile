@@ -11,7 +11,7 @@
 # make image-lock-arm  whether each of them has a wheel for ARM (Graviton) too
 # make audit    known holes of everything that is pinned
 # make docs     the documentation as a site that needs no server and no network: build/website/site/index.html
-# make dist     dist/: a wheel of Tidegate
+# make dist     dist/: a wheel of Tidegate; needs nothing but Python
 # make env      only the environment: .venv with pinned packages, Node if needed, the CDK command line
 #
 # A CPU build of torch (200 MB instead of several GB of CUDA):
@@ -118,8 +118,9 @@ benchmark: env
 demo: env
 	@python -m examples.digits.demo
 
-dist: env
-	@python -m pip wheel --quiet --no-deps --wheel-dir dist .
+dist:  # a wheel of pure Python needs none of what it will import
+	@test -x build/dist-env/bin/python || $(PYTHON) -m venv build/dist-env
+	@build/dist-env/bin/python -m pip wheel --quiet --no-deps --wheel-dir dist .
 
 lock: env
 	@(echo "# Every package of the development environment, pinned. 'make lock' writes this file."; \

@@ -1,4 +1,4 @@
-"""`tidegate completion bash|zsh`: a script that completes the command's words, made from what each `--help` says.
+"""`tidegate completion bash|zsh|fish`: a script that completes the command's words, made from what each `--help` says.
 
 From the help and not from the parsers: each room has its own, and this reaches into none.
 """
@@ -32,6 +32,21 @@ _tidegate() {{
 }}
 complete -o default -F _tidegate tidegate
 """
+_FISH = """\
+function __tidegate_words
+  set -l path ""
+  for word in (commandline --tokenize --cut-at-cursor --current-process)[2..-1]
+    switch "$path/$word"
+      case {steps}
+        set path "$path/$word"
+    end
+  end
+  switch "$path"
+{cases}
+  end
+end
+complete --command tidegate --arguments "(__tidegate_words)"
+"""
 _ZSH = "autoload -U +X bashcompinit && bashcompinit\n"
 
 
@@ -40,12 +55,13 @@ def main(arguments: Sequence[str], program: str, run: Callable[[], int]) -> int:
     parser = argparse.ArgumentParser(
         prog=program,
         description="Print a script that completes commands and options of tidegate.",
-        epilog=f"for good: {program} bash > ~/.local/share/bash-completion/completions/tidegate; in zsh, a file that"
-        " ~/.zshrc reads",
+        epilog=f"for good: {program} bash > ~/.local/share/bash-completion/completions/tidegate;"
+        f" {program} fish > ~/.config/fish/completions/tidegate.fish; in zsh, a file that ~/.zshrc reads",
     )
-    parser.add_argument("shell", choices=["bash", "zsh"])
+    parser.add_argument("shell", choices=["bash", "zsh", "fish"])
     shell = parser.parse_args(arguments).shell
-    sys.stdout.write((_ZSH if shell == "zsh" else "") + script(words_of(lambda path: _help(run, path))))
+    words = words_of(lambda path: _help(run, path))
+    sys.stdout.write(fish_script(words) if shell == "fish" else (_ZSH if shell == "zsh" else "") + script(words))
     return 0
 
 
@@ -65,6 +81,14 @@ def script(words: Mapping[str, Sequence[str]]) -> str:
     """For bash; zsh reads it by bashcompinit."""
     cases = "\n".join(f'    "{path}") words="{" ".join(those)}" ;;' for path, those in words.items())
     return _BASH.format(steps="|".join(f'"{path}"' for path in words if path), cases=cases)
+
+
+def fish_script(words: Mapping[str, Sequence[str]]) -> str:
+    """For fish, which completes files beside these."""
+    cases = "\n".join(
+        f'    case "{path}"\n      string split -- " " "{" ".join(those)}"' for path, those in words.items()
+    )
+    return _FISH.format(steps=" ".join(f'"{path}"' for path in words if path), cases=cases)
 
 
 def _help(run: Callable[[], int], path: str) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 from importlib import metadata
 from pathlib import Path
@@ -127,6 +129,7 @@ def test_one_command_leads_to_the_local_cloud_and_to_the_doctor(installed: Insta
     assert wrong.returncode == 2
 
 
+FISH = shutil.which("fish")
 ASK_BASH = """
 eval "$1"
 shift
@@ -155,6 +158,27 @@ def test_a_shell_completes_commands_and_options(from_a_wheel: Installation, tmp_
     assert completed("tidegate", "cloud", "up", "--ser") == ["--server"]
     assert completed("tidegate", "serve", "model/", "--po") == ["--port"]
     assert completed("tidegate", "serve", "mod") == [], "files are the shell's own to complete"
+    assert FISH is not None or not os.environ.get("REQUIRE_FISH"), "CI installs fish"
+    if FISH is not None:
+        script = from_a_wheel.run("tidegate", "completion", "fish", cwd=tmp_path).stdout
+
+        (tmp_path / "empty").mkdir()
+
+        def completed_by_fish(line: str) -> list[str]:
+            done = subprocess.run(
+                [FISH, "--no-config", "-c", f"{script}\ncomplete --do-complete '{line}'"],
+                cwd=tmp_path / "empty",
+                env={"HOME": str(tmp_path), "PATH": os.defpath},
+                capture_output=True,
+                text=True,
+                check=True,
+            )
+            return sorted(done.stdout.split())
+
+        for line in ("tidegate ", "tidegate cl", "tidegate cloud ", "tidegate cloud up --ser", "tidegate serve m --po"):
+            in_bash = completed(*line.split(" "))
+            in_fish = completed_by_fish(line)
+            assert in_fish == sorted(in_bash), line
     zsh = from_a_wheel.run("tidegate", "completion", "zsh", cwd=tmp_path)
     assert zsh.stdout.endswith(said.stdout)
     assert zsh.stdout.startswith("autoload -U +X bashcompinit")
