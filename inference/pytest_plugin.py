@@ -165,7 +165,7 @@ def serve_model(request: pytest.FixtureRequest) -> Iterator[ServeModel]:
         yield serve
 
 
-def _variables(environment: Mapping[str, str]) -> dict[str, str]:
+def _variables(environment: Mapping[Any, Any]) -> dict[str, str]:
     for name, value in environment.items():
         if not isinstance(name, str) or not isinstance(value, str):
             written = f"{str(name)!r}: {str(value)!r}"
