@@ -1,5 +1,5 @@
 """The command `tidegate`: `serve` and `check` of the server, `pack`, `export`, `publish` and more of training_hooks,
-`cloud` (the local cloud), `doctor` (of an AWS account) and `completion`.
+`cloud` (the local cloud), `doctor` (of an AWS account), `init` (a project to begin with) and `completion`.
 
 The working directory is not looked in for modules, and PYTHONPATH last: both may hold a user's modules.
 """
@@ -32,6 +32,10 @@ def _run() -> int:
         return _cloud()
     if command == "doctor":
         return _doctor()
+    if command == "init":
+        from tidegate.starter.command import main as init  # noqa: PLC0415 - only where it is meant
+
+        return init(sys.argv[2:], program="tidegate init")
     if command == "completion":
         from tidegate.completion import main as completion  # noqa: PLC0415 - only where it is meant
 
@@ -42,7 +46,7 @@ def _run() -> int:
             return _lacks(missing[0], "serve")
     from tidegate.inference.__main__ import main as inference  # noqa: PLC0415 - what it imports is looked for from here
 
-    return inference(program="tidegate", others=(*_OF_TRAINING_HOOKS, "cloud", "doctor", "completion"))
+    return inference(program="tidegate", others=(*_OF_TRAINING_HOOKS, "cloud", "doctor", "init", "completion"))
 
 
 def _training_hooks() -> int:
