@@ -137,8 +137,7 @@ class LocalCloud:
         try:
             yield
         finally:
-            for name in os.environ.keys() - before.keys():  # never empty meanwhile: other threads start programs
-                del os.environ[name]
+            os.environ.clear()
             os.environ.update(before)
             boto3.DEFAULT_SESSION = session
 

@@ -17,15 +17,22 @@ from moto.cloudwatch.models import cloudwatch_backends
 from moto.events.models import events_backends
 from moto.scheduler.models import scheduler_backends
 
+from tidegate.local_cloud import request_gate
 from tidegate.local_cloud.access import RoleSessions
+from tidegate.local_cloud.alarms import history
+from tidegate.local_cloud.alarms.alarm_rules import AlarmRules
 from tidegate.local_cloud.alarms.alarms import Actions, Alarms
 from tidegate.local_cloud.clock import Clock
+from tidegate.local_cloud.metrics import reading
 from tidegate.local_cloud.metrics.moto_metrics import PutMetrics, show
 from tidegate.local_cloud.metrics.store import KEPT, MINUTE_S, MetricStore
 from tidegate.local_cloud.metrics.workflow_metrics import WorkflowMetrics
 from tidegate.local_cloud.sagemaker.service import SageMaker
 from tidegate.local_cloud.scaling.policies import Activity
 from tidegate.local_cloud.scaling.scaler import Scaler
+from tidegate.local_cloud.scaling.scaling_rules import ScalingRules
+from tidegate.local_cloud.schedules.event_rules import EventRules
+from tidegate.local_cloud.schedules.schedule_rules import ScheduleRules
 from tidegate.local_cloud.schedules.schedules import Known, Rules, SchedulerSchedules, Schedules
 from tidegate.local_cloud.schedules.targets import Targets
 
@@ -45,13 +52,24 @@ class Emitters:
 class Past:
     """What the rooms of a minute have done, which the next minutes depend on; a cloud that remembers keeps it."""
 
-    KEPT: ClassVar[tuple[str, ...]] = ("schedules", "looked_at", "changes", "activities", "told")
+    KEPT: ClassVar[tuple[str, ...]] = ("schedules", "looked_at", "changes", "activities", "told", "alarm_history")
 
     schedules: dict[str, Known] = field(default_factory=dict)
     looked_at: list[datetime] = field(default_factory=list)
     changes: dict[str, Activity] = field(default_factory=dict)
     activities: list[dict[str, Any]] = field(default_factory=list)
     told: set[tuple[str, str]] = field(default_factory=set)
+    alarm_history: list[dict[str, Any]] = field(default_factory=list)
+
+
+def both(first: request_gate.Rules, second: request_gate.Rules) -> request_gate.Rules:
+    """The rules of two rooms of one service."""
+
+    def check(operation: str, request: dict[str, Any]) -> None:
+        first(operation, request)
+        second(operation, request)
+
+    return check
 
 
 class Minute:
@@ -100,6 +118,7 @@ class Minute:
                 scale=self.scaler.scale,
             ),
             account,
+            history.History(past.alarm_history),
         )
         self._workflow_metrics = WorkflowMetrics(emitters.store, account=account, region=region, told=past.told)
         self.schedules = Schedules(
@@ -114,11 +133,20 @@ class Minute:
             known=past.schedules,
             looked_at=past.looked_at,
         )
+        self._rules: dict[str, request_gate.Rules] = {
+            "application-autoscaling": ScalingRules(self.scaler.backend, make_client),
+            "cloudwatch": both(AlarmRules(cloudwatch, region), reading.check),
+            "events": EventRules(events_backends[account][region]),
+            "scheduler": ScheduleRules(
+                backend=scheduler_backends[account][region], clock=clock, region=region, sessions=sessions
+            ),
+        }
 
     def start(self) -> None:
         """Before the clock is started."""
         self.alarms.install()
         self.scaler.install()
+        request_gate.check_by(self._rules)
         show(self._emitters.store, self._emitters.flush)
         now = self._clock.now()
         first = datetime.fromtimestamp((now.timestamp() // MINUTE_S) * MINUTE_S, now.tzinfo)
@@ -130,6 +158,7 @@ class Minute:
         oldest = self._clock.now() - KEPT
         self._emitters.store.forget_before(oldest)
         self.alarms.put.store.forget_before(oldest)
+        self.alarms.history.forget_before(self._clock.now() - history.KEPT)
 
     def _tick(self) -> None:
         now = self._clock.now()

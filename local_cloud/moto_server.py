@@ -8,37 +8,11 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from moto.core.exceptions import ServiceException
-from moto.core.responses import ActionResult, BaseResponse
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
 from werkzeug.serving import BaseWSGIServer, make_server
 
+from tidegate.local_cloud.request_gate import NoPages
 from tidegate.local_cloud.sagemaker.http_server import is_free
-
-
-class _NotHere(ServiceException):
-    """A class of our own, because moto reads off the module of an error whose error it is."""
-
-    code = "UnknownOperationException"
-
-
-_act_of_moto = BaseResponse.call_action
-
-
-def refuse_what_moto_lacks() -> None:
-    """An operation that moto does not have is refused by name; moto's own answer is a page about a broken server.
-
-    Clients try that again and again.
-    """
-    BaseResponse.call_action = _act  # type: ignore[method-assign]
-
-
-def _act(self: BaseResponse) -> Any:
-    try:
-        return _act_of_moto(self)
-    except NotImplementedError:
-        operation = f"{self._get_action()} of {self.boto3_service_name}"
-        return self.serialized(ActionResult(_NotHere(f"The local cloud does not have {operation}.")))
 
 
 class _QuietHandler(MotoRequestHandler):
@@ -59,7 +33,7 @@ class MotoServer:
         self._server: BaseWSGIServer = make_server(
             "127.0.0.1",
             port if is_free(port) else 0,
-            DomainDispatcherApplication(create_backend_app),
+            NoPages(DomainDispatcherApplication(create_backend_app)),
             threaded=True,
             request_handler=_QuietHandler,
         )

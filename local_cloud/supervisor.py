@@ -17,13 +17,14 @@ from typing import TYPE_CHECKING, Any
 import boto3
 from botocore.config import Config
 
+from tidegate.local_cloud import request_gate
 from tidegate.local_cloud.client_files import write_client_files
 from tidegate.local_cloud.clock import CLOCK
 from tidegate.local_cloud.engine import EngineError, find_client
 from tidegate.local_cloud.environment import ACCESS_KEY_ID, ACCOUNT, DEFAULT_REGION, client_environment
 from tidegate.local_cloud.keep import snapshot_file
 from tidegate.local_cloud.keep.errors import KeepError
-from tidegate.local_cloud.moto_server import MotoServer, refuse_what_moto_lacks
+from tidegate.local_cloud.moto_server import MotoServer
 from tidegate.local_cloud.processes import process_birth, stop_on_signals
 from tidegate.local_cloud.sagemaker.container import ContainerRunner
 from tidegate.local_cloud.sagemaker.docker_container import DockerRunner
@@ -110,7 +111,7 @@ def supervise(
     )
     # What a container's own boto3 reaches is this cloud and never a real account.
     container_environment.update(client_environment(moto_url=moto.url, sagemaker_url=sagemaker.url, region=region))
-    refuse_what_moto_lacks()
+    request_gate.install()
     if enforcement is not None:
         enforcement.install()
     objects_in_files.install()

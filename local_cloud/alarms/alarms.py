@@ -16,9 +16,11 @@ from typing import Any, cast
 
 from moto.cloudwatch.models import Alarm, CloudWatchBackend, Dimension
 from moto.cloudwatch.responses import CloudWatchResponse
+from moto.core.responses import ActionResult
 
-from tidegate.local_cloud.alarms.composite_rules import RuleError, holds
+from tidegate.local_cloud.alarms.composite_rules import RuleError, read
 from tidegate.local_cloud.alarms.evaluation import COMPARISONS, LOOKS_FURTHER, State, state_of
+from tidegate.local_cloud.alarms.history import History, Of
 from tidegate.local_cloud.clock import Clock
 from tidegate.local_cloud.metrics.expressions import evaluate
 from tidegate.local_cloud.metrics.moto_metrics import PutMetrics
@@ -53,6 +55,7 @@ class Alarms:
     clock: Clock
     actions: Actions
     account: str
+    history: History = field(default_factory=History)
     _said: set[tuple[int, str]] = field(default_factory=set)
 
     def install(self) -> None:
@@ -67,10 +70,33 @@ class Alarms:
         for alarm in alarms:
             if alarm.rule is None:
                 self._guarded(alarm, partial(self._evaluate, alarm, now))
-        # Those that look at alarms come behind them; one that looks at composites may be a minute late.
-        for alarm in alarms:
-            if alarm.rule is not None:
-                self._guarded(alarm, partial(self._evaluate_composite, alarm))
+        # Those that look at alarms come behind them.
+        for alarm in self._composites(alarms):
+            self._guarded(alarm, partial(self._evaluate_composite, alarm))
+
+    def _composites(self, alarms: Iterable[Alarm]) -> list[Alarm]:
+        """In an order in which each comes behind those that it looks at.
+
+        One that looks at itself by way of others is left out: "the evaluation of composite alarms stops if CloudWatch
+        detects a cycle in the evaluation path".
+        """
+        composites = {alarm.name: alarm for alarm in alarms if alarm.rule is not None}
+        below: dict[str, list[str]] = {}
+        for name, alarm in composites.items():
+            try:
+                children = [child.rpartition(":alarm:")[2] for child in read(str(alarm.rule)).names]
+            except RuleError as error:
+                self._say_once(alarm, str(error))
+                children = []
+            below[name] = [child for child in children if child in composites]
+        ordered: list[Alarm] = []
+        while ready := [name for name, children in below.items() if not any(child in below for child in children)]:
+            ordered += [composites[name] for name in ready]
+            for name in ready:
+                del below[name]
+        for name in below:
+            self._say_once(composites[name], "its rule is in a circle with those of other alarms, so it stays as it is")
+        return ordered
 
     def value_of(self, alarm: Alarm, now: datetime) -> float | None:
         """The newest value that an alarm compares; None where there is none."""
@@ -81,13 +107,14 @@ class Alarms:
         if before["value"] == alarm.state_value:
             return
         after = state_detail(alarm)
+        self.history.changed(_of(alarm), before, after, self.clock.now())
         detail = {
             "alarmName": alarm.name,
             "configuration": _configuration(alarm),
             "previousState": before,
             "state": after,
         }
-        self._try(partial(self.actions.announce, "CloudWatch Alarm State Change", alarm.alarm_arn, detail), alarm)
+        self._try(partial(self.actions.announce, "CloudWatch Alarm State Change", alarm.alarm_arn, detail))
         self._act(alarm, before)
 
     def _act(self, alarm: Alarm, before: Json | None) -> None:
@@ -97,9 +124,11 @@ class Alarms:
         for action in _actions_of(alarm):
             kind = action.split(":")[2] if action.count(":") >= 5 else ""
             if kind == "sns" and before is not None:
-                self._try(partial(self._publish, alarm, before, action), alarm)
+                self._carry_out(partial(self._publish, alarm, before, action), alarm, action)
+            elif kind == "autoscaling" and before is not None:
+                self._carry_out(partial(self._scale, alarm, action), alarm, action)
             elif kind == "autoscaling":
-                self._try(partial(self._scale, alarm, action), alarm)
+                self._try(partial(self._scale, alarm, action))
             elif before is not None and kind != "sns":
                 self._say_once(alarm, f"its action {action} is recorded and does nothing here")
 
@@ -131,7 +160,7 @@ class Alarms:
         )
         if state != present:
             recent = [value for value in values if value is not None][-periods:]
-            self._set(alarm, state, _reason(state, recent, breaches, words, alarm), recent, now)
+            self._set(alarm, state, _reason(alarm, state, words, _Points(values, breaches, now)), recent, now)
         elif state == "ALARM":
             self._act(alarm, None)
 
@@ -139,7 +168,7 @@ class Alarms:
         states = {}
         for other in self.backend.describe_alarms():
             states[other.name] = states[other.alarm_arn] = other.state_value
-        state: State = "ALARM" if holds(str(alarm.rule), states) else "OK"
+        state: State = "ALARM" if read(str(alarm.rule)).holds(states) else "OK"
         if state != alarm.state_value:
             self._set(alarm, state, f"The rule {alarm.rule} is {'true' if state == 'ALARM' else 'false'}.", [], None)
 
@@ -175,7 +204,7 @@ class Alarms:
                 inputs[query.id] = self._windows(series, stat.stat, period_s, count, now)
         for query in alarm.metric_data_queries:
             if query.expression:
-                results[query.id] = evaluate(query.expression, inputs | results, count)
+                results[query.id] = evaluate(query.expression, inputs | results, count, metrics=inputs)
         returned = [query.id for query in alarm.metric_data_queries if _is_returned(query)]
         return (inputs | results)[returned[-1] if returned else alarm.metric_data_queries[-1].id]
 
@@ -229,12 +258,18 @@ class Alarms:
         except (ValueError, RuleError) as error:
             self._say_once(alarm, str(error))
 
-    def _try(self, act: Callable[[], None], alarm: Alarm) -> None:
-        """An action that fails changes nothing of the alarm, as on AWS."""
+    def _try(self, act: Callable[[], None]) -> str | None:
+        """An action that fails changes nothing of the alarm, as on AWS. Returns why it failed."""
         try:
             act()
-        except Exception:
-            logger.exception("an action of alarm %s failed", alarm.name)
+        except Exception as error:
+            logger.exception("an action of an alarm failed")
+            return str(error)
+        return None
+
+    def _carry_out(self, act: Callable[[], None], alarm: Alarm, action: str) -> None:
+        error = self._try(act)
+        self.history.acted(_of(alarm), action, error, self.clock.now())
 
     def _say_once(self, alarm: Alarm, what: str) -> None:
         if (id(alarm), what) not in self._said:
@@ -252,9 +287,14 @@ def state_detail(alarm: Alarm) -> Json:
     }
 
 
+def _of(alarm: Alarm) -> Of:
+    return alarm.name, "MetricAlarm" if alarm.rule is None else "CompositeAlarm"
+
+
 _seams: list[Alarms] = []
 _put_of_moto = CloudWatchBackend.put_metric_alarm
 _set_of_moto = CloudWatchBackend.set_alarm_state
+_delete_of_moto = CloudWatchBackend.delete_alarms
 
 
 def _put(self: CloudWatchBackend, name: str, *arguments: Any, **named: Any) -> Alarm:
@@ -266,7 +306,26 @@ def _put(self: CloudWatchBackend, name: str, *arguments: Any, **named: Any) -> A
     else:
         for attribute in ("state_value", "state_reason", "state_reason_data", "state_updated_timestamp", "history"):
             setattr(alarm, attribute, getattr(before, attribute))
+    _note(self, alarm, "Create" if before is None else "Update")
     return alarm
+
+
+def _delete(self: CloudWatchBackend, alarm_names: list[str]) -> None:
+    there = [self.alarms[name] for name in alarm_names if name in self.alarms]
+    _delete_of_moto(self, alarm_names)
+    for alarm in there:
+        _note(self, alarm, "Delete")
+
+
+def _note(backend: CloudWatchBackend, alarm: Alarm, what: str) -> None:
+    for seam in _seams:
+        if seam.backend is backend:
+            seam.history.configured(_of(alarm), what, _configuration(alarm), seam.clock.now())
+
+
+def _describe_history(self: CloudWatchResponse) -> ActionResult:
+    seam = next((each for each in _seams if each.backend is self.cloudwatch_backend), None)
+    return ActionResult(({"alarm_history_items": []}) if seam is None else seam.history.describe(self._get_params()))
 
 
 def _set_state(self: CloudWatchBackend, alarm_name: str, reason: str, reason_data: str, state_value: str) -> None:
@@ -281,6 +340,9 @@ def _set_state(self: CloudWatchBackend, alarm_name: str, reason: str, reason_dat
 
 CloudWatchBackend.put_metric_alarm = _put  # type: ignore[method-assign]
 CloudWatchBackend.set_alarm_state = _set_state  # type: ignore[method-assign]
+CloudWatchBackend.delete_alarms = _delete  # type: ignore[method-assign]
+# moto does not have the operation.
+setattr(CloudWatchResponse, "describe_alarm_history", _describe_history)  # noqa: B010
 # moto's own method reads the rule of a composite alarm, but no operation leads to it.
 setattr(CloudWatchResponse, "put_composite_alarm", CloudWatchResponse.put_metric_alarm)  # noqa: B010
 
@@ -335,13 +397,55 @@ def _configuration(alarm: Alarm) -> Json:
     return {"description": alarm.description, "metrics": metrics}
 
 
-def _reason(state: State, recent: list[float], breaches: list[bool | None], words: str, alarm: Alarm) -> str:
+@dataclass(frozen=True, slots=True)
+class _Points:
+    """What an evaluation looked at, the newest last: values, whether each breaches, and the moment of the look."""
+
+    values: list[float | None]
+    breaches: list[bool | None]
+    now: datetime
+
+
+def _reason(alarm: Alarm, state: State, words: str, points: _Points) -> str:
+    """The service's sentence ("Alarm events and EventBridge" has examples)."""
+    periods = int(alarm.evaluation_periods)
+    to_alarm = int(alarm.datapoints_to_alarm or periods)
+    real = [place for place, breach in enumerate(points.breaches) if breach is not None][-periods:]
+    unknown = periods - len(real)
     if state == "INSUFFICIENT_DATA":
-        return f"Insufficient Data: {alarm.evaluation_periods} datapoints were unknown."
-    said = ", ".join(f"{value:g}" for value in recent) or "no datapoints"
-    many = sum(1 for breach in breaches if breach)
-    verb = "were" if state == "ALARM" else "were not all"
-    return f"Threshold Crossed: {many} datapoints [{said}] {verb} {words} the threshold ({alarm.threshold:g})."
+        return f"Insufficient Data: {_counted(unknown, 'datapoint')} {_were(unknown)} unknown."
+    if not real:
+        treated = "Breaching" if alarm.treat_missing_data == "breaching" else "NonBreaching"
+        return (
+            f"Threshold Crossed: no datapoints were received for {_counted(periods, 'period')} and"
+            f" {_counted(periods, 'missing datapoint')} {_were(periods)} treated as [{treated}]."
+        )
+    telling = [place for place in real if points.breaches[place] == (state == "ALARM")]
+    width = timedelta(seconds=_period_s(alarm))
+    said = ", ".join(
+        f"{points.values[place]} ({points.now - (len(points.values) - place) * width:%d/%m/%y %H:%M:%S})"
+        for place in telling
+    )
+    least = to_alarm if state == "ALARM" else periods - to_alarm + 1
+    return (
+        f"Threshold Crossed: {len(telling)} out of the last {_counted(len(real), 'datapoint')} [{said}]"
+        f" {_were(len(telling))} {'' if state == 'ALARM' else 'not '}{words} the threshold ({alarm.threshold}) (minimum"
+        f" {_counted(least, 'datapoint')} for {alarm.state_value} -> {state} transition)."
+    )
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
+
+
+def _were(count: int) -> str:
+    return "was" if count == 1 else "were"
+
+
+def _period_s(alarm: Alarm) -> int:
+    """Of one window: at least a minute."""
+    queries = [query.metric_stat.period for query in alarm.metric_data_queries if query.metric_stat is not None]
+    return max(60, min((int(period) for period in queries), default=int(alarm.period or 60)))
 
 
 def _stamp(moment: datetime) -> str:

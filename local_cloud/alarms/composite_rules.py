@@ -1,76 +1,166 @@
-"""The rule of a composite alarm: ``ALARM("a") AND NOT (OK(b) OR FALSE)``.
+"""The rule of a composite alarm: ``ALARM("a") AND NOT (OK(b) OR AT_LEAST(60%, ALARM, (c, d, e)))``.
 
-Source: PutCompositeAlarm, AlarmRule, in the CloudWatch API reference. ``AT_LEAST`` is not supported.
+Source: PutCompositeAlarm, AlarmRule, in the CloudWatch API reference, and "Composite alarms" in the user guide.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
+_NAME = r"\"[^\"]+\"|[^\s(),\"]+"
 _TOKEN = re.compile(
-    r"\s*(?:(?P<state>ALARM|OK|INSUFFICIENT_DATA)\s*\(\s*(?:\"(?P<quoted>[^\"]+)\"|(?P<plain>[^\s()]+))\s*\)"
-    r"|(?P<word>AND|OR|NOT|TRUE|FALSE)\b|(?P<sign>[()]))"
+    r"(?P<state>ALARM|OK|INSUFFICIENT_DATA)\s*\(\s*(?:\"(?P<quoted>[^\"]+)\"|(?P<plain>[^\s()\"]+))\s*\)"
+    r"|AT_LEAST\s*\(\s*(?P<number>[0-9]{1,9})(?P<percent>%?)\s*,\s*(?P<negated>NOT\s+)?"
+    rf"(?P<wanted>ALARM|OK|INSUFFICIENT_DATA)\s*,\s*\(\s*(?P<names>(?:{_NAME})(?:\s*,\s*(?:{_NAME}))*)\s*\)\s*\)"
+    r"|(?P<constant>(?i:TRUE|FALSE))\b|(?P<word>AND|OR|NOT)\b|(?P<sign>[()])"
 )
+_SPACE = re.compile(r"\s*")
 _DEPTH = 50
+_MOST_CHILDREN = 100
+_MOST_ELEMENTS = 500
+
+States = Mapping[str, str]
+"""Each alarm's state by its name, and by its ARN."""
+_Node = Callable[[States], bool]
 
 
 class RuleError(ValueError):
     """The rule cannot be read, or names an alarm that is not there; the text says which."""
 
 
-def holds(rule: str, states: Mapping[str, str]) -> bool:
-    """Whether the rule is true. ``states`` has every alarm's state by its name, and by its ARN."""
-    tokens: list[bool | str] = []
-    place, text = 0, rule.rstrip()
-    while place < len(text):
-        match = _TOKEN.match(text, place)
-        if match is None:
-            raise RuleError(f"the local cloud cannot read {text[place : place + 30]!r} in an alarm rule")
-        place = match.end()
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A rule that has been read: ``names`` are those of the alarms that it looks at, or their ARNs."""
+
+    names: tuple[str, ...]
+    _node: _Node
+
+    def holds(self, states: States) -> bool:
+        """Whether it is true. Raises :class:`RuleError`."""
+        return self._node(states)
+
+
+def read(rule: str) -> Rule:
+    """Raises :class:`RuleError` with the sentence of the service."""
+    reader = _Reader(rule)
+    reader.move_to(0)
+    node = reader.either(0)
+    if reader.place < len(rule):
+        raise reader.unsupported()
+    names = tuple(dict.fromkeys(reader.names))
+    if len(names) > _MOST_CHILDREN:
+        raise RuleError(f"An AlarmRule can specify as many as {_MOST_CHILDREN} children, and this one has {len(names)}")
+    if reader.elements > _MOST_ELEMENTS:
+        raise RuleError(f"An AlarmRule can have as many as {_MOST_ELEMENTS} elements, and has {reader.elements}")
+    return Rule(names, node)
+
+
+def holds(rule: str, states: States) -> bool:
+    """Whether a rule is true. Raises :class:`RuleError`."""
+    return read(rule).holds(states)
+
+
+@dataclass(slots=True)
+class _Reader:
+    """A recursive descent: each method reads what binds closer than the one before."""
+
+    text: str
+    place: int = 0
+    elements: int = 0
+    names: list[str] = field(default_factory=list)
+
+    def either(self, depth: int) -> _Node:
+        node = self.both(depth)
+        while self.takes("OR"):
+            node = _or(node, self.both(depth))
+        return node
+
+    def both(self, depth: int) -> _Node:
+        node = self.one(depth)
+        while self.takes("AND"):
+            node = _and(node, self.one(depth))
+        return node
+
+    def one(self, depth: int) -> _Node:
+        if depth > _DEPTH:
+            raise RuleError(f"An AlarmRule has more than {_DEPTH} brackets in one another")
+        if self.takes("NOT"):
+            return _not(self.one(depth + 1))
+        if self.takes("("):
+            self.elements += 1
+            node = self.either(depth + 1)
+            if not self.takes(")"):
+                raise self.unsupported()
+            return node
+        match = self.next()
+        if match is None or match["word"] or match["sign"]:
+            raise self.unsupported()
+        self.move_to(match.end())
+        self.elements += 1
+        if match["constant"]:
+            return _constant(match["constant"].upper() == "TRUE")
         if match["state"]:
             name = match["quoted"] or match["plain"]
-            if name not in states:
-                raise RuleError(f"an alarm rule names the alarm {name}, which does not exist")
-            tokens.append(states[name] == match["state"])
-        elif match["word"] in ("TRUE", "FALSE"):
-            tokens.append(match["word"] == "TRUE")
-        else:
-            tokens.append(match["word"] or match["sign"])
-    tokens.reverse()
-    value = _either(tokens, 0)
-    if tokens:
-        raise RuleError(f"the local cloud did not expect {tokens[-1]!r} in an alarm rule")
-    return value
+            self.names.append(name)
+            return lambda states: _state(name, states) == match["state"]
+        return self.at_least(match)
+
+    def at_least(self, match: re.Match[str]) -> _Node:
+        names = [name.strip('"') for name in re.findall(_NAME, match["names"])]
+        self.names += names
+        self.elements += len(names) - 1
+        number, wanted, unless = int(match["number"]), match["wanted"], bool(match["negated"])
+        if match["percent"] and number > 100:
+            raise RuleError(f"AT_LEAST asks for {number}% of the alarms")
+        if not match["percent"] and number > len(names):
+            raise RuleError(f"AT_LEAST asks for {number} of {len(names)} alarms")
+
+        def node(states: States) -> bool:
+            count = sum((_state(name, states) == wanted) != unless for name in names)
+            return count * 100 >= number * len(names) if match["percent"] else count >= number
+
+        return node
+
+    def next(self) -> re.Match[str] | None:
+        return _TOKEN.match(self.text, self.place)
+
+    def takes(self, wanted: str) -> bool:
+        match = self.next()
+        if match is None or match.group() != wanted:
+            return False
+        self.move_to(match.end())
+        return True
+
+    def move_to(self, place: int) -> None:
+        """Behind a token, and the spaces after it."""
+        space = _SPACE.match(self.text, place)
+        self.place = space.end() if space is not None else place
+
+    def unsupported(self) -> RuleError:
+        match = self.next()
+        token = match.group() if match is not None else self.text[self.place : self.place + 30]
+        return RuleError(f"Error in AlarmRule [Unsupported token '{token}' at char {self.place}]")
 
 
-def _either(tokens: list[bool | str], depth: int) -> bool:
-    value = _both(tokens, depth)
-    while tokens and tokens[-1] == "OR":
-        tokens.pop()
-        value = _both(tokens, depth) or value
-    return value
+def _state(name: str, states: States) -> str:
+    if name not in states:
+        raise RuleError(f"an alarm rule names the alarm {name}, which does not exist")
+    return states[name]
 
 
-def _both(tokens: list[bool | str], depth: int) -> bool:
-    value = _one(tokens, depth)
-    while tokens and tokens[-1] == "AND":
-        tokens.pop()
-        value = _one(tokens, depth) and value
-    return value
+def _constant(value: bool) -> _Node:
+    return lambda _: value
 
 
-def _one(tokens: list[bool | str], depth: int) -> bool:
-    word = tokens.pop() if tokens else ""
-    if isinstance(word, bool):
-        return word
-    if depth > _DEPTH:
-        raise RuleError(f"an alarm rule has more than {_DEPTH} brackets in one another")
-    if word == "NOT":
-        return not _one(tokens, depth + 1)
-    if word == "(":
-        value = _either(tokens, depth + 1)
-        if not tokens or tokens.pop() != ")":
-            raise RuleError("an alarm rule lacks ')'")
-        return value
-    raise RuleError(f"the local cloud did not expect {word!r} in an alarm rule")
+def _not(node: _Node) -> _Node:
+    return lambda states: not node(states)
+
+
+def _and(left: _Node, right: _Node) -> _Node:
+    return lambda states: left(states) and right(states)
+
+
+def _or(left: _Node, right: _Node) -> _Node:
+    return lambda states: left(states) or right(states)

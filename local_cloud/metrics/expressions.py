@@ -7,11 +7,13 @@ Source: "Using math expressions with CloudWatch metrics" in the CloudWatch user 
 
 from __future__ import annotations
 
+import itertools
 import math
 import operator
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 Values = Sequence[float | None]
 """A series over the periods that are looked at, oldest first; None where it has no value."""
@@ -21,6 +23,7 @@ _TOKEN = re.compile(
     r"\s*(?:(?P<number>\d+\.?\d*(?:[eE][+-]?\d+)?|\.\d+)|(?P<name>[A-Za-z_]\w*)"
     r"|(?P<sign><=|>=|==|!=|&&|\|\||[-+*/^<>(),\[\]]))"
 )
+_NAME = re.compile(r"[A-Za-z_]\w*")
 _DEPTH = 50
 _JOINS: Mapping[str, Callable[[Sequence[float]], float]] = {
     "MAX": max, "MIN": min, "SUM": math.fsum, "AVG": lambda found: math.fsum(found) / len(found),
@@ -34,15 +37,34 @@ class ExpressionError(ValueError):
     """The expression cannot be computed here; the text says why."""
 
 
-def evaluate(expression: str, series: Mapping[str, Values], periods: int) -> list[float | None]:
+def evaluate(
+    expression: str, series: Mapping[str, Values], periods: int, *, metrics: Collection[str] | None = None
+) -> list[float | None]:
     """The expression's value in each of ``periods`` periods; ``series`` are those that it may name.
 
-    Raises :class:`ExpressionError`.
+    ``metrics`` are those that ``METRICS()`` stands for: all, where it is not given. Raises :class:`ExpressionError`.
     """
-    value = _Parser(_tokens(expression), series).whole()
+    value = _Parser(_tokens(expression), series, metrics).whole()
     if isinstance(value, list) and value and isinstance(value[0], list):
         raise ExpressionError(f"{expression} is several series, and an alarm compares one.")
     return _spread(value, periods)
+
+
+def evaluate_all(
+    expression: str, series: Mapping[str, Values], periods: int, *, metrics: Collection[str]
+) -> list[list[float | None]]:
+    """The same for an expression that may also be several series. Raises :class:`ExpressionError`."""
+    value = _Parser(_tokens(expression), series, metrics).whole()
+    if isinstance(value, list) and value and isinstance(value[0], list):
+        return [_spread(each, periods) for each in value]
+    return [_spread(value, periods)]
+
+
+def names_in(expression: str) -> set[str]:
+    """The series that an expression names. Raises :class:`ExpressionError`."""
+    tokens = _tokens(expression)
+    calls = {word for word, after in itertools.pairwise([*tokens, ""]) if after == "("}
+    return {word for word in tokens if _NAME.fullmatch(word)} - calls
 
 
 def _tokens(expression: str) -> list[str]:
@@ -59,10 +81,10 @@ def _tokens(expression: str) -> list[str]:
     return found
 
 
-def _spread(value: _Value, periods: int) -> list[float | None]:
+def _spread(value: Any, periods: int) -> list[float | None]:
     if isinstance(value, float):
         return [None if math.isnan(value) else value] * periods
-    return list(value)  # type: ignore[arg-type]
+    return list(value)
 
 
 @dataclass(slots=True)
@@ -71,6 +93,7 @@ class _Parser:
 
     tokens: list[str]
     series: Mapping[str, Values]
+    metrics: Collection[str] | None = None
     place: int = 0
     depth: int = 0
 
@@ -148,7 +171,8 @@ class _Parser:
     def call(self, name: str, given: list[_Value]) -> _Value:
         match name, given:
             case "METRICS", []:
-                return [list(values) for values in self.series.values()]
+                chosen = self.series if self.metrics is None else self.metrics
+                return [list(values) for name, values in self.series.items() if name in chosen]
             case "IF", [condition, then, *rest]:
                 return _chosen(condition, then, rest[0] if rest else None)
             case "FILL", [series, filling]:

@@ -1,7 +1,7 @@
 """CloudWatch of moto sees this cloud's own metrics, and this cloud sees what clients have put into moto.
 
 moto asks every subclass of its ``CloudWatchMetricProvider`` for metrics whenever some are read, so nothing of ours is
-ever put there: ListMetrics, GetMetricStatistics and GetMetricData answer from the store, up to the present second.
+ever put there: ListMetrics and :mod:`.reading` answer from the store, up to the present second.
 """
 
 from __future__ import annotations
@@ -31,23 +31,19 @@ class _OwnMetrics(CloudWatchMetricProvider):
 
 
 class _Datum(MetricAggregatedDatum):
-    """One that is of the dimensions that are asked for, and of no others.
+    """One of ours, with all that is known of it."""
 
-    CloudWatch takes each combination of dimensions for a metric of its own; moto adds up those that have more. To list
-    metrics, for which fewer dimensions do, moto says what it has found already.
-    """
+    tally: Tally
 
-    def filter(
-        self,
-        namespace: str | None,
-        name: str | None,
-        dimensions: list[dict[str, str]],
-        already_present_metrics: list[Any] | None = None,
-    ) -> bool:
-        if already_present_metrics is None and len(dimensions) != len(self.dimensions):
-            return False
-        is_meant: bool = super().filter(namespace, name, dimensions, already_present_metrics)
-        return is_meant
+
+def add_to(tally: Tally, datum: Any) -> None:
+    """Adds what moto has of a datum, or this cloud."""
+    if isinstance(datum, _Datum):
+        tally.merge(datum.tally)
+    elif isinstance(datum, MetricDatum):
+        tally.add(datum.value)
+    elif isinstance(datum, MetricAggregatedDatum):
+        tally.merge(Tally(count=datum.sample_count, total=datum.sum, least=datum.min, most=datum.max))
 
 
 def show(store: MetricStore, refresh: Callable[[], None]) -> None:
@@ -56,7 +52,7 @@ def show(store: MetricStore, refresh: Callable[[], None]) -> None:
 
 
 def _datum(store: MetricStore, series: Series, moment: datetime, tally: Tally) -> MetricAggregatedDatum:
-    return _Datum(
+    datum = _Datum(
         namespace=series.namespace,
         name=series.name,
         min_stat=tally.least,
@@ -67,6 +63,8 @@ def _datum(store: MetricStore, series: Series, moment: datetime, tally: Tally) -
         timestamp=moment.replace(tzinfo=None),  # as all of moto's are
         unit=store.units.get(series.name, "None"),
     )
+    datum.tally = tally
+    return datum
 
 
 class PutMetrics:
@@ -90,8 +88,6 @@ class PutMetrics:
         dimensions = {each.name: each.value for each in datum.dimensions}
         series = Series.of(datum.namespace, datum.name, dimensions)
         moment = datum.timestamp if datum.timestamp.tzinfo is not None else datum.timestamp.replace(tzinfo=UTC)
-        if isinstance(datum, MetricDatum):
-            self.store.add(series, moment, datum.value)
-        elif isinstance(datum, MetricAggregatedDatum):
-            tally = Tally(count=datum.sample_count, total=datum.sum, least=datum.min, most=datum.max)
-            self.store.merge(series, moment, tally)
+        tally = Tally()
+        add_to(tally, datum)
+        self.store.merge(series, moment, tally)

@@ -6,6 +6,7 @@ Percentiles come from a histogram with buckets 1 % apart, as CloudWatch itself d
 from __future__ import annotations
 
 import math
+import re
 import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 
 MINUTE_S = 60
 KEPT = timedelta(days=15)  # "Metrics retention": periods of 60 seconds are there for 15 days
+_STATISTIC = re.compile(r"Sum|Average|Minimum|Maximum|SampleCount|p(100(\.0*)?|[0-9]{1,2}(\.[0-9]{0,10})?)")
 _STEP = math.log(1.01)
 _ZERO = -(10**6)  # the bucket of what has no logarithm
 
@@ -74,13 +76,15 @@ class Tally:
                 return self.most
             case "SampleCount":
                 return self.count
-        if not name.startswith("p"):
+        if not is_statistic(name):
             raise ValueError(f"the local cloud does not have the statistic {name}")
         return self._percentile(float(name[1:]))
 
     def _percentile(self, percent: float) -> float | None:
         if not self.buckets:
             return None
+        if percent >= 100:
+            return self.most
         rank, passed = percent / 100 * sum(self.buckets.values()), 0.0
         for bucket, times in sorted(self.buckets.items()):
             passed += times
@@ -152,6 +156,11 @@ class MetricStore:
         if tally is None:
             tally = minutes[minute] = Tally()
         return tally
+
+
+def is_statistic(name: str) -> bool:
+    """Whether :meth:`Tally.statistic` has it."""
+    return _STATISTIC.fullmatch(name) is not None
 
 
 def minute_of(moment: datetime) -> int:

@@ -180,6 +180,8 @@ class Endpoints:
                 raise validation_exception(
                     f'Endpoint "{endpoint.arn}" serves two configurations: update it to one of them first.'
                 )
+            if len({wish["VariantName"] for wish in desired}) < len(desired):
+                raise validation_exception("DesiredWeightsAndCapacities names a variant twice.")
             for wish in desired:
                 self._check_wish(endpoint, wish)
             before = dict(endpoint.weights), dict(endpoint.instance_counts)

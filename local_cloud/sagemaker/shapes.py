@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Any
 
 import botocore.session
@@ -23,10 +24,12 @@ _SHOWN_CHARS = 300
 _SPELLINGS = {
     r"\p{L}": r"\w",
     r"\p{N}": r"\d",
+    r"\p{Zs}": r" \u00a0",  # stands inside brackets
     r"\p{Z}": r"\s",
     r"\p{M}": r"\u0300-\u036f",  # this one and the next two stand inside brackets, together
     r"\p{P}": r"!-/:-@\[-`{-~\u00a1-\u00bf",
     r"\p{S}": r"\u2010-\u2bff\U0001f000-\U0001faff",
+    r"\p{Print}+": r"[\x20-\x7e]+",  # of the scaling service, where it stands alone
     r"\p{Print}": r"\x20-\x7e",  # stands inside brackets
     r"\p{Alnum}": "a-zA-Z0-9",  # stands inside brackets
     r"\p{ASCII}": r"[\x00-\x7f]",  # stands alone
@@ -40,7 +43,7 @@ _PYTHON_TYPES: dict[str, tuple[type, ...]] = {
     "float": (int, float),
     "double": (int, float),
     "boolean": (bool,),
-    "timestamp": (int, float),  # the JSON protocol has them in seconds
+    "timestamp": (int, float, datetime),  # the JSON protocol has them in seconds
     "blob": (str, bytes),
     "structure": (dict,),
     "list": (list,),
@@ -50,7 +53,7 @@ _PYTHON_TYPES: dict[str, tuple[type, ...]] = {
 
 @functools.cache
 def service_model(service: str) -> ServiceModel:
-    """The model of ``sagemaker`` or ``sagemaker-runtime`` that the installed botocore carries."""
+    """The model of a service, such as ``sagemaker``, that the installed botocore carries."""
     return botocore.session.Session().get_service_model(service)
 
 
@@ -62,10 +65,18 @@ def operation_model(service: str, operation: str) -> OperationModel | None:
 
 def check(shape: Shape, request: dict[str, Any]) -> None:
     """Raises AWS's ValidationException for every constraint of ``shape`` that ``request`` breaks."""
+    broken = broken_constraints(shape, request)
+    if broken is not None:
+        raise validation_exception(broken)
+
+
+def broken_constraints(shape: Shape, request: dict[str, Any]) -> str | None:
+    """AWS's sentence with every constraint of ``shape`` that ``request`` breaks; None where it breaks none."""
     violations = list(_violations(shape, request, ""))
-    if violations:
-        count = f"{len(violations)} validation error{'s' if len(violations) > 1 else ''} detected"
-        raise validation_exception(f"{count}: {'; '.join(violations)}")
+    if not violations:
+        return None
+    count = f"{len(violations)} validation error{'s' if len(violations) > 1 else ''} detected"
+    return f"{count}: {'; '.join(violations)}"
 
 
 def _violations(shape: Shape, value: Any, path: str) -> Iterator[str]:

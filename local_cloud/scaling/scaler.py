@@ -21,14 +21,12 @@ from moto.applicationautoscaling.responses import ApplicationAutoScalingResponse
 from tidegate.local_cloud.clock import Clock
 from tidegate.local_cloud.scaling.capacity import Resource
 from tidegate.local_cloud.scaling.policies import DEFAULT_COOLDOWN_S, Activity, allowed, stepped, tracked
-from tidegate.local_cloud.scaling.tracking_alarms import HIGH, LOW, NoSuchMetric, alarms_of
+from tidegate.local_cloud.scaling.tracking_alarms import COPIES, HIGH, INSTANCES, LOW, alarms_of
 from tidegate.local_cloud.schedules.schedules import Due
 
 logger = logging.getLogger(__name__)
 
 Json = dict[str, Any]
-INSTANCES = "sagemaker:variant:DesiredInstanceCount"
-COPIES = "sagemaker:inference-component:DesiredCopyCount"
 _SETTLE_S = 120.0
 _KEPT_ACTIVITIES = 1000
 
@@ -174,12 +172,7 @@ class Scaler:
         if policy.service_namespace != "sagemaker" or config is None:
             return
         cloudwatch = self.make_client("cloudwatch")
-        try:
-            requests = alarms_of(config, resource=policy.resource_id, policy_arn=policy.policy_arn)
-        except NoSuchMetric as error:
-            logger.warning("policy %s never acts: %s", policy.policy_name, error)
-            return
-        for request in requests:
+        for request in alarms_of(config, resource=policy.resource_id, policy_arn=policy.policy_arn):
             cloudwatch.put_metric_alarm(**request)
             (found,) = cloudwatch.describe_alarms(AlarmNames=[request["AlarmName"]])["MetricAlarms"]
             policy.alarms.append(_MadeAlarm(found["AlarmName"], found["AlarmArn"]))

@@ -16,22 +16,29 @@ _NAMESPACE = "AWS/SageMaker"
 _LOW_SHARE = 0.9
 _PERIODS_HIGH, _PERIODS_LOW = 3, 15
 
-# Predefined metric to (metric, statistic). Source: "Define a scaling policy" in the SageMaker developer guide.
-_PREDEFINED = {
-    "SageMakerVariantInvocationsPerInstance": ("InvocationsPerInstance", "Sum"),
-    "SageMakerVariantConcurrentRequestsPerModelHighResolution": ("ConcurrentRequestsPerModel", "Maximum"),
-    "SageMakerVariantProvisionedConcurrencyUtilization": ("ServerlessProvisionedConcurrencyUtilization", "Maximum"),
-    "SageMakerInferenceComponentInvocationsPerCopy": ("InvocationsPerCopy", "Sum"),
-    "SageMakerInferenceComponentConcurrentRequestsPerCopyHighResolution": ("ConcurrentRequestsPerCopy", "Maximum"),
+INSTANCES = "sagemaker:variant:DesiredInstanceCount"
+PROVISIONED = "sagemaker:variant:DesiredProvisionedConcurrency"
+COPIES = "sagemaker:inference-component:DesiredCopyCount"
+# Predefined metric to (dimension, metric, statistic). Source: "Define a scaling policy" in the SageMaker guide.
+PREDEFINED = {
+    "SageMakerVariantInvocationsPerInstance": (INSTANCES, "InvocationsPerInstance", "Sum"),
+    "SageMakerVariantConcurrentRequestsPerModelHighResolution": (INSTANCES, "ConcurrentRequestsPerModel", "Maximum"),
+    "SageMakerVariantProvisionedConcurrencyUtilization": (
+        PROVISIONED,
+        "ServerlessProvisionedConcurrencyUtilization",
+        "Maximum",
+    ),
+    "SageMakerInferenceComponentInvocationsPerCopy": (COPIES, "InvocationsPerCopy", "Sum"),
+    "SageMakerInferenceComponentConcurrentRequestsPerCopyHighResolution": (
+        COPIES,
+        "ConcurrentRequestsPerCopy",
+        "Maximum",
+    ),
 }
 
 
-class NoSuchMetric(ValueError):
-    """The policy names a metric that SageMaker's targets do not have."""
-
-
 def alarms_of(config: Mapping[str, Any], *, resource: str, policy_arn: str) -> list[Json]:
-    """The PutMetricAlarm requests of a policy on ``resource``. Raises :class:`NoSuchMetric`."""
+    """The PutMetricAlarm requests of a policy on ``resource``, whose configuration has been checked."""
     target = float(config["TargetValue"])
     requests = []
     for kind, comparison, threshold, periods in (
@@ -66,10 +73,7 @@ def _metric(config: Mapping[str, Any], resource: str) -> Json:
             "Statistic": custom["Statistic"],
             "Period": 60,
         }
-    kind = config.get("PredefinedMetricSpecification", {}).get("PredefinedMetricType", "")
-    if kind not in _PREDEFINED:
-        raise NoSuchMetric(f"{resource} has no predefined metric {kind or 'of no name'}")
-    name, statistic = _PREDEFINED[kind]
+    _, name, statistic = PREDEFINED[config["PredefinedMetricSpecification"]["PredefinedMetricType"]]
     return {
         "Namespace": _NAMESPACE,
         "MetricName": name,

@@ -17,9 +17,9 @@ from datetime import time as time_of_day
 from typing import Protocol
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-_RATE = re.compile(r"rate\(\s*(?P<number>\d+)\s+(?P<unit>minutes?|hours?|days?)\s*\)")
-_CRON = re.compile(r"cron\(\s*(?P<fields>[^()]*?)\s*\)")
-_AT = re.compile(r"at\(\s*(?P<moment>[^()]*?)\s*\)")
+_RATE = re.compile(r"rate\((?P<number>[0-9]{1,9})\s+(?P<unit>minutes?|hours?|days?)\)")
+_CRON = re.compile(r"cron\((?P<fields>[^()]*)\)")
+_AT = re.compile(r"at\((?P<moment>[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2})\)")
 _UNITS = {"minute": timedelta(minutes=1), "hour": timedelta(hours=1), "day": timedelta(days=1)}
 _MONTHS = {name.upper(): number for number, name in enumerate(calendar.month_abbr) if name}
 _DAYS = {name: number for number, name in enumerate(("SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT"), start=1)}
@@ -38,20 +38,23 @@ class Schedule(Protocol):
 
 
 def parse(expression: str, *, timezone: str | None = None, since: datetime) -> Schedule:
-    """A schedule. A rate counts from ``since``. Raises :class:`ScheduleError`."""
-    zone = _zone(timezone)
-    if match := _RATE.fullmatch(expression.strip()):
+    """A schedule. A rate counts from ``since``. Raises :class:`ScheduleError`.
+
+    Spaces stand only between the number and its unit, and between fields, as on AWS.
+    """
+    zone = zone_of(timezone)
+    if match := _RATE.fullmatch(expression):
         number = int(match["number"])
         if number < 1:
             raise ScheduleError(f"{expression} has no positive number.")
         return _Rate(since, number * _UNITS[match["unit"].removesuffix("s")])
-    if match := _AT.fullmatch(expression.strip()):
+    if match := _AT.fullmatch(expression):
         try:
             moment = datetime.fromisoformat(match["moment"])
         except ValueError as error:
             raise ScheduleError(f"{expression} has no time such as 2026-12-01T03:00:00.") from error
         return _Once(moment.replace(tzinfo=zone).astimezone(UTC))
-    if match := _CRON.fullmatch(expression.strip()):
+    if match := _CRON.fullmatch(expression):
         fields = match["fields"].upper().split()
         if len(fields) != 6:
             raise ScheduleError(f"{expression} has {len(fields)} fields and not six.")
@@ -59,10 +62,17 @@ def parse(expression: str, *, timezone: str | None = None, since: datetime) -> S
     raise ScheduleError(f"{expression} is neither rate(…) nor cron(…) nor at(…).")
 
 
-def _zone(name: str | None) -> ZoneInfo:
+def says_one_as_one(expression: str) -> bool:
+    """Whether a rate has its unit as EventBridge's rules ask for: ``1 minute``, and ``2 minutes``."""
+    match = _RATE.fullmatch(expression)
+    return match is None or (int(match["number"]) == 1) != match["unit"].endswith("s")
+
+
+def zone_of(name: str | None) -> ZoneInfo:
+    """A time zone; UTC where none is named. Raises :class:`ScheduleError`."""
     try:
         return ZoneInfo(name or "UTC")
-    except (ZoneInfoNotFoundError, ValueError) as error:
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:  # a folder of zones, such as Europe, is an OSError
         raise ScheduleError(f"There is no time zone {name}.") from error
 
 
@@ -73,7 +83,10 @@ class _Rate:
 
     def after(self, moment: datetime) -> datetime | None:
         passed = max(0, (moment - self.since) // self.every)
-        return self.since + (passed + 1) * self.every
+        try:
+            return self.since + (passed + 1) * self.every
+        except OverflowError:  # beyond the year 9999
+            return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,13 +176,19 @@ def _number(word: str, names: Mapping[str, int] | None) -> int:
     return int(word)
 
 
+def _within(number: int, low: int, high: int) -> int:
+    if not low <= number <= high:
+        raise ValueError(f"{number} is not within {low} and {high}")
+    return number
+
+
 def _day_of_month(field: str) -> Callable[[date], bool]:
     if field == "L":
         return lambda day: day.day == _days_in(day)
     if field == "LW":
         return lambda day: day.day == _weekday_near(day, _days_in(day))
     if field.endswith("W"):
-        wanted = _number(field[:-1], None)
+        wanted = _within(_number(field[:-1], None), 1, 31)
         return lambda day: day.day == _weekday_near(day, min(wanted, _days_in(day)))
     numbers = _numbers(field, 1, 31)
     return lambda day: day.day in numbers
@@ -178,12 +197,10 @@ def _day_of_month(field: str) -> Callable[[date], bool]:
 def _day_of_week(field: str) -> Callable[[date], bool]:
     if "#" in field:
         name, _, which = field.partition("#")
-        wanted, nth = _number(name, _DAYS), int(which)
-        if not 1 <= nth <= 5:
-            raise ValueError(f"{field} is not within the first and the fifth")
+        wanted, nth = _within(_number(name, _DAYS), 1, 7), _within(_number(which, None), 1, 5)
         return lambda day: _of_week(day) == wanted and (day.day - 1) // 7 + 1 == nth
     if field.endswith("L"):
-        last = _number(field[:-1], _DAYS) if field != "L" else _DAYS["SAT"]
+        last = _within(_number(field[:-1], _DAYS), 1, 7) if field != "L" else _DAYS["SAT"]
         if field == "L":
             return lambda day: _of_week(day) == last
         return lambda day: _of_week(day) == last and day.day + 7 > _days_in(day)

@@ -16,6 +16,7 @@ from typing import Any
 
 from moto.events.models import EventsBackend
 from moto.scheduler.models import EventBridgeSchedulerBackend
+from moto.scheduler.responses import EventBridgeSchedulerResponse
 
 from tidegate.local_cloud.clock import Clock, ClockRefused
 from tidegate.local_cloud.metrics.store import MetricStore, Series
@@ -177,12 +178,14 @@ class SchedulerSchedules:
         for group in list(self.backend.schedule_groups.values()):
             for schedule in list(group.schedules.values()):
                 if schedule.state == "ENABLED":
+                    once = schedule.schedule_expression.startswith("at(")
                     yield Due(
                         key=f"schedule {group.name}/{schedule.name}",
                         expression=schedule.schedule_expression,
                         timezone=schedule.schedule_expression_timezone,
-                        begins=_moment(schedule.start_date),
-                        ends=_moment(schedule.end_date),
+                        # Both are ignored for one-time schedules (CreateSchedule).
+                        begins=None if once else _moment(schedule.start_date),
+                        ends=None if once else _moment(schedule.end_date),
                         deliver=lambda planned, schedule=schedule: self._deliver(schedule, planned),  # type: ignore[misc]
                     )
 
@@ -228,3 +231,18 @@ def _moment(given: Any) -> datetime | None:
         return datetime.fromtimestamp(float(given), UTC)
     except ValueError:
         return datetime.fromisoformat(str(given)).astimezone(UTC)
+
+
+_update_of_moto = EventBridgeSchedulerResponse.update_schedule
+
+
+def _update(self: EventBridgeSchedulerResponse) -> str:
+    """moto leaves out what becomes of the schedule in the end; UpdateSchedule replaces all that a schedule has."""
+    answer = _update_of_moto(self)
+    name = self.uri.partition("?")[0].rpartition("/")[2]
+    schedule = self.scheduler_backend.get_schedule(self._get_param("GroupName"), name)
+    schedule.action_after_completion = self._get_param("ActionAfterCompletion")
+    return answer
+
+
+EventBridgeSchedulerResponse.update_schedule = _update  # type: ignore[method-assign]

@@ -6,19 +6,20 @@ Sources: "Amazon EventBridge targets" and "Using universal targets in EventBridg
 
 from __future__ import annotations
 
+import functools
 import json
 import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import botocore.session
 from botocore import xform_name
+from botocore.utils import EVENT_ALIASES
 
 from tidegate.local_cloud.access import RoleSessions
 
 Json = dict[str, Any]
-_UNIVERSAL = "arn:aws:scheduler:::aws-sdk:"
-# How the scheduler calls services, where boto3 calls them otherwise.
-_SERVICES = {"sfn": "stepfunctions", "eventbridge": "events", "cloudwatchlogs": "logs"}
+UNIVERSAL = "arn:aws:scheduler:::aws-sdk:"
 
 
 class NoSuchTarget(Exception):
@@ -47,7 +48,7 @@ class Targets:
                 return self._client(service)
             return self._sessions.client_of(service, role, taken_by=taken_by, source_arn=source_arn)
 
-        if arn.startswith(_UNIVERSAL):
+        if arn.startswith(UNIVERSAL):
             _universal(client, arn, payload)
             return
         parts = arn.split(":")
@@ -94,9 +95,30 @@ class Targets:
             return self._made[service]
 
 
+def is_called_here(target: Mapping[str, Any]) -> bool:
+    """Whether :meth:`Targets.call` has a way to such a target."""
+    arn: str = target["Arn"]
+    service, resource = arn.split(":")[2], arn.split(":", 5)[-1]
+    return (
+        arn.startswith(UNIVERSAL)
+        or service in ("states", "sqs", "sns")
+        or (service == "events" and "EventBridgeParameters" in target)
+        or (service == "sagemaker" and resource.startswith("pipeline/"))
+    )
+
+
+@functools.cache
+def service_of(identifier: str) -> str | None:
+    """What boto3 calls a service that the scheduler knows by its SDK's identifier, such as ``sfn``; None for none."""
+    there = botocore.session.Session().get_available_services()
+    known = {name.replace("-", ""): name for name in there if EVENT_ALIASES.get(name, name) == name}
+    known |= {alias.replace("-", ""): name for name, alias in EVENT_ALIASES.items() if name in there}
+    return known.get(identifier)
+
+
 def _universal(client: Callable[[str], Any], arn: str, payload: str) -> None:
-    service, _, operation = arn.removeprefix(_UNIVERSAL).partition(":")
-    act = getattr(client(_SERVICES.get(service, service)), xform_name(operation[:1].upper() + operation[1:]), None)
+    service, _, operation = arn.removeprefix(UNIVERSAL).partition(":")
+    act = getattr(client(service_of(service) or service), xform_name(operation[:1].upper() + operation[1:]), None)
     if act is None:
         raise NoSuchTarget(f"{service} has no operation {operation}")
     members = json.loads(payload or "{}")

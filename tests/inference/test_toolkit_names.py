@@ -15,7 +15,6 @@ import pytest
 import scipy.sparse
 import torch
 
-from tests.inference import lending
 from tests.inference.toy_models import computation, refused, request
 from tidegate.inference.errors import DeploymentError
 from tidegate.inference.worker import compat
@@ -37,8 +36,11 @@ REPOSITORY = Path(__file__).parents[2]
 
 @pytest.fixture
 def lent() -> Iterator[list[str]]:
-    with lending.lent() as names:
-        yield names
+    """The old names, for one test."""
+    before = set(sys.modules)
+    yield compat.lend_names(Reading(max_decoded_bytes=2**20))
+    for name in set(sys.modules) - before:
+        del sys.modules[name]
 
 
 def test_every_old_name_is_importable_in_every_way(lent: list[str]) -> None:

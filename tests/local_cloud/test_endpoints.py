@@ -224,6 +224,10 @@ def test_traffic_is_split_by_weight_and_a_variant_can_be_asked_for(account: Acco
         account.sagemaker.update_endpoint_weights_and_capacities(
             EndpointName=endpoint, DesiredWeightsAndCapacities=[{"VariantName": "nobody", "DesiredWeight": 1}]
         )
+    with pytest.raises(ClientError, match="names a variant twice"):
+        account.sagemaker.update_endpoint_weights_and_capacities(
+            EndpointName=endpoint, DesiredWeightsAndCapacities=[{"VariantName": "variant-0", "DesiredWeight": 1}] * 2
+        )
     account.delete(endpoint)
 
 

@@ -61,7 +61,6 @@ CALLED = {
     "moto.cloudwatch.models:CloudWatchBackend": None,
     "moto.cloudwatch.models:Dimension": None,
     "moto.cloudwatch.models:MetricAggregatedDatum": None,
-    "moto.cloudwatch.models:MetricAggregatedDatum.filter": "namespace name dimensions already_present_metrics",
     "moto.cloudwatch.models:MetricDatum": None,
     "moto.cloudwatch.models:cloudwatch_backends": None,
     "moto.cloudwatch.responses:CloudWatchResponse": None,
@@ -70,6 +69,7 @@ CALLED = {
     "moto.events.models:events_backends": None,
     "moto.scheduler.models:EventBridgeSchedulerBackend": None,
     "moto.scheduler.models:scheduler_backends": None,
+    "moto.scheduler.responses:EventBridgeSchedulerResponse": None,
     "moto.stepfunctions.parser.models:stepfunctions_parser_backends": None,
     "moto.applicationautoscaling:models": None,
     "moto.applicationautoscaling:responses": None,
@@ -146,6 +146,9 @@ REPLACED = {
     " datapoints_to_alarm extended_statistic ok_actions insufficient_data_actions unit actions_enabled"
     " treat_missing_data evaluate_low_sample_count_percentile threshold_metric_id rule tags",
     "moto.cloudwatch.models:CloudWatchBackend.set_alarm_state": "alarm_name reason reason_data state_value",
+    "moto.cloudwatch.models:CloudWatchBackend.delete_alarms": "alarm_names",
+    "moto.cloudwatch.responses:CloudWatchResponse.get_metric_data": "",
+    "moto.cloudwatch.responses:CloudWatchResponse.get_metric_statistics": "",
     "moto.applicationautoscaling.responses:ApplicationAutoScalingResponse.register_scalable_target": "",
     "moto.applicationautoscaling.responses:ApplicationAutoScalingResponse.deregister_scalable_target": "",
     "moto.applicationautoscaling.responses:ApplicationAutoScalingResponse.delete_scaling_policy": "",
@@ -174,6 +177,7 @@ REPLACED = {
     "moto.s3.responses:S3Response.get_object": "",
     "moto.s3.responses:S3Response.put_object": "",
     "moto.s3.responses:S3Response.upload_part": "",
+    "moto.scheduler.responses:EventBridgeSchedulerResponse.update_schedule": "",
     "moto.stepfunctions.parser.models:StepFunctionsParserBackend.start_execution": "state_machine_arn name"
     " execution_input trace_header",
 }
@@ -196,6 +200,7 @@ BY_NAME = {
 
 _SCALING = "local_cloud/scaling_service.py"
 SIMPLER_WITHOUT = {
+    "moto.cloudwatch.responses:CloudWatchResponse.describe_alarm_history": "local_cloud/alarms/history.py",
     "moto.cloudwatch.responses:CloudWatchResponse.put_composite_alarm": "local_cloud/alarms/alarms.py",
     "moto.iam.responses:IamResponse.simulate_principal_policy": "local_cloud/access/policy_simulation.py",
     "moto.applicationautoscaling.responses:ApplicationAutoScalingResponse.list_tags_for_resource": _SCALING,

@@ -50,16 +50,17 @@ class TimedAccount(Account):
         self, name: str, dimensions: dict[str, str], statistic: str, *, namespace: str = "AWS/SageMaker"
     ) -> list[dict[str, Any]]:
         now = self.cloud.advance(0)
-        found: list[dict[str, Any]] = self.cloudwatch.get_metric_statistics(
-            Namespace=namespace,
-            MetricName=name,
-            Dimensions=[{"Name": key, "Value": value} for key, value in dimensions.items()],
-            StartTime=now - timedelta(days=7),
-            EndTime=now + timedelta(minutes=1),
-            Period=60,
-            Statistics=[statistic],
-        )["Datapoints"]
-        return found
+        metric = {
+            "Namespace": namespace,
+            "MetricName": name,
+            "Dimensions": [{"Name": key, "Value": value} for key, value in dimensions.items()],
+        }
+        query = {"Id": "m", "MetricStat": {"Metric": metric, "Period": 60, "Stat": statistic}}
+        (found,) = self.cloudwatch.get_metric_data(
+            MetricDataQueries=[query], StartTime=now - timedelta(days=7), EndTime=now + timedelta(minutes=1)
+        )["MetricDataResults"]
+        points = zip(found["Timestamps"], found["Values"], strict=True)
+        return [{"Timestamp": moment, statistic: value} for moment, value in points]
 
     def alarm(self, name: str, **members: Any) -> None:
         self.cloudwatch.put_metric_alarm(

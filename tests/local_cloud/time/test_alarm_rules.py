@@ -66,6 +66,12 @@ RULES = [
     ("INSUFFICIENT_DATA(c)", True),
     ("ALARM(arn:aws:cloudwatch:us-east-1:1:alarm:a)", True),
     ("TRUE", True),
+    ("NOT false", True),
+    ('AT_LEAST(1, ALARM, (a, "b"))', True),
+    ("AT_LEAST(2, ALARM, (a, b, c))", False),
+    ("AT_LEAST(2, NOT ALARM, (a, b, c))", True),
+    ("AT_LEAST(60%, ALARM, (a, b))", False),
+    ("AT_LEAST(50%, ALARM, (arn:aws:cloudwatch:us-east-1:1:alarm:a, b)) AND OK(b)", True),
 ]
 
 
@@ -75,7 +81,7 @@ def test_a_composite_rule_is_read_as_the_service_reads_it(rule: str, expected: b
     assert holds(rule, states) is expected
 
 
-@pytest.mark.parametrize("rule", ["ALARM(z)", "ALARM(a) ALARM(a)", "(ALARM(a)", "AND", "AT_LEAST(1, ALARM, (a))", ""])
+@pytest.mark.parametrize("rule", ["ALARM(z)", "ALARM(a) ALARM(a)", "(ALARM(a)", "AND", "AT_LEAST(2, ALARM, (a))", ""])
 def test_a_composite_rule_that_cannot_be_read_is_refused(rule: str) -> None:
     with pytest.raises(RuleError):
         holds(rule, {"a": "OK"})

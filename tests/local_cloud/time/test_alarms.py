@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from contextlib import suppress
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -186,3 +188,60 @@ def test_an_alarm_that_cannot_be_computed_keeps_its_state_and_the_log_says_why(a
     assert account.state(name) == "INSUFFICIENT_DATA"
     log = (account.cloud.directory / "supervisor.log").read_text(encoding="utf-8")
     assert log.count(f"alarm {name}: the local cloud does not have ANOMALY_DETECTION_BAND") == 1
+
+
+def test_the_history_of_an_alarm_tells_of_its_making_its_states_and_its_actions(account: TimedAccount) -> None:
+    name, (topic, _) = account.name("alarm"), account.topic()
+    account.alarm(name, AlarmActions=[topic], TreatMissingData="ignore")
+    account.measure(name, 2)
+    account.advance(minutes=10)
+    account.cloudwatch.set_alarm_state(AlarmName=name, StateValue="OK", StateReason="an exercise")
+    account.cloudwatch.delete_alarms(AlarmNames=[name])
+
+    def history(**members: Any) -> list[dict[str, Any]]:
+        pages = account.cloudwatch.get_paginator("describe_alarm_history").paginate(AlarmName=name, **members)
+        return [item for page in pages for item in page["AlarmHistoryItems"]]
+
+    items = history(ScanBy="TimestampAscending", MaxRecords=2)
+    assert [(item["HistoryItemType"], item["HistorySummary"]) for item in items] == [
+        ("ConfigurationUpdate", f'Alarm "{name}" created'),
+        ("StateUpdate", "Alarm updated from INSUFFICIENT_DATA to ALARM"),
+        ("Action", f"Successfully executed action {topic}"),
+        ("StateUpdate", "Alarm updated from ALARM to OK"),
+        ("ConfigurationUpdate", f'Alarm "{name}" deleted'),
+    ]
+    assert history() == items[::-1]
+    cleared, raised = (json.loads(item["HistoryData"])["newState"] for item in history(HistoryItemType="StateUpdate"))
+    assert re.fullmatch(
+        r"Threshold Crossed: 1 out of the last 1 datapoint \[2\.0 \(\d\d/\d\d/\d\d \d\d:\d\d:00\)\] was greater than or"
+        r" equal to the threshold \(1\.0\) \(minimum 1 datapoint for INSUFFICIENT_DATA -> ALARM transition\)\.",
+        raised["stateReason"],
+    )
+    assert cleared["stateReason"] == "an exercise"
+    assert history(StartDate=account.cloud.advance(0) + timedelta(minutes=1)) == []
+    assert history(AlarmTypes=["CompositeAlarm"]) == []
+
+
+def test_composite_alarms_in_a_circle_stay_as_they_are_and_one_above_another_follows_at_once(
+    account: TimedAccount,
+) -> None:
+    metric, low, high = account.name("alarm"), account.name("composite"), account.name("composite")
+    put = account.cloudwatch.put_composite_alarm
+    account.alarm(metric, TreatMissingData="ignore")
+    put(AlarmName=low, AlarmRule=f"ALARM({metric})")
+    put(AlarmName=high, AlarmRule=f"ALARM({low})")
+    account.measure(metric, 1)
+    account.advance(minutes=1)
+    assert account.state(high) == "ALARM"
+    put(AlarmName=low, AlarmRule=f"ALARM({metric}) OR ALARM({high})")
+    account.advance(minutes=5)
+    account.cloudwatch.set_alarm_state(AlarmName=metric, StateValue="OK", StateReason="an exercise")
+    account.advance(minutes=1)
+    assert (account.state(metric), account.state(low), account.state(high)) == ("OK", "ALARM", "ALARM")
+    with pytest.raises(ClientError, match="as there are composite alarm"):
+        account.cloudwatch.delete_alarms(AlarmNames=[high])
+    put(AlarmName=low, AlarmRule="FALSE")
+    account.advance(minutes=1)
+    assert account.state(high) == "OK"
+    for name in (high, low, metric):
+        account.cloudwatch.delete_alarms(AlarmNames=[name])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from datetime import timedelta
+from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
@@ -38,7 +40,17 @@ def test_requests_are_counted_under_endpoint_and_variant_and_under_the_configura
         }
     latencies = account.points("ModelLatency", of, "Minimum")
     assert latencies
-    assert all(point["Minimum"] > 0 and point["Unit"] == "Microseconds" for point in latencies)
+    assert all(point["Minimum"] > 0 for point in latencies)
+    (day,) = account.cloudwatch.get_metric_statistics(
+        Namespace="AWS/SageMaker",
+        MetricName="ModelLatency",
+        Dimensions=[{"Name": key, "Value": value} for key, value in of.items()],
+        StartTime=latencies[-1]["Timestamp"],
+        EndTime=latencies[-1]["Timestamp"] + timedelta(days=1),
+        Period=86400,
+        Statistics=["Minimum"],
+    )["Datapoints"]
+    assert day["Unit"] == "Microseconds"
     assert account.points("OverheadLatency", of, "Average")
     account.delete(endpoint)
 
@@ -138,4 +150,47 @@ def test_metrics_are_listed_with_their_dimensions(account: TimedAccount) -> None
     )["Metrics"]
     names = [sorted(dimension["Name"] for dimension in metric["Dimensions"]) for metric in found]
     assert sorted(names) == [["EndpointConfigName", "EndpointName", "VariantName"], ["EndpointName", "VariantName"]]
+    account.delete(endpoint)
+
+
+def test_percentiles_and_metric_math_are_read_of_own_metrics_and_of_the_cloud_s(account: TimedAccount) -> None:
+    name, endpoint = account.name("metric"), account.endpoint(account.model())
+    data = [{"MetricName": name, "Values": [float(value) for value in range(1, 101)]}]
+    wider = {"MetricName": name, "Value": 1e6, "Dimensions": [{"Name": "of", "Value": "another"}]}
+    account.cloudwatch.put_metric_data(Namespace="Own", MetricData=[*data, wider])
+    for _ in range(3):
+        account.invoke(endpoint, b"echo:1")
+    now = account.advance(minutes=1)
+    dimensions = [{"Name": "EndpointName", "Value": endpoint}, {"Name": "VariantName", "Value": "variant-0"}]
+    invocations = {"Namespace": "AWS/SageMaker", "MetricName": "Invocations", "Dimensions": dimensions}
+
+    def query(key: str, metric: dict[str, Any], stat: str) -> dict[str, Any]:
+        return {"Id": key, "MetricStat": {"Metric": metric, "Period": 3600, "Stat": stat}}
+
+    own = {"Namespace": "Own", "MetricName": name}
+    times = {"StartTime": now - timedelta(minutes=50), "EndTime": now + timedelta(minutes=1)}  # within one period
+    answer = account.cloudwatch.get_metric_data(
+        MetricDataQueries=[
+            {"Id": "twice", "Expression": "2 * sum", "Label": "in all"},
+            {"Id": "sum", "Expression": "SUM(METRICS())"},
+            query("tail", own, "p90"),
+            query("calls", invocations, "Sum"),
+            query("latency", {**invocations, "MetricName": "ModelLatency"}, "p50"),
+        ],
+        **times,
+    )
+    found = {each["Id"]: each for each in answer["MetricDataResults"]}
+    assert {each["StatusCode"] for each in found.values()} == {"Complete"}
+    assert found["tail"]["Values"] == [pytest.approx(90, rel=0.02)]
+    assert found["calls"]["Values"] == [3.0]
+    assert found["latency"]["Values"][0] > 0
+    total = sum(found[key]["Values"][0] for key in ("tail", "calls", "latency"))
+    assert found["sum"]["Values"] == [pytest.approx(total)]
+    assert (found["twice"]["Label"], found["twice"]["Values"]) == ("in all", [pytest.approx(2 * total)])
+    assert found["twice"]["Timestamps"] == found["tail"]["Timestamps"]
+    (point,) = account.cloudwatch.get_metric_statistics(
+        **own, Period=3600, Statistics=["Sum", "SampleCount"], ExtendedStatistics=["p90", "p100"], **times
+    )["Datapoints"]
+    assert (point["Sum"], point["SampleCount"]) == (5050.0, 100.0)  # what has a dimension more is another metric
+    assert point["ExtendedStatistics"] == {"p90": pytest.approx(90, rel=0.02), "p100": 100.0}
     account.delete(endpoint)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tidegate.local_cloud.scaling.policies import allowed, stepped, tracked
-from tidegate.local_cloud.scaling.tracking_alarms import NoSuchMetric, alarms_of
+from tidegate.local_cloud.scaling.tracking_alarms import alarms_of
 
 VARIANT = "endpoint/e/variant/v"
 STEPS = [
@@ -69,12 +69,3 @@ def test_a_target_tracking_policy_has_an_alarm_for_each_way() -> None:
     assert (low["Threshold"], low["EvaluationPeriods"], low["ComparisonOperator"]) == (45.0, 15, "LessThanThreshold")
     assert high["Dimensions"] == [{"Name": "EndpointName", "Value": "e"}, {"Name": "VariantName", "Value": "v"}]
     assert len(alarms_of({**config, "DisableScaleIn": True}, resource=VARIANT, policy_arn="arn:policy")) == 1
-
-
-def test_a_metric_of_another_service_is_refused_by_name() -> None:
-    config = {
-        "TargetValue": 1.0,
-        "PredefinedMetricSpecification": {"PredefinedMetricType": "ECSServiceAverageCPUUtilization"},
-    }
-    with pytest.raises(NoSuchMetric, match="ECSServiceAverageCPUUtilization"):
-        alarms_of(config, resource=VARIANT, policy_arn="arn:policy")
