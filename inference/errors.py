@@ -2,7 +2,7 @@
 
     client ─(1)▶ frontend ─(2)▶ queue ─(3)▶ worker: input_fn ▶ predict_fn ▶ output_fn ─(4)▶ frontend ─▶ client
        (1) BadRequest NotFound ModelNotFound MethodNotAllowed RequestTimedOut PayloadTooLarge UpgradeRequired
-           HeaderTooLarge SpoolFull
+           HeaderTooLarge SpoolFull Forbidden
        (2) NotReady Overloaded Draining
        (3) WorkerDied HandlerTimedOut
        (4) BadRequest PayloadTooLarge UnsupportedMediaType NotAcceptable HandlerFailed OutOfMemory RaisedByHandler
@@ -98,6 +98,12 @@ class ModelNotFound(RequestError):
     def __init__(self, message: str, param: str | None = None) -> None:
         super().__init__(message)
         self.param = param
+
+
+class Forbidden(RequestError):
+    """A browser sent it from a page, or by a name, that is not this server's own; only where `TIDEGATE_PAGES` is on."""
+
+    status, code = 403, "forbidden"
 
 
 class AdapterNotFound(RequestError):

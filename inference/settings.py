@@ -643,6 +643,13 @@ class Settings:
     # --- seeing
     log_level: int = setting("SAGEMAKER_CONTAINER_LOG_LEVEL", 20, _log_level, "10 debug … 50 critical, or the name")
     server_timing: bool = setting("TIDEGATE_SERVER_TIMING", False, _switch, "answer with a Server-Timing header")
+    pages: bool = setting(
+        "TIDEGATE_PAGES",
+        False,
+        _switch,
+        "serve the [playground](playground.md) at `/playground`, to this machine only: it needs a loopback address to "
+        "listen on, and then no browser that shows another page may ask anything",
+    )
     otlp_endpoint: str | None = setting(
         "OTEL_EXPORTER_OTLP_ENDPOINT",
         None,

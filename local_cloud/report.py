@@ -49,7 +49,7 @@ def as_json(
         "process_id": record.process_id,
         "region": record.region,
         "containers": record.containers,
-        "addresses": {"aws": record.moto_url, "sagemaker": record.sagemaker_url},
+        "addresses": {"aws": record.moto_url, "sagemaker": record.sagemaker_url, "playground": record.playground_url},
         "environment": dict(environment),
         **inventory.as_json(),
     }
@@ -61,6 +61,7 @@ def _addresses(record: SupervisorRecord, directory: Path) -> str:
             f"local cloud: up as process {record.process_id} in {record.region}",
             f"  SageMaker and its runtime  {record.sagemaker_url}",
             f"  S3 and the rest of AWS     {record.moto_url}",
+            f"  playground, in a browser   {record.playground_url}",
             f"  state and logs             {directory}",
         ]
     )

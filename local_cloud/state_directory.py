@@ -67,6 +67,11 @@ class SupervisorRecord:
     remarks: Sequence[str] = ()  # what it could not remember, and what is otherwise than before
 
     @property
+    def playground_url(self) -> str:
+        """Where a browser finds the page that asks the endpoints."""
+        return f"{self.sagemaker_url}/playground"
+
+    @property
     def alive(self) -> bool:
         return process_birth(self.process_id) == self.birth
 

@@ -41,6 +41,12 @@ ARROWS = [
     # They meet only in the artifact on disk.
     Arrow(room=TRAINING_HOOKS, forbidden=(INFERENCE, INFRA, LOCAL_CLOUD, CLIENT)),
     Arrow(room=INFERENCE, forbidden=(TRAINING_HOOKS, INFRA, LOCAL_CLOUD, CLIENT)),
+    # One page for both: it knows neither who serves it nor what is served.
+    Arrow(
+        room="tidegate.playground",
+        forbidden=("tidegate", "torch", "numpy", "boto3"),
+        allowed=("tidegate.playground",),
+    ),
     # It asks deployed models, wherever they run.
     Arrow(room=CLIENT, forbidden=(INFERENCE, TRAINING_HOOKS, INFRA, LOCAL_CLOUD)),
     # Two rooms: the HTTP side stays small and responsive, the model side knows no HTTP.
@@ -88,7 +94,7 @@ def modules(*packages: str) -> Iterator[tuple[str, Path]]:
     """Every module of `packages` by dotted name."""
     for package in packages:
         folder = ROOT / package.removeprefix("tidegate.").replace(".", "/")
-        for path in sorted(folder.glob("*.py") if package == "tidegate" else folder.rglob("*.py")):
+        for path in sorted(folder.rglob("*.py")):  # which does not go into `tidegate`'s links to the other folders
             parts = path.relative_to(folder).with_suffix("").parts
             yield ".".join([package, *(parts[:-1] if parts[-1] == "__init__" else parts)]), path
 

@@ -49,6 +49,10 @@ def run(settings: Settings, model_dir: Path, launched: Launched | None = None) -
     Raises `DeploymentError`.
     """
     log_lines.configure(settings.log_level)
+    if settings.pages:
+        from tidegate.inference.frontend.http.pages import demand_loopback  # noqa: PLC0415 - on few servers
+
+        demand_loopback(settings)
     listener = _listen(settings.host, settings.port)
     early_signals.hold()
     try:

@@ -32,6 +32,13 @@ class ChatCompletions:
 
     def answer(self, name: str, action: str, request: Request) -> Response:
         """The container's own answer, once its head is there. Raises :class:`ServiceError`."""
+        # By the machine's time, as the caller who signed it does.
+        region = self.targets.identity.region
+        check_bearer_token(request.headers.get("authorization", ""), region=region, at=datetime.now(UTC))
+        return self.pass_on(name, action, request)
+
+    def pass_on(self, name: str, action: str, request: Request) -> Response:
+        """The same, without a look at the token."""
         members = {"EndpointName": name}
         match action.split("/"):
             case ["inference-components", component, *route] if route == _ROUTE:
@@ -44,9 +51,6 @@ class ChatCompletions:
                     f"SageMaker passes on /openai/v1/chat/completions, and nothing else below /openai: {request.path}.",
                     status=404,
                 )
-        identity = self.targets.identity
-        # By the machine's time, as the caller who signed it does.
-        check_bearer_token(request.headers.get("authorization", ""), region=identity.region, at=datetime.now(UTC))
         timeout_s = self.targets.limits.stream_timeout_s
         deadline = time.monotonic() + timeout_s
         with ExitStack() as stack:

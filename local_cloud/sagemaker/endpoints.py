@@ -38,7 +38,7 @@ from tidegate.local_cloud.sagemaker.state import Identity, Json, now
 logger = logging.getLogger(__name__)
 
 _FAILURE_REASON_CHARS = 1024  # DescribeEndpoint: FailureReason
-_INVOKABLE = frozenset({"InService", "Updating", "RollingBack", "UpdateRollbackFailed"})
+INVOKABLE = frozenset({"InService", "Updating", "RollingBack", "UpdateRollbackFailed"})
 _NEW_SESSION = "x-amzn-sagemaker-new-session-id"
 
 
@@ -420,7 +420,7 @@ class Endpoints:
         what = f"{self._label.capitalize()} {name} of account {self.identity.account}"
         if endpoint is None:
             raise validation_error(f"{what} not found.")
-        if endpoint.status not in _INVOKABLE or endpoint.fleet is None:
+        if endpoint.status not in INVOKABLE or endpoint.fleet is None:
             raise validation_error(f"{what} is not InService: its status is {endpoint.status}.")
         return endpoint, endpoint.fleet
 

@@ -124,6 +124,21 @@ class ModelCache:
                 if entry.loading.done() and not entry.loading.cancelled() and entry.loading.exception() is None
             )
 
+    def offered(self, most: int) -> list[str]:
+        """The models that there are below the prefix, ``most`` at most: what a request may name as TargetModel."""
+        bucket, prefix = split_s3_uri(self._prefix)
+        try:
+            listed = self._s3.list_objects_v2(Bucket=bucket, Prefix=prefix, MaxKeys=most)
+        except ClientError:
+            return []
+        return [each["Key"].removeprefix(prefix) for each in listed.get("Contents", []) if each["Key"] != prefix]
+
+    def fetched(self, target: str) -> Path:
+        """The files of a model, brought to the disk where need be and not loaded. Raises :class:`NoSuchModel`."""
+        name = _opaque_name(target)
+        self._fetch(target, name)
+        return self._directory / name / "model"
+
     def _hold(self, client: Client, target: str, name: str, note: Note) -> None:
         """Returns when the model is loaded, and keeps it from being unloaded until :meth:`_release`."""
         with self._lock:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tidegate.local_cloud.sagemaker.async_invocations import (
@@ -65,6 +65,14 @@ class Runtime:
             f"The local cloud does not have the runtime operation at {request.path}.",
             status=404,
         )
+
+    def answer_unsigned(self, name: str, action: str, request: Request) -> Response:
+        """The same for who need not sign: what is invoked at once, whole or streamed, and chats without a token."""
+        if "openai" in action.split("/"):
+            return ChatCompletions(self.targets).pass_on(name, action, request)
+        if action not in ("invocations", "invocations-response-stream"):
+            raise ServiceError("UnknownOperationException", f"Nothing can be asked at {request.path}.", status=404)
+        return self.answer(replace(request, path=f"/endpoints/{name}/{action}"))
 
     def _invoke(self, name: str, request: Request) -> Response:
         members = read_members("InvokeEndpoint", name, request.headers)

@@ -1,4 +1,7 @@
-"""The whole SageMaker on one port: control plane at ``/``, runtime at ``/endpoints/``, ours at ``/local/``."""
+"""The whole SageMaker on one port: control plane at ``/``, runtime at ``/endpoints/``.
+
+Ours are ``/local/`` and, for browsers, ``/playground``.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,8 @@ from tidegate.local_cloud.clock import CLOCK, ClockRefused, written
 from tidegate.local_cloud.keep.errors import KeepError
 from tidegate.local_cloud.keep.plain import nothing
 from tidegate.local_cloud.metrics.store import MetricStore
+from tidegate.local_cloud.playground import room as playground
+from tidegate.local_cloud.playground.room import Playground
 from tidegate.local_cloud.sagemaker import wire
 from tidegate.local_cloud.sagemaker.adapter_components import AdapterComponents
 from tidegate.local_cloud.sagemaker.async_invocations import AsyncInvocations
@@ -188,6 +193,13 @@ class SageMaker:
             metrics=self.metrics,
         )
         self._runtime = Runtime(targets, self._async, self._captures, self._shadows)
+        self._playground = Playground(
+            endpoints=self._endpoints,
+            servers=self._component_servers,
+            components=self._control_plane.components,
+            runtime=self._runtime,
+            region=identity.region,
+        )
         # In the order in which they go on after a restart: what others refer to is there before them.
         self._rooms: dict[str, Room] = {
             "tags": tags,
@@ -272,6 +284,8 @@ class SageMaker:
 
     def _answer(self, request: Request) -> Response:
         try:
+            if playground.is_below(request.path):
+                return self._playground.answer(request)
             if request.path.startswith("/local/"):
                 if request.method == "GET":
                     return wire.json_answer(self._own_answer(request))

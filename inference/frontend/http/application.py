@@ -42,6 +42,7 @@ from tidegate.inference.protocol import Form
 from tidegate.inference.settings import MIB, Settings
 
 if TYPE_CHECKING:  # imported where there is a repository: a server without one starts sooner
+    from tidegate.inference.frontend.http.pages import Pages
     from tidegate.inference.frontend.http.repository_paths import RepositoryPaths
     from tidegate.inference.frontend.repository.repository import Repository
 
@@ -99,6 +100,12 @@ class Application:
             chat = Route(("POST",), lambda _: self._ask(SINGLE_MODEL, Form.CHAT))
             self._routes |= {"/invocations": invoke, f"/models/{SINGLE_MODEL}/invoke": invoke, CHAT: chat}
         self._open_inference = OpenInference(models, self._demand_ready)
+        self._pages: Pages | None = None
+        if settings.pages:
+            from tidegate.inference.frontend.http.pages import Pages  # noqa: PLC0415 - on few servers
+
+            self._pages = Pages(settings, registry, repository)
+            self._routes |= self._pages.routes
 
     # --- what a connection asks
 
@@ -132,6 +139,8 @@ class Application:
     def admit(self, request: Request) -> Responder:
         """What will answer a request; before its body is read. Raises `RequestError` for what cannot be answered."""
         request.id = (_INFERENCE_ID in request.by_name and request.header(_INFERENCE_ID)) or self.next_id()
+        if self._pages is not None:
+            self._pages.demand_own(request)
         methods, responder = self._routes.get(request.path) or self._route_of_models(request)
         if request.method not in methods:
             verbs = ", ".join(methods)
@@ -151,6 +160,8 @@ class Application:
         name = self._talks_to(request.path) if paths is None else None
         if name is None and (paths is None or not paths.talks(request.path)):
             return None
+        if self._pages is not None:
+            self._pages.demand_own(request)
         if self.draining:
             raise Draining("The server is stopping.")
         if self.idle_exit is not None:

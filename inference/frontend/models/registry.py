@@ -124,6 +124,15 @@ class Registry:
         """Whether a model of this name is here, or on its way."""
         return name in self._models
 
+    def directory(self, name: str, version: int | None = None) -> Path | None:
+        """Where the files of a model that serves lie, the newest of several, or those of a version; None without."""
+        serving = (
+            model
+            for model in reversed(self._models.get(name, []))
+            if model.state is ModelState.SERVING and version in (None, model.revision.version)
+        )
+        return next((model.model_dir for model in serving), None)
+
     def gauges(self) -> dict[str, ModelGauges]:
         """What `/metrics` says of each model: its revisions together, also those that are leaving."""
         gauges: dict[str, ModelGauges] = {}

@@ -1,0 +1,39 @@
+"""Which requests are those of this machine's own page: by the names that a browser writes into their headers.
+
+A page of somebody else's can make a browser send requests here. Its Origin is not ours then; and where the attacker's
+own name leads to 127.0.0.1 (DNS rebinding), the Host header still has that name.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from urllib.parse import urlsplit
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address, or a name without its port, is this machine's own and needs no name server."""
+    name = host.rstrip(".").lower()
+    if name == "localhost" or name.endswith(".localhost"):  # RFC 6761, section 6.3
+        return True
+    try:
+        return ipaddress.ip_address(name.removeprefix("[").removesuffix("]")).is_loopback
+    except ValueError:
+        return False
+
+
+def refusal(*, host: str, origin: str = "", site: str = "") -> str | None:
+    """Why a request is none of the page's own, as a sentence; None where it may be.
+
+    ``host``, ``origin`` and ``site`` are the headers Host, Origin and Sec-Fetch-Site, empty where there is none.
+    """
+    try:
+        name = urlsplit(f"//{host}").hostname
+    except ValueError:
+        name = None
+    if name is None or not is_loopback(name):
+        return f"The playground answers at a loopback address only, and not as {host[:200] or 'nothing'}."
+    if origin and origin.lower() not in (f"http://{host}".lower(), f"https://{host}".lower()):
+        return f"The playground answers its own page only, and not one of {origin[:200]}."
+    if site not in ("", "same-origin", "none"):
+        return "The playground answers its own page only."
+    return None
