@@ -27,6 +27,7 @@ from tidegate.local_cloud.state_directory import DirectoryError, StateDirectory,
 
 _START_TIMEOUT_S = 120.0
 _STOP_TIMEOUT_S = 45.0  # a container has 30 seconds to end
+_READ_TIMEOUT_S = 3600  # boto3 sends what was not answered in time once more, and it would be done twice
 
 
 class CloudError(Exception):
@@ -152,7 +153,10 @@ class LocalCloud:
         return "".join(f"{line}\n" for line in [*reading.lines(), *reading.close()])
 
     def client(self, service: str, **options: Any) -> Any:
-        """An ordinary boto3 client of this cloud, whatever this process's own environment says."""
+        """An ordinary boto3 client of this cloud, whatever this process's own environment says.
+
+        It waits for an answer where boto3 would ask again after 60 seconds: the answer comes, or the cloud has ended.
+        """
         import boto3  # noqa: PLC0415 - starting and stopping needs no boto3
         import botocore.session  # noqa: PLC0415
         from botocore.config import Config  # noqa: PLC0415
@@ -160,7 +164,7 @@ class LocalCloud:
         # Neither a profile nor a configuration file nor a proxy of the caller's may lead elsewhere, or nowhere.
         nothing = dict.fromkeys(("profile", "config_file", "credentials_file"), (None, None, None, None))
         session = boto3.Session(botocore_session=botocore.session.Session(session_vars=nothing))
-        direct = Config(proxies={}).merge(options.pop("config", Config()))
+        direct = Config(proxies={}, read_timeout=_READ_TIMEOUT_S).merge(options.pop("config", Config()))
         environment = self.environment
         name = f"AWS_ENDPOINT_URL_{service.upper().replace('-', '_')}"
         return session.client(

@@ -92,11 +92,16 @@ def test_a_model_with_a_fixed_cost_for_each_call_comes_to_larger_batches():
         assert told(server)["batching"] == {
             "max_batch_size": 1, "max_wait_ms": 0.0, "why": "no larger batch has been tried yet"
         }  # fmt: skip
-        with load(server):
-            server.wait_until(lambda: limit(server) >= 2, "a larger batch is found", SEARCH_S)
-        server.wait_until(lambda: told(server)["batching"]["max_batch_size"] == limit(server), "all say the same")
-        found = told(server)["batching"]
-        assert found["max_batch_size"] >= 2
+
+        def found_under_load() -> dict[str, Any] | None:
+            """What stays when the load is over; on a busy machine the last trial may have gone against it."""
+            with load(server):
+                server.wait_until(lambda: limit(server) >= 2, "a larger batch is found", SEARCH_S)
+            server.wait_until(lambda: told(server)["batching"]["max_batch_size"] == limit(server), "all say the same")
+            found: dict[str, Any] = told(server)["batching"]
+            return found if found["max_batch_size"] >= 2 else None
+
+        found = server.wait_until(found_under_load, "a larger batch is kept", SEARCH_S)
         assert found["max_wait_ms"] == pytest.approx(1000 * metric(server, "tidegate_batch_wait_seconds"), abs=0.01)
         answered = metric(server, "tidegate_responses_total", status="200")
         assert 0 < metric(server, "tidegate_batch_search_requests_total") <= 0.04 * answered
