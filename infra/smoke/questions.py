@@ -47,8 +47,6 @@ class Question:
     page: str
     moves: tuple[Move, ...]
     answer: Callable[[Sequence[Seen]], tuple[bool, str]]
-    # An alarm has to go off, so something must raise it.
-    needs_alarms: bool = False
     # At one time: an update starts new ones beside those that serve.
     most_instances: int = 2
 
@@ -231,7 +229,6 @@ QUESTIONS = (
             Move(what="update with a model that answers with errors", archive="failing", hosting={"rollout": _ROLLOUT}),
         ),
         answer=_of_alarm,
-        needs_alarms=True,
     ),
     Question(
         name="component-update",

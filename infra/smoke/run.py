@@ -20,13 +20,10 @@ from tidegate.infra.smoke.templates import name_in
 
 _FAILURES = (ClientError, BotoCoreError, ConfigurationError)
 _NOT_REACHED = "The run ended before this question."
-_WITHOUT_ALARMS = "What CloudFormation makes of it is a question to AWS: the local cloud has only an answer of its own."
 
 
 class Cloud(Protocol):
     """What the run asks of an account; `account.Account` does it."""
-
-    is_local: bool
 
     def deploy(self, name: str, template: Mapping[str, Any], tags: Mapping[str, str]) -> Operation: ...
     def put(self, bucket: str, key: str, body: bytes) -> None: ...
@@ -74,13 +71,7 @@ class Run:
             self._ask_all_of(mode)
 
     def _ask_all_of(self, mode: str) -> None:
-        mine = [answer.question for answer in self.answers.values() if answer.question.mode == mode]
-        waiting = []
-        for question in mine:
-            if question.needs_alarms and self._cloud.is_local:
-                self._answer(unsettled(question, _WITHOUT_ALARMS))
-            else:
-                waiting.append(question)
+        waiting = [answer.question for answer in self.answers.values() if answer.question.mode == mode]
         while waiting:
             try:
                 # Each begins where the first one began.

@@ -261,16 +261,6 @@ def test_without_a_bucket_nothing_is_asked_and_what_may_be_there_is_deleted(
     ]
 
 
-def test_the_local_cloud_is_not_asked_what_it_cannot_answer(run_in: Callable[[StandIn], Run]) -> None:
-    run = run_in(StandIn(is_local=True))
-    run.ask()
-    answer = run.answers["alarm-rollback"]
-
-    assert answer.verdict is Verdict.NOT_SETTLED
-    assert "a question to AWS" in answer.sentence
-    assert not answer.seen
-
-
 def test_what_could_not_be_deleted_is_named_and_no_success(
     smoke: Callable[..., tuple[int, str, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
