@@ -145,13 +145,21 @@ def _failure(what: str, error: Exception) -> str:
     return f"The local cloud failed in {what} ({said[:_LONGEST_TEXT_CHARS]}); its log has the rest."
 
 
+_ELSEWHERE = "The local cloud's own paths are below the address in AWS_ENDPOINT_URL_SAGEMAKER; here is Amazon S3."
+
+
 class NoPages:
-    """In front of moto's servers: an exception that leaves them is told in the request's protocol."""
+    """In front of moto's servers: an exception that leaves them is told in the request's protocol.
+
+    Our own paths are at SageMaker's address, and who asks for them here is told so.
+    """
 
     def __init__(self, application: Application) -> None:
         self._application = application
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        if _is_own_path(environ):
+            return _told(environ, start_response, "405 Method Not Allowed", "MethodNotAllowed", _ELSEWHERE)
         try:
             return self._application(environ, start_response)
         except Exception as error:
@@ -164,6 +172,12 @@ class NoPages:
             logger.exception("%s failed", what)
             said = _failure(what, error)
             return _told(environ, start_response, "500 Internal Server Error", "InternalFailure", said)
+
+
+def _is_own_path(environ: Mapping[str, Any]) -> bool:
+    """A bucket may be called `local`, but an object takes no POST without a word in the query."""
+    path, query = str(environ.get("PATH_INFO")), environ.get("QUERY_STRING")
+    return environ.get("REQUEST_METHOD") == "POST" and path.startswith("/local/") and not query
 
 
 def _told(
