@@ -16,9 +16,9 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.end_to_end.deploying import HANDLERS, Deployer, archive, inventory, invoke
+from tests.end_to_end.deploying import HANDLERS, Deployer, answered, archive, inventory, invoke
 from tests.infra.conftest import ROOT
-from tests.polling import until
+from tidegate.infra.stage.names import ASYNC_INPUT_PREFIX
 
 STAGES = Path(__file__).parent.relative_to(ROOT) / "stages"
 ARCHIVES = "tidegate-archives"
@@ -35,15 +35,17 @@ def ask_at_once(endpoint: str, number: float) -> float:
 
 
 def ask_later(endpoint: str, number: float) -> float:
-    """By an input object, and by waiting for the output object."""
-    s3, runtime = boto3.client("s3"), boto3.client("sagemaker-runtime")
-    s3.put_object(Bucket=ARCHIVES, Key="inputs/number.json", Body=json.dumps(number))
-    answer = runtime.invoke_endpoint_async(
-        EndpointName=endpoint, ContentType="application/json", InputLocation=f"s3://{ARCHIVES}/inputs/number.json"
+    """By an input object, below the prefix that the role may read, and by waiting for the output object."""
+    s3, sagemaker = boto3.client("s3"), boto3.client("sagemaker")
+    config = sagemaker.describe_endpoint(EndpointName=endpoint)["EndpointConfigName"]
+    answers = sagemaker.describe_endpoint_config(EndpointConfigName=config)["AsyncInferenceConfig"]["OutputConfig"]
+    bucket = answers["S3OutputPath"].removeprefix("s3://").partition("/")[0]
+    key = f"{ASYNC_INPUT_PREFIX}number.json"
+    s3.put_object(Bucket=bucket, Key=key, Body=json.dumps(number))
+    answer = boto3.client("sagemaker-runtime").invoke_endpoint_async(
+        EndpointName=endpoint, ContentType="application/json", InputLocation=f"s3://{bucket}/{key}"
     )
-    bucket, _, key = answer["OutputLocation"].removeprefix("s3://").partition("/")
-    until(lambda: s3.list_objects_v2(Bucket=bucket, Prefix=key).get("Contents"), "the answer is there", timeout_s=400)
-    return float(json.loads(s3.get_object(Bucket=bucket, Key=key)["Body"].read())["product"])
+    return float(answered(answer)["product"])
 
 
 def ask_one_of_many(endpoint: str, number: float) -> float:
@@ -114,6 +116,12 @@ class Life:
     updated: dict[str, list[str]]
     second: float
     destroyed: dict[str, list[str]]
+
+
+@pytest.fixture(scope="module")
+def cloud(enforcing_cloud: dict[str, str]) -> dict[str, str]:
+    """A cloud in which the rights of roles count."""
+    return enforcing_cloud
 
 
 @pytest.fixture(scope="module")

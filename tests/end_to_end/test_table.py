@@ -1,14 +1,18 @@
 """The table of results, by the real `cdk` command line on the local cloud: made, found, filled, changed, destroyed.
 
-What the local cloud does not do, and these tests therefore do not show: it runs no query (here DuckDB reads the
-files that Athena would), and a caller's own rights, such as those of the table's reader, are not enforced.
+Whoever fills the table does it in a role that has the stage's policy for writers and no more, and the cloud enforces
+that. What it does not do, and these tests therefore do not show: it runs no query (here DuckDB reads the files that
+Athena would), so that the policy for readers is not tried.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +21,7 @@ import boto3
 import duckdb
 import pytest
 
-from tests.end_to_end.deploying import Deployer, archive, inventory
+from tests.end_to_end.deploying import TRUST, Deployer, archive, document, inventory
 from tests.end_to_end.test_promotion import until
 from tests.infra.conftest import ROOT
 
@@ -125,11 +129,29 @@ def transformed(deployer: Deployer, directory: Path) -> str:
 
 
 def filled(deployer: Deployer, job: str) -> str:
-    """What the client says when it puts the job into the table of the stage."""
+    """What the client says when it puts the job into the table of the stage, as one who may only do that."""
     command = [sys.executable, "-m", "client", "batch", "table", job, "--stage", deployer.name]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    with session_with(deployer.output("batch", "TableWriterPolicyArn")) as credentials:
+        own = os.environ | credentials
+        done = subprocess.run(command, cwd=ROOT, env=own, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
+
+
+@contextmanager
+def session_with(policy_arn: str) -> Iterator[dict[str, str]]:
+    """Variables with the credentials of a role that has one policy; of roles, those that a service may take count."""
+    iam, name = boto3.client("iam"), "nightly"
+    role = iam.create_role(RoleName=name, AssumeRolePolicyDocument=document(TRUST))["Role"]["Arn"]
+    iam.attach_role_policy(RoleName=name, PolicyArn=policy_arn)
+    found = boto3.client("sts").assume_role(RoleArn=role, RoleSessionName="filling")["Credentials"]
+    yield {
+        "AWS_ACCESS_KEY_ID": found["AccessKeyId"],
+        "AWS_SECRET_ACCESS_KEY": found["SecretAccessKey"],
+        "AWS_SESSION_TOKEN": found["SessionToken"],
+    }
+    iam.detach_role_policy(RoleName=name, PolicyArn=policy_arn)
+    iam.delete_role(RoleName=name)
 
 
 def read_back(bucket: str, directory: Path) -> tuple[list[str], list[tuple[Any, ...]]]:
@@ -147,6 +169,12 @@ def read_back(bucket: str, directory: Path) -> tuple[list[str], list[tuple[Any, 
             [str(directory / "tables" / "predictions" / "*" / "*" / "*.parquet")],
         ).fetchall()
     return keys, rows
+
+
+@pytest.fixture(scope="module")
+def cloud(enforcing_cloud: dict[str, str]) -> dict[str, str]:
+    """A cloud in which the rights of roles count."""
+    return enforcing_cloud
 
 
 @pytest.fixture(scope="module")
