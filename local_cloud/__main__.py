@@ -145,7 +145,8 @@ def _up(options: argparse.Namespace, program: str) -> int:
     record = cloud.record()
     if not started and record is not None:
         _check_the_one_that_is_up(options, cloud, record, servers, program)
-    _remark(f"local cloud: {'up' if started else 'already up'}, state and logs in {cloud.directory}")
+    enforces = ", enforces the rights of roles" if record is not None and record.enforces_iam else ""
+    _remark(f"local cloud: {'up' if started else 'already up'}{enforces}, state and logs in {cloud.directory}")
     if record is not None:
         _remark(f"local cloud: ask its endpoints in a browser at {record.playground_url}")
     if started and record is not None and record.kept:

@@ -146,7 +146,8 @@ def _state(surroundings: Surroundings) -> Iterator[Finding]:
         if record.stopping:
             yield _warning("state", f"the cloud in {directory.path} is still stopping", "up waits for that")
         else:
-            yield _ok("state", f"a cloud is up in {directory.path} as process {record.process_id}")
+            enforces = ", and enforces the rights of roles" if record.enforces_iam else ""
+            yield _ok("state", f"a cloud is up in {directory.path} as process {record.process_id}{enforces}")
         return
     left = [entry.name for entry in directory.containers.glob("*")] if directory.containers.is_dir() else []
     if record is not None or left:

@@ -10,6 +10,9 @@ ACCOUNT = "123456789012"  # the account that moto answers for
 DEFAULT_REGION = "us-east-1"
 ACCESS_KEY_ID = "LOCALCLOUDLOCALCLOUD"  # moto takes only 20 capitals and digits for a key
 
+# Of the variables below, those that are credentials.
+KEY_VARIABLES = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
+
 # Variables of the caller that would send a client elsewhere, or stop it, in spite of the ones below.
 _CONTRARY = (
     "AWS_PROFILE",

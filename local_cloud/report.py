@@ -48,6 +48,7 @@ def as_json(
         "directory": str(directory),
         "process_id": record.process_id,
         "region": record.region,
+        "enforces_iam": record.enforces_iam,
         "containers": record.containers,
         "addresses": {"aws": record.moto_url, "sagemaker": record.sagemaker_url, "playground": record.playground_url},
         "environment": dict(environment),
@@ -56,9 +57,10 @@ def as_json(
 
 
 def _addresses(record: SupervisorRecord, directory: Path) -> str:
+    enforces = ", enforces the rights of roles" if record.enforces_iam else ""
     return "\n".join(
         [
-            f"local cloud: up as process {record.process_id} in {record.region}",
+            f"local cloud: up as process {record.process_id} in {record.region}{enforces}",
             f"  SageMaker and its runtime  {record.sagemaker_url}",
             f"  S3 and the rest of AWS     {record.moto_url}",
             f"  playground, in a browser   {record.playground_url}",

@@ -21,7 +21,7 @@ from tidegate.local_cloud import request_gate
 from tidegate.local_cloud.client_files import write_client_files
 from tidegate.local_cloud.clock import CLOCK
 from tidegate.local_cloud.engine import EngineError, find_client
-from tidegate.local_cloud.environment import ACCESS_KEY_ID, ACCOUNT, DEFAULT_REGION, client_environment
+from tidegate.local_cloud.environment import ACCESS_KEY_ID, ACCOUNT, DEFAULT_REGION, KEY_VARIABLES, client_environment
 from tidegate.local_cloud.keep import snapshot_file
 from tidegate.local_cloud.keep.errors import KeepError
 from tidegate.local_cloud.moto_server import MotoServer
@@ -92,7 +92,11 @@ def supervise(
     events = own["events"]
     place = {"account": ACCOUNT, "region": region}
     enforcement = access.Enforcement(**place, free_key=ACCESS_KEY_ID) if enforce_iam else None
-    sessions = None if enforcement is None else access.RoleSessions(client, enforcement=enforcement, **place)
+    sessions = (
+        None
+        if enforcement is None
+        else access.RoleSessions(client, enforcement=enforcement, address=lambda: sagemaker.url, **place)
+    )
     container_environment: dict[str, str] = {}
     past = minute.Past()
     sagemaker = SageMaker(
@@ -111,6 +115,9 @@ def supervise(
     )
     # What a container's own boto3 reaches is this cloud and never a real account.
     container_environment.update(client_environment(moto_url=moto.url, sagemaker_url=sagemaker.url, region=region))
+    if sessions is not None:  # what runs has the credentials of its role, or none
+        for name in KEY_VARIABLES:
+            del container_environment[name]
     request_gate.install()
     if enforcement is not None:
         enforcement.install()

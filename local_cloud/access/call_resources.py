@@ -52,7 +52,7 @@ def resources_of(action: str, members: Members, *, account: str, region: str) ->
     prefix = action.partition(":")[0]
 
     def arn(kind_and_name: str, service: str = prefix) -> str:
-        return f"arn:aws:{service}:{region}:{account}:{kind_and_name}"
+        return f"arn:aws:{service}:{'' if service == 'iam' else region}:{account}:{kind_and_name}"
 
     if action in _WITHOUT_RESOURCES:
         return ["*"]
@@ -155,6 +155,13 @@ def _of_secrets(_: str, members: Members, arn: _Arn) -> list[str]:
     return _named(members.get("SecretId"), lambda name: arn(f"secret:{name}-000000"))
 
 
+def _of_identities(action: str, _: Members, arn: _Arn) -> list[str]:
+    """A list is about all that are below a path. Of others the path is not in the request, and so the ARN unknown."""
+    kinds = {"ListRoles": "role/", "ListUsers": "user/", "ListGroups": "group/", "ListPolicies": "policy/"}
+    kind = kinds.get(action.removeprefix("iam:"))
+    return [arn(kind)] if kind is not None else []
+
+
 def _of_roles(action: str, members: Members, _: _Arn) -> list[str]:
     return _named(members.get("RoleArn"), str) if action == "sts:AssumeRole" else []
 
@@ -167,6 +174,7 @@ _RESOURCES: Mapping[str, Callable[[str, Members, _Arn], list[str]]] = {
     "ecr": _of_repositories,
     "events": _of_buses,
     "glue": _of_catalogue,
+    "iam": _of_identities,
     "kms": _of_keys,
     "logs": _of_logs,
     "secretsmanager": _of_secrets,

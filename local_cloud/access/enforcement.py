@@ -12,19 +12,21 @@ import re
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
+from urllib.parse import unquote
+from xml.sax.saxutils import unescape
 
 from moto.core.exceptions import ServiceException
 from moto.core.responses import ActionResult, BaseResponse
 from moto.s3.exceptions import S3ClientError
 from moto.s3.responses import S3Response
 from moto.sts.models import AssumedRole
+from moto.sts.responses import TokenResponse
 
 from tidegate.local_cloud.access.call_resources import action_of, action_of_s3, resources_of
 from tidegate.local_cloud.access.policy_conditions import Context
 from tidegate.local_cloud.access.policy_decisions import Call, Denial, Policies, Principal, decide, denial
 from tidegate.local_cloud.access.role_policies import (
     bucket_of,
-    is_of_a_service,
     key_arn,
     policies_of,
     principal_of,
@@ -32,12 +34,16 @@ from tidegate.local_cloud.access.role_policies import (
     role_of,
     session_of,
 )
+from tidegate.local_cloud.access.session_life import SessionRefused, demand_alive, mark_of, mark_sessions, passing
+from tidegate.local_cloud.sagemaker.caller_rights import Refusal
 from tidegate.local_cloud.sagemaker.state import now
 
 _CREDENTIAL = re.compile(r"Credential=(?P<key>[^/,\s]+)/\d{8}/[^/]+/(?P<service>[^/]+)/aws4_request")
 _PRESIGNED = re.compile(r"X-Amz-Credential=(?P<key>[^%&/]+)(?:%2F|/)")
 _KEYS = re.compile(rb"<Key>(?P<key>.*?)</Key>", re.DOTALL)
+_QUOTES = {"&quot;": '"', "&apos;": "'", "&#13;": "\r", "&#10;": "\n"}
 _READS_OBJECTS = frozenset({"s3:GetObject", "s3:GetObjectVersion"})
+_DEFAULT_SESSION_S = 3600
 # AWS always answers GetCallerIdentity, whatever policies say (API reference).
 _ALWAYS_ALLOWED = frozenset({"sts:GetCallerIdentity"})
 
@@ -50,8 +56,8 @@ class _Denied(ServiceException):
 
 
 class _DeniedByS3(S3ClientError):
-    def __init__(self, message: str) -> None:
-        super().__init__("AccessDenied", message)
+    def __init__(self, message: str, code: str = "AccessDenied") -> None:
+        super().__init__(code, message)
 
 
 class Enforcement:
@@ -61,17 +67,22 @@ class Enforcement:
         self._account = account
         self._region = region
         self._free_key = free_key
-        self.of_services: set[str] = set()
-        """The access keys of sessions that services began; these have a role, also where that is gone by now."""
 
     def install(self) -> None:
         """Puts the check before what moto does, for this process."""
+        mark_sessions()
         act_of_moto, enforcement = BaseResponse.call_action, self
 
         def act(self: BaseResponse) -> Any:
             if not isinstance(self, S3Response) and (denied := enforcement._denied_call(self)) is not None:
                 code, message = denied
                 return self.serialized(ActionResult(_Denied(code, message)))
+            if isinstance(self, TokenResponse) and self._get_action() == "AssumeRole":
+                asked = _members(self)
+                if (too_long := _too_long(asked)) is not None:
+                    return self.serialized(ActionResult(_Denied("ValidationError", too_long)))
+                with passing([str(each.get("arn")) for each in asked.get("PolicyArns") or []]):
+                    return act_of_moto(self)
             return act_of_moto(self)
 
         def act_of_s3(self: S3Response, bucket_name: str | None = None, key_name: str | None = None) -> None:
@@ -81,35 +92,42 @@ class Enforcement:
         setattr(S3Response, "_authenticate_and_authorize_s3_action", act_of_s3)  # noqa: B010 - moto's mixin has it
 
     def session(self, authorization: str) -> AssumedRole | None:
-        """The session that signed a request; None where nothing is to be checked."""
+        """The session that signed a request; None where nothing is to be checked.
+
+        Raises :class:`.SessionRefused` for one that has expired, or whose role is not there any more.
+        """
         credential = _CREDENTIAL.search(authorization) or _PRESIGNED.search(authorization)
         if credential is None or credential["key"] == self._free_key:
             return None
         session = session_of(credential["key"], account=self._account, region=self._region)
-        if session is None or credential["key"] in self.of_services:
-            return session
+        if session is None:
+            return None
+        demand_alive(session)
         # A caller's own rights are not checked, and so not those of roles that only callers take on, as the CDK does.
-        role = role_of(session.role_arn)
-        return session if role is not None and is_of_a_service(role) else None
+        return session if mark_of(session).checked else None
 
-    def denial_of_caller(self, authorization: str, action: str, resource: str) -> str | None:
-        """AWS's sentence for who signed a request and may not do this; None where he may, or is not checked."""
-        session = self.session(authorization)
+    def denial_of_caller(self, authorization: str, action: str, resource: str) -> Refusal | None:
+        """AWS's refusal of who signed a request and may not do this; None where he may, or is not checked."""
+        try:
+            session = self.session(authorization)
+        except SessionRefused as refused:
+            return Refusal(*refused.code_and_message("sagemaker"))
         if session is None:
             return None
         context = {"iam:passedtoservice": "sagemaker.amazonaws.com"} if action == "iam:PassRole" else {}
         denied = self.denial_of(session, action, resource, context)
-        return None if denied is None else denied.sentence(session.arn)
+        return None if denied is None else Refusal("AccessDeniedException", denied.sentence(session.arn))
 
     def denial_of(
         self, session: AssumedRole, action: str, resource: str, context: Mapping[str, Any] | None = None
     ) -> Denial | None:
         """Why a session may not do this; None where it may."""
         call = Call(action=action, resource=resource, context={**self.context(session), **(context or {})})
-        documents = resource_documents(resource, region=self._region)
-        policies, principal = policies_of(session, documents), principal_of(session)
-        if action.startswith("kms:") and documents:
-            return _denial_of_key(call, policies, principal)
+        documents = resource_documents(action, resource, region=self._region)
+        policies = policies_of(session, mark_of(session).policy_arns, documents)
+        principal = principal_of(session)
+        if action == "sts:AssumeRole" or (action.startswith("kms:") and documents):
+            return _denial_of_owner(call, policies, principal)
         return denial(call, policies, principal)
 
     def context(self, session: AssumedRole) -> Context:
@@ -130,17 +148,21 @@ class Enforcement:
             "aws:principalisawsservice": "false",
             "aws:currenttime": moment.isoformat().replace("+00:00", "Z"),
             "aws:epochtime": str(int(moment.timestamp())),
+            "aws:tokenissuetime": mark_of(session).issued.isoformat().replace("+00:00", "Z"),
             **{f"aws:principaltag/{key.lower()}": value for key, value in _tags(tags)},
         }
 
     def _denied_call(self, response: BaseResponse) -> tuple[str, str] | None:
         """Code and message for a call that is not of S3."""
         authorization = response.headers.get("Authorization", "")
-        session = self.session(authorization)
-        if session is None:
-            return None
         credential = _CREDENTIAL.search(authorization)
         service = credential["service"] if credential is not None else str(response.boto3_service_name)
+        try:
+            session = self.session(authorization)
+        except SessionRefused as refused:
+            return refused.code_and_message(service)
+        if session is None:
+            return None
         action = action_of(service, str(response._get_action()))
         if action in _ALWAYS_ALLOWED:
             return None
@@ -154,7 +176,11 @@ class Enforcement:
 
     def _check_s3(self, response: S3Response, bucket: str | None, key: str | None) -> None:
         uri = response.uri
-        session = self.session(response.headers.get("Authorization", "") or uri)
+        try:
+            session = self.session(response.headers.get("Authorization", "") or uri)
+        except SessionRefused as refused:
+            code, message = refused.code_and_message("s3")
+            raise _DeniedByS3(message, code) from refused
         if session is None:
             return
         query = response.querystring
@@ -169,7 +195,8 @@ class Enforcement:
             return
         source = response.headers.get("x-amz-copy-source")
         if source:
-            self._demand(session, "s3:GetObject", f"arn:aws:s3:::{source.lstrip('/').partition('?')[0]}", context)
+            copied = unquote(source.lstrip("/").partition("?")[0])
+            self._demand(session, "s3:GetObject", f"arn:aws:s3:::{copied}", context)
         self._check_object(session, action, bucket, key, response)
 
     def _check_object(self, session: AssumedRole, action: str, bucket: str, key: str, response: S3Response) -> None:
@@ -209,17 +236,31 @@ class Enforcement:
             raise _DeniedByS3(denied.sentence(session.arn, quoted=quoted))
 
 
-def _denial_of_key(call: Call, policies: Policies, principal: Principal) -> Denial | None:
-    """A key is its policy's: the role's own policies count where that names the account ("Key policies in AWS KMS")."""
+def _denial_of_owner(call: Call, policies: Policies, principal: Principal) -> Denial | None:
+    """A key is its policy's, and a role its trust policy's: that has to allow the call in any case.
+
+    The caller's own policies count where it names the account only ("Key policies in AWS KMS"; "Policy evaluation
+    logic" on role trust policies).
+    """
     said = decide(call.action, call.resource, policies.resource, call.context, principal)
     if said == "implicitDeny":
-        reason = f"because no resource-based policy allows the {call.action} action"
+        whose = "role trust policy" if call.action == "sts:AssumeRole" else "resource-based policy"
+        reason = f"because no {whose} allows the {call.action} action"
         return Denial(action=call.action, resource=call.resource, reason=reason)
     by_name = Principal(role_arn=principal.role_arn, session_arn=principal.session_arn)
     if said == "allowed" and decide(call.action, call.resource, policies.resource, call.context, by_name) != "allowed":
         within = Policies(identity=policies.identity, boundary=policies.boundary, session=policies.session)
         return denial(call, within, principal)
     return denial(call, policies, principal)
+
+
+def _too_long(asked: Mapping[str, Any]) -> str | None:
+    """Why AssumeRole gives no session of this length (API reference, ``DurationSeconds``); None where it does."""
+    role = role_of(str(asked.get("RoleArn", "")))
+    longest_s = int(role.max_session_duration or _DEFAULT_SESSION_S) if role is not None else None
+    if longest_s is None or int(asked.get("DurationSeconds") or 0) <= longest_s:
+        return None
+    return "The requested DurationSeconds exceeds the MaxSessionDuration set for this role."
 
 
 def _code_of(service: str) -> str:
@@ -258,7 +299,7 @@ def _context_of_s3(response: S3Response) -> dict[str, str]:
 
 def _deleted_keys(response: S3Response) -> list[str | None]:
     body = response.body if isinstance(response.body, bytes) else str(response.body).encode()
-    return [key.decode(errors="replace") for key in _KEYS.findall(body)] or [None]
+    return [unescape(key.decode(errors="replace"), _QUOTES) for key in _KEYS.findall(body)] or [None]
 
 
 def _tags(tags: Any) -> list[tuple[str, str]]:

@@ -54,7 +54,7 @@ class Denial:
 
     def sentence(self, caller: str, *, quoted: bool = False) -> str:
         """The message of AWS's AccessDenied; S3 puts the resource in quotation marks."""
-        resource = f'"{self.resource}"' if quoted else self.resource
+        resource = f'"{self.resource}"' if quoted else self.resource or "*"
         return f"User: {caller} is not authorized to perform: {self.action} on resource: {resource} {self.reason}"
 
 

@@ -7,7 +7,7 @@ It uses private names of moto 5.2.5, as all of this room does.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 from urllib.parse import unquote
@@ -46,10 +46,11 @@ def principal_of(session: AssumedRole) -> Principal:
     return Principal(account=session.role_arn.split(":")[4], role_arn=session.role_arn, session_arn=session.arn)
 
 
-def policies_of(session: AssumedRole, resource: list[Document]) -> Policies:
+def policies_of(session: AssumedRole, policy_arns: Sequence[str], resource: list[Document]) -> Policies:
     """The policies that count for a call of a session: of the role, its boundary, the session's own.
 
-    A role that was deleted while its session goes on allows nothing.
+    Of these the inline one and the managed ones of ``policy_arns`` count together; one that is not there allows
+    nothing.
     """
     role = role_of(session.role_arn)
     if role is None:
@@ -57,9 +58,19 @@ def policies_of(session: AssumedRole, resource: list[Document]) -> Policies:
     return Policies(
         identity=list(identity_documents(role)),
         boundary=_boundary(role),
-        session=[_read(session.policy)] if session.policy else None,
+        session=_of_session(session, policy_arns),
         resource=resource,
     )
+
+
+def _of_session(session: AssumedRole, policy_arns: Sequence[str]) -> list[Document] | None:
+    if not session.policy and not policy_arns:
+        return None
+    known = iam_backends[session.account_id][session.partition].managed_policies
+    return [
+        *([_read(session.policy)] if session.policy else []),
+        *(_default_version(known[arn]) for arn in policy_arns if arn in known),
+    ]
 
 
 def identity_documents(role: Role) -> Iterator[Document]:
@@ -112,8 +123,11 @@ def _without_nulls(value: Any) -> Any:
     return value
 
 
-def resource_documents(resource: str, *, region: str) -> list[Document]:
-    """The policy of a bucket, a topic, a queue or a key that a call is about."""
+def resource_documents(action: str, resource: str, *, region: str) -> list[Document]:
+    """The policy of a bucket, a topic, a queue or a key that a call is about, and of a role that is to be taken on."""
+    if action == "sts:AssumeRole":
+        role = role_of(resource)
+        return [] if role is None else [trust_of(role)]
     parts = resource.split(":", 5)
     if len(parts) < 6:
         return []

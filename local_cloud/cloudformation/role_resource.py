@@ -57,7 +57,7 @@ class IamRole(Delegate, CloudFormationModel):
             return cls.create_from_cloudformation_json(new_resource_name, cloudformation_json, account_id, region_name)
         iam = client("iam")
         trust = properties["AssumeRolePolicyDocument"]
-        role.assume_role_policy_document = trust if isinstance(trust, str) else json.dumps(trust)
+        role.assume_role_policy_document = trust if isinstance(trust, str) else json.dumps(trust, default=str)
         role.description = properties.get("Description", "")
         role.max_session_duration = int(properties.get("MaxSessionDuration", _DEFAULT_SESSION_S))
         role.permissions_boundary_arn = properties.get("PermissionsBoundary", "")

@@ -16,6 +16,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
@@ -28,7 +29,7 @@ from tidegate.local_cloud.sagemaker.endpoints import Endpoints
 from tidegate.local_cloud.sagemaker.errors import ServiceError, validation_exception
 from tidegate.local_cloud.sagemaker.fleet import ADAPTERS
 from tidegate.local_cloud.sagemaker.kept_rooms import CUT_OFF
-from tidegate.local_cloud.sagemaker.roles import RoleNotAssumed, Roles
+from tidegate.local_cloud.sagemaker.roles import Roles
 from tidegate.local_cloud.sagemaker.state import Identity, Json, now
 
 logger = logging.getLogger(__name__)
@@ -195,9 +196,9 @@ class AdapterComponents:
         _unregister(client, adapter.name)
         shutil.rmtree(directory, ignore_errors=True)
         try:
-            s3 = self.roles.client("s3", adapter.role_arn)
+            s3 = partial(self.roles.client, "s3", adapter.role_arn)
             fetch_model_data(s3, {"ModelDataUrl": adapter.specification["Container"]["ArtifactUrl"]}, directory)
-        except (ModelDataError, RoleNotAssumed) as error:
+        except ModelDataError as error:
             raise _Refused(str(error)) from error
         wanted = {
             "name": adapter.name,

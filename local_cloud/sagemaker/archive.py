@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import tarfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
+
+from tidegate.local_cloud.sagemaker.roles import RoleNotAssumed
 
 if TYPE_CHECKING:
     from tidegate.local_cloud.sagemaker.state import Json
@@ -19,20 +21,23 @@ class ModelDataError(Exception):
     """The model's data cannot be had or may not be unpacked; the text is a failure reason of one sentence."""
 
 
-def fetch_model_data(s3: Any, container: Json, directory: Path, *, name: str = "container_1") -> None:
+def fetch_model_data(client: Callable[[], Any], container: Json, directory: Path, *, name: str = "container_1") -> None:
     """Fills ``directory`` with the data that a container definition names; leaves it empty when it names none.
 
     ``ModelDataUrl`` is one ``.tar.gz``; ``ModelDataSource.S3DataSource`` is one too (``S3Object``, ``Gzip``), or a
     single plain object (``S3Object``, ``None``), or all objects under a prefix (``S3Prefix``, ``None``), whose keys
-    without the prefix become relative paths. ``name`` is the container's. Raises :class:`ModelDataError`.
+    without the prefix become relative paths. ``name`` is the container's, and ``client`` gives one of S3 where there
+    is something to fetch. Raises :class:`ModelDataError`.
     """
     directory.mkdir(parents=True, exist_ok=True)
     source = container.get("ModelDataSource", {}).get("S3DataSource")
+    url = container.get("ModelDataUrl")
+    if source is None and not url:
+        return
     try:
+        s3 = client()
         if source is None:
-            url = container.get("ModelDataUrl")
-            if url:
-                _fetch_archive(s3, url, directory)
+            _fetch_archive(s3, str(url), directory)
         elif source["CompressionType"] == "Gzip":
             _fetch_archive(s3, source["S3Uri"], directory)
         elif source["S3DataType"] == "S3Object":
@@ -40,8 +45,8 @@ def fetch_model_data(s3: Any, container: Json, directory: Path, *, name: str = "
             download(s3, bucket, key, directory / PurePosixPath(key).name)
         else:
             _fetch_prefix(s3, source["S3Uri"], directory)
-    except (ClientError, BotoCoreError) as error:
-        url = container.get("ModelDataUrl") or (source or {}).get("S3Uri")
+    except (ClientError, BotoCoreError, RoleNotAssumed) as error:
+        url = url or (source or {}).get("S3Uri")
         # The service's own sentence: https://github.com/aws-samples/cvat-on-aws-china/issues/3
         raise ModelDataError(
             f'Failed to download model data for container "{name}" from URL: "{url}". Please ensure that there is an'

@@ -316,8 +316,8 @@ class AsyncInvocations:
                 s3 = self.roles.client("s3", request.role_arn)
                 s3.put_object(Bucket=bucket, Key=key, Body=reason.encode(), ContentType=kind)
                 members["responseParameters"] = {"failureLocation": request.failure_location}
-            except (ClientError, BotoCoreError, RoleNotAssumed):
-                logger.warning("%s cannot be written", request.failure_location, exc_info=True)
+            except (ClientError, BotoCoreError, RoleNotAssumed) as error:
+                logger.warning("%s cannot be written: %s", request.failure_location, error)
         self._notify(request, "ErrorTopic", members)
 
     def _notify(self, request: AsyncRequest, member: str, result: Json) -> None:
@@ -342,8 +342,8 @@ class AsyncInvocations:
         try:
             sns = self.roles.client("sns", request.role_arn)
             sns.publish(TopicArn=topic, Message=json.dumps(message))
-        except (ClientError, BotoCoreError, RoleNotAssumed):
-            logger.warning("%s cannot be told about %s", topic, request.inference_id, exc_info=True)
+        except (ClientError, BotoCoreError, RoleNotAssumed) as error:
+            logger.warning("%s cannot be told about %s: %s", topic, request.inference_id, error)
 
 
 def locations(

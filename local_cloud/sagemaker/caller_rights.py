@@ -6,9 +6,17 @@ Source: the service authorization reference, Amazon SageMaker. The exported cred
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from tidegate.local_cloud.sagemaker.state import Identity, Json
+
+
+class Refusal(NamedTuple):
+    """What who signed a request is answered with: he may not do this, or his session is over."""
+
+    code: str
+    message: str
+
 
 _KINDS = {
     "DataQualityJobDefinition": "data-quality-job-definition",

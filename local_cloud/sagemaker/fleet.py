@@ -210,7 +210,7 @@ class FleetStarter:
             (base_dir / "models").mkdir(parents=True, exist_ok=True)
         else:
             try:
-                fetch_model_data(self.roles.client("s3", role), container, base_dir / "model")
+                fetch_model_data(partial(self.roles.client, "s3", role), container, base_dir / "model")
             except ModelDataError as error:
                 raise ModelDataError(f"{error} (production variant {called})") from error
         replica = Replica(
@@ -272,7 +272,7 @@ class FleetStarter:
         container = variant.model.container
         models = _base_dir(directory) / "models"
         return ModelCache(
-            s3=self.roles.client("s3", role_of(variant.model)),
+            s3=partial(self.roles.client, "s3", role_of(variant.model)),
             prefix=container["ModelDataUrl"],
             directory=models,
             seen_as=self.runner.path_inside(_base_dir(directory), models),

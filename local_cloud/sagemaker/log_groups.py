@@ -11,8 +11,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from botocore.exceptions import BotoCoreError, ClientError
+
 from tidegate.local_cloud.clock import CLOCK
-from tidegate.local_cloud.sagemaker.roles import Roles
+from tidegate.local_cloud.sagemaker.roles import RoleNotAssumed, Roles
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +43,6 @@ class LogGroups:
             with suppress(logs.exceptions.ResourceAlreadyExistsException):
                 logs.create_log_stream(logGroupName=group, logStreamName=stream)
             logs.put_log_events(logGroupName=group, logStreamName=stream, logEvents=[event])
-        except Exception:
+        except (BotoCoreError, ClientError, RoleNotAssumed) as error:
             # The endpoint or the job is there already, and works without.
-            logger.exception("the log group %s could not be written", group)
+            logger.warning("the log group %s has no word of where %s is: %s", group, file, error)

@@ -26,6 +26,7 @@ from botocore.exceptions import ClientError
 from tidegate.local_cloud.sagemaker.archive import ModelDataError, fetch_model_data, split_s3_uri
 from tidegate.local_cloud.sagemaker.container_answers import Answer
 from tidegate.local_cloud.sagemaker.pipeline import Client
+from tidegate.local_cloud.sagemaker.roles import RoleNotAssumed
 
 LOAD_TIMEOUT_S = 360.0  # "Invoke a multi-model endpoint": a load goes on for up to 360 seconds
 READY_TIMEOUT_S = 60.0  # the same page: after 60 seconds the client is told that the model is not ready
@@ -67,7 +68,7 @@ class ModelCache:
     With ``keep`` off (ModelCacheSetting Disabled) a model goes, from memory and disk, once nobody uses it.
     """
 
-    def __init__(self, *, s3: Any, prefix: str, directory: Path, seen_as: str, keep: bool) -> None:
+    def __init__(self, *, s3: Callable[[], Any], prefix: str, directory: Path, seen_as: str, keep: bool) -> None:
         self._s3 = s3
         self._prefix = prefix
         self._directory = directory
@@ -204,10 +205,10 @@ class ModelCache:
             bucket, key = split_s3_uri(url)
             draft = self._directory / f".{name}"
             try:
-                self._s3.head_object(Bucket=bucket, Key=key)
+                self._s3().head_object(Bucket=bucket, Key=key)
                 fetch_model_data(self._s3, {"ModelDataUrl": url}, draft / "model")
                 draft.replace(directory)
-            except (ClientError, ModelDataError) as error:
+            except (ClientError, ModelDataError, RoleNotAssumed) as error:
                 said = "" if isinstance(error, ClientError) else f" {error}"
                 raise NoSuchModel(
                     f"Failed to download model data(bucket: {bucket}, key: {key}). Please ensure that there is an"

@@ -27,20 +27,41 @@ class RoleNotAssumed(Exception):
         )
 
 
+class NoRole(RoleNotAssumed):
+    """SageMaker was passed no role, and so has none in which it could do ``what``.
+
+    What AWS answers is not documented; ``ExecutionRoleArn`` of CreateModel is optional, and is "the IAM role that
+    SageMaker can assume to access model artifacts and docker image" (API reference).
+    """
+
+    def __init__(self, what: str) -> None:
+        Exception.__init__(
+            self,
+            f"No role was passed to SageMaker in which it could {what}: the model has no ExecutionRoleArn. Name one in"
+            " CreateModel.",
+        )
+
+
 class Roles(Protocol):
     """Where rights are checked, each role has a session of its own; else all calls are the cloud's own."""
 
+    def own_client(self, service: str) -> Any:
+        """A boto3 client that calls as the cloud itself, and is not checked."""
+
     def client(self, service: str, role_arn: str | None) -> Any:
-        """A boto3 client that calls in the role. Raises :class:`RoleNotAssumed`."""
+        """A boto3 client that calls in the role. Raises :class:`RoleNotAssumed`, where there is no role too."""
 
     def environment(self, role_arn: str | None) -> Mapping[str, str]:
-        """The credentials of what runs in the role, which replace the cloud's own. Raises :class:`RoleNotAssumed`."""
+        """What leads to the credentials of what runs in the role. Raises :class:`RoleNotAssumed`."""
+
+    def credentials(self, token: str) -> Mapping[str, str] | None:
+        """The credentials to which :meth:`environment` led, with its token; None for a token that nobody was given."""
 
     def demand(self, role_arn: str | None) -> None:
         """Raises :class:`RoleNotAssumed` for a role that cannot be taken on."""
 
     def denial(self, role_arn: str | None, action: str, resource: str) -> str | None:
-        """Why the role may not do this, in AWS's sentence; None where it may."""
+        """Why the role may not do this, in AWS's sentence; None where it may. Raises :class:`RoleNotAssumed`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +70,17 @@ class UncheckedRoles:
 
     make: Callable[[str], Any]
 
+    def own_client(self, service: str) -> Any:
+        return self.make(service)
+
     def client(self, service: str, role_arn: str | None) -> Any:  # noqa: ARG002 - whoever it is
         return self.make(service)
 
     def environment(self, role_arn: str | None) -> Mapping[str, str]:  # noqa: ARG002
         return {}
+
+    def credentials(self, token: str) -> Mapping[str, str] | None:  # noqa: ARG002
+        return None
 
     def demand(self, role_arn: str | None) -> None:
         pass
@@ -95,7 +122,10 @@ def refused_image(roles: Roles, role_arn: str | None, image: str) -> str | None:
         return None
     repository = f"arn:aws:ecr:{found['region']}:{found['account']}:repository/{found['repository']}"
     asked = [("ecr:GetAuthorizationToken", "*"), *((action, repository) for action in _PULLS)]
-    return next((why for action, of in asked if (why := roles.denial(role_arn, action, of)) is not None), None)
+    try:
+        return next((why for action, of in asked if (why := roles.denial(role_arn, action, of)) is not None), None)
+    except NoRole as none:
+        return str(none)
 
 
 def role_of(model: Model) -> str | None:

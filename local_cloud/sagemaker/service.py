@@ -18,10 +18,10 @@ from tidegate.local_cloud.keep.plain import nothing
 from tidegate.local_cloud.metrics.store import MetricStore
 from tidegate.local_cloud.playground import room as playground
 from tidegate.local_cloud.playground.room import Playground
-from tidegate.local_cloud.sagemaker import wire
+from tidegate.local_cloud.sagemaker import own_pages, wire
 from tidegate.local_cloud.sagemaker.adapter_components import AdapterComponents
 from tidegate.local_cloud.sagemaker.async_invocations import AsyncInvocations
-from tidegate.local_cloud.sagemaker.caller_rights import rights_of_call, rights_of_invocation
+from tidegate.local_cloud.sagemaker.caller_rights import Refusal, rights_of_call, rights_of_invocation
 from tidegate.local_cloud.sagemaker.capabilities import SUPPORT, refuse_unsupported
 from tidegate.local_cloud.sagemaker.capacity_metrics import CapacityMetrics
 from tidegate.local_cloud.sagemaker.container import ContainerRunner
@@ -52,7 +52,7 @@ from tidegate.local_cloud.sagemaker.state import Identity, Json, Tags, check_tag
 from tidegate.local_cloud.sagemaker.targets import Targets
 from tidegate.local_cloud.sagemaker.transform_jobs import TransformJobs
 
-DenialOfCaller = Callable[[str, str, str], str | None]
+DenialOfCaller = Callable[[str, str, str], Refusal | None]
 """Takes the Authorization header, an action and a resource."""
 
 ALIVE: Mapping[type, Callable[[Any], Any]] = dict.fromkeys(
@@ -287,6 +287,8 @@ class SageMaker:
             if playground.is_below(request.path):
                 return self._playground.answer(request)
             if request.path.startswith("/local/"):
+                if (refused := own_pages.refusal(request.method, request.headers)) is not None:
+                    raise ServiceError("AccessDenied", refused, status=403)
                 if request.method == "GET":
                     return wire.json_answer(self._own_answer(request))
                 with self._kept(request.path.split("/")[2], ""):
@@ -345,17 +347,24 @@ class SageMaker:
         return perform
 
     def _demand(self, request: Request, rights: Iterable[tuple[str, str]], *, status: int = 400) -> None:
-        """Raises AWS's AccessDeniedException where who signed the request may not do this."""
+        """Raises AWS's error where who signed the request may not do this."""
         if self._denial_of_caller is None:
             return
         authorization = request.headers.get("authorization", "")
         for action, resource in rights:
-            denied = self._denial_of_caller(authorization, action, resource)
-            if denied is not None:
-                raise ServiceError("AccessDeniedException", denied, status=status)
+            refused = self._denial_of_caller(authorization, action, resource)
+            if refused is not None:
+                raise ServiceError(refused.code, refused.message, status=status)
 
     def _own_answer(self, request: Request) -> Json:
         match request.path.strip("/").split("/"):
+            case ["local", "credentials"] if request.method == "GET":
+                found = self._roles.credentials(request.headers.get("authorization", ""))
+                if found is None:
+                    raise ServiceError(
+                        "AccessDenied", "These are credentials of a role, for what runs in it.", status=403
+                    )
+                return dict(found)
             case ["local", "clock"]:
                 return _clock_answer(request)
             case ["local", "training-jobs", name, "interruption"] if request.method == "POST":

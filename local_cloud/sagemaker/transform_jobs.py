@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
@@ -132,7 +133,7 @@ class TransformJobs:
             first = next(input_objects(self.roles.client("s3", role), given), None)
         except NoManifest:
             return  # the job says what is wrong with it
-        except (ClientError, BotoCoreError) as error:
+        except (ClientError, BotoCoreError, RoleNotAssumed) as error:
             raise validation_exception(f"{why} ({error})") from error
         if first is None:
             raise validation_exception(why)
@@ -275,7 +276,7 @@ class TransformJobs:
         refused = refused_image(self.roles, role, definition["Image"])
         if refused is not None:
             raise ContainerFailed(f"ClientError: Cannot pull the image {definition['Image']}: {refused}")
-        fetch_model_data(self.roles.client("s3", role), definition, base_dir / "model")
+        fetch_model_data(partial(self.roles.client, "s3", role), definition, base_dir / "model")
         container = self.runner.start(
             ContainerSpec(
                 image=definition["Image"],

@@ -21,7 +21,7 @@ from moto.scheduler.responses import EventBridgeSchedulerResponse
 from tidegate.local_cloud.clock import Clock, ClockRefused
 from tidegate.local_cloud.metrics.store import MetricStore, Series
 from tidegate.local_cloud.schedules.expressions import Schedule, ScheduleError, parse
-from tidegate.local_cloud.schedules.targets import Targets
+from tidegate.local_cloud.schedules.targets import FAILURES, Targets
 
 logger = logging.getLogger(__name__)
 
@@ -85,6 +85,8 @@ class Schedules:
             if planned is not None and planned <= now and _within(due, planned):
                 try:
                     due.deliver(planned)
+                except FAILURES as error:
+                    logger.warning("%s could not be delivered: %s", due.key, error)
                 except Exception:
                     logger.exception("%s could not be delivered", due.key)
         for key in set(self.known) - present:

@@ -14,9 +14,11 @@ from typing import Any
 
 import botocore.session
 from botocore import xform_name
+from botocore.exceptions import BotoCoreError, ClientError
 from botocore.utils import EVENT_ALIASES
 
 from tidegate.local_cloud.access import RoleSessions
+from tidegate.local_cloud.sagemaker.roles import RoleNotAssumed
 
 Json = dict[str, Any]
 UNIVERSAL = "arn:aws:scheduler:::aws-sdk:"
@@ -24,6 +26,10 @@ UNIVERSAL = "arn:aws:scheduler:::aws-sdk:"
 
 class NoSuchTarget(Exception):
     """The local cloud cannot call this target; the text says which."""
+
+
+FAILURES = (NoSuchTarget, RoleNotAssumed, ClientError, BotoCoreError)
+"""What a call of a target can come to, each with a text that says why."""
 
 
 class Targets:

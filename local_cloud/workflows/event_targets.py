@@ -14,7 +14,7 @@ from jsonpath_ng.parser import JsonPathParser
 from moto.events.models import Rule
 
 from tidegate.local_cloud.access import RoleSessions
-from tidegate.local_cloud.schedules.targets import Targets
+from tidegate.local_cloud.schedules.targets import FAILURES, Targets
 
 logger = logging.getLogger(__name__)
 
@@ -39,8 +39,10 @@ def start_machines_from_rules(make_client: Callable[[str], Any], sessions: RoleS
                 other = copy.copy(self)
                 other.targets = [target]
                 _send_of_moto(other, original_event, transform_input)
+            # As on AWS, whoever caused the event does not learn of it.
+            except FAILURES as error:
+                logger.warning("rule %s could not start %s: %s", self.name, target["Arn"], error)
             except Exception:
-                # As on AWS, whoever caused the event does not learn of it.
                 logger.exception("rule %s could not start %s", self.name, target["Arn"])
 
     Rule.send_to_targets = send  # type: ignore[method-assign]

@@ -119,22 +119,24 @@ def _clients(make_client: MakeClient, sessions: RoleSessions | None) -> Callable
     lock = threading.Lock()
 
     def client(region: str, service: str, state_credentials: Any = None) -> Any:  # noqa: ARG001 - there is one
-        role = str(getattr(state_credentials, "role_arn", None) or "") if sessions is not None else ""
+        role = str(getattr(state_credentials, "role_arn", None) or "")
+        session = sessions.begun(role, taken_by=_SERVICE) if sessions is not None and role else None
+        key = session.access_key_id if session is not None else ""
         with lock:
-            if (service, role) not in made:
+            if (service, key) not in made:
                 found = (
                     make_client(service)
-                    if sessions is None or not role
-                    else sessions.new_client(service, role, taken_by=_SERVICE)
+                    if sessions is None or session is None
+                    else sessions.signed_client(service, session)
                 )
-                made[service, role] = found
+                made[service, key] = found
                 events = found.meta.events
                 events.register("provide-client-params.s3.PutObject", _as_bytes)
                 events.register("provide-client-params.sns.Publish", _as_text)
                 events.register("provide-client-params.stepfunctions.*", _lower_first)
                 events.register("after-call.stepfunctions.*", _upper_first)
                 events.register("after-call", _without_moments)
-            return made[service, role]
+            return made[service, key]
 
     return client
 

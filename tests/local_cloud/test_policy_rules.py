@@ -127,6 +127,17 @@ NOBODY_ALLOWS = "because no identity-based policy allows the s3:GetObject action
             Policies(identity=[allow()], session=[allow(Action="s3:ListBucket")]),
             "because no session policy allows the s3:GetObject action",
         ),
+        (Policies(identity=[allow(Resource=["arn:aws:s3:*:*:b/*", "arn:aws:s3:::none"])]), None),
+        (Policies(identity=[allow(Resource="arn:aws:s3:::?/K")]), NOBODY_ALLOWS),
+        (Policies(identity=[allow(), allow("Deny", NotResource=["arn:aws:s3:::b/*", "arn:aws:s3:::c"])]), None),
+        (
+            Policies(identity=[allow(), allow("Deny", NotResource="arn:aws:s3:::c/*")]),
+            "with an explicit deny in an identity-based policy",
+        ),
+        (
+            Policies(identity=[allow(Condition={"StringEquals": {"s3:max-keys": ["1", "10"], "s3:prefix": "other"}})]),
+            NOBODY_ALLOWS,
+        ),
     ],
 )
 def test_a_call_is_allowed_as_all_its_policies_say_together(policies: Policies, reason: str | None) -> None:

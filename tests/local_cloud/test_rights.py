@@ -230,14 +230,20 @@ def test_a_transform_job_fails_without_the_right_to_write_its_output(account: Ac
     assert denied(arn, "s3:PutObject", f'"{ALL}/{place}/out/in.csv.out"') in description["FailureReason"]
 
 
-def in_role(account: Account, role_arn: str, service: str) -> Any:
+def in_role(account: Account, role_arn: str, service: str, **asked: Any) -> Any:
     """A client of somebody who took on a role by himself."""
-    sts, environment = account.cloud.client("sts"), account.cloud.environment
-    given = sts.assume_role(RoleArn=role_arn, RoleSessionName="somebody")["Credentials"]
+    sts = account.cloud.client("sts")
+    given = sts.assume_role(RoleArn=role_arn, RoleSessionName="somebody", **asked)["Credentials"]
     sts.close()
+    return client_with(account, given, service)
+
+
+def client_with(account: Account, given: dict[str, Any], service: str) -> Any:
+    """A client with the credentials that AssumeRole gave."""
+    name = f"AWS_ENDPOINT_URL_{service.upper()}"
     return boto3.client(
         service,
-        endpoint_url=environment["AWS_ENDPOINT_URL"],
+        endpoint_url=account.cloud.environment.get(name, account.cloud.environment["AWS_ENDPOINT_URL"]),
         region_name="us-east-1",
         aws_access_key_id=given["AccessKeyId"],
         aws_secret_access_key=given["SecretAccessKey"],
@@ -377,13 +383,21 @@ def test_the_exported_credentials_may_do_everything(account: Account) -> None:
     assert "Models" in account.sagemaker.list_models()
 
 
-def test_the_command_line_says_that_a_cloud_which_is_up_does_not_enforce(
+def test_the_command_line_says_whether_a_cloud_that_is_up_enforces(
     account: Account, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     monkeypatch.setenv("LOCAL_CLOUD_DIR", str(account.cloud.directory))
-    assert main(["up", "--enforce-iam"]) == 0
+    for command in (["up", "--enforce-iam"], ["up"], ["status"]):
+        assert main(command) == 0
+        assert ", enforces the rights of roles" in capsys.readouterr().err
+    assert main(["status", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["enforces_iam"] is True
+    main(["doctor"])
+    assert ", and enforces the rights of roles" in capsys.readouterr().out
     with LocalCloud(tmp_path / "state") as other:
         monkeypatch.setenv("LOCAL_CLOUD_DIR", str(other.directory))
+        assert main(["status"]) == 0
+        assert "enforces" not in capsys.readouterr().err
         assert main(["up", "--enforce-iam"]) == 1
     assert "does not enforce IAM; take it down first" in capsys.readouterr().err
 

@@ -95,13 +95,15 @@ class LogStream:
         self._names = {"logGroupName": group, "logStreamName": stream}
         self._log = log
         self._left = _KEPT_EVENTS
+        self._failed = False
         try:
             with suppress(logs.exceptions.ResourceAlreadyExistsException):
                 logs.create_log_group(logGroupName=group)
             with suppress(logs.exceptions.ResourceAlreadyExistsException):
                 logs.create_log_stream(**self._names)
-        except (ClientError, BotoCoreError):
-            logger.exception("the log stream %s could not be made", stream)
+        except (ClientError, BotoCoreError) as error:
+            logger.warning("the job has no log stream %s in %s: %s", stream, group, error)
+            self._left = 0
 
     def __call__(self, lines: Sequence[str]) -> list[str]:
         moment = int(CLOCK.time() * 1000)
@@ -114,9 +116,11 @@ class LogStream:
         try:
             for batch in _batches(events):
                 self._logs.put_log_events(**self._names, logEvents=batch)
-        except (ClientError, BotoCoreError):
+        except (ClientError, BotoCoreError) as error:
             # The job goes on, and its output is in the file.
-            logger.exception("the log stream %s could not be written", self._names["logStreamName"])
+            if not self._failed:
+                logger.warning("the log stream %s cannot be written: %s", self._names["logStreamName"], error)
+            self._failed = True
         return []
 
 
@@ -149,6 +153,7 @@ class Metrics:
         self._job_name = job_name
         self._definitions = [(item["Name"], item["Regex"]) for item in definitions]
         self._search: subprocess.Popen[str] | None = None
+        self._failed = False
         self._lock = threading.Lock()
         self.final: dict[str, tuple[float, datetime]] = {}
         """Name to the last value and its moment."""
@@ -222,5 +227,7 @@ class Metrics:
             return
         try:
             self._cloudwatch.put_metric_data(Namespace="/aws/sagemaker/TrainingJobs", MetricData=data)
-        except (ClientError, BotoCoreError):
-            logger.exception("the metrics of %s could not be written", self._job_name)
+        except (ClientError, BotoCoreError) as error:
+            if not self._failed:
+                logger.warning("the metrics of %s cannot be written: %s", self._job_name, error)
+            self._failed = True

@@ -167,7 +167,7 @@ class Pipelines:
             return str(request["PipelineDefinition"])
         version = {"VersionId": place["VersionId"]} if "VersionId" in place else {}
         try:
-            body = self.roles.client("s3", None).get_object(Bucket=place["Bucket"], Key=place["ObjectKey"], **version)[
+            body = self.roles.own_client("s3").get_object(Bucket=place["Bucket"], Key=place["ObjectKey"], **version)[
                 "Body"
             ]
             content: bytes = body.read(_DEFINITION_BYTES + 1)
