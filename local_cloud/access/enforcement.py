@@ -7,9 +7,11 @@ scripts and state machines do here with the role that they were given. It replac
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 from urllib.parse import unquote
@@ -35,11 +37,13 @@ from tidegate.local_cloud.access.role_policies import (
     session_of,
 )
 from tidegate.local_cloud.access.session_life import SessionRefused, demand_alive, mark_of, mark_sessions, passing
+from tidegate.local_cloud.sagemaker.bearer_token import PREFIX as BEARER_PREFIX
 from tidegate.local_cloud.sagemaker.caller_rights import Refusal
 from tidegate.local_cloud.sagemaker.state import now
 
 _CREDENTIAL = re.compile(r"Credential=(?P<key>[^/,\s]+)/\d{8}/[^/]+/(?P<service>[^/]+)/aws4_request")
-_PRESIGNED = re.compile(r"X-Amz-Credential=(?P<key>[^%&/]+)(?:%2F|/)")
+# Where the key of who signed stands: in signatures of version 4 (4A has no region) and 2, in presigned addresses.
+_KEY = re.compile(r"(?:\bCredential=|X-Amz-Credential=|AWSAccessKeyId=|^AWS )(?P<key>[^/:%&,\s]+)")
 _KEYS = re.compile(rb"<Key>(?P<key>.*?)</Key>", re.DOTALL)
 _QUOTES = {"&quot;": '"', "&apos;": "'", "&#13;": "\r", "&#10;": "\n"}
 _READS_OBJECTS = frozenset({"s3:GetObject", "s3:GetObjectVersion"})
@@ -96,10 +100,10 @@ class Enforcement:
 
         Raises :class:`.SessionRefused` for one that has expired, or whose role is not there any more.
         """
-        credential = _CREDENTIAL.search(authorization) or _PRESIGNED.search(authorization)
-        if credential is None or credential["key"] == self._free_key:
+        key = _key_of(authorization)
+        if key is None or key == self._free_key:
             return None
-        session = session_of(credential["key"], account=self._account, region=self._region)
+        session = session_of(key, account=self._account, region=self._region)
         if session is None:
             return None
         demand_alive(session)
@@ -261,6 +265,16 @@ def _too_long(asked: Mapping[str, Any]) -> str | None:
     if longest_s is None or int(asked.get("DurationSeconds") or 0) <= longest_s:
         return None
     return "The requested DurationSeconds exceeds the MaxSessionDuration set for this role."
+
+
+def _key_of(authorization: str) -> str | None:
+    """The access key of who signed a request: by its header, by its address, or by a bearer token of SageMaker's."""
+    _, is_token, token = authorization.partition(BEARER_PREFIX)
+    if is_token:
+        with suppress(ValueError):
+            authorization = base64.b64decode(token).decode("ascii", errors="replace")
+    found = _KEY.search(authorization)
+    return found["key"] if found is not None else None
 
 
 def _code_of(service: str) -> str:

@@ -67,6 +67,8 @@ def rights_of_call(operation: str, members: Json, identity: Identity) -> Iterato
 def rights_of_invocation(path: str, headers: Mapping[str, str], identity: Identity) -> Iterator[tuple[str, str]]:
     """The same of a call of the runtime, below ``/endpoints/``."""
     name, _, action = path.removeprefix("/endpoints/").partition("/")
+    if headers.get("authorization", "").lower().startswith("bearer "):
+        yield "sagemaker:CallWithBearerToken", "*"
     allowed = f"sagemaker:{_INVOCATIONS.get(action, 'InvokeEndpoint')}"
     yield allowed, identity.arn("endpoint", name)
     if component := headers.get(_COMPONENT_HEADER):

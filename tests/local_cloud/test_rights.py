@@ -238,7 +238,7 @@ def in_role(account: Account, role_arn: str, service: str, **asked: Any) -> Any:
     return client_with(account, given, service)
 
 
-def client_with(account: Account, given: dict[str, Any], service: str) -> Any:
+def client_with(account: Account, given: dict[str, Any], service: str, **options: Any) -> Any:
     """A client with the credentials that AssumeRole gave."""
     name = f"AWS_ENDPOINT_URL_{service.upper()}"
     return boto3.client(
@@ -248,6 +248,7 @@ def client_with(account: Account, given: dict[str, Any], service: str) -> Any:
         aws_access_key_id=given["AccessKeyId"],
         aws_secret_access_key=given["SecretAccessKey"],
         aws_session_token=given["SessionToken"],
+        **options,
     )
 
 

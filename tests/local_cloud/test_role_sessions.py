@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
+from urllib.request import ProxyHandler, Request, build_opener
 
 import pytest
+from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from tests.local_cloud.conftest import BUCKET, Account
@@ -20,6 +24,7 @@ pytestmark = pytest.mark.timeout(1200)  # each wait has its own limit
 SERVER = (sys.executable, str(Path(__file__).parent / "asking_server.py"))
 READS = may(["s3:GetObject", "s3:ListBucket"], ALL, f"{ALL}/*")
 PULL = may("ecr:GetAuthorizationToken")
+OPENER = build_opener(ProxyHandler({}))
 NO_ROLE = "No role was passed to SageMaker in which it could"
 
 
@@ -223,6 +228,34 @@ def test_objects_are_known_by_their_names_whatever_letters_they_have(account: Ac
     own.delete_objects(Bucket=BUCKET, Delete={"Objects": [{"Key": mine_key}, {"Key": f"{mine_key}.2"}]})
     assert account.keys(f"{place}/") == [other]
     own.close()
+
+
+def test_whoever_signs_is_known_by_every_way_to_sign(account: Account) -> None:
+    """Signatures of version 2 and presigned addresses too, and the bearer tokens of chat completions."""
+    sts = account.cloud.client("sts")
+    given = sts.assume_role(RoleArn=role(account, READS), RoleSessionName="somebody")["Credentials"]
+    own = client_with(account, given, "s3")
+    of_version_2 = client_with(account, given, "s3", config=Config(signature_version="s3"))
+    with pytest.raises(ClientError, match="s3:PutObject"):
+        of_version_2.put_object(Bucket=BUCKET, Key="new", Body=b"1")
+    for signer in (own, of_version_2):
+        address = signer.generate_presigned_url("put_object", Params={"Bucket": BUCKET, "Key": "new"})
+        with pytest.raises(HTTPError) as caught:
+            OPENER.open(Request(address, b"1", method="PUT"), timeout=60)  # noqa: S310 - of this cloud
+        assert b"is not authorized to perform: s3:PutObject" in caught.value.read()
+    endpoint = account.endpoint(model(account, None))
+    signed = (
+        f"sagemaker.amazonaws.com/?Action=CallWithBearerToken&X-Amz-Credential={given['AccessKeyId']}%2F20260101%2Fr"
+    )
+    token = base64.b64encode(signed.encode()).decode()
+    chat = f"{account.cloud.environment['AWS_ENDPOINT_URL_SAGEMAKER']}/endpoints/{endpoint}/openai/v1/chat/completions"
+    headers = {"Authorization": f"Bearer sagemaker-api-key-{token}"}
+    with pytest.raises(HTTPError) as caught:
+        OPENER.open(Request(chat, b"{}", headers, method="POST"), timeout=60)  # noqa: S310 - of this cloud
+    assert b"is not authorized to perform: sagemaker:CallWithBearerToken on resource: *" in caught.value.read()
+    account.delete(endpoint)
+    for client in (own, of_version_2, sts):
+        client.close()
 
 
 def test_what_is_denied_without_a_resource_names_what_a_list_is_about(account: Account) -> None:
