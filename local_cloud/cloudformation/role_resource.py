@@ -59,7 +59,8 @@ class IamRole(Delegate, CloudFormationModel):
         trust = properties["AssumeRolePolicyDocument"]
         role.assume_role_policy_document = trust if isinstance(trust, str) else json.dumps(trust, default=str)
         role.description = properties.get("Description", "")
-        role.max_session_duration = int(properties.get("MaxSessionDuration", _DEFAULT_SESSION_S))
+        longest_s: Any = properties.get("MaxSessionDuration", _DEFAULT_SESSION_S)
+        role.max_session_duration = longest_s
         role.permissions_boundary_arn = properties.get("PermissionsBoundary", "")
         role.tags = properties.get("Tags", {})
         inline, attached = _of_template(role)
