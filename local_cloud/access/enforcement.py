@@ -19,6 +19,8 @@ from xml.sax.saxutils import unescape
 
 from moto.core.exceptions import ServiceException
 from moto.core.responses import ActionResult, BaseResponse
+from moto.iam.exceptions import MalformedPolicyDocument
+from moto.iam.policy_validation import IAMPolicyDocumentValidator
 from moto.s3.exceptions import S3ClientError
 from moto.s3.responses import S3Response
 from moto.sts.models import AssumedRole
@@ -85,6 +87,11 @@ class Enforcement:
                 asked = _members(self)
                 if (too_long := _too_long(asked)) is not None:
                     return self.serialized(ActionResult(_Denied("ValidationError", too_long)))
+                try:
+                    if asked.get("Policy"):
+                        IAMPolicyDocumentValidator(str(asked["Policy"])).validate()
+                except MalformedPolicyDocument as malformed:
+                    return self.serialized(ActionResult(malformed))
                 with passing([str(each.get("arn")) for each in asked.get("PolicyArns") or []]):
                     return act_of_moto(self)
             return act_of_moto(self)
@@ -125,8 +132,16 @@ class Enforcement:
     def denial_of(
         self, session: AssumedRole, action: str, resource: str, context: Mapping[str, Any] | None = None
     ) -> Denial | None:
-        """Why a session may not do this; None where it may."""
+        """Why a session may not do this; None where it may. A policy that cannot be read allows nothing."""
         call = Call(action=action, resource=resource, context={**self.context(session), **(context or {})})
+        try:
+            return self._denial_of(session, call)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:  # moto checks no policies of resources
+            reason = f"because a policy that counts is malformed ({type(error).__name__}: {error})"
+            return Denial(action=action, resource=resource, reason=reason)
+
+    def _denial_of(self, session: AssumedRole, call: Call) -> Denial | None:
+        action, resource = call.action, call.resource
         documents = resource_documents(action, resource, region=self._region)
         policies = policies_of(session, mark_of(session).policy_arns, documents)
         principal = principal_of(session)

@@ -214,6 +214,19 @@ def test_a_session_s_own_policies_and_a_boundary_narrow_it_until_they_are_gone(a
         client.close()
 
 
+@pytest.mark.parametrize("policy", ["no json", "[]", '{"Version": "2012-10-17"}'])
+def test_a_policy_that_is_none_is_refused_or_allows_nothing(account: Account, policy: str) -> None:
+    arn, bucket = role(account, may("s3:*")), account.name("malformed")
+    with pytest.raises(ClientError) as caught:
+        in_role(account, arn, "s3", Policy=policy)
+    assert caught.value.response["Error"]["Code"] == "MalformedPolicyDocument"
+    account.s3.create_bucket(Bucket=bucket)
+    account.s3.put_bucket_policy(Bucket=bucket, Policy=policy)
+    s3 = in_role(account, arn, "s3")
+    assert "because a policy that counts is malformed (" in refused(s3.list_objects_v2, Bucket=bucket)[1]
+    s3.close()
+
+
 def test_objects_are_known_by_their_names_whatever_letters_they_have(account: Account) -> None:
     place = account.name("place")
     mine = f"{ALL}/{place}/für ä&<b>/*"
