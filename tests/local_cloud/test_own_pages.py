@@ -71,6 +71,8 @@ def test_the_clock_is_not_set_by_another_page(account: Account) -> None:
     assert ask(url, "POST", "/local/training-jobs/any/interruption", Sec_Fetch_Site="cross-site")[0] == 403
     assert ask(url, "POST", "/local/clock", advance, Origin=url, Sec_Fetch_Site="same-origin")[0] == 200
     assert ask(url, "POST", "/local/clock", advance)[0] == 200
+    for headers in ({}, {"Authorization": "guessed"}):
+        assert ask(url, "GET", "/local/credentials", **headers)[0] == 403
 
 
 def test_the_other_address_says_where_the_own_paths_are(account: Account) -> None:
