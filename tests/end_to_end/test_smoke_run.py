@@ -62,7 +62,8 @@ def cloud(enforcing_cloud: dict[str, str]) -> Iterator[dict[str, str]]:
     """
     over = threading.Event()
     CLOCK_STANDS.set()
-    watching = threading.Thread(target=_pass_minutes, args=(enforcing_cloud, over), name="minutes", daemon=True)
+    given = (enforcing_cloud["AWS_ENDPOINT_URL_SAGEMAKER"], boto3.client("cloudwatch"), over)
+    watching = threading.Thread(target=_pass_minutes, args=given, name="minutes", daemon=True)
     watching.start()
     yield enforcing_cloud
     over.set()
@@ -70,8 +71,8 @@ def cloud(enforcing_cloud: dict[str, str]) -> Iterator[dict[str, str]]:
     CLOCK_STANDS.clear()
 
 
-def _pass_minutes(environment: dict[str, str], over: threading.Event) -> None:
-    url, cloudwatch = f"{environment['AWS_ENDPOINT_URL_SAGEMAKER']}/local/clock", boto3.client("cloudwatch")
+def _pass_minutes(address: str, cloudwatch: Any, over: threading.Event) -> None:
+    url = f"{address}/local/clock"
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     while not over.wait(0.2):
         with suppress(OSError, BotoCoreError, ClientError):  # it asks again
