@@ -129,8 +129,8 @@ class ModelCache:
         """The models that there are below the prefix, ``most`` at most: what a request may name as TargetModel."""
         bucket, prefix = split_s3_uri(self._prefix)
         try:
-            listed = self._s3.list_objects_v2(Bucket=bucket, Prefix=prefix, MaxKeys=most)
-        except ClientError:
+            listed = self._s3().list_objects_v2(Bucket=bucket, Prefix=prefix, MaxKeys=most)
+        except (ClientError, RoleNotAssumed):
             return []
         return [each["Key"].removeprefix(prefix) for each in listed.get("Contents", []) if each["Key"] != prefix]
 
