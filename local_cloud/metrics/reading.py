@@ -25,6 +25,7 @@ Json = dict[str, Any]
 _STATISTICS = ("SampleCount", "Average", "Sum", "Minimum", "Maximum")
 _MOST_POINTS = 1440  # of GetMetricStatistics
 _MOST_QUERIES = 500
+_MOST_PERIODS = 1_000_000
 _FINE_PERIODS_S = (1, 5, 10, 20, 30)
 
 
@@ -178,6 +179,11 @@ def _check_queries(request: Json) -> None:
         elif query["Expression"].lstrip().upper().startswith(("SELECT", "SEARCH")):
             word = query["Expression"].split(maxsplit=1)[0].partition("(")[0].upper()
             raise Refusal(f"The local cloud does not have {word} in GetMetricData.")
+    if (end - begin) / _common_period(queries) > _MOST_PERIODS:
+        raise Refusal(
+            f"The local cloud reads at most {_MOST_PERIODS:,} periods at once: ask for a shorter time, or a longer"
+            " Period."
+        )
     if not any(query.get("ReturnData", True) for query in queries):
         raise Refusal("At least one element of MetricDataQueries must return data.")
 

@@ -53,6 +53,8 @@ class EventRules:
                 _check_rule(request)
             case "PutTargets":
                 self._check_targets(request)
+            case "TestEventPattern":  # of moto's, which answers nothing
+                raise Refusal("The local cloud does not have TestEventPattern.", code="UnknownOperationException")
 
     def _check_targets(self, request: Json) -> None:
         targets = request["Targets"]

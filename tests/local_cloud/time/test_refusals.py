@@ -190,6 +190,7 @@ def test_a_rule_that_eventbridge_does_not_take_is_refused(clients: Clients) -> N
     assert refusal(clients.events.put_rule, Name="r", EventPattern="{")[0] == "InvalidEventPatternException"
     assert "at 'name'" in refusal(clients.events.put_rule, Name="a b", ScheduleExpression="rate(1 day)")[1]
     assert "at 'state'" in refusal(clients.events.put_rule, Name="r", State="ON", ScheduleExpression="rate(1 day)")[1]
+    assert refusal(clients.events.test_event_pattern, EventPattern="{}", Event="{}")[0] == "UnknownOperationException"
     long = json.dumps({"source": ["a" * 2048]})
     assert refusal(clients.events.put_rule, Name="r", EventPattern=long)[0] == "LimitExceededException"
 
@@ -469,6 +470,11 @@ def test_metrics_that_cannot_be_read_are_refused_by_name(clients: Clients) -> No
         assert sentence in data(query("m"), {"Id": "e", "Expression": expression})
     assert "not unique" in data(query("m"), query("m"))
     assert "must return data" in data(query("m", ReturnData=False))
+    ages = {"StartTime": now.replace(year=1), "EndTime": now.replace(year=9999)}
+    assert (
+        "at most 1,000,000 periods at once"
+        in refusal(clients.cloudwatch.get_metric_data, MetricDataQueries=[query("m")], **ages)[1]
+    )
     series = {"Namespace": "Own", "MetricName": "m", "Period": 60, **times}
     read = clients.cloudwatch.get_metric_statistics
     assert refusal(read, **series)[0] == "InvalidParameterCombination"
