@@ -323,7 +323,7 @@ class LocalCloud:
                 raise CloudError(
                     f"the local cloud was not up within {_START_TIMEOUT_S:g} s; see {self._directory.supervisor_log}"
                 )
-            time.sleep(0.05)
+            time.sleep(0.02)
 
 
 def _stop(record: SupervisorRecord) -> None:

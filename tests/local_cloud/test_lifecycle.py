@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import shlex
@@ -23,6 +24,7 @@ from tests.processes import started
 from tidegate.local_cloud import CloudError, LocalCloud
 from tidegate.local_cloud.processes import process_birth
 from tidegate.local_cloud.state_directory import StateDirectory
+from tidegate.local_cloud.supervisor import nothing_collected
 
 COMMAND = (sys.executable, "-m", "local_cloud")
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -277,3 +279,15 @@ def test_a_region_that_there_is_not_is_named(run: Run, directory: Path, region: 
     refused = run("up", "--region", region)
     assert refused.returncode == 1
     assert refused.stderr.rstrip().endswith(sentence)
+
+
+def test_garbage_is_looked_for_again_once_a_cloud_is_up_or_has_failed_to_start() -> None:
+    try:
+        with nothing_collected():
+            assert not gc.isenabled()
+        assert gc.isenabled()
+        with pytest.raises(CloudError), nothing_collected():
+            raise CloudError("no port is free")
+        assert gc.isenabled()
+    finally:
+        gc.unfreeze()
