@@ -20,7 +20,7 @@ from tidegate.local_cloud.sagemaker import wire
 from tidegate.local_cloud.sagemaker.container_answers import NoAnswer
 from tidegate.local_cloud.sagemaker.endpoints import Endpoints
 from tidegate.local_cloud.sagemaker.errors import ServiceError
-from tidegate.local_cloud.sagemaker.http_server import Request, Response
+from tidegate.local_cloud.sagemaker.http_messages import Request, Response
 from tidegate.local_cloud.sagemaker.inference_components import InferenceComponents
 from tidegate.local_cloud.sagemaker.multi_model import NoSuchModel
 from tidegate.local_cloud.sagemaker.replica import Replica

@@ -18,7 +18,7 @@ from functools import partial
 
 from tidegate.local_cloud.sagemaker.container_answers import NoAnswer, Upgraded
 from tidegate.local_cloud.sagemaker.errors import validation_error
-from tidegate.local_cloud.sagemaker.http_server import Request, Response
+from tidegate.local_cloud.sagemaker.http_messages import Request, Response
 from tidegate.local_cloud.sagemaker.invocation_members import PREFIX
 from tidegate.local_cloud.sagemaker.targets import Targets
 

@@ -10,16 +10,19 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from http import HTTPStatus
+from typing import cast
 
 from tidegate.local_cloud.sagemaker.caller import Caller
 from tidegate.local_cloud.sagemaker.container_answers import (
     Answer,
     AnswerTooLarge,
     NoAnswer,
+    PiecesReader,
     StreamedAnswer,
     TimedOut,
     Upgraded,
 )
+from tidegate.local_cloud.sagemaker.received import Received
 
 _CHUNK_BYTES = 65_536
 
@@ -36,7 +39,7 @@ class ContainerClient:
     """A pool of connections to one container. Safe to use from many threads; a call has a connection to itself."""
 
     def __init__(self, port: int) -> None:
-        self._port = port
+        self.port = port
         self._idle: list[http.client.HTTPConnection] = []
         self._closed = False
         self._lock = threading.Lock()
@@ -107,13 +110,30 @@ class ContainerClient:
         if not kept:
             connection.close()
 
+    @staticmethod
+    def rest_of_answer(
+        connection: socket.socket, received: bytes, *, deadline: float, max_bytes: int, caller: Caller
+    ) -> Answer:
+        """An answer of which something was received, read to its end; closes the connection.
+
+        Raises as :meth:`call`.
+        """
+        with connection, caller.on_leave(lambda: _hang_up(connection)), _failures_told():
+            response = http.client.HTTPResponse(cast("socket.socket", Received(connection, received)))
+            connection.settimeout(_left(deadline))
+            response.begin()
+            pieces = _pieces(response, connection, deadline, lambda: None)
+            body = PiecesReader(pieces, max_bytes=max_bytes, kept_bytes=0).read()
+            headers = {name.lower(): value for name, value in response.getheaders()}
+            return Answer(status=response.status, headers=headers, body=body)
+
     def upgrade(self, target: str, *, headers: Mapping[str, str], timeout_s: float) -> Upgraded | Answer:
         """Asks for another protocol on a connection of its own: that connection, or the refusal.
 
         Raises :class:`TimedOut` or :class:`NoAnswer`.
         """
         deadline = time.monotonic() + timeout_s
-        connection = http.client.HTTPConnection("127.0.0.1", self._port)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port)
         with ExitStack() as stack:
             stack.callback(connection.close)
             plain_socket = _sent(connection, "GET", target, headers=headers, body=None, deadline=deadline)
@@ -144,7 +164,7 @@ class ContainerClient:
                     return connection
                 connection.close()
         # http.client sets TCP_NODELAY by itself.
-        return http.client.HTTPConnection("127.0.0.1", self._port)
+        return http.client.HTTPConnection("127.0.0.1", self.port)
 
 
 def _sent(

@@ -1,7 +1,9 @@
-"""A small threaded HTTP/1.1 server on loopback: kept-alive connections, no Nagle delay, bodies with a known length.
+"""A small HTTP/1.1 server on loopback: kept-alive connections, no Nagle delay, bodies with a known length.
 
-The standard library's server does the protocol; this adds what its handler leaves to the user: one function from
-request to response, one ``send`` for a whole answer, chunks for a streamed one, and a limit on the body.
+A connection begins in :mod:`.http_front`, where one thread answers the short and ordinary requests of all of them. The
+first other request takes it to a thread of its own, here. There the standard library's server does the protocol; this
+adds what its handler leaves to the user: one function from request to response, one ``send`` for a whole answer, chunks
+for a streamed one, and a limit on the body.
 """
 
 from __future__ import annotations
@@ -11,53 +13,36 @@ import logging
 import socket
 import threading
 import time
-import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, cast
+from http.server import BaseHTTPRequestHandler
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import unquote, urlsplit
 
 from tidegate.local_cloud.sagemaker.caller import Caller
+from tidegate.local_cloud.sagemaker.http_front import Begun, Front, Taken
+from tidegate.local_cloud.sagemaker.http_heads import as_sent
+from tidegate.local_cloud.sagemaker.http_messages import (
+    FAILURE,
+    BrokenOff,
+    Request,
+    Response,
+    as_read,
+    head_lines,
+    plain_bytes,
+)
+from tidegate.local_cloud.sagemaker.received import Received
+
+if TYPE_CHECKING:
+    from socketserver import BaseServer
 
 logger = logging.getLogger(__name__)
 
 _DISCARD_BYTES = 1024 * 1024
 _LAST_WORDS_S = 1.0  # for the event that says that the time has run out
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
-    """A request with its whole body. Header names are in lower case; ``path`` is decoded, ``query`` as it was sent."""
-
-    caller: Caller
-
-    method: str
-    path: str
-    query: str = ""
-    headers: Mapping[str, str]
-    body: bytes
-    id: str = field(default_factory=lambda: str(uuid.uuid4()))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Response:
-    """An answer; with ``pieces`` it is streamed, each piece in an HTTP chunk of its own, and ``body`` is not used.
-
-    A caller that has not taken a piece by ``deadline`` (of :func:`time.monotonic`) is hung up on. ``release`` is called
-    when the answer has been sent, or cannot be.
-    """
-
-    status: int
-    headers: Mapping[str, str] = field(default_factory=dict)
-    body: bytes = b""
-    pieces: Iterator[bytes] | None = None
-    deadline: float | None = None
-    release: Callable[[], None] | None = None
-    take_over: Callable[[socket.socket, bytes], None] | None = None
-    """Gets the connection behind the head, and what has come on it already: another protocol, until this returns."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,38 +53,60 @@ class BodyLimit:
     response: Response
 
 
-class BrokenOff(Exception):
-    """Raised by the ``pieces`` of a response that cannot be ended: the caller sees a body without its last chunk."""
-
-
 class HttpServer:
-    """Binds ``port`` of loopback at once, or a free one; answers from :meth:`start` to :meth:`close`."""
+    """Binds ``port`` of loopback at once, or a free one; answers from :meth:`start` to :meth:`close`.
+
+    ``begin`` may begin a request, answer it, or (None) leave it to ``application``; it must not wait.
+    """
 
     def __init__(
-        self, application: Callable[[Request], Response], *, body_limit: BodyLimit, name: str, port: int = 0
+        self,
+        application: Callable[[Request], Response],
+        *,
+        begin: Callable[[Request], Begun | Response | None],
+        body_limit: BodyLimit,
+        name: str,
+        port: int = 0,
     ) -> None:
         class Handler(_Handler):
             answer = staticmethod(application)
             limit = body_limit
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", port if is_free(port) else 0), Handler)
-        # Threads of idle kept-alive connections must not hold up the end of the process.
-        self._server.daemon_threads = True
-        self._server.block_on_close = False
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), name=name, daemon=True)
+        self._handler = Handler
+        self._name = name
+        listener = socket.create_server(("127.0.0.1", port if is_free(port) else 0), backlog=128)
+        self._port = int(listener.getsockname()[1])
+        self._front = Front(listener, begin, self._take)
+        self._thread = threading.Thread(target=self._front.run, name=name, daemon=True)
 
     @property
     def port(self) -> int:
-        return int(self._server.server_address[1])
+        return self._port
 
     def start(self) -> None:
         self._thread.start()
 
     def close(self) -> None:
+        """Threads of connections do not hold up the end of the process."""
+        self._front.stop()
         if self._thread.is_alive():
-            self._server.shutdown()
             self._thread.join()
-        self._server.server_close()
+        self._front.close()
+
+    def _take(self, taken: Taken) -> None:
+        """Goes on with a connection in a thread of its own."""
+        threading.Thread(target=self._serve, args=(taken,), name=f"{self._name} connection", daemon=True).start()
+
+    def _serve(self, taken: Taken) -> None:
+        connection = taken.connection
+        try:
+            self._handler(taken)
+        except Exception:
+            logger.exception("a connection broke")
+        finally:
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_WR)
+            connection.close()
 
 
 def is_free(port: int) -> bool:
@@ -118,13 +125,27 @@ def is_free(port: int) -> bool:
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server_version = "local-cloud"
-    disable_nagle_algorithm = True
     answer: Callable[[Request], Response]
     limit: BodyLimit
 
+    def __init__(self, taken: Taken) -> None:
+        self._taken = taken
+        # The base class answers all requests before it returns; of the server it wants nothing.
+        super().__init__(taken.connection, taken.connection.getsockname(), cast("BaseServer", None))
+
+    def setup(self) -> None:
+        super().setup()
+        self.rfile = io.BufferedReader(Received(self.connection, self._taken.received))
+
     def handle(self) -> None:
         with suppress(ConnectionError):  # a caller that hangs up between two requests
-            super().handle()
+            self.close_connection = False
+            if self._taken.unsent:
+                self.wfile.write(self._taken.unsent)
+            if self._taken.answer is not None:
+                self._send(self._answered(partial(self._taken.answer, Caller(self.connection))))
+            if not self.close_connection:
+                super().handle()
 
     def _serve(self) -> None:
         try:
@@ -149,35 +170,36 @@ class _Handler(BaseHTTPRequestHandler):
             method=self.command,
             path=unquote(urlsplit(self.path).path),
             query=urlsplit(self.path).query,
-            headers={name.lower(): _as_sent(value) for name, value in self.headers.items()},
+            headers={name.lower(): as_sent(value) for name, value in self.headers.items()},
             body=body,
             caller=Caller(self.connection),
         )
+        self._send(self._answered(partial(self.answer, request)))
+
+    @staticmethod
+    def _answered(answer: Callable[[], Response]) -> Response:
         try:
-            response = self.answer(request)
+            return answer()
         except Exception:
-            logger.exception("%s %s could not be answered", self.command, self.path)
-            response = Response(status=500, body=b"The local cloud failed; its log has the traceback.")
-        self._send(response)
+            logger.exception("a request could not be answered")
+            return FAILURE
 
     do_GET = do_POST = do_PUT = do_DELETE = _serve  # noqa: N815 - the names that http.server calls
 
     def _send(self, response: Response) -> None:
         try:
-            head = [f"HTTP/1.1 {int(response.status)} {_phrase(response.status)}"]
-            head += [f"{name}: {value}" for name, value in response.headers.items()]
+            if response.pieces is None and response.take_over is None:
+                self.wfile.write(plain_bytes(response))
+                return
+            head = head_lines(response)
             if response.take_over is not None:
                 self.close_connection = True
-                self.wfile.write(_as_read("\r\n".join([*head, "", ""])))
+                self.wfile.write(as_read("\r\n".join([*head, "", ""])))
                 response.take_over(self.connection, self._already_read())
                 return
-            if response.pieces is None:
-                head += [f"Content-Length: {len(response.body)}", "", ""]
-                self.wfile.write(_as_read("\r\n".join(head)) + response.body)
-                return
             head += ["Transfer-Encoding: chunked", "", ""]
-            self.wfile.write(_as_read("\r\n".join(head)))
-            for piece in response.pieces:
+            self.wfile.write(as_read("\r\n".join(head)))
+            for piece in response.pieces or ():
                 if response.deadline is not None:
                     self.connection.settimeout(max(_LAST_WORDS_S, response.deadline - time.monotonic()))
                 self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
@@ -200,26 +222,3 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name that http.server has
         logger.debug(format, *args)
-
-
-def _as_sent(value: str) -> str:
-    """A header's text: boto3 and its kin send UTF-8, and http.server reads it as Latin-1."""
-    try:
-        return value.encode("latin-1").decode()
-    except UnicodeDecodeError:
-        return value
-
-
-def _as_read(head: str) -> bytes:
-    """Python's clients, boto3 among them, read headers as Latin-1; what that does not have goes out as UTF-8."""
-    try:
-        return head.encode("latin-1")
-    except UnicodeEncodeError:
-        return head.encode()
-
-
-def _phrase(status: int) -> str:
-    try:
-        return HTTPStatus(status).phrase
-    except ValueError:
-        return "Unknown"

@@ -55,18 +55,13 @@ class Observation:
     status: int = 200
     broke_off: bool = False
 
-    @contextmanager
-    def asked(self) -> Iterator[None]:
-        """Around the container's whole answer."""
-        self.asked_at = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.answered_at = time.perf_counter()
-
     def ask(self) -> None:
-        """Before an answer that comes piece by piece, and ends with the request."""
+        """Before the container is asked."""
         self.asked_at = time.perf_counter()
+
+    def answered(self) -> None:
+        """Behind the container's answer, where that is not the end of the request."""
+        self.answered_at = time.perf_counter()
 
     @property
     def model_s(self) -> float | None:
@@ -95,7 +90,7 @@ class InvocationMetrics:
         self._clock = clock
         self._lock = threading.Lock()
         self._minute = minute_of(clock.now())
-        self._counts: dict[tuple[Subject, str], Tally] = {}
+        self._counts: dict[Subject, dict[str, Tally]] = {}
         self._running: dict[Subject, int] = {}
         store.units.update(dict.fromkeys(MICROSECONDS, "Microseconds"))
 
@@ -118,7 +113,7 @@ class InvocationMetrics:
 
     def add(self, subject: Subject, name: str, value: float) -> None:
         with self._lock:
-            self._add(subject, name, value)
+            _add(self._counts.setdefault(subject, {}), name, value)
 
     def flush(self) -> None:
         """What was counted becomes metrics of the minute in which it was counted."""
@@ -126,19 +121,20 @@ class InvocationMetrics:
             counts, self._counts = self._counts, {}
             moment = datetime.fromtimestamp(self._minute * MINUTE_S, self._clock.now().tzinfo)
             self._minute = minute_of(self._clock.now())
-        for (subject, name), tally in counts.items():
-            for dimensions in subject.dimensions:
-                self.store.merge(Series.of(NAMESPACE, name, dimensions), moment, tally)
+        for subject, tallies in counts.items():
+            for name, tally in tallies.items():
+                for dimensions in subject.dimensions:
+                    self.store.merge(Series.of(NAMESPACE, name, dimensions), moment, tally)
 
     def _begin(self, subject: Subject, instances: int) -> None:
         each = max(instances, 1)
         component = subject.component is not None
         with self._lock:
             running = self._running[subject] = self._running.get(subject, 0) + 1
-            self._add(subject, "Invocations", 1.0)
-            self._add(subject, "InvocationsPerCopy" if component else "InvocationsPerInstance", 1.0 / each)
-            self._add(subject, "ConcurrentRequestsPerCopy" if component else "ConcurrentRequestsPerModel",
-                      running / each)  # fmt: skip
+            tallies = self._counts.setdefault(subject, {})
+            _add(tallies, "Invocations", 1.0)
+            _add(tallies, "InvocationsPerCopy" if component else "InvocationsPerInstance", 1.0 / each)
+            _add(tallies, "ConcurrentRequestsPerCopy" if component else "ConcurrentRequestsPerModel", running / each)
 
     def _end(self, subject: Subject, seen: Observation, *, counts: bool) -> None:
         now = time.perf_counter()
@@ -148,25 +144,26 @@ class InvocationMetrics:
                 del self._running[subject]
             if not counts:
                 return
+            tallies = self._counts.setdefault(subject, {})
             for name, failed in (
                 ("Invocation4XXErrors", 400 <= seen.status < 500),
                 ("Invocation5XXErrors", seen.status >= 500),
                 ("InvocationModelErrors", not 200 <= seen.status < 300),
             ):
-                self._add(subject, name, float(failed))
+                _add(tallies, name, float(failed))
             model_s = seen.model_s or 0.0
             if seen.asked_at is not None:
-                self._add(subject, "ModelLatency", model_s * 1e6)
-            self._add(subject, "OverheadLatency", max(0.0, now - seen.began - model_s) * 1e6)
+                _add(tallies, "ModelLatency", model_s * 1e6)
+            _add(tallies, "OverheadLatency", max(0.0, now - seen.began - model_s) * 1e6)
             if seen.first_at is not None and seen.asked_at is not None:
-                self._add(subject, "MidStreamErrors", float(seen.broke_off))
-                self._add(subject, "FirstChunkLatency", (seen.first_at - seen.began) * 1e6)
-                self._add(subject, "FirstChunkModelLatency", (seen.first_at - seen.asked_at) * 1e6)
-                self._add(subject, "FirstChunkOverheadLatency", (seen.asked_at - seen.began) * 1e6)
+                _add(tallies, "MidStreamErrors", float(seen.broke_off))
+                _add(tallies, "FirstChunkLatency", (seen.first_at - seen.began) * 1e6)
+                _add(tallies, "FirstChunkModelLatency", (seen.first_at - seen.asked_at) * 1e6)
+                _add(tallies, "FirstChunkOverheadLatency", (seen.asked_at - seen.began) * 1e6)
 
-    def _add(self, subject: Subject, name: str, value: float) -> None:
-        key = (subject, name)
-        tally = self._counts.get(key)
-        if tally is None:
-            tally = self._counts[key] = Tally()
-        tally.add(value)
+
+def _add(tallies: dict[str, Tally], name: str, value: float) -> None:
+    tally = tallies.get(name)
+    if tally is None:
+        tally = tallies[name] = Tally()
+    tally.add(value)

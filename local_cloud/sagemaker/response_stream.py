@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from tidegate.local_cloud.sagemaker import event_stream
 from tidegate.local_cloud.sagemaker.container_answers import NoAnswer, StreamedAnswer, TimedOut
 from tidegate.local_cloud.sagemaker.endpoints import Lease
-from tidegate.local_cloud.sagemaker.http_server import Request, Response
+from tidegate.local_cloud.sagemaker.http_messages import Request, Response
 from tidegate.local_cloud.sagemaker.invocation_members import (
     PREFIX,
     container_headers,

@@ -21,6 +21,8 @@ def choose_variant(weights: Mapping[str, float], point: float | None = None) -> 
     """
     if not weights:
         raise ValueError("there is no variant to choose from")
+    if len(weights) == 1:
+        return next(iter(weights))
     total = sum(weights.values())
     shares = weights if total > 0 else dict.fromkeys(weights, 1.0)
     mark = (_random.random() if point is None else point) * sum(shares.values())

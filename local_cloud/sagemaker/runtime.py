@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 from tidegate.local_cloud.sagemaker.async_invocations import (
     DEFAULT_TIMEOUT_S,
@@ -17,24 +15,20 @@ from tidegate.local_cloud.sagemaker.async_invocations import (
 )
 from tidegate.local_cloud.sagemaker.bidirectional import BidirectionalStreams, is_opening
 from tidegate.local_cloud.sagemaker.chat_completions import ChatCompletions
-from tidegate.local_cloud.sagemaker.container_answers import Answer, NoAnswer
-from tidegate.local_cloud.sagemaker.data_capture import DataCapture, Exchange
-from tidegate.local_cloud.sagemaker.endpoints import Lease
 from tidegate.local_cloud.sagemaker.errors import ServiceError, validation_error
-from tidegate.local_cloud.sagemaker.http_server import Request, Response
-from tidegate.local_cloud.sagemaker.instances import Instances
+from tidegate.local_cloud.sagemaker.http_messages import Request, Response
 from tidegate.local_cloud.sagemaker.invocation_members import (
     PREFIX,
     container_headers,
     read_members,
-    returned_headers,
 )
-from tidegate.local_cloud.sagemaker.multi_model import LoadRefused, NoSuchModel, NotReady
+from tidegate.local_cloud.sagemaker.plain_invocation import Invocation, PlainInvocations
 from tidegate.local_cloud.sagemaker.response_stream import ResponseStreams
-from tidegate.local_cloud.sagemaker.roles import role_of
-from tidegate.local_cloud.sagemaker.shadow_traffic import Copy, ShadowTraffic
 from tidegate.local_cloud.sagemaker.state import now
 from tidegate.local_cloud.sagemaker.targets import Targets
+
+# What has these waits for a model to be loaded, or for a copy.
+_MAY_TAKE_LONG = frozenset({f"{PREFIX}Target-Model".lower(), f"{PREFIX}Inference-Component".lower()})
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,17 +37,16 @@ class Runtime:
 
     targets: Targets
     async_invocations: AsyncInvocations
-    captures: DataCapture
-    shadows: ShadowTraffic
+    plain: PlainInvocations
 
     def answer(self, request: Request) -> Response:
-        """Raises :class:`ServiceError` for every answer that is an error."""
+        """An answer that is an error is raised as :class:`ServiceError`, or is that already."""
         name, _, action = request.path.removeprefix("/endpoints/").partition("/")
         if "openai" in action.split("/"):
             return ChatCompletions(self.targets).answer(name, action, request)
         match action:
             case "invocations":
-                return self._invoke(name, request)
+                return self.plain.begin(name, request).answer(request.caller)
             case "invocations-response-stream":
                 return ResponseStreams(self.targets).invoke(name, request)
             case "async-invocations":
@@ -74,81 +67,15 @@ class Runtime:
             raise ServiceError("UnknownOperationException", f"Nothing can be asked at {request.path}.", status=404)
         return self.answer(replace(request, path=f"/endpoints/{name}/{action}"))
 
-    def _invoke(self, name: str, request: Request) -> Response:
-        members = read_members("InvokeEndpoint", name, request.headers)
-        with self.targets.lease(name, members) as lease:
-            self.targets.demand_size(lease, request.body, request.id)
-            limits: dict[str, Any] = {
-                "timeout_s": self.targets.limits.invocation_timeout_s,
-                "max_bytes": self.targets.max_bytes(lease),
-                "caller": request.caller,
-            }
-            headers = container_headers(members) | dict(lease.headers)
-            self._copy(lease.shadow, lease, members, headers, request.body)
-            try:
-                with lease.observed.asked():
-                    if lease.models is None:
-                        answer = lease.client.call("POST", "/invocations", headers=headers, body=request.body, **limits)
-                    else:
-                        target = members["TargetModel"]
-                        note = self.targets.note(name, members, lease)
-                        answer = lease.models.invoke(
-                            lease.client, target, headers=headers, body=request.body, note=note, **limits
-                        )
-                lease.observed.status = answer.status
-            except NoSuchModel as error:
-                raise validation_error(str(error)) from error
-            except NotReady as error:
-                raise ServiceError("ModelNotReadyException", str(error), status=429) from error
-            except LoadRefused as error:
-                raise self.targets.container_error(name, error.answer, error.answer.body, lease) from error
-            except NoAnswer as error:
-                raise self.targets.no_answer(name, error, lease) from error
-        if answer.status >= 300:
-            raise self.targets.container_error(name, answer, answer.body, lease)
-        lease.note(answer.headers)
-        self._capture(lease.variant.name, lease, members, request.body, answer)
-        headers = returned_headers(answer.headers) | {"x-Amzn-Invoked-Production-Variant": lease.variant.name}
-        if "content-type" in answer.headers:
-            headers["Content-Type"] = answer.headers["content-type"]
-        return Response(status=200, headers=headers, body=answer.body)
+    def begin(self, request: Request) -> Invocation | None:
+        """The first half of InvokeEndpoint, where neither it nor the second can take long; None for all else.
 
-    def _copy(
-        self,
-        shadow: Instances | None,
-        lease: Lease,
-        members: Mapping[str, str],
-        headers: Mapping[str, str],
-        body: bytes,
-    ) -> None:
-        """Lets the shadow variant have the request too, where it is its turn."""
-        if shadow is None:
-            return
-        copy = Copy(
-            endpoint=members["EndpointName"],
-            variant=shadow.variant,
-            instances=shadow,
-            headers=headers,
-            body=body,
-            timeout_s=self.targets.limits.invocation_timeout_s,
-            answered=lambda answer: self._capture(shadow.variant, lease, members, body, answer),
-        )
-        self.shadows.offer(copy)
-
-    def _capture(self, variant: str, lease: Lease, members: Mapping[str, str], body: bytes, answer: Answer) -> None:
-        if lease.capture_config is None:
-            return
-        exchange = Exchange(
-            endpoint=members["EndpointName"],
-            variant=variant,
-            request=body,
-            answer=answer.body,
-            sent=members.get("ContentType"),
-            answered=answer.headers.get("content-type"),
-            inference_id=members.get("InferenceId"),
-            custom_attributes=members.get("CustomAttributes"),
-        )
-        self.captures.record(lease.capture_config, exchange, role_arn=role_of(lease.variant.model))
+        Raises as :meth:`answer` does.
+        """
+        name, _, action = request.path.removeprefix("/endpoints/").partition("/")
+        if action != "invocations" or not _MAY_TAKE_LONG.isdisjoint(request.headers):
+            return None
+        return self.plain.begin(name, request)
 
     def _invoke_async(self, name: str, request: Request) -> Response:
         members = read_members("InvokeEndpointAsync", name, request.headers)

@@ -31,7 +31,8 @@ from tidegate.local_cloud.sagemaker.docker_container import DockerContainer
 from tidegate.local_cloud.sagemaker.endpoints import Endpoints
 from tidegate.local_cloud.sagemaker.errors import ServiceError, validation_exception
 from tidegate.local_cloud.sagemaker.fleet import Fleet, FleetStarter
-from tidegate.local_cloud.sagemaker.http_server import BodyLimit, HttpServer, Request, Response
+from tidegate.local_cloud.sagemaker.http_messages import Request, Response
+from tidegate.local_cloud.sagemaker.http_server import BodyLimit, HttpServer
 from tidegate.local_cloud.sagemaker.invocation_metrics import InvocationMetrics
 from tidegate.local_cloud.sagemaker.jobs.processing_jobs import ProcessingJobs
 from tidegate.local_cloud.sagemaker.jobs.runners import JobRunner
@@ -43,6 +44,7 @@ from tidegate.local_cloud.sagemaker.log_groups import LogGroups
 from tidegate.local_cloud.sagemaker.model_packages import Announce, ModelPackages
 from tidegate.local_cloud.sagemaker.pipelines.operations import Pipelines
 from tidegate.local_cloud.sagemaker.pipelines.steps import Perform
+from tidegate.local_cloud.sagemaker.plain_invocation import Invocation, PlainInvocations
 from tidegate.local_cloud.sagemaker.process_container import ProcessContainer
 from tidegate.local_cloud.sagemaker.roles import Roles, demand_role
 from tidegate.local_cloud.sagemaker.runtime import Runtime
@@ -192,7 +194,7 @@ class SageMaker:
             limits=limits,
             metrics=self.metrics,
         )
-        self._runtime = Runtime(targets, self._async, self._captures, self._shadows)
+        self._runtime = Runtime(targets, self._async, PlainInvocations(targets, self._captures, self._shadows))
         self._playground = Playground(
             endpoints=self._endpoints,
             servers=self._component_servers,
@@ -226,6 +228,7 @@ class SageMaker:
         )
         self._server = HttpServer(
             self._answer,
+            begin=self._begin,
             body_limit=BodyLimit(max_bytes=limits.body_bytes, response=too_large),
             name="sagemaker",
             port=port,
@@ -304,6 +307,17 @@ class SageMaker:
             self._demand(request, rights_of_call(operation, members, self._identity))
             with self._kept(operation, _named(members)):
                 return wire.json_answer(self._perform(operation, members))
+        except ServiceError as error:
+            return wire.error_answer(error)
+
+    def _begin(self, request: Request) -> Invocation | Response | None:
+        """As :meth:`_answer` for a request that asks one container one thing; None for all others."""
+        # Rights are many policies, which takes its time.
+        if self._denial_of_caller is not None or not request.path.startswith("/endpoints/"):
+            return None
+        try:
+            wire.check_region(request, self._identity.region)
+            return self._runtime.begin(request)
         except ServiceError as error:
             return wire.error_answer(error)
 

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from tidegate.local_cloud.sagemaker.errors import ServiceError, validation_exception
-from tidegate.local_cloud.sagemaker.http_server import Request, Response
+from tidegate.local_cloud.sagemaker.http_messages import Request, Response
 from tidegate.local_cloud.sagemaker.state import Json
 
 _TARGET_PREFIX = "SageMaker."

@@ -27,6 +27,8 @@ NOT_KEPT = {
     "Endpoints._workers": "threads",
     "FleetStarter.environment": "settings",
     "FleetStarter._starting": "servers",
+    "Front._idle": "connections, which end with the process",
+    "Front._questions": "requests, which end with the process",
     "InvocationMetrics._counts": "documented: metrics begin anew",
     "InvocationMetrics._running": "requests, which end with the process",
     "MetricStore.series": "documented: metrics begin anew",
