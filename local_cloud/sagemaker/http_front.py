@@ -109,7 +109,11 @@ class Front:
         listener: socket.socket,
         begin: Callable[[Request], Begun | Response | None],
         take: Callable[[Taken], None],
+        *,
+        longest_body: int,
     ) -> None:
+        """A longer body, in bytes, is for ``take``."""
+        self._longest_body = min(longest_body, _BODY_BYTES)
         self._listener = listener
         self._begin = begin
         self._give = take
@@ -211,7 +215,7 @@ class Front:
                 head = read_head(caller.received)
                 if head is None:
                     break
-                if head is UNUSUAL or not _is_usual(head):
+                if head is UNUSUAL or head.length > self._longest_body or not _is_usual(head):
                     self._take(caller)
                     return
                 caller.head = head
@@ -443,7 +447,7 @@ def _is_usual(head: Head) -> bool:
     """Whether a request is one that can be answered here, as far as its head tells."""
     _, target, version = head.words
     plain = target.startswith("/") and target.isascii() and "%" not in target and "?" not in target
-    return plain and version == "HTTP/1.1" and head.length <= _BODY_BYTES and is_kept(head.headers)
+    return plain and version == "HTTP/1.1" and is_kept(head.headers)
 
 
 def _has_body(status: str) -> bool:

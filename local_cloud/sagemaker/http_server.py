@@ -76,7 +76,7 @@ class HttpServer:
         self._name = name
         listener = socket.create_server(("127.0.0.1", port if is_free(port) else 0), backlog=128)
         self._port = int(listener.getsockname()[1])
-        self._front = Front(listener, begin, self._take)
+        self._front = Front(listener, begin, self._take, longest_body=body_limit.max_bytes)
         self._thread = threading.Thread(target=self._front.run, name=name, daemon=True)
 
     @property
