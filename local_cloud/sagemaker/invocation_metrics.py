@@ -95,13 +95,12 @@ class InvocationMetrics:
         store.units.update(dict.fromkeys(MICROSECONDS, "Microseconds"))
 
     @contextmanager
-    def observe(self, subject: Subject, *, instances: int) -> Iterator[Observation]:
+    def observe(self, subject: Subject, seen: Observation, *, instances: int) -> Iterator[None]:
         """Around a request that goes to a container, of which there are ``instances`` (or copies)."""
-        seen = Observation()
         self._begin(subject, instances)
         counts = True
         try:
-            yield seen
+            yield
         except ServiceError as error:
             counts = seen.failed(error)
             raise

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from tidegate.local_cloud.sagemaker.endpoints import Endpoints, Lease
 from tidegate.local_cloud.sagemaker.errors import ServiceError, model_error, validation_error
 from tidegate.local_cloud.sagemaker.inference_components import InferenceComponents, NoCapacity
 from tidegate.local_cloud.sagemaker.instances import NoInstance, model, session
-from tidegate.local_cloud.sagemaker.invocation_metrics import InvocationMetrics, Subject
+from tidegate.local_cloud.sagemaker.invocation_metrics import InvocationMetrics, Observation, Subject
 from tidegate.local_cloud.sagemaker.limits import Limits
 from tidegate.local_cloud.sagemaker.state import Identity
 
@@ -51,7 +51,7 @@ class Targets:
                 self.metrics.add(self._subject(name, members), "NoCapacityInvocationFailures", 1.0)
                 raise
             except NoInstance as error:
-                with self.metrics.observe(self._subject(name, members), instances=0):
+                with self.metrics.observe(self._subject(name, members), Observation(), instances=0):
                     raise self._model_error(
                         name, 0, _NO_RESPONSE.format(error), "Received server error (0)", error.log
                     ) from error
@@ -62,8 +62,8 @@ class Targets:
             if lease.models is not None and "TargetModel" not in members:
                 raise validation_error(f"Endpoint {name} is a multi-model endpoint: a request needs TargetModel.")
             subject = self._subject(name, members, lease)
-            seen = stack.enter_context(self.metrics.observe(subject, instances=lease.instances))
-            yield replace(lease, observed=seen)
+            stack.enter_context(self.metrics.observe(subject, lease.observed, instances=lease.instances))
+            yield lease
 
     def note(self, name: str, members: Mapping[str, str], lease: Lease) -> Callable[[str, float], None]:
         """What takes further metrics of a request."""
