@@ -5,8 +5,10 @@ What runs (endpoints, inference components, jobs, pipelines) is told one by one,
 
 from __future__ import annotations
 
+import json
+import urllib.request
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from botocore import xform_name
@@ -14,6 +16,7 @@ from botocore.exceptions import ClientError
 
 _AT_REST = frozenset({"Completed", "Failed", "Stopped", "Succeeded", "Deleted"})
 _LAST_JOBS = 20
+_TIMEOUT_S = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +68,19 @@ _RECORDS = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LastExit:
+    """That servers died in service: how often one was replaced, and how and when the last one ended."""
+
+    restarts: int
+    code: int
+    time: str
+
+    def __str__(self) -> str:
+        times = "once" if self.restarts == 1 else f"{self.restarts} times"
+        return f"a server died and was replaced {times}; the last exit code is {self.code}, at {self.time}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Variant:
     """A production variant and what it serves; ``data`` is where its archive lies, "" for none."""
 
@@ -73,6 +89,7 @@ class Variant:
     model: str
     image: str
     data: str
+    exit: LastExit | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +110,7 @@ class Thing:
     name: str
     status: str
     of: str = ""  # the endpoint of a component
+    exit: LastExit | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,14 +129,17 @@ class Inventory:
 
 def take(sagemaker: Any) -> Inventory:
     """What there is; ``sagemaker`` is a boto3 client."""
+    exits = _exits(sagemaker)
+    of_endpoints, of_components = exits["Endpoints"], exits["InferenceComponents"]
     return Inventory(
-        endpoints=[_endpoint(sagemaker, item) for item in listed(sagemaker, ENDPOINT)],
+        endpoints=[_endpoint(sagemaker, item, of_endpoints) for item in listed(sagemaker, ENDPOINT)],
         components=[
             Thing(
                 kind=COMPONENT.name,
                 name=item[COMPONENT.name_member],
                 status=item[COMPONENT.status_member],
                 of=item["EndpointName"],
+                exit=next(iter(of_components.get(item[COMPONENT.name_member], {}).values()), None),
             )
             for item in listed(sagemaker, COMPONENT)
         ],
@@ -186,7 +207,24 @@ def steps(sagemaker: Any, pipeline: str) -> list[tuple[Kind, str]]:
     return [(kind, names[arn]) for kind, arn in arns if arn in names]
 
 
-def _endpoint(sagemaker: Any, item: dict[str, Any]) -> EndpointThere:
+def _exits(sagemaker: Any) -> dict[str, dict[str, dict[str, LastExit]]]:
+    """Of endpoints and of components, by name and variant: what AWS has no operation for."""
+    url = f"{sagemaker.meta.endpoint_url}/local/exits"
+    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(url, timeout=_TIMEOUT_S) as answer:
+        found = json.load(answer)
+    return {
+        kind: {
+            name: {
+                variant: LastExit(restarts=last["Restarts"], code=last["ExitCode"], time=last["ExitTime"])
+                for variant, last in variants.items()
+            }
+            for name, variants in things.items()
+        }
+        for kind, things in found.items()
+    }
+
+
+def _endpoint(sagemaker: Any, item: dict[str, Any], exits: dict[str, dict[str, LastExit]]) -> EndpointThere:
     name, its_status = item["EndpointName"], item["EndpointStatus"]
     try:
         described = sagemaker.describe_endpoint(EndpointName=name)
@@ -199,7 +237,12 @@ def _endpoint(sagemaker: Any, item: dict[str, Any]) -> EndpointThere:
         status=described["EndpointStatus"],
         reason=described.get("FailureReason", ""),
         variants=[
-            _variant(sagemaker, variant["VariantName"], variant["ModelName"], running.get(variant["VariantName"], {}))
+            replace(
+                _variant(
+                    sagemaker, variant["VariantName"], variant["ModelName"], running.get(variant["VariantName"], {})
+                ),
+                exit=exits.get(name, {}).get(variant["VariantName"]),
+            )
             for variant in config["ProductionVariants"]
             if "ModelName" in variant
         ],

@@ -18,7 +18,7 @@ def as_text(inventory: Inventory, *, record: SupervisorRecord, directory: Path) 
         _table(
             "inference components",
             ("name", "status", "endpoint"),
-            [(thing.name, thing.status, thing.of) for thing in inventory.components],
+            _component_rows(inventory),
         ),
         _table(
             "jobs",
@@ -73,8 +73,18 @@ def _endpoint_rows(inventory: Inventory) -> list[tuple[str, ...]]:
     rows: list[tuple[str, ...]] = []
     for endpoint in inventory.endpoints:
         rows += _rows_of(endpoint)
+        rows += [("", f"  variant {variant.name}: {variant.exit}") for variant in endpoint.variants if variant.exit]
         if endpoint.reason:
             rows.append(("", f"  {endpoint.reason}"))
+    return rows
+
+
+def _component_rows(inventory: Inventory) -> list[tuple[str, ...]]:
+    rows: list[tuple[str, ...]] = []
+    for thing in inventory.components:
+        rows.append((thing.name, thing.status, thing.of))
+        if thing.exit:
+            rows.append(("", f"  {thing.exit}"))
     return rows
 
 

@@ -354,6 +354,20 @@ class Endpoints:
             fleet = self._find(name).fleet
         return {variant: group.restarts for variant, group in fleet.variants.items()} if fleet else {}
 
+    def exits(self) -> Json:
+        """What died in service, by endpoint and variant: how often one was replaced, and the last exit."""
+        with self._lock:
+            fleets = {each.name: each.fleet for each in self._endpoints.values() if each.fleet is not None}
+        found = {
+            name: {
+                variant: {"Restarts": group.restarts, "ExitCode": last.code, "ExitTime": last.moment.isoformat()}
+                for variant, group in fleet.variants.items()
+                if (last := group.last_exit) is not None
+            }
+            for name, fleet in fleets.items()
+        }
+        return {name: variants for name, variants in found.items() if variants}
+
     def processes(self, name: str) -> dict[str, int]:
         """How many instances of each variant run."""
         with self._lock:

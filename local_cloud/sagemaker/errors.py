@@ -5,6 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+_MESSAGE_CHARS = 262_144
+
+
+def bounded(text: str, chars: int = _MESSAGE_CHARS) -> str:
+    """``text`` without its middle, where it is longer: what is wrong stands at one of the ends."""
+    half = chars // 2
+    return text if len(text) <= chars else f"{text[:half]}…{text[-half:]}"
+
 
 class ServiceError(Exception):
     """An answer of the service that is an error.
@@ -14,6 +22,7 @@ class ServiceError(Exception):
     """
 
     def __init__(self, code: str, message: str, *, status: int = 400, members: Mapping[str, Any] | None = None) -> None:
+        message = bounded(message)
         super().__init__(message)
         self.code = code
         self.message = message

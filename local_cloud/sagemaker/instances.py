@@ -22,6 +22,7 @@ from tidegate.local_cloud.sagemaker.container import STOP_GRACE_S
 from tidegate.local_cloud.sagemaker.container_answers import NoAnswer
 from tidegate.local_cloud.sagemaker.multi_model import ModelCache
 from tidegate.local_cloud.sagemaker.pipeline import Chain, Held
+from tidegate.local_cloud.sagemaker.replica import Exit, latest
 
 logger = logging.getLogger(__name__)
 
@@ -103,6 +104,11 @@ class Instances:
     def restarts(self) -> int:
         """How often a container of one died in service and was replaced."""
         return sum(instance.chain.restarts for instance in self.running)
+
+    @property
+    def last_exit(self) -> Exit | None:
+        """How a container of one ended the last time that one died in service."""
+        return latest(instance.chain.last_exit for instance in self.running)
 
     def resize(self, count: int) -> None:
         """Starts or stops as many as are missing or too many; one thread at a time calls it.

@@ -20,7 +20,7 @@ from tidegate.local_cloud.sagemaker.container import STOP_GRACE_S
 from tidegate.local_cloud.sagemaker.container_answers import Answer, AnswerTooLarge, NoAnswer, StreamedAnswer, Upgraded
 from tidegate.local_cloud.sagemaker.container_client import ContainerClient, SizedBody
 from tidegate.local_cloud.sagemaker.errors import validation_error
-from tidegate.local_cloud.sagemaker.replica import Replica
+from tidegate.local_cloud.sagemaker.replica import Exit, Replica, latest
 
 Body = bytes | SizedBody | Iterable[bytes] | None
 
@@ -170,6 +170,11 @@ class Chain:
     def restarts(self) -> int:
         """How often a container of it died in service and was replaced."""
         return sum(replica.restarts for replica in self.replicas.values())
+
+    @property
+    def last_exit(self) -> Exit | None:
+        """The latest end of a container of it."""
+        return latest(replica.last_exit for replica in self.replicas.values())
 
     @contextmanager
     def lease(self, hostname: str | None) -> Iterator[Held]:

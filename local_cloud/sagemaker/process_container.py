@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
 import os
 import re
 import subprocess
@@ -24,6 +25,8 @@ from tidegate.local_cloud.sagemaker.container import (
     kept_port,
 )
 from tidegate.local_cloud.sagemaker.server_commands import ServerCommands
+
+logger = logging.getLogger(__name__)
 
 # The directory by its own name, and not as the end of the path of one that plays it.
 _OPT_ML = re.compile(r"(?<![\w.-])/opt/ml\b")
@@ -106,7 +109,13 @@ class ProcessRunner:
 
     def start(self, spec: ContainerSpec) -> Container:
         others = self.others.command(spec.image)
-        command = others or self.command or own_server()
+        misfit = "" if others or self.command else self.others.misfit(spec.image)
+        if misfit:
+            logger.warning("%s", misfit)
+        try:
+            command = others or self.command or own_server()
+        except ContainerFailed as failure:
+            raise ContainerFailed(f"{misfit}: {failure}" if misfit else str(failure)) from failure
         port = kept_port()
         # A container's /tmp goes with the container, also where the server was killed and could not tidy up.
         temporary = spec.base_dir / "tmp"
@@ -125,7 +134,8 @@ class ProcessRunner:
             )
         # No module of the model's hides one of the server's.
         environment |= {"TIDEGATE_HOST": "127.0.0.1", "PYTHONSAFEPATH": "1"}
-        return ProcessContainer([*launcher(spec.base_dir), *command], environment, spec, port, self.registry)
+        words = [*launcher(spec.base_dir), *command]
+        return ProcessContainer(words, environment, spec, port, self.registry, misfit=misfit)
 
     def path_inside(self, base_dir: Path, path: Path) -> str:  # noqa: ARG002 - a process sees what everybody sees
         return str(path)
@@ -134,7 +144,8 @@ class ProcessRunner:
 class ProcessContainer:
     """A server process with everything it started, in ``directory`` (without one, in what plays ``/opt/ml``).
 
-    The last words of a ``foreign`` server are told with its exit code.
+    The last words of a ``foreign`` server are told with its exit code, and those of another with why it is not
+    somebody else's (``misfit``).
     """
 
     def __init__(
@@ -147,8 +158,10 @@ class ProcessContainer:
         *,
         directory: Path | None = None,
         foreign: bool = False,
+        misfit: str = "",
     ) -> None:
         self._foreign = foreign
+        self._misfit = misfit
         self._port = port
         self._spec = spec
         self._stop_lock = threading.Lock()
@@ -156,6 +169,10 @@ class ProcessContainer:
         spec.log.parent.mkdir(parents=True, exist_ok=True)
         self._log_start = spec.log.stat().st_size if spec.log.exists() else 0
         with spec.log.open("ab") as log:
+            if misfit:
+                log.write(f"local cloud: {misfit}\n".encode())
+                log.flush()
+                self._log_start = log.tell()
             self._process = subprocess.Popen(
                 list(command),
                 env=dict(environment),
@@ -186,6 +203,10 @@ class ProcessContainer:
         return _as_shells_say(self._process.wait())
 
     def last_words(self) -> str:
+        said = self._last_words()
+        return f"{said} ({self._misfit})" if self._misfit else said
+
+    def _last_words(self) -> str:
         with self._spec.log.open("rb") as log:
             log.seek(self._log_start)
             written = [line.strip() for line in log.read().decode(errors="replace").splitlines() if line.strip()]

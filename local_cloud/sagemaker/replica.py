@@ -7,11 +7,15 @@ them. The platform replaces an unhealthy instance by a new one; here the contain
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
+from typing import BinaryIO
 
 from tidegate.local_cloud.sagemaker.container import (
     STOP_GRACE_S,
@@ -23,6 +27,7 @@ from tidegate.local_cloud.sagemaker.container import (
 )
 from tidegate.local_cloud.sagemaker.container_answers import NoAnswer
 from tidegate.local_cloud.sagemaker.container_client import ContainerClient
+from tidegate.local_cloud.sagemaker.state import now
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +41,19 @@ def next_pause_s(last_pause_s: float, *, lived_s: float) -> float:
     if lived_s >= _STEADY_AFTER_S:
         return 0.0
     return min(max(_FIRST_PAUSE_S, last_pause_s * 2), _LONGEST_PAUSE_S)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exit:
+    """How a container ended in service; the time is that of the cloud's clock."""
+
+    code: int
+    moment: datetime
+
+
+def latest(exits: Iterable[Exit | None]) -> Exit | None:
+    """The last of these; None where there is none."""
+    return max((each for each in exits if each is not None), key=lambda each: each.moment, default=None)
 
 
 Ready = Callable[[ContainerClient, Path], None]
@@ -61,11 +79,12 @@ class Replica:
         self._startup_timeout_s = startup_timeout_s
         self._ready = ready
         self._stopping = threading.Event()
-        self._changed = threading.Condition()  # guards the four below
+        self._changed = threading.Condition()  # guards the five below
         self._container: Container | None = None
         self._client: ContainerClient | None = None
         self._leases = 0
         self._restarts = 0
+        self._last_exit: Exit | None = None
         self._watcher = threading.Thread(target=self._watch, name=f"watch {name}", daemon=True)
 
     def start(self) -> None:
@@ -89,6 +108,12 @@ class Replica:
         """How often the container died in service and was replaced."""
         with self._changed:
             return self._restarts
+
+    @property
+    def last_exit(self) -> Exit | None:
+        """How the container ended the last time that it died in service; None where it never did."""
+        with self._changed:
+            return self._last_exit
 
     @contextmanager
     def lease(self) -> Iterator[ContainerClient]:
@@ -156,12 +181,16 @@ class Replica:
                 return
             born = time.monotonic()
             code = container.wait()
+            if not self._stopping.is_set():
+                with self._changed:
+                    self._last_exit = Exit(code=code, moment=now())
             self._drop_client()
             if self._stopping.is_set():
                 return
             container.stop(0.0)
             pause_s = next_pause_s(pause_s, lived_s=time.monotonic() - born)
             logger.warning("%s ended with exit code %s; it is replaced in %.1f s", self.name, code, pause_s)
+            self._write_in_log(f"the server ended with exit code {code}; it is replaced in {pause_s:.1f} s")
             while not self._stopping.wait(pause_s):
                 try:
                     self._bring_up()
@@ -173,9 +202,20 @@ class Replica:
                         self._restarts += 1
                     break
 
+    def _write_in_log(self, sentence: str) -> None:
+        """Where whoever wants the reason looks first: a line among those of the server itself."""
+        with suppress(OSError), self.log.open("a+b") as log:
+            begun = log.tell() > 0 and _last_byte(log) != b"\n"
+            log.write(f"{chr(10) if begun else ''}local cloud: {sentence}\n".encode())
+
     def _drop_client(self) -> None:
         with self._changed:
             client, self._client = self._client, None
             self._changed.notify_all()
         if client is not None:
             client.close()
+
+
+def _last_byte(file: BinaryIO) -> bytes:
+    file.seek(-1, os.SEEK_END)
+    return file.read(1)

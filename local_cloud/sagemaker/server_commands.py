@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 import shlex
 import shutil
@@ -12,6 +13,7 @@ from typing import Any, Self
 
 # A reference of docker's: lower-case path components, then a tag or a digest. `NAME=VALUE command` is not one.
 _OF_IMAGE = re.compile(r"(?P<image>[a-z0-9][a-z0-9._/:@-]*)=(?P<command>.*)", re.DOTALL)
+_NAMED = 5
 _VARIABLE = re.compile(r"[A-Za-z_]\w*=")
 _REGISTRY = re.compile(r"^(?:[^/]*[.:][^/]*|localhost)/")
 _VERSION = re.compile(r"(?:@[^@/]*|:[^:/]*)$")
@@ -70,6 +72,19 @@ class ServerCommands:
         for command in (self.every, *self.by_image.values()):
             if command:
                 _check_program(command[0], self.directory)
+
+    def misfit(self, image: str) -> str:
+        """What to say where other images have a command and this one has none: "" where there is nothing to say."""
+        if self.every or not self.by_image or self.command(image):
+            return ""
+        # A tag is the likeliest mistake.
+        (nearest,) = difflib.get_close_matches(image, self.by_image, n=1, cutoff=0.0)
+        others = [name for name in self.by_image if name != nearest][:_NAMED]
+        also = f" (others: {', '.join(others)})" if others else ""
+        return (
+            f"no --server is for the image {image}, so Tidegate's own is started;"
+            f" the nearest with one is {nearest}{also}"
+        )
 
     def command(self, image: str) -> Sequence[str]:
         """For the image that a model names: as a whole, without its registry, without its tag; empty where none is."""

@@ -387,6 +387,8 @@ class SageMaker:
                 return {"operations": sorted(SUPPORT)}
             case ["local", "transform-jobs", name]:
                 return self._jobs.progress(name)
+            case ["local", "exits"]:
+                return {"Endpoints": self._endpoints.exits(), "InferenceComponents": self._component_servers.exits()}
             case ["local", "endpoints", name]:
                 return {
                     "Instances": self._endpoints.processes(name),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import re
+import sys
 from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
@@ -21,6 +22,7 @@ UNKNOWN: Any = object()
 """Stands in a request for a value that comes later; it satisfies every constraint."""
 
 _SHOWN_CHARS = 300
+_TOLD = 1000  # violations of one request
 _SPELLINGS = {
     r"\p{L}": r"\w",
     r"\p{N}": r"\d",
@@ -49,6 +51,14 @@ _PYTHON_TYPES: dict[str, tuple[type, ...]] = {
     "list": (list,),
     "map": (dict,),
 }
+_RANGES: dict[str, tuple[float, float]] = {
+    # https://smithy.io/2.0/spec/simple-types.html
+    "integer": (-(2**31), 2**31 - 1),
+    "long": (-(2**63), 2**63 - 1),
+    "float": (-sys.float_info.max, sys.float_info.max),
+    "double": (-sys.float_info.max, sys.float_info.max),
+    "timestamp": (-62_135_596_800, 253_402_300_799),  # the years 1 to 9999
+}
 
 
 @functools.cache
@@ -76,7 +86,8 @@ def broken_constraints(shape: Shape, request: dict[str, Any]) -> str | None:
     if not violations:
         return None
     count = f"{len(violations)} validation error{'s' if len(violations) > 1 else ''} detected"
-    return f"{count}: {'; '.join(violations)}"
+    further = [f"and {len(violations) - _TOLD} more"] if len(violations) > _TOLD else []
+    return f"{count}: {'; '.join([*violations[:_TOLD], *further])}"
 
 
 def _violations(shape: Shape, value: Any, path: str) -> Iterator[str]:
@@ -98,8 +109,12 @@ def _violations(shape: Shape, value: Any, path: str) -> Iterator[str]:
             yield from _violations(shape.value, item, f"{path}.{key}.member")
     elif shape.type_name == "string":
         yield from _string_violations(shape, value, path)
-    elif shape.type_name in ("integer", "long", "float", "double"):
-        yield from _size_violations(shape, value, path, value, "value")
+    elif shape.type_name in _RANGES and not isinstance(value, datetime):
+        low, high = _RANGES[shape.type_name]
+        if not low <= value <= high:  # no such number either
+            yield _sentence(path, value, f"Member must be of type {shape.type_name}: a number from {low} to {high}")
+        else:
+            yield from _size_violations(shape, value, path, value, "value")
 
 
 def _has_type(shape: Shape, value: Any) -> bool:
@@ -160,6 +175,13 @@ def _cut(text: str) -> str:
     return text if len(text) <= _SHOWN_CHARS else f"{text[:_SHOWN_CHARS]}…"
 
 
+def _text(value: Any) -> str:
+    try:
+        return str(value)
+    except ValueError:  # Python writes no number of more than 4,300 digits
+        return f"a number of {value.bit_length()} bits"
+
+
 def _sentence(path: str, value: Any, constraint: str) -> str:
-    shown = "null" if value is None else f"'{_cut(str(value))}'"
-    return f"Value {shown} at '{path}' failed to satisfy constraint: {constraint}"
+    shown = "null" if value is None else f"'{_cut(_text(value))}'"
+    return f"Value {shown} at '{_cut(path)}' failed to satisfy constraint: {constraint}"

@@ -13,6 +13,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from tests.local_cloud.conftest import BUCKET, Account, await_true, model_archive
+from tidegate.local_cloud import inventory
 from tidegate.local_cloud.environment import client_environment
 from tidegate.local_cloud.processes import process_birth
 
@@ -268,6 +269,15 @@ def test_a_container_that_dies_in_service_is_replaced(account: Account) -> None:
             return False
 
     await_true(answers, "the successor answers")
+    (there,) = [each for each in inventory.take(account.sagemaker).endpoints if each.name == endpoint]
+    last = there.variants[0].exit
+    assert last is not None
+    assert (last.restarts, last.code) == (1, 137)
+    said = account.cloud.log_text(endpoint).splitlines()
+    assert (
+        sum(line.startswith("local cloud: the server ended with exit code 137; it is replaced in ") for line in said)
+        == 1
+    )
     connection = http.client.HTTPConnection(account.cloud.environment["AWS_ENDPOINT_URL_SAGEMAKER"].rpartition("/")[2])
     with closing(connection):
         connection.request("GET", f"/local/endpoints/{endpoint}")

@@ -10,6 +10,8 @@ from botocore.exceptions import ClientError
 from tests.local_cloud import training
 from tests.local_cloud.conftest import BUCKET, ROLE, Account, await_true
 from tests.local_cloud.training import ended, secondary_statuses
+from tidegate.local_cloud.sagemaker.errors import ServiceError
+from tidegate.local_cloud.sagemaker.shapes import check, operation_model
 
 IMAGE = "123456789012.dkr.ecr.us-east-1.amazonaws.com/serve:1"
 ARN = "arn:aws:sagemaker:us-east-1:123456789012"
@@ -70,6 +72,36 @@ def test_a_sentence_shows_the_beginning_of_a_long_value(account: Account) -> Non
     assert code == "ValidationException"
     assert message.startswith("1 validation error detected: Value 'nnnn")
     assert len(message) < 2000
+
+
+def test_numbers_are_those_of_their_type_and_refusals_are_bounded() -> None:
+    """Of a request to any operation: the model says which numbers are whole, and of how many bits."""
+    model = operation_model("sagemaker", "CreateTransformJob")
+    assert model is not None
+    good = {
+        "TransformJobName": "job",
+        "ModelName": "model",
+        "TransformInput": {"DataSource": {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": "s3://a/b"}}},
+        "TransformOutput": {"S3OutputPath": "s3://a/c"},
+        "TransformResources": {"InstanceType": "ml.m5.large", "InstanceCount": 1},
+    }
+    check(model.input_shape, good)
+    for number in (2**31, -(2**63), 10**400, 10**9000):
+        with pytest.raises(
+            ServiceError, match=r"'maxConcurrentTransforms' .* Member must be of type integer"
+        ) as refused:
+            check(model.input_shape, good | {"MaxConcurrentTransforms": number})
+        assert len(refused.value.message) < 1000
+    model = operation_model("sagemaker", "ListModels")
+    assert model is not None
+    for moment in (1e30, float("inf")):
+        with pytest.raises(ServiceError, match="Member must be of type timestamp"):
+            check(model.input_shape, {"CreationTimeAfter": moment})
+    with pytest.raises(ServiceError) as refused:
+        check(model.input_shape, {f"{'n' * 100_000}{number}": "v" * 100_000 for number in range(2_000)})
+    assert refused.value.message.startswith("2000 validation errors detected: ")
+    assert refused.value.message.endswith("; and 1000 more")
+    assert len(refused.value.message) < 400_000
 
 
 def test_a_job_whose_input_is_not_there_is_refused_when_it_is_created(account: Account) -> None:

@@ -207,6 +207,30 @@ def test_an_images_command_is_found_by_its_whole_name_or_less(tmp_path: Path) ->
     assert ServerCommands.read(json.loads(json.dumps(commands.record()))) == commands
 
 
+def test_an_image_without_a_command_beside_others_that_have_one_is_told_with_the_nearest(tmp_path: Path) -> None:
+    commands = ServerCommands.of(["byoc:2=true two", "another=true x"], tmp_path)
+    sentence = commands.misfit(f"{ECR}/byoc:3")
+    assert sentence == (
+        f"no --server is for the image {ECR}/byoc:3, so Tidegate's own is started; the nearest with one is byoc:2"
+        " (others: another)"
+    )
+    assert commands.misfit("byoc:2") == ""
+    assert ServerCommands.of(["true", "byoc:2=true two"], tmp_path).misfit("byoc:3") == "", "one command is for all"
+    assert ServerCommands.of([], tmp_path).misfit("byoc:3") == ""
+    log, base = tmp_path / "log", tmp_path / "base"
+    base.mkdir()
+    container = ProcessRunner(tmp_path / "containers", others=commands).start(
+        ContainerSpec(image=f"{ECR}/byoc:3", base_dir=base, environment={"TIDEGATE_WORKERS": "none"}, log=log)
+    )
+    try:
+        with pytest.raises(ContainerFailed) as failed:
+            await_healthy(container, timeout_s=600, cancelled=threading.Event())
+    finally:
+        container.stop(0.0)
+    assert str(failed.value).endswith(f" ({sentence})")
+    assert log.read_text(encoding="utf-8").startswith(f"local cloud: {sentence}\n")
+
+
 @pytest.mark.parametrize(
     ("texts", "words"),
     [

@@ -122,6 +122,10 @@ def always(**branches: Any) -> Json:
             for value in (10**400, float("inf"))
         ),
         (
+            definition(fail("A", ""), parameters=[parameter("P", "Integer", -(10**23))]),
+            "The default of the parameter P is no Integer of 64 bits.",
+        ),
+        (
             definition(fail("A", ""), parameters=[parameter("P", "Date")]),
             "The parameter P has the type 'Date'; it must be one of String, Integer, Float, Boolean.",
         ),

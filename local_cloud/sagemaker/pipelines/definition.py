@@ -15,7 +15,7 @@ from datetime import timedelta
 from typing import Any
 
 from tidegate.local_cloud.sagemaker.capabilities import refuse_unsupported
-from tidegate.local_cloud.sagemaker.errors import ServiceError, validation_exception
+from tidegate.local_cloud.sagemaker.errors import ServiceError, bounded, validation_exception
 from tidegate.local_cloud.sagemaker.pipelines.caching import duration
 from tidegate.local_cloud.sagemaker.pipelines.conditions import check_condition
 from tidegate.local_cloud.sagemaker.pipelines.kinds import CONDITION, FAIL, KINDS, NOT_HERE
@@ -36,6 +36,7 @@ EXECUTION_VARIABLES = (
     "TrainingJobName",
     "ProcessingJobName",
 )
+_REASON_CHARS = 2000
 _MEMBERS = {"Version", "Metadata", "Parameters", "PipelineExperimentConfig", "Steps"}
 _STEP_MEMBERS = {
     "Name",
@@ -117,7 +118,7 @@ def read_definition(text: str) -> Definition:
     except ServiceError as error:
         raise _unparsable(f"Model Validation failed: {error.message}") from error
     except (ValueError, RecursionError) as error:
-        raise _unparsable(str(error)) from error
+        raise _unparsable(bounded(str(error), _REASON_CHARS)) from error
 
 
 def _unparsable(why: str) -> ServiceError:

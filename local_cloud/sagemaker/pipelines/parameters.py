@@ -24,6 +24,9 @@ _TYPES: Mapping[str, tuple[type, ...]] = {
 }
 _NAME = re.compile(r"[A-Za-z0-9\-_]{1,256}")  # Parameter, Name
 _WHOLE = re.compile(r"[+-]?\d+", re.ASCII)
+_WHOLE_LIMIT = 2**63  # not verified
+_WHOLE_DIGITS = 100
+_SHOWN_CHARS = 300
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,16 +45,16 @@ class Parameter:
                 raise validation_exception('[string "" is too short (length: 0, required minimum: 1)]')
             if self.choices and text not in self.choices:
                 raise validation_exception(
-                    f"The parameter {self.name} is {text!r}; it must be one of {', '.join(self.choices)}."
+                    f"The parameter {self.name} is {_shown(text)}; it must be one of {', '.join(self.choices)}."
                 )
             return text
         if self.type == "Boolean" and text.lower() in ("true", "false"):
             return text.lower() == "true"
-        if self.type == "Integer" and _WHOLE.fullmatch(text):
-            return int(text)
+        if self.type == "Integer" and _WHOLE.fullmatch(text) and (whole := _whole(text)) is not None:
+            return whole
         if self.type == "Float" and (number := _finite(text)) is not None:
             return number
-        raise validation_exception(f"The parameter {self.name} is {text!r}, which is no {self.type}.")
+        raise validation_exception(f"The parameter {self.name} is {_shown(text)}, which is no {self.type}.")
 
 
 def read_parameters(given: Any) -> dict[str, Parameter]:
@@ -89,11 +92,24 @@ def _parameter(document: Any) -> Parameter:
     if choices and default is not None and default not in choices:
         raise ValueError(f"The default of the parameter {name} is {default!r}, which is none of its EnumValues.")
     value: Any = default
+    if kind == "Integer" and value is not None and abs(value) >= _WHOLE_LIMIT:
+        raise ValueError(f"The default of the parameter {name} is no Integer of 64 bits.")
     if kind == "Float" and value is not None:
         value = _finite(value)
         if value is None:
             raise ValueError(f"The default of the parameter {name} is no Float that there is.")
     return Parameter(name=name, type=kind, default=value, choices=tuple(choices))
+
+
+def _whole(text: str) -> int | None:
+    if len(text) > _WHOLE_DIGITS:
+        return None
+    number = int(text)
+    return number if abs(number) < _WHOLE_LIMIT else None
+
+
+def _shown(text: str) -> str:
+    return repr(text if len(text) <= _SHOWN_CHARS else f"{text[:_SHOWN_CHARS]}…")
 
 
 def _finite(value: Any) -> float | None:
