@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from tidegate.local_cloud import inventory
+from tidegate.local_cloud import inventory, leftovers
 from tidegate.local_cloud.cloud import CloudError, LocalCloud
 
 ROLE = "arn:aws:iam::123456789012:role/AmazonSageMaker-ExecutionRole-local"
@@ -125,12 +125,30 @@ def local_cloud(local_cloud_options: dict[str, Any], tmp_path_factory: pytest.Te
         yield cloud
 
 
+@pytest.fixture(scope="session")
+def local_cloud_clients(local_cloud: LocalCloud) -> Iterator[leftovers.Clients]:
+    """Clients of the cloud by service, made once: that takes longer than what they are asked."""
+    made: dict[str, Any] = {}
+
+    def client(service: str) -> Any:
+        if service not in made:
+            made[service] = local_cloud.client(service)
+        return made[service]
+
+    yield client
+    for each in made.values():
+        each.close()
+
+
 @pytest.fixture
-def local_account(local_cloud: LocalCloud) -> Iterator[Account]:
-    """The account of a test: plain boto3 reaches it, it has a bucket, and what the test makes is removed after it."""
+def local_account(local_cloud: LocalCloud, local_cloud_clients: leftovers.Clients) -> Iterator[Account]:
+    """The account of a test: plain boto3 reaches it, it has a bucket, and what the test makes is removed after it.
+
+    Jobs cannot be removed, nor can keys: those are stopped, these stay.
+    """
     account = Account(local_cloud, bucket=f"test-{os.getpid()}-{next(_numbers)}")
     with local_cloud.activated():
-        before = _there(account)
+        before = leftovers.there(local_cloud_clients)
         account.client("s3").create_bucket(Bucket=account.bucket)
         _in_use.append(account)
         try:
@@ -138,7 +156,7 @@ def local_account(local_cloud: LocalCloud) -> Iterator[Account]:
         finally:
             _in_use.remove(account)
             try:
-                _remove(account, {kind: found - before[kind] for kind, found in _there(account).items()})
+                leftovers.remove_all_but(local_cloud_clients, before)
             finally:
                 account.close()
 
@@ -169,57 +187,3 @@ def _said(account: Account) -> list[tuple[str, str]]:
                 text = "\n".join([*cut, *lines[-_REPORTED_LINES:]])
                 sections.append((f"local cloud: {kind.name} {name} ({status})", text))
     return sections
-
-
-_DELETE = {
-    # in this order; what it takes to delete one
-    "InferenceComponent": ("delete_inference_component", "InferenceComponentName"),
-    "Endpoint": ("delete_endpoint", "EndpointName"),
-    "EndpointConfig": ("delete_endpoint_config", "EndpointConfigName"),
-    "Model": ("delete_model", "ModelName"),
-}
-_STOP = {
-    "TrainingJob": ("stop_training_job", "TrainingJobName"),
-    "ProcessingJob": ("stop_processing_job", "ProcessingJobName"),
-    "TransformJob": ("stop_transform_job", "TransformJobName"),
-    "HyperParameterTuningJob": ("stop_hyper_parameter_tuning_job", "HyperParameterTuningJobName"),
-}
-_LISTED = {"EndpointConfig": "EndpointConfigs", "Model": "Models"}
-
-
-def _there(account: Account) -> dict[str, set[str]]:
-    """The names of all that is removed after a test, by kind."""
-    sagemaker, s3 = account.client("sagemaker"), account.client("s3")
-    kinds = [inventory.ENDPOINT, inventory.COMPONENT, *inventory.JOBS]
-    kinds += [
-        inventory.Kind(name=resource, resource=resource, summaries=member) for resource, member in _LISTED.items()
-    ]
-    found = {kind.resource: {item[kind.name_member] for item in inventory.listed(sagemaker, kind)} for kind in kinds}
-    return found | {"Bucket": {bucket["Name"] for bucket in s3.list_buckets()["Buckets"]}}
-
-
-def _remove(account: Account, made: Mapping[str, set[str]]) -> None:
-    sagemaker = account.client("sagemaker")
-    for resource, (operation, member) in _STOP.items():
-        for name in made[resource]:
-            with suppress(ClientError):  # it has ended
-                getattr(sagemaker, operation)(**{member: name})
-    deadline = time.monotonic() + _SETTLE_TIMEOUT_S
-    for resource, (operation, member) in _DELETE.items():
-        left = made[resource]
-        while left:
-            for name in left:
-                # Gone by now; or it is changing still, or has adapters, and is asked to go again.
-                with suppress(ClientError):
-                    getattr(sagemaker, operation)(**{member: name})
-            left = left & _there(account)[resource]
-            if time.monotonic() > deadline:
-                raise AssertionError(f"{resource} of a test still there after it: {', '.join(sorted(left))}")
-            time.sleep(_PAUSE_S)
-    s3 = account.client("s3")
-    for bucket in made["Bucket"]:
-        versions = s3.get_paginator("list_object_versions")
-        for page in versions.paginate(Bucket=bucket):
-            for item in [*page.get("Versions", []), *page.get("DeleteMarkers", [])]:
-                s3.delete_object(Bucket=bucket, Key=item["Key"], VersionId=item["VersionId"])
-        s3.delete_bucket(Bucket=bucket)

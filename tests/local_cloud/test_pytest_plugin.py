@@ -22,10 +22,14 @@ def local_cloud_options():
     return {{"container_command": {list(STAND_IN)!r}}}
 """
 TESTS = """
+import json
+
 import boto3
 import pytest
 
-seen = []
+from tidegate.local_cloud import leftovers
+
+seen, made = [], {}
 
 def test_code_that_calls_plain_boto3_reaches_the_account(local_account):
     endpoint = local_account.endpoint(environment={"STAND_IN_PREFIX": "said: "})
@@ -35,8 +39,53 @@ def test_code_that_calls_plain_boto3_reaches_the_account(local_account):
     boto3.client("s3").create_bucket(Bucket="made-by-the-test")
     seen.append(local_account.bucket)
 
-def test_what_another_test_made_is_gone(local_account):
+def test_one_thing_of_many_rooms_is_made(local_account, local_cloud_clients):
+    before = leftovers.there(local_cloud_clients)
+    fail = {"Version": "2020-12-01", "Steps": [{"Name": "F", "Type": "Fail", "Arguments": {"ErrorMessage": "x"}}]}
+    sagemaker, role = local_account.client("sagemaker"), local_account.role
+    sagemaker.create_pipeline(
+        PipelineName="p", ClientRequestToken="t" * 32, RoleArn=role, PipelineDefinition=json.dumps(fail)
+    )
+    sagemaker.create_model_package_group(ModelPackageGroupName="g")
+    local_account.client("scheduler").create_schedule_group(Name="group")
+    target = {"Arn": "arn:aws:sqs:us-east-1:123456789012:q", "RoleArn": role}
+    daily = {"ScheduleExpression": "rate(1 day)", "FlexibleTimeWindow": {"Mode": "OFF"}, "Target": target}
+    for group in ("default", "group"):
+        local_account.client("scheduler").create_schedule(Name="s", GroupName=group, **daily)
+    local_account.client("sqs").create_queue(QueueName="q")
+    events = local_account.client("events")
+    events.put_rule(Name="r", ScheduleExpression="rate(1 day)")
+    events.put_targets(Rule="r", Targets=[{"Id": "t", "Arn": target["Arn"]}])
+    watched = {"Namespace": "n", "MetricName": "m", "Period": 60, "EvaluationPeriods": 1, "Statistic": "Sum"}
+    cloudwatch = local_account.client("cloudwatch")
+    cloudwatch.put_metric_alarm(
+        AlarmName="a", Threshold=1, ComparisonOperator="GreaterThanThreshold", **watched
+    )
+    cloudwatch.put_composite_alarm(AlarmName="c", AlarmRule='ALARM("a")')
+    local_account.client("sns").create_topic(Name="topic")
+    local_account.client("ssm").put_parameter(Name="/of/the/test", Value="v", Type="String")
+    local_account.client("logs").create_log_group(logGroupName="of-the-test")
+    trust = {"Version": "2012-10-17", "Statement": []}
+    iam = local_account.client("iam")
+    iam.create_role(RoleName="of-the-test", AssumeRolePolicyDocument=json.dumps(trust))
+    allow = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:*", "Resource": "*"}]}
+    policy = iam.create_policy(PolicyName="of-the-test", PolicyDocument=json.dumps(allow))["Policy"]["Arn"]
+    iam.attach_role_policy(RoleName="of-the-test", PolicyArn=policy)
+    iam.put_role_policy(RoleName="of-the-test", PolicyName="inline", PolicyDocument=json.dumps(allow))
+    pass_on = {"StartAt": "P", "States": {"P": {"Type": "Pass", "End": True}}}
+    local_account.client("stepfunctions").create_state_machine(name="m", definition=json.dumps(pass_on), roleArn=role)
+    local_account.client("ecr").create_repository(repositoryName="of-the-test")
+    template = {"Resources": {"B": {"Type": "AWS::S3::Bucket", "Properties": {"BucketName": "of-a-stack"}}}}
+    local_account.client("cloudformation").create_stack(StackName="stack", TemplateBody=json.dumps(template))
+    local_account.client("cloudformation").get_waiter("stack_create_complete").wait(StackName="stack")
+    local_account.client("s3").put_object(Bucket="of-a-stack", Key="k", Body=b"x")
+    made.update({room: names - before[room] for room, names in leftovers.there(local_cloud_clients).items()})
+    assert sum(map(bool, made.values())) >= 16, made
+
+def test_what_another_test_made_is_gone(local_account, local_cloud_clients):
     assert seen
+    now = leftovers.there(local_cloud_clients)
+    assert {room: names & now[room] for room, names in made.items() if names & now[room]} == {}
     sagemaker = local_account.client("sagemaker")
     for operation, member in (
         ("list_endpoints", "Endpoints"), ("list_models", "Models"), ("list_endpoint_configs", "EndpointConfigs")
@@ -76,7 +125,7 @@ def said(tmp_path_factory: pytest.TempPathFactory) -> str:
 def test_an_account_serves_one_test_and_is_clean_for_the_next(said: str) -> None:
     assert re.search(r"^FAILED test_mine\.py::test_that_fails_after_a_call", said, re.MULTILINE), said
     assert re.search(r"^FAILED test_mine\.py::test_whose_endpoint_does_not_come_up", said, re.MULTILINE), said
-    assert "2 failed, 2 passed" in said, said
+    assert "2 failed, 3 passed" in said, said
 
 
 def test_a_failure_is_reported_with_what_the_servers_wrote(said: str) -> None:
