@@ -11,7 +11,7 @@ import aws_cdk as cdk
 import pytest
 
 from tests.infra.conftest import SAMPLES, Synthesise, Synthesised
-from tests.infra.stage.test_stage_file import refusal, written
+from tests.infra.stage.stage_files import refusal, written
 from tidegate.infra.sharing.statements import decrypt_models_under
 
 DEV, PROD = "123456789012", "210987654321"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.infra.stage.test_stage_file import DIGEST, written
+from tests.infra.stage.stage_files import DIGEST, written
 from tidegate.infra.configuration import ConfigurationError
 from tidegate.infra.configuration.image import ImageUri, PinnedImage, TaggedImage
 from tidegate.infra.configuration.model import ArchivedModel

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.infra.stage.test_stage_file import COMPONENT, REALTIME, read, refusal, written
+from tests.infra.stage.stage_files import COMPONENT, REALTIME, read, refusal, written
 from tidegate.infra.configuration.model import ArchivedModel
 from tidegate.infra.models import remembered_archive
 from tidegate.infra.stage import context
