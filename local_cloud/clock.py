@@ -165,8 +165,8 @@ class Clock:
             raise ClockRefused(f"advance_s is {seconds:g}; time does not go back.")
         if seconds > LONGEST_ADVANCE_S:
             raise ClockRefused(
-                f"advance_s is {seconds:g}; one call goes {LONGEST_ADVANCE_S:.0f} s (31 days) at most, because all that"
-                " is due in between is done. Call it several times."
+                f"advance_s is {seconds:.10g}; one call goes {LONGEST_ADVANCE_S:.0f} s (31 days) at most, because all"
+                " that is due in between is done. Call it several times."
             )
         if self._fires is threading.current_thread():
             raise ClockRefused("What the clock calls cannot advance it.")

@@ -10,6 +10,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from botocore import xform_name
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
@@ -482,6 +483,28 @@ def test_metrics_that_cannot_be_read_are_refused_by_name(clients: Clients) -> No
     assert "does not have the statistic tm90" in refusal(read, **series, ExtendedStatistics=["tm90"])[1]
     days = {**series, "StartTime": now - timedelta(days=2), "Statistics": ["Sum"]}
     assert refusal(read, **days)[1].startswith("You have requested up to 2,880 datapoints, which exceeds the limit of")
+
+
+def test_every_operation_is_held_against_its_model_and_none_ends_in_an_error_of_the_server(clients: Clients) -> None:
+    for client in (clients.scheduler, clients.events, clients.scaling, clients.cloudwatch):
+        model = client.meta.service_model
+        for operation in model.operation_names:
+            shape = model.operation_model(operation).input_shape
+            required = [] if shape is None else shape.required_members
+            if any(shape.members[name].serialization.get("location") == "uri" for name in required):
+                continue  # there is no address without it
+            call = getattr(client, xform_name(operation))
+            if not required:
+                try:
+                    answer = call()
+                except ClientError as error:
+                    answer = error.response
+                assert answer["ResponseMetadata"]["HTTPStatusCode"] < 500, (operation, answer)
+                continue
+            code, message = refusal(call)
+            assert code in ("ValidationException", "ValidationError"), (operation, code, message)
+            for name in required:
+                assert f"Value null at '{name[0].lower()}{name[1:]}'" in message, operation
 
 
 def signed(service: str) -> dict[str, str]:
