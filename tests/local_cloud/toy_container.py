@@ -17,6 +17,7 @@ from typing import Any
 
 import boto3
 from botocore.config import Config
+from botocore.exceptions import EndpointConnectionError
 
 from tests.local_cloud.answers import watched
 from tests.local_cloud.conftest import ROLE, await_true
@@ -219,13 +220,17 @@ class Stage:
         return self.client().invoke_endpoint_with_response_stream(EndpointName="toy", Body=body, **options)
 
 
+def _nobody(service: str) -> Any:
+    raise EndpointConnectionError(endpoint_url=f"http://{service}.nowhere")
+
+
 @contextmanager
 def running_sagemaker(directory: Path, *, runner: ToyRunner | None = None, **limits: float) -> Iterator[Stage]:
     """A SageMaker in this process with an endpoint in service, for the length of the block."""
     runner = runner or ToyRunner()
     sagemaker = SageMaker(
         # Nothing else of AWS is there: the log groups cannot be written, which the supervisor's log says.
-        roles=UncheckedRoles(lambda _: None),
+        roles=UncheckedRoles(_nobody),
         runner=runner,
         job_runner=ProcessJobs(directory / "jobs"),
         identity=Identity(region="us-east-1", account="123456789012"),
