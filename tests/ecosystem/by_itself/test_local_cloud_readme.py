@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.ecosystem.environments import HERE, REPOSITORY
+from tests.ecosystem.environments import HERE, REPOSITORY, install
 from tests.tidegate.installations import build, copy_of_the_checkout
 
 PAGE = (REPOSITORY / "local_cloud" / "README.md").read_text(encoding="utf-8")
@@ -43,13 +43,14 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     HERE.mkdir(parents=True, exist_ok=True)
     with (HERE / "local.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        pip = [sys.executable, "-m", "pip", "--python", str(environment / "bin" / "python"), "install", "--quiet"]
+        python = environment / "bin" / "python"
         if not stamp.is_file() or stamp.read_text() != wanted:
             shutil.rmtree(environment, ignore_errors=True)
             run([sys.executable, "-m", "venv", "--without-pip", str(environment)])
-            run([*pip, "--constraint", str(constraints), f"tidegate[local] @ {wheel.as_uri()}", "pytest"])
+            install(python, "--constraint", str(constraints), f"tidegate[local] @ {wheel.as_uri()}", "pytest")
             stamp.write_text(wanted)
-        run([*pip, "--no-deps", "--force-reinstall", str(wheel)])
+        pip = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet"]
+        run([*pip, "--no-deps", "--no-index", "--force-reinstall", str(wheel)])
     return environment
 
 
