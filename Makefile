@@ -50,10 +50,11 @@ env: $(VENV)/python.stamp $(VENV)/node.stamp
 $(VENV)/python.stamp: pyproject.toml setup.py $(wildcard tidegate/*.pth) constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "tidegate needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version 2>&1)"; exit 1; }
 	@test -x $(VENV)/bin/python || { echo "==> making the virtual environment $(VENV)"; $(PYTHON) -m venv $(VENV); }
+	@$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt uv
 	@echo "==> installing torch $(if $(TORCH_INDEX),from $(TORCH_INDEX),(TORCH_INDEX chooses another index, see the head of the Makefile))"
-	@$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch
+	@$(VENV)/bin/python -m tests.installing --constraint constraints.txt $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch
 	@echo "==> installing the pinned Python packages"
-	@$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[serve,repository,otel,training,export,client,table,infra,local,image,examples,dev]'
+	@$(VENV)/bin/python -m tests.installing --constraint constraints.txt --editable '.[serve,repository,otel,training,export,client,table,infra,local,image,examples,dev]'
 	@touch $@
 
 $(VENV)/node.stamp: package.json package-lock.json $(VENV)/python.stamp

@@ -7,7 +7,6 @@ The SDK's two versions shut each other out, and all would pull their dozens of p
 
 from __future__ import annotations
 
-import ast
 import fcntl
 import hashlib
 import shutil
@@ -16,22 +15,14 @@ import sys
 import sysconfig
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
 from pathlib import Path
+
+from tests.installing import install
 
 REPOSITORY = Path(__file__).parents[2]
 HERE = REPOSITORY / "build" / "ecosystem"
 TRAINING_PACKAGES = ("scikit-learn", "scipy", "joblib", "threadpoolctl", "narwhals", "cloudpickle")
 """What examples/digits/train.py needs and the image has not."""
-
-_TOLD_TO_PIP = {
-    "index-url": "--default-index",
-    "extra-index-url": "--index",
-    "find-links": "--find-links",
-    "trusted-host": "--allow-insecure-host",
-    "constraint": "--constraints",
-}
-"""Settings of pip that may hold several values, and how uv is told them."""
 
 
 def python_of(name: str, *, sees_ours: bool = False) -> Path:
@@ -54,32 +45,6 @@ def python_of(name: str, *, sees_ours: bool = False) -> Path:
         line = f"import site; site.addsitedir({sysconfig.get_path('purelib')!r})\n"
         (site / "ours.pth").write_text(line, encoding="utf-8")
     return python
-
-
-def install(python: Path, *words: str) -> None:
-    """What `pip install` with these `words` would do, by uv: what one environment has another is linked to.
-
-    What uv does not manage pip does: uv knows most of pip's settings, and not all of them.
-    """
-    where = ("--python", str(python))
-    fast = [sys.executable, "-m", "uv", "pip", "install", "--quiet", *where, "--cache-dir", str(HERE / "cache")]
-    if subprocess.run([*fast, *_as_pip_is_told(), *words], capture_output=True, check=False).returncode != 0:
-        _run(sys.executable, "-m", "pip", *where, "install", "--quiet", *words)
-
-
-@cache
-def _as_pip_is_told() -> tuple[str, ...]:
-    """uv's options for pip's settings on this machine, from its files and variables: uv reads neither."""
-    listed = subprocess.run([sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=True)
-    told: dict[str, list[str]] = {}
-    for section in ("global.", "install.", ":env:."):  # the later one wins
-        for line in listed.stdout.splitlines():
-            name, _, value = line.partition("=")
-            if name.startswith(section):
-                told[name.removeprefix(section)] = ast.literal_eval(value).split()
-    words = ["--index-strategy", "unsafe-best-match"]  # pip prefers no index to another
-    words += [word for name, option in _TOLD_TO_PIP.items() for value in told.get(name, ()) for word in (option, value)]
-    return (*words, *(["--no-index"] if told.get("no-index", ["0"])[0].lower() in {"1", "yes", "true", "on"} else []))
 
 
 def training_wheels() -> Path:

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.ecosystem.environments import HERE, REPOSITORY, install
+from tests.ecosystem.environments import HERE, REPOSITORY
+from tests.installing import install
 from tests.tidegate.installations import build, copy_of_the_checkout
 
 PAGE = (REPOSITORY / "local_cloud" / "README.md").read_text(encoding="utf-8")
