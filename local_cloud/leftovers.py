@@ -377,9 +377,9 @@ def remove_all_but(clients: Clients, before: Found) -> None:
     """
     sagemaker = clients("sagemaker")
     for listing, (member, stop) in STOPPED.items():
-        for (name,) in _running(sagemaker, listing) - before[listing]:
+        for (job,) in _running(sagemaker, listing) - before[listing]:
             with suppress(ClientError):  # it has ended
-                getattr(sagemaker, stop)(**{member: name})
+                getattr(sagemaker, stop)(**{member: job})
     deadline = time.monotonic() + _TIMEOUT_S
     for room in ROOMS:
         while left := room.there(clients) - before[room.name]:
