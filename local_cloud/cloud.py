@@ -138,7 +138,8 @@ class LocalCloud:
         try:
             yield
         finally:
-            os.environ.clear()
+            for name in os.environ.keys() - before.keys():  # never empty meanwhile: other threads start programs
+                del os.environ[name]
             os.environ.update(before)
             boto3.DEFAULT_SESSION = session
 

@@ -197,7 +197,7 @@ def life(cloud: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Lif
     )
     streamed = asked(endpoint, "model=other", "invoke_endpoint_with_response_stream")
     sagemaker.get_waiter("endpoint_in_service").wait(
-        EndpointName=asynchronous, WaiterConfig={"Delay": 1, "MaxAttempts": 60}
+        EndpointName=asynchronous, WaiterConfig={"Delay": 1, "MaxAttempts": 300}
     )
     later = asked_later(asynchronous, "model=times;version=2")
     of_default, of_its_own = result_of(job, "default", bucket), result_of(own_job, "own", bucket)

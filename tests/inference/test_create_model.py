@@ -137,7 +137,6 @@ def test_a_create_model_of_a_module_beside_the_script_is_the_scripts(script, tmp
     name = "toy_wrapper_parts"
     (tmp_path / f"{name}.py").write_text(INCREMENT)
     assert script(f"from {name} import create_model").model_fn("here")({"a": 1}) == {"a": 2}
-    sys.modules.pop(name)
 
 
 def test_a_create_model_beside_the_manifests_architecture_is_a_helper(script):

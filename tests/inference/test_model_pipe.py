@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,12 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from tests.inference import lending
 from tests.inference.ticking import ticking
 from tests.polling import until
 from tidegate.inference.pipeline import BrokenStage, run
-from tidegate.inference.worker import compat
 from tidegate.inference.worker.compat.studio.model_util import ModelPipe, resize_to_model_input
-from tidegate.inference.worker.content import Reading
 
 
 def inverse(value: Any) -> Any:
@@ -29,9 +27,8 @@ def inverse(value: Any) -> Any:
 
 def test_the_old_name_is_importable_in_every_way():
     """As wrappers write it, and gone again after the test."""
-    before = set(sys.modules)
-    try:
-        assert "studio" in compat.lend_names(Reading(max_decoded_bytes=1))
+    with lending.lent() as lent:
+        assert "studio" in lent
         names: dict[str, Any] = {}
         script = (
             "from studio import model_util\nimport studio.model_util\nfrom studio.model_util import ModelPipe\n"
@@ -39,9 +36,6 @@ def test_the_old_name_is_importable_in_every_way():
         )
         exec(script, names)  # noqa: S102 - a script, with its own globals
         assert names["pipe"]({"a": 1}) == {"a": 2}
-    finally:
-        for name in set(sys.modules) - before:
-            del sys.modules[name]
 
 
 def test_each_container_comes_back_as_itself():

@@ -15,6 +15,7 @@ import pytest
 import scipy.sparse
 import torch
 
+from tests.inference import lending
 from tests.inference.toy_models import computation, refused, request
 from tidegate.inference.errors import DeploymentError
 from tidegate.inference.worker import compat
@@ -36,11 +37,8 @@ REPOSITORY = Path(__file__).parents[2]
 
 @pytest.fixture
 def lent() -> Iterator[list[str]]:
-    """The old names, for one test."""
-    before = set(sys.modules)
-    yield compat.lend_names(Reading(max_decoded_bytes=2**20))
-    for name in set(sys.modules) - before:
-        del sys.modules[name]
+    with lending.lent() as names:
+        yield names
 
 
 def test_every_old_name_is_importable_in_every_way(lent: list[str]) -> None:

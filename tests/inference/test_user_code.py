@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,15 +10,6 @@ import pytest
 from tidegate.inference.errors import DeploymentError, one_line
 from tidegate.inference.layout import model_root
 from tidegate.inference.worker.user_code import find_script, import_script, where
-
-
-@pytest.fixture(autouse=True)
-def _own_modules() -> Iterator[None]:
-    """The imports of a test are undone: user code takes the name `inference`."""
-    before = dict(sys.modules)
-    yield
-    sys.modules.clear()
-    sys.modules.update(before)
 
 
 def put(root: Path, name: str, text: str = "") -> Path:

@@ -1,4 +1,7 @@
-"""Every stage is synthesised once per test run: starting the CDK's kernel takes seconds."""
+"""Every stage is synthesised once for this room: starting the CDK's kernel takes seconds.
+
+What is set for the room goes with it: other rooms, which the same process may have next, must not find it.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,7 @@ SHIPPED = Path(__file__).with_name("shipped")
 SAMPLES = Path(__file__).with_name("stages")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def node_on_path() -> Iterator[None]:
     """The CDK starts `node` from PATH when it is imported; the one that `make env` chose lies beside this Python."""
     before = os.environ["PATH"]
@@ -34,7 +37,7 @@ def node_on_path() -> Iterator[None]:
     os.environ["PATH"] = before
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="package", autouse=True)
 def shipped_stages() -> Iterator[None]:
     """`dev` means the stage that the project ships, whatever became of the file in infra/stages/."""
     from tidegate.infra.stage import stage_file
@@ -44,7 +47,7 @@ def shipped_stages() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="package", autouse=True)
 def no_cloud_of_the_shell() -> Iterator[None]:
     """A shell may have the variables of a local cloud or a profile, which would win over moto; or an account for the
     CDK, which would be asked at a synthesis.
@@ -88,7 +91,7 @@ class Synthesised:
 Synthesise = Callable[..., Synthesised]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def synthesise(tmp_path_factory: pytest.TempPathFactory, node_on_path: None) -> Synthesise:
     """Synthesise a stage as the command line would, with the feature flags of cdk.json and `-c` values.
 
@@ -135,7 +138,7 @@ def merged(table: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, An
     return result
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def all_stages(synthesise: Synthesise) -> dict[str, Synthesised]:
     """Every stage that the project ships."""
     return {name: synthesise(stage=name) for name in STAGE_NAMES}
@@ -147,7 +150,7 @@ def stage(request: pytest.FixtureRequest, all_stages: dict[str, Synthesised]) ->
     return all_stages[request.param]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def samples(synthesise: Synthesise) -> dict[str, Synthesised]:
     """Every sample, by the name of its file."""
     return {path.stem: synthesise(stage=str(path)) for path in sorted(SAMPLES.glob("*.toml"))}

@@ -14,8 +14,9 @@ from typing import Any
 
 import pytest
 from moto.s3.models import FakeBucket, FakeKey, s3_backends
+from moto.s3.utils import _VersionedKeyStore
 
-from tidegate.local_cloud.keep import plain, snapshot_file
+from tidegate.local_cloud.keep import kept_objects, plain, snapshot_file
 from tidegate.local_cloud.keep.errors import KeepError
 from tidegate.local_cloud.keep.journal import Journal, unanswered
 from tidegate.local_cloud.keep.kept_directory import KeptDirectory
@@ -25,6 +26,16 @@ from tidegate.local_cloud.keep.moto_calls import read_call
 from tidegate.local_cloud.keep.snapshot_file import Picture
 
 ACCOUNT, BUCKET = "123456789012", "bucket-of-keep-files"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _moto_goes_on_as_before() -> Iterator[None]:
+    """What is installed here into the moto of this process is taken out again: other files have moto, too."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(kept_objects, "_installed", None)
+        for name in ("__setitem__", "setlist", "pop"):
+            patch.setattr(_VersionedKeyStore, name, getattr(_VersionedKeyStore, name))
+        yield
 
 
 @pytest.fixture

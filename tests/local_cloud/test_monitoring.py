@@ -126,6 +126,8 @@ def test_a_stack_makes_both_moves_the_schedule_to_another_definition_and_takes_b
         assert stack.update(template(second)) == "UPDATE_COMPLETE", stack.events("Schedule")
         config = account.sagemaker.describe_monitoring_schedule(MonitoringScheduleName=name)["MonitoringScheduleConfig"]
         assert config["MonitoringJobDefinitionName"] == second
-        summaries = account.sagemaker.list_data_quality_job_definitions()["JobDefinitionSummaries"]
+        summaries = account.sagemaker.list_data_quality_job_definitions(EndpointName=capturing)[
+            "JobDefinitionSummaries"
+        ]
         assert [one["MonitoringJobDefinitionName"] for one in summaries] == [second]
-    assert account.sagemaker.list_monitoring_schedules()["MonitoringScheduleSummaries"] == []
+    assert account.sagemaker.list_monitoring_schedules(EndpointName=capturing)["MonitoringScheduleSummaries"] == []

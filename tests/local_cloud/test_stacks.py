@@ -93,7 +93,8 @@ class Stack:
 
     def delete(self) -> None:
         self._client.delete_stack(StackName=self.name)
-        self._client.get_waiter("stack_delete_complete").wait(StackName=self.name, WaiterConfig={"Delay": 0.1})
+        deleted = self._client.get_waiter("stack_delete_complete")
+        deleted.wait(StackName=self.name, WaiterConfig={"Delay": 0.1, "MaxAttempts": 6000})
 
 
 @contextmanager
@@ -119,7 +120,7 @@ def named(account: Account, kind: str, mark: str) -> list[str]:
         "endpoints": ("list_endpoints", "Endpoints", "EndpointName"),
     }
     call, member, name = calls[kind]
-    return [item[name] for item in getattr(account.sagemaker, call)()[member] if mark in item[name]]
+    return [item[name] for item in getattr(account.sagemaker, call)(NameContains=mark, MaxResults=100)[member]]
 
 
 @pytest.mark.parametrize(

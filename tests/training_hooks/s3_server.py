@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+from moto.s3.models import s3_backends
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 from tests.inference.repository.s3_proxy import ENVIRONMENT, client_of
@@ -108,7 +109,8 @@ class _Quiet(WSGIRequestHandler):
 
 @contextlib.contextmanager
 def serving() -> Iterator[S3]:
-    """A server with the bucket, for as long as the block takes."""
+    """A server with the bucket, empty, for as long as the block takes."""
+    _empty()
     application = DomainDispatcherApplication(create_backend_app)
     s3 = S3(url="")
     server = make_server(
@@ -129,6 +131,13 @@ def serving() -> Iterator[S3]:
         server.shutdown()
         thread.join()
         server.server_close()
+        _empty()
+
+
+def _empty() -> None:
+    """What moto has of S3 is the process's: another server of it would have the objects of this one."""
+    for _, _, backend in list(s3_backends.iter_backends()):
+        backend.reset()
 
 
 @contextlib.contextmanager

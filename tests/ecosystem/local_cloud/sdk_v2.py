@@ -63,7 +63,7 @@ def main(archive: str, code: str, found_file: str) -> None:
     waiting = packer.deploy(1, INSTANCE, async_inference_config=AsyncInferenceConfig(), wait=False)
     session.wait_for_endpoint(waiting.endpoint_name, poll=1)
     answer = waiting.predict_async(rows)
-    found["predicted asynchronously"] = answer.get_result(WaiterConfig(max_attempts=60, delay=1)).tolist()
+    found["predicted asynchronously"] = answer.get_result(WaiterConfig(max_attempts=300, delay=1)).tolist()
     waiting.delete_endpoint()
 
     lines = Path("rows.csv")

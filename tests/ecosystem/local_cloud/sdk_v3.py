@@ -81,7 +81,7 @@ def main(archive: str, code: str, found_file: str) -> None:
     output = waiting.invoke_async(input_location=rows, content_type=JSON, accept=JSON).output_location
     key = output.partition(f"{bucket}/")[2]
     s3 = boto3.client("s3")
-    s3.get_waiter("object_exists").wait(Bucket=bucket, Key=key, WaiterConfig={"Delay": 1, "MaxAttempts": 60})
+    s3.get_waiter("object_exists").wait(Bucket=bucket, Key=key, WaiterConfig={"Delay": 1, "MaxAttempts": 300})
     found["predicted asynchronously"] = json.loads(s3.get_object(Bucket=bucket, Key=key)["Body"].read())
     waiting.delete()
 

@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[3]
 SynthesiseBatch = Callable[..., Synthesised]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def synthesise_batch(tmp_path_factory: pytest.TempPathFactory, node_on_path: None) -> SynthesiseBatch:
     """A stack with nothing but the batch construct, checked by cdk-nag, with the feature flags of cdk.json."""
     import aws_cdk as cdk
@@ -52,7 +52,7 @@ def synthesise_batch(tmp_path_factory: pytest.TempPathFactory, node_on_path: Non
     return synthesise
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def batch_stack(synthesise_batch: SynthesiseBatch) -> Synthesised:
     """Everything on."""
     return synthesise_batch(

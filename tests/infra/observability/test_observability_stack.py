@@ -34,7 +34,7 @@ def table(mode: str) -> dict[str, Any]:
     }
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def directory(tmp_path_factory: pytest.TempPathFactory, node_on_path: None) -> Path:
     """All modes in one synthesis, under the rules of cdk-nag: a finding would fail it here."""
     import aws_cdk as cdk

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[3]
 GROUP = "tidegate-dev"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def promotion_stack(tmp_path_factory: pytest.TempPathFactory, node_on_path: None) -> Synthesised:
     """A stack with nothing but the promotion construct, checked by cdk-nag, with the feature flags of cdk.json."""
     import aws_cdk as cdk
