@@ -142,6 +142,71 @@ def test_a_definition_that_contradicts_itself_is_refused_by_name(text: str, sent
     assert caught.value.message.startswith(PREFIX + sentence), caught.value.message
 
 
+PREPARE = step(
+    "P",
+    "Processing",
+    {
+        "RoleArn": "arn:aws:iam::123456789012:role/service",
+        "AppSpecification": {"ImageUri": "any"},
+        "Environment": {"A": "b"},
+        "ProcessingResources": {
+            "ClusterConfig": {"InstanceCount": 1, "InstanceType": "ml.m5.large", "VolumeSizeInGB": 1}
+        },
+        "ProcessingInputs": [
+            {"InputName": "in", "S3Input": {"S3Uri": "s3://a/in", "S3DataType": "S3Prefix", "LocalPath": "/opt/ml/in"}}
+        ],
+        "ProcessingOutputConfig": {
+            "Outputs": [
+                {
+                    "OutputName": "out",
+                    "S3Output": {"S3Uri": get("Parameters.Out"), "LocalPath": "/out", "S3UploadMode": "EndOfJob"},
+                }
+            ]
+        },
+    },
+)
+OUTPUTS = "ProcessingOutputConfig.Outputs"
+
+
+def referring(path: str) -> str:
+    """A definition with a step that refers to ``path`` of one that processes."""
+    steps = (PREPARE, model("B", data=get(f"Steps.P.{path}")))
+    return definition(*steps, parameters=[parameter("Out", "String", "s3://a/b")])
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        f"{OUTPUTS}['out'].S3Output.S3Uri",
+        f"{OUTPUTS}[0].S3Output.S3Uri",
+        "ProcessingInputs['in'].S3Input.S3Uri",
+        "Environment['A']",
+        "ExitMessage",
+        "ProcessingJobArn",
+    ],
+)
+def test_what_a_description_repeats_of_the_arguments_may_be_referred_to(path: str) -> None:
+    assert set(read_definition(referring(path)).steps) == {"P", "B"}
+
+
+@pytest.mark.parametrize(
+    ("path", "flaw"),
+    [
+        (f"{OUTPUTS}['nope'].S3Output.S3Uri", "the arguments of step P do not have"),
+        (f"{OUTPUTS}[1].S3Output.S3Uri", "the arguments of step P do not have"),
+        ("ProcessingInputs['out'].S3Input.S3Uri", "the arguments of step P do not have"),
+        ("Environment['B']", "the arguments of step P do not have"),
+        ("ModelArtifacts.S3ModelArtifacts", "a step of the type Processing does not have"),
+        ("InputDataConfig['train'].DataSource", "a step of the type Processing does not have"),
+    ],
+)
+def test_what_no_run_of_a_step_can_have_is_refused_before_the_first(path: str, flaw: str) -> None:
+    with pytest.raises(ServiceError) as caught:
+        read_definition(referring(path))
+    shown = path.replace("['", ".").replace("']", "").replace("[", ".").replace("]", "")
+    assert caught.value.message == f"{PREFIX}step B refers to Steps.P.{shown}, which {flaw}."
+
+
 @pytest.mark.parametrize("kind", NOT_HERE)
 def test_a_step_of_a_type_that_is_not_here_is_refused_by_its_name(kind: str) -> None:
     with pytest.raises(ServiceError) as caught:

@@ -20,7 +20,13 @@ from tidegate.local_cloud.sagemaker.pipelines.caching import duration
 from tidegate.local_cloud.sagemaker.pipelines.conditions import check_condition
 from tidegate.local_cloud.sagemaker.pipelines.kinds import CONDITION, FAIL, KINDS, NOT_HERE
 from tidegate.local_cloud.sagemaker.pipelines.parameters import Parameter, read_parameters
-from tidegate.local_cloud.sagemaker.pipelines.references import Path, leads_into, paths_in, unknown_until_run
+from tidegate.local_cloud.sagemaker.pipelines.references import (
+    Path,
+    leads_into,
+    may_be_asked_for,
+    paths_in,
+    unknown_until_run,
+)
 from tidegate.local_cloud.sagemaker.pipelines.retries import RetryPolicy, retry_policy
 from tidegate.local_cloud.sagemaker.shapes import check, operation_model
 from tidegate.local_cloud.sagemaker.state import Json
@@ -315,6 +321,8 @@ def _check_reference(definition: Definition, where: str, path: Path) -> None:
             raise ValueError(f"{where} refers to the step {rest[0]}, which there is not.")
         if not _has(other, rest[1:]):
             raise ValueError(f"{where} refers to {shown}, which a step of the type {other.kind} does not have.")
+        if not _is_asked_for(other, rest[1:]):
+            raise ValueError(f"{where} refers to {shown}, which the arguments of step {other.name} do not have.")
     else:
         raise ValueError(f"{where} refers to {shown}, which there is not.")
 
@@ -331,6 +339,11 @@ def _has(step: Step, path: Path) -> bool:
         operations.append("ListTrainingJobsForHyperParameterTuningJob")
     models = [operation_model("sagemaker", operation) for operation in operations]
     return any(model is not None and model.output_shape and leads_into(model.output_shape, path) for model in models)
+
+
+def _is_asked_for(step: Step, path: Path) -> bool:
+    model = operation_model("sagemaker", KINDS[step.kind].create) if step.kind in KINDS else None
+    return model is None or model.input_shape is None or may_be_asked_for(model.input_shape, step.arguments, path)
 
 
 def _check_order(definition: Definition) -> None:

@@ -226,6 +226,41 @@ def leads_into(shape: Shape, path: Path) -> bool:
     return True
 
 
+def may_be_asked_for(shape: Shape, request: Any, path: Path) -> bool:
+    """Whether a description can have something at ``path``, as far as it repeats a request of the structure ``shape``.
+
+    That is an item of a list by its name or place, and an entry of a map. What the request leaves open, because a
+    reference stands there or because the description has it from elsewhere, there may be.
+    """
+    found, list_name = request, ""
+    for part in path:
+        if is_reference(found):
+            return True
+        if shape.type_name == "structure":
+            if part not in shape.members:
+                return True
+            shape, found = shape.members[part], found.get(part) if isinstance(found, dict) else None
+        elif shape.type_name == "map":
+            if not isinstance(found, dict) or part not in found:
+                return False
+            shape, found = shape.value, found[part]
+        elif shape.type_name == "list":
+            items = found if isinstance(found, list) else []
+            if isinstance(part, int):
+                named = items[part : part + 1]
+            else:
+                key = _KEYS_OF_LISTS.get(list_name)
+                named = [item for item in items if isinstance(item, dict) and item.get(key) == part]
+                named += [item for item in items if is_reference(item) or is_reference(item.get(key))]
+            if not named:
+                return False
+            shape, found = shape.member, named[0]
+        else:
+            return True
+        list_name = str(part)
+    return True
+
+
 def as_text(value: Any) -> str:
     """A value where a string is wanted. Raises :class:`Unresolved` for a structure or a list."""
     if isinstance(value, bool):
