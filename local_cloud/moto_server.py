@@ -8,11 +8,25 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+from moto.core.common_models import BaseModel
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
 from werkzeug.serving import BaseWSGIServer, make_server
 
 from tidegate.local_cloud.request_gate import NoPages
 from tidegate.local_cloud.sagemaker.http_server import is_free
+
+
+def hold_on_to_nothing() -> None:
+    """A resource that is deleted or replaced leaves the memory, in this process.
+
+    moto has a list of all that it ever made, for a page of its own that shows them; a cloud that lives for long would
+    grow by some kilobytes with each object that is overwritten and each message that is sent.
+    """
+    BaseModel.__new__ = _made  # type: ignore[method-assign]
+
+
+def _made(cls: type[BaseModel], *_: Any, **__: Any) -> BaseModel:
+    return object.__new__(cls)
 
 
 class _QuietHandler(MotoRequestHandler):

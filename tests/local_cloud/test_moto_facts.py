@@ -64,6 +64,7 @@ CALLED = {
     "moto.cloudwatch.models:MetricDatum": None,
     "moto.cloudwatch.models:cloudwatch_backends": None,
     "moto.cloudwatch.responses:CloudWatchResponse": None,
+    "moto.core.common_models:BaseModel": None,
     "moto.core.common_models:CloudWatchMetricProvider": None,
     "moto.events.models:EventsBackend": None,
     "moto.events.models:events_backends": None,
@@ -137,6 +138,7 @@ CALLED = {
 """What is called, with the names of its parameters; None for a module or a class, whose members stand beside it."""
 
 REPLACED = {
+    "moto.core.common_models:BaseModel.__new__": "args kwargs",
     "moto.applicationautoscaling.models:ApplicationAutoscalingBackend.deregister_scalable_target": "namespace r_id"
     " dimension",
     "moto.applicationautoscaling.models:ApplicationAutoscalingBackend.put_scaling_policy": "policy_name"
