@@ -225,9 +225,7 @@ def _down(cloud: LocalCloud, *, delete: bool) -> int:
 def _status(cloud: LocalCloud, *, as_json: bool) -> int:
     record = cloud.record()
     if record is None:
-        if as_json:
-            _print_json({"up": False, "directory": str(cloud.directory)})
-        _remark(f"local cloud: not up in {cloud.directory}")
+        _tell_that_none_is_up(cloud, as_json=as_json)
         return 1
     if as_json:
         _tell(cloud)
@@ -237,6 +235,18 @@ def _status(cloud: LocalCloud, *, as_json: bool) -> int:
     _remark(report.as_text(inventory.take(cloud.client("sagemaker")), record=record, directory=cloud.directory))
     _print_exports(cloud)
     return 0
+
+
+def _tell_that_none_is_up(cloud: LocalCloud, *, as_json: bool) -> None:
+    remains = StateDirectory(cloud.directory).remains()
+    if as_json:
+        left = {} if remains is None else {"ended": "without being stopped", "servers_left": list(remains.servers)}
+        _print_json({"up": False, "directory": str(cloud.directory), **left})
+    _remark(f"local cloud: not up in {cloud.directory}")
+    if remains is not None:
+        _remark(f"  {remains.sentence}\n  -> {remains.advice}")
+    elif cloud.is_kept:
+        _remark("  it remembers: up brings everything back")
 
 
 def _tell(cloud: LocalCloud) -> None:

@@ -149,14 +149,8 @@ def _state(surroundings: Surroundings) -> Iterator[Finding]:
             enforces = ", and enforces the rights of roles" if record.enforces_iam else ""
             yield _ok("state", f"a cloud is up in {directory.path} as process {record.process_id}{enforces}")
         return
-    left = [entry.name for entry in directory.containers.glob("*")] if directory.containers.is_dir() else []
-    if record is not None or left:
-        servers = f", and {len(left)} servers of it may still run" if left else ""
-        yield _warning(
-            "state",
-            f"a cloud in {directory.path} ended without being stopped{servers}",
-            "up ends what is left and starts afresh; down ends and removes it",
-        )
+    if (remains := directory.remains()) is not None:
+        yield _warning("state", remains.sentence, remains.advice)
     elif directory.obstacle:
         yield _error("state", directory.obstacle, "choose another directory: export LOCAL_CLOUD_DIR=…")
     elif directory.path.is_dir() and not directory.marker.exists() and any(directory.path.iterdir()):

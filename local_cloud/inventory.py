@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -109,13 +109,13 @@ class Thing:
     kind: str
     name: str
     status: str
-    of: str = ""  # the endpoint of a component
+    of: str = ""  # the endpoint of a component, the pipeline and execution of a job
     exit: LastExit | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inventory:
-    """All of it, the newest of ``jobs`` first, and at most 20 of each kind."""
+    """All of it, the newest of ``jobs`` first: at most 20 of each kind, and those of 20 executions of pipelines."""
 
     endpoints: list[EndpointThere]
     components: list[Thing]
@@ -131,6 +131,9 @@ def take(sagemaker: Any) -> Inventory:
     """What there is; ``sagemaker`` is a boto3 client."""
     exits = _exits(sagemaker)
     of_endpoints, of_components = exits["Endpoints"], exits["InferenceComponents"]
+    executions = {
+        item["PipelineName"]: _executions(sagemaker, item["PipelineName"]) for item in listed(sagemaker, PIPELINE)
+    }
     return Inventory(
         endpoints=[_endpoint(sagemaker, item, of_endpoints) for item in listed(sagemaker, ENDPOINT)],
         components=[
@@ -143,23 +146,36 @@ def take(sagemaker: Any) -> Inventory:
             )
             for item in listed(sagemaker, COMPONENT)
         ],
-        jobs=[
-            Thing(kind=kind.name, name=item[kind.name_member], status=item[kind.status_member])
-            for kind in JOBS
-            for item in listed(sagemaker, kind)[:_LAST_JOBS]
-        ],
+        jobs=_jobs(sagemaker, executions),
         pipelines=[
-            Thing(
-                kind=PIPELINE.name,
-                name=item["PipelineName"],
-                status=_last_execution(sagemaker, item["PipelineName"]) or "",
-            )
-            for item in listed(sagemaker, PIPELINE)
+            Thing(kind=PIPELINE.name, name=name, status=_last_status(found) or "") for name, found in executions.items()
         ],
         recorded={
             words: len(list(_pages(sagemaker, operation, member))) for words, (operation, member) in _RECORDS.items()
         },
     )
+
+
+def _jobs(sagemaker: Any, executions: Mapping[str, list[dict[str, Any]] | None]) -> list[Thing]:
+    """Those that pipelines have started are told by the ID of the execution in their names (steps.py)."""
+    begun = [(execution, name) for name, found in executions.items() for execution in found or []]
+    begun.sort(key=lambda pair: pair[0]["StartTime"], reverse=True)
+    places = {
+        identity: f"{name}/{identity}"
+        for execution, name in begun[:_LAST_JOBS]
+        for identity in [execution["PipelineExecutionArn"].rpartition("/")[2]]
+    }
+    older = {execution["PipelineExecutionArn"].rpartition("/")[2] for execution, _ in begun} - set(places)
+    jobs: list[Thing] = []
+    for kind in JOBS:
+        alone = 0
+        for item in listed(sagemaker, kind):
+            words = set(item[kind.name_member].split("-"))
+            of = next((places[word] for word in words if word in places), "")
+            alone += not of
+            if of or (alone <= _LAST_JOBS and not words & older):
+                jobs.append(Thing(kind=kind.name, name=item[kind.name_member], status=item[kind.status_member], of=of))
+    return jobs
 
 
 def listed(sagemaker: Any, kind: Kind) -> list[dict[str, Any]]:
@@ -176,7 +192,7 @@ def listed(sagemaker: Any, kind: Kind) -> list[dict[str, Any]]:
 def status(sagemaker: Any, kind: Kind, name: str) -> str | None:
     """The status of one thing; None where there is none of that name (an endpoint that was deleted, say)."""
     if kind is PIPELINE:
-        return _last_execution(sagemaker, name)
+        return _last_status(_executions(sagemaker, name))
     for item in listed(sagemaker, kind):
         if item[kind.name_member] == name:
             found: str = item[kind.status_member]
@@ -268,18 +284,24 @@ def _variant(sagemaker: Any, name: str, model: str, running: dict[str, Any]) -> 
     )
 
 
-def _last_execution(sagemaker: Any, pipeline: str) -> str | None:
+def _executions(sagemaker: Any, pipeline: str) -> list[dict[str, Any]] | None:
+    """The newest first; None where the pipeline is gone."""
     try:
-        executions = sagemaker.list_pipeline_executions(PipelineName=pipeline)["PipelineExecutionSummaries"]
+        return list(_pages(sagemaker, "list_pipeline_executions", "PipelineExecutionSummaries", PipelineName=pipeline))
     except ClientError:
+        return None
+
+
+def _last_status(executions: list[dict[str, Any]] | None) -> str | None:
+    if executions is None:
         return None
     return executions[0]["PipelineExecutionStatus"] if executions else "never started"
 
 
-def _pages(sagemaker: Any, operation: str, member: str) -> Iterator[dict[str, Any]]:
+def _pages(sagemaker: Any, operation: str, member: str, **of: str) -> Iterator[dict[str, Any]]:
     token: dict[str, str] = {}
     while True:
-        answer = getattr(sagemaker, operation)(SortBy="CreationTime", SortOrder="Descending", **token)
+        answer = getattr(sagemaker, operation)(SortBy="CreationTime", SortOrder="Descending", **of, **token)
         yield from answer[member]
         if "NextToken" not in answer:
             return

@@ -106,7 +106,7 @@ def end_orphans(registry: Path) -> list[int]:
     for entry in sorted(registry.glob("*")) if registry.is_dir() else []:
         leader, birth = int(entry.name), entry.read_text(encoding="utf-8")
         found = process_birth(leader)
-        if birth and found == birth:
+        if _is_born(leader, birth):
             rest = belonging(leader)
             end_family(leader)
             with suppress(ProcessLookupError):
@@ -117,6 +117,19 @@ def end_orphans(registry: Path) -> list[int]:
             end_rest(leader, ())
         entry.unlink(missing_ok=True)
     return ended
+
+
+def orphans(registry: Path) -> list[str]:
+    """What :func:`end_orphans` would end: the leaders of sessions that run, and containers, which may."""
+    return [
+        entry.name
+        for entry in sorted(registry.glob("*"))
+        if entry.name.startswith("docker.") or _is_born(int(entry.name), entry.read_text(encoding="utf-8"))
+    ]
+
+
+def _is_born(process_id: int, birth: str) -> bool:
+    return bool(birth) and process_birth(process_id) == birth
 
 
 def end_strays(program: str, directory: Path) -> None:

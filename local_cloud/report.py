@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ def as_text(inventory: Inventory, *, record: SupervisorRecord, directory: Path) 
         _table(
             "jobs",
             ("kind", "name", "status"),
-            [(thing.kind.removesuffix("-job"), thing.name, thing.status) for thing in inventory.jobs],
+            _job_rows(inventory),
         ),
         _table("pipelines", ("name", "last execution"), [(thing.name, thing.status) for thing in inventory.pipelines]),
     ]
@@ -86,6 +87,19 @@ def _component_rows(inventory: Inventory) -> list[tuple[str, ...]]:
         if thing.exit:
             rows.append(("", f"  {thing.exit}"))
     return rows
+
+
+def _job_rows(inventory: Inventory) -> list[tuple[str, ...]]:
+    """A row for each job, and one for all that an execution of a pipeline has started."""
+    rows = [(thing.kind.removesuffix("-job"), thing.name, thing.status) for thing in inventory.jobs if not thing.of]
+    counts: dict[str, Counter[str]] = {}
+    for thing in inventory.jobs:
+        if thing.of:
+            counts.setdefault(thing.of, Counter())[f"{thing.kind.removesuffix('-job')} {thing.status}"] += 1
+    return rows + [
+        ("pipeline", execution, ", ".join(f"{count} {what}" for what, count in of_execution.items()))
+        for execution, of_execution in counts.items()
+    ]
 
 
 def _rows_of(endpoint: EndpointThere) -> list[tuple[str, ...]]:

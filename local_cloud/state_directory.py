@@ -28,7 +28,7 @@ from typing import Any
 
 from tidegate.local_cloud import own_module
 from tidegate.local_cloud.keep.kept_directory import KeptDirectory
-from tidegate.local_cloud.processes import end_orphans, end_strays, process_birth
+from tidegate.local_cloud.processes import end_orphans, end_strays, orphans, process_birth
 from tidegate.local_cloud.sagemaker import keeper
 
 _ELSEWHERE = "choose another directory: export LOCAL_CLOUD_DIR=…"
@@ -74,6 +74,27 @@ class SupervisorRecord:
     @property
     def alive(self) -> bool:
         return process_birth(self.process_id) == self.birth
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Remains:
+    """What a cloud left that ended without being stopped: the servers that still run, and whether it remembers."""
+
+    directory: Path
+    servers: Sequence[str]
+    kept: bool
+
+    @property
+    def sentence(self) -> str:
+        number = len(self.servers)
+        running = f", and {number} server{'s' * (number > 1)} of it still run{'s' * (number == 1)}" if number else ""
+        return f"a cloud in {self.directory} ended without being stopped{running}"
+
+    @property
+    def advice(self) -> str:
+        if self.kept:
+            return "up ends what is left and brings back what it remembers; down ends what is left"
+        return "up ends what is left and starts afresh; down ends and removes it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +222,16 @@ class StateDirectory:
             return SupervisorRecord(**json.loads(self.record_file.read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError):
             return None
+
+    def remains(self) -> Remains | None:
+        """None where a supervisor is alive or coming, or the last one was stopped."""
+        if not self.marker.exists():
+            return None
+        with self._locked(wait=False) as held:  # else somebody is starting or stopping it
+            record, left = self.read(), orphans(self.containers)
+            if not held or (record.alive if record is not None else not left):
+                return None
+            return Remains(directory=self.path, servers=left, kept=self.kept.is_there)
 
     def write(self, record: SupervisorRecord) -> None:
         draft = self.record_file.with_suffix(".draft")

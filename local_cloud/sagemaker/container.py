@@ -36,13 +36,14 @@ class ContainerFailed(Exception):
 class ContainerSpec:
     """One container to start. ``base_dir`` plays ``/opt/ml``; stdout and stderr are appended to ``log``.
 
-    ``image`` is what the model names; only a runner of images looks at it.
+    ``image`` is what the model names; only a runner of images looks at it. ``what`` it runs, as its last words call it.
     """
 
     image: str
     base_dir: Path
     environment: Mapping[str, str]
     log: Path
+    what: str = "server"
 
 
 class Container(Protocol):

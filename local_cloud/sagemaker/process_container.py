@@ -217,8 +217,8 @@ class ProcessContainer:
         if notes and _OPT_ML.search(said):
             said = f"{said} ({notes[-1]})"
         if said and self._foreign and not errors:
-            return f"the server ended with exit code {self.exit_code()}: {said}"
-        return said or f"the server ended with exit code {self.exit_code()} and said nothing"
+            return f"the {self._spec.what} ended with exit code {self.exit_code()}: {said}"
+        return said or f"the {self._spec.what} ended with exit code {self.exit_code()} and said nothing"
 
     def stop(self, grace_s: float = STOP_GRACE_S) -> None:
         with self._stop_lock:

@@ -115,7 +115,10 @@ def test_logs_of_a_pipeline_are_those_of_its_jobs(account: Account, run: Run) ->
     assert {"it is First", "it is Second"} <= {line for _, _, line in said}
     assert len({job for job, _, line in said if line.startswith("it is")}) == 2
     assert logs.stderr == f"local cloud: pipeline/{name}: Succeeded\n"
-    assert re.search(rf"^  {name} +Succeeded$", run("status").stderr, re.MULTILINE)
+    told = run("status").stderr
+    assert re.search(rf"^  {name} +Succeeded$", told, re.MULTILINE)
+    assert re.search(rf"^  pipeline +{name}/\w+ +2 processing Completed$", told, re.MULTILINE)
+    assert "-Second-" not in told, "its jobs are told as one"
 
 
 def test_logs_that_are_followed_end_with_the_endpoint(account: Account) -> None:
@@ -264,6 +267,14 @@ def test_doctor_says_what_is_in_the_way_of_this_machine_and_this_shell(tmp_path:
     assert found["packages", "ok"]
     assert "no-docker" in found["docker", "ok"]["sentence"]
     assert all(each["advice"] for each in told["findings"] if each["level"] != "ok")
+
+    status = subprocess.run(
+        [*COMMAND, "status", "--json"], env=environment, capture_output=True, text=True, check=False
+    )
+    assert status.returncode == 1
+    where = {"up": False, "directory": str(state.path)}
+    assert json.loads(status.stdout) == where | {"ended": "without being stopped", "servers_left": []}
+    assert f"a cloud in {state.path} ended without being stopped\n  -> up ends what is left" in status.stderr
 
     environment["PATH"] = os.environ["PATH"].replace(str(tools), "")
     lines = doctor().stdout.splitlines()

@@ -131,7 +131,10 @@ def test_a_job_that_takes_too_long_is_stopped(account: Account) -> None:
 def test_a_command_that_fails_gives_its_reason_and_its_message(account: Account, place: str) -> None:
     script = "(base / 'output/message').write_text('x' * 2000)\nsys.exit('no such column')\n"
     outputs = [made("out", f"s3://{BUCKET}/{place}/out", "/opt/ml/processing/out")]
+    silent = start(account, "sys.exit(3)\n")
     job = ended(account, start(account, script, ProcessingOutputConfig={"Outputs": outputs}))
+    said = ended(account, silent)["FailureReason"]
+    assert said.startswith("AlgorithmError: the job's command ended with exit code 3 and said nothing")
     assert job["ProcessingJobStatus"] == "Failed"
     assert "no such column" in job["FailureReason"]
     assert job["FailureReason"].endswith(", exit code: 1")

@@ -56,7 +56,9 @@ class JobSpec:
 
     @property
     def container(self) -> ContainerSpec:
-        return ContainerSpec(image=self.image, base_dir=self.base_dir, environment=self.environment, log=self.log)
+        return ContainerSpec(
+            image=self.image, base_dir=self.base_dir, environment=self.environment, log=self.log, what="job's command"
+        )
 
 
 class JobRunner(Protocol):
