@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any, ClassVar
 
 from moto.applicationautoscaling.models import applicationautoscaling_backends
@@ -24,6 +25,7 @@ from tidegate.local_cloud.alarms.alarm_rules import AlarmRules
 from tidegate.local_cloud.alarms.alarms import Actions, Alarms
 from tidegate.local_cloud.clock import Clock
 from tidegate.local_cloud.metrics import reading
+from tidegate.local_cloud.metrics.kept_metrics import KeptMetrics
 from tidegate.local_cloud.metrics.moto_metrics import PutMetrics, show
 from tidegate.local_cloud.metrics.store import KEPT, MINUTE_S, MetricStore
 from tidegate.local_cloud.metrics.workflow_metrics import WorkflowMetrics
@@ -85,9 +87,12 @@ class Minute:
         account: str,
         region: str,
         sessions: RoleSessions | None,
+        metrics_file: Path | None = None,
     ) -> None:
+        """``metrics_file`` is where the metrics of a cloud that remembers are."""
         self._clock = clock
         self._emitters = emitters
+        self._kept = KeptMetrics(metrics_file, emitters.store) if metrics_file is not None else None
         cloudwatch = cloudwatch_backends[account][region]
         self.scaler = Scaler(
             applicationautoscaling_backends[account][region],
@@ -144,6 +149,8 @@ class Minute:
 
     def start(self) -> None:
         """Before the clock is started."""
+        if self._kept is not None:
+            self._kept.load(self._clock.now())
         self.alarms.install()
         self.scaler.install()
         request_gate.check_by(self._rules)
@@ -153,6 +160,12 @@ class Minute:
         self.schedules.begin(first)
         self._clock.add_guard(self.schedules.guard)
         self._clock.every(MINUTE_S, self._tick, name="the minute", first=first + timedelta(seconds=MINUTE_S))
+
+    def close(self) -> None:
+        """When the clock has ended: keeps what was counted since the last full minute."""
+        if self._kept is not None:
+            self._emitters.flush()
+            self._kept.write()
 
     def _forget(self) -> None:
         oldest = self._clock.now() - KEPT
@@ -169,6 +182,7 @@ class Minute:
             self.alarms.evaluate_all,
             self.schedules.fire,
             *([self._forget] if now.minute == 0 else []),
+            *([self._kept.write] if self._kept is not None else []),
         ):
             try:
                 work()
@@ -185,9 +199,13 @@ def begin(
     account: str,
     region: str,
     sessions: RoleSessions | None,
-) -> None:
+    metrics_file: Path | None = None,
+) -> Minute:
     """Begins with the minutes of a cloud; with ``sessions`` schedules act in their roles, whose rights are checked."""
     emitters = Emitters(
         store=sagemaker.metrics.store, flush=sagemaker.metrics.flush, emit=sagemaker.capacity_metrics.emit
     )
-    Minute(clock, emitters, make_client, past, account=account, region=region, sessions=sessions).start()
+    place = {"account": account, "region": region}
+    minute = Minute(clock, emitters, make_client, past, **place, sessions=sessions, metrics_file=metrics_file)
+    minute.start()
+    return minute

@@ -26,7 +26,7 @@ from tidegate.local_cloud.engine import EngineError, find_client
 from tidegate.local_cloud.environment import ACCESS_KEY_ID, ACCOUNT, DEFAULT_REGION, KEY_VARIABLES, client_environment
 from tidegate.local_cloud.keep import snapshot_file
 from tidegate.local_cloud.keep.errors import KeepError
-from tidegate.local_cloud.moto_server import MotoServer
+from tidegate.local_cloud.moto_server import MotoServer, hold_on_to_nothing
 from tidegate.local_cloud.processes import process_birth, stop_on_signals
 from tidegate.local_cloud.sagemaker.container import ContainerRunner
 from tidegate.local_cloud.sagemaker.docker_container import DockerRunner
@@ -41,6 +41,7 @@ from tidegate.local_cloud.state_directory import StateDirectory, SupervisorRecor
 
 if TYPE_CHECKING:
     from tidegate.local_cloud.keep.memory import Memory
+    from tidegate.local_cloud.minute import Minute
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +60,7 @@ def supervise(
     Raises :class:`.KeepError` where a directory that is kept cannot be read or written.
     """
     with nothing_collected():
-        moto, sagemaker, memory, record = _start(
+        moto, sagemaker, memory, minutes, record = _start(
             directory, region=region, runner=runner, limits=limits, enforce_iam=enforce_iam
         )
     directory.write(record)
@@ -69,7 +70,7 @@ def supervise(
     finally:
         logger.info("stopping")
         directory.write(replace(record, stopping=True))
-        _end(sagemaker, moto, memory)
+        _end(sagemaker, moto, memory, minutes)
         directory.record_file.unlink(missing_ok=True)
         logger.info("stopped")
 
@@ -90,7 +91,7 @@ def nothing_collected() -> Iterator[None]:
 
 def _start(
     directory: StateDirectory, *, region: str, runner: ContainerRunner, limits: Limits, enforce_iam: bool
-) -> tuple[MotoServer, SageMaker, Memory | None, SupervisorRecord]:
+) -> tuple[MotoServer, SageMaker, Memory | None, Minute, SupervisorRecord]:
     """Starts both servers; how to reach them."""
     # moto imports jsonschema, which compiles the grammars of rfc3987_syntax for seconds where that happens to be
     # installed, for formats that nothing here checks; jsonschema does without.
@@ -99,6 +100,7 @@ def _start(
     from tidegate.local_cloud import access, cloudformation, minute, moto_time, objects_in_files, workflows  # noqa: PLC0415
     from tidegate.local_cloud.cloudformation import clients  # noqa: PLC0415
 
+    hold_on_to_nothing()
     before = snapshot_file.notes(directory.kept.snapshot)
     moto = MotoServer(port=before.get("moto_port", 0))
     identity = Identity(region=region, account=ACCOUNT)
@@ -162,7 +164,15 @@ def _start(
     workflows.install(client, sessions)
     moto_time.follow(CLOCK)
     memory, remarks = _begin(directory, moto, sagemaker, region)
-    minute.begin(CLOCK, sagemaker, clients.client, past, account=ACCOUNT, region=region, sessions=sessions)
+    minutes = minute.begin(
+        CLOCK,
+        sagemaker,
+        clients.client,
+        past,
+        **place,
+        sessions=sessions,
+        metrics_file=directory.kept.metrics if memory is not None else None,
+    )
     CLOCK.start()
     access.install(client, account=ACCOUNT, region=region, access_key_id=ACCESS_KEY_ID)
     write_client_files(directory.client_files, sts_url=moto.url)
@@ -178,13 +188,14 @@ def _start(
         kept=memory is not None,
         remarks=remarks,
     )
-    return moto, sagemaker, memory, record
+    return moto, sagemaker, memory, minutes, record
 
 
-def _end(sagemaker: SageMaker, moto: MotoServer, memory: Memory | None) -> None:
+def _end(sagemaker: SageMaker, moto: MotoServer, memory: Memory | None, minutes: Minute) -> None:
     """What is running comes to its end while moto still answers, and what it left is kept."""
     CLOCK.close()
     sagemaker.close()
+    minutes.close()
     if memory is not None:
         memory.close()
     moto.close()

@@ -5,6 +5,7 @@ kept/
   objects.log    what became of each object of S3, record after record (kept_objects.py)
   objects/       their contents, one file each
   journal        the changes that were begun and have no answer yet (journal.py)
+  metrics        the metrics of this cloud's own services, line by line (metrics/kept_metrics.py)
 
 Reading a pickle runs code, so this folder is read only if it is ours and nobody else can enter it.
 """
@@ -42,6 +43,10 @@ class KeptDirectory:
     @property
     def journal(self) -> Path:
         return self.path / "journal"
+
+    @property
+    def metrics(self) -> Path:
+        return self.path / "metrics"
 
     @property
     def is_there(self) -> bool:

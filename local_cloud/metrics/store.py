@@ -58,6 +58,9 @@ class Tally:
         for bucket, times in other.buckets.items():
             self.buckets[bucket] = self.buckets.get(bucket, 0.0) + times
 
+    def copy(self) -> Tally:
+        return Tally(self.count, self.total, self.least, self.most, dict(self.buckets))
+
     def statistic(self, name: str) -> float | None:
         """``Sum``, ``Average``, ``Minimum``, ``Maximum``, ``SampleCount`` or a percentile such as ``p99.9``.
 
@@ -104,6 +107,34 @@ class MetricStore:
         self.units: dict[str, str] = {}
         """By the name of the metric; None is what the others have."""
         self._lock = threading.Lock()
+        self._changed: dict[tuple[Series, int], Tally] | None = None  # since the last look of who keeps them
+
+    def watch(self) -> None:
+        """From now on :meth:`changes` knows what has changed."""
+        self._changed = {}
+
+    def changes(self) -> list[tuple[Series, int, Tally]]:
+        """The tallies that have changed since the last call, as they are now, by series and minute."""
+        with self._lock:
+            changed, self._changed = self._changed or {}, {}
+            return [(series, minute, tally.copy()) for (series, minute), tally in changed.items()]
+
+    def changed_still(self, changes: Iterable[tuple[Series, int, Tally]]) -> None:
+        """What :meth:`changes` gave comes again."""
+        with self._lock:
+            for series, minute, _ in changes:
+                tally = self.series.get(series, {}).get(minute)
+                if tally is not None and self._changed is not None:
+                    self._changed[series, minute] = tally
+
+    def tallies(self) -> list[tuple[Series, int, Tally]]:
+        """All of them, by series and minute."""
+        with self._lock:
+            return [
+                (series, minute, tally.copy())
+                for series, minutes in self.series.items()
+                for minute, tally in minutes.items()
+            ]
 
     def add(self, series: Series, moment: datetime, value: float, *, times: float = 1.0) -> None:
         with self._lock:
@@ -155,6 +186,8 @@ class MetricStore:
         tally = minutes.get(minute)
         if tally is None:
             tally = minutes[minute] = Tally()
+        if self._changed is not None:
+            self._changed[series, minute] = tally
         return tally
 
 

@@ -9,6 +9,7 @@ import json
 import threading
 from collections import defaultdict
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,8 @@ from tidegate.local_cloud.keep.kept_objects import KeptObjects
 from tidegate.local_cloud.keep.memory import Memory
 from tidegate.local_cloud.keep.moto_calls import read_call
 from tidegate.local_cloud.keep.snapshot_file import Picture
+from tidegate.local_cloud.metrics.kept_metrics import KeptMetrics
+from tidegate.local_cloud.metrics.store import MetricStore, Series
 
 ACCOUNT, BUCKET = "123456789012", "bucket-of-keep-files"
 
@@ -311,3 +314,38 @@ def test_whether_a_request_changes_something_is_read_off_its_protocol() -> None:
         ("ListRoles", "", True, False),
         ("PutMetricData", "", False, False),
     ]
+
+
+def test_metrics_are_read_as_they_were_written_last(tmp_path: Path) -> None:
+    path, series = tmp_path / "metrics", Series.of("n", "m", {"a": "b"})
+    moment = datetime(2026, 1, 20, tzinfo=UTC)
+    old, store = KeptMetrics(path, MetricStore()), MetricStore()
+    old.load(moment)
+    old.store.add(series, moment - timedelta(days=16), 1.0)
+    old.store.add(series, moment, 1.0)
+    old.write()
+    old.store.add(series, moment, 3.0)
+    old.write()
+    old.write()
+    assert len(path.read_text(encoding="utf-8").splitlines()) == 3, "only what has changed is written"
+    with path.open("a", encoding="utf-8") as file:
+        file.write('{"series": ["cut')
+    store.add(series, moment, 5.0)
+    KeptMetrics(path, store).load(moment)
+    tally = store.between(series, moment - timedelta(days=20), moment + timedelta(minutes=1))
+    assert [tally.statistic(name) for name in ("SampleCount", "Sum", "Minimum", "Maximum")] == [3, 9, 1, 5]
+    assert tally.statistic("p100") == pytest.approx(5, rel=0.01)
+    assert len(path.read_text(encoding="utf-8").splitlines()) == 1, "what is too old is gone"
+
+
+def test_metrics_that_cannot_be_written_come_with_the_next_minute(tmp_path: Path) -> None:
+    path, series, moment = tmp_path / "there" / "metrics", Series.of("n", "m", {}), datetime(2026, 1, 20, tzinfo=UTC)
+    kept = KeptMetrics(path, MetricStore())
+    kept.load(moment)
+    kept.store.add(series, moment, 1.0)
+    kept.write()
+    path.parent.mkdir()
+    kept.write()
+    again = MetricStore()
+    KeptMetrics(path, again).load(moment)
+    assert again.between(series, moment, moment + timedelta(minutes=1)).total == 1
