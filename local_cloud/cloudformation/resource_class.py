@@ -10,7 +10,9 @@ deletes the old one is CloudFormation's clean-up phase (:mod:`.stack_update`).
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, ClassVar, Self
 
 from botocore.model import ListShape, MapShape, Shape, StructureShape
@@ -20,6 +22,19 @@ from moto.core.common_models import CloudFormationModel
 from tidegate.local_cloud.cloudformation.clients import client
 
 Json = dict[str, Any]
+
+
+_told: ContextVar[Callable[[Resource], None] | None] = ContextVar("_told", default=None)
+
+
+@contextmanager
+def telling(tell: Callable[[Resource], None]) -> Iterator[None]:
+    """Within the block ``tell`` hears of a resource before it is made, which may take minutes."""
+    token = _told.set(tell)
+    try:
+        yield
+    finally:
+        _told.reset(token)
 
 
 class ResourceFailed(Exception):
@@ -83,6 +98,8 @@ class Resource:
     ) -> Self:
         properties = cloudformation_json.get("Properties", {})
         resource = cls(properties.get(cls.NAME) or shortened(resource_name, cls.NAME_CHARS), properties)
+        if (tell := _told.get()) is not None:
+            tell(resource)
         resource.create()
         return resource
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -11,9 +13,29 @@ from botocore.exceptions import BotoCoreError, ClientError
 from moto.cloudformation import parsing
 from moto.cloudformation.models import Event, Stack
 
+from tidegate.local_cloud.cloudformation.resource_class import telling
 from tidegate.local_cloud.cloudformation.templates import NO_RESOURCE, Json, with_stack_tags
 
+# They lie in moto's own object, so that they go where it goes.
+_COMING, _LEFTOVERS = "coming", "leftovers"
+
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leftover:
+    """A resource that a stack has beside those of its template, because an operation was cut off."""
+
+    name: str
+    definition: Json
+    resource: Any
+    just_made: bool
+    """By that operation; else it was to be replaced, or is not in the template any more."""
+
+    @property
+    def is_kept(self) -> bool:
+        policies = (self.definition.get("DeletionPolicy"), self.definition.get("UpdateReplacePolicy"))
+        return "Retain" in policies or (not self.just_made and "RetainExceptOnCreate" in policies)
 
 
 def enter(stack: Stack, status: str, reason: str | None = None) -> None:
@@ -50,9 +72,10 @@ def make(stack: Stack, resource_map: parsing.ResourceMap, name: str) -> str | No
         return None
     tell(stack, name, kind, "CREATE_IN_PROGRESS")
     try:
-        resource: Any = parsing.parse_and_create_resource(
-            name, with_stack_tags(definition, resource_map.tags), resource_map, stack.account_id, stack.region_name
-        )
+        with coming(stack, name, definition):
+            resource: Any = parsing.parse_and_create_resource(
+                name, with_stack_tags(definition, resource_map.tags), resource_map, stack.account_id, stack.region_name
+            )
     except Exception as error:
         if not isinstance(error, ClientError | BotoCoreError):
             logger.info("resource %s of stack %s failed", name, stack.name, exc_info=True)
@@ -61,6 +84,35 @@ def make(stack: Stack, resource_map: parsing.ResourceMap, name: str) -> str | No
     resource_map._parsed_resources[name] = resource
     tell(stack, name, kind, "CREATE_COMPLETE", physical_id=physical_id(resource))
     return None
+
+
+@contextmanager
+def coming(stack: Stack, name: str, definition: Json) -> Iterator[None]:
+    """Within the block the stack knows of the resource that is being made, for who finds it after a restart."""
+    begun: dict[str, Leftover] = vars(stack).setdefault(_COMING, {})
+
+    def begin(resource: Any) -> None:
+        begun[name] = Leftover(name=name, definition=definition, resource=resource, just_made=True)
+
+    try:
+        with telling(begin):
+            yield
+    finally:
+        begun.pop(name, None)
+
+
+def cut_off(stack: Stack, also: Iterable[Leftover] = ()) -> None:
+    """After a restart: what was being made, and ``also`` what else the stack has made, goes when it is deleted."""
+    leftovers: list[Leftover] = vars(stack).setdefault(_LEFTOVERS, [])
+    leftovers += [*also, *vars(stack).pop(_COMING, {}).values()]
+
+
+def remove_leftovers(stack: Stack) -> None:
+    """Deletes what an operation that was cut off has left; what is gone already is no failure."""
+    leftovers: list[Leftover] = vars(stack).pop(_LEFTOVERS, [])
+    for each in reversed(leftovers):
+        if not each.is_kept:
+            discard(stack, each.name, each.definition, each.resource)
 
 
 def remove(

@@ -8,8 +8,26 @@ from typing import Any
 from moto.cloudformation import parsing
 from moto.cloudformation.models import CloudFormationBackend, Stack
 
-from tidegate.local_cloud.cloudformation.stack_steps import discard, enter, make, physical_id, reason_of, remove, tell
+from tidegate.local_cloud.cloudformation.stack_steps import (
+    Leftover,
+    coming,
+    discard,
+    enter,
+    make,
+    physical_id,
+    reason_of,
+    remove,
+    tell,
+)
 from tidegate.local_cloud.cloudformation.templates import Json, in_order, references, with_stack_tags
+
+_UNDER_WAY = "update_under_way"  # lies in moto's own object, so that it goes where that goes
+
+
+def under_way(stack: Stack) -> StackUpdate | None:
+    """The update of a stack that has not come to its end."""
+    update: StackUpdate | None = vars(stack).get(_UNDER_WAY)
+    return update
 
 
 @dataclass(slots=True, kw_only=True)
@@ -27,6 +45,7 @@ class StackUpdate:
     parameters: Json
     tags: dict[str, str] | None
     new_map: parsing.ResourceMap
+    _old: list[Leftover] = field(default_factory=list)
     _created: list[str] = field(default_factory=list)
     _modified: list[str] = field(default_factory=list)
     _replaced: dict[str, Any] = field(default_factory=dict)  # logical id: the resource that was replaced
@@ -38,6 +57,28 @@ class StackUpdate:
 
     def run(self, backend: CloudFormationBackend) -> None:
         """Ends in UPDATE_COMPLETE or UPDATE_ROLLBACK_COMPLETE."""
+        self._old += [
+            Leftover(name=name, definition=definition, resource=resource, just_made=False)
+            for name, definition in self._old_definitions.items()
+            if (resource := self.stack.resource_map._parsed_resources.get(name)) is not None
+        ]
+        vars(self.stack)[_UNDER_WAY] = self
+        try:
+            self._run(backend)
+        finally:
+            del vars(self.stack)[_UNDER_WAY]
+
+    def leftovers(self) -> list[Leftover]:
+        """What the update has made or replaced, and the stack does not have by its own map."""
+        known = list(self.stack.resource_map._parsed_resources.values())
+        made = [
+            Leftover(name=name, definition=definition, resource=resource, just_made=True)
+            for name, definition in self.definition["Resources"].items()
+            if (resource := self.new_map._parsed_resources.get(name)) is not None
+        ]
+        return [each for each in (*self._old, *made) if not any(each.resource is resource for resource in known)]
+
+    def _run(self, backend: CloudFormationBackend) -> None:
         old_map, old_definitions = self.stack.resource_map, self._old_definitions
         definitions = self.definition["Resources"]
         for name in definitions.keys() & old_definitions.keys():
@@ -87,13 +128,14 @@ class StackUpdate:
         try:
             if kind != self._old_definitions[name]["Type"]:
                 raise ValueError("a resource cannot change its type; give the new one another logical id")
-            new: Any = parsing.parse_and_update_resource(
-                name,
-                with_stack_tags(definition, resource_map.tags),
-                resource_map,
-                stack.account_id,
-                stack.region_name,
-            )
+            with coming(stack, name, definition):
+                new: Any = parsing.parse_and_update_resource(
+                    name,
+                    with_stack_tags(definition, resource_map.tags),
+                    resource_map,
+                    stack.account_id,
+                    stack.region_name,
+                )
             if new is None:  # moto's class for the type has no update
                 raise ValueError(f"the local cloud cannot update {kind}; destroy the stack and deploy it again")
         except Exception as error:

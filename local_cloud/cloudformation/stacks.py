@@ -26,8 +26,8 @@ from moto.cloudformation.utils import generate_stack_id
 
 from tidegate.local_cloud.cloudformation.change_sets import run_change_sets_ourselves
 from tidegate.local_cloud.cloudformation.clients import client
-from tidegate.local_cloud.cloudformation.stack_steps import enter, make, remove
-from tidegate.local_cloud.cloudformation.stack_update import StackUpdate
+from tidegate.local_cloud.cloudformation.stack_steps import cut_off, enter, make, remove, remove_leftovers
+from tidegate.local_cloud.cloudformation.stack_update import StackUpdate, under_way
 from tidegate.local_cloud.cloudformation.templates import Json, imports, in_order, unsupported, with_defaults
 
 logger = logging.getLogger(__name__)
@@ -58,6 +58,8 @@ def resume() -> list[str]:
         for stack in list(stacks.values()):
             if stack.status.endswith("_IN_PROGRESS") and stack.status != "REVIEW_IN_PROGRESS":
                 status = _CUT_OFF.get(stack.status, stack.status.replace("_IN_PROGRESS", "_FAILED"))
+                update = under_way(stack)
+                cut_off(stack, update.leftovers() if update is not None else ())
                 enter(stack, status, "The local cloud ended while this was under way; delete the stack.")
                 lost.append(f"stack {stack.name} was being changed, and is {status} now: delete it and deploy again")
     return lost
@@ -213,6 +215,7 @@ def _create(stack: Stack, backend: CloudFormationBackend) -> None:
 def _delete(stack: Stack, backend: CloudFormationBackend) -> None:
     definitions = stack.template_dict["Resources"]
     failures = remove(stack, stack.resource_map, definitions, reversed(in_order(definitions)))
+    remove_leftovers(stack)
     if failures:
         enter(stack, "DELETE_FAILED", f"The following resource(s) failed to delete: [{', '.join(failures)}].")
         return

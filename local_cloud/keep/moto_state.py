@@ -138,5 +138,5 @@ class PastWorker:
         return self
 
     def get_event_history(self) -> list[Any]:
-        """What GetExecutionHistory answers."""
+        """What GetExecutionHistory answers; the list itself, which may be added to."""
         return self.events

@@ -70,8 +70,25 @@ def resume() -> list[str]:
                     execution.exec_status, execution.stop_date = ExecutionStatus.FAILED, datetime.now(UTC)
                     execution.error = "LocalCloud.Ended"
                     execution.cause = "The local cloud ended while this was under way."
+                    _tell_its_end(execution)
                     lost.append(f"execution {execution.name} of {machine.name} was running, and is FAILED now")
     return lost
+
+
+def _tell_its_end(execution: Any) -> None:
+    """In the history of an execution that another process has begun."""
+    if execution.exec_worker is None:  # it was not begun yet
+        return
+    history: list[Any] = execution.exec_worker.env.event_manager.get_event_history()
+    last = history[-1]["id"] if history else 0
+    event = {
+        "id": last + 1,
+        "previousEventId": last,
+        "type": "ExecutionFailed",
+        "timestamp": execution.stop_date.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "executionFailedEventDetails": {"error": execution.error, "cause": execution.cause},
+    }
+    history.append(event)
 
 
 def _starting(sessions: RoleSessions | None) -> Callable[..., Any]:

@@ -29,7 +29,8 @@ class Handler(BaseHTTPRequestHandler):
         if self.path == "/execution-parameters" and "STAND_IN_EXECUTION_PARAMETERS" in os.environ:
             self.reply(200, os.environ["STAND_IN_EXECUTION_PARAMETERS"].encode())
         elif self.path == "/ping":
-            self.reply(503 if os.environ.get("STAND_IN_PING") == "never" else 200, b"")
+            gate = os.environ.get("STAND_IN_PING")  # "never", or once there is this file
+            self.reply(503 if gate == "never" or (gate and not Path(gate).exists()) else 200, b"")
         elif self.path.startswith("/models/"):
             self.reply(200 if self.path.split("/")[2] in LOADED else 404, b"")
         else:

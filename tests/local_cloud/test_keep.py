@@ -287,8 +287,8 @@ def test_what_was_running_is_failed_and_named_or_goes_on(cloud: LocalCloud, dire
     s3.put_object(Bucket=BUCKET, Key="question", Body=b"hello")
     # The containers are stopped, so that the request cannot have its answer before the end.
     leaders = [int(entry.name) for entry in (directory / "containers").iterdir()]
-    for leader in leaders:
-        os.killpg(leader, signal.SIGSTOP)
+    for server in [process for leader in leaders for process in belonging(leader)]:
+        server.suspend()
     answer = cloud.client("sagemaker-runtime").invoke_endpoint_async(
         EndpointName="async", InputLocation=f"s3://{BUCKET}/question"
     )
