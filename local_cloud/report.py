@@ -89,7 +89,7 @@ def _component_rows(inventory: Inventory) -> list[tuple[str, ...]]:
     return rows
 
 
-def _job_rows(inventory: Inventory) -> list[tuple[str, ...]]:
+def _job_rows(inventory: Inventory) -> list[tuple[str, str, str]]:
     """A row for each job, and one for all that an execution of a pipeline has started."""
     rows = [(thing.kind.removesuffix("-job"), thing.name, thing.status) for thing in inventory.jobs if not thing.of]
     counts: dict[str, Counter[str]] = {}
