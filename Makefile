@@ -1,6 +1,6 @@
 # make          lint and test
 # make demo     the main job: train, pack, deploy to the local cloud, invoke, batch transform, tear down
-# make chaos    the long forms of the chaos run and of the fuzzer, about six minutes
+# make chaos    the long forms of the chaos runs and of the fuzzer: a hundred clouds are killed, about half an hour
 # make test-hostile  the tests on a machine that is set up against them (pip, locale, time zone, umask, home), two copies at a time;
 #                    some of them by ARGS='tests/contract -x'
 # make benchmark  us beside the peers, about an hour
@@ -110,7 +110,7 @@ image-lock-arm: env
 	@$(FOR_ARM) container/requirements-aws.lock
 
 chaos: env
-	@echo "==> the long forms: three minutes of chaos, 10,000 malformed requests"
+	@echo "==> the long forms: three minutes of chaos, 10,000 malformed requests, a hundred killed clouds"
 	@CHAOS=long python -m pytest tests/chaos tests/contract/test_fuzz.py -s
 
 benchmark: env

@@ -391,7 +391,8 @@ class Endpoints:
                 if endpoint.status == "Deleting":
                     self._begin(endpoint, self._take_down, None)
                 elif endpoint.status != "Failed":
-                    if endpoint.pending is not None and endpoint.status != "Creating":
+                    is_mixed = endpoint.status == "UpdateRollbackFailed"  # two fleets, of which one plan is known
+                    if is_mixed or (endpoint.pending is not None and endpoint.status != "Creating"):
                         endpoint.failure_reason = f"{CUT_OFF} The update was given up."
                         lost.append(f"{self._label} {endpoint.name} was being updated: what served before serves again")
                     endpoint.status, endpoint.pending, endpoint.new_fleet = "Creating", None, None

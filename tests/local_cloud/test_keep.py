@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -288,7 +289,8 @@ def test_what_was_running_is_failed_and_named_or_goes_on(cloud: LocalCloud, dire
     # The containers are stopped, so that the request cannot have its answer before the end.
     leaders = [int(entry.name) for entry in (directory / "containers").iterdir()]
     for server in [process for leader in leaders for process in belonging(leader)]:
-        server.suspend()
+        with suppress(psutil.NoSuchProcess):
+            server.suspend()
     answer = cloud.client("sagemaker-runtime").invoke_endpoint_async(
         EndpointName="async", InputLocation=f"s3://{BUCKET}/question"
     )

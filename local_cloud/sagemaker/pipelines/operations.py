@@ -92,15 +92,17 @@ class Pipelines:
             return set(self.state.pipelines)
 
     def resume(self) -> list[str]:
-        """After a restart: an execution that was under way has failed, and can be retried."""
+        """After a restart: an execution that was under way has failed, and can be retried; one was to stop, or has."""
         lost = []
         for execution in self.state.executions.values():
-            if not execution.is_over:
-                for step in execution.steps.values():
-                    if not step.is_over:
-                        step.ends("Failed", CUT_OFF)
-                execution.goes_to("Failed", CUT_OFF)
-                lost.append(f"pipeline execution {execution.arn} was under way, and is Failed now; it can be retried")
+            if execution.is_over:
+                continue
+            status, reason = ("Stopped", None) if execution.status == "Stopping" else ("Failed", CUT_OFF)
+            for step in execution.steps.values():
+                if not step.is_over:
+                    step.ends(status, reason)
+            execution.goes_to(status, reason)
+            lost.append(f"pipeline execution {execution.arn} was under way, and is {status} now; it can be retried")
         return lost
 
     def close(self) -> None:
