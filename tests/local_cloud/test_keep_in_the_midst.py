@@ -46,6 +46,52 @@ MACHINE = {"StartAt": "Wait", "States": {"Wait": {"Type": "Wait", "Seconds": 86_
 Json = dict[str, Any]
 
 
+def resource(kind: str, depends_on: str | None = None, **properties: Any) -> Json:
+    return {"Type": f"AWS::{kind}", "Properties": properties} | ({"DependsOn": depends_on} if depends_on else {})
+
+
+def ref(name: str) -> Json:
+    return {"Ref": name}
+
+
+OF_ALL_SERVICES = {
+    "Vpc": resource("EC2::VPC", CidrBlock="10.0.0.0/16"),
+    "Subnet": resource("EC2::Subnet", VpcId=ref("Vpc"), CidrBlock="10.0.0.0/24"),
+    "Group": resource("EC2::SecurityGroup", GroupDescription="g", VpcId=ref("Vpc")),
+    "Api": resource("ApiGateway::RestApi", Name="kept"),
+    "Get": resource(
+        "ApiGateway::Method",
+        RestApiId=ref("Api"),
+        ResourceId={"Fn::GetAtt": ["Api", "RootResourceId"]},
+        HttpMethod="GET",
+        AuthorizationType="NONE",
+        Integration={"Type": "MOCK"},
+    ),
+    "Deployment": resource("ApiGateway::Deployment", "Get", RestApiId=ref("Api")),
+    "Stage": resource("ApiGateway::Stage", RestApiId=ref("Api"), DeploymentId=ref("Deployment"), StageName="s"),
+    "WorkGroup": resource("Athena::WorkGroup", Name="kept"),
+    "Database": resource("Glue::Database", CatalogId=ref("AWS::AccountId"), DatabaseInput={"Name": "kept"}),
+    "Table": resource(
+        "Glue::Table", "Database", CatalogId=ref("AWS::AccountId"), DatabaseName="kept", TableInput={"Name": "t"}
+    ),
+    "Budget": resource(
+        "Budgets::Budget",
+        Budget={
+            "BudgetName": "kept",
+            "BudgetType": "COST",
+            "TimeUnit": "MONTHLY",
+            "BudgetLimit": {"Amount": 1, "Unit": "USD"},
+        },
+    ),
+    "Dashboard": resource("CloudWatch::Dashboard", DashboardName="kept", DashboardBody="{}"),
+    "Repository": resource("ECR::Repository", RepositoryName="kept"),
+    "Key": resource("KMS::Key", KeyPolicy={"Version": "2012-10-17", "Statement": []}),
+    "Logs": resource("Logs::LogGroup", LogGroupName="/kept"),
+    "Parameter": resource("SSM::Parameter", Name="/kept", Type="String", Value="v"),
+}
+"""A resource of each service that the stacks of this project use, and that no other test of restarts has."""
+
+
 def role(account: TimedAccount, name: str, actions: list[str]) -> str:
     """A role that services may take on, and that may do ``actions``."""
     trust = {"Effect": "Allow", "Action": "sts:AssumeRole"}
@@ -67,6 +113,7 @@ class Midst:
     gate: Path
     names: dict[str, str] = field(default_factory=dict)
     before: dict[str, Any] = field(default_factory=dict)
+    after: dict[str, Any] = field(default_factory=dict)
     counted: float = 0.0
 
     @property
@@ -199,8 +246,8 @@ def stacks(midst: Midst) -> None:
             return "DELETE_COMPLETE"
         return found
 
-    for kind in ("updated", "deleted", "rolled-back", "created"):
-        names[f"stack {kind}"] = account.name(f"stack-{kind}")
+    for kind in ("updated", "deleted", "rolled-back", "created", "of all services"):
+        names[f"stack {kind}"] = account.name(f"stack-{kind}".replace(" ", "-"))
     gate = {"STAND_IN_ENDS_ONCE_THERE_IS": str(midst.gate)}
     coming = json.dumps(serving("second ", STAND_IN_PING=str(midst.gate)))
     failing = serving("first ", **gate)
@@ -214,10 +261,14 @@ def stacks(midst: Midst) -> None:
     with ThreadPoolExecutor(4) as pool:
         made = (
             pool.submit(call.create_stack, StackName=names[f"stack {kind}"], TemplateBody=json.dumps(template))
-            for kind, template in (("updated", serving("first ")), ("deleted", serving("first ", **gate)))
+            for kind, template in (
+                ("updated", serving("first ")),
+                ("deleted", serving("first ", **gate)),
+                ("of all services", {"Resources": OF_ALL_SERVICES}),
+            )
         )
         assert [each.result() for each in list(made)]
-        for kind in ("updated", "deleted"):
+        for kind in ("updated", "deleted", "of all services"):
             await_true(lambda kind=kind: status(names[f"stack {kind}"]) == "CREATE_COMPLETE", kind)  # type: ignore[misc]
         begun = [
             pool.submit(call.update_stack, StackName=names["stack updated"], TemplateBody=coming),
@@ -247,6 +298,10 @@ def descriptions(midst: Midst) -> Json:
         "machine": (
             account.cloud.client("stepfunctions").describe_state_machine,
             {"stateMachineArn": names["machine"]},
+        ),
+        "resources": (
+            account.cloudformation.describe_stack_resources,
+            {"StackName": names["stack of all services"]},
         ),
         "schedule": (account.cloud.client("scheduler").get_schedule, {"Name": "kept"}),
     }
@@ -321,6 +376,7 @@ def midst(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Midst]:
         midst.gate.touch()
         midst.account = TimedAccount(cloud)
         midst.counted = invocations(midst)
+        midst.after = descriptions(midst)
         yield midst
     finally:
         cloud.down(delete=True)
@@ -437,6 +493,17 @@ def test_stacks_that_were_being_changed_have_failed_or_are_done_and_can_be_delet
     assert left == [], "what a stack had made goes with it, also what its template does not have yet or any more"
 
 
+def test_resources_of_all_services_are_there_and_can_be_deleted(midst: Midst) -> None:
+    account, name = midst.account, midst.names["stack of all services"]
+    assert not midst.named("was not kept")
+    (stack,) = account.cloudformation.describe_stacks(StackName=name)["Stacks"]
+    assert stack["StackStatus"] == "CREATE_COMPLETE"
+    assert len(midst.before["resources"]["StackResources"]) == len(OF_ALL_SERVICES)
+    account.cloudformation.delete_stack(StackName=name)
+    waiter = account.cloudformation.get_waiter("stack_delete_complete")
+    waiter.wait(StackName=name, WaiterConfig={"Delay": 1, "MaxAttempts": 300})
+
+
 def test_an_execution_of_a_state_machine_that_waited_has_failed_and_the_next_one_begins(midst: Midst) -> None:
     states, names = midst.account.cloud.client("stepfunctions"), midst.names
     described = states.describe_execution(executionArn=names["execution"])
@@ -455,8 +522,7 @@ def test_alarms_rules_targets_policies_and_the_clock_are_as_they_were(midst: Mid
     assert midst.before["now"] <= midst.account.cloud.advance(0)
     assert midst.before["alarms"]["MetricAlarms"][0]["StateValue"] == "ALARM"
     assert midst.before["alarms"]["CompositeAlarms"][0]["StateValue"] == "ALARM"
-    now = descriptions(midst)
-    assert now == {name: value for name, value in midst.before.items() if name != "now"}
+    assert midst.after == {name: value for name, value in midst.before.items() if name != "now"}
 
 
 def test_metrics_are_there_up_to_the_last_full_minute(midst: Midst) -> None:
