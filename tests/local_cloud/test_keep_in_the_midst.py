@@ -294,6 +294,7 @@ def descriptions(midst: Midst) -> Json:
             account.cloudwatch.describe_alarms,
             {"AlarmNames": alarms, "AlarmTypes": ["MetricAlarm", "CompositeAlarm"]},
         ),
+        "history": (account.cloudwatch.describe_alarm_history, {"AlarmName": names["alarm"]}),
         "rule": (account.events.describe_rule, {"Name": "kept"}),
         "machine": (
             account.cloud.client("stepfunctions").describe_state_machine,
@@ -522,6 +523,7 @@ def test_alarms_rules_targets_policies_and_the_clock_are_as_they_were(midst: Mid
     assert midst.before["now"] <= midst.account.cloud.advance(0)
     assert midst.before["alarms"]["MetricAlarms"][0]["StateValue"] == "ALARM"
     assert midst.before["alarms"]["CompositeAlarms"][0]["StateValue"] == "ALARM"
+    assert midst.before["history"]["AlarmHistoryItems"]
     assert midst.after == {name: value for name, value in midst.before.items() if name != "now"}
 
 

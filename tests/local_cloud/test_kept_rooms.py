@@ -63,6 +63,7 @@ NOT_KEPT_BESIDE = {
     "Enforcement.of_services": "keys of sessions, which each process begins anew",
     "MetricStore.series": "in a file of its own (metrics/kept_metrics.py); what clients put is moto's",
     "MetricStore.units": "named anew at each start",
+    "Minute._rules": "functions",
     "RoleSessions._clients": "clients",
     "RoleSessions._own": "clients",
     "RoleSessions._sessions": "each process begins its own",
@@ -75,6 +76,7 @@ NOT_KEPT_OF_MODULES = {
     "cloudformation/clients.py _made": "clients",
     "cloudformation/clients.py _makers": "functions",
     "pytest_plugin.py _in_use": "of another process",
+    "request_gate.py _rules": "functions",
     "sagemaker/container.py _kept": "sockets",
     "scaling/scaler.py _seams": "functions",
 }
