@@ -60,7 +60,6 @@ NOT_KEPT_BESIDE = {
     "Clock._queue": "what is under way",
     "Clock._woken": "threads",
     "ClockState.timers": "made anew by who uses them",
-    "Enforcement.of_services": "keys of sessions, which each process begins anew",
     "MetricStore.series": "in a file of its own (metrics/kept_metrics.py); what clients put is moto's",
     "MetricStore.units": "named anew at each start",
     "Minute._rules": "functions",
