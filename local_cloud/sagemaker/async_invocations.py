@@ -27,10 +27,11 @@ from botocore.exceptions import BotoCoreError, ClientError
 from tidegate.local_cloud.sagemaker.archive import split_s3_uri
 from tidegate.local_cloud.sagemaker.container_answers import NoAnswer, PiecesReader, TimedOut
 from tidegate.local_cloud.sagemaker.container_client import SizedBody
-from tidegate.local_cloud.sagemaker.endpoints import Endpoints, Lease
+from tidegate.local_cloud.sagemaker.endpoints import Endpoints
 from tidegate.local_cloud.sagemaker.errors import ServiceError
 from tidegate.local_cloud.sagemaker.instances import NoInstance
 from tidegate.local_cloud.sagemaker.invocation_metrics import InvocationMetrics, Subject
+from tidegate.local_cloud.sagemaker.leases import Lease
 from tidegate.local_cloud.sagemaker.limits import Limits
 from tidegate.local_cloud.sagemaker.roles import RoleNotAssumed, Roles
 from tidegate.local_cloud.sagemaker.state import Identity, Json, now

@@ -15,10 +15,10 @@ from datetime import UTC, datetime
 
 from tidegate.local_cloud.sagemaker.bearer_token import check_bearer_token
 from tidegate.local_cloud.sagemaker.container_answers import NoAnswer, StreamedAnswer
-from tidegate.local_cloud.sagemaker.endpoints import Lease
 from tidegate.local_cloud.sagemaker.errors import ServiceError
 from tidegate.local_cloud.sagemaker.http_messages import BrokenOff, Request, Response
 from tidegate.local_cloud.sagemaker.invocation_members import FORWARDED, returned_headers
+from tidegate.local_cloud.sagemaker.leases import Lease
 from tidegate.local_cloud.sagemaker.targets import Targets
 
 _ROUTE = ["openai", "v1", "chat", "completions"]

@@ -16,9 +16,10 @@ from typing import ClassVar
 from tidegate.local_cloud.sagemaker.adapter_components import IDENTIFIER, AdapterComponent, AdapterComponents
 from tidegate.local_cloud.sagemaker.container_answers import PRIMARY
 from tidegate.local_cloud.sagemaker.creation_rules import check_archive
-from tidegate.local_cloud.sagemaker.endpoints import Endpoints, Lease
+from tidegate.local_cloud.sagemaker.endpoints import Endpoints
 from tidegate.local_cloud.sagemaker.errors import ServiceError, validation_error, validation_exception
 from tidegate.local_cloud.sagemaker.fleet import Plan, VariantPlan
+from tidegate.local_cloud.sagemaker.leases import Lease
 from tidegate.local_cloud.sagemaker.state import Identity, Json, Model, Tags, now, page
 
 FindModel = Callable[[str], Model]

@@ -14,11 +14,11 @@ from tidegate.local_cloud.sagemaker.caller import Caller
 from tidegate.local_cloud.sagemaker.container_answers import Answer, NoAnswer
 from tidegate.local_cloud.sagemaker.container_client import ContainerClient
 from tidegate.local_cloud.sagemaker.data_capture import DataCapture, Exchange
-from tidegate.local_cloud.sagemaker.endpoints import Lease
 from tidegate.local_cloud.sagemaker.errors import ServiceError, validation_error
 from tidegate.local_cloud.sagemaker.http_messages import Request, Response
 from tidegate.local_cloud.sagemaker.instances import Instances
 from tidegate.local_cloud.sagemaker.invocation_members import container_headers, read_members, returned_headers
+from tidegate.local_cloud.sagemaker.leases import Lease
 from tidegate.local_cloud.sagemaker.multi_model import LoadRefused, NoSuchModel, NotReady
 from tidegate.local_cloud.sagemaker.roles import role_of
 from tidegate.local_cloud.sagemaker.shadow_traffic import Copy, ShadowTraffic

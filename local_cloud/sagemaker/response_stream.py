@@ -14,7 +14,6 @@ from dataclasses import dataclass
 
 from tidegate.local_cloud.sagemaker import event_stream
 from tidegate.local_cloud.sagemaker.container_answers import NoAnswer, StreamedAnswer, TimedOut
-from tidegate.local_cloud.sagemaker.endpoints import Lease
 from tidegate.local_cloud.sagemaker.http_messages import Request, Response
 from tidegate.local_cloud.sagemaker.invocation_members import (
     PREFIX,
@@ -22,6 +21,7 @@ from tidegate.local_cloud.sagemaker.invocation_members import (
     read_members,
     returned_headers,
 )
+from tidegate.local_cloud.sagemaker.leases import Lease
 from tidegate.local_cloud.sagemaker.targets import Targets
 
 _ERROR_BYTES = 65_536

@@ -16,11 +16,12 @@ from tidegate.local_cloud.sagemaker.container_answers import (
     StreamedAnswer,
     TimedOut,
 )
-from tidegate.local_cloud.sagemaker.endpoints import Endpoints, Lease
+from tidegate.local_cloud.sagemaker.endpoints import Endpoints
 from tidegate.local_cloud.sagemaker.errors import ServiceError, model_error, validation_error
 from tidegate.local_cloud.sagemaker.inference_components import InferenceComponents, NoCapacity
 from tidegate.local_cloud.sagemaker.instances import NoInstance, model, session
 from tidegate.local_cloud.sagemaker.invocation_metrics import InvocationMetrics, Observation, Subject
+from tidegate.local_cloud.sagemaker.leases import Lease
 from tidegate.local_cloud.sagemaker.limits import Limits
 from tidegate.local_cloud.sagemaker.state import Identity
 
