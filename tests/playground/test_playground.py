@@ -274,6 +274,25 @@ def test_a_drawn_seven_is_seen_as_a_seven(page: Page, cloud: Cloud) -> None:
     assert page.inner_text("#shown .bars .best >> nth=0") == "7"
 
 
+def test_a_chosen_file_is_sent_with_the_type_that_its_name_says(page: Page, cloud: Cloud, tmp_path: Path) -> None:
+    """A picture is shown before it is sent; what the model does not take is refused in its own words."""
+    open_at(page, cloud.url, "digits")
+    page.check("input[name=input][value=file]")
+    page.click("#send")
+    page.wait_for_selector("#outcome.bad:has-text('Choose a file first.')")
+    Image.new("L", (32, 32)).save(tmp_path / "black.png")
+    page.set_input_files("#file", tmp_path / "black.png")
+    page.wait_for_selector("#file-shown img")
+    assert page.input_value("#content-type") == "image/png"
+    assert answered(page).startswith("200 OK")
+    assert page.locator("#shown .guess").count() == 1
+    (tmp_path / "table.csv").write_text("1,2\n", encoding="utf-8")
+    page.set_input_files("#file", tmp_path / "table.csv")
+    page.wait_for_selector("#file-shown p:has-text('table.csv, 4 bytes')")
+    assert page.input_value("#content-type") == "text/csv"
+    assert "content type 'text/csv' is not one of" in answered(page)
+
+
 def test_a_label_map_is_painted_and_becomes_a_picture(page: Page, cloud: Cloud) -> None:
     """Of a model of many: the example's own map first; then one with an area in a colour of the model's palette."""
     open_at(page, cloud.url, "many")
