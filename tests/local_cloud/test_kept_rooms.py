@@ -64,6 +64,7 @@ NOT_KEPT_BESIDE = {
     "MetricStore.units": "named anew at each start",
     "Minute._rules": "functions",
     "RoleSessions._clients": "clients",
+    "RoleSessions._leases": "of servers and jobs, which are others after a restart",
     "RoleSessions._own": "clients",
     "RoleSessions._sessions": "each process begins its own",
     "Schedules._refused": "what the log has been told",
