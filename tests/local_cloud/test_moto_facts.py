@@ -27,6 +27,7 @@ PROMISED = {
     "moto.cloudformation.exceptions:CloudFormationError": "an error of the service",
     "moto.cloudformation.exceptions:UnformattedGetAttTemplateException": "an error of the service",
     "moto.cloudformation.exceptions:ValidationError": "an error of the service",
+    "moto.iam.exceptions:MalformedPolicyDocument": "an error of the service",
     "moto.iam.exceptions:NotFoundException": "an error of the service",
     "moto.s3.exceptions:S3ClientError": "an error of the service",
     "moto.utilities.utils:get_partition": "the partition of a Region",
@@ -109,6 +110,9 @@ CALLED = {
     "moto.iam.models:Role": None,
     "moto.iam.models:iam_backends": None,
     "moto.iam.models:IAMBackend.get_role_by_arn": "arn",
+    "moto.iam.models:Role.put_policy": "policy_name policy_json",
+    "moto.iam.policy_validation:IAMPolicyDocumentValidator": None,
+    "moto.iam.policy_validation:IAMPolicyDocumentValidator.validate": "",
     "moto.iam.responses:IamResponse": None,
     "moto.kms.models:kms_backends": None,
     "moto.moto_server.werkzeug_app:DomainDispatcherApplication": None,
@@ -133,6 +137,7 @@ CALLED = {
     "moto.sts.models:AssumedRole": None,
     "moto.sts.models:STSBackend.get_assumed_role_from_access_key": "access_key_id",
     "moto.sts.models:sts_backends": None,
+    "moto.sts.responses:TokenResponse": None,
     "moto.sts.models:STSBackend.assume_role": "region_name role_session_name role_arn policy duration external_id",
 }
 """What is called, with the names of its parameters; None for a module or a class, whose members stand beside it."""
@@ -173,6 +178,8 @@ REPLACED = {
     "moto.core.responses:BaseResponse.call_action": "",
     "moto.events.models:Rule.send_to_targets": "original_event transform_input",
     "moto.s3.models:FakeBucket.get_permission": "action resource",
+    "moto.sts.models:AssumedRole.__init__": "account_id region_name access_key role_session_name role_arn policy"
+    " duration external_id",
     "moto.s3.models:FakeKey.value": None,
     "moto.s3.models:FakeMultipart.complete": "body",
     "moto.s3.responses:S3Response._authenticate_and_authorize_s3_action": "bucket_name key_name",
