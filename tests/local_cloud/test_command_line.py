@@ -74,9 +74,9 @@ def test_status_tells_people_and_programs_the_same(account: Account, run: Run, e
     told = json.loads(run("status", "--json").stdout)
     assert told["environment"] == account.cloud.environment
     (there,) = [each for each in told["endpoints"] if each["name"] == endpoint]
-    assert there["variants"] == [
-        {"name": "variant-0", "instances": 1, "model": row[4], "image": there["variants"][0]["image"], "data": row[5]}
-    ]
+    image = there["variants"][0]["image"]
+    variant = {"name": "variant-0", "instances": 1, "model": row[4], "image": image, "data": row[5], "exit": None}
+    assert there["variants"] == [variant]
     assert told["recorded"]["models"] >= 1
 
 
