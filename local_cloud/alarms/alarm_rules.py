@@ -22,8 +22,8 @@ _DAY_S, _WEEK_S, _HOUR_S = 86_400, 604_800, 3600
 _MOST_QUERIES = 10
 _MOST_TAGS = 50
 _ACTIONS = ("AlarmActions", "OKActions", "InsufficientDataActions")
-_VENDORS = frozenset({"automate", "autoscaling", "lambda", "sns", "ssm", "ssm-incidents", "swf"})
-_COMPOSITE_VENDORS = frozenset({"lambda", "sns", "ssm", "ssm-incidents"})
+_VENDORS = frozenset({"aiops", "automate", "autoscaling", "lambda", "sns", "ssm", "ssm-incidents", "swf"})
+_COMPOSITE_VENDORS = frozenset({"aiops", "lambda", "sns", "ssm", "ssm-incidents"})
 _MISSING = ("breaching", "notBreaching", "ignore", "missing")
 _BANDS = frozenset({"LessThanLowerOrGreaterThanUpperThreshold", "LessThanLowerThreshold", "GreaterThanUpperThreshold"})
 _OF_ONE_METRIC = ("Namespace", "MetricName", "Dimensions", "Period", "Unit", "Statistic", "ExtendedStatistic")
@@ -59,7 +59,7 @@ class AlarmRules:
             for member in _OF_ONE_METRIC:
                 if request.get(member):
                     raise Refusal(f"{member} cannot be specified together with Metrics.")
-            _check_queries(queries)
+            _check_queries(queries, request.get("ThresholdMetricId"))
         else:
             _check_one_metric(request)
         _check_evaluation(request, queries)
@@ -150,8 +150,8 @@ def _check_period(period_s: int) -> None:
         raise Refusal("Period must be 10, 20, 30 or a multiple of 60")
 
 
-def _check_queries(queries: list[Json]) -> None:
-    """The rules of MetricDataQuery for alarms."""
+def _check_queries(queries: list[Json], band: str | None) -> None:
+    """The rules of MetricDataQuery for alarms; ``band`` is the Id of the thresholds' query, beside what is watched."""
     metrics = [query["MetricStat"] for query in queries if "MetricStat" in query]
     if len(metrics) > _MOST_QUERIES:
         raise Refusal(f"Too many metrics in alarm, maximum is {_MOST_QUERIES}")
@@ -163,7 +163,8 @@ def _check_queries(queries: list[Json]) -> None:
         raise Refusal("The values for parameter Id in MetricDataQueries must be unique.")
     for metric in metrics:
         _check_period(metric["Period"])
-    if sum(bool(query.get("ReturnData", True)) for query in queries) != 1:
+    watched = sum(bool(query.get("ReturnData", True)) for query in queries if query["Id"] != band)
+    if watched > 1 or (watched == 0 and band is None):
         raise Refusal("Exactly one element of the metrics list should return data.")
 
 

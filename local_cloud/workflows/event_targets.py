@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from jsonpath_ng.parser import JsonPathParser
-from moto.events.models import Rule
+from moto.events.models import EventPattern, Rule
 
 from tidegate.local_cloud.access import RoleSessions
 from tidegate.local_cloud.schedules.targets import FAILURES, Targets
@@ -28,7 +28,7 @@ def start_machines_from_rules(make_client: Callable[[str], Any], sessions: RoleS
     targets = Targets(make_client, sessions)
 
     def send(self: Rule, original_event: Any, transform_input: bool = True) -> None:
-        if self.state == "DISABLED" or not self.event_pattern.matches_event(original_event):
+        if self.state == "DISABLED" or not (_is_due(self, original_event) or _matches(self, original_event)):
             return
         for target in list(self.targets):
             try:
@@ -37,7 +37,7 @@ def start_machines_from_rules(make_client: Callable[[str], Any], sessions: RoleS
                     targets.call(target, payload, taken_by="events.amazonaws.com", source_arn=self.arn)
                     continue
                 other = copy.copy(self)
-                other.targets = [target]
+                other.targets, other.event_pattern = [target], EventPattern(None, {})  # it has been asked above
                 _send_of_moto(other, original_event, transform_input)
             # As on AWS, whoever caused the event does not learn of it.
             except FAILURES as error:
@@ -46,6 +46,16 @@ def start_machines_from_rules(make_client: Callable[[str], Any], sessions: RoleS
                 logger.exception("rule %s could not start %s", self.name, target["Arn"])
 
     Rule.send_to_targets = send  # type: ignore[method-assign]
+
+
+def _is_due(rule: Rule, event: Any) -> bool:
+    """Whether this is the event of the rule's own schedule, which no pattern keeps away."""
+    return bool(event.get("detail-type") == "Scheduled Event" and event.get("resources") == [rule.arn])
+
+
+def _matches(rule: Rule, event: Any) -> bool:
+    """A rule without a pattern has a schedule alone, and hears of nothing else; moto lets it hear of everything."""
+    return bool(rule.event_pattern.get_pattern()) and rule.event_pattern.matches_event(event)
 
 
 def _is_ours(target: dict[str, Any]) -> bool:

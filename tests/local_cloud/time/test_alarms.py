@@ -172,13 +172,9 @@ def test_a_composite_alarm_follows_its_alarms_and_switched_off_actions_rest(acco
 
 def test_an_alarm_that_cannot_be_computed_keeps_its_state_and_the_log_says_why(account: TimedAccount) -> None:
     name = account.name("alarm")
-    metric = {"Metric": {"Namespace": "Own", "MetricName": name}, "Period": 60, "Stat": "Sum"}
     account.cloudwatch.put_metric_alarm(
         AlarmName=name,
-        Metrics=[
-            {"Id": "m", "MetricStat": metric, "ReturnData": False},
-            {"Id": "band", "Expression": "ANOMALY_DETECTION_BAND(m, 2)", "ReturnData": True},
-        ],
+        Metrics=with_a_band(name, {"ReturnData": False}, {"ReturnData": True}),
         EvaluationPeriods=1,
         Threshold=1,
         ComparisonOperator="GreaterThanThreshold",
@@ -188,6 +184,34 @@ def test_an_alarm_that_cannot_be_computed_keeps_its_state_and_the_log_says_why(a
     assert account.state(name) == "INSUFFICIENT_DATA"
     log = (account.cloud.directory / "supervisor.log").read_text(encoding="utf-8")
     assert log.count(f"alarm {name}: the local cloud does not have ANOMALY_DETECTION_BAND") == 1
+
+
+def with_a_band(name: str, metric: dict[str, Any], band: dict[str, Any]) -> list[dict[str, Any]]:
+    """The queries of an alarm on what is unusual; ``metric`` and ``band`` say which of the two returns data."""
+    stat = {"Metric": {"Namespace": "Own", "MetricName": name}, "Period": 60, "Stat": "Sum"}
+    return [
+        {"Id": "m", "MetricStat": stat, **metric},
+        {"Id": "band", "Expression": "ANOMALY_DETECTION_BAND(m, 2)", **band},
+    ]
+
+
+@pytest.mark.parametrize("band", [{}, {"ReturnData": True}], ids=["as documented", "as consoles write it"])
+@pytest.mark.parametrize("metric", [{"ReturnData": True}, {}], ids=["said", "by default"])
+def test_an_alarm_on_what_is_unusual_is_kept_as_it_is(
+    account: TimedAccount, metric: dict[str, Any], band: dict[str, Any]
+) -> None:
+    name = account.name("alarm")
+    account.cloudwatch.put_metric_alarm(
+        AlarmName=name,
+        Metrics=with_a_band(name, metric, band),
+        EvaluationPeriods=1,
+        ThresholdMetricId="band",
+        ComparisonOperator="LessThanLowerOrGreaterThanUpperThreshold",
+        AlarmActions=["arn:aws:aiops:us-east-1:123456789012:investigation-group/g"],
+    )
+    account.measure(name, 1)
+    account.advance(minutes=3)
+    assert account.state(name) == "INSUFFICIENT_DATA"
 
 
 def test_the_history_of_an_alarm_tells_of_its_making_its_states_and_its_actions(account: TimedAccount) -> None:

@@ -44,6 +44,25 @@ def test_a_rule_with_a_rate_calls_its_targets_until_it_is_disabled(account: Time
     assert account.messages(queue) == []
 
 
+@pytest.mark.parametrize("constant", [{}, {"Input": '{"a": 1}'}], ids=["event", "constant"])
+@pytest.mark.parametrize(
+    ("pattern", "hears"), [({}, 1), ({"EventPattern": json.dumps({"source": ["mine"]})}, 2)], ids=["alone", "pattern"]
+)
+def test_a_rule_hears_of_its_schedule_and_of_what_its_pattern_matches_and_of_nothing_else(
+    account: TimedAccount, pattern: dict[str, Any], constant: dict[str, Any], hears: int
+) -> None:
+    name = account.name("rule")
+    queue, queue_arn = account.queue()
+    account.events.put_rule(Name=name, ScheduleExpression="rate(10 minutes)", **pattern)
+    account.events.put_targets(Rule=name, Targets=[{"Id": "a", "Arn": queue_arn, **constant}])
+    for source in ("mine", "another"):
+        account.events.put_events(Entries=[{"Source": source, "DetailType": "d", "Detail": "{}"}])
+    account.advance(minutes=11)
+    account.events.remove_targets(Rule=name, Ids=["a"])
+    account.events.delete_rule(Name=name)
+    assert len(account.messages(queue)) == hears
+
+
 def test_a_target_that_fails_keeps_no_other_from_its_event(account: TimedAccount) -> None:
     name = account.name("rule")
     queue, queue_arn = account.queue()
