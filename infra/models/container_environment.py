@@ -15,9 +15,12 @@ _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 # SageMaker mounts the model, probes port 8080 and marks transform jobs by itself.
 _SET_BY_THE_PLATFORM = ("base_dir", "host", "port", "batch_transform", "multi_model")
 
+# How long a request may take that says nothing: API reference, InvokeEndpointAsync, InvocationTimeoutSeconds.
+_ASYNC_TIMEOUT_S = 900
+
 
 def container_environment(stage: Stage) -> dict[str, str]:
-    """The container's environment, by variable: what the stage says, and the limit on bodies that suits its modes.
+    """The container's environment, by variable: what the stage says, and the limits that suit its mode.
 
     At most 100 variables, names and values of at most 1024 characters, 32 KiB in all; else a `ConfigurationError`.
     Source: API reference, ContainerDefinition.Environment.
@@ -30,8 +33,10 @@ def container_environment(stage: Stage) -> dict[str, str]:
             "remove it"
         )
     _refuse_a_repository_without_rights(stage)
-    limit = settings.variables_of("max_body_bytes") & stage.environment.keys()
-    own: dict[str, object] = {} if limit else {"max_body_bytes": max_body_bytes(stage)}
+    suited: dict[str, object] = {"max_body_bytes": max_body_bytes(stage)}
+    if stage.hosting.mode == "async":
+        suited["timeout_s"] = _ASYNC_TIMEOUT_S
+    own = {name: value for name, value in suited.items() if not settings.variables_of(name) & stage.environment.keys()}
     if isinstance(stage.model, ModelRepository):
         own["model_repository"] = stage.model.repository.rstrip("/")
     with _as_the_server_reads("[server]"):

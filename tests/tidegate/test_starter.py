@@ -75,8 +75,19 @@ def test_an_empty_folder_and_one_that_is_not_there_yet_are_filled(tmp_path: Path
     assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "far"]
 
 
-def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    done = init("file/churn", tmp_path)
-    assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.count("\n") == 1
+    (tmp_path / "link").symlink_to("nowhere")
+    for name, reason in (("file/churn", "cannot be written: "), ("link", "is a file, or a link that leads nowhere")):
+        done = init(name, tmp_path)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr.startswith(f"tidegate init: error: {name} {reason}")
+        assert done.stderr.count("\n") == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "link"]
+
+
+def test_a_project_may_be_made_where_one_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "churn").mkdir()
+    monkeypatch.chdir(tmp_path / "churn")
+    assert "train.py" in write(Path())
+    assert (tmp_path / "churn" / "train.py").is_file()

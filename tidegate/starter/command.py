@@ -35,7 +35,7 @@ def main(arguments: Sequence[str], program: str) -> int:
     folder: Path = parser.parse_args(arguments).folder
     try:
         written = write(folder)
-    except (NotWritten, OSError) as error:
+    except NotWritten as error:
         print(f"{program}: error: {error}", file=sys.stderr)  # noqa: T201 - the command line's own output
         return 1
     for path in written:
@@ -47,31 +47,38 @@ def main(arguments: Sequence[str], program: str) -> int:
 def write(folder: Path) -> list[str]:
     """Make `folder` of the template: all of it, or nothing. Returns the files, as paths below it.
 
-    Raises `NotWritten` for a name that cannot be a project's, and for a folder that holds something, and OSError where
-    it cannot be written.
+    Raises `NotWritten` for a name that cannot be a project's, for a folder that holds something, and where it cannot
+    be written.
     """
-    name = folder.resolve().name
-    if not _NAME.fullmatch(name):
+    place = Path(os.path.normpath(Path.cwd() / folder))  # the last part is the name, also of a link and of "."
+    if not _NAME.fullmatch(place.name):
         raise NotWritten(
-            f"{name!r} cannot be a project's name: use at most 16 lower-case letters, digits and single hyphens,"
-            " beginning with a letter"
+            f"{place.name[:40]!r} cannot be a project's name: use at most 16 lower-case letters, digits and single"
+            " hyphens, beginning with a letter"
         )
-    if folder.is_dir() and any(folder.iterdir()):
+    if place.is_dir() and any(place.iterdir()):
         raise NotWritten(f"{folder} is there already, and holds something; nothing was written")
-    if folder.exists() and not folder.is_dir():
-        raise NotWritten(f"{folder} is a file; nothing was written")
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    if os.path.lexists(place) and not place.is_dir():
+        raise NotWritten(f"{folder} is a file, or a link that leads nowhere; nothing was written")
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        return _write(place)
+    except OSError as error:
+        raise NotWritten(f"{folder} cannot be written: {error.strerror or error}; nothing was written") from error
+
+
+def _write(place: Path) -> list[str]:
     # Beside its place, and moved there in one step: what is cut off in the midst leaves no half of a project.
-    unfinished = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=folder.parent))
+    unfinished = Path(tempfile.mkdtemp(prefix=f".{place.name}-", dir=place.parent))
     try:
         written = []
         for path, content in sorted(_template()):
             target = unfinished / path
             target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_text(content.replace(_PLACEHOLDER, name), encoding="utf-8")
+            target.write_text(content.replace(_PLACEHOLDER, place.name), encoding="utf-8")
             written.append(path)
         unfinished.chmod(0o777 & ~_umask())
-        unfinished.rename(folder)
+        unfinished.rename(place)
     except BaseException:
         shutil.rmtree(unfinished, ignore_errors=True)
         raise

@@ -1,4 +1,4 @@
-"""The largest body that the container of a stage takes, by the modes of the stage."""
+"""The limits of the container of a stage, by its mode: the largest body, and how long a request may take."""
 
 from __future__ import annotations
 
@@ -55,3 +55,19 @@ def test_the_container_takes_the_bodies_that_the_platform_brings_in_the_modes_of
 def test_a_limit_that_the_stage_sets_by_an_older_name_is_left_alone() -> None:
     environment = container_environment(stage_of(environment={"TS_MAX_REQUEST_SIZE": "1000"}))
     assert environment == {"TS_MAX_REQUEST_SIZE": "1000"}
+
+
+@pytest.mark.parametrize(
+    ("stage", "timeout_s"),
+    [
+        (stage_of("async"), "900"),
+        (stage_of("async", server={"timeout_s": 3600}), "3600"),
+        (stage_of("async", environment={"SAGEMAKER_TS_RESPONSE_TIMEOUT": "1800"}), None),
+        (stage_of(), None),
+    ],
+    ids=["async", "said", "said by an old name", "realtime"],
+)
+def test_a_request_to_an_asynchronous_endpoint_may_take_as_long_as_sagemaker_waits(
+    stage: Stage, timeout_s: str | None
+) -> None:
+    assert container_environment(stage).get("TIDEGATE_TIMEOUT_S") == timeout_s
