@@ -11,7 +11,7 @@ import json
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 from xml.sax.saxutils import escape
 
 from botocore.exceptions import ClientError
@@ -21,6 +21,7 @@ from moto.core.responses import ActionResult, BaseResponse
 from werkzeug.exceptions import HTTPException
 
 from tidegate.local_cloud.sagemaker.shapes import broken_constraints, operation_model
+from tidegate.playground.loopback import is_loopback
 
 logger = logging.getLogger(__name__)
 
@@ -146,18 +147,23 @@ def _failure(what: str, error: Exception) -> str:
 
 
 _ELSEWHERE = "The local cloud's own paths are below the address in AWS_ENDPOINT_URL_SAGEMAKER; here is Amazon S3."
+_FOREIGN = "A page of {origin} may not use the local cloud: only programs, and pages of this machine."
 
 
 class NoPages:
     """In front of moto's servers: an exception that leaves them is told in the request's protocol.
 
-    Our own paths are at SageMaker's address, and who asks for them here is told so.
+    Our own paths are at SageMaker's address, and who asks for them here is told so. A web page of another machine is
+    refused: it could put an archive here and have a stack run it, and moto would let it read the answers.
     """
 
     def __init__(self, application: Application) -> None:
         self._application = application
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        origin = environ.get("HTTP_ORIGIN")
+        if origin is not None and not _is_of_this_machine(origin):
+            return _told(environ, start_response, "403 Forbidden", "AccessDenied", _FOREIGN.format(origin=origin[:200]))
         if _is_own_path(environ):
             return _told(environ, start_response, "405 Method Not Allowed", "MethodNotAllowed", _ELSEWHERE)
         try:
@@ -172,6 +178,15 @@ class NoPages:
             logger.exception("%s failed", what)
             said = _failure(what, error)
             return _told(environ, start_response, "500 Internal Server Error", "InternalFailure", said)
+
+
+def _is_of_this_machine(origin: str) -> bool:
+    """Of a page whose address is a loopback one, at any port: somebody's front end that is being written."""
+    try:
+        name = urlsplit(origin).hostname
+    except ValueError:
+        return False
+    return name is not None and is_loopback(name)
 
 
 def _is_own_path(environ: Mapping[str, Any]) -> bool:

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.local_cloud.conftest import Account
+from tests.local_cloud.conftest import BUCKET, Account
 from tidegate.local_cloud.sagemaker.own_pages import refusal
 
 HERE = "127.0.0.1:4566"
@@ -81,3 +81,23 @@ def test_the_other_address_says_where_the_own_paths_are(account: Account) -> Non
     assert (status, kind) == (405, "application/xml")
     assert "own paths are below the address in AWS_ENDPOINT_URL_SAGEMAKER" in said
     assert ask(url, "POST", "/bucket/key", b"x")[:2] == (500, "application/xml")
+
+
+@pytest.mark.parametrize("origin", ["http://evil.example", "null", "https://127.0.0.1.evil.example", "http://["])
+def test_a_page_of_another_machine_has_nothing_of_moto_s_services(account: Account, origin: str) -> None:
+    url = account.cloud.environment["AWS_ENDPOINT_URL"]
+    preflight = {"Origin": origin, "Access-Control-Request-Method": "PUT"}
+    for method, headers in (("PUT", {"Origin": origin}), ("GET", {"Origin": origin}), ("OPTIONS", preflight)):
+        status, kind, said = ask(url, method, f"/{BUCKET}/planted", b"", **headers)
+        assert (status, kind) == (403, "application/xml"), (method, said)
+        assert f"A page of {origin} may not use the local cloud" in said
+    assert "planted" not in account.keys("")
+
+
+def test_a_page_of_this_machine_may_put_an_object(account: Account) -> None:
+    """A front end that is being written, and uploads by an address that its back end has signed."""
+    address = account.s3.generate_presigned_url("put_object", Params={"Bucket": BUCKET, "Key": "from-a-page"})
+    there = urlsplit(address)
+    sent = ask(address, "PUT", f"{there.path}?{there.query}", b"x", Origin="http://localhost:5173")
+    assert sent[0] == 200, sent
+    assert account.s3.get_object(Bucket=BUCKET, Key="from-a-page")["Body"].read() == b"x"
