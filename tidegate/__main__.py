@@ -33,9 +33,7 @@ def _run() -> int:
     if command == "doctor":
         return _doctor()
     if command == "init":
-        from tidegate.starter.command import main as init  # noqa: PLC0415 - only where it is meant
-
-        return init(sys.argv[2:], program="tidegate init")
+        return _init()
     if command == "completion":
         from tidegate.completion import main as completion  # noqa: PLC0415 - only where it is meant
 
@@ -73,6 +71,15 @@ def _doctor() -> int:
     except ModuleNotFoundError as error:
         return _lacks(error.name, "infra")
     return doctor(sys.argv[2:], program="tidegate doctor")
+
+
+def _init() -> int:
+    try:
+        from tidegate.starter.command import main as init  # noqa: PLC0415 - only where it is meant
+    except ModuleNotFoundError:
+        print("tidegate: error: The image has no project to begin with: pip install tidegate.", file=sys.stderr)  # noqa: T201
+        return 1
+    return init(sys.argv[2:], program="tidegate init")
 
 
 def _lacks(module: str | None, extra: str) -> int:

@@ -54,7 +54,7 @@ MADE_BY = {
         r"|bin/(python|python3|python3\.11|activate|activate\.csh|activate\.fish|Activate\.ps1))"
     ),
     "us": r"/opt/tidegate/(LICENSE|bin/start|venv/bin/tidegate|venv/lib/python3\.11/site-packages/tidegate\.pth)",
-    "us, the sources": r"/opt/tidegate/(lib/tidegate|bin/container)/.+\.(py|pth|typed)",
+    "us, the sources": r"/opt/tidegate/(lib/tidegate|bin/container)/.+\.(py|pth|typed|html|css|js)",
     "base-files, base-passwd, passwd, login": (
         r"/etc/(\.pwd\.lock|environment|fstab|group-?|gshadow-?|inputrc|motd|nsswitch\.conf|passwd-?|profile|shadow-?"
         r"|shells|subgid|subuid|security/opasswd|dpkg/origins/default)|/root/\.(bashrc|profile)|/var/lib/shells\.state"
