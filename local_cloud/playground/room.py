@@ -55,14 +55,20 @@ class Playground:
 
     def answer(self, request: Request) -> Response:
         """Raises :class:`ServiceError` for what is refused, or cannot be answered."""
+        path = request.path.removeprefix(PATH).strip("/")
+        opens_a_tab = loopback.opens_a_tab(
+            method=request.method,
+            mode=request.headers.get("sec-fetch-mode", ""),
+            destination=request.headers.get("sec-fetch-dest", ""),
+        )
         own = loopback.refusal(
             host=request.headers.get("host", ""),
             origin=request.headers.get("origin", ""),
             site=request.headers.get("sec-fetch-site", ""),
+            is_link=not path and opens_a_tab,
         )
         if own is not None:
             raise _denied(own)
-        path = request.path.removeprefix(PATH).strip("/")
         if not path and request.method == "GET":
             shown = page({"kind": "cloud", "token": self.token, "region": self.region})
             return Response(status=200, headers=shown.headers, body=shown.body)

@@ -166,6 +166,20 @@ def test_what_cannot_be_asked_is_listed_with_the_reason(asker: Asker, account: A
         account.delete(name)
 
 
+def test_a_link_on_another_site_may_open_the_page_and_nothing_else(asker: Asker) -> None:
+    """As the document of a tab, which no other page can read or frame."""
+    linked = {"Sec_Fetch_Site": "cross-site", "Sec_Fetch_Mode": "navigate", "Sec_Fetch_Dest": "document"}
+    for path in ("/playground", "/playground/"):
+        status, headers, _ = asker.ask(path, **linked)
+        assert status == 200
+        assert "frame-ancestors 'none'" in headers["content-security-policy"]
+        assert headers["cross-origin-opener-policy"] == "same-origin"
+        for other in ({"Sec_Fetch_Dest": "iframe"}, {"Sec_Fetch_Mode": "no-cors"}, {"Origin": "http://evil.example"}):
+            assert asker.ask(path, **{**linked, **other})[0] == 403
+    assert asker.ask("/playground/targets", **linked)[0] == 403
+    assert asker.ask("/playground/endpoints/nobody/invocations", b"{}", **linked)[0] == 403
+
+
 @pytest.mark.parametrize(
     ("path", "status"),
     [

@@ -141,8 +141,11 @@ def test_a_model_without_a_usable_example_says_why_in_a_sentence(tmp_path: Path,
 
 
 def test_an_empty_directory_has_no_first_request(tmp_path: Path) -> None:
-    """Most archives have no manifest."""
+    """Most archives have no manifest, which is no fault; one that cannot be read is."""
     found = first_request(tmp_path)
     assert found["example"] is None
     assert "no manifest.json" in found["reason"]
+    assert "cannot" not in found["reason"]
     assert found["chat"] is False
+    (tmp_path / "manifest.json").symlink_to(tmp_path / "nowhere")
+    assert "manifest.json cannot be read" in first_request(tmp_path)["reason"]

@@ -168,6 +168,7 @@ def page(browser: Browser) -> Iterator[Page]:
     )
     page.on("request", lambda request: asked.append(request.url))
     yield page
+    page.unroute_all(behavior="wait")
     origin = re.match(r"https?://[^/]+", page.url)
     context.close()
     assert said == []
@@ -189,6 +190,7 @@ def answered(page: Page) -> str:
     """Press Send; what the page says of the answer."""
     page.click("#send")
     page.wait_for_selector("#outcome.good, #outcome.bad")
+    page.wait_for_selector("#send:enabled")  # the answer is laid out
     return page.inner_text("#outcome")
 
 
@@ -277,9 +279,12 @@ def test_a_drawn_seven_is_seen_as_a_seven(page: Page, cloud: Cloud) -> None:
 def test_a_chosen_file_is_sent_with_the_type_that_its_name_says(page: Page, cloud: Cloud, tmp_path: Path) -> None:
     """A picture is shown before it is sent; what the model does not take is refused in its own words."""
     open_at(page, cloud.url, "digits")
+    assert answered(page).startswith("200 OK")
+    assert page.locator("#shown .guess").count() == 4
     page.check("input[name=input][value=file]")
     page.click("#send")
     page.wait_for_selector("#outcome.bad:has-text('Choose a file first.')")
+    assert page.text_content("#shown") == ""  # the answer before is none to this
     Image.new("L", (32, 32)).save(tmp_path / "black.png")
     page.set_input_files("#file", tmp_path / "black.png")
     page.wait_for_selector("#file-shown img")
@@ -291,6 +296,148 @@ def test_a_chosen_file_is_sent_with_the_type_that_its_name_says(page: Page, clou
     page.wait_for_selector("#file-shown p:has-text('table.csv, 4 bytes')")
     assert page.input_value("#content-type") == "text/csv"
     assert "content type 'text/csv' is not one of" in answered(page)
+
+
+def test_an_array_is_offered_as_json_to_whoever_wants_to_change_it(page: Page, cloud: Cloud) -> None:
+    """Each input has its own content type: npy for the example, JSON for its numbers as text."""
+    open_at(page, cloud.url, "digits")
+    assert page.input_value("#content-type") == "application/x-npy"
+    page.check("input[name=input][value=text]")
+    assert page.input_value("#content-type") == "application/json"
+    images = json.loads(page.input_value("#text"))
+    assert np.shape(images) == (4, 8, 8)
+    page.fill("#text", json.dumps(images[:1]))
+    assert answered(page).startswith("200 OK")
+    assert page.locator("#shown .guess").count() == 1
+    page.check("input[name=input][value=example]")
+    assert page.input_value("#content-type") == "application/x-npy"
+    assert answered(page).startswith("200 OK")
+    assert page.locator("#shown .one").count() == 4
+
+
+def list_targets(page: Page, targets: list[dict[str, Any]]) -> None:
+    """From now on the page is told that there are these."""
+    page.unroute("**/playground/targets")
+    page.route("**/playground/targets", lambda route: route.fulfill(json={"targets": targets}))
+
+
+def test_an_endpoint_that_is_gone_stays_chosen_with_what_was_typed(page: Page, cloud: Cloud) -> None:
+    """No other one is asked in its place; the text is there for the one that somebody chooses."""
+    with page.expect_response("**/playground/targets") as listed:
+        open_at(page, cloud.url, "stories")
+    targets = listed.value.json()["targets"]
+    others = [each for each in targets if each["name"] != "stories"]
+    (ours,) = (each for each in targets if each["name"] == "stories")
+    typed = '{"prompt": "typed"}'
+    page.fill("#text", typed)
+    list_targets(page, [{**ours, "ways": [], "status": "Deleting", "reason": "It is Deleting."}, *others])
+    page.wait_for_selector("#about:has-text('It is Deleting.')")
+    assert page.is_disabled("#send")
+    assert page.input_value("#text") == typed
+    page.unroute("**/playground/targets")
+    page.wait_for_selector("#send:enabled")
+    assert page.input_value("#target") == "stories"
+    assert page.input_value("#text") == typed
+    list_targets(page, others)
+    page.wait_for_selector("#about:has-text('stories is gone. Choose another one.')")
+    assert page.is_disabled("#send")
+    assert page.input_value("#target") == "stories"
+    assert page.input_value("#text") == typed
+    page.select_option("#target", "digits")
+    page.wait_for_selector("#send:enabled")
+    assert page.input_value("#text") == typed
+    assert page.locator("#target option").all_inner_texts() == [each["name"] for each in others]
+
+
+def test_the_first_model_that_can_be_asked_is_chosen_and_nothing_empty_is_sent(page: Page, server: Server) -> None:
+    """An example that is a picture leaves the text empty; a chat is offered only where the archive has a chat_fn."""
+    way = {"label": "1", "model": "good", "headers": {}, "invoke": "/invocations", "chat": "/chat", "about": "/about"}
+    targets = [{"name": "broken", "ways": [], "reason": "It has no version."}, {"name": "good", "ways": [way]}]
+    picture = base64.b64decode(
+        "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg=="
+    )
+    example = {"content_type": "image/png", "accept": "text/csv", "body": base64.b64encode(picture).decode()}
+    about = {"name": "good", "example": example, "reason": "", "labels": [], "colours": {}, "chat": False}
+    sent: list[str] = []
+    list_targets(page, targets)
+    page.route("**/about", lambda route: route.fulfill(json=about))
+    page.on("request", lambda request: sent.append(request.url) if request.method == "POST" else None)
+    open_at(page, local_page(server))
+    assert page.input_value("#target") == "good"
+    assert page.input_value("#content-type") == "image/png"
+    assert page.is_visible("#input-example img")
+    assert page.is_hidden("input[name=input][value=chat]")
+    page.check("input[name=input][value=text]")
+    assert (page.input_value("#text"), page.input_value("#content-type")) == ("", "application/json")
+    assert "Write a body first" in answered(page)
+    assert page.evaluate("() => document.activeElement.id") == "text"
+    assert sent == []
+
+
+def npy(array: np.ndarray[Any, Any]) -> bytes:
+    content = io.BytesIO()
+    np.save(content, array)
+    return content.getvalue()
+
+
+def test_answers_are_shown_with_the_numbers_that_were_sent_and_those_of_each_input_apart(
+    page: Page, server: Server
+) -> None:
+    """Whole numbers that are none of JavaScript's, shares next to 1, and what is no picture."""
+    answers: list[tuple[str, bytes]] = []
+    page.route("**/invocations", lambda route: route.fulfill(content_type=answers[-1][0], body=answers[-1][1]))
+    open_at(page, local_page(server))
+
+    def shown(content_type: str, body: bytes) -> str:
+        answers.append((content_type, body))
+        assert answered(page).startswith("200 ")
+        return page.inner_text("#shown")
+
+    assert '{"id": 12345678901234567890}' in shown("application/json", b'{"id": 12345678901234567890}')
+    assert "9007199254740993" in shown("application/json", b'[{"id": 9007199254740993, "name": "\\"1"}]')
+    assert "-12345678901234567890" in shown("application/jsonlines", b"1\n-12345678901234567890\n")
+    assert shown("text/csv", b"12345678901234567890,007\n").split()[-2:] == ["12345678901234567890", "007"]
+    assert "9007199254740993" in shown("application/x-npy", npy(np.array([1, 2**53 + 1])))
+    assert "An array of float32, shape (2, 2)" in shown("application/x-npy", npy(np.ones((2, 2), np.float32)))
+    assert page.locator("#shown td").count() == 4
+    wide = shown("application/json", json.dumps([[1] * 5000] * 2).encode())
+    assert "the first 100 of 5000 columns" in wide
+    assert page.locator("#shown td").count() == 200
+    assert shown("application/json", b'""') == "The answer is an empty string."
+    shown("image/png", b"no picture")
+    page.wait_for_selector("#shown p:has-text('cannot show this picture')")
+    two = [{"label": "upper", "probability": 0.9997}, {"label": "lower", "probability": 0.985}]
+    shown("application/json", json.dumps(two).encode())
+    first, second = page.locator("#shown .one").all_inner_texts()
+    assert first.split() == ["Answer", "1", "of", "2", "upper", "upper", "99.97", "%"]
+    assert second.split() == ["Answer", "2", "of", "2", "lower", "lower", "98.5", "%"]
+
+
+def test_of_a_huge_answer_the_beginning_is_shown_and_the_whole_is_a_download(page: Page, server: Server) -> None:
+    """It is neither parsed nor laid out, whatever its type."""
+    huge = json.dumps({"a": "é" * (5 << 20)}, ensure_ascii=False).encode()
+    page.route("**/invocations", lambda route: route.fulfill(content_type="application/json", body=huge))
+    open_at(page, local_page(server))
+    assert answered(page).startswith("200 OK")
+    assert page.inner_text("#shown p").startswith("The answer has 10.0 MiB, more than the page reads (4.0 MiB).")
+    beginning = page.text_content("#shown pre") or ""
+    assert huge.decode().startswith(beginning)
+    assert 5000 < len(beginning) <= 20000
+    assert len(page.text_content("#raw-response") or "") < 30000
+    with page.expect_download() as download:
+        page.click("#shown a")
+    assert download.value.suggested_filename == "answer.json"
+    assert download.value.path().read_bytes() == huge
+
+
+def test_a_link_on_another_site_opens_the_page(page: Page, cloud: Cloud) -> None:
+    """In a tab of its own; what else another site may not is below."""
+    page.set_content(f'<a href="{cloud.url}">playground</a>')
+    with page.expect_response("**/playground") as opened:
+        page.click("a")
+    assert opened.value.request.all_headers()["sec-fetch-site"] == "cross-site"
+    page.wait_for_selector("#request:not([aria-busy])")
+    assert page.locator("#target option").count() == 3
 
 
 def test_a_label_map_is_painted_and_becomes_a_picture(page: Page, cloud: Cloud) -> None:
@@ -505,3 +652,13 @@ def test_nobody_but_the_page_itself_may_ask_below_its_path(server: Server, cloud
         assert status_of(page, path, method=method, Host="evil.example")[0] == 403
         assert status_of(page, path, method=method, Origin="http://evil.example")[0] == 403
     assert status_of(page, "/ping")[0] == 200
+    linked = {"Sec_Fetch_Site": "cross-site", "Sec_Fetch_Mode": "navigate", "Sec_Fetch_Dest": "document"}
+    assert status_of(page, "/playground", **linked)[0] == 200
+    for path, headers in (
+        ("/playground", {**linked, "Sec_Fetch_Dest": "iframe"}),
+        ("/playground", {**linked, "Sec_Fetch_Mode": "no-cors"}),
+        ("/playground", {**linked, "Host": "evil.example"}),
+        ("/playground/targets", linked),
+        ("/metrics", linked),
+    ):
+        assert status_of(page, path, **headers)[0] == 403, (path, headers)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -43,8 +44,13 @@ def first_request(model_dir: Path) -> dict[str, Any]:
 def _manifest(model_dir: Path) -> tuple[dict[str, Any], str]:
     path = model_dir / "manifest.json"
     text = _text(path)
+    if text is None and not os.path.lexists(path):
+        return {}, "The archive carries no example (it has no manifest.json): write a request of your own."
     if text is None:
-        return {}, "The archive has no manifest.json that can be read, and so no example: write a request of your own."
+        return {}, (
+            f"The archive's manifest.json cannot be read, or has more than {_MAX_FILE_BYTES} bytes:"
+            " write a request of your own."
+        )
     try:
         manifest = json.loads(text)
     except (ValueError, RecursionError):

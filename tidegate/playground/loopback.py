@@ -21,10 +21,21 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def refusal(*, host: str, origin: str = "", site: str = "") -> str | None:
+def opens_a_tab(*, method: str, mode: str, destination: str) -> bool:
+    """Whether a browser asks for a document that becomes a tab's own, as it does for a link on any page.
+
+    ``mode`` and ``destination`` are the headers Sec-Fetch-Mode and Sec-Fetch-Dest; no script can write them. A document
+    in a frame has another destination. Source: https://www.w3.org/TR/fetch-metadata/
+    """
+    return method == "GET" and mode == "navigate" and destination == "document"
+
+
+def refusal(*, host: str, origin: str = "", site: str = "", is_link: bool = False) -> str | None:
     """Why a request is none of the page's own, as a sentence; None where it may be.
 
     ``host``, ``origin`` and ``site`` are the headers Host, Origin and Sec-Fetch-Site, empty where there is none.
+    ``is_link`` says that the page itself is to be opened in a tab: any site may have a link to it, because opening it
+    changes nothing, and no other page can read a tab of another origin or put it into a frame.
     """
     try:
         name = urlsplit(f"//{host}").hostname
@@ -34,6 +45,6 @@ def refusal(*, host: str, origin: str = "", site: str = "") -> str | None:
         return f"The playground answers at a loopback address only, and not as {host[:200] or 'nothing'}."
     if origin and origin.lower() not in (f"http://{host}".lower(), f"https://{host}".lower()):
         return f"The playground answers its own page only, and not one of {origin[:200]}."
-    if site not in ("", "same-origin", "none"):
+    if site not in ("", "same-origin", "none") and not is_link:
         return "The playground answers its own page only."
     return None

@@ -1,7 +1,8 @@
 """The playground of a server: its page, what it may ask, and who may ask it (`TIDEGATE_PAGES`).
 
 A page that is open in a browser of this machine can make that browser send requests to a port of this machine. So a
-server with pages answers nobody who names another host or comes from another page, whatever the path.
+server with pages answers nobody who names another host or comes from another page, whatever the path. Only the page
+itself may be opened by a link.
 """
 
 from __future__ import annotations
@@ -56,8 +57,16 @@ class Pages:
         """Raise `Forbidden` for what a browser sends for another page, or by a name that is not this machine's."""
         if b"host" not in request.by_name and not request.path.startswith(PATH):
             return  # no browser: every one says it
+        opens_a_tab = loopback.opens_a_tab(
+            method=request.method,
+            mode=request.header(b"sec-fetch-mode"),
+            destination=request.header(b"sec-fetch-dest"),
+        )
         refused = loopback.refusal(
-            host=request.header(b"host"), origin=request.header(b"origin"), site=request.header(b"sec-fetch-site")
+            host=request.header(b"host"),
+            origin=request.header(b"origin"),
+            site=request.header(b"sec-fetch-site"),
+            is_link=request.path in (PATH, f"{PATH}/") and opens_a_tab,
         )
         if refused is not None:
             raise Forbidden(refused)

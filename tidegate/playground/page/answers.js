@@ -4,7 +4,11 @@ const LABEL_KEYS = ["label", "class", "class_name", "name", "category"];
 const SCORE_KEYS = ["probability", "score", "confidence", "prob"];
 const SCORES_KEYS = ["probabilities", "scores", "probs"];
 const MOST_ROWS = 200;
+const MOST_ANSWERS = 16;
 const MOST_TEXT = 200000;
+// What is larger is neither parsed nor laid out: its beginning is shown, and the whole is a download.
+const MOST_BYTES = 4 << 20;
+const MOST_OF_LARGE = 20000;
 
 const firstKey = (object, keys) => keys.find((key) => key in object);
 const isShare = (value) => typeof value === "number" && value >= -1e-6 && value <= 1 + 1e-6;
@@ -50,7 +54,7 @@ function bars(shares, said) {
       drawn("svg", { viewBox: "0 0 100 8", preserveAspectRatio: "none", "aria-hidden": "true" },
         drawn("rect", { class: "track", width: 100, height: 8 }),
         drawn("rect", { class: "fill", width: Math.max(0.5, 100 * share), height: 8 })),
-      element("span", { class: weight }, `${(100 * share).toFixed(1)} %`),
+      element("span", { class: weight }, shareWords(share)),
     ];
   });
   const guess = said ?? sorted[0][0];
@@ -65,13 +69,14 @@ async function shownValue(value, labels, depth = 0) {
     return bars(shares, label && isPlain(value[label]) ? value[label] : null);
   }
   const picture = ofDataUri(value);
-  if (picture) return element("img", { src: value, alt: `The picture of the answer, ${sizeWords(picture.bytes.length)}` });
+  if (picture) return pictureShown(value, `The picture of the answer, ${sizeWords(picture.bytes.length)}`);
+  if (value === "") return element("p", { class: "note" }, "The answer is an empty string.");
   if (typeof value === "string") return element("p", { class: "told" }, value.slice(0, MOST_TEXT));
   if (isObject(value)) {
     const entries = Object.entries(value);
     if (entries.length === 1 && depth < 4) return shownValue(entries[0][1], labels, depth + 1);
     if (depth < 4 && entries.some(([, each]) => ofDataUri(each) || classShares(each, labels))) {
-      const parts = await Promise.all(entries.map(async ([name, each]) => [element("h3", {}, name), await shownValue(each, labels, depth + 1)]));
+      const parts = await Promise.all(entries.slice(0, MOST_ROWS).map(async ([name, each]) => [element("h3", {}, name), await shownValue(each, labels, depth + 1)]));
       return element("div", {}, ...parts.flat());
     }
     if (entries.length && entries.every(([, each]) => isPlain(each))) {
@@ -81,8 +86,14 @@ async function shownValue(value, labels, depth = 0) {
   if (Array.isArray(value) && value.length) {
     if (value.length === 1 && depth < 4 && !isPlain(value[0])) return shownValue(value[0], labels, depth + 1);
     if (depth < 4 && value.every((each) => classShares(each, labels) || ofDataUri(each))) {
-      const parts = await Promise.all(value.slice(0, 16).map((each) => shownValue(each, labels, depth + 1)));
-      return element("div", {}, ...parts, element("p", { class: "note" }, `${value.length} answers`));
+      const parts = await Promise.all(value.slice(0, MOST_ANSWERS).map((each) => shownValue(each, labels, depth + 1)));
+      // One group for each: what one input got adds up, and what several got does not.
+      const groups = parts.map((part, place) => {
+        const name = `Answer ${place + 1} of ${value.length}`;
+        return element("div", { class: "one", role: "group", "aria-label": name }, element("h3", {}, name), part);
+      });
+      const more = value.length > MOST_ANSWERS ? element("p", { class: "note" }, `The first ${MOST_ANSWERS} of ${value.length} answers`) : null;
+      return element("div", {}, ...groups, more);
     }
     if (value.every(isObject) && value.every((row) => Object.values(row).every(isPlain))) {
       const heads = [...new Set(value.slice(0, MOST_ROWS).flatMap(Object.keys))];
@@ -106,8 +117,9 @@ function csvRows(text) {
     const [, raw, end] = cell.exec(text) ?? [];
     if (raw === undefined) return null;
     const value = raw.startsWith('"') ? raw.slice(1, -1).replaceAll('""', '"') : raw;
-    const number = raw.trim() !== "" && !raw.startsWith('"') ? Number(raw) : NaN;
-    rows.at(-1).push(Number.isNaN(number) ? value : number);
+    // A number only where it is shown as it was sent, or a fraction: 007 and what is beyond 2^53 stay text.
+    const isNumber = (String(Number(raw)) === raw || /^-?\d+\.\d+$/.test(raw)) && !(Math.abs(Number(raw)) > Number.MAX_SAFE_INTEGER);
+    rows.at(-1).push(isNumber ? Number(raw) : value);
     if (end === ",") {
       if (cell.lastIndex === text.length) rows.at(-1).push("");
     } else if (cell.lastIndex < text.length) rows.push([]);
@@ -122,8 +134,10 @@ async function shownAnswer(type, bytes, labels) {
   const media = mediaType(type);
   if (!bytes.length) return element("p", { class: "note" }, "The body is empty.");
   if (/^image\/(png|jpeg|gif|webp|bmp)$/.test(media)) {
-    return element("img", { src: dataUri(bytes, media), alt: `The picture of the answer, ${sizeWords(bytes.length)}` });
+    const src = bytes.length > MOST_BYTES ? addressOf(bytes, media) : dataUri(bytes, media);
+    return pictureShown(src, `The picture of the answer, ${sizeWords(bytes.length)}`);
   }
+  if (bytes.length > MOST_BYTES) return shownBeginning(type, bytes);
   const array = readNpy(bytes);
   if (array) return shownArray(array, labels);
   const text = textOf(bytes);
@@ -133,22 +147,46 @@ async function shownAnswer(type, bytes, labels) {
     if (rows) return table(null, rows.slice(0, MOST_ROWS), rowsWords(rows.length));
   }
   if (media === "text/event-stream") return element("p", { class: "told" }, new StreamReader(media).take(bytes).slice(0, MOST_TEXT));
+  const isJson = media === "application/json" || media.endsWith("+json") || /^\s*[[{]/.test(text);
+  const isLines = media === "application/jsonlines" || media === "application/x-ndjson";
+  if ((isJson || isLines) && changesNumbers(text)) {
+    const words = element("p", { class: "note" }, "Shown as sent: it has numbers that JavaScript would change.");
+    return element("div", {}, words, element("p", { class: "told" }, text.slice(0, MOST_TEXT)));
+  }
   try {
-    if (media === "application/jsonlines" || media === "application/x-ndjson") {
+    if (isLines) {
       return await shownValue(text.split("\n").filter((line) => line.trim()).map((line) => JSON.parse(line)), labels);
     }
-    if (media === "application/json" || media.endsWith("+json") || /^\s*[[{]/.test(text)) return await shownValue(JSON.parse(text), labels);
+    if (isJson) return await shownValue(JSON.parse(text), labels);
   } catch {
     // Not what its type says: shown as text.
   }
   return element("p", { class: "told" }, text.slice(0, MOST_TEXT));
 }
 
+// An address of bytes for a link or a picture, until there is the next one.
+let lastAddress = "";
+function addressOf(bytes, media) {
+  URL.revokeObjectURL(lastAddress);
+  lastAddress = URL.createObjectURL(new Blob([bytes], { type: media || "application/octet-stream" }));
+  return lastAddress;
+}
+
+function shownBeginning(type, bytes) {
+  const text = textOf(bytes, MOST_OF_LARGE);
+  const words = `The answer has ${sizeWords(bytes.length)}, more than the page reads (${sizeWords(MOST_BYTES)}). This is its beginning.`;
+  const name = fileName(type).replace("request", "answer");
+  return element("div", {},
+    element("p", { class: "note" }, words, " ", element("a", { href: addressOf(bytes, mediaType(type)), download: name }, "Download the whole answer")),
+    element("pre", { tabindex: "0", role: "region", "aria-label": "The beginning of the answer" }, text ?? hexOf(bytes)));
+}
+
 async function shownArray(array, labels) {
-  const words = element("p", { class: "note" }, `An array of ${array.dtype}, shape (${array.shape.join(", ")})`);
+  const words = element("p", { class: "note" }, `An array of ${dtypeName(array.dtype)}, shape (${array.shape.join(", ")})`);
   const pictures = asPictures(array.shape);
   if (pictures) return element("div", {}, words, await greyPictures(array.values, pictures));
-  const value = array.values.length <= 20000 ? nested(array.values, array.shape) : array.values.slice(0, MOST_ROWS);
+  const values = array.exact ?? array.values;
+  const value = values.length <= 20000 ? nested(values, array.shape) : values.slice(0, MOST_ROWS);
   return element("div", {}, words, await shownValue(value, labels));
 }
 
@@ -162,6 +200,11 @@ class StreamReader {
     this.failure = "";
   }
 
+  // More than the page shows: its parts are no longer laid out.
+  get isFull() {
+    return this.text.length > MOST_TEXT;
+  }
+
   get lines() {
     return ["text/event-stream", "application/jsonlines", "application/x-ndjson"].includes(this.media);
   }
@@ -170,6 +213,10 @@ class StreamReader {
   take(bytes) {
     const more = this.decoder.decode(bytes, { stream: true });
     if (!this.lines) return (this.text += more);
+    if (!more.includes("\n")) {
+      this.rest += more; // a long line is taken apart once, and not at each of its parts
+      return this.text;
+    }
     const lines = (this.rest + more).split(/\r?\n/);
     this.rest = lines.pop();
     for (const line of lines) this.text += this.ofLine(line);
@@ -210,7 +257,7 @@ class StreamReader {
 
 // The sentence of an error's body, in the server's form or in AWS's.
 function sentenceOf(bytes) {
-  const text = textOf(bytes) ?? "";
+  const text = textOf(bytes, MOST_BYTES) ?? "";
   try {
     const said = JSON.parse(text);
     const inner = said.OriginalMessage ?? said.error?.message ?? said.error ?? said.Message ?? said.message ?? said.detail;

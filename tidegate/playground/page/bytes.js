@@ -16,10 +16,11 @@ function toBase64(bytes) {
   return btoa(binary);
 }
 
-// Which text a body is, or null: what is not UTF-8, or holds control characters, is shown as hex.
-function textOf(bytes) {
+// Which text a body, or its beginning, is; null where it is not UTF-8 or holds control characters: that is shown as hex.
+function textOf(bytes, limit = Infinity) {
   try {
-    const text = new TextDecoder("utf-8", { fatal: true }).decode(bytes);
+    // As a stream where it is cut: the cut may be inside a character.
+    const text = new TextDecoder("utf-8", { fatal: true }).decode(bytes.subarray(0, limit), { stream: bytes.length > limit });
     return /[\u0000-\u0008\u000e-\u001f]/.test(text) ? null : text;
   } catch {
     return null;
@@ -44,7 +45,13 @@ const NPY_READERS = {
   u1: ["getUint8", 1], u2: ["getUint16", 2], u4: ["getUint32", 4], u8: ["getBigUint64", 8], b1: ["getUint8", 1],
 };
 
-// {dtype, shape, values}, values in C order; null for what is none or holds objects.
+const NPY_KINDS = { f: "float", i: "int", u: "uint", b: "bool" };
+
+// As numpy names it: float32 for f4.
+const dtypeName = (dtype) => (dtype === "b1" ? "bool" : `${NPY_KINDS[dtype[0]]}${8 * Number(dtype[1])}`);
+
+// {dtype, shape, values, exact}, values in C order; null for what is none or holds objects. `exact` are the values as
+// text where some whole number is none of JavaScript's, else null.
 // The format: https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html
 function readNpy(bytes) {
   if (bytes.length < 12 || bytes[0] !== 0x93 || decodeText(bytes.subarray(1, 6)) !== "NUMPY") return null;
@@ -59,11 +66,10 @@ function readNpy(bytes) {
   const shape = shapeText.split(",").map((part) => part.trim()).filter(Boolean).map(Number);
   const count = shape.reduce((product, side) => product * side, 1);
   if (!view[get] || at + length + count * size > bytes.length) return null;
-  const values = new Array(count);
-  for (let place = 0; place < count; place++) {
-    values[place] = Number(view[get](at + length + place * size, order !== ">"));
-  }
-  return { dtype, shape, values };
+  const read = (place) => view[get](at + length + place * size, order !== ">");
+  const values = Array.from({ length: count }, (_, place) => Number(read(place)));
+  const unsafe = get.includes("Big") && !values.every(Number.isSafeInteger);
+  return { dtype, shape, values, exact: unsafe ? values.map((_, place) => String(read(place))) : null };
 }
 
 function writeNpy({ dtype, shape, values }) {
@@ -83,6 +89,30 @@ function writeNpy({ dtype, shape, values }) {
     view[set](10 + head.length + place * size, get.includes("Big") ? BigInt(number) : number, true);
   });
   return bytes;
+}
+
+// An array as JSON, which other programs can read and people can change; null where it is too large for that, or where
+// JSON has no such numbers.
+function jsonOfArray({ dtype, shape, values, exact }) {
+  if (values.length > 20000 || !values.every(Number.isFinite)) return null;
+  const text = (value) => {
+    if (dtype === "b1") return String(Boolean(value));
+    if (dtype !== "f4") return String(value);
+    // The shortest that is the same float32.
+    return String(Number([6, 7, 8].map((digits) => value.toPrecision(digits)).find((short) => Math.fround(Number(short)) === value) ?? value));
+  };
+  const written = (value) => (Array.isArray(value) ? `[${value.map(written).join(", ")}]` : value);
+  return written(nested((exact ?? values).map(text), shape));
+}
+
+// Whether JavaScript's numbers cannot hold a number of a JSON text: whole ones beyond 2^53, and what becomes infinite.
+function changesNumbers(json) {
+  for (const [token] of json.matchAll(/"[^"\\]*(?:\\.[^"\\]*)*"|-?\d[\d.eE+-]*/gs)) {
+    if (token[0] === '"') continue;
+    const number = Number(token);
+    if (!Number.isFinite(number) || (/^-?\d+(?:\.\d+)?$/.test(token) && Math.abs(number) > Number.MAX_SAFE_INTEGER)) return true;
+  }
+  return false;
 }
 
 function nested(values, shape) {

@@ -15,7 +15,15 @@ function made(node, attributes, children) {
 const element = (name, attributes = {}, ...children) => made(document.createElement(name), attributes, children);
 const drawn = (name, attributes = {}, ...children) => made(document.createElementNS(SVG, name), attributes, children);
 
+const MOST_COLUMNS = 100;
+
+// A table with the first columns of its rows; `caption` says how many rows there are.
 function table(heads, rows, caption) {
+  const columns = rows.reduce((most, row) => Math.max(most, row.length), heads?.length ?? 0);
+  if (columns > MOST_COLUMNS) {
+    const cut = (row) => row.slice(0, MOST_COLUMNS);
+    return table(heads && cut(heads), rows.map(cut), `${caption}, the first ${MOST_COLUMNS} of ${columns} columns`);
+  }
   const cell = (value) => {
     const number = typeof value === "number";
     return element("td", number ? { class: "number" } : {}, number ? shortNumber(value) : String(value ?? ""));
@@ -35,6 +43,24 @@ function shortNumber(value) {
 }
 
 const timeWords = (ms) => (ms < 10000 ? `${ms.toFixed(1)} ms` : `${(ms / 1000).toFixed(1)} s`);
+
+// 100 % and 0 % only where they are meant: else with as many digits as it takes.
+function shareWords(share) {
+  const percent = 100 * Math.min(1, Math.max(0, share));
+  for (let digits = 1; digits <= 6; digits++) {
+    const rounded = percent.toFixed(digits);
+    const isEnd = Number(rounded) === 0 || Number(rounded) === 100;
+    if (!isEnd || Number(rounded) === percent) return `${rounded} %`;
+  }
+  return percent < 50 ? "< 0.000001 %" : "> 99.999999 %";
+}
+
+// A picture, and where its bytes are none, a sentence.
+function pictureShown(src, alt) {
+  const image = element("img", { src, alt });
+  image.addEventListener("error", () => image.replaceWith(element("p", { class: "note" }, "The browser cannot show this picture: its bytes are not what its type says.")));
+  return image;
+}
 
 function sizeWords(bytes) {
   if (bytes < 1024) return `${bytes} bytes`;

@@ -91,9 +91,9 @@ async function exchange({ path, headers, body, onPart, signal }) {
 
 function rawBody(bytes) {
   if (!bytes.length) return "(no body)";
-  const text = textOf(bytes);
+  const text = textOf(bytes, MOST_OF_LARGE);
   if (text === null) return hexOf(bytes);
-  return text.length > 20000 ? `${text.slice(0, 20000)}\n… ${text.length - 20000} more characters` : text;
+  return bytes.length > MOST_OF_LARGE ? `${text}\n… ${bytes.length - MOST_OF_LARGE} more bytes` : text;
 }
 
 function rawRequest({ path, headers, body }) {

@@ -6,6 +6,7 @@ const gauges = new Gauges();
 const board = new Board(byId("canvas"), byId("palette"), byId("brush"));
 const state = {
   targets: [], way: null, about: null, example: null, drawing: null, file: null, chat: [], sending: null, sent: null,
+  types: {}, proposed: "", lost: "",
 };
 
 function say(words, kind = "") {
@@ -13,44 +14,84 @@ function say(words, kind = "") {
   byId("outcome").className = kind;
 }
 
+// Says why nothing is sent, and where to mend it. The answer before is taken away: it is none to this.
+function refuse(words, where) {
+  say(words, "bad");
+  byId("shown").replaceChildren();
+  byId(where).focus();
+}
+
 // --- what there is to ask
+
+// Lists choices; what was chosen stays chosen, also where it is gone. `choices` is [[value, words]].
+function list(select, choices, chosen, goneWords = (words) => `${words} (gone)`) {
+  const before = [...select.options].find(({ value }) => value === chosen);
+  const options = choices.map(([value, words]) => element("option", { value }, words));
+  const isGone = before && !choices.some(([value]) => value === chosen);
+  const words = before?.dataset.words ?? before?.textContent;
+  select.replaceChildren(...(isGone ? [element("option", { value: chosen, "data-words": words }, goneWords(words))] : []), ...options);
+  if (before) select.value = chosen;
+}
 
 async function listTargets() {
   const { targets } = await ask("/playground/targets");
-  const [before, way] = [byId("target").value, byId("way").value];
+  const before = byId("target").value;
   const known = JSON.stringify(targets);
   if (known === state.known) return;
   state.known = known;
   state.targets = targets;
-  byId("target").replaceChildren(...targets.map(({ name, status }) => element("option", { value: name }, status && status !== "InService" ? `${name} (${status})` : name)));
-  if (targets.some(({ name }) => name === before)) byId("target").value = before;
-  if (!targets.length) {
-    [state.way, state.key] = [null, null];
-    byId("way").replaceChildren();
+  const shownName = (name) => (!CLOUD && targets.length === 1 && state.about?.name) || name;
+  list(byId("target"), targets.map(({ name, status }) => [name, status && status !== "InService" ? `${name} (${status})` : shownName(name)]), before, () => `${before} (gone)`);
+  // At first what can be asked, where anything can.
+  if (!before) byId("target").value = (targets.find(({ ways }) => ways.length) ?? targets[0])?.name ?? "";
+  if (!targets.length && !before) {
     byId("send").disabled = true;
     byId("about").textContent = CLOUD ? "There is no endpoint yet. Deploy or create one: it is listed here by itself." : "The server has no model yet.";
     byId("request").removeAttribute("aria-busy");
     return;
   }
-  await chooseTarget(way);
+  listWays(before ? byId("way").value : "");
+  await chooseWay();
 }
 
-async function chooseTarget(wanted = "") {
-  const target = chosenTarget();
-  byId("way").replaceChildren(...(target?.ways ?? []).map(({ label, about }) => element("option", { value: about }, label)));
-  if (target?.ways.some(({ about }) => about === wanted)) byId("way").value = wanted;
-  await chooseWay();
+function listWays(chosen) {
+  const ways = chosenTarget()?.ways ?? [];
+  list(byId("way"), ways.map(({ label, about }) => [about, label]), chosen, (words) => (ways.length ? `${words} (gone)` : words));
+}
+
+// Somebody has chosen a target, or a way of it.
+async function chooseByHand(select) {
+  for (const gone of byId(select).querySelectorAll("option[data-words]:not(:checked)")) gone.remove();
+  if (select === "target") listWays("");
+  await chooseWay(true);
 }
 
 const chosenTarget = () => state.targets.find(({ name }) => name === byId("target").value);
 
-async function chooseWay() {
+// Asks what the chosen way proposes. What was typed is replaced only where somebody has chosen another one.
+async function chooseWay(byHand = false) {
   const target = chosenTarget();
   const way = target?.ways.find(({ about }) => about === byId("way").value) ?? null;
-  const key = JSON.stringify([target?.name, way?.about ?? target?.reason]);
+  const key = JSON.stringify([byId("target").value, way?.about ?? target?.reason ?? "gone"]);
   [state.way, state.endpoint] = [way, target?.name ?? ""];
   if (key === state.key) return;
   state.key = key;
+  if (!way && state.about && !byHand) {
+    // The choice is lost: nothing else is chosen instead, and the request stays.
+    const [name, label] = [byId("target").value, byId("way").selectedOptions[0]?.dataset.words];
+    const lost = target?.ways.length && label ? `${label} of ${name}` : name;
+    state.lost = !target || target.ways.length
+      ? `${lost} is gone. Choose another one.`
+      : `${name} cannot be asked now. ${target.reason}`;
+    byId("about").textContent = state.lost;
+    byId("send").disabled = true;
+    byId("request").removeAttribute("aria-busy");
+    gauges.of(key);
+    return;
+  }
+  // What was written for a choice that is lost is kept for the next.
+  const mayKeep = Boolean(state.about) && (!byHand || state.lost !== "");
+  state.lost = "";
   gauges.of(key);
   byId("request").setAttribute("aria-busy", "true");
   let about = { example: null, reason: target?.reason || "Nothing of it can be asked now.", labels: [], colours: {}, chat: false };
@@ -60,14 +101,15 @@ async function chooseWay() {
     about.reason = error.message;
   }
   if (state.key !== key) return; // another one has been chosen meanwhile
-  await propose(about);
+  await propose(about, mayKeep && byId("text").value !== state.proposed);
   byId("send").disabled = !state.way || state.sending !== null;
   byId("request").removeAttribute("aria-busy");
 }
 
 // --- the first request
 
-async function propose(about) {
+// `keep` leaves the text that somebody has written, and its types.
+async function propose(about, keep) {
   state.about = about;
   state.chat = [];
   showChat();
@@ -75,23 +117,28 @@ async function propose(about) {
   state.drawing = state.example ? await drawingOf(state.example) : null;
   byId("stream-row").hidden = !state.way?.stream;
   byId("stream").checked = false;
-  for (const [mode, there] of Object.entries({ example: state.example && textOf(state.example.bytes) === null, draw: state.drawing, chat: state.way?.chat && (about.chat || !about.example) })) {
+  for (const [mode, there] of Object.entries({ example: state.example && textOf(state.example.bytes) === null, draw: state.drawing, chat: state.way?.chat && about.chat })) {
     document.querySelector(`input[name=input][value=${mode}]`).closest("label").hidden = !there;
   }
-  byId("content-type").value = state.example?.content_type ?? "application/json";
-  byId("accept").value = state.example?.accept ?? "application/json";
   const text = state.example ? textOf(state.example.bytes) : null;
-  byId("text").value = text ?? "";
-  byId("about").textContent = state.example
-    ? `The example that the model was saved with: ${state.example.content_type}, ${sizeWords(state.example.bytes.length)}. Send it, or change it.`
-    : about.reason;
+  const array = state.example && text === null ? readNpy(state.example.bytes) : null;
+  // Bytes cannot be typed: of an array its numbers can, as JSON, and of others nothing.
+  const proposed = text ?? (array && jsonOfArray(array)) ?? "";
+  const own = state.example?.content_type ?? "application/json";
+  const wasText = keep && chosenInput() === "text";
+  state.types = { example: own, draw: own, file: state.file ? state.types.file : "application/octet-stream", text: keep ? state.types.text : text === null ? "application/json" : own };
+  if (!keep) {
+    byId("accept").value = state.example?.accept ?? "application/json";
+    byId("text").value = proposed;
+    state.proposed = byId("text").value;
+  }
   if (!CLOUD && about.name && state.targets.length === 1) byId("target").selectedOptions[0].textContent = about.name;
   const shown = state.example && text === null ? await shownAnswer(state.example.content_type, state.example.bytes, about.labels) : null;
   byId("input-example").replaceChildren(...(shown ? [shown] : []));
   if (state.drawing?.kind === "map") board.map(state.drawing.image, state.drawing.palette, about.colours);
   else if (state.drawing) board.strokes(state.drawing.pictures.height, state.drawing.pictures.width, inkFrame(state.drawing.array.values, state.drawing.pictures));
   byId("canvas").setAttribute("aria-label", state.drawing?.kind === "map" ? "Label map" : "Drawing, white on black");
-  chooseInput(state.drawing?.kind === "map" ? "draw" : shown ? "example" : !state.example && about.chat && state.way?.chat ? "chat" : "text");
+  chooseInput(wasText ? "text" : state.drawing?.kind === "map" ? "draw" : shown ? "example" : !state.example && about.chat && state.way?.chat ? "chat" : "text");
 }
 
 // What can be drawn instead of the example, and how a drawing becomes a request; null where it is no picture.
@@ -105,7 +152,9 @@ async function drawingOf({ content_type: type, bytes }) {
     }
     if (media.startsWith("image/")) return await mapOf(bytes, media, (png) => png);
     if (media !== "application/json") return null;
-    const value = JSON.parse(decodeText(bytes));
+    const text = decodeText(bytes);
+    if (changesNumbers(text)) return null; // it is written anew with the drawing
+    const value = JSON.parse(text);
     const entry = isObject(value) && Object.entries(value).find(([, each]) => ofDataUri(each));
     if (entry) {
       const { type: inner, bytes: file } = ofDataUri(entry[1]);
@@ -141,7 +190,25 @@ function chooseInput(mode) {
   for (const each of ["example", "text", "draw", "file", "chat"]) byId(`input-${each}`).hidden = each !== mode;
   byId("types").hidden = mode === "chat";
   byId("stream-row").hidden = mode === "chat" || !state.way?.stream;
-  if (["example", "draw"].includes(mode) && state.example) byId("content-type").value = state.example.content_type;
+  byId("content-type").value = state.types[mode] ?? "";
+  sayExample(mode);
+}
+
+// What the model was saved with, and what can be done with it in this input.
+function sayExample(mode) {
+  if (!state.about) return;
+  if (state.lost || !state.example) {
+    byId("about").textContent = state.lost || state.about.reason;
+    return;
+  }
+  const isBinary = textOf(state.example.bytes) === null;
+  const doable = {
+    example: state.proposed ? " Send it, or change it as JSON under Text." : " Send it.",
+    text: !state.proposed ? "" : isBinary ? " Here it is as JSON: send it, or change it." : " Send it, or change it.",
+    draw: " Send it, or draw another one.",
+  };
+  const what = `The example that the model was saved with: ${state.example.content_type}, ${sizeWords(state.example.bytes.length)}.`;
+  byId("about").textContent = what + (doable[mode] ?? "");
 }
 
 async function bodyOf(mode) {
@@ -173,8 +240,10 @@ async function requestOf(mode) {
 async function send() {
   if (state.sending || !state.way) return;
   const mode = chosenInput();
-  if (mode === "chat" && !byId("chat-text").value.trim()) return say("Write a message first.", "bad");
-  if (mode === "file" && !state.file) return say("Choose a file first.", "bad");
+  if (mode === "chat" && !byId("chat-text").value.trim()) return refuse("Write a message first.", "chat-text");
+  if (mode === "file" && !state.file) return refuse("Choose a file first.", "file");
+  if (mode === "file" && !state.file.length) return refuse("The file is empty: choose another one.", "file");
+  if (mode === "text" && !byId("text").value) return refuse("Write a body first: an empty one is not sent.", "text");
   const stopping = new AbortController();
   state.sending = stopping;
   [byId("send").disabled, byId("stop").disabled] = [true, false];
@@ -188,8 +257,10 @@ async function send() {
     const media = mediaType(type);
     if (!reader && (media.startsWith("text/") || media.includes("json"))) reader = new StreamReader(type);
     if (!reader) return;
+    const text = reader.take(bytes);
+    if (reader.isFull) return;
     if (!request.chat && !live.isConnected) byId("shown").replaceChildren(live);
-    live.textContent = reader.take(bytes);
+    live.textContent = text;
     if (request.chat) byId("chat-log").scrollTop = byId("chat-log").scrollHeight;
   };
   try {
@@ -215,7 +286,7 @@ async function show(done, request, reader, live) {
   byId("copy-text").textContent = "";
   byId("copied").textContent = "";
   if (done.status >= 300) {
-    const original = FACTS.kind === "cloud" ? /"OriginalStatusCode":\s*(\d{3})/.exec(textOf(done.bytes) ?? "")?.[1] : null;
+    const original = FACTS.kind === "cloud" ? /"OriginalStatusCode":\s*(\d{3})/.exec(textOf(done.bytes, MOST_BYTES) ?? "")?.[1] : null;
     say(`${done.status} ${done.reason}${original ? `, the container's ${original}` : ""}: ${sentenceOf(done.bytes)}`, "bad");
     if (request.chat) dropFromChat();
     return;
@@ -225,13 +296,13 @@ async function show(done, request, reader, live) {
   say(`${done.status} ${done.reason} in ${timeWords(done.ms)}, ${sizeWords(done.bytes.length)}${first}${failure ? `; broken off: ${failure}` : ""}`, failure ? "bad" : "good");
   if (request.chat) {
     const said = mediaType(done.type) === "application/json" ? JSON.parse(decodeText(done.bytes)).choices?.[0]?.message?.content ?? "" : reader?.end() ?? "";
-    live.textContent = said;
+    live.textContent = said.slice(0, MOST_TEXT);
     state.chat = [...state.chat, { role: "user", content: byId("chat-text").value }, { role: "assistant", content: said }];
     byId("chat-text").value = "";
     return;
   }
   const streamed = reader && (done.parts > 1 || request.streams) && (reader.lines || reader.media === "text/plain");
-  if (streamed) live.textContent = reader.end();
+  if (streamed && !reader.isFull) live.textContent = reader.end().slice(0, MOST_TEXT);
   else byId("shown").replaceChildren(await shownAnswer(done.type, done.bytes, state.about.labels));
 }
 
@@ -260,6 +331,7 @@ async function takeFile(file) {
   state.file = new Uint8Array(await file.arrayBuffer());
   const endings = { npy: "application/x-npy", csv: "text/csv", json: "application/json", jsonl: "application/jsonlines", txt: "text/plain" };
   const type = endings[file.name.split(".").pop().toLowerCase()] ?? (file.type || "application/octet-stream");
+  state.types.file = type;
   byId("content-type").value = type;
   byId("file-shown").replaceChildren(
     element("p", { class: "note" }, `${file.name}, ${sizeWords(state.file.length)}`),
@@ -294,8 +366,11 @@ async function forever(work, pauseMs) {
 byId("place").textContent = CLOUD ? `Local cloud, ${FACTS.region}` : "Server on this machine";
 byId("target-word").textContent = CLOUD ? "Endpoint" : "Model";
 byId("way-word").textContent = CLOUD ? "Variant, model or component" : "Version";
-byId("target").addEventListener("change", () => chooseTarget());
-byId("way").addEventListener("change", () => chooseWay());
+byId("target").addEventListener("change", () => chooseByHand("target"));
+byId("way").addEventListener("change", () => chooseByHand("way"));
+byId("content-type").addEventListener("input", (event) => {
+  state.types[chosenInput()] = event.target.value;
+});
 byId("tabs").addEventListener("change", (event) => chooseInput(event.target.value));
 byId("send").addEventListener("click", send);
 byId("stop").addEventListener("click", () => state.sending?.abort());
