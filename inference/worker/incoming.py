@@ -57,6 +57,8 @@ class Inbox:
         self._messages: deque[Message] = deque()
         self._bytes = 0
         self._full = False
+        self._told_full = False
+        self._telling = False
         self._ended = False
 
     def put(self, message: Message) -> None:
@@ -66,10 +68,8 @@ class Inbox:
                 return
             self._messages.append(message)
             self._bytes += len(message.data) + _MESSAGE_BYTES
-            tell = not self._full and self._bytes >= FULL_BYTES
-            self._full |= tell
-        if tell:
-            self._tell_full(True)
+            self._full |= self._bytes >= FULL_BYTES
+        self._tell()
         self._wake()
 
     def end(self, *, discard: bool) -> None:
@@ -89,11 +89,26 @@ class Inbox:
                 return None
             message = self._messages.popleft()
             self._bytes -= len(message.data) + _MESSAGE_BYTES
-            tell = self._full and self._bytes <= FULL_BYTES // 2
-            self._full &= not tell
-        if tell:
-            self._tell_full(False)
+            self._full &= self._bytes > FULL_BYTES // 2
+        self._tell()
         return message
+
+    def _tell(self) -> None:
+        """Tell whether it is full, where that has changed; without the lock, because telling may take a while.
+
+        Both threads come here, and only one tells at a time, the last state last: a word that is overtaken by the one
+        after it would leave the client paused for ever.
+        """
+        while True:
+            with self._lock:
+                if self._telling or self._full is self._told_full:
+                    return
+                self._telling, full = True, self._full
+            try:
+                self._tell_full(full)
+            finally:
+                with self._lock:
+                    self._telling, self._told_full = False, full
 
 
 class _Joined:

@@ -595,6 +595,24 @@ def test_waiting_for_the_client_is_not_taking_long(stream_fn: Callable[..., Any]
     assert channel.farewell().code == 1000
 
 
+@pytest.mark.parametrize("read", [1, 3])
+def test_a_client_is_never_told_to_pause_after_it_was_told_to_go_on(read: int) -> None:
+    """Whoever puts a message in has counted it, and is overtaken by `stream_fn` before it tells what it has counted."""
+    told: list[bool] = []
+
+    def tell_full(on: bool) -> None:
+        if on and not told:
+            reader = threading.Thread(target=lambda: [inbox.take() for _ in range(read)])
+            reader.start()
+            reader.join()
+        told.append(on)
+
+    inbox = Inbox(tell_full, lambda: None)
+    for _ in range(3):
+        inbox.put(Message(0, b"x" * (FULL_BYTES // 2), is_text=False, is_last=True))
+    assert told == ([True, False] if read == 3 else [True])
+
+
 def test_frames_of_requests_are_left_to_others() -> None:
     channel = Channel(echo)
     for data in (frame(Kind.COMPUTE), cancel_frame(1), pause_frame(1), resume_frame(1)):
