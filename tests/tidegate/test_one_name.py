@@ -62,12 +62,12 @@ def predict_fn(data, model):
 
 def source_files() -> set[str]:
     """What an installation has to hold of the checkout, by its name below `site-packages`."""
-    found = {f"tidegate/{path.name}" for path in (REPOSITORY / "tidegate").iterdir() if path.is_file()}
-    for folder in FOLDERS:
-        paths = (
-            path for path in (REPOSITORY / folder).rglob("*") if path.is_file() and "__pycache__" not in path.parts
-        )
-        found |= {f"tidegate/{path.relative_to(REPOSITORY)}" for path in paths}
+    package = REPOSITORY / "tidegate"
+    found = {f"tidegate/{path.name}" for path in package.iterdir() if path.is_file()}
+    own = [path for path in package.iterdir() if path.is_dir() and not path.is_symlink() and path.name != "__pycache__"]
+    for folder in (*(REPOSITORY / name for name in FOLDERS), *own):
+        paths = (path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+        found |= {f"tidegate/{path.relative_to(package if folder in own else REPOSITORY)}" for path in paths}
     return found | {f"tidegate/local_cloud/image/{name}" for name in ENTRY}
 
 

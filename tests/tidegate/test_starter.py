@@ -91,3 +91,8 @@ def test_a_project_may_be_made_where_one_is(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.chdir(tmp_path / "churn")
     assert "train.py" in write(Path())
     assert (tmp_path / "churn" / "train.py").is_file()
+
+
+def test_the_project_is_synthesised_with_the_flags_that_our_stacks_are_tested_with(tmp_path: Path) -> None:
+    write(tmp_path / "churn")
+    assert (tmp_path / "churn" / "cdk.json").read_bytes() == (REPOSITORY / "cdk.json").read_bytes()
