@@ -1,4 +1,4 @@
-"""One JSON object per line on standard error, from both rooms."""
+"""What the server logs on standard error: a JSON object per line, and at a terminal a line that people read."""
 
 from __future__ import annotations
 
@@ -27,7 +27,11 @@ class JsonLines(logging.Formatter):
     """What says so, where it can be said."""
 
     def format(self, record: logging.LogRecord) -> str:
-        entry = {
+        return json.dumps(self.entry(record), default=str)
+
+    def entry(self, record: logging.LogRecord) -> dict[str, object]:
+        """The members of the line."""
+        entry: dict[str, object] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "logger": record.name,
@@ -41,7 +45,33 @@ class JsonLines(logging.Formatter):
         entry |= {key: plain(value) if isinstance(value, str) else value for key, value in extra.items()}
         if record.exc_info:
             entry["traceback"] = plain(self.formatException(record.exc_info))
-        return json.dumps(entry, default=str)
+        return entry
+
+
+class TerminalLines(JsonLines):
+    """The same for a person at a terminal: `00:32:33 worker is ready (worker_pid 22255, model digits)`.
+
+    The level is named from `warning` on, the logger and the process never; a traceback follows on lines of its own.
+    """
+
+    def format(self, record: logging.LogRecord) -> str:
+        entry = self.entry(record)
+        level, traceback = entry.pop("level"), entry.pop("traceback", None)
+        message = _in_one_line(entry.pop("message"))
+        for name in ("time", "logger", "pid"):
+            del entry[name]
+        words = [self.formatTime(record, "%H:%M:%S")]
+        if record.levelno >= logging.WARNING:
+            words.append(f"{level}:")
+        words.append(message)
+        if entry:
+            words.append(f"({', '.join(f'{name} {_in_one_line(value)}' for name, value in entry.items())})")
+        return "\n".join([" ".join(words), *([str(traceback)] if traceback else [])])
+
+
+def _in_one_line(value: object) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False)
+    return text if text.isprintable() else json.dumps(text)
 
 
 def name_requests(at_hand: AtHand) -> None:
@@ -52,7 +82,7 @@ def name_requests(at_hand: AtHand) -> None:
 def handler() -> logging.Handler:
     """What writes such lines to standard error."""
     made = logging.StreamHandler(sys.stderr)
-    made.setFormatter(JsonLines())
+    made.setFormatter(TerminalLines() if sys.stderr.isatty() else JsonLines())
     return made
 
 
