@@ -11,7 +11,7 @@ from tests.claims import NAMED, missing_tests, page, rows, settings_in, unknown_
 PAGE = page("guides/models.md")
 
 
-@pytest.mark.parametrize(("heading", "least"), [("Beside others", 12), ("What Cortex promised", 20)])
+@pytest.mark.parametrize(("heading", "least"), [("Compared with other servers", 12), ("What Cortex promised", 20)])
 def test_every_row_names_a_test_or_says_that_it_is_not_here(heading: str, least: int) -> None:
     claims = rows(PAGE, heading)
     assert len(claims) >= least
@@ -35,7 +35,7 @@ def test_every_series_on_the_page_is_one_of_the_server() -> None:
 
 
 def test_every_note_of_a_source_is_there_and_used() -> None:
-    table, _, notes = PAGE.partition("\n## Beside others\n")[2].partition("\n[1] ")
+    table, _, notes = PAGE.partition("\n## Compared with other servers\n")[2].partition("\n[1] ")
     given = {int(number) for number in re.findall(r"\[(\d+)\] ", "[1] " + notes.partition("\n## ")[0])}
     used = {int(number) for number in re.findall(r"\[(\d+)\]", table)}
     assert given == used == set(range(1, max(used) + 1))
