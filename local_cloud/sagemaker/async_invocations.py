@@ -15,7 +15,7 @@ import uuid
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import ClassVar
@@ -25,13 +25,13 @@ from boto3.s3.transfer import TransferConfig
 from botocore.exceptions import BotoCoreError, ClientError
 
 from tidegate.local_cloud.sagemaker.archive import split_s3_uri
-from tidegate.local_cloud.sagemaker.container_answers import NoAnswer, PiecesReader, TimedOut
+from tidegate.local_cloud.sagemaker.container_answers import NoAnswer, NotTaken, PiecesReader, StreamedAnswer, TimedOut
 from tidegate.local_cloud.sagemaker.container_client import SizedBody
 from tidegate.local_cloud.sagemaker.endpoints import Endpoints
 from tidegate.local_cloud.sagemaker.errors import ServiceError
 from tidegate.local_cloud.sagemaker.instances import NoInstance
 from tidegate.local_cloud.sagemaker.invocation_metrics import InvocationMetrics, Subject
-from tidegate.local_cloud.sagemaker.leases import Lease
+from tidegate.local_cloud.sagemaker.leases import Lease, first_taken
 from tidegate.local_cloud.sagemaker.limits import Limits
 from tidegate.local_cloud.sagemaker.roles import RoleNotAssumed, Roles
 from tidegate.local_cloud.sagemaker.state import Identity, Json, now
@@ -46,6 +46,7 @@ _NOTIFIED_BYTES = 128 * 1024  # NotificationConfig, IncludeInferenceResponseIn: 
 _PART_BYTES = 8 * 1024 * 1024  # what of an answer is in memory while it goes to S3
 _NO_TYPE = "binary/octet-stream"  # what S3 says of an object that was put without a type
 _PAUSE_S = 0.2
+_END_NOTICED_S = 0.5  # between a request that was not taken and the word that its container has ended
 _ERROR_CHARS = 4096
 
 
@@ -229,24 +230,34 @@ class AsyncInvocations:
 
         Source: "Alarms and logs for tracking metrics from asynchronous endpoints" in the developer guide.
         """
-        subject = self._subject(request, lease)
-        self.metrics.add(subject, "TimeInBacklog", (now() - request.received).total_seconds() * 1000)
-        failed = True
+        waited_s = (now() - request.received).total_seconds()
+        taken = failed = True
         try:
             yield
             failed = False
+        except NotTaken as error:
+            taken = not lease.ended(_END_NOTICED_S)
+            if taken:
+                raise
+            # It waits for the next container, as if it had not begun.
+            raise NoInstance(str(error), log=lease.log_of(error.container)) from error
         finally:
-            status = lease.observed.status
-            for name, value in (
-                ("InvocationsProcessed", 1.0),
-                ("InvocationFailures", float(failed)),
-                ("Invocation4XXErrors", float(400 <= status < 500)),
-                ("Invocation5XXErrors", float(status >= 500)),
-                ("TotalProcessingTime", (now() - request.received).total_seconds() * 1000),
-            ):
-                self.metrics.add(subject, name, value)
-            if (model_s := lease.observed.model_s) is not None:
-                self.metrics.add(subject, "ModelLatency", model_s * 1e6)
+            if taken:
+                self._count(request, lease, waited_s=waited_s, failed=failed)
+
+    def _count(self, request: AsyncRequest, lease: Lease, *, waited_s: float, failed: bool) -> None:
+        subject, status = self._subject(request, lease), lease.observed.status
+        for name, value in (
+            ("TimeInBacklog", waited_s * 1000),
+            ("InvocationsProcessed", 1.0),
+            ("InvocationFailures", float(failed)),
+            ("Invocation4XXErrors", float(400 <= status < 500)),
+            ("Invocation5XXErrors", float(status >= 500)),
+            ("TotalProcessingTime", (now() - request.received).total_seconds() * 1000),
+        ):
+            self.metrics.add(subject, name, value)
+        if (model_s := lease.observed.model_s) is not None:
+            self.metrics.add(subject, "ModelLatency", model_s * 1e6)
 
     def _subject(self, request: AsyncRequest, lease: Lease | None = None) -> Subject:
         plan = self.endpoints.plan(request.endpoint)
@@ -259,11 +270,16 @@ class AsyncInvocations:
 
     def _exchange(self, request: AsyncRequest, lease: Lease, stack: ExitStack) -> _Stored:
         """From S3 to the container and back, piece by piece: neither body is ever in memory as a whole."""
-        body, headers = self._input(request, stack)
-        lease.observed.ask()
-        answer = stack.enter_context(
-            lease.client.stream("POST", "/invocations", headers=headers, body=body, timeout_s=request.timeout_s)
-        )
+
+        def ask(lease: Lease) -> StreamedAnswer:
+            body, headers = self._input(request, stack)
+            lease.observed.ask()
+            asked: AbstractContextManager[StreamedAnswer] = lease.client.stream(
+                "POST", "/invocations", headers=headers, body=body, timeout_s=request.timeout_s
+            )
+            return stack.enter_context(asked)
+
+        lease, answer = first_taken(lease, ask)
         lease.observed.status = answer.status
         if answer.status >= 300:
             kind = "Client" if answer.status < 500 else "Server"

@@ -16,10 +16,11 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
 
-from tidegate.local_cloud.sagemaker.container_answers import NoAnswer, Upgraded
+from tidegate.local_cloud.sagemaker.container_answers import Answer, NoAnswer, Upgraded
 from tidegate.local_cloud.sagemaker.errors import validation_error
 from tidegate.local_cloud.sagemaker.http_messages import Request, Response
 from tidegate.local_cloud.sagemaker.invocation_members import PREFIX
+from tidegate.local_cloud.sagemaker.leases import Lease, first_taken
 from tidegate.local_cloud.sagemaker.targets import Targets
 
 DEFAULT_PATH = "invocations-bidirectional-stream"
@@ -46,10 +47,14 @@ class BidirectionalStreams:
         with ExitStack() as stack:
             lease = stack.enter_context(self.targets.lease(name, members))
             lease.observed.ask()
-            try:
-                answer = lease.client.upgrade(
+
+            def ask(lease: Lease) -> Upgraded | Answer:
+                return lease.client.upgrade(
                     target, headers=_passed_on(request) | dict(lease.headers), timeout_s=ACCEPT_TIMEOUT_S
                 )
+
+            try:
+                lease, answer = first_taken(lease, ask)
             except NoAnswer as error:
                 raise self.targets.no_answer(name, error, lease) from error
             if not isinstance(answer, Upgraded):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -18,7 +18,7 @@ from tidegate.local_cloud.sagemaker.container_answers import NoAnswer, StreamedA
 from tidegate.local_cloud.sagemaker.errors import ServiceError
 from tidegate.local_cloud.sagemaker.http_messages import BrokenOff, Request, Response
 from tidegate.local_cloud.sagemaker.invocation_members import FORWARDED, returned_headers
-from tidegate.local_cloud.sagemaker.leases import Lease
+from tidegate.local_cloud.sagemaker.leases import Lease, first_taken
 from tidegate.local_cloud.sagemaker.targets import Targets
 
 _ROUTE = ["openai", "v1", "chat", "completions"]
@@ -57,17 +57,20 @@ class ChatCompletions:
             lease = stack.enter_context(self.targets.lease(name, members))
             self.targets.demand_size(lease, request.body, request.id)
             lease.observed.ask()
-            try:
-                answer = stack.enter_context(
-                    lease.client.stream(
-                        "POST",
-                        "/v1/chat/completions",
-                        headers=_passed_on(request) | dict(lease.headers),
-                        body=request.body,
-                        timeout_s=timeout_s,
-                        caller=request.caller,
-                    )
+
+            def ask(lease: Lease) -> StreamedAnswer:
+                asked: AbstractContextManager[StreamedAnswer] = lease.client.stream(
+                    "POST",
+                    "/v1/chat/completions",
+                    headers=_passed_on(request) | dict(lease.headers),
+                    body=request.body,
+                    timeout_s=timeout_s,
+                    caller=request.caller,
                 )
+                return stack.enter_context(asked)
+
+            try:
+                lease, answer = first_taken(lease, ask)
             except NoAnswer as error:
                 raise self.targets.no_answer(name, error, lease) from error
             lease.note(answer.headers)

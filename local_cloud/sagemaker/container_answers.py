@@ -16,6 +16,13 @@ class NoAnswer(Exception):
     container = PRIMARY
 
 
+class NotTaken(NoAnswer):
+    """The container has not taken the request: another one may be asked without executing anything twice.
+
+    It refused the connection, or lost it before it had read the whole request.
+    """
+
+
 class TimedOut(NoAnswer):
     """The time for the call ran out."""
 

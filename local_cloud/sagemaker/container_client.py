@@ -7,8 +7,9 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from http import HTTPStatus
 from typing import cast
 
@@ -17,6 +18,7 @@ from tidegate.local_cloud.sagemaker.container_answers import (
     Answer,
     AnswerTooLarge,
     NoAnswer,
+    NotTaken,
     PiecesReader,
     StreamedAnswer,
     TimedOut,
@@ -59,7 +61,7 @@ class ContainerClient:
 
         Once ``caller`` has hung up, so does this: the container need not go on computing.
 
-        Raises :class:`TimedOut`, :class:`AnswerTooLarge` or :class:`NoAnswer`.
+        Raises :class:`TimedOut`, :class:`AnswerTooLarge`, :class:`NotTaken` or another :class:`NoAnswer`.
         """
         with self.stream(method, path, headers=headers, body=body, timeout_s=timeout_s, caller=caller) as answer:
             pieces, size = [], 0
@@ -83,25 +85,25 @@ class ContainerClient:
     ) -> Iterator[StreamedAnswer]:
         """One exchange, the answer's body in pieces as they come. A connection that was read to the end is kept."""
         deadline = time.monotonic() + timeout_s
-        connection = self._take()
         whole = False
 
         def read_to_the_end() -> None:
             nonlocal whole
             whole = True
 
-        try:
-            plain_socket = _sent(connection, method, path, headers=headers, body=body, deadline=deadline)
-            with nullcontext() if caller is None else caller.on_leave(lambda: _hang_up(plain_socket)):
-                response = _response(connection, plain_socket, deadline)
+        with ExitStack() as watched:
+            connection, plain_socket, response = self._asked(
+                watched, method, path, headers=headers, body=body, deadline=deadline, caller=caller
+            )
+            try:
                 yield StreamedAnswer(
                     status=response.status,
                     headers={name.lower(): value for name, value in response.getheaders()},
                     pieces=_pieces(response, plain_socket, deadline, read_to_the_end),
                 )
-        except BaseException:
-            connection.close()
-            raise
+            except BaseException:
+                connection.close()
+                raise
         response.close()
         with self._lock:
             kept = whole and connection.sock is not None and not self._closed
@@ -156,15 +158,48 @@ class ContainerClient:
         for connection in idle:
             connection.close()
 
-    def _take(self) -> http.client.HTTPConnection:
+    def _asked(
+        self,
+        watched: ExitStack,
+        method: str,
+        path: str,
+        *,
+        headers: Mapping[str, str],
+        body: bytes | SizedBody | Iterable[bytes] | None,
+        deadline: float,
+        caller: Caller | None,
+    ) -> tuple[http.client.HTTPConnection, socket.socket, http.client.HTTPResponse]:
+        """Sends the request and waits for the head of its answer; the connection, its socket and that answer.
+
+        ``caller`` is watched as long as ``watched`` is open. Where the container closes a kept connection just now, the
+        request goes out on another one, if its body is still there.
+        """
+        while True:
+            connection, is_kept = self._take()
+            try:
+                with ExitStack() as leaving:
+                    plain_socket = _sent(connection, method, path, headers=headers, body=body, deadline=deadline)
+                    if caller is not None:
+                        leaving.enter_context(caller.on_leave(partial(_hang_up, plain_socket)))
+                    response = _response(connection, plain_socket, deadline)
+                    watched.push(leaving.pop_all())
+            except BaseException as error:
+                connection.close()
+                if isinstance(error, NotTaken) and is_kept and (body is None or isinstance(body, bytes)):
+                    continue
+                raise
+            return connection, plain_socket, response
+
+    def _take(self) -> tuple[http.client.HTTPConnection, bool]:
+        """A connection, and whether it was kept from an earlier call."""
         with self._lock:
             while self._idle:
                 connection = self._idle.pop()
-                if not _was_closed(connection.sock):
-                    return connection
+                if not was_closed(connection.sock):
+                    return connection, True
                 connection.close()
         # http.client sets TCP_NODELAY by itself.
-        return http.client.HTTPConnection("127.0.0.1", self.port)
+        return http.client.HTTPConnection("127.0.0.1", self.port), False
 
 
 def _sent(
@@ -185,32 +220,33 @@ def _sent(
         connection.putrequest(method, path, skip_accept_encoding=True)
         for name, value in headers.items():
             connection.putheader(name, value.encode())
-        match body:
-            case None:
-                connection.endheaders()
-            case bytes():
-                connection.putheader("Content-Length", str(len(body)))
-                connection.endheaders(body)
-            case SizedBody():
-                connection.putheader("Content-Length", str(body.size_bytes))
-                connection.endheaders()
-                _send_pieces(connection, body.pieces, deadline)
-            case _:
-                connection.putheader("Transfer-Encoding", "chunked")
-                connection.endheaders(body, encode_chunked=True)
+        try:
+            match body:
+                case None:
+                    connection.endheaders()
+                case bytes():
+                    connection.putheader("Content-Length", str(len(body)))
+                    connection.endheaders(body)
+                case SizedBody():
+                    connection.putheader("Content-Length", str(body.size_bytes))
+                    connection.endheaders()
+                    _send_pieces(connection, body.pieces, deadline)
+                case _:
+                    connection.putheader("Transfer-Encoding", "chunked")
+                    connection.endheaders(body, encode_chunked=True)
+        except ConnectionError as error:
+            # A container that refuses a body may answer before it has read all of it.
+            if connection.sock is None or not has_said(connection.sock):
+                raise NotTaken(f"{type(error).__name__}: {error}") from error
     if connection.sock is None:
         raise NoAnswer("the connection was closed")
     return connection.sock
 
 
 def _send_pieces(connection: http.client.HTTPConnection, pieces: Iterable[bytes], deadline: float) -> None:
-    try:
-        for piece in pieces:
-            connection.sock.settimeout(_left(deadline))
-            connection.sock.sendall(piece)
-    except (BrokenPipeError, ConnectionResetError):
-        # A container that refuses a body may answer before it has read all of it: the answer is looked for.
-        return
+    for piece in pieces:
+        connection.sock.settimeout(_left(deadline))
+        connection.sock.sendall(piece)
 
 
 def _response(
@@ -218,6 +254,12 @@ def _response(
 ) -> http.client.HTTPResponse:
     with _failures_told():
         plain_socket.settimeout(_left(deadline))
+        try:
+            is_over = not plain_socket.recv(1, socket.MSG_PEEK)
+        except ConnectionResetError as error:
+            raise NotTaken(f"{type(error).__name__}: {error}") from error
+        if is_over and was_reset(plain_socket):
+            raise NotTaken("the container closed the connection before it had read the request")
         return connection.getresponse()
 
 
@@ -267,8 +309,11 @@ def _left(deadline: float) -> float:
     return left
 
 
-def _was_closed(plain_socket: socket.socket | None) -> bool:
-    """A kept connection at which something is to be read was closed by the container (it owes us nothing)."""
+def was_closed(plain_socket: socket.socket | None) -> bool:
+    """A kept connection at which something is to be read was closed by the container (it owes us nothing).
+
+    Like the next two, for a connection that is not waited for: it leaves the socket's timeout at 0.
+    """
     if plain_socket is None:
         return True
     plain_socket.settimeout(0)
@@ -278,3 +323,21 @@ def _was_closed(plain_socket: socket.socket | None) -> bool:
         return False
     except OSError:
         return True
+
+
+def has_said(plain_socket: socket.socket) -> bool:
+    """Whether something of an answer is there, on a connection that can no longer be sent to."""
+    plain_socket.settimeout(0)
+    try:
+        return bool(plain_socket.recv(1, socket.MSG_PEEK))
+    except OSError:
+        return False
+
+
+def was_reset(plain_socket: socket.socket) -> bool:
+    """Whether a connection that the container has ended was reset as well, so that it had not read all that was sent.
+
+    The kernel of whoever ends a connection that holds unread bytes, or gets some after its end, answers with a reset;
+    a container that dies while it computes has read them all.
+    """
+    return plain_socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) != 0

@@ -10,7 +10,9 @@ does not want) takes its connection to a thread, with all that was read of it. N
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
 import selectors
 import socket
 import time
@@ -21,8 +23,8 @@ from functools import partial
 from typing import Protocol
 
 from tidegate.local_cloud.sagemaker.caller import Caller
-from tidegate.local_cloud.sagemaker.container_answers import Answer, AnswerTooLarge, NoAnswer, TimedOut
-from tidegate.local_cloud.sagemaker.container_client import ContainerClient
+from tidegate.local_cloud.sagemaker.container_answers import Answer, AnswerTooLarge, NoAnswer, NotTaken, TimedOut
+from tidegate.local_cloud.sagemaker.container_client import ContainerClient, has_said, was_closed, was_reset
 from tidegate.local_cloud.sagemaker.http_heads import UNUSUAL, Head, is_kept, read_head
 from tidegate.local_cloud.sagemaker.http_messages import FAILURE, Request, Response, plain_bytes
 
@@ -55,6 +57,9 @@ class Begun(Protocol):
     def max_bytes(self) -> int:
         """How large the container's answer may be."""
 
+    def elsewhere(self) -> ContainerClient | None:
+        """Whom to ask instead, because :attr:`client` has not taken the request; None where nobody is left."""
+
     def answer(self, caller: Caller) -> Response: ...
 
     def finish(self, outcome: Answer | NoAnswer) -> Response: ...
@@ -86,6 +91,9 @@ class _Container:
     connection: socket.socket
     client: ContainerClient
     question: _Question | None = None
+    is_kept: bool = False
+    """From an earlier question: the container may close it at any moment."""
+    refused: OSError | None = None
     unsent: bytes = b""
     waits_to_send: bool = False
     received: bytearray = field(default_factory=bytearray)
@@ -277,9 +285,6 @@ class Front:
     # --- containers
 
     def _ask(self, caller: _Caller, begun: Begun, client: ContainerClient) -> None:
-        head = [f"POST /invocations HTTP/1.1\r\nHost: 127.0.0.1:{client.port}\r\n"]
-        head += [f"{name}: {value}\r\n" for name, value in begun.headers.items()]
-        head.append(f"Content-Length: {len(begun.body)}\r\n\r\n")
         try:
             container = self._connection_to(client)
         except OSError as error:  # the process has no descriptor left
@@ -287,22 +292,47 @@ class Front:
             return
         deadline = time.monotonic() + begun.timeout_s
         question = _Question(begun, caller, container, deadline, begun.max_bytes)
-        caller.question = container.question = question
-        container.unsent = "".join(head).encode() + begun.body
+        caller.question = question
         self._questions[question] = None
+        self._put(question, container)
+
+    def _put(self, question: _Question, container: _Container) -> None:
+        """Puts a question to a container."""
+        begun = question.begun
+        head = [f"POST /invocations HTTP/1.1\r\nHost: 127.0.0.1:{container.client.port}\r\n"]
+        head += [f"{name}: {value}\r\n" for name, value in begun.headers.items()]
+        head.append(f"Content-Length: {len(begun.body)}\r\n\r\n")
+        question.container, container.question = container, question
+        container.unsent = "".join(head).encode() + begun.body
         if not container.waits_to_send:
             self._send(container)
 
-    def _connection_to(self, client: ContainerClient) -> _Container:
-        idle = self._idle.get(client)
-        if idle:
-            return idle.pop()
+    def _ask_again(self, question: _Question, refused: _Container) -> bool:
+        """Whether a question that a container has not taken can be put to another one, or anew."""
+        client = refused.client if refused.is_kept else question.begun.elsewhere()
+        if client is None:
+            return False
+        try:
+            container = self._connection_to(client, anew=refused.is_kept)
+        except OSError:
+            return False
+        self._put(question, container)
+        return True
+
+    def _connection_to(self, client: ContainerClient, *, anew: bool = False) -> _Container:
+        """One that is kept and idle, or else, and with ``anew``, one that is being made."""
+        while not anew and (idle := self._idle.get(client)):
+            container = idle.pop()
+            if not was_closed(container.connection):
+                return container
+            self._close(container)
         connection = socket.socket()
         connection.setblocking(False)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         container = _Container(connection, client)
-        # An error of this is told by the next use of the connection.
-        connection.connect_ex(("127.0.0.1", client.port))
+        # The next use of the connection fails where this does.
+        code = connection.connect_ex(("127.0.0.1", client.port))
+        container.refused = None if code in (0, errno.EINPROGRESS) else OSError(code, os.strerror(code))
         container.waits_to_send = True
         self._selector.register(connection, selectors.EVENT_READ | selectors.EVENT_WRITE, container)
         return container
@@ -313,7 +343,12 @@ class Front:
         except BlockingIOError:
             sent = 0
         except OSError as error:
-            self._fail(container, NoAnswer(f"{type(error).__name__}: {error}"))
+            if has_said(container.connection):  # it has answered before it had read everything
+                container.waits_to_send = False
+                self._selector.modify(container.connection, selectors.EVENT_READ, container)
+                return
+            cause = container.refused or error
+            self._fail(container, NotTaken(f"{type(cause).__name__}: {cause}"))
             return
         container.unsent = container.unsent[sent:]
         if bool(container.unsent) != container.waits_to_send:
@@ -322,7 +357,7 @@ class Front:
             self._selector.modify(container.connection, wanted, container)
 
     def _hear_container(self, container: _Container, events: int) -> None:
-        if events & selectors.EVENT_WRITE and container.question is not None:
+        if events & selectors.EVENT_WRITE and container.waits_to_send and container.question is not None:
             self._send(container)
         question = container.question
         if not events & selectors.EVENT_READ or container.connection.fileno() < 0:
@@ -332,10 +367,12 @@ class Front:
         except BlockingIOError:
             return
         except OSError as error:
-            self._fail(container, NoAnswer(f"{type(error).__name__}: {error}"))
+            kind = NoAnswer if container.received else NotTaken
+            self._fail(container, kind(f"{type(error).__name__}: {error}"))
             return
         if not piece or question is None:
-            self._fail(container, NoAnswer("the container closed the connection"))
+            is_unread = not container.received and (container.unsent or was_reset(container.connection))
+            self._fail(container, (NotTaken if is_unread else NoAnswer)("the container closed the connection"))
             return
         container.received += piece
         if container.head is None:
@@ -361,6 +398,7 @@ class Front:
         container.question = container.head = None
         container.received.clear()
         if good:
+            container.is_kept = True
             self._idle.setdefault(container.client, []).append(container)
         else:
             self._close(container)
@@ -369,9 +407,10 @@ class Front:
     def _fail(self, container: _Container, failure: NoAnswer) -> None:
         question, container.question = container.question, None
         self._close(container)
-        if question is not None:
-            self._forget(question)
-            self._reply(question, partial(question.begun.finish, failure))
+        if question is None or (isinstance(failure, NotTaken) and self._ask_again(question, container)):
+            return
+        self._forget(question)
+        self._reply(question, partial(question.begun.finish, failure))
 
     def _reply(self, question: _Question, answer: Callable[[], Response]) -> None:
         caller = question.caller

@@ -11,7 +11,7 @@ import random
 import shutil
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -146,14 +146,16 @@ class Instances:
         self.resize(0)
 
     @contextmanager
-    def lease(self, hostname: str | None, *, belongs_to: str | None = None) -> Iterator[tuple[Instance, Held]]:
+    def lease(
+        self, hostname: str | None, *, belongs_to: str | None = None, but: Collection[Instance] = ()
+    ) -> Iterator[tuple[Instance, Held]]:
         """An instance for one request, with what it needs of its containers.
 
-        ``belongs_to`` names what is to stay at one instance (:func:`session`, :func:`model`). Raises
-        :class:`NoInstance` where none is there or all are being replaced.
+        ``belongs_to`` names what is to stay at one instance (:func:`session`, :func:`model`); none of those in ``but``
+        is chosen. Raises :class:`NoInstance` where none is there or all are being replaced.
         """
         with self._lock, ExitStack() as entered:
-            instance, held = self._choose(entered, hostname, belongs_to)
+            instance, held = self._choose(entered, hostname, belongs_to, but)
             instance.outstanding += 1
             self._asked += 1
             instance.last_asked = self._asked
@@ -176,10 +178,14 @@ class Instances:
             if instance in self._instances:
                 self._remember(belongs_to, instance)
 
-    def _choose(self, stack: ExitStack, hostname: str | None, belongs_to: str | None) -> tuple[Instance, Held]:
+    def _choose(
+        self, stack: ExitStack, hostname: str | None, belongs_to: str | None, but: Collection[Instance]
+    ) -> tuple[Instance, Held]:
         failure = NoInstance(f"{self.name} has no instance", log=self.log)
         known = None if belongs_to is None else self._known.get(belongs_to)
         for instance in self._order(known):
+            if instance in but:
+                continue
             try:
                 held = stack.enter_context(instance.chain.lease(hostname))
             except NoAnswer as error:

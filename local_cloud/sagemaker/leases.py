@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import Any, TypeVar
 
+from tidegate.local_cloud.sagemaker.container_answers import NotTaken
 from tidegate.local_cloud.sagemaker.endpoint_state import Endpoint
 from tidegate.local_cloud.sagemaker.errors import validation_error
 from tidegate.local_cloud.sagemaker.fleet import Fleet, VariantPlan
-from tidegate.local_cloud.sagemaker.instances import Instances, session
+from tidegate.local_cloud.sagemaker.instances import Instance, Instances, NoInstance, session
 from tidegate.local_cloud.sagemaker.invocation_metrics import Observation
 from tidegate.local_cloud.sagemaker.multi_model import ModelCache
 from tidegate.local_cloud.sagemaker.pipeline import Client
@@ -19,6 +21,7 @@ from tidegate.local_cloud.sagemaker.routing import choose_variant, happens
 from tidegate.local_cloud.sagemaker.state import Json
 
 _NEW_SESSION = "x-amzn-sagemaker-new-session-id"
+_Outcome = TypeVar("_Outcome")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +41,9 @@ class Lease:
     remember: Callable[[str], None]
     """Keeps what it names (:mod:`.instances`) at this instance."""
 
+    move: Callable[[], Mapping[str, Any]]
+    """Holds another instance in the place of this one; what a lease says of it."""
+
     instances: int = 1
     """How many the variant has."""
     config: str = ""
@@ -55,6 +61,13 @@ class Lease:
         """Reads in the headers of an answer whether the container has opened a session, which stays with it."""
         if _NEW_SESSION in answered:
             self.remember(session(answered[_NEW_SESSION].partition(";")[0].strip()))
+
+    def elsewhere(self) -> Lease:
+        """The same at an instance that the request was not at yet, because this one has not taken it.
+
+        Raises :class:`.NoInstance` where no other is there. In both cases this lease holds nothing any more.
+        """
+        return replace(self, **self.move())
 
     def log_of(self, container: str) -> Path:
         """The file of that container's output, where there are several, and else the only one."""
@@ -83,20 +96,46 @@ def leased(
         raise validation_error(f"Variant {variant} of endpoint {endpoint.name} not found.")
     _check_hostname(endpoint.name, plan, hostname)
     group = fleet.variants[variant]
-    instance, held = stack.enter_context(group.lease(hostname, belongs_to=belongs_to))
+    holding = stack.enter_context(ExitStack())
+    tried: set[Instance] = set()
+
+    def move() -> Mapping[str, Any]:
+        holding.close()
+        instance, held = holding.enter_context(group.lease(hostname, belongs_to=belongs_to, but=tried))
+        tried.add(instance)
+        return {
+            "client": held.client,
+            "logs": instance.chain.logs,
+            "models": instance.models,
+            "base_dir": held.replica.base_dir,
+            "ended": held.ended,
+            "remember": partial(group.remember, instance=instance),
+        }
+
     return Lease(
         variant=plan,
-        client=held.client,
-        logs=instance.chain.logs,
-        models=instance.models,
-        base_dir=held.replica.base_dir,
-        ended=held.ended,
-        remember=partial(group.remember, instance=instance),
+        **move(),
+        move=move,
         instances=len(group.running),
         config=fleet.plan.config_name,
         capture_config=fleet.plan.capture_config,
         shadow=_shadow(endpoint, fleet),
     )
+
+
+def first_taken(lease: Lease, ask: Callable[[Lease], _Outcome]) -> tuple[Lease, _Outcome]:
+    """Asks at the instance of ``lease`` and, while none has taken the request, at the others; who answered, and what.
+
+    Raises what ``ask`` raises: at the end :class:`.NotTaken`, where no instance is left.
+    """
+    while True:
+        try:
+            return lease, ask(lease)
+        except NotTaken as failure:
+            try:
+                lease = lease.elsewhere()
+            except NoInstance:
+                raise failure from None
 
 
 def _chosen_fleet(endpoint: Endpoint, fleet: Fleet, variant: str, belongs_to: str | None) -> Fleet:

@@ -17,7 +17,14 @@ from pathlib import Path
 
 from tidegate.local_cloud.sagemaker.caller import Caller
 from tidegate.local_cloud.sagemaker.container import STOP_GRACE_S
-from tidegate.local_cloud.sagemaker.container_answers import Answer, AnswerTooLarge, NoAnswer, StreamedAnswer, Upgraded
+from tidegate.local_cloud.sagemaker.container_answers import (
+    Answer,
+    AnswerTooLarge,
+    NoAnswer,
+    NotTaken,
+    StreamedAnswer,
+    Upgraded,
+)
 from tidegate.local_cloud.sagemaker.container_client import ContainerClient, SizedBody
 from tidegate.local_cloud.sagemaker.errors import validation_error
 from tidegate.local_cloud.sagemaker.replica import Exit, Replica, latest
@@ -93,7 +100,7 @@ class SerialClient:
         *earlier, last = self._clients
         inner = {name: value for name, value in headers.items() if name != "Accept"}
         for name in earlier:
-            with _named(name):
+            with _named(name, is_first=name == earlier[0]):
                 answer = self._clients[name].call(
                     method,
                     path,
@@ -114,7 +121,7 @@ class SerialClient:
                 inner["Content-Type"] = answer.headers["content-type"]
         outer = inner | {name: value for name, value in headers.items() if name == "Accept"}
         with ExitStack() as stack:
-            with _named(last):
+            with _named(last, is_first=not earlier):
                 streamed = stack.enter_context(
                     self._clients[last].stream(
                         method,
@@ -132,13 +139,14 @@ Client = ContainerClient | SerialClient
 
 
 @contextmanager
-def _named(container: str) -> Iterator[None]:
-    """Say of a failure which container it was."""
+def _named(container: str, *, is_first: bool = True) -> Iterator[None]:
+    """Say of a failure which container it was. Before one that is not the first, others have computed already."""
     try:
         yield
     except NoAnswer as error:
-        error.container = container
-        raise
+        told = NoAnswer(str(error)) if isinstance(error, NotTaken) and not is_first else error
+        told.container = container
+        raise told from error.__cause__
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

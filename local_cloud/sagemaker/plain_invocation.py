@@ -16,9 +16,9 @@ from tidegate.local_cloud.sagemaker.container_client import ContainerClient
 from tidegate.local_cloud.sagemaker.data_capture import DataCapture, Exchange
 from tidegate.local_cloud.sagemaker.errors import ServiceError, validation_error
 from tidegate.local_cloud.sagemaker.http_messages import Request, Response
-from tidegate.local_cloud.sagemaker.instances import Instances
+from tidegate.local_cloud.sagemaker.instances import Instances, NoInstance
 from tidegate.local_cloud.sagemaker.invocation_members import container_headers, read_members, returned_headers
-from tidegate.local_cloud.sagemaker.leases import Lease
+from tidegate.local_cloud.sagemaker.leases import Lease, first_taken
 from tidegate.local_cloud.sagemaker.multi_model import LoadRefused, NoSuchModel, NotReady
 from tidegate.local_cloud.sagemaker.roles import role_of
 from tidegate.local_cloud.sagemaker.shadow_traffic import Copy, ShadowTraffic
@@ -83,6 +83,14 @@ class Invocation:
         """How large the answer may be."""
         return self.of.targets.max_bytes(self.lease)
 
+    def elsewhere(self) -> ContainerClient | None:
+        """Whom to ask where :attr:`client` has not taken the request; None where no other instance is there."""
+        try:
+            self.lease = self.lease.elsewhere()
+        except NoInstance:
+            return None
+        return self.client
+
     def answer(self, caller: Caller) -> Response:
         """Asks, and waits for the answer."""
         try:
@@ -118,11 +126,12 @@ class Invocation:
         self.of.shadows.offer(copy)
 
     def _asked(self, caller: Caller) -> Answer:
-        lease, targets = self.lease, self.of.targets
-        client, models = lease.client, lease.models
-        try:
-            if models is None:
-                return client.call(
+        targets, observed = self.of.targets, self.lease.observed
+
+        def ask(lease: Lease) -> Answer:
+            self.lease = lease
+            if lease.models is None:
+                return lease.client.call(
                     "POST",
                     "/invocations",
                     headers=self.headers,
@@ -131,8 +140,8 @@ class Invocation:
                     max_bytes=self.max_bytes,
                     caller=caller,
                 )
-            return models.invoke(
-                client,
+            return lease.models.invoke(
+                lease.client,
                 self.members["TargetModel"],
                 headers=self.headers,
                 body=self.body,
@@ -141,14 +150,17 @@ class Invocation:
                 max_bytes=self.max_bytes,
                 caller=caller,
             )
+
+        try:
+            return first_taken(self.lease, ask)[1]
         except NoSuchModel as error:
             raise validation_error(str(error)) from error
         except NotReady as error:
             raise ServiceError("ModelNotReadyException", str(error), status=429) from error
         except LoadRefused as error:
-            raise targets.container_error(self.name, error.answer, error.answer.body, lease) from error
+            raise targets.container_error(self.name, error.answer, error.answer.body, self.lease) from error
         finally:
-            lease.observed.answered()
+            observed.answered()
 
     def _answered(self, outcome: Answer | NoAnswer) -> Response:
         lease = self.lease

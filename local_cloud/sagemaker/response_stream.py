@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 
 from tidegate.local_cloud.sagemaker import event_stream
@@ -21,7 +21,7 @@ from tidegate.local_cloud.sagemaker.invocation_members import (
     read_members,
     returned_headers,
 )
-from tidegate.local_cloud.sagemaker.leases import Lease
+from tidegate.local_cloud.sagemaker.leases import Lease, first_taken
 from tidegate.local_cloud.sagemaker.targets import Targets
 
 _ERROR_BYTES = 65_536
@@ -42,17 +42,20 @@ class ResponseStreams:
             lease = stack.enter_context(self.targets.lease(name, members))
             self.targets.demand_size(lease, request.body, request.id)
             lease.observed.ask()
-            try:
-                answer = stack.enter_context(
-                    lease.client.stream(
-                        "POST",
-                        "/invocations",
-                        headers=container_headers(members) | dict(lease.headers),
-                        body=request.body,
-                        timeout_s=self.targets.limits.stream_timeout_s,
-                        caller=request.caller,
-                    )
+
+            def ask(lease: Lease) -> StreamedAnswer:
+                asked: AbstractContextManager[StreamedAnswer] = lease.client.stream(
+                    "POST",
+                    "/invocations",
+                    headers=container_headers(members) | dict(lease.headers),
+                    body=request.body,
+                    timeout_s=self.targets.limits.stream_timeout_s,
+                    caller=request.caller,
                 )
+                return stack.enter_context(asked)
+
+            try:
+                lease, answer = first_taken(lease, ask)
                 if answer.status >= 300:
                     raise self.targets.container_error(name, answer, answer.beginning(_ERROR_BYTES), lease)
             except NoAnswer as error:

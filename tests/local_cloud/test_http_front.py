@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import select
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 
 import pytest
 
 from tests.polling import until
 from tidegate.local_cloud.sagemaker.caller import Caller
-from tidegate.local_cloud.sagemaker.container_answers import Answer, NoAnswer, TimedOut
+from tidegate.local_cloud.sagemaker.container_answers import Answer, NoAnswer, NotTaken, TimedOut
 from tidegate.local_cloud.sagemaker.container_client import ContainerClient
 from tidegate.local_cloud.sagemaker.http_heads import UNUSUAL, Head, read_head
 from tidegate.local_cloud.sagemaker.http_messages import Request, Response
@@ -23,10 +24,14 @@ LARGE = 8 * 1024 * 1024  # more than the buffers of a connection take
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 
+HANGS_UP = b"hangs up"
+
+
 class Container:
     """A server that answers each request with the next of ``answers``, and hangs up where there is none.
 
-    With ``hold`` it answers none, and waits for the end of the connection.
+    With ``hold`` it answers none, and waits for the end of the connection. In the place of the answer :data:`HANGS_UP`
+    it hangs up once a request has come, and does not read it.
     """
 
     def __init__(self, *answers: bytes, hold: threading.Event | None = None) -> None:
@@ -40,6 +45,8 @@ class Container:
         threading.Thread(target=self._accept, daemon=True).start()
 
     def close(self) -> None:
+        with suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)  # else the thread that waits for a connection gets one more
         self._listener.close()
 
     def _accept(self) -> None:
@@ -53,7 +60,7 @@ class Container:
 
     def _serve(self, connection: socket.socket) -> None:
         with connection:
-            while (request := read_message(connection)) is not None:
+            while (request := self._next(connection)) is not None:
                 self.requests.append(request)
                 if self.hold is not None:
                     # Nothing more is sent by the caller: what can be read is the end.
@@ -68,6 +75,13 @@ class Container:
                     connection.sendall(answer[start : start + 7] if len(answer) < 200 else answer)
                 if b"Content-Length" not in answer and b"chunked" not in answer:
                     return
+
+    def _next(self, connection: socket.socket) -> bytes | None:
+        if select.select([connection], [], [], LIMIT_S)[0] and self.answers[:1] == [HANGS_UP]:
+            if connection.recv(1, socket.MSG_PEEK):
+                self.answers.pop(0)
+            return None
+        return read_message(connection)
 
 
 def read_message(connection: socket.socket) -> bytes | None:
@@ -93,6 +107,11 @@ class Question:
     max_bytes: int = 1024
     headers: dict[str, str] = field(default_factory=lambda: {"Accept": "text/plain"})
     outcomes: list[Answer | NoAnswer] = field(default_factory=list)
+    others: list[ContainerClient] = field(default_factory=list)
+
+    def elsewhere(self) -> ContainerClient | None:
+        self.client = self.others.pop(0) if self.others else None
+        return self.client
 
     def answer(self, caller: Caller) -> Response:
         del caller
@@ -270,6 +289,66 @@ def test_a_connection_to_the_container_is_used_again_until_the_container_closes_
         assert container.connections == 1
         assert server.ask() == b"ok"
         assert container.connections == 2
+
+
+def test_a_request_that_a_container_has_not_taken_goes_to_another_one_and_one_that_it_has_read_does_not() -> None:
+    refuses, hangs_up, reads = Container(), Container(HANGS_UP, HANGS_UP), Container(b"")
+    refuses.close()
+    good = Container(OK, OK)
+    others: list[Container] = [hangs_up, refuses, good]
+    questions: list[Question] = []
+
+    def begin(request: Request) -> Question:
+        questions.append(Question(refuses.client, request.body, others=[each.client for each in others]))
+        return questions[-1]
+
+    with ExitStack() as stack:
+        for container in (hangs_up, reads, good):
+            stack.enter_context(closing(container))
+        server = stack.enter_context(served(begin))
+        assert [server.ask(), server.ask()] == [b"ok", b"ok"]
+        assert (hangs_up.requests, len(good.requests)) == ([], 2)
+        others[:] = [reads, good]
+        assert server.ask() == b"NoAnswer", "it may have been executed"
+        assert (len(reads.requests), len(good.requests)) == (1, 2)
+        others[:] = []
+        assert server.ask() == b"NotTaken"
+    assert "Connection refused" in str(questions[-1].outcomes[0])
+    assert [len(question.outcomes) for question in questions] == [1] * 4
+
+
+def test_a_kept_connection_that_the_container_closes_under_a_request_is_replaced_by_a_new_one() -> None:
+    container = Container(OK, HANGS_UP, OK, OK)
+    with asking(container) as (server, questions):
+        assert [server.ask(), server.ask()] == [b"ok", b"ok"]
+        assert (container.connections, len(container.requests)) == (2, 2)
+        # So it is where a thread asks.
+        client = ContainerClient(container.client.port)
+        for said in ([OK, HANGS_UP, OK], [HANGS_UP]):
+            container.answers[:] = said
+            for _ in said[1:]:
+                assert client.call("POST", "/invocations", headers={}, body=b"hello", timeout_s=LIMIT_S).body == b"ok"
+        container.answers[:] = [HANGS_UP, HANGS_UP]
+        with pytest.raises(NotTaken):
+            client.call("POST", "/invocations", headers={}, body=b"hello", timeout_s=LIMIT_S)
+        container.answers[:] = [b""]
+        with pytest.raises(NoAnswer) as failure:
+            client.call("POST", "/invocations", headers={}, body=b"hello", timeout_s=LIMIT_S)
+        assert not isinstance(failure.value, NotTaken), "it may have been executed"
+        client.close()
+    assert [len(question.outcomes) for question in questions] == [1, 1]
+
+
+def test_a_container_that_answers_before_it_has_read_everything_is_heard() -> None:
+    class Early(Container):
+        def _next(self, connection: socket.socket) -> bytes | None:
+            if connection.recv(1):
+                connection.sendall(OK.replace(b"200 OK", b"413 No"))
+            return None
+
+    with asking(Early()) as (server, _), server.connected() as connection:
+        connection.sendall(post(b"x" * 200_000))
+        assert (read_message(connection) or b"").startswith(b"HTTP/1.1 413 ")
 
 
 def test_a_container_that_does_not_answer_in_time_is_hung_up_on() -> None:

@@ -184,6 +184,26 @@ def test_an_instance_that_goes_first_answers_what_it_has(stage: Stage) -> None:
     assert counts(stage.settled()) == (1, 1)
 
 
+def test_a_request_that_an_instance_has_not_taken_goes_to_another_one(stage: Stage) -> None:
+    """An instance that was killed just now, and whose end nobody has noticed, costs no request."""
+    change = stage.client("sagemaker").update_endpoint_weights_and_capacities
+    change(EndpointName="toy", DesiredWeightsAndCapacities=wish(2, "only"))
+    stage.settled()
+    first, second = stage.runner.containers
+    runtime = stage.client()
+    threading.Thread(target=answer_all, args=(first,), daemon=True).start()
+    second.go_deaf()
+    for _ in range(12):  # the second is chosen at random
+        answer = runtime.invoke_endpoint(EndpointName="toy", Body=b"?")
+        assert answer["Body"].read() == b"from the first"
+        parts = list(stage.stream()["Body"])
+        assert [part["PayloadPart"]["Bytes"] for part in parts] == [b"from the first"]
+    first.go_deaf()
+    with pytest.raises(ClientError, match="could not get a response from the primary endpoint") as failure:
+        runtime.invoke_endpoint(EndpointName="toy", Body=b"?")
+    assert failure.value.response["Error"]["Code"] == "ModelError"
+
+
 def ask_until(stage: Stage, wanted: bytes) -> bytes:
     runtime = stage.client()
     while (answer := runtime.invoke_endpoint(EndpointName="toy", Body=b"?")["Body"].read()) != wanted:

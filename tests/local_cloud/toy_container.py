@@ -87,9 +87,11 @@ class ToyContainer:
 
     def __init__(self) -> None:
         self._server = socket.create_server(("127.0.0.1", 0), backlog=64)
+        self._port: int = self._server.getsockname()[1]
         self._requests: queue.Queue[Exchange] = queue.Queue()
         self._connections: set[socket.socket] = set()
         self._ended = threading.Event()
+        self._deaf = threading.Event()
         threading.Thread(target=self._accept, daemon=True).start()
 
     def next(self) -> Exchange:
@@ -100,12 +102,16 @@ class ToyContainer:
         """As a killed process: all connections are gone at once."""
         self.stop()
 
+    def go_deaf(self) -> None:
+        """As a killed process before anybody has noticed its end: it has no connection and refuses new ones."""
+        self._hang_up()
+        self._deaf.wait(PATIENCE_S)
+
     # What the local cloud calls.
 
     @property
     def port(self) -> int:
-        port: int = self._server.getsockname()[1]
-        return port
+        return self._port
 
     def exit_code(self) -> int | None:
         return -9 if self._ended.is_set() else None
@@ -119,10 +125,13 @@ class ToyContainer:
 
     def stop(self, grace_s: float = 0.0) -> None:
         del grace_s
+        self._hang_up()
+        self._ended.set()
+
+    def _hang_up(self) -> None:
         for connection in [self._server, *self._connections]:
             with suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
-        self._ended.set()
 
     def _accept(self) -> None:
         with self._server:
@@ -130,9 +139,10 @@ class ToyContainer:
                 try:
                     connection, _ = self._server.accept()
                 except OSError:
-                    return
+                    break
                 self._connections.add(connection)
                 threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+        self._deaf.set()
 
     def _serve(self, connection: socket.socket) -> None:
         with connection, connection.makefile("rb") as reader, suppress(OSError):
