@@ -26,26 +26,32 @@ class Api(Value):
     """A REST API with one method, `POST /invocations`, that calls InvokeEndpoint."""
 
     authorization: Literal["iam", "jwt"]
-    """`iam`: callers sign with AWS credentials; `jwt`: they bring a token of an identity provider."""
+    """`iam`: callers sign with AWS credentials. `jwt`: callers send a token of an identity provider."""
     issuer: _Issuer | None = None
-    """jwt: whose tokens are taken, exactly as they have it in `iss`, such as `https://identity.example.com/`; API
-    Gateway must reach its `.well-known/openid-configuration`.
+    """jwt: the accepted issuer, exactly as in the token's `iss`, such as `https://identity.example.com/`. API Gateway
+    must reach its `.well-known/openid-configuration`.
     """
     audience: Annotated[tuple[_Audience, ...], LISTED, some(50, "audiences")] = ()
-    """jwt: a token must have one of them in `aud`."""
+    """jwt: a token must have one of these values in `aud`."""
     scopes: Annotated[tuple[_Scope, ...], LISTED, some(50, "scopes")] = ()
-    """jwt: a token must have one of them in `scope` or `scp`; without the key any token of issuer and audience does."""
+    """jwt: a token must have one of these values in `scope` or `scp`. Without this key, any token with the right issuer
+    and audience is accepted.
+    """
     algorithms: Annotated[tuple[Algorithm, ...], LISTED, some(6, "algorithms")] = ("RS256",)
-    """jwt: how tokens may be signed, of `RS256`, `RS384`, `RS512`, `ES256`, `ES384`, `ES512`."""
+    """jwt: the accepted signature algorithms, from `RS256`, `RS384`, `RS512`, `ES256`, `ES384`, `ES512`."""
     timeout_s: Annotated[int, whole(1, 60)] = 29
     """How long API Gateway waits for the endpoint, 1 to 60; more than 29 needs a higher quota of the account."""
     rate_per_s: Annotated[int, whole(1, 1_000_000)] | None = None
-    """Requests per second that are let through, from all callers together; with `burst`. Else the account's own."""
+    """The maximum number of requests per second, from all callers together; with `burst`. Without it, the account's
+    limit applies.
+    """
     burst: Annotated[int, whole(1, 1_000_000)] | None = None
-    """How many may come at once above that rate; with `rate_per_s`."""
+    """How many requests above that rate may arrive at once; with `rate_per_s`."""
     logs_days: Annotated[LogDays | None, OFF] = 90
-    """Access logs, a line for each request; one of CloudWatch's numbers, `false`: none."""
+    """Retention of the access logs, which have one line per request: a value that CloudWatch allows. `false`: no access
+    logs.
+    """
     account_log_role: Literal["new", "there"] | None = None
-    """With logs: whether API Gateway has a role for CloudWatch in this account and Region, `there`, or gets one with
-    this stack, `new`, in place of any other.
+    """With logs. `there`: API Gateway already has a role for CloudWatch in this account and Region. `new`: this stack
+    creates one and replaces any other.
     """

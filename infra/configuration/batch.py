@@ -48,11 +48,11 @@ class Batch(Value):
     """How a transform job is made, whatever starts it. Ranges: API reference, CreateTransformJob."""
 
     on_upload: bool = False
-    """An object put below `batch/input/` is transformed at once."""
+    """Transform each object uploaded below `batch/input/` at once."""
     schedule: Expression | None = None
-    """`rate(1 day)`, `cron(0 3 * * ? *)` or `at(…)`, in the words of EventBridge Scheduler."""
+    """An expression of EventBridge Scheduler: `rate(1 day)`, `cron(0 3 * * ? *)` or `at(…)`."""
     schedule_timezone: TimeZone = "UTC"
-    """Of the schedule."""
+    """The time zone of the schedule."""
     schedule_input: (
         Annotated[
             str,
@@ -63,28 +63,31 @@ class Batch(Value):
         ]
         | None
     ) = None
-    """What a scheduled job transforms, such as `batch/input/{date}/`."""
+    """The input of a scheduled job, such as `batch/input/{date}/`."""
     instance_type: InstanceType = "ml.m5.2xlarge"
-    """Of SageMaker's own list for transform jobs, whose hosts have an older NVIDIA driver than endpoints."""
+    """An instance type from SageMaker's list for transform jobs. Their hosts have an older NVIDIA driver than
+    endpoints.
+    """
     instance_count: Annotated[int, whole(1, 100)] = 1
-    """Of each job."""
+    """The number of instances of each job."""
     retries: Annotated[int, whole(0, 9)] = 2
-    """Of a job that failed."""
+    """How often a failed job is retried."""
     max_payload_mib: Annotated[int, whole(0, 100)] | None = None
-    """Else what the container reports; 0: no limit, sent in chunks."""
+    """The maximum payload; 0: no limit, sent in chunks. Without it, the value that the container reports applies."""
     max_concurrent: Annotated[int, whole(1, 10_000)] | None = None
-    """Else what the container reports."""
+    """The maximum number of parallel requests per instance. Without it, the value that the container reports applies.
+    """
     join_source: Annotated[str, like(r"Input|None", "neither 'Input' nor 'None'")] = "None"
-    """`Input`: each answer beside its record, [batch.md](batch.md#answers-beside-their-records)."""
+    """`Input`: write each result beside its record: [batch.md](batch.md#answers-beside-their-records)."""
     input_filter: _Filter = "$"
-    """What of each record the model gets, such as `$[1:]`."""
+    """The part of each record that the model receives, such as `$[1:]`."""
     output_filter: _Filter = "$"
-    """What of each record and its answer is written, such as `$[0,-1]`."""
+    """The part of each record and its result that is written, such as `$[0,-1]`."""
     default_content_type: _MediaType = "application/jsonlines"
-    """Of objects whose ending says nothing, and of everything below `schedule_input`."""
+    """The type of objects whose file extension is unknown, and of everything below `schedule_input`."""
     content_types: dict[_Ending, _MediaType] = Field(default_factory=dict)
-    """Type by ending, beside those that are known."""
+    """Content types by file extension, in addition to the known ones."""
     email: Email | None = None
-    """Who hears of jobs that ended."""
+    """The address that is notified when a job ends."""
     table: Table | None = None
-    """Results of jobs as a table; `python -m client batch table` fills it. Table below."""
+    """Results of jobs as a table, which `python -m client batch table` fills; table below."""

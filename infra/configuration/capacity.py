@@ -40,7 +40,7 @@ class InstancePool(Value):
     """An instance type that is taken where those of the tables above it are not to be had."""
 
     instance_type: InstanceType
-    """The order of the tables is that in which they are tried."""
+    """Types are tried in the order of the tables."""
 
 
 # Source: API reference, ProductionVariant.InstancePools, which takes one too; that is what `instance_type` says.

@@ -37,22 +37,23 @@ class Instances(Value):
     """What every mode with instances decides. Ranges: API reference, ProductionVariant."""
 
     instance_type: InstanceType = DEFAULT_INSTANCE_TYPE
-    """Any GPU or CPU type of SageMaker's own list, [Graviton](hosting.md#graviton) too; the default has one L4 GPU."""
+    """Any GPU or CPU type from SageMaker's list, including [Graviton](hosting.md#graviton); the default has one L4 GPU.
+    """
     inference_ami: str | None = None
-    """The host's driver, for GPU types; else the one that fits our image."""
+    """The host image, which contains the driver, for GPU types. The default fits Tidegate's image."""
     model_download_timeout_s: Annotated[int, whole(60, 3600)] | None = None
-    """60 to 3600, to fetch and unpack the model; else derived from `size_gib`."""
+    """60 to 3600, to download and unpack the model. The default is derived from `size_gib`."""
     startup_timeout_s: Annotated[int, whole(60, 3600)] | None = None
-    """60 to 3600, until the first ping is answered with 200; else derived from `size_gib`."""
+    """60 to 3600, until the first ping is answered with 200. The default is derived from `size_gib`."""
     volume_gb: Annotated[int, whole(1, 512)] | None = None
-    """1 to 512, for CPU types without disks of their own; else [derived from `size_gib`](hosting.md#volumes)."""
+    """1 to 512, for CPU types without local disks. The default is [derived from `size_gib`](hosting.md#volumes)."""
     network_isolation: bool = False
-    """On: the container has no network, so `code/requirements.txt` cannot be installed at start."""
+    """On: the container has no network, so `code/requirements.txt` can only be installed from wheels in the archive."""
     provision_timeout_s: Annotated[int, whole(300, 3600)] | None = None
-    """300 to 3600: how long SageMaker looks for instances; else its own limit."""
+    """300 to 3600: how long SageMaker tries to provision instances. The default is SageMaker's own limit."""
     # On, instances come from there and from nowhere else, so that none serves when it has ended.
     capacity_reservation: Reservation | None = None
-    """The ARN of a training plan for endpoints, which [holds the instances](hosting.md#a-reservation)."""
+    """The ARN of a training plan for endpoints, which [reserves the instances](hosting.md#a-reservation)."""
 
     @property
     def types(self) -> tuple[str, ...]:
@@ -64,8 +65,8 @@ class PooledInstances(Instances):
     """Of modes whose instances may be of several types. Source: SageMaker guide, instance pools."""
 
     instance_pools: Annotated[tuple[InstancePool, ...], LISTED, AfterValidator(IS_POOLS)] = ()
-    """Tables `[[hosting.instance_pools]]`, two to five, in place of `instance_type`: [several
-    types](hosting.md#several-types), the first one first.
+    """Tables `[[hosting.instance_pools]]`, two to five, instead of `instance_type`:
+    [several types](hosting.md#several-types) in order of preference.
     """
 
     @property
@@ -78,43 +79,43 @@ class Variant(Value):
     """One of several models behind one endpoint. What it does not say is as in `[hosting]`, `[model]` and `[image]`."""
 
     name: VariantName
-    """Never changes: a roll-out compares by it."""
+    """Must not change: a rollout compares variants by name."""
     weight: Annotated[float, number(0, 1_000_000)]
-    """Its share of the requests is its weight over the sum of all."""
+    """The variant's share of the requests is its weight divided by the sum of all weights."""
     archive: Archive | None = None
-    """Else as in `[model]`."""
+    """The default is the model of `[model]`."""
     instance_type: InstanceType | None = None
-    """Else as in `[hosting]`."""
+    """The default is that of `[hosting]`."""
     instance_count: Annotated[int, whole(1, 1000)] | None = None
-    """Else as in `[hosting]`."""
+    """The default is that of `[hosting]`."""
 
 
 class Shadow(Value):
     """A variant that gets a copy of the requests and whose answers nobody sees."""
 
     name: VariantName = "shadow"
-    """Of the variant."""
+    """The name of the variant."""
     percent: Annotated[int, whole(1, 100)] = 100
-    """Of the requests are copied to it."""
+    """The percentage of requests that are copied to it."""
     archive: Archive | None = None
-    """Else as in `[model]`."""
+    """The default is the model of `[model]`."""
     image_uri: ImageReference | None = None
-    """Else as in `[image]`."""
+    """The default is the image of `[image]`."""
     instance_type: InstanceType | None = None
-    """Else as in `[hosting]`."""
+    """The default is that of `[hosting]`."""
     instance_count: Annotated[int, whole(1, 1000)] = 1
-    """How many there are."""
+    """The number of instances."""
 
 
 class Capture(Value):
     """Requests and answers, kept in the stage's bucket as JSON lines."""
 
     percent: Annotated[int, whole(1, 100)]
-    """Of requests and answers."""
+    """The percentage of requests that are captured."""
     what: Literal["input", "output", "input_and_output"] = "input_and_output"
-    """Or `input`, `output`."""
+    """`input_and_output`, `input` or `output`."""
     prefix: OwnPrefix = "capture/"
-    """In the stage's bucket."""
+    """Where captures are stored in the stage's bucket."""
 
 
 class Adapter(Value):
@@ -123,32 +124,32 @@ class Adapter(Value):
     name: Annotated[
         str, like(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,34}", "not a name; use at most 35 letters, digits and single hyphens")
     ]
-    """At most 35 letters, digits and hyphens; clients send `PREFIX-STAGE-NAME`."""
+    """At most 35 letters, digits and hyphens. Clients send `PREFIX-STAGE-NAME`."""
     archive: Archive
-    """`s3://bucket/path/adapter.tar.gz` with what `save_pretrained` wrote."""
+    """`s3://bucket/path/adapter.tar.gz` with the files that `save_pretrained` wrote."""
 
 
 class RealtimeHosting(PooledInstances):
     """Instances that are always on and answer `invoke_endpoint`."""
 
     mode: Literal["realtime"]
-    """Instances that are always on."""
+    """Instances that always run."""
     instance_count: Annotated[int, whole(1, 1000)] = 1
-    """How many there are, or with scaling: at first."""
+    """The number of instances; with scaling, the initial number."""
     scaling: Scaling | None = None
-    """When instances or copies come and go; table below."""
+    """Automatic scaling of instances or copies; table below."""
     rollout: Rollout | None = None
-    """How traffic moves to a new version; table below."""
+    """How traffic shifts to a new version; table below."""
     variants: Annotated[tuple[Variant, ...], LISTED] = ()
-    """Tables `[[hosting.variants]]`, at most 10; none: one variant called `primary`."""
+    """Tables `[[hosting.variants]]`, at most 10. Without them, there is one variant called `primary`."""
     shadow: Shadow | None = None
-    """A variant that gets a copy of the requests and whose answers nobody sees; table below."""
+    """A variant that receives a copy of the requests and whose responses are discarded; table below."""
     capture: Capture | None = None
-    """Requests and answers, kept as JSON lines; table below."""
+    """Stores requests and responses as JSON Lines; table below."""
     monitor: Monitor | None = None
-    """[Captures against a baseline](hosting.md#captures-against-a-baseline), by the clock; table below."""
+    """Compares [captures with a baseline](hosting.md#captures-against-a-baseline) on a schedule; table below."""
     bidirectional: bool = False
-    """Clients open [streams in both directions](hosting.md#streams-in-both-directions)."""
+    """Allows [streams in both directions](hosting.md#streams-in-both-directions)."""
 
 
 class AsyncHosting(PooledInstances):
@@ -157,51 +158,51 @@ class AsyncHosting(PooledInstances):
     mode: Literal["async"]
     """Requests wait in a queue."""
     instance_count: Annotated[int, whole(1, 1000)] = 1
-    """How many there are, or with scaling: at first."""
+    """The number of instances; with scaling, the initial number."""
     max_concurrent_invocations_per_instance: Annotated[int, whole(1, 1000)] | None = None
-    """Else SageMaker chooses."""
+    """Without it, SageMaker chooses the value."""
     output_prefix: OwnPrefix = "async/output/"
-    """In the stage's bucket."""
+    """Where responses are stored in the stage's bucket."""
     failure_prefix: OwnPrefix = "async/failure/"
-    """In the stage's bucket."""
+    """Where errors are stored in the stage's bucket."""
     notify: bool = False
-    """One topic for answers, one for failures."""
+    """Creates one topic for responses and one for errors."""
     email: Email | None = None
-    """Subscribed to both."""
+    """An address that is subscribed to both topics."""
     scaling: AsyncScaling | None = None
-    """When instances or copies come and go; table below."""
+    """Automatic scaling of instances or copies; table below."""
     rollout: Rollout | None = None
-    """How traffic moves to a new version; table below."""
+    """How traffic shifts to a new version; table below."""
 
 
 class ServerlessHosting(Value):
     """No instance to choose, paid by the request, CPU only. Limits: SageMaker guide, serverless endpoints."""
 
     mode: Literal["serverless"]
-    """No instance to choose."""
+    """No instances to choose."""
     memory_mib: Literal[1024, 2048, 3072, 4096, 5120, 6144] = 3072
-    """1024 to 6144 in steps of 1024; CPU grows with it. New accounts are often given no more than the default (not
+    """1024 to 6144 in steps of 1024; CPU grows with memory. New accounts often have a limit of the default (not
     verified).
     """
     max_concurrency: Annotated[int, whole(1, 200)] = 10
     """1 to 200."""
     provisioned_concurrency: Annotated[int, whole(1, 200)] | None = None
-    """Kept warm; else the first request after a pause waits for a cold start."""
+    """Capacity that is kept warm. Without it, the first request after a pause waits for a cold start."""
 
 
 class Copies(Value):
     """What one copy of the model takes of an instance."""
 
     gpus: Annotated[int, whole(0, 16)] = 1
-    """Of one copy; 0 on CPU types."""
+    """GPUs of one copy; 0 on CPU types."""
     cpu_cores: Annotated[float, number(0.25, 512)] | None = None
-    """Of one copy."""
+    """CPU cores of one copy."""
     min_memory_mib: Annotated[int, whole(128, 32 * 1024 * 1024)]
-    """Reserved."""
+    """Memory reserved for one copy."""
     max_memory_mib: Annotated[int, whole(128, 32 * 1024 * 1024)] | None = None
-    """A copy that grows over it is ended."""
+    """A copy that exceeds it is stopped."""
     count: Annotated[int, whole(1, 1000)] = 1
-    """Where there is no scaling."""
+    """The number of copies without scaling."""
 
 
 class ComponentHosting(PooledInstances):
@@ -210,22 +211,22 @@ class ComponentHosting(PooledInstances):
     mode: Literal["component"]
     """Copies share instances."""
     copies: Copies
-    """What one copy takes of an instance; table below."""
+    """The resources of one copy; table below."""
     min_instances: Annotated[int, whole(0, 1000)] = 1
-    """0 with `scaling.min_copies = 0`."""
+    """0 is possible with `scaling.min_copies = 0`."""
     max_instances: Annotated[int, whole(1, 1000)] = 2
-    """More than the copies fill: an update starts new copies beside the old ones."""
+    """Allow more than the copies need: an update starts new copies beside the old ones."""
     data_cache: bool | None = None
-    """On: instances [keep model and image](hosting.md#copies-that-start-faster) for further copies; else as SageMaker
-    has it.
+    """On: instances [keep model and image](hosting.md#copies-that-start-faster) for further copies. Without it,
+    SageMaker decides.
     """
     scaling: ComponentScaling | None = None
-    """When instances or copies come and go; table below."""
+    """Automatic scaling of instances or copies; table below."""
     rollout: ComponentRollout | None = None
-    """How traffic moves to a new version; table below."""
+    """How traffic shifts to a new version; table below."""
     adapters: Annotated[tuple[Adapter, ...], LISTED] = ()
     """Tables `[[hosting.adapters]]`: [fine-tuned variants](hosting.md#adapters) of the model, each a component that
-    clients name.
+    clients select by name.
     """
 
 
@@ -235,15 +236,15 @@ class MultiModelHosting(Instances):
     mode: Literal["multi_model"]
     """Many archives behind one endpoint."""
     instance_type: InstanceType = DEFAULT_MULTI_MODEL_INSTANCE_TYPE
-    """Any CPU type, or a g4dn or g5 type with one GPU: SageMaker takes no other there."""
+    """Any CPU type, or a g4dn or g5 type with one GPU; SageMaker accepts no others in this mode."""
     instance_count: Annotated[int, whole(1, 1000)] = 1
-    """How many there are, or with scaling: at first."""
+    """The number of instances; with scaling, the initial number."""
     cache_models: bool = True
-    """Off: a model is unloaded and deleted after each answer."""
+    """Off: a model is unloaded and deleted after each response."""
     scaling: MultiModelScaling | None = None
-    """When instances or copies come and go; table below."""
+    """Automatic scaling of instances or copies; table below."""
     rollout: Rollout | None = None
-    """How traffic moves to a new version; table below."""
+    """How traffic shifts to a new version; table below."""
 
 
 Hosting = Annotated[

@@ -23,7 +23,7 @@ class TaggedImage(Value):
     """An image in the repository that the registry stack makes for the stage, by its tag."""
 
     tag: Annotated[str, like(_TAG, "not a tag that stays; push and name a version, such as '1.4.0'")]
-    """An image of the stage's own repository; tags there never move, and `latest` is refused."""
+    """A tag in the stage's own repository. Tags there are immutable, and `latest` is rejected."""
 
 
 class PinnedImage(Value):
@@ -47,16 +47,16 @@ class BuiltImage(Value):
     """An image that `cdk deploy` builds for linux/amd64 and pushes, under the hash of its files."""
 
     build: str
-    """The directory to build from, seen from where `cdk` is run; `cdk deploy` builds for linux/amd64, or for
-    linux/arm64 where the instances are Graviton (docker 23 or later with buildx), pushes to the repository of `cdk
-    bootstrap` and names the image by the hash of its files. Ours: `build = "."`.
+    """The directory to build from, relative to where `cdk` runs. `cdk deploy` builds for linux/amd64, or for
+    linux/arm64 if the instances are Graviton (docker 23 or later with buildx), pushes to the repository of
+    `cdk bootstrap`, and names the image by the hash of its files. For Tidegate's image: `build = "."`.
     """
     dockerfile: str = "Dockerfile"
-    """Seen from there. Ours: `container/Dockerfile`."""
+    """Relative to that directory. For Tidegate's image: `container/Dockerfile`."""
     build_args: dict[str, str] = Field(default_factory=dict)
     """Such as `{ ACCELERATOR = "gpu" }`."""
     target: str | None = None
-    """A stage of the Dockerfile."""
+    """The target stage of the Dockerfile."""
 
 
 Image = Annotated[

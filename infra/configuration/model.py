@@ -27,8 +27,8 @@ PACKAGE_ARN = rf"arn:aws[a-z-]*:sagemaker:[a-z0-9-]+:\d{{12}}:model-package/{ENT
 
 class _Sized(Value):
     size_gib: Annotated[float, number(0.001, 500)] | None = None
-    """The model's size, unpacked, of a `directory` that of the largest, of a `repository` the sum of what is loaded at
-    the start; time-outs and volumes derive from it.
+    """The unpacked size of the model; of a `directory`, that of the largest model; of a `repository`, the sum of the
+    models loaded at start. Timeouts and volumes are derived from it.
     """
 
 
@@ -41,15 +41,15 @@ class Container(Value):
     name: Annotated[
         str, like(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}", "not a container's name; use letters, digits and single hyphens")
     ]
-    """In logs and metrics, and what a request names where `invocation` is `direct`. One table has only this: the
-    stage's own container, with `[image]`, `[model]`, `[server]` and `[environment]`.
+    """The name in logs and metrics, by which requests select the container if `invocation` is `direct`. One table has
+    only this key: it is the stage's own container, with `[image]`, `[model]`, `[server]` and `[environment]`.
     """
     image_uri: ImageReference | None = None
-    """Else `[image]`."""
+    """The default is `[image]`."""
     archive: Archive | None = None
-    """`s3://bucket/path/model.tar.gz`; an image of its own may need none."""
+    """`s3://bucket/path/model.tar.gz`; not required for an image of its own."""
     environment: dict[str, str] = Field(default_factory=dict)
-    """Its variables."""
+    """Environment variables of the container."""
 
     @property
     def is_own(self) -> bool:
@@ -61,7 +61,7 @@ class Piped(_Sized):
     containers: Annotated[tuple[Container, ...], LISTED] = ()
     """Tables `[[model.containers]]`, 2 to 15, for mode `realtime`: [a pipeline](hosting.md#several-containers)."""
     invocation: Literal["serial", "direct"] = "serial"
-    """`serial`: a request passes all containers in their order. `direct`: it names the one that answers it."""
+    """`serial`: a request passes all containers in order. `direct`: the request selects a container by name."""
 
     @property
     def pipeline(self) -> dict[str, Any]:
@@ -82,21 +82,21 @@ class ArchivedModel(Piped):
     archive: Archive
     """`s3://bucket/path/model.tar.gz`."""
     archive_key: _ArchiveKey | None = None
-    """The ARN of the KMS key that the archive is under, where that is neither S3's own nor the stage's."""
+    """The ARN of the KMS key that encrypts the archive, if it is neither S3's own key nor the stage's."""
 
 
 class UncompressedModel(Piped):
     """Objects below a prefix, which become the files of the model's directory."""
 
     prefix: S3Prefix
-    """`s3://bucket/path/`, files that are not packed; not for `serverless`, `multi_model` and batch."""
+    """`s3://bucket/path/` with unpacked files; not for `serverless`, `multi_model` and batch."""
 
 
 class TrainedModel(Piped):
     """What a training job left; its archive's address is read from the account at synthesis."""
 
     training_job: Annotated[str, like(ENTITY, "not the name of a training job; `aws sagemaker list-training-jobs`")]
-    """The archive that a completed job left; looked up in the account at synthesis."""
+    """The archive of a completed training job, looked up in the account at synthesis."""
 
 
 class PackagedModel(_Sized):
@@ -109,12 +109,12 @@ class PackagedModel(_Sized):
     package: Annotated[
         str, like(rf"{PACKAGE_ARN}|{ENTITY}/[1-9]\d*", "not a model package; write its ARN or 'group/version'")
     ]
-    """An approved version of a model registry, `group/version` or its ARN; looked up at synthesis. It names its image,
-    so `[image]` is left out.
+    """An approved version in a model registry, `group/version` or its ARN, looked up at synthesis. It names its image,
+    so omit `[image]`.
     """
     package_image: ImageReference | None = None
-    """The image of that package, by its ARN; with image and archive nothing is looked up, so that a pipeline
-    synthesises without an account. `models promote` writes both.
+    """The image of that package, if the package is given by its ARN. With image and archive nothing is looked up, so a
+    pipeline can synthesise without an account. `models promote` writes both.
     """
     package_archive: (
         Annotated[
@@ -123,16 +123,16 @@ class PackagedModel(_Sized):
         ]
         | None
     ) = None
-    """The archive of that package, by its ARN."""
+    """The archive of that package, if the package is given by its ARN."""
     archive_key: _ArchiveKey | None = None
-    """The ARN of the KMS key that the archive is under, where that is neither S3's own nor the stage's."""
+    """The ARN of the KMS key that encrypts the archive, if it is neither S3's own key nor the stage's."""
 
 
 class ApprovedModel(_Sized):
     """Whatever version of the group was approved last: the parameter `ModelPackageArn` of the endpoint's stack."""
 
     group: Annotated[str, like(ENTITY, "not a model package group; use letters, digits and single hyphens")]
-    """What was approved last in that group: the stack's parameter `ModelPackageArn`, see
+    """The version approved last in that group: the stack's parameter `ModelPackageArn`, see
     [promotion.md](promotion.md).
     """
 
@@ -152,13 +152,13 @@ class ModelRepository(Piped):
     """
 
     repository: S3Place
-    """`s3://bucket/prefix` of many models in versions, which the server follows while it runs:
+    """`s3://bucket/prefix` of many models in versions, which the server watches while it runs:
     [hosting.md](hosting.md#many-models-in-a-repository).
     """
     repository_key: Annotated[str, like(KEY_ARN, "not a key; write the ARN of a KMS key (not of an alias)")] | None = (
         None
     )
-    """The ARN of the KMS key of that bucket, where it is neither S3's own nor the stage's."""
+    """The ARN of the KMS key of that bucket, if it is neither S3's own key nor the stage's."""
 
     @property
     def bucket(self) -> str:

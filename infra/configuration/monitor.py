@@ -32,37 +32,37 @@ class Monitor(Value):
             "night, or 'cron(0 0/6 ? * * *)'",
         ),
     ] = "cron(0 * ? * * *)"
-    """Each hour; or one hour of the day, `cron(0 3 ? * * *)`, or every so many hours, `cron(0 0/6 ? * * *)`; UTC."""
+    """Every hour; or at one hour of the day, `cron(0 3 ? * * *)`, or every few hours, `cron(0 0/6 ? * * *)`; in UTC."""
     statistics: _Json | None = None
-    """What a baselining job left, `s3://…/statistics.json`; without it and `constraints` captures are described, and
-    compared with nothing.
+    """The output of a baselining job, `s3://…/statistics.json`. Without it and `constraints`, captures are described
+    but not compared.
     """
     constraints: _Json | None = None
     """The same, `s3://…/constraints.json`."""
     image_uri: ImageReference | None = None
-    """Else SageMaker's own analyzer of tables, for which `region` must be written."""
+    """The default is SageMaker's own analyzer of tabular data, which requires `region`."""
     preprocessor: _Script | None = None
     """A script in S3 that this analyzer calls for each record."""
     postprocessor: _Script | None = None
     """A script in S3 that this analyzer calls at the end."""
     environment: dict[str, str] = Field(default_factory=dict)
-    """Of the job's container."""
+    """Environment variables of the job's container."""
     instance_type: InstanceType = "ml.m5.xlarge"
-    """Of SageMaker's list for processing jobs."""
+    """A type from SageMaker's list for processing jobs."""
     instance_count: Annotated[int, whole(1, 100)] = 1
     """1 to 100."""
     volume_gb: Annotated[int, whole(1, 16_384)] = 20
     """1 to 16384."""
     max_runtime_s: Annotated[int, whole(1, 86_400)] = 3600
-    """At most the time from one job to the next."""
+    """At most the interval between two jobs."""
     prefix: OwnPrefix = "monitor/"
-    """Reports, in the stage's bucket."""
+    """Where reports are stored in the stage's bucket."""
     role_arn: (
         Annotated[
             str, like(r"arn:aws[a-z-]*:iam::\d{12}:role/[!-~]+", "not a role; write arn:aws:iam::ACCOUNT:role/NAME")
         ]
         | None
     ) = None
-    """A role that is there; else one that the stage makes, which may do [less than the
+    """An existing role. By default the stack creates one with [fewer permissions than the
     endpoint's](hosting.md#captures-against-a-baseline).
     """

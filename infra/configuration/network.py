@@ -52,7 +52,7 @@ class NewVpc(Value):
     """A VPC of the stage's own, with the endpoints that containers without a way to the internet need."""
 
     vpc: Literal["new"]
-    """A VPC of the stage's own, or the id of an existing one."""
+    """`new`: the stage has its own VPC. Or the id of an existing VPC."""
     nat: bool = False
     """On: containers reach the internet through one NAT gateway (paid by the hour and by the GB)."""
     availability_zones: Annotated[
@@ -67,7 +67,7 @@ class NewVpc(Value):
             )
         ),
     ] = 2
-    """2 to 6, and then the first zones of the Region; or their names, see [below](#zones)."""
+    """2 to 6, to use the first zones of the Region; or a list of zone names, see [below](#zones)."""
     cidr: Annotated[
         str,
         AfterValidator(
@@ -96,7 +96,7 @@ class ExistingVpc(Value):
     """A VPC that somebody else looks after, by its ids. Numbers: API reference, VpcConfig."""
 
     vpc: Annotated[str, like(r"vpc-[0-9a-f]{8,17}", "not a VPC; write 'new', or an id like 'vpc-0a1b2c3d'")]
-    """A VPC of the stage's own, or the id of an existing one."""
+    """`new`: the stage has its own VPC. Or the id of an existing VPC."""
     subnets: Annotated[tuple[_Subnet, ...], LISTED, some(16, "subnets")]
     """A list of ids."""
     security_groups: Annotated[tuple[_SecurityGroup, ...], LISTED, some(5, "security groups")]
@@ -112,7 +112,7 @@ class ExistingVpc(Value):
             Rule(_are_zones, f"not a list of different zones of one Region; write it like {_LIKE_ZONES}", _ZONES)
         ),
     ] = ()
-    """The names of the zones that the subnets lie in; the [doctor](doctor.md) holds them against the subnets."""
+    """The names of the zones of the subnets; the [doctor](doctor.md) compares them with the subnets."""
 
 
 def _kind(value: Any) -> str | None:
@@ -135,4 +135,6 @@ class Encryption(Value):
     key: Annotated[
         str, like(rf"aws|new|{KEY_ARN}", "not a key; write 'aws', 'new' or the ARN of a KMS key (not of an alias)")
     ] = "aws"
-    """`aws`: keys that AWS owns, free. `new`: a KMS key of the stage, rotated every year. Or the ARN of one."""
+    """`aws`: keys that AWS owns, free of charge. `new`: a KMS key of the stage, rotated every year. Or the ARN of a
+    key.
+    """

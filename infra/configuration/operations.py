@@ -16,11 +16,11 @@ class ModelRegistry(Value):
     """The stage's own model package group."""
 
     group: Annotated[str, like(ENTITY, "not a group's name; use letters, digits and single hyphens")] | None = None
-    """Else `PREFIX-STAGE`."""
+    """The name of the model package group. The default is `PREFIX-STAGE`."""
     promotion: bool = False
-    """On: approving a package of the group rolls it out; needs `model.group` and `bootstrapped`."""
+    """On: an approval of a package of the group deploys it; needs `model.group` and `bootstrapped`."""
     email: Email | None = None
-    """Who hears how a roll-out ended."""
+    """The address that is notified when a rollout ends."""
 
 
 # A threshold of percent, of milliseconds and of a number of things; `false` in the file is None, no alarm of that kind.
@@ -33,37 +33,39 @@ class Alarms(Value):
     """Thresholds. A mode has those alarms whose metrics it has."""
 
     errors_5xx_percent: _Percent = 1.0
-    """Of the requests of five minutes."""
+    """The percentage of requests in five minutes."""
     errors_4xx_percent: _Percent = None
-    """Of the requests of five minutes."""
+    """The percentage of requests in five minutes."""
     errors_min_requests: Annotated[int, whole(1, 1_000_000)] = 20
-    """Fewer requests raise no alarm by percent."""
+    """With fewer requests, the percentage alarms do not fire."""
     model_p99_ms: _Ms = None
-    """Latency of the model."""
+    """p99 of the model's latency."""
     model_p99_percent_of_deadline: _Percent = 80.0
-    """Where there is none: by percent of the time that platform and server leave it."""
+    """If `model_p99_ms` is not set: p99 of the model's latency, as a percentage of the time that platform and server
+    allow.
+    """
     overhead_average_ms: _Ms = 1000
-    """Of the platform, for which AWS publishes no percentiles."""
+    """The platform's overhead, for which AWS publishes no percentiles."""
     memory_percent: _Percent = 90.0
-    """Of an instance or a copy."""
+    """Memory of an instance or a copy."""
     gpu_memory_percent: _Percent = 95.0
-    """Of the GPUs."""
+    """Memory of the GPUs."""
     disk_percent: _Percent = 85.0
-    """Of the model's volume."""
+    """The volume of the model."""
     no_capacity_minutes: Annotated[Annotated[int, whole(1, 1440)] | None, OFF] = 15
-    """Wanted, and no instance serves."""
+    """Requests need an instance, and none serves."""
     backlog: _Some = None
-    """async: requests that wait."""
+    """async: the number of waiting requests."""
     backlog_age_s: Annotated[Annotated[int, whole(1, 86_400)] | None, OFF] = 3600
-    """async: how long the oldest has waited."""
+    """async: how long the oldest request has waited."""
     failed_invocations: _Some = 1
-    """async, in five minutes."""
+    """async: failed requests in five minutes."""
     concurrency_percent: _Percent = 90.0
-    """serverless, of `max_concurrency`."""
+    """serverless: concurrency as a percentage of `max_concurrency`."""
     worker_restarts: Annotated[Annotated[int, whole(1, 1000)] | None, OFF] = None
-    """The server's own series, in ten minutes."""
+    """From the server's own metrics, in ten minutes."""
     failed_loads: Annotated[Annotated[int, whole(1, 1000)] | None, OFF] = None
-    """The same, of versions in `model.repository`."""
+    """The same, for versions in `model.repository`."""
 
 
 class Observability(Value):
@@ -76,39 +78,39 @@ class Observability(Value):
         ]
         | None
     ) = None
-    """Who hears of alarms; else a topic of the stage."""
+    """The topic that receives the alarms. By default the stack creates one."""
     email: Email | None = None
-    """Subscribed to the topic of the stage."""
+    """An address that is subscribed to the stack's topic."""
     dashboard: bool = True
-    """One of CloudWatch."""
+    """Creates a CloudWatch dashboard."""
     series: bool = True
-    """The server's own Prometheus series on it, where the mode is scraped."""
+    """Shows the server's Prometheus metrics on the dashboard, in modes that are scraped."""
     alarms: Alarms = Field(default_factory=Alarms)
-    """Thresholds; table below. `false` takes an alarm away."""
+    """Thresholds; table below. `false` disables an alarm."""
 
 
 class Budget(Value):
     """What a stage may cost; counted by its tags `project` and `stage`."""
 
     monthly_usd: Annotated[float, number(1, 10_000_000)]
-    """Counted by the tags `project` and `stage`."""
+    """The limit for the costs with the tags `project` and `stage`."""
     email: Email
-    """Who hears of it."""
+    """The address that is notified."""
     actual_percent: Annotated[tuple[Annotated[int, whole(1, 1000)], ...], LISTED] = (80,)
-    """A list; spent."""
+    """A list of thresholds for the actual costs."""
     forecast_percent: Annotated[tuple[Annotated[int, whole(1, 1000)], ...], LISTED] = (100,)
-    """A list; forecast."""
+    """A list of thresholds for the forecast costs."""
 
 
 class Cost(Value):
     """The monthly estimate at synthesis."""
 
     prices: str
-    """A file of prices, by its path from the stage file's directory; [cost.md](cost.md) has its form."""
+    """A file of prices, relative to the stage file's directory; [cost.md](cost.md) describes the format."""
     requests_per_month: Annotated[int, whole(0, 10**12)] | None = None
-    """For what is paid by use; else said per million requests."""
+    """For modes that are charged by use. Without it, the estimate is per million requests."""
     seconds_per_request: Annotated[float, number(0.001, 3600)] | None = None
-    """For what is paid by use."""
+    """For modes that are charged by use."""
 
 
 # Source: API reference, CloudWatch Logs, PutRetentionPolicy.
@@ -132,28 +134,29 @@ class Retention(Value):
     """What outlives what."""
 
     keep_data: bool
-    """Buckets, key, repository and model package group outlive `cdk destroy` and their replacement, and their stacks
-    refuse to be deleted. A creation that fails takes them away again, so that the next one finds no name taken.
+    """Buckets, key, repository and model package group survive `cdk destroy` and replacement, and their stacks are
+    protected from deletion. If the creation of a stack fails, they are deleted, so that their names are free for the
+    next deploy.
     """
     old_versions_days: Days = 90
-    """How long an overwritten or deleted object can be had back."""
+    """How long an overwritten or deleted object can be restored."""
     batch_output_days: Days = 90
-    """Results of transform jobs, and what `python -m client batch submit` uploaded for them."""
+    """Results of transform jobs, and the files that `python -m client batch submit` uploaded for them."""
     async_output_days: Days = 30
-    """Results of an asynchronous endpoint, and the bodies below `async/input/`."""
+    """Responses of an asynchronous endpoint, and the request bodies below `async/input/`."""
     captures_days: Days = 90
     """Captured requests."""
     access_logs_days: Days = 365
-    """Who asked the buckets for what."""
+    """Access logs of the buckets."""
     logs_days: Annotated[LogDays | None, OFF] = 90
-    """What containers print, in the log groups that the stage makes; one of CloudWatch's numbers, `false`: SageMaker
-    makes the groups and keeps all.
+    """Container logs, in log groups that the stack creates; a value that CloudWatch allows. `false`: SageMaker creates
+    the groups and keeps all logs.
     """
     transform_logs_days: LogDays | None = None
-    """The same of transform jobs; their group `/aws/sagemaker/TransformJobs` is one for the account and Region, so at
-    most one stage may say it.
+    """Logs of transform jobs. Their group `/aws/sagemaker/TransformJobs` is shared by the account and Region, so only
+    one stage may set this key.
     """
     images: Annotated[int, whole(2, 10_000)] = 100
-    """The newest that the registry keeps; one that an endpoint uses must be among them, or the endpoint cannot start
-    another instance.
+    """How many of the newest images the registry keeps. An image in use must be among them, or the endpoint cannot
+    start another instance.
     """

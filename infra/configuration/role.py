@@ -23,9 +23,9 @@ class Statement(Value):
     actions: Annotated[tuple[_Action, ...], LISTED, some(100, "actions")]
     """Such as `["dynamodb:GetItem"]`; no wildcards."""
     resources: Annotated[tuple[_Resource, ...], LISTED, some(100, "resources")]
-    """ARNs, or `"*"` for actions that know none."""
+    """ARNs, or `"*"` for actions without resources."""
     conditions: dict[str, dict[str, Any]] = Field(default_factory=dict)
-    """As IAM writes them: `{ StringEquals = { "aws:RequestedRegion" = "eu-central-1" } }`."""
+    """In IAM's format: `{ StringEquals = { "aws:RequestedRegion" = "eu-central-1" } }`."""
 
 
 class Role(Value):
@@ -41,10 +41,10 @@ class Role(Value):
         ]
         | None
     ) = None
-    """A role of the same account that is there, instead of one that the stage makes; then without the next two keys."""
+    """An existing role of the same account, instead of one that the stack creates; excludes the next two keys."""
     statements: Annotated[tuple[Statement, ...], LISTED] = ()
-    """Tables `[[role.statements]]`: what a handler may do beside serving."""
+    """Tables `[[role.statements]]`: what a handler may do in addition to serving."""
     managed_policies: Annotated[tuple[_Policy, ...], LISTED] = ()
-    """ARNs of policies that the role gets too; IAM attaches ten to a role, unless the account's quota was raised."""
+    """ARNs of policies to attach to the role. IAM allows ten per role, unless the account's quota is raised."""
     permissions_boundary: _Policy | None = None
-    """The ARN of a policy that bounds every role of the stage, those of its state machines too."""
+    """The ARN of a policy that limits every role of the stage, including those of its state machines."""

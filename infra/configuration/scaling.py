@@ -18,11 +18,11 @@ class Action(Value):
     """From `when` on other bounds hold, until another action; both, for an action leaves what it does not say."""
 
     name: _ActionName
-    """Of the action, each another."""
+    """A unique name of the action."""
     when: Expression
     """`cron(0 20 ? * MON-FRI *)`, `rate(1 day)` or `at(2027-12-24T18:00:00)`."""
     timezone: TimeZone | None = None
-    """Such as `Europe/Berlin`, for `cron` and `at`; else UTC."""
+    """A time zone for `cron` and `at`, such as `Europe/Berlin`. The default is UTC."""
 
 
 class ScheduledAwakeInstances(Action):
@@ -33,7 +33,7 @@ class ScheduledAwakeInstances(Action):
     ]
     """At least one."""
     max_instances: Annotated[int, whole(1, 1000)]
-    """At most that of `[hosting.scaling]`."""
+    """At most `max_instances` of `[hosting.scaling]`."""
 
 
 class ScheduledInstances(Action):
@@ -42,7 +42,7 @@ class ScheduledInstances(Action):
     min_instances: Annotated[int, whole(0, 1000)]
     """May be 0."""
     max_instances: Annotated[int, whole(0, 1000)]
-    """At most that of `[hosting.scaling]`; 0: requests wait until another action."""
+    """At most `max_instances` of `[hosting.scaling]`. 0: requests wait until another action."""
 
 
 class ScheduledCopies(Action):
@@ -51,15 +51,15 @@ class ScheduledCopies(Action):
     min_copies: Annotated[int, whole(0, 1000)]
     """May be 0."""
     max_copies: Annotated[int, whole(0, 1000)]
-    """At most that of `[hosting.scaling]`; 0: requests fail until another action."""
+    """At most `max_copies` of `[hosting.scaling]`. 0: requests fail until another action."""
 
 
 class _Cooldowns(Value):
     # Out at once and in slowly: a missing instance costs answers, a spare one a few minutes' price.
     scale_out_cooldown_s: Seconds = 60
-    """How long it rests after more were started."""
+    """The pause after instances or copies are started."""
     scale_in_cooldown_s: Seconds = 300
-    """How long it rests after some were ended."""
+    """The pause after instances or copies are stopped."""
 
 
 class Scaling(_Cooldowns):
@@ -68,52 +68,56 @@ class Scaling(_Cooldowns):
     min_instances: Annotated[
         int, whole(1, 1000, "not a whole number from 1 to 1000; modes async and component scale to no instance")
     ] = 1
-    """Of each variant."""
+    """The minimum for each variant."""
     max_instances: Annotated[int, whole(1, 1000)]
-    """Of each variant."""
+    """The maximum for each variant."""
     concurrent_requests: Annotated[float, number(0.1, 10_000)] = 5.0
-    """In work per instance or copy; on a GPU about the batch size times the workers, see [settings.md](settings.md)."""
+    """The target of requests in flight per instance or copy; on a GPU about the batch size times the number of workers,
+    see [settings.md](settings.md).
+    """
     schedule: Annotated[tuple[ScheduledAwakeInstances, ...], LISTED] = ()
-    """Tables `[[hosting.scaling.schedule]]`: other bounds [from a moment on](hosting.md#by-the-clock)."""
+    """Tables `[[hosting.scaling.schedule]]`: other limits [from a given time on](hosting.md#by-the-clock)."""
 
 
 class MultiModelScaling(_Cooldowns):
     """Target tracking of requests per minute: AWS has no concurrency metric for the variants of such an endpoint."""
 
     min_instances: Annotated[int, whole(1, 1000)] = 1
-    """Of each variant."""
+    """The minimum for each variant."""
     max_instances: Annotated[int, whole(1, 1000)]
-    """Of each variant."""
+    """The maximum for each variant."""
     invocations_per_minute: Annotated[float, number(0.1, 1_000_000)]
-    """Per instance."""
+    """The target of requests per instance."""
     schedule: Annotated[tuple[ScheduledAwakeInstances, ...], LISTED] = ()
-    """Tables `[[hosting.scaling.schedule]]`: other bounds [from a moment on](hosting.md#by-the-clock)."""
+    """Tables `[[hosting.scaling.schedule]]`: other limits [from a given time on](hosting.md#by-the-clock)."""
 
 
 class AsyncScaling(_Cooldowns):
     """Target tracking of the queue; down to no instance, and up again when the first request waits."""
 
     min_instances: Annotated[int, whole(0, 1000)] = 0
-    """Of each variant."""
+    """The minimum for each variant."""
     max_instances: Annotated[int, whole(1, 1000)]
-    """Of each variant."""
+    """The maximum for each variant."""
     backlog: Annotated[float, number(0.1, 100_000)] = 5.0
-    """Waiting per instance."""
+    """The target of waiting requests per instance."""
     schedule: Annotated[tuple[ScheduledInstances, ...], LISTED] = ()
-    """Tables `[[hosting.scaling.schedule]]`: other bounds [from a moment on](hosting.md#by-the-clock)."""
+    """Tables `[[hosting.scaling.schedule]]`: other limits [from a given time on](hosting.md#by-the-clock)."""
 
 
 class ComponentScaling(_Cooldowns):
     """Target tracking of the requests in work per copy; down to no copy, and up again when one is missed."""
 
     min_copies: Annotated[int, whole(0, 1000)] = 1
-    """Of the model."""
+    """The minimum number of copies of the model."""
     max_copies: Annotated[int, whole(1, 1000)]
-    """Of the model."""
+    """The maximum number of copies of the model."""
     concurrent_requests: Annotated[float, number(0.1, 10_000)] = 5.0
-    """In work per instance or copy; on a GPU about the batch size times the workers, see [settings.md](settings.md)."""
+    """The target of requests in flight per instance or copy; on a GPU about the batch size times the number of workers,
+    see [settings.md](settings.md).
+    """
     schedule: Annotated[tuple[ScheduledCopies, ...], LISTED] = ()
-    """Tables `[[hosting.scaling.schedule]]`: other bounds [from a moment on](hosting.md#by-the-clock)."""
+    """Tables `[[hosting.scaling.schedule]]`: other limits [from a given time on](hosting.md#by-the-clock)."""
 
 
 AnyScaling = Scaling | MultiModelScaling | AsyncScaling | ComponentScaling

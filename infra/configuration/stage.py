@@ -28,24 +28,24 @@ class Stage(Value):
 
     name: Annotated[str, like(rf"{_PART}{{0,9}}", f"no stage's name; use at most 10 {_RULE}")]
     """Not a key: the name of the file, at most 10 lower-case letters, digits and single hyphens, beginning with a
-    letter. The longest name made of it is the bucket's, `PREFIX-STAGE-data-ACCOUNT-REGION`, and S3 takes 63
+    letter. The longest name derived from it is the bucket's, `PREFIX-STAGE-data-ACCOUNT-REGION`, and S3 allows 63
     characters.
     """
     prefix: Annotated[str, like(rf"{_PART}{{0,15}}", f"no prefix; use at most 16 {_RULE}")] = "tidegate"
     """The beginning of every physical name, at most 16 characters."""
     account: Account | None = None
-    """Where the stage is deployed; else where the caller is."""
+    """Where to deploy. The default is the caller's account."""
     region: Annotated[str, like(r"[a-z]{2}(-[a-z]+)+-\d", "not a Region; write one like 'eu-central-1'")] | None = None
-    """Where the stage is deployed; else where the caller is."""
+    """Where to deploy. The default is the caller's Region."""
     bootstrapped: bool = True
-    """`false`: deployed with the caller's own rights and without `cdk bootstrap`; then no image can be built and
-    nothing promoted.
+    """`false`: deploy with the caller's own permissions and without `cdk bootstrap`. Images cannot be built and
+    packages cannot be promoted then.
     """
     # Accounts that may deploy what this stage holds: its images, the archives below models/, its model packages.
     shared_with: Annotated[tuple[Account, ...], LISTED, some(10, "accounts")] = ()
-    """Accounts that may deploy what this stage holds, at most 10: [another account](#another-account-deploys)."""
+    """Accounts that may deploy the resources of this stage, at most 10: [another account](#another-account-deploys)."""
     tags: dict[str, str] = Field(default_factory=dict)
-    """Of every resource, beside `project` and `stage`."""
+    """Tags of every resource, in addition to `project` and `stage`."""
     image: Image | None = None
     """The container image; required, unless a model package names one."""
     model: Model = DefaultArchive()
@@ -53,29 +53,29 @@ class Stage(Value):
     hosting: Hosting
     """The endpoint."""
     role: Role = Role()
-    """What a handler may do beside serving."""
+    """Additional permissions of a handler."""
     network: Network | None = None
-    """Where containers run; else in SageMaker's own network, with a way to the internet."""
+    """Where containers run. The default is SageMaker's own network, which has internet access."""
     encryption: Encryption = Encryption()
-    """By whose key data is encrypted."""
+    """The key that encrypts the data."""
     api: Api | None = None
-    """A way in for callers from elsewhere."""
+    """A REST API for callers that cannot call SageMaker directly."""
     batch: Batch | None = None
     """Transform jobs."""
     model_registry: ModelRegistry | None = None
-    """Versions of the model, and their approval."""
+    """Versions of the model and their approval."""
     observability: Observability | None = None
     """Alarms and a dashboard."""
     budget: Budget | None = None
-    """What the stage may cost."""
+    """A monthly budget for the stage."""
     cost: Cost | None = None
-    """The estimate at synthesis."""
+    """The cost estimate at synthesis."""
     retention: Retention
-    """What outlives what."""
+    """What is kept, and for how long."""
     server: dict[str, Setting] = Field(default_factory=dict)
-    """Settings of the server by the fields of `inference/settings.py`, such as `max_batch_size = 8` for
-    `TIDEGATE_MAX_BATCH_SIZE`. `gpus_per_worker`, for [a model that needs several GPUs](guides/gpus.md), is held
+    """Server settings by the field names of `inference/settings.py`, such as `max_batch_size = 8` for
+    `TIDEGATE_MAX_BATCH_SIZE`. `gpus_per_worker`, for [a model that needs several GPUs](guides/gpus.md), is checked
     against every instance type.
     """
     environment: dict[str, str] = Field(default_factory=dict)
-    """Further variables of the container, such as `SAGEMAKER_PROGRAM = "serve.py"`."""
+    """Additional environment variables of the container, such as `SAGEMAKER_PROGRAM = "serve.py"`."""

@@ -80,13 +80,13 @@ class Table(Value):
             )
         ),
     ]
-    """Names and types in the order of the files, such as `{ id = "string", score = "double" }`; types and the columns
-    that every table has are in [batch.md](batch.md#tables).
+    """Names and types in the order of the files, such as `{ id = "string", score = "double" }`.
+    [batch.md](batch.md#tables) lists the types and the columns that every table has.
     """
     name: _Name = "predictions"
-    """Of the table."""
+    """The name of the table."""
     database: _Name | None = None
-    """Of Glue, which the stack makes; else `PREFIX_STAGE`."""
+    """The Glue database, which the stack creates. The default is `PREFIX_STAGE`."""
     location: (
         Annotated[
             str,
@@ -97,17 +97,17 @@ class Table(Value):
         ]
         | None
     ) = None
-    """`s3://bucket/path/`; else `tables/NAME/` in the stage's bucket."""
+    """`s3://bucket/path/`. The default is `tables/NAME/` in the stage's bucket."""
     location_key: Annotated[str, like(KEY_ARN, "not the ARN of a KMS key")] | None = None
-    """The ARN of the KMS key of that bucket, where it is not S3's own."""
+    """The ARN of the KMS key of that bucket, if it is not S3's own."""
     first_day: Annotated[
         datetime.date,
         BeforeValidator(Rule(_is_day, "not a day; write one like 2026-01-01, with no quotes and no time")),
     ] = datetime.date(2026, 1, 1)
-    """Queries look at no day before."""
+    """The first day that queries consider."""
     athena: bool = True
-    """A workgroup of the stage's own."""
+    """Creates an Athena workgroup for the stage."""
     query_results_days: Days = 30
-    """How long answers of Athena are kept."""
+    """How long Athena's query results are kept."""
     query_limit_gib: Annotated[Annotated[int, whole(1, 7_000_000)] | None, OFF] = 100
-    """A query that reads more is cancelled; `false`: no limit."""
+    """A query that scans more is cancelled. `false`: no limit."""
