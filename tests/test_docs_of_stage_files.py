@@ -83,7 +83,7 @@ def test_a_page_is_filled_by_the_command_and_nothing_else_of_it_changes(tmp_path
 
     lines = page.read_text(encoding="utf-8").splitlines()
     assert (lines[0], lines[-1]) == ("before", "after")
-    assert "| `monthly_usd` | required | Counted by the tags `project` and `stage`. |" in lines
+    assert "| `monthly_usd` | required | The limit for the costs with the tags `project` and `stage`. |" in lines
     assert "old" not in lines
 
 

@@ -73,10 +73,9 @@ class Batch(Value):
     retries: Annotated[int, whole(0, 9)] = 2
     """How often a failed job is retried."""
     max_payload_mib: Annotated[int, whole(0, 100)] | None = None
-    """The maximum payload; 0: no limit, sent in chunks. Without it, the value that the container reports applies."""
+    """The maximum payload; 0: no limit, sent in chunks. Without it, the container's own value applies."""
     max_concurrent: Annotated[int, whole(1, 10_000)] | None = None
-    """The maximum number of parallel requests per instance. Without it, the value that the container reports applies.
-    """
+    """The maximum number of parallel requests per instance. Without it, the container's own value applies."""
     join_source: Annotated[str, like(r"Input|None", "neither 'Input' nor 'None'")] = "None"
     """`Input`: write each result beside its record: [batch.md](batch.md#answers-beside-their-records)."""
     input_filter: _Filter = "$"

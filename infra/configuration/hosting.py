@@ -37,8 +37,7 @@ class Instances(Value):
     """What every mode with instances decides. Ranges: API reference, ProductionVariant."""
 
     instance_type: InstanceType = DEFAULT_INSTANCE_TYPE
-    """Any GPU or CPU type from SageMaker's list, including [Graviton](hosting.md#graviton); the default has one L4 GPU.
-    """
+    """Any GPU or CPU type of SageMaker, including [Graviton](hosting.md#graviton); the default has one L4 GPU."""
     inference_ami: str | None = None
     """The host image, which contains the driver, for GPU types. The default fits Tidegate's image."""
     model_download_timeout_s: Annotated[int, whole(60, 3600)] | None = None
