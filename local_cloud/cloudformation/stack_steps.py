@@ -13,6 +13,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from moto.cloudformation import parsing
 from moto.cloudformation.models import Event, Stack
 
+from tidegate.local_cloud.cloudformation import network_resources
 from tidegate.local_cloud.cloudformation.resource_class import telling
 from tidegate.local_cloud.cloudformation.templates import NO_RESOURCE, Json, with_stack_tags
 
@@ -149,8 +150,9 @@ def discard(stack: Stack, name: str, definition: Json, resource: Any) -> bool:
     kind, identity = definition["Type"], physical_id(resource)
     tell(stack, name, kind, "DELETE_IN_PROGRESS", physical_id=identity)
     try:
-        # The way that moto itself deletes: by the object where it can, else by the class of its type.
-        stack.resource_map._delete_resource(resource, definition)
+        # Else the way that moto itself deletes: by the object where it can, or by the class of its type.
+        if not network_resources.delete(kind, resource):
+            stack.resource_map._delete_resource(resource, definition)
     except Exception as error:
         tell(stack, name, kind, "DELETE_FAILED", reason=reason_of(error), physical_id=identity)
         return False
