@@ -42,6 +42,7 @@ class Leftover:
 def enter(stack: Stack, status: str, reason: str | None = None) -> None:
     """Puts the stack into a status; who sees the status also sees its event."""
     tell(stack, stack.name, "AWS::CloudFormation::Stack", status, reason=reason, physical_id=stack.stack_id)
+    vars(stack)["status_reason"] = reason  # moto's answers have it as StackStatusReason, and moto never sets it
     stack.status = status
 
 

@@ -485,6 +485,7 @@ def test_stacks_that_were_being_changed_have_failed_or_are_done_and_can_be_delet
             assert midst.named(f"stack {name} was being changed", "delete it and deploy again")
             (event, *_) = account.cloudformation.describe_stack_events(StackName=name)["StackEvents"]
             assert "The local cloud ended while this was under way" in event["ResourceStatusReason"]
+            assert described[name]["StackStatusReason"] == event["ResourceStatusReason"]
         account.cloudformation.delete_stack(StackName=name)
     for kind in ended:
         name = midst.names[f"stack {kind}"]

@@ -422,6 +422,7 @@ def test_a_bucket_is_what_its_template_says(account: Account, stack: Stack) -> N
     account.cloudformation.delete_stack(StackName=stack.name)
     assert stack.settled() == "DELETE_FAILED"
     assert "not empty" in dict(stack.events("Bucket"))["DELETE_FAILED"]
+    assert stack.describe()["StackStatusReason"] == "The following resource(s) failed to delete: [Bucket]."
     for version in s3.list_object_versions(Bucket=name)["Versions"]:
         s3.delete_object(Bucket=name, Key="k", VersionId=version["VersionId"])
 
