@@ -27,6 +27,7 @@ from tidegate.local_cloud.clock import Clock
 from tidegate.local_cloud.metrics import reading
 from tidegate.local_cloud.metrics.kept_metrics import KeptMetrics
 from tidegate.local_cloud.metrics.moto_metrics import PutMetrics, show
+from tidegate.local_cloud.metrics.put_rules import PutRules
 from tidegate.local_cloud.metrics.store import KEPT, MINUTE_S, MetricStore
 from tidegate.local_cloud.metrics.workflow_metrics import WorkflowMetrics
 from tidegate.local_cloud.sagemaker.service import SageMaker
@@ -64,12 +65,12 @@ class Past:
     alarm_history: list[dict[str, Any]] = field(default_factory=list)
 
 
-def both(first: request_gate.Rules, second: request_gate.Rules) -> request_gate.Rules:
-    """The rules of two rooms of one service."""
+def each_of(*rooms: request_gate.Rules) -> request_gate.Rules:
+    """The rules of several rooms of one service."""
 
     def check(operation: str, request: dict[str, Any]) -> None:
-        first(operation, request)
-        second(operation, request)
+        for rules in rooms:
+            rules(operation, request)
 
     return check
 
@@ -140,7 +141,7 @@ class Minute:
         )
         self._rules: dict[str, request_gate.Rules] = {
             "application-autoscaling": ScalingRules(self.scaler.backend, make_client),
-            "cloudwatch": both(AlarmRules(cloudwatch, region), reading.check),
+            "cloudwatch": each_of(AlarmRules(cloudwatch, region), reading.check, PutRules(clock)),
             "events": EventRules(events_backends[account][region]),
             "scheduler": ScheduleRules(
                 backend=scheduler_backends[account][region], clock=clock, region=region, sessions=sessions

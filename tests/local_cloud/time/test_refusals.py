@@ -485,6 +485,34 @@ def test_metrics_that_cannot_be_read_are_refused_by_name(clients: Clients) -> No
     assert refusal(read, **days)[1].startswith("You have requested up to 2,880 datapoints, which exceeds the limit of")
 
 
+def test_metrics_that_cloudwatch_does_not_take_are_refused_and_none_of_them_is_kept(clients: Clients) -> None:
+    now, name = clients.account.cloud.advance(0), clients.account.name("put")
+    put = clients.cloudwatch.put_metric_data
+
+    def datum(**members: Any) -> dict[str, Any]:
+        return {"MetricName": name, "Value": 1.0, **members}
+
+    def refused(data: list[dict[str, Any]], **members: Any) -> str:
+        code, message = refusal(put, **{"Namespace": "Own", "MetricData": data, **members})
+        assert code == "InvalidParameterValue"
+        return message
+
+    late, early = datum(Timestamp=now - timedelta(days=14, minutes=1)), datum(Timestamp=now + timedelta(hours=3))
+    assert refused([datum()], Namespace="AWS/SageMaker") == "The value AWS/ for parameter Namespace is invalid."
+    many = "The collection MetricData must not have a size greater than 1000."
+    assert refused([datum()] * 1001) == many
+    assert refused([datum()] * 1000, EntityMetricData=[{"MetricData": [datum()]}]) == many
+    assert refused([datum(), late, early]).splitlines() == [
+        "The parameter MetricData.member.2.Timestamp must specify a time within the past two weeks.",
+        "The parameter MetricData.member.3.Timestamp must specify a time no more than two hours in the future.",
+    ]
+    assert clients.account.sum_of(name, {}, namespace="Own") == 0
+    within = [datum(Timestamp=now - timedelta(days=13)), datum(Timestamp=now + timedelta(hours=1)), datum()]
+    put(Namespace="Own/AWS/", MetricData=within)
+    put(Namespace="Own", MetricData=[datum()] * 1000)
+    assert clients.account.sum_of(name, {}, namespace="Own") == 1000
+
+
 def test_every_operation_is_held_against_its_model_and_none_ends_in_an_error_of_the_server(clients: Clients) -> None:
     for client in (clients.scheduler, clients.events, clients.scaling, clients.cloudwatch):
         model = client.meta.service_model
