@@ -7,9 +7,9 @@ leads there (DNS rebinding) it can read the answers as well. A browser says of e
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Mapping
-from urllib.parse import urlsplit
+
+from tidegate.playground.loopback import names_loopback
 
 _SAME_PAGE = frozenset({"same-origin", "none"})  # none: typed into the browser, and no page's
 
@@ -20,7 +20,7 @@ def refusal(method: str, headers: Mapping[str, str]) -> str | None:
     Programs send neither ``Origin`` nor ``Sec-Fetch-Site``, and need not.
     """
     host = headers.get("host", "")
-    if host and not _is_this_machine(host):
+    if host and not names_loopback(host):
         return (
             f"The local cloud answers for 127.0.0.1 and localhost, and this request is for the host {host}: use the"
             " address in AWS_ENDPOINT_URL_SAGEMAKER."
@@ -34,16 +34,3 @@ def refusal(method: str, headers: Mapping[str, str]) -> str | None:
         whose = f"of {origin}" if origin not in (None, "null") else "of another site"
         return f"A page {whose} may not change the local cloud; only programs and this cloud's own pages may."
     return None
-
-
-def _is_this_machine(host: str) -> bool:
-    try:
-        name = urlsplit(f"//{host}").hostname or ""
-    except ValueError:
-        return False
-    if name == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        return False

@@ -32,6 +32,7 @@ def ask(url: str, method: str, path: str, body: bytes = b"", **headers: str) -> 
         {},
         {"host": "localhost:4566"},
         {"host": "[::1]:4566"},
+        {"host": "cloud.localhost:4566"},
         {"host": HERE, "origin": PAGE, "sec-fetch-site": "same-origin"},
         {"host": HERE, "sec-fetch-site": "none"},
     ],

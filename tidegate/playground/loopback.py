@@ -21,6 +21,15 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+def names_loopback(host: str) -> bool:
+    """The same of a Host header, which may have a port."""
+    try:
+        name = urlsplit(f"//{host}").hostname
+    except ValueError:
+        return False
+    return name is not None and is_loopback(name)
+
+
 def opens_a_tab(*, method: str, mode: str, destination: str) -> bool:
     """Whether a browser asks for a document that becomes a tab's own, as it does for a link on any page.
 
@@ -37,11 +46,7 @@ def refusal(*, host: str, origin: str = "", site: str = "", is_link: bool = Fals
     ``is_link`` says that the page itself is to be opened in a tab: any site may have a link to it, because opening it
     changes nothing, and no other page can read a tab of another origin or put it into a frame.
     """
-    try:
-        name = urlsplit(f"//{host}").hostname
-    except ValueError:
-        name = None
-    if name is None or not is_loopback(name):
+    if not names_loopback(host):
         return f"The playground answers at a loopback address only, and not as {host[:200] or 'nothing'}."
     if origin and origin.lower() not in (f"http://{host}".lower(), f"https://{host}".lower()):
         return f"The playground answers its own page only, and not one of {origin[:200]}."
