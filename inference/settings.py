@@ -176,7 +176,7 @@ class Settings:
     """What the deployer decided. Built by `read`, or by keyword in tests; units are in the names."""
 
     # --- where
-    base_dir: Path = setting("SAGEMAKER_BASE_DIR", Path("/opt/ml"), _path, "holds `model/`")
+    base_dir: Path = setting("SAGEMAKER_BASE_DIR", Path("/opt/ml"), _path, "the directory that contains `model/`")
     host: str = setting("TIDEGATE_HOST", "0.0.0.0", _host, "address to listen on")  # noqa: S104 - a container's port is published by its host
     port: int = setting("SAGEMAKER_BIND_TO_PORT", 8080, _whole(1, 65535), "port to listen on")
     program: str | None = setting(
@@ -186,62 +186,64 @@ class Settings:
         "SAGEMAKER_SUBMIT_DIRECTORY",
         None,
         str,
-        "where the SDK has put the script; nothing is fetched from there, and where the archive has no script an error "
-        "says so",
+        "where the SDK has put the script; nothing is downloaded from it, and if the archive has no script, the "
+        "start fails with an error that says so",
     )
     multi_model: bool = setting(
         "SAGEMAKER_MULTI_MODEL",
         False,
         _switch,
-        "set by the platform: models come and go by `POST` and `DELETE /models`",
+        "set by the platform: models are loaded and unloaded by `POST` and `DELETE /models`",
     )
     trust_pickled_model: bool = setting(
         "TIDEGATE_TRUST_PICKLED_MODEL",
         False,
         _switch,
-        "load model files that need unpickling, which may run any code; only where no `model_fn` loads them",
+        "load model files that need unpickling, which may run any code; applies only if no `model_fn` loads them",
     )
     trust_compiled_model: bool = setting(
         "TIDEGATE_TRUST_COMPILED_MODEL",
         False,
         _switch,
-        "serve models that `torch.export` saved (`.pt2`) or AOTInductor compiled, which may run any code; only where "
-        "no `model_fn` loads them",
+        "load models that `torch.export` saved (`.pt2`) or AOTInductor compiled, which may run any code; applies "
+        "only if no `model_fn` loads them",
     )
     form: str = setting(
         "TIDEGATE_FORM",
         "auto",
         _form,
-        "which form of a model is served: `auto` is the first of its `forms` that fits this machine and answers the "
-        "example, else the model as it was trained, which is also `eager`; a form's name demands that one",
+        "the form of a model to serve: `auto` is the first of its `forms` that fits this machine and answers the "
+        "example, else the model as it was trained; `eager` is the model as it was trained; the name of a form "
+        "requires that form",
     )
     hf_task: str | None = setting(
         ("HF_TASK", "TASK"),
         None,
         str,
-        "the pipeline of transformers that serves a model of `save_pretrained`; a script's functions win, one by one",
+        "the transformers pipeline that serves a model of `save_pretrained`; each function that a script defines "
+        "replaces that of the pipeline",
     )
     hf_trust_remote_code: bool = setting(
-        "HF_TRUST_REMOTE_CODE", False, _switch, "let that pipeline run the Python files that such a model brings"
+        "HF_TRUST_REMOTE_CODE", False, _switch, "let that pipeline run the Python files that such a model contains"
     )
     legacy_pickle: bool = setting(
         "TIDEGATE_LEGACY_PICKLE",
         False,
         _switch,
-        "of a model that `create_model` makes: read arrays that clients of Studio.ML pickled, by a reader that builds "
-        "plain arrays and nothing else, and answer them with such",
+        "for models of `create_model`: read arrays that Studio.ML clients pickled, with a reader that builds only "
+        "plain arrays, and encode the response in the same way",
     )
     identity_model: bool = setting(
         "TIDEGATE_IDENTITY_MODEL",
         False,
         _switch,
-        "where the model directory holds no model, answer every request with its own body, and say so in each answer",
+        "if the model directory contains no model, answer every request with its own body, and mark each response",
     )
     default_accept: str = setting(
         "SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT",
         "application/json",
         _media_type,
-        "the answer's type when Accept is missing or `*/*`",
+        "the type of the response if Accept is missing or `*/*`",
     )
     batch_transform: bool = setting("SAGEMAKER_BATCH", False, _switch, "set by the platform for batch transform jobs")
 
@@ -257,23 +259,22 @@ class Settings:
         ),
         None,
         _whole(1, 1024),
-        "model copies, one process each, in a number that does not change; "
-        "default: one per GPU, else one per CPU core of the container, as far as its memory holds them; of many models "
-        "1 each",
+        "the number of workers, each a process with a copy of the model; it is fixed; default: one per GPU, else "
+        "one per CPU core of the container, limited by its memory; with many models, 1 for each",
     )
     gpus_per_worker: int = setting(
         "TIDEGATE_GPUS_PER_WORKER",
         1,
         _whole(1, 64),
-        "GPUs of each worker, for a model that needs several: it sees these alone, as `context.devices`; they divide "
-        "those of the container, and by default there are as many workers as that makes",
+        "GPUs of each worker, for a model that needs several: the worker sees only these, as `context.devices`; the "
+        "default number of workers is the number of GPUs divided by this, which must divide it evenly",
     )
     threads_per_worker: int | None = setting(
         ("TIDEGATE_THREADS_PER_WORKER", "OMP_NUM_THREADS"),
         None,
         _whole(1, 1024),
-        "torch threads of each worker, the first number where OMP_NUM_THREADS is a list; default: the cores divided "
-        "among the workers",
+        "torch threads of each worker; if OMP_NUM_THREADS is a list, its first number; default: the cores divided "
+        "by the workers",
         OMP_NUM_THREADS=_omp_threads,
     )
     timeout_s: float = setting(
@@ -287,13 +288,14 @@ class Settings:
         ),
         60.0,
         _number(0.1, 86400),
-        "how long user code may take over one request, or over a call that several share; 600 in a batch transform job",
+        "how long user code may take for one request, or for a call that several requests share; 600 in a batch "
+        "transform job",
     )
     max_queue_wait_s: float | None = setting(
         "TIDEGATE_MAX_QUEUE_WAIT_S",
         None,
         _number(0.1, 86400),
-        "how long a request may wait for a worker; default: the time limit of user code, but at least 60",
+        "how long a request may wait for a worker; default: TIDEGATE_TIMEOUT_S, but at least 60",
     )
     load_timeout_s: float = setting(
         ("TIDEGATE_LOAD_TIMEOUT_S", "TS_DEFAULT_STARTUP_TIMEOUT"),
@@ -305,7 +307,7 @@ class Settings:
         "TIDEGATE_REQUIREMENTS_TIMEOUT_S",
         900.0,
         _number(1, 86400),
-        "how long `code/requirements.txt` may take to install",
+        "how long the installation of `code/requirements.txt` may take",
     )
     codeartifact_arn: str | None = setting(
         "CA_REPOSITORY_ARN",
@@ -317,10 +319,11 @@ class Settings:
         "TIDEGATE_RETRY",
         True,
         _switch,
-        "try a request again when its worker died, and try what may be joined; off for handlers with side effects",
+        "retry a request if its worker died, and test which requests may be batched; turn off for handlers with "
+        "side effects",
     )
     crash_loop_s: float = setting(
-        "TIDEGATE_CRASH_LOOP_S", 120.0, _number(1, 3600), "how long no worker may come up before the process gives up"
+        "TIDEGATE_CRASH_LOOP_S", 120.0, _number(1, 3600), "the process exits if no worker has started for this long"
     )
 
     # --- stateful sessions
@@ -328,19 +331,22 @@ class Settings:
         "SAGEMAKER_ENABLE_STATEFUL_SESSIONS",
         False,
         _switch,
-        "make, check and end sessions; off leaves their headers to the script",
+        "create, check and close sessions; if off, the script handles their headers",
     )
     session_expiration_s: int = setting(
-        "SAGEMAKER_SESSIONS_EXPIRATION", 1200, _whole(1, 30 * 86400), "how long after its start a session ends"
+        "SAGEMAKER_SESSIONS_EXPIRATION",
+        1200,
+        _whole(1, 30 * 86400),
+        "how long after its start a session ends, in seconds",
     )
     sessions_path: Path | None = setting(
         "SAGEMAKER_SESSIONS_PATH",
         None,
         _path,
-        "where each session has a directory; default: `/dev/shm`, else the temporary directory",
+        "the parent directory of the sessions' directories; default: `/dev/shm`, else the temporary directory",
     )
     max_sessions: int = setting(
-        "TIDEGATE_MAX_SESSIONS", 1000, _whole(1, 1_000_000), "sessions at one time; one more gets 503"
+        "TIDEGATE_MAX_SESSIONS", 1000, _whole(1, 1_000_000), "open sessions at one time; one more is 503"
     )
 
     # --- adapters
@@ -348,13 +354,13 @@ class Settings:
         "TIDEGATE_MAX_ADAPTERS",
         16,
         _whole(1, 1000),
-        "adapters (LoRA and its like) of a model that are in memory at one time; others wait on the disk",
+        "adapters (such as LoRA) of a model in memory at one time; others remain on disk",
     )
     adapters_dir: Path | None = setting(
         "TIDEGATE_ADAPTERS_DIR",
         None,
         _path,
-        "a folder whose adapters `POST /adapters` may name, besides those below the model directory",
+        "a folder of adapters that `POST /adapters` may name, in addition to those below the model directory",
     )
 
     # --- many models
@@ -362,68 +368,70 @@ class Settings:
         "TIDEGATE_MODEL_REPOSITORY",
         None,
         _repository,
-        "a folder or `s3://bucket/prefix` of models that appear, change and go while the server runs",
+        "a folder or `s3://bucket/prefix` of models that can be added, changed and removed while the server runs",
     )
     reload_interval_s: float = setting(
         "TIDEGATE_RELOAD_INTERVAL_S",
         10.0,
         _number(0, 86400),
-        "how often the repository is listed; 0 is once, at the start, as in every batch transform job",
+        "the interval between two listings of the repository; 0: list it only once, at start, as in every batch "
+        "transform job",
     )
     default_model: str | None = setting(
         "TIDEGATE_DEFAULT_MODEL",
         None,
         _model_choice,
-        "the model of the repository, or `NAME/VERSION`, for requests that name none; default: the only one",
+        "the model of the repository, or `NAME/VERSION`, for requests that name none; default: the only model",
     )
     reload_order: str = setting(
         "TIDEGATE_RELOAD_ORDER",
         "load-first",
         lambda text: _word(text, "load-first", "unload-first"),
-        "`load-first` loads a new version beside the old one; `unload-first` is for models too big to hold twice",
+        "`load-first` loads a new version beside the old one; `unload-first` is for models too large to hold twice",
     )
     pinned_models: tuple[str, ...] = setting(
         "TIDEGATE_PINNED_MODELS",
         (),
         _names,
-        "models of the repository, with commas between, that are loaded at the start and never evicted",
+        "models of the repository, separated by commas, that are loaded at start and never evicted",
     )
     max_loaded_models: int = setting(
         ("TIDEGATE_MAX_LOADED_MODELS", "TIDEGATE_MAX_MODELS"),
         1000,
         _whole(1, 100_000),
-        "models in memory at one time, those that load or unload among them; of a repository the least recently used "
-        "makes room, on a multi-model endpoint one more gets 507; fewer where `TIDEGATE_MAX_DISK_MODELS` allows fewer",
+        "models in memory at one time, including those that are loading or unloading; in a repository the least "
+        "recently used model is evicted, on a multi-model endpoint one more is 507; TIDEGATE_MAX_DISK_MODELS may "
+        "lower it",
     )
     max_loaded_bytes: int | None = setting(
         "TIDEGATE_MAX_LOADED_BYTES",
         None,
         _whole(1, 1024 * 1024 * MIB),
-        "the memory of all models together, host and GPU, as measured after each was loaded. What a model takes at its "
-        "first load is a guess: it can exceed the limit until it is measured, and then another goes; default: no such "
-        "limit",
+        "host and GPU memory of all models together, as measured after each was loaded. The size of a model is an "
+        "estimate until its first load: it can exceed the limit until it is measured, and then another model is "
+        "evicted; default: no limit",
     )
     max_disk_models: int | None = setting(
         "TIDEGATE_MAX_DISK_MODELS",
         None,
         _whole(1, 1_000_000),
-        "models of the repository on this machine's disk at one time, at least as many as may be loaded; default: no "
-        "such limit",
+        "models of the repository on the local disk at one time, at least as many as may be loaded; default: no limit",
     )
     max_disk_bytes: int | None = setting(
         "TIDEGATE_MAX_DISK_BYTES",
         None,
         _whole(1, 1024 * 1024 * MIB),
-        "what models of the repository may take on disk together, downloads among them, and what `tidegate serve` may "
-        "unpack; default: no such limit",
+        "disk space of all models of the repository together, including downloads, and of what `tidegate serve` "
+        "unpacks; default: no limit",
     )
-    max_downloads: int = setting("TIDEGATE_MAX_DOWNLOADS", 4, _whole(1, 256), "models that are fetched at one time")
+    max_downloads: int = setting("TIDEGATE_MAX_DOWNLOADS", 4, _whole(1, 256), "models that are downloaded at one time")
     model_cache_dir: Path | None = setting(
         "TIDEGATE_MODEL_CACHE_DIR",
         None,
         _path,
-        "where fetched models are kept, also for the next start; one directory for each server, a second one ends with "
-        "exit status 1; default: a folder of this server's life below the temporary directory",
+        "where downloaded models are kept, also for the next start; each server needs its own directory, a second "
+        "server with the same one exits with status 1; default: a folder in the temporary directory, removed when "
+        "the server ends",
     )
 
     # --- models by run id
@@ -431,25 +439,26 @@ class Settings:
         "MODEL_CONFIG_PATH",
         None,
         _path,
-        "of `tidegate.model_loader`: a YAML file of runs by their ids, or a folder of `RUN_ID.yaml`",
+        "for `tidegate.model_loader`: a YAML file of runs by their ids, or a folder of `RUN_ID.yaml`",
     )
     model_code_path: Path | None = setting(
         "MODEL_CODE_PATH",
         None,
         _path,
-        "of `tidegate.model_loader`: the folder of the networks' modules; default: `code/` beside the configuration",
+        "for `tidegate.model_loader`: the folder of the networks' modules; default: `code/` beside the configuration",
     )
     weight_cache_dir: Path = setting(
         "TIDEGATE_WEIGHT_CACHE_DIR",
         Path("~/.cache/tidegate/weights"),
         _path,
-        "of `tidegate.model_loader`: where weights from S3 are kept, shared by any number of processes",
+        "for `tidegate.model_loader`: where weights from S3 are kept, shared by any number of processes",
     )
     weight_cache_bytes: int = setting(
         "TIDEGATE_WEIGHT_CACHE_BYTES",
         16 * 1024 * MIB,
         _whole(1, 1024 * 1024 * MIB),
-        "of `tidegate.model_loader`: what they may take together; the least recently used go first, none that is read",
+        "for `tidegate.model_loader`: the size of that cache; the least recently used files are deleted first, but "
+        "none that is being read",
     )
 
     # --- batching
@@ -457,37 +466,37 @@ class Settings:
         ("TIDEGATE_MAX_BATCH_SIZE", "SAGEMAKER_TS_BATCH_SIZE"),
         None,
         _batch_size,
-        "requests of different clients that may share one `predict_fn` call, where the archive declares that or it was "
-        "proved to change no answer; 1 is off, `auto` finds the number, and how long to wait, on live traffic; "
-        "default: what the manifest's `batching` says, else 1",
+        "requests of different clients that may share one `predict_fn` call, if the archive declares it or it was "
+        "proved not to change a response; 1 turns batching off; `auto` tunes the batch size and the waiting time on "
+        "live traffic; default: the manifest's `batching`, else 1",
     )
     batch_latency_ms: float = setting(
         "TIDEGATE_BATCH_LATENCY_MS",
         50.0,
         _number(0, MAX_WAIT_MS),
-        "where the batch size is `auto`: what computing with others, and waiting for them beside an idle worker, may "
-        "add to the time that a request takes alone; half of what a person takes for at once",
+        "if the batch size is `auto`: how much latency batching, including the wait beside an idle worker, may add "
+        "to a request; the default is half of what people perceive as instant",
     )
     max_wait_ms: float | None = setting(
         ("TIDEGATE_MAX_WAIT_MS", "SAGEMAKER_TS_MAX_BATCH_DELAY"),
         None,
         _number(0, MAX_WAIT_MS),
-        "how long a batch may wait for more requests, while more are to be expected; default: what the manifest's "
-        "`batching` says, else 5; where the size is `auto`, the most that may be found, else what "
-        "TIDEGATE_BATCH_LATENCY_MS leaves",
+        "how long a batch may wait for further requests that are expected; default: the manifest's `batching`, else "
+        "5; if the batch size is `auto`: the maximum waiting time, by default what TIDEGATE_BATCH_LATENCY_MS leaves",
     )
 
     input_threads: int = setting(
         "TIDEGATE_INPUT_THREADS",
         0,
         _whole(0, 256),
-        "threads that run `input_fn`, also for the next batch while one is predicted; 0: in the thread of user code",
+        "threads that run `input_fn`, also for the next batch during a prediction; 0: `input_fn` runs in the thread "
+        "of the other functions",
     )
     max_streams_per_worker: int = setting(
         "TIDEGATE_MAX_STREAMS_PER_WORKER",
         32,
         _whole(1, 10_000),
-        "responses that one worker may be streaming at a time, and WebSockets it may have open; one more gets 503",
+        "response streams and WebSockets that one worker may have open together; one more is 503",
     )
 
     # --- limits
@@ -495,8 +504,8 @@ class Settings:
         ("TIDEGATE_MAX_BODY_BYTES", "SAGEMAKER_MAX_PAYLOAD_IN_MB", "TS_MAX_REQUEST_SIZE", "MMS_MAX_REQUEST_SIZE"),
         100 * MIB,
         _whole(1, 1024 * MIB),
-        "largest request body; SAGEMAKER_MAX_PAYLOAD_IN_MB counts MiB, 0 there means 1 GiB, as more does in "
-        "TS_MAX_REQUEST_SIZE and MMS_MAX_REQUEST_SIZE",
+        "the maximum size of a request body; SAGEMAKER_MAX_PAYLOAD_IN_MB is in MiB, and its 0 means 1 GiB, as do "
+        "larger values of TS_MAX_REQUEST_SIZE and MMS_MAX_REQUEST_SIZE",
         SAGEMAKER_MAX_PAYLOAD_IN_MB=_payload_mb,
         TS_MAX_REQUEST_SIZE=_request_size,
         MMS_MAX_REQUEST_SIZE=_request_size,
@@ -505,76 +514,83 @@ class Settings:
         "TIDEGATE_MAX_BYTES_IN_FLIGHT",
         1024 * MIB,
         _whole(1, 1024 * 1024 * MIB),
-        "request bodies, and responses that wait for their readers, held at one time",
+        "request bodies, and responses that clients have not read yet, held in memory at one time",
     )
     spool_threshold_bytes: int = setting(
         "TIDEGATE_SPOOL_THRESHOLD_BYTES",
         8 * MIB,
         _whole(1, 1024 * MIB),
-        "larger request bodies are kept in a file, also those that come chunked, and are given to the worker in it",
+        "larger request bodies, including chunked ones, are written to a file, which is passed to the worker",
     )
     spool_dir: Path | None = setting(
         "TIDEGATE_SPOOL_DIR",
         None,
         _path,
-        "where these files are, without a name; default: the temporary directory, or memory where that cannot be "
-        "written",
+        "the directory of these unnamed files; default: the temporary directory, or memory if that is not writable",
     )
     max_spool_bytes: int = setting(
-        "TIDEGATE_MAX_SPOOL_BYTES", 4096 * MIB, _whole(1, 1024 * 1024 * MIB), "all such files at one time; else 503"
+        "TIDEGATE_MAX_SPOOL_BYTES",
+        4096 * MIB,
+        _whole(1, 1024 * 1024 * MIB),
+        "the size of all such files together; more is 503",
     )
     max_response_bytes: int = setting(
         ("TIDEGATE_MAX_RESPONSE_BYTES", "TS_MAX_RESPONSE_SIZE", "MMS_MAX_RESPONSE_SIZE"),
         1024 * MIB,
         _whole(1, 4095 * MIB),
-        "largest response body",
+        "the maximum size of a response body",
     )
     max_message_bytes: int = setting(
         "TIDEGATE_MAX_MESSAGE_BYTES",
         16 * MIB,
         _whole(1, 1024 * MIB),
-        "largest WebSocket message of a client, in however many frames it comes; a longer one is closed with 1009",
+        "the maximum size of a client's WebSocket message, in any number of frames; a longer one closes the "
+        "connection with 1009",
     )
     max_frame_bytes: int = setting(
         "TIDEGATE_MAX_FRAME_BYTES",
         16 * MIB,
         _whole(1, 1024 * MIB),
-        "largest WebSocket frame, of a client (else closed with 1009) or of `stream_fn` (else 1011)",
+        "the maximum size of a WebSocket frame; a longer one of a client closes the connection with 1009, one of "
+        "`stream_fn` with 1011",
     )
     max_conversation_s: float = setting(
         "TIDEGATE_MAX_CONVERSATION_S",
         1800.0,
         _number(1, 86400),
-        "how long a WebSocket lives; then it is closed with 1001, as SageMaker does after 30 minutes",
+        "the maximum age of a WebSocket, which is then closed with 1001; SageMaker closes it after 30 minutes",
     )
     ping_interval_s: float = setting(
         "TIDEGATE_PING_INTERVAL_S",
         30.0,
         _number(0.5, 3600),
-        "after how much silence the client of a WebSocket is sent a ping; after three without an answer it is given up",
+        "after this much silence, a WebSocket client is sent a ping; after three unanswered pings it is disconnected",
     )
     min_free_memory_bytes: int = setting(
         "TIDEGATE_MIN_FREE_MEMORY_BYTES",
         256 * MIB,
         _whole(0, 1024 * 1024 * MIB),
-        "what must be left when a model of a multi-model endpoint is loaded, going by the size of its files; else 507",
+        "memory that must remain free when a multi-model endpoint loads a model, estimated from the size of its "
+        "files; otherwise 507",
     )
     queue_size: int = setting(
         ("TIDEGATE_QUEUE_SIZE", "TS_JOB_QUEUE_SIZE", "MMS_JOB_QUEUE_SIZE"),
         1000,
         _whole(1, 1_000_000),
-        "requests of one model that may wait",
+        "requests of one model that may wait in the queue",
     )
     max_connections: int = setting("TIDEGATE_MAX_CONNECTIONS", 2048, _whole(1, 100_000), "open client connections")
     max_header_bytes: int = setting(
-        "TIDEGATE_MAX_HEADER_BYTES", 32 * 1024, _whole(1024, MIB), "request line and headers together"
+        "TIDEGATE_MAX_HEADER_BYTES", 32 * 1024, _whole(1024, MIB), "the size of the request line and headers together"
     )
-    max_header_count: int = setting("TIDEGATE_MAX_HEADER_COUNT", 100, _whole(10, 10_000), "headers of one request")
+    max_header_count: int = setting(
+        "TIDEGATE_MAX_HEADER_COUNT", 100, _whole(10, 10_000), "the number of headers of one request"
+    )
     header_timeout_s: float = setting(
         "TIDEGATE_HEADER_TIMEOUT_S",
         10.0,
         _number(0.1, 3600),
-        "from the first byte of a request to the end of its headers; then, how long a body's rate is not looked at",
+        "from the first byte of a request to the end of its headers; also the time before a body's rate is measured",
     )
     idle_timeout_s: float = setting(
         "TIDEGATE_IDLE_TIMEOUT_S", 120.0, _number(0.1, 86400), "how long a connection may be open without a request"
@@ -583,33 +599,34 @@ class Settings:
         "TIDEGATE_MIN_BODY_RATE_BYTES_PER_S",
         1024,
         _whole(0, MIB),
-        "a body that comes slower, on the whole or during any `TIDEGATE_IDLE_TIMEOUT_S`, is given up, and so is a "
-        "client that reads slower during one while an answer waits for it; 0 is off",
+        "a client that sends a body more slowly, overall or during any `TIDEGATE_IDLE_TIMEOUT_S`, is disconnected, "
+        "and so is one that reads a waiting response more slowly during that time; 0 turns this off",
     )
     drain_timeout_s: float = setting(
         "TIDEGATE_DRAIN_TIMEOUT_S",
         25.0,
         _number(0, 3600),
-        "how long after SIGTERM requests are answered; the exit follows within 1.5 s, and the platform kills at 30 s",
+        "how long requests are still answered after SIGTERM; the process exits within another 1.5 s, and the "
+        "platform kills it at 30 s",
     )
 
     idle_exit_s: float | None = setting(
         "TIDEGATE_IDLE_EXIT_S",
         None,
         _number(0.1, 7 * 86400),
-        "after how long without requests the server ends by itself, with exit status 0; `/ping`, `/metrics`, `GET "
-        "/models` and other reads do not count, what is under way does; not on an endpoint, whose container SageMaker "
-        "starts again; default: never",
+        "the server exits with status 0 after this long without requests; `/ping`, `/metrics`, `GET /models` and "
+        "other reads do not count, requests in flight do; not for an endpoint, whose container SageMaker restarts; "
+        "default: never",
     )
 
     max_image_pixels: int = setting(
-        "TIDEGATE_MAX_IMAGE_PIXELS", 178_956_970, _whole(1, 10**10), "larger images are refused when they are opened"
+        "TIDEGATE_MAX_IMAGE_PIXELS", 178_956_970, _whole(1, 10**10), "larger images are rejected when they are opened"
     )
     max_decoded_bytes: int = setting(
         "TIDEGATE_MAX_DECODED_BYTES",
         1024 * MIB,
         _whole(1, 1024 * 1024 * MIB),
-        "what one npz, image or packed body may unpack to",
+        "the decoded size of one npz, image or compressed body",
     )
 
     # --- images
@@ -617,13 +634,13 @@ class Settings:
         "TIDEGATE_IMAGE_ORIENTATION",
         "obey",
         lambda text: _word(text, "obey", "ignore"),
-        "whether the default `input_fn` turns images upright, as their EXIF data says; `ignore` reads them as stored",
+        "whether the default `input_fn` rotates images as their EXIF data says; `ignore` reads them as stored",
     )
     image_background: str = setting(
         "TIDEGATE_IMAGE_BACKGROUND",
         "white",
         lambda text: _word(text, "white", "none"),
-        "what the default `input_fn` puts behind transparent pixels; `none` reads the colour that is stored in them",
+        "what the default `input_fn` puts behind transparent pixels; `none` keeps their stored colour",
     )
 
     # --- batch transform
@@ -631,7 +648,7 @@ class Settings:
         "SAGEMAKER_MAX_CONCURRENT_TRANSFORMS",
         None,
         _whole(1, 10_000),
-        "reported by `/execution-parameters`; default: the workers times the batch size",
+        "reported by `/execution-parameters`; default: the number of workers times the batch size",
     )
     batch_strategy: str = setting(
         "SAGEMAKER_BATCH_STRATEGY",
@@ -641,31 +658,35 @@ class Settings:
     )
 
     # --- seeing
-    log_level: int = setting("SAGEMAKER_CONTAINER_LOG_LEVEL", 20, _log_level, "10 debug … 50 critical, or the name")
-    server_timing: bool = setting("TIDEGATE_SERVER_TIMING", False, _switch, "answer with a Server-Timing header")
+    log_level: int = setting(
+        "SAGEMAKER_CONTAINER_LOG_LEVEL", 20, _log_level, "from 10 (debug) to 50 (critical), or the name"
+    )
+    server_timing: bool = setting("TIDEGATE_SERVER_TIMING", False, _switch, "add a Server-Timing header to responses")
     pages: bool = setting(
         "TIDEGATE_PAGES",
         False,
         _switch,
-        "serve the [playground](playground.md) at `/playground`, to this machine only: it needs a loopback address to "
-        "listen on, and then no browser that shows another page may ask anything",
+        "serve the [playground](playground.md) at `/playground`, only to this machine: the server must listen on a "
+        "loopback address, and rejects requests that a browser sends from another page",
     )
     otlp_endpoint: str | None = setting(
         "OTEL_EXPORTER_OTLP_ENDPOINT",
         None,
         str,
-        "where [spans](observability.md#spans) are sent, below `/v1/traces`, by `tidegate[otel]`; unset: none are made",
+        "where `tidegate[otel]` sends [spans](observability.md#spans), below `/v1/traces`; unset: no spans",
     )
     otlp_traces_endpoint: str | None = setting(
-        "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", None, str, "the whole address that spans are sent to, in its place"
+        "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", None, str, "the full URL for spans; takes precedence"
     )
-    otel_disabled: bool = setting("OTEL_SDK_DISABLED", False, _true, "`true` makes no spans, whatever else is set")
-    traces_exporter: str = setting("OTEL_TRACES_EXPORTER", "otlp", str, "`none` makes no spans")
+    otel_disabled: bool = setting(
+        "OTEL_SDK_DISABLED", False, _true, "`true` turns spans off, regardless of other settings"
+    )
+    traces_exporter: str = setting("OTEL_TRACES_EXPORTER", "otlp", str, "`none` turns spans off")
     otlp_protocol: str = setting(
         ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"),
         "http/protobuf",
         str,
-        "the only one that is spoken; with another no spans are sent, and the log says so",
+        "the only supported protocol; with any other, no spans are sent, and the log says so",
     )
 
     @property
