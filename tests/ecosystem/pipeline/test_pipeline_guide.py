@@ -84,7 +84,7 @@ def test_the_form_of_onnx_was_held_against_torch_and_is_what_serves(walk: Walk) 
 
 
 def test_the_endpoint_answers_as_the_trained_model(walk: Walk) -> None:
-    answer = float(walk.said("6. Ask the endpoint").splitlines()[-1])
+    answer = float(walk.said("6. Invoke the endpoint").splitlines()[-1])
     assert [answer] == pytest.approx(estimates(walk, rows(walk.built / "data" / "one.csv")), rel=1e-4)
 
 
