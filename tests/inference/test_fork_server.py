@@ -30,6 +30,7 @@ while True:
 """
 """Answers a start with its own pid; {root} and {log_level} are not of interest to it."""
 DIES_AT_ONCE = "raise SystemExit(3)"
+IMPORTS = "import time; time.sleep(3600)"
 CLOSES_AND_STAYS = "import os, time; os.close({fd}); time.sleep(600)"
 
 
@@ -106,6 +107,7 @@ def test_a_process_whose_socket_is_closed_has_time_to_end_its_workers(monkeypatc
     monkeypatch.setenv("TIDEGATE_TEST_ENDED", str(tmp_path / "ended"))
     with contextlib.suppress(ZeroDivisionError), launching.launch(20) as launched:
         assert launched.control.recv(2) == b"up"
+        launched.taken = True
         raise ZeroDivisionError
     assert (tmp_path / "ended").exists()
     assert launched.process.returncode == 0
@@ -116,7 +118,24 @@ def test_a_process_that_does_not_end_is_killed(monkeypatch):
     monkeypatch.setattr(launching, "END_S", 0.05)
     with launching.launch(20) as launched:
         assert launched.control.recv(2) == b"", "it runs"
+        launched.taken = True
     assert launched.process.returncode == -signal.SIGKILL
+
+
+def test_one_that_still_imports_is_not_waited_for(monkeypatch):
+    """A deployer's mistake is said without the seconds that torch takes: nobody asked for a worker yet."""
+    for module, limit in ((launching, "END_S"), (fork_server_module, "CLOSE_TIMEOUT_S")):
+        monkeypatch.setattr(module, limit, 3600.0)
+    monkeypatch.setattr(launching, "PROGRAM", IMPORTS)
+    with launching.launch(20) as launched:
+        pass
+    assert launched.process.returncode == -signal.SIGKILL
+
+    async def test() -> None:
+        async with opened(monkeypatch, IMPORTS):
+            pass
+
+    asyncio.run(test())
 
 
 def test_the_end_of_workers_whose_parent_was_killed_is_told_all_the_same(monkeypatch):

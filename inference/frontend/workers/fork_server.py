@@ -52,6 +52,7 @@ class ForkServer:
         """
         self._on_exit = on_exit
         launched = launched or launch(self._log_level)
+        launched.taken = True
         self._process, self._control = launched.process, launched.control
         self._control.setblocking(False)
         loop = asyncio.get_running_loop()
@@ -96,12 +97,17 @@ class ForkServer:
         return pid, ours
 
     def close(self) -> None:
-        """Hang up; the parent kills the workers that are left and ends, and is killed itself where it does not."""
+        """Hang up; the parent kills the workers that are left and ends, and is killed itself where it does not.
+
+        One that is still importing is killed at once: it has no workers yet, and would not look before it is done.
+        """
         self._closed = True
         self._disconnect()
         for pid in list(self._orphans):
             self._forget_orphan(pid)
         if self._process is not None:
+            if self._ready is None or not self._ready.done():
+                self._kill()
             try:
                 self._process.wait(timeout=CLOSE_TIMEOUT_S)
             except subprocess.TimeoutExpired:

@@ -31,13 +31,15 @@ main({fd}, {log_level})
 """
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Launched:
     """A fork server that is importing. As a context manager: whatever happens inside, it has ended afterwards."""
 
     process: subprocess.Popen[bytes]
     control: socket.socket
     """Our end of its socket."""
+    taken: bool = False
+    """Whether somebody may have asked it for workers, which it has to end."""
 
     def __enter__(self) -> Launched:
         return self
@@ -46,6 +48,8 @@ class Launched:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.control.close()
+        if not self.taken:
+            self.process.kill()  # it would import to the end before it looked, and a deployer waits for a sentence
         try:
             self.process.wait(timeout=END_S)  # it ends its workers, which nobody else would
         except subprocess.TimeoutExpired:
