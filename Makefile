@@ -7,6 +7,7 @@
 # make image    the image: tidegate:cpu, and its inventory in build/
 # make test-container  only the tests of the image
 # make test-ecosystem  what needs packages of its own: the SageMaker SDKs, transformers, mlflow, OpenAI's and Triton's clients, a model of speech, TensorFlow; a quarter of an hour
+# make test-everything  the tests of `make test` and of `make test-ecosystem` in one run, as CI does; no lint
 # make image-lock  write the image's locked requirements anew
 # make image-lock-arm  whether each of them has a wheel for ARM (Graviton) too
 # make audit    known holes of everything that is pinned
@@ -35,7 +36,7 @@ LOCK = python -m uv pip compile --quiet --upgrade --generate-hashes --python-ver
   --only-binary :all: --no-emit-package torch --custom-compile-command 'make image-lock' \
   $(addprefix --find-links ,$(PIP_FIND_LINKS)) $(if $(TORCH_INDEX),--index $(TORCH_INDEX) --index-strategy unsafe-best-match)
 
-# As many files of tests at a time as there are cores, up to four: what a file shares is made once.
+# As many files of tests at a time as there are cores and one more, up to four: what a file shares is made once.
 IN_PROCESSES := --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 # Whether everything in a lock has a wheel for ARM too: asked of the index, and nothing is fetched.
@@ -43,7 +44,7 @@ FOR_ARM = python -m uv pip compile --quiet --no-deps --python-version 3.11 --pyt
   --only-binary :all: --output-file /dev/null
 
 .DEFAULT_GOAL := test
-.PHONY: env lint docs test test-hostile test-container test-ecosystem image image-lock image-lock-arm audit demo chaos benchmark lock dist clean
+.PHONY: env lint docs test test-hostile test-container test-ecosystem test-everything image image-lock image-lock-arm audit demo chaos benchmark lock dist clean
 
 env: $(VENV)/python.stamp $(VENV)/node.stamp
 
@@ -83,6 +84,9 @@ test: lint
 test-ecosystem: env
 	@echo "==> pytest tests/ecosystem"
 	@python -m pytest $(IN_PROCESSES) tests/ecosystem
+
+test-everything: env
+	@python -m pytest $(IN_PROCESSES)
 
 test-hostile: env
 	@python -m tests.hostile $(or $(ARGS),$(IN_PROCESSES) --ignore tests/ecosystem)

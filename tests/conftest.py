@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import sys
 from collections.abc import Generator, Iterator
 from functools import cache
@@ -15,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck
 
 from tests.container.two_hosts import means
-from tests.distribution import Scheduling
+from tests.distribution import Scheduling, undivided_first
 
 # This machine may be busy, and no property is about speed: neither that of an example nor that of its making.
 hypothesis.settings.register_profile(
@@ -35,6 +36,16 @@ def pytest_report_header() -> str:
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling | None:
     return Scheduling(config, log) if config.getoption("dist") == "loadfile" else None
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """One process more than there are cores: tests wait, for servers that drain and for jobs that are looked at."""
+    return len(os.sched_getaffinity(0)) + 1 if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1) + 1
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items[:] = undivided_first(items)
 
 
 @pytest.hookimpl(wrapper=True)
