@@ -1,4 +1,4 @@
-"""`python -m infra.cost.draft --region REGION TYPE…`: prices from the AWS Price List, for somebody to confirm.
+"""`python -m tidegate.infra.cost.draft --region REGION TYPE…`: prices from the AWS Price List, for somebody to confirm.
 
 It is printed to standard output with an empty `confirmed_by`, so that it cannot be used before a person has put a name
 there.
@@ -34,7 +34,9 @@ class PriceList(Protocol):
 
 def main(arguments: Sequence[str] | None = None, *, price_list: PriceList | None = None) -> int:
     """Print the draft; return the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m infra.cost.draft", description="Prices for you to confirm.")
+    parser = argparse.ArgumentParser(
+        prog="python -m tidegate.infra.cost.draft", description="Prices for you to confirm."
+    )
     parser.add_argument("--region", required=True, help="the Region of the stage, such as eu-central-1")
     parser.add_argument("types", nargs="+", metavar="TYPE", help="instance types, such as ml.g6.xlarge")
     given = parser.parse_args(arguments)

@@ -1,4 +1,4 @@
-"""`python -m infra doctor`: looks at an account before a stage is deployed to it."""
+"""`python -m tidegate.infra doctor`: looks at an account before a stage is deployed to it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tidegate.infra.stage import stage_file
 _DEFAULT_QUALIFIER = "hnb659fds"
 
 
-def main(arguments: list[str], program: str = "python -m infra doctor") -> int:
+def main(arguments: list[str], program: str = "python -m tidegate.infra doctor") -> int:
     """Run the command: 0 where nothing is wrong, 1 where something is, 2 where not everything could be asked."""
     options = _parser(program).parse_args(arguments)
     try:

@@ -1,4 +1,4 @@
-"""`python -m infra image`: the image of a stage, from a checkout into the registry, and what its scan found."""
+"""`python -m tidegate.infra image`: a stage's image, from a checkout into the registry, and what its scan found."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m infra image", description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(prog="python -m tidegate.infra image", description=__doc__.partition("\n")[0])
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     pushing = commands.add_parser("push", help="build the stage's image, push it as SageMaker takes it, say its digest")
     pushing.add_argument("--stage", metavar="STAGE", required=True, help="a name in infra/stages/, or a file")

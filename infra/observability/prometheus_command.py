@@ -1,4 +1,4 @@
-"""`python -m infra prometheus dashboard|rules`: for servers that a Prometheus scrapes, and Grafana shows."""
+"""`python -m tidegate.infra prometheus dashboard|rules`: for servers that a Prometheus scrapes, and Grafana shows."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def main(arguments: list[str]) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m infra prometheus",
+        prog="python -m tidegate.infra prometheus",
         description="A Grafana dashboard and Prometheus alert rules for servers whose /metrics a Prometheus scrapes.",
         epilog="docs/observability.md has the scrape configuration.",
     )

@@ -1,4 +1,4 @@
-"""`python -m infra smoke`: asks an account what AWS's documentation leaves open. It makes stacks and costs money."""
+"""`python -m tidegate.infra smoke`: asks an account what AWS's pages leave open. It makes stacks and costs money."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m infra smoke", description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(prog="python -m tidegate.infra smoke", description=__doc__.partition("\n")[0])
     parser.add_argument("--stage", metavar="STAGE", required=True, help="whose image, Region and prefix are taken")
     parser.add_argument("--report", metavar="FILE.md", type=Path, help="the report; the same as JSON beside it")
     parser.add_argument("--instance-type", metavar="TYPE", help="default: ml.m5.large, for an image that runs there")

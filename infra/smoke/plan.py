@@ -131,7 +131,7 @@ def plan(stage: Stage, *, run: str, account: str, region: str, instance_type: st
     if image is None:
         raise ConfigurationError(
             f"{stage.name}.toml names no image by tag, digest or uri, and the run needs one; push one by 'python -m "
-            "infra image push', and name it"
+            "tidegate.infra image push', and name it"
         )
     if instance_type is None:
         own = stage.hosting.types[0] if isinstance(stage.hosting, Instances) else DEFAULT_INSTANCE_TYPE

@@ -1,4 +1,4 @@
-"""`python -m infra keys PAGE`: the tables of keys in docs/infrastructure.md, from the classes that read a stage file.
+"""`… infra keys PAGE`: the tables of keys in docs/infrastructure.md, from the classes that read a stage file.
 
 A table stands between `<!-- keys: hosting.scaling -->` and `<!-- end of keys -->`. Its rows are the keys of that table
 in every form that it may have, with their defaults and their docstrings.
@@ -38,7 +38,7 @@ class Form:
 def main(arguments: list[str]) -> int:
     """Write the tables of a page anew; return the exit status."""
     parser = argparse.ArgumentParser(
-        prog="python -m infra keys", description="Writes the tables of keys in a page, between their marks."
+        prog="python -m tidegate.infra keys", description="Writes the tables of keys in a page, between their marks."
     )
     parser.add_argument("page", type=Path, help="such as docs/infrastructure.md")
     page = parser.parse_args(arguments).page

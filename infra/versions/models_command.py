@@ -1,4 +1,4 @@
-"""`python -m infra models`: versions of a stage's model, from the archive to the next stage.
+"""`python -m tidegate.infra models`: versions of a stage's model, from the archive to the next stage.
 
 register ARCHIVE ─▶ approve VERSION ─▶ (rolled out by the models stack) ─▶ promote --to prod
 """
@@ -29,7 +29,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m infra models", description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(prog="python -m tidegate.infra models", description=__doc__.partition("\n")[0])
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
 
     register = commands.add_parser("register", help="make a version of an archive, that waits for approval")

@@ -1,4 +1,4 @@
-"""`python -m infra served --stage X`: whether the endpoint serves what was deployed. Exit code 1 where it does not."""
+"""`python -m tidegate.infra served --stage X`: whether the endpoint serves what was deployed; exit code 1 if not."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _POLL_S = 15.0
 
 def main(arguments: list[str]) -> int:
     """Run the command. What is wrong is one line on stderr."""
-    parser = argparse.ArgumentParser(prog="python -m infra served", description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(prog="python -m tidegate.infra served", description=__doc__.partition("\n")[0])
     parser.add_argument("--stage", metavar="STAGE", required=True, help="a name in infra/stages/, or a file")
     parser.add_argument(
         "--wait-s",

@@ -24,9 +24,9 @@ COMMANDS = [
     (["client", "--help"], "usage: python -m {}client "),
     (["local_cloud", "--help"], "usage: python -m {}local_cloud "),
     (["training_hooks", "pack", "--help"], "usage: python -m {}training_hooks pack "),
-    (["infra", "models", "--help"], "usage: python -m infra models "),
-    (["infra", "served", "--help"], "usage: python -m infra served "),
-    (["infra.cost.draft", "--help"], "usage: python -m infra.cost.draft "),
+    (["infra", "models", "--help"], "usage: python -m tidegate.infra models "),
+    (["infra", "served", "--help"], "usage: python -m tidegate.infra served "),
+    (["infra.cost.draft", "--help"], "usage: python -m tidegate.infra.cost.draft "),
 ]
 
 TRAINING_SCRIPT = """

@@ -89,7 +89,7 @@ def test_an_empty_account_is_told_all_that_is_missing(
     wrong = {check: [each["command"] for each in all_ if each["severity"] == "error"] for check, all_ in found.items()}
     assert {check: commands for check, commands in wrong.items() if commands} == {
         "bootstrap": [f"cdk bootstrap aws://{ACCOUNT}/{REGION}"],
-        "image": [f"python -m infra image push --stage {stage}"],
+        "image": [f"python -m tidegate.infra image push --stage {stage}"],
         "archive": [
             f"cdk deploy storage -c stage={stage} && aws s3 cp model.tar.gz {ARCHIVE} --region {REGION}",
         ],
