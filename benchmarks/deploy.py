@@ -204,7 +204,7 @@ class _Clocks:
 
 
 def _environment(cloud: LocalCloud) -> dict[str, str]:
-    """What `python -m local_cloud up` exports, with the tools beside this Python first on PATH."""
+    """What `tidegate cloud up` exports, with the tools beside this Python first on PATH."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "CDK_"))}
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     return {**kept, **cloud.environment, "PATH": path}

@@ -1,12 +1,12 @@
-"""`python -m client`: ask an endpoint, or run a transform job, from the shell.
+"""`tidegate invoke | async | batch`: query an endpoint, or run a transform job, from the shell.
 
-    python -m client invoke tidegate-dev digit.png
-    python -m client invoke tidegate-dev question.json --stream
-    python -m client async tidegate-dev scan.npy --upload s3://bucket/async/input/scan.npy --output answer.json
-    python -m client batch submit --stage dev --input digits.jsonl
-    python -m client batch wait JOB
-    python -m client batch fetch JOB results/
-    python -m client batch table JOB --stage dev
+    tidegate invoke tidegate-dev digit.png
+    tidegate invoke tidegate-dev question.json --stream
+    tidegate async tidegate-dev scan.npy --upload s3://bucket/async/input/scan.npy --output answer.json
+    tidegate batch submit --stage dev --input digits.jsonl
+    tidegate batch wait JOB
+    tidegate batch fetch JOB results/
+    tidegate batch table JOB --stage dev
 
 Answers go to standard output, everything else to standard error. Exit status 0 when it worked, 1 with one sentence
 otherwise, 2 for wrong arguments, 130 after Ctrl-C.
@@ -43,7 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         options.run(options)
     except (ClientFailure, ClientError, BotoCoreError, OSError, ValueError) as error:
-        print(f"client: error: {error}", file=sys.stderr)
+        print(f"tidegate: error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
@@ -204,10 +204,8 @@ def _seconds_or_none(text: str) -> float:
 
 
 def _parser() -> argparse.ArgumentParser:
-    program = f"python -m {__package__}"  # in a checkout also `client`, for short
-    described = (__doc__ or "").replace("python -m client", program)
     parser = argparse.ArgumentParser(
-        prog=program, description=described, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="tidegate", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
@@ -297,4 +295,4 @@ def _asking(command: argparse.ArgumentParser, run: object) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(command_line.run(main, program="client"))
+    sys.exit(command_line.run(main))

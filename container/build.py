@@ -136,4 +136,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(command_line.run(main, program="tidegate"))
+    sys.exit(command_line.run(main))

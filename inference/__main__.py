@@ -28,20 +28,15 @@ LOOPBACK = "127.0.0.1"
 _MODEL = "a directory, an archive (model.tar.gz), s3://BUCKET/KEY.tar.gz or s3://BUCKET/PREFIX/"
 
 
-def main(program: str = f"python -m {__package__}", others: Sequence[str] = ()) -> int:
-    """Run the command; a deployer's mistake is one line on standard error and exit status 1.
-
-    Args:
-        program: what it is called by.
-        others: commands that `program` has beside these, for its help.
-    """
-    arguments = _parser(program, others).parse_args()
-    if arguments.command == "serve":
-        return _run(arguments, lambda settings: _serve(settings, arguments.model))
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; a deployer's mistake is one line on standard error and exit status 1."""
+    chosen = _parser().parse_args(arguments)
+    if chosen.command == "serve":
+        return _run(chosen, lambda settings: _serve(settings, chosen.model))
     from tidegate.inference.frontend.check.output import output  # noqa: PLC0415
 
-    with output(as_json=arguments.json, model=arguments.model) as out:
-        return _run(arguments, lambda settings: _check(settings, arguments.model, out), failed=out.failed)
+    with output(as_json=chosen.json, model=chosen.model) as out:
+        return _run(chosen, lambda settings: _check(settings, chosen.model, out), failed=out.failed)
 
 
 def _run(
@@ -89,12 +84,8 @@ def _check(settings: Settings, model: str, out: Output) -> int:
         return command.run(out, model_dir, settings, model)
 
 
-def _parser(program: str, others: Sequence[str]) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog=program,
-        description="Serve a PyTorch archive as SageMaker does.",
-        epilog=f"Also: {program} {{{','.join(others)}}} --help" if others else None,
-    )
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="tidegate", description="Serve a PyTorch archive as SageMaker does.")
     parser.add_argument("--version", action=_SayVersion, nargs=0, help="say which Tidegate this is, and end")
     commands = parser.add_subparsers(dest="command", required=True)
     serve = commands.add_parser(
@@ -225,4 +216,4 @@ def _model_dir_of_the_container(settings: Settings) -> Path:
 
 
 if __name__ == "__main__":
-    sys.exit(main() if sys.argv[1:2] == ["serve"] else command_line.run(main, program="tidegate"))
+    sys.exit(main() if sys.argv[1:2] == ["serve"] else command_line.run(main))

@@ -1,4 +1,4 @@
-"""`python -m tidegate.infra`: what cdk.json runs; with a word it is one of the commands below.
+"""`python -m infra`: what cdk.json runs; with a word it is one of the commands below, as `tidegate WORD` is.
 
 A configuration mistake is one line on stderr and exit code 1.
 """
@@ -66,13 +66,13 @@ def _command(name: str, arguments: list[str]) -> int:
 def _usage() -> str:
     lines = [f"  {name:12}{what}" for name, (_, what) in _COMMANDS.items()]
     last = "Each says more with --help. Stacks: cdk synth, cdk deploy."
-    return "\n".join(["usage: python -m tidegate.infra COMMAND …", "", *lines, "", last])
+    return "\n".join(["usage: python -m infra COMMAND …", "", *lines, "", last])
 
 
 def _fail(sentence: str) -> int:
-    print(f"infra: error: {sentence}{'' if sentence.endswith('?') else '.'}", file=sys.stderr)  # noqa: T201 - the command line's own output
+    print(f"tidegate: error: {sentence}{'' if sentence.endswith('?') else '.'}", file=sys.stderr)  # noqa: T201 - the command line's own output
     return 1
 
 
 if __name__ == "__main__":
-    sys.exit(command_line.run(main, program="infra"))
+    sys.exit(command_line.run(main))

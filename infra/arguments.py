@@ -1,4 +1,4 @@
-"""What the commands of `python -m tidegate.infra` take on their command lines, for `argparse`."""
+"""What the commands of `tidegate` that concern an account take on their command lines, for `argparse`."""
 
 from __future__ import annotations
 

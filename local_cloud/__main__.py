@@ -24,6 +24,7 @@ from tidegate.local_cloud.sagemaker.limits import Limits
 from tidegate.local_cloud.sagemaker.server_commands import CommandRefused, ServerCommands
 from tidegate.local_cloud.state_directory import StateDirectory, SupervisorRecord
 
+PROGRAM = "tidegate cloud"
 EXIT_CODES = """\
 exit codes:
   0    done; status: a cloud is up; doctor: nothing is in the way of one
@@ -35,16 +36,16 @@ _FOLLOW_PAUSE_S = 0.2
 _REMARKS = 20  # that `up` prints; the log has them all
 
 
-def parser(program: str) -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
     """Of the whole command line."""
     whole = argparse.ArgumentParser(
-        prog=program,
+        prog=PROGRAM,
         description="AWS on a laptop. State is in LOCAL_CLOUD_DIR (default: .local_cloud in the working directory).",
         epilog=EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = whole.add_subparsers(dest="command", required=True)
-    _describe_up(commands.add_parser("up", help=f'start it, and print the exports for: eval "$({program} up)"'))
+    _describe_up(commands.add_parser("up", help=f'start it, and print the exports for: eval "$({PROGRAM} up)"'))
     down = commands.add_parser("down", help="stop everything and remove the state directory, unless it is kept")
     down.add_argument("--delete", action="store_true", help="remove a state directory that is kept, too")
     status = commands.add_parser("status", help="print the exports, and what runs; exit 1 when no cloud is up")
@@ -53,7 +54,7 @@ def parser(program: str) -> argparse.ArgumentParser:
         "logs",
         help="what an endpoint, a component, a job or a pipeline has written",
         description="Print what an endpoint, an inference component, a job or the jobs of a pipeline have written.",
-        epilog=f"examples:\n  {program} logs my-endpoint --follow\n  {program} logs training-job/my-job",
+        epilog=f"examples:\n  {PROGRAM} logs my-endpoint --follow\n  {PROGRAM} logs training-job/my-job",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     logs.add_argument(
@@ -68,12 +69,12 @@ def parser(program: str) -> argparse.ArgumentParser:
     return whole
 
 
-def main(arguments: Sequence[str], program: str = f"python -m {__package__}") -> int:
-    options = parser(program).parse_args(arguments)
+def main(arguments: Sequence[str]) -> int:
+    options = parser().parse_args(arguments)
     try:
         match options.command:
             case "up":
-                return _up(options, program)
+                return _up(options)
             case "down":
                 return _down(LocalCloud(), delete=options.delete)
             case "status":
@@ -83,7 +84,7 @@ def main(arguments: Sequence[str], program: str = f"python -m {__package__}") ->
             case _:
                 return _doctor(LocalCloud(), as_json=options.json)
     except CloudError as error:
-        _remark(f"{program}: error: {error}")
+        _remark(f"{PROGRAM}: error: {error}")
         return 1
 
 
@@ -123,7 +124,7 @@ def _describe_up(up: argparse.ArgumentParser) -> None:
     )
 
 
-def _up(options: argparse.Namespace, program: str) -> int:
+def _up(options: argparse.Namespace) -> int:
     foreground: bool = options.foreground
     limits = _limits(options.limit)
     if options.server and options.container is not None:
@@ -144,7 +145,7 @@ def _up(options: argparse.Namespace, program: str) -> int:
     started = cloud.up(outlive_caller=not foreground)
     record = cloud.record()
     if not started and record is not None:
-        _check_the_one_that_is_up(options, cloud, record, servers, program)
+        _check_the_one_that_is_up(options, cloud, record, servers)
     enforces = ", enforces the rights of roles" if record is not None and record.enforces_iam else ""
     _remark(f"local cloud: {'up' if started else 'already up'}{enforces}, state and logs in {cloud.directory}")
     if record is not None:
@@ -157,13 +158,13 @@ def _up(options: argparse.Namespace, program: str) -> int:
         _print_exports(cloud)
     if foreground:
         if not started:
-            raise CloudError(f"it is already up in the background; `{program} down` stops it")
+            raise CloudError(f"it is already up in the background; `{PROGRAM} down` stops it")
         return _stay(cloud)
     return 0
 
 
 def _check_the_one_that_is_up(
-    options: argparse.Namespace, cloud: LocalCloud, record: SupervisorRecord, servers: ServerCommands, program: str
+    options: argparse.Namespace, cloud: LocalCloud, record: SupervisorRecord, servers: ServerCommands
 ) -> None:
     """Raises :class:`CloudError` where it is otherwise than what is asked for."""
     if options.region not in (None, record.region):
@@ -177,7 +178,7 @@ def _check_the_one_that_is_up(
     if options.server and ServerCommands.read(record.servers) != servers:
         raise CloudError(
             f"one is up in {cloud.directory} already, with other servers or from another directory:"
-            f" `{program} down` first"
+            f" `{PROGRAM} down` first"
         )
 
 
@@ -313,4 +314,4 @@ def _remark(text: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(command_line.run(lambda: main(sys.argv[1:]), program=f"python -m {__package__}"))
+    sys.exit(command_line.run(lambda: main(sys.argv[1:])))

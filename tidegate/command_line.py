@@ -23,7 +23,7 @@ class _CannotWrite(Exception):
     """Standard output takes nothing more. No `OSError`: a command knows what to say of files, and not of this."""
 
 
-def run(main: Callable[[], int | None], *, program: str) -> int:
+def run(main: Callable[[], int | None]) -> int:
     """The exit status of `main`, after all that it printed has left.
 
     0 where the reader closed standard output, 1 with one sentence on standard error where that or a file's disk is full
@@ -41,11 +41,11 @@ def run(main: Callable[[], int | None], *, program: str) -> int:
         with suppress(OSError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is left in buffers is written when Python ends
         reason = failure.__cause__
-        return 0 if isinstance(reason, BrokenPipeError) else _fail(program, f"standard output: {_words(reason)}")
+        return 0 if isinstance(reason, BrokenPipeError) else _fail(f"standard output: {_words(reason)}")
     except OSError as error:
         if error.errno not in _FULL:
             raise
-        return _fail(program, f"{error.filename}: {_words(error)}" if error.filename else _words(error))
+        return _fail(f"{error.filename}: {_words(error)}" if error.filename else _words(error))
     except KeyboardInterrupt:
         return 130
     return status
@@ -81,7 +81,7 @@ def _words(error: BaseException | None) -> str:
     return str(getattr(error, "strerror", None) or error)
 
 
-def _fail(program: str, sentence: str) -> int:
+def _fail(sentence: str) -> int:
     with suppress(OSError):
-        print(f"{program}: error: {sentence}", file=sys.stderr)  # noqa: T201 - the command's answer
+        print(f"tidegate: error: {sentence}", file=sys.stderr)  # noqa: T201 - the command's answer
     return 1

@@ -10,11 +10,14 @@ import io
 import os
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 
-_COMMANDS = re.compile(r"\{([\w,-]+)\}\s+(?:\.\.\.|--help)")
-"""In a usage, or in the line about further commands."""
+_CHOICES = re.compile(r"^usage:.* \{([\w,-]+)\} \.\.\.$", re.MULTILINE)
+"""Commands as argparse has them in a usage."""
+_LISTED = re.compile(r"^  (?:COMMAND|STEP)\n((?:    .+\n)+)", re.MULTILINE)
+"""Commands below a word that stands for them there."""
+_NAME = re.compile(r"^    (\w[\w-]*)", re.MULTILINE)
 _OPTION = re.compile(r"^ +(?:-\w, )?(--[a-z][a-z-]*)", re.MULTILINE)
 
 _BASH = """\
@@ -50,28 +53,31 @@ complete --command tidegate --arguments "(__tidegate_words)"
 _ZSH = "autoload -U +X bashcompinit && bashcompinit\n"
 
 
-def main(arguments: Sequence[str], program: str, run: Callable[[], int]) -> int:
-    """``run`` is the whole command, which reads `sys.argv`."""
+def main(arguments: Sequence[str]) -> int:
+    """Print the script; returns the exit status."""
+    from tidegate.__main__ import COMMANDS, run  # noqa: PLC0415 - which imports this when it is asked for
+
     parser = argparse.ArgumentParser(
-        prog=program,
+        prog="tidegate completion",
         description="Print a script that completes commands and options of tidegate.",
-        epilog=f"for good: {program} bash > ~/.local/share/bash-completion/completions/tidegate;"
-        f" {program} fish > ~/.config/fish/completions/tidegate.fish; in zsh, a file that ~/.zshrc reads",
+        epilog="for good: tidegate completion bash > ~/.local/share/bash-completion/completions/tidegate;"
+        " tidegate completion fish > ~/.config/fish/completions/tidegate.fish; in zsh, a file that ~/.zshrc reads",
     )
     parser.add_argument("shell", choices=["bash", "zsh", "fish"])
     shell = parser.parse_args(arguments).shell
-    words = words_of(lambda path: _help(run, path))
+    words = words_of(COMMANDS, lambda path: _help(run, path))
     sys.stdout.write(fish_script(words) if shell == "fish" else (_ZSH if shell == "zsh" else "") + script(words))
     return 0
 
 
-def words_of(ask: Callable[[str], str]) -> Mapping[str, Sequence[str]]:
-    """Commands and options by path, such as `/cloud/up`; `ask` gives the help of a path, "" where there is none."""
-    found: dict[str, Sequence[str]] = {}
-    paths = [""]
+def words_of(commands: Iterable[str], ask: Callable[[str], str]) -> Mapping[str, Sequence[str]]:
+    """Commands and options by path, such as `/cloud/up`, from those at the top on; `ask` gives the help of a path."""
+    found: dict[str, Sequence[str]] = {"": [*commands, "--help", "--version"]}
+    paths = [f"/{name}" for name in found[""] if not name.startswith("-")]
     for path in paths:
         text = ask(path)
-        commands = [name for group in _COMMANDS.findall(text) for name in group.split(",")]
+        commands = [name for group in _CHOICES.findall(text) for name in group.split(",")]
+        commands += [name for block in _LISTED.findall(text) for name in _NAME.findall(block)]
         found[path] = [*commands, *sorted(set(_OPTION.findall(text)))]
         paths += [f"{path}/{name}" for name in commands]
     return found
@@ -92,7 +98,7 @@ def fish_script(words: Mapping[str, Sequence[str]]) -> str:
 
 
 def _help(run: Callable[[], int], path: str) -> str:
-    """What the command says of itself; "" where it cannot, for want of a package."""
+    """What the command at `path` says of itself; "" where it cannot, for want of a package."""
     before, said = sys.argv, io.StringIO()
     sys.argv = [before[0], *path.split("/")[1:], "--help"]
     os.environ["COLUMNS"] = "10000"  # no word is broken

@@ -2,7 +2,7 @@
 
     from tidegate.training_hooks import Example, save_model
 
-`python -m training_hooks pack` makes the archive, `export` gives it faster forms, `publish` brings a model into a
+`tidegate pack` makes the archive, `export` gives it faster forms, `publish` brings a model into a
 repository. Nothing here imports the server: the two meet in the files on disk.
 """
 

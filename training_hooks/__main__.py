@@ -1,9 +1,9 @@
 """The command line: `pack`, `export`, `lineage`, and those of a model repository, such as `publish`.
 
-python -m training_hooks pack MODEL_DIR [--code CODE_DIR] --output model.tar.gz
-python -m training_hooks export MODEL_DIR --to auto
-python -m training_hooks lineage MODEL_DIR
-python -m training_hooks publish MODEL_DIR REPOSITORY NAME [--version N] [--label LABEL]
+tidegate pack MODEL_DIR [--code CODE_DIR] --output model.tar.gz
+tidegate export MODEL_DIR --to auto
+tidegate lineage MODEL_DIR
+tidegate publish MODEL_DIR REPOSITORY NAME [--version N] [--label LABEL]
 """
 
 import argparse
@@ -18,9 +18,9 @@ from .publishing.commands import add_commands
 from .recorded_lineage import lineage_of
 
 
-def main(arguments: list[str] | None = None, program: str = f"python -m {__package__}") -> int:
+def main(arguments: list[str] | None = None) -> int:
     """Run one command; return the exit status: 0, or 1 with one sentence on standard error."""
-    parser = argparse.ArgumentParser(prog=program, description="Prepare a trained model for serving.")
+    parser = argparse.ArgumentParser(prog="tidegate", description="Prepare a trained model for serving.")
     commands = parser.add_subparsers(dest="command", required=True)
     packing = commands.add_parser(
         "pack",
@@ -45,7 +45,7 @@ def main(arguments: list[str] | None = None, program: str = f"python -m {__packa
     try:
         chosen.run(chosen)
     except (ArtifactError, OSError) as error:
-        print(f"training_hooks: error: {error}", file=sys.stderr)  # noqa: T201 - the command's answer
+        print(f"tidegate: error: {error}", file=sys.stderr)  # noqa: T201 - the command's answer
         return 1
     return 0
 
@@ -53,7 +53,7 @@ def main(arguments: list[str] | None = None, program: str = f"python -m {__packa
 def _pack(chosen: argparse.Namespace) -> None:
     archive = pack(chosen.model_dir, chosen.output, code_dir=chosen.code)
     for warning in archive.warnings:
-        print(f"training_hooks: warning: {warning}", file=sys.stderr)  # noqa: T201 - the command's answer
+        print(f"tidegate: warning: {warning}", file=sys.stderr)  # noqa: T201 - the command's answer
     print(f"{chosen.output}  {archive.size_bytes} bytes  sha256:{archive.sha256}")  # noqa: T201 - the command's answer
 
 
@@ -62,4 +62,4 @@ def _print_lineage(chosen: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(command_line.run(main, program="training_hooks"))
+    sys.exit(command_line.run(main))

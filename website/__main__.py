@@ -58,4 +58,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(command_line.run(main, program="website"))
+    sys.exit(command_line.run(main))

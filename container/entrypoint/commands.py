@@ -46,7 +46,7 @@ def _what_is_there_to_do() -> str:
 
 
 def _serve() -> int:
-    sys.argv = ["python -m inference", "serve"]
+    sys.argv = ["tidegate", "serve"]
     from tidegate.inference.__main__ import main as inference  # noqa: PLC0415 - what it imports is needed only here
 
     return inference()

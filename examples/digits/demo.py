@@ -165,7 +165,7 @@ class Demo:
         """The local cloud from its start to the end of the block, whatever happens in between."""
         cloud = LocalCloud(self._work / "cloud")
         try:
-            with self._narrator.step("Start the local cloud: what 'python -m local_cloud up' does"):
+            with self._narrator.step("Start the local cloud: what 'tidegate cloud up' does"):
                 cloud.up(outlive_caller=False)
                 self._environment = client_environment(self._environment, cloud.environment)
                 # From here on this process is a client like any other: boto3 learns where to go from its environment.

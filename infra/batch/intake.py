@@ -32,7 +32,7 @@ from tidegate.infra.workflows.states import (
 # Source: https://docs.aws.amazon.com/scheduler/latest/UserGuide/managing-schedule-context-attributes.html
 SCHEDULED_EVENT = {"scheduled_time": "<aws.scheduler.scheduled-time>"}
 
-# Where `python -m tidegate.client batch submit` puts its files; it starts the job itself.
+# Where `tidegate batch submit` puts its files; it starts the job itself.
 _SUBMITTED = "/^" + BATCH_SUBMITTED_PREFIX.replace("/", r"\/") + "/"
 _UPLOADED = "$exists($states.input.detail.object.key)"
 _UPLOAD_NAME = """(

@@ -15,7 +15,7 @@ _NAMES_UNKNOWN = "files of results are named after jobs, and what queries answer
 
 
 class TableRights(Construct):
-    """A managed policy for readers, and one for whoever runs `… client batch table`; no role has them yet."""
+    """A managed policy for readers, and one for whoever runs `tidegate batch table`; no role has them yet."""
 
     def __init__(
         self,

@@ -89,4 +89,4 @@ class Batch(Value):
     email: Email | None = None
     """The address that is notified when a job ends."""
     table: Table | None = None
-    """Results of jobs as a table, which `python -m tidegate.client batch table` fills; table below."""
+    """Results of jobs as a table, which `tidegate batch table` fills; table below."""

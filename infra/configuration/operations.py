@@ -141,7 +141,7 @@ class Retention(Value):
     old_versions_days: Days = 90
     """How long an overwritten or deleted object can be restored."""
     batch_output_days: Days = 90
-    """Results of transform jobs, and the files that `python -m tidegate.client batch submit` uploaded for them."""
+    """Results of transform jobs, and the files that `tidegate batch submit` uploaded for them."""
     async_output_days: Days = 30
     """Responses of an asynchronous endpoint, and the request bodies below `async/input/`."""
     captures_days: Days = 90

@@ -106,4 +106,4 @@ def _hourly(product: dict[str, Any]) -> Iterator[Decimal]:
 
 
 if __name__ == "__main__":
-    sys.exit(command_line.run(main, program="draft"))
+    sys.exit(command_line.run(main))

@@ -39,7 +39,7 @@ CHECKED_BYTES = 2 << 30
 
 def image(subject: Subject, manifest: Manifest | Unanswered | None, *, local: bool) -> Finding:
     """`manifest` is what the registry holds, None for nothing. `local`: the cloud is a process of this machine."""
-    check, push = "image", f"python -m tidegate.infra image push --stage {subject.argument}"
+    check, push = "image", f"tidegate image push --stage {subject.argument}"
     address = subject.image
     if address is None:
         built = isinstance(subject.stage.image, BuiltImage)
@@ -66,7 +66,7 @@ def image_configuration(subject: Subject, found: ImageConfiguration | Unanswered
     """Whether an image that is there runs on the stage's instances; `found` is what it says of itself."""
     check, address = "image", subject.image
     asked = f"ecr:BatchGetImage {address}" if ".dkr.ecr." in str(address) else f"the registry, {address}"
-    push = f"python -m tidegate.infra image push --stage {subject.argument} --tag NEXT"
+    push = f"tidegate image push --stage {subject.argument} --tag NEXT"
     if found is None or isinstance(found, Unanswered):
         answer = found or Unanswered(reason=f"{address} says nothing of itself")
         return unknown(check, asked, answer, f"docker image inspect {address}")

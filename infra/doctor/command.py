@@ -1,4 +1,4 @@
-"""`python -m tidegate.infra doctor`: looks at an account before a stage is deployed to it."""
+"""`tidegate doctor`: looks at an account before a stage is deployed to it."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from tidegate.infra.stage import stage_file
 _DEFAULT_QUALIFIER = "hnb659fds"
 
 
-def main(arguments: list[str], program: str = "python -m tidegate.infra doctor") -> int:
+def main(arguments: list[str]) -> int:
     """Run the command: 0 where nothing is wrong, 1 where something is, 2 where not everything could be asked."""
-    options = _parser(program).parse_args(arguments)
+    options = _parser().parse_args(arguments)
     try:
         stage = _stage(options.stage)
         qualifier = _qualifier(Path("cdk.json"))
     except ConfigurationError as error:
-        print(f"infra: error: {error}{'' if str(error).endswith('?') else '.'}", file=sys.stderr)  # noqa: T201 - the command line's own output
+        print(f"tidegate: error: {error}{'' if str(error).endswith('?') else '.'}", file=sys.stderr)  # noqa: T201 - the command line's own output
         return 1
     found = examine(stage, options.stage, Asker(stage.region), qualifier=qualifier, load=not options.no_load)
     if options.json:
@@ -36,8 +36,8 @@ def main(arguments: list[str], program: str = "python -m tidegate.infra doctor")
     return exit_status(found.findings)
 
 
-def _parser(program: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog=program, description=__doc__.partition("\n")[0])
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="tidegate doctor", description=__doc__.partition("\n")[0])
     parser.add_argument("--stage", metavar="STAGE", required=True, help="a name in infra/stages/, or a file")
     parser.add_argument("--no-load", action="store_true", help="do not download and load the archive")
     parser.add_argument("--json", action="store_true", help="one object on standard output, for programs")

@@ -1,4 +1,4 @@
-"""`python -m tidegate.infra image`: a stage's image, from a checkout into the registry, and what its scan found."""
+"""`tidegate image`: the image of a stage, from a checkout into the registry, and what its scan found."""
 
 from __future__ import annotations
 
@@ -43,13 +43,13 @@ def main(arguments: list[str]) -> int:
     try:
         options.run(options)
     except ConfigurationError as error:
-        print(f"infra: error: {error}{'' if str(error).endswith('?') else '.'}", file=sys.stderr)  # noqa: T201 - the command line's own output
+        print(f"tidegate: error: {error}{'' if str(error).endswith('?') else '.'}", file=sys.stderr)  # noqa: T201 - the command line's own output
         return 1
     return 0
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m tidegate.infra image", description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(prog="tidegate image", description=__doc__.partition("\n")[0])
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     pushing = commands.add_parser("push", help="build the stage's image, push it as SageMaker takes it, say its digest")
     pushing.add_argument("--stage", metavar="STAGE", required=True, help="a name in infra/stages/, or a file")
@@ -86,7 +86,7 @@ def _scan(options: argparse.Namespace) -> None:
         print(f"{mark:<8} {hole.severity:<13} {hole.name:<20} {hole.package}".rstrip())  # noqa: T201 - the command line's own output
     for name in dict.fromkeys(options.accept):
         if name not in {hole.name for hole in holes}:
-            print(f"infra: --accept={name!r} is the name of no finding here; leave it out", file=sys.stderr)  # noqa: T201
+            print(f"tidegate: --accept={name!r} is the name of no finding here; leave it out", file=sys.stderr)  # noqa: T201
     if bad:
         raise ConfigurationError(
             f"{image.name}@{image.reference} has {len(bad)} finding{'' if len(bad) == 1 else 's'} that "

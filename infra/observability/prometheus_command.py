@@ -1,4 +1,4 @@
-"""`python -m tidegate.infra prometheus dashboard|rules`: for servers that a Prometheus scrapes, and Grafana shows."""
+"""`tidegate prometheus dashboard|rules`: for servers that a Prometheus scrapes, and Grafana shows."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ def main(arguments: list[str]) -> int:
     try:
         options.output.write_text(text, encoding="utf-8")
     except OSError as error:
-        print(f"infra: error: {options.output}: {error.strerror}.", file=sys.stderr)  # noqa: T201 - the command line's own
+        print(f"tidegate: error: {options.output}: {error.strerror}.", file=sys.stderr)  # noqa: T201 - the command line's own
         return 1
     return 0
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m tidegate.infra prometheus",
+        prog="tidegate prometheus",
         description="A Grafana dashboard and Prometheus alert rules for servers whose /metrics a Prometheus scrapes.",
         epilog="docs/observability.md has the scrape configuration.",
     )

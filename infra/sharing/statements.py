@@ -42,7 +42,7 @@ def read_models(accounts: Sequence[str], bucket_arn: str) -> list[iam.PolicyStat
             [bucket_arn],
             {"StringLike": {"s3:prefix": [f"{MODELS_PREFIX}*"]}},
         ),
-        # `python -m tidegate.infra doctor` asks whether the archive is in the Region of the endpoint.
+        # `tidegate doctor` asks whether the archive is in the Region of the endpoint.
         _statement("LocateModelsFromOtherAccounts", accounts, ["s3:GetBucketLocation"], [bucket_arn]),
     ]
 

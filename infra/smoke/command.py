@@ -1,4 +1,4 @@
-"""`python -m tidegate.infra smoke`: asks an account what AWS's pages leave open. It makes stacks and costs money."""
+"""`tidegate smoke`: asks an account what AWS's documentation leaves open. It makes stacks and costs money."""
 
 from __future__ import annotations
 
@@ -45,14 +45,14 @@ def main(arguments: list[str]) -> int:
             return _clean_up(options) if options.clean_up else _smoke(options)
     except (ConfigurationError, ClientError, BotoCoreError) as error:
         sentence = str(error).rstrip(".")
-        print(f"infra: error: {sentence}{'' if sentence.endswith('?') else '.'}", file=sys.stderr)  # noqa: T201 - the command line's own output
+        print(f"tidegate: error: {sentence}{'' if sentence.endswith('?') else '.'}", file=sys.stderr)  # noqa: T201 - the command line's own output
         return 1
     except Stopped as stopped:
         return stopped.status
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m tidegate.infra smoke", description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(prog="tidegate smoke", description=__doc__.partition("\n")[0])
     parser.add_argument("--stage", metavar="STAGE", required=True, help="whose image, Region and prefix are taken")
     parser.add_argument("--report", metavar="FILE.md", type=Path, help="the report; the same as JSON beside it")
     parser.add_argument("--instance-type", metavar="TYPE", help="default: ml.m5.large, for an image that runs there")

@@ -46,9 +46,7 @@ class BatchStack(StageStack):
             key_arn=self.key_arn,
             location_key_arn=table.location_key,
         )
-        self.output(
-            "TableName", f"{found.database}.{found.table}", "Results of jobs; python -m tidegate.client batch table"
-        )
+        self.output("TableName", f"{found.database}.{found.table}", "Results of jobs; tidegate batch table")
         self.output("TableLocation", found.location, "Where its files lie")
         if found.workgroup is not None:
             self.output("WorkGroupName", found.workgroup, "For Athena's start_query_execution")

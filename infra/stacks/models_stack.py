@@ -33,7 +33,7 @@ class ModelsStack(StageStack):
         self.output(
             "ModelPackageGroupName",
             group,
-            "For `python -m tidegate.infra models register`; `… models delete --all` before the stack is destroyed",
+            "For `tidegate models register`; `… models delete --all` before the stack is destroyed",
         )
         if registry.promotion:
             promotion = Promotion(

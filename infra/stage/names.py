@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 MODELS_PREFIX = "models/"
 BATCH_INPUT_PREFIX = "batch/input/"
-# Of these, what people submit by `python -m tidegate.client batch submit`.
+# Of these, what people submit by `tidegate batch submit`.
 BATCH_SUBMITTED_PREFIX = "batch/input/submitted/"
 BATCH_OUTPUT_PREFIX = "batch/output/"
-# Where a job by hand takes one object, `python -m tidegate.client batch submit` names it in a list beside the answers.
+# Where a job by hand takes one object, `tidegate batch submit` names it in a list beside the answers.
 BATCH_LISTS = "batch/output/*.manifest.json"
 # What each job of the batch stack is about to transform, and how it ended.
 BATCH_MANIFESTS_PREFIX = "batch/manifests/"

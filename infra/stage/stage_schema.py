@@ -1,4 +1,4 @@
-"""`python -m tidegate.infra schema`: the JSON Schema of a stage file, made from the classes that read one.
+"""`tidegate schema`: the JSON Schema of a stage file, made from the classes that read one.
 
 Editors complete and check by it, where the first line of a file names it: `#:schema ./stage.schema.json`. It knows what
 a single value may be, and not what `infra.validation` finds in two that do not go together.
@@ -24,7 +24,7 @@ _LINK = re.compile(r"\[([^]]+)\]\([^)]+\)")
 def main(arguments: list[str]) -> int:
     """Print it; return the exit status."""
     argparse.ArgumentParser(
-        prog="python -m tidegate.infra schema", description="The JSON Schema of a stage file, for editors."
+        prog="tidegate schema", description="The JSON Schema of a stage file, for editors."
     ).parse_args(arguments)
     print(text(), end="")  # noqa: T201 - the command line's own output
     return 0

@@ -18,7 +18,7 @@ def check(stage: Stage) -> None:
     if accounts and isinstance(stage.image, BuiltImage):
         raise ConfigurationError(
             f"shared_with shares the stage's repository, and image.build={stage.image.build!r} is pushed to that of "
-            "'cdk bootstrap'; push it by 'python -m tidegate.infra image push', and name it by tag or digest"
+            "'cdk bootstrap'; push it by 'tidegate image push', and name it by tag or digest"
         )
     model = stage.model
     if isinstance(model, ArchivedModel | PackagedModel) and model.archive_key is not None and stage.region is not None:

@@ -125,8 +125,8 @@ def _check_package(stage: Stage, model: PackagedModel) -> None:
         if model.package_image is None:
             said, missing = missing, said
         raise ConfigurationError(
-            f"model.{missing} is missing, and model.{said} is there; write both, as 'python -m tidegate.infra models "
-            "promote' does, or none to have them looked up"
+            f"model.{missing} is missing, and model.{said} is there; write both, as 'tidegate models promote' "
+            "does, or none to have them looked up"
         )
     if model.package_image is None:
         return

@@ -1,4 +1,4 @@
-"""`python -m tidegate.infra models`: versions of a stage's model, from the archive to the next stage.
+"""`tidegate models`: versions of a stage's model, from the archive to the next stage.
 
 register ARCHIVE ─▶ approve VERSION ─▶ (rolled out by the models stack) ─▶ promote --to prod
 """
@@ -23,13 +23,13 @@ def main(arguments: list[str]) -> int:
     try:
         options.run(options)
     except ConfigurationError as error:
-        print(f"infra: error: {error}.", file=sys.stderr)  # noqa: T201 - the command line's own output
+        print(f"tidegate: error: {error}.", file=sys.stderr)  # noqa: T201 - the command line's own output
         return 1
     return 0
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m tidegate.infra models", description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(prog="tidegate models", description=__doc__.partition("\n")[0])
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
 
     register = commands.add_parser("register", help="make a version of an archive, that waits for approval")
@@ -85,7 +85,7 @@ def _register(options: argparse.Namespace) -> None:
     _say(version)
     if not versions.has_image(version):
         print(  # noqa: T201 - the command line's own output
-            f"infra: warning: Amazon ECR has no {version.image_uri}, so nothing in AWS can run version "
+            f"tidegate: warning: Amazon ECR has no {version.image_uri}, so nothing in AWS can run version "
             f"{version.number}; push that image, or register the archive with --image of one that is there.",
             file=sys.stderr,
         )

@@ -1,4 +1,4 @@
-"""`python -m tidegate.infra served --stage X`: whether the endpoint serves what was deployed; exit code 1 if not."""
+"""`tidegate served --stage X`: whether the endpoint serves what was deployed. Exit code 1 where it does not."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _POLL_S = 15.0
 
 def main(arguments: list[str]) -> int:
     """Run the command. What is wrong is one line on stderr."""
-    parser = argparse.ArgumentParser(prog="python -m tidegate.infra served", description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(prog="tidegate served", description=__doc__.partition("\n")[0])
     parser.add_argument("--stage", metavar="STAGE", required=True, help="a name in infra/stages/, or a file")
     parser.add_argument(
         "--wait-s",
@@ -37,7 +37,7 @@ def main(arguments: list[str]) -> int:
             time.sleep(min(_POLL_S, max(0.0, deadline - time.monotonic())))
         seen = served.demand(stage)
     except ConfigurationError as error:
-        print(f"infra: error: {error}.", file=sys.stderr)  # noqa: T201
+        print(f"tidegate: error: {error}.", file=sys.stderr)  # noqa: T201
         return 1
     for one in seen:
         print(f"{one.what} is {one.status} and serves {one.found}")  # noqa: T201

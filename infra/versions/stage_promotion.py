@@ -53,7 +53,7 @@ def promoted(text: str, version: Version, *, archive_key: str | None) -> str:
     if isinstance(model, Table) and "group" in model:
         raise ConfigurationError(
             f"the stage takes what is approved in its own group {model['group']!r}; register the archive there: "
-            f"python -m tidegate.infra models register {version.archive_url} --image {version.image_uri} --stage …"
+            f"tidegate models register {version.archive_url} --image {version.image_uri} --stage …"
         )
     if not isinstance(model, Table):
         model = tomlkit.table()

@@ -75,7 +75,7 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCloud]:
 
 @pytest.fixture
 def session(cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch) -> boto3.Session:
-    """What `boto3.Session()` is to a user of `python -m local_cloud up`."""
+    """What `boto3.Session()` is to a user of `tidegate cloud up`."""
     for name, value in cloud.environment.items():
         monkeypatch.setenv(name, value)
     return boto3.Session()
@@ -318,20 +318,23 @@ def test_the_command_line_asks_submits_waits_and_fetches(cloud: LocalCloud, tmp_
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["invoke", "now", "{}/bad.csv"], "client: error: the model answered 400 bad_request: The body was refused: "),
-        (["invoke", "now", "{}/rows.unknown"], "client: error: the name 'rows.unknown' does not say what is inside"),
-        (["invoke", "now", "{}/missing.csv"], "client: error: [Errno 2] No such file or directory"),
-        (["invoke", "gone", "{}/bad.csv"], "client: error: An error occurred (ValidationError)"),
-        (["batch", "submit", "--input", "s3://b/x.csv"], "client: error: no model is named: give --stage or --model"),
+        (
+            ["invoke", "now", "{}/bad.csv"],
+            "tidegate: error: the model answered 400 bad_request: The body was refused: ",
+        ),
+        (["invoke", "now", "{}/rows.unknown"], "tidegate: error: the name 'rows.unknown' does not say what is inside"),
+        (["invoke", "now", "{}/missing.csv"], "tidegate: error: [Errno 2] No such file or directory"),
+        (["invoke", "gone", "{}/bad.csv"], "tidegate: error: An error occurred (ValidationError)"),
+        (["batch", "submit", "--input", "s3://b/x.csv"], "tidegate: error: no model is named: give --stage or --model"),
         (
             ["batch", "submit", "--stage", "try", "--input", "s3://b/elsewhere/x.csv"],
-            "client: error: s3://b/elsewhere/x.csv is not under batch/input/",
+            "tidegate: error: s3://b/elsewhere/x.csv is not under batch/input/",
         ),
         (
             ["batch", "submit", "--stage", "none", "--input", "{}/bad.csv"],
-            "client: error: stage none of tidegate has no model",
+            "tidegate: error: stage none of tidegate has no model",
         ),
-        (["batch", "wait", "no-such-job"], "client: error: there is no transform job no-such-job in "),
+        (["batch", "wait", "no-such-job"], "tidegate: error: there is no transform job no-such-job in "),
     ],
 )
 @pytest.mark.usefixtures("session")

@@ -1,4 +1,4 @@
-"""`python -m infra image push` with the docker of this machine and a real registry on loopback."""
+"""`tidegate image push` with the docker of this machine and a real registry on loopback."""
 
 from __future__ import annotations
 

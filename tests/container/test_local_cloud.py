@@ -1,4 +1,4 @@
-"""`python -m local_cloud up --container`: an endpoint is a container, of an image that `cdk deploy` builds, too."""
+"""`tidegate cloud up --container`: an endpoint is a container, of an image that `cdk deploy` builds, too."""
 
 from __future__ import annotations
 

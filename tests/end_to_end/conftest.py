@@ -55,7 +55,7 @@ def rollouts_do_not_wait(environment: dict[str, str]) -> Iterator[None]:
 
 @pytest.fixture(scope="package")  # no longer: the rooms after this one must not find its variables
 def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """A local cloud of this room's own: the variables that `python -m local_cloud up` prints, also set for boto3."""
+    """A local cloud of this room's own: the variables that `tidegate cloud up` prints, also set for boto3."""
     with running_cloud(tmp_path_factory) as environment:
         yield environment
 

@@ -1,4 +1,4 @@
-"""`python -m infra smoke` through the local cloud, with the real templates and the real server.
+"""`tidegate smoke` through the local cloud, with the real templates and the real server.
 
 Whether AWS does the same is what the run is for, and nothing here claims it.
 """

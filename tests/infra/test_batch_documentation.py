@@ -64,4 +64,4 @@ def test_every_command_is_shown() -> None:
     commands = re.findall(r"^    (\w+) +\w", usage, re.MULTILINE)
 
     assert commands == ["register", "list", "approve", "reject", "promote", "delete"]
-    assert not [command for command in commands if f"python -m infra models {command}" not in PROMOTION]
+    assert not [command for command in commands if f"tidegate models {command}" not in PROMOTION]

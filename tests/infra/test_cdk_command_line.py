@@ -27,7 +27,7 @@ def test_a_stage_that_does_not_exist_is_one_sentence_and_no_traceback(tmp_path: 
     there = ", ".join(sorted(path.stem for path in (ROOT / "infra" / "stages").glob("*.toml")))
 
     assert synth.returncode == 1
-    assert f"infra: error: -c stage=nosuch does not exist; infra/stages/ has {there}: " in synth.stderr
+    assert f"tidegate: error: -c stage=nosuch does not exist; infra/stages/ has {there}: " in synth.stderr
     assert "Traceback" not in synth.stderr
 
 
@@ -35,5 +35,5 @@ def test_a_mistyped_key_is_one_sentence_and_no_traceback(tmp_path: Path) -> None
     synth = cdk("synth", "--quiet", "-c", "model_url=s3://bucket/model.tar.gz", output=tmp_path)
 
     assert synth.returncode == 1
-    assert "infra: error: -c model_url=s3://bucket/model.tar.gz is not known" in synth.stderr
+    assert "tidegate: error: -c model_url=s3://bucket/model.tar.gz is not known" in synth.stderr
     assert "Traceback" not in synth.stderr

@@ -212,7 +212,7 @@ def test_that_policy_is_of_the_partition_and_region_of_the_key_for_each_account(
             f'shared_with = ["{PROD}"]',
             {"image": 'build = "."\ndockerfile = "container/Dockerfile"'},
             "shared_with shares the stage's repository, and image.build='.' is pushed to that of 'cdk bootstrap'; push "
-            "it by 'python -m tidegate.infra image push', and name it by tag or digest",
+            "it by 'tidegate image push', and name it by tag or digest",
         ),
         (
             'region = "us-east-1"',

@@ -143,7 +143,7 @@ def test_what_was_deployed_is_compared_with_what_is_served() -> None:
     steps = [step.get("run", "") for step in parsed(FOLDER / "deploy.yml")["jobs"]["deploy"]["steps"]]
     (deploying,) = (number for number, script in enumerate(steps) if "cdk deploy" in script)
 
-    assert any('python -m infra served --stage "$STAGE"' in script for script in steps[deploying + 1 :])
+    assert any('tidegate served --stage "$STAGE"' in script for script in steps[deploying + 1 :])
 
 
 def test_an_image_is_judged_by_its_scan_before_its_digest_is_told() -> None:
@@ -161,7 +161,7 @@ def test_every_command_of_infra_in_the_workflows_is_taken_with_its_options(monke
     """Each is parsed by its own parser: what it would do then is a stage that is not there."""
     from tidegate.infra import __main__ as infra
 
-    lines = re.findall(r"python -m infra ([^|\n]+)", commands())
+    lines = re.findall(r"^ *tidegate ([^|\n]+)", commands(), re.MULTILINE)
     assert len(lines) == 3
     for line in lines:
         words = line.replace('"', "").replace("$FAIL_ON", "high").replace("$DIGEST", f"sha256:{'0' * 64}").split()

@@ -268,9 +268,7 @@ def test_up_a_second_time_takes_the_same_servers_and_refuses_others(tmp_path: Pa
         assert up().stdout == first.stdout
         other = up("--server", "true")
         assert (other.returncode, other.stdout) == (1, "")
-        assert "already, with other servers or from another directory: `python -m local_cloud down` first" in (
-            other.stderr
-        )
+        assert "already, with other servers or from another directory: `tidegate cloud down` first" in (other.stderr)
     finally:
         LocalCloud(tmp_path / "cloud").down()
 

@@ -110,7 +110,7 @@ def test_an_interpreter_without_arguments_starts_as_before(installed: Installati
 def test_the_commands_of_training_hooks_are_there_too(installed: Installation, tmp_path: Path) -> None:
     done = installed.run("tidegate", "list", "nowhere", cwd=tmp_path)
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == f"training_hooks: error: there is no repository {tmp_path}/nowhere\n"
+    assert done.stderr == f"tidegate: error: there is no repository {tmp_path}/nowhere\n"
     assert "publish" in installed.run("tidegate", "--help", cwd=tmp_path).stdout
 
 

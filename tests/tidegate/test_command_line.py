@@ -20,24 +20,24 @@ COMMANDS = {
 }
 
 
-def ended(program: str, *words: str, output: int) -> tuple[int, str]:
+def ended(*words: str, output: int) -> tuple[int, str]:
     done = subprocess.run(
         [sys.executable, "-m", *words], stdout=output, stderr=subprocess.PIPE, text=True, timeout=900, check=False
     )
-    return done.returncode, done.stderr.replace(program, "PROGRAM")
+    return done.returncode, done.stderr
 
 
 @pytest.mark.parametrize("program", COMMANDS)
 def test_a_full_disk_is_one_sentence_and_a_reader_that_left_is_none(program: str) -> None:
     with open("/dev/full", "wb") as full:  # noqa: PTH123 - answers each write as a full disk does
-        assert ended(program, *COMMANDS[program], output=full.fileno()) == (
+        assert ended(*COMMANDS[program], output=full.fileno()) == (
             1,
-            "PROGRAM: error: standard output: No space left on device\n",
+            "tidegate: error: standard output: No space left on device\n",
         )
     reader, writer = os.pipe()
     os.close(reader)
     try:
-        assert ended(program, *COMMANDS[program], output=writer) == (0, "")
+        assert ended(*COMMANDS[program], output=writer) == (0, "")
     finally:
         os.close(writer)
 
@@ -55,16 +55,16 @@ def test_a_full_disk_below_a_file_is_one_sentence_and_other_faults_stay_faults(
         with open("/dev/full", "w", encoding="utf-8") as file:  # noqa: PTH123
             file.write("content")
 
-    assert command_line.run(write_to_a_full_disk, program="program") == 1
-    assert capsys.readouterr().err == "program: error: No space left on device\n"
+    assert command_line.run(write_to_a_full_disk) == 1
+    assert capsys.readouterr().err == "tidegate: error: No space left on device\n"
     with pytest.raises(FileNotFoundError):
-        command_line.run((tmp_path / "none").unlink, program="program")
+        command_line.run((tmp_path / "none").unlink)
 
 
 def test_the_status_is_that_of_the_command_and_of_ctrl_c() -> None:
     def interrupted() -> None:
         raise KeyboardInterrupt
 
-    assert command_line.run(lambda: 3, program="program") == 3
-    assert command_line.run(lambda: None, program="program") == 0
-    assert command_line.run(interrupted, program="program") == 130
+    assert command_line.run(lambda: 3) == 3
+    assert command_line.run(lambda: None) == 0
+    assert command_line.run(interrupted) == 130

@@ -20,13 +20,13 @@ from tests.tidegate.installations import ENTRY, FOLDERS, REPOSITORY, Installatio
 
 COMMANDS = [
     (["inference", "--version"], "tidegate "),
-    (["inference", "--help"], "usage: python -m {}inference "),
-    (["client", "--help"], "usage: python -m {}client "),
-    (["local_cloud", "--help"], "usage: python -m {}local_cloud "),
-    (["training_hooks", "pack", "--help"], "usage: python -m {}training_hooks pack "),
-    (["infra", "models", "--help"], "usage: python -m tidegate.infra models "),
-    (["infra", "served", "--help"], "usage: python -m tidegate.infra served "),
-    (["infra.cost.draft", "--help"], "usage: python -m tidegate.infra.cost.draft "),
+    (["inference", "--help"], "usage: tidegate "),
+    (["client", "--help"], "usage: tidegate "),
+    (["local_cloud", "--help"], "usage: tidegate cloud "),
+    (["training_hooks", "pack", "--help"], "usage: tidegate pack "),
+    (["infra", "models", "--help"], "usage: tidegate models "),
+    (["infra", "served", "--help"], "usage: tidegate served "),
+    (["infra.cost.draft", "--help"], "usage: python -m infra.cost.draft "),
 ]
 
 TRAINING_SCRIPT = """

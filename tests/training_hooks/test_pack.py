@@ -138,7 +138,7 @@ def test_missing_code_is_a_warning(tmp_path: Path, capsys: pytest.CaptureFixture
     save_model(torch.nn.Linear(1, 1), model_dir=tmp_path / "m")
     assert main(["pack", str(tmp_path / "m"), "--output", str(tmp_path / "model.tar.gz")]) == 0
     printed = capsys.readouterr()
-    assert "training_hooks: warning: the archive has no code/inference.py" in printed.err
+    assert "tidegate: warning: the archive has no code/inference.py" in printed.err
     size_bytes = (tmp_path / "model.tar.gz").stat().st_size
     digest = hashlib.sha256((tmp_path / "model.tar.gz").read_bytes()).hexdigest()
     assert printed.out == f"{tmp_path}/model.tar.gz  {size_bytes} bytes  sha256:{digest}\n"
@@ -234,7 +234,7 @@ def test_the_command_refuses_in_one_line(tmp_path: Path, capsys: pytest.CaptureF
     assert main(["pack", str(tmp_path / "nothing"), "--output", str(tmp_path / "a.tar.gz")]) == 1
     printed = capsys.readouterr()
     assert printed.out == ""
-    assert printed.err == f"training_hooks: error: {tmp_path}/nothing is not a directory\n"
+    assert printed.err == f"tidegate: error: {tmp_path}/nothing is not a directory\n"
 
 
 @given(pieces=st.lists(st.integers(0, 200_000), max_size=4))

@@ -227,7 +227,7 @@ def test_a_bucket_that_is_not_there_is_said_in_one_sentence(
 ) -> None:
     assert main(["publish", str(model_dir), "s3://not-there/x", "net"]) == 1
     error = capsys.readouterr().err
-    assert error.startswith("training_hooks: error: s3://not-there/x does not answer as it should: ")
+    assert error.startswith("tidegate: error: s3://not-there/x does not answer as it should: ")
     assert "NoSuchBucket" in error
     assert error.count("\n") == 1
 
@@ -246,7 +246,7 @@ def test_a_bucket_without_credentials_is_said_in_one_sentence(model_dir: Path, s
     )
     assert done.returncode == 1
     assert done.stderr == (
-        "training_hooks: error: s3://models/x does not answer as it should: Unable to locate credentials\n"
+        "tidegate: error: s3://models/x does not answer as it should: Unable to locate credentials\n"
     )
 
 
@@ -263,7 +263,7 @@ def test_without_boto3_a_bucket_is_refused_and_a_folder_works(model_dir: Path, t
         check=False,
         timeout=300,
     )
-    assert done.stderr == "training_hooks: error: s3://models/x needs boto3: pip install boto3\n"
+    assert done.stderr == "tidegate: error: s3://models/x needs boto3: pip install boto3\n"
     assert done.stdout.splitlines()[-1] == "1 0"
 
 

@@ -24,19 +24,19 @@ class NotWritten(Exception):
     """The folder cannot be made; the text says why, and what to do."""
 
 
-def main(arguments: Sequence[str], program: str) -> int:
+def main(arguments: Sequence[str]) -> int:
     """Make the folder and say what to do next; a mistake is one line on standard error and exit status 1."""
     parser = argparse.ArgumentParser(
-        prog=program,
+        prog="tidegate init",
         description="Make a project: training, script, tests, stages of the infrastructure, and a README that runs.",
-        epilog=f"for example: {program} churn; {program} models/churn",
+        epilog="for example: tidegate init churn; tidegate init models/churn",
     )
     parser.add_argument("folder", type=Path, metavar="NAME", help="a new folder; its last part is the project's name")
     folder: Path = parser.parse_args(arguments).folder
     try:
         written = write(folder)
     except NotWritten as error:
-        print(f"{program}: error: {error}", file=sys.stderr)  # noqa: T201 - the command line's own output
+        print(f"tidegate: error: {error}", file=sys.stderr)  # noqa: T201 - the command line's own output
         return 1
     for path in written:
         print(folder / path)  # noqa: T201

@@ -73,7 +73,7 @@ def _publish(options: argparse.Namespace) -> None:
         options.model_dir, options.repository, options.name, version=options.version, labels=options.label
     )
     for warning in published.warnings:
-        print(f"training_hooks: warning: {warning}", file=sys.stderr)  # noqa: T201 - the command's answer
+        print(f"tidegate: warning: {warning}", file=sys.stderr)  # noqa: T201 - the command's answer
     _say(f"{published.location}  {published.size_bytes} bytes  {len(published.files)} files")
 
 

@@ -377,7 +377,7 @@ def test_the_command_prints_the_address_and_says_the_rest_beside_it(
     assert said.err == "2 records of 1 objects: x, y, job, input_file, record\n"
     assert account.query("select x from t order by record") == [(1,), (None,)]
     assert main(["batch", "table", job.name, "--to", TO]) == 1
-    assert capsys.readouterr().err.startswith("client: error: the cells of CSV have no names")
+    assert capsys.readouterr().err.startswith("tidegate: error: the cells of CSV have no names")
 
 
 def test_without_pyarrow_one_sentence_says_what_to_install(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -390,7 +390,7 @@ def test_subnets_that_are_there_lie_in_the_zones_that_the_file_names(used: Any, 
 
 
 ADDRESS = f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/tidegate-dev:1.4.0"
-PUSH = "python -m tidegate.infra image push --stage dev"
+PUSH = "tidegate image push --stage dev"
 
 
 @pytest.mark.parametrize(
@@ -447,7 +447,7 @@ def test_an_image_runs_on_the_processors_of_the_stage(
     finding = artifact_checks.image_configuration(examined, said)
     assert finding.severity is severity
     assert words in finding.sentence
-    assert severity is not ERROR or finding.command == "python -m tidegate.infra image push --stage dev --tag NEXT"
+    assert severity is not ERROR or finding.command == "tidegate image push --stage dev --tag NEXT"
 
 
 def test_a_stage_of_streams_in_both_directions_wants_an_image_that_says_so() -> None:

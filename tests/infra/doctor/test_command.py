@@ -1,4 +1,4 @@
-"""`python -m infra doctor`: all questions to moto, to a stand-in, to the local cloud, and to nobody."""
+"""`tidegate doctor`: all questions to moto, to a stand-in, to the local cloud, and to nobody."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_an_empty_account_is_told_all_that_is_missing(
     wrong = {check: [each["command"] for each in all_ if each["severity"] == "error"] for check, all_ in found.items()}
     assert {check: commands for check, commands in wrong.items() if commands} == {
         "bootstrap": [f"cdk bootstrap aws://{ACCOUNT}/{REGION}"],
-        "image": [f"python -m tidegate.infra image push --stage {stage}"],
+        "image": [f"tidegate image push --stage {stage}"],
         "archive": [
             f"cdk deploy storage -c stage={stage} && aws s3 cp model.tar.gz {ARCHIVE} --region {REGION}",
         ],
@@ -416,7 +416,7 @@ def test_the_text_has_a_line_for_each_finding_and_the_command_below(
 
 def test_a_stage_file_that_is_refused_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert command.main(["--stage", written(tmp_path, more="colour = 1\n")]) == 1
-    assert capsys.readouterr().err.startswith("infra: error: dev.toml: colour=1 is not a key")
+    assert capsys.readouterr().err.startswith("tidegate: error: dev.toml: colour=1 is not a key")
 
 
 def test_the_qualifier_is_that_of_cdk_json(tmp_path: Path) -> None:

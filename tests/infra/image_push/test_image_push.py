@@ -1,4 +1,4 @@
-"""`python -m infra image push` without docker: where the image goes, what is refused, and in which order."""
+"""`tidegate image push` without docker: where the image goes, what is refused, and in which order."""
 
 from __future__ import annotations
 
@@ -287,7 +287,7 @@ def test_without_credentials_the_command_says_what_to_set(
 ) -> None:
     assert command.main(["push", "--stage", written(tmp_path / "dev.toml", 'tag = "1"')]) == 1
     assert capsys.readouterr().err == (
-        "infra: error: the account: Unable to locate credentials; set AWS_PROFILE and AWS_REGION.\n"
+        "tidegate: error: the account: Unable to locate credentials; set AWS_PROFILE and AWS_REGION.\n"
     )
 
 
@@ -298,5 +298,5 @@ def test_without_docker_the_command_says_why(
     monkeypatch.setenv("PATH", str(tmp_path))
     assert command.main(["push", "--stage", written(tmp_path / "dev.toml", 'tag = "1"')]) == 1
     assert capsys.readouterr().err == (
-        f"infra: error: {ECR}/tidegate-dev:1 was not pushed: no docker client is on PATH.\n"
+        f"tidegate: error: {ECR}/tidegate-dev:1 was not pushed: no docker client is on PATH.\n"
     )

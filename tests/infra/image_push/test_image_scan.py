@@ -1,4 +1,4 @@
-"""`python -m infra image scan`: what Amazon ECR found is waited for, and judged."""
+"""`tidegate image scan`: what Amazon ECR found is waited for, and judged."""
 
 from __future__ import annotations
 
@@ -160,8 +160,8 @@ def test_the_command_fails_by_the_worst_finding_and_passes_what_is_accepted(
     assert line.startswith("error    high ")
     name = line.split()[2]
     assert err == (
-        "infra: error: tidegate-dev@1.4.0 has 1 finding that is high or worse; build it anew on a newer base image, or "
-        "give --accept with the name of one that does not concern you.\n"
+        "tidegate: error: tidegate-dev@1.4.0 has 1 finding that is high or worse; build it anew on a newer base "
+        "image, or give --accept with the name of one that does not concern you.\n"
     )
 
     assert run()[0] == 0, "the default is critical"
@@ -176,7 +176,7 @@ def test_a_name_that_accepts_nothing_is_told_and_one_finding_is_counted_as_one(
     status, out, err = run("--accept", "not-a-cve", "--accept", "not-a-cve")
 
     assert (status, out.splitlines()[-1]) == (0, "tidegate-dev 1.4.0: 1 finding, which does not fail")
-    assert err == "infra: --accept='not-a-cve' is the name of no finding here; leave it out\n"
+    assert err == "tidegate: --accept='not-a-cve' is the name of no finding here; leave it out\n"
 
 
 def test_a_scan_is_not_waited_for_longer_than_was_said(ecr: tuple[Any, Stubber]) -> None:

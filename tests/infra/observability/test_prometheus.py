@@ -118,7 +118,7 @@ def test_a_wrong_word_is_named(words: list[str], sentence: str) -> None:
 def test_a_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     refused = infra("prometheus", "dashboard", "--output", str(tmp_path / "no" / "board.json"))
     assert (refused.returncode, refused.stdout) == (1, "")
-    assert refused.stderr == f"infra: error: {tmp_path}/no/board.json: No such file or directory.\n"
+    assert refused.stderr == f"tidegate: error: {tmp_path}/no/board.json: No such file or directory.\n"
 
 
 def test_every_alert_stands_in_the_documentation_and_no_other() -> None:

@@ -1,4 +1,4 @@
-"""`python -m infra smoke` before anything is made, and a run that does not go well: in moto, and in a stand-in."""
+"""`tidegate smoke` before anything is made, and a run that does not go well: in moto, and in a stand-in."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_nothing_is_made_without_the_account_s_number(
         status, out, err = smoke("--report", str(report))
         assert status == 1
         assert "AWS charges for them" in out
-        assert err == f"infra: error: {answer!r} is not the number of this account, {ACCOUNT}; nothing was done.\n"
+        assert err == f"tidegate: error: {answer!r} is not the number of this account, {ACCOUNT}; nothing was done.\n"
     assert stacks() == []
     assert boto3.client("s3", REGION).list_buckets()["Buckets"] == []
     assert not report.exists()
@@ -91,7 +91,7 @@ def test_what_cannot_be_meant_is_one_sentence_before_anything_is_made(
     status, _, err = smoke(*words)
 
     assert status == 1
-    assert err.startswith(f"infra: error: {sentence}")
+    assert err.startswith(f"tidegate: error: {sentence}")
     assert err.count("\n") == 1
     assert stacks() == []
 
@@ -113,7 +113,7 @@ def test_what_is_there_already_is_not_touched(
 
     assert status == 1
     assert err == (
-        "infra: error: stack tidegate-sabcdefr-endpoint, endpoint tidegate-sabcdefc: there already, so nothing was "
+        "tidegate: error: stack tidegate-sabcdefr-endpoint, endpoint tidegate-sabcdefc: there already, so nothing was "
         "made; run this again.\n"
     )
     assert stacks() == ["tidegate-sabcdefr-endpoint"]

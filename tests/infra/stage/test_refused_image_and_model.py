@@ -139,8 +139,8 @@ BAD_TABLES: list[tuple[dict[str, str | None], str]] = [
     ),
     (
         {"image": None, "model": 'package = "digits/3"\npackage_archive = "s3://bucket/m.tar.gz"'},
-        "model.package_image is missing, and model.package_archive is there; write both, as 'python -m "
-        "tidegate.infra models promote' does, or none to have them looked up",
+        "model.package_image is missing, and model.package_archive is there; write both, as 'tidegate models "
+        "promote' does, or none to have them looked up",
     ),
     (
         {

@@ -1,4 +1,4 @@
-"""`python -m infra models`, against moto's registry, S3, ECR and CloudFormation."""
+"""`tidegate models`, against moto's registry, S3, ECR and CloudFormation."""
 
 from __future__ import annotations
 
@@ -180,7 +180,7 @@ def test_an_image_that_is_nowhere_is_told_and_one_that_is_there_is_not(run: Run,
         status, out, err = run("register", path, "--image", other)
 
         assert (status, other in out) == (0, True)
-        assert err.startswith(f"infra: warning: Amazon ECR has no {other}, so nothing in AWS can run version ")
+        assert err.startswith(f"tidegate: warning: Amazon ECR has no {other}, so nothing in AWS can run version ")
         assert err.count("\n") == 1
 
 
@@ -224,7 +224,7 @@ def test_a_version_is_approved_again_by_taking_the_approval_back_first(
     status, _, err = run("approve", "1")
     assert (status, err) == (
         1,
-        "infra: error: version 1 of tidegate-dev is Approved already; add --again to have it rolled out anew.\n",
+        "tidegate: error: version 1 of tidegate-dev is Approved already; add --again to have it rolled out anew.\n",
     )
 
     monkeypatch.setattr(ModelPackage, "set_model_approval_status", remember)
@@ -314,7 +314,7 @@ def test_a_key_that_the_account_does_not_tell_is_not_passed_over(run: Run, stage
     status, _, err = run("promote", "--to", str(stages / "prod.toml"), "--version", "1")
 
     assert status == 1
-    assert err.startswith("infra: error: the key of stage dev, kept in /tidegate/dev/key-arn: AWS says")
+    assert err.startswith("tidegate: error: the key of stage dev, kept in /tidegate/dev/key-arn: AWS says")
 
 
 @pytest.mark.parametrize(
@@ -430,8 +430,8 @@ def test_the_version_that_the_endpoint_s_stack_names_is_not_deleted(run: Run, st
         err = run("delete", "1")[2]
 
     assert err == (
-        "infra: error: version 1 of tidegate-dev is what stack tidegate-dev-endpoint serves; destroy that stack first, "
-        "or approve another version.\n"
+        "tidegate: error: version 1 of tidegate-dev is what stack tidegate-dev-endpoint serves; destroy that stack "
+        "first, or approve another version.\n"
     )
     assert run("list")[1].startswith("1\t")
 
@@ -474,7 +474,7 @@ def test_a_version_that_nobody_approved_is_not_promoted(run: Run, stages: Path) 
     run("register", str(archive(stages / "model.tar.gz")))
     err = run("promote", "--to", str(stages / "prod.toml"), "--version", "1")[2]
 
-    assert err == "infra: error: version 1 of tidegate-dev is PendingManualApproval; approve it first.\n"
+    assert err == "tidegate: error: version 1 of tidegate-dev is PendingManualApproval; approve it first.\n"
 
 
 @pytest.mark.parametrize(

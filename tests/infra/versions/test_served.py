@@ -1,4 +1,4 @@
-"""`python -m infra served`: an endpoint that went back is found out, whatever its stack says."""
+"""`tidegate served`: an endpoint that went back is found out, whatever its stack says."""
 
 from __future__ import annotations
 
@@ -113,21 +113,21 @@ def test_an_endpoint_that_went_back_is_exit_code_1(run: Callable[..., tuple[int,
     status, out, err = run()
 
     assert (status, out) == (1, "")
-    assert err.startswith("infra: error: endpoint tidegate-dev serves config-2, and its stack names config-3: ")
+    assert err.startswith("tidegate: error: endpoint tidegate-dev serves config-2, and its stack names config-3: ")
     assert err.count("\n") == 1
 
 
 def test_a_stack_that_waits_for_its_first_approval_says_so(run: Callable[..., tuple[int, str, str]]) -> None:
     deploy("bucket", name="BucketName")
 
-    assert run()[2] == ("infra: error: stack tidegate-dev-endpoint has no endpoint yet; approve a package first.\n")
+    assert run()[2] == ("tidegate: error: stack tidegate-dev-endpoint has no endpoint yet; approve a package first.\n")
 
 
 def test_a_stage_that_is_not_deployed_is_one_sentence(run: Callable[..., tuple[int, str, str]]) -> None:
     status, _, err = run()
 
     assert status == 1
-    assert err.startswith("infra: error: stack tidegate-dev-endpoint: AWS says")
+    assert err.startswith("tidegate: error: stack tidegate-dev-endpoint: AWS says")
 
 
 def test_before_the_first_approval_there_is_nothing_that_could_have_gone_back(
@@ -171,4 +171,4 @@ def test_without_patience_an_endpoint_that_is_being_changed_is_told(
     moving = (served.of_endpoint(endpoint(EndpointStatus="Updating"), OUTPUTS),)
     monkeypatch.setattr(served, "look", lambda _: moving)
 
-    assert run()[2] == "infra: error: endpoint tidegate-dev is Updating; wait for it, or see its log.\n"
+    assert run()[2] == "tidegate: error: endpoint tidegate-dev is Updating; wait for it, or see its log.\n"
