@@ -1,4 +1,4 @@
-"""`python -m tidegate.infra.cost.draft --region REGION TYPE…`: prices from the AWS Price List, for somebody to confirm.
+"""`python -m tidegate.infra.cost.draft --region REGION TYPE…`: prices of the AWS Price List, to confirm.
 
 It is printed to standard output with an empty `confirmed_by`, so that it cannot be used before a person has put a name
 there.
