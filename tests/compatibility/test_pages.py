@@ -32,20 +32,20 @@ def functions(path: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("row", CLAUSES, ids=[row[0][:60] for row in CLAUSES])
-def test_a_clause_has_a_verdict_and_what_is_mended_a_test(row: list[str]) -> None:
+def test_a_clause_has_a_verdict_and_what_is_fixed_a_test(row: list[str]) -> None:
     verdict, reason = row[1], " | ".join(row[2:]).strip(" |")
-    assert verdict in {"same", "mended", "not offered"}
+    assert verdict in {"same", "fixed", "not offered"}
     if verdict == "not offered":
         assert reason, "say why"
     named = re.findall(r"`(tests/[a-z_/]+\.py)::(\w+)`", reason)
-    assert named or verdict != "mended", "name the test"
+    assert named or verdict != "fixed", "name the test"
     for path, function in named:
         assert function in functions(ROOT / path), f"{path} has no {function}"
 
 
 def test_there_is_a_row_for_every_part_of_the_contract() -> None:
     assert len(CLAUSES) > 60
-    assert {row[1] for row in CLAUSES} == {"same", "mended", "not offered"}
+    assert {row[1] for row in CLAUSES} == {"same", "fixed", "not offered"}
 
 
 def test_the_page_of_errors_has_the_whole_family_and_nothing_else() -> None:
