@@ -52,12 +52,12 @@ LEGACY_VARIABLES = (
     _refused(
         "SAGEMAKER_HANDLER",
         "TS_DEFAULT_SERVICE_HANDLER",
-        why="no handler of TorchServe is called; write model_fn, input_fn, predict_fn and output_fn",
+        why="TorchServe handlers are not supported; write model_fn, input_fn, predict_fn and output_fn",
     ),
     _refused(
         "TS_SERVICE_ENVELOPE",
         "TS_OPEN_INFERENCE_PROTOCOL",
-        why="a body is given to input_fn as it came; take the envelope off there",
+        why="input_fn receives the body unchanged; remove the envelope there",
         unless=("false", "body"),
     ),
     _refused("TS_CONFIG_FILE", why="no properties file is read; set a variable for each property"),
@@ -68,51 +68,52 @@ LEGACY_VARIABLES = (
         "TS_CERTIFICATE_FILE",
         "TS_PRIVATE_KEY_FILE",
         "TS_ENABLE_GRPC_SSL",
-        why="the port speaks plain HTTP, as SageMaker does to a container; end TLS in front of it",
+        why="the port serves plain HTTP, which SageMaker uses for containers; terminate TLS in front of it",
         unless=("false",),
     ),
     _refused(
         "TS_DISABLE_TOKEN_AUTHORIZATION",
-        why="there are no tokens; who may ask is decided in front of the container",
+        why="there are no tokens; control access in front of the container",
         unless=("true",),
     ),
-    _refused("TS_BLACKLIST_ENV_VARS", why="user code sees the whole environment; leave out what it should not see"),
+    _refused("TS_BLACKLIST_ENV_VARS", why="user code sees the whole environment; omit what it should not see"),
     _refused(
         "TS_NUMBER_OF_GPU",
-        why="the GPUs are those of CUDA_VISIBLE_DEVICES, the model's copies are TIDEGATE_WORKERS, the GPUs of each are "
-        "TIDEGATE_GPUS_PER_WORKER",
+        why="the GPUs are those of CUDA_VISIBLE_DEVICES; set the number of workers with TIDEGATE_WORKERS, and the GPUs "
+        "of each with TIDEGATE_GPUS_PER_WORKER",
     ),
     _refused(
         "TS_DECODE_INPUT_REQUEST",
-        why="JSON and CSV reach input_fn as str and all else as bytearray, as in the AWS container",
+        why="input_fn receives JSON and CSV as str and everything else as bytearray, as in the AWS container",
         unless=("false",),
     ),
-    _refused("SAGEMAKER_INFERENCE_ACCELERATOR_PRESENT", why="Elastic Inference is gone", unless=("false",)),
+    _refused("SAGEMAKER_INFERENCE_ACCELERATOR_PRESENT", why="AWS has ended Elastic Inference", unless=("false",)),
     # --- without effect: it is so already
     _idle(
         "SAGEMAKER_REGION",
         "SAGEMAKER_SERVING_MODULE",
         "SAGEMAKER_TRAINING_MODULE",
-        why="the AWS container did not read it for serving either",
+        why="the AWS container does not use it for serving either",
     ),
-    _idle("SAGEMAKER_SAFE_PORT_RANGE", why="one port is all that this server opens"),
+    _idle("SAGEMAKER_SAFE_PORT_RANGE", why="this server opens only one port"),
     _idle(
-        "SAGEMAKER_STARTUP_TIMEOUT", why="it waited for the Java process; TIDEGATE_LOAD_TIMEOUT_S waits for the model"
+        "SAGEMAKER_STARTUP_TIMEOUT",
+        why="it limits the start of the Java process; TIDEGATE_LOAD_TIMEOUT_S limits the load of the model",
     ),
-    _idle("TS_INSTALL_PY_DEP_PER_MODEL", why="each model's requirements are installed, for itself alone"),
+    _idle("TS_INSTALL_PY_DEP_PER_MODEL", why="each model's requirements are always installed, for that model only"),
     _idle(
         "TS_ENABLE_MODEL_API",
         "TS_LOAD_MODELS",
         "TS_MODEL_STORE",
         "TS_ALLOWED_URLS",
         "TS_WORKFLOW_STORE",
-        why="models are the one of SAGEMAKER_BASE_DIR, or directories named in POST /models",
+        why="the models are that of SAGEMAKER_BASE_DIR, or those that POST /models names",
     ),
     _idle(
         "TS_INFERENCE_ADDRESS",
         "TS_MANAGEMENT_ADDRESS",
         "TS_METRICS_ADDRESS",
-        why="all is on one port: TIDEGATE_HOST, SAGEMAKER_BIND_TO_PORT",
+        why="everything is served on one port: TIDEGATE_HOST, SAGEMAKER_BIND_TO_PORT",
     ),
     _idle(
         "TS_ENABLE_METRICS_API",
@@ -120,10 +121,10 @@ LEGACY_VARIABLES = (
         "TS_METRICS_MODE",
         "TS_MODEL_METRICS_AUTO_DETECT",
         "TS_DISABLE_SYSTEM_METRICS",
-        why="/metrics is always there, and what a script counts is in the log",
+        why="/metrics is always available, and a script's metrics are in the log",
     ),
-    _idle("TS_LIMIT_MAX_IMAGE_PIXELS", why="the limit is always there: TIDEGATE_MAX_IMAGE_PIXELS"),
-    _idle("TS_UNREGISTER_MODEL_TIMEOUT", why="an unload waits for what is computed, at most TIDEGATE_TIMEOUT_S"),
+    _idle("TS_LIMIT_MAX_IMAGE_PIXELS", why="the limit always applies: TIDEGATE_MAX_IMAGE_PIXELS"),
+    _idle("TS_UNREGISTER_MODEL_TIMEOUT", why="an unload waits for requests in flight, at most TIDEGATE_TIMEOUT_S"),
     # --- without effect: what it tuned does not exist
     _idle(
         "SAGEMAKER_MODEL_SERVER_VMARGS",
@@ -132,7 +133,7 @@ LEGACY_VARIABLES = (
         "TS_PREFER_DIRECT_BUFFER",
         "TS_ASYNC_LOGGING",
         "TS_MODEL_SERVER_HOME",
-        why="there is no Java",
+        why="this server does not use Java",
     ),
     _idle(
         "TS_GRPC_INFERENCE_ADDRESS",
@@ -143,15 +144,18 @@ LEGACY_VARIABLES = (
         "TS_GRPC_MANAGEMENT_MAX_CONNECTION_AGE_MS",
         "TS_GRPC_INFERENCE_MAX_CONNECTION_AGE_GRACE_MS",
         "TS_GRPC_MANAGEMENT_MAX_CONNECTION_AGE_GRACE_MS",
-        why="there is no gRPC, which SageMaker does not carry",
+        why="this server has no gRPC, which SageMaker does not support",
     ),
-    _idle("MMS_PRELOAD_MODEL", why="each worker is a fork of a process that has torch imported, and loads for itself"),
+    _idle(
+        "MMS_PRELOAD_MODEL",
+        why="each worker is forked from a process that has imported torch, and loads the model itself",
+    ),
     _idle("TS_INITIAL_WORKER_PORT", "TS_INITIAL_DISTRIBUTION_PORT", why="workers have no ports"),
     _idle(
         "TS_CORS_ALLOWED_ORIGIN",
         "TS_CORS_ALLOWED_METHODS",
         "TS_CORS_ALLOWED_HEADERS",
-        why="a browser does not reach a container of SageMaker",
+        why="browsers cannot reach a SageMaker container",
     ),
     _idle(
         "HF_MODEL_ID",
@@ -173,7 +177,7 @@ LEGACY_VARIABLES = (
         "TS_CPU_LAUNCHER_ARGS",
         "TS_IPEX_ENABLE",
         "TS_IPEX_GPU_ENABLE",
-        why="workers are bound to no cores, and IPEX is a script's own import; threads are TIDEGATE_THREADS_PER_WORKER",
+        why="workers are not bound to cores, scripts may import IPEX, and TIDEGATE_THREADS_PER_WORKER sets the threads",
     ),
     _idle(
         "TS_CPP_LOG_CONFIG",
@@ -182,7 +186,7 @@ LEGACY_VARIABLES = (
         "METRICS_LOCATION",
         "SM_TELEMETRY_LOG",
         "SM_TELEMETRY_LOG_REV_2022_12",
-        why="the log is lines of JSON on standard error, at SAGEMAKER_CONTAINER_LOG_LEVEL",
+        why="the log is JSON lines on standard error, at the level SAGEMAKER_CONTAINER_LOG_LEVEL",
     ),
 )
 
@@ -197,7 +201,7 @@ def refuse(environment: Mapping[str, str]) -> None:
             value = environment.get(name, "").strip()
             if value and value.lower() not in old.unless:
                 # Without the value: one of these is a password.
-                raise DeploymentError(f"{name} is set and cannot be obeyed: {old.why}.")
+                raise DeploymentError(f"{name} is set but not supported: {old.why}.")
 
 
 def without_effect(environment: Mapping[str, str]) -> dict[str, str]:

@@ -92,7 +92,7 @@ def test_what_cannot_be_obeyed_ends_the_start_with_its_reason_and_without_its_va
 ) -> None:
     with pytest.raises(DeploymentError) as caught:
         read({name: "hunter2"})
-    assert str(caught.value) == f"{name} is set and cannot be obeyed: {old.why}."
+    assert str(caught.value) == f"{name} is set but not supported: {old.why}."
     for harmless in ("", " ", *old.unless, *(value.upper() for value in old.unless)):
         assert read({name: harmless}) == Settings()
 
@@ -186,7 +186,7 @@ def test_a_server_that_is_asked_for_tls_does_not_start() -> None:
     with running({}, wait=False, TS_KEYSTORE="/opt/ml/keystore.p12") as server:
         assert server.ended() == 1
         last = server.log().strip().splitlines()[-1]
-    assert last.startswith("tidegate: error: TS_KEYSTORE is set and cannot be obeyed: the port speaks plain HTTP")
+    assert last.startswith("tidegate: error: TS_KEYSTORE is set but not supported: the port serves plain HTTP")
 
 
 def test_the_log_names_what_is_set_and_without_effect() -> None:

@@ -61,7 +61,7 @@ BAD_TABLES: list[tuple[dict[str, str | None], str]] = [
     ),
     (
         {"environment": 'TS_CONFIG_FILE = "/etc/config.properties"'},
-        "[environment]: TS_CONFIG_FILE is set and cannot be obeyed: no properties file is read; set a variable for "
+        "[environment]: TS_CONFIG_FILE is set but not supported: no properties file is read; set a variable for "
         "each property",
     ),
     (
