@@ -44,7 +44,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from enum import IntEnum
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict
 
 from tidegate.inference.body_file import BodyFile
 
@@ -461,6 +461,17 @@ ServedAs = dict[str, Any]
 """Of a model that has forms: the `name` of the one that is served, `why`, and those that were `passed_over`."""
 
 
+class Bodies(TypedDict):
+    """Which bodies a model takes and gives, by media types: `image/*` stands for all kinds of pictures."""
+
+    reads: Sequence[str] | None
+    """None where a function of the script reads them: only that knows."""
+    writes: Sequence[str] | None
+    """The same of answers; `*/*` is among them where a script may answer with others too."""
+    chats: bool
+    """Whether the script has a `chat_fn`."""
+
+
 class Ready(NamedTuple):
     """What a worker that has loaded its model can do."""
 
@@ -478,6 +489,8 @@ class Ready(NamedTuple):
     """Which form of the model is served, where it has any."""
     alone: str | None = None
     """Why requests never share a call, where that was to be found out and they never do."""
+    bodies: Bodies | None = None
+    """What it reads and writes; None where the worker does not say."""
 
 
 def ready_frame(
@@ -489,9 +502,10 @@ def ready_frame(
     tensors: Tensors | None = None,
     form: ServedAs | None = None,
     alone: str | None = None,
+    bodies: Bodies | None = None,
 ) -> bytes:
     """The READY frame; see `Ready`."""
-    told = {"gpu_bytes": gpu_bytes, "tensors": tensors or {}, "form": form, "alone": alone}
+    told = {"gpu_bytes": gpu_bytes, "tensors": tensors or {}, "form": form, "alone": alone, "bodies": bodies}
     return frame(Kind.READY, _READY.pack(may_join, converses, has_page) + json.dumps(told).encode())
 
 

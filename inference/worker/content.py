@@ -32,7 +32,7 @@ TEXT_TYPES = frozenset({JSON, CSV})
 """Bodies that user code receives as `str`, as it did in the AWS container; all others are `bytearray`."""
 
 _ALIASES = {"application/jsonl": JSON_LINES, "application/x-jsonlines": JSON_LINES, "application/x-ndjson": JSON_LINES}
-_READABLE = (JSON, JSON_LINES, CSV, NPY, NPZ, "image/*")
+READABLE = (JSON, JSON_LINES, CSV, NPY, NPZ, "image/*")
 WRITABLE = (JSON, JSON_LINES, CSV, NPY, NPZ)
 
 _BLANK = " \t\r\n\v\f"
@@ -116,7 +116,7 @@ def decode(
             onto_white=reading.image_background == "white",
         )
         return Decoded(pixels, 1)
-    raise UnsupportedMediaType(f"{_not_read(media_type)}; this model reads {', '.join(_READABLE)}.")
+    raise UnsupportedMediaType(f"{_not_read(media_type)}; this model reads {', '.join(READABLE)}.")
 
 
 def _not_read(media_type: str) -> str:

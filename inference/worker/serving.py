@@ -28,6 +28,7 @@ from tidegate.inference.worker.computation import Batch, Computation
 from tidegate.inference.worker.device_errors import DeviceLost
 from tidegate.inference.worker.held_models import HeldModels
 from tidegate.inference.worker.intake import DirectIntake, Intake, ThreadedIntake
+from tidegate.inference.worker.known_bodies import known_bodies
 from tidegate.inference.worker.leaving import leave
 from tidegate.inference.worker.loading import load
 from tidegate.inference.worker.rehearsal import Rehearsal
@@ -108,6 +109,7 @@ def _serve(channel: Channel, at_end: ExitStack) -> int:
             tensors=computation.tensors,
             form=computation.form,
             alone=computation.joined_calls.why_alone if spec.finds_batch_size else None,
+            bodies=known_bodies(computation.steps),
         )
     )
     if rehearsal is not None:

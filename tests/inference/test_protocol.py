@@ -167,9 +167,11 @@ def test_one_bit_of_news_comes_out_as_it_went_in(said: bool) -> None:
         {},
         None,
         None,
+        None,
     )
     tensors: protocol.Tensors = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [-1]}]}
     form: protocol.ServedAs = {"name": "onnx", "why": "it is fast", "passed_over": []}
+    bodies: protocol.Bodies = {"reads": None, "writes": ["application/json"], "chats": said}
     talking = protocol.ready_frame(
         may_join=True,
         converses=said,
@@ -178,9 +180,10 @@ def test_one_bit_of_news_comes_out_as_it_went_in(said: bool) -> None:
         tensors=tensors,
         form=form,
         alone="why",
+        bodies=bodies,
     )
     found = protocol.parse_ready(payload(talking, Kind.READY))
-    assert found == (True, said, not said, [3 << 33, 7], tensors, form, "why")
+    assert found == (True, said, not said, [3 << 33, 7], tensors, form, "why", bodies)
     found = protocol.parse_progress(payload(protocol.progress_frame(Progress(proving=said)), Kind.PROGRESS))
     assert found == Progress(proving=said)
 

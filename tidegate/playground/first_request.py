@@ -26,7 +26,7 @@ def first_request(model_dir: Path) -> dict[str, Any]:
     ``labels`` are the names of classes, ``colours`` those of a label map by name, and ``chat`` says whether the script
     has a ``chat_fn``.
     """
-    manifest, reason = _manifest(model_dir)
+    manifest, reason = manifest_of(model_dir)
     example = None
     if not reason:
         example, reason = _example(model_dir, manifest)
@@ -41,7 +41,8 @@ def first_request(model_dir: Path) -> dict[str, Any]:
     }
 
 
-def _manifest(model_dir: Path) -> tuple[dict[str, Any], str]:
+def manifest_of(model_dir: Path) -> tuple[dict[str, Any], str]:
+    """The manifest, or an empty one and why, in a sentence."""
     path = model_dir / "manifest.json"
     text = _text(path)
     if text is None and not os.path.lexists(path):
@@ -72,7 +73,7 @@ def _example(model_dir: Path, manifest: dict[str, Any]) -> tuple[dict[str, str] 
         content_type = accept = name = None
     if not (isinstance(content_type, str) and isinstance(accept, str) and isinstance(name, str)):
         return None, "The manifest's example is incomplete: write a request of your own."
-    body = _bytes(model_dir, name, MAX_EXAMPLE_BYTES)
+    body = file_below(model_dir, name, MAX_EXAMPLE_BYTES)
     if body is None:
         return None, (
             f"The example's file {name[:200]} cannot be read, or has more than {MAX_EXAMPLE_BYTES} bytes:"
@@ -96,11 +97,11 @@ def _colours(model_dir: Path) -> dict[str, str]:
 
 
 def _text(path: Path) -> str | None:
-    data = _bytes(path.parent, path.name, _MAX_FILE_BYTES)
+    data = file_below(path.parent, path.name, _MAX_FILE_BYTES)
     return None if data is None else data.decode(errors="replace")
 
 
-def _bytes(directory: Path, name: str, max_bytes: int) -> bytes | None:
+def file_below(directory: Path, name: str, max_bytes: int) -> bytes | None:
     """A file below ``directory``; None where it is not there, lies elsewhere or is too large."""
     try:
         path = (directory / name).resolve()

@@ -1,4 +1,4 @@
-"""The page, put together from its sources: one HTML document with its style, its scripts and what it is told inside.
+"""The pages, each put together from its sources: one HTML document with its style, its scripts and what it is told.
 
 Nothing is fetched from anywhere else, and the policy that goes with it lets nothing else run: style and script are
 named by their hashes.
@@ -15,18 +15,43 @@ from functools import cache
 from pathlib import Path
 
 _SOURCES = Path(__file__).with_name("page")
-_SCRIPTS = (
-    "elements.js",
-    "bytes.js",
-    "pictures.js",
-    "answers.js",
-    "drawing.js",
-    "exchange.js",
-    "copies.js",
-    "gauges.js",
-    "playground.js",
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sources:
+    """What a page is made of, by the names of files; scripts follow each other in their order and share one scope."""
+
+    document: str
+    styles: tuple[str, ...]
+    scripts: tuple[str, ...]
+
+
+_SHARED = ("elements.js", "bytes.js", "pictures.js", "answers.js")
+PLAYGROUND = Sources(
+    document="page.html",
+    styles=("page.css",),
+    scripts=(
+        *_SHARED,
+        "drawing.js",
+        "exchange.js",
+        "copies.js",
+        "gauges.js",
+        "playground.js",
+    ),
 )
-"""In the order in which they follow each other; they share one scope."""
+REFERENCE = Sources(
+    document="reference.html",
+    styles=("page.css", "reference.css"),
+    scripts=(*_SHARED, "exchange.js", "copies.js", "reference.js"),
+)
+"""The description of the server (`/openapi.json`), for people."""
+
+PRIVATE = {
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "X-Content-Type-Options": "nosniff",
+    "Cache-Control": "no-store",
+}
+"""Headers of what only the page itself may read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,12 +62,12 @@ class Page:
     headers: Mapping[str, str]
 
 
-def page(told: Mapping[str, object]) -> Page:
+def page(told: Mapping[str, object], sources: Sources = PLAYGROUND) -> Page:
     """The page. ``told`` is what its script needs to know of who serves it, as JSON:
 
     ``kind`` is ``server`` or ``cloud``, ``token`` what requests must carry, ``region`` that of the cloud.
     """
-    style, script, document = _parts()
+    style, script, document = _parts(sources)
     # Data and no script: what could end the element is written otherwise.
     facts = json.dumps(told).replace("<", "\\u003c")
     body = document.replace("%style%", style).replace("%facts%", facts).replace("%script%", script)
@@ -55,20 +80,21 @@ def page(told: Mapping[str, object]) -> Page:
                 " connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
             ),
             "Cross-Origin-Opener-Policy": "same-origin",
-            "Cross-Origin-Resource-Policy": "same-origin",
             "Referrer-Policy": "no-referrer",
-            "X-Content-Type-Options": "nosniff",
-            "Cache-Control": "no-store",
+            **PRIVATE,
         },
     )
 
 
 @cache
-def _parts() -> tuple[str, str, str]:
+def _parts(sources: Sources) -> tuple[str, str, str]:
     """Style, script and document."""
-    style, document = ((_SOURCES / name).read_text(encoding="utf-8") for name in ("page.css", "page.html"))
-    script = "\n".join((_SOURCES / name).read_text(encoding="utf-8") for name in _SCRIPTS)
-    return style, script, document
+    style, script = ("\n".join(map(_text, names)) for names in (sources.styles, sources.scripts))
+    return style, script, _text(sources.document)
+
+
+def _text(name: str) -> str:
+    return (_SOURCES / name).read_text(encoding="utf-8")
 
 
 def _hash(source: str) -> str:

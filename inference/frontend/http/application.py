@@ -104,7 +104,8 @@ class Application:
         if settings.pages:
             from tidegate.inference.frontend.http.pages import Pages  # noqa: PLC0415 - on few servers
 
-            self._pages = Pages(settings, registry, repository)
+            max_body_bytes = self.limits.body.max_bytes
+            self._pages = Pages(settings, registry, repository, max_body_bytes=max_body_bytes)
             self._routes |= self._pages.routes
 
     # --- what a connection asks

@@ -133,6 +133,12 @@ class Registry:
         )
         return next((model.model_dir for model in serving), None)
 
+    @property
+    def serving(self) -> list[Model]:
+        """All that serve, by name, and of one name by version."""
+        found = (model for models in self._models.values() for model in models if model.state is ModelState.SERVING)
+        return sorted(found, key=lambda model: (model.name, model.revision.version))
+
     def gauges(self) -> dict[str, ModelGauges]:
         """What `/metrics` says of each model: its revisions together, also those that are leaving."""
         gauges: dict[str, ModelGauges] = {}

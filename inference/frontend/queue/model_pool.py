@@ -45,6 +45,7 @@ from tidegate.inference.frontend.workers.model_health import State
 from tidegate.inference.frontend.workers.worker_link import WorkerLink
 from tidegate.inference.protocol import (
     Answer,
+    Bodies,
     Done,
     End,
     Error,
@@ -86,6 +87,10 @@ class ModelPool:
         """What the model takes and gives, as far as its workers say so."""
         self.form: ServedAs | None = None
         """Which form of the model its workers serve, and why, where it has any."""
+        self.bodies: Bodies | None = None
+        """Which bodies the model takes and gives, as far as its workers say so."""
+        self.converses = False
+        """Whether WebSockets may be opened to it."""
         self._alone: str | None = None
         """Why requests never share a call, where the size of batches is to be found."""
         self._scheduler = Scheduler(spec.name, limits, self.metrics, prove=spec.prove)
@@ -297,6 +302,7 @@ class ModelPool:
     def worker_ready(self, worker: int, ready: Ready) -> None:
         """The model is loaded."""
         self.tensors, self.form = ready.tensors, ready.form
+        self.bodies, self.converses = ready.bodies, ready.converses
         first = self.state is State.LOADING
         if self._scheduler.choice is not None and (first or ready.alone != self._alone):
             found = "how many requests share a call is found on live traffic"

@@ -21,6 +21,8 @@ from tidegate.inference.images.preparing import Prepared, prepare
 from tidegate.inference.worker.content import JSON, JSON_LINES, json_documents, not_read, split_media_type
 from tidegate.inference.worker.declared.taken import PictureSize, Taken, at, records_of
 
+READABLE = (JSON, JSON_LINES, "image/*")
+
 
 def read(
     body: str | bytes | bytearray | memoryview, content_type: str, declared: ImageInput, *, max_decoded_bytes: int

@@ -19,7 +19,7 @@ from tidegate.inference.images.declaration import ImageInput, ImageOutput
 from tidegate.inference.images.reading import WHITE
 from tidegate.inference.layout import MANIFEST
 from tidegate.inference.worker.artifact import below
-from tidegate.inference.worker.content import WRITABLE, Reading
+from tidegate.inference.worker.content import READABLE, WRITABLE, Reading
 from tidegate.inference.worker.declared import class_names, pictures_in, pictures_out, tables
 from tidegate.inference.worker.declared import tensors as declared_tensors
 from tidegate.inference.worker.declared.taken import Taken
@@ -35,6 +35,18 @@ class Declared:
 
     input: Input | None = None
     output: Output | None = None
+
+    @property
+    def readable(self) -> tuple[str, ...]:
+        """The types that bodies may have where the server reads them."""
+        match self.input:
+            case Table():
+                return tables.READABLE
+            case Tensors(inputs=inputs):
+                return declared_tensors.READABLE if len(inputs) == 1 else declared_tensors.READABLE_OF_SEVERAL
+            case ImageInput():
+                return pictures_in.READABLE
+        return READABLE
 
     @property
     def writable(self) -> tuple[str, ...]:

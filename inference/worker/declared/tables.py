@@ -35,6 +35,8 @@ from tidegate.inference.worker.declared.cells import column_of, column_of_number
 from tidegate.inference.worker.declared.taken import Taken, records_of
 from tidegate.inference.worker.numpy_files import is_npy, read_npy
 
+READABLE = (JSON, JSON_LINES, CSV, NPY)
+
 
 class _Rows(NamedTuple):
     """Cells in the order of the declared columns, and where each row stands."""

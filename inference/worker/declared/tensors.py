@@ -36,6 +36,10 @@ from tidegate.inference.worker.declared.taken import Taken
 from tidegate.inference.worker.encoding import to_array
 from tidegate.inference.worker.numpy_files import is_npy, read_npy, read_npz
 
+READABLE = (JSON, JSON_LINES, CSV, NPY, NPZ)
+READABLE_OF_SEVERAL = (JSON, JSON_LINES, NPZ)
+"""Bodies that name tensors."""
+
 
 def read(
     body: str | bytes | bytearray | memoryview, content_type: str, declared: Tensors, *, max_decoded_bytes: int

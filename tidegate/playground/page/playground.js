@@ -42,8 +42,10 @@ async function listTargets() {
   state.targets = targets;
   const shownName = (name) => (!CLOUD && targets.length === 1 && state.about?.name) || name;
   list(byId("target"), targets.map(({ name, status }) => [name, status && status !== "InService" ? `${name} (${status})` : shownName(name)]), before, () => `${before} (gone)`);
-  // At first what can be asked, where anything can.
-  if (!before) byId("target").value = (targets.find(({ ways }) => ways.length) ?? targets[0])?.name ?? "";
+  // At first what the address names, else what can be asked, where anything can.
+  const wanted = new URLSearchParams(location.search);
+  const first = targets.find(({ name }) => name === wanted.get("model"));
+  if (!before) byId("target").value = (first ?? targets.find(({ ways }) => ways.length) ?? targets[0])?.name ?? "";
   if (!targets.length && !before) {
     byId("send").disabled = true;
     byId("about").textContent = CLOUD ? "There is no endpoint yet. Deploy or create one: it is listed here by itself." : "The server has no model yet.";
@@ -51,6 +53,10 @@ async function listTargets() {
     return;
   }
   listWays(before ? byId("way").value : "");
+  if (!before && first && wanted.has("version")) {
+    const version = first.ways.find(({ about }) => new URLSearchParams(about.split("?")[1]).get("version") === wanted.get("version"));
+    if (version) byId("way").value = version.about;
+  }
   await chooseWay();
 }
 
@@ -364,6 +370,7 @@ async function forever(work, pauseMs) {
 // --- wiring
 
 byId("place").textContent = CLOUD ? `Local cloud, ${FACTS.region}` : "Server on this machine";
+byId("pages").hidden = CLOUD; // of a server: what it answers, at all its paths
 byId("target-word").textContent = CLOUD ? "Endpoint" : "Model";
 byId("way-word").textContent = CLOUD ? "Variant, model or component" : "Version";
 byId("target").addEventListener("change", () => chooseByHand("target"));
