@@ -318,6 +318,7 @@ class _Document:
             name=f"converse {words}",
             tag=_SOCKETS,
             description="A WebSocket client opens it. What its messages hold is the `stream_fn` of the script to say.",
+            parameters=self._headers[:2],
             answers={"101": answer("The connection is a WebSocket from here on.")},
             errors=(errors.CONVERSATION, self._choosing),
         )

@@ -43,7 +43,8 @@ function keysOf(schema) {
   return forms.find((each) => each.properties && Object.keys(each.properties).length);
 }
 
-function schemaShown(schema) {
+// `where` names the operation: every table and listing has a name of its own, which a screen reader says.
+function schemaShown(schema, where) {
   const found = resolved(schema);
   const words = kindWords(found);
   const shown = [element("p", {}, `${words[0].toUpperCase()}${words.slice(1)}.${found.description ? ` ${found.description}` : ""}`)];
@@ -54,7 +55,7 @@ function schemaShown(schema) {
     return [name, kindWords(each), keys.required?.includes(name) ? "yes" : "", each.description ?? ""];
   });
   const left = Object.keys(keys.properties).length - rows.length;
-  return [...shown, table(["key", "value", "required", ""], rows, left > 0 ? `Keys, the first ${rows.length} of ${rows.length + left}` : "Keys")];
+  return [...shown, table(["key", "value", "required", "meaning"], rows, `Keys of ${where}${left > 0 ? `, the first ${rows.length} of ${rows.length + left}` : ""}`)];
 }
 
 // --- examples
@@ -86,11 +87,11 @@ function exampleShown(example, range, what) {
 
 const examplesOf = (body) => Object.values(body?.examples ?? (body && "example" in body ? { example: { summary: "Example", value: body.example } } : {}));
 
-function contentShown(content, what) {
+function contentShown(content, what, where) {
   return Object.entries(content ?? {}).flatMap(([range, body]) => [
     element("h4", {}, `${what}: `, element("code", {}, range)),
-    ...(body.schema ? schemaShown(body.schema) : []),
-    ...examplesOf(body).flatMap((example) => exampleShown(example, range, `${what} example, ${range}`)),
+    ...(body.schema ? schemaShown(body.schema, `${what}, ${range}, ${where}`) : []),
+    ...examplesOf(body).flatMap((example) => exampleShown(example, range, `${what} example, ${range}, ${where}`)),
   ]);
 }
 
@@ -115,11 +116,11 @@ function requestOf(path, operation) {
   return null;
 }
 
-function copiesShown(path, operation) {
+function copiesShown(path, operation, where) {
   const request = path.includes("{") || !operation["x-tidegate-playground"] ? null : requestOf(path, operation);
   if (!request) return [];
   const said = element("span", { role: "status" });
-  const code = element("pre", { tabindex: "0", role: "region", "aria-label": "Request as code", hidden: "" });
+  const code = element("pre", { tabindex: "0", role: "region", "aria-label": `Request as code, ${where}`, hidden: "" });
   const button = (words, name) => {
     const made = element("button", { type: "button", "data-copy": name }, words);
     made.addEventListener("click", async () => {
@@ -148,18 +149,18 @@ function playgroundLink(operation) {
   return [element("p", {}, element("a", { href: `/playground?${new URLSearchParams(asked)}` }, `Try it in the playground`))];
 }
 
-function parametersShown(operation) {
+function parametersShown(operation, where) {
   const found = (operation.parameters ?? []).map(resolved);
   if (!found.length) return [];
   const rows = found.map((each) => [each.name, each.in, each.required ? "yes" : "", each.description ?? ""]);
-  return [element("h4", {}, "Parameters"), table(["name", "in", "required", ""], rows, "Parameters")];
+  return [element("h4", {}, "Parameters"), table(["name", "in", "required", "meaning"], rows, `Parameters of ${where}`)];
 }
 
-function responsesShown(operation) {
+function responsesShown(operation, where) {
   const entries = Object.entries(operation.responses ?? {}).map(([status, value]) => [status, resolved(value)]);
   const isError = ([status]) => /^[45]/.test(status);
   const good = entries.filter((entry) => !isError(entry)).flatMap(([status, response]) => [
-    element("h4", {}, `Response ${status}`), ...paragraphs(response.description), ...contentShown(response.content, `Response ${status}`),
+    element("h4", {}, `Response ${status}`), ...paragraphs(response.description), ...contentShown(response.content, `Response ${status}`, where),
   ]);
   const bad = entries.filter(isError);
   if (!bad.length) return good;
@@ -168,16 +169,17 @@ function responsesShown(operation) {
 }
 
 function operationShown(path, verb, operation) {
+  const where = `${verb.toUpperCase()} ${path}`;
   return element(
     "article", { id: operation.operationId, "aria-labelledby": `${operation.operationId}-title` },
     element("h3", { id: `${operation.operationId}-title` }, element("span", { class: "verb" }, verb.toUpperCase()), " ", element("code", {}, path)),
     element("p", {}, element("b", {}, operation.summary ?? "")),
     ...paragraphs(operation.description),
     ...playgroundLink(operation),
-    ...parametersShown(operation),
-    ...contentShown(operation.requestBody?.content, "Request"),
-    ...copiesShown(path, operation),
-    ...responsesShown(operation),
+    ...parametersShown(operation, where),
+    ...contentShown(operation.requestBody?.content, "Request", where),
+    ...copiesShown(path, operation, where),
+    ...responsesShown(operation, where),
   );
 }
 
