@@ -666,8 +666,9 @@ class Settings:
         "TIDEGATE_PAGES",
         False,
         _switch,
-        "serve the [playground](playground.md) at `/playground`, only to this machine: the server must listen on a "
-        "loopback address, and rejects requests that a browser sends from another page",
+        "serve the [playground](playground.md) at `/playground` and the [description](openapi.md) of the server at "
+        "`/openapi.json` and `/docs`, only to this machine: the server must listen on a loopback address, and rejects "
+        "requests that a browser sends from another page",
     )
     otlp_endpoint: str | None = setting(
         "OTEL_EXPORTER_OTLP_ENDPOINT",

@@ -388,7 +388,13 @@ class _Document:
             name=text, platform=text, versions={"type": "array", "items": text}, inputs=tensors, outputs=tensors,
         )  # fmt: skip
         with_data = {"type": "array", "minItems": 1, "items": tensor}
-        asked = {JSON: {"schema": json_object(inputs=with_data, optional={"id": text, "outputs": {"type": "array"}})}}
+        asked = {
+            JSON: {
+                "schema": json_object(
+                    inputs=with_data, optional={"id": text, "outputs": {"type": "array", "items": {"type": "object"}}}
+                )
+            }
+        }
         given = json_answer("The outputs.", model_name=text, outputs=tensors)
         given["content"]["application/octet-stream"] = {"schema": {"type": "string", "format": "binary"}}
         kinds = ((NotFound, VersionNotFound), self._choosing)

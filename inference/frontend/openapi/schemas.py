@@ -53,7 +53,7 @@ def of_request(media_type: str, declared: Input) -> Schema:
         case Pictures(key=key):
             return _one_or_several(_object({key: _picture()}))
         case None:
-            numbers: Schema = {"anyOf": [{"type": ["number", "boolean"]}, {"type": "array"}]}
+            numbers: Schema = {"anyOf": [{"type": ["number", "boolean"]}, {"type": "array", "items": {}}]}
             return {
                 "description": "Numbers, nested in rows of the same length; or an object of such.",
                 "anyOf": [*numbers["anyOf"], {"type": "object", "minProperties": 1, "additionalProperties": numbers}],
