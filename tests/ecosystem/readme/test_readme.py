@@ -1,4 +1,9 @@
-"""The README's own commands, in its order: a new model is trained, checked, packed, served, deployed and asked."""
+"""The README's own commands, in its order: a new model is trained, checked, packed, served, deployed and asked.
+
+    README_PICTURE=docs/pictures/terminal.svg python -m pytest tests/ecosystem/readme -k picture
+
+makes the picture of the terminal anew.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +13,7 @@ import re
 import subprocess
 import sys
 from dataclasses import dataclass
+from html import unescape
 from pathlib import Path
 
 import pytest
@@ -17,6 +23,7 @@ from tests.contract.running import free_port
 from tests.contract.test_command_line import ENVIRONMENT, serving
 from tests.ecosystem.environments import REPOSITORY
 from tests.ecosystem.page import Step, checkout, taken
+from website import terminal
 
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 
@@ -84,9 +91,55 @@ def test_a_new_model_is_saved_checked_packed_and_served(made: Made) -> None:
     assert json.loads(said) == [pytest.approx(expected, rel=1e-4)]
 
 
+def words(lines: list[str]) -> str:
+    """Their words, with a sign for each number and its unit: those differ from machine to machine."""
+    return re.sub(r"-?\d[\d,.e+-]*( (?:B|kB|MB|s|ms|µs)\b)?", "#", " ".join(" ".join(lines).split()))
+
+
+def test_the_picture_shows_what_the_commands_say(made: Made) -> None:
+    check, serve = (
+        line.partition(" #")[0].strip() for line in blocks("Bring your model.tar.gz", "bash")[0].splitlines()
+    )
+    _, ask = blocks("Write a new model", "bash")
+    port = free_port()
+    environment = {
+        **ENVIRONMENT,
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "SAGEMAKER_BIND_TO_PORT": str(port),
+    }
+    checked = terminal.said(check, made.directory, environment)
+    with terminal.saying(serve, made.directory, environment, until=r"ready \(workers") as served:
+        asked = terminal.said(
+            ask.strip().replace("localhost:8080", f"127.0.0.1:{port}").replace("curl", "curl -s"),
+            made.directory,
+            environment,
+        )
+    assert served.lines[-1].split(" ", 1)[1].startswith("ready (workers")
+
+    def anywhere(part: terminal.Said) -> terminal.Said:
+        return terminal.Said(
+            part.command, tuple(re.sub(r"/\S*/tidegate-model-\w+", "/tmp/mine", x) for x in part.lines)
+        )
+
+    session = [anywhere(part) for part in (checked, served, terminal.Said(ask.strip(), asked.lines))]
+    if place := os.environ.get("README_PICTURE"):
+        shown = [
+            terminal.Said(part.command, tuple(line.replace(str(port), "8080") for line in part.lines))
+            for part in session
+        ]
+        picture = terminal.drawn(shown, "Tidegate at a terminal", "An archive is checked and served, and answers.")
+        Path(place).write_text(picture, encoding="utf-8")
+
+    picture = (REPOSITORY / "docs" / "pictures" / "terminal.svg").read_text(encoding="utf-8")
+    rows = [unescape(re.sub(r"<[^>]+>", "", row)) for row in re.findall(r"<text[^>]*>(.*)</text>", picture)]
+    for part in (session[0], session[2]):  # which lines of the second worker come before "ready" is a matter of luck
+        drawn = words(rows[rows.index(f"$ {part.command}") :])
+        assert drawn.startswith(words([f"$ {part.command}", *part.lines]))
+
+
 def test_the_local_cloud_deploys_answers_and_runs_the_batch(made: Made) -> None:
-    (commands,) = blocks("Deploy to the local cloud", "bash")
-    (step,) = taken(made.directory, [Step("Deploy to the local cloud", [commands])])
+    (commands,) = blocks("Deploy to your laptop", "bash")
+    (step,) = taken(made.directory, [Step("Deploy to your laptop", [commands])])
 
     (row,) = json.loads((made.directory / "request.json").read_text(encoding="utf-8"))
     (answer,) = re.findall(r"^\[\[.*\]\]", step.said, re.MULTILINE)
@@ -103,6 +156,6 @@ def test_the_local_cloud_deploys_answers_and_runs_the_batch(made: Made) -> None:
 
 
 def test_the_archive_that_exists_is_checked_by_the_command_on_the_page(made: Made) -> None:
-    check, serve = blocks("Serve the archive that you have", "bash")[0].splitlines()
+    check, serve = blocks("Bring your model.tar.gz", "bash")[0].splitlines()
     assert serve.startswith("tidegate serve model.tar.gz ")
     run(check, made.directory)
