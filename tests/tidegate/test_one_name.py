@@ -26,7 +26,7 @@ COMMANDS = [
     (["training_hooks", "pack", "--help"], "usage: tidegate pack "),
     (["infra", "models", "--help"], "usage: tidegate models "),
     (["infra", "served", "--help"], "usage: tidegate served "),
-    (["infra.cost.draft", "--help"], "usage: python -m infra.cost.draft "),
+    (["infra.cost.draft", "--help"], "usage: python -m tidegate.infra.cost.draft "),
 ]
 
 TRAINING_SCRIPT = """
