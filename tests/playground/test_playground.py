@@ -411,6 +411,10 @@ def test_answers_are_shown_with_the_numbers_that_were_sent_and_those_of_each_inp
     first, second = page.locator("#shown .one").all_inner_texts()
     assert first.split() == ["Answer", "1", "of", "2", "upper", "upper", "99.97", "%"]
     assert second.split() == ["Answer", "2", "of", "2", "lower", "lower", "98.5", "%"]
+    numbered = "The classes have no names in the archive: these are their places, from 0."
+    assert numbered in shown("application/json", json.dumps([0.1] * 10).encode())
+    named = {"probabilities": [0.25, 0.75], "labels": ["lower", "upper"]}
+    assert numbered not in shown("application/json", json.dumps(named).encode())
 
 
 def test_of_a_huge_answer_the_beginning_is_shown_and_the_whole_is_a_download(page: Page, server: Server) -> None:

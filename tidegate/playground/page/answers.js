@@ -19,11 +19,16 @@ function areShares(values) {
   return values.length > 1 && values.every(isShare) && Math.abs(values.reduce((sum, each) => sum + each, 0) - 1) < 0.02;
 }
 
+// Shares with the names of their classes; without names, `numbered` says that the labels are only numbers.
+function namedShares(shares, names) {
+  const numbered = names.length !== shares.length;
+  return Object.assign(shares.map((share, place) => [numbered ? String(place) : names[place], share]), { numbered });
+}
+
 // [[label, share], …] of a value that says how likely each class is; null for any other.
 function classShares(value, labels) {
-  const named = (shares) => shares.map((share, place) => [labels.length === shares.length ? labels[place] : String(place), share]);
   if (Array.isArray(value)) {
-    if (areShares(value)) return named(value);
+    if (areShares(value)) return namedShares(value, labels);
     if (value.length < 2 || !value.every(isObject)) return null;
     const [label, score] = [firstKey(value[0], LABEL_KEYS), firstKey(value[0], SCORE_KEYS)];
     if (!label || !score || firstKey(value[0], SCORES_KEYS) || !value.every((each) => isShare(each[score]))) return null;
@@ -36,8 +41,7 @@ function classShares(value, labels) {
   const scores = firstKey(value, SCORES_KEYS);
   if (scores && Array.isArray(value[scores]) && value[scores].length > 1 && value[scores].every(isShare)) {
     const own = value.labels ?? value.classes;
-    const names = Array.isArray(own) ? own.map(String) : labels;
-    return value[scores].map((share, place) => [names.length === value[scores].length ? names[place] : String(place), share]);
+    return namedShares(value[scores], Array.isArray(own) ? own.map(String) : labels);
   }
   if (scores && isObject(value[scores]) && areShares(Object.values(value[scores]))) return Object.entries(value[scores]);
   if (areShares(Object.values(value))) return Object.entries(value);
@@ -59,7 +63,8 @@ function bars(shares, said) {
   });
   const guess = said ?? sorted[0][0];
   const more = shares.length > sorted.length ? element("p", { class: "note" }, `${shares.length - sorted.length} more classes`) : null;
-  return element("div", {}, element("p", { class: "guess" }, String(guess)), element("div", { class: "bars" }, ...rows), more);
+  const numbers = shares.numbered ? element("p", { class: "note" }, "The classes have no names in the archive: these are their places, from 0.") : null;
+  return element("div", {}, element("p", { class: "guess" }, String(guess)), numbers, element("div", { class: "bars" }, ...rows), more);
 }
 
 async function shownValue(value, labels, depth = 0) {
