@@ -6,8 +6,10 @@ An annotation would be the CDK's own way, but its command line shows warnings an
 from __future__ import annotations
 
 import datetime
+import os
 import sys
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import aws_cdk as cdk
 
@@ -16,6 +18,7 @@ from tidegate.infra.configuration.network import NewVpc
 from tidegate.infra.cost import estimate, usage
 from tidegate.infra.cost import prices as price_file
 from tidegate.infra.hosting import update_capacity
+from tidegate.infra.image_push.registries import is_loopback
 from tidegate.infra.observability import endpoint_alarms, of_stage, workflow_alarms
 from tidegate.infra.observability.alarm import MetricAlarm
 from tidegate.infra.stacks.interface_endpoints import interface_endpoints
@@ -42,7 +45,9 @@ def announce(
         nat_gateways=int(isinstance(stage.network, NewVpc) and stage.network.nat),
         today=today or datetime.datetime.now(tz=datetime.UTC).date(),
     )
-    lines = [text, *map(_quota, update_capacity.needed(stage.hosting))]
+    # The local cloud, to which the CDK is led by this variable, has no quotas.
+    is_local = is_loopback(urlsplit(os.environ.get("AWS_ENDPOINT_URL", "")).netloc)
+    lines = [text, *([] if is_local else map(_quota, update_capacity.needed(stage.hosting)))]
     print("\n".join(lines), file=sys.stderr)  # noqa: T201 - the command line's own output
 
 
@@ -57,7 +62,9 @@ def describe(
 ) -> str:
     """The report on `stage`, or one line where it names no prices."""
     if stage.cost is None:
-        return f"no cost estimate: stage {stage.name} names no prices; docs/cost.md says how to write them down"
+        return (
+            f"no cost estimate: stage {stage.name} names no prices; Tidegate's docs/cost.md says how to write them down"
+        )
     path = directory / stage.cost.prices
     prices = price_file.read(path)
     if stage.region is not None and prices.region != stage.region:

@@ -102,7 +102,9 @@ def read(path: Path) -> Prices:
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"), parse_float=Decimal)
     except FileNotFoundError:
-        raise ConfigurationError(f"cost.prices='{path}' does not exist; docs/cost.md says how to write it") from None
+        raise ConfigurationError(
+            f"cost.prices='{path}' does not exist; Tidegate's docs/cost.md says how to write it"
+        ) from None
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigurationError(f"{path.name}: cannot be read: {error}") from None
     try:

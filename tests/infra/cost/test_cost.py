@@ -241,7 +241,7 @@ def test_prices_of_another_season_are_called_old(days: int, old: bool, directory
 def test_a_stage_without_prices_gets_one_line_and_no_number(directory: Path) -> None:
     text = said(stage_with({"mode": "realtime"}, cost=None), directory)
 
-    assert text == "no cost estimate: stage dev names no prices; docs/cost.md says how to write them down"
+    assert text == "no cost estimate: stage dev names no prices; Tidegate's docs/cost.md says how to write them down"
 
 
 def test_prices_of_another_region_are_refused(directory: Path) -> None:

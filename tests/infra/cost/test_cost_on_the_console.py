@@ -36,8 +36,14 @@ def printed(tmp_path_factory: pytest.TempPathFactory, node_on_path: None) -> dic
     }
     stack = cdk.Stack(cdk.App(), "endpoint")
     found = {}
-    for name, further in (("with", {"cost": {"prices": "prices.toml"}}), ("without", {})):
-        with contextlib.redirect_stderr(io.StringIO()) as console:
+    priced = {"cost": {"prices": "prices.toml"}}
+    for name, further, address in (
+        ("with", priced, "https://aws.example"),
+        ("without", {}, "https://aws.example"),
+        ("local", {}, "http://127.0.0.1:4566"),
+    ):
+        with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stderr(io.StringIO()) as console:
+            patch.setenv("AWS_ENDPOINT_URL", address)
             announce(stack, Stage.model_validate(table | further), directory=folder, today=datetime.date(2026, 11, 21))
         found[name] = console.getvalue()
     return found
@@ -69,7 +75,9 @@ def test_what_the_other_stacks_make_is_counted_as_they_make_it(printed: dict[str
 def test_without_prices_there_is_one_line_without_a_number(printed: dict[str, str]) -> None:
     estimate, *further = printed["without"].splitlines()
 
-    assert estimate == "no cost estimate: stage dev names no prices; docs/cost.md says how to write them down"
+    assert (
+        estimate == "no cost estimate: stage dev names no prices; Tidegate's docs/cost.md says how to write them down"
+    )
     assert len(further) == 1
 
 
@@ -80,3 +88,4 @@ def test_what_an_update_needs_of_a_quota_is_said_with_prices_and_without(printed
     )
 
     assert printed["with"].splitlines()[-1] == printed["without"].splitlines()[-1] == line
+    assert "quota" not in printed["local"], "the local cloud has none"
