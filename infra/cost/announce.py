@@ -18,7 +18,7 @@ from tidegate.infra.configuration.network import NewVpc
 from tidegate.infra.cost import estimate, usage
 from tidegate.infra.cost import prices as price_file
 from tidegate.infra.hosting import update_capacity
-from tidegate.infra.image_push.registries import is_loopback
+from tidegate.infra.loopback import is_loopback
 from tidegate.infra.observability import endpoint_alarms, of_stage, workflow_alarms
 from tidegate.infra.observability.alarm import MetricAlarm
 from tidegate.infra.stacks.interface_endpoints import interface_endpoints

@@ -29,8 +29,8 @@ from tidegate.infra.image_push.registries import (
     ImageConfiguration,
     Manifest,
     configuration,
-    is_loopback,
 )
+from tidegate.infra.loopback import is_loopback
 from tidegate.infra.models.ecr import ecr_image
 
 _T = TypeVar("_T")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import ipaddress
 import json
 import urllib.error
 import urllib.request
@@ -20,6 +19,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from tidegate.infra.configuration import ConfigurationError
 from tidegate.infra.image_push.destination import Destination
 from tidegate.infra.image_push.media_types import ACCEPTED
+from tidegate.infra.loopback import is_loopback
 
 _TIMEOUT_S = 30.0
 
@@ -173,14 +173,3 @@ class HttpRegistry:
         except OSError as error:  # urllib's own are among them
             reason = getattr(error, "reason", error)
             raise ConfigurationError(f"the registry {place.host} does not answer: {reason}; is it up?") from None
-
-
-def is_loopback(host: str) -> bool:
-    """Whether `host`, perhaps with a port, is this machine. Docker then needs no TLS (reference of dockerd)."""
-    name = host.rpartition(":")[0] if ":" in host else host
-    if name == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        return False

@@ -17,7 +17,7 @@ import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
 from tidegate.infra.configuration import ConfigurationError
-from tidegate.infra.image_push.registries import is_loopback
+from tidegate.infra.loopback import is_loopback
 from tidegate.infra.smoke.seen import Standing
 
 # An operation on a stack takes an endpoint along, whose own time-outs end long before.

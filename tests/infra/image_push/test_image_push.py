@@ -20,7 +20,8 @@ from tidegate.infra.image_push import command
 from tidegate.infra.image_push.destination import Destination, destination
 from tidegate.infra.image_push.media_types import DOCKER_MANIFEST, unfit
 from tidegate.infra.image_push.push import LocalImage, check_local, inspected, push
-from tidegate.infra.image_push.registries import Login, Manifest, is_loopback, registry_of
+from tidegate.infra.image_push.registries import Login, Manifest, registry_of
+from tidegate.infra.loopback import is_loopback
 from tidegate.infra.stage import stage_file
 
 DIGEST = "sha256:" + "a" * 64
