@@ -104,8 +104,8 @@ def _record(declared: Table) -> Schema:
 
 
 def _cell(column: Column) -> Schema:
-    types = _FLAT[column.dtype.rstrip("0123456789")]
-    return {"type": types if column.missing is None else [*types, "null"]}
+    types = [*_FLAT[column.dtype.rstrip("0123456789")], *(["null"] if column.missing is not None else [])]
+    return {"type": types if len(types) > 1 else types[0]}
 
 
 def _tensors(inputs: Sequence[TensorInput]) -> Schema:
@@ -115,7 +115,8 @@ def _tensors(inputs: Sequence[TensorInput]) -> Schema:
 
 def _array(shape: Sequence[Length], dtype: str) -> Schema:
     if not shape:
-        return {"type": _FLAT[dtype.rstrip("0123456789")]}
+        types = _FLAT[dtype.rstrip("0123456789")]
+        return {"type": types if len(types) > 1 else types[0]}
     length, *rest = shape
     limits = _length(length) if isinstance(length, int) else {"minItems": 1}
     title = {"title": length} if isinstance(length, str) else {}

@@ -74,13 +74,14 @@ function bytesOf(example, range) {
 
 function exampleShown(example, range, what) {
   const found = bytesOf(example, range);
-  const words = [example.summary ?? what, example.description].filter(Boolean).join(". ");
-  const note = element("p", { class: "note" }, words);
+  const array = found && readNpy(found.bytes);
+  const numbers = array && `${dtypeName(array.dtype)}, shape (${array.shape.join(", ")})`;
+  const note = element("p", { class: "note" }, [example.summary ?? what, numbers, example.description].filter(Boolean).join(". "));
   if (!found) return [note];
   if (found.type.startsWith("image/") && example.externalValue) {
     return [note, pictureShown(dataUri(found.bytes, mediaType(found.type)), `${what}, a picture`)];
   }
-  const text = textOf(found.bytes, MOST_SHOWN) ?? hexOf(found.bytes);
+  const text = textOf(found.bytes, MOST_SHOWN) ?? (array && jsonOfArray(array)) ?? hexOf(found.bytes);
   const pretty = typeof example.value === "object" && example.value !== null ? JSON.stringify(example.value, null, 1).replace(/\n\s+(?=-?[\d.])/g, " ").replace(/(?<=[\d.])\n\s+\]/g, "]") : text;
   return [note, element("pre", { tabindex: "0", role: "region", "aria-label": what }, pretty.slice(0, MOST_SHOWN))];
 }
