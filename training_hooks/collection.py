@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,7 +13,6 @@ from typing import Any, NoReturn
 from tqdm import tqdm
 
 from .arguments import as_path
-from .default_functions import is_torch_script
 from .errors import ArtifactError
 from .file_tree import list_files
 from .handler_file import missing_handler_file
@@ -144,4 +144,13 @@ def _collect(source: Path, code_dir: Path | None) -> ModelFiles:
 
 
 def _serves_alone(path: Path) -> bool:
-    return path.suffix == ".onnx" or (path.suffix in (".pt", ".pth") and is_torch_script(path))
+    return path.suffix == ".onnx" or (path.suffix in (".pt", ".pth") and _is_torch_script(path))
+
+
+def _is_torch_script(path: Path) -> bool:
+    """As `default_functions.py` says it, which stands alone and needs torch."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(name.endswith("/constants.pkl") for name in archive.namelist())
+    except (zipfile.BadZipFile, OSError):
+        return False

@@ -71,6 +71,31 @@ def test_the_bytes_depend_on_the_content_alone(tmp_path: Path, model_dir: Path) 
     assert (tmp_path / "second.tar.gz").read_bytes() == first.path.read_bytes()
 
 
+WITHOUT_TORCH = """
+import sys
+from tidegate.training_hooks.__main__ import main
+
+_, model_dir, archive, repository = sys.argv
+assert main(["pack", model_dir, "--output", archive]) == 0
+assert main(["publish", model_dir, repository, "net"]) == 0
+assert main(["list", repository]) == 0
+assert "torch" not in sys.modules
+from tidegate.training_hooks import Example, save_model
+"""
+
+
+def test_a_command_that_computes_nothing_does_not_wait_for_torch(tmp_path: Path, model_dir: Path) -> None:
+    """Its import takes a second or more; what needs it is there all the same."""
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_TORCH, str(model_dir), str(tmp_path / "model.tar.gz"), str(tmp_path / "r")],
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert f"{tmp_path}/r" in done.stdout
+
+
 def test_the_format_is_fixed(tmp_path: Path) -> None:
     """A directory with known bytes gives a known archive, on every machine and with every zlib."""
     (tmp_path / "m").mkdir()

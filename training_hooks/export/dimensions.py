@@ -1,14 +1,18 @@
 """Which sizes of a form's inputs may change: the batch, and the axes that the caller names."""
 
+from __future__ import annotations
+
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from .job import NotExported
-from .structure import Layout
+
+if TYPE_CHECKING:
+    import torch
+
+    from .structure import Layout
 
 BATCH = "batch"
 DEFAULT_MAX = 1024
@@ -25,7 +29,7 @@ class DynamicAxis:
     max: int | None
 
     @classmethod
-    def parsed(cls, text: str) -> "DynamicAxis":
+    def parsed(cls, text: str) -> DynamicAxis:
         """Read `NAME:AXIS[=MAX]`. Raises `ValueError` with a sentence."""
         found = _DYNAMIC.fullmatch(text)
         if found is None:
@@ -55,6 +59,8 @@ class Dimensions:
 
     def for_torch(self) -> tuple[dict[int, Any], ...]:
         """Return what `torch.export` takes for each input."""
+        import torch  # noqa: PLC0415 - the command line is read without it
+
         dims = {name: torch.export.Dim(name, min=least, max=most) for name, (least, most) in self.ranges.items()}
         return tuple({axis: dims[name] for axis, name in axes.items()} for axes in self.axes)
 
