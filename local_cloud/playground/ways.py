@@ -18,10 +18,10 @@ def ways_of(name: str, status: str, endpoints: Endpoints, components: InferenceC
     plan = endpoints.plan(name)
     if plan is None:
         return [], "It serves nothing."
-    if plan.async_config is not None:
-        return [], "It is asynchronous: its input and its answers lie in S3, and the page sends neither there."
     if status not in INVOKABLE:
         return [], f"It is {status}."
+    if plan.async_config is not None:  # it has one variant, and takes nothing that chooses another
+        return [("asynchronous", {})], ""
     if endpoints.takes_components(name):
         ways: list[Way] = [(f"component {each}", {"component": each}) for each in components.of_endpoint(name)]
         return ways, "" if ways else "It has no inference component yet."

@@ -142,6 +142,11 @@ class AsyncInvocations:
         with self._lock:
             return {name: list(waiting.values()) for name, waiting in self._waiting.items()}
 
+    def is_under_way(self, endpoint: str, output_location: str) -> bool:
+        """Whether the request whose answer goes there waits, or is being answered."""
+        with self._lock:
+            return output_location in self._waiting.get(endpoint, {})
+
     def close(self) -> None:
         """Takes nothing more and drops what waits."""
         with self._lock:

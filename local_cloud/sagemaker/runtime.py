@@ -60,10 +60,10 @@ class Runtime:
         )
 
     def answer_unsigned(self, name: str, action: str, request: Request) -> Response:
-        """The same for who need not sign: what is invoked at once, whole or streamed, and chats without a token."""
+        """The same for who need not sign: what is invoked, whole, streamed or later, and chats without a token."""
         if "openai" in action.split("/"):
             return ChatCompletions(self.targets).pass_on(name, action, request)
-        if action not in ("invocations", "invocations-response-stream"):
+        if action not in ("invocations", "invocations-response-stream", "async-invocations"):
             raise ServiceError("UnknownOperationException", f"Nothing can be asked at {request.path}.", status=404)
         return self.answer(replace(request, path=f"/endpoints/{name}/{action}"))
 

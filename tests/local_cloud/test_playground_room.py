@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 import pytest
 
@@ -123,21 +123,14 @@ def test_a_multi_model_endpoint_offers_the_archives_below_its_prefix(asker: Aske
 
 
 def test_what_cannot_be_asked_is_listed_with_the_reason(asker: Asker, account: Account) -> None:
-    """An asynchronous endpoint, and one that waits for its inference components; then the component."""
+    """An endpoint that waits for its inference components; then the component."""
     variant = {"VariantName": "v", "InstanceType": "ml.g6.xlarge", "InitialInstanceCount": 1}
-    later, shared = account.name("later"), account.name("shared")
-    account.sagemaker.create_endpoint_config(
-        EndpointConfigName=later,
-        ProductionVariants=[{**variant, "ModelName": account.model()}],
-        AsyncInferenceConfig={"OutputConfig": {"S3OutputPath": f"s3://{BUCKET}/later"}},
-    )
+    shared = account.name("shared")
     account.sagemaker.create_endpoint_config(
         EndpointConfigName=shared, ExecutionRoleArn=ROLE, ProductionVariants=[variant]
     )
-    for name in (later, shared):
-        account.sagemaker.create_endpoint(EndpointName=name, EndpointConfigName=name)
-        assert account.settled(name)["EndpointStatus"] == "InService"
-    assert (asker.target(later)["ways"], "asynchronous" in asker.target(later)["reason"]) == ([], True)
+    account.sagemaker.create_endpoint(EndpointName=shared, EndpointConfigName=shared)
+    assert account.settled(shared)["EndpointStatus"] == "InService"
     assert (asker.target(shared)["ways"], "no inference component" in asker.target(shared)["reason"]) == ([], True)
     component = account.name("component")
     account.sagemaker.create_inference_component(
@@ -162,8 +155,61 @@ def test_what_cannot_be_asked_is_listed_with_the_reason(asker: Asker, account: A
     assert len(asker.said(way["metrics"])["instances"]) == 1
     account.sagemaker.delete_inference_component(InferenceComponentName=component)
     await_true(lambda: asker.target(shared)["ways"] == [], "the component is gone")
-    for name in (later, shared):
+    account.delete(shared)
+
+
+def test_a_request_of_an_asynchronous_endpoint_is_followed_to_its_object(asker: Asker, account: Account) -> None:
+    """The answer, the failure object, a failure without one; and no other object of the account."""
+    outputs = {"S3OutputPath": f"s3://{BUCKET}/later/"}
+    told, silent = account.name("told"), account.name("silent")
+    for name, failures in ((told, {"S3FailurePath": f"s3://{BUCKET}/failed"}), (silent, {})):
+        variant = {"VariantName": "v", "InstanceType": "ml.g6.xlarge", "InitialInstanceCount": 1}
+        account.sagemaker.create_endpoint_config(
+            EndpointConfigName=name,
+            ProductionVariants=[{**variant, "ModelName": account.model()}],
+            AsyncInferenceConfig={"OutputConfig": {**outputs, **failures}},
+        )
+        account.sagemaker.create_endpoint(EndpointName=name, EndpointConfigName=name)
+    for name in (told, silent):
+        assert account.settled(name)["EndpointStatus"] == "InService"
+
+    def sent(name: str, body: bytes) -> tuple[str, bytes]:
+        (way,) = asker.target(name)["ways"]
+        assert (way["label"], way["stream"], way["chat"]) == ("asynchronous", None, None)
+        status, headers, _ = asker.ask(way["invoke"], body, X_Amzn_SageMaker_Content_Type="text/plain")
+        assert status == 202
+        locations = {
+            "output": headers["x-amzn-sagemaker-outputlocation"],
+            "failure": headers.get("x-amzn-sagemaker-failurelocation", ""),
+        }
+        found: list[tuple[str, bytes]] = []
+
+        def is_there() -> bool:
+            status, headers, body = asker.ask(f"{way['later']}&{urlencode(locations)}")
+            assert status in (200, 202), body
+            if status == 200:
+                found.append((headers["x-tidegate-object"], body))
+            return status == 200
+
+        await_true(is_there, "the object is there")
+        return found[-1]
+
+    assert sent(told, b"abc") == ("answer", b"ABC")
+    kind, said = sent(told, b"status:503")
+    assert (kind, b"Received server error (503)" in said) == ("failure", True)
+    kind, said = sent(silent, b"status:503")
+    assert (kind, b"has no S3FailurePath" in said) == ("failure", True)
+    (way,) = asker.target(told)["ways"]
+    for wanted in (
+        {"output": f"s3://{BUCKET}/model.tar.gz"},
+        {"output": f"s3://{BUCKET}/later/x", "failure": f"s3://{BUCKET}/model.tar.gz"},
+        {},
+    ):
+        assert asker.ask(f"{way['later']}&{urlencode(wanted)}")[0] == 403
+    for name in (told, silent):
         account.delete(name)
+    status, _, said = asker.ask(f"{way['later']}&{urlencode({'output': f's3://{BUCKET}/later/x'})}")
+    assert (status, b"is not there any more" in said) == (400, True)
 
 
 def test_a_link_on_another_site_may_open_the_page_and_nothing_else(asker: Asker) -> None:
@@ -184,7 +230,7 @@ def test_a_link_on_another_site_may_open_the_page_and_nothing_else(asker: Asker)
     ("path", "status"),
     [
         ("/playground/endpoints/nobody/invocations", 400),
-        ("/playground/endpoints/nobody/async-invocations", 404),
+        ("/playground/endpoints/nobody/async-invocations", 400),
         ("/playground/endpoints/nobody/invocations-bidirectional-stream", 404),
         ("/playground/endpoints/nobody/openai/v1/models", 404),
         ("/playground/endpoints/..%2F..%2Flocal/clock", 404),

@@ -94,7 +94,7 @@ def server(models: dict[str, Path]) -> Iterator[Server]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cloud:
-    """A local cloud with the endpoints ``digits``, ``stories`` and ``many``, whose one model is the painter."""
+    """A local cloud with ``digits``, ``stories``, ``many`` (one model, the painter), and ``later``, of digits."""
 
     runtime: Any
     url: str
@@ -128,9 +128,17 @@ def cloud(models: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> 
             }
             sagemaker.create_endpoint_config(EndpointConfigName=name, ProductionVariants=[variant])
             sagemaker.create_endpoint(EndpointName=name, EndpointConfigName=name)
+        sagemaker.create_endpoint_config(
+            EndpointConfigName="later",
+            ProductionVariants=[{**variant, "ModelName": "digits"}],
+            AsyncInferenceConfig={
+                "OutputConfig": {"S3OutputPath": "s3://models/answers", "S3FailurePath": "s3://models/failures"}
+            },
+        )
+        sagemaker.create_endpoint(EndpointName="later", EndpointConfigName="later")
 
         def in_service() -> bool:
-            found = [sagemaker.describe_endpoint(EndpointName=name) for name in ("digits", "stories", "many")]
+            found = [sagemaker.describe_endpoint(EndpointName=name) for name in ("digits", "stories", "many", "later")]
             assert all(each["EndpointStatus"] in ("Creating", "InService") for each in found), found
             return all(each["EndpointStatus"] == "InService" for each in found)
 
@@ -441,7 +449,7 @@ def test_a_link_on_another_site_opens_the_page(page: Page, cloud: Cloud) -> None
         page.click("a")
     assert opened.value.request.all_headers()["sec-fetch-site"] == "cross-site"
     page.wait_for_selector("#request:not([aria-busy])")
-    assert page.locator("#target option").count() == 3
+    assert page.locator("#target option").count() == 4
 
 
 def test_a_label_map_is_painted_and_becomes_a_picture(page: Page, cloud: Cloud) -> None:
@@ -483,6 +491,26 @@ def test_a_streamed_answer_of_the_cloud_is_put_together_from_its_events(page: Pa
         EndpointName="stories", ContentType="application/json", Accept="text/plain", Body=json.dumps(body)
     )
     assert page.text_content("#shown") == told["Body"].read().decode()
+
+
+def test_an_asynchronous_request_is_waited_for_and_its_object_shown(page: Page, cloud: Cloud) -> None:
+    open_at(page, cloud.url, "later")
+    assert page.is_hidden("#stream-row")
+    said = answered(page)
+    assert said.startswith("Answered after ")
+    assert "The object is s3://models/answers/" in said
+    assert page.locator("#shown .guess").count() == 4
+    assert "HTTP/1.1 202 Accepted" in (page.text_content("#raw-response") or "")
+    page.click("#copies summary")
+    assert "invoke_endpoint_async(" in copied(page, "boto3")
+    assert "aws sagemaker-runtime invoke-endpoint-async " in copied(page, "aws")
+    page.check("input[value=text]")
+    page.fill("#text", "no JSON")
+    said = answered(page)
+    assert said.startswith("It failed after ")
+    assert "Received client error (400)" in said
+    assert "The object is s3://models/failures/" in said
+    assert page.inner_text("#shown") == ""
 
 
 def test_a_wrong_body_is_answered_with_the_servers_sentence_and_status(page: Page, cloud: Cloud) -> None:

@@ -29,13 +29,15 @@ function shellFile(body, name) {
 
 const MEMBERS = {
   "content-type": "ContentType", accept: "Accept", "x-amzn-sagemaker-custom-attributes": "CustomAttributes",
+  "x-amzn-sagemaker-content-type": "ContentType", "x-amzn-sagemaker-accept": "Accept",
   "x-amzn-sagemaker-target-variant": "TargetVariant", "x-amzn-sagemaker-target-model": "TargetModel",
   "x-amzn-sagemaker-inference-component": "InferenceComponentName", "x-amzn-sagemaker-target-container-hostname": "TargetContainerHostname",
 };
+const fileOf = (headers) => fileName(headers["content-type"] ?? headers["x-amzn-sagemaker-content-type"]);
 const flagOf = (member) => `--${member.replace(/(?<!^)[A-Z]/g, (letter) => `-${letter}`).toLowerCase()}`;
 
-// `asked` is {endpoint, headers, body, path, awsPath, streams, chat}; `endpoint` is a name to fill in where a server was asked.
-function asBoto3({ endpoint, headers, body, streams, chat }) {
+// `asked` is {endpoint, headers, body, path, awsPath, streams, chat, later}; `endpoint` is a name to fill in where a server was asked.
+function asBoto3({ endpoint, headers, body, streams, chat, later }) {
   if (chat) {
     const asked = JSON.parse(decodeText(body));
     return [
@@ -49,12 +51,12 @@ function asBoto3({ endpoint, headers, body, streams, chat }) {
   }
   const text = textOf(body);
   const small = body.length <= MOST_INLINE;
-  const name = fileName(headers["content-type"]);
+  const name = fileOf(headers);
   const given = !small ? `Path(${pythonText(name)}).read_bytes()` : text !== null ? `${pythonText(text)}.encode()` : `base64.b64decode(${pythonText(toBase64(body))})`;
   const imports = [...(small && text === null ? ["import base64"] : []), ...(small ? [] : ["from pathlib import Path"])];
   const members = Object.entries(headers).filter(([header]) => MEMBERS[header]).map(([header, value]) => `    ${MEMBERS[header]}=${pythonText(value)},`);
-  const operation = streams ? "invoke_endpoint_with_response_stream" : "invoke_endpoint";
-  const read = streams
+  const operation = streams ? "invoke_endpoint_with_response_stream" : later ? "invoke_endpoint_async" : "invoke_endpoint";
+  const read = later ? ['print(response["OutputLocation"])  # the answer, once it is there'] : streams
     ? ['for event in response["Body"]:', '    print(event["PayloadPart"]["Bytes"].decode(), end="", flush=True)']
     : ['print(response["ContentType"], response["Body"].read())'];
   return [
@@ -65,7 +67,7 @@ function asBoto3({ endpoint, headers, body, streams, chat }) {
 }
 
 function asCurl({ endpoint, headers, body, path, awsPath, streams, chat }) {
-  const name = fileName(headers["content-type"]);
+  const name = fileOf(headers);
   const given = Object.entries(headers).map(([header, value]) => `  --header ${shellWord(`${header}: ${value}`)} \\`);
   const server = FACTS.kind === "server";
   const address = server
@@ -80,13 +82,13 @@ function asCurl({ endpoint, headers, body, path, awsPath, streams, chat }) {
   return [shellFile(body, name), ...address, ...given, ...streaming, `  --data-binary @${name}`].join("\n");
 }
 
-function asAws({ endpoint, headers, body, streams, chat }) {
+function asAws({ endpoint, headers, body, streams, chat, later }) {
   if (chat || streams) return `# The AWS CLI has no command for ${chat ? "chat completions" : "streamed responses"}: use boto3 or curl.`;
-  const name = fileName(headers["content-type"]);
+  const name = fileOf(headers);
   const members = Object.entries(headers).filter(([header]) => MEMBERS[header]).map(([header, value]) => `  ${flagOf(MEMBERS[header])} ${shellWord(value)} \\`);
   return [
-    shellFile(body, name), "aws sagemaker-runtime invoke-endpoint \\", `  --endpoint-name ${shellWord(endpoint)} \\`, ...members,
-    `  --body fileb://${name} \\`, "  answer.bin && cat answer.bin",
+    shellFile(body, name), `aws sagemaker-runtime invoke-endpoint${later ? "-async" : ""} \\`, `  --endpoint-name ${shellWord(endpoint)} \\`, ...members,
+    ...(later ? [`  --body fileb://${name}`] : [`  --body fileb://${name} \\`, "  answer.bin && cat answer.bin"]),
   ].join("\n");
 }
 

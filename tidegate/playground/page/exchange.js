@@ -89,6 +89,37 @@ async function exchange({ path, headers, body, onPart, signal }) {
   };
 }
 
+// A pause that Stop ends.
+const pause = (ms, signal) => new Promise((resolve, reject) => {
+  const timer = setTimeout(resolve, ms);
+  signal.addEventListener("abort", () => {
+    clearTimeout(timer);
+    reject(new DOMException("stopped", "AbortError"));
+  }, { once: true });
+});
+
+// An asynchronous request: it is accepted at once, and its answer or failure is an object that is read once it is there.
+// Resolves to an exchange with the object's type and bytes, what was `accepted`, and `object`, {kind, location}.
+async function exchangeLater({ later, onWait, ...request }) {
+  const began = performance.now();
+  const accepted = await exchange(request);
+  if (accepted.status >= 300) return accepted;
+  const named = Object.fromEntries(accepted.headers);
+  const [output, failure] = [named["x-amzn-sagemaker-outputlocation"], named["x-amzn-sagemaker-failurelocation"] ?? ""];
+  for (;;) {
+    onWait(output, performance.now() - began);
+    const response = await fetch(`${later}&${new URLSearchParams({ output, failure })}`, { headers: withToken({}), signal: request.signal, cache: "no-store" });
+    const bytes = new Uint8Array(await response.arrayBuffer());
+    if (!response.ok) throw new Error(`${response.status}: ${sentenceOf(bytes)}`);
+    if (response.status !== 202) {
+      const kind = response.headers.get("x-tidegate-object");
+      const object = { kind, location: kind === "answer" ? output : failure };
+      return { ...accepted, accepted, object, bytes, type: response.headers.get("content-type") ?? "", ms: performance.now() - began };
+    }
+    await pause(500, request.signal);
+  }
+}
+
 function rawBody(bytes) {
   if (!bytes.length) return "(no body)";
   const text = textOf(bytes, MOST_OF_LARGE);
@@ -101,7 +132,8 @@ function rawRequest({ path, headers, body }) {
   return `${lines.join("\n")}\ncontent-length: ${body.length}\n\n${rawBody(body)}`;
 }
 
-function rawResponse({ status, reason, headers, bytes, ms, failure }) {
+function rawResponse({ status, reason, headers, bytes, ms, failure, accepted, object }) {
+  if (accepted) return `${rawResponse(accepted)}\n\n${object.location || "(no object)"}, after ${timeWords(ms)}:\n\n${rawBody(bytes)}`;
   const lines = [`HTTP/1.1 ${status} ${reason}`, ...headers.map(([name, value]) => `${name}: ${value}`)];
   const end = failure ? `\n\n(${failure})` : "";
   return `${lines.join("\n")}\n\n${rawBody(bytes)}${end}\n\n(${ms.toFixed(1)} ms, ${bytes.length} bytes)`;

@@ -235,11 +235,12 @@ async function requestOf(mode) {
   }
   const body = await bodyOf(mode);
   const streams = byId("stream").checked && Boolean(state.way.stream);
-  const headers = { "content-type": byId("content-type").value.trim(), accept: byId("accept").value.trim() };
+  const types = state.way.later ? ["x-amzn-sagemaker-content-type", "x-amzn-sagemaker-accept"] : ["content-type", "accept"];
+  const headers = { [types[0]]: byId("content-type").value.trim(), [types[1]]: byId("accept").value.trim() };
   for (const name of Object.keys(headers)) if (!headers[name]) delete headers[name];
   return {
     path: streams ? state.way.stream : state.way.invoke, awsPath: state.way.aws?.[streams ? "stream" : "invoke"],
-    headers: { ...headers, ...state.way.headers }, body, streams,
+    headers: { ...headers, ...state.way.headers }, body, streams, later: state.way.later,
   };
 }
 
@@ -270,11 +271,15 @@ async function send() {
     if (request.chat) byId("chat-log").scrollTop = byId("chat-log").scrollHeight;
   };
   try {
-    const done = await exchange({ ...request, onPart, signal: stopping.signal });
+    const onWait = (output, ms) => say(`Accepted ${timeWords(ms)} ago; it waits, or is being answered. Its answer becomes ${output}.`);
+    const done = request.later
+      ? await exchangeLater({ ...request, onWait, signal: stopping.signal })
+      : await exchange({ ...request, onPart, signal: stopping.signal });
     await show(done, request, reader, live);
   } catch (error) {
     const stopped = error.name === "AbortError";
-    say(stopped ? "You stopped it." : `There was no answer: ${error.message}. Is the ${CLOUD ? "cloud" : "server"} still up?`, "bad");
+    const words = request.later ? "You stopped waiting. What the endpoint has accepted, it still answers." : "You stopped it.";
+    say(stopped ? words : `There was no answer: ${error.message}. Is the ${CLOUD ? "cloud" : "server"} still up?`, "bad");
     if (request.chat) dropFromChat();
   } finally {
     state.sending = null;
@@ -284,7 +289,7 @@ async function send() {
 }
 
 async function show(done, request, reader, live) {
-  const good = done.status < 300 && !done.failure && !reader?.failure;
+  const good = done.status < 300 && !done.failure && !reader?.failure && done.object?.kind !== "failure";
   latency.add(done.ms, good);
   state.sent = { ...request, endpoint: CLOUD ? state.endpoint : "YOUR-ENDPOINT" };
   byId("raw-request").textContent = rawRequest(done.request);
@@ -295,6 +300,14 @@ async function show(done, request, reader, live) {
     const original = FACTS.kind === "cloud" ? /"OriginalStatusCode":\s*(\d{3})/.exec(textOf(done.bytes, MOST_BYTES) ?? "")?.[1] : null;
     say(`${done.status} ${done.reason}${original ? `, the container's ${original}` : ""}: ${sentenceOf(done.bytes)}`, "bad");
     if (request.chat) dropFromChat();
+    return;
+  }
+  if (done.object) {
+    const { kind, location: object } = done.object;
+    const where = object ? ` The object is ${object}.` : "";
+    if (kind === "failure") say(`It failed after ${timeWords(done.ms)}: ${sentenceOf(done.bytes)}${where}`, "bad");
+    else say(`Answered after ${timeWords(done.ms)}, ${sizeWords(done.bytes.length)}.${where}`, "good");
+    if (kind === "answer") byId("shown").replaceChildren(await shownAnswer(done.type, done.bytes, state.about.labels));
     return;
   }
   const first = done.parts > 1 && done.firstMs !== null ? `, the first part after ${timeWords(done.firstMs)}` : "";
