@@ -7,9 +7,10 @@
     tidegate batch wait JOB
     tidegate batch fetch JOB results/
     tidegate batch table JOB --stage dev
+    tidegate batch report JOB --output report.html
 
 Answers go to standard output, everything else to standard error. Exit status 0 when it worked, 1 with one sentence
-otherwise, 2 for wrong arguments, 130 after Ctrl-C.
+otherwise, 2 for wrong arguments, 3 for a report in which a part is missing, 130 after Ctrl-C.
 """
 
 # ruff: noqa: T201 - a command prints
@@ -17,6 +18,7 @@ otherwise, 2 for wrong arguments, 130 after Ctrl-C.
 from __future__ import annotations
 
 import argparse
+import json
 import math
 import sys
 from collections.abc import Callable, Iterator
@@ -30,24 +32,27 @@ from tqdm import tqdm
 from tidegate import command_line
 from tidegate.client import stages
 from tidegate.client.asynchronous import Submitted
-from tidegate.client.batch import BatchJob, Progress
+from tidegate.client.batch import INPUT_MIB, BatchJob, Progress
 from tidegate.client.content_types import content_type_of, is_gzip, unpacked_name
 from tidegate.client.endpoint import Endpoint
 from tidegate.client.errors import ClientFailure
 from tidegate.client.waking import Reason
+
+PART_MISSING = 3
+"""The exit status of a report that had to leave something out."""
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; return the exit status."""
     options = _parser().parse_args(arguments)
     try:
-        options.run(options)
+        status: int | None = options.run(options)
     except (ClientFailure, ClientError, BotoCoreError, OSError, ValueError) as error:
         print(f"tidegate: error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
-    return 0
+    return status or 0
 
 
 def _invoke(options: argparse.Namespace) -> None:
@@ -184,6 +189,25 @@ def _say_wait(reason: Reason, waited_s: float) -> None:
     print(f"the endpoint {reason.value}; {waited_s:.0f} s so far", file=sys.stderr)
 
 
+def _report(options: argparse.Namespace) -> int:
+    """Print the report, and write its page where one is asked for; the exit status."""
+    from tidegate.client import report as reports  # noqa: PLC0415 - the other commands make none
+
+    page: Path | None = options.output
+    if page is not None and page.suffix.lower() not in (".html", ".htm"):
+        raise ValueError(f"--output {page}: the report is a page; give it a name that ends with .html")
+    with tqdm(desc=options.job, unit=" lines", unit_scale=True, delay=2, leave=False, disable=None) as bar:
+        made = BatchJob(options.job).report(most_input_mib=options.input_mib, on_lines=bar.update)
+    if page is not None:
+        partial = page.with_name(f"{page.name}.part")
+        partial.write_text(reports.as_page(made), encoding="utf-8")
+        partial.replace(page)
+    print(json.dumps(made.as_json(), indent=2) if options.json else reports.as_text(made))
+    for missing in made.missing if options.json else ():
+        print(f"missing: {missing.part}: {missing.why}", file=sys.stderr)
+    return 0 if made.is_whole else PART_MISSING
+
+
 def _progress_of_upload(size_bytes: int) -> stages.Bar:
     bar: stages.Bar = tqdm(total=size_bytes, desc="uploading", unit="B", unit_scale=True, leave=False, disable=None)
     return bar
@@ -201,6 +225,16 @@ def _seconds(text: str) -> float:
 
 def _seconds_or_none(text: str) -> float:
     return 0.0 if text == "0" else _seconds(text)  # of a time to wake, 0 asks once
+
+
+def _mebibytes(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of MiB; write one like 256")
+    return value
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -277,6 +311,19 @@ def _batch(batch: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     )
     table.add_argument(
         "--null", metavar="WORD", action="append", default=[], help="a cell that stands for nothing; may be repeated"
+    )
+
+    report = batch.add_parser("report", help="say how long a job took, where the time went, and what failed")
+    report.set_defaults(run=_report)
+    report.add_argument("job")
+    report.add_argument("--output", type=Path, metavar="FILE.html", help="write it as one page with plots, too")
+    report.add_argument("--json", action="store_true", help="print one JSON document instead of tables")
+    report.add_argument(
+        "--input-mib",
+        type=_mebibytes,
+        default=INPUT_MIB,
+        metavar="N",
+        help="read so much of the input to find the records that were slow or failed; 0: none (default: %(default)g)",
     )
 
 

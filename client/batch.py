@@ -1,4 +1,4 @@
-"""Transform jobs: submit, wait, fetch, make a table. Steps of one program, or of several."""
+"""Transform jobs: submit, wait, fetch, report, make a table. Steps of one program, or of several."""
 
 from __future__ import annotations
 
@@ -21,9 +21,12 @@ from tidegate.client.content_types import is_gzip, is_in_lines
 from tidegate.client.errors import BatchFailed, GaveUpWaiting, TableFailed
 
 if TYPE_CHECKING:
+    from tidegate.client.report import Report
     from tidegate.client.table import Written
 
 POLL_S = 5.0
+INPUT_MIB = 256.0
+"""How much of the input a report reads, without other word."""
 _RUNNING = ("InProgress", "Stopping")
 _UNKNOWN = ("ResourceNotFound", "ValidationException")
 
@@ -226,6 +229,27 @@ class BatchJob:
                 null_values=tuple(null_values),
                 on_records=on_records,
             )
+
+    def report(
+        self, *, most_input_mib: float = INPUT_MIB, on_lines: Callable[[int], object] = lambda _: None
+    ) -> Report:
+        """How long the job took and where the time went, its requests, its errors: of one that ended, or so far.
+
+        It is made of the log streams, the objects and the metrics that the job left; what cannot be had is in
+        `missing`, with the reason. At most `most_input_mib` MiB of the input are read, to find the records that were
+        slow or failed. `on_lines` is told how many lines of the log were read since.
+        Raises `BatchFailed` for a job that SageMaker does not know, and botocore's `ClientError` where it may not be
+        described.
+        """
+        from tidegate.client import report  # noqa: PLC0415 - most programs make none
+
+        return report.make(
+            self._session,
+            self.name,
+            self._describe(),
+            most_input_bytes=round(most_input_mib * 1024 * 1024),
+            on_progress=on_lines,
+        )
 
     def stop(self) -> None:
         """Have the job stopped; what it has written stays."""

@@ -159,11 +159,16 @@ async def _send_last_spans(traced: Tracing, registry: Registry) -> None:
 def _application(
     settings: Settings, registry: Registry, repository: Repository | None, traced: Tracing | None
 ) -> Application:
-    if traced is None:
-        return Application(settings, registry, repository)
-    from tidegate.inference.frontend.http.traced import TracedApplication  # noqa: PLC0415 - needs packages
+    if traced is not None:
+        from tidegate.inference.frontend.http import traced as traced_http  # noqa: PLC0415 - needs packages
 
-    return TracedApplication(settings, registry, repository, tracing=traced)
+        kind = traced_http.LoggedTracedApplication if settings.batch_transform else traced_http.TracedApplication
+        return kind(settings, registry, repository, tracing=traced)
+    if settings.batch_transform:
+        from tidegate.inference.frontend.http.logged import LoggedApplication  # noqa: PLC0415 - in few servers
+
+        return LoggedApplication(settings, registry, repository)
+    return Application(settings, registry, repository)
 
 
 def _repository(settings: Settings, registry: Registry) -> Repository | None:

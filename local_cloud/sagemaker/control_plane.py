@@ -302,7 +302,6 @@ class ControlPlane:
         model = self.model(request["ModelName"])
         arn = self.transform_jobs.create(request, model)
         self.tags.add(arn, request.get("Tags", []))
-        self.log_groups.of_transform_job(request["TransformJobName"], role_of(model))
         return {"TransformJobArn": arn}
 
     def _list_transform_jobs(self, request: Json) -> Json:

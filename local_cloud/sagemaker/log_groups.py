@@ -1,4 +1,4 @@
-"""CloudWatch's log groups of endpoints and jobs: each says in which file of this machine a server's output is.
+"""CloudWatch's log groups of endpoints: each says in which file of this machine a server's output is.
 
 They have to exist, because the SageMaker SDKs wait for the group of an endpoint whose output they are to show, and do
 not stop waiting when the endpoint is in service.
@@ -30,10 +30,6 @@ class LogGroups:
         file = self.directory / "endpoints" / endpoint / f"{variant}.log"
         self._say(f"/aws/sagemaker/Endpoints/{endpoint}", f"{variant}/local", file, role_arn)
 
-    def of_transform_job(self, name: str, role_arn: str | None) -> None:
-        file = self.directory / "transform-jobs" / f"{name}.log"
-        self._say("/aws/sagemaker/TransformJobs", f"{name}/local", file, role_arn)
-
     def _say(self, group: str, stream: str, file: Path, role_arn: str | None) -> None:
         event = {"timestamp": int(CLOCK.time() * 1000), "message": f"The local cloud keeps this output in {file}"}
         try:
@@ -44,5 +40,5 @@ class LogGroups:
                 logs.create_log_stream(logGroupName=group, logStreamName=stream)
             logs.put_log_events(logGroupName=group, logStreamName=stream, logEvents=[event])
         except (BotoCoreError, ClientError, RoleNotAssumed) as error:
-            # The endpoint or the job is there already, and works without.
+            # The endpoint is there already, and works without.
             logger.warning("the log group %s has no word of where %s is: %s", group, file, error)

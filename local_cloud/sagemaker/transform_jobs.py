@@ -39,6 +39,7 @@ from tidegate.local_cloud.sagemaker.state import Identity, Json, Model, now
 from tidegate.local_cloud.sagemaker.transform_inputs import input_objects
 from tidegate.local_cloud.sagemaker.transform_run import Progress, Stopped, TransformFailed, TransformRun
 from tidegate.local_cloud.sagemaker.transform_settings import batch_environment, check_transform_request
+from tidegate.local_cloud.sagemaker.transform_streams import JobStreams
 
 logger = logging.getLogger(__name__)
 
@@ -236,37 +237,47 @@ class TransformJobs:
 
     def _run(self, job: TransformJob, directory: Path) -> None:
         """Starts the job's containers together, and sends the records through them."""
-        log = self.log_directory / f"{job.name}.log"
+        logs = {
+            hostname: self.log_directory / (f"{job.name}.{hostname}.log" if job.model.several else f"{job.name}.log")
+            for hostname in job.model.containers
+        }
         s3 = self.roles.client("s3", role_of(job.model))
+        streams = JobStreams(roles=self.roles, role_arn=role_of(job.model), job_name=job.name)
         try:
             for hostname, definition in job.model.containers.items():
                 several = job.model.several
+                streams.follow(logs[hostname], container=hostname if several else "")
                 self._start(
                     job,
                     hostname,
                     definition,
                     directory=directory / hostname if several else directory,
-                    log=self.log_directory / f"{job.name}.{hostname}.log" if several else log,
+                    log=logs[hostname],
                 )
             for hostname, container in job.containers.items():
-                where = self.log_directory / f"{job.name}.{hostname}.log" if job.model.several else log
                 try:
                     await_healthy(container, timeout_s=DEFAULT_STARTUP_TIMEOUT_S, cancelled=job.stopping)
                 except ContainerFailed as failure:
-                    raise ContainerFailed(f"{failure} (log: {where})") from failure
+                    raise ContainerFailed(f"{failure} (log: {logs[hostname]})") from failure
             with self._lock:
                 job.started = now()
             run = TransformRun(
-                s3=s3, request=job.request, containers=job.containers, progress=job.progress, stopping=job.stopping
+                s3=s3,
+                request=job.request,
+                containers=job.containers,
+                progress=job.progress,
+                stopping=job.stopping,
+                say=streams.say,
             )
             try:
                 run.run()
             except TransformFailed as failure:
-                raise TransformFailed(f"{failure} (log: {log})") from failure
+                raise TransformFailed(f"{failure} (log: {self.log_directory / f'{job.name}.log'})") from failure
         finally:
             containers = list(job.containers.values())
             with ThreadPoolExecutor(max_workers=max(1, len(containers))) as pool:
                 list(pool.map(lambda container: container.stop(), containers))
+            streams.close()
             with self._lock:
                 job.containers = {}
 

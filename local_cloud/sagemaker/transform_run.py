@@ -11,7 +11,7 @@ import tempfile
 import threading
 import zlib
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import IO, Any
@@ -109,6 +109,7 @@ class TransformRun:
     containers: Mapping[str, Container]  # by name, in the order in which a record passes them
     progress: Progress
     stopping: threading.Event
+    say: Callable[[str], object] = lambda _: None  # takes what the platform writes into a job's data log
     _failures: list[str] = field(default_factory=list)
 
     def run(self) -> None:
@@ -119,6 +120,7 @@ class TransformRun:
         try:
             # A pipeline is asked as its first container, which gets the records as they are.
             settings = self._settings(first)
+            self.say(settings.as_log_line())
             processing = data_processing(self.request)
             try:
                 inputs = list(input_objects(self.s3, self.request["TransformInput"]))
@@ -292,6 +294,8 @@ class TransformRun:
             if output.failure is not None:
                 self.progress.objects_failed += 1
                 self._failures.append(output.failure)
+                source = output.source
+                self.say(f"{source.bucket}/{source.key}: {output.failure.removeprefix(source.uri).lstrip(', :')}")
                 return
             bucket, prefix = split_s3_uri(self.request["TransformOutput"]["S3OutputPath"])
             key = output_key(output.source.key, input_prefix=output.source.prefix, output_prefix=prefix)

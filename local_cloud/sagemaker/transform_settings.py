@@ -24,6 +24,12 @@ class TransformSettings:
     timeout_s: float
     max_retries: int
 
+    def as_log_line(self) -> str:
+        """As the platform writes it into a job's data log, the first line of that."""
+        strategy = "MULTI_RECORD" if self.multi_record else "SINGLE_RECORD"
+        payload_mb = (self.max_payload_bytes or 0) // _MEBIBYTE
+        return f"MaxConcurrentTransforms={self.max_concurrent}, MaxPayloadInMB={payload_mb}, BatchStrategy={strategy}"
+
 
 def check_transform_request(request: Mapping[str, Any]) -> None:
     """The rules of CreateTransformJob that its shapes do not state. Raises a ValidationException."""

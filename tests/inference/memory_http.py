@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
 
-from tidegate.inference.errors import NotFound
+from tidegate.inference.errors import NotFound, RequestError
 from tidegate.inference.frontend.http.limits import Limits
 from tidegate.inference.frontend.http.peer import Peer, Upgrade
 from tidegate.inference.frontend.http.request import Request
@@ -167,6 +167,9 @@ class EchoServer:
         if request.path == "/nowhere":
             raise NotFound("There is nothing here.")
         return Echo(self)
+
+    def refused(self, request: Request, error: RequestError) -> None:
+        """Nothing is logged here."""
 
     def upgrade(self, request: Request) -> Upgrade | None:  # noqa: ARG002 - nothing else is spoken
         return None

@@ -1,4 +1,4 @@
-"""CloudWatch's log groups name the files in which the output of servers is."""
+"""CloudWatch's log groups: files in which the output of servers is, and the output of jobs."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_each_variant_of_an_endpoint_has_a_stream_also_of_one_that_was_there_bef
         account.delete(name)
 
 
-def test_each_transform_job_has_a_stream(account: Account, logs: Any) -> None:
+def test_each_transform_job_has_a_stream_and_a_data_log(account: Account, logs: Any) -> None:
     name = account.name("job")
     account.put(f"{name}/in", b"abc")
     account.sagemaker.create_transform_job(
@@ -54,4 +54,12 @@ def test_each_transform_job_has_a_stream(account: Account, logs: Any) -> None:
         return str(account.sagemaker.describe_transform_job(TransformJobName=name)["TransformJobStatus"]) == "Completed"
 
     await_true(ended, "the job completes")
-    assert named_file(logs, "/aws/sagemaker/TransformJobs", f"{name}/local").is_file()
+    streams = logs.describe_log_streams(
+        logGroupName="/aws/sagemaker/TransformJobs", logStreamNamePrefix=f"{name}/local-"
+    )["logStreams"]
+    output, data_log = sorted(stream["logStreamName"] for stream in streams)
+    assert data_log == f"{output}/data-log"
+    events = logs.filter_log_events(logGroupName="/aws/sagemaker/TransformJobs", logStreamNames=[data_log])["events"]
+    assert [event["message"].partition(":[sagemaker logs]: ")[2] for event in events] == [
+        "MaxConcurrentTransforms=1, MaxPayloadInMB=6, BatchStrategy=MULTI_RECORD"
+    ]

@@ -150,6 +150,9 @@ class Application:
             self.idle_exit.asked = True
         return responder(request)
 
+    def refused(self, request: Request, error: RequestError) -> None:
+        """Hear of a request that is refused without a responder having begun: for a server that logs requests."""
+
     def upgrade(self, request: Request) -> Upgrade | None:
         """What takes over the connection of a request that offers an upgrade; None where the offer is ignored.
 

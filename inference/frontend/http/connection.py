@@ -308,7 +308,9 @@ class Connection(asyncio.Protocol):
         reply.begun_s = self._since_s
         self.application.answering += 1
         if reply.responder is None or reply.refusal is not None:
-            reply.fail(reply.refusal or RequestError("The request was not admitted."))
+            refusal = reply.refusal or RequestError("The request was not admitted.")
+            self.application.refused(reply.request, refusal)
+            reply.fail(refusal)
             return
         try:
             reply.responder.begin(reply.request, reply)
@@ -382,6 +384,7 @@ class Connection(asyncio.Protocol):
                 encoded = encoded.removesuffix(response.body)
             if reply.responder is not None and reply.responder.metrics is not None:
                 reply.responder.metrics.responses[error.status] += 1
+            self.application.refused(reply.request, error)
         self.outgoing.send(encoded, b"")
         # The client may go on sending for a while, so that it reads the refusal rather than a reset.
         if self._transport.can_write_eof():

@@ -19,6 +19,7 @@ from opentelemetry.trace import SpanKind, Status, StatusCode
 from tidegate.inference.conversation_frames import Farewell, Opening
 from tidegate.inference.errors import RequestError
 from tidegate.inference.frontend.http.application import Application
+from tidegate.inference.frontend.http.logged import LoggedApplication
 from tidegate.inference.frontend.http.peer import Upgrade
 from tidegate.inference.frontend.http.request import Request
 from tidegate.inference.frontend.http.responders import CHAT, CONVERSE, Responder
@@ -72,6 +73,10 @@ class TracedApplication(Application):
         except RequestError as error:
             span.fail(error)
             raise
+
+
+class LoggedTracedApplication(LoggedApplication, TracedApplication):
+    """With a span and a log line for each request: the server of a transform job."""
 
 
 def route_of(path: str) -> str | None:

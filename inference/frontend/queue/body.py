@@ -67,6 +67,24 @@ class MemoryBody:
         """All of it."""
         return self.whole()
 
+    def beginning(self, size: int) -> bytes:
+        """Its first bytes, at most `size`."""
+        taken = bytearray()
+        for piece in self._pieces:
+            taken += piece[: size - len(taken)]
+            if len(taken) == size:
+                break
+        return bytes(taken)
+
+    def count(self, byte: bytes) -> int:
+        """How often one byte is in it."""
+        return sum(piece.count(byte) for piece in self._pieces)
+
+    @property
+    def ends_with_newline(self) -> bool:
+        """Whether its last line has an end."""
+        return bool(self._pieces) and self._pieces[-1].endswith(b"\n")
+
     def close(self) -> None:
         """Let go of it."""
         self._pieces.clear()
