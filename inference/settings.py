@@ -245,7 +245,9 @@ class Settings:
         _media_type,
         "the type of the response if Accept is missing or `*/*`",
     )
-    batch_transform: bool = setting("SAGEMAKER_BATCH", False, _switch, "set by the platform for batch transform jobs")
+    batch_transform: bool = setting(
+        "SAGEMAKER_BATCH", False, _switch, "set by the platform for batch transform jobs; each request is logged"
+    )
 
     # --- workers
     workers: int | None = setting(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from html import escape
 
@@ -19,7 +20,7 @@ _STYLE = """
 body { margin: 0 auto; max-width: 60rem; padding: 1.5rem; background: var(--page); color: var(--text);
   font: 16px/1.5 system-ui, sans-serif; }
 h1 { font-size: 1.4rem; overflow-wrap: anywhere; } h2 { font-size: 1.1rem; margin: 2rem 0 .5rem; }
-p, figcaption { color: var(--soft); } figure { margin: 0 0 1rem; }
+p, figcaption { color: var(--soft); } figure { margin: 0 0 1rem; } .half { max-width: 32rem; }
 .plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(24rem, 100%), 1fr)); column-gap: 2rem; }
 .wide { overflow-x: auto; } table { border-collapse: collapse; width: 100%; }
 th, td { text-align: left; vertical-align: top; padding: .25rem .75rem .25rem 0; border-bottom: 1px solid var(--line);
@@ -136,7 +137,7 @@ def _histogram(report: Report) -> str:
             f"at most {milliseconds(spread.greatest)}",
         ]
     )
-    step = max(1, len(found) // 5)
+    step = max(1, math.ceil(len(found) / 4))
     plot = drawing.bars(
         [float(count) for _, _, count in found],
         name="histogram",
@@ -150,7 +151,7 @@ def _histogram(report: Report) -> str:
         ],
     )
     caption = f"Requests by their time, on a logarithmic axis: {says}."
-    figure = f"<figure>{plot}<figcaption>{escape(caption)}</figcaption></figure>"
+    figure = f'<figure class="half">{plot}<figcaption>{escape(caption)}</figcaption></figure>'
     return f"<section><h2>{_title(table.title)}</h2>{figure}{_drawn(table)}</section>"
 
 

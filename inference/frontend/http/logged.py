@@ -1,7 +1,7 @@
 """The server of a batch transform job: it logs one line for each request, when its response is over.
 
 Nobody reads `/metrics` of a transform job, and its containers are gone when it ends: these lines are what is left of
-its requests, for `python -m client batch report`. A server that is no transform job's imports none of this.
+its requests, for `tidegate batch report`. A server that is no transform job's imports none of this.
 """
 
 from __future__ import annotations

@@ -308,7 +308,7 @@ def test_an_unknown_job_is_an_error_that_names_it(account: Account, capsys: pyte
     with pytest.raises(BatchFailed, match="there is no transform job none in us-east-1"):
         BatchJob("none", session=account.session).report()
     assert main(["batch", "report", "none"]) == 1
-    assert capsys.readouterr().err.startswith("client: error: there is no transform job none")
+    assert capsys.readouterr().err.startswith("tidegate: error: there is no transform job none")
 
 
 def test_the_command_prints_tables_or_json_writes_a_page_and_says_by_its_status_that_a_part_is_missing(
@@ -349,7 +349,7 @@ def test_the_documented_policy_names_every_call_and_no_other(account: Account) -
         granted.update([statement["Action"]] if isinstance(statement["Action"], str) else statement["Action"])
     account.put("in/a.csv", b"1\n")
     account.write("i-1-1700000000", [account.line(1, b"1\n")])
-    job = account.job()
+    account.job()
     called: set[str] = set()
 
     def note(model: Any, **_: Any) -> None:
@@ -359,5 +359,5 @@ def test_the_documented_policy_names_every_call_and_no_other(account: Account) -
         called.add(OTHERWISE.get(f"{service}:{model.name}", f"{service}:{model.name}"))
 
     account.session.events.register("before-call.*.*", note)
-    job.report()
+    BatchJob(JOB, session=account.session).report()
     assert called == granted

@@ -295,8 +295,13 @@ def test_the_page_is_whole_and_readable_for_everybody(
         assert found == []
         assert asked == [file.as_uri()]
         if (folder := os.environ.get("REPORT_PICTURES")) and scheme == "light":
+            # The plots: what is above and below them is tables.
+            top, bottom = (page.locator(f"h2:has-text('{title}')").bounding_box() for title in (shown[0], "Slowest"))
+            assert top is not None
+            assert bottom is not None
             with Image.open(io.BytesIO(page.screenshot(full_page=True))) as picture:
-                small = picture.convert("RGB").quantize(64, dither=Image.Dither.NONE)
+                cut = picture.convert("RGB").crop((0, int(top["y"]) - 8, picture.width, int(bottom["y"]) - 8))
+                small = cut.quantize(64, dither=Image.Dither.NONE)
                 small.save(Path(folder) / "batch-report.png", optimize=True)
     finally:
         context.close()
