@@ -1,5 +1,6 @@
 # make          lint and test
 # make demo     the main job: train, pack, deploy to the local cloud, invoke, batch transform, tear down
+# make example NAME=stories  one of the examples from end to end; without NAME they are listed
 # make chaos    the long forms of the chaos runs and of the fuzzer: a hundred clouds are killed, about half an hour
 # make test-hostile  the tests on a machine that is set up against them (pip, locale, time zone, umask, home), two copies at a time;
 #                    some of them by ARGS='tests/contract -x'
@@ -44,7 +45,7 @@ FOR_ARM = python -m uv pip compile --quiet --no-deps --python-version 3.11 --pyt
   --only-binary :all: --output-file /dev/null
 
 .DEFAULT_GOAL := test
-.PHONY: env lint docs test test-hostile test-container test-ecosystem test-everything image image-lock image-lock-arm audit demo chaos benchmark lock dist clean
+.PHONY: env lint docs test test-hostile test-container test-ecosystem test-everything image image-lock image-lock-arm audit demo example chaos benchmark lock dist clean
 
 env: $(VENV)/python.stamp $(VENV)/node.stamp
 
@@ -122,6 +123,10 @@ benchmark: env
 
 demo: env
 	@python -m examples.digits.demo
+
+# Only a NAME of the command line: some shells have one of their own.
+example: env
+	@python -m examples $(if $(filter command,$(origin NAME)),$(NAME))
 
 dist:  # a wheel of pure Python needs none of what it will import
 	@test -x build/dist-env/bin/python || $(PYTHON) -m venv build/dist-env

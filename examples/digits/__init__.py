@@ -1,1 +1,3 @@
-"""Handwritten digits, from training to batch transform."""
+"""Handwritten digits, led through all of AWS on this machine: train, deploy, ask, batch transform, tear down."""
+
+NEEDS = ""

@@ -28,9 +28,9 @@ import boto3
 import numpy as np
 from botocore.exceptions import BotoCoreError, ClientError
 
+from examples.child_processes import CommandFailed, run
 from examples.digits import clients
-from examples.digits.child_processes import CommandFailed, run
-from examples.digits.narration import Narrator
+from examples.narration import Narrator
 from tidegate.client import ClientFailure
 
 REPOSITORY = Path(__file__).parents[2]

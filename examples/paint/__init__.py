@@ -1,0 +1,3 @@
+"""A drawn map becomes a landscape: a small GauGAN, as a library and behind the server."""
+
+NEEDS = ""

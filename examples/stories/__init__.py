@@ -1,1 +1,3 @@
-"""A tiny model that tells stories, one character at a time: trained in seconds, streamed as text, lines and chat."""
+"""Stories that are streamed character by character while the model makes them, and the same as a chat."""
+
+NEEDS = ""

@@ -1,1 +1,3 @@
-"""Speech detection over the bidirectional stream: 16 kHz audio in, events out as speech begins and ends."""
+"""Speech is detected while somebody speaks: audio in, events out, on one connection."""
+
+NEEDS = "the internet: 3 MB from PyPI"

@@ -12,10 +12,12 @@ import numpy as np
 import psutil
 import pytest
 
-from examples.digits import demo, narration
-from examples.digits.child_processes import CommandFailed, run
+from examples.child_processes import CommandFailed, run
+from examples.demonstration import DemoFailed, Demonstration, client_environment
+from examples.digits import demo, drawing
 from examples.digits.clients import Answered, as_npy, as_png
-from examples.digits.demo import Demo, DemoFailed, client_environment
+from examples.digits.demo import Demo
+from examples.narration import table
 from tests.polling import until
 
 REPOSITORY = Path(__file__).parents[2]
@@ -95,6 +97,10 @@ def test_an_interruption_leaves_nothing(
         process.wait()
 
 
+def demo_in(work: Path) -> Demo:
+    return Demo(Demonstration(work, steps=1))
+
+
 def prediction(label: str, *probabilities: float) -> dict[str, object]:
     return {"label": label, "probability": max(probabilities), "probabilities": list(probabilities)}
 
@@ -107,7 +113,7 @@ def test_equal_answers_pass(tmp_path: Path) -> None:
     """Differences of float32 arithmetic are allowed, and the largest one is told."""
     batch = [prediction("1", 0.25, 0.75), prediction("0", 0.9, 0.1)]
     single = answered(prediction("1", 0.250001, 0.749999))
-    assert Demo(tmp_path, epochs=1)._compare(single, batch) == pytest.approx(1e-6)
+    assert demo_in(tmp_path)._compare(single, batch) == pytest.approx(1e-6)
 
 
 @pytest.mark.parametrize(
@@ -120,7 +126,7 @@ def test_equal_answers_pass(tmp_path: Path) -> None:
 def test_answers_that_differ_fail(tmp_path: Path, batch: dict[str, object], sentence: str) -> None:
     """Another label or another probability is an error, not a remark."""
     with pytest.raises(DemoFailed, match=sentence):
-        Demo(tmp_path, epochs=1)._compare(answered(prediction("1", 0.25, 0.75)), [batch])
+        demo_in(tmp_path)._compare(answered(prediction("1", 0.25, 0.75)), [batch])
 
 
 def test_accuracy_counts_right_labels() -> None:
@@ -215,8 +221,8 @@ def test_digits_are_drawn_side_by_side() -> None:
     """Eight rows of blocks, darkest for the full stroke, and the captions below each."""
     image = np.zeros((8, 8))
     image[0, 0], image[7, 7] = 16, 8
-    digit = narration.Captioned(image=image, caption=("is 1", "p = 0.5"))
-    lines = narration.drawn([digit, digit]).splitlines()
+    digit = drawing.Captioned(image=image, caption=("is 1", "p = 0.5"))
+    lines = drawing.drawn([digit, digit]).splitlines()
     assert len(lines) == 10
     assert lines[0] == "     ██" + " " * 17 + "██"
     assert lines[7].endswith("▒▒")
@@ -229,14 +235,14 @@ def test_a_terminal_without_blocks_gets_plain_characters(monkeypatch: pytest.Mon
     class Ascii:
         encoding = "ascii"
 
-    monkeypatch.setattr(narration.sys, "stdout", Ascii())
+    monkeypatch.setattr(drawing.sys, "stdout", Ascii())
     image = np.full((8, 8), 16.0)
-    assert narration.drawn([narration.Captioned(image=image, caption=())]).isascii()
+    assert drawing.drawn([drawing.Captioned(image=image, caption=())]).isascii()
 
 
 def test_the_table_is_aligned() -> None:
     """Two columns between rules."""
-    assert narration.table([("a", "1"), ("long", "22")]).splitlines() == ["--------", "a     1", "long  22", "--------"]
+    assert table([("a", "1"), ("long", "22")]).splitlines() == ["--------", "a     1", "long  22", "--------"]
 
 
 def test_pictures_and_arrays_carry_the_same_digit() -> None:

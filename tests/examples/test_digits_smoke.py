@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from examples.child_processes import CommandFailed
 from examples.digits import smoke
-from examples.digits.child_processes import CommandFailed
 from examples.digits.smoke import Identity, Options, Smoke, SmokeFailed, Stopped, Trained
 
 IMAGE = "123456789012.dkr.ecr.eu-central-1.amazonaws.com/tidegate:0.1.0"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -19,6 +20,7 @@ import pytest
 from tests.contract.running import Server, start, wait_until
 from tests.ecosystem.environments import REPOSITORY, python_of
 from tests.ecosystem.page import checkout, steps, taken
+from tests.examples.demonstrating import demonstrated
 from tests.training_hooks.artifacts import mismatches
 
 TEXT = REPOSITORY / "examples/text"
@@ -147,6 +149,13 @@ def test_the_endpoint_of_the_page_answers_as_the_server(
     (answer,) = (line for line in step.said.splitlines() if line.startswith("[["))
     vectors, _ = json.JSONDecoder().raw_decode(answer)  # what the local cloud says last stands on the same line
     np.testing.assert_allclose(vectors, ask(server, texts), atol=1e-6)
+
+
+def test_the_demonstration_finds_the_nearest_sentence(tmp_path: Path) -> None:
+    """With what it installs for its own run."""
+    said = demonstrated("text", temporary=tmp_path)
+    nearest = next(line for line in said.splitlines() if re.match(r" +0\.\d\d  ", line))
+    assert nearest.endswith("What is the way to open a document?")
 
 
 @pytest.mark.parametrize("body", ["{}", "[]", "[1]", '{"inputs": [null]}', "no JSON", json.dumps(["a"] * 257)])

@@ -14,6 +14,7 @@ from websockets.sync.client import connect
 
 from tests.contract.running import Server, running
 from tests.ecosystem.voice.speech import QUIET, TOLERANCE_S, seconds, spoken
+from tests.examples.demonstrating import demonstrated
 from tests.examples.voice import VOICE, pieces
 
 PIECE_BYTES = 640
@@ -84,3 +85,10 @@ def test_the_client_of_the_example_hears_what_a_recording_is_answered(server: Se
     heard = [json.loads(line) for line in done.stdout.splitlines()]
     assert [each["event"] for each in heard] == ["speech_start", "speech_end", "audio_end"]
     assert heard == server.post(said, "application/octet-stream", accept="application/json").json()
+
+
+def test_the_demonstration_hears_its_made_up_voice(tmp_path: Path) -> None:
+    """Two sentences with their ends, told in their order."""
+    said = demonstrated("voice", temporary=tmp_path)
+    told = [line.split()[-1] for line in said.splitlines() if line.endswith(("_start", "_end"))]
+    assert told == ["speech_start", "speech_end", "speech_start", "speech_end", "audio_end"]

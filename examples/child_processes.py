@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 GRACE_S = 10.0
 SHOWN_LINES = 15
@@ -38,43 +39,72 @@ def run(
     Raises:
         CommandFailed: it ended with a status other than 0 or took too long.
     """
-    with log.open("wb") as output, ExitStack() as around:
-        with _held_signals():
-            process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE if echo else output,
-                stderr=output if echo else subprocess.STDOUT,
-                env=dict(environment),
-                cwd=directory,
-                # A group of its own: programs such as cdk start others, and an interruption has to reach them all.
-                start_new_session=True,
-            )
-            around.callback(end_group, process)
+    with (
+        log.open("wb") as output,
+        started(
+            command,
+            environment=environment,
+            directory=directory,
+            stdout=output if echo is None else subprocess.PIPE,
+            stderr=subprocess.STDOUT if echo is None else output,
+        ) as process,
+    ):
         try:
-            printed = _follow(process, echo) if echo else []
+            printed = [] if echo is None else _follow(process, echo)
             status = process.wait(timeout_s)
         except subprocess.TimeoutExpired:
             raise CommandFailed(f"{command[0]} took more than {timeout_s:g} s, see {log}") from None
-    text = "\n".join(printed) if echo else log.read_text(errors="replace")
+    text = log.read_text(errors="replace") if echo is None else "\n".join(printed)
     if status:
-        last = (log.read_text(errors="replace") or text).strip().splitlines()[-SHOWN_LINES:]
-        shown = "".join(f"\n    | {line}" for line in last)
+        shown = last_lines(log.read_text(errors="replace") or text)
         raise CommandFailed(f"'{' '.join(command[:4])} ...' ended with status {status}; it said last:{shown}")
     return text
 
 
+@contextmanager
+def started(
+    command: Sequence[str], *, environment: Mapping[str, str], directory: Path, **files: Any
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A command that runs for the length of the block; it and all that it started have ended afterwards.
+
+    Args:
+        command: program and arguments.
+        environment: of the command.
+        directory: where it runs.
+        files: its `stdout` and `stderr`, as `subprocess.Popen` takes them.
+    """
+    with ExitStack() as around:
+        with _held_signals():
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                env=dict(environment),
+                cwd=directory,
+                # A group of its own: programs such as cdk start others, and an interruption has to reach them all.
+                start_new_session=True,
+                **files,
+            )
+            around.callback(end_group, process)
+        yield process
+
+
 def end_group(process: subprocess.Popen[bytes]) -> None:
     """End what is left of the command's group: SIGTERM, and SIGKILL to what does not obey."""
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGTERM)
-    with suppress(subprocess.TimeoutExpired):
-        process.wait(GRACE_S)
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    if process.stdout is not None:
-        process.stdout.close()
+    with _held_signals():
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGTERM)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(GRACE_S)
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        if process.stdout is not None:
+            process.stdout.close()
+
+
+def last_lines(text: str) -> str:
+    """The end of what a command said, indented, for an error."""
+    return "".join(f"\n    | {line}" for line in text.strip().splitlines()[-SHOWN_LINES:])
 
 
 @contextmanager
