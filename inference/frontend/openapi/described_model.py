@@ -30,6 +30,7 @@ MAX_LABELS_BYTES = 1 << 16
 _UNKNOWN: Bodies = {"reads": None, "writes": None, "chats": False}
 _HEADER_VALUE = re.compile(r"[\t\x20-\x7e]{1,1024}")
 _LINEAGE = ("training_job", "git", "data", "image")
+_PLAYGROUND_ADVICE = ": write a request of your own."
 _MAX_TEXT, _MAX_VALUE = 200, 4096
 
 
@@ -115,7 +116,7 @@ def described(loaded: LoadedModel, *, default_accept: str) -> DescribedModel:
         lineage={key: lineage[key] for key in _LINEAGE if key in lineage and _can_be_shown(lineage[key])},
         request=request,
         answer=answer,
-        note=note or missing,
+        note=(note or missing).replace(_PLAYGROUND_ADVICE, "."),
     )
 
 

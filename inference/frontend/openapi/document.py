@@ -144,11 +144,11 @@ class _Document:
         only = model if facts.mode is Mode.SINGLE else None
         lines = [f"A Tidegate server, version {own_version()}. {_MODES[facts.mode]}"]
         if only is not None and only.made:
-            lines.append(f"The model is `{only.made}`: the revision of its code, or when it was saved.")
+            lines.append("The version is the git revision of the model's code, or the time when the model was saved.")
         if only is not None and only.note:
             lines.append(only.note)
         if not facts.loaded:
-            lines.append("No model is loaded now: what is loaded is described here.")
+            lines.append("No model is loaded now. A model is described here once it is loaded.")
         if len(facts.loaded) > MAX_MODELS:
             lines.append(
                 f"{len(facts.loaded)} models are loaded; {MAX_MODELS} of them have operations of their own here."
