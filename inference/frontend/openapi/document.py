@@ -311,13 +311,16 @@ class _Document:
                 self._socket(f"{below}/{CONVERSE}", words)
 
     def _socket(self, path: str, words: str = "") -> None:
+        told = "A WebSocket client opens it."
+        if path == f"/{CONVERSE}":  # (X-Amzn-SageMaker-Model-Invocation-Path)
+            told += " So it does at any other path that is not listed here: SageMaker lets its clients choose one."
         self._operations.add(
             "get",
             path,
             f"Open a WebSocket{f' to {plain(words)}' if plain(words) else ''}",
             name=f"converse {words}",
             tag=_SOCKETS,
-            description="A WebSocket client opens it. What its messages hold is the `stream_fn` of the script to say.",
+            description=f"{told} What its messages hold is the `stream_fn` of the script to say.",
             parameters=self._headers[:2],
             answers={"101": answer("The connection is a WebSocket from here on.")},
             errors=(errors.CONVERSATION, self._choosing),
