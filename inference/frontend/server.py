@@ -96,7 +96,7 @@ async def _serve(settings: Settings, model_dir: Path, listener: socket.socket, l
     server = await loop.create_server(lambda: Connection(application), sock=listener, backlog=_BACKLOG)
     log.info("listening", extra={"host": settings.host, "port": listener.getsockname()[1]})
     if settings.idle_exit_s is not None:
-        log.info("the server ends by itself when nobody asks it anything", extra={"idle_exit_s": settings.idle_exit_s})
+        log.info("the server exits when it is idle", extra={"idle_exit_s": settings.idle_exit_s})
     sweeper = loop.create_task(_sweep(application, stop))
     # Only now, while the parent imports torch on another core: what is not needed to answer the first ping.
     import_module("tidegate.inference.frontend.prometheus_text")
@@ -189,7 +189,7 @@ async def _sweep(application: Application, stop: asyncio.Future[str]) -> None:
         if application.registry.sessions is not None:
             application.registry.sessions.sweep()
         if not stop.done() and application.idle_for_too_long(now_s):
-            stop.set_result("nobody has asked anything for as long as TIDEGATE_IDLE_EXIT_S says")
+            stop.set_result("there was no request for TIDEGATE_IDLE_EXIT_S")
         _tell_of_connections(application)
 
 

@@ -24,7 +24,7 @@ def labels_of(content: bytes) -> dict[str, int]:
             raise ValueError("gives the label 'latest', which is always the highest version")
         if not _LABEL.fullmatch(label):
             raise ValueError(
-                f"has the label {label!r}; a label begins with a letter and goes on with letters, digits, ._-"
+                f"has the label {label!r}; a label begins with a letter and continues with letters, digits, ._-"
             )
         if not isinstance(number, int) or isinstance(number, bool) or number < 0:
             raise ValueError(f"gives {label!r} the version {number!r}; a version is a whole number")

@@ -159,7 +159,7 @@ def _manifest(root: Path, spec: ModelSpec, progress: Progress) -> dict[str, Any]
     if spec.verify and (ignored := artifact.disregarded(root)):
         log.warning("the archive is served without its manifest.%s", ignored)
     if spec.verify and manifest:
-        progress(f"{artifact.verify_files(root, manifest, spec.hashed)} files are what the manifest says")
+        progress(f"{artifact.verify_files(root, manifest, spec.hashed)} files match the manifest")
     if spec.verify and (releases := frameworks.other_releases(manifest, frameworks.versions_here())):
         log.warning("%s", frameworks.sentence(releases, asked="example" in manifest))
     return manifest

@@ -23,7 +23,7 @@ def check(stage: Stage, server: Settings) -> None:
             raise wrong(key, each, f"more than the {there} of {where}; {more}")
         if there % each:
             fitting = ", ".join(str(number) for number in range(1, there + 1) if there % number == 0)
-            raise wrong(key, each, f"no divisor of the {there} of {where}, so some would be nobody's; write {fitting}")
+            raise wrong(key, each, f"no divisor of the {there} of {where}, so some would not be used; write {fitting}")
         if server.workers is not None and server.workers * each > there:
             workers = said(stage, "workers")[0]
             raise wrong(

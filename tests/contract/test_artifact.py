@@ -96,7 +96,7 @@ def test_check_reports_each_step_and_exits_0(archive: Path, tmp_path: Path):
     assert result.returncode == 0, result.stderr
     lines = result.stdout.splitlines()
     assert lines[0].startswith(f"checking {tmp_path}/model with Python ")
-    assert lines[1] == "5 files are what the manifest says"
+    assert lines[1] == "5 files match the manifest"
     assert "model_fn of" in lines[2]
     assert lines[3] == "the archive's example is answered as expected"
     assert lines[-1] == "this model may take traffic"

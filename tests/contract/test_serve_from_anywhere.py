@@ -51,7 +51,7 @@ def test_an_archive_is_served_and_nothing_of_it_is_left(
     with served("model.tar.gz", cwd=tmp_path, temporary=temporary) as server:
         assert server.post(b"[[1]]").json() == [[2.0]]
         assert '"host": "127.0.0.1"' in server.log()
-        assert '"1 files are what the manifest says"' in server.log()
+        assert '"1 files match the manifest"' in server.log()
         assert len(unpacked(temporary)) == 1
         server.process.send_signal(number)
         assert server.ended() == 0

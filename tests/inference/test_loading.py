@@ -205,7 +205,7 @@ def test_a_model_with_manifest_and_example_passes_step_by_step(tmp_path: Path) -
     assert report.status == 0, report.error
     assert report.lines[0].endswith("left out: its port, and workers beyond the first")
     assert report.lines[1:4] == [
-        "5 files are what the manifest says",
+        "5 files match the manifest",
         f"model 'model' is loaded by model_fn of {model_dir}/code/inference.py",
         "the archive's example is answered as expected",
     ]

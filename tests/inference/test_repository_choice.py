@@ -145,7 +145,7 @@ def test_a_model_that_is_not_there_is_told_with_those_that_are() -> None:
 def test_what_is_listed_by_a_name_that_nobody_can_ask_for_is_no_model(name: str, version: str | None) -> None:
     """Whatever version is asked for, with what the list says of it."""
     flawed = Model(name=name, reason=f"{name!r} cannot be a model's name in a header and a path.")
-    with pytest.raises(ModelNotFound, match=r"that can be asked: .* cannot be a model's name in a header") as raised:
+    with pytest.raises(ModelNotFound, match=r"cannot be requested: .* cannot be a model's name in a header") as raised:
         key_of(flawed, version)
     assert (raised.value.status, raised.value.code) == (404, "model_not_found")
 

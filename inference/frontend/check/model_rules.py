@@ -74,7 +74,7 @@ def _two_models(name: str, others: list[str], why: str) -> Caution:
     return Caution(
         code="two_model_files",
         message=f"{name} {why}; beside it: {some_of(others, limit=3)}",
-        way_out="take away what is not the model, so that nobody takes one for the other",
+        way_out="remove the files that are not the model, so that none is loaded by mistake",
     )
 
 

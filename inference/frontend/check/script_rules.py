@@ -84,7 +84,7 @@ def _twice(listing: Listing, script: Script) -> Iterator[Caution]:
         yield Caution(
             code="two_scripts",
             message=f"{script.found} is imported, and {' and '.join(others)} is not",
-            way_out="take away the one that is not meant",
+            way_out="remove the one that you do not need",
         )
 
 

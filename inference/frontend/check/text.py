@@ -124,7 +124,7 @@ def _example(example: AnsweredExample, *, known: bool) -> Iterator[tuple[str, st
 
 
 def _memory(load: LoadReport) -> str:
-    parts = [f"{size(load.memory_bytes)} for each worker, beside what all share"]
+    parts = [f"{size(load.memory_bytes)} for each worker, in addition to what all share"]
     if load.gpu_bytes:
         parts.append(f"{size(load.gpu_bytes)} of its {'GPU' if load.gpus < 2 else f'{load.gpus} GPUs'}")
     return "; ".join(parts)

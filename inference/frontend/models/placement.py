@@ -92,7 +92,7 @@ def refuse_gpus(settings: Settings, gpus: int) -> None:
         fitting = ", ".join(str(number) for number in range(1, gpus + 1) if gpus % number == 0)
         raise DeploymentError(
             f"TIDEGATE_GPUS_PER_WORKER={each} does not divide the {_gpus(gpus)} that this container sees, so some "
-            f"would be nobody's; choose one of {fitting}, or leave some of them out of CUDA_VISIBLE_DEVICES."
+            f"would not be used; choose one of {fitting}, or leave some of them out of CUDA_VISIBLE_DEVICES."
         )
     if workers is not None and workers * each > gpus:
         raise DeploymentError(

@@ -56,7 +56,7 @@ def key_of(model: Model, version: str | None) -> Key:
     """
     if not can_be_named(model.name):
         why = model.reason[:300].rstrip(". ") or "its name cannot stand in a header and a path"
-        raise ModelNotFound(f"There is no model '{_shown(model.name)}' that can be asked: {why}.")
+        raise ModelNotFound(f"The model '{_shown(model.name)}' cannot be requested: {why}.")
     if version is None or version == LATEST:
         return LATEST
     if version in model.labels:

@@ -102,7 +102,7 @@ BAD_TABLES: list[tuple[dict[str, str | None], str]] = [
     ),
     (
         {"hosting": f'{REALTIME}\ninstance_type = "ml.g6.48xlarge"', "server": "gpus_per_worker = 3"},
-        "server.gpus_per_worker=3 is no divisor of the 8 of ml.g6.48xlarge, so some would be nobody's; write 1, 2, 4, "
+        "server.gpus_per_worker=3 is no divisor of the 8 of ml.g6.48xlarge, so some would not be used; write 1, 2, 4, "
         "8",
     ),
     (
