@@ -77,7 +77,7 @@ def test_a_request_by_another_name_or_of_another_page_is_refused_in_a_sentence(
     """Rebound names in Host, other pages in Origin, and what browsers say of both in Sec-Fetch-Site."""
     refused = loopback.refusal(host=host, origin=origin, site=site)
     assert refused is not None
-    assert refused.startswith("The playground answers")
+    assert refused.startswith("This page answers")
 
 
 def model_directory(root: Path, manifest: object, **files: bytes) -> Path:
@@ -141,6 +141,16 @@ def test_a_model_without_a_usable_example_says_why_in_a_sentence(tmp_path: Path,
     assert reason in found["reason"]
     assert found["reason"].count(".") >= 1
     assert found["labels"] == []
+
+
+def test_an_archive_that_was_packed_with_its_folder_is_looked_into_as_the_server_does(tmp_path: Path) -> None:
+    (tmp_path / "around" / "cats").mkdir(parents=True)
+    inside = model_directory(
+        tmp_path / "around" / "cats", example_of("example/request.csv"), example__request_csv=b"1,2\n"
+    )
+    found = first_request(tmp_path / "around")
+    assert found == first_request(inside)
+    assert found["example"]["content_type"] == "text/csv"
 
 
 def test_an_empty_directory_has_no_first_request(tmp_path: Path) -> None:

@@ -670,7 +670,7 @@ def test_nobody_but_the_page_itself_may_ask_below_its_path(server: Server, cloud
             {**own, "Sec_Fetch_Site": "cross-site"},
         ):
             status, said = status_of(cloud.url, path, method=method, **token, **headers)
-            assert (status, "The playground answers" in said) == (403, True), (path, headers, said)
+            assert (status, "This page answers" in said) == (403, True), (path, headers, said)
     for wrong in ({}, {"X_Tidegate_Playground": "0" * 32}):
         status, said = status_of(cloud.url, invoke, method="POST", **own, **wrong)
         assert (status, "token" in said) == (403, True)

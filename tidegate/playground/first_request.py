@@ -26,6 +26,7 @@ def first_request(model_dir: Path) -> dict[str, Any]:
     ``labels`` are the names of classes, ``colours`` those of a label map by name, and ``chat`` says whether the script
     has a ``chat_fn``.
     """
+    model_dir = _root(model_dir)
     manifest, reason = manifest_of(model_dir)
     example = None
     if not reason:
@@ -39,6 +40,16 @@ def first_request(model_dir: Path) -> dict[str, Any]:
         "colours": _colours(model_dir),
         "chat": any(_CHAT.search(_text(path) or "") for path in (model_dir / "code").glob("*.py")),
     }
+
+
+def _root(model_dir: Path) -> Path:
+    """Where the files are: an archive may be packed with its folder around it, and the server looks inside."""
+    try:
+        entries = [entry for entry in model_dir.iterdir() if not entry.name.startswith(".")]
+    except OSError:
+        return model_dir
+    is_around = len(entries) == 1 and entries[0].is_dir() and entries[0].name != "code"
+    return entries[0] if is_around else model_dir
 
 
 def manifest_of(model_dir: Path) -> tuple[dict[str, Any], str]:

@@ -47,9 +47,9 @@ def refusal(*, host: str, origin: str = "", site: str = "", is_link: bool = Fals
     changes nothing, and no other page can read a tab of another origin or put it into a frame.
     """
     if not names_loopback(host):
-        return f"The playground answers at a loopback address only, and not as {host[:200] or 'nothing'}."
+        return f"This page answers at a loopback address only, and not as {host[:200] or 'nothing'}."
     if origin and origin.lower() not in (f"http://{host}".lower(), f"https://{host}".lower()):
-        return f"The playground answers its own page only, and not one of {origin[:200]}."
+        return f"This page answers its own page only, and not one of {origin[:200]}."
     if site not in ("", "same-origin", "none") and not is_link:
-        return "The playground answers its own page only."
+        return "This page answers its own page only."
     return None
