@@ -18,6 +18,7 @@ from tidegate.inference import legacy_variables, log_lines
 from tidegate.inference.early_signals import Stopped
 from tidegate.inference.errors import DeploymentError
 from tidegate.inference.settings import Settings, read, unknown
+from tidegate.region import honour_aws_region
 
 if TYPE_CHECKING:
     from tidegate.inference.frontend.check.output import Output
@@ -216,4 +217,7 @@ def _model_dir_of_the_container(settings: Settings) -> Path:
 
 
 if __name__ == "__main__":
-    sys.exit(main() if sys.argv[1:2] == ["serve"] else command_line.run(main))
+    if sys.argv[1:2] == ["serve"]:
+        honour_aws_region(os.environ)
+        sys.exit(main())
+    sys.exit(command_line.run(main))

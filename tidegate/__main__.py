@@ -15,6 +15,7 @@ import sys
 from dataclasses import dataclass
 
 from tidegate import command_line
+from tidegate.region import honour_aws_region
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,6 +110,7 @@ def main() -> int:
     """Run the command; returns its exit status."""
     _look_in_pythonpath_last()
     if sys.argv[1:2] == ["serve"]:
+        honour_aws_region(os.environ)
         return run()  # its output is a log, for as long as it serves
     return command_line.run(run)
 

@@ -1,4 +1,4 @@
-"""How every command ends where its output cannot be written: one sentence and an exit status, and no traceback.
+"""How every command begins, with AWS_REGION read, and ends where its output cannot be written: in one sentence.
 
 A reader that has seen enough (`… | head`) ends a command quietly; a full disk is an error that names what is full.
 """
@@ -12,6 +12,8 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING
+
+from tidegate.region import honour_aws_region
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -30,6 +32,7 @@ def run(main: Callable[[], int | None]) -> int:
     or broken, 130 after Ctrl-C.
     """
     _guard_standard_output()
+    honour_aws_region(os.environ)
     try:
         try:
             status = main() or 0

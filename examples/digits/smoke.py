@@ -265,7 +265,7 @@ class Account:
         """Whose credentials these are; writes the stage file, which is pinned to this account and Region."""
         region = boto3.session.Session().region_name
         if region is None:
-            raise SmokeFailed("no Region is set; export AWS_REGION=eu-central-1, or another one")
+            raise SmokeFailed("no Region is set; export AWS_DEFAULT_REGION=eu-central-1, or another one")
         account = boto3.client("sts").get_caller_identity()["Account"]
         identity = Identity(account=account, region=region)
         self._stage_file.write_text(stage_file(identity, self._options), encoding="utf-8")

@@ -31,14 +31,14 @@ def credentials(account: str | Unanswered, wanted: str | None) -> Finding:
 
 def region(found: str | None, known: Collection[str]) -> Finding:
     """`found` is that of the stage file or of the environment; `known` are those where SageMaker is, by botocore."""
-    check, asked = "region", "the stage file, AWS_REGION, the profile"
+    check, asked = "region", "the stage file, AWS_DEFAULT_REGION, AWS_REGION, the profile"
     if found is None:
         return Finding(
             check=check,
             asked=asked,
             severity=Severity.ERROR,
             sentence="No Region is set, neither in the stage file nor in the environment.",
-            command="export AWS_REGION=eu-central-1",
+            command="export AWS_DEFAULT_REGION=eu-central-1",
         )
     if found not in known:
         return Finding(

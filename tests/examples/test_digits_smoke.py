@@ -286,4 +286,4 @@ def test_without_a_region_it_says_so_and_reaches_nothing(
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
 
     assert smoke.main(["--image-uri", IMAGE]) == 1
-    assert "smoke: error: no Region is set; export AWS_REGION=eu-central-1" in capsys.readouterr().err
+    assert "smoke: error: no Region is set; export AWS_DEFAULT_REGION=eu-central-1" in capsys.readouterr().err

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import boto3
 import pytest
 
 from tidegate import command_line
@@ -68,3 +69,22 @@ def test_the_status_is_that_of_the_command_and_of_ctrl_c() -> None:
     assert command_line.run(lambda: 3) == 3
     assert command_line.run(lambda: None) == 0
     assert command_line.run(interrupted) == 130
+
+
+@pytest.mark.parametrize(
+    ("own", "default", "counts"), [("eu-west-3", "", "eu-west-3"), ("eu-west-3", "us-east-2", "us-east-2")]
+)
+def test_a_command_finds_the_region_of_aws_region_where_boto3_would_find_none(
+    own: str, default: str, counts: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("AWS_PROFILE", raising=False)
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_REGION", own)
+    monkeypatch.setenv("AWS_DEFAULT_REGION", default)
+    found = []
+
+    def command() -> None:
+        found.append(boto3.Session(aws_access_key_id="a", aws_secret_access_key="b").region_name)
+
+    assert command_line.run(command) == 0
+    assert found == [counts]

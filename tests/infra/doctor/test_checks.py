@@ -77,7 +77,7 @@ def test_credentials_are_those_of_the_stage_s_account() -> None:
 
 def test_a_region_is_set_and_known() -> None:
     assert place_checks.region(REGION, {REGION}).severity is OK
-    assert said(place_checks.region(None, {REGION}))[::2] == (ERROR, "export AWS_REGION=eu-central-1")
+    assert said(place_checks.region(None, {REGION}))[::2] == (ERROR, "export AWS_DEFAULT_REGION=eu-central-1")
     assert place_checks.region("eu-centrall-1", {REGION}).severity is WARNING
 
 

@@ -462,7 +462,7 @@ def test_without_credentials_each_thing_that_was_not_asked_is_named(tmp_path: Pa
 def test_without_a_region_it_says_what_to_set(tmp_path: Path) -> None:
     status, said = run(written(tmp_path, region=None), alone())
     assert status == 1
-    assert said["findings"][0]["command"] == "export AWS_REGION=eu-central-1"
+    assert said["findings"][0]["command"] == "export AWS_DEFAULT_REGION=eu-central-1"
 
 
 def test_an_address_where_nobody_answers_is_not_waited_for(tmp_path: Path) -> None:
@@ -474,7 +474,7 @@ def test_an_address_where_nobody_answers_is_not_waited_for(tmp_path: Path) -> No
     (credentials,) = (each for each in said["findings"] if each["check"] == "credentials")
     assert "Could not connect to the endpoint URL" in credentials["sentence"]
     assert {each["asked"] for each in said["findings"]} == {
-        "the stage file, AWS_REGION, the profile",
+        "the stage file, AWS_DEFAULT_REGION, AWS_REGION, the profile",
         "sts:GetCallerIdentity",
         "nothing",
     }
