@@ -196,6 +196,8 @@ def _report(options: argparse.Namespace) -> int:
     page: Path | None = options.output
     if page is not None and page.suffix.lower() not in (".html", ".htm"):
         raise ValueError(f"--output {page}: the report is a page; give it a name that ends with .html")
+    if page is not None and not page.parent.is_dir():
+        raise ValueError(f"--output {page}: there is no folder {page.parent}")
     with tqdm(desc=options.job, unit=" lines", unit_scale=True, delay=2, leave=False, disable=None) as bar:
         made = BatchJob(options.job).report(most_input_mib=options.input_mib, on_lines=bar.update)
     if page is not None:

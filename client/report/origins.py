@@ -69,6 +69,8 @@ def find(
     match job["TransformInput"].get("SplitType", "None"):
         case "Line":
             return _among_lines(s3, job, inputs, asked, most_bytes=most_bytes, on_bytes=on_bytes)
+        case "None" if job["TransformInput"].get("CompressionType") == "Gzip":
+            return Found(why_not="an object that is packed cannot be known by the size and beginning of its content")
         case "None":
             return _among_objects(s3, inputs, asked)
         case other:

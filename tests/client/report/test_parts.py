@@ -41,14 +41,14 @@ class Account:
     def put(self, key: str, content: bytes) -> None:
         self.s3.put_object(Bucket=BUCKET, Key=key, Body=content)
 
-    def job(self, *, split: str = "Line", **more: Any) -> BatchJob:
+    def job(self, *, split: str = "Line", packed: bool = False, **more: Any) -> BatchJob:
         self.session.client("sagemaker").create_transform_job(
             TransformJobName=JOB,
             ModelName="model",
             TransformInput={
                 "DataSource": {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": f"s3://{BUCKET}/in/"}},
                 "SplitType": split,
-                "CompressionType": "None",
+                "CompressionType": "Gzip" if packed else "None",
             },
             TransformOutput={"S3OutputPath": f"s3://{BUCKET}/out"},
             TransformResources={"InstanceType": "ml.m5.large", "InstanceCount": 2},
@@ -243,6 +243,7 @@ def test_of_lines_that_are_alike_a_report_says_how_many_there_are(account: Accou
         ({}, 0.0, "--input-mib 0"),
         ({}, 0.0001, "only the first"),
         ({"split": "RecordIO"}, 1.0, "records of RecordIO are not looked for"),
+        ({"split": "None", "packed": True}, 1.0, "an object that is packed"),
     ],
 )
 def test_why_no_record_was_looked_for_is_said(account: Account, more: Mapping[str, Any], mib: float, why: str) -> None:
@@ -328,6 +329,8 @@ def test_the_command_prints_tables_or_json_writes_a_page_and_says_by_its_status_
     assert [each.name for each in tmp_path.iterdir()] == ["report.html"]
     assert main(["batch", "report", JOB, "--output", str(tmp_path / "report.png")]) == 1
     assert "give it a name that ends with .html" in capsys.readouterr().err
+    assert main(["batch", "report", JOB, "--output", str(tmp_path / "none" / "report.html")]) == 1
+    assert f"there is no folder {tmp_path / 'none'}" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("words", [["--input-mib", "-1"], ["--input-mib", "nan"], ["--input-mib", "all"]])
