@@ -205,7 +205,16 @@ def run(demonstrate: Callable[[Demonstration], None], parser: argparse.ArgumentP
         show = Demonstration(work, steps=steps, options=options)
         demonstrate(show)
         print(f"\nAll checks held, in {show.elapsed_s:.0f} s; nothing is left running.", flush=True)
-    except (DemoFailed, CommandFailed, NotServed, CloudError, ClientFailure, ClientError, BotoCoreError) as error:
+    except (
+        DemoFailed,
+        CommandFailed,
+        NotServed,
+        CloudError,
+        ClientFailure,
+        ClientError,
+        BotoCoreError,
+        OSError,
+    ) as error:
         print(f"\nerror: {error}", file=sys.stderr)
         return 1
     except Stopped as stopped:

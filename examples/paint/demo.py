@@ -38,7 +38,7 @@ def main() -> int:
 def demonstrate(show: Demonstration) -> None:
     """From the training to the picture."""
     build_dir: Path = show.options.build_dir
-    quick = [] if show.options.full else ["--quick"]
+    quick = [] if show.options.full else ["--quick", "--threads", "1"]
     with show.step(" ".join(["Train: examples/paint/train.py", *quick])):
         model_dir = show.trained(build_dir, "examples/paint/train.py", *quick)
     with show.step("Ask the library, without a server"):

@@ -81,7 +81,7 @@ def test_the_demonstration_reads_numbers_with_both(tmp_path: Path) -> None:
         r"8 objects, the same numbers",
         r"Error\.Code +ModelError",
         r"OriginalStatusCode +400",
-        r"OriginalMessage +\{.*the body has the shape \(0, 8, 8\).*",
+        r"OriginalMessage +\{.*\"code\": \"bad_request\".*the body has the shape \(0, 8, 8\).*",
         r"Error\.Message +Received client error \(400\) from read with message …",
     ):
         assert re.search(rf"^     {line}$", said, re.MULTILINE), said
