@@ -61,7 +61,7 @@ def test_what_is_there_is_left_as_it_is(tmp_path: Path) -> None:
     for name, reason in (("mine", "is there already, and holds something"), ("file", "is a file")):
         done = init(name, tmp_path)
         assert (done.returncode, done.stdout) == (1, "")
-        assert done.stderr.startswith("tidegate init: error: ")
+        assert done.stderr.startswith("tidegate: error: ")
         assert reason in done.stderr
     assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")) == ["file", "mine", "mine/notes.txt"]
 
@@ -81,7 +81,7 @@ def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None
     for name, reason in (("file/churn", "cannot be written: "), ("link", "is a file, or a link that leads nowhere")):
         done = init(name, tmp_path)
         assert (done.returncode, done.stdout) == (1, "")
-        assert done.stderr.startswith(f"tidegate init: error: {name} {reason}")
+        assert done.stderr.startswith(f"tidegate: error: {name} {reason}")
         assert done.stderr.count("\n") == 1
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "link"]
 
