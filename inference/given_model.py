@@ -55,7 +55,7 @@ def directory_of(argument: str, *, max_bytes: int | None = None) -> Iterator[Pat
             yield _downloaded(argument, folder, max_bytes)
         return
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", argument):
-        raise DeploymentError(f"{argument} is no address that a model is taken from: s3://, a directory or an archive.")
+        raise DeploymentError(f"{argument} is not a model address: use s3://, a directory or an archive.")
     path = _existing(argument)
     if path.is_dir():
         yield path
@@ -118,7 +118,13 @@ def archive_fault(name: str, head: bytes) -> str | None:
         if head.startswith(_ZIP):
             return "is a zip, and SageMaker takes a gzipped tar archive alone: pack it as model.tar.gz (tar -czf)."
         what = damage.of_its_start(head) if head else None
-        return f"is {what}, no gzipped tar archive." if what else "is no gzipped tar archive." if head else "is empty."
+        return (
+            f"is {what}, not a gzipped tar archive."
+            if what
+            else "is not a gzipped tar archive."
+            if head
+            else "is empty."
+        )
     return "is a file; name the directory that holds it, or an archive of that (model.tar.gz)."
 
 

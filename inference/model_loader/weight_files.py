@@ -102,7 +102,7 @@ class _InStore:
             raise DeploymentError(str(error)) from None
         except StoreFailed as error:
             come = path.stat().st_size
-            goes_on = f" {come} bytes have come, which the next try goes on from." if come else ""
+            goes_on = f" {come} bytes were downloaded; the next attempt resumes there." if come else ""
             raise DeploymentError(f"{error}{goes_on}") from None
         finally:
             progress.end()

@@ -162,7 +162,7 @@ class _Bringing:
             self._transfer.bring(entry, path, sha256)
         except AnotherHash:
             raise NotFetched(
-                f"{self.address(entry)} is not what its manifest says: its SHA-256 is another.",
+                f"{self.address(entry)} does not match its manifest: its SHA-256 differs.",
                 passing=False,
                 spoiled=True,
             ) from None

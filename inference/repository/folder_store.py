@@ -39,7 +39,7 @@ class FolderStore:
         except FileNotFoundError:
             raise StoreFailed(f"The repository {self._root} does not exist.") from None
         except NotADirectoryError:
-            raise StoreFailed(f"The repository {self._root} is no folder.") from None
+            raise StoreFailed(f"The repository {self._root} is not a folder.") from None
         except OSError as error:
             raise StoreFailed(f"The repository {self._root} cannot be read: {error.strerror}.") from None
         passing = frozenset(self._walk(entries, unreadable))
@@ -118,7 +118,7 @@ class FolderStore:
             while path:
                 path = path.rpartition("/")[0]
                 if f"{os.path.realpath(self._prefix + path)}/".startswith(f"{target}/"):
-                    raise OSError(errno.ELOOP, "it leads to a folder that it lies in")
+                    raise OSError(errno.ELOOP, "it links to a folder that contains it")
         return True
 
 
@@ -130,7 +130,7 @@ def _entry(child: os.DirEntry[str], path: str) -> Entry | None:
         return Entry(path, facts.st_size, _tag(facts), facts.st_ctime)
     if child.name.startswith("."):
         return None
-    raise OSError(errno.EINVAL, "it is no regular file")
+    raise OSError(errno.EINVAL, "it is not a regular file")
 
 
 def _tag(facts: os.stat_result) -> str:

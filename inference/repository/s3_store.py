@@ -78,7 +78,7 @@ class S3Store:
                 page = self._client.list_objects_v2(Bucket=self._bucket, Prefix=self._prefix, **more)
             # Something between here and S3 may answer 200 with a page of its own, which reads as an empty listing.
             if page.get("Name") != self._bucket or "IsTruncated" not in page:
-                raise StoreFailed(f"{self.address('')}: the answer is no listing of the bucket.")
+                raise StoreFailed(f"{self.address('')}: the response is not a bucket listing.")
             entries += (self._entry(found) for found in page.get("Contents", ()) if found["Key"] != self._prefix)
             if not page["IsTruncated"]:
                 break

@@ -53,7 +53,7 @@ def _unpacked(body: Body, coding: str, limit: int) -> bytearray:
     except EOFError:
         raise BadRequest(f"The body ends before its Content-Encoding '{coding}' does: it is cut off.") from None
     except zlib.error:
-        raise BadRequest(f"The body is not what its Content-Encoding '{coding}' says, or it is damaged.") from None
+        raise BadRequest(f"The body does not match its Content-Encoding '{coding}', or it is damaged.") from None
     return unpacked
 
 

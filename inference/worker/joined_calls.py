@@ -64,7 +64,7 @@ class JoinedCalls:
             return "transform_fn takes one request as a whole"
         if self.steps.functions.takes_names and not self.declared:
             # No proof by examples rules that out.
-            return "what a function makes of a dictionary may be about all of it"
+            return "a function's result for a dictionary may depend on all of it"
         return None
 
     @property

@@ -306,7 +306,7 @@ def _tell_loaded(computation: Computation, module: ModuleType | None, root: Path
     functions, form, name = computation.steps.functions, computation.form, computation.context.model_name
     if isinstance(computation.steps.model, identity.Identity):
         log.warning(
-            "%s=on: there is no model in %s, and every request is answered by what it says", identity.VARIABLE, root
+            "%s=on: there is no model in %s; every request is answered with its own content", identity.VARIABLE, root
         )
         progress(f"model '{name}' is the identity, because there is none in {root} and {identity.VARIABLE} is on")
         return

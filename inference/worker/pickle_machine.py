@@ -145,7 +145,7 @@ class _Machine:
 
     def top(self) -> Any:
         if not self._stack or self._stack[-1] is _MARK:
-            raise UnreadablePickle("it takes a value where there is none")
+            raise UnreadablePickle("it pops an empty stack")
         return self._stack[-1]
 
     def mark(self) -> None:
@@ -174,7 +174,7 @@ class _Machine:
     def end(self) -> Any:
         value = self.pop()
         if self._stack or self._at != len(self._data):
-            raise UnreadablePickle("it goes on after its end")
+            raise UnreadablePickle("it continues after its end")
         return value
 
     # --- what is described
@@ -257,7 +257,7 @@ def _global(machine: _Machine) -> None:
 def _stack_global(machine: _Machine) -> None:
     module, name = machine.last(2)
     if not isinstance(module, str) or not isinstance(name, str):
-        raise UnreadablePickle("it names what has no name")
+        raise UnreadablePickle("it refers to something without a name")
     machine.name(module, name)
 
 

@@ -41,4 +41,4 @@ class LogGroups:
             logs.put_log_events(logGroupName=group, logStreamName=stream, logEvents=[event])
         except (BotoCoreError, ClientError, RoleNotAssumed) as error:
             # The endpoint is there already, and works without.
-            logger.warning("the log group %s has no word of where %s is: %s", group, file, error)
+            logger.warning("the log group %s does not say where %s is: %s", group, file, error)

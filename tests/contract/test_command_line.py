@@ -116,7 +116,7 @@ def test_what_is_no_model_directory_is_said_with_the_way_out(tmp_path: Path, com
     )
     assert refusal(command, "https://example.com/model.tar.gz", cwd=tmp_path) == (
         1,
-        "tidegate: error: https://example.com/model.tar.gz is no address that a model is taken from: s3://, a "
+        "tidegate: error: https://example.com/model.tar.gz is not a model address: use s3://, a "
         "directory or an archive.",
     )
     assert refusal(command, "nowhere", cwd=tmp_path) == (

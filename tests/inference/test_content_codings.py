@@ -96,7 +96,7 @@ def test_what_unpacks_to_more_than_the_limit_is_413_before_it_is_unpacked(pack: 
 
 
 CUT = "The body ends before its Content-Encoding '{}' does: it is cut off."
-DAMAGED = "The body is not what its Content-Encoding '{}' says, or it is damaged."
+DAMAGED = "The body does not match its Content-Encoding '{}', or it is damaged."
 
 
 @pytest.mark.parametrize(

@@ -138,7 +138,7 @@ def test_other_columns_are_passed_over_where_that_is_declared() -> None:
         ("1,2\n", CSV, "Line 1 of the CSV body has 2 cells instead of 3; this model takes 'age', 'height', 'income'."),
         ("age,height,income\n1,2,3\n1,2,3,4", CSV, "Line 3 of the CSV body has 4 cells instead of 3; the header has"),
         ("1,2,3\n\n1,x,3", CSV, "Line 3 has 'x' for 'height', which is not a number."),
-        ("1,2,3\n,2,3", CSV, "Line 2 has no value for 'age', and this model takes no record without one."),
+        ("1,2,3\n,2,3", CSV, "Line 2 has no value for 'age', which this model requires."),
         ("1,2,1e39", CSV, "Line 1 has '1e39' for 'income', which float32 cannot hold."),
         ("1,2,16777217", CSV, "Line 1 has '16777217' for 'income', which float32 cannot hold."),
         ("1,2,3\n1,2,-16777217", CSV, "Line 2 has '-16777217' for 'income', which float32 cannot hold."),

@@ -50,10 +50,10 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (
             "model.tar.gz",
             b"version https://git-lfs.github.com/spec/v1",
-            "is a pointer of Git LFS, whose file was not fetched, no gzipped tar archive.",
+            "is a pointer of Git LFS, whose file was not fetched, not a gzipped tar archive.",
         ),
-        ("model.tar.gz", b"<html>404", "is an HTML page, no gzipped tar archive."),
-        ("model.tar.gz", b"some text", "is no gzipped tar archive."),
+        ("model.tar.gz", b"<html>404", "is an HTML page, not a gzipped tar archive."),
+        ("model.tar.gz", b"some text", "is not a gzipped tar archive."),
         ("model.zip", b"PK\3\4", "is a zip, and SageMaker takes a gzipped tar archive alone"),
         ("model.mar", b"PK\3\4", "is a zip, and SageMaker takes a gzipped tar archive alone"),
         ("model.tgz", b"", "is empty."),

@@ -93,7 +93,7 @@ def _demand_fitting(plain: dict[str, Any], place: str, of_pixels: tuple[str, ...
     labels = plain.get("as") == "labels"
     if labels and not {"palette", "classes"} & plain.keys():
         raise ArtifactError(
-            f'{place} is of labels and has no palette; labels are told by its colours, as {{"colours": …}}'
+            f'{place} is of labels and has no palette; labels are identified by its colours, as {{"colours": …}}'
         )
     for key in of_pixels if labels else ("palette", "classes"):
         if key in plain:

@@ -129,7 +129,7 @@ class RequestParser:
 
     def _offered(self) -> Event:
         if self._offer is None or self._offer.method == "CONNECT":  # without its offer it would still be one
-            return MethodNotAllowed("CONNECT is not answered: this server is no proxy.")
+            return MethodNotAllowed("CONNECT is not supported: this server is not a proxy.")
         return UpgradeOffer(self._offer)
 
     # --- called by httptools

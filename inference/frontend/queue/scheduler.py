@@ -531,7 +531,7 @@ class Scheduler:
 def _fault_of_done(worker: Worker) -> str:
     """Why a worker cannot have done its batch, in words; empty where it can."""
     if not worker.batches:
-        return "a worker answers what it was not asked"
+        return "a worker answered an unknown request"
     if worker.requests and any(request.id in worker.requests for request in worker.batches[0].requests):
         return "a worker left requests unanswered"
     return ""

@@ -116,7 +116,7 @@ def _is_within(number: float, column: Column) -> bool:
 
 
 def _missing(column: Column, place: str) -> BadRequest:
-    return BadRequest(f"{place} has no value for '{column.name[:40]}', and this model takes no record without one.")
+    return BadRequest(f"{place} has no value for '{column.name[:40]}', which this model requires.")
 
 
 def _no_value(cell: Any, column: Column, place: str, *, is_number: bool = False) -> BadRequest:

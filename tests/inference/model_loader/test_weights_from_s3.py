@@ -219,7 +219,7 @@ def test_a_download_that_is_cut_for_ever_is_one_sentence_and_gone_on_from(
     proxy.fault = lambda asked: (
         (Fault(truncate_at=150_000) if asked.range is None else Fault(truncate_at=0)) if asked.method == "GET" else None
     )
-    refused(runs, r"net\.pth .* 150000 bytes have come, which the next try goes on from\.$")
+    refused(runs, r"net\.pth .* 150000 bytes were downloaded; the next attempt resumes there\.$")
     left = left_in(tmp_path / "cache")
     assert len(left) == 1
     assert left[0].startswith("partial/")

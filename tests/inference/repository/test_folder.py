@@ -288,8 +288,8 @@ def test_links_are_followed_and_those_that_lead_nowhere_are_told(repository: Pat
         assert driven.version("net", 2).reason == (  # type: ignore[union-attr]
             "net/2 cannot be read: No such file or directory."
         )
-        assert "net/3 cannot be read: it is no regular file." in driven.models["net"].reason
-        assert "it leads to a folder that it lies in" in driven.models["a"].reason
+        assert "net/3 cannot be read: it is not a regular file." in driven.models["net"].reason
+        assert "it links to a folder that contains it" in driven.models["a"].reason
 
 
 def test_a_file_that_changed_is_never_read_as_what_was_listed(repository: Path) -> None:
@@ -303,7 +303,7 @@ def test_a_file_that_changed_is_never_read_as_what_was_listed(repository: Path) 
     (repository / "net" / "1" / "model.pth").unlink()
     with pytest.raises(EntryChanged, match="is gone"):
         list(store.read(entry))
-    with pytest.raises(StoreFailed, match="is no folder"):
+    with pytest.raises(StoreFailed, match="is not a folder"):
         FolderStore(repository / "net" / "1" / "manifest.json").list_all()
 
 
