@@ -8,7 +8,6 @@
 # make image    the image: tidegate:cpu, and its inventory in build/
 # make test-container  only the tests of the image
 # make test-ecosystem  what needs packages of its own: the SageMaker SDKs, transformers, mlflow, OpenAI's and Triton's clients, a model of speech, TensorFlow; a quarter of an hour
-# make test-everything  the tests of `make test` and of `make test-ecosystem` in one run, as CI does; no lint
 # make image-lock  write the image's locked requirements anew
 # make image-lock-arm  whether each of them has a wheel for ARM (Graviton) too
 # make audit    known holes of everything that is pinned
@@ -45,7 +44,7 @@ FOR_ARM = python -m uv pip compile --quiet --no-deps --python-version 3.11 --pyt
   --only-binary :all: --output-file /dev/null
 
 .DEFAULT_GOAL := test
-.PHONY: env lint docs test test-hostile test-container test-ecosystem test-everything image image-lock image-lock-arm audit demo example chaos benchmark lock dist clean
+.PHONY: env lint docs test test-hostile test-container test-ecosystem image image-lock image-lock-arm audit demo example chaos benchmark lock dist clean
 
 env: $(VENV)/python.stamp $(VENV)/node.stamp
 
@@ -85,9 +84,6 @@ test: lint
 test-ecosystem: env
 	@echo "==> pytest tests/ecosystem"
 	@python -m pytest $(IN_PROCESSES) tests/ecosystem
-
-test-everything: env
-	@python -m pytest $(IN_PROCESSES)
 
 test-hostile: env
 	@python -m tests.hostile $(or $(ARGS),$(IN_PROCESSES) --ignore tests/ecosystem)

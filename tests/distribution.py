@@ -14,14 +14,10 @@ from xdist.scheduler import LoadFileScheduling
 
 UNDIVIDED = ("tests/end_to_end", "tests/tidegate", "tests/infra", "tests/container")
 """From the longest to the shortest."""
-SAME_IMAGE = "tests/ecosystem/local_mode"
-"""Its tests run in the process of tests/container, which builds the image that they need."""
 
 
 def folder_of(nodeid: str) -> str | None:
     """The undivided folder that a test belongs to."""
-    if nodeid.startswith(f"{SAME_IMAGE}/"):
-        return "tests/container"
     return next((folder for folder in UNDIVIDED if nodeid.startswith(f"{folder}/")), None)
 
 

@@ -184,7 +184,7 @@ def claiming(size: int) -> bytes:
             tar_of(member("model.pth", size=3), mode="w:bz2"),
             "is compressed by bzip2, and SageMaker takes gzip alone: pack it as model.tar.gz (tar -czf).",
         ),
-        (b"<html>Please sign in.</html>", "is an HTML page, no gzipped tar archive."),
+        (b"<html>Please sign in.</html>", "is an HTML page, not a gzipped tar archive."),
         (b"", "is empty."),
         (gzip.compress(b"not a tar"), "is no readable gzipped tar archive: "),
         (archive_of({"model.pth": b"x" * 1000})[:-20], "is no readable gzipped tar archive: "),

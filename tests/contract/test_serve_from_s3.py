@@ -169,7 +169,7 @@ def test_a_store_that_sends_elsewhere_for_ever_is_one_sentence(
 
 def test_what_is_no_archive_there_is_refused_as_it_is_here(put: Put, refuses: Callable[..., str]) -> None:
     address = put({"model.tar.gz": b"<html>", "spoiled.tar.gz": ARCHIVE[:-100]})
-    assert refuses(f"{address}/model.tar.gz") == f"{address}/model.tar.gz is an HTML page, no gzipped tar archive."
+    assert refuses(f"{address}/model.tar.gz") == f"{address}/model.tar.gz is an HTML page, not a gzipped tar archive."
     assert refuses(f"{address}/spoiled.tar.gz").startswith(f"{address}/spoiled.tar.gz is no readable gzipped tar ")
 
 
