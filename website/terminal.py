@@ -68,9 +68,9 @@ def drawn(session: Sequence[Said], title: str, description: str) -> str:
     for number, each in enumerate(session):
         if number:
             y += _LINE_PX * 0.5
-        for part, words in enumerate(_wrapped(each.command)):
+        for place, words in enumerate(_wrapped(each.command)):
             prompt = f'<tspan class="prompt">$ </tspan><tspan class="command">{escape(words)}</tspan>'
-            row(prompt if part == 0 else f'<tspan class="command">  {escape(words)}</tspan>', at_s)
+            row(prompt if place == 0 else f'<tspan class="command">  {escape(words)}</tspan>', at_s)
         at_s += _TYPING_S
         for line in each.lines:
             for part in _wrapped(line) if line else [""]:
