@@ -23,9 +23,10 @@ def naming(function: str, script: Path | None, root: Path) -> Iterator[None]:
         kind = ModelDoesNotFit if is_out_of_memory(error) else DeploymentError
         place = user_code.where(error, script) if script is not None else user_code.where_below(error, root)
         text = one_line(error)
+        told = missing_operator(error) or pickled_module.refused(error)
         # torch's own text about a damaged file names neither the file nor the damage.
         damaged = "".join(f" ({name} is damaged, or no file that torch.save wrote)" for name in weights.damaged(root))
         raise kind(
-            f"{place}: {function} raised {type(error).__name__}: {missing_operator(error) or text}"
+            f"{place}: {function} raised {type(error).__name__}: {told or text}"
             f"{pickled_module.missing_class(error)}{damaged}."
         ) from error

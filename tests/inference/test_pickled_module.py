@@ -12,9 +12,11 @@ import torch
 
 from tests.inference.test_loading import check
 from tests.inference.test_weights import CPU, message
+from tidegate.inference.errors import DeploymentError
 from tidegate.inference.model_files import torch_pickle
 from tidegate.inference.worker import pickled_module, weights
 from tidegate.inference.worker.formats.missing_operators import missing_operator
+from tidegate.inference.worker.load_errors import naming
 
 TRAINS = """
 import sys, torch
@@ -176,3 +178,24 @@ def test_a_class_that_nothing_has_registered_is_named_too() -> None:
     error = RuntimeError("\nUnknown type name '__torch__.torch.classes.toy.Stack':\n  File ...")
     assert str(missing_operator(error)).startswith("it needs the class torch.classes.toy.Stack, which")
     assert missing_operator(RuntimeError("something else")) is None
+
+
+class Pickled(torch.nn.Module):
+    pass
+
+
+@pytest.mark.parametrize("by_default", [True, False], ids=["by default", "as the call says"])
+def test_a_torch_load_of_a_script_that_is_refused_is_told_with_the_file_the_class_and_the_way_out(
+    tmp_path: Path, by_default: bool
+) -> None:
+    path = tmp_path / "model.pth"
+    torch.save(Pickled(), path)
+    with pytest.raises(DeploymentError) as caught, naming("model_fn", None, tmp_path):
+        torch.load(path, weights_only=None if by_default else True)
+    since = " by default since PyTorch 2.6" if by_default else ""
+    variable = ", or leave the archive as it is and set TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD=1" if by_default else ""
+    assert str(caught.value) == (
+        f"{tmp_path}: model_fn raised UnpicklingError: model.pth holds pickled objects ({__name__}.Pickled), and "
+        f"torch.load reads only tensors{since}; if you made the file, pass weights_only=False to that "
+        f"torch.load{variable} (the file can then run code), or save a state_dict instead."
+    )
