@@ -16,6 +16,7 @@ from types import ModuleType
 from tidegate.inference.errors import DeploymentError, one_line
 from tidegate.inference.layout import CODE, LIBRARIES
 from tidegate.inference.package_layer import PackageLayer
+from tidegate.inference.worker.formats.missing_operators import missing_operator
 
 
 def find_script(root: Path, program: str) -> Path | None:
@@ -87,7 +88,8 @@ def import_script(script: Path) -> ModuleType:
         place = f"{error.filename or script}" + (f", line {error.lineno}" if error.lineno else "")
         raise DeploymentError(f"{place}: {type(error).__name__}: {error.msg.rstrip('.')}.") from error
     except BaseException as error:  # SystemExit and KeyboardInterrupt too: this process has no other master
-        raise DeploymentError(f"{where(error, script)}: {type(error).__name__}: {one_line(error)}.") from error
+        reason = missing_operator(error) or one_line(error)
+        raise DeploymentError(f"{where(error, script)}: {type(error).__name__}: {reason}.") from error
     return module
 
 

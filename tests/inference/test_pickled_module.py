@@ -14,7 +14,8 @@ from tests.inference.test_loading import check
 from tests.inference.test_weights import CPU, message
 from tidegate.inference.errors import DeploymentError
 from tidegate.inference.model_files import torch_pickle
-from tidegate.inference.worker import pickled_module, weights
+from tidegate.inference.worker import pickled_module, user_code, weights
+from tidegate.inference.worker.formats import missing_operators
 from tidegate.inference.worker.formats.missing_operators import missing_operator
 from tidegate.inference.worker.load_errors import naming
 
@@ -199,3 +200,22 @@ def test_a_torch_load_of_a_script_that_is_refused_is_told_with_the_file_the_clas
         f"torch.load reads only tensors{since}; if you made the file, pass weights_only=False to that "
         f"torch.load{variable} (the file can then run code), or save a state_dict instead."
     )
+
+
+def test_a_package_whose_build_does_not_fit_torch_is_named_with_the_index_of_those_that_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(missing_operators, "torch_here", lambda: "2.13.0+cpu")
+    script = tmp_path / "imports_vision.py"
+    script.write_text("raise RuntimeError('operator torchvision::nms does not exist')\n")
+    monkeypatch.setitem(sys.modules, script.stem, ModuleType(script.stem))  # and taken away again
+    with pytest.raises(DeploymentError) as caught:
+        user_code.import_script(script)
+    assert str(caught.value) == (
+        f"{script}, line 1: RuntimeError: operator torchvision::nms does not exist: the build of torchvision that is "
+        "installed does not fit torch 2.13.0+cpu; in code/requirements.txt, name torchvision in the version for this "
+        "torch, and in a line of its own the index of its builds: "
+        "--extra-index-url https://download.pytorch.org/whl/cpu."
+    )
+    monkeypatch.setattr(missing_operators, "torch_here", lambda: "2.13.0")
+    assert str(missing_operator(RuntimeError("operator torchvision::nms does not exist"))).endswith("for this torch")

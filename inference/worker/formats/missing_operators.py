@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 
 from tidegate.inference.errors import text_of
+from tidegate.inference.package_layer import protected_version as torch_here
 
 _TORCH = (
     (re.compile(r"Unknown builtin op: (?P<name>[\w:.]*\w)"), "operator"),
@@ -13,6 +14,8 @@ _TORCH = (
     (re.compile(r"'_OpNamespace' '(?P<space>\w+)' object has no attribute '(?P<name>\w+)'"), "operator"),
     (re.compile(r"failed to resolve torch\.ops\.(?P<space>\w+)\.(?P<name>\w+)"), "operator"),
 )
+_UNFIT = re.compile(r"operator (?P<space>\w+)::(?P<name>\w+) does not exist")
+"""What a package says of an operator of its own that it could not register, as it is imported."""
 _ONNX = re.compile(
     r"(?P<space>[\w.]*):(?P<name>\w+)\(-?\d+\) is not a registered function"
     r"|No Op registered for (?P<builtin>\w+) with domain_version of (?P<version>\d+)"
@@ -42,6 +45,8 @@ def missing_operator(error: BaseException) -> str | None:
             groups = found.groupdict()
             name = "::".join(filter(None, (groups.get("space"), groups["name"])))
             return _of_torch(what, name)
+    if unfit := _UNFIT.search(text):
+        return _of_another_build(unfit["space"], unfit["name"])
     found = _ONNX.search(text)
     if found is None:
         return None
@@ -58,6 +63,18 @@ def missing_operator(error: BaseException) -> str | None:
     return (
         f"it needs the operator {found['name']} of the domain {found['space']}, which nothing here has registered; "
         "load the model in a model_fn that registers the library of these operators"
+    )
+
+
+def _of_another_build(space: str, name: str) -> str:
+    """A package whose compiled part does not load beside this torch: PyPI's wheels are for one CUDA version only."""
+    here = torch_here()
+    package, build = _PACKAGES.get(space, space), (here or "").partition("+")[2]
+    index = f" --extra-index-url https://download.pytorch.org/whl/{build}" if build else ""
+    return (
+        f"operator {space}::{name} does not exist: the build of {package} that is installed does not fit torch "
+        f"{here or '(none)'}; in code/requirements.txt, name {package} in the version for this torch"
+        + (f", and in a line of its own the index of its builds:{index}" if index else "")
     )
 
 
