@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 PROTECTED = "torch"
 """The package that requirements cannot replace: the image was built around it."""
 
+_OLDEST: Mapping[str, tuple[int, int]] = {"pillow": (9, 3), "pillow-simd": (9, 3)}
+"""The least versions with which the server's own imports work. numpy needs none: those with a wheel for this Python do."""
+_MAJOR_AND_MINOR = re.compile(r"(\d+)(?:\.(\d+))?")
+
 _SITE_NAMES = ("site-packages", "dist-packages")
 _PROJECT_FILES = ("pyproject.toml", "setup.py")
 _CODING = re.compile(rb"^[ \t\f]*#.*?coding[:=]", re.MULTILINE)
@@ -95,7 +99,10 @@ class PackageLayer:
         return {**kept, **readable, "TMPDIR": str(self._scratch)}
 
     def finish(self) -> list[Distribution]:
-        """Take away what only pip needed; returns what it installed. Raises `DeploymentError` for a second torch."""
+        """Take away what only pip needed; returns what it installed.
+
+        Raises `DeploymentError` for a second torch, and for a package that is older than the server needs.
+        """
         shutil.rmtree(self._scratch, ignore_errors=True)
         brought = list(_distributions(self.site))
         for found in brought:
@@ -103,6 +110,13 @@ class PackageLayer:
                 raise DeploymentError(
                     f"it brings {PROTECTED} {found.version} of its own, but {PROTECTED} stays the one that is here, "
                     f"{protected_version()}"
+                )
+            oldest = _OLDEST.get(found.name.lower(), (0, 0))
+            version = _MAJOR_AND_MINOR.match(found.version)
+            if version and (int(version[1]), int(version[2] or 0)) < oldest:
+                raise DeploymentError(
+                    f"it brings {found.name} {found.version}, and the server needs {found.name} "
+                    f"{oldest[0]}.{oldest[1]} or later; raise its version, or leave it out to use the one that is here"
                 )
         if brought:
             self.adopt_programs()

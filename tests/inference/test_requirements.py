@@ -223,6 +223,14 @@ def test_a_torch_of_the_same_version_is_refused_too_where_pip_would_take_it(mode
     assert said == f"it brings torch {TORCH} of its own, but torch stays the one that is here, {TORCH}."
 
 
+def test_a_package_older_than_the_server_needs_is_refused_with_the_version_that_it_needs(model: Model) -> None:
+    package_sources.write(model.code / "local", project("Pillow", "8.4.0", "of another time"))
+    assert model.refusal("./local\n") == (
+        "it brings Pillow 8.4.0, and the server needs Pillow 9.3 or later; raise its version, or leave it out to use "
+        "the one that is here."
+    )
+
+
 def test_a_git_that_is_not_there_is_named_in_one_line_with_the_way_out(
     model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
