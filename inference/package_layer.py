@@ -29,7 +29,7 @@ PROTECTED = "torch"
 """The package that requirements cannot replace: the image was built around it."""
 
 _OLDEST: Mapping[str, tuple[int, int]] = {"pillow": (9, 3), "pillow-simd": (9, 3)}
-"""The least versions with which the server's own imports work. numpy needs none: those with a wheel for this Python do."""
+"""The oldest with which the server's own imports work. numpy needs none: whichever has a wheel for this Python does."""
 _MAJOR_AND_MINOR = re.compile(r"(\d+)(?:\.(\d+))?")
 
 _SITE_NAMES = ("site-packages", "dist-packages")
