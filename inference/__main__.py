@@ -177,7 +177,8 @@ def _as_said(settings: Settings, arguments: argparse.Namespace) -> Settings:
     if arguments.model is not None:
         if settings.multi_model:
             raise DeploymentError(
-                "SAGEMAKER_MULTI_MODEL asks for models that come and go, and MODEL for one; leave one of them out."
+                "SAGEMAKER_MULTI_MODEL loads models on request, so serve takes no MODEL; to serve a folder of "
+                "archives, set TIDEGATE_MODEL_REPOSITORY to it instead."
             )
         if settings.model_repository is not None:
             raise DeploymentError(

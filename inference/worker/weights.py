@@ -68,11 +68,14 @@ def load(model_dir: Path, place: torch.device, *, trust_pickle: bool = False, tr
     if chosen.problem:
         raise DeploymentError(f"{model_dir} {chosen.problem}")
     if chosen.file is None:
-        names = ", ".join([path.name for path in visible(model_dir)][:10])
+        held = [path.name for path in visible(model_dir)]
+        names = ", ".join(held[:10])
+        several = held and all(name.endswith((".tar.gz", ".tgz")) for name in held)
+        whole = f"; to serve a folder of archives, set TIDEGATE_MODEL_REPOSITORY={model_dir} and name no MODEL"
         raise DeploymentError(
             f"{model_dir} holds neither code/inference.py with a model_fn nor a model that can be served without one "
             "(TorchScript, ONNX, an exported program, an AOTInductor package, a SavedModel of TensorFlow, or weights "
-            f"whose network's class manifest.json names); it holds: {names}."
+            f"whose network's class manifest.json names); it holds: {names}{whole if several else ''}."
         )
     path, kind = model_dir / chosen.file.name, chosen.file.kind
     if kind is Kind.AOT_INDUCTOR:

@@ -228,8 +228,12 @@ def _way_out(classes: Sequence[type[Value]], key: str, path: tuple[int | str, ..
     field = next(found.model_fields[key] for found in classes if key in found.model_fields)
     if field.annotation is bool:
         return f"write {key} = true or {key} = false"
-    if _within(field.annotation):
-        return f"write the table {_header(path)}"
+    if tables := _within(field.annotation):
+        # Said at once: the next run would ask for them.
+        fields = tables[0].model_fields.items()
+        flags = [name for name, each in fields if each.is_required() and each.annotation is bool]
+        said = " with " + " and ".join(f"{name} = true or {name} = false" for name in flags) if flags else ""
+        return f"write the table {_header(path)}{said}"
     for rule in field.metadata:
         if isinstance(rule, BeforeValidator | AfterValidator) and isinstance(rule.func, Rule):
             why, semicolon, way_out = rule.func.why.partition("; ")

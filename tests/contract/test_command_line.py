@@ -148,8 +148,8 @@ def test_arguments_that_cannot_be_obeyed_are_named(tmp_path: Path) -> None:
     assert line.startswith("tidegate: error: Port 8080 on no.such.host.invalid cannot be taken: ")
     assert refusal("serve", "model", cwd=tmp_path, SAGEMAKER_MULTI_MODEL="on") == (
         1,
-        "tidegate: error: SAGEMAKER_MULTI_MODEL asks for models that come and go, and MODEL for one; leave one of them "
-        "out.",
+        "tidegate: error: SAGEMAKER_MULTI_MODEL loads models on request, so serve takes no MODEL; to serve a folder of "
+        "archives, set TIDEGATE_MODEL_REPOSITORY to it instead.",
     )
     assert refusal("serve", "model", cwd=tmp_path, TIDEGATE_MODEL_REPOSITORY="models") == (
         1,

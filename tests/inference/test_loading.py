@@ -290,6 +290,15 @@ WITHOUT_CODE = (
 BROKEN: list[tuple[str, dict[str, str | bytes], dict[str, str], str]] = [
     ("empty", {}, {}, "The model directory {dir} is empty."),
     (
+        "archives",
+        {"line1.tar.gz": "1", "line2.tar.gz": "2"},
+        {},
+        "{dir} holds neither code/inference.py with a model_fn nor a model that can be served without one "
+        "(TorchScript, ONNX, an exported program, an AOTInductor package, a SavedModel of TensorFlow, or weights whose "
+        "network's class manifest.json names); it holds: line1.tar.gz, line2.tar.gz; to serve a folder of archives, "
+        "set TIDEGATE_MODEL_REPOSITORY={dir} and name no MODEL.",
+    ),
+    (
         "nothing to serve",
         {"readme.txt": "hello"},
         {},

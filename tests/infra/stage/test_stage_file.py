@@ -67,7 +67,10 @@ BAD_TOP = {
 
 BAD_TABLES: list[tuple[dict[str, str | None], str]] = [
     # --- which tables there are
-    ({"retention": None}, "retention is missing; write the table [retention]"),
+    (
+        {"retention": None},
+        "retention is missing; write the table [retention] with keep_data = true or keep_data = false",
+    ),
     ({"image": None}, "image is missing; write the table [image] with a tag, a digest, a uri or build"),
     ({"hosting": None}, "hosting is missing; write the table [hosting]"),
     ({"retenton": ""}, "retenton={…} is not a key of a stage file; did you mean retention?"),
