@@ -225,9 +225,9 @@ def unknown(environment: Mapping[str, str], settings: Collection[str]) -> dict[s
         prefix = next((prefix for prefix in _PREFIXES if name.startswith(prefix)), "")
         near = _nearest(name, prefix, known)
         if near:
-            found[name] = f"no such variable is known; did you mean {near}?"
+            found[name] = f"unknown variable; did you mean {near}?"
         elif prefix:
-            found[name] = "no such variable is known"
+            found[name] = "unknown variable"
     return found
 
 

@@ -108,8 +108,8 @@ class PackageLayer:
         for found in brought:
             if found.name.lower() == PROTECTED:
                 raise DeploymentError(
-                    f"it brings {PROTECTED} {found.version} of its own, but {PROTECTED} stays the one that is here, "
-                    f"{protected_version()}"
+                    f"it brings {PROTECTED} {found.version} of its own, but {PROTECTED} stays at the installed "
+                    f"version, {protected_version()}"
                 )
             oldest = _OLDEST.get(found.name.lower(), (0, 0))
             version = _MAJOR_AND_MINOR.match(found.version)

@@ -302,7 +302,7 @@ def _docker(_: Surroundings) -> Iterator[Finding]:
     try:
         client = find_client()
     except EngineError as error:
-        yield _ok("docker", f"not to be had ({error}); only up --container and image builds need it")
+        yield _ok("docker", f"not available ({error}); only up --container and image builds need it")
     else:
         yield _ok("docker", f"{client}, for up --container")
 

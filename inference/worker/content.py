@@ -206,7 +206,7 @@ def _json_lines(text: str, *, as_rows: bool) -> Decoded:
         if not names:
             raise BadRequest(f"Line {lines[0][0]} of the JSON Lines body is an object without a key.")
         if odd is not None:
-            raise BadRequest(f"Line {odd} of the JSON Lines body has not the same keys as the first.")
+            raise BadRequest(f"Line {odd} of the JSON Lines body does not have the same keys as the first.")
         data = {
             name: _rows(
                 _numbers([value[name] for value in values], f"'{name[:40]}' of the JSON Lines"), as_rows=as_rows

@@ -118,7 +118,7 @@ def _parameters(entry: Mapping[str, Any], what: str) -> Mapping[str, Any]:
     if not isinstance(parameters, dict):
         raise BadRequest(f"{what} has 'parameters' that are no object.")
     if unknown := sorted(_NOT_HERE & parameters.keys()):
-        raise BadRequest(f"{what} has the parameter '{unknown[0]}', of an extension that this server has not.")
+        raise BadRequest(f"{what} has the parameter '{unknown[0]}', of an extension that this server does not support.")
     return parameters
 
 

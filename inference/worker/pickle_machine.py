@@ -168,7 +168,7 @@ class _Machine:
 
     def recall(self, place: int) -> None:
         if place not in self._memo:
-            raise UnreadablePickle("it refers to a value that it has not")
+            raise UnreadablePickle("it refers to a value that it does not contain")
         self.push(self._memo[place])
 
     def end(self) -> Any:

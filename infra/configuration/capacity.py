@@ -37,7 +37,7 @@ Reservation = Annotated[
 
 
 class InstancePool(Value):
-    """An instance type that is taken where those of the tables above it are not to be had."""
+    """An instance type that is used if those of the tables above it are not available."""
 
     instance_type: InstanceType
     """Types are tried in the order of the tables."""

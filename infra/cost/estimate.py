@@ -24,7 +24,7 @@ _HEADINGS: dict[Per, str] = {
 # Prices of clouds rarely move, and when they do, within a season.
 _OLD_AFTER_DAYS = 90
 _NOT_COUNTED = (
-    "data transfer, storage, logs, metrics, messages, alarms of roll-outs and scaling, free tiers, discounts, taxes"
+    "data transfer, storage, logs, metrics, messages, alarms of rollouts and scaling, free tiers, discounts, taxes"
 )
 
 

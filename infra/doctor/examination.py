@@ -122,9 +122,7 @@ def _capacity(subject: Subject, answers: Answers, *, local: bool) -> Iterator[Fi
 def _reservation(subject: Subject, answers: Answers, needs: Collection[Need]) -> Finding:
     arn = reservation_checks.arn_of(subject)
     if arn is None:
-        return ok(
-            "reservation", "the stage file", "The stage takes instances as they are to be had, and reserves none."
-        )
+        return ok("reservation", "the stage file", "The stage uses on-demand instances and reserves none.")
     name = reservation_checks.plan_name(arn)
     found = None if name is None else answers.training_plan(name)
     return reservation_checks.reservation(subject, arn, found, needs, now=datetime.datetime.now(tz=datetime.UTC))

@@ -76,7 +76,7 @@ def _ask(key: str, region: str | None, call: Callable[[Any], dict[str, Any]]) ->
         return call(botocore.session.get_session().create_client("sagemaker", region_name=region))
     except ClientError as error:
         reason = error.response["Error"]["Message"].rstrip(".")
-        raise ConfigurationError(f"{key} is not to be had: SageMaker says '{reason}'; check name and Region") from None
+        raise ConfigurationError(f"{key} cannot be read: SageMaker says '{reason}'; check name and Region") from None
     except BotoCoreError as error:
         reason = str(error).rstrip(".")
         raise ConfigurationError(

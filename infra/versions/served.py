@@ -44,8 +44,8 @@ class Served:
             return f"{self.what} is {self.status}{because}; wait for it, or see its log"
         if self.found != self.wanted:
             return (
-                f"{self.what} serves {self.found}, and its stack names {self.wanted}: it went back{because}; deploy or "
-                "approve another version, and then this one again"
+                f"{self.what} serves {self.found}, and its stack names {self.wanted}: it was rolled back{because}; "
+                "deploy or approve another version, and then this one again"
             )
         return None
 

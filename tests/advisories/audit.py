@@ -119,7 +119,7 @@ def _sentences(dependencies: Sequence[Mapping[str, object]]) -> list[str]:
             names = [advisory["id"], *advisory.get("aliases", [])]
             if not ACCEPTED.keys() & set(names):
                 mended = ", ".join(advisory["fix_versions"]) or "no version yet"
-                sentences.append(f"{package['name']} {package['version']}: {', '.join(names)}; mended in {mended}")
+                sentences.append(f"{package['name']} {package['version']}: {', '.join(names)}; fixed in {mended}")
     return sentences
 
 

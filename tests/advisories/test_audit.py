@@ -70,7 +70,7 @@ def test_a_pinned_version_with_an_advisory_fails_and_is_named_with_the_version_t
     service.advisories["bad-one", "2.0"] = ["PYSEC-2026-1"]
     assert audit.main([locked], {"AUDIT_OSV_URL": service.url}) == 1
     assert capsys.readouterr().out.splitlines() == [
-        f"{locked}: bad-one 2.0: PYSEC-2026-1, CVE-of-PYSEC-2026-1; mended in 9.9",
+        f"{locked}: bad-one 2.0: PYSEC-2026-1, CVE-of-PYSEC-2026-1; fixed in 9.9",
         f"audited: 2 pins of 1 files at {service.url}: 1 known vulnerabilities",
     ]
 

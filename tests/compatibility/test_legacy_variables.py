@@ -141,7 +141,7 @@ def test_a_name_of_multi_model_server_means_what_its_twin_of_torchserve_means(na
 )
 def test_a_name_that_the_old_containers_never_had_is_told_with_the_nearest_that_there_is(name: str, hint: str) -> None:
     assert read({name: "7"}) == Settings()
-    assert unknown({name: "7", "TS_JOB_QUEUE_SIZE": "7"}, SETTINGS) == {name: f"no such variable is known{hint}"}
+    assert unknown({name: "7", "TS_JOB_QUEUE_SIZE": "7"}, SETTINGS) == {name: f"unknown variable{hint}"}
     assert unknown({name: " "}, SETTINGS) == {}
 
 

@@ -62,7 +62,9 @@ def test_torch_stays_and_who_wants_another_is_told(code_dir: Path) -> None:
     pure_wheel.write(code_dir / "wheels", "torch", "9.9", "")
     (code_dir / "requirements.txt").write_text("torch==9.9\n")
     stays = version("torch").replace("+", r"\+")
-    with pytest.raises(TrainingFailed, match=rf"wants torch==9\.9, but torch stays the one that is here, {stays}\.$"):
+    with pytest.raises(
+        TrainingFailed, match=rf"wants torch==9\.9, but torch stays at the installed version, {stays}\.$"
+    ):
         training_requirements.install(code_dir, dict(os.environ))
 
 
@@ -94,7 +96,7 @@ def test_a_constraint_of_the_machine_does_not_hide_which_torch_a_job_wants(
     monkeypatch.setenv("PIP_CONSTRAINT", str(code_dir.parent / "constraints.txt"))
     pure_wheel.write(code_dir / "wheels", "torch", "9.9", "")
     (code_dir / "requirements.txt").write_text("torch==9.9\n")
-    with pytest.raises(TrainingFailed, match=r"wants torch==9\.9, but torch stays the one that is here"):
+    with pytest.raises(TrainingFailed, match=r"wants torch==9\.9, but torch stays at the installed version"):
         training_requirements.install(code_dir, dict(os.environ))
 
 

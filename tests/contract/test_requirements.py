@@ -133,8 +133,8 @@ def test_requirements_at_the_root_of_the_archive_are_not_installed_and_the_log_s
     ("requirements", "words"),
     [
         ("no_such_package_of_ours\n", "Could not find a version that satisfies the requirement no_such_pack"),
-        ("torch==1.0\n", f"it wants torch==1.0, but torch stays the one that is here, {TORCH}."),
-        ("tg_old\n", f"tg-old 1.0 wants torch<2, but torch stays the one that is here, {TORCH}."),
+        ("torch==1.0\n", f"it wants torch==1.0, but torch stays at the installed version, {TORCH}."),
+        ("tg_old\n", f"tg-old 1.0 wants torch<2, but torch stays at the installed version, {TORCH}."),
         ("a b c\n", "Invalid requirement: 'a b c'"),
     ],
 )

@@ -154,7 +154,7 @@ def test_not_a_number_and_infinity_are_numbers_in_json() -> None:
         ('{"a": [1], "text": "x"}', JSON, OBJECT_UNEVEN.format("text")),
         ('{"a": {"b": 1}}', JSON, OBJECT_UNEVEN.format("a")),
         ('{"a": [[1], [2, 3]]}', JSON, OBJECT_UNEVEN.format("a")),
-        ('{"a": 1}\n{"b": 1}', JSON_LINES, "Line 2 of the JSON Lines body has not the same keys as the first."),
+        ('{"a": 1}\n{"b": 1}', JSON_LINES, "Line 2 of the JSON Lines body does not have the same keys as the first."),
         ("{}\n{}", JSON_LINES, "Line 1 of the JSON Lines body is an object without a key."),
         ('{"a": 1}\n2', JSON_LINES, UNEVEN),
         ('{"a": [1]}\n{"a": [1, 2]}', JSON_LINES, LINES_UNEVEN.format("a")),

@@ -115,7 +115,7 @@ def test_several_tensors_are_given_by_name_and_ids_stay_exact() -> None:
             '[1,2,3]\n{"y": 1}',
             JSON_LINES,
             ONE,
-            "Record 1 of the JSON Lines body has not the same tensors as",
+            "Record 1 of the JSON Lines body does not have the same tensors as",
         ),
         ("[1,2,3]\n[1,2]", JSON_LINES, ONE, "Record 1 of the JSON Lines body has 'x' of the shape (2,), and the first"),
         (npz(x=np.array([["a", "b", "c"]])), NPZ, ONE, "The tensor 'x' holds <U1; send float32."),

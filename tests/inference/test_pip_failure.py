@@ -18,7 +18,7 @@ UNREACHABLE = """WARNING: Retrying (Retry(total=0)) after connection broken by '
 ERROR: Could not find a version that satisfies the requirement tokenizers (from versions: none)
 ERROR: No matching distribution found for tokenizers
 """
-WAY_OUT = "; name another by PIP_INDEX_URL, or bring the packages in code/wheels/"
+WAY_OUT = "; name another by PIP_INDEX_URL, or put the packages into code/wheels/"
 
 
 @pytest.mark.parametrize(
@@ -31,7 +31,7 @@ WAY_OUT = "; name another by PIP_INDEX_URL, or bring the packages in code/wheels
 )
 def test_who_wants_another_torch_is_named_beside_the_torch_that_stays(wish: str, said: str) -> None:
     output = CONFLICT.format(wish=wish, what="old_vision==1.0")
-    assert sentence(output, "2.13.0+cpu") == f"{said}, but torch stays the one that is here, 2.13.0+cpu"
+    assert sentence(output, "2.13.0+cpu") == f"{said}, but torch stays at the installed version, 2.13.0+cpu"
 
 
 def test_a_conflict_about_another_package_is_told_in_pips_words() -> None:
@@ -190,18 +190,18 @@ def test_a_program_that_is_missing_is_named_with_the_way_out(program: str) -> No
         f"  ERROR: Error [Errno 2] No such file or directory: '{program}' while executing command {program} version\n"
         f"ERROR: Cannot find command '{program}' - do you have '{program}' installed and in your PATH?\n"
     )
-    said = f"it needs {program}, which is not installed here; bring the package as a wheel in code/wheels/"
+    said = f"it needs {program}, which is not installed; put the package as a wheel into code/wheels/"
     assert sentence(output, "2.13.0") == said
 
 
 @pytest.mark.parametrize(
     ("bounds", "said"),
     [
-        ("<=2.14.1,==2.13.0+cpu", "it wants torch==1.0, but torch stays the one that is here, 2.13.0+cpu"),
+        ("<=2.14.1,==2.13.0+cpu", "it wants torch==1.0, but torch stays at the installed version, 2.13.0+cpu"),
         (
             "<2.10,==2.13.0+cpu",
             "a constraint of pip's own configuration (PIP_CONSTRAINT, pip.conf) wants torch<2.10, "
-            "but torch stays the one that is here, 2.13.0+cpu",
+            "but torch stays at the installed version, 2.13.0+cpu",
         ),
     ],
 )

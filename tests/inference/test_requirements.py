@@ -201,10 +201,10 @@ def test_whatever_pips_configuration_says_of_where_to_install_it_is_the_layer(
 @pytest.mark.parametrize(
     ("bound", "wish", "said"),
     [
-        ("<=99", "torch==1.0", f"it wants torch==1.0, but torch stays the one that is here, {TORCH}."),
-        (">=2,<99", "torch>=98", f"it wants torch>=98, but torch stays the one that is here, {TORCH}."),
-        ("==2.1", "torch", f"pip's own configuration (PIP_CONSTRAINT, pip.conf) wants torch==2.1, but torch stays the "
-         f"one that is here, {TORCH}."),
+        ("<=99", "torch==1.0", f"it wants torch==1.0, but torch stays at the installed version, {TORCH}."),
+        (">=2,<99", "torch>=98", f"it wants torch>=98, but torch stays at the installed version, {TORCH}."),
+        ("==2.1", "torch", f"pip's own configuration (PIP_CONSTRAINT, pip.conf) wants torch==2.1, but torch stays at "
+         f"the installed version, {TORCH}."),
     ],
 )  # fmt: skip
 def test_who_wants_another_torch_is_named_beside_a_constraint_of_the_machine(
@@ -220,7 +220,7 @@ def test_a_torch_of_the_same_version_is_refused_too_where_pip_would_take_it(mode
     """pip takes a project that is named by its place for another one than what is installed."""
     package_sources.write(model.code / "local", project("torch", TORCH, "another build"))
     said = model.refusal("./local\n")
-    assert said == f"it brings torch {TORCH} of its own, but torch stays the one that is here, {TORCH}."
+    assert said == f"it brings torch {TORCH} of its own, but torch stays at the installed version, {TORCH}."
 
 
 def test_a_package_older_than_the_server_needs_is_refused_with_the_version_that_it_needs(model: Model) -> None:
@@ -236,7 +236,7 @@ def test_a_git_that_is_not_there_is_named_in_one_line_with_the_way_out(
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     said = model.refusal("git+http://127.0.0.1:9/repo@v1\n")
-    assert said == "it needs git, which is not installed here; bring the package as a wheel in code/wheels/."
+    assert said == "it needs git, which is not installed; put the package as a wheel into code/wheels/."
 
 
 def test_the_reason_of_a_failed_step_is_the_steps_own(model: Model, tmp_path: Path) -> None:

@@ -113,7 +113,7 @@ def _of_torch(where: str, bounds: str) -> Iterator[Caution]:
         return
     yield Caution(
         code="would_replace_torch",
-        message=f"{where}, wants {PROTECTED}{bounds}, and {PROTECTED} stays the one that is here, {here}",
+        message=f"{where}, wants {PROTECTED}{bounds}, and {PROTECTED} stays at the installed version, {here}",
         way_out="take the line out, or let it allow the version that is here",
     )
 

@@ -35,12 +35,10 @@ def sentence(output: str, torch_version: str) -> str:
         return other
     if broken := _BROKEN.search(output):
         return (
-            f"{_index(broken['error'], output)}; name another by PIP_INDEX_URL, or bring the packages in code/wheels/"
+            f"{_index(broken['error'], output)}; name another by PIP_INDEX_URL, or put the packages into code/wheels/"
         )
     if missing := _NO_PROGRAM.search(output):
-        return (
-            f"it needs {missing['program']}, which is not installed here; bring the package as a wheel in code/wheels/"
-        )
+        return f"it needs {missing['program']}, which is not installed; put the package as a wheel into code/wheels/"
     if failed := _STEP_FAILED.search(output):
         return _step(failed["step"], output[: failed.start()], output[failed.end() :])
     if hashes := _HASHES.search(output):
@@ -63,7 +61,7 @@ def _other_torch(output: str, torch_version: str) -> str | None:
     constraint, wish = _CONSTRAINT.search(output), _OTHER_TORCH.search(output)
     if constraint is None or wish is None:
         return None
-    stays = f"but torch stays the one that is here, {torch_version}"
+    stays = f"but torch stays at the installed version, {torch_version}"
     # pip joins our own bound and those of its configuration into one.
     bounds = ",".join(bound for bound in constraint["bounds"].strip().split(",") if bound != f"=={torch_version}")
     if bounds and not _allows(bounds, torch_version):

@@ -180,7 +180,7 @@ def _stacked(lines: list[dict[str, Array]]) -> dict[str, Array]:
     first = lines[0]
     for number, line in enumerate(lines):
         if line.keys() != first.keys():
-            raise BadRequest(f"Record {number} of the JSON Lines body has not the same tensors as the first.")
+            raise BadRequest(f"Record {number} of the JSON Lines body does not have the same tensors as the first.")
         for name, array in line.items():
             if array.shape != first[name].shape:
                 raise BadRequest(

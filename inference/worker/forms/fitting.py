@@ -55,7 +55,7 @@ def _elsewhere(form: DeclaredForm, machine: Machine) -> str | None:
         return f"it is for {shown(needs.machine)}, and this machine is {machine.machine}"
     wanted = [flag for name in needs.processor for flag in _ALSO_CALLED.get(name, (name,))]
     if missing := [flag for flag in wanted if flag not in machine.processor]:
-        return f"it was built for a processor with {', '.join(missing[:8])}, which this one has not"
+        return f"it was built for a processor with {', '.join(missing[:8])}, which this machine does not have"
     if needs.cuda_capability is not None and needs.cuda_capability != machine.cuda_capability:
         return (
             f"it is for a GPU of capability {shown(needs.cuda_capability)}, and this one has {machine.cuda_capability}"

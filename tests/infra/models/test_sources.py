@@ -203,7 +203,7 @@ class TestTrainingJob:
             account.archive_of_training_job("digits-9", REGION)
 
         sentence = str(caught.value)
-        assert sentence.startswith("model.training_job='digits-9' is not to be had: SageMaker says '")
+        assert sentence.startswith("model.training_job='digits-9' cannot be read: SageMaker says '")
         assert sentence.endswith("'; check name and Region")
 
     def test_without_credentials_the_sentence_says_what_to_set(

@@ -100,8 +100,8 @@ def test_a_variable_that_looks_misspelt_is_a_warning_and_one_of_the_script_s_own
     variables = {"TS_JOB_QUEU_SIZE": "5", "SAGEMAKER_PROGRAMM": "serve.py", "MY_OWN": "1"}
     report = synthesise(stage="dev", changes={"environment": variables}).report
 
-    assert "environment.TS_JOB_QUEU_SIZE: no such variable is known; did you mean TS_JOB_QUEUE_SIZE?" in report
-    assert "environment.SAGEMAKER_PROGRAMM: no such variable is known; did you mean SAGEMAKER_PROGRAM?" in report
+    assert "environment.TS_JOB_QUEU_SIZE: unknown variable; did you mean TS_JOB_QUEUE_SIZE?" in report
+    assert "environment.SAGEMAKER_PROGRAMM: unknown variable; did you mean SAGEMAKER_PROGRAM?" in report
     assert "MY_OWN" not in report
 
 

@@ -45,8 +45,8 @@ def component(model: str) -> dict[str, Any]:
         (endpoint(), None),
         (
             endpoint(EndpointConfigName="config-1", FailureReason="An alarm went off."),
-            "endpoint tidegate-dev serves config-1, and its stack names config-2: it went back (An alarm went off); "
-            "deploy or approve another version, and then this one again",
+            "endpoint tidegate-dev serves config-1, and its stack names config-2: it was rolled back "
+            "(An alarm went off); deploy or approve another version, and then this one again",
         ),
         (
             endpoint(EndpointStatus="Updating", EndpointConfigName="config-1"),
