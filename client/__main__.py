@@ -248,16 +248,14 @@ def _parser() -> argparse.ArgumentParser:
     invoke = commands.add_parser("invoke", help="send a file, print the answer")
     _asking(invoke, _invoke)
     invoke.add_argument("--stream", action="store_true", help="print the parts of the answer as they come")
-    invoke.add_argument("--component", help="the inference component, where the endpoint has several")
-    invoke.add_argument("--target-model", help="the archive, of a multi-model endpoint")
-    wake = "seconds to go on asking while it scales from zero, loads or is overloaded (default: %(default)g)"
+    invoke.add_argument("--component", help="the inference component, if the endpoint has several")
+    invoke.add_argument("--target-model", help="the archive to use, on a multi-model endpoint")
+    wake = "seconds to retry while it scales from zero, loads or is overloaded (default: %(default)g)"
     invoke.add_argument("--wake-timeout", type=_seconds_or_none, default=900.0, help=wake)
 
     later = commands.add_parser("async", help="send a file to an asynchronous endpoint, wait for the answer")
     _asking(later, _asynchronous)
-    later.add_argument(
-        "--upload", required=True, metavar="S3_ADDRESS", help="where the file is to lie for the endpoint"
-    )
+    later.add_argument("--upload", required=True, metavar="S3_ADDRESS", help="where to upload the file")
     later.add_argument("--output", type=Path, help="the file for the answer (default: standard output)")
     later.add_argument("--timeout", type=_seconds, default=3600.0, help="seconds to wait (default: %(default)g)")
 
@@ -268,20 +266,24 @@ def _parser() -> argparse.ArgumentParser:
 def _batch(batch: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     submit = batch.add_parser("submit", help="start a job, print its name")
     submit.set_defaults(run=_submit)
-    submit.add_argument("--stage", help="whose current model computes, and whose bucket takes a file of this machine")
+    submit.add_argument("--stage", help="its current model is used, and a local file is uploaded to its bucket")
     submit.add_argument("--prefix", default="tidegate", help="the stage's prefix (default: %(default)s)")
     submit.add_argument("--model", help="the model, instead of the stage's")
     submit.add_argument(
-        "--input", required=True, help="a file, an object s3://bucket/key, or all below s3://bucket/prefix/"
+        "--input", required=True, help="a file, an object s3://bucket/key, or all objects below s3://bucket/prefix/"
     )
-    submit.add_argument("--output", metavar="S3_PREFIX", help="default: batch/output/ where the input has batch/input/")
-    submit.add_argument("--content-type", help="default: by the ending of the input's name")
-    submit.add_argument("--accept", help="what the model is to answer (default: the content type)")
+    submit.add_argument("--output", metavar="S3_PREFIX", help="default: the input, with batch/output/ for batch/input/")
+    submit.add_argument("--content-type", help="default: by the extension of the input")
+    submit.add_argument("--accept", help="content type of the answers (default: that of the input)")
     submit.add_argument("--instance-type", default="ml.m5.large", help="(default: %(default)s)")
     submit.add_argument("--instance-count", type=int, default=1, help="(default: %(default)s)")
     submit.add_argument("--join-source", choices=["Input", "None"], help="Input: each answer beside its record")
-    submit.add_argument("--input-filter", metavar="JSONPATH", help="what of each record the model gets, as '$[1:]'")
-    submit.add_argument("--output-filter", metavar="JSONPATH", help="what of each record is written, as '$[0,-1]'")
+    submit.add_argument(
+        "--input-filter", metavar="JSONPATH", help="the part of each record that the model gets, such as '$[1:]'"
+    )
+    submit.add_argument(
+        "--output-filter", metavar="JSONPATH", help="the part of each record that is written, such as '$[0,-1]'"
+    )
     submit.add_argument(
         "--environment",
         metavar="NAME=VALUE",
@@ -293,7 +295,7 @@ def _batch(batch: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     wait.set_defaults(run=_wait)
     wait.add_argument("job")
     wait.add_argument("--timeout", type=_seconds, default=24 * 3600.0, help="seconds (default: %(default)g)")
-    wait.add_argument("--poll", type=_seconds, default=5.0, help="seconds between looks (default: %(default)g)")
+    wait.add_argument("--poll", type=_seconds, default=5.0, help="seconds between checks (default: %(default)g)")
     fetch = batch.add_parser("fetch", help="download what a job has written, print the files")
     fetch.set_defaults(run=_fetch)
     fetch.add_argument("job")
@@ -303,16 +305,18 @@ def _batch(batch: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     table.add_argument("job")
     table.add_argument("--to", metavar="S3_PREFIX", help="the table's folder (default: the location of the table)")
     which = table.add_mutually_exclusive_group()
-    which.add_argument("--table", metavar="DATABASE.TABLE", help="in the Glue catalogue: its columns are kept to")
-    which.add_argument("--stage", help="whose table it is, as [batch.table] of the stage file makes it")
+    which.add_argument(
+        "--table", metavar="DATABASE.TABLE", help="a table in the Glue catalogue, whose columns are used"
+    )
+    which.add_argument("--stage", help="the stage whose [batch.table] is used")
     table.add_argument("--prefix", default="tidegate", help="the stage's prefix (default: %(default)s)")
     table.add_argument(
         "--columns",
         metavar="NAME[:TYPE],…",
-        help="of the cells of a record and of its answer, in their order ('-' leaves one out), or the members to take",
+        help="columns for the cells of a record and its answer, in order ('-' skips one), or the members to use",
     )
     table.add_argument(
-        "--null", metavar="WORD", action="append", default=[], help="a cell that stands for nothing; may be repeated"
+        "--null", metavar="WORD", action="append", default=[], help="a cell value that means null; may be repeated"
     )
 
     report = batch.add_parser("report", help="say how long a job took, where the time went, and what failed")
@@ -337,10 +341,10 @@ def _asking(command: argparse.ArgumentParser, run: object) -> None:
     command.set_defaults(run=run)
     command.add_argument("endpoint")
     command.add_argument("file", type=Path)
-    command.add_argument("--content-type", help="default: by the ending of the file's name")
+    command.add_argument("--content-type", help="default: by the extension of the file")
     command.add_argument("--accept", default="application/json", help="(default: %(default)s)")
-    command.add_argument("--model", help="which of them, where the server has a model repository")
-    command.add_argument("--version", help="of that model: a number, latest or a label")
+    command.add_argument("--model", help="name of a model, if the server has a model repository")
+    command.add_argument("--version", help="version of that model: a number, latest or a label")
 
 
 if __name__ == "__main__":

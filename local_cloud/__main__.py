@@ -96,32 +96,30 @@ def _describe_up(up: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="[IMAGE=]COMMAND",
-        help="what serves models: every one, or those that name IMAGE; run in the working directory, and asked at port"
-        " 8080. Without it models are served by Tidegate",
+        help="command that serves all models, or those of IMAGE; runs in the working directory, must listen on port"
+        " 8080. By default Tidegate serves them",
     )
     up.add_argument(
         "--container",
         nargs="?",
         const="",
         metavar="IMAGE",
-        help="run real containers by docker: IMAGE, else the image that each model names",
+        help="run real containers with docker: IMAGE, else the image that each model names",
     )
     up.add_argument(
         "--limit",
         action="append",
         default=[],
         metavar="NAME=NUMBER",
-        help="a limit of AWS's in another size, such as stream_timeout_s=20, to see it act",
+        help="change a limit of AWS, such as stream_timeout_s=20, to test it",
     )
     up.add_argument("--json", action="store_true", help="addresses and variables as one object, and no exports")
     up.add_argument(
         "--enforce-iam",
         action="store_true",
-        help="check what roles do here by their policies: execution roles, state machines and rules",
+        help="enforce the policies of execution roles, state machines and rules",
     )
-    up.add_argument(
-        "--keep", action="store_true", help="remember: the next `up` in this directory has all that is there now"
-    )
+    up.add_argument("--keep", action="store_true", help="keep the state: the next `up` in this directory restores it")
 
 
 def _up(options: argparse.Namespace) -> int:

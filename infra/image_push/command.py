@@ -51,12 +51,14 @@ def main(arguments: list[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="tidegate image", description=__doc__.partition("\n")[0])
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    pushing = commands.add_parser("push", help="build the stage's image, push it as SageMaker takes it, say its digest")
+    pushing = commands.add_parser(
+        "push", help="build the stage's image, push it in the format of SageMaker, print its digest"
+    )
     pushing.add_argument("--stage", metavar="STAGE", required=True, help="a name in infra/stages/, or a file")
-    pushing.add_argument("--tag", metavar="TAG", help="instead of that of the stage file")
-    pushing.add_argument("--image", metavar="NAME", help="an image of this machine, instead of building one")
+    pushing.add_argument("--tag", metavar="TAG", help="default: the tag of the stage file")
+    pushing.add_argument("--image", metavar="NAME", help="push this local image, instead of building one")
     pushing.add_argument(
-        "--accelerator", choices=("cpu", "gpu"), help="which image is built; by the instance types without it"
+        "--accelerator", choices=("cpu", "gpu"), help="the image to build; default: by the instance types"
     )
     pushing.add_argument("--json", action="store_true", help="one object on standard output, for programs")
     pushing.set_defaults(run=lambda options: _say(_push(options), options))
@@ -64,10 +66,13 @@ def _parser() -> argparse.ArgumentParser:
     scanning.add_argument("--stage", metavar="STAGE", required=True, help="a name in infra/stages/, or a file")
     scanning.add_argument("--digest", metavar="DIGEST", help="sha256:…, instead of the image of the stage file")
     scanning.add_argument(
-        "--fail-on", choices=scan.SEVERITIES, default="critical", help="what is that bad, or worse, fails (%(default)s)"
+        "--fail-on",
+        choices=scan.SEVERITIES,
+        default="critical",
+        help="findings of this severity or worse fail (%(default)s)",
     )
     scanning.add_argument(
-        "--accept", metavar="CVE", action="append", default=[], help="a finding that does not fail; may be given again"
+        "--accept", metavar="CVE", action="append", default=[], help="a finding that does not fail; may be repeated"
     )
     scanning.add_argument("--timeout-s", metavar="SECONDS", type=seconds, default=1800.0, help="default: %(default)g")
     scanning.set_defaults(run=_scan)

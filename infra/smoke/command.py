@@ -53,14 +53,16 @@ def main(arguments: list[str]) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="tidegate smoke", description=__doc__.partition("\n")[0])
-    parser.add_argument("--stage", metavar="STAGE", required=True, help="whose image, Region and prefix are taken")
+    parser.add_argument(
+        "--stage", metavar="STAGE", required=True, help="the stage whose image, Region and prefix are used"
+    )
     parser.add_argument("--report", metavar="FILE.md", type=Path, help="the report; the same as JSON beside it")
     parser.add_argument("--instance-type", metavar="TYPE", help="default: ml.m5.large, for an image that runs there")
     parser.add_argument(
         "--question",
         choices=[question.name for question in QUESTIONS],
         action="append",
-        help="only this one; may be given again",
+        help="only this question; may be repeated",
     )
     parser.add_argument("--yes", metavar="ACCOUNT", help="the account's number, instead of typing it")
     parser.add_argument("--clean-up", action="store_true", help="only delete what an earlier run has left")

@@ -32,10 +32,10 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="tidegate models", description=__doc__.partition("\n")[0])
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
 
-    register = commands.add_parser("register", help="make a version of an archive, that waits for approval")
+    register = commands.add_parser("register", help="make a version of an archive, which waits for approval")
     register.add_argument("archive", metavar="ARCHIVE", help="a model.tar.gz, or its s3:// address")
-    register.add_argument("--image", metavar="URI", help="the image; that of the stage file without it")
-    register.add_argument("--commit", metavar="ID", help="of the source that trained the model")
+    register.add_argument("--image", metavar="URI", help="default: the image of the stage file")
+    register.add_argument("--commit", metavar="ID", help="commit of the source that trained the model")
     register.add_argument("--description", metavar="TEXT")
     register.set_defaults(run=_register)
 
@@ -43,16 +43,16 @@ def _parser() -> argparse.ArgumentParser:
     listing.set_defaults(run=_list)
 
     approve = commands.add_parser("approve", help="approve a version; with promotion on it is rolled out")
-    approve.add_argument("--again", action="store_true", help="also where it is approved already: the way back")
+    approve.add_argument("--again", action="store_true", help="even if it is approved already, for a rollback")
     approve.set_defaults(run=_approve)
     reject = commands.add_parser("reject", help="reject a version; nothing is rolled out, or back")
     reject.set_defaults(run=_reject)
     for command in (approve, reject):
         command.add_argument("version", metavar="VERSION", type=int)
-        command.add_argument("--note", metavar="TEXT", help="why, for those who look later")
+        command.add_argument("--note", metavar="TEXT", help="the reason, stored with the version")
 
     promote = commands.add_parser("promote", help="write the package that a stage serves into another stage's file")
-    promote.add_argument("--to", metavar="STAGE", required=True, help="whose file is changed")
+    promote.add_argument("--to", metavar="STAGE", required=True, help="the stage whose file is changed")
     promote.add_argument("--version", metavar="N", type=int, help="instead of the one that --stage serves")
     promote.add_argument("--write", action="store_true", help="change the file; without it the change is only shown")
     promote.set_defaults(run=_promote)

@@ -24,7 +24,7 @@ def main(arguments: list[str]) -> int:
         metavar="SECONDS",
         type=seconds,
         default=0.0,
-        help="how long an endpoint that is being changed may take; it is not waited for without it",
+        help="how long to wait for an endpoint that is updating; default: do not wait",
     )
     options = parser.parse_args(arguments)
     try:

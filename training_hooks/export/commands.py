@@ -33,27 +33,29 @@ def add_commands(commands: Commands) -> None:
     exporting.add_argument(
         "--rtol", type=float, metavar="R", help="|form - eager| ≤ A + R·|eager|; default: the example's"
     )
-    exporting.add_argument("--atol", type=float, metavar="A", help="likewise")
-    exporting.add_argument("--latency-budget-ms", type=float, metavar="MS", help="for the largest batch")
+    exporting.add_argument("--atol", type=float, metavar="A", help="absolute tolerance, see --rtol")
+    exporting.add_argument("--latency-budget-ms", type=float, metavar="MS", help="limit for the largest batch")
     exporting.add_argument(
         "--dynamic",
         metavar="NAME:AXIS[=MAX]",
         action="append",
         default=[],
-        help="an axis that may have another size than in the example; may be repeated; the batch is one by itself",
+        help="an axis whose size may differ from the example; may be repeated; the batch axis always may",
     )
     exporting.add_argument(
-        "--max-batch", type=int, metavar="N", default=1024, help="the most rows of a form; 1: of one row"
+        "--max-batch", type=int, metavar="N", default=1024, help="the most rows in a batch of a form"
     )
-    exporting.add_argument("--threads", type=int, metavar="N", help="of eager and of the form; default: the cores here")
+    exporting.add_argument(
+        "--threads", type=int, metavar="N", help="threads of both networks; default: the cores of this machine"
+    )
     exporting.add_argument(
         "--processor",
         metavar="LEVEL",
         default="native",
-        help="what compiled code may use: native, all that this processor has (default), or x86-64-v3 for mixed fleets",
+        help="instructions in compiled code: native, all of this processor (default), or x86-64-v3 for mixed fleets",
     )
-    exporting.add_argument("--force", action="store_true", help="keep what is not faster, too")
-    exporting.add_argument("--timeout-s", type=_seconds, metavar="S", default=1800.0, help="for each candidate")
+    exporting.add_argument("--force", action="store_true", help="also keep forms that are not faster")
+    exporting.add_argument("--timeout-s", type=_seconds, metavar="S", default=1800.0, help="limit for each candidate")
     exporting.add_argument("--json", action="store_true", help="print one JSON object")
     exporting.set_defaults(run=_export)
 

@@ -22,8 +22,8 @@ def add_commands(commands: Commands) -> None:
     publishing = commands.add_parser(
         "publish",
         help="bring a model into a repository as a new version",
-        description="Verify a model directory against its manifest, where it has one, and bring it into a repository "
-        "as a new version, the manifest last: servers take it when all of it is there.",
+        description="Verify a model directory against its manifest, if it has one, and copy it to a repository as a "
+        "new version, the manifest last: servers use it only when it is complete.",
     )
     publishing.add_argument("model_dir", metavar="MODEL_DIR", help="what save_model wrote, or any folder of a model")
     _add_model(publishing)
@@ -31,19 +31,17 @@ def add_commands(commands: Commands) -> None:
         "--version",
         metavar="N|next",
         default="next",
-        help="its number; default: next, the highest that ever was and one",
+        help="its number; default: next, one above the highest number ever used",
     )
     publishing.add_argument(
-        "--label", metavar="LABEL", action="append", default=[], help="let it mean this version; may be repeated"
+        "--label", metavar="LABEL", action="append", default=[], help="a label for this version; may be repeated"
     )
     publishing.set_defaults(run=_publish)
 
     retiring = commands.add_parser("retire", help="take a version out of a repository")
     _add_model(retiring)
     retiring.add_argument("version", metavar="VERSION", help="its number")
-    retiring.add_argument(
-        "--drop-labels", action="store_true", help="with the labels that mean it, instead of refusing"
-    )
+    retiring.add_argument("--drop-labels", action="store_true", help="also remove its labels, instead of failing")
     retiring.set_defaults(run=_retire)
 
     labelling = commands.add_parser("label", help="let a label mean a version, instead of another")
