@@ -13,6 +13,7 @@
 # make audit    known holes of everything that is pinned
 # make docs     the documentation as a site that needs no server and no network: build/website/site/index.html
 # make dist     dist/: a wheel of Tidegate; needs nothing but Python
+# make help     these lines
 # make env      only the environment: .venv with pinned packages, Node if needed, the CDK command line
 #
 # A CPU build of torch (200 MB instead of several GB of CUDA):
@@ -44,7 +45,7 @@ FOR_ARM = python -m uv pip compile --quiet --no-deps --python-version 3.11 --pyt
   --only-binary :all: --output-file /dev/null
 
 .DEFAULT_GOAL := test
-.PHONY: env lint docs test test-hostile test-container test-ecosystem image image-lock image-lock-arm audit demo example chaos benchmark lock dist clean
+.PHONY: help env lint docs test test-hostile test-container test-ecosystem image image-lock image-lock-arm audit demo example chaos benchmark lock dist clean
 
 env: $(VENV)/python.stamp $(VENV)/node.stamp
 
@@ -70,6 +71,9 @@ $(VENV)/node.stamp: package.json package-lock.json $(VENV)/python.stamp
 	echo "==> installing the CDK command line"; \
 	node "$$npm" ci --silent --no-audit --no-fund && ln -sf ../../node_modules/aws-cdk/bin/cdk $(VENV)/bin/cdk
 	@touch $@
+
+help:
+	@sed -n "/^#/!q; s/^# \{0,1\}//p" Makefile
 
 lint: env
 	@echo "==> ruff, mypy"

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
+import subprocess
 from pathlib import Path
 
 from tidegate.inference.settings import describe
@@ -54,3 +57,19 @@ def test_the_table_where_is_what_names_every_module_and_none_that_is_gone() -> N
     missing, gone = modules - set(named), set(named) - modules - set(NAMED_AS_A_WHOLE)
     assert not missing, "docs/architecture.md should say where these are found:\n" + "\n".join(sorted(missing))
     assert not gone, "docs/architecture.md names what is not there:\n" + "\n".join(sorted(gone))
+
+
+def test_make_help_names_targets_that_there_are_and_the_one_of_the_environment_alone() -> None:
+    alone = {"PATH": os.environ["PATH"]}  # not the flags of a make that runs the tests
+    said = subprocess.run(
+        [shutil.which("make") or "make", "help"],
+        cwd=ROOT,
+        env=alone,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=True,
+    )
+    named = set(re.findall(r"^make ([\w-]+)", said.stdout, re.MULTILINE))
+    targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    assert {"env", "demo", "help"} <= named <= targets
