@@ -17,7 +17,9 @@ def credentials(account: str | Unanswered, wanted: str | None) -> Finding:
     """`wanted` is the account of the stage file."""
     check, asked = "credentials", "sts:GetCallerIdentity"
     if isinstance(account, Unanswered):
-        return unknown(check, asked, account, "aws sts get-caller-identity")
+        # botocore's NoCredentialsError: to ask again would repeat it.
+        none = "Unable to locate credentials" in account.reason
+        return unknown(check, asked, account, "aws configure" if none else "aws sts get-caller-identity")
     if wanted is not None and account != wanted:
         return Finding(
             check=check,

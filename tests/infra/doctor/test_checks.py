@@ -73,6 +73,8 @@ def test_credentials_are_those_of_the_stage_s_account() -> None:
         "This could not be asked: AWS says 'not authorized' (AccessDenied).",
         "aws sts get-caller-identity",
     )
+    nobody = place_checks.credentials(Unanswered(reason="Unable to locate credentials"), None)
+    assert (nobody.severity, nobody.command) == (UNKNOWN, "aws configure")
 
 
 def test_a_region_is_set_and_known() -> None:
