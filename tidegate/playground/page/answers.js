@@ -105,13 +105,13 @@ async function shownValue(value, labels, depth = 0) {
       return table(heads, value.slice(0, MOST_ROWS).map((row) => heads.map((head) => row[head])), rowsWords(value.length));
     }
     if (value.every((row) => Array.isArray(row) && row.every(isPlain))) return table(null, value.slice(0, MOST_ROWS), rowsWords(value.length));
-    if (value.every(isPlain)) return table(null, value.slice(0, MOST_ROWS).map((each) => [each]), rowsWords(value.length));
+    if (value.every(isPlain)) return table(null, value.slice(0, MOST_ROWS).map((each) => [each]), rowsWords(value.length, "value"));
   }
   return element("pre", { tabindex: "0", role: "region", "aria-label": "The answer as JSON" }, JSON.stringify(value, null, 2).slice(0, MOST_TEXT));
 }
 
-function rowsWords(count) {
-  const all = count === 1 ? "1 row" : `${count} rows`;
+function rowsWords(count, what = "row") {
+  const all = `${count} ${what}${count === 1 ? "" : "s"}`;
   return count > MOST_ROWS ? `The first ${MOST_ROWS} of ${all}` : all;
 }
 

@@ -17,7 +17,7 @@ const drawn = (name, attributes = {}, ...children) => made(document.createElemen
 
 const MOST_COLUMNS = 100;
 
-// A table with the first columns of its rows; `caption` says how many rows there are.
+// A table with the first columns of its rows, of values or elements; `caption` says how many rows there are.
 function table(heads, rows, caption) {
   const columns = rows.reduce((most, row) => Math.max(most, row.length), heads?.length ?? 0);
   if (columns > MOST_COLUMNS) {
@@ -26,7 +26,7 @@ function table(heads, rows, caption) {
   }
   const cell = (value) => {
     const number = typeof value === "number";
-    return element("td", number ? { class: "number" } : {}, number ? shortNumber(value) : String(value ?? ""));
+    return element("td", number ? { class: "number" } : {}, number ? shortNumber(value) : value instanceof Node ? value : String(value ?? ""));
   };
   const head = heads
     ? [element("thead", {}, element("tr", {}, ...heads.map((name) => element("th", { scope: "col" }, String(name)))))]

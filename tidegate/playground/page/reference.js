@@ -13,10 +13,12 @@ function resolved(value) {
 
 // Markdown's paragraphs and code, which is all that the server writes.
 function paragraphs(text) {
-  return String(text ?? "").split("\n\n").filter(Boolean).map((part) => {
-    const pieces = part.split("`").map((piece, place) => (place % 2 ? element("code", {}, piece) : piece));
-    return element("p", {}, ...pieces);
-  });
+  return String(text ?? "").split("\n\n").filter(Boolean).map((part) => withCode("p", part));
+}
+
+// An element with a text, in which what stands between backticks is code.
+function withCode(name, text) {
+  return element(name, {}, ...String(text ?? "").split("`").map((piece, place) => (place % 2 ? element("code", {}, piece) : piece)));
 }
 
 // --- schemas, in words
@@ -52,7 +54,7 @@ function schemaShown(schema, where) {
   if (!keys) return shown;
   const rows = Object.entries(keys.properties).slice(0, 200).map(([name, value]) => {
     const each = resolved(value);
-    return [name, kindWords(each), keys.required?.includes(name) ? "yes" : "", each.description ?? ""];
+    return [name, kindWords(each), keys.required?.includes(name) ? "yes" : "", withCode("span", each.description)];
   });
   const left = Object.keys(keys.properties).length - rows.length;
   return [...shown, table(["key", "value", "required", "meaning"], rows, `Keys of ${where}${left > 0 ? `, the first ${rows.length} of ${rows.length + left}` : ""}`)];
@@ -153,7 +155,7 @@ function playgroundLink(operation) {
 function parametersShown(operation, where) {
   const found = (operation.parameters ?? []).map(resolved);
   if (!found.length) return [];
-  const rows = found.map((each) => [each.name, each.in, each.required ? "yes" : "", each.description ?? ""]);
+  const rows = found.map((each) => [each.name, each.in, each.required ? "yes" : "", withCode("span", each.description)]);
   return [element("h4", {}, "Parameters"), table(["name", "in", "required", "meaning"], rows, `Parameters of ${where}`)];
 }
 
