@@ -17,7 +17,7 @@ from botocore.exceptions import ClientError
 
 from examples.demonstration import DemoFailed, Demonstration, arguments, run
 from examples.narration import table
-from examples.two_containers.numbers import picture
+from examples.two_containers.paper import picture
 from tidegate.client import BatchJob
 
 STAGE = "examples/two_containers/stage.toml"

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from examples.two_containers.numbers import picture
+from examples.two_containers.paper import picture
 from tests.examples.demonstrating import demonstrated
 from tests.examples.loading import loaded, other_imports
 
