@@ -48,11 +48,20 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         status: int | None = options.run(options)
     except (ClientFailure, ClientError, BotoCoreError, OSError, ValueError) as error:
-        print(f"tidegate: error: {error}", file=sys.stderr)
+        print(f"tidegate: error: {error}{_way_out(error, options)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
     return status or 0
+
+
+def _way_out(error: Exception, options: argparse.Namespace) -> str:
+    """What to add to the sentence of AWS where an option of this command is what it asks for."""
+    if isinstance(error, ClientError) and getattr(options, "target_model", "") is None:
+        message = error.response.get("Error", {}).get("Message", "").lower()
+        if "multi-model" in message or "target model" in message or "targetmodel" in message:
+            return " Give --target-model NAME.tar.gz, a path below the endpoint's directory of archives."
+    return ""
 
 
 def _invoke(options: argparse.Namespace) -> None:
@@ -274,7 +283,10 @@ def _batch(batch: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     )
     submit.add_argument("--output", metavar="S3_PREFIX", help="default: the input, with batch/output/ for batch/input/")
     submit.add_argument("--content-type", help="default: by the extension of the input")
-    submit.add_argument("--accept", help="content type of the answers (default: that of the input)")
+    submit.add_argument(
+        "--accept",
+        help="content type of the answers (default: that of text, JSON and arrays; for others the model chooses)",
+    )
     submit.add_argument("--instance-type", default="ml.m5.large", help="(default: %(default)s)")
     submit.add_argument("--instance-count", type=int, default=1, help="(default: %(default)s)")
     submit.add_argument("--join-source", choices=["Input", "None"], help="Input: each answer beside its record")

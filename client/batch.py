@@ -17,7 +17,7 @@ import boto3
 from botocore.exceptions import ClientError, ParamValidationError
 
 from tidegate.client.addresses import split_s3
-from tidegate.client.content_types import is_gzip, is_in_lines
+from tidegate.client.content_types import answers_of, is_gzip, is_in_lines
 from tidegate.client.errors import BatchFailed, GaveUpWaiting, TableFailed
 
 if TYPE_CHECKING:
@@ -80,7 +80,8 @@ class BatchJob:
         `a.csv` would take `a.csv.bak` along; so an object is named in a list, `JOB.….manifest.json`, which is put below
         `output_location`.
         `gzip`: whether SageMaker is to unpack what it reads; None goes by the ending `.gz` of `input_location`.
-        `content_type` is that of what is inside.
+        `content_type` is that of what is inside. `accept` is that of the answers; None is the same for CSV, JSON, JSON
+        Lines, text and arrays, and for anything else, such as pictures, what the model chooses (`*/*`).
         Content in lines (CSV, JSON Lines) is cut into requests of many lines and put together again line by line, so
         that an output has a line for each line of its input that is not blank; of anything else an object is one
         request.
@@ -101,7 +102,7 @@ class BatchJob:
         named = input_location if whole_prefix else job._list(input_location, output_location)
         asked = {"JoinSource": join_source, "InputFilter": input_filter, "OutputFilter": output_filter}
         processing = {member: value for member, value in asked.items() if value is not None}
-        output: dict[str, Any] = {"S3OutputPath": output_location, "Accept": accept or content_type}
+        output: dict[str, Any] = {"S3OutputPath": output_location, "Accept": accept or answers_of(content_type)}
         packed = is_gzip(input_location) if gzip is None else gzip
         request: dict[str, Any] = dict(
             ModelName=model,

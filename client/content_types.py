@@ -20,6 +20,7 @@ BY_ENDING = {
     ".txt": TEXT,
 }
 _IN_LINES = (CSV, *JSON_LINES, TEXT)
+_ALSO_OF_ANSWERS = (*_IN_LINES, JSON, BY_ENDING[".npy"], BY_ENDING[".npz"])
 
 
 def content_type_of(name: str) -> str:
@@ -44,6 +45,14 @@ def unpacked_name(name: str) -> str:
 def is_in_lines(content_type: str) -> bool:
     """Whether content of this type is made of lines that can be answered one by one."""
     return media_type(content_type) in _IN_LINES
+
+
+def answers_of(content_type: str) -> str:
+    """The Accept header for a job over such content: its own type for data, the model's choice for anything else.
+
+    A model that takes pictures seldom answers with one, and `*/*` means JSON to the containers of AWS, too.
+    """
+    return content_type if media_type(content_type) in _ALSO_OF_ANSWERS else "*/*"
 
 
 def media_type(content_type: str) -> str:

@@ -780,8 +780,10 @@ def _refuse_unknown(environment: Mapping[str, str]) -> None:
     known = _variables()
     for name in sorted(environment):
         if name.startswith("TIDEGATE_") and name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"; did you mean {near[0]}?" if near else "."
+            # Compared without the prefix, which would make all of them alike.
+            rests = [each.removeprefix("TIDEGATE_") for each in known if each.startswith("TIDEGATE_")]
+            near = difflib.get_close_matches(name.removeprefix("TIDEGATE_"), rests, n=1, cutoff=0.7)
+            hint = f"; did you mean TIDEGATE_{near[0]}?" if near else "; docs/settings.md lists them."
             raise DeploymentError(f"{name} is not a setting of this server{hint}")
 
 

@@ -213,7 +213,7 @@ def _batches(computation: Computation, spec: ModelSpec, example: Example | None)
     if not spec.repeatable:
         return Batches(sharing=Sharing.NEVER, why="TIDEGATE_RETRY is off, so nothing is called twice to prove anything")
     if example is None:
-        return Batches(sharing=Sharing.UNDECIDED, why="there is no example to try it with")
+        return Batches(sharing=Sharing.UNDECIDED, why="without an example there is nothing to test batching with")
     size = spec.max_batch_size if spec.max_batch_size > 1 else TOGETHER
     calls.prove, calls.signatures = True, Signatures()
     with Heard() as heard:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from dataclasses import dataclass
 
-from tidegate.infra.configuration.hosting import RealtimeHosting
+from tidegate.infra.configuration.hosting import MultiModelHosting, RealtimeHosting
 from tidegate.infra.configuration.image import BuiltImage
 from tidegate.infra.doctor.finding import Finding, Severity, Unanswered, ok, unknown
 from tidegate.infra.doctor.subject import Subject
@@ -84,19 +84,23 @@ def image_configuration(subject: Subject, found: ImageConfiguration | Unanswered
 def archive(subject: Subject, found: Object | Unanswered | None) -> Finding:
     """`found` is None where there is no such object, or no such bucket."""
     check, url = "archive", subject.archive
+    if url is None and isinstance(subject.stage.hosting, MultiModelHosting):
+        sentence = "The archives of a multi-model endpoint were not looked at: run 'tidegate check' on each of them."
+        return ok(check, "the stage file", sentence)
     if url is None:
         return ok(check, "the stage file", "The stage names no single archive, so none was looked for.")
     asked = f"s3:HeadObject {url}"
     if isinstance(found, Unanswered):
         return unknown(check, asked, found, subject.aws(f"s3 ls {url}"))
     if found is None:
-        return Finding(
-            check=check,
-            asked=asked,
-            severity=Severity.ERROR,
-            sentence=f"There is no archive {url}; the bucket of the stage comes with its storage stack.",
-            command=f"{subject.cdk('deploy storage')} && {subject.aws(f's3 cp model.tar.gz {url}')}",
-        )
+        upload = subject.aws(f"s3 cp model.tar.gz {url}")
+        if url.startswith(f"s3://{subject.bucket}/"):
+            sentence = f"There is no archive {url}; the bucket of the stage comes with its storage stack."
+            command = f"{subject.cdk('deploy storage')} && {upload}"
+        else:
+            sentence = f"There is no archive {url}; its bucket is not the stage's, and no stack makes it."
+            command = upload
+        return Finding(check=check, asked=asked, severity=Severity.ERROR, sentence=sentence, command=command)
     if found.region != subject.region:
         return Finding(
             check=check,

@@ -45,7 +45,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _stage(argument: str) -> Stage:
-    path = stage_file.find(argument)
+    path = stage_file.find(argument, option="--stage ")
     stage = stage_file.read(path)
     with stage_file.blaming(path):
         validation.check(stage)

@@ -80,7 +80,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _scan(options: argparse.Namespace) -> None:
-    stage = stage_file.read(stage_file.find(options.stage))
+    stage = stage_file.read(stage_file.find(options.stage, option="--stage "))
     image = _scanned(stage, options.digest)
     with asked("Amazon ECR"):
         ecr = boto3.client("ecr", region_name=image.region)
@@ -130,7 +130,7 @@ def _scanned(stage: Stage, digest: str | None) -> EcrImage:
 
 def _push(options: argparse.Namespace) -> Pushed:
     # First, because it costs nothing, and a mistake here has nothing to do with docker or AWS.
-    stage = stage_file.read(stage_file.find(options.stage))
+    stage = stage_file.read(stage_file.find(options.stage, option="--stage "))
     where = destination(stage, options.tag, lambda: _place(stage))
     registry = registry_of(where, f"cdk deploy registry -c stage={options.stage}")
     try:

@@ -76,7 +76,7 @@ def _smoke(options: argparse.Namespace) -> int:
         raise ConfigurationError(
             f"--report={options.report} does not end in .md; the same as JSON is written beside it"
         )
-    stage = stage_file.read(stage_file.find(options.stage))
+    stage = stage_file.read(stage_file.find(options.stage, option="--stage "))
     questions = tuple(each for each in QUESTIONS if options.question is None or each.name in options.question)
     account = Account(stage.region)
     planned = plan(
@@ -150,7 +150,7 @@ def _confirm(options: argparse.Namespace, account: Account, what: str) -> None:
 
 
 def _clean_up(options: argparse.Namespace) -> int:
-    stage = stage_file.read(stage_file.find(options.stage))
+    stage = stage_file.read(stage_file.find(options.stage, option="--stage "))
     account = Account(stage.region)
     found = {name: run for name, run in account.stacks_tagged(TAG).items() if _is_ours(stage, name, run)}
     if not found:

@@ -18,17 +18,20 @@ STAGES = Path(__file__).parents[1] / "stages"
 DEFAULT_STAGE = "local"
 
 
-def find(stage: str) -> Path:
-    """The file that `-c stage=…` means: a name in infra/stages/, or else a path that ends in `.toml`."""
+def find(stage: str, *, option: str = "-c stage=") -> Path:
+    """The file that `stage` means: a name in infra/stages/, or else a path that ends in `.toml`.
+
+    `option` is what was typed in front of it, for the error of one that does not exist.
+    """
     path = Path(stage) if stage.endswith(".toml") else STAGES / f"{stage}.toml"
     if path.is_file():
         return path
     if stage.endswith(".toml"):
-        raise ConfigurationError(f"-c stage={stage} does not exist; give a stage's name or the path of its file")
+        raise ConfigurationError(f"{option}{stage} does not exist; give a stage's name or the path of its file")
     known = sorted(file.stem for file in STAGES.glob("*.toml"))
     near = stage_errors.nearest(stage, known)
     hint = f"did you mean {near}?" if near else "give one of those, or the path of a file"
-    raise ConfigurationError(f"-c stage={stage} does not exist; infra/stages/ has {', '.join(known)}: {hint}")
+    raise ConfigurationError(f"{option}{stage} does not exist; infra/stages/ has {', '.join(known)}: {hint}")
 
 
 def read(path: Path) -> Stage:

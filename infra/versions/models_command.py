@@ -69,11 +69,11 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _versions(options: argparse.Namespace) -> ModelVersions:
-    return ModelVersions(stage_file.read(stage_file.find(options.stage)))
+    return ModelVersions(stage_file.read(stage_file.find(options.stage, option="--stage ")))
 
 
 def _register(options: argparse.Namespace) -> None:
-    stage = stage_file.read(stage_file.find(options.stage))
+    stage = stage_file.read(stage_file.find(options.stage, option="--stage "))
     local = not options.archive.startswith("s3://")
     size_bytes = Path(options.archive).stat().st_size if local and Path(options.archive).is_file() else None
     # disable=None: only on a terminal.
@@ -112,14 +112,14 @@ def _delete(options: argparse.Namespace) -> None:
 
 
 def _promote(options: argparse.Namespace) -> None:
-    stage = stage_file.read(stage_file.find(options.stage))
+    stage = stage_file.read(stage_file.find(options.stage, option="--stage "))
     versions = ModelVersions(stage)
     version = versions.served() if options.version is None else versions.version(options.version)
     if version.approval != "Approved":
         raise ConfigurationError(
             f"version {version.number} of {versions.group} is {version.approval}; approve it first"
         )
-    path = stage_file.find(options.to)
+    path = stage_file.find(options.to, option="--to ")
     before = path.read_text(encoding="utf-8")
     key = None
     if version.archive_url.startswith(f"s3://{versions.bucket}/"):

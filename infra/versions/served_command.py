@@ -28,7 +28,7 @@ def main(arguments: list[str]) -> int:
     )
     options = parser.parse_args(arguments)
     try:
-        stage = stage_file.read(stage_file.find(options.stage))
+        stage = stage_file.read(stage_file.find(options.stage, option="--stage "))
         if isinstance(stage.model, ApprovedModel) and not served.has_endpoint(stage):
             print(f"nothing of {stage.model.group} was approved yet, so there is no endpoint")  # noqa: T201 - the command line's own output
             return 0

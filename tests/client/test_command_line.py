@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.client.stand_in import answered, running
+from tests.client.stand_in import answered, refused, running
+from tidegate.client.__main__ import main
 
 ANSWER = b'{"label": 7}'
 
@@ -21,6 +22,19 @@ def asking(url: str, directory: Path) -> tuple[list[str], dict[str, str]]:
     words = [sys.executable, "-m", "tidegate.client", "invoke", "digits", str(question)]
     signed = {"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x", "AWS_DEFAULT_REGION": "us-east-1"}
     return words, {**os.environ, **signed, "NO_PROXY": "127.0.0.1", "AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME": url}
+
+
+def test_a_multi_model_endpoint_that_misses_its_archive_is_told_by_the_option(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with running() as runtime:
+        sentence = "Endpoint digits is a multi-model endpoint: a request needs TargetModel."
+        runtime.answers.append(refused("ValidationError", sentence, 400))
+        words, environment = asking(runtime.url, tmp_path)
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        assert main(words[3:]) == 1
+        assert "Give --target-model NAME.tar.gz, a path below" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("answer", [ANSWER, ANSWER + b"\n", b""])

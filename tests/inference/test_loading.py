@@ -203,7 +203,7 @@ def test_a_model_with_manifest_and_example_passes_step_by_step(tmp_path: Path) -
     model_dir = archive(tmp_path, files)
     report = check(model_dir)
     assert report.status == 0, report.error
-    assert report.lines[0].endswith("left out: its port, and workers beyond the first")
+    assert report.lines[0].endswith("as `serve` would start it here, without a port and with one worker")
     assert report.lines[1:4] == [
         "5 files match the manifest",
         f"model 'model' is loaded by model_fn of {model_dir}/code/inference.py",

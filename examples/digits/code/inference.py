@@ -28,6 +28,12 @@ FULL_STROKE = 16.0
 MAX_PIXELS = 16_000_000  # a picture says its size in a few bytes; decoding it would fill the memory
 
 
+class NotAcceptable(ValueError):
+    """None of the types that were asked for can be written."""
+
+    status_code = 406
+
+
 def model_fn(model_dir):
     """Load the network with its labels and constants."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -78,7 +84,7 @@ def output_fn(prediction, accept):
             return json.dumps({"predictions": prediction}), "application/json"
         if media_type == "application/jsonlines":
             return "\n".join(json.dumps(each) for each in prediction), "application/jsonlines"
-    raise ValueError(f"the answer can be application/json or application/jsonlines, not {accept!r}")
+    raise NotAcceptable(f"the answer can be application/json or application/jsonlines, not {accept!r}")
 
 
 def _parse_json(text, where):

@@ -63,8 +63,8 @@ def run(out: Output, model_dir: Path, settings: Settings, model: str) -> int:
     """
     server = report.made_with()
     out.line(
-        f"checking {model_dir} with Python {server.python}, torch {server.torch}, as serve would start here; left out: "
-        "its port, and workers beyond the first"
+        f"checking {model_dir} with Python {server.python}, torch {server.torch}, as `serve` would start it "
+        "here, without a port and with one worker"
     )
     started_s = monotonic()
     check = _Check(out=out, server=server, model=model, started_s=started_s)

@@ -99,7 +99,8 @@ def _model(load: LoadReport, archive: ArchiveReport | None) -> str:
         parts.append(f"{load.parameters:,} parameters{types}, {size(load.parameter_bytes)}")
     others = [name for name in load.functions if name != load.loaded_by]
     if others:
-        parts.append(f"the script has {', '.join(others)} too")
+        *first, last = others
+        parts.append(f"the script also defines {', '.join(first)}{' and ' if first else ''}{last}")
     return "; ".join(parts)
 
 
@@ -149,7 +150,7 @@ def _batches(batches: Batches) -> str:
     said = {
         Sharing.REFUSED: "requests are answered one by one",
         Sharing.NEVER: "requests are answered one by one",
-        Sharing.UNDECIDED: "whether requests may share a call is not known yet",
+        Sharing.UNDECIDED: "whether requests may share a call is unknown",
     }
     undecided = found if batches.sharing is Sharing.UNDECIDED else ""
     return f"{said[batches.sharing]}: {batches.why}{undecided}"

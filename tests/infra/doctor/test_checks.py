@@ -468,9 +468,17 @@ def test_a_stage_of_streams_in_both_directions_wants_an_image_that_says_so() -> 
 def test_an_archive_is_there_and_in_the_same_region() -> None:
     examined = subject(model={"archive": ARCHIVE})
     assert said(artifact_checks.archive(examined, THERE)) == (OK, f"{ARCHIVE} is there, 1,000 bytes.", None)
-    missing = artifact_checks.archive(examined, None)
+    own = subject()
+    missing = artifact_checks.archive(own, None)
     assert missing.severity is ERROR
-    assert missing.command == (f"cdk deploy storage -c stage=dev && aws s3 cp model.tar.gz {ARCHIVE} --region {REGION}")
+    assert missing.command == (
+        f"cdk deploy storage -c stage=dev && aws s3 cp model.tar.gz {own.archive} --region {REGION}"
+    )
+    assert said(artifact_checks.archive(examined, None)) == (
+        ERROR,
+        f"There is no archive {ARCHIVE}; its bucket is not the stage's, and no stack makes it.",
+        f"aws s3 cp model.tar.gz {ARCHIVE} --region {REGION}",
+    )
     elsewhere = artifact_checks.archive(examined, Object(size_bytes=1, region="us-east-1"))
     assert elsewhere.severity is ERROR
     assert "is in us-east-1, and SageMaker takes models from its own Region, eu-central-1" in elsewhere.sentence
@@ -479,6 +487,9 @@ def test_an_archive_is_there_and_in_the_same_region() -> None:
 
 def test_the_default_archive_lies_in_the_stage_s_own_bucket() -> None:
     assert subject().archive == f"s3://tidegate-dev-data-{ACCOUNT}-{REGION}/models/model.tar.gz"
+    many = artifact_checks.archive(subject(hosting={"mode": "multi_model"}), None)
+    assert many.severity is OK
+    assert "were not looked at: run 'tidegate check' on each of them" in many.sentence
     assert subject(model={"repository": "s3://models/live"}).archive is None
     assert artifact_checks.archive(subject(model={"repository": "s3://models/live"}), None).severity is OK
 

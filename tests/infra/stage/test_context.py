@@ -34,6 +34,12 @@ def test_values_for_one_command_replace_those_of_the_stage(tmp_path: Path) -> No
     assert context.choose({"image_tag": DIGEST}).image == PinnedImage(digest=DIGEST)
 
 
+def test_a_stage_that_does_not_exist_is_named_with_the_option_that_was_typed() -> None:
+    for stage in ("prd", "stages/mine.toml"):
+        with pytest.raises(ConfigurationError, match=f"^--stage {stage} does not exist; "):
+            stage_file.find(stage, option="--stage ")
+
+
 def test_keys_of_the_cdk_itself_are_left_alone() -> None:
     assert context.choose({"@aws-cdk/core:flag": True, "aws:cdk:x": 1, "cli-telemetry": False}).name == "local"
 

@@ -52,6 +52,10 @@ BAD_TABLES: list[tuple[dict[str, str | None], str]] = [
         "[environment]: TIDEGATE_WORKER is not a setting of this server; did you mean TIDEGATE_WORKERS?",
     ),
     (
+        {"environment": 'TIDEGATE_WEIGHTS_ONLY = "1"'},
+        "[environment]: TIDEGATE_WEIGHTS_ONLY is not a setting of this server; docs/settings.md lists them",
+    ),
+    (
         {"environment": 'TIDEGATE_WORKERS = "many"'},
         "[environment]: TIDEGATE_WORKERS='many' is not valid: it must be a whole number from 1 to 1024",
     ),
