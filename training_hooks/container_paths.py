@@ -42,7 +42,7 @@ def needed_model_directory(given: object) -> Path:
     chosen = chosen_model_directory(given)
     if chosen is None:
         raise ArtifactError(
-            "say where to save: pass model_dir or set SM_MODEL_DIR (this is no SageMaker container); a script that "
+            "say where to save: pass model_dir or set SM_MODEL_DIR (this is not a SageMaker container); a script that "
             "begins with model_directory() learns this before the training"
         )
     return chosen
@@ -60,7 +60,7 @@ def checkpoint_directory(given: str | os.PathLike[str] | None) -> Path:
     """Return the directory that SageMaker copies to S3 and back: the argument, or /opt/ml/checkpoints."""
     chosen = _choose(given, "directory", None, "checkpoints")
     if chosen is None:
-        raise ArtifactError("say where the checkpoints are: pass directory (this is no SageMaker container)")
+        raise ArtifactError("say where the checkpoints are: pass directory (this is not a SageMaker container)")
     if chosen.exists() and not chosen.is_dir():
         raise ArtifactError(f"directory {chosen} is a file; give the directory of the checkpoints")
     return chosen

@@ -382,3 +382,19 @@ def test_a_request_that_waited_longer_than_the_time_limit_is_503_without_being_c
         assert (reply.status, time.monotonic() > started) in ((200, True), (503, True))
         ran = "late" in (server.model_dir / "calls").read_text()
         assert ran == (reply.status == 200)
+
+
+@pytest.mark.parametrize(
+    ("path", "where"),
+    [
+        ("/predict", "predictions are at POST /invocations."),
+        ("/docs", "predictions are at POST /invocations, and TIDEGATE_PAGES=on serves /playground, /docs and"),
+        ("/", "predictions are at POST /invocations, and TIDEGATE_PAGES=on serves /playground, /docs and"),
+        ("/health", "predictions are at POST /invocations, and the health check is GET /ping."),
+    ],
+)
+def test_a_path_that_people_try_is_answered_with_the_one_that_is_there(server: Server, path: str, where: str) -> None:
+    answer = server.request("GET", path)
+    error = answer.json()["error"]
+    assert (answer.status, error["code"]) == (404, "not_found")
+    assert error["message"].startswith(f"There is nothing at {path}; {where}")

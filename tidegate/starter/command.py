@@ -40,7 +40,7 @@ def main(arguments: Sequence[str]) -> int:
         return 1
     for path in written:
         print(folder / path)  # noqa: T201
-    print(f"next: cd {folder}, and what its README.md says", file=sys.stderr)  # noqa: T201
+    print(f"next: cd {folder}, then follow README.md", file=sys.stderr)  # noqa: T201
     return 0
 
 

@@ -50,6 +50,12 @@ ROOM_AFTER_S = 1.0
 """How long a connection must have been idle before it has to make room for another."""
 _CHAT = CHAT.split("/")[1:]
 _INFERENCE_ID = b"x-amzn-sagemaker-inference-id"
+_PAGES = ", and TIDEGATE_PAGES=on serves /playground, /docs and /openapi.json"
+_ELSEWHERE = {
+    **dict.fromkeys(("/playground", "/docs", "/openapi.json", "/"), _PAGES),
+    **dict.fromkeys(("/health", "/healthz", "/ready"), ", and the health check is GET /ping"),
+}
+"""What is said beside it of a path that people try."""
 
 
 class Application:
@@ -262,7 +268,8 @@ class Application:
             case ["adapters", name] if name:
                 return Route(("GET", "DELETE"), lambda _: self._adapters())
         where = "POST /models/NAME/invoke" if multi_model else "POST /invocations"
-        raise NotFound(f"There is nothing at {request.path[:200]}; predictions are at {where}.")
+        known = _ELSEWHERE.get(request.path, "")
+        raise NotFound(f"There is nothing at {request.path[:200]}; predictions are at {where}{known}.")
 
     def idle_for_too_long(self, now_s: float) -> bool:
         """Whether the server was to end by itself by now (TIDEGATE_IDLE_EXIT_S). Asked twice a second."""

@@ -36,7 +36,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("wheel")
     wheel = build("wheel", copy_of_the_checkout(root / "checkout"), root / "dist")
     (words,) = blocks("Install", "bash")
-    assert words == "pip install 'tidegate[local]'\n"
+    assert words == 'make dist\npip install "$(ls dist/tidegate-*.whl)[local]"\n'
     environment = HERE / "local"
     constraints = REPOSITORY / "constraints.txt"
     lists = (constraints.read_bytes(), (REPOSITORY / "pyproject.toml").read_bytes(), sys.version.encode())
