@@ -266,6 +266,8 @@ def _functions(module: ModuleType, context: Context, reading: Reading, *, tell: 
     builds = weights.builds_with(module.__name__, context.manifest)
     if mistake := near_misses.mistake(module, functions.found, builds=builds):
         raise DeploymentError(mistake)
+    if tell and (doubt := near_misses.doubt(module, functions.found, builds=builds)):
+        log.warning("%s", doubt)
     if not functions.found and tell and not builds:
         names = ", ".join(handler.ARGUMENTS)
         log.warning("%s has none of the functions that are called (%s): the defaults do it all", module.__file__, names)

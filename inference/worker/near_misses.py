@@ -26,6 +26,17 @@ _SUFFIX = re.compile(r"(.+?)_?(?:fn|func|funct|function|fct|fcn|fun)s?")
 _ENTRY_POINTS = {"handle": "TorchServe's", "handler": "TorchServe's", "lambda_handler": "AWS Lambda's"}
 _METHODS = ("preprocess", "inference", "postprocess")
 """The steps of a handler of TorchServe; one of these names alone may be a helper of any script."""
+_ELSEWHERE = {
+    "load_model": "model_fn",
+    "preprocess": "input_fn",
+    "predict": "predict_fn",
+    "predict_batch": "predict_fn",
+    "forward": "predict_fn",
+    "postprocess": "output_fn",
+    "handle": "transform_fn",
+    "handler": "transform_fn",
+}
+"""What other servers, or other scripts, call a function, and the function that does the same here."""
 
 
 _OR_BY_A_CLASS = (
@@ -63,6 +74,36 @@ def mistake(module: ModuleType, found: Collection[str], *, builds: bool = False)
         if what is not None:
             way_out += _OR_BY_A_CLASS.format(kind.__name__)
     return f"{module.__file__}: {what}, and nothing here calls it; {way_out}." if what is not None else None
+
+
+def doubt(module: ModuleType, found: Collection[str], *, builds: bool = False) -> str | None:
+    """What may be wrong with a script that is no `mistake`, in one sentence; None where nothing is.
+
+    A function such as `predict` beside a `model_fn` may be a helper, of a notebook or of the training. It is doubted
+    where the script itself does not use it, and a default runs in place of the function that does the same.
+    """
+    if CREATE_MODEL in found:
+        return None
+    missing = set(EXPECTED) - set(found)
+    if "transform_fn" in found:
+        missing -= set(CHAIN)
+    elif any(each in found for each in CHAIN):
+        missing -= {"transform_fn"}
+    if builds:
+        missing -= {"model_fn"}
+    names = [
+        name
+        for name, value in vars(module).items()
+        if _ELSEWHERE.get(name) in missing
+        and inspect.isfunction(value)
+        and _is_the_archives(inspect.unwrap(value), module)
+        and not _mentions(module, name)
+    ]
+    if not names:
+        return None
+    meant = " and ".join(dict.fromkeys(_ELSEWHERE[name] for name in names))
+    them = "it" if len(names) == 1 else "them"
+    return f"{module.__file__} defines {' and '.join(names)}, and nothing calls {them}; did you mean {meant}?"
 
 
 def _meant(name: str, function: Any, found: Collection[str]) -> str | None:

@@ -159,11 +159,14 @@ def test_what_ends_before_there_is_a_model_is_an_object_too(
 def test_answers_that_change_and_weights_that_are_no_numbers_are_warned_of(tmp_path: Path) -> None:
     """The verdict is that of the first answer; what is found out by asking again is a warning."""
     script = "JITTER = 1\ncalls = []\n" + NET.replace("return [0.25", "calls.append(1)\n        return [len(calls) / 4")
+    script += "def postprocess(answer): ...\n"
     archive(tmp_path, script, "[[1.5, 2.5]]", "[0.25]")
     done = check(tmp_path, "--json")
     assert done.returncode == 0, done.stderr
-    codes = [each["code"] for each in json.loads(done.stdout)["warnings"]]
-    assert codes == ["unsteady_answers", "weights_not_a_number", "training_mode"]
+    warnings = {each["code"]: each["message"] for each in json.loads(done.stdout)["warnings"]}
+    assert set(warnings) == {"said_at_load", "unsteady_answers", "weights_not_a_number", "training_mode"}
+    doubt = "code/inference.py defines postprocess, and nothing calls it; did you mean output_fn?"
+    assert warnings["said_at_load"].endswith(doubt)
 
 
 def test_a_model_that_dies_when_it_is_asked_again_may_take_traffic_and_is_warned_of(tmp_path: Path) -> None:

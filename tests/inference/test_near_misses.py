@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -12,14 +13,26 @@ from tidegate.inference.worker import near_misses, user_code
 from tidegate.inference.worker.handler import ARGUMENTS
 
 
-def said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> str | None:
+def imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> tuple[ModuleType, list[str]]:
+    """The script, and which of the functions it has."""
     path = tmp_path / "toy_script.py"
     path.write_text(script)
     monkeypatch.delitem(sys.modules, "toy_script", raising=False)
     monkeypatch.syspath_prepend(str(tmp_path))
     module = user_code.import_script(path)
-    mistake = near_misses.mistake(module, [name for name in ARGUMENTS if hasattr(module, name)])
-    return mistake and mistake.replace(f"{path}: ", "")
+    return module, [name for name in ARGUMENTS if hasattr(module, name)]
+
+
+def said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> str | None:
+    module, found = imported(tmp_path, monkeypatch, script)
+    mistake = near_misses.mistake(module, found)
+    return mistake and mistake.replace(f"{module.__file__}: ", "")
+
+
+def doubted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> str | None:
+    module, found = imported(tmp_path, monkeypatch, script)
+    doubt = near_misses.doubt(module, found)
+    return doubt and doubt.replace(f"{module.__file__} ", "")
 
 
 MODEL = "def model_fn(model_dir): ...\n"
@@ -246,3 +259,62 @@ def test_a_network_that_the_manifest_names_may_have_steps_of_its_own(tmp_path: P
     module = user_code.import_script(path)
     assert near_misses.mistake(module, [], builds=True) is None
     assert near_misses.mistake(module, []) is not None
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("predict", "predict_fn"),
+        ("predict_batch", "predict_fn"),
+        ("forward", "predict_fn"),
+        ("preprocess", "input_fn"),
+        ("postprocess", "output_fn"),
+        ("handle", "transform_fn"),
+        ("handler", "transform_fn"),
+    ],
+)
+def test_what_other_servers_call_a_function_is_doubted_where_nothing_calls_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, meant: str
+) -> None:
+    sentence = f"defines {name}, and nothing calls it; did you mean {meant}?"
+    script = f"{MODEL}def {name}(x, model): ...\n"
+    assert doubted(tmp_path, monkeypatch, script) == sentence
+    started = f"if __name__ == '__main__':\n    print({name}(1, 2))\n"
+    assert doubted(tmp_path, monkeypatch, script + started) == sentence
+    assert (
+        doubted(tmp_path, monkeypatch, f"import torch\n{MODEL}@torch.no_grad()\ndef {name}(x, model): ...\n")
+        == sentence
+    )
+    assert doubted(tmp_path, monkeypatch, f"{script}def {meant}(*arguments): ...\n") is None
+    assert doubted(tmp_path, monkeypatch, f"{script}def warm(model): return {name}(1, model)\n") is None
+    assert doubted(tmp_path, monkeypatch, f"{script}steps = [{name}]\n") is None
+    assert said(tmp_path, monkeypatch, script) is None
+
+
+def test_the_doubt_names_all_of_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = "def load_model(path): ...\ndef predict(x): ...\ndef forward(x): ...\ndef train(): ...\n"
+    assert doubted(tmp_path, monkeypatch, script) == (
+        "defines load_model and predict and forward, and nothing calls them; did you mean model_fn and predict_fn?"
+    )
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "def transform_fn(a, b, c, d): ...\ndef predict(x): ...\ndef preprocess(x): ...",
+        "def predict_fn(a, b): ...\ndef handle(x): ...",
+        "class Net:\n    def forward(self, x): ...\n    def predict(self, x): ...",
+        "from json import loads as preprocess, dumps as postprocess",
+        "from tensors import predict",
+        "predict = None\nhandler = 3",
+    ],
+)
+def test_nothing_else_of_such_a_name_is_doubted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
+    elsewhere = tmp_path / "library"
+    elsewhere.mkdir()
+    (elsewhere / "tensors.py").write_text("def predict(x): ...\n")
+    monkeypatch.syspath_prepend(str(elsewhere))
+    monkeypatch.delitem(sys.modules, "tensors", raising=False)
+    archive = tmp_path / "archive"
+    archive.mkdir()
+    assert doubted(archive, monkeypatch, f"{MODEL}{script}\n") is None
