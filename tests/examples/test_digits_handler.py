@@ -175,5 +175,6 @@ def test_json_lines_pair_with_their_input(handler: ModuleType, model: Any) -> No
 
 def test_an_answer_that_cannot_be_given(handler: ModuleType) -> None:
     """An Accept header without a type that we have is the client's mistake."""
-    with pytest.raises(ValueError, match=r"application/json or application/jsonlines, not 'text/csv'"):
+    with pytest.raises(ValueError, match=r"application/json or application/jsonlines, not 'text/csv'") as caught:
         handler.output_fn([], "text/csv")
+    assert caught.value.status_code == 406  # type: ignore[attr-defined]
