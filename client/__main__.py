@@ -60,7 +60,8 @@ def _way_out(error: Exception, options: argparse.Namespace) -> str:
     if isinstance(error, ClientError) and getattr(options, "target_model", "") is None:
         message = error.response.get("Error", {}).get("Message", "").lower()
         if "multi-model" in message or "target model" in message or "targetmodel" in message:
-            return " Give --target-model NAME.tar.gz, a path below the endpoint's directory of archives."
+            end = "" if str(error).endswith(".") else "."
+            return f"{end} Give --target-model NAME.tar.gz, a path below the endpoint's directory of archives."
     return ""
 
 
