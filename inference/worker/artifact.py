@@ -27,6 +27,10 @@ from tidegate.inference.layout import FORMAT_VERSION, MANIFEST
 from tidegate.inference.worker.content import CSV, JSON, JSON_LINES, NPY, split_media_type
 from tidegate.inference.worker.picture_difference import picture_difference
 
+_NOT_AS_SAVED = (
+    " It was edited after save_model, or is damaged: run the training again, or remove the file's entry from 'files' "
+    f"in {MANIFEST} to serve it unchecked."
+)
 _MAX_NAME_BYTES, _MAX_PATH_BYTES = 255, 4096  # of Linux
 
 
@@ -92,10 +96,12 @@ def verify_files(root: Path, manifest: dict[str, Any], hashed: Iterable[Sequence
         with path.open("rb") as file:
             found = os.fstat(file.fileno())  # not of the path, where another file may be in the meantime
             if found.st_size != facts["size_bytes"]:
-                raise DeploymentError(f"{path} has {found.st_size} bytes; the manifest says {facts['size_bytes']}.")
+                said = f"{path} has {found.st_size} bytes; the manifest says {facts['size_bytes']}."
+                raise DeploymentError(said + _NOT_AS_SAVED)
             digest = known.get(Identity.of(found)) or hashlib.file_digest(file, "sha256").hexdigest()
         if digest != facts["sha256"]:
-            raise DeploymentError(f"{path} is damaged: its SHA-256 is {digest}, the manifest says {facts['sha256']}.")
+            said = f"{path} is not as it was saved: its SHA-256 is {digest}, the manifest says {facts['sha256']}."
+            raise DeploymentError(said + _NOT_AS_SAVED)
     return len(listed)
 
 

@@ -6,12 +6,13 @@ make ─▶ pre_model_fn ─▶ model_fn, which may ask for a form ─▶ model_
 
 from __future__ import annotations
 
+import ast
 import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tidegate.inference.errors import DeploymentError, one_line
+from tidegate.inference.errors import DeploymentError, one_line, some_of
 from tidegate.inference.protocol import ModelSpec
 from tidegate.inference.worker import defaults, identity, weights
 from tidegate.inference.worker.comparing import Tolerance
@@ -117,8 +118,18 @@ class ModelMaker:
         elif not self._script.read_bytes().strip():
             what = "is empty"
         else:
-            what = f"defines no function that is called ({', '.join(ARGUMENTS)})"
+            what = f"defines no function that is called ({', '.join(ARGUMENTS)}){self._classes()}"
         return f" {self._script} is there and {what}."
+
+    def _classes(self) -> str:
+        """The classes that the script defines in place of functions, as the end of a sentence."""
+        try:
+            statements = ast.parse(self._script.read_bytes()).body if self._script is not None else []
+        except (SyntaxError, ValueError):
+            return ""
+        names = [each.name for each in statements if isinstance(each, ast.ClassDef)]
+        kinds = "class" if len(names) == 1 else "classes"
+        return f", only the {kinds} {some_of(names, limit=3)}, of which no method is called" if names else ""
 
     def _eager_model(self) -> Any:
         spec = self._spec

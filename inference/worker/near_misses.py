@@ -26,6 +26,7 @@ _SUFFIX = re.compile(r"(.+?)_?(?:fn|func|funct|function|fct|fcn|fun)s?")
 _ENTRY_POINTS = {"handle": "TorchServe's", "handler": "TorchServe's", "lambda_handler": "AWS Lambda's"}
 _METHODS = ("preprocess", "inference", "postprocess")
 """The steps of a handler of TorchServe; one of these names alone may be a helper of any script."""
+_LIKE_A_LITAPI = "; docs/migration.md has, under From LitServe, which function each method becomes"
 _ELSEWHERE = {
     "load_model": "model_fn",
     "preprocess": "input_fn",
@@ -69,6 +70,9 @@ def mistake(module: ModuleType, found: Collection[str], *, builds: bool = False)
         if what is not None:
             break
         what = _handler_class(kind)
+        if what is None and not builds and (what := _of_litserve(kind, module)) is not None:
+            way_out += _LIKE_A_LITAPI
+            break
         if what is None and not builds:
             what = _of_cog(kind, module) or _packaged_model(kind, module)
         if what is not None:
@@ -195,6 +199,19 @@ def _of_cog(kind: type, module: ModuleType) -> str | None:
     of_cog = any(base.__name__ == "BasePredictor" for base in kind.__mro__)
     alike = kind.__name__ == "Predictor" and inspect.isfunction(getattr(kind, "setup", None))
     return f"the class {kind.__qualname__} is a predictor of Cog" if of_cog or alike else None
+
+
+def _of_litserve(kind: type, module: ModuleType) -> str | None:
+    """LitServe's API, told by its base, or by its methods around a `predict` that the script never calls.
+
+    Source: https://lightning.ai/docs/litserve/api-reference/litapi.
+    """
+    based = any(base.__name__ == "LitAPI" for base in kind.__mro__[1:])
+    has = [
+        name for name in ("setup", "decode_request", "predict", "encode_response") if callable(getattr(kind, name, 0))
+    ]
+    alike = {"setup", "predict"} < set(has) and not _mentions(module, "predict", ast.Attribute)
+    return f"the class {kind.__qualname__} is a LitAPI of LitServe" if based or alike else None
 
 
 def _packaged_model(kind: type, module: ModuleType) -> str | None:

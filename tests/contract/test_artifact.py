@@ -110,7 +110,7 @@ def test_check_says_what_is_wrong_in_one_line_and_exits_1(archive: Path, tmp_pat
     result = check(model_dir)
     assert result.returncode == 1
     assert result.stderr.splitlines()[-1].startswith(
-        f"tidegate: error: {model_dir}/model.pth is damaged: its SHA-256 is"
+        f"tidegate: error: {model_dir}/model.pth is not as it was saved: its SHA-256 is"
     )
 
 

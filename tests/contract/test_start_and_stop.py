@@ -176,7 +176,7 @@ def model_fn(model_dir):
         ({"code/inference.py": "raise SystemExit(0)"}, {}, "code/inference.py, line 1: SystemExit: 0"),
         ({"code/serve.py": DOUBLE}, {"SAGEMAKER_PROGRAM": "predict.py"}, "SAGEMAKER_PROGRAM asks for 'predict.py'"),
         ({"code/inference.py": DOUBLE}, {"TIDEGATE_WORKERS": "many"}, "TIDEGATE_WORKERS='many' is not valid"),
-        (broken_manifest("damaged"), {}, "example/request.json is damaged: its SHA-256 is"),
+        (broken_manifest("damaged"), {}, "example/request.json is not as it was saved: its SHA-256 is"),
         (broken_manifest("shorter"), {}, "example/request.json has 2 bytes; the manifest says 8"),
         (broken_manifest("missing"), {}, "example/request.json is missing, although the manifest lists it"),
         (broken_manifest("future"), {}, "has format_version 99; this server reads 1"),

@@ -85,7 +85,7 @@ def test_files_that_are_what_the_manifest_says_are_counted(tmp_path: Path) -> No
         ),
         ({"model.pth": {"size_bytes": 7}}, "a number, and sha256, a text; it is {'size_bytes': 7}."),
         ({"model.pth": {"size_bytes": "7", "sha256": "0"}}, "needs size_bytes, a number, and"),
-        ({"model.pth": facts(b"Weights")}, "/model.pth is damaged: its SHA-256 is "),
+        ({"model.pth": facts(b"Weights")}, "/model.pth is not as it was saved: its SHA-256 is "),
         ({"../other": facts(b"")}, "manifest.json names '../other', which is outside the model directory."),
         ({"/etc/hostname": facts(b"")}, "manifest.json names '/etc/hostname', which is outside the model directory."),
         ({"link": facts(b"secret")}, "manifest.json names 'link', which is outside the model directory."),
@@ -104,6 +104,22 @@ def test_files_that_are_not_what_the_manifest_says_are_named(tmp_path: Path, lis
     with pytest.raises(DeploymentError) as caught:
         verify_files(root, write(root, files=listed))
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("edited", [b"twice", b"twice as long"])
+def test_an_edited_file_is_served_as_its_error_says(tmp_path: Path, edited: bytes) -> None:
+    """Without its entry in the manifest; the other files are still compared."""
+    (tmp_path / "model.pth").write_bytes(b"weights")
+    (tmp_path / "inference.py").write_bytes(edited)
+    listed = {"model.pth": facts(b"weights"), "inference.py": facts(b"value")}
+    with pytest.raises(DeploymentError) as caught:
+        verify_files(tmp_path, write(tmp_path, files=listed))
+    assert str(caught.value).endswith(
+        " It was edited after save_model, or is damaged: run the training again, or remove the file's entry from "
+        "'files' in manifest.json to serve it unchecked."
+    )
+    del listed["inference.py"]
+    assert verify_files(tmp_path, write(tmp_path, files=listed)) == 1
 
 
 def test_a_hash_that_is_known_is_believed_of_the_very_same_file_and_of_no_other(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ import pytest
 import torch
 
 from tests.processes import started
+from tidegate.inference.worker.handler import ARGUMENTS
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -334,6 +335,13 @@ BROKEN: list[tuple[str, dict[str, str | bytes], dict[str, str], str]] = [
         {"model.pth": state_dict(), "code/inference.py": "app = 1\ndef main(): ...\n"},
         {},
         f"{WITHOUT_CODE} {{dir}}/code/inference.py is there and defines no function that is called (pre_model_fn,",
+    ),
+    (
+        "state dict beside a script of one class",
+        {"model.pth": state_dict(), "code/inference.py": "class Mine:\n    def run(self, x): ...\n"},
+        {},
+        f"{WITHOUT_CODE} {{dir}}/code/inference.py is there and defines no function that is called "
+        f"({', '.join(ARGUMENTS)}), only the class Mine, of which no method is called.",
     ),
     (
         "state dict beside a script without a model_fn",

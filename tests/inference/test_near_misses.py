@@ -183,6 +183,27 @@ def test_a_script_of_another_server_is_told_what_is_called_here(
     assert said(tmp_path, monkeypatch, f"{script}\n{MODEL}") is None
 
 
+@pytest.mark.parametrize(
+    "script",
+    [
+        "class LitAPI: ...\nclass Mine(LitAPI):\n    def setup(self, device): ...\n    def predict(self, x): ...",
+        "class Mine:\n    def setup(self, device): ...\n    def decode_request(self, r): ...\n"
+        "    def predict(self, x): ...\n    def encode_response(self, o): ...",
+    ],
+)
+def test_a_litapi_is_pointed_to_the_functions_that_its_methods_become(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str
+) -> None:
+    mistake = said(tmp_path, monkeypatch, script)
+    assert mistake == (
+        "the class Mine is a LitAPI of LitServe, and nothing here calls it; write model_fn, input_fn, predict_fn and "
+        "output_fn as functions of the module; docs/migration.md has, under From LitServe, which function each method "
+        "becomes."
+    )
+    assert "\n## From LitServe\n" in (Path(__file__).parents[2] / "docs" / "migration.md").read_text(encoding="utf-8")
+    assert said(tmp_path, monkeypatch, f"{script}\n{MODEL}") is None
+
+
 def test_a_handler_class_is_pointed_to_the_function_that_makes_the_four_of_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
