@@ -28,7 +28,8 @@ class ModelError(ClientFailure):
     def __init__(
         self, status: int, message: str, *, code: str = "", request_id: str = "", log_stream_arn: str = ""
     ) -> None:
-        super().__init__(f"the model answered {status}{f' {code}' if code else ''}: {message}")
+        which = f" (request id {request_id})" if request_id and status >= 500 else ""  # where to look in the log
+        super().__init__(f"the model answered {status}{f' {code}' if code else ''}: {message}{which}")
         self.status = status
         """The container's HTTP status: 4xx for what the caller did wrong, 5xx for what the model or server did."""
         self.code = code

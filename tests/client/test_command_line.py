@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import subprocess
@@ -35,6 +36,21 @@ def test_a_multi_model_endpoint_that_misses_its_archive_is_told_by_the_option(
             monkeypatch.setenv(name, value)
         assert main(words[3:]) == 1
         assert "Give --target-model NAME.tar.gz, a path below" in capsys.readouterr().err
+
+
+def test_an_error_of_the_model_names_the_request_id_to_look_for_in_the_log(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    message = "predict_fn raised ValueError; the log has its traceback under this request id."
+    error = {"code": "handler_failed", "message": message, "request_id": "02114942-69"}
+    with running() as runtime:
+        said = json.dumps({"error": error})
+        runtime.answers.append(refused("ModelError", "…", 424, OriginalStatusCode=500, OriginalMessage=said))
+        words, environment = asking(runtime.url, tmp_path)
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        assert main([*words[3:], "--wake-timeout", "0"]) == 1
+        assert f": {message} (request id 02114942-69)\n" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("answer", [ANSWER, ANSWER + b"\n", b""])

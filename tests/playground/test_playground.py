@@ -395,6 +395,9 @@ def test_answers_are_shown_with_the_numbers_that_were_sent_and_those_of_each_inp
     answers: list[tuple[str, bytes]] = []
     page.route("**/invocations", lambda route: route.fulfill(content_type=answers[-1][0], body=answers[-1][1]))
     open_at(page, local_page(server))
+    page.click("#copies summary")
+    page.wait_for_selector("[data-copy=curl]")
+    assert not page.is_visible("#copy-text")  # an empty box would look like one to write in
 
     def shown(content_type: str, body: bytes) -> str:
         answers.append((content_type, body))
@@ -419,10 +422,19 @@ def test_answers_are_shown_with_the_numbers_that_were_sent_and_those_of_each_inp
     first, second = page.locator("#shown .one").all_inner_texts()
     assert first.split() == ["Answer", "1", "of", "2", "upper", "upper", "99.97", "%"]
     assert second.split() == ["Answer", "2", "of", "2", "lower", "lower", "98.5", "%"]
+    shown("application/json", json.dumps([[1e-8, 0.00004, 0.0004, 0.99995999]]).encode())
+    assert re.findall(r"\S* ?[\d.]+ %", page.inner_text("#shown")) == ["> 99.99 %", "0.04 %", "< 0.01 %", "< 0.01 %"]
+    page.click("[data-copy=curl]")
+    page.wait_for_selector("#copy-text:has-text('/invocations')")
     numbered = "The classes have no names in the archive: these are their places, from 0."
     assert numbered in shown("application/json", json.dumps([0.1] * 10).encode())
     named = {"probabilities": [0.25, 0.75], "labels": ["lower", "upper"]}
     assert numbered not in shown("application/json", json.dumps(named).encode())
+    error = {"code": "handler_failed", "message": "The log has it under this request id.", "request_id": "02114942-69"}
+    page.unroute("**/invocations")
+    page.route("**/invocations", lambda route: route.fulfill(status=500, json={"error": error}))
+    page.click("#send")
+    page.wait_for_selector("#outcome.bad:has-text('under this request id. (request id 02114942-69)')")
 
 
 def test_of_a_huge_answer_the_beginning_is_shown_and_the_whole_is_a_download(page: Page, server: Server) -> None:

@@ -249,7 +249,7 @@ class StreamReader {
   ofValue(value) {
     if (!isObject(value)) return null;
     if (isObject(value.error)) {
-      this.failure = String(value.error.message ?? "The stream was broken off.");
+      this.failure = nameRequest(String(value.error.message ?? "The stream was broken off."), value.error.request_id);
       return "";
     }
     if (Array.isArray(value.choices)) {
@@ -260,6 +260,9 @@ class StreamReader {
   }
 }
 
+// A sentence that speaks of the request id is followed by it.
+const nameRequest = (sentence, id) => (id && sentence.includes("request id") ? `${sentence} (request id ${id})` : sentence);
+
 // The sentence of an error's body, in the server's form or in AWS's.
 function sentenceOf(bytes) {
   const text = textOf(bytes, MOST_BYTES) ?? "";
@@ -268,7 +271,7 @@ function sentenceOf(bytes) {
     const inner = said.OriginalMessage ?? said.error?.message ?? said.error ?? said.Message ?? said.message ?? said.detail;
     if (typeof inner === "string" && inner) {
       if (inner === said.OriginalMessage && /^\s*\{/.test(inner)) return sentenceOf(encodeText(inner)) || inner;
-      return inner;
+      return nameRequest(inner, said.error?.request_id);
     }
   } catch {
     // Plain text, as of other servers.

@@ -44,15 +44,15 @@ function shortNumber(value) {
 
 const timeWords = (ms) => (ms < 10000 ? `${ms.toFixed(1)} ms` : `${(ms / 1000).toFixed(1)} s`);
 
-// 100 % and 0 % only where they are meant: else with as many digits as it takes.
+// 100 % and 0 % only where they are meant: else with a second digit, or as less or more than what that can say.
 function shareWords(share) {
   const percent = 100 * Math.min(1, Math.max(0, share));
-  for (let digits = 1; digits <= 6; digits++) {
+  for (let digits = 1; digits <= 2; digits++) {
     const rounded = percent.toFixed(digits);
     const isEnd = Number(rounded) === 0 || Number(rounded) === 100;
     if (!isEnd || Number(rounded) === percent) return `${rounded} %`;
   }
-  return percent < 50 ? "< 0.000001 %" : "> 99.999999 %";
+  return percent < 50 ? "< 0.01 %" : "> 99.99 %";
 }
 
 // A picture, and where its bytes are none, a sentence.
