@@ -55,18 +55,29 @@ class TerminalLines(JsonLines):
     """
 
     def format(self, record: logging.LogRecord) -> str:
-        entry = self.entry(record)
-        level, traceback = entry.pop("level"), entry.pop("traceback", None)
-        message = _in_one_line(entry.pop("message"))
-        for name in ("time", "logger", "pid"):
-            del entry[name]
-        words = [self.formatTime(record, "%H:%M:%S")]
-        if record.levelno >= logging.WARNING:
-            words.append(f"{level}:")
-        words.append(message)
-        if entry:
-            words.append(f"({', '.join(f'{name} {_in_one_line(value)}' for name, value in entry.items())})")
-        return "\n".join([" ".join(words), *([str(traceback)] if traceback else [])])
+        warns = record.levelno >= logging.WARNING
+        return _for_people(self.entry(record), self.formatTime(record, "%H:%M:%S"), names_level=warns)
+
+
+def readable(line: str) -> str:
+    """A line of `JsonLines` as `TerminalLines` writes it, with the time in UTC; any other line as it is."""
+    try:
+        entry = json.loads(line)
+        time = datetime.fromisoformat(entry["time"]).strftime("%H:%M:%S")
+        return _for_people(entry, time, names_level=entry["level"] not in ("debug", "info"))
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return line
+
+
+def _for_people(entry: dict[str, object], time: str, *, names_level: bool) -> str:
+    level, traceback = entry.pop("level"), entry.pop("traceback", None)
+    message = _in_one_line(entry.pop("message"))
+    for name in ("time", "logger", "pid"):
+        del entry[name]
+    words = [time, f"{level}:", message] if names_level else [time, message]
+    if entry:
+        words.append(f"({', '.join(f'{name} {_in_one_line(value)}' for name, value in entry.items())})")
+    return "\n".join([" ".join(words), *([str(traceback)] if traceback else [])])
 
 
 def _in_one_line(value: object) -> str:

@@ -28,12 +28,15 @@ from typing import Any
 
 import pytest
 
+from tidegate.inference.log_lines import readable
+
 _START_TIMEOUT_S = 480.0  # what the platform gives a container to become healthy
 _STOP_TIMEOUT_S = 40.0  # the server itself gives what is in flight 25 s
 _ANSWER_TIMEOUT_S = 60.0  # the platform's, of a whole answer
 _PAUSE_S = 0.05
 _REPORTED_LINES = 200
 _CHUNK_BYTES = 65536
+_INVOCATIONS = "/invocations"
 
 Body = bytes | str | Path | dict[str, Any] | list[Any]
 
@@ -74,16 +77,22 @@ class ServedModel:
         return f"http://127.0.0.1:{self.port}"
 
     def invoke(
-        self, body: Body, *, content_type: str | None = None, accept: str | None = None, **headers: str
+        self,
+        body: Body,
+        *,
+        path: str = _INVOCATIONS,
+        content_type: str | None = None,
+        accept: str | None = None,
+        **headers: str,
     ) -> Answer:
-        """The answer to one request of `/invocations`, whatever its status is.
+        """The answer to one request, whatever its status is; `path` is `/v1/chat/completions` for a `chat_fn`.
 
         `body` is sent as it is; a dict or list becomes JSON, and a Path is the file's bytes. Where `content_type` is
         not said, it is that of the file's name, or application/json for JSON, text/plain for a str, and
         application/octet-stream for bytes. Further headers are named in Python's way:
         `X_Amzn_SageMaker_Custom_Attributes="…"`.
         """
-        with self._asked(body, content_type, accept, headers) as response:
+        with self._asked(path, body, content_type, accept, headers) as response:
             return Answer(
                 status=response.status,
                 headers={name.lower(): value for name, value in response.getheaders()},
@@ -91,10 +100,16 @@ class ServedModel:
             )
 
     def stream(
-        self, body: Body, *, content_type: str | None = None, accept: str | None = None, **headers: str
+        self,
+        body: Body,
+        *,
+        path: str = _INVOCATIONS,
+        content_type: str | None = None,
+        accept: str | None = None,
+        **headers: str,
     ) -> Iterator[bytes]:
         """The parts of a response as they come. Raises AssertionError with the body where its status is not 200."""
-        with self._asked(body, content_type, accept, headers) as response:
+        with self._asked(path, body, content_type, accept, headers) as response:
             if response.status != 200:
                 raise AssertionError(f"{response.status}: {response.read().decode(errors='replace')}")
             while part := response.read1(_CHUNK_BYTES):
@@ -106,7 +121,7 @@ class ServedModel:
 
     @contextmanager
     def _asked(
-        self, body: Body, content_type: str | None, accept: str | None, headers: Mapping[str, str]
+        self, path: str, body: Body, content_type: str | None, accept: str | None, headers: Mapping[str, str]
     ) -> Iterator[http.client.HTTPResponse]:
         content, its_type = _content(body)
         sent = {name.replace("_", "-"): value for name, value in headers.items()}
@@ -116,7 +131,7 @@ class ServedModel:
         self.asked += 1
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=_ANSWER_TIMEOUT_S)
         try:
-            connection.request("POST", "/invocations", content, sent)
+            connection.request("POST", path, content, sent)
             yield connection.getresponse()
         finally:
             connection.close()
@@ -216,7 +231,12 @@ def _port_when_ready(process: subprocess.Popen[bytes], log_file: Path, model: st
     log = log_file.read_text(encoding="utf-8", errors="replace").strip()
     ended = process.poll() is not None
     what = log.rpartition("\n")[2] if ended else f"it was not ready within {_START_TIMEOUT_S:.0f} s"
-    raise ModelDidNotStart(f"{model} is not served: {what}\n{log}")
+    raise ModelDidNotStart(f"{model} is not served: {what}\n{_for_people(log)}")
+
+
+def _for_people(log: str) -> str:
+    """The lines as a terminal has them, tracebacks on lines of their own."""
+    return "\n".join(map(readable, log.splitlines()))
 
 
 def _listens_at(log_file: Path) -> int | None:
@@ -260,7 +280,7 @@ def pytest_runtest_makereport(
     if report.failed and call.when == "call":
         before = item.stash.get(_ASKED_BEFORE, {})
         for key, model in item.config.stash.get(_RUNNING, {}).items():
-            lines = model.log().splitlines()
+            lines = _for_people(model.log()).splitlines()
             if model.asked > before.get(key, 0) and lines:
                 cut = [f"… {len(lines) - _REPORTED_LINES} lines more"] if len(lines) > _REPORTED_LINES else []
                 report.sections.append((f"tidegate serve at {model.url}", "\n".join([*cut, *lines[-_REPORTED_LINES:]])))

@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tidegate.inference.log_lines import TerminalLines
+from tidegate.inference.log_lines import JsonLines, TerminalLines, readable
 
 PROGRAM = """
 import logging
@@ -90,3 +90,22 @@ def test_a_traceback_follows_on_lines_of_its_own() -> None:
     assert first.endswith("error: it failed")
     assert rest[0].startswith("Traceback")
     assert rest[-1] == "ValueError: no such class"
+
+
+@pytest.mark.parametrize("level", [logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR])
+def test_an_object_of_a_file_is_read_as_a_terminal_has_it(level: int) -> None:
+    """But for the time, which is UTC; a traceback is on lines of its own."""
+    try:
+        raise ValueError("a number is wanted")
+    except ValueError:
+        raised = sys.exc_info()
+    record = logging.LogRecord("tidegate.model", level, __file__, 1, "it failed", None, raised)
+    record.__dict__.update({"model": "digits", "rows": [1, 2]})
+    line = readable(JsonLines().format(record))
+    assert line.partition(" ")[2] == TerminalLines().format(record).partition(" ")[2]
+    assert line.splitlines()[-1] == "ValueError: a number is wanted"
+
+
+@pytest.mark.parametrize("line", ["printed", "", "7", "[]", "{}", '{"time": 5}', '{"time": "noon", "level": "info"}'])
+def test_any_other_line_of_a_file_is_left_as_it_is(line: str) -> None:
+    assert readable(line) == line

@@ -27,6 +27,10 @@ def input_fn(body, content_type):
         raise ValueError("a number is wanted")
     return json.loads(body)
 
+def chat_fn(request, factor):
+    for message in request["messages"]:
+        yield message["content"] * factor
+
 def predict_fn(number, factor):
     return number * factor
 
@@ -66,6 +70,13 @@ def test_the_same_is_the_same_server_and_another_is_another(serve_model):
 def test_a_stream_comes_in_parts(serve_model):
     parts = serve_model("model", wrapper="wrapper.py").stream("one two three")
     assert b"".join(parts) == b"onetwothree"
+
+def test_chat_is_asked_by_its_path(serve_model):
+    asked = {"messages": [{"role": "user", "content": "ho"}]}
+    answer = serve_model("model").invoke(asked, path="/v1/chat/completions")
+    assert answer.json()["choices"][0]["message"]["content"] == "hoho"
+    events = serve_model("model").stream({**asked, "stream": True}, path="/v1/chat/completions")
+    assert b"hoho" in b"".join(events)
 
 def test_a_refused_stream_raises(serve_model):
     with pytest.raises(AssertionError, match="400: .*a number is wanted"):
@@ -116,7 +127,7 @@ def said(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def test_a_handler_is_tested_through_the_real_server(said: str) -> None:
     assert re.findall(r"^FAILED test_mine\.py::(\w+)", said, re.MULTILINE) == FAILED, said
-    assert "3 failed, 6 passed" in said, said
+    assert "3 failed, 7 passed" in said, said
 
 
 def test_a_failure_comes_with_the_log_of_the_server_that_was_asked(said: str) -> None:
@@ -125,6 +136,7 @@ def test_a_failure_comes_with_the_log_of_the_server_that_was_asked(said: str) ->
 
     assert "tidegate serve at http://127.0.0.1:" in report_of("test_that_fails")
     assert "the script saw" in report_of("test_that_fails")
+    assert re.search(r"^\d\d:\d\d:\d\d listening \(.*port \d+", report_of("test_that_fails"), re.MULTILINE)
     assert "tidegate serve at" not in report_of("test_that_fails_and_asks_nobody")
 
 
@@ -151,9 +163,9 @@ def test_the_guide_does_what_it_says(tmp_path: Path) -> None:
     for name, text in files:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text, encoding="utf-8")
-    assert len(files) == 4
+    assert len(files) == 5
     command = re.search(r"^```bash\npython -m (pytest .*)\n```$", guide, re.MULTILINE)
     assert command is not None
     words = [sys.executable, "-m", *command[1].split(), "-p", "no:cacheprovider"]
     done = subprocess.run(words, cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, check=False)
-    assert "4 passed" in done.stdout, done.stdout + done.stderr
+    assert "5 passed" in done.stdout, done.stdout + done.stderr
