@@ -312,6 +312,15 @@ def test_what_other_servers_call_a_function_is_doubted_where_nothing_calls_it(
     assert said(tmp_path, monkeypatch, script) is None
 
 
+def test_a_load_model_for_the_models_that_the_script_asks_for_is_called(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = "def load_model(path): ...\ndef predict_fn(data, model, context): return context.get_model(data)\n"
+    assert doubted(tmp_path, monkeypatch, script) is None
+    alone = "def load_model(path): ...\ndef predict_fn(data, model): ...\n"
+    assert doubted(tmp_path, monkeypatch, alone) == ("defines load_model, and nothing calls it; did you mean model_fn?")
+
+
 def test_the_doubt_names_all_of_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     script = "def load_model(path): ...\ndef predict(x): ...\ndef forward(x): ...\ndef train(): ...\n"
     assert doubted(tmp_path, monkeypatch, script) == (
