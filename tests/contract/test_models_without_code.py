@@ -317,7 +317,7 @@ def test_a_table_is_read_by_its_columns(tmp_path: Path) -> None:
         for body, sentence in (
             ('{"rooms": 2, "area": 3}', "The body lacks the column 'year'; this model takes 'rooms', 'area', 'year'."),
             ('{"rooms": 2, "area": 3, "years": 4}', "has the column 'years', which this model does not know; did you"),
-            ("[[null, 1, 2]]", "Entry 0 of the list has no value for 'rooms', and this model takes no record without"),
+            ("[[null, 1, 2]]", "Entry 0 of the list has no value for 'rooms', which this model requires."),
         ):
             reply = server.post(body)
             assert (reply.status, sentence in reply.error["message"]) == (400, True), reply.body
