@@ -17,6 +17,8 @@ class Stopped(BaseException):
 
 
 _NUMBERS = (signal.SIGTERM, signal.SIGINT)
+_held: list[int] = []
+"""What has come since `hold`."""
 
 
 def ignore() -> None:
@@ -26,13 +28,20 @@ def ignore() -> None:
 
 
 def hold() -> None:
-    """Let both wait: a loop is made, which has no handlers yet, and swallows what a handler raises in it."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, _NUMBERS)
+    """Let both wait: a loop is made, which has no handlers yet, and swallows what a handler raises in it.
+
+    Masking them would not do: a thread that a download has left behind takes them, and the handler runs here all the
+    same.
+    """
+    _held.clear()
+    for each in _NUMBERS:
+        signal.signal(each, lambda number, _frame: _held.append(number))
 
 
 def release() -> None:
-    """Let come what was held."""
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, _NUMBERS)
+    """Let come what was held, now that the loop has its handlers."""
+    while _held:
+        signal.raise_signal(_held.pop())
 
 
 @contextmanager
