@@ -135,7 +135,7 @@ def test_what_came_damaged_is_thrown_away_and_fetched_again(cache: CacheDirector
 def test_what_is_not_what_its_manifest_says_is_no_passing_failure(cache: CacheDirectory) -> None:
     files = {"model.pth": b"right"}
     store = MemoryStore({"model.pth": b"wrong", "manifest.json": manifest_for(files)})
-    with pytest.raises(NotFetched, match=r"memory:model\.pth is not what its manifest says") as failed:
+    with pytest.raises(NotFetched, match=r"memory:model\.pth does not match its manifest") as failed:
         bring(store, cache, with_manifest=True)
     assert (failed.value.passing, failed.value.spoiled) == (False, True)
     assert bytes_on_disk(cache) == 0
@@ -145,7 +145,7 @@ def test_a_manifest_that_is_another_than_was_listed_is_noticed(cache: CacheDirec
     files = {"model.pth": b"right"}
     source = MemoryStore({**files, "manifest.json": manifest_for(files)}).source(with_manifest=True)
     other = MemoryStore({**files, "manifest.json": manifest_for({"model.pth": b"wrong"})})
-    with pytest.raises(NotFetched, match=r"manifest\.json is not what"):
+    with pytest.raises(NotFetched, match=r"manifest\.json does not match"):
         fetch(other, cache, REVISION, source, max_bytes=None, cancelled=threading.Event())
 
 
