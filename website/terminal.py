@@ -14,6 +14,7 @@ import signal
 import struct
 import subprocess
 import termios
+import textwrap
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -73,7 +74,7 @@ def drawn(session: Sequence[Said], title: str, description: str) -> str:
             row(prompt if place == 0 else f'<tspan class="command">  {escape(words)}</tspan>', at_s)
         at_s += _TYPING_S
         for line in each.lines:
-            for part in _wrapped(line) if line else [""]:
+            for part in _wrapped(line):
                 row(escape(part), at_s)
                 at_s += _OUTPUT_S
         at_s += _PAUSE_S
@@ -98,7 +99,7 @@ def drawn(session: Sequence[Said], title: str, description: str) -> str:
 
 
 def _wrapped(line: str) -> list[str]:
-    return [line[start : start + COLUMNS] for start in range(0, max(len(line), 1), COLUMNS)]
+    return [line] if len(line) <= COLUMNS else textwrap.wrap(line, COLUMNS, break_on_hyphens=False)
 
 
 def _lines(text: str) -> tuple[str, ...]:
