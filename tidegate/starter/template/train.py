@@ -39,7 +39,7 @@ def main() -> None:
         torch.nn.functional.cross_entropy(model(points), labels).backward()
         optimizer.step()
     points, labels = moons(1000)
-    print(f"accuracy: {(model(points).argmax(dim=1) == labels).float().mean().item():.3f};")
+    print(f"accuracy: {(model(points).argmax(dim=1) == labels).float().mean().item():.3f}")
     example = torch.tensor([[0.0, 1.0], [1.0, -0.5]])
     save_model(model, model_dir=os.environ.get("SM_MODEL_DIR", "build/model"), code_dir=CODE, example=example)
 
