@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import signal
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
@@ -207,7 +208,8 @@ def test_what_is_no_address_is_refused(refuses: Callable[..., str], address: str
 
 
 def test_a_signal_while_it_is_fetched_leaves_nothing(put: Put, proxy: Proxy, tmp_path: Path, temporary: Path) -> None:
-    address = put({"model.tar.gz": ARCHIVE})
+    longer_than_that = {**FILES, "weights.bin": os.urandom(1_000_000)}  # which gzip cannot shorten
+    address = put({"model.tar.gz": archive_of(published(longer_than_that))})
     proxy.fault = always(Fault(stall_at=100_000), gets)
     for number, status in ((signal.SIGTERM, 0), (signal.SIGINT, 0)):
         process = subprocess.Popen(
