@@ -16,16 +16,6 @@ T = TypeVar("T")
 
 PATIENCE_S = 120.0
 """Patience costs nothing where all is well, and a busy machine is no failure."""
-LONGEST_PAUSE_S = 0.1
-
-
-def pause_after(waited_s: float, least_s: float) -> float:
-    """How long to wait before the next question: a twentieth of the time so far, and at most `LONGEST_PAUSE_S`.
-
-    A question is answered by a process that has other things to do, most often to become what is waited for.
-    """
-    return max(least_s, min(waited_s / 20, LONGEST_PAUSE_S))
-
 
 AT_ONCE = """
 def write_at_once(path, text):
@@ -48,11 +38,11 @@ def until(
     pause_s: float = 0.005,
 ) -> T:
     """The first answer that is true; `log` is shown where none comes in time."""
-    begun_s = time.monotonic()
+    deadline_s = time.monotonic() + timeout_s
     while not (answer := question()):
-        if (waited_s := time.monotonic() - begun_s) > timeout_s:
+        if time.monotonic() > deadline_s:
             raise AssertionError(_in_vain(what, timeout_s, log))
-        time.sleep(pause_after(waited_s, pause_s))
+        time.sleep(pause_s)
     return answer
 
 
@@ -65,11 +55,11 @@ async def until_in_loop(
     pause_s: float = 0.002,
 ) -> T:
     """The same where a loop must go on meanwhile."""
-    begun_s = time.monotonic()
+    deadline_s = time.monotonic() + timeout_s
     while not (answer := question()):
-        if (waited_s := time.monotonic() - begun_s) > timeout_s:
+        if time.monotonic() > deadline_s:
             raise AssertionError(_in_vain(what, timeout_s, log))
-        await asyncio.sleep(pause_after(waited_s, pause_s))
+        await asyncio.sleep(pause_s)
     return answer
 
 

@@ -191,7 +191,7 @@ def test_a_deployers_mistake_is_one_line_and_exit_1_and_never_a_healthy_ping(fil
         while server.process.poll() is None:
             with contextlib.suppress(OSError):
                 seen.add(server.ping())
-            time.sleep(0.02)  # or this loop takes the processor from the server's start
+            time.sleep(0.005)  # or this loop takes the processor from the server's start
         line = final_line(server)
         assert line.startswith("tidegate: error: ")
         assert words.format(model_dir=server.model_dir) in line
